@@ -1,0 +1,122 @@
+"""The one value that all data pipelines write and all loaders read: a clip of sound and what is true of it.
+
+Conventions
+-----------
+Times are seconds from the start of the clip. ``attributes`` is plain JSON of what is known exactly; a name that is
+missing is unknown, never false. ``track``, ``artist`` and ``piece`` name what must not be torn between splits; an empty
+one is unknown. The JSON form (``to_json``) has the version ``solfa.record/1``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from solfa.core.errors import InputError
+
+SCHEMA = "solfa.record/1"
+SPLITS = ("train", "val", "test")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,95}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Phrase:
+    """Words for something heard, and when: ``spans_s`` are (start, end) pairs, sorted, without overlap."""
+
+    text: str
+    spans_s: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """One clip.
+
+    Parameters
+    ----------
+    id
+        letters, digits, ``_`` and ``-`` (96 at most); unique in its data set, and the stem of its files
+    audio
+        where the sound lies: a path relative to the data set's folder, or the name of a member of its shard
+    duration_s
+        length of the clip > 0
+    start_s
+        where the clip starts in ``audio``
+    captions
+        texts for the whole clip, any number
+    phrases
+        timed texts (frame labels); none means that nothing is known of time, not that nothing happens
+    attributes
+        plain JSON: ``tempo_bpm``, ``tempo_marking``, ``metre``, ``beats_per_bar``, ``key`` ("F major"), ``chords``
+        (Harte labels in order, equal neighbours merged), ``instruments``, ``voice`` (bool), ``genre``, ``mood`` (lists
+        of vocabulary ids), and what a pipeline adds under its own name
+    source, licence
+        the collection it comes from, and its terms
+    track, artist, piece
+        the recording, who made it, the composition
+    split
+        ``train``, ``val``, ``test``, or empty before splitting
+    """
+
+    id: str
+    audio: str
+    duration_s: float
+    start_s: float = 0.0
+    captions: tuple[str, ...] = ()
+    phrases: tuple[Phrase, ...] = ()
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    source: str = ""
+    licence: str = ""
+    track: str = ""
+    artist: str = ""
+    piece: str = ""
+    split: str = ""
+
+    def __post_init__(self) -> None:
+        if not _ID.fullmatch(self.id):
+            raise InputError(f"record id {self.id!r}: expected 1-96 letters, digits, '_' or '-', no other characters.")
+        if self.split not in ("", *SPLITS):
+            raise InputError(f"record {self.id}: split {self.split!r} is none of {', '.join(SPLITS)}.")
+        if not (math.isfinite(self.duration_s) and self.duration_s > 0 and self.start_s >= 0):
+            raise InputError(
+                f"record {self.id}: starts at {self.start_s} s and lasts {self.duration_s} s; expected >= 0 and > 0."
+            )
+        for phrase in self.phrases:
+            last = 0.0
+            for start, end in phrase.spans_s:
+                if not last <= start < end <= self.duration_s + 1e-3:
+                    raise InputError(
+                        f"record {self.id}: phrase {phrase.text!r} has the span {start}-{end} s; expected sorted spans "
+                        f"without overlap inside 0-{self.duration_s} s."
+                    )
+                last = end
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; ``from_json`` gives an equal record."""
+        return {"schema": SCHEMA, **asdict(self), "attributes": dict(self.attributes)}
+
+    @classmethod
+    def from_json(cls, data: Any) -> Record:
+        """The record of ``to_json``'s form.
+
+        Raises
+        ------
+        InputError
+            If it is of another schema, misses a field, has an unknown one, or breaks a rule of the class.
+        """
+        if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+            raise InputError(f"not a record of schema {SCHEMA}.")
+        values = {name: value for name, value in data.items() if name != "schema"}
+        try:
+            values["captions"] = tuple(str(c) for c in values.get("captions", ()))
+            values["phrases"] = tuple(
+                Phrase(text=str(p["text"]), spans_s=tuple((float(a), float(b)) for a, b in p["spans_s"]))
+                for p in values.get("phrases", ())
+            )
+            return cls(**values)
+        except (TypeError, KeyError, ValueError) as bad:
+            if isinstance(bad, InputError):
+                raise
+            raise InputError(f"record {data.get('id')!r}: not of the form {SCHEMA} ({bad}).") from bad

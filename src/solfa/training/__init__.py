@@ -1,0 +1,1 @@
+"""Trainer, recipes, run folders: from records to a model file."""
