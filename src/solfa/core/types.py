@@ -190,6 +190,38 @@ class Features:
     mask_BT: BoolArray
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class States:
+    """What a pretrained body says about a batch, before any projection: raw, not normalised.
+
+    ``pooled_BD`` and ``states_BTD`` float32, ``mask_BT`` True where a frame or token is real (others are zero). Padding
+    and batch size never change the real rows. An item may have no real row at all.
+    """
+
+    pooled_BD: FloatArray
+    states_BTD: FloatArray
+    mask_BT: BoolArray
+
+
+X = TypeVar("X", contravariant=True)
+
+
+class Backbone(Protocol[X]):
+    """A pretrained body that projectors are trained on: of sound (``Audio``) or of words (``str``).
+
+    Its ``spec.space`` names checkpoint and preprocessing, so that cached states of two bodies never meet.
+    """
+
+    @property
+    def spec(self) -> EncoderSpec:
+        """What this body is; ``dim`` is the width of its states."""
+        ...
+
+    def states(self, batch: Sequence[X]) -> States:
+        """The hidden states of a batch; audio states lie ``spec.hop_s`` apart from the start of each stretch."""
+        ...
+
+
 class AudioEncoder(Protocol):
     """Sound to vectors."""
 
