@@ -120,7 +120,7 @@ CASES: dict[str, tuple[dict[str, str], str, str, int, dict[str, object]]] = {
     ),
     "fmacaps": (
         {"FMACaps_B.json": BENCH},
-        "data/-0SdAVK79lg.wav",
+        "audiodata/-0SdAVK79lg.wav",
         "B",
         1,
         {"captions": ("Rock. The key is A minor.",)},

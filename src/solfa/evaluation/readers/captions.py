@@ -68,7 +68,7 @@ def _json_item(folder: Folder, row: dict[str, Any]) -> Item:
     location = str(row["location"])
     return Item(
         id=location,
-        audio=folder.audio(location, f"datashare/{location}"),
+        audio=folder.audio(location, f"datashare/{location}", f"audiodata/{location.split('/')[-1]}"),
         captions=(str(row["main_caption"]),),
         group=location.split("/")[-1].rsplit("_", 1)[0],
         extra=row,
@@ -81,8 +81,7 @@ def _music_bench(folder: Folder, split: str) -> list[Item]:
 
 
 def _fma_caps(folder: Folder, split: str) -> list[Item]:
-    found = sorted(folder.root.glob(f"*{split}.json"))
-    return [_json_item(folder, r) for r in folder.json_lines(found[0].name if found else f"FMACaps_{split}.json")]
+    return [_json_item(folder, r) for r in folder.json_lines(f"FMACaps_{split}.json")]
 
 
 def _fgm_caps(folder: Folder, split: str) -> list[Item]:
@@ -206,10 +205,9 @@ SOURCES = {
         title="FMACaps",
         where="Hugging Face amaai-lab/MusicBench, FMACaps_eval_set.tar.gz unpacked",
         licence="CC BY-SA 3.0; audio as in FMA",
-        layout="one JSON-lines file per variant ending in A.json, B.json or C.json, audio as `location` says",
+        layout="FMACaps_B.json (one object a line), audio in audiodata/; the archive's folder FMACaps_eval_set itself",
         splits=("B", "A", "C"),
         read=_fma_caps,
-        sure=False,
     ),
     "fgmcaps": Source(
         title="FGMCaps",

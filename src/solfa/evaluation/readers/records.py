@@ -52,8 +52,7 @@ class Source:
     """Where a data set comes from and how it is read.
 
     ``read`` takes the folder and the name of a split, the first of ``splits`` being the usual one for evaluation.
-    ``layout`` says which files are expected. ``sure`` is False where the layout could not be checked against the
-    published files.
+    ``layout`` says which files are expected.
     """
 
     title: str
@@ -62,7 +61,6 @@ class Source:
     layout: str
     splits: tuple[str, ...]
     read: Callable[[Folder, str], list[Item]]
-    sure: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -90,7 +90,9 @@ def _audio_grounding(folder: Folder, split: str) -> list[Item]:
         items.append(
             Item(
                 id=f"{row['audiocap_id']} {row['audio_id']}",
-                audio=folder.audio(f"audio/{split}/{row['audio_id']}", f"audio/{row['audio_id']}"),
+                audio=folder.audio(
+                    *(f"{place}{row['audio_id']}" for place in (f"audio/{split}/", f"{split}/", "audio/"))
+                ),
                 captions=(str(row["tokens"]),),
                 phrases=tuple(phrases),
                 duration_s=CLIP_S,
@@ -127,11 +129,10 @@ SOURCES = {
     ),
     "audiogrounding": Source(
         title="AudioGrounding v2",
-        where="github.com/wsntxxn/TextToAudioGrounding (labels and audio on Zenodo)",
+        where="Zenodo record 7269161 (audio.zip unpacked beside the labels; github.com/wsntxxn/TextToAudioGrounding)",
         licence="see its Zenodo record; audio from YouTube",
-        layout="test.json, audio/test/YYTID.wav",
+        layout="test.json, audio/test/YYTID.wav (or test/YYTID.wav)",
         splits=("test", "val", "train"),
         read=_audio_grounding,
-        sure=False,
     ),
 }
