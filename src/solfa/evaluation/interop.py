@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
+from solfa.audio import stretches
 from solfa.core.errors import InputError, MissingExtra
 from solfa.core.types import Audio, FloatArray, JointModel
 from solfa.evaluation.relevance import Floats, Ints, Relevance
@@ -96,9 +99,8 @@ class MtebModel:
         InputError
             If a batch holds neither, or both.
         """
-        _collate_audio(inputs, self.model.audio.spec.sample_rate_hz)
         parts = []
-        for batch in inputs:
+        for batch in _batches(inputs):
             if ("text" in batch) == ("audio" in batch):
                 raise InputError(f"a batch must hold text or audio, got {', '.join(batch) or 'nothing'}.")
             if "text" in batch:
@@ -157,10 +159,23 @@ def _mono(samples: Any) -> FloatArray:
     return data if data.ndim == 1 else np.asarray(data.mean(axis=int(np.argmin(data.shape))), np.float32)
 
 
-def _collate_audio(inputs: Any, sample_rate_hz: int) -> None:
-    # mteb's loaders hold undecoded sound until they are told how to decode it.
-    features = getattr(getattr(inputs, "dataset", None), "features", None)
-    if features is not None and "audio" in features:
-        from mteb.models.modality_collators import AudioCollator
+def _batches(inputs: Any) -> Iterator[dict[str, Any]]:
+    # mteb's loaders hold undecoded sound. It is decoded as all of solfa's is: torchcodec and torchaudio, which mteb
+    # would take, are not needed.
+    dataset: Any = getattr(inputs, "dataset", None)
+    sound: Any = (getattr(dataset, "features", None) or {}).get("audio")
+    if not hasattr(sound, "decode"):
+        yield from inputs
+        return
+    for batch in dataset.cast_column("audio", replace(sound, decode=False)).iter(inputs.batch_size):
+        yield {**batch, "audio": [_decoded(a) for a in batch["audio"]]}
 
-        inputs.collate_fn = AudioCollator(target_sampling_rate=sample_rate_hz)
+
+def _decoded(sound: dict[str, Any]) -> dict[str, Any]:
+    with TemporaryDirectory() as folder:
+        path = Path(sound["path"] or "")
+        if sound["bytes"] is not None:
+            path = Path(folder, "sound")
+            path.write_bytes(sound["bytes"])
+        parts = list(stretches(path))
+    return {"array": np.concatenate([p.samples for p in parts]), "sampling_rate": parts[0].sample_rate_hz}
