@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from solfa.core.errors import WeightsError
-from solfa.core.types import FloatArray
-from solfa.weights import path, session
+from solfa.core.types import EncoderSpec, FloatArray, States
+from solfa.encoders.backbones import pack_states
+from solfa.weights import path, session, weight
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -24,7 +25,7 @@ WINDOW = 256  # tokens of one pass, [CLS] and [SEP] among them: what the model w
 
 
 class MiniLM:
-    """Sentence vectors of English text.
+    """Sentence vectors and token states of English text.
 
     Each text runs by itself and unpadded, so that its vector is the same to the last bit whatever stands beside it.
 
@@ -54,16 +55,16 @@ class MiniLM:
             raise TypeError("encode takes a sequence of texts, got one string")
         return np.stack([self._vector(text) for text in texts]) if texts else np.zeros((0, DIM), np.float32)
 
-    def _vector(self, text: str) -> FloatArray:
+    def states(self, text: str) -> FloatArray:
+        """Hidden states of all tokens of a text, window by window, the special ones included [shape=(L, 384)]."""
         # Half a surrogate pair, as hostile or cut text may hold, is no text that a tokenizer takes.
         ids = self.tokenizer.encode(text.encode("utf-8", "replace").decode(), add_special_tokens=False).ids
         step = WINDOW - 2
-        total, count = np.zeros(DIM, np.float64), 0
-        for start in range(0, max(1, len(ids)), step):
-            hidden = self._forward(ids[start : start + step])
-            total += hidden.sum(axis=0, dtype=np.float64)
-            count += len(hidden)
-        mean = total / count
+        windows = [self._forward(ids[start : start + step]) for start in range(0, max(1, len(ids)), step)]
+        return np.concatenate(windows)
+
+    def _vector(self, text: str) -> FloatArray:
+        mean = self.states(text).mean(axis=0, dtype=np.float64)
         norm = float(np.linalg.norm(mean))
         if not np.isfinite(norm) or norm < 1e-6:
             raise WeightsError(f"minilm gave a vector of length {norm} for {text[:60]!r}; expected a direction.")
@@ -106,3 +107,50 @@ class MiniLM:
         if found is None:
             raise WeightsError(f"minilm-tokenizer has no token {token}; expected one, as BERT's tokenizers have.")
         return found
+
+
+class MiniLMBackbone:
+    """English text to the states of all its tokens (word pieces, and [CLS] and [SEP] of each window of 256)."""
+
+    def __init__(self) -> None:
+        self._network = MiniLM()
+
+    @property
+    def spec(self) -> EncoderSpec:
+        """What this body is."""
+        info = weight("minilm")
+        return EncoderSpec(
+            name="minilm",
+            space=f"minilm/{info.sha256[:12]}/{DIM}/tokens-v1",
+            dim=DIM,
+            licence=info.licence,
+            commercial_use=info.commercial_use,
+        )
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What says which word pieces the states belong to.
+
+        Raises
+        ------
+        MissingWeights
+            If its file is neither installed nor pulled.
+        """
+        return self._network.tokenizer
+
+    def states(self, batch: Sequence[str]) -> States:
+        """States of every token, however long the text, and their mean.
+
+        Raises
+        ------
+        MissingWeights, WeightsError
+            As ``MiniLM.encode``.
+        """
+        if isinstance(batch, str):
+            raise TypeError("states takes a sequence of texts, got one string")
+        return pack_states([self._network.states(text) for text in batch], DIM)
+
+
+def load() -> MiniLMBackbone:
+    """The token states of ``MiniLM``; the network is read when it is first used."""
+    return MiniLMBackbone()

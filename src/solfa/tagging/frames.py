@@ -38,8 +38,8 @@ class TagFrames:
     """Scores of the three networks; frame i covers seconds ``[3i, 3i+3)`` of the stretch, patch j ``[j, j+1)``.
 
     ``mtt_TL`` (T, 50), ``msd_TL`` (T, 50) and ``yamnet_PL`` (3T, 521) are independent probabilities (sigmoid outputs,
-    not calibrated); ``mtt_TD`` (T, 200), ``msd_TD`` (T, 200) and ``yamnet_TD`` (T, 1024, mean of three patches) are
-    the layers before them. All float32.
+    not calibrated); ``mtt_TD`` (T, 200), ``msd_TD`` (T, 200) and ``yamnet_PD`` (3T, 1024) are the layers before them.
+    All float32.
     """
 
     mtt_TL: FloatArray
@@ -47,7 +47,7 @@ class TagFrames:
     yamnet_PL: FloatArray
     mtt_TD: FloatArray
     msd_TD: FloatArray
-    yamnet_TD: FloatArray
+    yamnet_PD: FloatArray
     hop_s: ClassVar[float] = HOP_S
 
     def __len__(self) -> int:
@@ -57,6 +57,12 @@ class TagFrames:
     def yamnet_TL(self) -> FloatArray:
         """Mean of the three patches of a frame."""
         mean: FloatArray = self.yamnet_PL.reshape(len(self), _PATCHES, -1).mean(axis=1)
+        return mean
+
+    @property
+    def yamnet_TD(self) -> FloatArray:
+        """Mean of the three patches of a frame."""
+        mean: FloatArray = self.yamnet_PD.reshape(len(self), _PATCHES, -1).mean(axis=1)
         return mean
 
 
@@ -115,7 +121,7 @@ def _run(windows: FloatArray) -> tuple[FloatArray, ...]:
     msd, msd_hidden = _net("msd").run(["probs", "penultimate"], mel)
     patches = windows.reshape(-1, int(PATCH_S * SAMPLE_RATE_HZ))[:, :_PATCH]
     yamnet, embedding = _net("yamnet").run(["probs", "embedding"], {"patch": yamnet_mel(patches)[:, None]})
-    return mtt, msd, yamnet, mtt_hidden, msd_hidden, embedding.reshape(len(windows), _PATCHES, -1).mean(axis=1)
+    return mtt, msd, yamnet, mtt_hidden, msd_hidden, embedding
 
 
 def _net(name: str) -> Any:

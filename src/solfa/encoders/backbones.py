@@ -1,0 +1,93 @@
+"""Pretrained bodies by name: what projectors and adapters are trained on.
+
+The table is ``backbones.toml`` beside this file; installed packages add to it as they add models (``registry``), with
+an entry whose ``info.kind`` is ``audio backbone`` or ``text backbone``.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
+
+import numpy as np
+
+from solfa.core.errors import InputError
+from solfa.core.types import Backbone, FloatArray, ModelInfo, States
+from solfa.encoders import registry
+
+Kind = Literal["audio", "text"]
+
+
+def available_backbones() -> tuple[ModelInfo, ...]:
+    """What can be asked for, built-in bodies first."""
+    return tuple(entry.info for kind in ("audio", "text") for entry in _entries(kind, installed=True).values())
+
+
+def load_backbone(
+    name: str, kind: Kind = "audio", *, allow_noncommercial: bool = False, **options: Any
+) -> Backbone[Any]:
+    """A pretrained body, ready to give states; those on torch can be tuned too (``torch_backbone.TorchBackbone``).
+
+    Parameters
+    ----------
+    name
+        A name of ``available_backbones()``, or ``NAME:SOURCE`` with a file, a folder, or a Hugging Face id that is in
+        the local cache.
+    kind
+        ``audio`` or ``text``: some names are both.
+    allow_noncommercial
+        Must be True for weights that may not be used commercially.
+    **options
+        What the loader takes, such as ``device``, ``window_s`` or ``max_tokens``.
+
+    Raises
+    ------
+    UnknownName
+        If no body of this kind has this name.
+    InputError
+        If the weights are non-commercial and were not allowed, the loader takes no such option, or ``kind`` is neither.
+    MissingExtra, MissingWeights, WeightsError
+        If packages or files are missing or wrong.
+    """
+    if kind not in ("audio", "text"):
+        raise InputError(f"a backbone hears 'audio' or reads 'text', got kind {kind!r}.")
+    known = _entries(kind)
+    entries = known if name.partition(":")[0] in known else _entries(kind, installed=True)
+    backbone: Backbone[Any] = registry.load_entry(f"{kind} backbone", name, entries, allow_noncommercial, options)
+    return backbone
+
+
+def _entries(kind: str, *, installed: bool = False) -> dict[str, registry.ModelEntry]:
+    made = {name: _entry(kind, name, dict(row)) for name, row in _table()[kind].items()}
+    return {**(registry.installed(f"{kind} backbone") if installed else {}), **made}
+
+
+@cache
+def _table() -> dict[str, Any]:
+    return tomllib.loads(files("solfa.encoders").joinpath("backbones.toml").read_text(encoding="utf-8"))
+
+
+def _entry(kind: str, name: str, row: dict[str, Any]) -> registry.ModelEntry:
+    fields = {key: row.pop(key) for key in ("description", "licence", "commercial_use", "source")}
+    loader = row.pop("loader")
+    if "hub" in row:
+        fields["source"] = f"Hugging Face hub, {row['hub']}"
+    return registry.ModelEntry(
+        info=ModelInfo(name=name, kind=f"{kind} backbone", **fields), loader=loader, defaults=row
+    )
+
+
+def pack_states(rows: Sequence[FloatArray], dim: int, pooled: Sequence[FloatArray] | None = None) -> States:
+    """Rows of each item (each [shape=(T, D)], any T, 0 too) as ``States``; the mean of the rows where nothing pools."""
+    longest = max((len(row) for row in rows), default=0)
+    states = np.zeros((len(rows), longest, dim), np.float32)
+    mask = np.zeros((len(rows), longest), np.bool_)
+    means = np.zeros((len(rows), dim), np.float32)
+    for i, row in enumerate(rows):
+        states[i, : len(row)], mask[i, : len(row)] = row, True
+        if len(row):
+            means[i] = row.mean(axis=0, dtype=np.float64) if pooled is None else pooled[i]
+    return States(pooled_BD=means, states_BTD=states, mask_BT=mask)

@@ -1,0 +1,67 @@
+"""The default audio body: what the pretrained taggers hear before they name it, one row a second. No torch.
+
+A row is ``[musicnn MTT | musicnn MSD | YAMNet]``, 200 + 200 + 1024 numbers, each as a standard score of music at large
+(``bridge_space.fit``), clipped: their raw scales differ by a hundred. musicnn hears 3 s at once, so three rows share
+its part; YAMNet's is of the second itself. The pass over the sound is the one that tags and the bridge use, so that it
+costs nothing where they run anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from solfa.core.types import Audio, EncoderSpec, FloatArray, States
+from solfa.encoders.backbones import pack_states
+from solfa.encoders.bridge_space import fit, space
+from solfa.tagging.frames import HOP_S, PATCH_S, tag_frames
+from solfa.tagging.mel import SAMPLE_RATE_HZ
+
+DIM = 1424
+_REPEAT = int(HOP_S / PATCH_S)
+_MOST = 8.0  # standard deviations; seconds vary more than the 3 s that the scale was taken from
+
+
+class TaggersBackbone:
+    """Sound to rows of 1424 numbers, one a second; a rest under half a second has none unless it is all there is."""
+
+    @property
+    def spec(self) -> EncoderSpec:
+        """What this body is; the space changes with the networks and with what the scores are taken against."""
+        return EncoderSpec(
+            name="taggers",
+            space=f"taggers/1/{DIM}/{space().rsplit('/', 1)[1]}",
+            dim=DIM,
+            licence="ISC (musicnn), Apache-2.0 (YAMNet)",
+            commercial_use=True,
+            sample_rate_hz=SAMPLE_RATE_HZ,
+            hop_s=PATCH_S,
+        )
+
+    def states(self, batch: Sequence[Audio]) -> States:
+        """Rows of each stretch, and their mean.
+
+        Raises
+        ------
+        WeightsError
+            If a network's file is damaged.
+        """
+        return pack_states([_rows(audio) for audio in batch], DIM)
+
+
+def load() -> TaggersBackbone:
+    """The body; networks are read when they are first used."""
+    return TaggersBackbone()
+
+
+def _rows(audio: Audio) -> FloatArray:
+    """Standard scores [shape=(T, 1424)]."""
+    if len(audio.samples) == 0:
+        return np.zeros((0, DIM), np.float32)
+    heard = tag_frames(audio)
+    three = np.repeat(np.concatenate([heard.mtt_TD, heard.msd_TD], axis=1), _REPEAT, axis=0)
+    count = min(len(three), max(1, int(audio.duration_s / PATCH_S + 0.5)))
+    raw = np.concatenate([three, heard.yamnet_PD], axis=1)[:count]
+    scores: FloatArray = np.clip((raw - fit().timbre_mean_E) / fit().timbre_scale_E, -_MOST, _MOST).astype(np.float32)
+    return scores
