@@ -13,6 +13,7 @@ from zlib import crc32
 
 import typer
 
+from solfa.apps.data import data_app
 from solfa.apps.evaluating import eval_app
 from solfa.core.errors import InputError, SolfaError
 from solfa.core.text import printable
@@ -26,6 +27,7 @@ models_app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 app.add_typer(eval_app, name="eval")
+app.add_typer(data_app, name="data")
 
 CollectionOption = Annotated[
     Path | None,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -47,11 +48,17 @@ def probe(path: Path | str, limits: Limits = DEFAULT_LIMITS) -> AudioInfo:
 
 
 def stretches(
-    path: Path | str, seconds: float = 120.0, *, limits: Limits = DEFAULT_LIMITS, content: ContentHash | None = None
+    path: Path | str,
+    seconds: float = 120.0,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    content: ContentHash | None = None,
+    data: bytes | None = None,
 ) -> Iterator[Audio]:
     """The file as mono stretches at its own sample rate, each ``seconds`` long but the last.
 
-    Channels are averaged. ``content`` takes in all samples on the way. The difference signal of a stereo file travels
+    Channels are averaged. ``data`` holds the file's bytes where they do not lie on disk; ``path`` is then only their
+    name. ``content`` takes in all samples on the way. The difference signal of a stereo file travels
     along for those who need it (``side_of``).
 
     Raises
@@ -60,7 +67,7 @@ def stretches(
         If the file cannot be read to its end, holds numbers that are not sound, or exceeds the limits.
     """
     path = Path(path)
-    with _opened(path, limits) as source:
+    with _opened(path, limits, data) as source:
         info = source.info
         size = round(seconds * info.sample_rate_hz)
         pending = _Pending(size, info)
@@ -133,8 +140,8 @@ class _Pending:
 
 
 @contextmanager
-def _opened(path: Path, limits: Limits) -> Iterator[Source]:
-    with open_regular(path, limits) as file:
+def _opened(path: Path, limits: Limits, data: bytes | None = None) -> Iterator[Source]:
+    with open_regular(path, limits) if data is None else BytesIO(data) as file:
         head = file.read(64)
         refuse_if_protected(path, file, head)
         refuse_if_cut(path, file, head)

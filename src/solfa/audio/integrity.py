@@ -17,7 +17,7 @@ def refuse_if_protected(path: Path, file: BinaryIO, head: bytes) -> None:
     """Raise DecodeError if an MP4 file carries the boxes of a protection scheme (FairPlay and its like)."""
     if head[4:8] != b"ftyp":
         return
-    size = os.fstat(file.fileno()).st_size
+    size = file.seek(0, os.SEEK_END)
     file.seek(0)
     edges = file.read(_EDGE)
     if size > _EDGE:
@@ -33,7 +33,7 @@ def refuse_if_cut(path: Path, file: BinaryIO, head: bytes) -> None:
     libsndfile shrinks the length to what is there, so the usual comparison with the header would see nothing.
     """
     position = file.tell()
-    size = os.fstat(file.fileno()).st_size
+    size = file.seek(0, os.SEEK_END)
     if head[:4] in (b"RIFF", b"FORM"):
         _check_chunks(path, file, size, "<" if head[:4] == b"RIFF" else ">")
     elif head[:4] == b"OggS":

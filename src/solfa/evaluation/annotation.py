@@ -62,13 +62,24 @@ def read_jams(path: Path) -> MusicAnnotation:
     """
     if path.stat().st_size > _MAX_BYTES:
         raise InputError(f"{path}: larger than 256 MiB; that is no annotation.")
+    return parse_jams(path.read_bytes(), path)
+
+
+def parse_jams(data: bytes, name: Path | str) -> MusicAnnotation:
+    """The music annotation in the bytes of a JAMS file; ``name`` is what messages call it.
+
+    Raises
+    ------
+    InputError
+        If they are not JSON, not JAMS, or hold an observation of the wrong shape.
+    """
     try:
-        jam = json.loads(path.read_text(encoding="utf-8"))
+        jam = json.loads(data)
         annotations = {a["namespace"]: a for a in reversed(jam["annotations"])}
         duration = float(jam["file_metadata"]["duration"])
         return _annotation(annotations, duration, jam.get("sandbox") or {})
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as bad:
-        raise InputError(f"{path}: not a JAMS file of the expected shape ({type(bad).__name__}: {bad}).") from bad
+        raise InputError(f"{name}: not a JAMS file of the expected shape ({type(bad).__name__}: {bad}).") from bad
 
 
 def _rows(annotations: Mapping[str, Any], *namespaces: str) -> list[dict[str, Any]]:
@@ -123,14 +134,18 @@ def _key(value: str) -> Key | None:
 
 
 def write_jams(annotation: MusicAnnotation, path: Path, *, tool: str, title: str = "", artist: str = "") -> None:
-    """A JAMS file of the annotation; what is None or empty is left out.
+    """Write ``jams_of`` to a file; an existing one is replaced."""
+    jam = jams_of(annotation, tool=tool, title=title, artist=artist)
+    path.write_text(json.dumps(jam, indent=2) + "\n", encoding="utf-8")
+
+
+def jams_of(annotation: MusicAnnotation, *, tool: str, title: str = "", artist: str = "") -> dict[str, Any]:
+    """The annotation as a JAMS document; what is None or empty is left out.
 
     Parameters
     ----------
     annotation
-        what to write
-    path
-        where to; an existing file is replaced
+        what is known
     tool
         what made the annotation, for ``annotation_tools``
     title, artist
@@ -144,7 +159,7 @@ def write_jams(annotation: MusicAnnotation, path: Path, *, tool: str, title: str
         "beat": [(t, 0.0, places.get(t), None) for t in annotation.beats_s],
         "chord": [(c.start_s, c.end_s - c.start_s, c.label, c.confidence) for c in annotation.chords],
     }
-    jam = {
+    return {
         "annotations": [_jams_annotation(name, rows, end, tool) for name, rows in groups.items() if rows],
         "file_metadata": {
             "title": title,
@@ -156,7 +171,6 @@ def write_jams(annotation: MusicAnnotation, path: Path, *, tool: str, title: str
         },
         "sandbox": {} if annotation.metre is None else {"metre": annotation.metre},
     }
-    path.write_text(json.dumps(jam, indent=2) + "\n", encoding="utf-8")
 
 
 def _places(annotation: MusicAnnotation) -> dict[float, int]:

@@ -1,0 +1,58 @@
+"""``solfa data``: make data sets, look into them, check them, hand them on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from solfa.apps.render import clock, console
+
+data_app = typer.Typer(no_args_is_help=True, help="Make data sets for training; look into them, check them, export.")
+
+DatasetArgument = Annotated[Path, typer.Argument(help="Folder of a data set (it has a dataset.json).")]
+
+
+@data_app.command("info")
+def info(dataset: DatasetArgument) -> None:
+    """Say what a data set holds: splits, hours, licences, and how tempi, keys, metres and the like are spread."""
+    from solfa.data.shards import Dataset
+    from solfa.data.summary import summarise
+
+    opened = Dataset.open(dataset)
+    out = console()
+    out.print(f"{opened.name}, revision {opened.revision}, seed {opened.manifest.get('seed')}", markup=False)
+    summary = summarise(opened)
+    table = Table("split", "clips", "duration", "captions", "timed phrases", "exact truth")
+    for split, count in summary.splits.items():
+        cells = (count.clips, clock(count.duration_s), count.captions, count.phrases, count.with_truth)
+        table.add_row(split, *map(str, cells))
+    out.print(table)
+    spread = Table("what", "how it is spread")
+    for name, text in summary.spread.items():
+        spread.add_row(Text(name), Text(text))
+    out.print(spread)
+    if failures := opened.manifest.get("failures", ()):
+        out.print(f"{len(failures)} items failed on the way, such as:")
+        for failure in failures[:5]:
+            out.print(f"  {failure.get('item')}: {failure.get('reason')}", markup=False)
+
+
+@data_app.command("verify")
+def verify(dataset: DatasetArgument) -> None:
+    """Read every byte again: hashes, records, truth, and that each clip sounds as long as its record says.
+
+    Exit code 0: all is well; 3: something is wrong, it is listed.
+    """
+    from solfa.data.shards import Dataset
+    from solfa.data.summary import defects
+
+    found = 0
+    for defect in defects(Dataset.open(dataset)):
+        found += 1
+        console().print(defect, markup=False)
+    console().print("all is well" if not found else f"{found} defects")
+    raise typer.Exit(3 if found else 0)

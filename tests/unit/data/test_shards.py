@@ -1,0 +1,227 @@
+import json
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from solfa.apps.data import data_app
+from solfa.core.errors import InputError, SolfaError, UnknownName
+from solfa.data.building import ShardTask, build
+from solfa.data.records import Phrase, Record
+from solfa.data.shards import Dataset, Failure, Member, write_shard
+from solfa.evaluation.annotation import MusicAnnotation, jams_of
+from solfa.jobs import ProcessExecutor
+
+RATE = 8000
+
+
+def member(name: str, *, duration_s: float = 0.5, level: float = 0.5, **facts: object) -> Member:
+    """A clip of noise with exact truth."""
+    rng = np.random.default_rng(abs(hash(name)) % 2**32)
+    record = Record(
+        id=name, audio="", duration_s=duration_s, captions=(f"noise {name}",), licence="CC0",
+        attributes={"tempo_bpm": 100.0, "key": "F major", "chords": ["F:maj", "C:maj"]}, **facts,
+    )  # type: ignore[arg-type]  # fmt: skip
+    samples = (rng.uniform(-level, level, round(duration_s * RATE))).astype(np.float32)
+    truth = jams_of(MusicAnnotation(duration_s=duration_s, tempo_bpm=100.0), tool="test")
+    return Member(record=record, samples=samples, sample_rate_hz=RATE, jams=truth)
+
+
+@dataclass(frozen=True)
+class Make:
+    """Three clips and one failure a shard; breaks off in shard ``broken``."""
+
+    broken: int = -1
+    words: str = "a"
+
+    def __call__(self, task: ShardTask) -> Iterator[Member | Failure]:
+        for i in range(3):
+            if task.number == self.broken and i == 2:
+                raise InputError("the score is broken")
+            duration_s = float(task.rng().choice([0.25, 0.5])) + i / 8
+            samples = np.full(round(duration_s * RATE), 0.25, np.float32)
+            record = Record(
+                id=f"{task.split}{task.number}-{i}", audio="", duration_s=duration_s, captions=(self.words,),
+                phrases=(Phrase(text="hum", spans_s=((0.0, 0.1),)),),
+            )  # fmt: skip
+            yield Member(record=record, samples=samples, sample_rate_hz=RATE, format="wav")
+        yield Failure(item="d", reason="silent")
+
+
+def make(
+    folder: Path, *, shards: int = 2, words: str = "a", seed: int = 0, broken: int = -1, **options: object
+) -> Dataset:
+    return build(
+        folder, Make(broken, words), name="toy", config={"words": words}, seed=seed,
+        num_shards={"train": shards, "test": 1}, **options,
+    )  # type: ignore[arg-type]  # fmt: skip
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != ".lock"
+    }
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    dataset = make(tmp_path / "set")
+    train = dataset.split("train")
+    assert len(train) == 6 and len(dataset.split("test")) == 3 and len(dataset.split("val")) == 0
+    assert [r.id for r in train] == list(train.ids) == [train[i].id for i in range(6)]
+    assert train[-1] == train[5] and [r.id for r in train[1:3]] == ["train0-1", "train0-2"]
+    record = train[4]
+    assert record.split == "train" and record.audio == "train1-1.wav" and record.phrases[0].text == "hum"
+    audio = dataset.audio(record)
+    assert audio.duration_s == pytest.approx(record.duration_s) and audio.samples == pytest.approx(0.25, abs=1e-4)
+    assert dataset.annotation(record) is None
+    assert [f["item"] for f in dataset.manifest["failures"]] == ["d", "d", "d"]
+    with pytest.raises(IndexError):
+        train[6]
+    with pytest.raises(UnknownName, match="split"):
+        dataset.split("dev")
+
+
+def test_samples_bytes_and_truth_come_back(tmp_path: Path) -> None:
+    first = member("a")
+    index = write_shard(tmp_path / "train" / "000000.tar", [first, Failure(item="b", reason="no sound")])
+    assert first.samples is not None and index.failures == (Failure(item="b", reason="no sound"),)
+    path = tmp_path / "train" / "000000.tar"
+    with tarfile.open(path) as opened:  # any webdataset reader does this
+        assert opened.getnames() == ["a.json", "a.flac", "a.jams"]
+        flac = opened.extractfile("a.flac")
+        assert flac is not None and flac.read()[:4] == b"fLaC"
+
+
+def test_the_same_members_give_the_same_bytes(tmp_path: Path) -> None:
+    one = make(tmp_path / "one")
+    two = make(tmp_path / "two", executor=ProcessExecutor(2))
+    assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "two") and one.revision == two.revision
+    assert make(tmp_path / "three", seed=1).revision != one.revision
+    assert make(tmp_path / "four", shards=3).split("train").ids[:6] == one.split("train").ids
+
+
+def test_a_stopped_run_goes_on_and_keeps_what_is_there(tmp_path: Path) -> None:
+    whole, folder = make(tmp_path / "whole"), tmp_path / "set"
+    with pytest.raises(SolfaError, match=r"1 of 3 shards.*train/000001.tar: InputError: the score is broken"):
+        make(folder, broken=1)
+    with pytest.raises(InputError, match="not finished"):
+        Dataset.open(folder)
+    assert not list(folder.glob("train/*1*")) and not list(folder.glob("**/*.tmp"))
+    (folder / "train" / ".000001.tar.99.tmp").write_bytes(b"half")  # of a killed run
+    (folder / "train" / "000001.tar").write_bytes(b"killed between its two files")
+    before = (folder / "train" / "000000.tar").stat().st_mtime_ns
+    seen: list[int] = []
+    again = make(folder, progress=lambda p: seen.append(p.done))
+    assert seen == [2, 3] and (folder / "train" / "000000.tar").stat().st_mtime_ns == before
+    assert again.revision == whole.revision and bytes_of(folder) == bytes_of(tmp_path / "whole")
+    assert make(folder, shards=3).revision != whole.revision  # extended
+
+
+def test_other_settings_and_other_folders_are_refused(tmp_path: Path) -> None:
+    make(tmp_path / "set")
+    with pytest.raises(InputError, match="words was 'a', is 'b'"):
+        make(tmp_path / "set", words="b")
+    with pytest.raises(InputError, match="seed was 0, is 7"):
+        make(tmp_path / "set", seed=7)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "letter.txt").write_text("dear")
+    with pytest.raises(InputError, match="other files"):
+        make(tmp_path / "home")
+    index = tmp_path / "set" / "train" / "000000.index.json"
+    index.write_text(index.read_text().replace('"config_hash": "', '"config_hash": "0'))
+    with pytest.raises(InputError, match="made from something else"):
+        make(tmp_path / "set")
+    with pytest.raises(InputError, match="plain JSON"):
+        build(tmp_path / "x", Make(), name="toy", config={"a": {1}}, seed=0, num_shards={"train": 1})
+    with pytest.raises(InputError, match="num_shards"):
+        build(tmp_path / "x", Make(), name="toy", config={}, seed=0, num_shards={"dev": 1})
+
+
+def test_two_runs_at_once_are_refused(tmp_path: Path) -> None:
+    def second(_: object) -> None:
+        with pytest.raises(InputError, match="another process"):
+            make(tmp_path / "set")
+
+    make(tmp_path / "set", progress=second)
+
+
+@pytest.mark.parametrize(
+    ("bad", "match"),
+    [
+        (replace(member("a"), samples=np.full(4000, np.nan, np.float32)), "reach nan"),
+        (replace(member("a"), samples=np.full(4000, 2.0, np.float32)), "reach 2.0"),
+        (replace(member("a"), samples=np.zeros(100, np.float32)), "its record says"),
+        (replace(member("a"), samples=None), "neither"),
+        (replace(member("a"), format="exe"), "no format of sound"),
+        (replace(member("a"), format="mp3"), "give 'mp3' as bytes"),
+        (replace(member("a"), jams={"x": float("inf")}), "plain JSON"),
+        (member("a" * 96), "100 characters"),
+    ],
+)
+def test_bad_members_leave_no_shard(tmp_path: Path, bad: Member, match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        write_shard(tmp_path / "train" / "000000.tar", [member("b"), bad])
+    assert not list((tmp_path / "train").iterdir())
+
+
+def test_an_id_comes_once(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="two records"):
+        write_shard(tmp_path / "train" / "000000.tar", [member("a"), member("a")])
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    result = CliRunner().invoke(data_app, [*map(str, arguments)], catch_exceptions=False)
+    return result.exit_code, result.output
+
+
+def test_info_and_verify(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    make(folder)
+    code, text = run("info", folder)
+    assert code == 0 and "train" in text and "3 items failed" in text and "d: silent" in text
+    assert run("verify", folder) == (0, "all is well\n")
+    path = folder / "train" / "000000.tar"
+    data = bytearray(path.read_bytes())
+    at = data.index(b"RIFF") + 5000
+    data[at] ^= 255
+    path.write_bytes(data)
+    code, text = run("verify", folder)
+    assert code == 3 and "hash" in text and "1 defects" in text
+
+
+def test_hostile_indexes_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    make(folder)
+    manifest = folder / "dataset.json"
+    good = manifest.read_text()
+    for name in ("../x.tar", "/etc/000000.tar", "train/../../000000.tar", "dev/000000.tar"):
+        value = json.loads(good)
+        value["shards"][0]["file"] = name
+        manifest.write_text(json.dumps(value))
+        with pytest.raises(InputError, match="no shard's name"):
+            Dataset.open(folder)
+    manifest.write_text(good.replace("solfa.dataset/1", "solfa.dataset/9"))
+    with pytest.raises(InputError, match="schema"):
+        Dataset.open(folder)
+    manifest.write_text(good)
+    index = folder / "train" / "000000.index.json"
+    value = json.loads(index.read_text())
+    for place in ([0, 10], [512, 10**9], [10**12, 5], [512, -1]):
+        value["members"]["train0-0"]["json"] = place
+        index.write_text(json.dumps(value))
+        with pytest.raises(InputError, match="outside"):
+            Dataset.open(folder).split("train")[0]
+    value["members"]["train0-0"]["json"] = value["members"]["train0-1"]["json"]
+    index.write_text(json.dumps(value))
+    with pytest.raises(InputError, match="do not belong together"):
+        Dataset.open(folder).split("train")[0]
+    index.write_text('{"schema": "solfa.shard/1", "members": 3}')
+    with pytest.raises(InputError, match="not of the form"):
+        Dataset.open(folder)
+    index.write_text("[")
+    with pytest.raises(InputError, match="not JSON"):
+        Dataset.open(folder)
