@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
+import numpy as np
 import typer
 from rich.table import Table
 from rich.text import Text
@@ -13,6 +16,13 @@ from rich.text import Text
 from solfa.apps.playlist import write
 from solfa.apps.render import console
 from solfa.core.errors import InputError
+from solfa.core.types import JointModel
+
+if TYPE_CHECKING:  # --help loads none of these
+    from solfa.collection import Collection
+    from solfa.evaluation.finequeries import Rank
+    from solfa.evaluation.readers import DataSet
+    from solfa.evaluation.reports import Report
 
 eval_app = typer.Typer(no_args_is_help=True, help="Measure a model on a task; compare two reports.")
 
@@ -24,6 +34,7 @@ TASKS = {
     "zeroshot": "Classification by a template sentence for each label.",
     "sed": "Sound events: PSDS, segment and collar F1 (FineLAP).",
     "grounding": "Where in the audio a phrase is heard (FineLAP).",
+    "finegrained": "Constraint satisfaction@K and attribute sensitivity, on music with known truth.",
 }
 
 
@@ -34,6 +45,10 @@ def _run(
     split: Annotated[str | None, typer.Option(help="Split (default: the data set's first).")] = None,
     model: Annotated[str, typer.Option(help="Joint model: see 'solfa models list'.")] = "bridge",
     view: Annotated[Literal["global", "frame", "mix"], typer.Option(help="Rank by which score.")] = "global",
+    by: Annotated[
+        Literal["vectors", "search"],
+        typer.Option(help="finegrained: rank by the model's vectors, or by the whole search."),
+    ] = "vectors",
     seed: Annotated[int, typer.Option(min=0, help="Of resampling and edits.")] = 0,
     with_audio: Annotated[
         bool, typer.Option("--with-audio", help="Leave out clips without audio (the pool is then another one).")
@@ -58,12 +73,17 @@ def _run(
         if tokenizer is None:
             raise InputError(f"model {model!r} does not show its tokenizer, which token saturation cuts with.")
         settings = replace(settings, spans=tokenizer_spans(tokenizer))
-    report = tasks.run_task(task, loaded, clips, settings=settings)
+    if by == "search" and task != "finegrained":
+        raise InputError(f"--by search ranks for the task finegrained only, not for {task!r}.")
+    with _searched(loaded, clips) if by == "search" else nullcontext() as rank:
+        report = tasks.run_task(task, loaded, clips, settings=replace(settings, rank=rank))
+    if by == "search":
+        report = replace(report, model=f"{report.model}, whole search")
     if out is not None:
         reports.write_report(report, out)
     if plot is not None:
         write(plot, _figure(report))
-    _print_rows([reports.row(report)])
+    _print_row(reports.row(report))
     for row in reports.beside(report):
         values = ", ".join(f"{name} {value:g}" for name, value in row.metrics.items())
         console().print(Text(f"published: {row.model}: {values} ({row.source}{'; ' + row.note if row.note else ''})"))
@@ -71,6 +91,35 @@ def _run(
 
 for _task, _what in TASKS.items():
     eval_app.command(_task, help=f"{_what} Published numbers stand beside, each with its source.")(_run)
+
+
+@contextmanager
+def _searched(model: JointModel, clips: DataSet) -> Iterator[Rank]:
+    """How the whole search orders the clips: they are indexed into a collection that is thrown away."""
+    from tempfile import TemporaryDirectory
+
+    from solfa.analysis.registry import extractors
+    from solfa.collection import Collection
+
+    paths = [item.audio for item in clips.items if item.audio is not None]
+    with TemporaryDirectory() as folder, Collection.open(Path(folder, "collection"), create=True) as collection:
+        failed = collection.add(paths, model=lambda: model, extractors=extractors).failed
+        if failed:
+            raise InputError(f"{len(failed)} clips could not be indexed, such as {failed[0].path}: {failed[0].reason}.")
+        yield by_search(collection, lambda: model, paths)
+
+
+def by_search(collection: Collection, load_model: Callable[[], JointModel], paths: Sequence[Path]) -> Rank:
+    """The whole search as an order of these files for each text (``solfa.evaluation.finequeries.Rank``)."""
+    from solfa.query import parse
+    from solfa.retrieval import Display, Searcher
+
+    rows = {path.resolve(): row for row, path in enumerate(paths)}
+    row_of = {t.id: rows[p.resolve()] for t in collection.tracks() for p in t.paths if p.resolve() in rows}
+    if len(row_of) < len(paths):
+        raise InputError(f"{len(paths)} clips are {len(row_of)} recordings: the pool holds copies. Leave them out.")
+    searcher, whole = Searcher(collection, load_model), Display(k=len(paths), duplicates=True)
+    return lambda texts: [[row_of[h.track_id] for h in searcher.search(parse(t), display=whole).hits] for t in texts]
 
 
 @eval_app.command("compare")
@@ -102,25 +151,34 @@ def datasets() -> None:
     console().print(table)
 
 
-def _figure(report: object) -> str:
+def _figure(report: Report) -> str:
     from solfa.evaluation import plots
-    from solfa.evaluation.reports import Report, in_percent
+    from solfa.evaluation.psds import Curve
+    from solfa.evaluation.reports import in_percent
 
-    assert isinstance(report, Report)
+    title = f"{report.model} on {report.data}, {report.task}"
+    if "PSD-ROC" in report.details:
+        rocs = report.details["PSD-ROC"]
+        stairs = {n: Curve(np.array(r["efpr_per_hour"]), np.array(r["tpr"])) for n, r in rocs.items()}
+        limit = min(r["max_efpr_per_hour"] for r in rocs.values())
+        return plots.staircases(stairs, max_efpr_per_hour=limit, title=title)
+    if report.task == "finegrained":
+        falls = {n.removesuffix(" fall"): i for n, i in report.metrics.items() if n.endswith(" fall")}
+        return plots.bars(falls, title=title, y_label="fall, doublings of the rank", scale=1.0)
     if report.task == "saturation":
         points = report.details["curve"]
         whole = max((p["tokens"] for p in points if p["tokens"] is not None), default=0) + 5
         names = [name for name in points[0] if name.startswith("R@")]
         series = {n: [(whole if p["tokens"] is None else p["tokens"], 100 * p[n]) for p in points] for n in names}
-        return plots.curves(
-            series, title=f"{report.model} on {report.data}", x_label="tokens kept", y_label="recall, %"
-        )
+        return plots.curves(series, title=title, x_label="tokens kept", y_label="recall, %")
     shares = {name: value for name, value in report.metrics.items() if in_percent(name)}
-    return plots.bars(shares, title=f"{report.model} on {report.data}, {report.task}", y_label="%")
+    return plots.bars(shares, title=title, y_label="%")
 
 
-def _print_rows(rows: list[dict[str, str]]) -> None:
-    table = Table(*rows[0])
-    for row in rows:
-        table.add_row(*map(Text, row.values()))
+def _print_row(row: dict[str, str]) -> None:
+    """One line while it fits a terminal, one line for each number where there are many."""
+    wide = len(row) > 9
+    table = Table(*(("", "value") if wide else row))
+    for cells in row.items() if wide else [row.values()]:
+        table.add_row(*map(Text, cells))
     console().print(table)

@@ -32,7 +32,7 @@ MARKINGS: tuple[tuple[float, tuple[str, ...]], ...] = (
 )
 
 NOTE = r"[A-G](?:[#♯]|[b♭]| sharp| flat)?"
-_SUFFIX = r"(?:maj7|min7|maj9|min9|maj|min|m7b5|m7|m6|m9|m|M7|dim7|dim|aug|sus2|sus4|sus|add9|13|11|6|7|9|5)?"
+_SUFFIX = r"(?:minmaj7|maj7|min7|maj9|min9|maj|min|m7b5|m7|m6|m9|m|M7|dim7|dim|aug|sus2|sus4|sus|add9|13|11|6|7|9|5)?"
 CHORD = rf"[A-G][#♯b♭]?{_SUFFIX}(?:/[A-G][#♯b♭]?)?"
 _SEPARATOR = r"(?:\s*(?:,|-|–|→|->|\|)\s*(?:and )?|\s+)"
 _PATTERNS: dict[Kind, tuple[str, ...]] = {

@@ -67,13 +67,14 @@ class KindSatisfaction:
     """CS@K of one kind of wish: the share met among the first K, beside chance and what is attainable.
 
     ``lift`` is (share - chance) / (attainable - chance) of the means. ``num`` wishes were scored, ``num_left_out`` were
-    met by no track or by all.
+    met by no track or by all. ``shares`` has the share for each wish.
     """
 
     share: Interval
     chance: float
     attainable: float
     num_left_out: int
+    shares: tuple[float, ...]
 
     @property
     def num(self) -> int:
@@ -173,6 +174,7 @@ def _summary(rows: list[tuple[int, float, float, float]], left_out: int, seed: i
         chance=float(chance.mean()),
         attainable=float(attainable.mean()),
         num_left_out=left_out,
+        shares=tuple(share.tolist()),
     )
 
 
@@ -235,8 +237,10 @@ class Sensitivity:
 
     ``fall`` in doublings of the rank, ``fall_percent`` in points of the pool, ``fell`` the share of tracks that fell at
     all, ``control`` the fall by another wording with the same truth, ``beyond_control`` the paired difference.
+    ``falls`` has the fall of each track.
     """
 
+    falls: tuple[float, ...]
     fall: Interval
     fall_percent: Interval
     fell: Interval
@@ -293,8 +297,10 @@ def attribute_sensitivity(
         own = kinds == kind
         paired = own & controlled
         by_word = np.log2(control[paired] / true[paired])
+        falls = np.log2(false[own] / true[own])
         result[kind] = Sensitivity(
-            fall=interval(np.log2(false[own] / true[own]), seed=seed),
+            falls=tuple(falls.tolist()),
+            fall=interval(falls, seed=seed),
             fall_percent=interval(100 * (false[own] - true[own]) / (num_items - 1), seed=seed),
             fell=interval(false[own] > true[own], seed=seed),
             control=interval(by_word, seed=seed) if paired.any() else None,

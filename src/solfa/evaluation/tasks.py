@@ -23,7 +23,9 @@ from solfa.evaluation.annotation import MusicAnnotation
 from solfa.evaluation.claims import KINDS, Kind
 from solfa.evaluation.detections import ClipScores, SystemScores, best_collar_f1, best_segment_f1
 from solfa.evaluation.events import Truth
-from solfa.evaluation.ranking import Ranks, Scores, rank_relevant
+from solfa.evaluation.finegrained import sensitivity_metrics
+from solfa.evaluation.finequeries import Rank, fine_queries, measure
+from solfa.evaluation.ranking import Ranks, Scores, rank_relevant, top_k
 from solfa.evaluation.readers import DataSet
 from solfa.evaluation.relevance import Ints, Relevance, Vectors
 from solfa.evaluation.reports import Report
@@ -31,6 +33,7 @@ from solfa.evaluation.retrieval import DEFAULT_METRICS, evaluate, per_query
 from solfa.evaluation.saturation import FIGMA_STEPS, TokenSpans, saturation
 from solfa.evaluation.significance import Interval, Statistic
 from solfa.evaluation.similarity import Transposed, View, joint_scores
+from solfa.evaluation.truth import TrackTruth
 
 STRETCH_S = 120.0
 
@@ -40,7 +43,8 @@ class Settings:
     """What can be set; each task reads what concerns it.
 
     ``spans`` is the model's own tokenizer (saturation only). ``num_clip_resamples`` is for scores of whole sets of
-    clips, which are computed anew for every draw.
+    clips, which are computed anew for every draw. ``rank`` is how the fine-grained task orders the pool for texts, such
+    as by a whole search; the model's vectors do it if None.
     """
 
     view: View = "global"
@@ -53,11 +57,13 @@ class Settings:
     kinds: tuple[Kind, ...] = KINDS
     steps: tuple[int, ...] = FIGMA_STEPS
     num_filter_frames: int = 3
+    k: int = 5
     spans: TokenSpans | None = None
+    rank: Rank | None = None
 
     def as_options(self) -> dict[str, Any]:
         """The settings as a report keeps them."""
-        names = [n for n in self.__slots__ if n not in ("spans", "seed")]
+        names = [n for n in self.__slots__ if n not in ("spans", "rank", "seed")]
         return {n: list(v) if isinstance(v := getattr(self, n), tuple) else v for n in names}
 
 
@@ -107,7 +113,7 @@ def run_task(
     Parameters
     ----------
     task
-        ``retrieval``, ``saturation``, ``perturbation``, ``zeroshot``, ``sed`` or ``grounding``
+        ``retrieval``, ``saturation``, ``perturbation``, ``zeroshot``, ``sed``, ``grounding`` or ``finegrained``
     model
         any joint model
     data
@@ -360,21 +366,37 @@ def _sed(model: JointModel, data: DataSet, heard: Features, settings: Settings) 
     }
     first = psds.PSDS1_AUDIOSET if data.name == "audioset_strong" else psds.PSDS1
 
+    named = {"PSDS1": first, "PSDS2": psds.PSDS2}
+
     def score(known: Truth, system: SystemScores) -> dict[str, float]:
         return {
-            "PSDS1": psds.psds(known, system, first).value,
-            "PSDS2": psds.psds(known, system, psds.PSDS2).value,
+            **{name: psds.psds(known, system, setting).value for name, setting in named.items()},
             "best collar F1": best_collar_f1(known, system).scores.macro_f1,
             "best segment F1": best_segment_f1(known, system).scores.macro_f1,
         }
 
+    whole = SystemScores(classes, clips)
     return Measured(
         pool=data.revision,
         num_queries=len(classes),
         num_items=len(clips),
-        metrics=_resampled(truth, SystemScores(classes, clips), score, settings),
-        details={"classes": list(classes)},
+        metrics=_resampled(truth, whole, score, settings),
+        details={"classes": list(classes), "PSD-ROC": _rocs(truth, whole, named)},
     )
+
+
+def _rocs(truth: Truth, scores: SystemScores, named: Mapping[str, psds.PsdsSetting]) -> dict[str, Any]:
+    # The staircases behind the scores, up to the limit of each, without steps that change nothing.
+    found: dict[str, Any] = {}
+    for name, setting in named.items():
+        roc, limit = psds.psds(truth, scores, setting).roc, setting.max_efpr_per_hour
+        step = (roc.efpr_per_hour <= limit) & (np.diff(roc.tpr, prepend=-1.0) != 0)
+        found[name] = {
+            "max_efpr_per_hour": limit,
+            "efpr_per_hour": roc.efpr_per_hour[step].tolist(),
+            "tpr": roc.tpr[step].tolist(),
+        }
+    return found
 
 
 def _grounding(model: JointModel, data: DataSet, heard: Features, settings: Settings) -> Measured:
@@ -391,12 +413,45 @@ def _grounding(model: JointModel, data: DataSet, heard: Features, settings: Sett
     def score(known: Truth, system: SystemScores) -> dict[str, float]:
         return {"PSDS2021": psds.psds(known, system, psds.PSDS2021).value}
 
+    whole = SystemScores((openvocab.GENERIC_CLASS,), clips)
     return Measured(
         pool=data.revision,
         num_queries=len(pairs),
         num_items=len(data.items),
-        metrics=_resampled(truth, SystemScores((openvocab.GENERIC_CLASS,), clips), score, settings),
-        details={"Th-AUC of (cosine + 1) / 2": openvocab.th_auc(truth, clips)},
+        metrics=_resampled(truth, whole, score, settings),
+        details={
+            "Th-AUC of (cosine + 1) / 2": openvocab.th_auc(truth, clips),
+            "PSD-ROC": _rocs(truth, whole, {"PSDS2021": psds.PSDS2021}),
+        },
+    )
+
+
+def _fine_grained(model: JointModel, data: DataSet, heard: Features, settings: Settings) -> Measured:
+    bare = [item.id for item in data.items if item.music is None]
+    if bare:
+        raise InputError(f"{data.source.title}: no truth of the music is known, such as of {bare[0]!r}.")
+    truths = [TrackTruth(music=item.music) for item in data.items if item.music is not None]
+
+    def by_vectors(texts: Sequence[str]) -> list[list[int]]:
+        scores = joint_scores(heard, model.text.encode(list(texts)), settings.view, alpha=settings.alpha)
+        return [row.tolist() for row in top_k(scores, len(truths))[0]]
+
+    queries = fine_queries(truths, seed=settings.seed)
+    satisfied, sensitive = measure(settings.rank or by_vectors, queries, truths, settings.k, seed=settings.seed)
+    stated = "\n".join([*(item.id for item in data.items), *queries.texts, *(t.false_text for t in queries.twins)])
+    values = {f"CS@{settings.k} {name}": kind.shares for name, kind in satisfied.kinds.items()}
+    values.update({f"{kind} fall": s.falls for kind, s in sensitive.items()})
+    return Measured(
+        pool=hashlib.sha256(stated.encode()).hexdigest()[:32],
+        num_queries=len(queries.texts),
+        num_items=len(truths),
+        metrics={**satisfied.metrics(), **sensitivity_metrics(sensitive)},
+        per_query=values,
+        statistics=dict.fromkeys(values, "mean"),
+        details={
+            "lift": {name: k.lift for name, k in {**satisfied.kinds, "joint": satisfied.joint}.items()},
+            "heard": {kind: s.heard for kind, s in sensitive.items()},
+        },
     )
 
 
@@ -407,4 +462,5 @@ TASKS: dict[str, Callable[[JointModel, DataSet, Features, Settings], Measured]] 
     "zeroshot": _zero_shot,
     "sed": _sed,
     "grounding": _grounding,
+    "finegrained": _fine_grained,
 }

@@ -9,7 +9,9 @@ from typer.testing import CliRunner
 from solfa.apps.cli import app
 from solfa.apps.evaluating import TASKS
 from solfa.core.errors import InputError
+from solfa.core.theory import Key
 from solfa.evaluation import tasks
+from solfa.evaluation.annotation import MusicAnnotation, write_jams
 from solfa.testing.files import write_audio
 from solfa.testing.synth import tone
 from solfa.testing.tiny import tiny_model
@@ -54,6 +56,36 @@ def test_a_run_prints_a_row_and_writes_report_and_figure(
     assert figure.read_text().startswith("<svg")
     compared = call(monkeypatch, ["eval", "compare", report, report])
     assert "not shown" in compared and "yes" not in compared
+
+
+@pytest.fixture
+def annotated(tmp_path: Path) -> Path:
+    """Six tones with JAMS beside them."""
+    for number, midi in enumerate((31, 60, 90, 111, 45, 75)):
+        write_audio(tmp_path / f"{number}.wav", tone(midi, 4.0, 22050, harmonics=1), 22050)
+        key, metre = Key(2 * number, "major"), f"{3 + number % 2}/4"
+        music = MusicAnnotation(duration_s=4.0, tempo_bpm=70.0 + 20 * number, key=key, metre=metre)
+        write_jams(music, tmp_path / f"{number}.jams", tool="test")
+    return tmp_path
+
+
+def test_fine_grained_by_vectors_and_by_the_whole_search(annotated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report, figure = annotated / "report.json", annotated / "figure.svg"
+    arguments = ["eval", "finegrained", "--dataset", "jams", "--data", annotated, "--out", report, "--plot", figure]
+    vectors = call(monkeypatch, arguments)
+    assert "tiny" in vectors and "doublings of the rank" in figure.read_text()
+    pool = json.loads(report.read_text())["pool"]
+    call(monkeypatch, [*arguments, "--by", "search"])
+    value = json.loads(report.read_text())
+    assert value["model"] == "tiny, whole search" and value["pool"] == pool and "key fall" in value["metrics"]
+
+
+def test_search_ranks_one_task_only(song_describer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="finegrained only"):
+        call(
+            monkeypatch,
+            ["eval", "retrieval", "--dataset", "song_describer", "--data", song_describer, "--by", "search"],
+        )
 
 
 def test_a_model_without_a_tokenizer_has_no_saturation(song_describer: Path, monkeypatch: pytest.MonkeyPatch) -> None:

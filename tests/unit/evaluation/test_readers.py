@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from solfa.core.errors import InputError, UnknownName
+from solfa.evaluation.annotation import MusicAnnotation
 from solfa.evaluation.events import Event
 from solfa.evaluation.readers import SOURCES, load, unpack_fgm_caps
 
@@ -88,6 +89,9 @@ GROUNDING = json.dumps(
         }
     ]
 )
+
+TEMPO = {"namespace": "tempo", "data": [{"time": 0.0, "duration": 9.5, "value": 110.0, "confidence": 1.0}]}
+JAMS = json.dumps({"annotations": [TEMPO], "file_metadata": {"duration": 9.5}})
 
 # For every set: metadata files, an audio file, split, number of clips, and what the first clip must hold.
 CASES: dict[str, tuple[dict[str, str], str, str, int, dict[str, object]]] = {
@@ -216,6 +220,13 @@ CASES: dict[str, tuple[dict[str, str], str, str, int, dict[str, object]]] = {
         1,
         {"id": "1 Yabc.wav", "phrases": (("a dog barks", ((0.42, 1.3), (2.05, 2.6))), ("rain falls", ()))},
     ),
+    "jams": (
+        {"a/x.jams": JAMS, "a/y.jams": JAMS},
+        "a/x.wav",
+        "all",
+        2,
+        {"id": "a/x", "music": MusicAnnotation(duration_s=9.5, tempo_bpm=110.0), "duration_s": 9.5},
+    ),
 }
 PARQUET = {"fgmcaps", "lp_musiccaps"}
 
@@ -228,7 +239,7 @@ def lay_out(root: Path, files: dict[str, str], audio: str = "") -> None:
 
 
 def test_every_data_set_has_a_sample() -> None:
-    assert set(CASES) | PARQUET == set(SOURCES) and len(SOURCES) == 18
+    assert set(CASES) | PARQUET == set(SOURCES) and len(SOURCES) == 19
 
 
 @pytest.mark.parametrize("name", CASES)

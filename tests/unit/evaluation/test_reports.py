@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,12 @@ import pytest
 import soundfile
 
 from solfa.core.errors import InputError, UnknownName
-from solfa.core.theory import Key
-from solfa.core.types import Audio
+from solfa.core.theory import Chord, Key
+from solfa.core.types import Audio, ChordSegment
 from solfa.evaluation import interop
 from solfa.evaluation.annotation import MusicAnnotation
 from solfa.evaluation.events import Event
+from solfa.evaluation.psds import Curve
 from solfa.evaluation.ranking import MatrixScores, rank_relevant, top_k
 from solfa.evaluation.readers import SOURCES, DataSet, Item
 from solfa.evaluation.relevance import Relevance
@@ -24,6 +26,8 @@ from solfa.evaluation.reports import Report, beside, compare, published, read_re
 from solfa.evaluation.retrieval import per_query
 from solfa.evaluation.significance import Interval
 from solfa.evaluation.tasks import TASKS, Settings, hear, run_mir, run_task
+from solfa.evaluation.truth import TrackTruth, holds
+from solfa.query import parse
 from solfa.testing.tiny import tiny_model
 
 RATE = 16000
@@ -146,6 +150,50 @@ def test_detection_and_grounding(tmp_path: Path) -> None:
         run_task("sed", tiny_model(), data_set(tmp_path, ("c", sound("low"), {"duration_s": 1.0})), settings=FEW)
 
 
+def test_the_staircases_of_a_report_have_the_area_of_its_score(tmp_path: Path) -> None:
+    known = {"duration_s": 3.0, "events": (Event(1.0, 2.0, "low"),), "phrases": (("low", ((1.0, 2.0),)),)}
+    data = data_set(tmp_path, ("a", sound("silent", "low", "noisy"), known), ("b", sound("low", "low", "high"), known))
+    for task in ("sed", "grounding"):
+        report = run_task(task, tiny_model(), data, settings=dataclasses.replace(FEW, num_filter_frames=1))
+        for name, roc in report.details["PSD-ROC"].items():
+            curve = Curve(np.array(roc["efpr_per_hour"]), np.array(roc["tpr"]))
+            assert curve.area(roc["max_efpr_per_hour"]) == pytest.approx(report.metrics[name].value, abs=1e-12)
+
+
+def pool_of_music(folder: Path) -> DataSet:
+    """Twelve tracks whose key, tempo, metre and chords all differ."""
+    items = []
+    for i in range(12):
+        chords = tuple(
+            ChordSegment(start_s=float(j), end_s=j + 1.0, label=str(Chord((i + step) % 12, quality)), confidence=1.0)
+            for j, (step, quality) in enumerate([(0, "maj"), (9, "min"), (5, "maj"), (7, "maj")])
+        )
+        music = MusicAnnotation(
+            duration_s=4.0, tempo_bpm=60.0 + 9 * i, key=Key(i, "major"), metre=f"{3 + i % 2}/4", chords=chords
+        )
+        items.append((f"t{i}", sound("low", "high"), {"music": music}))
+    return data_set(folder, *items)
+
+
+def test_fine_grained_tells_what_hears_from_what_does_not(tmp_path: Path) -> None:
+    data = pool_of_music(tmp_path)
+    truths = [TrackTruth(music=item.music) for item in data.items if item.music]
+
+    def rank(texts: Sequence[str]) -> list[list[int]]:
+        met = [[sum(holds(c, t) is True for c in parse(text).constraints) for t in truths] for text in texts]
+        return [np.argsort(-np.array(row), kind="stable").tolist() for row in met]
+
+    settings = dataclasses.replace(FEW, k=2)
+    deaf = run_task("finegrained", tiny_model(), data, settings=settings)
+    hears = run_task("finegrained", tiny_model(), data, settings=dataclasses.replace(settings, rank=rank))
+    assert hears.details["lift"]["joint"] == pytest.approx(1.0) and deaf.details["lift"]["joint"] < 0.5
+    assert hears.details["heard"]["bpm"] and not any(deaf.details["heard"].values())
+    assert compare(deaf, hears)["CS@2 metre"].real and hears.pool == deaf.pool
+    assert run_task("finegrained", tiny_model(), data, settings=dataclasses.replace(settings, seed=1)).pool != deaf.pool
+    with pytest.raises(InputError, match="no truth of the music"):
+        run_task("finegrained", tiny_model(), data_set(tmp_path, ("x", sound("low"), {})), settings=FEW)
+
+
 def test_a_pool_never_shrinks_unnoticed(captioned: DataSet) -> None:
     silent = dataclasses.replace(captioned, items=(*captioned.items, Item(id="gone", captions=("x",))))
     with pytest.raises(InputError, match="1 of 6 clips have no audio"):
@@ -154,7 +202,7 @@ def test_a_pool_never_shrinks_unnoticed(captioned: DataSet) -> None:
         run_task("retreival", tiny_model(), captioned)
     with pytest.raises(InputError, match="no audio to encode"):
         hear([], tiny_model().audio)
-    assert set(TASKS) == {"retrieval", "saturation", "perturbation", "zeroshot", "sed", "grounding"}
+    assert set(TASKS) == {"retrieval", "saturation", "perturbation", "zeroshot", "sed", "grounding", "finegrained"}
 
 
 def test_mir_reports_pair_tracks_by_name() -> None:

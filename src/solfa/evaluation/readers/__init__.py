@@ -9,13 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from solfa.core.errors import InputError, UnknownName
-from solfa.evaluation.readers import captions, labels, sounds
+from solfa.evaluation.readers import annotated, captions, labels, sounds
 from solfa.evaluation.readers.captions import unpack_fgm_caps
 from solfa.evaluation.readers.records import DataSet, Folder, Item, Source
 
 __all__ = ["SOURCES", "DataSet", "Item", "Source", "load", "unpack_fgm_caps"]
 
-SOURCES: dict[str, Source] = {**captions.SOURCES, **labels.SOURCES, **sounds.SOURCES}
+SOURCES: dict[str, Source] = {**captions.SOURCES, **labels.SOURCES, **sounds.SOURCES, **annotated.SOURCES}
 
 
 def load(name: str, root: Path, split: str | None = None) -> DataSet:

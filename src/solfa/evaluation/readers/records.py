@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from solfa.core.errors import InputError, MissingExtra
+from solfa.evaluation.annotation import MusicAnnotation
 from solfa.evaluation.events import ClipTruth, Event
 from solfa.evaluation.openvocab import GroundingPair, merged
 
@@ -30,8 +31,8 @@ class Item:
     """One clip and what is known of it.
 
     ``audio`` is None where the file is not there. ``start_s``/``end_s`` say which part of a longer recording the clip
-    is (YouTube sets). ``group`` names what must not be torn between splits (artist, track). ``extra`` is the row as
-    published.
+    is (YouTube sets). ``music`` is the truth of tempo, key, metre, chords and beats. ``group`` names what must not be
+    torn between splits (artist, track). ``extra`` is the row as published.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Item:
     start_s: float | None = None
     end_s: float | None = None
     duration_s: float | None = None
+    music: MusicAnnotation | None = None
     group: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
 
