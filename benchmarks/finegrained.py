@@ -3,10 +3,11 @@
     python benchmarks/render.py --out CLIPS ...                       (or any folder of NAME.wav with NAME.json)
     python benchmarks/finegrained.py --clips CLIPS --collection DIR --count 100 --seed 0 [--figures OUT]
 
-Systems, over one pool and the same queries: ``solfa`` (attributes and sound), ``sound only`` (the same model, the whole
-text as one phrase, nothing measured), ``truth`` (ranks by the annotations themselves: what is attainable) and
-``chance``. Queries state tempo, key, metre and a loop of four triads that the clip truly contains: for CS@K one to
-three of them, for sensitivity two, of which one is falsified. The control is the same two in the other order.
+Systems, over one pool and the same queries (`solfa.evaluation.finequeries`): ``solfa`` (the whole search), ``vectors
+only`` (the same model, the whole text as one phrase, nothing measured), ``tags only`` (instruments, genres and moods
+heard, and words in the files' tags), ``counted: X`` (how many of the wishes X's analysis meets, X being solfa,
+Essentia, librosa, or the annotations themselves: what is attainable) and ``chance``. Ties stand in the order of the
+pool.
 """
 
 from __future__ import annotations
@@ -16,169 +17,115 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache, partial
-from itertools import pairwise
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import soundfile
 
+from harmony import essentia_chords, essentia_key, librosa_templates
 from solfa.api import index
 from solfa.collection import Collection
-from solfa.core.query import Chords, Constraint, InKey, Metre, Query, Tempo
-from solfa.core.theory import Chord, Key
+from solfa.core.query import Presence, Query
+from solfa.core.theory import Key
 from solfa.core.types import ChordSegment
 from solfa.encoders.registry import load_model
 from solfa.evaluation import plots
 from solfa.evaluation.annotation import MusicAnnotation
-from solfa.evaluation.claims import Attributes, Kind, describe
-from solfa.evaluation.finegrained import (
-    Satisfaction,
-    Sensitivity,
-    TwinQuery,
-    attribute_sensitivity,
-    constraint_satisfaction,
-    twin_queries,
-)
+from solfa.evaluation.finegrained import Satisfaction, Sensitivity
+from solfa.evaluation.finequeries import Rank, fine_queries, measure
 from solfa.evaluation.truth import TrackTruth, holds
 from solfa.query import parse
 from solfa.retrieval import Display, Searcher
+from tempo import essentia as essentia_tempo
+from tempo import librosa as librosa_tempo
 
-Rank = Callable[[str], list[int]]  # rows of the pool, best first
+
+def annotation(segments: Sequence[tuple[float, float, str]], **known: object) -> MusicAnnotation:
+    """Chords and what else is known or claimed of a clip."""
+    chords = tuple(
+        ChordSegment(start_s=start, end_s=end, label=label, confidence=1.0)
+        for start, end, label in segments
+        if end > start
+    )
+    return MusicAnnotation(duration_s=chords[-1].end_s if chords else 30.0, chords=chords, **known)  # type: ignore[arg-type]
 
 
-def truth_of(path: Path) -> TrackTruth:
+def truth_of(path: Path) -> MusicAnnotation:
     """What the renderer knows of a clip."""
     raw = json.loads(path.read_text())
-    chords = tuple(
-        ChordSegment(start_s=c["start_s"], end_s=c["end_s"], label=c["label"], confidence=1.0)
-        for c in raw["chords"]
-        if c["end_s"] > c["start_s"]
-    )
-    return TrackTruth(
-        music=MusicAnnotation(
-            duration_s=chords[-1].end_s if chords else 30.0,
-            tempo_bpm=raw["tempo_bpm"],
-            key=Key.parse(raw["key"]),
-            metre=raw["metre"],
-            chords=chords,
-        )
-    )
+    segments = [(c["start_s"], c["end_s"], c["label"]) for c in raw["chords"]]
+    return annotation(segments, tempo_bpm=raw["tempo_bpm"], key=Key.parse(raw["key"]), metre=raw["metre"])
 
 
-def loop_of(truth: TrackTruth) -> tuple[Chord, ...]:
-    """The first four neighbouring triads of a clip that are major or minor; empty if there are none."""
-    triads: list[Chord | None] = []
-    for segment in truth.music.chords:
-        root, _, quality = segment.label.partition("(")[0].partition("/")[0].partition(":")
-        named = None if segment.label in ("N", "X") else Chord.parse(root)
-        plain = quality.startswith(("min", "maj", "7")) or quality == ""
-        chord = Chord(named.root, "min" if quality.startswith("min") else "maj") if named and plain else None
-        if not triads or chord != triads[-1]:
-            triads.append(chord)
-    for i in range(len(triads) - 3):
-        four = [c for c in triads[i : i + 4] if c is not None]
-        if len(four) == 4 and all(a != b for a, b in pairwise([*four, four[0]])):
-            return tuple(four)
-    return ()
+def by_essentia(path: Path) -> MusicAnnotation:
+    """RhythmExtractor2013, KeyExtractor (bgate), ChordsDetection."""
+    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    mono = samples.mean(axis=1)
+    key = Key.parse(essentia_key("bgate")(mono, rate)["key"])
+    return annotation(essentia_chords(mono, rate)["chords"], tempo_bpm=essentia_tempo(mono, rate)["tempo_bpm"], key=key)
 
 
-def attributes_of(truth: TrackTruth) -> Attributes:
-    """The statements that are true of a clip."""
-    music = truth.music
-    assert music.metre is not None
-    return Attributes(
-        key=music.key, tempo_bpm=music.tempo_bpm, beats=int(music.metre.split("/")[0]), chords=loop_of(truth)
-    )
+def by_librosa(path: Path) -> MusicAnnotation:
+    """beat_track, Krumhansl's profiles and triad templates over chroma_cqt."""
+    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    mono = samples.mean(axis=1)
+    heard, bpm = librosa_templates(mono, rate), librosa_tempo(mono, rate)["tempo_bpm"]
+    return annotation(heard["chords"], tempo_bpm=bpm or None, key=Key.parse(heard["key"]))
 
 
-def constraints_of(a: Attributes) -> list[Constraint]:
-    """The same statements as constraints, independent of solfa's parser."""
-    wishes: list[Constraint] = []
-    if a.tempo_bpm is not None:
-        wishes.append(Tempo(text="", low_bpm=round(a.tempo_bpm), high_bpm=round(a.tempo_bpm)))
-    if a.key is not None:
-        wishes.append(InKey(text="", tonic=a.key.tonic, mode=a.key.mode))
-    if a.beats is not None:
-        wishes.append(Metre(text="", metres=(f"{a.beats}/4", f"{a.beats}/8")))
-    if a.chords:
-        wishes.append(Chords(text="", chords=a.chords))
-    return wishes
+def each(order: Callable[[str], Sequence[int]]) -> Rank:
+    return lambda texts: [order(text) for text in texts]
 
 
-def some(a: Attributes, rng: np.random.Generator) -> Attributes:
-    """One to three of the statements, at random."""
-    keep = rng.permutation(4)[: int(rng.integers(1, 4))]
-    return Attributes(
-        tempo_bpm=a.tempo_bpm if 0 in keep else None,
-        key=a.key if 1 in keep else None,
-        beats=a.beats if 2 in keep else None,
-        chords=a.chords if 3 in keep else (),
-    )
+def counted(claims: Sequence[MusicAnnotation]) -> Rank:
+    """Tracks in order of how many wishes their claims meet."""
+    tracks = [TrackTruth(music=claim) for claim in claims]
 
-
-def pairs_of_twins(known: Sequence[Attributes], rng: np.random.Generator, seed: int) -> list[TwinQuery]:
-    """For every clip and kind a query of that attribute and one other: in a pool of a hundred, a query that states
-    everything keeps its track on top even with one statement false.
-    """
-    twins: list[TwinQuery] = []
-    fields: dict[str, tuple[Kind, ...]] = {
-        "tempo_bpm": ("bpm", "marking"), "key": ("key",), "beats": ("beats",), "chords": ("chords",)
-    }  # fmt: skip
-    for row, attributes in enumerate(known):
-        for field, kinds in fields.items():
-            other = str(rng.choice([f for f in fields if f != field]))
-            short = replace(Attributes(), **{f: getattr(attributes, f) for f in (field, other)})
-            text, control = describe(short, seed=row), describe(short, seed=row + 1)
-            for i in range(2, 20):  # another order of the same statements
-                control = describe(short, seed=row + i) if control == text else control
-            if text != control:
-                twins += twin_queries([text], [row], kinds=kinds, controls=[control], seed=seed)
-    return twins
-
-
-def systems(searcher: Searcher, rows: dict[int, int], truths: Sequence[TrackTruth], seed: int) -> dict[str, Rank]:
-    """Every system as a function from a text to the whole pool in order."""
-
-    def search(make: Callable[[str], Query], text: str) -> list[int]:
-        found = searcher.search(make(text), display=Display(k=len(rows), duplicates=True)).hits
-        return [rows[h.track_id] for h in found]
-
-    def by_truth(text: str) -> list[int]:
-        met = [sum(holds(c, t) is True for c in parse(text).constraints) for t in truths]
+    def order(text: str) -> list[int]:
+        met = [sum(holds(c, t) is True for c in parse(text).constraints) for t in tracks]
         return np.argsort(-np.array(met), kind="stable").tolist()
 
-    def by_chance(text: str) -> list[int]:
+    return each(order)
+
+
+def searched(searcher: Searcher, rows: dict[int, int], make: Callable[[str], Query]) -> Rank:
+    """Tracks in the order of a search; none where nothing is left to search for."""
+    whole = Display(k=len(rows), duplicates=True)
+
+    def order(text: str) -> list[int]:
+        query = make(text)
+        if not (query.constraints or query.phrases or query.negated_phrases or query.words):
+            return []
+        return [rows[h.track_id] for h in searcher.search(query, display=whole).hits]
+
+    return each(order)
+
+
+def tags_alone(text: str) -> Query:
+    query = parse(text)
+    heard = tuple(c for c in query.constraints if isinstance(c, Presence))
+    return replace(query, constraints=heard, phrases=(), negated_phrases=())
+
+
+def chance(num: int, seed: int) -> Rank:
+    def order(text: str) -> list[int]:
         digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
-        return np.random.default_rng([seed, digest]).permutation(len(truths)).tolist()
+        return np.random.default_rng([seed, digest]).permutation(num).tolist()
 
-    return {
-        "solfa": cache(partial(search, parse)),
-        "sound only": cache(partial(search, lambda text: Query(text=text, phrases=(text,)))),
-        "truth": cache(by_truth),
-        "chance": cache(by_chance),
-    }
-
-
-def ranked(rank: Rank, num: int, texts: Sequence[str], targets: Sequence[int]) -> np.ndarray:
-    """The target's rank for each text; a track that was not returned stands last."""
-    places = []
-    for text, target in zip(texts, targets, strict=True):
-        order = rank(text)
-        places.append(order.index(target) + 1 if target in order else num)
-    return np.array(places)
+    return each(order)
 
 
 def show_satisfaction(rows: dict[str, Satisfaction]) -> None:
-    kinds = list(next(iter(rows.values())).kinds)
-    k = next(iter(rows.values())).k
-    print(f"\nCS@{k}: share of the first {k} in per cent [95 %] (lift: 0 chance, 1 attainable)")
+    first = next(iter(rows.values()))
+    kinds = list(first.kinds)
+    print(f"\nCS@{first.k}: share of the first {first.k} in per cent [95 %] (lift: 0 chance, 1 attainable)")
     print(f"| system | {' | '.join([*kinds, 'every', 'joint'])} |\n|---|{'---|' * (len(kinds) + 2)}")
     for name, result in rows.items():
         cells = [result.kinds[kind] for kind in kinds] + [result.every, result.joint]
         texts = [f"{100 * c.share.value:.0f} [{100 * c.share.low:.0f}, {100 * c.share.high:.0f}] ({c.lift:.2f})"
                  for c in cells]  # fmt: skip
         print(f"| {name} | {' | '.join(texts)} |")
-    first = next(iter(rows.values()))
     print("wishes:", {kind: r.num for kind, r in first.kinds.items()})
 
 
@@ -194,9 +141,8 @@ def show_sensitivity(rows: dict[str, dict[str, Sensitivity]]) -> None:
             mark = "**" if s.heard else ""
             cells.append(f"{mark}{s.fall.value:.2f}{mark} [{s.fall.low:.2f}, {s.fall.high:.2f}]{control}")
         print(f"| {name} | {' | '.join(cells)} |")
-    print(
-        "bold: heard, beyond chance and wording. Tracks:", {k: s.fall.num for k, s in next(iter(rows.values())).items()}
-    )
+    nums = {k: s.fall.num for k, s in next(iter(rows.values())).items()}
+    print("bold: heard, beyond chance and wording. Tracks:", nums)
 
 
 def main() -> None:
@@ -218,26 +164,30 @@ def main() -> None:
         index(collection, [options.clips / f"{n}.wav" for n in names], model=options.model)
         by_path = {path.stem: t.id for t in collection.tracks() for path in t.paths}
         names = [n for n in names if n in by_path]
-        truths = [truth_of(options.clips / f"{n}.json") for n in names]
         rows = {by_path[n]: row for row, n in enumerate(names)}
-        every = systems(Searcher(collection, partial(load_model, options.model)), rows, truths, options.seed)
-        known = [attributes_of(t) for t in truths]
-        asked = [some(a, rng) for a in known]
-        asked = [a for a in asked if constraints_of(a)]
-        twins = pairs_of_twins(known[: options.targets], rng, options.seed)
-        satisfied, sensitive = {}, {}
-        for name, rank in every.items():
-            results = [rank(describe(a, seed=i)) for i, a in enumerate(asked)]
-            wishes = [constraints_of(a) for a in asked]
-            satisfied[name] = constraint_satisfaction(wishes, results, truths, options.k, seed=options.seed)
-            own = partial(ranked, rank, len(names))
-            sensitive[name] = attribute_sensitivity(own, twins, len(names), seed=options.seed)
-    print(f"{len(names)} clips, {len(asked)} queries, {len(twins)} twins, model {options.model}, seed {options.seed}")
-    show_satisfaction(satisfied)
-    show_sensitivity(sensitive)
+        paths = [options.clips / f"{n}.wav" for n in names]
+        truths = [truth_of(path.with_suffix(".json")) for path in paths]
+        searcher = Searcher(collection, partial(load_model, options.model))
+        systems = {
+            "solfa": searched(searcher, rows, parse),
+            "vectors only": searched(searcher, rows, lambda text: Query(text=text, phrases=(text,))),
+            "tags only": searched(searcher, rows, tags_alone),
+            "counted: solfa": counted([MusicAnnotation.of(collection.analysis(by_path[n])) for n in names]),
+            "counted: Essentia": counted([by_essentia(path) for path in paths]),
+            "counted: librosa": counted([by_librosa(path) for path in paths]),
+            "counted: truth": counted(truths),
+            "chance": chance(len(names), options.seed),
+        }
+        known = [TrackTruth(music=t) for t in truths]
+        queries = fine_queries(known, num_targets=options.targets, seed=options.seed)
+        found = {n: measure(rank, queries, known, options.k, seed=options.seed) for n, rank in systems.items()}
+    print(f"{len(names)} clips, {len(queries.texts)} queries, {len(queries.twins)} twins, model {options.model}, "
+          f"seed {options.seed}")  # fmt: skip
+    show_satisfaction({n: satisfied for n, (satisfied, _) in found.items()})
+    show_sensitivity({n: sensitive for n, (_, sensitive) in found.items()})
     if options.figures:
         options.figures.mkdir(parents=True, exist_ok=True)
-        falls = {kind: s.fall for kind, s in sensitive["solfa"].items()}
+        falls = {kind: s.fall for kind, s in found["solfa"][1].items()}
         figure = plots.bars(falls, title="Attribute sensitivity", y_label="doublings of the rank", scale=1.0)
         (options.figures / "sensitivity.svg").write_text(figure, encoding="utf-8")
 
