@@ -159,8 +159,8 @@ def _accepted(source: Source, names: list[str], tight: bool, start: int, end: in
 def _find_numbers(source: Source) -> None:
     for pattern in (_NUMBER, _RUN_OF_DIGITS):
         for match in pattern.finditer(source.low):
-            if not source.free(*match.span()):
-                continue
+            if not source.free(*match.span()) or rx(r"\s?<<bpm>>").match(source.low, match.end()):
+                continue  # "the chords Am F C G, 127 bpm": a tempo, whatever the sentence speaks of
             cue = cued(source, *match.span()) or bool(
                 re.search(r"nashville[\w ]{0,20}:?\s?$", source.before(match.start()))
             )

@@ -23,3 +23,9 @@ def test_a_key_in_front_of_or_behind_chords_is_not_one_of_them(
     keys = [(c.tonic, c.mode) for c in found if isinstance(c, InKey)]
     assert keys == ([] if key is None else [key])
     assert [" ".join(map(str, c.chords)) for c in found if isinstance(c, Chords)] == [chords]
+
+
+def test_a_tempo_beside_chords_is_not_a_row_of_degrees() -> None:
+    found = parse("changes Am F C G, 127 BPM").constraints
+    assert [type(c).__name__ for c in found] == ["Chords", "Tempo"]
+    assert [type(c).__name__ for c in parse("changes 1-5-6-4 at 127 bpm").constraints] == ["Chords", "Tempo"]

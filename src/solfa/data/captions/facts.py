@@ -1,0 +1,216 @@
+"""Attributes as facts: which there are, and the names and numbers that a text can use for each."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from solfa.core.theory import Chord, Key
+from solfa.core.vocabulary import concepts
+from solfa.data.records import Phrase
+from solfa.evaluation.claims import chord_symbol
+
+MOST_CHORDS = 16
+_MOST_PHRASES = 3
+_JOINTS = (" - ", "–", ", ", " ", " → ", "-")
+_TIGHT_JOINTS = ("–", " - ", "-")
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Something that a caption says. ``sections`` name the phrasings that can say it, ``slots`` what fills them."""
+
+    kind: str
+    sections: tuple[str, ...]
+    slots: dict[str, str]
+
+
+@cache
+def grammar() -> dict[str, Any]:
+    """The tables of ``grammar.toml``."""
+    return tomllib.loads(files("solfa.data.captions").joinpath("grammar.toml").read_text(encoding="utf-8"))
+
+
+def pick(rng: np.random.Generator, options: Sequence[str]) -> str:
+    """One of them."""
+    return options[int(rng.integers(len(options)))]
+
+
+def harmony(labels: Sequence[str]) -> tuple[Chord, ...]:
+    """The chords of Harte labels in order, equal neighbours merged, places without a chord left out."""
+    found = [chord for label in labels if (chord := Chord.parse(label)) is not None]
+    return tuple(c for i, c in enumerate(found) if i == 0 or c != found[i - 1])
+
+
+def loop(chords: Sequence[Chord]) -> tuple[Chord, ...]:
+    """The shortest beginning that, repeated at least twice and cut off anywhere, gives the sequence; or all of it.
+
+    >>> [str(c) for c in loop(harmony(["C", "G", "C", "G", "C"]))]
+    ['C:maj', 'G:maj']
+    """
+    for size in range(2, len(chords) // 2 + 1):
+        if all(c == chords[i % size] for i, c in enumerate(chords)):
+            return tuple(chords[:size])
+    return tuple(chords)
+
+
+def facts_of(
+    attributes: Mapping[str, Any],
+    phrases: Sequence[Phrase],
+    duration_s: float | None,
+    rng: np.random.Generator,
+    language: Mapping[str, Any] | None = None,
+) -> list[Fact]:
+    """Every fact of the attributes, and at most three of the timed phrases, with names drawn at random.
+
+    ``language`` is a table of the grammar with its own names; None is English.
+    """
+    found = [
+        *_key(attributes, rng, language),
+        *_tempo(attributes, rng, language),
+        *_metre(attributes, language),
+        *_chords(attributes, rng, language),
+        *_concepts(attributes, rng, language),
+    ]
+    if language is None:
+        places = [(p.text, place) for p in phrases if (place := _place(p, duration_s, rng))]
+        chosen = sorted(rng.permutation(len(places))[:_MOST_PHRASES])
+        found += [Fact("phrase", ("phrase",), {"phrase": places[i][0], "place": places[i][1]}) for i in chosen]
+    return found
+
+
+def _key(attributes: Mapping[str, Any], rng: np.random.Generator, language: Mapping[str, Any] | None) -> list[Fact]:
+    if not attributes.get("key"):
+        return []
+    key = Key.parse(attributes["key"])
+    if language is not None:
+        notes = language["notes" if key.mode == "major" else "minor_notes"]
+        return [Fact("key", ("key",), {"key": language[key.mode].format(note=notes[key.tonic])})]
+    note = str(key).partition(" ")[0]
+    other = {1: ("C#", "Db"), 3: ("D#", "Eb"), 6: ("F#", "Gb"), 8: ("G#", "Ab"), 10: ("A#", "Bb")}.get(key.tonic)
+    if other and rng.random() < 0.15:
+        note = pick(rng, other)
+    # "A sharp minor" is read less often than written; it is a spelling like the others.
+    spoken = note.replace("#", " sharp").replace("b", " flat") if rng.random() < 0.15 else note
+    return [Fact("key", ("key",), {"key": f"{spoken} {key.mode}", "key_short": f"{note} {key.mode[:3]}"})]
+
+
+def _tempo(attributes: Mapping[str, Any], rng: np.random.Generator, language: Mapping[str, Any] | None) -> list[Fact]:
+    bpm, marking = attributes.get("tempo_bpm"), attributes.get("tempo_marking")
+    slots = {}
+    if bpm:
+        exact = abs(bpm - round(bpm)) >= 0.05 and rng.random() < 0.2
+        slots["bpm"] = f"{bpm:.1f}" if exact else f"{bpm:.0f}"
+    if marking:
+        slots |= {"marking": pick(rng, (marking, marking.capitalize())), "Marking": marking.capitalize()}
+    if language is not None:
+        return [Fact(name, (name,), slots) for name in ("bpm", "marking") if name in slots]
+    section = "tempo" if bpm and marking else "bpm" if bpm else "marking"
+    return [Fact("tempo", (section,), slots)] if slots else []
+
+
+def _metre(attributes: Mapping[str, Any], language: Mapping[str, Any] | None) -> list[Fact]:
+    values = {"metre": attributes.get("metre"), "beats": attributes.get("beats_per_bar")}
+    slots = {name: str(value) for name, value in values.items() if value}
+    # The list languages have no word for the bare count that the query parser reads.
+    sections = tuple(slots) if language is None or "metre" not in slots else ("metre",)
+    return [Fact("metre", sections, slots)] if slots else []
+
+
+def _chords(attributes: Mapping[str, Any], rng: np.random.Generator, language: Mapping[str, Any] | None) -> list[Fact]:
+    chords = loop(harmony(attributes.get("chords") or ()))
+    if not chords:
+        return []
+    inverted = rng.random() < 0.5
+    spelling = _spelling(attributes.get("key")) if rng.random() < 0.8 else {}
+    names = [_symbol(chord, inverted, spelling) for chord in chords[:MOST_CHORDS]]
+    section = "chord" if len(chords) == 1 else "chords" if len(chords) <= MOST_CHORDS else "chords_begin"
+    joint = pick(rng, _JOINTS if language is None else _TIGHT_JOINTS)
+    return [Fact("chords", (section,), {"chords": joint.join(names)})]
+
+
+def _spelling(key: str | None) -> dict[str, str]:
+    """How a key spells the black keys: flats or sharps for all of them; nothing where no key is known."""
+    if not key:
+        return {}
+    known = Key.parse(key)
+    major = known if known.mode == "major" else known.relative
+    flat = major.tonic in (5, 10, 3, 8, 1)
+    pairs = (("C#", "Db"), ("D#", "Eb"), ("F#", "Gb"), ("G#", "Ab"), ("A#", "Bb"))
+    return dict(pairs) if flat else {f: s for s, f in pairs}
+
+
+def _symbol(chord: Chord, inverted: bool, spelling: Mapping[str, str]) -> str:
+    def spelled(symbol: str) -> str:
+        return spelling.get(symbol[:2], symbol[:2]) + symbol[2:]
+
+    symbol = spelled(chord_symbol(chord))
+    if not (inverted and chord.bass):
+        return symbol
+    return f"{symbol}/{spelled(chord_symbol(Chord((chord.root + chord.bass) % 12, 'maj')))}"
+
+
+def _concepts(
+    attributes: Mapping[str, Any], rng: np.random.Generator, language: Mapping[str, Any] | None
+) -> list[Fact]:
+    def names(field: str, kinds: tuple[str, ...]) -> list[str]:
+        ids = [i for i in attributes.get(field) or () if concepts()[i].kind in kinds]
+        return [name_of(ids[i], rng, language) for i in rng.permutation(len(ids))]
+
+    instruments = names("instruments", ("instrument", "voice"))
+    rows = {
+        "instruments": enumerated(instruments, language is None),
+        "genre": enumerated(names("genre", ("genre",)), language is None),
+        "mood": enumerated(names("mood", ("mood",)), language is None),
+        "use": enumerated(names("mood", ("use",)), language is None),
+    }
+    found = [Fact(kind, (kind,), {kind: text}) for kind, text in rows.items() if text]
+    sung = any(concepts()[i].kind == "voice" for i in attributes.get("instruments") or ())
+    if attributes.get("voice") is not None and not sung:
+        section = "voice" if attributes["voice"] else "voiceless"
+        found.append(Fact("voice", (section,), {}))
+    return found
+
+
+def name_of(concept: str, rng: np.random.Generator, language: Mapping[str, Any] | None = None) -> str:
+    """A true name of a concept: its title or a synonym, or its name in another language where there is one."""
+    title = concepts()[concept].title
+    if language is not None:
+        name: str = language["names"].get(concept, title)
+        return name
+    return pick(rng, (title, title, *grammar()["synonyms"].get(concept, ())))
+
+
+def enumerated(names: Sequence[str], english: bool = True) -> str:
+    """Names in a row: "piano, bass and drums"; other languages are lists, so they get commas only."""
+    if not english or len(names) < 2:
+        return ", ".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _place(phrase: Phrase, duration_s: float | None, rng: np.random.Generator) -> str:
+    """Where the only stretch of a phrase lies, in words that are true of it; empty where it is all or several."""
+    if len(phrase.spans_s) != 1:
+        return ""
+    start, end = phrase.spans_s[0]
+    options = [
+        f"at 0:{int(start):02d}" if end - start < 1.5 else f"from 0:{int(start):02d} to 0:{int(end + 0.999):02d}"
+    ]
+    if end >= 60 or int(end + 0.999) >= 60:
+        options = []
+    if duration_s:
+        a, b = start / duration_s, end / duration_s
+        if b - a > 0.9:
+            return ""
+        inside = {
+            "at the beginning": b <= 0.3, "in the first half": b <= 0.5, "in the second half": a >= 0.5,
+            "near the end": a >= 0.75, "in the middle": a >= 0.33 and b <= 0.67,
+        }  # fmt: skip
+        options += [words for words, holds in inside.items() if holds]
+    return pick(rng, options) if options else ""

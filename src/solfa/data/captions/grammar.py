@@ -1,0 +1,251 @@
+"""Captions from attributes, offline: many phrasings, several styles, every stated fact true.
+
+The phrasings are data (``grammar.toml``); here is how they are put together. A caption follows from its attributes and
+its seed alone. Which style and which phrasings are drawn depends on the seed and on which attributes there are, never
+on their values, so that nothing but the words for a key or a tempo gives it away.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from solfa.core.errors import InputError, UnknownName
+from solfa.data.captions.facts import Fact, facts_of, grammar, pick
+from solfa.data.captions.reading import claims_agree
+from solfa.data.records import Phrase
+
+# Style -> how often it is drawn. A full style says every attribute.
+_SHARES = {
+    "sentence": 0.16, "figma": 0.16, "prose": 0.12, "request": 0.1, "tags": 0.08, "catalogue": 0.06, "producer": 0.06,
+    "late": 0.1, "partial": 0.08, "short": 0.04, "german": 0.02, "spanish": 0.01, "french": 0.01,
+}  # fmt: skip
+STYLES = tuple(_SHARES)
+FULL_STYLES = tuple(s for s in STYLES if s not in ("partial", "short"))
+LANGUAGES = ("german", "spanish", "french")
+_DECISIVE = ("key", "tempo", "metre", "chords")
+_ATTEMPTS = 12
+
+
+def caption(
+    attributes: Mapping[str, Any],
+    phrases: Sequence[Phrase] = (),
+    *,
+    seed: int | str,
+    style: str | None = None,
+    num: int = 1,
+    duration_s: float | None = None,
+) -> tuple[str, ...]:
+    """Different captions of one clip, at most ``num``: few attributes do not give many texts.
+
+    Parameters
+    ----------
+    attributes
+        as in `Record`; a missing one is not spoken of, names that are unknown here are passed over
+    phrases
+        timed texts; some of them are told, with their place, in the styles that have room
+    seed
+        the same seed gives the same captions
+    style
+        one of ``STYLES``; None draws one for each caption
+    num
+        how many, at least 1
+    duration_s
+        length of the clip, for places such as "in the second half"
+
+    Raises
+    ------
+    InputError
+        If there is no attribute to speak of, or ``num`` is below 1, or an attribute is not of its form.
+    UnknownName
+        If there is no such style.
+
+    >>> caption({"key": "F major", "tempo_bpm": 110.0, "metre": "4/4"}, seed=2, style="tags")
+    ('4/4, F major, 110 BPM',)
+    """
+    if style is not None and style not in STYLES:
+        raise UnknownName("caption style", style, STYLES)
+    if num < 1:
+        raise InputError(f"{num} captions were asked for; expected at least 1.")
+    texts: dict[str, None] = {}
+    for index in range(2 * num):
+        texts[_caption(attributes, phrases, _rng(f"{seed}/{style}/{index}"), style, duration_s)] = None
+        if len(texts) == num:
+            break
+    return tuple(texts)
+
+
+def _rng(seed: str) -> np.random.Generator:
+    digest = hashlib.sha256(seed.encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16], "big"))
+
+
+def _caption(
+    attributes: Mapping[str, Any],
+    phrases: Sequence[Phrase],
+    rng: np.random.Generator,
+    style: str | None,
+    duration_s: float | None,
+) -> str:
+    chosen = STYLES[int(rng.choice(len(STYLES), p=list(_SHARES.values())))] if style is None else style
+    language = grammar()[chosen] if chosen in LANGUAGES else None
+    text = ""
+    # Words can run together ("A" and a key make a chord): drawn again until the text reads as it was meant.
+    for _ in range(_ATTEMPTS):
+        facts = facts_of(attributes, () if chosen == "figma" else phrases, duration_s, rng, language)
+        if not facts:
+            raise InputError(
+                f"nothing to say: none of the attributes ({', '.join(attributes) or 'none given'}) is one that "
+                f"captions speak of. Expected tempo_bpm, key, chords, metre, instruments, voice, genre or mood."
+            )
+        facts = [facts[i] for i in rng.permutation(len(facts))]
+        text = _COMPOSERS[chosen](facts, rng)
+        if claims_agree(_without_phrases(text, facts), attributes, complete=chosen in FULL_STYLES and language is None):
+            break
+    return text
+
+
+def _without_phrases(text: str, facts: Sequence[Fact]) -> str:
+    """The text without the words of timed phrases, which may speak of another key than that of the whole."""
+    for fact in facts:
+        if fact.kind == "phrase":
+            text = text.replace(fact.slots["phrase"], "").replace(_upper(fact.slots["phrase"]), "")
+    return text
+
+
+def _say(fact: Fact, role: str, rng: np.random.Generator) -> str:
+    table = grammar()["facts"][pick(rng, fact.sections)]
+    slots = fact.slots | {name.capitalize(): _upper(value) for name, value in fact.slots.items() if name in _CAPITALS}
+    return pick(rng, table[role]).format(**slots)
+
+
+_CAPITALS = ("phrase", "place")
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _article(text: str) -> str:
+    """Every "a(n)" as a or an; note names and numbers as they are said."""
+
+    def choose(match: re.Match[str]) -> str:
+        word = match["next"]
+        an = re.match(r"[aeiouAEIOU](?!\w*[Ee]uro)|[FHLMNRSX]\b|8|1[18]\b", word)
+        you = re.match(r"(?i)(?:uni|uk|use|eu|one)", word)
+        return f"{match['a']}{'n' if an and not you else ''} {word}"
+
+    return re.sub(r"\b(?P<a>[Aa])\(n\) (?P<next>\S+)", choose, text)
+
+
+def _head(facts: list[Fact], rng: np.random.Generator, *, always: bool = False) -> tuple[str, list[Fact]]:
+    """ "sad jazz piece", and the facts that it leaves to say."""
+    by_kind = {f.kind: f for f in facts}
+    words, said = [], []
+    for kind in ("mood", "genre"):
+        fact = by_kind.get(kind)
+        if fact is not None and (always or rng.random() < 0.7):
+            words.append(fact.slots[kind])
+            said.append(fact)
+    words.append(pick(rng, grammar()["styles"]["noun"]))
+    return " ".join(words), [f for f in facts if f not in said]
+
+
+def _sentence(facts: list[Fact], rng: np.random.Generator, frames: str = "sentence") -> str:
+    head, rest = _head(facts, rng)
+    parts = [_say(f, "with", rng) for f in sorted(rest, key=lambda f: f.kind == "phrase")]  # what happens when: last
+    text = pick(rng, grammar()["styles"][frames]).format(head=head, A="A(n)", **{"with": ", ".join(parts)})
+    return _article(re.sub(r" (?=[.,?]$)| (?=, please)", "", text))
+
+
+def _figma(facts: list[Fact], rng: np.random.Generator) -> str:
+    """One objective sentence, as the captions of FGMCaps are."""
+    head, rest = _head(facts, rng, always=True)
+    if not rest:
+        return _article(f"A(n) {head}.")
+    rest = [Fact(f.kind, ("beats",), f.slots) if "beats" in f.slots else f for f in rest]
+    verbs = [_say(f, "verb", rng) for f in rest]
+    verb = verbs[0] if len(verbs) == 1 else f"{', '.join(verbs[:-1])}, and {verbs[-1]}"
+    return _article(pick(rng, grammar()["styles"]["figma"]).format(head=head, verb=verb))
+
+
+def _prose(facts: list[Fact], rng: np.random.Generator) -> str:
+    head, rest = _head(facts, rng)
+    sentences = [_article(pick(rng, grammar()["styles"]["prose"]).format(head=head))]
+    return " ".join([*sentences, *_sentences(rest, rng)])
+
+
+def _sentences(facts: Sequence[Fact], rng: np.random.Generator) -> list[str]:
+    texts = []
+    for fact in facts:
+        if rng.random() < 0.5:
+            texts.append(f"{pick(rng, grammar()['styles']['subject'])} {_say(fact, 'verb', rng)}.")
+        else:
+            texts.append(f"{_say(fact, 'says', rng)}.")
+    return [_article(t) for t in texts]
+
+
+def _late(facts: list[Fact], rng: np.random.Generator) -> str:
+    """A long text whose first sixty words say little; what tells one clip from another comes last."""
+    table = grammar()["late"]
+    decisive = [f for f in facts if f.kind in _DECISIVE]
+    others = [f for f in facts if f.kind not in _DECISIVE]
+    fillers = [table["filler"][i] for i in rng.permutation(len(table["filler"]))[: int(rng.integers(2, 4))]]
+    parts = [pick(rng, table["opening"]), *fillers]
+    for sentence in _sentences(others, rng):
+        parts.insert(int(rng.integers(1, len(parts) + 1)), sentence)
+    if decisive:
+        parts += [pick(rng, table["turn"]), *_sentences(decisive, rng)]
+    return " ".join(parts)
+
+
+def _request(facts: list[Fact], rng: np.random.Generator) -> str:
+    return _sentence(facts, rng, "request")
+
+
+def _list(role: str, joints: str) -> Callable[[list[Fact], np.random.Generator], str]:
+    def compose(facts: list[Fact], rng: np.random.Generator) -> str:
+        joint = pick(rng, grammar()["styles"][joints])
+        text = joint.join(_say(f, role, rng) for f in facts)
+        return text + "." if joint == ". " else text
+
+    return compose
+
+
+def _partial(facts: list[Fact], rng: np.random.Generator) -> str:
+    """Some of the facts, at least two where there are as many, in a style of the full ones."""
+    size = int(rng.integers(min(2, len(facts)), max(3, len(facts))))
+    return _COMPOSERS[pick(rng, ("sentence", "prose", "request", "tags", "producer"))](facts[:size], rng)
+
+
+def _short(facts: list[Fact], rng: np.random.Generator) -> str:
+    """One or two facts."""
+    return _COMPOSERS[pick(rng, ("sentence", "tags", "producer"))](facts[: int(rng.integers(1, 3))], rng)
+
+
+def _foreign(language: str) -> Callable[[list[Fact], np.random.Generator], str]:
+    def compose(facts: list[Fact], rng: np.random.Generator) -> str:
+        table = grammar()[language]
+        parts = [pick(rng, table[pick(rng, f.sections)]).format(**f.slots) for f in facts]
+        return _upper(pick(rng, (", ", "; ")).join(parts))
+
+    return compose
+
+
+_COMPOSERS: dict[str, Callable[[list[Fact], np.random.Generator], str]] = {
+    "sentence": _sentence,
+    "figma": _figma,
+    "prose": _prose,
+    "request": _request,
+    "tags": _list("item", "item_joint"),
+    "catalogue": _list("label", "label_joint"),
+    "producer": _list("note", "note_joint"),
+    "late": _late,
+    "partial": _partial,
+    "short": _short,
+    **{language: _foreign(language) for language in LANGUAGES},
+}
