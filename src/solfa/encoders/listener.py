@@ -1,0 +1,104 @@
+"""The body that our own recipes train on: the taggers' rows, and what the analysis hears of chords, key and tempo.
+
+A row is ``[taggers 1424 | chord network 100 | key 24 | periodicity 2 x 64]``, one a second. The taggers know sounds and
+styles, and next to nothing of keys, chords and tempi; the analysis' own networks know those and nothing else. The
+chord part is of the second itself; key and periodicity are of the whole stretch, the same in every row. All parts are
+brought to about unit scale. No torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from solfa.analysis import harmony, harmony_chords, harmony_key, rhythm_features, rhythm_net, rhythm_tempo
+from solfa.core.types import Audio, EncoderSpec, FloatArray, States
+from solfa.encoders import taggers
+from solfa.encoders.backbones import pack_states
+
+_TEMPI = 64  # places on a logarithmic scale of beats per minute at which the periodicity is read
+DIM = taggers.DIM + harmony_chords.N_HEADS + 24 + 2 * _TEMPI
+_KEY_SHARPEST = 6.0  # log-probabilities are cut here: a key is not less likely than e to minus this
+
+
+class ListenerBackbone:
+    """Sound to rows of ``DIM`` numbers, one a second; a stretch has as many rows as the taggers give it."""
+
+    def __init__(self) -> None:
+        self._taggers = taggers.load()
+        self._harmony = harmony.HarmonyExtractor()
+
+    @property
+    def spec(self) -> EncoderSpec:
+        """What this body is; the space changes with the taggers' and with the versions of the two extractors."""
+        base = self._taggers.spec
+        return replace(
+            base,
+            name="listener",
+            space=f"listener/{self._harmony.spec.version}/{DIM}/{base.space.rsplit('/', 1)[1]}",
+            dim=DIM,
+            licence=f"{base.licence}, MIT (chords)",
+        )
+
+    def states(self, batch: Sequence[Audio]) -> States:
+        """Rows of each stretch, and their mean.
+
+        Raises
+        ------
+        WeightsError
+            If a network's file is damaged.
+        """
+        heard = self._taggers.states(batch)
+        rows = [
+            np.concatenate(
+                [heard.states_BTD[i][heard.mask_BT[i]], self._measured(audio, int(heard.mask_BT[i].sum()))], 1
+            )
+            for i, audio in enumerate(batch)
+        ]
+        return pack_states(rows, DIM)
+
+    def _measured(self, audio: Audio, count: int) -> FloatArray:
+        """Chords by the second, key and periodicity of the stretch [shape=(count, DIM - 1424)]."""
+        if count == 0:
+            return np.zeros((0, DIM - taggers.DIM), np.float32)
+        whole = Audio(audio.samples, audio.sample_rate_hz)
+        seen = self._harmony.observe(whole)
+        log_heads = seen["log_heads"].astype(np.float32)
+        second = np.minimum(seen["start_s"].astype(int), count - 1)
+        chords = np.zeros((count, log_heads.shape[1]), np.float32)
+        np.add.at(chords, second, log_heads)
+        # Every second of a stretch holds twenty frames, so none of the counts is zero before the last.
+        chords /= np.maximum(np.bincount(second, minlength=count), 1).astype(np.float32)[:, None]
+        broad = np.concatenate([_key(log_heads, seen["chroma"].astype(np.float32)), _periodicity(whole)])
+        rows: FloatArray = np.concatenate([chords / 4 + 1, np.repeat(broad[None], count, axis=0)], axis=1)
+        return rows
+
+
+def load() -> ListenerBackbone:
+    """The body; networks are read when they are first used."""
+    return ListenerBackbone()
+
+
+def _key(log_heads: FloatArray, chroma: FloatArray) -> FloatArray:
+    """Log-probabilities of the 24 keys, major then minor, from the tonic C up; even where nothing is heard."""
+    if len(chroma) == 0:
+        return np.zeros(24, np.float32)
+    model = harmony.constants()["key"]
+    scores = harmony_chords.log_likelihoods(log_heads)
+    path = harmony_chords.best_path(scores, harmony.constants()["chords"]["change_cost"])
+    found = harmony_key.probabilities(harmony.key_evidence(log_heads, path, scores, chroma, model), model)
+    logs = np.maximum(np.log(np.maximum(found.ravel(), 1e-9)), -_KEY_SHARPEST)
+    row: FloatArray = (logs / 2 + 1).astype(np.float32)
+    return row
+
+
+def _periodicity(audio: Audio) -> FloatArray:
+    """Autocorrelation of onsets and of beats at 64 tempi, 38 to 260 BPM; zeros where no onset is heard."""
+    onsets = rhythm_features.join([rhythm_features.observe(audio)], audio.duration_s)
+    if not onsets.flux_TB.any():
+        return np.zeros(2 * _TEMPI, np.float32)
+    found = rhythm_tempo.periodicity(rhythm_tempo.strength(onsets), rhythm_net.activations(onsets))
+    rows: FloatArray = 2 * rhythm_tempo.at_tempi(found, _TEMPI)
+    return rows.ravel()

@@ -1,0 +1,64 @@
+"""The body that hears chords, key and tempo as well as sounds."""
+
+import numpy as np
+import pytest
+
+from solfa.analysis.rhythm_tempo import FASTEST_BPM, SLOWEST_BPM
+from solfa.core.types import Audio
+from solfa.encoders import taggers
+from solfa.encoders.backbones import load_backbone
+from solfa.testing.synth import song
+
+KEY = slice(taggers.DIM + 100, taggers.DIM + 124)
+ACF = slice(taggers.DIM + 124, None)
+
+
+@pytest.fixture(scope="module")
+def listener():
+    return load_backbone("listener")
+
+
+@pytest.fixture(scope="module")
+def rows(listener):
+    return listener.states([song(bars=5, tempo_bpm=120).audio])
+
+
+def test_the_taggers_part_is_the_taggers(listener, rows):
+    audio = song(bars=5, tempo_bpm=120).audio
+    alone = load_backbone("taggers").states([audio])
+    np.testing.assert_array_equal(rows.states_BTD[..., : taggers.DIM], alone.states_BTD)
+    np.testing.assert_array_equal(rows.mask_BT, alone.mask_BT)
+    assert rows.states_BTD.shape[2] == listener.spec.dim
+    assert listener.spec.space != load_backbone("taggers").spec.space
+
+
+def test_the_key_and_the_tempo_are_there(rows):
+    row = rows.states_BTD[0, 0]
+    assert int(row[KEY].argmax()) in (0, 12 + 9)  # C major or A minor, of Am F C G
+    tempi = np.geomspace(SLOWEST_BPM, FASTEST_BPM, 64)
+    beats = row[ACF].reshape(2, 64)[1]
+    assert beats[np.abs(tempi - 120).argmin()] > np.median(beats) + 0.2
+
+
+def test_chords_move_with_the_seconds(rows):
+    chords = rows.states_BTD[0, :, taggers.DIM : taggers.DIM + 100]
+    # Bars of two seconds: the second half of a bar is like its first and unlike the next bar.
+    same = np.linalg.norm(chords[2] - chords[3])
+    other = np.linalg.norm(chords[3] - chords[4])
+    assert same < other
+
+
+def test_company_place_and_scale(listener, rows):
+    audio = song(bars=5, tempo_bpm=120).audio
+    later = Audio(audio.samples, audio.sample_rate_hz, start_s=37.0)
+    both = listener.states([later, Audio(audio.samples[: 3 * audio.sample_rate_hz], audio.sample_rate_hz)])
+    np.testing.assert_allclose(both.states_BTD[0], rows.states_BTD[0], atol=1e-5)
+    assert not both.states_BTD[1, ~both.mask_BT[1]].any()
+    assert np.abs(rows.states_BTD).max() <= 8.0
+
+
+def test_silence_and_nothing(listener):
+    quiet = listener.states([Audio(np.zeros(22050 * 4, np.float32), 22050), Audio(np.zeros(0, np.float32), 22050)])
+    assert np.isfinite(quiet.states_BTD).all()
+    assert quiet.mask_BT[0].any() and not quiet.mask_BT[1].any()
+    assert not quiet.states_BTD[0, 0, KEY].any() and not quiet.states_BTD[0, 0, ACF].any()
