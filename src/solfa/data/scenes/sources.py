@@ -1,0 +1,167 @@
+"""Recordings with a label each: a folder of folders, a table, FSD50K, or the sounds of Debian packages.
+
+A source's ``group`` names what must not be torn between splits (takes of one sound); a label `BACKGROUND` marks what
+lies under the events.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from solfa.audio.decode import SUFFIXES
+from solfa.core.errors import InputError
+from solfa.data.records import SPLITS
+from solfa.data.scenes.ontology import BACKGROUND, label_sounds, packages
+
+_TAKE = re.compile(r"(?:[-_. ]?(?:hardest|hard|med|softest|soft|down|up|\d+))+$", re.IGNORECASE)
+_MAX_LABEL = 200
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """One recording. ``split`` is empty where its collection does not say."""
+
+    path: Path
+    name: str
+    label: str
+    group: str
+    split: str = ""
+    licence: str = ""
+
+
+def read_events(place: Path) -> list[Source]:
+    """Labelled recordings of a table (``.csv``, ``.jsonl``), of FSD50K, or of a folder with a folder for each label.
+
+    Raises
+    ------
+    InputError
+        If the place does not exist, is of no such layout, or holds nothing.
+    """
+    if place.suffix.lower() in (".csv", ".jsonl"):
+        found = list(_table(place))
+    elif (place / "FSD50K.ground_truth").is_dir():
+        found = list(_fsd50k(place))
+    elif place.is_dir():
+        found = [
+            _source(path, place, path.relative_to(place).parts[0])
+            for path in _recordings(place)
+            if path.parent != place
+        ]
+    else:
+        raise InputError(f"{place} is neither a folder nor a table (.csv, .jsonl).")
+    if not found:
+        raise InputError(
+            f"{place} holds no labelled recordings; expected folders named after their label, a table with the columns "
+            f"path and label, or FSD50K."
+        )
+    return found
+
+
+def read_backgrounds(folder: Path) -> list[Source]:
+    """All recordings of a folder, as backgrounds.
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
+    found = [_source(path, folder, BACKGROUND) for path in _recordings(folder)]
+    if not found:
+        raise InputError(f"{folder} holds no recordings.")
+    return found
+
+
+def read_packages(folder: Path) -> list[Source]:
+    """The sounds that ``fetch_sounds`` put into a folder, labelled by the ontology.
+
+    Takes of one thing (velocities, numbers) are one group.
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
+    files = {
+        f"{package.name}/{path.relative_to(folder / package.name).with_suffix('').as_posix().lower()}": (path, package)
+        for package in packages()
+        for path in _recordings(folder / package.name)
+    }
+    if not files:
+        raise InputError(f"{folder} holds no sounds of the known packages; get them with: solfa data sounds")
+    return [
+        Source(
+            path=files[key][0], name=key, label=label, licence=files[key][1].licence, group=f"{label}:{_take_of(key)}"
+        )
+        for key, label in label_sounds(files).items()
+    ]
+
+
+def _take_of(key: str) -> str:
+    stem = key.rpartition("/")[2]
+    return key[: len(key) - len(stem)] + (_TAKE.sub("", stem) or stem)
+
+
+def _recordings(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+
+
+def _source(path: Path, root: Path, label: str, split: str = "") -> Source:
+    name = path.relative_to(root).as_posix()
+    return Source(path=path, name=name, label=clean_label(label), group=name, split=split)
+
+
+def clean_label(label: str) -> str:
+    """A label as a phrase: lower case, underscores as blanks, no control characters.
+
+    >>> clean_label("Dog_Bark ")
+    'dog bark'
+    """
+    return " ".join("".join(c if c.isprintable() else " " for c in label.replace("_", " ")).split()).lower()[:_MAX_LABEL]
+
+
+def _table(path: Path) -> Iterator[Source]:
+    root = path.parent.resolve()
+    for n, row in enumerate(_rows(path), start=1):
+        name, label, split = (str(row.get(key) or "").strip() for key in ("path", "label", "split"))
+        if not name or not clean_label(label):
+            raise InputError(f"{path}, row {n}: expected the columns path and label, got {sorted(row)[:6]}.")
+        if split not in ("", *SPLITS):
+            raise InputError(f"{path}, row {n}: split {split!r} is none of {', '.join(SPLITS)}.")
+        target = (root / name).resolve()
+        if not target.is_relative_to(root):
+            raise InputError(f"{path}, row {n}: {name!r} leads out of the table's folder.")
+        source = _source(target, root, label, split)
+        group = str(row.get("group") or "").strip()
+        yield Source(path=target, name=source.name, label=source.label, group=group or source.group, split=split)
+
+
+def _rows(path: Path) -> list[dict[str, object]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        if path.suffix.lower() == ".csv":
+            return [dict(row) for row in csv.DictReader(text.splitlines())]
+        rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+    except (OSError, ValueError, csv.Error) as bad:
+        raise InputError(f"{path} cannot be read as a table: {bad}.") from bad
+    if not all(isinstance(row, dict) for row in rows):
+        raise InputError(f"{path}: every line must be a JSON object with path and label.")
+    return rows
+
+
+def _fsd50k(root: Path) -> Iterator[Source]:
+    """Clips with one label only. Ground truth holds every label's ancestors as well, so the labels that people gave are
+    read from the collection's metadata where it is there."""
+    for part in ("dev", "eval"):
+        truth = {str(r.get("fname")): r for r in _rows(root / "FSD50K.ground_truth" / f"{part}.csv")}
+        given = root / "FSD50K.metadata" / "collection" / f"collection_{part}.csv"
+        for row in _rows(given) if given.is_file() else truth.values():
+            name, labels = str(row.get("fname") or ""), str(row.get("labels") or "").split(",")
+            if len(labels) == 1 and labels[0] and name.isdigit() and name in truth:
+                split = "test" if part == "eval" else str(truth[name].get("split") or "train")
+                path = root / f"FSD50K.{part}_audio" / f"{name}.wav"
+                yield _source(path, root, labels[0], split if split in SPLITS else "train")
