@@ -80,6 +80,7 @@ class Collection:
         self._stores: dict[str, FlatStore] = {}
         self._attributes: Attributes | None = None
         self._profiles: FloatArray | None = None
+        self._names: dict[int, str] | None = None
         self.refresh()
 
     @classmethod
@@ -265,7 +266,8 @@ class Collection:
 
     def timelines(self, track_ids: Sequence[int]) -> list[records.Timeline]:
         """What happens when in these tracks, in the order asked, as arrays."""
-        names = dict(self._reader.execute("SELECT id, text FROM name"))
+        if self._names is None:
+            self._names = dict(self._reader.execute("SELECT id, text FROM name"))
         rows = self._by_id("SELECT track_id, chords, spans, energy, energy_hop_s FROM timeline", "track_id", track_ids)
         return [
             records.Timeline(
@@ -273,7 +275,7 @@ class Collection:
                 spans=np.frombuffer(rows[i][2], records.SPAN),
                 energy=np.frombuffer(rows[i][3], np.float32),
                 energy_hop_s=rows[i][4],
-                names=names,
+                names=self._names,
             )
             for i in track_ids
         ]
@@ -407,6 +409,7 @@ class Collection:
         self._stores.clear()
         self._attributes = None
         self._profiles = None
+        self._names = None
 
     def __enter__(self) -> Collection:
         return self

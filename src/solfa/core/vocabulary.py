@@ -57,6 +57,7 @@ def concept(name: str) -> Concept:
     return table[name]
 
 
+@cache
 def lineage(name: str) -> tuple[str, ...]:
     """A concept's id and its ever wider parents.
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 
+from solfa.collection import Attributes, Timeline
 from solfa.core.query import Chords, Constraint, Duration, Dynamics, InKey, Metre, Place, Presence, Tempo
-from solfa.core.theory import Key
-from solfa.core.types import Analysis, Estimate, FloatArray, Span, TagTrack
+from solfa.core.types import FloatArray, Span
 from solfa.core.vocabulary import concept, is_other_source, lineage
 from solfa.query.explain import describe as asked_words
 from solfa.query.explain import label
-from solfa.retrieval.progression import code, collapse, match, places
+from solfa.retrieval.measures import key_of, numbers, progressions, spans_of
+from solfa.retrieval.progression import match, places
 from solfa.retrieval.satisfaction import key_fit, metre_fit, tempo_fit
 from solfa.retrieval.shape import alone, dynamics_fit, place_s, presence_at
 from solfa.retrieval.types import Evidence
@@ -23,14 +26,45 @@ HEARD = 0.5
 NONE_FOUND = "none found"
 
 
-def describe(wish: Constraint, analysis: Analysis, likelihood: tuple[float, float] | None) -> Evidence:
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class Measured:
+    """What was measured about one track: its row in the columns and its timeline, which is all that evidence needs.
+
+    Both are single precision; values are given back as the analysis holds them (``analyze.tidy``).
+    """
+
+    table: Attributes
+    row: int
+    timeline: Timeline
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the track."""
+        return round(float(self.table.column("duration_s")[self.row]), 3)
+
+    def choices(self, name: str) -> list[tuple[Any, float]]:
+        """A value and its best alternatives as a field of the columns has them, each with its confidence."""
+        fields = name, f"{name.removesuffix('_bpm')}_confidence"
+        values, confidences = (self.table.column(field)[self.row].tolist() for field in fields)
+        return [(value, round(sure, 4)) for value, sure in zip(values, confidences, strict=True)]
+
+    def confidence(self, name: str) -> float:
+        """How sure it is that a concept is heard; NaN where it was not looked for."""
+        return round(float(self.table.confidence(name)[self.row]), 4)
+
+    def spans(self, wanted: Callable[[str], bool]) -> FloatArray:
+        """Start, end and confidence of where any of the wanted concepts is heard [shape=(S, 3)]."""
+        return spans_of(self.timeline, numbers(self.timeline, wanted))
+
+
+def describe(wish: Constraint, track: Measured, likelihood: tuple[float, float] | None) -> Evidence:
     """Evidence of one track for one constraint.
 
     ``likelihood`` is P(satisfied) and its base rate as the score took them, the negation included; None where the wish
     did not count. So what is shown never contradicts the order: satisfied from one half on, not below the base rate,
     undecided between.
     """
-    measured, confidence, spans = next(tell for kind, tell in _KINDS if isinstance(wish, kind))(wish, analysis)
+    measured, confidence, spans = next(tell for kind, tell in _KINDS if isinstance(wish, kind))(wish, track)
     satisfied = None
     if likelihood is not None and confidence > 0:
         p, base = likelihood
@@ -39,102 +73,84 @@ def describe(wish: Constraint, analysis: Analysis, likelihood: tuple[float, floa
                     satisfied=satisfied, spans=spans)  # fmt: skip
 
 
-def measured_tag(analysis: Analysis, name: str) -> TagTrack | None:
-    """The tag of a concept, or of the nearest wider concept that something can hear; None if none can."""
-    tags = analysis.tags()
-    return next((tags[wider] for wider in lineage(name) if wider in tags), None)
-
-
 _Told = tuple[str, float, tuple[Span, ...]]  # what was measured, how surely, where
 
 
-def _estimate(estimate: Estimate[T], show: Callable[[T], str], fits: Callable[[T], bool]) -> _Told:
-    if estimate.value is None:
+def _estimate(choices: list[tuple[T, float]], show: Callable[[T], str], fits: Callable[[T], bool]) -> _Told:
+    """Of a value and its alternatives, each with a confidence."""
+    if not choices:
         return "could not be measured", 0.0, ()
-    told = show(estimate.value)
-    fitting = next((a for a in estimate.alternatives if fits(a.value) and a.confidence >= 0.1), None)
-    if fitting is not None and not fits(estimate.value):
-        told += f", or {show(fitting.value)} ({fitting.confidence:.2f})"
-    return told, estimate.confidence, ()
+    (value, confidence), *others = choices
+    told = show(value)
+    fitting = next(((v, c) for v, c in others if fits(v) and c >= 0.1), None)
+    if fitting is not None and not fits(value):
+        told += f", or {show(fitting[0])} ({fitting[1]:.2f})"
+    return told, confidence, ()
 
 
-def _tempo(wish: Tempo, analysis: Analysis) -> _Told:
-    return _estimate(analysis.tempo_bpm, lambda v: f"{v:.1f} BPM",
-                     lambda v: float(tempo_fit(np.array([v]), wish)[0]) >= HEARD)  # fmt: skip
+def _tempo(wish: Tempo, track: Measured) -> _Told:
+    choices = [(round(v, 2), c) for v, c in track.choices("tempo_bpm") if not math.isnan(v)]
+    return _estimate(choices, lambda v: f"{v:.1f} BPM", lambda v: float(tempo_fit(np.array([v]), wish)[0]) >= HEARD)
 
 
-def _key(wish: InKey, analysis: Analysis) -> _Told:
-    return _estimate(analysis.key, str, lambda v: key_fit(Key.parse(v), wish) >= HEARD)
+def _key(wish: InKey, track: Measured) -> _Told:
+    choices = [(key_of(v), c) for v, c in track.choices("key") if v >= 0]
+    return _estimate(choices, str, lambda v: key_fit(v, wish) >= HEARD)
 
 
-def _metre(wish: Metre, analysis: Analysis) -> _Told:
-    return _estimate(analysis.metre, str, lambda v: metre_fit(v, wish) >= HEARD)
+def _metre(wish: Metre, track: Measured) -> _Told:
+    choices = [(f"{beats}/{unit}", c) for (beats, unit), c in track.choices("metre") if unit]
+    return _estimate(choices, str, lambda v: metre_fit(v, wish) >= HEARD)
 
 
-def _duration(wish: Duration, analysis: Analysis) -> _Told:
-    return f"{analysis.duration_s:.0f} s", 1.0, ()
+def _duration(wish: Duration, track: Measured) -> _Told:
+    return f"{track.duration_s:.0f} s", 1.0, ()
 
 
-def _presence(wish: Presence, analysis: Analysis) -> _Told:
-    tag = measured_tag(analysis, wish.concept)
-    if tag is None:
+def _presence(wish: Presence, track: Measured) -> _Told:
+    name = next((wider for wider in lineage(wish.concept) if not math.isnan(track.confidence(wider))), None)
+    if name is None:
         return "cannot be measured; compared by sound", 0.0, ()
-    confidence, spans = tag.confidence, tag.spans
+    confidence, rows = track.confidence(name), track.spans(lambda text: text == name)
+    spans = tuple(Span(start_s=round(a, 3), end_s=round(b, 3), confidence=round(c, 4)) for a, b, c in rows.tolist())
     if wish.place is not None:
-        low, high = place_s(wish.place, analysis.duration_s)
+        low, high = place_s(wish.place, track.duration_s)
         if low >= high:
-            return f"the track ends at {analysis.duration_s:.0f} s", 1.0, ()
-        confidence = presence_at(_rows(spans), wish.place, analysis.duration_s)
+            return f"the track ends at {track.duration_s:.0f} s", 1.0, ()
+        confidence = presence_at(rows, wish.place, track.duration_s)
         spans = tuple(s for s in spans if s.end_s > low and s.start_s < high)
-    named = "" if tag.concept == wish.concept else f"{concept(tag.concept).title}: "
+    named = "" if name == wish.concept else f"{concept(name).title}: "
     heard = confidence >= HEARD
     told = f"{named}{'heard' if heard else NONE_FOUND if confidence < 0.35 else 'perhaps'}"
     if wish.solo and heard:
-        others = [
-            s
-            for t in (analysis.voice, *analysis.instruments)
-            if is_other_source(t.concept, tag.concept)
-            for s in t.spans
-        ]
-        share = alone(_rows(tuple(others)), analysis.duration_s)
-        told += f", alone in {100 * share:.0f} % of the track"
+        others = track.spans(lambda text: is_other_source(text, name))
+        told += f", alone in {100 * alone(others, track.duration_s):.0f} % of the track"
     return told, confidence if confidence >= 0.35 else 1 - confidence, spans if confidence >= 0.35 else ()
 
 
-def _chords(wish: Chords, analysis: Analysis) -> _Told:
-    chords = analysis.chords
-    if not chords:
+def _chords(wish: Chords, track: Measured) -> _Told:
+    if not len(track.timeline.chords):
         return "could not be measured", 0.0, ()
-    progressions = collapse(
-        np.array([code(c.label) for c in chords], np.int64),
-        np.array([c.start_s for c in chords], np.float32),
-        np.array([c.end_s for c in chords], np.float32),
-        np.array([c.confidence for c in chords], np.float32),
-        np.array([0, len(chords)]),
-    )
-    found = match(progressions, wish)
+    chords = progressions([track.timeline])
+    found = match(chords, wish)
     p, shift = float(found.p_N[0]), int(found.shift_N[0])
     if p < 0.25:
         return NONE_FOUND, 1 - p, ()
-    spans, heard = places(progressions, found, len(wish.chords))
+    spans, heard = places(chords, found, len(wish.chords))
     moved = f", {shift if shift <= 6 else shift - 12:+d} semitones" if shift else ""
     return f"{'-'.join(heard)}{moved}, {100 * float(found.coverage_N[0]):.0f} % of the track", p, spans
 
 
-def _dynamics(wish: Dynamics, analysis: Analysis) -> _Told:
-    energy = np.asarray(analysis.energy.values, np.float32)
-    p = float(dynamics_fit(energy[None], np.array([analysis.duration_s]), wish)[0]) if len(energy) else np.nan
+def _dynamics(wish: Dynamics, track: Measured) -> _Told:
+    energy, duration_s = track.timeline.energy, track.duration_s
+    p = float(dynamics_fit(energy[None], np.array([duration_s]), wish)[0]) if len(energy) else np.nan
     if np.isnan(p):
         return "too short to tell", 0.0, ()
-    low, high = place_s(wish.place or Place(start=0, end=1), analysis.duration_s)
-    hop_s = analysis.energy.hop_s
+    low, high = place_s(wish.place or Place(start=0, end=1), duration_s)
+    hop_s = track.timeline.energy_hop_s
     part = energy[min(int(low / hop_s), len(energy) - 1) :][: max(1, round((high - low) / hop_s))]
     told = f"energy {part[0]:.2f} to {part[-1]:.2f}, mean {part.mean():.2f} (track {energy.mean():.2f})"
     return told, max(p, 1 - p), (Span(start_s=low, end_s=high, confidence=p),) if wish.place and high > low else ()
-
-
-def _rows(spans: tuple[Span, ...]) -> FloatArray:
-    return np.array([(s.start_s, s.end_s, s.confidence) for s in spans], np.float32).reshape(-1, 3)
 
 
 _KINDS: tuple[tuple[type[Constraint], Callable[..., _Told]], ...] = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,7 +86,7 @@ def _coarse(wish: Constraint, collection: Collection) -> Likelihood | None:
             return Likelihood(expected(fits, table.column("tempo_confidence"), base), base)
         case InKey():
             base = key_base(wish)
-            fits = lookup(table.column("key"), lambda code: key_fit(_key(code), wish), 24)
+            fits = lookup(table.column("key"), lambda code: key_fit(key_of(code), wish), 24)
             return Likelihood(expected(fits, table.column("key_confidence"), base), base)
         case Metre():
             base = metre_base(wish)
@@ -148,14 +148,16 @@ def _placed(
     if name is None:
         return np.full(len(rows), np.nan, np.float32)
     p = table.confidence(name)[rows] * np.float32(1.0 if name == wish.concept else _NARROWER)
-    others = other_sources(timelines[0], name) if wish.solo and timelines else np.zeros(0, bool)
+    if not timelines:
+        return p
+    own = numbers(timelines[0], lambda text: text == name)
+    others = numbers(timelines[0], lambda text: is_other_source(text, name)) if wish.solo else own
     for i in np.flatnonzero(~np.isnan(p)).tolist():
         duration_s = float(durations_s[i])
         if wish.place is not None:
-            p[i] = presence_at(spans_of(timelines[i], name), wish.place, duration_s)
+            p[i] = presence_at(spans_of(timelines[i], own), wish.place, duration_s)
         if wish.solo:
-            spans = timelines[i].spans
-            p[i] *= alone(_columns(spans[others[spans["concept"]]]), duration_s)
+            p[i] *= alone(spans_of(timelines[i], others), duration_s)
     return p
 
 
@@ -174,22 +176,18 @@ def progressions(timelines: Sequence[Timeline]) -> Progressions:
     return collapse(codes, chords["start_s"], chords["end_s"], chords["confidence"], bounds)
 
 
-def spans_of(timeline: Timeline, name: str) -> FloatArray:
-    """Start, end and confidence of where a concept is heard [shape=(S, 3)]."""
-    number = next((n for n, text in timeline.names.items() if text == name), -1)
-    return _columns(timeline.spans[timeline.spans["concept"] == number])
-
-
-def other_sources(timeline: Timeline, name: str) -> BoolArray:
-    """Which concept numbers are other instruments or voices than a given one (shared by all timelines)."""
-    other = np.zeros(max(timeline.names, default=0) + 1, bool)
-    other[[number for number, text in timeline.names.items() if is_other_source(text, name)]] = True
-    return other
-
-
-def _columns(spans: NDArray[np.void]) -> FloatArray:
+def spans_of(timeline: Timeline, wanted: BoolArray) -> FloatArray:
+    """Start, end and confidence of where any of the concepts with these numbers is heard [shape=(S, 3)]."""
+    spans = timeline.spans[wanted[timeline.spans["concept"]]]
     columns: FloatArray = np.stack([spans["start_s"], spans["end_s"], spans["confidence"]], axis=1)
     return columns
+
+
+def numbers(timeline: Timeline, wanted: Callable[[str], bool]) -> BoolArray:
+    """Which concept numbers belong to a name that is wanted (shared by all timelines of a collection)."""
+    mask = np.zeros(max(timeline.names, default=0) + 1, bool)
+    mask[[number for number, name in timeline.names.items() if wanted(name)]] = True
+    return mask
 
 
 def _metre_fits(metres_NA2: NDArray[np.uint8], wish: Metre) -> FloatArray:
@@ -201,5 +199,6 @@ def _metre_fits(metres_NA2: NDArray[np.uint8], wish: Metre) -> FloatArray:
     return fits
 
 
-def _key(code: int) -> Key:
+def key_of(code: int) -> Key:
+    """The key with a number of ``records.key_number``."""
     return Key(code % 12, "minor" if code >= 12 else "major")

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from solfa.collection import Collection, Store
 from solfa.core.errors import InputError
 from solfa.core.query import Constraint, Filter, Presence, Query
-from solfa.core.types import Analysis, FloatArray, JointModel, Span
+from solfa.core.types import FloatArray, JointModel, Span
 from solfa.core.vocabulary import concept
 from solfa.query import explain
-from solfa.retrieval.evidence import describe
+from solfa.retrieval.evidence import Measured, describe
 from solfa.retrieval.fusion import log_ratio, to_unit
 from solfa.retrieval.groups import collapse_hits
 from solfa.retrieval.measures import Likelihood, coarse, fine, needs_detail, overruled
@@ -25,7 +25,7 @@ from solfa.retrieval.sound import Heard, Sound, Wanted
 from solfa.retrieval.types import Evidence, Hit, Results
 
 CANDIDATES = 200  # tracks that are scored in detail
-_REMEMBERED = 256  # vectors of texts, and analyses
+_REMEMBERED = 256  # vectors of texts
 _REMEMBERED_COLUMNS = 32  # what constraints and filters say: a number for each track of the collection
 K = TypeVar("K")
 V = TypeVar("V")
@@ -96,7 +96,6 @@ class Searcher:
         self._store: Store | None = None
         self._sample: FloatArray | None = None
         self._vectors: dict[str, FloatArray] = {}
-        self._analyses: dict[int, Analysis] = {}
         # Queries are refined part by part: what a part says of all tracks is remembered.
         self._known: dict[Constraint, Likelihood | None] = {}
         self._selected: dict[Filter, NDArray[np.int64]] = {}
@@ -273,10 +272,11 @@ class Searcher:
     def _hit(self, query: Query, sound: Sound | None, found: _Found, row: int) -> Hit:
         track_id = int(found.track_ids[row])
         track = self.collection.track(track_id)
-        analysis = self._analysis(track_id)
+        table, [timeline] = self.collection.attributes(), self.collection.timelines([track_id])
+        measured = Measured(table=table, row=int(table.rows(found.track_ids[row : row + 1])[0]), timeline=timeline)
         evidence = []
         for wish, p in zip(query.constraints, found.likelihoods, strict=True):
-            shown = describe(wish, analysis, None if p is None else (float(p.p[row]), p.base))
+            shown = describe(wish, measured, None if p is None else (float(p.p[row]), p.base))
             if overruled(wish, query):
                 told = "a kind of it is wanted; the rest cannot be told apart"
                 shown = replace(shown, measured=told, confidence=0.0, satisfied=None, spans=())
@@ -295,10 +295,6 @@ class Searcher:
                 span = best.start_s, best.end_s
         return Hit(track_id=track_id, path=track.paths[0], score=float(found.scores[row]), start_s=span[0],
                    end_s=span[1], duration_s=duration_s, tags=track.tags, evidence=tuple(evidence))  # fmt: skip
-
-    def _analysis(self, track_id: int) -> Analysis:
-        """A whole analysis; good tracks are hits again and again."""
-        return _remember(self._analyses, track_id, self.collection.analysis)
 
     @staticmethod
     def _has_vectors(store: Store, track_id: int) -> bool:
