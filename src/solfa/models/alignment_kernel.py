@@ -1,0 +1,278 @@
+"""The fused frame score: one tiled matrix product with a segment-max epilogue, in Triton. Called by ``alignment``.
+
+Forward: the [A F, D] x [D, C T] product is cut into tiles of ``BLOCK_M`` frames of one item and ``BLOCK_N`` tokens: all
+tokens of several texts where texts are short, a loop over one text's tokens where they are long. A tile is reduced on
+chip to the maximum of each (frame, text) and its place; the mean over frames leaves as one partial sum for each 64
+frames. Written are the partial sums and the places (one byte, two above 256 tokens), never a cosine.
+
+Backward: the gradient of frame f of item i is the sum over texts j of g(i, j) times the winning token, a gather; that
+of token t of text j is the sum over items i of g(i, j) times the frames that it won, a product with the one-hot matrix
+of the places, which is built on chip. Both are exact for the given maxima, add up in float32, use no atomics and run in
+a fixed order, so that they are the same bits each time.
+
+Tiles of masked rows at the end of an item are skipped; masks may have holes. With ``TRITON_INTERPRET=1`` it all runs on
+a CPU, slowly, for tests.
+
+Shape letters: A items that have frames, C items that have tokens, F frames, T tokens, D dimensions.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as nnf
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from solfa.core.errors import InputError
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+_SLOT = 64  # frames of one partial sum; every BLOCK_M is a multiple
+_K = 16 if INTERPRETED else 64  # widths are filled up to a multiple of it, the largest BLOCK_K
+
+# Candidates of the autotuner: block sizes, warps, stages of the pipeline.
+_CONFIGS: dict[str, tuple[tuple[Any, ...], list[str]]] = {
+    "_forward": (
+        (
+            ("BLOCK_M", "BLOCK_N", "BLOCK_K", "GROUP"),
+            ((128, 256, 64, 8), 8, 3),
+            ((128, 256, 64, 16), 8, 4),
+            ((128, 128, 64, 8), 8, 4),
+            ((128, 128, 64, 8), 4, 4),
+            ((64, 256, 64, 16), 4, 4),
+            ((128, 128, 32, 8), 4, 5),
+            ((64, 128, 64, 16), 4, 4),
+        ),
+        ["T_POW", "D"],
+    ),
+    "_frames_backward": (
+        (
+            ("BLOCK_M", "BLOCK_D"),
+            ((16, 512), 4, 3),
+            ((32, 512), 8, 3),
+            ((32, 256), 4, 4),
+            ((64, 128), 4, 4),
+            ((128, 64), 4, 4),
+        ),
+        ["T", "D"],
+    ),
+    "_tokens_backward": (
+        (
+            ("BLOCK_M", "BLOCK_N", "BLOCK_D"),
+            ((64, 128, 128), 8, 3),
+            ((64, 128, 256), 8, 3),
+            ((128, 128, 128), 8, 3),
+            ((64, 64, 256), 8, 3),
+            ((32, 128, 256), 8, 4),
+            ((64, 64, 128), 4, 4),
+        ),
+        ["T", "D"],
+    ),
+}
+_INTERPRETED_SIZES = {
+    "_forward": {"BLOCK_M": 64, "BLOCK_N": 32, "BLOCK_K": 16, "GROUP": 2},
+    "_frames_backward": {"BLOCK_M": 16, "BLOCK_D": 32},
+    "_tokens_backward": {"BLOCK_M": 16, "BLOCK_N": 16, "BLOCK_D": 32},
+}
+
+
+def fused_scores(
+    frames_AFD: Tensor,
+    frame_mask_AF: Tensor,
+    tokens_CTD: Tensor,
+    token_mask_CT: Tensor,
+    precision: torch.dtype = torch.bfloat16,
+) -> Tensor:
+    """Scores [shape=(A, C)], float32; what pairs with an empty item get is arbitrary but finite.
+
+    Vectors are multiplied in ``precision``; gradients come out in the type that went in.
+
+    Raises
+    ------
+    InputError
+        If the tensors are not on a CUDA device (and Triton's interpreter is not on).
+    """
+    if not (frames_AFD.is_cuda or INTERPRETED):
+        raise InputError("the fused frame score runs on CUDA devices; use implementation='blocked' here.")
+    rest = -frames_AFD.shape[2] % _K
+    frames, tokens = (nnf.pad(x, (0, rest)) if rest else x for x in (frames_AFD, tokens_CTD))
+    masks = (mask.to(torch.uint8).contiguous() for mask in (frame_mask_AF, token_mask_CT))
+    scores: Tensor = _FrameScores.apply(frames, tokens, *masks, precision)
+    return scores
+
+
+class _FrameScores(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, frames: Tensor, tokens: Tensor, frame_mask: Tensor, token_mask: Tensor, precision: torch.dtype
+    ) -> Tensor:
+        ctx.types = frames.dtype, tokens.dtype
+        frames, tokens = (x.to(precision).contiguous() for x in (frames, tokens))
+        if INTERPRETED:  # it multiplies bfloat16 as if it were integers
+            frames, tokens = frames.float(), tokens.float()
+        (A, F, D), (C, T, _) = frames.shape, tokens.shape
+        frame_len, token_len = _last(frame_mask), _last(token_mask)
+        slots = triton.cdiv(F, _SLOT)
+        partial = torch.empty((A, slots, C), dtype=torch.float32, device=frames.device)
+        place = torch.empty((A, C, F), dtype=torch.uint8 if T <= 256 else torch.int16, device=frames.device)
+        width = max(16, triton.next_power_of_2(T))
+
+        def grid(meta: dict[str, Any]) -> tuple[int]:
+            texts = max(1, meta["BLOCK_N"] // width)
+            return (A * triton.cdiv(F, meta["BLOCK_M"]) * triton.cdiv(C, texts),)
+
+        tensors = (frames, tokens, frame_mask, token_mask, frame_len, token_len, partial, place)
+        _launch(_forward, grid, *tensors, A=A, C=C, F=F, T=T, SLOTS=slots, D=D, T_POW=width)
+        counts = frame_mask.sum(dim=1, keepdim=True).clamp(min=1)
+        ctx.save_for_backward(frames, tokens, frame_mask, frame_len, counts, place)
+        return partial.sum(dim=1) / counts
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        frames, tokens, frame_mask, frame_len, counts, place = ctx.saved_tensors
+        (A, F, D), (C, T, _) = frames.shape, tokens.shape
+        weights = (grads[0].float() / counts).contiguous()
+        given = (frame_mask, frame_len, weights, place)
+        d_frames = d_tokens = None
+        if ctx.needs_input_grad[0]:
+            d_frames = torch.empty_like(frames, dtype=ctx.types[0])
+
+            def rows(meta: dict[str, Any]) -> tuple[int, int]:
+                return A * triton.cdiv(F, meta["BLOCK_M"]), triton.cdiv(D, meta["BLOCK_D"])
+
+            _launch(_frames_backward, rows, tokens, *given, d_frames, A=A, C=C, F=F, T=T, D=D)
+        if ctx.needs_input_grad[1]:
+            d_tokens = torch.empty_like(tokens, dtype=ctx.types[1])
+
+            def columns(meta: dict[str, Any]) -> tuple[int, int]:
+                return C * triton.cdiv(T, meta["BLOCK_N"]), triton.cdiv(D, meta["BLOCK_D"])
+
+            _launch(_tokens_backward, columns, frames, *given, d_tokens, A=A, C=C, F=F, T=T, D=D)
+        return d_frames, d_tokens, None, None, None
+
+
+def _launch(kernel: Any, grid: Any, *tensors: Tensor, **sizes: int) -> None:
+    tuned = kernel if INTERPRETED else _tuned(kernel)
+    tuned[grid](*tensors, **sizes, **(_INTERPRETED_SIZES[kernel.fn.__name__] if INTERPRETED else {}))
+
+
+@cache
+def _tuned(kernel: Any) -> Any:
+    """The kernel, which tries its configurations at the first call for each width and length of text."""
+    sizes, by = _CONFIGS[kernel.fn.__name__]
+    configs = [
+        triton.Config(dict(zip(names, values, strict=True)), num_warps=warps, num_stages=stages)
+        for names, *rows in (sizes,)
+        for values, warps, stages in rows
+    ]
+    return triton.autotune(configs, key=by)(kernel)
+
+
+def _last(mask: Tensor) -> Tensor:
+    """Index of the last real row of each item plus one, int32."""
+    return (mask * torch.arange(1, mask.shape[1] + 1, device=mask.device)).amax(dim=1).to(torch.int32)
+
+
+@triton.jit
+def _forward(
+    frames, tokens, frame_mask, token_mask, frame_len, token_len, partial, place,
+    A, C, F, T, SLOTS, D: tl.constexpr, T_POW: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP: tl.constexpr,
+):  # fmt: skip
+    WIDTH: tl.constexpr = T_POW if T_POW < BLOCK_N else BLOCK_N  # tokens of one text that a tile holds
+    TEXTS: tl.constexpr = BLOCK_N // WIDTH
+    # Programs that run together share tiles in the L2 cache: GROUP tiles of frames go through all texts.
+    tiles_f = tl.cdiv(F, BLOCK_M)
+    num_m, num_n = A * tiles_f, tl.cdiv(C, TEXTS)
+    program = tl.program_id(0)
+    first = program // (GROUP * num_n) * GROUP
+    size = tl.minimum(num_m - first, GROUP)
+    m = first + program % (GROUP * num_n) % size
+    n = program % (GROUP * num_n) // size
+
+    i, f0 = m // tiles_f, m % tiles_f * BLOCK_M
+    f = f0 + tl.arange(0, BLOCK_M)
+    j = n * TEXTS + tl.arange(0, TEXTS)
+    heard = tl.load(frame_mask + i * F + f, mask=f < F, other=0) != 0
+    best = tl.full((BLOCK_M, TEXTS), -1e30, tl.float32)
+    where = tl.zeros((BLOCK_M, TEXTS), tl.int32)
+    column = tl.arange(0, BLOCK_N)
+    row_j = n * TEXTS + column // WIDTH
+    longest = tl.max(tl.load(token_len + j, mask=j < C, other=0), axis=0)
+    longest = tl.where(f0 < tl.load(frame_len + i), longest, 0)  # nothing to do for a tile of padding
+    k = tl.arange(0, BLOCK_K)
+    for t0 in range(0, longest, WIDTH):
+        t = t0 + column % WIDTH
+        there = (row_j < C) & (t < T)
+        row = (row_j * T + t).to(tl.int64)
+        acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+        for k0 in range(0, D, BLOCK_K):
+            x = tl.load(
+                frames + (i * F + f).to(tl.int64)[:, None] * D + (k0 + k)[None, :], mask=(f < F)[:, None], other=0
+            )
+            y = tl.load(tokens + row[None, :] * D + (k0 + k)[:, None], mask=there[None, :], other=0)
+            acc = tl.dot(x, y, acc, input_precision="ieee")
+        real = tl.load(token_mask + row, mask=there, other=0) != 0
+        acc = tl.where(real[None, :], acc, -1e30)
+        top, at = tl.max(tl.reshape(acc, (BLOCK_M, TEXTS, WIDTH)), axis=2, return_indices=True)
+        better = top > best  # not at equality: the first of equals stays
+        where = tl.where(better, at + t0, where)
+        best = tl.where(better, top, best)
+    total = tl.sum(tl.where(heard[:, None], best, 0.0), axis=0)
+    slot = f0 // 64
+    for s in tl.static_range(BLOCK_M // 64):
+        value = total if s == 0 else tl.zeros_like(total)
+        tl.store(partial + (i * SLOTS + slot + s) * C + j, value, mask=j < tl.where(slot + s < SLOTS, C, 0))
+    target = place + (i * C + j).to(tl.int64)[None, :] * F + f[:, None]
+    tl.store(target, where.to(place.dtype.element_ty), mask=(f < F)[:, None] & (j < C)[None, :])
+
+
+@triton.jit
+def _frames_backward(
+    tokens, frame_mask, frame_len, weights, place, d_frames, A, C, F, T, D: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    tiles_f = tl.cdiv(F, BLOCK_M)
+    i, f0 = tl.program_id(0) // tiles_f, tl.program_id(0) % tiles_f * BLOCK_M
+    f = f0 + tl.arange(0, BLOCK_M)
+    d = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
+    real = tl.load(frame_mask + i * F + f, mask=f < F, other=0) != 0
+    texts = tl.where(f0 < tl.load(frame_len + i), C, 0)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), tl.float32)
+    for j in range(0, texts):
+        g = tl.load(weights + i * C + j)
+        winner = tl.load(place + (i * C + j).to(tl.int64) * F + f, mask=real, other=0).to(tl.int32)
+        source = tokens + (j * T + winner).to(tl.int64)[:, None] * D + d[None, :]
+        acc += g * tl.load(source, mask=real[:, None] & (d < D)[None, :], other=0).to(tl.float32)
+    target = d_frames + (i * F + f).to(tl.int64)[:, None] * D + d[None, :]
+    tl.store(target, acc.to(d_frames.dtype.element_ty), mask=(f < F)[:, None] & (d < D)[None, :])
+
+
+@triton.jit
+def _tokens_backward(
+    frames, frame_mask, frame_len, weights, place, d_tokens, A, C, F, T, D: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    tiles_t = tl.cdiv(T, BLOCK_N)
+    j, t0 = tl.program_id(0) // tiles_t, tl.program_id(0) % tiles_t * BLOCK_N
+    t = t0 + tl.arange(0, BLOCK_N)
+    d = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
+    acc = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
+    for i in range(0, A):
+        g = tl.load(weights + i * C + j)
+        won = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
+        for f0 in range(0, tl.load(frame_len + i), BLOCK_M):
+            f = f0 + tl.arange(0, BLOCK_M)
+            real = tl.load(frame_mask + i * F + f, mask=f < F, other=0) != 0
+            winner = tl.load(place + (i * C + j).to(tl.int64) * F + f, mask=real, other=0).to(tl.int32)
+            source = frames + (i * F + f).to(tl.int64)[:, None] * D + d[None, :]
+            x = tl.load(source, mask=real[:, None] & (d < D)[None, :], other=0)
+            one_hot = (t[:, None] == winner[None, :]) & real[None, :]
+            won = tl.dot(one_hot.to(x.dtype), x, won, input_precision="ieee")
+        acc += g * won
+    target = d_tokens + (j * T + t).to(tl.int64)[:, None] * D + d[None, :]
+    tl.store(target, acc.to(d_tokens.dtype.element_ty), mask=(t < T)[:, None] & (d < D)[None, :])

@@ -1,0 +1,195 @@
+"""Two towers of projectors on frozen bodies, and the batches that go in and come out. Needs torch.
+
+A tower has a *whole* projector for the pooled vector and a *rows* projector for the sequence. FIGMA shares one network
+between both; FineLAP has two, and none for the tokens of a text (its one row is then the whole vector). Phrases go the
+way of whole texts.
+
+Shape letters: B batch, T frames, L tokens, N phrases, D dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from solfa.core.errors import InputError
+from solfa.models.projectors import Projector, ProjectorConfig, from_json, to_json
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TowerConfig:
+    """The projectors of one modality; ``rows`` None means no view of the sequence, ``shared`` one network for both."""
+
+    whole: ProjectorConfig
+    rows: ProjectorConfig | None = None
+    shared: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JointConfig:
+    """Both towers; their outputs have one width."""
+
+    audio: TowerConfig
+    text: TowerConfig
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; ``from_json`` gives an equal configuration."""
+        return {
+            name: {
+                "whole": to_json(tower.whole),
+                "rows": None if tower.rows is None else to_json(tower.rows),
+                "shared": tower.shared,
+            }
+            for name, tower in (("audio", self.audio), ("text", self.text))
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> JointConfig:
+        """The configuration of ``to_json``'s form.
+
+        Raises
+        ------
+        InputError
+            If it is not of that form.
+        """
+        try:
+            towers = {
+                name: TowerConfig(
+                    whole=from_json(data[name]["whole"]),
+                    rows=None if data[name]["rows"] is None else from_json(data[name]["rows"]),
+                    shared=bool(data[name]["shared"]),
+                )
+                for name in ("audio", "text")
+            }
+        except (KeyError, TypeError) as bad:
+            raise InputError(f"not the configuration of a joint model: {bad!r} is missing or of a wrong form.") from bad
+        return cls(**towers)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Batch:
+    """Raw states of B pairs of clip and caption, as tensors.
+
+    Frame truth is given for the clips where ``grounded_B`` is True: N phrases each (pooled states), and for each phrase
+    and frame whether it is heard (``labels_BNT``, 0 or 1). N may be 0.
+    """
+
+    ids: tuple[str, ...]
+    audio_BD: Tensor
+    frames_BTD: Tensor
+    frame_mask_BT: Tensor
+    text_BD: Tensor
+    tokens_BLD: Tensor
+    token_mask_BL: Tensor
+    phrases_BND: Tensor
+    labels_BNT: Tensor
+    grounded_B: Tensor
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "ids"}
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device."""
+        return Batch(self.ids, **{n: t.to(device, non_blocking=True) for n, t in self.tensors().items()})
+
+    def chunks(self, size: int) -> list[Batch]:
+        """Parts of at most ``size`` pairs, padded alike."""
+        cuts = [slice(i, i + size) for i in range(0, len(self), size)]
+        return [Batch(self.ids[cut], **{n: t[cut] for n, t in self.tensors().items()}) for cut in cuts]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Projected:
+    """What the projectors made of a batch: unit vectors, and masks and labels as they came.
+
+    ``seed`` is what an objective draws from; it is the same on all devices of a step.
+    """
+
+    audio_BD: Tensor
+    frames_BTD: Tensor
+    text_BD: Tensor
+    tokens_BLD: Tensor
+    phrases_BND: Tensor
+    frame_mask_BT: Tensor
+    token_mask_BL: Tensor
+    labels_BNT: Tensor
+    grounded_B: Tensor
+    seed: int = 0
+
+    @classmethod
+    def of(cls, vectors: Sequence[Tensor], batch: Batch, token_mask_BL: Tensor, seed: int) -> Projected:
+        """The vectors that ``JointProjector`` made, in its order, with the masks and labels of their batch."""
+        audio, frames, text, tokens, phrases = vectors
+        labels = batch.labels_BNT, batch.grounded_B
+        return cls(audio, frames, text, tokens, phrases, batch.frame_mask_BT, token_mask_BL, *labels, seed=seed)
+
+
+class Tower(nn.Module):
+    """The projectors of one modality."""
+
+    def __init__(self, config: TowerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.whole = Projector(config.whole)
+        if config.shared and config.rows is not None:
+            raise InputError("a shared tower has one projector; leave rows out.")
+        self.own_rows = None if config.rows is None else Projector(config.rows)
+        if self.own_rows is not None and self.own_rows.out_dim != self.whole.out_dim:
+            raise InputError(f"whole and rows have {self.whole.out_dim} and {self.own_rows.out_dim} dimensions.")
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether there is a view of the sequence."""
+        return self.config.shared or self.own_rows is not None
+
+    def pooled(self, pooled_BD: Tensor) -> Tensor:
+        """Whole vectors [shape=(B, out)]."""
+        out: Tensor = self.whole(pooled_BD[:, None])[:, 0]
+        return out
+
+    def rows(self, states_BTD: Tensor, mask_BT: Tensor | None) -> Tensor:
+        """Vectors of the sequence [shape=(B, T, out)]; only where ``has_rows``."""
+        projector = self.whole if self.own_rows is None else self.own_rows
+        out: Tensor = projector(states_BTD, mask_BT)
+        return out
+
+
+class JointProjector(nn.Module):
+    """Both towers.
+
+    Raises
+    ------
+    InputError
+        If the towers end in different widths, or the audio tower has no view of frames.
+    """
+
+    def __init__(self, config: JointConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.audio, self.text = Tower(config.audio), Tower(config.text)
+        self.dim = self.audio.whole.out_dim
+        if self.text.whole.out_dim != self.dim:
+            raise InputError(f"audio ends in {self.dim} dimensions, text in {self.text.whole.out_dim}.")
+        if not self.audio.has_rows:
+            raise InputError("the audio tower needs a view of frames: give rows, or shared=True.")
+
+    def forward(self, batch: Batch) -> list[Tensor]:
+        """Whole audio, frames, whole text, tokens, phrases: the first five fields of ``Projected``."""
+        text_BD = self.text.pooled(batch.text_BD)
+        tokens = self.text.rows(batch.tokens_BLD, batch.token_mask_BL) if self.text.has_rows else text_BD[:, None]
+        B, N, D = batch.phrases_BND.shape
+        phrases = self.text.pooled(batch.phrases_BND.reshape(B * N, D)).view(B, N, self.dim)
+        frames = self.audio.rows(batch.frames_BTD, batch.frame_mask_BT)
+        return [self.audio.pooled(batch.audio_BD), frames, text_BD, tokens, phrases]
+
+    def token_mask(self, batch: Batch) -> Tensor:
+        """Which rows of the text view are real: the batch's tokens, or the one whole vector."""
+        return batch.token_mask_BL if self.text.has_rows else torch.ones_like(batch.token_mask_BL[:, :1])

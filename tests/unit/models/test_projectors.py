@@ -1,0 +1,102 @@
+"""Projectors: published sizes, masks, configurations."""
+
+from __future__ import annotations
+
+import pytest
+
+from solfa.core.errors import InputError
+
+torch = pytest.importorskip("torch")
+from solfa.models.joint import JointConfig, JointProjector, TowerConfig  # noqa: E402
+from solfa.models.projectors import (  # noqa: E402
+    BiGruConfig,
+    MlpConfig,
+    Projector,
+    TransformerConfig,
+    from_json,
+    to_json,
+)
+
+
+def count(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+def test_published_numbers_of_parameters():
+    tower = TowerConfig(whole=TransformerConfig(in_dim=1024), shared=True)
+    with torch.device("meta"):
+        assert count(JointProjector(JointConfig(audio=tower, text=tower))) == 22_060_032
+        assert count(Projector(MlpConfig(in_dim=768))) == 1_837_056
+        frames = TransformerConfig(in_dim=768, out_dim=None, feed_forward=4096, activation="relu")
+        assert count(Projector(frames)) == 25_979_904
+
+
+SMALL = [
+    TransformerConfig(in_dim=6, width=8, num_heads=2, feed_forward=16, out_dim=4),
+    TransformerConfig(in_dim=8, width=8, num_heads=2, feed_forward=16, out_dim=None, norm_first=True),
+    MlpConfig(in_dim=6, hidden=8, out_dim=4),
+    MlpConfig(in_dim=6, hidden=None, out_dim=4),
+    BiGruConfig(in_dim=6, hidden=4),
+]
+
+
+@pytest.mark.parametrize("config", SMALL)
+def test_padding_never_reaches_a_real_row(config):
+    torch.manual_seed(0)
+    projector = Projector(config).eval()
+    assert from_json(to_json(config)) == config
+    states = torch.randn(3, 7, config.in_dim)
+    mask = torch.arange(7) < torch.tensor([7, 3, 0])[:, None]
+    out = projector(states, mask)
+    assert out.shape == (3, 7, projector.out_dim) and out.dtype == torch.float32
+    lengths = out.norm(dim=-1)
+    torch.testing.assert_close(lengths[mask], torch.ones(10))
+    assert not out[~mask].any() and torch.isfinite(out).all()
+    other = states.masked_fill(~mask[..., None], 9.0)
+    torch.testing.assert_close(projector(other, mask), out, atol=1e-6, rtol=0)
+    torch.testing.assert_close(projector(states[1:2, :3])[0], out[1, :3], atol=1e-6, rtol=0)
+
+
+def test_a_layer_is_torchs_own():
+    config = TransformerConfig(in_dim=8, width=8, num_heads=2, feed_forward=16, out_dim=None, activation="relu")
+    ours = Projector(config).eval().body.layers[0]
+    own = torch.nn.TransformerEncoderLayer(8, 2, 16, dropout=0.1, batch_first=True).eval()
+    own.load_state_dict(
+        {
+            "self_attn.in_proj_weight": ours.qkv.weight,
+            "self_attn.in_proj_bias": ours.qkv.bias,
+            "self_attn.out_proj.weight": ours.out.weight,
+            "self_attn.out_proj.bias": ours.out.bias,
+            **{
+                f"{theirs}.{kind}": getattr(getattr(ours, mine), kind)
+                for mine, theirs in (
+                    ("up", "linear1"),
+                    ("down", "linear2"),
+                    ("norm_attention", "norm1"),
+                    ("norm_feed", "norm2"),
+                )
+                for kind in ("weight", "bias")
+            },
+        }
+    )
+    x = torch.randn(2, 5, 8, requires_grad=True)  # with a gradient, or torch takes its fast path
+    torch.testing.assert_close(ours(x, None), own(x), atol=1e-6, rtol=0)
+
+
+def test_configurations_that_cannot_be():
+    with pytest.raises(InputError, match="heads"):
+        Projector(TransformerConfig(in_dim=8, width=10, num_heads=4))
+    with pytest.raises(InputError, match="kind"):
+        from_json({"kind": "magic"})
+    with pytest.raises(InputError, match="unknown"):
+        from_json({"kind": "mlp", "in_dim": 3, "depth": 2})
+    gapped = torch.tensor([[True, False, True]])
+    with pytest.raises(InputError, match="gaps"):
+        Projector(BiGruConfig(in_dim=2, hidden=2))(torch.zeros(1, 3, 2), gapped)
+    mlp, wide = MlpConfig(in_dim=3, out_dim=4), MlpConfig(in_dim=3, out_dim=5)
+    with pytest.raises(InputError, match="dimensions"):
+        JointProjector(JointConfig(audio=TowerConfig(whole=mlp, shared=True), text=TowerConfig(whole=wide)))
+    with pytest.raises(InputError, match="view of frames"):
+        JointProjector(JointConfig(audio=TowerConfig(whole=mlp), text=TowerConfig(whole=mlp)))
+    config = JointConfig(audio=TowerConfig(whole=mlp, rows=SMALL[0]), text=TowerConfig(whole=mlp))
+    assert JointConfig.from_json(config.to_json()) == config
