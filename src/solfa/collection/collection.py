@@ -23,7 +23,7 @@ from solfa.collection import adding, attributes, cells, records
 from solfa.collection.adding import AddReport, Failure, Progress, Run
 from solfa.collection.attributes import Attributes
 from solfa.collection.database import Database
-from solfa.collection.filters import select_sql
+from solfa.collection.filters import Filters
 from solfa.collection.flat import FlatStore
 from solfa.collection.schema import transaction
 from solfa.collection.store import Ids, Nearest, Space
@@ -41,7 +41,7 @@ _BM25_MOST = 2.2  # times its IDF is the most that one word can score (k1 = 1.2)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrackRow:
-    """One recording: where it lies (all copies, by path), what the first copy's tags say, what was measured."""
+    """One recording: where it lies (all copies, the one to show first), what that one's tags say, what was measured."""
 
     id: int
     hash: str
@@ -81,6 +81,7 @@ class Collection:
         self._attributes: Attributes | None = None
         self._profiles: FloatArray | None = None
         self._names: dict[int, str] | None = None
+        self._filters: Filters | None = None
         self.refresh()
 
     @classmethod
@@ -199,18 +200,20 @@ class Collection:
         for start in range(0, len(ids), _CHUNK):
             yield from self.rows(ids[start : start + _CHUNK].tolist())
 
-    def track(self, track_id: int) -> TrackRow:
-        """One track.
+    def track(self, track_id: int, where: Sequence[Filter] = ()) -> TrackRow:
+        """One track; ``where`` as in ``rows``.
 
         Raises
         ------
         CollectionError
             If there is none with this id.
         """
-        return self.rows([track_id])[0]
+        return self.rows([track_id], where)[0]
 
-    def rows(self, track_ids: Sequence[int]) -> list[TrackRow]:
+    def rows(self, track_ids: Sequence[int], where: Sequence[Filter] = ()) -> list[TrackRow]:
         """These tracks, in the order asked; also those without a file at present.
+
+        Of several copies those come first whose tags and path meet the most conditions of ``where``, then by path.
 
         Raises
         ------
@@ -220,10 +223,10 @@ class Collection:
         tracks = self._by_id(
             "SELECT id, hash, duration_s, tempo_bpm, key, metre, loudness_lufs FROM track", "id", track_ids
         )
-        files: dict[int, list[tuple[Path, FileTags]]] = {}
-        columns = "track_id, path, title, artist, album, genre, date, comment, tag_tempo_bpm, tag_key"
+        files: dict[int, list[tuple[int, bytes, FileTags]]] = {}
+        columns = "track_id, id, path, title, artist, album, genre, date, comment, tag_tempo_bpm, tag_key"
         for row in self._in(f"SELECT {columns} FROM file WHERE present = 1 AND", "track_id", track_ids):
-            title, artist, album, genre, date, comment, tempo_bpm, key = row[2:]
+            title, artist, album, genre, date, comment, tempo_bpm, key = row[3:]
             tags = FileTags(
                 title=title,
                 artist=artist,
@@ -234,17 +237,20 @@ class Collection:
                 tempo_bpm=tempo_bpm,
                 key=key,
             )
-            files.setdefault(row[0], []).append((Path(os.fsdecode(row[1])), tags))
+            files.setdefault(row[0], []).append((row[1], row[2], tags))
         result = []
         for track_id in track_ids:
             _, digest, duration_s, tempo_bpm, key, metre, loudness = tracks[track_id]
-            copies = sorted(files.get(track_id, []), key=lambda c: os.fsencode(c[0]))
+            copies = sorted(files.get(track_id, []), key=lambda copy: copy[1])
+            if where and len(copies) > 1:
+                met = self._conditions().met(where, np.array([file_id for file_id, *_ in copies]))
+                copies = [copies[i] for i in np.argsort(-met, kind="stable")]
             result.append(
                 TrackRow(
                     id=track_id,
                     hash=digest,
-                    paths=tuple(path for path, _ in copies),
-                    tags=copies[0][1] if copies else FileTags(),
+                    paths=tuple(Path(os.fsdecode(path)) for _, path, _ in copies),
+                    tags=copies[0][2] if copies else FileTags(),
                     duration_s=duration_s,
                     tempo_bpm=tempo_bpm,
                     key=key,
@@ -307,8 +313,7 @@ class Collection:
         InputError
             If a filter asks for a field or value that does not exist.
         """
-        sql, values = select_sql(filters)
-        return np.fromiter((row[0] for row in self._reader.execute(sql, values)), np.int64)
+        return self._conditions().select(filters)
 
     def text_search(self, words: str, limit: int = 100) -> list[tuple[int, float]]:
         """Present tracks whose tags or path hold rare words of a text, best first: (id, share in 0..1).
@@ -410,6 +415,7 @@ class Collection:
         self._attributes = None
         self._profiles = None
         self._names = None
+        self._filters = None
 
     def __enter__(self) -> Collection:
         return self
@@ -429,6 +435,11 @@ class Collection:
             self._db = self._database.reader()
             self._db.execute("BEGIN")
         return self._db
+
+    def _conditions(self) -> Filters:
+        if self._filters is None:
+            self._filters = Filters(self._reader)
+        return self._filters
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:

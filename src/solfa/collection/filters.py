@@ -1,94 +1,139 @@
-"""Filters to SQL: exact conditions, values always as parameters."""
+"""Exact conditions over columns: each field that a filter asks about is read once an opening, then kept.
+
+A field of the track is a column over the present tracks; a field of the file (copies may be tagged differently) is a
+column over the present files.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain
 
+import numpy as np
+
+from solfa.collection.store import Ids
 from solfa.core.errors import InputError, UnknownName
 from solfa.core.query import FIELDS, Filter
 from solfa.core.theory import Key, pitch_class
+from solfa.core.types import BoolArray, FloatArray
 from solfa.core.vocabulary import concepts, lineage
 
-# Columns of `track` (t); the fields not named here belong to the file (f), since copies may be tagged differently.
-_TRACK_COLUMNS = {
-    "tempo_bpm": "t.tempo_bpm",
-    "key": "t.key",
-    "metre": "t.metre",
-    "duration_s": "t.duration_s",
-    "loudness_lufs": "t.loudness_lufs",
-}
+_TRACK_COLUMNS = {name: name for name in ("tempo_bpm", "key", "metre", "duration_s", "loudness_lufs")}
 _FILE_COLUMNS = {
-    "title": "f.title_folded",
-    "artist": "f.artist_folded",
-    "album": "f.album_folded",
-    "genre": "f.genre_folded",
-    "comment": "f.comment_folded",
-    "path": "f.path_folded",
-    "date": "f.year",
-    "tag_tempo_bpm": "f.tag_tempo_bpm",
-    "tag_key": "f.tag_key",
+    "title": "title_folded",
+    "artist": "artist_folded",
+    "album": "album_folded",
+    "genre": "genre_folded",
+    "comment": "comment_folded",
+    "path": "path_folded",
+    "date": "year",
+    "tag_tempo_bpm": "tag_tempo_bpm",
+    "tag_key": "tag_key",
 }
 
 
-def select_sql(filters: Sequence[Filter]) -> tuple[str, list[str | float]]:
-    """The statement and its parameters: ids of the present tracks that pass every filter, in ascending order.
+@dataclass(frozen=True, eq=False, slots=True)
+class _Texts:
+    """A column of texts: which of the distinct ones each row holds."""
 
-    A filter on a tag holds for a track if it holds for one of its files.
+    distinct: tuple[str | None, ...]
+    codes: Ids
+
+
+class Filters:
+    """Which tracks, and which of their files, meet conditions, as one connection sees them.
+
+    Parameters
+    ----------
+    db : a connection that goes on seeing one state
     """
-    conditions, values = ["t.present = 1"], list[str | float]()
-    for item in filters:
-        condition, more = _condition(item)
-        conditions.append(f"NOT ({condition})" if item.negated else f"({condition})")
-        values += more
-    return f"SELECT t.id FROM track AS t WHERE {' AND '.join(conditions)} ORDER BY t.id", values
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._columns: dict[str, FloatArray | _Texts] = {}
+        self._track_ids = _ids(db, "SELECT id FROM track WHERE present = 1 ORDER BY id")
+        self._files: tuple[Ids, Ids] | None = None
+
+    def select(self, filters: Sequence[Filter]) -> Ids:
+        """Ids of the tracks that pass every filter, ascending; one on a tag holds if it holds for one of the files."""
+        keep = np.ones(len(self._track_ids), bool)
+        for item in filters:
+            keep &= self._holds(item) != item.negated
+        return self._track_ids[keep]
+
+    def met(self, filters: Sequence[Filter], file_ids: Ids) -> Ids:
+        """How many of the conditions on tags and paths that are not negated hold for each of these present files."""
+        count = np.zeros(len(file_ids), np.int64)
+        for item in filters:
+            if item.field in _FILE_COLUMNS and not item.negated:
+                count += self._column_holds(item)[np.searchsorted(self._of_files()[0], file_ids)]
+        return count
+
+    def _holds(self, item: Filter) -> BoolArray:
+        if item.field not in FIELDS:
+            raise UnknownName("filter field", item.field, FIELDS)
+        if item.kind == "concept":
+            wanted = [name for name in concepts() if not set(lineage(name)).isdisjoint(item.values)]
+            sql = f"SELECT track_id FROM heard WHERE concept IN ({', '.join('?' * len(wanted))})"
+            return np.isin(self._track_ids, _ids(self._db, sql, wanted))
+        held = self._column_holds(item)
+        if item.field in _TRACK_COLUMNS:
+            return held
+        of_track = np.zeros(len(self._track_ids), bool)
+        of_track[self._of_files()[1][held]] = True
+        return of_track
+
+    def _column_holds(self, item: Filter) -> BoolArray:
+        """Whether the condition holds, its negation aside, for each row of its column."""
+        test = _test(item)
+        column = self._column(item.field)
+        if isinstance(column, _Texts):
+            fits = (bool(text) and test(text or "") for text in column.distinct)
+            return np.fromiter(fits, np.bool_)[column.codes]
+        above = column > item.low if item.low_open else column >= item.low
+        return above & (column < item.high if item.high_open else column <= item.high)  # NaN: unknown, never true
+
+    def _of_files(self) -> tuple[Ids, Ids]:
+        """Ids of the present files, ascending, and the row of each one's track."""
+        if self._files is None:
+            rows = _ids(self._db, "SELECT id, track_id FROM file WHERE present = 1 ORDER BY id").reshape(-1, 2)
+            self._files = np.ascontiguousarray(rows[:, 0]), np.searchsorted(self._track_ids, rows[:, 1])
+        return self._files
+
+    def _column(self, name: str) -> FloatArray | _Texts:
+        if name not in self._columns:
+            table, column = ("track", name) if name in _TRACK_COLUMNS else ("file", _FILE_COLUMNS[name])
+            rows = chain.from_iterable(self._db.execute(f"SELECT {column} FROM {table} WHERE present = 1 ORDER BY id"))
+            if FIELDS[name].kind == "number":
+                self._columns[name] = np.array(list(rows), np.float64)  # NULL becomes NaN
+            else:
+                numbers: dict[str | None, int] = {}
+                codes = np.array([numbers.setdefault(text, len(numbers)) for text in rows], np.int64)
+                self._columns[name] = _Texts(tuple(numbers), codes)
+        return self._columns[name]
 
 
-def _condition(item: Filter) -> tuple[str, list[str | float]]:
-    if item.field not in FIELDS:
-        raise UnknownName("filter field", item.field, FIELDS)
-    if item.kind == "concept":
-        return _heard(item.values)
-    on_track = item.field in _TRACK_COLUMNS
-    column = _TRACK_COLUMNS[item.field] if on_track else _FILE_COLUMNS[item.field]
-    if item.kind == "number":
-        condition, values = _between(column, item)
-    elif item.kind == "text":
-        condition, values = _text(column, item)
-    else:
-        wanted = _keys(item.values) if item.kind == "key" else list(item.values)
-        condition, values = f"{column} IN ({_marks(wanted)})", list[str | float](wanted)
-    known = f"{column} IS NOT NULL AND {condition}"
-    if on_track:
-        return known, values
-    return f"t.id IN (SELECT f.track_id FROM file AS f WHERE f.present = 1 AND {known})", values
+def _test(item: Filter) -> Callable[[str], bool]:
+    """The condition on one text; numbers are compared column by column.
 
-
-def _between(column: str, item: Filter) -> tuple[str, list[str | float]]:
-    parts, values = ["1"], list[str | float]()
-    if math.isnan(item.low) or math.isnan(item.high):
+    Raises
+    ------
+    InputError
+        If it asks for a value that does not exist.
+    """
+    if item.kind == "number" and (math.isnan(item.low) or math.isnan(item.high)):
         raise InputError(f"a bound of {item.text!r} is not a number.")
-    if item.low > -math.inf:
-        parts.append(f"{column} {'>' if item.low_open else '>='} ?")
-        values.append(item.low)
-    if item.high < math.inf:
-        parts.append(f"{column} {'<' if item.high_open else '<='} ?")
-        values.append(item.high)
-    return " AND ".join(parts), values
-
-
-def _text(column: str, item: Filter) -> tuple[str, list[str | float]]:
+    if item.kind != "text":
+        wanted = frozenset(_keys(item.values) if item.kind == "key" else item.values)
+        return wanted.__contains__
     # Bytes of a file name that are no UTF-8 are stored as replacement characters.
-    values: list[str | float] = [v.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for v in item.values]
-    if not item.contains:
-        return f"{column} <> '' AND {column} IN ({_marks(values)})", values
-    holds = " OR ".join(f"instr({column}, ?) > 0" for _ in values) or "0"
-    return f"{column} <> '' AND ({holds})", values
-
-
-def _heard(values: Sequence[str]) -> tuple[str, list[str | float]]:
-    wanted = [name for name in concepts() if not set(lineage(name)).isdisjoint(values)]
-    return f"t.id IN (SELECT track_id FROM heard WHERE concept IN ({_marks(wanted)}))", list(wanted)
+    values = tuple(v.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for v in item.values)
+    if item.contains:
+        return lambda text: any(value in text for value in values)
+    return values.__contains__
 
 
 def _keys(values: Sequence[str]) -> list[str]:
@@ -101,5 +146,5 @@ def _keys(values: Sequence[str]) -> list[str]:
     return names
 
 
-def _marks(values: Sequence[object]) -> str:
-    return ", ".join("?" for _ in values)
+def _ids(db: sqlite3.Connection, sql: str, values: Sequence[str] = ()) -> Ids:
+    return np.fromiter(chain.from_iterable(db.execute(sql, values)), np.int64)

@@ -26,7 +26,7 @@ from solfa.retrieval.types import Evidence, Hit, Results
 
 CANDIDATES = 200  # tracks that are scored in detail
 _REMEMBERED = 256  # vectors of texts
-_REMEMBERED_COLUMNS = 32  # what constraints and filters say: a number for each track of the collection
+_REMEMBERED_COLUMNS = 32  # what constraints say: a number for each track of the collection
 K = TypeVar("K")
 V = TypeVar("V")
 _SAMPLE = 4096  # segments over which phrases are standardised
@@ -98,7 +98,6 @@ class Searcher:
         self._vectors: dict[str, FloatArray] = {}
         # Queries are refined part by part: what a part says of all tracks is remembered.
         self._known: dict[Constraint, Likelihood | None] = {}
-        self._selected: dict[Filter, NDArray[np.int64]] = {}
 
     @property
     def model(self) -> JointModel:
@@ -171,7 +170,7 @@ class Searcher:
         with clock.stage("evidence"):
             order = np.lexsort((found.track_ids, -np.round(found.total, 6)))
             hits = collapse_hits(
-                (self._hit(query, sound, found, i) for i in order.tolist()), self._fingerprint, display.k,
+                (self._hit(query, sound, found, i, where) for i in order.tolist()), self._fingerprint, display.k,
                 per_artist=display.per_artist, duplicates=display.duplicates,
             )  # fmt: skip
         clock.ms["total"] = (time.perf_counter() - started) * 1000
@@ -180,11 +179,7 @@ class Searcher:
 
     def _allowed(self, where: Sequence[Filter], like: Sequence[Like]) -> NDArray[np.intp]:
         ids = self.collection.attributes().track_ids
-        keep = np.ones(len(ids), bool)
-        for condition in where:  # each holds or not by itself, so that they can be remembered one by one
-            keep &= _member(
-                ids, _remember(self._selected, condition, lambda c: self.collection.select([c]), _REMEMBERED_COLUMNS)
-            )
+        keep = _member(ids, self.collection.select(where)) if where else np.ones(len(ids), bool)
         keep &= ~np.isin(ids, [example.track_id for example in like if example.track_id is not None])
         return np.flatnonzero(keep)
 
@@ -269,9 +264,9 @@ class Searcher:
             total = total + np.float32(_SOUND) * sound.evidence(heard_NL)
         return _Found(np.array(ids, np.int64), total, to_unit(total), heard_NL, likelihoods)
 
-    def _hit(self, query: Query, sound: Sound | None, found: _Found, row: int) -> Hit:
+    def _hit(self, query: Query, sound: Sound | None, found: _Found, row: int, where: Sequence[Filter]) -> Hit:
         track_id = int(found.track_ids[row])
-        track = self.collection.track(track_id)
+        track = self.collection.track(track_id, where)
         table, [timeline] = self.collection.attributes(), self.collection.timelines([track_id])
         measured = Measured(table=table, row=int(table.rows(found.track_ids[row : row + 1])[0]), timeline=timeline)
         evidence = []

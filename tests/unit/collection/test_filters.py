@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -177,6 +178,20 @@ def filters(draw: st.DrawFn) -> Filter:
 def test_a_brute_force_oracle_agrees(shelf: Collection, wanted: list[Filter]) -> None:
     expected = [t.id for t in TRACKS if all(passes(t, f) for f in wanted)]
     assert shelf.select(wanted).tolist() == expected
+
+
+def test_of_copies_the_one_that_the_filters_chose_comes_first(shelf: Collection) -> None:
+    track = next(
+        t for t in TRACKS if len({tags.title for _, tags in t.files}) == 2 and all(f[1].title for f in t.files)
+    )
+    assert shelf.track(track.id).paths == tuple(Path(path) for path, _ in track.files)
+    for path, tags in track.files:
+        by_title = Filter(field="title", kind="text", text="", values=(folded(tags.title),))
+        row = shelf.track(track.id, [by_title])
+        assert (row.paths[0], row.tags.title, len(row.paths)) == (Path(path), tags.title, 2)
+        # What holds for the track, or must not hold for any copy, chooses none.
+        others = [replace(by_title, negated=True), Filter(field="duration_s", kind="number", text="", low=0.0)]
+        assert shelf.track(track.id, others) == shelf.track(track.id)
 
 
 def test_every_field_selects_something(shelf: Collection) -> None:

@@ -2,7 +2,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from given_tracks import TRACKS
+import soundfile
+from given_tracks import RATE, TRACKS, extractors, sound
 
 from solfa.collection import Collection
 from solfa.core.errors import InputError, SpaceMismatch
@@ -90,6 +91,23 @@ def test_filters_are_exact_and_applied_before_ranking(searcher: Searcher) -> Non
     assert set(names(searcher, "low", where="tempo_bpm=100..120")) == {"right", "wrong-key", "singing"}
     assert names(searcher, "", where="metre=3/4") == ["bright-waltz"]
     assert names(searcher, "low", where="tempo_bpm>300") == []
+
+
+def test_a_filter_on_a_tag_shows_the_copy_that_it_chose(tmp_path: Path) -> None:
+    for name, genre in (("a", "Rock"), ("b", "Jazz")):
+        with soundfile.SoundFile(tmp_path / f"{name}.flac", "w", RATE, 1, "PCM_16") as file:
+            file.genre = genre
+            file.write(sound("low", 20))
+    with Collection.open(tmp_path / "shelf", create=True) as collection:
+        collection.add([tmp_path], model=tiny_model, extractors=extractors)
+        searcher = Searcher(collection, tiny_model)
+        for where, name, genre in (
+            ("genre=Jazz", "b", "Jazz"),
+            ("genre=Rock", "a", "Rock"),
+            ("path~b.fl", "b", "Jazz"),
+        ):
+            [hit] = searcher.search(parse("low"), where=[parse_where(where)]).hits
+            assert (hit.path.stem, hit.tags.genre) == (name, genre)
 
 
 def test_an_empty_query_is_refused(searcher: Searcher) -> None:
