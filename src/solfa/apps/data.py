@@ -10,8 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from solfa.apps.render import clock, console
+from solfa.apps.scenes import scenes, sounds
 
 data_app = typer.Typer(no_args_is_help=True, help="Make data sets for training; look into them, check them, export.")
+
+data_app.command("sounds")(sounds)
+data_app.command("scenes")(scenes)
 
 DatasetArgument = Annotated[Path, typer.Argument(help="Folder of a data set (it has a dataset.json).")]
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 T = TypeVar("T")
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
+HalfArray = NDArray[np.float16]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -194,12 +195,13 @@ class Features:
 class States:
     """What a pretrained body says about a batch, before any projection: raw, not normalised.
 
-    ``pooled_BD`` and ``states_BTD`` float32, ``mask_BT`` True where a frame or token is real (others are zero). Padding
-    and batch size never change the real rows. An item may have no real row at all.
+    ``pooled_BD`` and ``states_BTD`` float32, or float16 where they come from a cache; ``mask_BT`` True where a frame or
+    token is real (others are zero). Padding and batch size never change the real rows. An item may have no real row at
+    all.
     """
 
-    pooled_BD: FloatArray
-    states_BTD: FloatArray
+    pooled_BD: FloatArray | HalfArray
+    states_BTD: FloatArray | HalfArray
     mask_BT: BoolArray
 
 

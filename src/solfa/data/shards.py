@@ -18,6 +18,7 @@ import io
 import json
 import os
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
@@ -78,11 +79,13 @@ class ShardIndex:
     """What lies where in one tar.
 
     ``members`` has, for each record id in order, the place of each of its files by ending. ``audio_sha256`` is over the
-    sound alone: new captions do not change it. ``config_hash`` names what the shard was made from.
+    sound alone, ``records_sha256`` over the records alone: what hangs on one of them need not be made anew for the
+    other. ``config_hash`` names what the shard was made from.
     """
 
     sha256: str
     audio_sha256: str
+    records_sha256: str
     size_bytes: int
     duration_s: float
     config_hash: str
@@ -91,7 +94,7 @@ class ShardIndex:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        names = ("sha256", "audio_sha256", "size_bytes", "duration_s", "config_hash", "members")
+        names = ("sha256", "audio_sha256", "records_sha256", "size_bytes", "duration_s", "config_hash", "members")
         failures = [[f.item, f.reason] for f in self.failures]
         return {"schema": SHARD_SCHEMA, **{n: getattr(self, n) for n in names}, "failures": failures}
 
@@ -182,7 +185,7 @@ def write_shard(path: Path, items: Iterable[Member | Failure], *, config_hash: s
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     members: dict[str, dict[str, tar.Place]] = {}
-    failures, duration_s, sound = [], 0.0, hashlib.sha256()
+    failures, duration_s, sound, records = [], 0.0, hashlib.sha256(), hashlib.sha256()
     try:
         with temporary.open("wb") as file:
             for item in items:
@@ -194,7 +197,9 @@ def write_shard(path: Path, items: Iterable[Member | Failure], *, config_hash: s
                     raise InputError(f"{path}: two records are called {item.record.id!r}.")
                 parts = _parts(item)
                 members[item.record.id] = {e: tar.append(file, f"{item.record.id}.{e}", d) for e, d in parts.items()}
-                sound.update(f"{item.record.id}\0".encode() + hashlib.sha256(parts[item.format]).digest())
+                cut = f"{item.record.id} {item.record.start_s!r} {item.record.duration_s!r} ".encode()
+                sound.update(cut + hashlib.sha256(parts[item.format]).digest())
+                records.update(hashlib.sha256(parts["json"]).digest())
                 duration_s += item.record.duration_s
             tar.finish(file)
             file.flush()
@@ -202,8 +207,9 @@ def write_shard(path: Path, items: Iterable[Member | Failure], *, config_hash: s
         with temporary.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         index = ShardIndex(
-            sha256=sha256, audio_sha256=sound.hexdigest(), size_bytes=temporary.stat().st_size,
-            duration_s=duration_s, config_hash=config_hash, members=members, failures=tuple(failures),
+            sha256=sha256, audio_sha256=sound.hexdigest(), records_sha256=records.hexdigest(),
+            size_bytes=temporary.stat().st_size, duration_s=duration_s, config_hash=config_hash, members=members,
+            failures=tuple(failures),
         )  # fmt: skip
         # The index goes last: a shard without one is not there. An old one must not speak of the new tar.
         index_path(path).unlink(missing_ok=True)
@@ -292,6 +298,34 @@ class Shard:
             raise InputError(f"{self.path}: {name}.json is of {record.id!r}, split {record.split!r}.")
         return record if record.split else replace(record, split=self.split)
 
+    def audio(self, record: Record) -> Audio:
+        """The clip's sound, mono at its own sample rate.
+
+        Raises
+        ------
+        DecodeError
+            If its bytes are not sound.
+        """
+        data = self.read(record.id, record.audio.rpartition(".")[2])
+        (whole,) = stretches(f"{self.path}/{record.audio}", 1e9, data=data)
+        start = round(record.start_s * whole.sample_rate_hz)
+        if start == 0 and record.duration_s >= whole.duration_s:
+            return whole
+        end = start + round(record.duration_s * whole.sample_rate_hz)
+        return Audio(whole.samples[start:end], whole.sample_rate_hz)
+
+    def annotation(self, record: Record) -> MusicAnnotation | None:
+        """The exact truth of its music, None where there is none.
+
+        Raises
+        ------
+        InputError
+            If it is not JAMS of the expected shape.
+        """
+        if "jams" not in self.index.members[record.id]:
+            return None
+        return parse_jams(self.read(record.id, "jams"), f"{self.path}/{record.id}.jams")
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -368,39 +402,16 @@ class Dataset:
         return self._where[name]
 
     def audio(self, record: Record) -> Audio:
-        """The clip's sound, mono at its own sample rate.
-
-        Raises
-        ------
-        DecodeError
-            If its bytes are not sound.
-        """
-        shard = self.shard_of(record.id)
-        name = f"{shard.path}/{record.audio}"
-        data = shard.read(record.id, record.audio.rpartition(".")[2])
-        (whole,) = stretches(name, 1e9, data=data)
-        start = round(record.start_s * whole.sample_rate_hz)
-        if start == 0 and record.duration_s >= whole.duration_s:
-            return whole
-        end = start + round(record.duration_s * whole.sample_rate_hz)
-        return Audio(whole.samples[start:end], whole.sample_rate_hz)
+        """The clip's sound (``Shard.audio``)."""
+        return self.shard_of(record.id).audio(record)
 
     def annotation(self, record: Record) -> MusicAnnotation | None:
-        """The exact truth of its music, None where there is none.
-
-        Raises
-        ------
-        InputError
-            If it is not JAMS of the expected shape.
-        """
-        shard = self.shard_of(record.id)
-        if "jams" not in shard.index.members[record.id]:
-            return None
-        return parse_jams(shard.read(record.id, "jams"), f"{shard.path}/{record.id}.jams")
+        """The exact truth of its music, None where there is none (``Shard.annotation``)."""
+        return self.shard_of(record.id).annotation(record)
 
 
 class Records(Sequence[Record]):
-    """The records of some shards, read from disk one by one."""
+    """The records of some shards, of one data set or several, read from disk one by one."""
 
     def __init__(self, shards: Sequence[Shard]) -> None:
         self.shards = tuple(shards)
@@ -417,8 +428,11 @@ class Records(Sequence[Record]):
     def __getitem__(self, at: int | slice) -> Record | Sequence[Record]:
         if isinstance(at, slice):
             return [self[i] for i in range(*at.indices(len(self)))]
-        at = range(len(self))[at]
-        return self.shards[int(np.searchsorted(self._ends, at, side="right"))].record(self.ids[at])
+        return self.shard_at(at).record(self.ids[at])
+
+    def shard_at(self, at: int) -> Shard:
+        """Where record number ``at`` lies."""
+        return self.shards[bisect_right(self._ends, range(len(self))[at])]
 
     def __iter__(self) -> Iterator[Record]:
         for shard in self.shards:

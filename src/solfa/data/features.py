@@ -1,0 +1,266 @@
+"""States of frozen bodies, computed once and kept on disk: what projectors are trained on.
+
+A cache is a folder of ``SPACE/KEY/`` blocks (``data.blocks``). SPACE names the body (``spec.space``), KEY the content:
+the sound of a shard, its records, or a list of texts. So a second run computes nothing, a changed shard is computed
+alone, and states of two bodies never meet. Texts (captions and phrases) are kept once for each shard.
+
+A batch is read straight into the arrays that are handed out, one file opened for each item: no page faults, one large
+read where a disk must be asked, and no descriptor held, of which Python's memory maps hold one each. float16 stays
+float16: converting is 16 times slower in numpy than copying, and the accelerator does it for nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from solfa.core.errors import InputError, UnknownName
+from solfa.core.types import Audio, Backbone, BoolArray, States
+from solfa.data.blocks import Block, write_block
+from solfa.data.loading import IntArray, ahead
+from solfa.data.records import Phrase
+from solfa.data.shards import Records, Shard
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class FeatureBatch:
+    """States of some clips and of one caption of each, and the timed phrases of each.
+
+    Parameters
+    ----------
+    ids
+        of the clips
+    rows_B
+        their numbers in the split
+    audio, text
+        float16 states of the sound and of the caption that was drawn; a clip without captions has no text row
+    captions
+        the captions that were drawn, "" where there is none
+    caption_index_B
+        which of the clip's captions it is, -1 where there is none
+    phrases
+        timed phrases of each clip; their states are had from ``FrozenFeatures.texts``
+    """
+
+    ids: tuple[str, ...]
+    rows_B: IntArray
+    audio: States
+    text: States
+    captions: tuple[str, ...]
+    caption_index_B: IntArray
+    phrases: tuple[tuple[Phrase, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Computed:
+    """What a run of ``compute`` did: blocks made, blocks that were there."""
+
+    made: int
+    kept: int
+
+
+def compute(
+    folder: Path | str,
+    records: Records,
+    *,
+    audio: Backbone[Audio],
+    text: Backbone[str],
+    texts: Sequence[str] = (),
+    batch_size: int = 16,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Computed:
+    """Compute the states that the cache does not hold yet; a stopped run goes on at the block where it was.
+
+    Parameters
+    ----------
+    folder
+        of the cache; one serves any number of data sets and bodies
+    records
+        the clips
+    audio, text
+        the bodies
+    texts
+        more texts than the records have, such as a phrase bank
+    batch_size
+        of the bodies
+    progress
+        called with the number of blocks that are done, and of all (two for each shard, one for ``texts``)
+
+    Raises
+    ------
+    InputError
+        If states cannot be held in float16 or are not as wide as the body says, or another process is at it.
+    DecodeError
+        If a clip cannot be decoded.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = list(_jobs(folder, records, audio, text, texts, batch_size))
+    made = 0
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            for number, (block, write) in enumerate(jobs):
+                progress(number, len(jobs))
+                if not block.is_dir():
+                    write(block)
+                    made += 1
+            progress(len(jobs), len(jobs))
+    except Timeout as busy:
+        raise InputError(f"{folder}: another process is computing into this cache.") from busy
+    return Computed(made=made, kept=len(jobs) - made)
+
+
+def _jobs(
+    folder: Path, records: Records, audio: Backbone[Audio], text: Backbone[str], texts: Sequence[str], size: int
+) -> Iterator[tuple[Path, Callable[[Path], None]]]:
+    heard, said = audio.spec.space, text.spec.space
+    for shard in records.shards:
+        yield _block(folder, heard, shard.index.audio_sha256), partial(_write_audio, shard, audio, size)
+        yield _block(folder, said, shard.index.records_sha256), partial(_write_texts, partial(_said, shard), text, size)
+    if texts:
+        yield _block(folder, said, _hash_of(texts)), partial(_write_texts, lambda: (_once(texts), {}), text, size)
+
+
+def _block(folder: Path, space: str, key: str) -> Path:
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", space).strip(".-")[:60]
+    return folder / f"{readable}-{hashlib.sha256(space.encode()).hexdigest()[:8]}" / key[:32]
+
+
+def _once(texts: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(texts))
+
+
+def _hash_of(texts: Iterable[str]) -> str:
+    return hashlib.sha256("\0".join(_once(texts)).encode()).hexdigest()
+
+
+def _said(shard: Shard) -> tuple[list[str], dict[str, Any]]:
+    """Every text of a shard once, and for each clip which of them are its captions and phrases."""
+    numbers: dict[str, int] = {}
+    clips = {}
+    for name in shard.index.members:
+        record = shard.record(name)
+        clips[name] = {
+            "captions": [numbers.setdefault(c, len(numbers)) for c in record.captions],
+            "phrases": [[numbers.setdefault(p.text, len(numbers)), p.spans_s] for p in record.phrases],
+        }
+    return list(numbers), clips
+
+
+def _write_audio(shard: Shard, body: Backbone[Audio], batch_size: int, block: Path) -> None:
+    names = list(shard.index.members)
+    parts = [names[at : at + batch_size] for at in range(0, len(names), batch_size)]
+    sounds = ahead(lambda part: [shard.audio(shard.record(n)) for n in part], parts, workers=2, depth=2)
+    write_block(block, body.spec, map(body.states, sounds), {"items": names})
+
+
+def _write_texts(
+    content: Callable[[], tuple[list[str], Mapping[str, Any]]], body: Backbone[str], batch_size: int, block: Path
+) -> None:
+    texts, clips = content()
+    # Texts of like length share a batch, so that little is padded.
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    parts = (order[at : at + batch_size] for at in range(0, len(order), batch_size))
+    states = (body.states([texts[i] for i in part]) for part in parts)
+    write_block(block, body.spec, states, {"items": [texts[i] for i in order], "order": order, "clips": clips})
+
+
+class FrozenFeatures:
+    """The states of a split's clips and texts; a ``Source`` for the ``Loader``.
+
+    Attributes
+    ----------
+    ids, captions, phrases
+        of every clip, in order
+    hop_s
+        how far audio states lie apart
+    """
+
+    def __init__(self, heard: Sequence[Block], said: Sequence[Block]) -> None:
+        self.ids: tuple[str, ...] = tuple(name for block in heard for name in block.index["items"])
+        self.hop_s = heard[0].hop_s
+        self._clips = [(block, i) for block in heard for i in range(len(block.lengths))]
+        self._texts: dict[str, tuple[Block, int]] = {}
+        captions, phrases = [], []
+        for block in said:
+            self._texts.update((text, (block, i)) for i, text in enumerate(block.index["items"]))
+            text_of = dict(zip(block.index["order"], block.index["items"], strict=True))
+            for clip in block.index["clips"].values():
+                captions.append(tuple(text_of[n] for n in clip["captions"]))
+                spans = [(text_of[n], tuple((a, b) for a, b in s)) for n, s in clip["phrases"]]
+                phrases.append(tuple(Phrase(text=words, spans_s=s) for words, s in spans))
+        self.captions, self.phrases = tuple(captions), tuple(phrases)
+        self._num_captions = np.array([len(c) for c in captions], np.int64)
+        self._heard_dims = max((b.dim, b.pooled_dim) for b in heard)
+        self._said_dims = max((b.dim, b.pooled_dim) for b in said)
+
+    @classmethod
+    def open(
+        cls, folder: Path | str, records: Records, *, audio_space: str, text_space: str, texts: Sequence[str] = ()
+    ) -> FrozenFeatures:
+        """What ``compute`` has kept for these records and texts.
+
+        Raises
+        ------
+        InputError
+            If there are no records, or states are missing, damaged, or of another space.
+        """
+        folder = Path(folder)
+        if not len(records):
+            raise InputError(f"there are no records to have states of in {folder}.")
+        heard = [Block(_block(folder, audio_space, s.index.audio_sha256), audio_space) for s in records.shards]
+        said = [Block(_block(folder, text_space, s.index.records_sha256), text_space) for s in records.shards]
+        if texts:
+            said.append(Block(_block(folder, text_space, _hash_of(texts)), text_space))
+        return cls(heard, said)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def audio(self, rows: IntArray) -> States:
+        """States of the sound of these clips."""
+        return _gathered([self._clips[i] for i in rows.tolist()], *self._heard_dims)
+
+    def texts(self, texts: Sequence[str]) -> States:
+        """States of these texts; "" has none.
+
+        Raises
+        ------
+        UnknownName
+            If one was not among what was computed.
+        """
+        for text in texts:
+            if text and text not in self._texts:
+                raise UnknownName("text", text, ())
+        return _gathered([self._texts[t] if t else None for t in texts], *self._said_dims)
+
+    def gather(self, rows: IntArray, rng: np.random.Generator) -> FeatureBatch:
+        """States of these clips, each with one of its captions drawn at random."""
+        counts = self._num_captions[rows]
+        chosen = np.where(counts > 0, np.floor(rng.random(len(rows)) * counts), -1).astype(np.int64)
+        pairs = list(zip(rows.tolist(), chosen.tolist(), strict=True))
+        captions = tuple(self.captions[row][which] if which >= 0 else "" for row, which in pairs)
+        return FeatureBatch(
+            ids=tuple(self.ids[row] for row, _ in pairs), rows_B=rows, audio=self.audio(rows), captions=captions,
+            text=self.texts(captions), caption_index_B=chosen, phrases=tuple(self.phrases[row] for row, _ in pairs),
+        )  # fmt: skip
+
+
+def _gathered(items: Sequence[tuple[Block, int] | None], dim: int, pooled_dim: int) -> States:
+    lengths = [0 if item is None else int(item[0].lengths[item[1]]) for item in items]
+    states = np.empty((len(items), max(lengths, default=0), dim), np.float16)
+    pooled = np.zeros((len(items), pooled_dim), np.float16)
+    mask: BoolArray = np.arange(states.shape[1]) < np.array(lengths, np.int64)[:, None]
+    for i, (item, length) in enumerate(zip(items, lengths, strict=True)):
+        states[i, length:] = 0
+        if item is not None:
+            item[0].read(item[1], states[i, :length], pooled[i])
+    return States(pooled_BD=pooled, states_BTD=states, mask_BT=mask)
