@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from solfa.core.types import FloatArray
+from solfa.core.types import BoolArray, FloatArray
 
 _TINY = 1e-12
 _LOOP_S = 0.25  # crossfade where a short background is repeated
@@ -47,20 +47,23 @@ def event_span(samples: FloatArray, rule: ClipRule) -> tuple[int, int] | None:
     >>> sound = np.zeros(16 * 512, np.float32)
     >>> sound[8 * 512 : 10 * 512] = 0.5
     >>> event_span(sound, ClipRule(window=3)), event_span(sound, ClipRule(window=3, tight=True))
-    ((2560, 5120), (3584, 5120))
+    ((2560, 5120), (4096, 5120))
     """
     above = frame_energy_db(samples, rule) > rule.threshold_db
     if not above.any():
         return None
     window = min(rule.window, len(above))
-    heard = sliding_window_view(above, window).any(axis=1)
+    heard: BoolArray = np.any(sliding_window_view(above, window), axis=1, keepdims=False)
     onset = int(np.argmax(heard))
     quiet = np.flatnonzero(~heard[onset + window :])
     offset = onset + window + int(quiet[0]) if len(quiet) else len(above) - 1
     if not rule.tight:
         return onset * rule.hop, offset * rule.hop
     loud = np.flatnonzero(above[onset : offset + 1]) + onset
-    return int(loud[0]) * rule.hop, min(len(samples), int(loud[-1]) * rule.hop + rule.frame)
+    first, last = int(loud[0]), int(loud[-1])
+    # A loud frame beside a quiet one is loud by the part that the two do not share.
+    start = first * rule.hop + (rule.frame - rule.hop if first else 0)
+    return start, (last + 1) * rule.hop if last + 1 < len(above) else len(samples)
 
 
 def background_cuts(samples: FloatArray, length: int, min_length: int) -> list[FloatArray]:

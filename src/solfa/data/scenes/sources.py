@@ -121,7 +121,9 @@ def clean_label(label: str) -> str:
     >>> clean_label("Dog_Bark ")
     'dog bark'
     """
-    return " ".join("".join(c if c.isprintable() else " " for c in label.replace("_", " ")).split()).lower()[:_MAX_LABEL]
+    return " ".join("".join(c if c.isprintable() else " " for c in label.replace("_", " ")).split()).lower()[
+        :_MAX_LABEL
+    ]
 
 
 def _table(path: Path) -> Iterator[Source]:

@@ -1,0 +1,93 @@
+"""``solfa data sounds`` and ``solfa data scenes``: event sounds from Debian or your own, mixed into scenes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import Progress as Bar
+
+from solfa.apps.render import console
+from solfa.core.errors import InputError
+
+_SHORTEST_S = 0.2  # of the packages' sounds: most of them are shorter than FineLAP's second
+
+
+def sounds() -> None:
+    """Fetch the sounds of eight Debian packages (650 MB, free licences) with apt-get download; no root, no install."""
+    from solfa.data.scenes.debian import fetch_sounds
+
+    folder = fetch_sounds(_sounds_folder(), lambda line: console().print(line, markup=False))
+    console().print(f"sounds are in {folder}", markup=False, soft_wrap=True)
+
+
+def scenes(
+    out: Annotated[Path, typer.Argument(help="Folder of the data set; a stopped run goes on where it was.")],
+    count: Annotated[int, typer.Option(help="Scenes at least (each split is filled to whole shards).")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of all chance.")] = 0,
+    events: Annotated[
+        Path | None,
+        typer.Option(help="Folder of folders named by label, a CSV or JSONL table (path, label), or FSD50K."),
+    ] = None,
+    backgrounds: Annotated[Path | None, typer.Option(help="Folder of recordings to lie under the events.")] = None,
+    rate: Annotated[int, typer.Option(help="Sample rate in Hz.")] = 22_050,
+    pick: Annotated[str, typer.Option(help="Draw events evenly over files or over labels: file, label.")] = "",
+    min_event: Annotated[float | None, typer.Option(help="Shortest event that is kept, in seconds.")] = None,
+    noise: Annotated[float | None, typer.Option(min=0, max=1, help="Share of scenes over coloured noise.")] = None,
+    per_shard: Annotated[int, typer.Option(min=1, max=1000, help="Scenes in a shard.")] = 100,
+    workers: Annotated[int | None, typer.Option(help="Processes; one for each core if not given.")] = None,
+) -> None:
+    """Mix sound scenes with timed phrases and captions (the synthesis of FineLAP-100k).
+
+    Without --events the sounds of "solfa data sounds" are used, drawn by label, short ones too, a third of the scenes
+    over noise. With --events the values are FineLAP's: by file, events of 1 to 7.5 s, recorded backgrounds.
+    """
+    from solfa.data.scenes.pipeline import SceneConfig, make_scenes
+    from solfa.data.scenes.pool import make_pool, summary
+    from solfa.data.scenes.sources import read_backgrounds, read_events, read_packages
+    from solfa.jobs import ProcessExecutor
+    from solfa.weights.store import home
+
+    config = SceneConfig(per_shard=per_shard)
+    rule = replace(config.pool, sample_rate_hz=rate)
+    own = events is not None
+    if not own:
+        rule = replace(rule, min_background_s=2.0, clip=replace(rule.clip, min_s=_SHORTEST_S, tight=True))
+    if min_event is not None:
+        rule = replace(rule, clip=replace(rule.clip, min_s=min_event))
+    if pick not in ("", "file", "label"):
+        raise InputError(f"--pick {pick!r}: expected file or label.")
+    by_label = pick == "label" or (not pick and not own)
+    share = noise if noise is not None else (1 / 3 if not own else 1.0 if backgrounds is None else 0.0)
+    config = replace(config, pool=rule, pick="label" if by_label else "file", noise_share=share)
+    sources = read_packages(_sounds_folder()) if events is None else read_events(events)
+    sources += read_backgrounds(backgrounds) if backgrounds is not None else []
+    executor = ProcessExecutor(workers)
+    with Bar(console=console(), transient=True) as bar:
+        cutting, mixing = bar.add_task("cutting recordings", total=len(sources)), bar.add_task("mixing", total=None)
+        pool = make_pool(
+            sources, rule, home() / "scenes", executor=executor,
+            progress=lambda done, total: bar.update(cutting, completed=done, total=total),
+        )  # fmt: skip
+        made = make_scenes(
+            out, pool, config, count=count, seed=seed, executor=executor,
+            progress=lambda p: bar.update(mixing, completed=p.done, total=p.total),
+        )  # fmt: skip
+    _report(made.folder, summary(pool), len(pool.refused))
+
+
+def _report(folder: Path, counts: dict[str, dict[str, dict[str, int]]], refused: int) -> None:
+    out = console()
+    for split, found in counts["splits"].items():
+        out.print(f"{split}: " + ", ".join(f"{n} {what}" for what, n in found.items()), markup=False)
+    if refused:
+        out.print(f"{refused} recordings were not used: " + "; ".join(f"{n} {r}" for r, n in counts["refused"].items()))
+    out.print(f"scenes are in {folder}", markup=False, soft_wrap=True)
+
+
+def _sounds_folder() -> Path:
+    from solfa.weights.store import home
+
+    return home() / "sounds"

@@ -1,0 +1,97 @@
+"""Sounds of Debian packages, fetched with the user's own ``apt-get download`` and unpacked: no root, no install."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+
+from solfa.audio.decode import SUFFIXES
+from solfa.core.errors import InputError
+from solfa.data.scenes.ontology import Package, packages
+
+_INSTEAD = "Use your own sounds instead: solfa data scenes OUT --events DIR --backgrounds DIR."
+
+
+def fetch_sounds(folder: Path, say: Callable[[str], None], wanted: tuple[Package, ...] | None = None) -> Path:
+    """The folder with the packages' sounds, each fetched at the first call (500 MB in all).
+
+    Raises
+    ------
+    InputError
+        If the registry cannot be reached, is not a Debian one, or gives another file than the pinned one.
+    """
+    for package in packages() if wanted is None else wanted:
+        target = folder / package.name
+        if target.is_dir():
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".") as scratch:
+            say(f"fetching {package.debian_name} with apt-get download ...")
+            raw = download(package.debian_name, Path(scratch)).read_bytes()
+            got = hashlib.sha256(raw).hexdigest()
+            if got != package.sha256:
+                raise InputError(
+                    f"{package.debian_name} is not the pinned file {package.deb}: SHA-256 {got[:16]}..., expected "
+                    f"{package.sha256[:16]}.... The pins are those of Debian 12. {_INSTEAD}"
+                )
+            made = Path(scratch) / package.name
+            count = sum(1 for _ in unpack(raw, package.root, made))
+            made.rename(target)
+            say(f"  {count} sounds")
+    return folder
+
+
+def download(name: str, folder: Path) -> Path:
+    """The .deb of a package, in a folder.
+
+    Raises
+    ------
+    InputError
+        If there is no apt-get, or it cannot fetch the package.
+    """
+    apt = shutil.which("apt-get")
+    if apt is None:
+        raise InputError(f"{name} comes from Debian's package registry and needs apt-get. {_INSTEAD}")
+    run = subprocess.run([apt, "download", name], cwd=folder, capture_output=True, text=True, check=False)
+    found = sorted(folder.glob(f"{name}_*.deb"))
+    if run.returncode != 0 or not found:
+        why = (run.stderr.strip().splitlines() or ["no file came"])[-1]
+        raise InputError(f"apt-get download {name} failed: {why}. Try 'apt-get update' first. {_INSTEAD}")
+    return found[0]
+
+
+def unpack(deb: bytes, root: str, target: Path) -> Iterator[Path]:
+    """Write the sounds below ``root`` to a folder; links and names that lead out of it are passed over."""
+    target.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(fileobj=io.BytesIO(_data_member(deb)), mode="r:*") as archive:
+        for member in archive:
+            name = PurePosixPath(member.name.removeprefix("./"))
+            if not (member.isfile() and name.is_relative_to(root) and name.suffix.lower() in SUFFIXES):
+                continue
+            inside = name.relative_to(root)
+            source = archive.extractfile(member)
+            if ".." in inside.parts or source is None:
+                continue
+            path = target / inside
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(source.read())
+            yield path
+
+
+def _data_member(raw: bytes) -> bytes:
+    """The data.tar.* of a .deb, which is an ``ar`` archive: an 8-byte magic, then 60-byte headers and contents."""
+    at = 8
+    while raw[:8] == b"!<arch>\n" and at + 60 <= len(raw):
+        name, size = raw[at : at + 16].decode("ascii", "replace").strip(), raw[at + 48 : at + 58].strip()
+        if not size.isdigit():
+            break
+        if name.startswith("data.tar"):
+            return raw[at + 60 : at + 60 + int(size)]
+        at += 60 + int(size) + int(size) % 2
+    raise InputError("what came is not a Debian package.")

@@ -1,0 +1,196 @@
+"""``solfa data scenes``: a data set of sound scenes, each a pure function of (configuration, seed, split, number)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from solfa.core.errors import InputError
+from solfa.core.types import FloatArray
+from solfa.data.building import Progress, ShardTask, build
+from solfa.data.records import SPLITS, Phrase, Record
+from solfa.data.scenes.bank import Cluster, PhraseBank
+from solfa.data.scenes.captions import rule_caption
+from solfa.data.scenes.mixing import MixRule, Scene, Sound, mix, noise
+from solfa.data.scenes.ontology import BACKGROUND, sound_bank
+from solfa.data.scenes.pool import Entry, Pool, PoolRule, by_label
+from solfa.data.shards import Dataset, Failure, Member
+from solfa.jobs import Executor
+
+BANK_FILE = "phrases.jsonl"
+_VERSION = 1
+_SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SceneConfig:
+    """How scenes are drawn; the defaults are FineLAP's.
+
+    Parameters
+    ----------
+    pool, mix
+        how recordings are cut, and how they are laid
+    pick
+        events are drawn evenly over files, or over labels and then over the files of a label
+    noise_share
+        share of scenes whose background is coloured noise instead of a recording
+    per_shard
+        scenes in one shard
+    """
+
+    pool: PoolRule = field(default_factory=PoolRule)
+    mix: MixRule = field(default_factory=MixRule)
+    pick: Literal["file", "label"] = "file"
+    noise_share: float = 0.0
+    per_shard: int = 100
+
+
+@dataclass(frozen=True)
+class SceneMaker:
+    """Makes the scenes of a shard from a pool (a folder, so that it travels to other processes)."""
+
+    pool_folder: Path
+    config: SceneConfig
+
+    def __call__(self, task: ShardTask) -> Iterator[Member | Failure]:
+        """All scenes of a shard, in order."""
+        for i in range(self.config.per_shard):
+            scene, parts = self.draw(task, i)
+            yield self._member(task, i, scene, parts)
+
+    def draw(self, task: ShardTask, i: int) -> tuple[Scene, tuple[Entry, ...]]:
+        """Scene ``i`` of a shard with its stems, and the pool entries it was made of, the background (if any) last."""
+        rng = self._rng(task, i)
+        events = self._events(task.split, rng)
+        behind, background = self._background(task.split, rng)
+        sounds = [Sound(e.label, e.source, self.pool.samples(e)) for e in events]
+        scene = mix(sounds, background, self.config.mix, self.config.pool.sample_rate_hz, rng)
+        return scene, (*events, *behind)
+
+    @cached_property
+    def pool(self) -> Pool:
+        """The opened pool."""
+        return Pool.open(self.pool_folder)
+
+    @cached_property
+    def _material(self) -> dict[str, dict[str, list[Entry]]]:
+        return {split: by_label(e for e in self.pool.entries if e.split == split) for split in SPLITS}
+
+    def _rng(self, task: ShardTask, i: int) -> np.random.Generator:
+        return np.random.default_rng([task.seed, SPLITS.index(task.split), task.number, i])
+
+    def _events(self, split: str, rng: np.random.Generator) -> list[Entry]:
+        labels = {label: found for label, found in self._material[split].items() if label != BACKGROUND}
+        wanted = int(rng.integers(*self.config.mix.num_events, endpoint=True))
+        if self.config.pick == "file":
+            entries = [e for found in labels.values() for e in found]
+            return [entries[i] for i in rng.choice(len(entries), min(wanted, len(entries)), replace=False)]
+        names = list(labels)
+        drawn = [labels[names[i]] for i in rng.choice(len(names), min(wanted, len(names)), replace=False)]
+        return [found[int(rng.integers(len(found)))] for found in drawn]
+
+    def _background(self, split: str, rng: np.random.Generator) -> tuple[tuple[Entry, ...], FloatArray]:
+        found = self._material[split].get(BACKGROUND, [])
+        if rng.random() < self.config.noise_share:
+            return (), noise(round(self.config.mix.duration_s * self.config.pool.sample_rate_hz), rng)
+        entry = found[int(rng.integers(len(found)))]
+        return (entry,), self.pool.samples(entry)
+
+    def _member(self, task: ShardTask, i: int, scene: Scene, parts: tuple[Entry, ...]) -> Member:
+        spans = scene.spans_s()
+        rate = scene.sample_rate_hz
+        record = Record(
+            id=f"scene-{task.split}-{task.number:06}-{i:03}",
+            audio="",
+            duration_s=len(scene.samples) / rate,
+            captions=(rule_caption(list(spans), np.random.default_rng([*_seed_of(task), i, 1])),),
+            phrases=tuple(Phrase(text=label, spans_s=times) for label, times in spans.items()),
+            attributes={
+                "scene": {
+                    "background": next((e.source for e in parts if e.label == BACKGROUND), "noise"),
+                    "events": [
+                        {
+                            "label": e.label,
+                            "source": e.source,
+                            "start_s": round(e.start / rate, 6),
+                            "end_s": round(e.end / rate, 6),
+                            "snr_db": round(e.snr_db, 3),
+                        }
+                        for e in scene.events
+                    ],
+                }
+            },
+            source="scenes",
+            licence="; ".join(sorted({e.licence for e in parts if e.licence})),
+            split=task.split,
+        )
+        return Member(record=record, samples=scene.samples, sample_rate_hz=rate)
+
+
+def _seed_of(task: ShardTask) -> tuple[int, int, int]:
+    return task.seed, SPLITS.index(task.split), task.number
+
+
+def make_scenes(
+    folder: Path,
+    pool: Pool,
+    config: SceneConfig,
+    *,
+    count: int,
+    seed: int,
+    executor: Executor | None = None,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> Dataset:
+    """A data set of scenes: 80 % train, 10 % val, 10 % test, in whole shards, and its phrase bank beside it.
+
+    Parameters
+    ----------
+    folder
+        where to
+    pool, config
+        the material, made with ``config.pool``, and how it is drawn
+    count
+        scenes at least; each split is filled up to whole shards
+    seed
+        of all chance
+    executor, progress
+        as in `build`
+
+    Raises
+    ------
+    InputError
+        If a split has no event or no background, or lengths do not fit.
+    """
+    if count < 1 or config.per_shard < 1:
+        raise InputError(f"expected one scene or more, got count {count}, per_shard {config.per_shard}.")
+    if config.pool.scene_s != config.mix.duration_s or config.pool.clip.max_s >= config.mix.duration_s:
+        raise InputError("backgrounds must be as long as the scenes, and events shorter than them.")
+    for split in SPLITS:
+        labels = {e.label for e in pool.entries if e.split == split}
+        if not labels - {BACKGROUND} or (config.noise_share < 1 and BACKGROUND not in labels):
+            raise InputError(
+                f"the split {split} has no {'background' if labels - {BACKGROUND} else 'event'}: there are too few "
+                f"recordings (three of a label give one to each split). For backgrounds, noise can stand in."
+            )
+    shards = {s: max(1, -(-round(count * share) // config.per_shard)) for s, share in _SHARES.items()}
+    made = build(
+        folder, SceneMaker(pool.folder, config), name="scenes", seed=seed, num_shards=shards, executor=executor,
+        config=_described(pool, config), progress=progress,
+    )  # fmt: skip
+    bank_of({e.label for e in pool.entries} - {BACKGROUND}).save(folder / BANK_FILE)
+    return made
+
+
+def _described(pool: Pool, config: SceneConfig) -> dict[str, Any]:
+    return {"version": _VERSION, "pool_digest": pool.digest, **asdict(config)}
+
+
+def bank_of(labels: set[str]) -> PhraseBank:
+    """The ontology's bank, and a cluster for each label it does not know."""
+    bank = sound_bank()
+    return bank.merged(PhraseBank(Cluster(phrase=label) for label in sorted(labels) if not bank.clusters_of(label)))
