@@ -88,16 +88,16 @@ class Attributes:
 
 
 def neighbours(codes: NDArray[np.uint8], bounds: Ids) -> NDArray[np.uint8]:
-    """A packed bit for every pair of chords that stand side by side in a track [shape=(N, 128)].
+    """A packed bit for every pair of chords that stand side by side in a track [shape=(128, N)].
 
-    Bit ``code << 5 | next`` is set where ``next`` follows ``code``, bit ``code << 5 | 31`` wherever there is ``code``.
+    Pairs are asked for one by one, so all tracks of one lie side by side. Bit ``code << 5 | next`` is set where ``next`` follows ``code``, bit ``code << 5 | 31`` wherever there is ``code``.
 
-    >>> bits = np.unpackbits(neighbours(np.array([1, 8, 6], np.uint8), np.array([0, 2, 3])), axis=1)
+    >>> bits = np.unpackbits(neighbours(np.array([1, 8, 6], np.uint8), np.array([0, 2, 3])), axis=0).T
     >>> [[divmod(int(pair), 32) for pair in np.flatnonzero(row)] for row in bits]
     [[(1, 8), (1, 31), (8, 31)], [(6, 31)]]
     """
-    packed = np.zeros((len(bounds) - 1, 128), np.uint8)
-    for start in range(0, len(packed), _TRACKS_AT_ONCE):
+    packed = np.zeros((128, len(bounds) - 1), np.uint8)
+    for start in range(0, len(bounds) - 1, _TRACKS_AT_ONCE):
         part = bounds[start : start + _TRACKS_AT_ONCE + 1]
         own = codes[part[0] : part[-1]].astype(np.intp)
         track = np.repeat(np.arange(len(part) - 1), np.diff(part))
@@ -105,7 +105,7 @@ def neighbours(codes: NDArray[np.uint8], bounds: Ids) -> NDArray[np.uint8]:
         flags[track, own << 5 | 31] = True
         inside = np.flatnonzero(track[1:] == track[:-1])
         flags[track[inside], own[inside] << 5 | own[inside + 1]] = True
-        packed[start : start + len(part) - 1] = np.packbits(flags, axis=1)
+        packed[:, start : start + len(part) - 1] = np.packbits(flags, axis=1).T
     return packed
 
 

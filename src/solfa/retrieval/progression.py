@@ -155,13 +155,13 @@ def pair_share(pairs: NDArray[np.uint8], wish: Chords) -> FloatArray:
     asked = [1 + c.root + (12 if 3 in QUALITIES[c.quality] else 0) for c in wish.chords]
     followers = asked[1:] + asked[:1] if len(asked) > 1 else [_ANY]
     cycle = list(dict.fromkeys(zip(asked, followers, strict=True)))
-    best = np.zeros(len(pairs), np.uint16)
+    best = np.zeros(pairs.shape[1], np.uint16)
     for shift in range(12) if wish.transposable else (0,):
-        count = np.zeros(len(pairs), np.uint16)
+        count = np.zeros(pairs.shape[1], np.uint16)
         for pair in cycle:
             first, second = (c if c == _ANY else 12 * ((c - 1) // 12) + 1 + (c - 1 + shift) % 12 for c in pair)
             bit = first << 5 | second
-            count += pairs[:, bit >> 3] >> np.uint8(7 - (bit & 7)) & np.uint8(1)
+            count += pairs[bit >> 3] >> np.uint8(7 - (bit & 7)) & np.uint8(1)
         np.maximum(best, count, out=best)
     share: FloatArray = (best / len(cycle)).astype(np.float32)
     return share
@@ -170,19 +170,19 @@ def pair_share(pairs: NDArray[np.uint8], wish: Chords) -> FloatArray:
 def _scores(progressions: Progressions, wish: Chords, shifts: int) -> FloatArray:
     """Agreement of the best rotation begun at each chord, for each shift [shape=(shifts, M)]; 0 where a track ends."""
     asked, count = len(wish.chords), len(progressions.codes_M)
-    sure = progressions.confidences_M[:, None]
-    grid = agreement(wish.chords, wish.loose_quality)[:shifts, progressions.codes_M]  # (shifts, M, L)
-    grid = grid * sure + _UNSURE * (1 - sure)
+    sure = progressions.confidences_M
+    heard = np.moveaxis(agreement(wish.chords, wish.loose_quality)[:shifts], 2, 0)[:, :, progressions.codes_M]
+    grid = heard * sure + _UNSURE * (1 - sure)  # (L, shifts, M): the passes below go along M
     length = np.repeat(np.diff(progressions.bounds_N1), np.diff(progressions.bounds_N1))
     left = np.repeat(progressions.bounds_N1[1:], np.diff(progressions.bounds_N1)) - np.arange(count)
     best = np.zeros((shifts, count), np.float32)
-    padded = np.concatenate([grid, np.zeros((shifts, asked, asked), np.float32)], axis=1)
+    padded = np.concatenate([grid, np.zeros((asked, shifts, asked), np.float32)], axis=2)
     # Long sequences are no loops: they are looked for from their start only, in one pass a chord.
     for rotation in range(asked if asked <= _LONGEST_LOOP else 1):
         total = np.zeros((shifts, count), np.float32)
         for k in range(asked):
             # A track with fewer chords than were asked is compared as far as it goes.
-            total += padded[:, k : k + count, (rotation + k) % asked] * (k < np.minimum(left, length))
+            total += padded[(rotation + k) % asked, :, k : k + count] * (k < np.minimum(left, length))
         np.maximum(best, total / asked, out=best)
     best[:, left < np.minimum(asked, length)] = 0.0
     return best

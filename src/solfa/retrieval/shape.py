@@ -5,36 +5,39 @@ Shape letters: N tracks, T energy frames, S spans.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from solfa.core.query import Dynamics, Place
-from solfa.core.types import BoolArray, FloatArray
+from solfa.core.types import FloatArray
+
+Counts = NDArray[np.int64]
+Doubles = NDArray[np.float64]
 
 _LEAST_S = 3.0  # the shortest stretch that "at the start" can mean
 
 
 def dynamics_fit(energy_NT: FloatArray, duration_s_N: FloatArray, wish: Dynamics) -> FloatArray:
     """P(satisfied) of energy curves (0..1, T frames over the whole track); NaN for tracks too short [shape=(N,)]."""
-    energy = energy_NT.astype(np.float64)
-    inside = np.ones(energy.shape, bool) if wish.place is None else _inside(wish.place, duration_s_N, energy.shape[1])
-    mean = energy.mean(axis=1)
-    part = _mean(energy, inside)
+    energy, frames = energy_NT.astype(np.float64), _frames(wish.place, duration_s_N, energy_NT.shape[1])
+    part = _sum(energy, frames, _equally)
     if wish.shape in ("quiet", "loud"):
         if wish.place is None:
-            distance = (mean - 0.5) / 0.25
+            distance = (part - 0.5) / 0.25
         else:
-            low, high = np.percentile(energy, [10, 90], axis=1)
+            mean = _sum(energy, _frames(None, duration_s_N, energy.shape[1]), _equally)
+            in_order = np.sort(energy_NT, axis=1)
+            low, high = (_quantile(in_order, q) for q in (0.1, 0.9))
             distance = (part - mean) / np.maximum(high - low, 0.1)
         p = _logistic(distance if wish.shape == "loud" else -distance, 4.0)
     elif wish.shape in ("rises", "falls"):
-        index = np.broadcast_to(np.arange(energy.shape[1]), energy.shape)
-        time = index - _mean(index, inside)[:, None]
-        fall = np.where(inside, time * (energy - part[:, None]), 0).sum(axis=1)
-        slope = fall / np.maximum(np.where(inside, time**2, 0).sum(axis=1), 1e-9) * inside.sum(axis=1)
+        slope = _sum(energy, frames, lambda time: time * len(time) / max(float(time @ time), 1e-9))
         p = _logistic((slope if wish.shape == "rises" else -slope) - 0.15, 12.0)
     else:
-        variation = np.sqrt(_mean((energy - part[:, None]) ** 2, inside))
+        square = _sum(energy**2, frames, _equally)
+        variation = np.sqrt(np.maximum(square - part**2, 0.0))
         p = _logistic((variation - 0.12) if wish.shape == "varies" else (0.12 - variation), 25.0)
     p[duration_s_N < 2 * _LEAST_S] = np.nan
     return p.astype(np.float32)
@@ -102,19 +105,43 @@ def _heard(spans_S3: FloatArray, start_s: float, end_s: float) -> float:
     return float((spans_S3[:, 2] * share).max())
 
 
-def _inside(place: Place, duration_s_N: FloatArray, count: int) -> BoolArray:
-    """Which of the frames lie in the place, at least one each [shape=(N, T)]."""
+def _frames(place: Place | None, duration_s_N: FloatArray, count: int) -> tuple[Counts, Counts]:
+    """First and last+1 of the frames that lie in the place, at least one each [shape=(N,) each]."""
+    if place is None:
+        return np.zeros(len(duration_s_N), np.int64), np.full(len(duration_s_N), count)
     start, end = bounds(place, duration_s_N)
     hop_s = np.maximum(duration_s_N, 1e-6) / count
     low = np.minimum((start / hop_s).astype(np.int64), count - 1)
-    high = np.clip(np.round(end / hop_s).astype(np.int64), low + 1, count)
-    index = np.arange(count)
-    return (index >= low[:, None]) & (index < high[:, None])
+    return low, np.clip(np.round(end / hop_s).astype(np.int64), low + 1, count)
 
 
-def _mean(values: NDArray[np.generic], inside: BoolArray) -> FloatArray:
-    mean: FloatArray = np.where(inside, values, 0).sum(axis=1) / inside.sum(axis=1)
-    return mean
+def _sum(values_NT: Doubles, frames: tuple[Counts, Counts], weights: Callable[[Doubles], Doubles]) -> Doubles:
+    """Weighted sum over the frames of each track; ``weights`` are given frame numbers about their mean [shape=(N,)].
+
+    Most tracks have the same frames, so it goes range by range; einsum adds up a row in the same order in any company.
+    """
+    low_N, high_N = frames
+    total = np.zeros(len(values_NT))
+    codes = low_N * (values_NT.shape[1] + 1) + high_N
+    for code in np.unique(codes).tolist():
+        low, high = divmod(code, values_NT.shape[1] + 1)
+        rows = codes == code
+        own = values_NT[:, low:high] if rows.all() else values_NT[rows, low:high]
+        total[rows] = np.einsum("nt,t->n", own, weights(np.arange(high - low) - (high - low - 1) / 2))
+    return total
+
+
+def _equally(time: Doubles) -> Doubles:
+    return np.full(len(time), 1 / len(time))
+
+
+def _quantile(in_order_NT: FloatArray, share: float) -> Doubles:
+    """Between the two sorted values that are nearest to a share of the way up [shape=(N,)]."""
+    whole, part = divmod(share * (in_order_NT.shape[1] - 1), 1.0)
+    below = in_order_NT[:, int(whole)].astype(np.float64)
+    above = in_order_NT[:, min(int(whole) + 1, in_order_NT.shape[1] - 1)].astype(np.float64)
+    between: Doubles = below + (above - below) * part
+    return between
 
 
 def _logistic(x: NDArray[np.floating], slope: float) -> FloatArray:

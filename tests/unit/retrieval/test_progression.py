@@ -122,7 +122,7 @@ def test_pair_share_finds_the_cycle_in_any_track_without_leaking_over_their_bord
     assert pair_share(flat, wish(LOOP)).tolist() == [1, 0, 0.25, 0.25, 0, 0]
     assert pair_share(flat, wish(LOOP, transposable=True))[5] == 1
     assert pair_share(flat, wish("D:maj")).tolist() == [0, 0, 0, 0, 1, 1]
-    assert pair_share(np.zeros((0, 128), np.uint8), wish(LOOP)).tolist() == []
+    assert pair_share(np.zeros((128, 0), np.uint8), wish(LOOP)).tolist() == []
 
 
 def test_tracks_scored_together_score_as_they_do_alone() -> None:
