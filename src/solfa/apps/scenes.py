@@ -12,7 +12,7 @@ from rich.progress import Progress as Bar
 from solfa.apps.render import console
 from solfa.core.errors import InputError
 
-_SHORTEST_S = 0.2  # of the packages' sounds: most of them are shorter than FineLAP's second
+_SHORTEST_S = 0.06  # of the packages' sounds: most of them are shorter than FineLAP's second
 
 
 def sounds() -> None:
@@ -41,8 +41,9 @@ def scenes(
 ) -> None:
     """Mix sound scenes with timed phrases and captions (the synthesis of FineLAP-100k).
 
-    Without --events the sounds of "solfa data sounds" are used, drawn by label, short ones too, a third of the scenes
-    over noise. With --events the values are FineLAP's: by file, events of 1 to 7.5 s, recorded backgrounds.
+    Without --events the sounds of "solfa data sounds" are used, drawn by label, short ones too, long ones shortened,
+    a third of the scenes over noise. With --events the values are FineLAP's: by file, events of 1 to 7.5 s, over
+    recorded backgrounds.
     """
     from solfa.data.scenes.pipeline import SceneConfig, make_scenes
     from solfa.data.scenes.pool import make_pool, summary
@@ -54,7 +55,7 @@ def scenes(
     rule = replace(config.pool, sample_rate_hz=rate)
     own = events is not None
     if not own:
-        rule = replace(rule, min_background_s=2.0, clip=replace(rule.clip, min_s=_SHORTEST_S, tight=True))
+        rule = replace(rule, min_background_s=2.0, clip=replace(rule.clip, min_s=_SHORTEST_S, tight=True, shorten=True))
     if min_event is not None:
         rule = replace(rule, clip=replace(rule.clip, min_s=min_event))
     if pick not in ("", "file", "label"):

@@ -21,7 +21,11 @@ _LOOP_S = 0.25  # crossfade where a short background is repeated
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClipRule:
-    """How the event of a recording is found; FineLAP's values. Frames are in samples, windows in frames."""
+    """How the event of a recording is found; FineLAP's values. Frames are in samples, windows in frames.
+
+    ``tight`` cuts the silence that the window leaves before and after; ``shorten`` keeps the first ``max_s`` of an
+    event that is longer, instead of leaving it out.
+    """
 
     frame: int = 1024
     hop: int = 512
@@ -30,6 +34,7 @@ class ClipRule:
     min_s: float = 1.0
     max_s: float = 7.5
     tight: bool = False
+    shorten: bool = False
 
 
 def frame_energy_db(samples: FloatArray, rule: ClipRule) -> FloatArray:

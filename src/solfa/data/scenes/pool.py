@@ -35,6 +35,7 @@ _LONGEST_S = 600.0  # of a recording; what comes after is not used
 _QUIETEST_RMS = 1e-4
 _FULL, _MAX_CLIPPED = 0.999, 0.01  # samples this near the peak; their share above which a recording is clipped
 _SCALE = 32767
+_FADE_S = 0.05  # at the end of an event that was shortened
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -230,6 +231,11 @@ class _Cut:
         if span is None:
             raise DecodeError(source.path, f"silent: no frame is above {rule.threshold_db:g} dB")
         length_s = (span[1] - span[0]) / rate
+        if rule.shorten and length_s > rule.max_s:
+            event = samples[span[0] : span[0] + round(rule.max_s * rate)].copy()
+            fade = round(_FADE_S * rate)
+            event[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
+            return [event]
         if not rule.min_s <= length_s <= rule.max_s:
             kept = f"{rule.min_s:g}-{rule.max_s:g} s"
             raise DecodeError(source.path, f"its event lasts {length_s:.2f} s; only {kept} are kept")
