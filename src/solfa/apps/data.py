@@ -60,3 +60,46 @@ def verify(dataset: DatasetArgument) -> None:
         console().print(defect, markup=False)
     console().print("all is well" if not found else f"{found} defects")
     raise typer.Exit(3 if found else 0)
+
+
+@data_app.command("export")
+def export(
+    dataset: DatasetArgument,
+    out: Annotated[Path, typer.Argument(help="New folder.")],
+    to: Annotated[str, typer.Option(help="Layout: parquet (Hugging Face datasets), webdataset, fgmcaps, finelap.")],
+) -> None:
+    """Hand a data set on in a layout that others read."""
+    from solfa.data.exports import export as write
+    from solfa.data.shards import Dataset
+
+    num = write(Dataset.open(dataset), to, out)
+    console().print(f"{num} clips are in {out}", markup=False, soft_wrap=True)
+
+
+@data_app.command("import")
+def import_published(
+    name: Annotated[str, typer.Argument(help="Published data set: see 'solfa eval datasets'.")],
+    root: Annotated[Path, typer.Argument(help="Its folder, as its authors lay it out.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the new data set; a stopped run goes on where it was.")],
+    split: Annotated[list[str], typer.Option(help="Which of its splits becomes ours, such as val=valid; repeatable.")],
+    workers: Annotated[int | None, typer.Option(help="Processes; one for each core if not given.")] = None,
+) -> None:
+    """Make shards of a published data set, to train on it like on our own."""
+    from rich.progress import Progress as Bar
+
+    from solfa.core.errors import InputError
+    from solfa.data.imports import import_published as read
+    from solfa.jobs import ProcessExecutor
+
+    pairs = [s.split("=", 1) for s in split]
+    if any(len(p) != 2 for p in pairs):
+        raise InputError(f"--split {' '.join(split)}: expected OURS=THEIRS, such as train=train or val=valid.")
+    with Bar(console=console(), transient=True) as bar:
+        task = bar.add_task("shards", total=None)
+        made = read(
+            name, root, out, dict(pairs), executor=ProcessExecutor(workers),
+            progress=lambda p: bar.update(task, completed=p.done, total=p.total),
+        )  # fmt: skip
+    failures = len(made.manifest["failures"])
+    console().print(f"{sum(len(s.index.members) for s in made.shards)} clips are in {out}, {failures} failed; see: "
+                    f"solfa data info {out}", markup=False, soft_wrap=True)  # fmt: skip

@@ -1,0 +1,192 @@
+"""Data sets handed on, in the layouts that others read: Parquet, webdataset, FGMCaps, FineLAP.
+
+An export is written beside its place and renamed: it is whole or not there. Sound is never decoded, its bytes go along.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from solfa.core.errors import InputError, MissingExtra, UnknownName
+from solfa.data.records import SPLITS, Record
+from solfa.data.shards import Dataset, Shard
+
+_ROWS = 100  # of a row group: they are held in memory with their sound
+_FGM_SCHEMA = {"id": "string", "caption": "string", "audio": "audio"}
+_SCHEMA = {
+    "id": "string", "audio": "audio", "captions": "strings", "phrases": "phrases", "attributes": "string",
+    "jams": "string", "duration_s": "float64", "source": "string", "licence": "string", "track": "string",
+    "artist": "string", "piece": "string",
+}  # fmt: skip
+
+
+def export(dataset: Dataset, layout: str, out: Path | str) -> int:
+    """Write the data set to ``out`` in a layout of ``LAYOUTS``; returns the number of clips.
+
+    Raises
+    ------
+    UnknownName
+        If there is no such layout.
+    InputError
+        If ``out`` exists, or no clip has what the layout needs.
+    MissingExtra
+        If the layout is Parquet and pyarrow is not installed.
+    """
+    if layout not in LAYOUTS:
+        raise UnknownName("layout", layout, LAYOUTS)
+    with _new_folder(Path(out)) as folder:
+        num = LAYOUTS[layout](dataset, folder)
+        if not num:
+            raise InputError(f"{dataset.folder}: no clip has what the layout {layout} needs.")
+    return num
+
+
+@contextmanager
+def _new_folder(out: Path) -> Iterator[Path]:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} is there already. Choose a new folder.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    temporary.mkdir()
+    try:
+        yield temporary
+        temporary.replace(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _webdataset(dataset: Dataset, out: Path) -> int:
+    """The tars as they are: hard links where the file system has them, else copies."""
+    for shard in dataset.shards:
+        (out / shard.split).mkdir(exist_ok=True)
+        target = out / shard.split / shard.path.name
+        try:
+            os.link(shard.path, target)
+        except OSError:
+            shutil.copyfile(shard.path, target)
+    return sum(len(s.index.members) for s in dataset.shards)
+
+
+def _parquet(dataset: Dataset, out: Path) -> int:
+    """``data/SPLIT-NNNNN-of-NNNNN.parquet`` with all that a record holds; ``datasets`` knows the sound as such."""
+    return sum(_tables(out, split, dataset.split(split).shards, _SCHEMA, _row) for split in SPLITS)
+
+
+def _fgm_caps(dataset: Dataset, out: Path) -> int:
+    """The same files with the columns of FGMCaps; the first caption of each clip, clips without one are left out."""
+
+    def row(shard: Shard, record: Record) -> dict[str, Any] | None:
+        if not record.captions:
+            return None
+        return {"id": record.id, "caption": record.captions[0], "audio": _sound(shard, record)}
+
+    return sum(_tables(out, split, dataset.split(split).shards, _FGM_SCHEMA, row) for split in SPLITS)
+
+
+def _finelap(dataset: Dataset, out: Path) -> int:
+    """``SPLIT.jsonl`` in the form of FineLAP's training code, and ``audio/``; clips without a caption are left out."""
+    (out / "audio").mkdir()
+    num = 0
+    for split in SPLITS:
+        lines = []
+        for shard in dataset.split(split).shards:
+            for name in shard.index.members:
+                record = shard.record(name)
+                if not record.captions:
+                    continue
+                (out / "audio" / record.audio).write_bytes(_sound(shard, record)["bytes"])
+                lines.append(json.dumps(_finelap_line(record), ensure_ascii=False))
+        if lines:
+            (out / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        num += len(lines)
+    return num
+
+
+def _finelap_line(record: Record) -> dict[str, Any]:
+    captions = record.captions[0] if len(record.captions) == 1 else list(record.captions)
+    line = {"audio_id": record.id, "audio_path": f"audio/{record.audio}", "caption": captions}
+    phrases = [{"phrase": p.text, "segments": p.spans_s} for p in record.phrases]
+    return {**line, "phrases": phrases} if phrases else line
+
+
+def _sound(shard: Shard, record: Record) -> dict[str, Any]:
+    return {"bytes": shard.read(record.id, record.audio.rpartition(".")[2]), "path": record.audio}
+
+
+def _row(shard: Shard, record: Record) -> dict[str, Any]:
+    names = ("id", "captions", "duration_s", "source", "licence", "track", "artist", "piece")
+    has_truth = "jams" in shard.index.members[record.id]
+    return {
+        **{name: getattr(record, name) for name in names},
+        "audio": _sound(shard, record),
+        "phrases": [{"phrase": p.text, "segments": p.spans_s} for p in record.phrases],
+        "attributes": json.dumps(dict(record.attributes), ensure_ascii=False),
+        "jams": shard.read(record.id, "jams").decode() if has_truth else None,
+    }
+
+
+def _tables(
+    out: Path,
+    split: str,
+    shards: Sequence[Shard],
+    columns: Mapping[str, str],
+    row: Callable[[Shard, Record], dict[str, Any] | None],
+) -> int:
+    """One Parquet file for each shard; the number of rows."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as missing:
+        raise MissingExtra("writing Parquet files", "pip install pyarrow") from missing
+    num, schema = 0, _arrow_schema(columns)
+    (out / "data").mkdir(exist_ok=True)
+    said = {"val": "validation"}.get(split, split)  # the name that `datasets` gives it
+    for number, shard in enumerate(shards):
+        path = out / "data" / f"{said}-{number:05}-of-{len(shards):05}.parquet"
+        with pyarrow.parquet.ParquetWriter(path, schema) as writer:
+            names = list(shard.index.members)
+            for at in range(0, len(names), _ROWS):
+                made = (row(shard, shard.record(name)) for name in names[at : at + _ROWS])
+                rows = [r for r in made if r is not None]
+                writer.write_table(pyarrow.Table.from_pylist(rows, schema))
+                num += len(rows)
+    return num
+
+
+def _arrow_schema(columns: Mapping[str, str]) -> Any:
+    import pyarrow
+
+    spans = pyarrow.list_(pyarrow.list_(pyarrow.float64()))
+    types = {
+        "string": pyarrow.string(),
+        "float64": pyarrow.float64(),
+        "strings": pyarrow.list_(pyarrow.string()),
+        "phrases": pyarrow.list_(pyarrow.struct({"phrase": pyarrow.string(), "segments": spans})),
+        "audio": pyarrow.struct({"bytes": pyarrow.binary(), "path": pyarrow.string()}),
+    }
+    text, number = {"_type": "Value", "dtype": "string"}, {"_type": "Value", "dtype": "float64"}
+    features: dict[str, Any] = {
+        "string": text,
+        "float64": number,
+        "strings": [text],
+        "phrases": [{"phrase": text, "segments": [[number]]}],
+        "audio": {"_type": "Audio"},
+    }
+    # Without this, `datasets` would show the sound as a dictionary of bytes.
+    known = {"info": {"features": {name: features[kind] for name, kind in columns.items()}}}
+    fields = [pyarrow.field(name, types[kind]) for name, kind in columns.items()]
+    return pyarrow.schema(fields, metadata={"huggingface": json.dumps(known)})
+
+
+LAYOUTS: dict[str, Callable[[Dataset, Path], int]] = {
+    "fgmcaps": _fgm_caps,
+    "finelap": _finelap,
+    "parquet": _parquet,
+    "webdataset": _webdataset,
+}
