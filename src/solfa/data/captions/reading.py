@@ -82,7 +82,7 @@ def agreement(text: str, attributes: Mapping[str, Any]) -> Agreement:
 
 def _expected(attributes: Mapping[str, Any]) -> set[str]:
     """The kinds of claims that a complete English text makes."""
-    kinds = {kind for name, kind in _CLAIMED.items() if name != "chords" and attributes.get(name)}
+    kinds: set[str] = {kind for name, kind in _CLAIMED.items() if name != "chords" and attributes.get(name)}
     if any(numerator > 9 for numerator in _counts(attributes)):
         kinds.discard("beats")  # claims know one digit
     chords = loop(harmony(attributes.get("chords") or ()))

@@ -1,0 +1,203 @@
+"""Which recordings are the same, whatever became of them: other titles, lossy codecs, level, cuts, speed and pitch.
+
+Spectral peaks of a constant-Q transform are joined to triplets. Two differences of log-frequency and one ratio of
+times do not change when the pitch is moved or the tempo stretched (Six & Leman, "Panako", ISMIR 2014; Sonnleitner &
+Widmer, TASLP 2016), so they are hashed; recordings that share hashes are the same if the peaks agree on one pitch
+shift, one tempo ratio and one offset. No network, no tags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter, uniform_filter
+
+from solfa.analysis.harmony_cqt import HOP, RATE_HZ, cqt
+from solfa.audio.resample import at_rate
+from solfa.core.types import Audio, FloatArray
+
+BINS_PER_OCTAVE = 36
+_FRAMES_PER_S = RATE_HZ / HOP
+_NEAR_FRAMES, _NEAR_BINS = 9, 5
+_PEAKS_PER_S = 10
+_AROUND = (101, 13)  # frames and bins: 2.3 s, a third
+_REACH_S, _GAP_S = 2.4, 0.2
+_PARTNERS = 5
+MOST_HASHES = 4096
+# Copies share at least 51 triplets and different recordings at most 10 (half minutes, see docs/data.md); of less sound
+# there are fewer.
+_SAME, _SAME_SHORT, _LONG_HASHES = 25, 12, 2000
+_MOST_SHIFT, _MOST_STRETCH = 4.0, 0.06  # bins, logarithm of the tempo ratio
+_CROWD = 64  # recordings that share a hash, from which on it says nothing
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Fingerprint:
+    """Triplets of one recording: ``hashes`` uint32, and for each where it starts (``times_s``), how high its first
+    peak lies (``bins``, 36 to the octave) and how long it lasts (``spans_s``), float32; all [shape=(H,)].
+    """
+
+    hashes: NDArray[np.uint32]
+    times_s: FloatArray
+    bins: FloatArray
+    spans_s: FloatArray
+
+
+def fingerprint(stretches: Iterable[Audio]) -> Fingerprint:
+    """At most ``MOST_HASHES`` triplets of a recording, heard in stretches; none of silence.
+
+    Which triplets are kept follows from the sound (the smallest mixed hashes), so that a copy keeps the same ones.
+    """
+    times, bins, levels = [], [], []
+    for audio in stretches:
+        magnitudes = cqt(at_rate(audio, RATE_HZ).samples)
+        frame, at, level = _peaks(magnitudes)
+        times.append(frame / _FRAMES_PER_S + audio.start_s)
+        bins.append(at)
+        levels.append(level)
+    if not times:
+        return _triplets(*(np.zeros(0),) * 3)
+    return _triplets(np.concatenate(times), np.concatenate(bins), np.concatenate(levels))
+
+
+def _peaks(magnitudes: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Frames, bins (both interpolated) and levels of the peaks that stand out, in the order of time."""
+    # Measured against what lies around it, so that a cut or a level elsewhere changes nothing here.
+    around = uniform_filter(magnitudes, size=_AROUND, mode="nearest")
+    white = magnitudes / (around + max(1e-3 * float(magnitudes.max(initial=0.0)), 1e-5))
+    top = white == maximum_filter(white, size=(2 * _NEAR_FRAMES + 1, 2 * _NEAR_BINS + 1), mode="constant")
+    top[:, [0, -1]] = top[[0, -1]] = False
+    frame, at = np.nonzero(top & (white > 1.0))
+    level = white[frame, at].astype(np.float64)
+    low, high = (
+        np.searchsorted(frame, frame + d * _FRAMES_PER_S / 2, side) for d, side in ((-1, "left"), (1, "right"))
+    )
+    stronger = [np.count_nonzero(level[a:b] > x) for a, b, x in zip(low, high, level, strict=True)]
+    kept = np.flatnonzero(np.array(stronger, int) < _PEAKS_PER_S)
+    frame, at, level = frame[kept], at[kept], level[kept]
+    return frame + _vertex(white, frame, at, 0), at + _vertex(white, frame, at, 1), level
+
+
+def _vertex(white: FloatArray, frame: NDArray[np.intp], at: NDArray[np.intp], axis: int) -> NDArray[np.float64]:
+    """How far from the sample the top of the parabola through three neighbours lies, -0.5..0.5."""
+    step = (1, 0) if axis == 0 else (0, 1)
+    low, mid, high = (
+        np.log(white[frame + s * step[0], at + s * step[1]].astype(np.float64) + 1e-6) for s in (-1, 0, 1)
+    )
+    bend = low - 2 * mid + high
+    return np.clip(np.where(bend < -1e-9, 0.5 * (low - high) / np.minimum(bend, -1e-9), 0.0), -0.5, 0.5)
+
+
+def _triplets(times: NDArray[np.float64], bins: NDArray[np.float64], levels: NDArray[np.float64]) -> Fingerprint:
+    rows = []
+    ends = np.searchsorted(times, times + _REACH_S)
+    begins = np.searchsorted(times, times + _GAP_S)
+    for i, (begin, end) in enumerate(zip(begins, ends, strict=True)):
+        near = np.flatnonzero(np.abs(bins[begin:end] - bins[i]) <= 1.5 * BINS_PER_OCTAVE) + begin
+        best = np.sort(near[np.argsort(-levels[near], kind="stable")[:_PARTNERS]])
+        rows += [(i, j, k) for j, k in combinations(best, 2) if times[k] - times[j] >= 0.05]
+    if not rows:
+        nothing = np.zeros(0, np.float32)
+        return Fingerprint(np.zeros(0, np.uint32), nothing, nothing, nothing)
+    i, j, k = np.array(rows).T
+    whole = times[k] - times[i]
+    parts = (
+        np.round((bins[j] - bins[i]) / 3) + 18,
+        np.round((bins[k] - bins[j]) / 3) + 36,
+        np.round((times[j] - times[i]) / whole * 32),
+        np.floor(bins[i] / 18),
+        np.floor(3 * np.log2(whole / _GAP_S)),
+    )
+    code = np.zeros(len(rows), np.uint64)
+    for part, size in zip(parts, (37, 73, 33, 15, 11), strict=True):
+        code = code * np.uint64(size) + np.clip(part, 0, size - 1).astype(np.uint64)
+    mixed = _mix(code)
+    kept = np.sort(np.argsort(mixed, kind="stable")[:MOST_HASHES])
+    return Fingerprint(
+        mixed[kept],
+        times[i][kept].astype(np.float32),
+        bins[i][kept].astype(np.float32),
+        whole[kept].astype(np.float32),
+    )
+
+
+def _mix(code: NDArray[np.uint64]) -> NDArray[np.uint32]:
+    """Well spread 32 bits of a number (the finaliser of MurmurHash3)."""
+    x = code * np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
+    return ((x ^ (x >> np.uint64(33))) >> np.uint64(32)).astype(np.uint32)
+
+
+def near_duplicates(fingerprints: Sequence[Fingerprint]) -> list[tuple[int, int]]:
+    """Every pair of recordings that are the same, by number, sorted.
+
+    Only pairs that share enough uncommon hashes are compared, so the work grows with the number of copies rather than
+    with all pairs.
+    """
+    pairs = []
+    for a, b in _candidates([np.unique(f.hashes) for f in fingerprints]):
+        if agreement(fingerprints[a], fingerprints[b]) >= _needed(fingerprints[a], fingerprints[b]):
+            pairs.append((a, b))
+    return pairs
+
+
+def _needed(a: Fingerprint, b: Fingerprint) -> float:
+    share = min(1.0, min(len(a.hashes), len(b.hashes)) / _LONG_HASHES)
+    return _SAME_SHORT + share * (_SAME - _SAME_SHORT)
+
+
+def _candidates(hashes: Sequence[NDArray[np.uint32]]) -> list[tuple[int, int]]:
+    """Pairs that share at least half as many hashes as the shortest copies do."""
+    if len(hashes) < 2:
+        return []
+    owner = np.repeat(np.arange(len(hashes)), [len(h) for h in hashes])
+    everything = np.concatenate(hashes)
+    order = np.lexsort((owner, everything))
+    owner, everything = owner[order], everything[order]
+    found = []
+    # Neighbours at distance d in the sorted list: all pairs of a bucket, without a loop over buckets.
+    for distance in range(1, _CROWD):
+        same = np.flatnonzero(everything[distance:] == everything[:-distance])
+        if len(same) == 0:
+            break
+        found.append(owner[same].astype(np.int64) * len(hashes) + owner[same + distance])
+    if not found:
+        return []
+    pair, count = np.unique(np.concatenate(found), return_counts=True)
+    return [(int(p) // len(hashes), int(p) % len(hashes)) for p in pair[count >= _SAME_SHORT // 2]]
+
+
+def agreement(a: Fingerprint, b: Fingerprint) -> int:
+    """How many triplets two recordings share that agree on one pitch shift, one tempo ratio and one offset."""
+    order = np.argsort(b.hashes, kind="stable")
+    low, high = (np.searchsorted(b.hashes[order], a.hashes, side) for side in ("left", "right"))
+    count = np.minimum(high - low, 8)
+    mine = np.repeat(np.arange(len(a.hashes)), count)
+    if len(mine) < 4:
+        return 0
+    theirs = order[np.repeat(low, count) + np.arange(len(mine)) - np.repeat(np.cumsum(count) - count, count)]
+    return _consistent(a, b, mine, theirs)
+
+
+def _consistent(a: Fingerprint, b: Fingerprint, mine: NDArray[np.intp], theirs: NDArray[np.intp]) -> int:
+    shift = b.bins[theirs] - a.bins[mine]
+    ratio = b.spans_s[theirs] / a.spans_s[mine]
+    fits = (np.abs(shift) <= _MOST_SHIFT) & (np.abs(np.log(ratio)) <= _MOST_STRETCH + 0.04)
+    best = 0
+    for stretch in np.exp(np.linspace(-_MOST_STRETCH, _MOST_STRETCH, 13)):
+        near = fits & (np.abs(np.log(ratio / stretch)) <= 0.04)
+        if np.count_nonzero(near) <= best:
+            continue
+        offset = b.times_s[theirs[near]] - stretch * a.times_s[mine[near]]
+        for phase in (0.0, 0.5):  # a cluster on a border of one grid is whole in the other
+            cell = np.floor(offset / 0.5 + phase) * 64 + np.floor(shift[near] / 1.5 + phase)
+            _, first, size = np.unique(cell, return_index=True, return_counts=True)
+            if size.max(initial=0) > best:
+                inside = np.flatnonzero(cell == cell[first[size.argmax()]])
+                # one triplet of either side counts once
+                best = max(best, min(len(np.unique(mine[near][inside])), len(np.unique(theirs[near][inside]))))
+    return best
