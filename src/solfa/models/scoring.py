@@ -18,6 +18,9 @@ from solfa.core.types import FloatArray
 # int8 values summed over fewer than 1040 dimensions stay below 2**24, so that float32 arithmetic on them is exact.
 INT8_SCALE = 127.0
 EMPTY_SCORE = -1.0
+# Multiplications up to which OpenBLAS keeps a product, or one with a single token, on the calling thread. Its other
+# threads would gain nothing here, and spin for milliseconds after each product on cores that others need.
+_ONE_THREAD, _ONE_THREAD_SINGLE = 262_144, 9_216
 
 
 def quantise(vectors: FloatArray) -> NDArray[np.int8]:
@@ -32,7 +35,11 @@ def similarity(frames_TD: NDArray[np.generic], tokens_LD: FloatArray) -> FloatAr
     ``frames_TD`` may be unit float vectors or what ``quantise`` made of them.
     """
     scale = np.float32(1 / INT8_SCALE) if frames_TD.dtype == np.int8 else np.float32(1)
-    cosines: FloatArray = (frames_TD.astype(np.float32) @ tokens_LD.T) * scale
+    step = max(1, (_ONE_THREAD if len(tokens_LD) > 1 else _ONE_THREAD_SINGLE) // max(1, tokens_LD.size))
+    cosines = np.empty((len(frames_TD), len(tokens_LD)), np.float32)
+    for start in range(0, len(frames_TD), step):
+        np.matmul(frames_TD[start : start + step].astype(np.float32), tokens_LD.T, out=cosines[start : start + step])
+    cosines *= scale
     return cosines
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -153,18 +154,20 @@ class Searcher:
         with clock.stage("filter"):
             table = self.collection.attributes()
             rows = self._allowed(where, like)
-        with clock.stage("text"):
-            sound = self._sound(query, like)
-        with clock.stage("attributes"):
-            total, likelihoods = self._from_columns(query, rows)
-        with clock.stage("words"):
-            named = self._named(query, rows, CANDIDATES if len(rows) == len(table) else len(table))
-            total += named
-        with clock.stage("vectors"):
-            if sound is not None and len(rows):
-                total += self._from_vectors(sound, rows)
-            short = _top(total, table.track_ids[rows], max(CANDIDATES, 4 * display.k))
+        listen, sound = self._sound(query, like), None
+        # Networks, the scan, numpy and SQLite let go of the interpreter: hearing runs beside the columns.
+        with ThreadPoolExecutor(1) as beside:
+            hearing = beside.submit(self._hear, listen, rows, clock) if listen else None
+            with clock.stage("attributes"):
+                total, likelihoods = self._from_columns(query, rows)
+            with clock.stage("words"):
+                named = self._named(query, rows, CANDIDATES if len(rows) == len(table) else len(table))
+                total += named
+            if hearing is not None:
+                sound, near = hearing.result()
+                total += near
         with clock.stage("detail"):
+            short = _top(total, table.track_ids[rows], max(CANDIDATES, 4 * display.k))
             known = [None if p is None else Likelihood(p.p[short], p.base) for p in likelihoods]
             found = self._in_detail(query, sound, rows[short], named[short], known)
         with clock.stage("evidence"):
@@ -183,7 +186,8 @@ class Searcher:
         keep &= ~np.isin(ids, [example.track_id for example in like if example.track_id is not None])
         return np.flatnonzero(keep)
 
-    def _sound(self, query: Query, like: Sequence[Like]) -> Sound | None:
+    def _sound(self, query: Query, like: Sequence[Like]) -> Callable[[], Sound] | None:
+        """What makes the sound to look for, in any thread; None if nothing is looked for by sound."""
         presences = [c for c in query.constraints if isinstance(c, Presence)]
         named = tuple(dict.fromkeys(concept(c.concept).title for c in presences if not c.negated))
         # A phrase that is no more than the name of something measured is not told, or avoided, twice.
@@ -193,16 +197,27 @@ class Searcher:
         texts = (*phrases, *avoided, *named)
         if not texts and not like:
             return None
-        wanted = Wanted(
-            vectors_LD=np.concatenate([self._vector(text) for text in texts] + [e.vector_D[None] for e in like]),
-            labels=(*texts, *(example.label for example in like)),
-            weights_L=np.array([1.0] * len(phrases) + [-1.0] * len(avoided) + [1.0] * len(named)
-                               + [2.0] * len(like), np.float32),
-            shown_L=(True,) * (len(phrases) + len(avoided)) + (False,) * len(named) + (True,) * len(like),
-        )  # fmt: skip
         if self._sample is None:
             self._sample = self.store.sample(_SAMPLE)
-        return Sound(wanted, self._sample)
+        sample = self._sample
+
+        def listen() -> Sound:
+            wanted = Wanted(
+                vectors_LD=np.concatenate([self._vector(text) for text in texts] + [e.vector_D[None] for e in like]),
+                labels=(*texts, *(example.label for example in like)),
+                weights_L=np.array([1.0] * len(phrases) + [-1.0] * len(avoided) + [1.0] * len(named)
+                                   + [2.0] * len(like), np.float32),
+                shown_L=(True,) * (len(phrases) + len(avoided)) + (False,) * len(named) + (True,) * len(like),
+            )  # fmt: skip
+            return Sound(wanted, sample)
+
+        return listen
+
+    def _hear(self, listen: Callable[[], Sound], rows: NDArray[np.intp], clock: _Clock) -> tuple[Sound, FloatArray]:
+        with clock.stage("text"):
+            sound = listen()
+        with clock.stage("vectors"):
+            return sound, self._from_vectors(sound, rows)
 
     def _vector(self, text: str) -> FloatArray:
         """Unit vector of a text [shape=(1, D)]; instruments and moods come again and again."""
@@ -222,10 +237,10 @@ class Searcher:
         found = np.zeros(len(rows), np.float32)
         if query.words:
             ids = self.collection.attributes().track_ids[rows]
-            for track_id, share in self.collection.text_search(query.words, limit):
-                at = int(np.searchsorted(ids, track_id))
-                if at < len(ids) and ids[at] == track_id:
-                    found[at] = _WORDS * share
+            best = self.collection.text_search(query.words, limit)
+            named_ids, shares = np.array([i for i, _ in best], np.int64), np.array([share for _, share in best])
+            there = _member(named_ids, ids)
+            found[np.searchsorted(ids, named_ids[there])] = _WORDS * shares[there]
         return found
 
     def _from_vectors(self, sound: Sound, rows: NDArray[np.intp]) -> FloatArray:

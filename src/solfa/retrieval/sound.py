@@ -53,7 +53,8 @@ class Sound:
 
     def __init__(self, wanted: Wanted, sample_SD: FloatArray) -> None:
         self.wanted = wanted
-        cosines = sample_SD @ wanted.vectors_LD.T if len(sample_SD) else np.zeros((1, len(wanted.labels)), np.float32)
+        some_SD = sample_SD if len(sample_SD) else np.zeros((1, wanted.vectors_LD.shape[1]), np.float32)
+        cosines = similarity(some_SD, wanted.vectors_LD)
         self.mean_L = cosines.mean(axis=0)
         self.deviation_L = np.maximum(cosines.std(axis=0), _LEAST_DEVIATION)
         # Phrases of one query say partly the same, so that their sum grows slower than their number.
