@@ -36,6 +36,9 @@ def scenes(
     pick: Annotated[str, typer.Option(help="Draw events evenly over files or over labels: file, label.")] = "",
     min_event: Annotated[float | None, typer.Option(help="Shortest event that is kept, in seconds.")] = None,
     noise: Annotated[float | None, typer.Option(min=0, max=1, help="Share of scenes over coloured noise.")] = None,
+    music: Annotated[
+        bool, typer.Option("--music", help="Pieces of hits and strums with timed musical events.")
+    ] = False,
     per_shard: Annotated[int, typer.Option(min=1, max=1000, help="Scenes in a shard.")] = 100,
     workers: Annotated[int | None, typer.Option(help="Processes; one for each core if not given.")] = None,
 ) -> None:
@@ -45,7 +48,8 @@ def scenes(
     a third of the scenes over noise. With --events the values are FineLAP's: by file, events of 1 to 7.5 s, over
     recorded backgrounds.
     """
-    from solfa.data.scenes.pipeline import SceneConfig, make_scenes
+    from solfa.data.scenes.music import MusicMaker
+    from solfa.data.scenes.pipeline import SceneConfig, SceneMaker, make_scenes
     from solfa.data.scenes.pool import make_pool, summary
     from solfa.data.scenes.sources import read_backgrounds, read_events, read_packages
     from solfa.jobs import ProcessExecutor
@@ -74,6 +78,7 @@ def scenes(
         )  # fmt: skip
         made = make_scenes(
             out, pool, config, count=count, seed=seed, executor=executor,
+            maker=MusicMaker if music else SceneMaker,
             progress=lambda p: bar.update(mixing, completed=p.done, total=p.total),
         )  # fmt: skip
     _report(made.folder, summary(pool), len(pool.refused))

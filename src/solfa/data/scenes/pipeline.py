@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -56,12 +56,22 @@ class SceneMaker:
 
     pool_folder: Path
     config: SceneConfig
+    name: ClassVar[str] = "scenes"
 
     def __call__(self, task: ShardTask) -> Iterator[Member | Failure]:
         """All scenes of a shard, in order."""
         for i in range(self.config.per_shard):
             scene, parts = self.draw(task, i)
             yield self._member(task, i, scene, parts)
+
+    def check(self, split: str) -> None:
+        """Nothing, if the pool has what a split needs; else InputError."""
+        labels = set(self._material[split])
+        if not labels - {BACKGROUND} or (self.config.noise_share < 1 and BACKGROUND not in labels):
+            raise InputError(
+                f"the split {split} has no {'background' if labels - {BACKGROUND} else 'event'}: there are too few "
+                f"recordings (three of a label give one to each split). For backgrounds, noise can stand in."
+            )
 
     def draw(self, task: ShardTask, i: int) -> tuple[Scene, tuple[Entry, ...]]:
         """Scene ``i`` of a shard with its stems, and the pool entries it was made of, the background (if any) last."""
@@ -143,6 +153,7 @@ def make_scenes(
     *,
     count: int,
     seed: int,
+    maker: type[SceneMaker] = SceneMaker,
     executor: Executor | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Dataset:
@@ -158,6 +169,8 @@ def make_scenes(
         scenes at least; each split is filled up to whole shards
     seed
         of all chance
+    maker
+        what is made: scenes of events, or music (`MusicMaker`)
     executor, progress
         as in `build`
 
@@ -170,16 +183,12 @@ def make_scenes(
         raise InputError(f"expected one scene or more, got count {count}, per_shard {config.per_shard}.")
     if config.pool.scene_s != config.mix.duration_s or config.pool.clip.max_s >= config.mix.duration_s:
         raise InputError("backgrounds must be as long as the scenes, and events shorter than them.")
+    made_by = maker(pool.folder, config)
     for split in SPLITS:
-        labels = {e.label for e in pool.entries if e.split == split}
-        if not labels - {BACKGROUND} or (config.noise_share < 1 and BACKGROUND not in labels):
-            raise InputError(
-                f"the split {split} has no {'background' if labels - {BACKGROUND} else 'event'}: there are too few "
-                f"recordings (three of a label give one to each split). For backgrounds, noise can stand in."
-            )
+        made_by.check(split)
     shards = {s: max(1, -(-round(count * share) // config.per_shard)) for s, share in _SHARES.items()}
     made = build(
-        folder, SceneMaker(pool.folder, config), name="scenes", seed=seed, num_shards=shards, executor=executor,
+        folder, made_by, name=made_by.name, seed=seed, num_shards=shards, executor=executor,
         config=_described(pool, config), progress=progress,
     )  # fmt: skip
     bank_of({e.label for e in pool.entries} - {BACKGROUND}).save(folder / BANK_FILE)
