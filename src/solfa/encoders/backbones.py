@@ -60,8 +60,13 @@ def load_backbone(
     return backbone
 
 
+def built_in(kind: str, name: str) -> registry.ModelEntry:
+    """An entry of the table."""
+    return _entry(kind, name, dict(_table()[kind][name]))
+
+
 def _entries(kind: str, *, installed: bool = False) -> dict[str, registry.ModelEntry]:
-    made = {name: _entry(kind, name, dict(row)) for name, row in _table()[kind].items()}
+    made = {name: built_in(kind, name) for name in _table()[kind]}
     return {**(registry.installed(f"{kind} backbone") if installed else {}), **made}
 
 
@@ -71,10 +76,9 @@ def _table() -> dict[str, Any]:
 
 
 def _entry(kind: str, name: str, row: dict[str, Any]) -> registry.ModelEntry:
-    fields = {key: row.pop(key) for key in ("description", "licence", "commercial_use", "source")}
+    fields = {key: row.pop(key) for key in ("description", "licence", "commercial_use")}
     loader = row.pop("loader")
-    if "hub" in row:
-        fields["source"] = f"Hugging Face hub, {row['hub']}"
+    fields["source"] = f"Hugging Face hub, {row['hub']}" if "hub" in row else row.pop("source")
     return registry.ModelEntry(
         info=ModelInfo(name=name, kind=f"{kind} backbone", **fields), loader=loader, defaults=row
     )

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from solfa.audio.resample import at_rate
-from solfa.core.errors import InputError, WeightsError
+from solfa.core.errors import WeightsError
 from solfa.core.types import Audio, EncoderSpec, Features, FloatArray, JointModel
 from solfa.encoders import laion, towers
 from solfa.weights import path, weight
@@ -51,9 +51,10 @@ def load(*, source: str | Path | None = None, device: str = "cpu", tokenizer: st
     """
     torch = towers.torch_for("clap")
     place = towers.device_for(torch, device)
-    folder = path("clap") if source is None else _locate(str(source))
+    folder = path("clap") if source is None else towers.locate(str(source))
     own = source is None
-    network, extractor, words, file = _laion(torch, folder, tokenizer) if folder.is_file() else _transformers(folder)
+    network, extractor, file = read(torch, folder)
+    words = towers.tokenizer(_words(folder, tokenizer))
     spec = EncoderSpec(
         name="clap",
         space=f"clap/{towers.digest(file)}/{network.config.projection_dim}/48k-10s-v1",
@@ -116,24 +117,27 @@ def _vectors(out: Any) -> FloatArray:
     return vectors
 
 
-def _locate(source: str) -> Path:
-    """A folder or file, or the cached snapshot of a Hugging Face id; nothing is fetched."""
-    place = Path(source).expanduser()
-    if place.exists():
+def read(torch: Any, place: Path) -> tuple[Any, Any, Path]:
+    """Network, feature extractor and weight file of a folder that transformers saved, or of a LAION checkpoint.
+
+    Raises
+    ------
+    WeightsError
+        If the files are not a CLAP model.
+    """
+    return _laion(torch, place) if place.is_file() else _transformers(place)
+
+
+def _words(place: Path, tokenizer: str | Path | None) -> Path:
+    """Where the tokenizer of a model lies."""
+    if place.is_dir():
         return place
-    try:
-        from huggingface_hub import snapshot_download
-
-        return Path(snapshot_download(source, local_files_only=True))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{source!r} is neither a file or folder nor a Hugging Face id in the local cache. solfa fetches nothing "
-            f"by itself; get it with: hf download {source}"
-        ) from error
+    if tokenizer is not None:
+        return Path(tokenizer)
+    return place.parent if (place.parent / "tokenizer.json").is_file() else path("roberta-tokenizer")
 
 
-def _transformers(folder: Path) -> tuple[Any, Any, Any, Path]:
-    """Network, feature extractor, tokenizer and weight file of a folder that transformers saved."""
+def _transformers(folder: Path) -> tuple[Any, Any, Path]:
     import transformers
 
     library: Any = transformers
@@ -151,11 +155,10 @@ def _transformers(folder: Path) -> tuple[Any, Any, Any, Path]:
         raise WeightsError(
             f"{folder} hears {extractor.max_length_s} s at {extractor.sampling_rate} Hz, expected 10 s at 48000 Hz."
         )
-    return network, extractor, towers.tokenizer(folder), files[0]
+    return network, extractor, files[0]
 
 
-def _laion(torch: Any, file: Path, tokenizer: str | Path | None) -> tuple[Any, Any, Any, Path]:
-    """The same of a LAION checkpoint."""
+def _laion(torch: Any, file: Path) -> tuple[Any, Any, Path]:
     import transformers
 
     library: Any = transformers
@@ -164,6 +167,4 @@ def _laion(torch: Any, file: Path, tokenizer: str | Path | None) -> tuple[Any, A
     towers.fill(network, state, file, "LAION-CLAP")
     fused = network.config.audio_config.enable_fusion
     extractor = library.ClapFeatureExtractor(frequency_min=50, truncation="fusion" if fused else "rand_trunc")
-    if tokenizer is None:
-        tokenizer = file.parent if (file.parent / "tokenizer.json").is_file() else path("roberta-tokenizer")
-    return network, extractor, towers.tokenizer(Path(tokenizer)), file
+    return network, extractor, file

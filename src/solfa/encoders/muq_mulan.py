@@ -7,7 +7,6 @@ than 512 tokens is cut between clauses; each piece is one frame, and all count b
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -60,7 +59,7 @@ def load(*, source: str | Path | None = None, device: str = "cpu") -> JointModel
     folder = path("muq-mulan") if source is None else Path(source).expanduser()
     if not folder.is_dir():
         raise InputError(f"{str(source)!r} is not a folder. Expected one with config.json and pytorch_model.bin.")
-    network, tokenizer, file = _read(torch, folder)
+    network, tokenizer, file = read(torch, folder)
     info = weight("muq-mulan")
     spec = EncoderSpec(
         name="muq-mulan",
@@ -125,8 +124,8 @@ class MuQMuLanText:
         return vectors
 
 
-def _read(torch: Any, folder: Path) -> tuple[Any, Any, Path]:
-    """Network, tokenizer and weight file."""
+def read(torch: Any, folder: Path) -> tuple[Any, Any, Path]:
+    """Network, tokenizer and weight file of a folder; raises as ``load``."""
     from solfa.encoders.muq_network import MuQMuLanNetwork
 
     files = [folder / name for name in ("model.safetensors", "pytorch_model.bin") if (folder / name).is_file()]
@@ -134,7 +133,7 @@ def _read(torch: Any, folder: Path) -> tuple[Any, Any, Path]:
         raise WeightsError(f"{folder} has no model.safetensors or pytorch_model.bin; expected a MuQ-MuLan model.")
     muq = folder / "muq" if (folder / "muq").is_dir() else path("muq-config")
     text = folder / "xlm-roberta-base" if (folder / "xlm-roberta-base").is_dir() else path("xlm-roberta-tokenizer")
-    configs = [_json(place / "config.json") for place in (folder, muq, text)]
+    configs = [towers.config(place / "config.json") for place in (folder, muq, text)]
     try:
         network = MuQMuLanNetwork(*configs)
     except KeyError as error:
@@ -144,13 +143,3 @@ def _read(torch: Any, folder: Path) -> tuple[Any, Any, Path]:
     state = {k: v for k, v in towers.load_tensors(torch, files[0]).items() if not _UNUSED.search(k)}
     towers.fill(network, state, files[0], "MuQ-MuLan")
     return network, towers.tokenizer(text), files[0]
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        loaded = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{file} cannot be read as JSON: {error}") from error
-    if not isinstance(loaded, dict):
-        raise WeightsError(f"{file} holds a {type(loaded).__name__}, expected an object.")
-    return loaded

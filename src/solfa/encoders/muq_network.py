@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from transformers.audio_utils import mel_filter_bank
 from transformers.models.wav2vec2_conformer import modeling_wav2vec2_conformer
 
+from solfa.encoders.torch_backbone import input_of
+
 SAMPLE_RATE_HZ = 24000
 _FFT = 2048
 
@@ -66,7 +68,7 @@ class _AudioTower(nn.Module):
     def __init__(self, config: Mapping[str, Any], muq_config: Mapping[str, Any]) -> None:
         super().__init__()
         self.model: Any = nn.Module()
-        self.model.model = _MuQ(muq_config, int(config["audio_model"].get("use_layer_idx", -1)))
+        self.model.model = MuQ(muq_config, int(config["audio_model"].get("use_layer_idx", -1)))
         sizes = config["audio_transformer"]
         self.proj = nn.Linear(int(config["audio_model"]["model_dim"]), int(sizes["dim"]))
         self.transformer = _Transformer(sizes)
@@ -93,8 +95,8 @@ class _TextTower(nn.Module):
         return out.mean(dim=-2)
 
 
-class _MuQ(nn.Module):
-    """MuQ's encoder: samples to the hidden states of one layer, 25 a second."""
+class MuQ(nn.Module):
+    """MuQ's encoder, and MusicFM's: samples at 24 kHz to the hidden states of one layer, 25 a second."""
 
     bank: Tensor
     window: Tensor
@@ -122,27 +124,25 @@ class _MuQ(nn.Module):
         self.conformer.pos_conv_embed = nn.Identity()
         self.layer = layer % (len(self.conformer.layers) + 1)
 
+    def drop_unread(self) -> None:
+        """Leave out the layers after the one whose input is read: they cost time, and a trainer finds no gradient."""
+        self.conformer.layers = self.conformer.layers[: self.layer + 1]
+
     def forward(self, samples_BN: Tensor) -> Tensor:
         hidden: Tensor = self.conv((self._log_mel(samples_BN) - self.mean) / self.std)
         if self.layer == len(self.conformer.layers):
             last: Tensor = self.conformer(hidden).last_hidden_state
             return last
-        seen: list[Tensor] = []
-        layer = self.conformer.layers[self.layer]
-        hook = layer.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-        try:
-            self.conformer(hidden)
-        finally:
-            hook.remove()
-        return seen[0]
+        return input_of(self.conformer.layers[self.layer], lambda: self.conformer(hidden))
 
     def _log_mel(self, samples_BN: Tensor) -> Tensor:
         """Decibels, [shape=(B, mels, T)], 100 frames a second, the one past the end left out."""
-        spectrum = torch.stft(
-            samples_BN, _FFT, self.hop, window=self.window, center=True, pad_mode="reflect", return_complex=True
-        )
-        power = spectrum.real**2 + spectrum.imag**2
-        return 10.0 * torch.log10(torch.clamp(self.bank @ power, min=1e-10))[..., :-1]
+        with torch.autocast(samples_BN.device.type, enabled=False):
+            spectrum = torch.stft(
+                samples_BN, _FFT, self.hop, window=self.window, center=True, pad_mode="reflect", return_complex=True
+            )
+            power = spectrum.real**2 + spectrum.imag**2
+            return 10.0 * torch.log10(torch.clamp(self.bank @ power, min=1e-10))[..., :-1]
 
 
 class _Subsampling(nn.Module):

@@ -18,7 +18,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from solfa.core.errors import InputError, UnknownName, WeightsError
+from solfa.core.errors import InputError, MissingExtra, UnknownName, WeightsError
 from solfa.core.types import JointModel, ModelInfo
 from solfa.encoders.selftest import check_once
 
@@ -74,6 +74,17 @@ _BUILT_IN = (
         ),
         loader="solfa.encoders.muq_mulan:load",
     ),
+    ModelEntry(
+        info=ModelInfo(
+            name="trained",
+            kind=JOINT,
+            licence="of the bodies that it was trained on, see model.json",
+            commercial_use=True,  # each body is asked when it is loaded
+            source="trained:PATH, a folder that solfa train made",
+            description="a model of your own: solfa train",
+        ),
+        loader="solfa.encoders.trained:load",
+    ),
 )
 
 
@@ -125,7 +136,10 @@ def load_entry(
             f"If your use is non-commercial, say so: --allow-noncommercial (allow_noncommercial=True)."
         )
     given = {**options, "source": source} if source else dict(options)
-    return _loader(entry, what, given)(**{**entry.defaults, **given})
+    loader = _loader(entry, what, given)
+    if "allow_noncommercial" in inspect.signature(loader).parameters:  # of what the model is built on
+        given["allow_noncommercial"] = allow_noncommercial
+    return loader(**{**entry.defaults, **given})
 
 
 def installed(kind: str) -> dict[str, ModelEntry]:
@@ -136,7 +150,12 @@ def installed(kind: str) -> dict[str, ModelEntry]:
 def _loader(entry: ModelEntry, what: str, options: Mapping[str, Any]) -> Callable[..., Any]:
     """The loader function, after it was seen to take these options; one for many entries is told ``name``."""
     module, _, function = entry.loader.partition(":")
-    loader: Callable[..., Any] = getattr(import_module(module), function)
+    try:
+        loader: Callable[..., Any] = getattr(import_module(module), function)
+    except ModuleNotFoundError as error:
+        if error.name in ("torch", "transformers"):
+            raise MissingExtra(f"{what} {entry.info.name!r}", "pip install 'solfa[torch]'") from error
+        raise
     known = list(inspect.signature(loader).parameters)
     if "name" in known:
         known.remove("name")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -54,6 +55,28 @@ def device_for(torch: Any, name: str) -> Any:
             f"was built for it."
         ) from error
     return device
+
+
+def locate(source: str) -> Path:
+    """A folder or file, or the cached snapshot of a Hugging Face id; nothing is fetched.
+
+    Raises
+    ------
+    InputError
+        If it is none of these.
+    """
+    place = Path(source).expanduser()
+    if place.exists():
+        return place
+    try:
+        from huggingface_hub import snapshot_download
+
+        return Path(snapshot_download(source, local_files_only=True))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{source!r} is neither a file or folder nor a Hugging Face id in the local cache. solfa fetches nothing "
+            f"by itself; get it with: hf download {source}"
+        ) from error
 
 
 def windows(samples: FloatArray, length: int, rate: int) -> list[FloatArray]:
@@ -240,4 +263,21 @@ def load_tensors(torch: Any, file: Path) -> dict[str, Any]:
             raise WeightsError(f"{file} is not a checkpoint that can be read safely: {reason}") from error
     if not isinstance(loaded, dict):
         raise WeightsError(f"{file} holds a {type(loaded).__name__}, expected a dictionary of tensors.")
+    return loaded
+
+
+def config(file: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be read or holds something else.
+    """
+    try:
+        loaded = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{file} cannot be read as JSON: {error}") from error
+    if not isinstance(loaded, dict):
+        raise WeightsError(f"{file} holds a {type(loaded).__name__}, expected an object.")
     return loaded

@@ -7,7 +7,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from solfa.core.errors import InputError, UnknownName
+from solfa.core.errors import InputError, MissingExtra, UnknownName
 from solfa.core.types import Audio, ModelInfo
 from solfa.encoders import registry
 from solfa.encoders.backbones import available_backbones, load_backbone
@@ -35,7 +35,13 @@ def test_a_name_belongs_to_one_kind():
         load_backbone("taggers", device="cpu")
 
 
+def test_noncommercial_weights_must_be_allowed():
+    with pytest.raises(InputError, match=r"CC-BY-NC-4\.0.*--allow-noncommercial"):
+        load_backbone("muq")
+
+
 def test_every_loader_exists():
+    pytest.importorskip("torch")
     for info in available_backbones():
         kind = info.kind.removesuffix(" backbone")
         with pytest.raises(InputError, match="takes no option nonsense"):
@@ -65,6 +71,14 @@ def test_a_package_adds_a_backbone_which_is_no_joint_model(monkeypatch):
         load_backbone("toy", "text")
     with pytest.raises(UnknownName):
         registry.load_model("toy")
+
+
+def test_without_torch_the_install_line_is_given(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "solfa.encoders.eat", raising=False)
+    monkeypatch.delitem(sys.modules, "solfa.encoders.torch_backbone", raising=False)
+    with pytest.raises(MissingExtra, match=r"audio backbone 'eat'.*solfa\[torch\]"):
+        load_backbone("eat")
 
 
 # --- taggers --------------------------------------------------------------------------------------------------------

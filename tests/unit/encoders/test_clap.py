@@ -10,6 +10,7 @@ import pytest
 from solfa.core.errors import InputError, MissingExtra, MissingWeights, WeightsError
 from solfa.core.types import Audio
 from solfa.encoders import clap, selftest, towers
+from solfa.encoders.backbones import load_backbone
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -250,6 +251,43 @@ def test_a_file_of_garbage_is_refused(laion_file):
     laion_file.write_bytes(b"garbage" * 10)
     with pytest.raises(WeightsError, match="read safely"):
         clap.load(source=laion_file)
+
+
+# --- as backbones ---------------------------------------------------------------------------------------------------
+
+
+def test_short_windows_each_have_a_vector(network, folder):
+    body = load_backbone(f"clap:{folder}")
+    sound = NOISE[: int(3.4 * RATE)]
+    states = body.states([Audio(sound, RATE), Audio(TONE[:RATE], RATE), Audio(sound[:0], RATE)])
+    assert states.mask_BT.sum(axis=1).tolist() == [3, 1, 0] and body.spec.hop_s == 1.0
+    parts = [library_audio(network, folder, sound[s * RATE : (s + 2) * RATE])[0] for s in (0, 1)]
+    parts.append(library_audio(network, folder, np.resize(sound[2 * RATE :], 2 * RATE))[0])
+    np.testing.assert_allclose(states.states_BTD[0], parts, atol=1e-5)
+    np.testing.assert_allclose(states.pooled_BD[0], np.mean(parts, axis=0), atol=1e-5)
+    with pytest.raises(InputError, match="0 < step_s <= window_s <= 10"):
+        load_backbone(f"clap:{folder}", window_s=12.0)
+
+
+def test_htsat_gives_the_states_of_the_librarys_tower(network, folder):
+    body = load_backbone(f"htsat:{folder}")
+    extractor = transformers.ClapFeatureExtractor.from_pretrained(folder)
+    clip = NOISE[: 10 * RATE]
+    inputs = extractor(clip, sampling_rate=RATE, return_tensors="pt")
+    with torch.no_grad():
+        out = network.audio_model(**inputs)
+    states = body.states([Audio(NOISE[: 12 * RATE], RATE), Audio(clip, RATE)])
+    assert states.mask_BT.sum(axis=1).tolist() == [39, 32] and body.spec.hop_s == 0.3125
+    np.testing.assert_allclose(states.states_BTD[1, :32], out.last_hidden_state[0].mean(dim=1).T, atol=1e-5)
+    np.testing.assert_allclose(states.pooled_BD[1], out.pooler_output[0], atol=1e-5)
+    np.testing.assert_allclose(states.states_BTD[0, :32], states.states_BTD[1, :32], atol=1e-5)
+
+
+def test_a_laion_file_is_a_backbone_without_a_tokenizer(folder, laion_file, tmp_path):
+    alone = shutil.copy(laion_file, tmp_path / "alone.pt")
+    sound = [Audio(TONE, RATE)]
+    a, b = (load_backbone(f"htsat:{where}").states(sound) for where in (folder, alone))
+    np.testing.assert_allclose(a.states_BTD, b.states_BTD, atol=1e-5)
 
 
 # --- what a user can get wrong --------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pytest
 from solfa.core.errors import InputError, MissingWeights, WeightsError
 from solfa.core.types import Audio
 from solfa.encoders import muq_mulan, selftest
+from solfa.encoders.backbones import load_backbone
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -171,6 +172,15 @@ def test_the_model_passes_the_self_test_and_says_it_is_noncommercial(model):
     assert not model.audio.spec.commercial_use
     assert model.text.spec.licence == "code MIT, weights CC-BY-NC-4.0"
     assert (model.audio.spec.sample_rate_hz, model.audio.spec.hop_s, model.audio.spec.dim) == (RATE, 10.0, 32)
+
+
+def test_as_a_backbone_its_states_are_its_windows(model, folder):
+    body = load_backbone(f"muq-mulan:{folder}", allow_noncommercial=True)
+    sounds = [Audio(NOISE, RATE), Audio(NOISE[: 3 * RATE], RATE)]
+    states, features = body.states(sounds), model.audio.encode(sounds)
+    assert body.spec.hop_s == 10.0
+    np.testing.assert_array_equal(states.mask_BT, features.mask_BT)
+    np.testing.assert_allclose(states.states_BTD, features.frames_BTD, atol=1e-6)
 
 
 # --- what a user can get wrong --------------------------------------------------------------------------------------

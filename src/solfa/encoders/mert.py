@@ -1,0 +1,105 @@
+"""MERT (Li et al., ICLR 2024) as a body: 75 states a second from sound at 24 kHz.
+
+The published v1 checkpoints are transformers' HuBERT under their own name (no constant-Q transform, no DeepNorm, no
+relaxed attention); a configuration that says otherwise is refused.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+
+from solfa.core.errors import InputError, WeightsError
+from solfa.encoders import towers
+from solfa.encoders.torch_backbone import input_of, place, spec_of, weights_in
+from solfa.encoders.windowed import Grid, WindowedBackbone
+
+_HUBERT = {"feature_extractor_cqt": False, "deepnorm": False, "attention_relax": -1.0}
+
+
+class _Body(nn.Module):
+    def __init__(self, model: Any, normalise: bool, layer: int) -> None:
+        super().__init__()
+        self.model, self.normalise, self.layer = model, normalise, layer
+
+    def forward(self, windows_WN: Tensor, lengths_W: Tensor) -> tuple[None, Tensor]:
+        if self.normalise:  # as transformers' Wav2Vec2FeatureExtractor
+            mean = windows_WN.mean(dim=1, keepdim=True)
+            windows_WN = (windows_WN - mean) / torch.sqrt(windows_WN.var(dim=1, unbiased=False, keepdim=True) + 1e-7)
+        layers = self.model.encoder.layers
+        if self.layer == len(layers):
+            return None, self.model(windows_WN).last_hidden_state
+        return None, input_of(layers[self.layer], lambda: self.model(windows_WN))
+
+
+def load(
+    *,
+    name: str,
+    hub: str,
+    source: str | Path | None = None,
+    device: str = "cpu",
+    layer: int = -1,
+    window_s: float = 5.0,
+) -> WindowedBackbone:
+    """MERT.
+
+    Parameters
+    ----------
+    name, hub, source, device
+        As ``text_backbone.load``; the folder has ``config.json``, ``preprocessor_config.json`` and the weights.
+    layer
+        Whose states: 0 is what goes into the first layer, -1 what comes out of the last.
+    window_s
+        Seconds heard at once; the model was trained on 5.
+
+    Raises
+    ------
+    InputError, MissingExtra, WeightsError
+        As ``text_backbone.load``.
+    """
+    towers.torch_for(name)
+    where = place(source, hub)
+    file = weights_in(where, "a MERT model")
+    config, front = (towers.config(file.parent / f) for f in ("config.json", "preprocessor_config.json"))
+    model = _network(config, file)
+    depth, rate = model.config.num_hidden_layers, int(config.get("sample_rate", 24000))
+    if not -depth - 1 <= layer <= depth:
+        raise InputError(f"{name} has the layers 0 to {depth}, got layer {layer}.")
+    hop_s = _stride(model.config) / rate
+    index = layer % (depth + 1)
+    model.encoder.layers = model.encoder.layers[: index + 1]  # later ones cost time, and a trainer finds no gradient
+    grid = Grid(sample_rate_hz=rate, window_s=window_s, step_s=window_s, hop_s=hop_s)
+    key, dim = f"{rate}-{window_s:g}s-layer{index}-v1", int(model.config.hidden_size)
+    spec = spec_of("audio", name, source, file, key, dim, sample_rate_hz=rate, hop_s=hop_s)
+    body = _Body(model, bool(front.get("do_normalize", True)), index)
+    return WindowedBackbone(body, spec, towers.device_for(torch, device), grid)
+
+
+def _network(config: dict[str, Any], file: Path) -> Any:
+    for key, value in _HUBERT.items():
+        if config.get(key, value) != value:
+            raise WeightsError(
+                f"{file.parent} says {key} = {config[key]}, which no published MERT v1 has and solfa not."
+            )
+    library: Any = transformers
+    known = {key: value for key, value in config.items() if key not in ("architectures", "auto_map", "model_type")}
+    try:
+        model = library.HubertModel(library.HubertConfig(**known))
+    except (ValueError, TypeError) as error:
+        raise WeightsError(f"the configuration of {file.parent} is not MERT's: {error}") from error
+    state = towers.load_tensors(torch, file)
+    if "masked_spec_embed" not in state:
+        state["masked_spec_embed"] = model.masked_spec_embed  # of training only
+    towers.fill(model, state, file, "MERT")
+    return model
+
+
+def _stride(config: Any) -> int:
+    samples = 1
+    for stride in config.conv_stride:
+        samples *= stride
+    return samples

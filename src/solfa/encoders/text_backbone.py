@@ -1,0 +1,160 @@
+"""Text encoders of transformers as bodies: E5, RoBERTa, XLM-R, MiniLM, T5's encoder, and whatever saves like them.
+
+All tokens have a state, the special ones too. A text longer than ``max_tokens`` is read in pieces, cut between clauses,
+so that every word counts; or it is cut off, where ``cut`` asks for it, as the published recipes do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import transformers
+from torch import Tensor, nn
+
+from solfa.core.errors import InputError, WeightsError
+from solfa.encoders import towers
+from solfa.encoders.torch_backbone import Tensors, TorchBackbone, masked_mean, place, spec_of, weights_in
+
+Pooling = Literal["cls", "mean"]
+
+
+class TextNetwork(nn.Module):
+    """An encoder over pieces of texts, put together text by text; pieces count by their length."""
+
+    def __init__(self, encoder: nn.Module, pooling: Pooling) -> None:
+        super().__init__()
+        self.encoder, self.pooling = encoder, pooling
+
+    def forward(self, tensors: Tensors) -> tuple[Tensor, Tensor, Tensor]:
+        """Pooled [shape=(B, D)], states [shape=(B, T, D)] and mask [shape=(B, T)]."""
+        hidden_PLD = self.encoder(input_ids=tensors["ids"], attention_mask=tensors["real"]).last_hidden_state
+        mask = tensors["at"] >= 0
+        states = hidden_PLD.flatten(0, 1)[tensors["at"].clamp(min=0)] * mask.unsqueeze(-1)
+        if self.pooling == "mean":
+            return masked_mean(states, mask), states, mask
+        return tensors["share"].to(hidden_PLD.dtype) @ hidden_PLD[:, 0], states, mask
+
+
+class TextBackbone(TorchBackbone[str]):
+    """A body that reads; made by ``load``."""
+
+    def __init__(
+        self,
+        network: TextNetwork,
+        spec: Any,
+        device: Any,
+        tokenize: towers.Tokenize,
+        prefix: str,
+        limit: int,
+        cut: bool,
+    ) -> None:
+        super().__init__(network, spec, device)
+        self._tokenize, self._prefix, self._limit, self._cut = tokenize, prefix, limit, cut
+
+    def tokens(self, text: str) -> list[list[int]]:
+        """The token numbers of a text, piece by piece, the prefix and the special ones included."""
+        # Half a surrogate pair, as hostile or cut text may hold, is no text that a tokenizer takes.
+        whole = (self._prefix + text).encode("utf-8", "replace").decode()
+        if self._cut:
+            ids = self._tokenize(whole)
+            return [ids if len(ids) <= self._limit else [*ids[: self._limit - 1], ids[-1]]]
+        return [self._tokenize(p) for p in towers.pieces(whole, lambda piece: len(self._tokenize(piece)), self._limit)]
+
+    def prepare(self, batch: Sequence[str]) -> Tensors:
+        """Token numbers of all pieces, where each token of a text finds its state, each piece's part of a text."""
+        texts = [self.tokens(text) for text in batch]
+        pieces = list(chain.from_iterable(texts))
+        longest = max(map(len, pieces), default=0)
+        ids, real = torch.zeros((2, len(pieces), longest), dtype=torch.long)
+        at = torch.full((len(texts), max((sum(map(len, t)) for t in texts), default=0)), -1)
+        share = torch.zeros(len(texts), len(pieces))
+        piece = 0
+        for row, text in enumerate(texts):
+            filled = 0
+            for tokens in text:
+                ids[piece, : len(tokens)], real[piece, : len(tokens)] = torch.tensor(tokens), 1
+                start = piece * longest
+                at[row, filled : filled + len(tokens)] = torch.arange(start, start + len(tokens))
+                share[row, piece] = len(tokens) / sum(map(len, text))
+                piece, filled = piece + 1, filled + len(tokens)
+        made = {"ids": ids, "real": real, "at": at, "share": share}
+        return {name: tensor.to(self.device) for name, tensor in made.items()}
+
+
+def load(
+    *,
+    name: str,
+    hub: str,
+    source: str | Path | None = None,
+    device: str = "cpu",
+    pooling: Pooling = "mean",
+    prefix: str = "",
+    max_tokens: int = 512,
+    cut: bool = False,
+) -> TextBackbone:
+    """A text encoder.
+
+    Parameters
+    ----------
+    name, hub
+        Of the table: its name there, and the Hugging Face id whose snapshot is used where no ``source`` is given.
+    source
+        A folder as transformers saves it (with ``tokenizer.json``), or an id in the local Hugging Face cache.
+    device
+        A torch device. It is used or refused, never replaced by another.
+    pooling
+        What the pooled vector is: the state of the first token (``cls``) or the mean over tokens.
+    prefix
+        Put before each text, such as ``query: `` for E5 as its authors use it.
+    max_tokens
+        Tokens of one piece at most, the special ones included.
+    cut
+        Cut a longer text off instead of reading it in pieces.
+
+    Raises
+    ------
+    InputError
+        If the source is not on this machine, the device cannot be used, or an option makes no sense.
+    MissingExtra
+        If torch or transformers is not installed.
+    WeightsError
+        If the files are not such an encoder.
+    """
+    if pooling not in ("cls", "mean") or max_tokens < 3:
+        raise InputError(f"pooling is 'cls' or 'mean' and max_tokens 3 or more, got {pooling!r} and {max_tokens}.")
+    towers.torch_for(name)
+    where, on = place(source, hub), towers.device_for(torch, device)
+    encoder = _encoder(where)
+    most = getattr(encoder.config, "max_position_embeddings", None)
+    # RoBERTa's kind starts to count positions after the padding token's.
+    offset = (encoder.config.pad_token_id or 0) + 1 if "roberta" in encoder.config.model_type else 0
+    if most is not None and max_tokens > most - offset:
+        raise InputError(f"{name} reads {most - offset} tokens at most, got max_tokens {max_tokens}.")
+    key = f"{pooling}-{max_tokens}{'-cut' if cut else ''}-{prefix!r}-v1"
+    spec = spec_of("text", name, source, weights_in(where, "a text encoder"), key, int(encoder.config.hidden_size))
+    network = TextNetwork(encoder, pooling)
+    return TextBackbone(network, spec, on, towers.tokenizer(where), prefix, max_tokens, cut)
+
+
+def _encoder(folder: Path) -> Any:
+    """The encoder of a folder, all of its weights found; pooler and decoder, which are not used, left out."""
+    library: Any = transformers
+    say = library.utils.logging
+    loud = say.get_verbosity()
+    say.set_verbosity_error()  # it reports what is left out on purpose
+    try:
+        config = library.AutoConfig.from_pretrained(folder, local_files_only=True)
+        made = library.T5EncoderModel if config.model_type == "t5" else library.AutoModel
+        options = {} if config.model_type == "t5" else {"add_pooling_layer": False}
+        encoder, report = made.from_pretrained(folder, local_files_only=True, output_loading_info=True, **options)
+    except (OSError, ValueError, TypeError, RuntimeError, KeyError) as error:
+        raise WeightsError(f"{folder} is not a text encoder that transformers can load: {error}") from error
+    finally:
+        say.set_verbosity(loud)
+    if report["missing_keys"]:
+        raise WeightsError(f"{folder} lacks weights of its encoder, such as {sorted(report['missing_keys'])[0]}.")
+    return encoder.float()  # some checkpoints are saved in half precision

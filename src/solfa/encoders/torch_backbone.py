@@ -1,0 +1,142 @@
+"""Pretrained bodies on torch, frozen or tuned: what their families share.
+
+Frozen, ``states`` gives what the body says, without gradients and whatever the batch. Tuned, a trainer calls
+``network(prepare(batch))`` itself and trains ``network.parameters()``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from solfa.core.errors import WeightsError
+from solfa.core.types import EncoderSpec, States
+from solfa.encoders import backbones, towers
+
+X = TypeVar("X")
+Tensors = dict[str, Tensor]
+
+
+class TorchBackbone(ABC, Generic[X]):
+    """A body as a torch module.
+
+    Attributes
+    ----------
+    spec
+        What it is.
+    network
+        Takes what ``prepare`` gives; gives pooled [shape=(B, D)], states [shape=(B, T, D)], zero where nothing is real,
+        and the mask [shape=(B, T)].
+    """
+
+    def __init__(self, network: nn.Module, spec: EncoderSpec, device: Any) -> None:
+        self.network = network.to(device).eval()
+        self.spec = spec
+        self.device = device
+        # One item a pass on a CPU: nothing is gained by more, and its states are then the same to the last bit in any
+        # batch.
+        self._items = 1 if device.type == "cpu" else 32
+
+    @abstractmethod
+    def prepare(self, batch: Sequence[X]) -> Tensors:
+        """What the network takes, on its device."""
+
+    def states(self, batch: Sequence[X]) -> States:
+        """The states of a batch, without gradients, dropout or anything else of training.
+
+        Raises
+        ------
+        WeightsError
+            If a state is not a finite number: dead weights, or a precision that the body does not bear.
+        """
+        if isinstance(batch, str):
+            raise TypeError("states takes a sequence, got one string")
+        training = self.network.training
+        self.network.eval()
+        rows, pooled = [], []
+        try:
+            for start in range(0, len(batch), self._items):
+                with torch.no_grad():
+                    mean, states, mask = self.network(self.prepare(batch[start : start + self._items]))
+                counts = mask.sum(dim=1).tolist()
+                rows += [row[:n] for row, n in zip(states.float().cpu().numpy(), counts, strict=True)]
+                pooled += list(mean.float().cpu().numpy())
+        finally:
+            self.network.train(training)
+        if not all(np.isfinite(row).all() for row in (*rows, *pooled)):
+            raise WeightsError(
+                f"{self.spec.name} gave states that are not finite. Use another checkpoint, or float32 weights."
+            )
+        return backbones.pack_states(rows, self.spec.dim, pooled)
+
+
+def place(source: str | Path | None, hub: str) -> Path:
+    """The file or folder of a source: a path, or an id (by default ``hub``) in the local Hugging Face cache.
+
+    Raises
+    ------
+    InputError
+        If it is neither; the message says how to fetch it.
+    """
+    return towers.locate(str(source or hub))
+
+
+def weights_in(where: Path, what: str, names: Sequence[str] = ("model.safetensors", "pytorch_model.bin")) -> Path:
+    """The weight file of a folder, or the file itself.
+
+    Raises
+    ------
+    WeightsError
+        If the folder has none of these names.
+    """
+    if where.is_file():
+        return where
+    found = [where / name for name in names if (where / name).is_file()]
+    if not found:
+        raise WeightsError(f"{where} has none of {', '.join(names)}; expected {what}.")
+    return found[0]
+
+
+def spec_of(
+    kind: str, name: str, source: str | Path | None, file: Path, preprocessing: str, dim: int, **heard: Any
+) -> EncoderSpec:
+    """The spec of a loaded body; other weights than the table's have a licence that solfa does not know."""
+    info, hub = backbones.built_in(kind, name).info, backbones.built_in(kind, name).defaults["hub"]
+    own = source is None or str(source) == hub
+    return EncoderSpec(
+        name=name,
+        space=f"{name}/{towers.digest(file)}/{dim}/{preprocessing}",
+        dim=dim,
+        licence=info.licence if own else "of the given file, not known to solfa",
+        commercial_use=own and info.commercial_use,
+        **heard,
+    )
+
+
+def masked_mean(states_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+    """The mean over real rows, in float32; zeros where there are none."""
+    real = mask_BT.unsqueeze(-1)
+    total = (states_BTD * real).sum(dim=1, dtype=torch.float32)
+    return total / real.sum(dim=1).clamp(min=1)
+
+
+def input_of(layer: nn.Module, run: Callable[[], Any]) -> Tensor:
+    """The hidden states that go into a layer while ``run`` runs: what libraries call the hidden states of its index.
+
+    The libraries' own lists of hidden states differ by release.
+    """
+    seen: list[Tensor] = []
+    hook = layer.register_forward_pre_hook(
+        lambda _, args, kwargs: seen.append(args[0] if args else kwargs["hidden_states"]), with_kwargs=True
+    )
+    try:
+        run()
+    finally:
+        hook.remove()
+    return seen[0]

@@ -1,0 +1,157 @@
+"""Models that ``solfa train`` made: projectors on two pretrained bodies, from one folder. No torch of its own.
+
+::
+
+    FOLDER/model.json          bodies, projectors, dimensions, licence, what it was trained on
+    FOLDER/audio.onnx          states of sound to unit vectors; text.onnx likewise
+    FOLDER/model.safetensors   the same projectors as tensors, to train on
+    FOLDER/README.md           model card
+
+Both networks take ``pooled`` [shape=(1, P)] and ``states`` [shape=(1, T, D)] and give ``whole`` [shape=(1, E)] and
+``rows`` [shape=(1, T or 1, E)]. Items run one by one and unpadded, so that a vector does not depend on its neighbours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from solfa.core.errors import InputError, WeightsError
+from solfa.core.types import Audio, Backbone, EncoderSpec, Features, FloatArray, JointModel, States
+from solfa.encoders.backbones import Kind, load_backbone
+from solfa.weights.sessions import open_session
+
+SCHEMA = "solfa.model/1"
+NETWORKS = ("audio.onnx", "text.onnx")
+_MOST_JSON_BYTES = 1 << 20
+X = TypeVar("X", Audio, str)
+
+
+def load(*, source: str | Path | None = None, device: str = "cpu", allow_noncommercial: bool = False) -> JointModel:
+    """The model in a folder.
+
+    Parameters
+    ----------
+    source
+        the folder; there is no model without one
+    device
+        of bodies that run on torch
+    allow_noncommercial
+        must be True where a body's weights may not be used commercially
+
+    Raises
+    ------
+    InputError
+        If there is no such folder, or a body is non-commercial and was not allowed.
+    WeightsError
+        If a file is missing, damaged, or does not fit the bodies on this machine.
+    MissingExtra, MissingWeights
+        If a body's packages or files are missing.
+    """
+    folder = Path(source or "").expanduser()
+    if source is None or not folder.is_dir():
+        raise InputError(f"{source!r} is no folder. A trained model is one: trained:runs/figma/model.")
+    described = read_description(folder)
+    for name in NETWORKS:
+        _check(folder / name, str(described["sha256"].get(name)))
+    bodies: dict[Kind, Backbone[Any]] = {}
+    kinds: tuple[Kind, ...] = ("audio", "text")
+    for kind in kinds:
+        entry = described[kind]
+        options = {"device": device} if device != "cpu" else {}
+        body = load_backbone(entry["backbone"], kind, allow_noncommercial=allow_noncommercial, **options)
+        if body.spec.space != entry["space"]:
+            raise WeightsError(
+                f"{folder} was trained on {entry['space']!r}, {entry['backbone']!r} on this machine is "
+                f"{body.spec.space!r}. Get the body that it was trained on, or train again."
+            )
+        bodies[kind] = body
+    spec = EncoderSpec(
+        name=described["name"],
+        space=described["space"],
+        dim=described["dim"],
+        licence=described["licence"],
+        commercial_use=all(body.spec.commercial_use for body in bodies.values()),
+    )
+    heard = replace(spec, sample_rate_hz=bodies["audio"].spec.sample_rate_hz, hop_s=bodies["audio"].spec.hop_s)
+    audio: TrainedEncoder[Audio] = TrainedEncoder(bodies["audio"], folder / "audio.onnx", heard)
+    text: TrainedEncoder[str] = TrainedEncoder(bodies["text"], folder / "text.onnx", spec)
+    return JointModel(name=f"trained:{folder}", audio=audio, text=text)
+
+
+class TrainedEncoder(Generic[X]):
+    """A body and its projectors; made by ``load``."""
+
+    def __init__(self, body: Backbone[X], network: Path, spec: EncoderSpec) -> None:
+        self._body: Any = body
+        self.spec = spec
+        self._session = open_session(network)
+
+    @property
+    def tokenizer(self) -> Any:
+        """The body's tokenizer, where it shows one."""
+        return self._body.tokenizer
+
+    def encode(self, batch: Sequence[X]) -> Features:
+        """Vectors of each item; one without states has no frames, and the whole vector of a silent state."""
+        states: States = self._body.states(batch)
+        whole = np.zeros((len(batch), self.spec.dim), np.float32)
+        rows = [
+            self._one(states.pooled_BD[i], states.states_BTD[i][states.mask_BT[i]], whole[i]) for i in range(len(batch))
+        ]
+        longest = max((len(r) for r in rows), default=0)
+        frames = np.zeros((len(batch), longest, self.spec.dim), np.float32)
+        for i, row in enumerate(rows):
+            frames[i, : len(row)] = row
+        mask = np.arange(longest) < np.array([len(r) for r in rows], np.int64).reshape(-1, 1)
+        return Features(whole, frames, mask)
+
+    def _one(self, pooled_D: FloatArray, states_TD: FloatArray, whole_E: FloatArray) -> FloatArray:
+        given = states_TD if len(states_TD) else np.zeros((1, states_TD.shape[1]), np.float32)
+        feeds = {"pooled": pooled_D[None].astype(np.float32), "states": given[None].astype(np.float32)}
+        whole, rows = self._session.run(["whole", "rows"], feeds)
+        whole_E[:] = whole[0]
+        found: FloatArray = rows[0] if len(states_TD) else rows[0][:0]
+        return found
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """``model.json`` of a folder.
+
+    Raises
+    ------
+    WeightsError
+        If it is missing or not of the schema.
+    """
+    file = folder / "model.json"
+    try:
+        if file.stat().st_size > _MOST_JSON_BYTES:
+            raise WeightsError(f"{file} is larger than {_MOST_JSON_BYTES} bytes; that is no {SCHEMA}.")
+        data = json.loads(file.read_bytes())
+        whole = data["schema"] == SCHEMA and isinstance(data["dim"], int) and isinstance(data["sha256"], dict)
+        texts = [data["name"], data["space"], data["licence"]]
+        texts += [data[kind][field] for kind in ("audio", "text") for field in ("backbone", "space")]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{folder} has no model.json of {SCHEMA}: {error}.") from error
+    if not whole or not all(isinstance(text, str) for text in texts):
+        raise WeightsError(f"{file} is not of the schema {SCHEMA}.")
+    described: dict[str, Any] = data
+    return described
+
+
+def _check(file: Path, sha256: str) -> None:
+    try:
+        with file.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(f"{file} cannot be read: {error.strerror}.") from error
+    if found != sha256:
+        raise WeightsError(
+            f"{file} is not the file that model.json names (sha256 {found[:12]}..). Copy the folder anew."
+        )
