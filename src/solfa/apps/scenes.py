@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import Progress as Bar
 
 from solfa.apps.render import console
 from solfa.core.errors import InputError
@@ -48,6 +47,8 @@ def scenes(
     a third of the scenes over noise. With --events the values are FineLAP's: by file, events of 1 to 7.5 s, over
     recorded backgrounds.
     """
+    from rich.progress import Progress as Bar
+
     from solfa.data.scenes.music import MusicMaker
     from solfa.data.scenes.pipeline import SceneConfig, SceneMaker, make_scenes
     from solfa.data.scenes.pool import make_pool, summary

@@ -19,7 +19,7 @@ _INSTEAD = "Use your own sounds instead: solfa data scenes OUT --events DIR --ba
 
 
 def fetch_sounds(folder: Path, say: Callable[[str], None], wanted: tuple[Package, ...] | None = None) -> Path:
-    """The folder with the packages' sounds, each fetched at the first call (500 MB in all).
+    """The folder with the packages' sounds, each fetched at the first call (650 MB in all).
 
     Raises
     ------
@@ -33,7 +33,7 @@ def fetch_sounds(folder: Path, say: Callable[[str], None], wanted: tuple[Package
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".") as scratch:
             say(f"fetching {package.debian_name} with apt-get download ...")
-            raw = download(package.debian_name, Path(scratch)).read_bytes()
+            raw = download(package.debian_name, Path(scratch), _INSTEAD).read_bytes()
             got = hashlib.sha256(raw).hexdigest()
             if got != package.sha256:
                 raise InputError(
@@ -41,14 +41,26 @@ def fetch_sounds(folder: Path, say: Callable[[str], None], wanted: tuple[Package
                     f"{package.sha256[:16]}.... The pins are those of Debian 12. {_INSTEAD}"
                 )
             made = Path(scratch) / package.name
-            count = sum(1 for _ in unpack(raw, package.root, made))
+            say(f"  {unpack(raw, package.root, made)} sounds")
             made.rename(target)
-            say(f"  {count} sounds")
     return folder
 
 
-def download(name: str, folder: Path) -> Path:
-    """The .deb of a package, in a folder.
+def unpack(deb: bytes, root: str, target: Path) -> int:
+    """Write the sounds below ``root`` to a folder, and count them."""
+    target.mkdir(parents=True, exist_ok=True)
+    count = 0
+    for name, content in sounds_in(deb):
+        if name.is_relative_to(root):
+            path = target / name.relative_to(root)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+            count += 1
+    return count
+
+
+def download(name: str, folder: Path, instead: str) -> Path:
+    """The .deb of a package, in a folder; ``instead`` ends what is said where that fails.
 
     Raises
     ------
@@ -57,31 +69,30 @@ def download(name: str, folder: Path) -> Path:
     """
     apt = shutil.which("apt-get")
     if apt is None:
-        raise InputError(f"{name} comes from Debian's package registry and needs apt-get. {_INSTEAD}")
+        raise InputError(f"{name} comes from Debian's package registry and needs apt-get. {instead}")
     run = subprocess.run([apt, "download", name], cwd=folder, capture_output=True, text=True, check=False)
     found = sorted(folder.glob(f"{name}_*.deb"))
     if run.returncode != 0 or not found:
         why = (run.stderr.strip().splitlines() or ["no file came"])[-1]
-        raise InputError(f"apt-get download {name} failed: {why}. Try 'apt-get update' first. {_INSTEAD}")
+        raise InputError(f"apt-get download {name} failed: {why}. Try 'apt-get update' first. {instead}")
     return found[0]
 
 
-def unpack(deb: bytes, root: str, target: Path) -> Iterator[Path]:
-    """Write the sounds below ``root`` to a folder; links and names that lead out of it are passed over."""
-    target.mkdir(parents=True, exist_ok=True)
+def sounds_in(deb: bytes) -> Iterator[tuple[PurePosixPath, bytes]]:
+    """Path and content of every sound file of a package; links and paths with ``..`` are passed over.
+
+    Raises
+    ------
+    InputError
+        If it is no Debian package.
+    """
     with tarfile.open(fileobj=io.BytesIO(_data_member(deb)), mode="r:*") as archive:
         for member in archive:
             name = PurePosixPath(member.name.removeprefix("./"))
-            if not (member.isfile() and name.is_relative_to(root) and name.suffix.lower() in SUFFIXES):
-                continue
-            inside = name.relative_to(root)
-            source = archive.extractfile(member)
-            if ".." in inside.parts or source is None:
-                continue
-            path = target / inside
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(source.read())
-            yield path
+            if member.isfile() and name.suffix.lower() in SUFFIXES and ".." not in name.parts:
+                source = archive.extractfile(member)
+                assert source is not None  # a regular file has content
+                yield name, source.read()
 
 
 def _data_member(raw: bytes) -> bytes:
