@@ -82,7 +82,9 @@ def test_a_text_of_two_clusters_keeps_both_from_being_negative() -> None:
 def test_bank_round_trip_and_finelap_form(tmp_path: Path) -> None:
     BANK.save(tmp_path / "bank.jsonl")
     assert PhraseBank.load(tmp_path / "bank.jsonl").clusters == BANK.clusters
-    row = {"phrase": "Röhren", "alternatives": ["Rohr"]}
+    first = json.loads((tmp_path / "bank.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    assert first["alternatives"] == ["dog", "dog barking", "bark"]  # FineLAP draws from the alternatives alone
+    row = {"phrase": "Röhren", "alternatives": ["Röhren", "Rohr"]}
     (tmp_path / "theirs.jsonl").write_text(json.dumps(row) + "\n\n", encoding="utf-8")
     assert PhraseBank.load(tmp_path / "theirs.jsonl").clusters == (Cluster(phrase="Röhren", alternatives=("Rohr",)),)
 

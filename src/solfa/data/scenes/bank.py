@@ -3,10 +3,10 @@
 Conventions
 -----------
 A cluster is a set of phrases that say the same thing: its ``phrase`` (centroid) and ``alternatives``. A bank is stored
-as JSON lines, one cluster each: ``{"phrase": ..., "alternatives": [...]}`` as FineLAP publishes it, and here also
-``related``, phrases of other clusters that may be true of a sound of this one (a dog is an animal). Phrases are
-compared without regard to case and surrounding blanks. A phrase may stand in two clusters (four of FineLAP's do); then
-both count as its own.
+as JSON lines, one cluster each: ``{"phrase": ..., "alternatives": [...]}`` as FineLAP publishes it (the phrase stands
+among its alternatives), and here also ``related``, phrases of other clusters that may be true of a sound of this one
+(a dog is an animal). Phrases are compared without regard to case and surrounding blanks. A phrase may stand in two
+clusters (four of FineLAP's do); then both count as its own.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class PhraseBank:
 
     def save(self, path: Path) -> None:
         """Write JSON lines."""
-        rows = ({"phrase": c.phrase, "alternatives": list(c.alternatives)} for c in self.clusters)
+        rows = ({"phrase": c.phrase, "alternatives": list(c.texts)} for c in self.clusters)
         lines = [
             json.dumps({**row, "related": list(c.related)} if c.related else row, ensure_ascii=False)
             for row, c in zip(rows, self.clusters, strict=True)
@@ -243,4 +243,5 @@ def _cluster(line: str, where: str) -> Cluster:
         raise InputError(
             f"{where}: not a cluster ({bad}); expected {{'phrase': text, 'alternatives': [text, ...]}}."
         ) from bad
-    return Cluster(phrase=row["phrase"], alternatives=tuple(lists[0]), related=tuple(lists[1]))
+    others = tuple(a for a in lists[0] if a != row["phrase"])
+    return Cluster(phrase=row["phrase"], alternatives=others, related=tuple(lists[1]))

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path, PurePosixPath
 
 from solfa.audio.decode import SUFFIXES
@@ -78,7 +78,7 @@ def download(name: str, folder: Path, instead: str) -> Path:
     return found[0]
 
 
-def sounds_in(deb: bytes) -> Iterator[tuple[PurePosixPath, bytes]]:
+def sounds_in(deb: bytes, suffixes: Collection[str] = SUFFIXES) -> Iterator[tuple[PurePosixPath, bytes]]:
     """Path and content of every sound file of a package; links and paths with ``..`` are passed over.
 
     Raises
@@ -89,7 +89,7 @@ def sounds_in(deb: bytes) -> Iterator[tuple[PurePosixPath, bytes]]:
     with tarfile.open(fileobj=io.BytesIO(_data_member(deb)), mode="r:*") as archive:
         for member in archive:
             name = PurePosixPath(member.name.removeprefix("./"))
-            if member.isfile() and name.suffix.lower() in SUFFIXES and ".." not in name.parts:
+            if member.isfile() and name.suffix.lower() in suffixes and ".." not in name.parts:
                 source = archive.extractfile(member)
                 assert source is not None  # a regular file has content
                 yield name, source.read()
