@@ -73,9 +73,8 @@ def _peaks(magnitudes: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.floa
     top[:, [0, -1]] = top[[0, -1]] = False
     frame, at = np.nonzero(top & (white > 1.0))
     level = white[frame, at].astype(np.float64)
-    low, high = (
-        np.searchsorted(frame, frame + d * _FRAMES_PER_S / 2, side) for d, side in ((-1, "left"), (1, "right"))
-    )
+    half = _FRAMES_PER_S / 2
+    low, high = np.searchsorted(frame, frame - half), np.searchsorted(frame, frame + half)
     stronger = [np.count_nonzero(level[a:b] > x) for a, b, x in zip(low, high, level, strict=True)]
     kept = np.flatnonzero(np.array(stronger, int) < _PEAKS_PER_S)
     frame, at, level = frame[kept], at[kept], level[kept]

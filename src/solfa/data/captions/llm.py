@@ -1,0 +1,263 @@
+"""Captions by a language model behind any OpenAI-compatible endpoint (``POST .../chat/completions``).
+
+What comes back is data from outside: bounded, checked against a schema, cleaned, and held against the attributes. What
+does not pass is rejected with a reason; nothing is put in its place unless the caller asked for that. Answers are kept
+by the content of their request, so that a stopped run pays for none of them twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from http.client import HTTPException
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from solfa.audio.tags import clean
+from solfa.core.errors import InputError, SolfaError
+from solfa.core.theory import Chord
+from solfa.core.vocabulary import concepts
+from solfa.data.captions.facts import harmony
+from solfa.data.captions.quality import Wishes, broken_rules
+from solfa.data.shards import with_whole
+from solfa.evaluation.claims import chord_symbol
+from solfa.jobs import heartbeat
+
+PROMPT_VERSION = 1
+# Rule -> what breaks it, beside those of ``quality``.
+RULES = {
+    "malformed": "the answer is not the JSON object that was asked for",
+    "unreachable": "no answer after all attempts",
+}
+ONE_SENTENCE = Wishes(complete=True, one_sentence=True, objective=True, most_words=120)
+_MOST_BYTES = 1 << 20
+_LONGEST_WAIT_S = 60.0
+_GIVE_UP_AFTER = 8  # clips in a row without any answer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Endpoint:
+    """Where the model is and how it is asked.
+
+    ``url`` ends before ``/chat/completions``; ``key_env`` names the environment variable with the key, empty if none is
+    needed. ``retries`` are further attempts after a refusal that may pass (429, 5xx, no connection, timeout), with
+    waits of 1, 2, 4 ... s. ``rate_per_s`` is the most requests each process sends; 0 is no limit.
+    """
+
+    url: str
+    model: str
+    key_env: str = ""
+    timeout_s: float = 60.0
+    retries: int = 4
+    rate_per_s: float = 0.0
+    temperature: float = 0.7
+    most_tokens: int = 400
+    first_wait_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+            raise InputError(f"endpoint {self.url!r}: expected http(s)://HOST/PATH without user names, up to /v1.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """A caption, or why there is none: ``rejected`` names the rules that were broken."""
+
+    text: str = ""
+    rejected: tuple[str, ...] = ()
+
+
+@cache
+def prompt() -> str:
+    """The instructions to the model, of ``PROMPT_VERSION``."""
+    return files("solfa.data.captions").joinpath(f"prompt-{PROMPT_VERSION}.txt").read_text(encoding="utf-8")
+
+
+class Captioner:
+    """Asks the endpoint, at most twice for one caption: the second time with the attributes in another order.
+
+    Parameters
+    ----------
+    endpoint
+        where and how
+    cache
+        folder for answers; made if needed
+    wishes
+        what is asked of a caption
+
+    Raises
+    ------
+    InputError
+        If the environment variable for the key is not set.
+    """
+
+    def __init__(self, endpoint: Endpoint, cache: Path, wishes: Wishes = ONE_SENTENCE) -> None:
+        self._endpoint, self._cache, self._wishes = endpoint, cache, wishes
+        self._key = os.environ.get(endpoint.key_env, "") if endpoint.key_env else ""
+        if endpoint.key_env and not self._key:
+            raise InputError(
+                f"the environment variable {endpoint.key_env} should hold the endpoint's key; it is not set."
+            )
+        self._open = urllib.request.build_opener(_NoRedirects).open
+        self._next_s = 0.0
+        self._silent = 0
+
+    def caption(self, attributes: Mapping[str, Any], *, seed: int | str) -> Answer:
+        """One caption of the attributes, shuffled by the seed.
+
+        Raises
+        ------
+        InputError
+            If the endpoint refuses for good (a wrong key, an unknown model), or there is no attribute.
+        SolfaError
+            If it has answered nothing at all for many clips.
+        """
+        answer = Answer(rejected=("malformed",))
+        for attempt in range(2):
+            content = self._content(self._request(attributes, f"{seed}/{attempt}"))
+            if content is None:
+                return Answer(rejected=("unreachable",))
+            text = _caption_of(content)
+            broken = ("malformed",) if text is None else broken_rules(text, attributes, self._wishes)
+            if text is not None and not broken:
+                return Answer(text=text)
+            answer = Answer(rejected=broken)
+        return answer
+
+    def _request(self, attributes: Mapping[str, Any], seed: str) -> bytes:
+        rows = facts(attributes)
+        if not rows:
+            raise InputError("no attribute to write a caption from.")
+        digest = hashlib.sha256(seed.encode()).digest()
+        order = np.random.default_rng(int.from_bytes(digest[:8], "big")).permutation(len(rows))
+        body = {
+            "model": self._endpoint.model,
+            "temperature": self._endpoint.temperature,
+            "max_tokens": self._endpoint.most_tokens,
+            "seed": int.from_bytes(digest[:4], "big") >> 1,
+            "response_format": {"type": "json_object"},
+            "messages": [
+                {"role": "system", "content": prompt()},
+                {"role": "user", "content": json.dumps([rows[i] for i in order], ensure_ascii=False)},
+            ],
+        }
+        return json.dumps(body, ensure_ascii=False).encode()
+
+    def _content(self, body: bytes) -> str | None:
+        """What the model said to a request, from the cache or the endpoint; None if nobody answers."""
+        name = hashlib.sha256(self._endpoint.url.encode() + b"\0" + body).hexdigest()
+        path = self._cache / name[:2] / f"{name}.json"
+        if path.is_file():
+            kept: str = json.loads(path.read_bytes())["content"]
+            return kept
+        content = self._ask(body)
+        if content is None:
+            self._silent += 1
+            if self._silent >= _GIVE_UP_AFTER:
+                raise SolfaError(
+                    f"{self._endpoint.url} has not answered for {self._silent} clips in a row. What is done is kept; "
+                    f"run the same command again when it does."
+                )
+            return None
+        self._silent = 0
+        if content:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with_whole(path, json.dumps({"content": content}).encode())
+        return content
+
+    def _ask(self, body: bytes) -> str | None:
+        headers = {
+            "Content-Type": "application/json",
+            **({"Authorization": f"Bearer {self._key}"} if self._key else {}),
+        }
+        url = f"{self._endpoint.url.rstrip('/')}/chat/completions"
+        for attempt in range(self._endpoint.retries + 1):
+            heartbeat()
+            self._pace()
+            wait_s = self._endpoint.first_wait_s * 2.0**attempt
+            try:
+                request = urllib.request.Request(url, body, headers, method="POST")
+                with self._open(request, timeout=self._endpoint.timeout_s) as response:
+                    return _message(response.read(_MOST_BYTES + 1))
+            except urllib.error.HTTPError as refused:
+                with refused:
+                    if refused.code != 429 and refused.code < 500:
+                        reason = clean(refused.read(400).decode("utf-8", "replace"))[:200]
+                        raise InputError(f"{self._endpoint.url} refuses with HTTP {refused.code}: {reason}. Check the "
+                                         f"address, the model and the key.") from None  # fmt: skip
+                    after = refused.headers.get("Retry-After", "")
+                    wait_s = float(after) if after.isdigit() else wait_s
+            except (OSError, HTTPException):  # no connection, timeout, a connection cut in the middle
+                pass
+            if attempt < self._endpoint.retries:
+                time.sleep(min(wait_s, _LONGEST_WAIT_S))
+        return None
+
+    def _pace(self) -> None:
+        if self._endpoint.rate_per_s > 0:
+            now = time.monotonic()
+            time.sleep(max(0.0, self._next_s - now))
+            self._next_s = max(now, self._next_s) + 1.0 / self._endpoint.rate_per_s
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """The key goes to the endpoint that was named and nowhere else."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        return None
+
+
+def facts(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The attributes as the model sees them: names and plain values, chords as lead sheets write them."""
+    found: list[tuple[str, Any]] = []
+    if attributes.get("tempo_bpm"):
+        found.append(("tempo", f"{attributes['tempo_bpm']:.0f} BPM"))
+    if attributes.get("tempo_marking"):
+        found.append(("tempo marking", attributes["tempo_marking"]))
+    if attributes.get("beats_per_bar"):
+        found.append(("beats per bar", attributes["beats_per_bar"]))
+    elif attributes.get("metre"):
+        found.append(("metre", attributes["metre"]))
+    if attributes.get("key"):
+        found.append(("key", attributes["key"]))
+    chords: Sequence[Chord] = harmony(attributes.get("chords") or ())
+    if chords:
+        found.append(("chords", " - ".join(chord_symbol(c) for c in chords)))
+    for name in ("instruments", "genre", "mood"):
+        if attributes.get(name):
+            found.append((name, [concepts()[i].title for i in attributes[name]]))
+    if attributes.get("voice") is not None:
+        found.append(("vocals", "yes" if attributes["voice"] else "none"))
+    return [{"name": name, "value": value} for name, value in found]
+
+
+def _message(data: bytes) -> str:
+    """The text of the first choice; what is not of the protocol is no text, and so malformed."""
+    try:
+        content = json.loads(data)["choices"][0]["message"]["content"] if len(data) <= _MOST_BYTES else ""
+    except (ValueError, KeyError, IndexError, TypeError):
+        return ""
+    return content if isinstance(content, str) else ""
+
+
+def _caption_of(content: str) -> str | None:
+    """The caption in an answer, cleaned to one line; None if the answer is not ``{"caption": TEXT}``."""
+    try:
+        answer = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(answer, dict) or set(answer) != {"caption"} or not isinstance(answer["caption"], str):
+        return None
+    return clean(answer["caption"])

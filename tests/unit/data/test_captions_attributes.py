@@ -1,0 +1,125 @@
+from dataclasses import replace
+
+import pytest
+
+from solfa.analysis.extras.whole import bars, tempo_of_beats
+from solfa.core.types import Analysis, ChordSegment, Curve, Estimate, Span, TagTrack
+from solfa.data.captions import caption
+from solfa.data.captions.attributes import Thresholds, attributes_of, concepts_in
+from solfa.data.captions.quality import CAPTION_RULES, Wishes, broken_rules
+
+
+def heard(concept: str, kind: str, confidence: float, *spans: tuple[float, float]) -> TagTrack:
+    return TagTrack(concept=concept, kind=kind, confidence=confidence, share=0.5,
+                    spans=tuple(Span(start_s=a, end_s=b, confidence=confidence) for a, b in spans))  # fmt: skip
+
+
+def analysis(**changes: object) -> Analysis:
+    chords = [(0, 2, "A:min"), (2, 4, "F:maj"), (4, 6, "F:maj"), (6, 10, "N"), (10, 15, "C:maj"), (15, 20, "G:7/3")]
+    whole = Analysis(
+        duration_s=20.0,
+        tempo_bpm=Estimate(value=120.0, confidence=0.9, unit="BPM"),
+        metre=Estimate(value="3/4", confidence=0.8),
+        beats_s=tuple(i * 0.5 for i in range(40)),
+        downbeats_s=(),
+        key=Estimate(value="A minor", confidence=0.7),
+        chords=tuple(ChordSegment(start_s=a, end_s=b, label=c, confidence=0.8) for a, b, c in chords),
+        loudness_lufs=Estimate(value=-14.0, confidence=1.0),
+        energy=Curve(hop_s=1.0, values=()),
+        voice=heard("voice", "voice", 0.05),
+        instruments=(
+            heard("guitar", "instrument", 0.95, (0, 20)), heard("electric_guitar", "instrument", 0.9, (0, 20)),
+            heard("drums", "instrument", 0.8, (6, 20)), heard("flute", "instrument", 0.5, (0, 20)),
+        ),
+        genres=(heard("jazz", "genre", 0.9), heard("pop", "genre", 0.4)),
+        moods=(heard("sad", "mood", 0.3),),
+    )  # fmt: skip
+    return replace(whole, **changes)  # type: ignore[arg-type]
+
+
+def test_what_is_sure_is_told_for_each_clip_and_nothing_else() -> None:
+    first, phrases = attributes_of(analysis(), end_s=10.0)
+    assert first == {
+        "tempo_bpm": 120.0, "tempo_marking": "allegro", "metre": "3/4", "beats_per_bar": 3, "key": "A minor",
+        "chords": ["A:min", "F:maj"], "instruments": ["electric_guitar", "drums"], "genre": ["jazz"], "voice": False,
+    }  # fmt: skip
+    assert [(p.text, p.spans_s) for p in phrases] == [("drums", ((6.0, 10.0),))]
+    second, phrases = attributes_of(analysis(), start_s=10.0, end_s=20.0)
+    assert second["chords"] == ["C:maj", "G:7/3"] and phrases == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "missing"),
+    [
+        ({"key": Estimate(value="A minor", confidence=0.5)}, {"key"}),
+        ({"key": Estimate(value=None, confidence=0.0)}, {"key"}),
+        ({"tempo_bpm": Estimate(value=120.0, confidence=0.2)}, {"tempo_bpm", "tempo_marking"}),
+        ({"beats_s": tuple(i * 0.75 for i in range(26))}, {"tempo_bpm", "tempo_marking"}),
+        ({"metre": Estimate(value=None, confidence=0.0)}, {"metre", "beats_per_bar"}),
+        ({"chords": (ChordSegment(start_s=0, end_s=10, label="A:min", confidence=0.3),)}, {"chords"}),
+        ({"chords": ()}, {"chords"}),
+        ({"instruments": ()}, {"instruments", "voice"}),
+        ({"voice": heard("voice", "voice", 0.3)}, {"voice"}),
+    ],
+)
+def test_what_is_not_sure_is_missing(changes: dict[str, object], missing: set[str]) -> None:
+    known, _ = attributes_of(analysis(**changes), end_s=10.0)
+    assert set(attributes_of(analysis(), end_s=10.0)[0]) - set(known) == missing
+
+
+def test_metadata_goes_before_what_was_heard_and_thresholds_can_be_moved() -> None:
+    known, _ = attributes_of(analysis(), metadata={"genre": ["bossa_nova"]}, thresholds=Thresholds(concepts=0.2))
+    assert known["genre"] == ["bossa_nova"] and known["mood"] == ["sad"] and "flute" in known["instruments"]
+    sung, _ = attributes_of(analysis(voice=heard("voice", "voice", 0.9, (0, 5))), start_s=10.0, end_s=20.0)
+    assert "voice" not in sung  # heard in the track, not in this clip
+
+
+def test_extractors_without_places_or_chords_give_what_they_have() -> None:
+    rows = [(i * 0.5, i % 4 + 1) for i in range(24)]
+    import numpy as np
+
+    fields = bars(np.array(rows, np.float64))
+    other = analysis(
+        **{**fields, "downbeats_s": ()}, chords=(), key=Estimate(value=None, confidence=0.0), instruments=(), genres=()
+    )
+    known, phrases = attributes_of(other, end_s=10.0)
+    assert known == {"tempo_bpm": 120.0, "tempo_marking": "allegro", "metre": "4/4", "beats_per_bar": 4}
+    assert phrases == () and tempo_of_beats(np.zeros(0)).value is None
+
+
+def test_labels_of_sources_become_concepts() -> None:
+    assert concepts_in(["genre---drumnbass", "mood/theme---happy", "instrument---electricguitar"], ["mood"]) == [
+        "happy"
+    ]
+    assert concepts_in(["Hip-Hop/Rap", "no drums", "\x00\x1b", ""], ["genre", "instrument"])[:1] == ["hip_hop"]
+
+
+KNOWN = {"key": "F major", "genre": ["jazz"], "mood": ["catchy"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "rules"),
+    [
+        ("A catchy jazz piece in F major.", ()),
+        ("   ", ("empty",)),
+        ("catchy jazz in F major " + "la " * 300, ("too_long",)),
+        ("A catchy jazz\x07 piece in F major.", ("control_characters",)),
+        ("A catchy jazz piece in F major, как песня.", ("wrong_script",)),
+        ("A catchy **jazz** piece in F major.", ("markup",)),
+        ("A catchy jazz piece. In F major.", ("sentences",)),
+        ("A stunning catchy jazz piece in F major.", ("subjective",)),
+        ("A catchy jazz piece in G major.", ("false",)),
+        ("A jazz piece in F major.", ("missing",)),
+        ("A jazz piece at 90 BPM.", ("false", "missing")),
+    ],
+)
+def test_every_rule_has_a_text_that_breaks_it_alone(text: str, rules: tuple[str, ...]) -> None:
+    assert broken_rules(text, KNOWN, Wishes(one_sentence=True, objective=True)) == rules
+    assert set(rules) <= set(CAPTION_RULES)
+
+
+def test_figma_captions_break_no_rule() -> None:
+    known, phrases = attributes_of(analysis(), end_s=10.0)
+    for seed in range(30):
+        (text,) = caption(known, phrases, seed=seed, style="figma")
+        assert broken_rules(text, known, Wishes(one_sentence=True, objective=True)) == (), text

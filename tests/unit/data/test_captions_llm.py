@@ -1,0 +1,157 @@
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from solfa.core.errors import InputError, SolfaError
+from solfa.data.captions.llm import Captioner, Endpoint, facts
+
+SONG = {"key": "F major", "tempo_bpm": 110.2, "tempo_marking": "moderato", "beats_per_bar": 4,
+        "chords": ["A:min", "F:maj", "C:maj", "G:maj"], "genre": ["jazz"], "mood": ["sad"]}  # fmt: skip
+GOOD = "A sad jazz piece in F major at 110 BPM, marked moderato, with 4 beats per bar, over the chords Am - F - C - G."
+
+Reply = Callable[[dict[str, Any], int], tuple[int, bytes]]
+
+
+def said(text: str) -> bytes:
+    return json.dumps({"choices": [{"message": {"content": text}}]}).encode()
+
+
+def captioned(text: str) -> bytes:
+    return said(json.dumps({"caption": text}))
+
+
+class Fake:
+    """What a server was asked, and where it is."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.keys: list[str | None] = []
+        self.url = ""
+
+
+@contextmanager
+def server(reply: Reply, **headers: str) -> Iterator[Fake]:
+    fake = Fake()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            fake.asked.append(body)
+            fake.keys.append(self.headers.get("Authorization"))
+            code, data = reply(body, len(fake.asked))
+            self.send_response(code)
+            for name, value in {"Content-Length": str(len(data)), **headers}.items():
+                self.send_header(name.replace("_", "-"), value)
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            return None
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        fake.url = f"http://127.0.0.1:{http.server_port}/v1"
+        try:
+            yield fake
+        finally:
+            http.shutdown()
+            thread.join()
+
+
+def asker(fake: Fake, folder: Path, **options: Any) -> Captioner:
+    return Captioner(Endpoint(url=fake.url, model="m", first_wait_s=0.01, timeout_s=5.0, **options), folder)
+
+
+def test_a_good_answer_is_taken_cached_and_asked_for_in_an_order_of_the_seed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A_KEY", "secret-token")
+    with server(lambda body, n: (200, captioned(GOOD + "\x1b\n"))) as fake:
+        first = asker(fake, tmp_path, key_env="A_KEY").caption(SONG, seed=1)
+        again = asker(fake, tmp_path, key_env="A_KEY").caption(SONG, seed=1)
+        orders = [asker(fake, tmp_path, key_env="A_KEY").caption(SONG, seed=s) for s in range(2, 5)]
+    assert first.text == again.text == GOOD and all(o.text == GOOD for o in orders)
+    assert len(fake.asked) == 4 and set(fake.keys) == {"Bearer secret-token"}
+    rows = [json.loads(body["messages"][1]["content"]) for body in fake.asked]
+    assert len({json.dumps(r) for r in rows}) > 1 and all(
+        sorted(map(str, r)) == sorted(map(str, facts(SONG))) for r in rows
+    )
+    assert not any(b"secret-token" in p.read_bytes() for p in tmp_path.rglob("*.json"))
+
+
+@pytest.mark.parametrize(
+    ("content", "rule"),
+    [
+        ("Sure! Here is a caption: jazz.", "malformed"),
+        ('{"caption": 3}', "malformed"),
+        ('{"caption": "x", "more": 1}', "malformed"),
+        ("[" * 10_000, "malformed"),
+        (json.dumps({"caption": ""}), "empty"),
+        (json.dumps({"caption": GOOD.replace("F major", "G major")}), "false"),
+        (json.dumps({"caption": GOOD.replace("sad ", "")}), "missing"),
+        (json.dumps({"caption": GOOD.replace("piece", "piece with violin")}), "false"),
+        (json.dumps({"caption": GOOD + " It is nice."}), "sentences"),
+        (json.dumps({"caption": GOOD.replace("sad", "beautiful sad")}), "subjective"),
+        (json.dumps({"caption": GOOD.replace("piece", "<b>piece</b>")}), "markup"),
+        (json.dumps({"caption": GOOD.replace("piece", "пьеса")}), "wrong_script"),
+        (json.dumps({"caption": GOOD + " and" * 200}), "too_long"),
+    ],
+)
+def test_nonsense_is_rejected_by_name_after_two_attempts_and_never_replaced(
+    content: str, rule: str, tmp_path: Path
+) -> None:
+    with server(lambda body, n: (200, said(content))) as fake:
+        answer = asker(fake, tmp_path).caption(SONG, seed=0)
+        assert answer.text == "" and rule in answer.rejected
+        assert len(fake.asked) == 2
+
+
+def test_what_is_no_protocol_is_malformed_and_not_kept(tmp_path: Path) -> None:
+    with server(lambda body, n: (200, b"<html>busy</html>" if n <= 2 else captioned(GOOD))) as fake:
+        assert asker(fake, tmp_path).caption(SONG, seed=0).rejected == ("malformed",)
+        assert asker(fake, tmp_path).caption(SONG, seed=0).text == GOOD
+
+
+def test_refusals_that_pass_are_retried_and_others_end_the_run(tmp_path: Path) -> None:
+    with server(lambda body, n: (429, b"") if n == 1 else (503, b"") if n == 2 else (200, captioned(GOOD))) as fake:
+        assert asker(fake, tmp_path / "a").caption(SONG, seed=0).text == GOOD and len(fake.asked) == 3
+    with (
+        server(lambda body, n: (401, b"bad \x1b[31mkey")) as fake,
+        pytest.raises(InputError, match=r"HTTP 401: bad \[31mkey") as raised,
+    ):
+        asker(fake, tmp_path / "b").caption(SONG, seed=0)
+    assert "\x1b" not in str(raised.value) and len(fake.asked) == 1
+    with server(lambda body, n: (500, b"")) as fake:
+        captioner = asker(fake, tmp_path / "c", retries=1)
+        assert captioner.caption(SONG, seed=0).rejected == ("unreachable",) and len(fake.asked) == 2
+        with pytest.raises(SolfaError, match="8 clips in a row"):
+            for seed in range(1, 9):
+                captioner.caption(SONG, seed=seed)
+
+
+def test_the_key_does_not_follow_a_redirect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_KEY", "secret-token")
+    with (
+        server(lambda body, n: (200, captioned(GOOD))) as other,
+        server(lambda body, n: (302, b""), Location=other.url + "/chat/completions") as fake,
+    ):
+        with pytest.raises(InputError, match="HTTP 302"):
+            asker(fake, tmp_path, key_env="A_KEY").caption(SONG, seed=0)
+        assert other.asked == []
+
+
+def test_bad_settings_are_said_at_once(tmp_path: Path) -> None:
+    for url in ("ftp://x/v1", "file:///etc/passwd", "localhost:80", "http://user:word@host/v1"):
+        with pytest.raises(InputError, match="endpoint"):
+            Endpoint(url=url, model="m")
+    with pytest.raises(InputError, match="NO_SUCH_KEY"):
+        Captioner(Endpoint(url="http://127.0.0.1:9/v1", model="m", key_env="NO_SUCH_KEY"), tmp_path)
+    with pytest.raises(InputError, match="no attribute"):
+        Captioner(Endpoint(url="http://127.0.0.1:9/v1", model="m"), tmp_path).caption({}, seed=0)
