@@ -12,8 +12,8 @@ Negation is not understood here: the query parser takes it out before.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from functools import cache, lru_cache
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 _SHARPNESS = 15.0
 # Weight of a vocabulary name beside the words of its piece.
 _NAME_WEIGHT = 0.5
+# What texts mean: queries repeat their words. One entry is 1 kB.
+MEANINGS: dict[str, FloatArray] = {}
+_MOST_MEANINGS = 4096
 # Words in a piece at most: MiniLM blurs longer ones into one meaning.
 _PIECE_WORDS = 5
 _STOP_WORDS = frozenset(
@@ -80,8 +83,10 @@ class BridgeText:
         if isinstance(batch, str):
             raise TypeError("encode takes a sequence of texts, got one string")
         rows = []
-        for text in batch:
-            tags = np.stack([_piece(piece) for piece in pieces(text)])
+        cut = [pieces(text) for text in batch]
+        meanings = _meanings([told for text in cut for piece in text for told in _told(piece)])
+        for text in cut:
+            tags = np.stack([_piece(piece, meanings) for piece in text])
             rows.append(np.pad(tags, ((0, 0), (0, DIM - tags.shape[1]))))
         return pack(rows, DIM, [np.linalg.norm(row, axis=1).tolist() for row in rows])
 
@@ -103,27 +108,39 @@ def _parts(words: list[str]) -> Iterator[list[str]]:
         yield words[len(words) * i // count : len(words) * (i + 1) // count]
 
 
-def _piece(piece: str) -> FloatArray:
+def _piece(piece: str, meanings: Mapping[str, FloatArray]) -> FloatArray:
     """Weights over the tag axes; the length says how definite the piece is."""
-    total = _meaning(piece.lower())
-    for word in re.findall(r"[^\W_][\w&'-]+", piece.lower()):
-        if word not in _STOP_WORDS:
-            total = total + _meaning(word)
+    whole, *words = (meanings[told] for told in _told(piece))
+    total = whole
+    for word in words:
+        total = total + word
     for name in _names(piece):
         total = total + _NAME_WEIGHT * _known()[name]
     return total
 
 
-# Queries repeat their words; one entry is 1 kB.
-@lru_cache(maxsize=4096)
-def _meaning(text: str) -> FloatArray:
-    """Softmax over the axes of how near their prompts are, less the mean of the axes."""
-    near = np.einsum("pm,m->p", fit().prompt_PM, _minilm().encode([text])[0])
+def _told(piece: str) -> list[str]:
+    """What is compared: the piece and its words."""
+    words = re.findall(r"[^\W_][\w&'-]+", piece.lower())
+    return [piece.lower(), *(word for word in words if word not in _STOP_WORDS)]
+
+
+def _meanings(texts: Sequence[str]) -> dict[str, FloatArray]:
+    """For each text the softmax over the axes of how near their prompts are, less the mean of the axes."""
+    known = {text: MEANINGS.get(text) for text in texts}
+    new = [text for text, meaning in known.items() if meaning is None]
+    found = {text: meaning for text, meaning in known.items() if meaning is not None}
     starts = np.flatnonzero(np.diff(fit().prompt_axis_P, prepend=-1))
-    best = np.maximum.reduceat(near, starts) - fit().prompt_bias_A
-    weights = np.exp(_SHARPNESS * (best - best.max()))
-    weights /= weights.sum()
-    return np.asarray(weights - weights.mean(), np.float32)
+    for text, vector in zip(new, _minilm().encode(new), strict=True):
+        near = np.einsum("pm,m->p", fit().prompt_PM, vector)
+        best = np.maximum.reduceat(near, starts) - fit().prompt_bias_A
+        weights = np.exp(_SHARPNESS * (best - best.max()))
+        weights /= weights.sum()
+        found[text] = np.asarray(weights - weights.mean(), np.float32)
+    if len(MEANINGS) > _MOST_MEANINGS:
+        MEANINGS.clear()
+    MEANINGS.update(found)
+    return found
 
 
 @cache

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,10 +25,14 @@ DIM = 384
 WINDOW = 256  # tokens of one pass, [CLS] and [SEP] among them: what the model was trained on
 
 
+_TOKENS_AT_ONCE = 2048  # of one run, which bounds its memory
+
+
 class MiniLM:
     """Sentence vectors and token states of English text.
 
-    Each text runs by itself and unpadded, so that its vector is the same to the last bit whatever stands beside it.
+    Windows of one length run together, as reading the weights takes most of the time; none is ever padded, so that a
+    vector is the same to the last bit whatever stands beside its text.
 
     Parameters
     ----------
@@ -53,29 +58,32 @@ class MiniLM:
         """
         if isinstance(texts, str):
             raise TypeError("encode takes a sequence of texts, got one string")
-        return np.stack([self._vector(text) for text in texts]) if texts else np.zeros((0, DIM), np.float32)
+        if not texts:
+            return np.zeros((0, DIM), np.float32)
+        return np.stack([_direction(text, states) for text, states in zip(texts, self.states(texts), strict=True)])
 
-    def states(self, text: str) -> FloatArray:
-        """Hidden states of all tokens of a text, window by window, the special ones included [shape=(L, 384)]."""
-        # Half a surrogate pair, as hostile or cut text may hold, is no text that a tokenizer takes.
-        ids = self.tokenizer.encode(text.encode("utf-8", "replace").decode(), add_special_tokens=False).ids
-        step = WINDOW - 2
-        windows = [self._forward(ids[start : start + step]) for start in range(0, max(1, len(ids)), step)]
-        return np.concatenate(windows)
+    def states(self, texts: Sequence[str]) -> list[FloatArray]:
+        """Hidden states of all tokens of each text, window by window, the special ones included [shape=(L, 384)]."""
+        windows: list[list[int]] = []
+        starts = [0]
+        for text in texts:
+            # Half a surrogate pair, as hostile or cut text may hold, is no text that a tokenizer takes.
+            ids = self.tokenizer.encode(text.encode("utf-8", "replace").decode(), add_special_tokens=False).ids
+            windows += [ids[start : start + WINDOW - 2] for start in range(0, max(1, len(ids)), WINDOW - 2)]
+            starts.append(len(windows))
+        hidden: dict[int, FloatArray] = {}
+        for length in sorted(set(map(len, windows))):
+            alike = [i for i, window in enumerate(windows) if len(window) == length]
+            many = max(1, _TOKENS_AT_ONCE // (length + 2))
+            for part in (alike[at : at + many] for at in range(0, len(alike), many)):
+                hidden.update(zip(part, self._forward([windows[i] for i in part]), strict=True))
+        return [np.concatenate([hidden[i] for i in range(start, end)]) for start, end in pairwise(starts)]
 
-    def _vector(self, text: str) -> FloatArray:
-        mean = self.states(text).mean(axis=0, dtype=np.float64)
-        norm = float(np.linalg.norm(mean))
-        if not np.isfinite(norm) or norm < 1e-6:
-            raise WeightsError(f"minilm gave a vector of length {norm} for {text[:60]!r}; expected a direction.")
-        vector: FloatArray = (mean / norm).astype(np.float32)
-        return vector
-
-    def _forward(self, ids: list[int]) -> FloatArray:
-        """Hidden states of one window, [shape=(L, 384)]."""
-        row = np.array([[self._cls, *ids, self._sep]], np.int64)
-        feeds = {"input_ids": row, "attention_mask": np.ones_like(row), "token_type_ids": np.zeros_like(row)}
-        hidden: FloatArray = session("minilm", threads=self._threads).run(["last_hidden_state"], feeds)[0][0]
+    def _forward(self, windows: Sequence[list[int]]) -> FloatArray:
+        """Hidden states of windows of one length [shape=(B, L, 384)]."""
+        rows = np.array([[self._cls, *ids, self._sep] for ids in windows], np.int64)
+        feeds = {"input_ids": rows, "attention_mask": np.ones_like(rows), "token_type_ids": np.zeros_like(rows)}
+        hidden: FloatArray = session("minilm", threads=self._threads).run(["last_hidden_state"], feeds)[0]
         return hidden
 
     @cached_property
@@ -107,6 +115,15 @@ class MiniLM:
         if found is None:
             raise WeightsError(f"minilm-tokenizer has no token {token}; expected one, as BERT's tokenizers have.")
         return found
+
+
+def _direction(text: str, states_LD: FloatArray) -> FloatArray:
+    mean = states_LD.mean(axis=0, dtype=np.float64)
+    norm = float(np.linalg.norm(mean))
+    if not np.isfinite(norm) or norm < 1e-6:
+        raise WeightsError(f"minilm gave a vector of length {norm} for {text[:60]!r}; expected a direction.")
+    vector: FloatArray = (mean / norm).astype(np.float32)
+    return vector
 
 
 class MiniLMBackbone:
@@ -148,7 +165,7 @@ class MiniLMBackbone:
         """
         if isinstance(batch, str):
             raise TypeError("states takes a sequence of texts, got one string")
-        return pack_states([self._network.states(text) for text in batch], DIM)
+        return pack_states(self._network.states(batch), DIM)
 
 
 def load() -> MiniLMBackbone:

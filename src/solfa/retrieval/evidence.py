@@ -15,7 +15,7 @@ from solfa.core.types import FloatArray, Span
 from solfa.core.vocabulary import concept, is_other_source, lineage
 from solfa.query.explain import describe as asked_words
 from solfa.query.explain import label
-from solfa.retrieval.measures import key_of, numbers, progressions, spans_of
+from solfa.retrieval.measures import key_of, progressions, spans_of
 from solfa.retrieval.progression import match, places
 from solfa.retrieval.satisfaction import key_fit, metre_fit, tempo_fit
 from solfa.retrieval.shape import alone, dynamics_fit, place_s, presence_at
@@ -54,7 +54,8 @@ class Measured:
 
     def spans(self, wanted: Callable[[str], bool]) -> FloatArray:
         """Start, end and confidence of where any of the wanted concepts is heard [shape=(S, 3)]."""
-        return spans_of(self.timeline, numbers(self.timeline, wanted))
+        names, concepts = self.timeline.names, self.timeline.spans["concept"].tolist()
+        return spans_of(self.timeline, np.array([wanted(names[number]) for number in concepts], bool))
 
 
 def describe(wish: Constraint, track: Measured, likelihood: tuple[float, float] | None) -> Evidence:

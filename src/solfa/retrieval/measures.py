@@ -150,14 +150,14 @@ def _placed(
     p = table.confidence(name)[rows] * np.float32(1.0 if name == wish.concept else _NARROWER)
     if not timelines:
         return p
-    own = numbers(timelines[0], lambda text: text == name)
-    others = numbers(timelines[0], lambda text: is_other_source(text, name)) if wish.solo else own
+    own = _numbers(timelines[0], lambda text: text == name)
+    others = _numbers(timelines[0], lambda text: is_other_source(text, name)) if wish.solo else own
     for i in np.flatnonzero(~np.isnan(p)).tolist():
-        duration_s = float(durations_s[i])
+        duration_s, heard = float(durations_s[i]), timelines[i].spans["concept"]
         if wish.place is not None:
-            p[i] = presence_at(spans_of(timelines[i], own), wish.place, duration_s)
+            p[i] = presence_at(spans_of(timelines[i], own[heard]), wish.place, duration_s)
         if wish.solo:
-            p[i] *= alone(spans_of(timelines[i], others), duration_s)
+            p[i] *= alone(spans_of(timelines[i], others[heard]), duration_s)
     return p
 
 
@@ -177,13 +177,13 @@ def progressions(timelines: Sequence[Timeline]) -> Progressions:
 
 
 def spans_of(timeline: Timeline, wanted: BoolArray) -> FloatArray:
-    """Start, end and confidence of where any of the concepts with these numbers is heard [shape=(S, 3)]."""
-    spans = timeline.spans[wanted[timeline.spans["concept"]]]
+    """Start, end and confidence of the spans that are wanted [shape=(S, 3)]."""
+    spans = timeline.spans[wanted]
     columns: FloatArray = np.stack([spans["start_s"], spans["end_s"], spans["confidence"]], axis=1)
     return columns
 
 
-def numbers(timeline: Timeline, wanted: Callable[[str], bool]) -> BoolArray:
+def _numbers(timeline: Timeline, wanted: Callable[[str], bool]) -> BoolArray:
     """Which concept numbers belong to a name that is wanted (shared by all timelines of a collection)."""
     mask = np.zeros(max(timeline.names, default=0) + 1, bool)
     mask[[number for number, name in timeline.names.items() if wanted(name)]] = True

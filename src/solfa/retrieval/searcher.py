@@ -203,7 +203,7 @@ class Searcher:
 
         def listen() -> Sound:
             wanted = Wanted(
-                vectors_LD=np.concatenate([self._vector(text) for text in texts] + [e.vector_D[None] for e in like]),
+                vectors_LD=np.concatenate(self._encode(texts) + [e.vector_D[None] for e in like]),
                 labels=(*texts, *(example.label for example in like)),
                 weights_L=np.array([1.0] * len(phrases) + [-1.0] * len(avoided) + [1.0] * len(named)
                                    + [2.0] * len(like), np.float32),
@@ -219,9 +219,14 @@ class Searcher:
         with clock.stage("vectors"):
             return sound, self._from_vectors(sound, rows)
 
-    def _vector(self, text: str) -> FloatArray:
-        """Unit vector of a text [shape=(1, D)]; instruments and moods come again and again."""
-        return _remember(self._vectors, text, lambda t: self.model.text.encode([t]).global_BD)
+    def _encode(self, texts: Sequence[str]) -> list[FloatArray]:
+        """Unit vectors of texts [shape=(1, D) each]; instruments and moods come again and again."""
+        if len(self._vectors) > _REMEMBERED:
+            self._vectors.clear()
+        new = [text for text in dict.fromkeys(texts) if text not in self._vectors]
+        if new:
+            self._vectors.update(zip(new, self.model.text.encode(new).global_BD[:, None], strict=True))
+        return [self._vectors[text] for text in texts]
 
     def _from_columns(self, query: Query, rows: NDArray[np.intp]) -> tuple[FloatArray, list[Likelihood | None]]:
         everything = len(rows) == len(self.collection.attributes())
