@@ -11,11 +11,14 @@ from rich.text import Text
 
 from solfa.apps.render import clock, console
 from solfa.apps.scenes import scenes, sounds
+from solfa.apps.world import soundfonts, world
 
 data_app = typer.Typer(no_args_is_help=True, help="Make data sets for training; look into them, check them, export.")
 
 data_app.command("sounds")(sounds)
 data_app.command("scenes")(scenes)
+data_app.command("soundfonts")(soundfonts)
+data_app.command("world")(world)
 
 DatasetArgument = Annotated[Path, typer.Argument(help="Folder of a data set (it has a dataset.json).")]
 

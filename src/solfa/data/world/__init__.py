@@ -1,0 +1,1 @@
+"""A music world with exact truth: scores made up or read, arranged, rendered with soundfonts, and annotated."""

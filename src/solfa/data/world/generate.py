@@ -1,0 +1,237 @@
+"""Clips of the music world, shard by shard: a score, a band, soundfonts, effects, and the record of what is true.
+
+Everything about a clip follows from (configuration, seed, split, shard, place in the shard). Songs of corpora, files of
+backgrounds and made-up pieces belong to one split each, by a hash of their name; one soundfont sounds in ``test`` only,
+and no other sounds there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from solfa.audio.decode import SUFFIXES, stretches
+from solfa.audio.resample import at_rate
+from solfa.core.errors import DecodeError, InputError
+from solfa.core.types import FloatArray
+from solfa.data.building import ShardTask
+from solfa.data.captions import caption
+from solfa.data.records import Phrase, Record
+from solfa.data.shards import Failure, Member
+from solfa.data.world import effects
+from solfa.data.world.compose import compose
+from solfa.data.world.render import Patch, Stem, has_preset, load_soundfont, playable, render
+from solfa.data.world.score import Score
+from solfa.data.world.sources import CORPORA, read_song, songs
+from solfa.data.world.truth import Window, annotate, attributes_of, phrases_of
+from solfa.evaluation.annotation import jams_of
+
+_ATTEMPTS = 4
+_QUIETEST_DB = -55.0
+_SHARES = (("train", 0.9), ("val", 0.05), ("test", 0.05))
+
+
+class _Unusable(Exception):
+    """Why an attempt at a clip came to nothing; counted, then the next is made."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class World:
+    """Makes shards of the music world; see ``data.building.build``.
+
+    Parameters
+    ----------
+    soundfonts
+        two or more; ``held_out`` names (by file name) the one that sounds in ``test`` only
+    corpora
+        folders by corpus (``sources.CORPORA``); half of the clips come from them where there are any
+    background
+        a folder of recordings to mix in, or None
+    seconds, sample_rate_hz, clips_per_shard
+        shape of the data set
+    captions
+        texts per clip
+    """
+
+    soundfonts: tuple[Path, ...]
+    held_out: str
+    corpora: Mapping[str, Path]
+    background: Path | None = None
+    seconds: float = 10.0
+    sample_rate_hz: int = 24000
+    clips_per_shard: int = 100
+    captions: int = 3
+
+    def __post_init__(self) -> None:
+        names = [p.name for p in self.soundfonts]
+        if self.held_out not in names or len(set(names)) < 2 or len(set(names)) < len(names):
+            raise InputError(
+                f"soundfonts {', '.join(names) or 'none'}, of which {self.held_out!r} is held out for the test split: "
+                f"expected two or more of different names, and the held-out one among them."
+            )
+        if not 2.0 <= self.seconds <= 120.0 or not 8000 <= self.sample_rate_hz <= 48000:
+            raise InputError(f"{self.seconds} s at {self.sample_rate_hz} Hz: expected 2-120 s and 8000-48000 Hz.")
+
+    def config(self) -> dict[str, Any]:
+        """What decides the clips, as plain JSON: names and sizes of files, no folders."""
+        return {
+            "pipeline": "world/1", "seconds": self.seconds, "sample_rate_hz": self.sample_rate_hz,
+            "clips_per_shard": self.clips_per_shard, "captions": self.captions, "held_out": self.held_out,
+            "soundfonts": [[p.name, p.stat().st_size] for p in self.soundfonts],
+            "corpora": {name: len(songs(name, folder)) for name, folder in sorted(self.corpora.items())},
+            "background": None if self.background is None else len(_recordings(self.background)),
+        }  # fmt: skip
+
+    def prepare(self) -> None:
+        """Check that every soundfont can be read, once in each process."""
+        for path in self.soundfonts:
+            load_soundfont(path)
+
+    def __call__(self, task: ShardTask) -> Iterator[Member | Failure]:
+        """The clips of one shard; attempts that failed are told beside them."""
+        for place in range(self.clips_per_shard):
+            name = f"world-{task.seed}-{task.split}-{task.number:06}-{place:04}"
+            for attempt in range(_ATTEMPTS):
+                rng = np.random.default_rng([*_numbers(task), place, attempt])
+                try:
+                    yield self._clip(name, task, rng)
+                    break
+                except (_Unusable, InputError, DecodeError) as why:
+                    yield Failure(item=f"{name}, attempt {attempt}", reason=str(why)[:300])
+
+    def _clip(self, name: str, task: ShardTask, rng: np.random.Generator) -> Member:
+        score = self._score(name, task.split, rng)
+        shift = int(rng.choice([-2, -1, 1, 2])) if rng.random() < 0.08 else 0
+        score, patches, cents = self._patched(score, task.split, rng)
+        window = _window(score, self.seconds, shift, rng)
+        rate = self.sample_rate_hz
+        mechanical = bool(rng.random() < 0.25)
+        stems = render(
+            score, patches, window.begin_s, self.seconds * window.ratio, rate, rng, mechanical=mechanical
+        )  # fmt: skip
+        dry = _mixed(stems, round(self.seconds * window.ratio * rate))
+        if shift:
+            dry = effects.varispeed(dry, rate, window.ratio)
+        dry = effects.fitted(dry, round(self.seconds * rate))
+        background, snr_db = self._noise(task.split, rng)
+        wet = effects.treat(dry, rate, rng, background=background, snr_db=snr_db)
+        if not np.all(np.isfinite(wet.samples)) or float(np.abs(wet.samples).max()) > 1.0:
+            raise _Unusable("the sound is clipped or not finite")
+        truth = annotate(score, stems, window, rate, wet.samples)
+        attributes = attributes_of(truth, score)
+        if background is not None:
+            attributes.pop("voice", None)  # who knows what is in the background
+        attributes["world"] = {
+            **score.about, "soundfonts": sorted({p.soundfont.name for p in patches}), "effects": list(wet.done),
+            "snr_db": None if background is None else round(snr_db, 2), "varispeed": shift, "tempo_shape": score.tempo,
+            "tuning_cents": round(cents, 1), "mechanical": mechanical,
+        }  # fmt: skip
+        phrases = phrases_of(truth, score, stems, window)
+        record = Record(
+            id=name, audio=f"{name}.flac", duration_s=self.seconds, phrases=phrases, attributes=attributes,
+            captions=self._captions(name, attributes, phrases),
+            source=score.about["source"], licence=score.licence, artist=score.artist, piece=score.piece,
+            track=score.piece, split=task.split,
+        )  # fmt: skip
+        return Member(record=record, samples=wet.samples, sample_rate_hz=rate, jams=jams_of(truth, tool="solfa world"))
+
+    def _captions(self, name: str, attributes: Mapping[str, Any], phrases: tuple[Phrase, ...]) -> tuple[str, ...]:
+        if not self.captions:
+            return ()
+        return caption(attributes, phrases, seed=name, num=self.captions, duration_s=self.seconds)
+
+    def _score(self, name: str, split: str, rng: np.random.Generator) -> Score:
+        seconds = self.seconds * 1.13  # room for playing it faster
+        if not self.corpora or rng.random() < 0.5:
+            return replace(compose(seconds, rng), piece=name)
+        corpus = str(rng.choice(sorted(self.corpora)))
+        mine = [s for s in songs(corpus, self.corpora[corpus]) if split_of(f"{corpus}:{s}") == split]
+        if not mine:
+            return replace(compose(seconds, rng), piece=name)
+        song = str(rng.choice(mine))
+        return replace(
+            read_song(corpus, self.corpora[corpus], song, seconds, rng), piece=f"{corpus}:{song}",
+            licence=CORPORA[corpus],
+        )  # fmt: skip
+
+    def _patched(self, score: Score, split: str, rng: np.random.Generator) -> tuple[Score, list[Patch], float]:
+        fonts = [p for p in self.soundfonts if (p.name == self.held_out) == (split == "test")]
+        main, mixed = fonts[int(rng.integers(len(fonts)))], rng.random() < 0.3
+        cents = float(np.clip(rng.normal(0, 14), -40, 40)) if rng.random() < 0.5 else 0.0
+        parts, patches = [], []
+        for part in score.parts:
+            font = fonts[int(rng.integers(len(fonts)))] if mixed else main
+            fitting = playable(part, font)
+            if fitting is None:
+                raise _Unusable(f"{font.name} has no program {part.program}")
+            layer = fonts[int(rng.integers(len(fonts)))] if not part.drums and rng.random() < 0.12 else None
+            if layer is not None and not has_preset(layer, part.program, False):
+                layer = None
+            parts.append(fitting)
+            off = cents + float(rng.choice([-1, 1]) * rng.uniform(4, 14))
+            patches.append(Patch(soundfont=font, cents=cents, layer=layer, layer_cents=off))
+        return replace(score, parts=tuple(parts)), patches, cents
+
+    def _noise(self, split: str, rng: np.random.Generator) -> tuple[FloatArray | None, float]:
+        if self.background is None or rng.random() > 0.12:
+            return None, 0.0
+        mine = [f for f in _recordings(self.background) if split_of(f.name) == split]
+        if not mine:
+            return None, 0.0
+        path = mine[int(rng.integers(len(mine)))]
+        parts = list(stretches(path, self.seconds))
+        part = parts[int(rng.integers(max(1, len(parts) - 1)))]
+        sound = at_rate(part, self.sample_rate_hz).samples
+        return effects.fitted(sound, round(self.seconds * self.sample_rate_hz)), float(rng.uniform(8, 30))
+
+
+def _numbers(task: ShardTask) -> list[int]:
+    return [task.seed, ("train", "val", "test").index(task.split), task.number]
+
+
+def split_of(piece: str) -> str:
+    """Which split a piece belongs to: 90 % train, 5 % val, 5 % test, by a hash of its name."""
+    share = int.from_bytes(hashlib.sha256(piece.encode()).digest()[:4], "big") / 2**32
+    for split, size in _SHARES:
+        share -= size
+        if share < 0:
+            return split
+    return "test"
+
+
+@cache
+def _recordings(folder: Path) -> tuple[Path, ...]:
+    found = tuple(sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES))
+    if not found:
+        raise InputError(f"{folder} holds no audio files to mix in.")
+    return found
+
+
+def _window(score: Score, seconds: float, shift: int, rng: np.random.Generator) -> Window:
+    shown = seconds * 2 ** (shift / 12)
+    first, last = float(score.beat_s[0]), float(score.beat_s[-1]) - shown
+    if last < first:
+        raise _Unusable(f"the piece lasts {last - first + shown:.1f} s, less than a clip")
+    begin = float(rng.uniform(first, last))
+    if rng.random() < 0.6:
+        starts = np.array([float(score.seconds(a)) for a, _, _ in score.bars()])
+        begin = float(starts[np.argmin(np.abs(starts - begin))])
+    return Window(begin_s=min(max(begin, first), last), seconds=seconds, shift=shift)
+
+
+def _mixed(stems: list[Stem], count: int) -> FloatArray:
+    mix = np.zeros(count, np.float32)
+    for stem in stems:
+        mix += stem.samples
+    levels = np.abs(mix)
+    if not len(stems) or 20 * np.log10(float(np.sqrt(np.mean(mix**2))) + 1e-9) < _QUIETEST_DB:
+        raise _Unusable("silent")
+    if float(np.mean(levels > 1e-3)) < 0.15:
+        raise _Unusable("nearly silent: it sounds for less than a seventh of the clip")
+    return mix

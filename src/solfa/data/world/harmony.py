@@ -1,0 +1,152 @@
+"""Chord progressions made up in any key and mode: loops that people use, or a walk; coloured, borrowed, inverted.
+
+Degrees count from 0 (the tonic). A *colour* says how far chords are stacked: ``power``, ``triad``, ``pop`` (triads with
+a sixth, suspension or seventh now and then), ``seventh``, ``jazz`` (sevenths, ninths, sixths, secondary dominants,
+diminished passing chords).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from solfa.core.theory import QUALITIES, Chord
+from solfa.data.world.score import MODES, Scale
+
+COLOURS = ("power", "triad", "pop", "seventh", "jazz")
+_LOOPS: dict[str, tuple[tuple[int, ...], ...]] = {
+    "major": (
+        (0, 4, 5, 3), (0, 5, 3, 4), (5, 3, 0, 4), (0, 3, 4, 3), (0, 3, 0, 4), (0, 2, 3, 4), (1, 4, 0, 0),
+        (0, 4, 1, 3), (3, 0, 4, 5), (0, 0, 3, 3, 0, 0, 4, 3), (0, 4, 5, 2, 3, 0, 3, 4), (5, 4, 3, 4), (0, 1, 3, 4),
+        (0, 0, 0, 0, 3, 3, 0, 0, 4, 3, 0, 4), (2, 5, 1, 4), (0, 5, 1, 4), (3, 4, 2, 5),
+    ),
+    "minor": (
+        (0, 5, 2, 6), (0, 3, 4, 0), (0, 6, 5, 4), (0, 5, 3, 4), (0, 6, 5, 6), (0, 3, 6, 2), (0, 2, 6, 3),
+        (5, 6, 0, 0), (0, 0, 3, 0), (1, 4, 0, 0), (0, 3, 6, 2, 5, 1, 4, 0), (0, 4, 5, 2), (3, 4, 0, 5), (0, 0, 5, 6),
+    ),
+    "dorian": ((0, 3), (0, 0, 3, 3), (0, 3, 0, 6), (0, 2, 3, 0), (0, 1, 0, 3), (0, 6, 3, 0)),
+    "phrygian": ((0, 1), (0, 1, 2, 1), (0, 0, 1, 0), (0, 6, 1, 0), (0, 1, 0, 6)),
+    "lydian": ((0, 1), (0, 0, 1, 1), (0, 1, 5, 0), (0, 4, 1, 0), (0, 1, 6, 0)),
+    "mixolydian": ((0, 6, 3, 0), (0, 6), (0, 0, 6, 3), (0, 3, 6, 3), (0, 4, 6, 3), (0, 3, 0, 6)),
+    "locrian": ((0, 4), (0, 1, 0, 5), (0, 5, 4, 0)),
+}  # fmt: skip
+# Where a walk goes from each degree: the more often, the likelier.
+_WALK = {
+    0: (0, 1, 2, 3, 3, 4, 4, 5, 5, 6),
+    1: (4, 4, 4, 0, 3, 6),
+    2: (5, 5, 3, 3, 1),
+    3: (0, 0, 4, 4, 1, 5, 6),
+    4: (0, 0, 0, 5, 3),
+    5: (3, 3, 1, 1, 4, 2),
+    6: (0, 0, 5, 3, 2),
+}
+_BY_INTERVALS = {frozenset(tones): name for name, tones in QUALITIES.items() if name not in ("min7", "maj6", "min6")}
+_BY_INTERVALS[frozenset((0, 3, 7, 10))] = "min7"  # and never the maj6 with the same notes on another root
+
+
+def diatonic(scale: Scale, degree: int, tones: int = 3) -> Chord:
+    """The chord of ``tones`` thirds (3 to 5) on a degree; fewer where the notes have no name together.
+
+    >>> [str(diatonic(Scale(0, "major"), d, 4)) for d in (0, 1, 4, 6)]
+    ['C:maj7', 'D:min7', 'G:7', 'B:hdim7']
+    """
+    root = scale.degree(degree)
+    for n in range(tones, 2, -1):
+        notes = frozenset((scale.degree(degree + 2 * i) - root) % 12 for i in range(n))
+        if notes in _BY_INTERVALS:
+            return Chord(root, _BY_INTERVALS[notes])
+    return Chord(root, "5")
+
+
+def progression(scale: Scale, colour: str, rng: np.random.Generator, inversions: float = 0.1) -> list[Chord]:
+    """Two to twelve chords that can be repeated.
+
+    Parameters
+    ----------
+    scale
+        the key they are in
+    colour
+        of ``COLOURS``
+    rng
+        what is drawn from
+    inversions
+        how likely a chord does not stand on its root
+    """
+    loops = _LOOPS[scale.mode]
+    if rng.random() < 0.7:
+        degrees = list(loops[int(rng.integers(len(loops)))])
+    else:
+        degrees = [0]
+        while len(degrees) < (8 if rng.random() < 0.25 else 4):
+            degrees.append(int(rng.choice(_WALK[degrees[-1]])))
+    if rng.random() < 0.1:
+        at = int(rng.integers(len(degrees)))
+        degrees = degrees[at:] + degrees[:at]
+    chords = [_coloured(scale, degree, colour, rng) for degree in degrees]
+    if colour != "power":
+        _borrow(chords, scale, colour, rng)
+    return [_inverted(chord, rng) if rng.random() < inversions else chord for chord in chords]
+
+
+def _coloured(scale: Scale, degree: int, colour: str, rng: np.random.Generator) -> Chord:
+    triad = diatonic(scale, degree)
+    if scale.mode == "minor" and degree == 4 and rng.random() < 0.65:
+        return Chord(triad.root, "7" if colour in ("seventh", "jazz") or rng.random() < 0.3 else "maj")
+    if colour == "power":
+        return Chord(triad.root, "5") if triad.quality in ("maj", "min") else triad
+    inside = {(scale.degree(i) - triad.root) % 12 for i in range(7)}
+    draw = rng.random()
+    if colour == "pop" and draw < 0.35:
+        choices = {
+            "sus4": 5 in inside and 7 in inside,
+            "sus2": 2 in inside and 7 in inside,
+            "maj6": triad.quality == "maj" and 9 in inside,
+            "min6": triad.quality == "min" and 9 in inside,
+        }
+        fit = [name for name, good in choices.items() if good]
+        if fit and draw < 0.15:
+            return Chord(triad.root, str(rng.choice(fit)))
+        return diatonic(scale, degree, 4)
+    if colour in ("seventh", "jazz"):
+        if colour == "jazz" and degree == 0 and draw < 0.15 and 9 in inside and triad.quality in ("maj", "min"):
+            return Chord(triad.root, "maj6" if triad.quality == "maj" else "min6")
+        if scale.mode == "minor" and degree == 0 and colour == "jazz" and draw < 0.25:
+            return Chord(triad.root, "minmaj7")
+        return diatonic(scale, degree, 5 if colour == "jazz" and draw > 0.65 else 4)
+    return triad
+
+
+def _borrow(chords: list[Chord], scale: Scale, colour: str, rng: np.random.Generator) -> None:
+    # A chord from beyond the scale now and then, in place of one that is not the first.
+    for i in range(1, len(chords)):
+        follows, draw = chords[(i + 1) % len(chords)], rng.random()
+        if colour == "jazz" and draw < 0.12 and chords[i].root != (follows.root + 7) % 12:
+            chords[i] = Chord((follows.root + 7) % 12, str(rng.choice(["7", "7", "9"])))
+        elif colour in ("jazz", "seventh") and draw < 0.18:
+            chords[i] = Chord((follows.root - 1) % 12, "dim7")
+        elif scale.mode == "major" and chords[i] == diatonic(scale, 3) and draw < 0.15:
+            chords[i] = Chord(scale.degree(3), "min")
+        elif scale.mode == "major" and draw < 0.05:
+            chords[i] = Chord((scale.tonic + 10) % 12, "maj")
+        elif scale.mode in ("major", "minor") and draw > 0.985:
+            chords[i] = Chord(scale.degree(4), "aug")
+
+
+def _inverted(chord: Chord, rng: np.random.Generator) -> Chord:
+    tones = [t for t in QUALITIES[chord.quality][1:] if t not in (2, 8)]
+    weights = np.array([0.5, 0.35, 0.15, 0.1][: len(tones)])
+    return Chord(chord.root, chord.quality, int(rng.choice(tones, p=weights / weights.sum())))
+
+
+def draw_scale(rng: np.random.Generator) -> Scale:
+    """A key: every tonic alike; major and minor most, the other modes in a third of the pieces."""
+    shares = (0.36, 0.32, 0.1, 0.05, 0.06, 0.09, 0.02)
+    return Scale(int(rng.integers(12)), str(rng.choice(list(MODES), p=shares)))
+
+
+def modulated(scale: Scale, rng: np.random.Generator) -> Scale:
+    """Another key that songs go to from this one: a step or two up, the dominant's, the relative or parallel one."""
+    if scale.mode in ("major", "minor") and rng.random() < 0.4:
+        other = "minor" if scale.mode == "major" else "major"
+        relative = scale.key.relative.tonic
+        return Scale(int(rng.choice([scale.tonic, relative])), other)
+    return scale.moved(int(rng.choice([1, 2, 2, 3, 5, 7, -2, -1])))

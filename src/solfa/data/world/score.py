@@ -1,0 +1,243 @@
+"""A piece of music as a value: notes by part, chords, keys, metres and sections in beats, and when each beat falls.
+
+Conventions
+-----------
+Positions are beats from the start of the piece, as its metre counts them: quarters in 4/4, dotted quarters in 6/8,
+eighths in 7/8. ``beat_s[i]`` is the time of beat i and between two beats time runs evenly, so a tempo map of any shape
+is one row of numbers. Chord labels are Harte's, with a quality of ``core.theory.QUALITIES``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from solfa.core.errors import InputError
+from solfa.core.theory import Chord, Key
+
+MODES: dict[str, tuple[int, ...]] = {
+    "major": (0, 2, 4, 5, 7, 9, 11),
+    "minor": (0, 2, 3, 5, 7, 8, 10),
+    "dorian": (0, 2, 3, 5, 7, 9, 10),
+    "phrygian": (0, 1, 3, 5, 7, 8, 10),
+    "lydian": (0, 2, 4, 6, 7, 9, 11),
+    "mixolydian": (0, 2, 4, 5, 7, 9, 10),
+    "locrian": (0, 1, 3, 5, 6, 8, 10),
+}
+# What a chord label of the wild is written as here: ``theory.QUALITIES`` or the nearest smaller one.
+_SIMPLER = {
+    "": "maj", "1": "5", "11": "9", "13": "9", "maj11": "maj9", "maj13": "maj9", "min11": "min9", "min13": "min9",
+    "aug7": "aug", "add9": "maj", "min69": "min6",
+}  # fmt: skip
+
+
+class Note(NamedTuple):
+    """A note: where it starts and how long it lasts in beats, MIDI pitch (or drum key), velocity 1-127."""
+
+    start: float
+    length: float
+    pitch: int
+    velocity: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """A tonic (pitch class) and a mode of ``MODES``.
+
+    >>> str(Scale(2, "dorian")), str(Scale(2, "dorian").key), Scale(9, "minor").degree(4)
+    ('D dorian', 'D minor', 4)
+    """
+
+    tonic: int
+    mode: str
+
+    def __str__(self) -> str:
+        return f"{str(self.key).split()[0]} {self.mode}"
+
+    @property
+    def key(self) -> Key:
+        """Major or minor, by the third."""
+        return Key(self.tonic, "major" if 4 in MODES[self.mode] else "minor")
+
+    def degree(self, i: int) -> int:
+        """Pitch class of the scale's i-th degree (0 is the tonic; any integer)."""
+        return (self.tonic + MODES[self.mode][i % 7]) % 12
+
+    def moved(self, semitones: int) -> Scale:
+        """The same mode on another tonic."""
+        return Scale((self.tonic + semitones) % 12, self.mode)
+
+
+@dataclass(frozen=True, slots=True)
+class Metre:
+    """Beats in a bar, the even parts of a beat (2 or 3), and the beats that carry a stress."""
+
+    name: str
+    beats: int
+    division: int
+    stressed: tuple[int, ...]
+
+
+METRES = {
+    m.name: m
+    for m in (
+        Metre("2/4", 2, 2, (0,)),
+        Metre("3/4", 3, 2, (0,)),
+        Metre("4/4", 4, 2, (0, 2)),
+        Metre("5/4", 5, 2, (0, 3)),
+        Metre("6/4", 6, 2, (0, 3)),
+        Metre("6/8", 2, 3, (0,)),
+        Metre("7/8", 7, 1, (0, 2, 4)),
+        Metre("9/8", 3, 3, (0,)),
+        Metre("12/8", 4, 3, (0, 2)),
+    )
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """The notes of one player. ``program`` is General MIDI's from 0; of drums it is the kit.
+
+    ``role``: drums, perc, bass, comp, pad, lead, solo, counter or choir. ``concept`` is a vocabulary id.
+    """
+
+    role: str
+    concept: str
+    program: int
+    notes: tuple[Note, ...]
+    drums: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Score:
+    """A piece. Spans are (start beat, end beat, value), sorted and without gaps; events (start, end, kind) may meet."""
+
+    beat_s: NDArray[np.float64]
+    metres: tuple[tuple[int, int, str], ...]
+    keys: tuple[tuple[float, float, Scale], ...]
+    chords: tuple[tuple[float, float, str], ...] = ()
+    sections: tuple[tuple[float, float, str], ...] = ()
+    events: tuple[tuple[float, float, str], ...] = ()
+    parts: tuple[Part, ...] = ()
+    genre: tuple[str, ...] = ()
+    swing: float = 0.0
+    tempo: str = "steady"
+    piece: str = ""
+    artist: str = ""
+    licence: str = "CC0-1.0"
+    about: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.beat_s) < 3 or not np.all(np.isfinite(self.beat_s)) or float(np.diff(self.beat_s).min()) < 0.05:
+            raise InputError(f"score {self.piece!r}: expected 3 or more beats that lie 0.05 s or more apart.")
+
+    @property
+    def beats(self) -> int:
+        """Whole beats in the piece."""
+        return len(self.beat_s) - 1
+
+    def seconds(self, beat: float | NDArray[np.float64]) -> NDArray[np.float64]:
+        """Time of positions in beats; those outside go on at the tempo of the edge."""
+        at = np.asarray(beat, np.float64)
+        inside = np.interp(at, np.arange(len(self.beat_s)), self.beat_s)
+        before = np.minimum(at, 0) * (self.beat_s[1] - self.beat_s[0])
+        after = np.maximum(at - self.beats, 0) * (self.beat_s[-1] - self.beat_s[-2])
+        return np.asarray(inside + before + after)
+
+    def at_beat(self, time_s: float | NDArray[np.float64]) -> NDArray[np.float64]:
+        """Positions in beats of times; the inverse of ``seconds``."""
+        at = np.asarray(time_s, np.float64)
+        inside = np.interp(at, self.beat_s, np.arange(len(self.beat_s)))
+        before = np.minimum(at - self.beat_s[0], 0) / (self.beat_s[1] - self.beat_s[0])
+        after = np.maximum(at - self.beat_s[-1], 0) / (self.beat_s[-1] - self.beat_s[-2])
+        return np.asarray(inside + before + after)
+
+    def bars(self) -> list[tuple[int, int, Metre]]:
+        """First beat, end beat and metre of each whole bar."""
+        return [
+            (at, at + METRES[name].beats, METRES[name])
+            for start, end, name in self.metres
+            for at in range(start, end - METRES[name].beats + 1, METRES[name].beats)
+        ]
+
+    def scale_at(self, beat: float) -> Scale:
+        """The key that holds at a position."""
+        return next((scale for start, end, scale in self.keys if start <= beat < end), self.keys[-1][2])
+
+    def moved(self, semitones: int) -> Score:
+        """The piece in another key; drums stay."""
+        return replace(
+            self,
+            keys=tuple((a, b, scale.moved(semitones)) for a, b, scale in self.keys),
+            chords=tuple((a, b, moved_label(label, semitones)) for a, b, label in self.chords),
+            parts=tuple(p if p.drums else replace(p, notes=_moved(p.notes, semitones)) for p in self.parts),
+        )
+
+
+def _moved(notes: tuple[Note, ...], semitones: int) -> tuple[Note, ...]:
+    return tuple(n._replace(pitch=n.pitch + semitones) for n in notes if 0 <= n.pitch + semitones < 128)
+
+
+def moved_label(label: str, semitones: int) -> str:
+    """A chord label moved; ``N`` and ``X`` stay.
+
+    >>> moved_label("A:min7/b3", 1), moved_label("N", 3)
+    ('Bb:min7/b3', 'N')
+    """
+    chord = Chord.parse(label)
+    return label if chord is None else str(Chord((chord.root + semitones) % 12, chord.quality, chord.bass))
+
+
+def plain_label(label: str) -> str:
+    """A chord label of the wild as one that ``Chord`` knows: what is beyond its qualities falls away.
+
+    >>> plain_label("D:7(#9)"), plain_label("G:maj6(9)/2"), plain_label("Cb:sus4(b7,9)/5"), plain_label("A")
+    ('D:7', 'G:maj6', 'B:sus4/5', 'A:maj')
+
+    Raises
+    ------
+    InputError
+        If it is no chord label.
+    """
+    if label in ("N", "X", "&pause"):
+        return "N"
+    body, _, degree = label.partition("/")
+    root, _, quality = body.partition(":")
+    quality = quality.partition("(")[0]
+    chord = Chord.parse(f"{root}:{_SIMPLER.get(quality, quality)}")
+    if chord is None:
+        raise InputError(f"not a chord label: {label!r}.")
+    degree = {"#4": "b5", "#5": "b6", "9": "2", "b9": "b2", "11": "4", "13": "6", "#1": "b2"}.get(degree, degree)
+    try:
+        inverted = Chord.parse(f"{chord}/{degree}") if degree else None
+    except InputError:
+        return str(chord)
+    inside = inverted is not None and (inverted.root + (inverted.bass or 0)) % 12 in inverted.pitch_classes
+    return str(inverted) if inside else str(chord)
+
+
+def tempo_map(shape: str, beats: int, tempo_bpm: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """The times of ``beats`` + 1 beats from 0 on.
+
+    ``shape`` is ``steady``, ``drifting`` (a slow wander of 2 to 6 %), ``ritardando`` or ``accelerando`` (over the whole
+    piece, to 0.6-0.8 or 1.25-1.5 of the tempo) or ``step`` (another tempo from a middle beat on).
+    """
+    place = np.arange(beats) / max(1, beats - 1)
+    rate = np.ones(beats)
+    if shape == "drifting":
+        wander = np.cumsum(rng.standard_normal(beats + 16))
+        wander = np.convolve(wander, np.ones(9) / 9, "same")[8:-8]
+        wander -= wander.mean()
+        rate = 1 + rng.uniform(0.02, 0.06) * wander / max(1e-9, float(np.abs(wander).max()))
+    elif shape == "ritardando":
+        rate = 1 - (1 - rng.uniform(0.6, 0.8)) * np.clip((place - 0.2) / 0.7, 0, 1)
+    elif shape == "accelerando":
+        rate = 1 + (rng.uniform(1.25, 1.5) - 1) * np.clip((place - 0.2) / 0.7, 0, 1)
+    elif shape == "step":
+        rate = np.where(np.arange(beats) < beats // 2, 1.0, rng.choice([0.75, 0.8, 1.2, 1.25, 1.3333]))
+    elif shape != "steady":
+        raise InputError(f"unknown tempo shape {shape!r}. Expected steady, drifting, ritardando, accelerando or step.")
+    return np.asarray(np.r_[0.0, np.cumsum(60.0 / (tempo_bpm * rate))], np.float64)

@@ -1,0 +1,107 @@
+"""The table of styles, patterns and instruments that the arranger draws from: ``styles.toml`` as values."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from solfa.data.world.score import METRES, Metre
+
+DRUM_KEYS = {
+    "K": 36, "S": 38, "R": 37, "C": 42, "O": 46, "P": 44, "D": 51, "B": 53, "L": 45, "M": 47, "H": 50, "X": 49,
+    "V": 39, "T": 54, "G": 70, "N": 63, "n": 64, "W": 56, "Y": 75,
+}  # fmt: skip
+PERCUSSION = {"T": "tambourine", "G": "shaker", "N": "congas", "W": "cowbell", "V": "handclaps", "Y": "claves"}
+VELOCITY = {"x": 92, "X": 116, "o": 56}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Style:
+    """One style. Patterns are by metre; a metre without any has the plain ones of ``plain_patterns``."""
+
+    name: str
+    genre: tuple[str, ...]
+    tempo: tuple[float, float]
+    metres: Mapping[str, float]
+    colour: tuple[str, ...]
+    comp_pool: tuple[int, ...]
+    lead_pool: tuple[int, ...]
+    bass_pool: tuple[int, ...]
+    kit: tuple[int, ...]
+    drums: Mapping[str, tuple[str, ...]]
+    bass: Mapping[str, tuple[str, ...]]
+    comp: Mapping[str, tuple[str, ...]]
+    pad_pool: tuple[int, ...] = ()
+    lead: float = 0.5
+    swing: float = 0.0
+    drumless: float = 0.12
+    breaks: float = 0.15
+    pads: float = 0.35
+
+    def pattern(self, kind: str, metre: str, rng: np.random.Generator) -> str:
+        """A pattern for one bar; ``kind`` is drums, bass or comp."""
+        known = getattr(self, kind).get(metre) or (plain_patterns(METRES[metre])[kind],)
+        return str(known[int(rng.integers(len(known)))])
+
+
+@cache
+def _table() -> dict[str, Any]:
+    return tomllib.loads(files("solfa.data.world").joinpath("styles.toml").read_text(encoding="utf-8"))
+
+
+@cache
+def styles() -> dict[str, Style]:
+    """Every style by name."""
+    return {name: _style(name, row) for name, row in _table()["styles"].items()}
+
+
+def _style(name: str, row: Mapping[str, Any]) -> Style:
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
+    for kind in ("drums", "bass", "comp"):
+        values[kind] = {metre: tuple(patterns) for metre, patterns in row[kind].items()}
+    return Style(name=name, **values)
+
+
+@cache
+def pool(name: str) -> tuple[int, ...]:
+    """All programs (or kits) for a role, whatever the style."""
+    return tuple(_table()["pools"][name])
+
+
+def concept_of(program: int) -> str:
+    """The vocabulary id of a General MIDI program; empty where it has none.
+
+    >>> concept_of(4), concept_of(119)
+    ('electric_piano', '')
+    """
+    return str(_table()["gm"]["concepts"][program])
+
+
+def is_voice_like(program: int) -> bool:
+    """Whether a program imitates voices."""
+    return program in _table()["gm"]["voice_like"]
+
+
+def kit_concept(kit: int) -> str:
+    """What a drum kit is called: kits 24 and 25 are machines."""
+    return "drum_machine" if kit in (24, 25) else "drums"
+
+
+@cache
+def plain_patterns(metre: Metre) -> dict[str, str]:
+    """Patterns for any metre, from its stressed beats and the parts of its beats."""
+    beats, parts = range(metre.beats), metre.division
+    kick = "".join(("x" if b in metre.stressed else ".") + "." * (parts - 1) for b in beats)
+    snare = "".join(("." if b in metre.stressed else "x") + "." * (parts - 1) for b in beats)
+    bass = "".join(("1" if b in metre.stressed else "-") + "-" * (parts - 1) for b in beats)
+    return {
+        "drums": f"K {kick} / S {snare} / C {'x' * (metre.beats * parts)}",
+        "bass": bass,
+        "comp": bass.replace("1", "x"),
+    }
