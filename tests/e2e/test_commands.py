@@ -19,8 +19,16 @@ def test_index_lists_what_failed_and_says_so_in_the_exit_code(indexed: Done) -> 
 
 
 def test_indexing_again_does_nothing(indexed: Done, run: Run, music: Path) -> None:
-    again = json.loads(run("index", music, "--workers", "1", "--json").stdout)
+    done = run("index", music, "--workers", "1", "--json")
+    again = json.loads(done.stdout)
     assert (again["added"], again["unchanged"], len(again["known_bad"])) == (0, 3, 1)
+    assert done.returncode == 3  # a file that was asked for is not indexed, whenever it failed
+
+
+def test_a_folder_without_music_is_said(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no music")
+    done = run("index", tmp_path, "--collection", tmp_path / "c")
+    assert done.returncode == 2 and f"no audio found in {tmp_path}" in done.stdout and ".flac" in done.stdout
 
 
 def test_search_finds_the_song_with_the_asked_attributes(indexed: Done, run: Run) -> None:
@@ -115,12 +123,20 @@ def test_a_full_output_is_one_line(indexed: Done) -> None:
     assert done.returncode == 1 and "Traceback" not in done.stderr
 
 
+def test_a_terminal_without_unicode_shows_words(indexed: Done, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    shown = run("search", "waltz around 90 bpm").stdout
+    assert "ok tempo: 86-94 BPM -> 90." in shown.replace("    ", "") and "?" not in shown.partition("tempo")[2][:60]
+
+
 def test_status_and_doctor(indexed: Done, run: Run) -> None:
     status = run("status", "--failures")
     assert "3 tracks" in status.stdout and "broken.mp3" in status.stdout
     doctor = run("doctor", "--json")
     assert doctor.returncode == 0, doctor.stdout
-    assert all(finding["ok"] is not False for finding in json.loads(doctor.stdout))
+    findings = json.loads(doctor.stdout)
+    assert all(finding["ok"] is not False for finding in findings)
+    assert {"extra torch", "extra eval"} <= {finding["name"] for finding in findings}
 
 
 def python(code: str) -> str:

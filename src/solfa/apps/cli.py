@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import json
 import os
@@ -45,6 +46,9 @@ ExtractorOption = Annotated[
 ]
 
 
+_PLAIN = {"✓": "ok", "✗": "no", "·": "-", "→": "->", "…": "..."}  # for terminals that show ASCII only
+
+
 def default_collection() -> Path:
     """The collection in the platform's data directory (``SOLFA_HOME`` moves it)."""
     from solfa.weights import home
@@ -68,7 +72,7 @@ def index(
 ) -> None:
     """Analyse music files and make them searchable. Safe to stop at any moment; run it again to go on.
 
-    Exit code 0: all files are indexed; 3: some files failed (they are listed); 2: nothing could be done.
+    Exit code 0: all files are indexed; 3: some files failed, now or in an earlier run; 2: no audio was found.
     """
     from solfa.apps.indexing import run_index
 
@@ -111,6 +115,7 @@ def search(
     from solfa.api import search as find
     from solfa.apps import player, playlist, render
     from solfa.collection import Collection
+    from solfa.core.files import write_text
     from solfa.query import override
 
     parsed = override(read_query(query), tempo=tempo, key=key, metre=metre, chords=chords, duration=duration,
@@ -119,9 +124,11 @@ def search(
         results = find(opened, parsed, like=like or [], where=where or [], k=k, per_artist=per_artist,
                        duplicates=duplicates, model=model, allow_noncommercial=allow_noncommercial)  # fmt: skip
     if m3u is not None:
-        playlist.write(m3u, playlist.m3u(results.hits))
+        write_text(m3u, playlist.m3u(results.hits))
+        for hit in playlist.unwritable(results.hits):
+            _complain(f"left out of {m3u}, M3U cannot hold a path with a line break (XSPF can): {hit.path}")
     if xspf is not None:
-        playlist.write(xspf, playlist.xspf(results.hits))
+        write_text(xspf, playlist.xspf(results.hits))
     if as_json:
         _print_json(render.results_json(results))
     else:
@@ -286,13 +293,19 @@ def _complain(message: str) -> None:
     typer.echo(f"solfa: {printable(message)}", err=True)
 
 
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    return "".join(_PLAIN.get(c, "?") for c in error.object[error.start : error.end]), error.end
+
+
 def main(run: Callable[[], object] = app) -> None:
     """Entry point: a user's mistake is one line and exit code 2, an interruption is exit code 130."""
-    # A file name that is not valid text must not stop a listing.
+    # A file name that is not valid text must not stop a listing, nor a terminal that cannot show a mark.
+    codecs.register_error("solfa", _plainly)
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
-            reconfigure(errors="replace")
+            reconfigure(errors="solfa")
     try:
         try:
             run()

@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +21,6 @@ from solfa.weights import pulled
 
 _PACKAGES = ("numpy", "scipy", "soundfile", "av", "soxr", "mutagen", "onnxruntime", "tokenizers",
              "numkong")  # fmt: skip
-_OPTIONAL = {"torch": "pip install 'solfa[torch]'", "transformers": "pip install 'solfa[torch]'"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,18 +39,32 @@ def examine(collection: Path) -> Iterator[Finding]:
     for package in _PACKAGES:
         version = _version(package)
         yield Finding(name=package, ok=version is not None, message=version or "missing: pip install solfa again")
-    for package, install in _OPTIONAL.items():
-        version = _version(package)
-        yield Finding(name=package, ok=None, message=version or f"not installed (only for other models): {install}")
+    yield from _extras()
     for info in weight_models():
         yield _weights(info.name)
     yield _model()
     for spec in extractor_specs():
         terms = "" if spec.commercial_use else ", not for commercial use"
-        yield Finding(name=f"extractor {spec.name}", ok=None, message=f"{spec.licence}{terms}")
+        here = ", not installed" if spec.version.endswith("not installed") else ""
+        yield Finding(name=f"extractor {spec.name}", ok=None, message=f"{spec.licence}{terms}{here}")
     yield _folder(collection)
     player = next((p for p in ("mpv", "ffplay", "vlc", "xdg-open", "open") if shutil.which(p)), None)
     yield Finding(name="player", ok=None, message=player or "none found: --play needs one, e.g. mpv; --m3u does not")
+
+
+def _extras() -> Iterator[Finding]:
+    """The optional parts of this package, by what they need."""
+    needs: dict[str, list[str]] = {}
+    for line in importlib.metadata.requires("solfa") or ():
+        package, extra = re.match(r"[\w.-]+", line), re.search(r"extra == ['\"]([\w-]+)['\"]", line)
+        if package and extra and extra[1] != "dev":
+            needs.setdefault(extra[1], []).append(package[0])
+    for name, packages in needs.items():
+        found = {package: _version(package) for package in packages}
+        missing = [package for package, version in found.items() if version is None]
+        have = ", ".join(f"{package} {version}" for package, version in found.items())
+        lack = f"not installed ({', '.join(missing)} missing): pip install 'solfa[{name}]'"
+        yield Finding(name=f"extra {name}", ok=None, message=lack if missing else have)
 
 
 def _version(package: str) -> str | None:

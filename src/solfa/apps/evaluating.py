@@ -13,9 +13,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from solfa.apps.playlist import write
 from solfa.apps.render import console
 from solfa.core.errors import InputError
+from solfa.core.files import write_text
 from solfa.core.types import JointModel
 
 if TYPE_CHECKING:  # --help loads none of these
@@ -82,7 +82,7 @@ def _run(
     if out is not None:
         reports.write_report(report, out)
     if plot is not None:
-        write(plot, _figure(report))
+        write_text(plot, _figure(report))
     _print_row(reports.row(report))
     for row in reports.beside(report):
         values = ", ".join(f"{name} {value:g}" for name, value in row.metrics.items())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from rich.progress import Progress as Bar
 
 from solfa.api import index
 from solfa.apps.render import clock, console
+from solfa.audio import SUFFIXES
 from solfa.collection import AddReport, Collection, Failure, Progress
 from solfa.core.text import printable
 from solfa.jobs import ProcessExecutor
@@ -39,13 +40,19 @@ def run_index(
     except KeyboardInterrupt:
         typer.echo("solfa: stopped; finished files are kept, run the same command to go on.", err=True)
         return INTERRUPTED
+    touched = report.added + report.updated + report.moved + report.unchanged + report.removed
+    bad = len(report.failed) + len(report.known_bad)
+    if not touched + bad:
+        places = ", ".join(map(str, paths))
+        note = f"no audio found in {places}. Folders are searched for {' '.join(sorted(SUFFIXES))}."
+        report = replace(report, notes=(*report.notes, note))
     if as_json:
         typer.echo(json.dumps(_report_json(report, directory), ensure_ascii=False, indent=2))
     else:
         _print_report(out, report, directory)
-    if not any(path.exists() for path in paths) and not (report.unchanged or report.removed):
+    if not touched + bad:
         return NOTHING_DONE
-    return SOME_FAILED if report.failed else 0
+    return SOME_FAILED if bad else 0
 
 
 def run_status(directory: Path, *, failures: bool, as_json: bool) -> None:
@@ -111,8 +118,8 @@ def _print_report(out: Console, report: AddReport, directory: Path) -> None:
         out.print(f"note: {printable(note)}", markup=False)
     _print_failures(out, report.failed)
     if report.known_bad:
-        out.print(f"{len(report.known_bad)} files failed in an earlier run and were passed over; "
-                  f"try them again with --retry-failed")  # fmt: skip
+        out.print(f"{len(report.known_bad)} files failed in an earlier run and were passed over: see 'solfa status "
+                  f"--failures', try them again with --retry-failed")  # fmt: skip
     out.print(f"collection: {directory}", markup=False)
 
 

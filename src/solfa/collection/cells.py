@@ -7,7 +7,6 @@ made are always visited. It is made from the vectors alone, so it can be deleted
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solfa.collection.store import Ids, Int8Array
+from solfa.core.files import whole_file
 from solfa.core.types import FloatArray
 
 WORTH_IT = 1_000_000  # segments up to which scanning them all is fast enough, and exact
@@ -86,12 +86,8 @@ def _nearest(rows_ND: Int8Array, centres_CD: FloatArray) -> NDArray[np.int32]:
 
 def save(cells: Cells, path: Path) -> None:
     """Write it, all or nothing."""
-    scratch = path.with_suffix(".new")
-    with scratch.open("wb") as file:
+    with whole_file(path) as file:
         np.savez(file, centres=cells.centres_CD, bounds=cells.bounds, rows=cells.rows)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
 
 
 def load(path: Path, num_rows: int, dim: int) -> Cells | None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from solfa.audio import stretches
 from solfa.core.errors import InputError, MissingExtra
+from solfa.core.files import write_text
 from solfa.core.types import Audio, FloatArray, JointModel
 from solfa.evaluation.relevance import Floats, Ints, Relevance
 from solfa.evaluation.similarity import unit_rows
@@ -39,7 +40,7 @@ def write_qrels(path: Path, relevance: Relevance, query_ids: Sequence[str], item
         raise InputError("TREC qrels hold whole gains only.")
     rows = zip(relevance.queries, relevance.items, relevance.gains, strict=True)
     lines = (f"{query_ids[q]} 0 {item_ids[i]} {int(g)}\n" for q, i, g in rows)
-    path.write_text("".join(lines), encoding="utf-8")
+    write_text(path, "".join(lines))
 
 
 def write_run(
@@ -75,7 +76,7 @@ def write_run(
         for q in range(len(items))
         for rank, (item, score) in enumerate(zip(items[q], scores[q], strict=True), start=1)
     )
-    path.write_text("".join(lines), encoding="utf-8")
+    write_text(path, "".join(lines))
 
 
 class MtebModel:

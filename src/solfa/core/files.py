@@ -1,0 +1,60 @@
+"""Files that are whole or absent, whatever happens while they are written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from secrets import token_hex
+from typing import BinaryIO
+
+from solfa.core.errors import InputError
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write and read back: beside its place until the block ends, then forced to disk and renamed.
+
+    If the block raises, or the disk refuses, nothing is left and an older file at `path` stays as it was.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written or the disk is full.
+    """
+    scratch = path.with_name(f".solfa-{token_hex(8)}.tmp")
+    try:
+        with scratch.open("x+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """The bytes as a file, whole or absent.
+
+    Raises
+    ------
+    OSError
+        As `whole_file` does.
+    """
+    with whole_file(path) as file:
+        file.write(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """The text as a UTF-8 file that a user named, whole or absent; file names that are not UTF-8 keep their bytes.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written or the disk is full.
+    """
+    try:
+        write_whole(path, text.encode("utf-8", "surrogateescape"))
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}. Choose a folder that can be written.") from None

@@ -1,0 +1,37 @@
+from pathlib import Path
+
+import pytest
+
+from solfa.core.errors import InputError
+from solfa.core.files import whole_file, write_text, write_whole
+
+
+def test_a_file_appears_whole_and_replaces_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 250)
+    write_whole(path, b"old")
+    with whole_file(path) as file:
+        file.write(b"new")
+        assert path.read_bytes() == b"old"
+        file.seek(0)
+        assert file.read() == b"new"
+    assert path.read_bytes() == b"new" and list(tmp_path.iterdir()) == [path]
+
+
+def test_what_fails_leaves_nothing_and_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    write_whole(path, b"old")
+    with pytest.raises(KeyboardInterrupt), whole_file(path) as file:
+        file.write(b"half")
+        raise KeyboardInterrupt
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+    with pytest.raises(OSError):
+        write_whole(tmp_path / "none" / "x", b"")
+    with pytest.raises(InputError, match="cannot write"):
+        write_text(tmp_path / "none" / "x", "")
+
+
+def test_others_may_read_it_as_the_system_allows(tmp_path: Path) -> None:
+    ordinary = tmp_path / "ordinary"
+    ordinary.write_bytes(b"")
+    write_whole(tmp_path / "x", b"")
+    assert (tmp_path / "x").stat().st_mode == ordinary.stat().st_mode
