@@ -6,9 +6,11 @@ are). It is written beside its place and renamed, so it is whole or not there.
 
 from __future__ import annotations
 
+import mmap
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +60,7 @@ def _half(name: str, values: Any) -> bytes:
 
 
 class Block:
-    """One block, opened for reading; no file stays open.
+    """One block, opened for reading.
 
     Raises
     ------
@@ -87,14 +89,22 @@ class Block:
         if (size := self._file.stat().st_size) != self._starts[-1]:
             raise InputError(f"{self._file} has {size} bytes, not {self._starts[-1]}. Delete {folder}; compute again.")
 
-    def read(self, item: int, states_TD: HalfArray, pooled_D: HalfArray) -> None:
-        """Fill both arrays with what is kept of an item: its ``lengths[item]`` states, its pooled vector."""
-        with self._file.open("rb", buffering=0) as file:
-            file.seek(int(self._starts[item]))
-            for array in (states_TD, pooled_D):
-                view = memoryview(array.data).cast("B")
-                while len(view):
-                    got = file.readinto(view)
-                    if not got:
-                        raise InputError(f"{self._file} was cut short while it was in use.")
-                    view = view[got:]
+    def expect(self, item: int) -> None:
+        """Ask the system for an item's pages at once, so that they need not come fault by fault."""
+        mapped = getattr(_mapped(self._file), "_mmap", None)
+        if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_WILLNEED"):
+            start, end = self._starts[item] // mmap.PAGESIZE * mmap.PAGESIZE, self._starts[item + 1]
+            if end > start:
+                mapped.madvise(mmap.MADV_WILLNEED, int(start), int(end - start))
+
+    def read(self, item: int) -> tuple[HalfArray, HalfArray]:
+        """States [shape=(T, D)] and pooled vector [shape=(P,)] of an item, as views of the mapped file."""
+        values = _mapped(self._file)[self._starts[item] // 2 : self._starts[item + 1] // 2]
+        border = len(values) - self.pooled_dim
+        return values[:border].reshape(-1, self.dim), values[border:]
+
+
+# Each map holds a descriptor, of which a process has some thousand; a map that is made anew costs microseconds.
+@lru_cache(maxsize=512)
+def _mapped(file: Path) -> HalfArray:
+    return np.memmap(file, "<f2", "r")

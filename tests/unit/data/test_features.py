@@ -78,6 +78,9 @@ def test_texts_of_a_bank_are_kept_too(make_toy: Make, tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="drum fill"):
         features.texts(["drum fill"])
     assert features.texts([]).states_BTD.shape == (0, 0, 4)
+    run(tmp_path / "cache", records, texts=[" "])  # no token, a pooled vector
+    blank = opened(tmp_path / "cache", records, texts=[" "]).texts([" ", "hum"])
+    assert blank.mask_BT.tolist() == [[False], [True]] and blank.pooled_BD[:, 0].tolist() == [0.0, 1.0]
     with pytest.raises(InputError, match="does not hold"):
         opened(tmp_path / "cache", records, texts=["other"])
 

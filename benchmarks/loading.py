@@ -1,0 +1,153 @@
+"""Speed of the loader: ``python benchmarks/loading.py DIR [--clips 1536] [--batch 256] [--step-ms 30] [--seed 0]``.
+
+Makes in DIR a data set of short clips and a cache of states in the sizes of MuQ (250 x 1024 for ten seconds) and of 128
+text tokens (128 x 1024), float16, random; and a data set of ten-second flac clips at 44.1 kHz. Then:
+
+- batches a second that the loader gives out, and how long a training loop waits for each when a step takes --step-ms
+  (a sleep, as an accelerator leaves the processor free);
+- clips decoded, resampled to 24 kHz and cut, by threads and, for comparison, by processes.
+
+Two passes, the second counts: files are in memory then. Processor time is of all threads together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from solfa.core.types import EncoderSpec, States
+from solfa.data.building import ShardTask, build
+from solfa.data.features import FrozenFeatures, compute
+from solfa.data.loading import AudioSource, Loader
+from solfa.data.records import Record
+from solfa.data.shards import Dataset, Member
+
+PER_SHARD = 256
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Noise and a tone, ``duration_s`` long."""
+
+    duration_s: float
+    sample_rate_hz: int
+
+    def __call__(self, task: ShardTask) -> Iterator[Member]:
+        rng = task.rng()
+        for i in range(PER_SHARD):
+            time_s = np.arange(round(self.duration_s * self.sample_rate_hz)) / self.sample_rate_hz
+            tone = 0.5 * np.sin(2 * np.pi * rng.uniform(100, 2000) * time_s)
+            samples = (tone + 0.05 * rng.standard_normal(len(time_s))).astype(np.float32).clip(-1, 1)
+            record = Record(
+                id=f"{task.number}-{i}", audio="", duration_s=self.duration_s, captions=(f"{task.number} {i}",)
+            )
+            yield Member(record=record, samples=samples, sample_rate_hz=self.sample_rate_hz)
+
+
+class RandomBody:
+    """States of a fixed size, random."""
+
+    def __init__(self, space: str, frames: int) -> None:
+        self.spec = EncoderSpec(
+            name=space, space=space, dim=1024, licence="", commercial_use=True, sample_rate_hz=24_000, hop_s=0.04
+        )
+        self._frames, self._rng = frames, np.random.default_rng(0)
+
+    def states(self, batch: Sequence[Any]) -> States:
+        """One block of numbers, turned a little for each item."""
+        rows = self._rng.standard_normal((self._frames, 1024), np.float32)
+        states = np.stack([np.roll(rows, i, axis=0) for i in range(len(batch))])
+        return States(pooled_BD=states[:, 0], states_BTD=states, mask_BT=np.ones(states.shape[:2], np.bool_))
+
+
+def timed(batches: Callable[[], Iterator[Any]], step_s: float = 0.0) -> tuple[float, float, float]:
+    """Seconds for each batch: by the clock, by processor time, and spent waiting for it; of a second pass."""
+    for _ in batches():
+        pass
+    waited, num, iterator = 0.0, 0, batches()
+    start, start_work = time.perf_counter(), time.process_time()
+    while True:
+        asked = time.perf_counter()
+        if next(iterator, None) is None:
+            break
+        waited += time.perf_counter() - asked
+        num += 1
+        time.sleep(step_s)
+    return (time.perf_counter() - start) / num, (time.process_time() - start_work) / num, waited / num
+
+
+def features_table(folder: Path, dataset: Dataset, batch: int, step_s: float, seed: int) -> None:
+    """Batches of cached states."""
+    heard, said = RandomBody("muq-sized", 250), RandomBody("text-sized", 128)
+    records, cache = dataset.split("train"), folder / "cache"
+    compute(cache, records, audio=heard, text=said)
+    features = FrozenFeatures.open(cache, records, audio_space=heard.spec.space, text_space=said.spec.space)
+    size = batch * (250 + 128) * 1024 * 2 / 1e6
+    print(f"\ncached states: {len(features)} clips, {size:.0f} MB a batch of {batch}\n")
+    print(f"| threads | batches a second | GB/s | processor ms a batch | waiting a step of {step_s * 1e3:.0f} ms |")
+    print("|---|---|---|---|---|")
+    for workers in (0, 1, 2, 4):
+
+        def epochs(workers: int = workers) -> Iterator[Any]:
+            loader = Loader(features, batch_size=batch, seed=seed, workers=workers)
+            for _ in range(3):
+                yield from loader
+
+        each_s, work_s, _ = timed(epochs)
+        waited_s = timed(epochs, step_s)[2]
+        rate = size / 1e3 / each_s
+        print(f"| {workers} | {1 / each_s:.1f} | {rate:.1f} | {work_s * 1e3:.0f} | {waited_s * 1e3:.1f} ms |")
+
+
+def _gather(source: AudioSource, rows: list[int]) -> Any:
+    return source.gather(np.array(rows), np.random.default_rng(0))
+
+
+def audio_table(dataset: Dataset, seed: int) -> None:
+    """Batches of sound."""
+    source, batch = AudioSource(dataset.split("train"), crop_s=10.0, sample_rate_hz=24_000), 16
+    print("\nsound: ten seconds of flac at 44.1 kHz to 24 kHz\n")
+    print("| made by | clips a second | x real time | processor ms a clip |\n|---|---|---|---|")
+
+    def show(name: str, batches: Callable[[], Iterator[Any]]) -> None:
+        each_s, work_s, _ = timed(batches)
+        work = "" if "process" in name else f"{work_s * 1e3 / batch:.1f}"
+        print(f"| {name} | {batch / each_s:.0f} | {10 * batch / each_s:.0f} | {work} |")
+
+    for workers in (0, 1, 2, 4):
+        show(f"{workers} threads", partial(iter, Loader(source, batch_size=batch, seed=seed, workers=workers)))
+    rows = [list(range(at, at + batch)) for at in range(0, len(source), batch)]
+    for workers in (1, 2):
+        with ProcessPoolExecutor(workers) as pool:
+            show(f"{workers} processes", lambda pool=pool: pool.map(_gather, [source] * len(rows), rows))
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--clips", type=int, default=1536)
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--step-ms", type=float, default=30.0)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    shards = {"train": max(1, arguments.clips // PER_SHARD)}
+    short = build(arguments.folder / "short", Clips(0.05, 8000), name="short", config={}, seed=0, num_shards=shards)
+    start = time.process_time()
+    whole = Clips(10.0, 44_100)
+    long = build(arguments.folder / "long", whole, name="long", config={}, seed=0, num_shards={"train": 1})
+    print(f"{PER_SHARD} clips of ten seconds made and written in {time.process_time() - start:.1f} s of processor time")
+    features_table(arguments.folder, short, arguments.batch, arguments.step_ms / 1e3, arguments.seed)
+    audio_table(long, arguments.seed)
+
+
+if __name__ == "__main__":
+    main()
