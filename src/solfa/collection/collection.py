@@ -315,12 +315,13 @@ class Collection:
         """
         return self._conditions().select(filters)
 
-    def text_search(self, words: str, limit: int = 100) -> list[tuple[int, float]]:
+    def text_search(self, words: str, limit: int = 100, allowed: Ids | None = None) -> list[tuple[int, float]]:
         """Present tracks whose tags or path hold rare words of a text, best first: (id, share in 0..1).
 
         The share is BM25 over what a track would reach whose title holds every word; a word that no file holds counts
         half. Words that more than one file in five holds tell nothing and are passed over, unless a small collection
-        holds no others. Case and accents do not count; title and artist count more than the rest.
+        holds no others. Case and accents do not count; title and artist count more than the rest. Where ``allowed`` is
+        given, other tracks are left out.
         """
         terms = list(dict.fromkeys(re.findall(r"\w+", words)))[:64]
         count = "SELECT COUNT(*) FROM words WHERE words MATCH ?"
@@ -335,13 +336,16 @@ class Collection:
         idf = {t: max(math.log((num_files - n + 0.5) / (n + 0.5)), 1e-6) for t, n in held.items()}
         ideal = _BM25_MOST * sum(idf[t] * (1.0 if held[t] else 0.5) for t in terms if t in rare or not held[t])
         rows = self._reader.execute(
-            "WITH hit AS MATERIALIZED "
-            "(SELECT rowid AS file_id, -bm25(words, 8, 8, 4, 3, 2, 1) AS score FROM words WHERE words MATCH ?) "
-            "SELECT f.track_id, MAX(hit.score) AS best FROM hit JOIN file AS f ON f.id = hit.file_id "
-            "WHERE f.present = 1 GROUP BY f.track_id ORDER BY best DESC, f.track_id LIMIT ?",
-            (" OR ".join(f'"{term}"' for term in rare), limit),
+            "SELECT rowid, -bm25(words, 8, 8, 4, 3, 2, 1) FROM words WHERE words MATCH ?",
+            (" OR ".join(f'"{term}"' for term in rare),),
         )
-        return [(int(track_id), min(1.0, float(best) / ideal)) for track_id, best in rows]
+        file_ids, scores = np.fromiter(chain.from_iterable(rows), np.float64).reshape(-1, 2).T
+        ids, best = self._conditions().best_of_tracks(file_ids.astype(np.int64), scores, allowed)
+        if len(ids) > limit:
+            keep = best >= np.partition(best, len(best) - limit)[len(best) - limit]
+            ids, best = ids[keep], best[keep]
+        order = np.lexsort((ids, -best))[:limit]
+        return list(zip(ids[order].tolist(), np.minimum(best[order] / ideal, 1.0).tolist(), strict=True))
 
     def failures(self) -> list[Failure]:
         """Files that could not be indexed, by path."""

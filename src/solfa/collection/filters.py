@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
+from numpy.typing import NDArray
 
 from solfa.collection.store import Ids
 from solfa.core.errors import InputError, UnknownName
@@ -21,6 +22,7 @@ from solfa.core.theory import Key, pitch_class
 from solfa.core.types import BoolArray, FloatArray
 from solfa.core.vocabulary import concepts, lineage
 
+Doubles = NDArray[np.float64]
 _TRACK_COLUMNS = {name: name for name in ("tempo_bpm", "key", "metre", "duration_s", "loudness_lufs")}
 _FILE_COLUMNS = {
     "title": "title_folded",
@@ -71,6 +73,18 @@ class Filters:
             if item.field in _FILE_COLUMNS and not item.negated:
                 count += self._column_holds(item)[np.searchsorted(self._of_files()[0], file_ids)]
         return count
+
+    def best_of_tracks(self, file_ids: Ids, scores: Doubles, allowed: Ids | None) -> tuple[Ids, Doubles]:
+        """The tracks of those files that are present, of the ``allowed`` tracks, each with its best score."""
+        files, tracks = self._of_files()
+        at = np.minimum(np.searchsorted(files, file_ids), max(len(files) - 1, 0))
+        there = files[at] == file_ids if len(files) else np.zeros(len(file_ids), bool)
+        best = np.full(len(self._track_ids), -np.inf)
+        np.maximum.at(best, tracks[at[there]], scores[there])
+        if allowed is not None:
+            best[~np.isin(self._track_ids, allowed, assume_unique=True)] = -np.inf
+        rows = np.flatnonzero(best > -np.inf)
+        return self._track_ids[rows], best[rows]
 
     def _holds(self, item: Filter) -> BoolArray:
         if item.field not in FIELDS:

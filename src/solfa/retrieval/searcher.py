@@ -161,7 +161,7 @@ class Searcher:
             with clock.stage("attributes"):
                 total, likelihoods = self._from_columns(query, rows)
             with clock.stage("words"):
-                named = self._named(query, rows, CANDIDATES if len(rows) == len(table) else len(table))
+                named = self._named(query, rows)
                 total += named
             if hearing is not None:
                 sound, near = hearing.result()
@@ -238,14 +238,16 @@ class Searcher:
             likelihoods.append(None if overruled(wish, query) else known)
         return _sum_evidence(query.constraints, likelihoods, len(rows)), likelihoods
 
-    def _named(self, query: Query, rows: NDArray[np.intp], limit: int) -> FloatArray:
+    def _named(self, query: Query, rows: NDArray[np.intp]) -> FloatArray:
         found = np.zeros(len(rows), np.float32)
         if query.words:
             ids = self.collection.attributes().track_ids[rows]
-            best = self.collection.text_search(query.words, limit)
-            named_ids, shares = np.array([i for i, _ in best], np.int64), np.array([share for _, share in best])
-            there = _member(named_ids, ids)
-            found[np.searchsorted(ids, named_ids[there])] = _WORDS * shares[there]
+            everything = len(rows) == len(self.collection.attributes())
+            best = self.collection.text_search(
+                query.words, CANDIDATES if everything else len(rows), None if everything else ids
+            )
+            at = np.searchsorted(ids, np.array([track_id for track_id, _ in best], np.int64))
+            found[at] = _WORDS * np.array([share for _, share in best])
         return found
 
     def _from_vectors(self, sound: Sound, rows: NDArray[np.intp]) -> FloatArray:
