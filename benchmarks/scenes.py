@@ -17,8 +17,11 @@ import numpy as np
 
 from solfa.data.building import ShardTask
 from solfa.data.records import SPLITS, Record
+from solfa.data.scenes.bank import nearest
 from solfa.data.scenes.clipping import ClipRule
 from solfa.data.scenes.mixing import MixRule, Scene
+from solfa.data.scenes.music_words import music_bank
+from solfa.data.scenes.ontology import sound_bank
 from solfa.data.scenes.pipeline import SceneConfig, SceneMaker
 from solfa.data.scenes.pool import PoolRule
 from solfa.data.shards import Dataset
@@ -33,6 +36,7 @@ def main() -> None:
     parser.add_argument("--pool", type=Path, required=True)
     parser.add_argument("--scenes", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0, help="which scenes are taken apart")
+    parser.add_argument("--bank", action="store_true", help="also assign phrases by MiniLM (half a minute)")
     args = parser.parse_args()
     dataset = Dataset.open(args.dataset)
     maker = SceneMaker(args.pool, config_of(dataset))
@@ -42,6 +46,8 @@ def main() -> None:
     stems(maker, dataset, args.scenes, args.seed)
     distributions([r for split in SPLITS for r in dataset.split(split)])
     leaks(dataset)
+    if args.bank:
+        assignment(args.seed)
 
 
 def config_of(dataset: Dataset) -> SceneConfig:
@@ -159,6 +165,22 @@ def leaks(dataset: Dataset) -> None:
     print(f"{len(heard)} sound files, in two splits: {sum(len(s) > 1 for s in heard.values())}")
     sizes = {split: len(labels) for split, labels in seen.items()}
     print(f"labels: {sizes}, in test and not in train: {len(seen['test'] - seen['train'])}")
+
+
+def assignment(seed: int) -> None:
+    """How often a phrase of our bank, taken as new, goes to its own cluster, or to one that may be true as well."""
+    from solfa.encoders.minilm import MiniLM
+
+    bank, encode = sound_bank(), MiniLM().encode
+    known = {c.phrase for c in music_bank().clusters}
+    pairs = [(i, a) for i, c in enumerate(bank.clusters) if c.phrase not in known for a in c.alternatives]
+    picks = np.random.default_rng(seed).choice(len(pairs), min(600, len(pairs)), replace=False)
+    found = nearest(encode([pairs[k][1] for k in picks]), encode([c.phrase for c in bank.clusters]))
+    pairs_found = [(int(c), bank.clusters_of(pairs[k][1])) for c, k in zip(found, picks, strict=True)]
+    own = np.mean([c in right for c, right in pairs_found])
+    near = np.mean([any(c in bank.near(r) for r in right) for c, right in pairs_found])
+    print(f"{len(bank)} clusters, {sum(len(c.texts) for c in bank.clusters)} phrases")
+    print(f"nearest centroid of {len(picks)} phrases for sounds: own cluster {own:.1%}, own or related {near:.1%}")
 
 
 if __name__ == "__main__":

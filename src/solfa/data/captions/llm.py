@@ -13,7 +13,7 @@ import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from http.client import HTTPException
@@ -26,11 +26,11 @@ import numpy as np
 
 from solfa.audio.tags import clean
 from solfa.core.errors import InputError, SolfaError
+from solfa.core.files import write_whole
 from solfa.core.theory import Chord
 from solfa.core.vocabulary import concepts
 from solfa.data.captions.facts import harmony
 from solfa.data.captions.quality import Wishes, broken_rules
-from solfa.data.shards import with_whole
 from solfa.evaluation.claims import chord_symbol
 from solfa.jobs import heartbeat
 
@@ -124,22 +124,39 @@ class Captioner:
         SolfaError
             If it has answered nothing at all for many clips.
         """
+        rows = facts(attributes)
+        if not rows:
+            raise InputError("no attribute to write a caption from.")
+        return self.ask(prompt(), rows, seed=seed, check=lambda text: broken_rules(text, attributes, self._wishes))
+
+    def ask(
+        self,
+        system: str,
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        seed: int | str,
+        check: Callable[[str], tuple[str, ...]],
+    ) -> Answer:
+        """One caption of the rows, shuffled by the seed, by these instructions; ``check`` names the rules it breaks.
+
+        Raises
+        ------
+        InputError, SolfaError
+            As ``caption``.
+        """
         answer = Answer(rejected=("malformed",))
         for attempt in range(2):
-            content = self._content(self._request(attributes, f"{seed}/{attempt}"))
+            content = self._content(self._request(system, rows, f"{seed}/{attempt}"))
             if content is None:
                 return Answer(rejected=("unreachable",))
             text = _caption_of(content)
-            broken = ("malformed",) if text is None else broken_rules(text, attributes, self._wishes)
+            broken = ("malformed",) if text is None else check(text)
             if text is not None and not broken:
                 return Answer(text=text)
             answer = Answer(rejected=broken)
         return answer
 
-    def _request(self, attributes: Mapping[str, Any], seed: str) -> bytes:
-        rows = facts(attributes)
-        if not rows:
-            raise InputError("no attribute to write a caption from.")
+    def _request(self, system: str, rows: Sequence[Mapping[str, Any]], seed: str) -> bytes:
         digest = hashlib.sha256(seed.encode()).digest()
         order = np.random.default_rng(int.from_bytes(digest[:8], "big")).permutation(len(rows))
         body = {
@@ -149,7 +166,7 @@ class Captioner:
             "seed": int.from_bytes(digest[:4], "big") >> 1,
             "response_format": {"type": "json_object"},
             "messages": [
-                {"role": "system", "content": prompt()},
+                {"role": "system", "content": system},
                 {"role": "user", "content": json.dumps([rows[i] for i in order], ensure_ascii=False)},
             ],
         }
@@ -174,7 +191,7 @@ class Captioner:
         self._silent = 0
         if content:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with_whole(path, json.dumps({"content": content}).encode())
+            write_whole(path, json.dumps({"content": content}).encode())
         return content
 
     def _ask(self, body: bytes) -> str | None:
