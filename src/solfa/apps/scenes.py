@@ -38,6 +38,9 @@ def scenes(
     music: Annotated[
         bool, typer.Option("--music", help="Pieces of hits and strums with timed musical events.")
     ] = False,
+    llm: Annotated[str, typer.Option(help="OpenAI-compatible endpoint that writes the captions, up to /v1.")] = "",
+    llm_model: Annotated[str, typer.Option(help="Its model.")] = "",
+    llm_key_env: Annotated[str, typer.Option(help="Environment variable with its key.")] = "",
     per_shard: Annotated[int, typer.Option(min=1, max=1000, help="Scenes in a shard.")] = 100,
     workers: Annotated[int | None, typer.Option(help="Processes; one for each core if not given.")] = None,
 ) -> None:
@@ -49,6 +52,7 @@ def scenes(
     """
     from rich.progress import Progress as Bar
 
+    from solfa.data.captions.llm import Endpoint
     from solfa.data.scenes.music import MusicMaker
     from solfa.data.scenes.pipeline import SceneConfig, SceneMaker, make_scenes
     from solfa.data.scenes.pool import make_pool, summary
@@ -56,7 +60,10 @@ def scenes(
     from solfa.jobs import ProcessExecutor
     from solfa.weights.store import home
 
-    config = SceneConfig(per_shard=per_shard)
+    if bool(llm) != bool(llm_model):
+        raise InputError("--llm and --llm-model go together.")
+    endpoint = Endpoint(url=llm, model=llm_model, key_env=llm_key_env) if llm else None
+    config = SceneConfig(per_shard=per_shard, endpoint=endpoint)
     rule = replace(config.pool, sample_rate_hz=rate)
     own = events is not None
     if not own:

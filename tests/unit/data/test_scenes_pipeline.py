@@ -4,6 +4,7 @@ import io
 import json
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from solfa.core.errors import InputError, SolfaError
 from solfa.data.building import ShardTask
+from solfa.data.captions.llm import Captioner, Endpoint
 from solfa.data.records import SPLITS
 from solfa.data.scenes.bank import PhraseBank
 from solfa.data.scenes.clipping import ClipRule
@@ -284,3 +286,21 @@ def test_the_command_makes_scenes_and_says_what_was_left_out(library: Path, monk
     made = Dataset.open(library / "out")
     assert made.manifest["config"]["noise_share"] == 1.0 and len(made.split("test")) == 1
     assert json.loads((library / "out" / "phrases.jsonl").read_text().splitlines()[0])["phrase"]
+
+
+def test_a_language_model_writes_captions_and_what_it_leaves_out_is_listed(
+    library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(self: Captioner, body: bytes) -> str:
+        labels = [row["sound"] for row in json.loads(json.loads(body)["messages"][1]["content"])]
+        return json.dumps({"caption": "There is " + " and ".join(labels[:2]) + "."})
+
+    monkeypatch.setattr(Captioner, "_ask", answer)
+    config = replace(CONFIG, endpoint=Endpoint(url="http://127.0.0.1:9/v1", model="m"))
+    made = make_scenes(tmp_path / "out", _pool(library), config, count=20, seed=1)
+    listed = {f["item"] for f in made.manifest["failures"] if "missing" in f["reason"]}
+    records = [r for s in SPLITS for r in made.split(s)]
+    assert listed == {r.id for r in records if len(r.phrases) > 2} and 0 < len(listed) < len(records)
+    for record in records:
+        assert (record.id in listed) != record.captions[0].startswith("There is ")
+        assert all(p.text in record.captions[0] for p in record.phrases)

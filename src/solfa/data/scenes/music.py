@@ -20,7 +20,6 @@ from solfa.core.theory import Chord
 from solfa.core.types import FloatArray
 from solfa.data.building import ShardTask
 from solfa.data.records import SPLITS, Record
-from solfa.data.scenes.captions import rule_caption
 from solfa.data.scenes.music_plan import BEATS, DRUMS, Plan, draw_plan, phrases_of
 from solfa.data.scenes.pipeline import SceneMaker
 from solfa.data.scenes.pool import Entry
@@ -70,13 +69,11 @@ class MusicMaker(SceneMaker):
             stems, chords, used = self.play(plan, task.split, rng)
             total = np.sum(list(stems.values()), axis=0)
             samples = (total * (self.config.mix.peak / np.abs(total).max())).astype(np.float32)
-            phrases = phrases_of(plan, duration_s)
             record = Record(
                 id=f"music-{task.split}-{task.number:06}-{i:03}",
                 audio="",
                 duration_s=len(samples) / rate,
-                captions=(rule_caption([p.text for p in phrases], rng),),
-                phrases=phrases,
+                phrases=phrases_of(plan, duration_s),
                 attributes={
                     "tempo_bpm": round(plan.tempo_bpm, 2), "metre": "4/4", "beats_per_bar": BEATS, "chords": chords,
                     "instruments": sorted(plan.active), "scene": {"sources": sorted({e.source for e in used})},
@@ -85,7 +82,7 @@ class MusicMaker(SceneMaker):
                 licence="; ".join(sorted({e.licence for e in used if e.licence})),
                 split=task.split,
             )  # fmt: skip
-            yield Member(record=record, samples=samples, sample_rate_hz=rate)
+            yield from self.captioned(Member(record=record, samples=samples, sample_rate_hz=rate), rng)
 
     def check(self, split: str) -> None:
         """Nothing, if a split has sounds of two instruments at least; else InputError."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -13,9 +13,10 @@ import numpy as np
 from solfa.core.errors import InputError
 from solfa.core.types import FloatArray
 from solfa.data.building import Progress, ShardTask, build
+from solfa.data.captions.llm import Captioner, Endpoint
 from solfa.data.records import SPLITS, Phrase, Record
 from solfa.data.scenes.bank import Cluster, PhraseBank
-from solfa.data.scenes.captions import rule_caption
+from solfa.data.scenes.captions import llm_caption, rule_caption
 from solfa.data.scenes.mixing import MixRule, Scene, Sound, mix, noise
 from solfa.data.scenes.ontology import BACKGROUND, sound_bank
 from solfa.data.scenes.pool import Entry, Pool, PoolRule, by_label
@@ -41,6 +42,9 @@ class SceneConfig:
         share of scenes whose background is coloured noise instead of a recording
     per_shard
         scenes in one shard
+    endpoint
+        a language model that writes the captions; where its answers break a rule, a template's caption stands and the
+        rule is listed among the shard's failures
     """
 
     pool: PoolRule = field(default_factory=PoolRule)
@@ -48,6 +52,7 @@ class SceneConfig:
     pick: Literal["file", "label"] = "file"
     noise_share: float = 0.0
     per_shard: int = 100
+    endpoint: Endpoint | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,20 @@ class SceneMaker:
         """All scenes of a shard, in order."""
         for i in range(self.config.per_shard):
             scene, parts = self.draw(task, i)
-            yield self._member(task, i, scene, parts)
+            made = self._member(task, i, scene, parts)
+            yield from self.captioned(made, np.random.default_rng([*_seed_of(task), i, 1]))
+
+    def captioned(self, member: Member, rng: np.random.Generator) -> Iterator[Member | Failure]:
+        """The member with its caption, and why a language model's caption is missing, where it is."""
+        record = member.record
+        labels = [p.text for p in record.phrases]
+        caption = rule_caption(labels, rng)
+        if self._captioner is not None:
+            answer = llm_caption(labels, self._captioner, record.id)
+            caption = answer.text or caption
+            if answer.rejected:
+                yield Failure(item=record.id, reason=f"no caption by a language model: {', '.join(answer.rejected)}")
+        yield replace(member, record=replace(record, captions=(caption,)))
 
     def check(self, split: str) -> None:
         """Nothing, if the pool has what a split needs; else InputError."""
@@ -86,6 +104,11 @@ class SceneMaker:
     def pool(self) -> Pool:
         """The opened pool."""
         return Pool.open(self.pool_folder)
+
+    @cached_property
+    def _captioner(self) -> Captioner | None:
+        endpoint = self.config.endpoint
+        return None if endpoint is None else Captioner(endpoint, self.pool_folder.parent / "answers")
 
     @cached_property
     def _material(self) -> dict[str, dict[str, list[Entry]]]:
@@ -118,7 +141,6 @@ class SceneMaker:
             id=f"scene-{task.split}-{task.number:06}-{i:03}",
             audio="",
             duration_s=len(scene.samples) / rate,
-            captions=(rule_caption(list(spans), np.random.default_rng([*_seed_of(task), i, 1])),),
             phrases=tuple(Phrase(text=label, spans_s=times) for label, times in spans.items()),
             attributes={
                 "scene": {
@@ -196,7 +218,10 @@ def make_scenes(
 
 
 def _described(pool: Pool, config: SceneConfig) -> dict[str, Any]:
-    return {"version": _VERSION, "pool_digest": pool.digest, **asdict(config)}
+    plain = asdict(config)
+    said_by = plain.pop("endpoint")
+    model = {"captions_by": said_by["model"], "url": said_by["url"]} if said_by else {}
+    return {"version": _VERSION, "pool_digest": pool.digest, **plain, **model}
 
 
 def bank_of(labels: set[str]) -> PhraseBank:
