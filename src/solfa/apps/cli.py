@@ -16,6 +16,7 @@ import typer
 
 from solfa.apps.data import data_app
 from solfa.apps.evaluating import eval_app
+from solfa.apps.training import train_app
 from solfa.core.errors import InputError, SolfaError
 from solfa.core.text import printable
 
@@ -29,6 +30,7 @@ models_app = typer.Typer(
 app.add_typer(models_app, name="models")
 app.add_typer(eval_app, name="eval")
 app.add_typer(data_app, name="data")
+app.add_typer(train_app, name="train")
 
 CollectionOption = Annotated[
     Path | None,

@@ -12,7 +12,8 @@
     ├── CollectionError              a collection that cannot be opened, written or trusted
     │   ├── CollectionBusy           another process is writing to it
     │   └── SpaceMismatch            vectors of two embedding spaces would meet
-    └── ExtractorError               an analysis tool that failed on sound input
+    ├── ExtractorError               an analysis tool that failed on sound input
+    └── TrainingError                a training run that cannot go on
 
 A message says what happened, what was got, what was expected and what to do.
 """
@@ -97,3 +98,7 @@ class SpaceMismatch(CollectionError):
 
 class ExtractorError(SolfaError):
     """An analysis tool that failed on sound input."""
+
+
+class TrainingError(SolfaError):
+    """A training run that cannot go on: a loss or a gradient that is not finite."""

@@ -90,7 +90,7 @@ _BUILT_IN = (
 
 def available() -> tuple[ModelInfo, ...]:
     """What can be asked for, built-in models first; nothing is loaded but the notes of installed packages."""
-    return tuple(entry.info for entry in _entries().values())
+    return tuple(entry.info for entry in installed(JOINT).values())
 
 
 def load_model(name: str, *, allow_noncommercial: bool = False, **options: Any) -> JointModel:

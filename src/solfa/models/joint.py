@@ -97,8 +97,9 @@ class Batch:
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "ids"}
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch on a device."""
-        return Batch(self.ids, **{n: t.to(device, non_blocking=True) for n, t in self.tensors().items()})
+        """The same batch on a device, halves as float32."""
+        moved = {name: tensor.to(device, non_blocking=True) for name, tensor in self.tensors().items()}
+        return Batch(self.ids, **{n: t.float() if t.dtype is torch.float16 else t for n, t in moved.items()})
 
     def chunks(self, size: int) -> list[Batch]:
         """Parts of at most ``size`` pairs, padded alike."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from solfa.core.errors import InputError, WeightsError
@@ -49,16 +50,27 @@ def session(name: str, *, threads: int | None = None) -> Any:
 
 
 def _load(name: str, count: int) -> Any:
+    return open_session(path(name), f"model {name!r}", count)
+
+
+def open_session(file: Path, what: str = "", threads: int | None = None) -> Any:
+    """An ``onnxruntime.InferenceSession`` of a file, deterministic, on the CPU.
+
+    Raises
+    ------
+    WeightsError
+        If ONNX Runtime cannot load the file.
+    """
     import onnxruntime as ort
 
     state = ort.capi.onnxruntime_pybind11_state  # where its exceptions live; they share no base class
     options = ort.SessionOptions()
-    options.intra_op_num_threads = count
+    options.intra_op_num_threads = num_threads() if threads is None else threads
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.use_deterministic_compute = True
     options.log_severity_level = 3  # errors are raised; warnings about the host are no concern of the user's
     try:
-        return ort.InferenceSession(str(path(name)), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     except (state.Fail, state.InvalidGraph, state.InvalidProtobuf, state.NotImplemented, RuntimeError) as error:
-        raise WeightsError(f"ONNX Runtime cannot load model {name!r}: {error}") from error
+        raise WeightsError(f"ONNX Runtime cannot load {what or file}: {error}") from error

@@ -1,0 +1,117 @@
+"""``solfa train``: projectors on frozen bodies, from a data set to a model folder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from solfa.apps.render import clock, console
+from solfa.core.errors import MissingExtra
+
+train_app = typer.Typer(no_args_is_help=True, help="Train a model on a data set; share it.")
+RECIPES = {
+    "figma": "FIGMA: captions against frames, by the best token of each frame.",
+    "finelap": "FineLAP: captions against clips, timed phrases against frames.",
+    "united": "Both: FIGMA on captions, FineLAP's frame loss where phrases are timed.",
+}
+
+
+def _train(
+    context: typer.Context,
+    data: Annotated[Path, typer.Option(help="Folder of the data set (see 'solfa data').")],
+    out: Annotated[Path, typer.Option(help="Folder of the run; the model is in its folder 'model'.")],
+    audio: Annotated[str, typer.Option(help="Body that hears; NAME or NAME:SOURCE.")] = "taggers",
+    text: Annotated[str, typer.Option(help="Body that reads; NAME or NAME:SOURCE.")] = "minilm",
+    size: Annotated[str, typer.Option(help="small (for a CPU) or published.")] = "small",
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data at most.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=2, help="Pairs of one step.")] = None,
+    chunk_size: Annotated[int | None, typer.Option(min=1, help="Pairs projected at once; bounds memory.")] = None,
+    lr: Annotated[float | None, typer.Option(min=0, help="Learning rate.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of all chance.")] = 0,
+    device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
+    features: Annotated[
+        Path | None, typer.Option(help="Cache of states (default: 'features' in the data set).")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    allow_noncommercial: Annotated[bool, typer.Option("--allow-noncommercial", help="Accept such weights.")] = False,
+) -> None:
+    """Train projectors on frozen bodies. States are computed once and kept; a killed run goes on with --resume."""
+    name = str(context.info_name)
+    try:
+        import safetensors  # noqa: F401
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra("training", "pip install 'solfa[torch]'") from error
+    from solfa.core.errors import InputError
+    from solfa.training.run import run
+    from solfa.training.trainer import Outcome, Progress, joined, rank
+
+    if size not in ("small", "published"):
+        raise InputError(f"--size is small or published, got {size!r}.")
+    changes: dict[str, Any] = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "chunk_size": chunk_size,
+        "learning_rate": lr,
+        "seed": seed,
+    }
+
+    def report(progress: Progress) -> None:
+        values = ", ".join(f"{k} {v:.4g}" for k, v in progress.metrics.items() if isinstance(v, float))
+        if progress.step % 20 == 0 or progress.step == 1 or any(k.startswith("val") for k in progress.metrics):
+            left = clock(progress.seconds_left)
+            console().print(
+                f"step {progress.step}/{progress.num_steps}: {values}; {progress.clips_per_s:.0f} clips/s, {left} left",
+                markup=False, highlight=False, soft_wrap=True,
+            )  # fmt: skip
+
+    with joined():
+        folder, outcome = run(
+            name, data, out, audio=audio, text=text, small=size == "small", device=device, features=features,
+            resume=resume, allow_noncommercial=allow_noncommercial, report=report,
+            change=lambda recipe: replace(recipe, **{k: v for k, v in changes.items() if v is not None}),
+            say=lambda line: console().print(line, markup=False, soft_wrap=True),
+        )  # fmt: skip
+        if rank() == 0:
+            console().print(_summary(folder, outcome), markup=False, soft_wrap=True)
+    assert isinstance(outcome, Outcome)
+
+
+def _summary(folder: Path, outcome: object) -> str:
+    steps, recall = getattr(outcome, "steps", 0), getattr(outcome, "best_recall", None)
+    early = ", stopped early" if getattr(outcome, "stopped_early", False) else ""
+    found = "" if recall is None else f", validation R@1 {recall:.4f}"
+    return f"{steps} steps{early}{found}. Use it: solfa index MUSIC --model trained:{folder}"
+
+
+for _recipe, _what in RECIPES.items():
+    train_app.command(_recipe, help=f"{_what} States are computed once and kept; a killed run goes on with --resume.")(
+        _train
+    )
+
+
+@train_app.command("push")
+def push(
+    folder: Annotated[Path, typer.Argument(help="Folder of a model.")],
+    repo: Annotated[str, typer.Argument(help="NAME/MODEL on the Hugging Face hub.")],
+    public: Annotated[bool, typer.Option("--public", help="Let everyone see it.")] = False,
+) -> None:
+    """Put a model on the Hugging Face hub, with its card."""
+    from solfa.training.model_file import push as put
+
+    console().print(put(folder, repo, private=not public), markup=False, soft_wrap=True)
+
+
+@train_app.command("pull")
+def pull(
+    repo: Annotated[str, typer.Argument(help="NAME/MODEL on the Hugging Face hub.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to make.")],
+    revision: Annotated[str | None, typer.Option(help="Commit, tag or branch.")] = None,
+) -> None:
+    """Fetch a model from the Hugging Face hub."""
+    from solfa.training.model_file import pull as fetch
+
+    console().print(f"model is in {fetch(repo, folder, revision=revision)}", markup=False, soft_wrap=True)

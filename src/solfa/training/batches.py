@@ -1,0 +1,199 @@
+"""Batches of cached states as tensors: captions, sampled phrases, frame labels. Needs torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from solfa.core.errors import InputError
+from solfa.core.types import Audio, Backbone, EncoderSpec, States
+from solfa.data.features import FrozenFeatures, compute
+from solfa.data.loading import IntArray
+from solfa.data.records import Phrase
+from solfa.data.scenes.bank import PhraseBank, frame_labels, sample_phrases
+from solfa.data.scenes.pipeline import bank_of
+from solfa.data.shards import Dataset
+from solfa.models.joint import Batch
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Widths:
+    """How wide the states of both bodies are: of the pooled vector (``whole``) and of the sequence (``rows``)."""
+
+    audio_whole: int
+    audio_rows: int
+    text_whole: int
+    text_rows: int
+
+
+class PairSource:
+    """Batches of clips and captions, with ``num_phrases`` phrases for each clip that has timed ones; for a ``Loader``.
+
+    Parameters
+    ----------
+    features
+        of one split
+    bank
+        what phrases are drawn from; None samples none
+    num_phrases
+        N of FineLAP's Algorithm 1
+
+    Raises
+    ------
+    InputError
+        If a clip has no caption.
+    """
+
+    def __init__(self, features: FrozenFeatures, bank: PhraseBank | None = None, num_phrases: int = 0) -> None:
+        bare = [name for name, captions in zip(features.ids, features.captions, strict=True) if not captions]
+        if bare:
+            raise InputError(f"{len(bare)} clips have no caption, such as {bare[0]!r}. Leave them out of the data set.")
+        self.features, self._bank = features, bank
+        self.num_phrases = num_phrases if bank is not None else 0
+        self._phrases: dict[str, int] = {}
+        self._pooled_KD: Array = np.zeros((0, 0), np.float16)
+        if bank is not None:
+            texts = bank_texts(bank)
+            self._phrases = {text: i for i, text in enumerate(texts)}
+            self._pooled_KD = features.texts(texts).pooled_BD
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def gather(self, rows: IntArray, rng: np.random.Generator) -> Batch:
+        """The batch of these clips, each with one of its captions and its phrases drawn at random.
+
+        Raises
+        ------
+        InputError
+            If the sound of a clip has no frame, a caption no token, or a state is not finite; names the clips.
+        """
+        drawn = self.features.gather(rows, rng)
+        for what, states in (("sound has no frame", drawn.audio), ("caption has no token", drawn.text)):
+            _refuse(drawn.ids, np.asarray(~states.mask_BT.any(axis=1)), what)
+        for what, states in (("sound", drawn.audio), ("caption", drawn.text)):
+            _refuse(drawn.ids, ~_finite(states), f"{what} has states that are not finite")
+        phrases, labels, grounded = self._labelled(drawn.phrases, drawn.audio.states_BTD.shape[1], rng)
+        arrays = (
+            drawn.audio.pooled_BD, drawn.audio.states_BTD, drawn.audio.mask_BT,
+            drawn.text.pooled_BD, drawn.text.states_BTD, drawn.text.mask_BT, phrases, labels, grounded,
+        )  # fmt: skip
+        return Batch(drawn.ids, *(torch.from_numpy(array) for array in arrays))
+
+    def _labelled(self, given: tuple[tuple[Phrase, ...], ...], num_frames: int, rng: np.random.Generator) -> tuple[
+        Array, Array, Array
+    ]:  # fmt: skip
+        width = self._pooled_KD.shape[1]
+        grounded = np.array([bool(own) and self.num_phrases > 0 for own in given], np.bool_)
+        phrases = np.zeros((len(given), self.num_phrases, width), np.float16)
+        labels = np.zeros((len(given), self.num_phrases, num_frames), np.bool_)
+        for i in np.flatnonzero(grounded):
+            assert self._bank is not None
+            own = given[i]
+            sampled = sample_phrases([p.text for p in own], self._bank, self.num_phrases, rng)
+            phrases[i] = self._pooled_KD[[self._phrases[text] for text in sampled.texts]]
+            for n, positives in enumerate(sampled.stands_for):
+                spans = [span for p in positives for span in own[p].spans_s]
+                labels[i, n] = frame_labels(spans, num_frames, self.features.hop_s)
+        return phrases, labels, grounded
+
+
+def bank_texts(bank: PhraseBank) -> list[str]:
+    """Every phrase of a bank once, in order."""
+    return list(dict.fromkeys(text for cluster in bank.clusters for text in cluster.texts))
+
+
+def _refuse(ids: tuple[str, ...], bad_B: Array, what: str) -> None:
+    if bad_B.any():
+        names = [ids[i] for i in np.flatnonzero(bad_B)]
+        raise InputError(f"{len(names)} clips of a batch: {what}: {', '.join(names[:8])}. Leave them out of the data.")
+
+
+def _finite(states: States) -> Array:
+    return np.asarray(np.isfinite(states.states_BTD).all(axis=(1, 2)) & np.isfinite(states.pooled_BD).all(axis=1))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class TrainingData:
+    """What a run is trained on; ``val`` is None where the data set has no validation split."""
+
+    train: PairSource
+    val: PairSource | None
+    widths: Widths
+    audio: EncoderSpec
+    text: EncoderSpec
+    name: str
+    revision: str
+
+
+def prepare(
+    dataset: Dataset,
+    folder: Path,
+    *,
+    audio: Backbone[Audio],
+    text: Backbone[str],
+    num_phrases: int = 0,
+    bank: PhraseBank | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> TrainingData:
+    """Both splits of a data set as states of two bodies; what the cache does not hold is computed.
+
+    Parameters
+    ----------
+    dataset
+        with the splits ``train`` and perhaps ``val``
+    folder
+        of the cache (``data.features``)
+    audio, text
+        the bodies
+    num_phrases
+        N of FineLAP; 0 leaves frame labels unused
+    bank
+        phrases to draw from; by default the ontology's, with a cluster for each phrase of the data it does not know
+    progress
+        called with the number of blocks done, and of all, of each split
+
+    Raises
+    ------
+    InputError
+        If there is nothing to train on, or clips lack captions, frames or tokens.
+    """
+    splits = {name: dataset.split(name) for name in ("train", "val")}
+    if not len(splits["train"]):
+        raise InputError(f"{dataset.folder} has no clips to train on (split 'train').")
+    if num_phrases and bank is None:
+        own = {phrase.text for records in splits.values() for record in records for phrase in record.phrases}
+        bank = bank_of(own) if own else None
+    texts = bank_texts(bank) if bank is not None and num_phrases else []
+    sources: dict[str, PairSource | None] = {"val": None}
+    for name, records in splits.items():
+        if len(records):
+            compute(folder, records, audio=audio, text=text, texts=texts, progress=progress)
+            spaces = {"audio_space": audio.spec.space, "text_space": text.spec.space}
+            features = FrozenFeatures.open(folder, records, **spaces, texts=texts)
+            sources[name] = PairSource(features, bank if texts else None, num_phrases)
+    train = sources["train"]
+    assert train is not None
+    first = train.features.gather(np.arange(1), np.random.default_rng(0))
+    return TrainingData(
+        train=train,
+        val=sources["val"],
+        widths=Widths(
+            audio_whole=first.audio.pooled_BD.shape[1],
+            audio_rows=first.audio.states_BTD.shape[2],
+            text_whole=first.text.pooled_BD.shape[1],
+            text_rows=first.text.states_BTD.shape[2],
+        ),
+        audio=audio.spec,
+        text=text.spec,
+        name=dataset.name,
+        revision=dataset.revision,
+    )

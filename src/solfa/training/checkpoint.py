@@ -1,0 +1,137 @@
+"""A run's folder and its checkpoints. Needs torch and safetensors.
+
+::
+
+    RUN/config.json             recipe, data, bodies, versions, git revision; written first
+    RUN/metrics.jsonl           a line for every step and every validation
+    RUN/checkpoint.safetensors  all that a run needs to go on: weights, moments, running means; counters in its header
+    RUN/best.safetensors        weights of the best validation
+    RUN/model/                  the model, when the run has ended (``model_file``)
+
+There is no state of a random generator to keep: order and draws come from (seed, epoch, position, rank), dropout from
+(seed, step, rank, chunk), each drawn anew. So a run that was killed goes on with the same bits.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from solfa.core.errors import InputError, WeightsError
+from solfa.core.files import write_whole
+
+SCHEMA = "solfa.run/1"
+CONFIG, METRICS, CHECKPOINT, BEST = "config.json", "metrics.jsonl", "checkpoint.safetensors", "best.safetensors"
+
+
+def describe(recipe: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``config.json`` says. ``fixed`` must be equal for a run to go on."""
+    versions = {"solfa": version("solfa"), "torch": torch.__version__, "python": platform.python_version()}
+    return {"schema": SCHEMA, "fixed": {"recipe": recipe, "data": data}, "versions": versions, "git": _git_revision()}
+
+
+def start(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
+    """Write ``config.json``, or see that the one that is there is the same.
+
+    Raises
+    ------
+    InputError
+        If the folder has a run and it is not to be resumed, or has another run.
+    """
+    file = folder / CONFIG
+    if not file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(file, (json.dumps(config, indent=1) + "\n").encode())
+        return
+    if not resume:
+        raise InputError(f"{folder} holds a run. Go on with it: --resume; or choose another folder.")
+    try:
+        old = json.loads(file.read_bytes())
+    except ValueError as bad:
+        raise InputError(f"{file} is not JSON ({bad}).") from bad
+    differing = _differences(
+        old.get("fixed") if isinstance(old, dict) else None, json.loads(json.dumps(config["fixed"]))
+    )
+    if differing:
+        raise InputError(f"{folder} holds another run; different are: {'; '.join(differing[:5])}.")
+
+
+def save(file: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    """Tensors and counters as one file, whole or not at all."""
+    from safetensors.torch import save as to_bytes
+
+    content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_whole(file, to_bytes(content, metadata={"state": json.dumps(state)}))
+
+
+def load(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What ``save`` wrote.
+
+    Raises
+    ------
+    WeightsError
+        If the file is damaged or something else.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(file), framework="pt") as opened:
+            state = json.loads((opened.metadata() or {})["state"])
+            return {name: opened.get_tensor(name) for name in opened.keys()}, state  # noqa: SIM118
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise WeightsError(f"{file} is no checkpoint of a run: {error}.") from error
+
+
+def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names start with ``prefix.``, without it."""
+    return {name[len(prefix) + 1 :]: tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")}
+
+
+def fill(module: torch.nn.Module, tensors: Mapping[str, Tensor], file: Path) -> None:
+    """Put weights into a module, all of them and no others.
+
+    Raises
+    ------
+    WeightsError
+        If they are of another model.
+    """
+    try:
+        module.load_state_dict(dict(tensors))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise WeightsError(f"{file} is of another model: {reason}") from error
+
+
+def cut_metrics(folder: Path, last_step: int) -> None:
+    """Drop lines after ``last_step``: a killed run wrote them after its last checkpoint, and they will come again."""
+    file = folder / METRICS
+    if file.exists():
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= last_step]
+        write_whole(file, "".join(kept).encode())
+
+
+def _differences(old: Any, new: Any, path: str = "") -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        names = sorted({*old, *new})
+        return [d for n in names for d in _differences(old.get(n), new.get(n), f"{path}.{n}" if path else n)]
+    return [] if old == new else [f"{path}: {old!r} there, {new!r} now"]
+
+
+def _git_revision() -> str | None:
+    """The commit of the working copy that this package runs from, None where it is installed."""
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None

@@ -1,0 +1,228 @@
+"""A trained model as one folder that needs nothing else (``encoders.trained`` says what is in it). Needs torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from solfa.core.errors import InputError, MissingExtra, WeightsError
+from solfa.core.types import EncoderSpec
+from solfa.encoders.trained import NETWORKS, SCHEMA, read_description
+from solfa.models.joint import JointConfig, JointProjector, Tower
+from solfa.weights.sessions import open_session
+
+_PARITY = 1e-4  # largest difference of a unit vector's component between torch and ONNX Runtime
+
+
+def save_model(
+    folder: Path,
+    model: JointProjector,
+    *,
+    name: str,
+    audio: EncoderSpec,
+    text: EncoderSpec,
+    backbones: tuple[str, str],
+    trained_on: Mapping[str, Any],
+) -> Path:
+    """Write the folder, whole or not at all; an older one is replaced.
+
+    Parameters
+    ----------
+    folder
+        to write
+    model
+        the projectors
+    name
+        of the model
+    audio, text
+        what the bodies are
+    backbones
+        their names, as ``load_backbone`` takes them
+    trained_on
+        recipe, data and scores, for the card
+
+    Raises
+    ------
+    WeightsError
+        If ONNX Runtime answers other than torch.
+    """
+    from safetensors.torch import save_file
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        model = model.cpu().eval()
+        weights = {n: t.detach().contiguous() for n, t in model.state_dict().items()}
+        save_file(weights, str(scratch / "model.safetensors"))
+        for file, tower in zip(NETWORKS, (model.audio, model.text), strict=True):
+            _export(tower, scratch / file)
+        hashes = {n: hashlib.sha256((scratch / n).read_bytes()).hexdigest() for n in ("model.safetensors", *NETWORKS)}
+        bodies = {
+            kind: {
+                "backbone": body,
+                "space": spec.space,
+                "licence": spec.licence,
+                "commercial_use": spec.commercial_use,
+            }
+            for kind, body, spec in (("audio", backbones[0], audio), ("text", backbones[1], text))
+        }
+        digest = hashlib.sha256(json.dumps([hashes, bodies], sort_keys=True).encode()).hexdigest()[:12]
+        described = {
+            "schema": SCHEMA, "name": name, "space": f"{name}/{digest}/{model.dim}", "dim": model.dim, **bodies,
+            "licence": f"projectors: none stated; sound: {audio.licence}; text: {text.licence}",
+            "projectors": model.config.to_json(), "trained_on": dict(trained_on), "solfa": version("solfa"),
+            "sha256": hashes,
+        }  # fmt: skip
+        (scratch / "model.json").write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        (scratch / "README.md").write_text(card(described), "utf-8")
+        scratch.chmod(0o777 & ~_umask())
+        if folder.exists():
+            read_description(folder)  # never replaces a folder that is something else
+            shutil.rmtree(folder)
+        scratch.rename(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return folder
+
+
+def load_projectors(folder: Path) -> JointProjector:
+    """The projectors of a model folder, to train on.
+
+    Raises
+    ------
+    InputError, WeightsError
+        If the folder is damaged or not a model.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    model = JointProjector(JointConfig.from_json(read_description(folder).get("projectors")))
+    try:
+        model.load_state_dict(load_file(str(folder / "model.safetensors")))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise WeightsError(f"{folder}/model.safetensors does not fit its model.json: {error}") from error
+    return model
+
+
+class _Network(nn.Module):
+    def __init__(self, tower: Tower) -> None:
+        super().__init__()
+        self.tower = tower
+
+    def forward(self, pooled: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
+        whole = self.tower.pooled(pooled)
+        # Without a view of the sequence its states still are an input, so that all models are called alike.
+        rows = self.tower.rows(states, None) if self.tower.has_rows else whole[:, None] + 0 * states[:, :1, :1]
+        return whole, rows
+
+
+def _export(tower: Tower, file: Path) -> None:
+    network = _Network(tower).eval()
+    rows = tower.config.whole if tower.config.shared or tower.config.rows is None else tower.config.rows
+    generator = torch.Generator().manual_seed(0)
+    pooled = torch.randn((1, tower.config.whole.in_dim), generator=generator)
+    states = torch.randn((1, 7, rows.in_dim), generator=generator)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter that needs no further package is called old by torch
+        torch.onnx.export(
+            network, (pooled, states), str(file), dynamo=False, opset_version=17, input_names=["pooled", "states"],
+            output_names=["whole", "rows"], dynamic_axes={"states": {1: "T"}, "rows": {1: "R"}},
+        )  # fmt: skip
+    session = open_session(file)
+    for length in (1, 7, 40):
+        states = torch.randn((1, length, rows.in_dim), generator=generator)
+        with torch.no_grad():
+            expected = network(pooled, states)
+        got = session.run(["whole", "rows"], {"pooled": pooled.numpy(), "states": states.numpy()})
+        worst = max(float(np.abs(g - e.numpy()).max()) for g, e in zip(got, expected, strict=True))
+        if not worst <= _PARITY:
+            raise WeightsError(
+                f"{file.name}: ONNX Runtime differs from torch by {worst:g}, expected {_PARITY:g} at most."
+            )
+
+
+def card(described: Mapping[str, Any]) -> str:
+    """A model card in the hub's form: front matter, bodies, licence, training, how to use it."""
+    trained, free = described["trained_on"], all(described[kind]["commercial_use"] for kind in ("audio", "text"))
+    lines = [
+        "---", "library_name: solfa", "tags: [music, retrieval, text-to-music]", "---", f"# {described['name']}", "",
+        f"Sound and text in one space of {described['dim']} numbers, trained with `solfa train "
+        f"{trained.get('recipe', {}).get('name', '')}` (solfa {described['solfa']}).", "",
+        *(f"- {kind}: `{described[kind]['backbone']}`, frozen; licence: {described[kind]['licence']}"
+          for kind in ("audio", "text")),
+        f"- commercial use of the bodies: {'allowed' if free else 'not allowed'}",
+        f"- data: {trained.get('data', {}).get('name', 'unknown')}, revision {trained.get('data', {}).get('revision')}",
+        f"- validation R@1, mean of both directions: {trained.get('val_R@1')}",
+        "", "```console", "$ solfa index MUSIC --model trained:FOLDER", "```", "",
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def push(folder: Path, repo: str, *, private: bool = True) -> str:
+    """Put a model folder on the Hugging Face hub, with its card; the address.
+
+    Raises
+    ------
+    MissingExtra
+        If ``huggingface_hub`` is not installed.
+    WeightsError
+        If the folder is no model, or the hub refuses.
+    """
+    read_description(folder)
+    hub = _hub()
+    try:
+        api = hub.HfApi()
+        api.create_repo(repo, private=private, exist_ok=True)
+        return str(api.upload_folder(repo_id=repo, folder_path=str(folder), commit_message="solfa model"))
+    except (hub.errors.HfHubHTTPError, hub.errors.HFValidationError, OSError) as error:
+        raise WeightsError(f"the hub did not take {folder} as {repo!r}: {error}") from error
+
+
+def pull(repo: str, folder: Path, *, revision: str | None = None) -> Path:
+    """Fetch a model folder from the Hugging Face hub; only the files of a model.
+
+    Raises
+    ------
+    InputError
+        If ``folder`` is there already.
+    MissingExtra
+        If ``huggingface_hub`` is not installed.
+    WeightsError
+        If the hub does not have it, or what came is no model.
+    """
+    if folder.exists():
+        raise InputError(f"{folder} is there already; choose another folder.")
+    hub, wanted = _hub(), ["model.json", "model.safetensors", "README.md", *NETWORKS]
+    try:
+        hub.snapshot_download(repo, revision=revision, local_dir=str(folder), allow_patterns=wanted)
+    except (hub.errors.HfHubHTTPError, hub.errors.HFValidationError, OSError) as error:
+        raise WeightsError(f"the hub did not give {repo!r}: {error}") from error
+    shutil.rmtree(folder / ".cache", ignore_errors=True)  # the hub client's own notes
+    read_description(folder)
+    return folder
+
+
+def _hub() -> Any:
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise MissingExtra("the Hugging Face hub", "pip install huggingface_hub") from error
+    return huggingface_hub
+
+
+def _umask() -> int:
+    value = os.umask(0)
+    os.umask(value)
+    return value

@@ -1,0 +1,149 @@
+"""Recipes: everything that a run is, as one frozen value. A variant is ``dataclasses.replace``. Needs torch.
+
+``figma``, ``finelap`` and ``united`` have the published sizes and settings; ``small=True`` is for a CPU and a few
+thousand clips.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from solfa.models.joint import JointConfig, TowerConfig
+from solfa.models.objectives import (
+    FigmaConfig,
+    FineLapConfig,
+    ObjectiveConfig,
+    UnitedConfig,
+)
+from solfa.models.objectives import to_json as objective_json
+from solfa.models.projectors import BiGruConfig, MlpConfig, ProjectorConfig, TransformerConfig
+from solfa.training.batches import Widths
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """A training run.
+
+    Parameters
+    ----------
+    name
+        of the recipe
+    model, objective
+        what is trained, and on what
+    epochs
+        passes over the data at most
+    batch_size
+        pairs of one step, of all devices together
+    chunk_size
+        pairs of one device that are projected at once with gradients; smaller than the batch, it bounds memory without
+        changing the loss (gradient cache: Gao et al., RepL4NLP 2021)
+    learning_rate, weight_decay
+        of Adam (decoupled where it is above 0)
+    warmup_steps, schedule
+        linear warm-up, then constant or a cosine down to 0
+    grad_clip
+        largest norm of the gradient, None for none
+    ema_decay
+        of a running mean of weights that is validated and kept instead of the last ones, None for none
+    precision
+        ``bfloat16`` runs the projectors under autocast; losses are float32 always
+    num_phrases
+        phrases of each labelled clip
+    patience
+        epochs without a better validation R@1 (mean of both directions) until a run stops; None never stops early
+    checkpoint_every
+        steps between checkpoints (one more at the end of each epoch)
+    seed
+        of all chance
+    """
+
+    name: str
+    model: JointConfig
+    objective: ObjectiveConfig
+    epochs: int
+    batch_size: int
+    chunk_size: int | None = None
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.0
+    warmup_steps: int = 0
+    schedule: Literal["constant", "cosine"] = "constant"
+    grad_clip: float | None = None
+    ema_decay: float | None = None
+    precision: Literal["float32", "bfloat16"] = "float32"
+    num_phrases: int = 0
+    patience: int | None = 3
+    checkpoint_every: int = 500
+    seed: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON, as ``config.json`` of a run has it."""
+        plain = {**asdict(self), "model": self.model.to_json(), "objective": objective_json(self.objective)}
+        return plain
+
+
+def figma(widths: Widths, *, small: bool = False) -> Recipe:
+    """FIGMA: 15 epochs of 256 pairs, Adam at 1e-4, alpha 0.6, tau 0.07, stopped by validation R@1."""
+    model = JointConfig(
+        audio=_shared(widths.audio_whole, widths.audio_rows, small),
+        text=_shared(widths.text_whole, widths.text_rows, small),
+    )
+    if small:
+        return Recipe(name="figma", model=model, objective=FigmaConfig(), epochs=30, **_SMALL)
+    precise = FigmaConfig(precision="bfloat16")
+    return Recipe(name="figma", model=model, objective=precise, epochs=15, batch_size=256, precision="bfloat16")
+
+
+def finelap(
+    widths: Widths,
+    *,
+    frames: Literal["transformer", "bigru", "linear", "shared"] = "transformer",
+    small: bool = False,
+) -> Recipe:
+    """FineLAP: 10 epochs of 1,024 pairs, Adam at 5e-5, 1,000 steps of warm-up, cosine, 20 phrases.
+
+    ``frames`` is the projector of frames; ``shared`` is the ablation that sends frames through the global one.
+    """
+    width = 256 if small else 1024
+    whole = MlpConfig(in_dim=widths.audio_whole, hidden=width, out_dim=width)
+    rows: dict[str, ProjectorConfig | None] = {
+        "transformer": TransformerConfig(
+            in_dim=widths.audio_rows, out_dim=None, width=width, feed_forward=4 * width, activation="relu"
+        ),
+        "bigru": BiGruConfig(in_dim=widths.audio_rows, hidden=width // 2),
+        "linear": MlpConfig(in_dim=widths.audio_rows, hidden=width, out_dim=width),
+        "shared": None,
+    }
+    model = JointConfig(
+        audio=TowerConfig(whole=whole, rows=rows[frames], shared=frames == "shared"),
+        text=TowerConfig(whole=MlpConfig(in_dim=widths.text_whole, hidden=width, out_dim=width)),
+    )
+    common: dict[str, Any] = {"name": "finelap", "model": model, "objective": FineLapConfig(), "num_phrases": 20}
+    if small:
+        return Recipe(**common, epochs=30, **_SMALL)
+    rates: dict[str, Any] = {"learning_rate": 5e-5, "warmup_steps": 1000, "schedule": "cosine", "patience": None}
+    return Recipe(**common, epochs=10, batch_size=1024, precision="bfloat16", **rates)
+
+
+def united(widths: Widths, *, small: bool = False) -> Recipe:
+    """Ours: FIGMA's projectors and losses on captions, FineLAP's frame loss on phrases where truth exists."""
+    base = figma(widths, small=small)
+    assert isinstance(base.objective, FigmaConfig)
+    values = {name: getattr(base, name) for name in base.__slots__}
+    return Recipe(**{**values, "name": "united", "objective": UnitedConfig(figma=base.objective), "num_phrases": 20})
+
+
+RECIPES = {"figma": figma, "finelap": finelap, "united": united}
+_SMALL: dict[str, Any] = {
+    "batch_size": 64, "learning_rate": 5e-4, "weight_decay": 0.01, "warmup_steps": 100, "schedule": "cosine",
+    "grad_clip": 1.0, "ema_decay": 0.99, "patience": 8, "checkpoint_every": 100,
+}  # fmt: skip
+
+
+def _shared(whole: int, rows: int, small: bool) -> TowerConfig:
+    sizes: dict[str, Any] = {"width": 256, "num_heads": 4, "feed_forward": 256, "out_dim": 128} if small else {}
+    if not small and rows != 1024:  # bodies of another width enter through a linear map
+        sizes = {"width": 1024}
+    if whole == rows:
+        return TowerConfig(whole=TransformerConfig(in_dim=rows, **sizes), shared=True)
+    return TowerConfig(whole=TransformerConfig(in_dim=whole, **sizes), rows=TransformerConfig(in_dim=rows, **sizes))

@@ -1,0 +1,108 @@
+"""From a data set's folder to a model's folder. Needs torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from solfa.core.errors import UnknownName
+from solfa.data.scenes.bank import PhraseBank
+from solfa.data.shards import Dataset
+from solfa.encoders.backbones import load_backbone
+from solfa.models.gather import num_devices
+from solfa.training.batches import prepare
+from solfa.training.model_file import save_model
+from solfa.training.recipes import RECIPES, Recipe
+from solfa.training.trainer import Outcome, Progress, Trainer, rank
+
+
+def run(
+    name: str,
+    data: Path,
+    out: Path,
+    *,
+    audio: str = "taggers",
+    text: str = "minilm",
+    small: bool = True,
+    device: str = "cpu",
+    features: Path | None = None,
+    bank: PhraseBank | None = None,
+    resume: bool = False,
+    allow_noncommercial: bool = False,
+    change: Callable[[Recipe], Recipe] = lambda recipe: recipe,
+    report: Callable[[Progress], None] = lambda progress: None,
+    say: Callable[[str], None] = lambda line: None,
+) -> tuple[Path, Outcome]:
+    """Train by a recipe and write ``OUT/model``; that folder and how the run ended.
+
+    Parameters
+    ----------
+    name
+        of a recipe: ``figma``, ``finelap``, ``united``
+    data
+        folder of a data set
+    out
+        folder of the run
+    audio, text
+        bodies by name
+    small
+        sizes for a CPU, in place of the published ones
+    device
+        a torch device, of the projectors and of bodies on torch
+    features
+        cache of states; ``features`` in the data set's folder by default
+    bank
+        phrases to draw from (see ``batches.prepare``)
+    resume
+        go on with the run that is in ``out``
+    allow_noncommercial
+        must be True for bodies whose weights may not be used commercially
+    change
+        makes a variant of the recipe
+    report
+        called after each step and validation
+    say
+        called with lines about the computing of states
+
+    Raises
+    ------
+    UnknownName
+        If there is no such recipe or body.
+    InputError, TrainingError, WeightsError
+        As ``Trainer.run`` and ``batches.prepare``.
+    """
+    if name not in RECIPES:
+        raise UnknownName("recipe", name, RECIPES)
+    dataset = Dataset.open(data)
+    options = {"device": device} if device != "cpu" else {}
+    hears = load_backbone(audio, "audio", allow_noncommercial=allow_noncommercial, **options)
+    reads = load_backbone(text, "text", allow_noncommercial=allow_noncommercial, **options)
+    if num_devices() > 1 and rank() > 0:
+        _wait()  # the first process computes states, the others read them
+    prepared = prepare(
+        dataset, features or data / "features", audio=hears, text=reads,
+        num_phrases=20 if name != "figma" else 0, bank=bank,
+        progress=lambda done, total: say(f"states: {done}/{total} blocks") if rank() == 0 else None,
+    )  # fmt: skip
+    if num_devices() > 1 and rank() == 0:
+        _wait()
+    recipe = change(RECIPES[name](prepared.widths, small=small))
+    trainer = Trainer(recipe, prepared, out, device=device)
+    outcome = trainer.run(resume=resume, report=report)
+    folder = out / "model"
+    if rank() == 0:
+        described = {
+            "recipe": recipe.to_json(),
+            "data": {"name": prepared.name, "revision": prepared.revision, "num_clips": len(prepared.train)},
+            "val_R@1": outcome.best_recall,
+            "steps": outcome.steps,
+        }
+        specs = {"audio": prepared.audio, "text": prepared.text}
+        save_model(folder, trainer.model, name=name, backbones=(audio, text), trained_on=described, **specs)
+    return folder, outcome
+
+
+def _wait() -> None:
+    from torch import distributed
+
+    distributed.barrier()

@@ -1,0 +1,384 @@
+"""The loop: batches in, a model folder out; exact to resume, the same on one device or several. Needs torch.
+
+Why a plain loop and neither Accelerate nor Fabric: ``docs/adr/0005-training-loop.md``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, distributed
+
+from solfa.core.errors import InputError, TrainingError
+from solfa.core.types import Features
+from solfa.data.loading import Loader
+from solfa.evaluation.ranking import rank_relevant
+from solfa.evaluation.relevance import Relevance
+from solfa.evaluation.retrieval import hit_at
+from solfa.evaluation.similarity import Transposed, joint_scores
+from solfa.models.gather import average_gradients, num_devices
+from solfa.models.joint import Batch, JointProjector, Projected
+from solfa.models.objectives import objective
+from solfa.training import checkpoint
+from solfa.training.batches import PairSource, TrainingData
+from solfa.training.recipes import Recipe
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """Where a run is: ``metrics`` is the line that ``metrics.jsonl`` got."""
+
+    step: int
+    num_steps: int
+    metrics: Mapping[str, Any]
+    clips_per_s: float
+    seconds_left: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """How a run ended; ``best_recall`` is None without a validation split."""
+
+    steps: int
+    epochs: int
+    best_recall: float | None
+    stopped_early: bool
+
+
+@dataclass
+class _Where:
+    """The counters of a run; with the tensors, all that a checkpoint holds."""
+
+    step: int = 0
+    best: float = -1.0
+    bad_epochs: int = 0
+    done: bool = False
+    loader: dict[str, int] = field(default_factory=dict)
+
+
+@contextmanager
+def joined() -> Iterator[None]:
+    """Join the processes that ``torchrun`` started, if it did, until the block ends."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or num_devices() > 1:
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+def rank() -> int:
+    """Which of the processes this is; 0 writes and speaks."""
+    return distributed.get_rank() if num_devices() > 1 else 0
+
+
+class Trainer:
+    """One run.
+
+    Parameters
+    ----------
+    recipe
+        what the run is
+    data
+        what it is trained on (``batches.prepare``)
+    folder
+        of the run
+    device
+        a torch device
+
+    Raises
+    ------
+    InputError
+        If the batch cannot be spread over the devices or is larger than the data.
+    """
+
+    def __init__(self, recipe: Recipe, data: TrainingData, folder: Path, *, device: str = "cpu") -> None:
+        if recipe.batch_size % num_devices():
+            raise InputError(f"a batch of {recipe.batch_size} cannot be spread over {num_devices()} devices evenly.")
+        self.recipe, self.data, self.folder, self.device = recipe, data, folder, torch.device(device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed)
+            self.model = JointProjector(recipe.model).to(self.device)
+            self.objective = objective(recipe.objective).to(self.device)
+        self.parameters = [*self.model.parameters(), *self.objective.parameters()]
+        self.mean = {n: p.detach().clone() for n, p in self.model.named_parameters()} if recipe.ema_decay else {}
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, foreach=True
+        )
+        self.loader = Loader(
+            data.train, batch_size=recipe.batch_size // num_devices(), seed=recipe.seed, rank=rank(),
+            world_size=num_devices(),
+        )  # fmt: skip
+        self.num_steps = len(self.loader) * recipe.epochs
+        self.where = _Where(loader=self.loader.state)
+
+    def run(self, *, resume: bool = False, report: Callable[[Progress], None] = lambda progress: None) -> Outcome:
+        """Train to the end, or until validation stops getting better; the best weights are then in ``model``.
+
+        Raises
+        ------
+        InputError
+            If the folder has a run and it is not to be resumed, or has another one; or the data is bad.
+        TrainingError
+            If the loss or the gradient is not finite; names the clips of the batch.
+        WeightsError
+            If the checkpoint is damaged or of another model.
+        """
+        if rank() == 0:
+            checkpoint.start(self.folder, self._config(), resume)
+        self._barrier()
+        if (self.folder / checkpoint.CHECKPOINT).exists():
+            self._load()
+        if rank() == 0:
+            checkpoint.cut_metrics(self.folder, self.where.step)
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            while not self.where.done:
+                self._epoch(report)
+        if (self.folder / checkpoint.BEST).exists():
+            tensors, _ = checkpoint.load(self.folder / checkpoint.BEST)
+            checkpoint.fill(self.model, tensors, self.folder / checkpoint.BEST)
+        elif self.mean:
+            checkpoint.fill(self.model, {**self.model.state_dict(), **self.mean}, self.folder)
+        epochs = self.where.step // len(self.loader)
+        best = self.where.best if self.data.val is not None else None
+        early = self.where.step < self.num_steps
+        return Outcome(steps=self.where.step, epochs=epochs, best_recall=best, stopped_early=early)
+
+    def _epoch(self, report: Callable[[Progress], None]) -> None:
+        began, first = time.monotonic(), self.where.step
+        for batch in self.loader:
+            metrics = self.step(batch)
+            passed, steps = time.monotonic() - began, self.where.step - first
+            self._note(metrics, steps / max(passed, 1e-9), report)
+            inside = self.loader.state["position"] != 0
+            if inside and self.where.step % self.recipe.checkpoint_every == 0:
+                self._save()
+        self._end_of_epoch(report, (self.where.step - first) / max(time.monotonic() - began, 1e-9))
+        self._save()
+
+    def step(self, batch: Batch) -> dict[str, Any]:
+        """One step of the optimizer; the terms of the loss, the learning rate, the norm of the gradient.
+
+        Raises
+        ------
+        TrainingError
+            If the loss or the gradient is not finite.
+        """
+        step, recipe = self.where.step, self.recipe
+        self.model.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate(step)
+        self.optimizer.zero_grad(set_to_none=True)
+        terms = self._backward(batch.to(self.device))
+        average_gradients(self.parameters)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, recipe.grad_clip or math.inf)
+        values = {name: float(term) for name, term in {**terms, "grad_norm": norm}.items()}
+        loss = sum(values[name] for name in terms)
+        if not (math.isfinite(loss) and math.isfinite(values["grad_norm"])):
+            shown = ", ".join(f"{name} {value:g}" for name, value in values.items())
+            raise TrainingError(
+                f"step {step + 1}: the loss is not finite ({shown}). Clips of the batch: {', '.join(batch.ids)}. "
+                f"Look at their features; or lower the learning rate."
+            )
+        self.optimizer.step()
+        if recipe.ema_decay:
+            with torch.no_grad():
+                for name, parameter in self.model.named_parameters():
+                    self.mean[name].lerp_(parameter, 1 - recipe.ema_decay)
+        self.where.step += 1
+        return {
+            "step": step + 1,
+            "epoch": step // len(self.loader),
+            "loss": loss,
+            **values,
+            "lr": self.learning_rate(step),
+        }
+
+    def learning_rate(self, step: int) -> float:
+        """Of this step, counted from 0."""
+        recipe = self.recipe
+        if step < recipe.warmup_steps:
+            return recipe.learning_rate * (step + 1) / recipe.warmup_steps
+        if recipe.schedule == "constant":
+            return recipe.learning_rate
+        share = (step - recipe.warmup_steps) / max(1, self.num_steps - recipe.warmup_steps)
+        return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+
+    def _backward(self, batch: Batch) -> dict[str, Tensor]:
+        """Gradients of the whole batch's loss; its terms.
+
+        In chunks: project all without gradients, take the loss's gradient at the vectors, then project each chunk
+        again, with the same dropout, and pass its part on. The sum is the gradient of the whole batch.
+        """
+        size = self.recipe.chunk_size or len(batch)
+        parts = batch.chunks(size)
+        if len(parts) == 1:
+            vectors = self._project(parts[0], 0)
+        else:
+            with torch.no_grad():
+                rows = [self._project(part, i) for i, part in enumerate(parts)]
+            vectors = [torch.cat(column).requires_grad_() for column in zip(*rows, strict=True)]
+        seed = _drawn(self.recipe.seed, self.where.step)
+        terms = self.objective.losses(Projected.of(vectors, batch, self.model.token_mask(batch), seed))
+        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+        if len(parts) > 1:
+            for i, part in enumerate(parts):
+                again = self._project(part, i)
+                cut = slice(i * size, i * size + len(part))
+                grads = [None if v.grad is None else v.grad[cut] for v in vectors]
+                pairs = [(a, g) for a, g in zip(again, grads, strict=True) if g is not None and a.requires_grad]
+                torch.autograd.backward([a for a, _ in pairs], [g for _, g in pairs])
+        return {name: term.detach() for name, term in terms.items()}
+
+    def _project(self, part: Batch, chunk: int) -> list[Tensor]:
+        torch.manual_seed(_drawn(self.recipe.seed, self.where.step, rank(), chunk))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
+            vectors: list[Tensor] = self.model(part)
+        return vectors
+
+    def _end_of_epoch(self, report: Callable[[Progress], None], rate: float) -> None:
+        where, recipe = self.where, self.recipe
+        if self.data.val is not None:
+            recall = torch.zeros(2, dtype=torch.float64, device=self.device)
+            if rank() == 0:
+                with self._averaged():
+                    recall[:] = torch.tensor(recalls(self.model, self.data.val, self.device))
+            if num_devices() > 1:
+                distributed.broadcast(recall, 0)
+            t2a, a2t = recall.tolist()
+            score = (t2a + a2t) / 2
+            if score > where.best:
+                where.best, where.bad_epochs = score, 0
+                if rank() == 0:
+                    weights = {**self.model.state_dict(), **self.mean}
+                    checkpoint.save(self.folder / checkpoint.BEST, weights, {"step": where.step, "recall": score})
+            else:
+                where.bad_epochs += 1
+            self._note({"step": where.step, "val_R@1": score, "val_T2A_R@1": t2a, "val_A2T_R@1": a2t}, rate, report)
+        where.done = where.step >= self.num_steps or (
+            recipe.patience is not None and where.bad_epochs >= recipe.patience
+        )
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The model with its running mean for weights, where there is one."""
+        own = {n: p.detach().clone() for n, p in self.model.named_parameters()} if self.mean else {}
+        try:
+            if self.mean:
+                self.model.load_state_dict(self.mean, strict=False)
+            yield
+        finally:
+            if own:
+                self.model.load_state_dict(own, strict=False)
+
+    def _note(self, metrics: dict[str, Any], steps_per_s: float, report: Callable[[Progress], None]) -> None:
+        rate, left = steps_per_s * self.recipe.batch_size, (self.num_steps - self.where.step) / max(steps_per_s, 1e-9)
+        if rank() == 0:
+            with (self.folder / checkpoint.METRICS).open("a", encoding="utf-8") as file:
+                file.write(json.dumps({**metrics, "clips_per_s": round(rate, 1)}) + "\n")
+            report(
+                Progress(
+                    step=self.where.step, num_steps=self.num_steps, metrics=metrics, clips_per_s=rate, seconds_left=left
+                )
+            )
+
+    def _config(self) -> dict[str, Any]:
+        data = self.data
+        described = {
+            "name": data.name, "revision": data.revision, "num_clips": len(data.train),
+            "audio": data.audio.space, "text": data.text.space,
+        }  # fmt: skip
+        return checkpoint.describe({**self.recipe.to_json(), "num_devices": num_devices()}, described)
+
+    def _save(self) -> None:
+        self.where.loader = self.loader.state
+        if rank() == 0:
+            tensors = {f"mean.{name}": tensor for name, tensor in self.mean.items()}
+            for prefix, module in (("model", self.model), ("objective", self.objective)):
+                tensors.update({f"{prefix}.{name}": tensor for name, tensor in module.state_dict().items()})
+            for i, kept in self.optimizer.state_dict()["state"].items():
+                tensors.update({f"adam.{i}.{name}": torch.as_tensor(value) for name, value in kept.items()})
+            checkpoint.save(self.folder / checkpoint.CHECKPOINT, tensors, vars(self.where))
+        self._barrier()
+
+    def _load(self) -> None:
+        file = self.folder / checkpoint.CHECKPOINT
+        tensors, state = checkpoint.load(file)
+        checkpoint.fill(self.model, checkpoint.part(tensors, "model"), file)
+        checkpoint.fill(self.objective, checkpoint.part(tensors, "objective"), file)
+        self.mean = {n: t.to(self.device) for n, t in checkpoint.part(tensors, "mean").items()}
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in checkpoint.part(tensors, "adam").items():
+            number, _, what = name.partition(".")
+            moments.setdefault(int(number), {})[what] = tensor
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+        self.where = _Where(**state)
+        self.loader.load_state(self.where.loader)
+
+    def _barrier(self) -> None:
+        if num_devices() > 1:
+            distributed.barrier()
+
+
+@torch.no_grad()
+def features_of(
+    model: JointProjector, source: PairSource, device: torch.device
+) -> tuple[Features, Features, list[int]]:
+    """Projected clips and captions of a split, and for each caption the row of its clip."""
+    given = source.features
+    captions = [(text, row) for row, texts in enumerate(given.captions) for text in texts]
+    model.eval()
+
+    def project(tower: Any, states: Any) -> Features:
+        pooled, rows, mask = (
+            torch.from_numpy(x).to(device) for x in (states.pooled_BD, states.states_BTD, states.mask_BT)
+        )
+        whole = tower.pooled(pooled.float())
+        vectors = tower.rows(rows.float(), mask) if tower.has_rows else whole[:, None]
+        real = mask if tower.has_rows else torch.ones_like(mask[:, :1])
+        return Features(whole.cpu().numpy(), vectors.cpu().numpy(), real.cpu().numpy())
+
+    step = 256
+    audio = [
+        project(model.audio, given.audio(np.arange(i, min(i + step, len(given))))) for i in range(0, len(given), step)
+    ]
+    text = [
+        project(model.text, given.texts([t for t, _ in captions[i : i + step]])) for i in range(0, len(captions), step)
+    ]
+    return _joined(audio), _joined(text), [row for _, row in captions]
+
+
+def recalls(model: JointProjector, source: PairSource, device: torch.device) -> tuple[float, float]:
+    """R@1 of text to audio and of audio to text over a whole split, by global vectors."""
+    audio, text, rows = features_of(model, source, device)
+    relevance = Relevance.of_targets(rows, len(audio.global_BD))
+    scores = joint_scores(audio, text, "global")
+    t2a = hit_at(rank_relevant(scores, relevance), 1).mean()
+    a2t = hit_at(rank_relevant(Transposed(scores), relevance.transposed()), 1).mean()
+    return float(t2a), float(a2t)
+
+
+def _joined(parts: list[Features]) -> Features:
+    longest = max(p.mask_BT.shape[1] for p in parts)
+    frames = [np.pad(p.frames_BTD, ((0, 0), (0, longest - p.mask_BT.shape[1]), (0, 0))) for p in parts]
+    masks = [np.pad(p.mask_BT, ((0, 0), (0, longest - p.mask_BT.shape[1]))) for p in parts]
+    return Features(np.concatenate([p.global_BD for p in parts]), np.concatenate(frames), np.concatenate(masks))
+
+
+def _drawn(*numbers: int) -> int:
+    """A seed of its own for each tuple of numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -1,0 +1,182 @@
+"""The loop: it learns, goes on after a kill with the same bits, and says what is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import tiny, torch
+
+from solfa.core.errors import InputError, TrainingError, WeightsError
+from solfa.models.objectives import FigmaConfig, FineLapConfig, UnitedConfig
+from solfa.training import checkpoint
+from solfa.training.trainer import Trainer, recalls
+
+
+def curve(folder: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (folder / checkpoint.METRICS).read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "clips_per_s"} for line in lines]
+
+
+@pytest.mark.parametrize("name", ["figma", "finelap", "united"])
+def test_every_recipe_learns(name, data, tmp_path):
+    objective = {"figma": FigmaConfig(), "finelap": FineLapConfig(bias=-3.0), "united": UnitedConfig(bias=-3.0)}[name]
+    recipe = tiny(name, data, epochs=25, objective=objective, ema_decay=0.9)
+    trainer = Trainer(recipe, data, tmp_path / "run")
+    before = recalls(trainer.model, data.val, trainer.device)
+    outcome = trainer.run()
+    lines = curve(tmp_path / "run")
+    steps = [line for line in lines if "loss" in line]
+    assert len(steps) == outcome.steps == 25 * 6 and steps[-1]["loss"] < 0.5 * steps[0]["loss"]
+    assert outcome.best_recall == max(line["val_R@1"] for line in lines if "val_R@1" in line)
+    assert outcome.best_recall >= 5 / 48 > 3 / 48 >= sum(before) / 2  # chance is 1 in 48
+    assert recalls(trainer.model, data.val, trainer.device) == pytest.approx(
+        [
+            next(line[f"val_{way}_R@1"] for line in lines if line.get("val_R@1") == outcome.best_recall)
+            for way in ("T2A", "A2T")
+        ]
+    )
+
+
+def test_same_seed_same_bits_and_another_seed_another_curve(data, tmp_path):
+    for run, seed in (("a", 0), ("b", 0), ("c", 1)):
+        Trainer(tiny("united", data, seed=seed), data, tmp_path / run).run()
+    assert curve(tmp_path / "a") == curve(tmp_path / "b") != curve(tmp_path / "c")
+
+
+@pytest.mark.parametrize("name", ["figma", "finelap", "united"])
+def test_chunks_change_nothing(name, data, tmp_path):
+    whole, chunks = (tiny(name, data, chunk_size=size) for size in (None, 5))
+    flat = {}
+    for key, recipe in (("whole", whole), ("chunks", chunks)):
+        trainer = Trainer(recipe, data, tmp_path / key)
+        for module in trainer.model.modules():  # dropout draws other masks for other shapes
+            if hasattr(module, "dropout"):
+                module.dropout = 0.0
+        batch = next(iter(trainer.loader))
+        terms = trainer._backward(batch.to(trainer.device))
+        flat[key] = torch.cat([*(t[None] for t in terms.values()), *(p.grad.flatten() for p in trainer.parameters)])
+    torch.testing.assert_close(flat["whole"], flat["chunks"], atol=2e-6, rtol=1e-4)
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {here!r})
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from conftest import tiny
+from small import BANK, Hear, Read
+from solfa.data.shards import Dataset
+from solfa.training.batches import prepare
+from solfa.training.trainer import Trainer, joined
+folder = Path({folder!r})
+data = prepare(Dataset.open(folder), folder / "features", audio=Hear(), text=Read(), num_phrases=4, bank=BANK)
+with joined():
+    Trainer(tiny({name!r}, data, **{changes!r}), data, Path(sys.argv[1])).run(resume=True)
+"""
+
+
+def script(path: Path, folder: Path, name: str, **changes: object) -> Path:
+    path.write_text(SCRIPT.format(here=str(Path(__file__).parent), folder=str(folder), name=name, changes=changes))
+    return path
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_with_the_same_bits(data, folder, tmp_path):
+    code = script(tmp_path / "train.py", folder, "united", epochs=6, checkpoint_every=4, chunk_size=10)
+    subprocess.run([sys.executable, code, tmp_path / "whole"], check=True, timeout=300)
+    metrics = tmp_path / "killed" / checkpoint.METRICS
+    for lines in (6, 17, 29):  # killed three times, within an epoch
+        process = subprocess.Popen([sys.executable, code, tmp_path / "killed"])
+        while process.poll() is None and not (metrics.exists() and metrics.read_text().count("\n") >= lines):
+            time.sleep(0.005)
+        assert process.poll() is None, "it ended before it was killed"
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    subprocess.run([sys.executable, code, tmp_path / "killed"], check=True, timeout=300)
+    assert curve(tmp_path / "killed") == curve(tmp_path / "whole")
+    for file in (checkpoint.BEST, checkpoint.CHECKPOINT):
+        one, other = (checkpoint.load(tmp_path / run / file)[0] for run in ("killed", "whole"))
+        assert one.keys() == other.keys() and all(torch.equal(one[n], other[n]) for n in one)
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(data, folder, tmp_path):
+    # FIGMA draws nothing but the order and dropout; without dropout one process and two see the same.
+    code = script(tmp_path / "train.py", folder, "figma", epochs=2, dropout=0.0)
+    subprocess.run([sys.executable, code, tmp_path / "one"], check=True, timeout=300)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    subprocess.run([*command, code, tmp_path / "two"], check=True, timeout=300, capture_output=True)
+    one, two = curve(tmp_path / "one"), curve(tmp_path / "two")
+    assert len(one) == len(two) > 10
+    for a, b in zip(one, two, strict=True):
+        assert a.get("loss", 0) == pytest.approx(b.get("loss", 0), rel=1e-3)
+
+
+def test_learning_rate_and_early_stopping(data, tmp_path):
+    trainer = Trainer(tiny("figma", data, epochs=10), data, tmp_path / "a")
+    rates = [trainer.learning_rate(step) for step in range(trainer.num_steps)]
+    assert rates[0] == pytest.approx(3e-3 / 5) and max(rates) == 3e-3 and rates[-1] < 1e-5
+    constant = Trainer(tiny("figma", data, schedule="constant"), data, tmp_path / "b")
+    assert constant.learning_rate(11) == 3e-3
+    frozen = tiny("figma", data, epochs=10, patience=2, learning_rate=0.0)
+    outcome = Trainer(frozen, data, tmp_path / "c").run()
+    assert outcome.stopped_early and outcome.epochs == 3
+
+
+def test_what_is_not_finite_stops_the_run_and_names_the_clips(data, tmp_path):
+    trainer = Trainer(tiny("figma", data), data, tmp_path / "run")
+    batch = next(iter(trainer.loader))
+    batch.frames_BTD[0, 0, 0] = torch.nan
+    weights = [p.clone() for p in trainer.parameters]
+    with pytest.raises(TrainingError, match=f"not finite.*{batch.ids[0]}"):
+        trainer.step(batch)
+    assert all(torch.equal(a, b) for a, b in zip(weights, trainer.parameters, strict=True))
+
+
+def test_a_folder_with_a_run_is_refused_or_must_be_the_same_run(data, tmp_path):
+    recipe = tiny("figma", data)
+    Trainer(recipe, data, tmp_path / "run").run()
+    with pytest.raises(InputError, match="--resume"):
+        Trainer(recipe, data, tmp_path / "run").run()
+    before = curve(tmp_path / "run")
+    Trainer(recipe, data, tmp_path / "run").run(resume=True)  # it had ended: nothing more to do
+    assert curve(tmp_path / "run") == before
+    with pytest.raises(InputError, match=r"learning_rate: 0.003 there, 0.1 now"):
+        Trainer(replace(recipe, learning_rate=0.1), data, tmp_path / "run").run(resume=True)
+    with pytest.raises(InputError, match="data.revision"):
+        Trainer(recipe, replace(data, revision="other"), tmp_path / "run").run(resume=True)
+    (tmp_path / "run" / checkpoint.CHECKPOINT).write_bytes(b"junk" * 100)
+    with pytest.raises(WeightsError, match="no checkpoint"):
+        Trainer(recipe, data, tmp_path / "run").run(resume=True)
+
+
+def test_a_checkpoint_of_another_model_is_refused(data, tmp_path):
+    Trainer(tiny("figma", data), data, tmp_path / "a").run()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / checkpoint.CHECKPOINT).write_bytes((tmp_path / "a" / checkpoint.CHECKPOINT).read_bytes())
+    with pytest.raises(WeightsError, match="another model"):
+        Trainer(tiny("finelap", data), data, tmp_path / "b").run(resume=True)
+
+
+def test_batches_larger_than_the_data_and_uneven_ones(data, tmp_path):
+    with pytest.raises(InputError, match="do not fill one batch"):
+        Trainer(tiny("figma", data, batch_size=1000), data, tmp_path)
+
+
+def test_config_says_what_the_run_was(data, tmp_path):
+    Trainer(tiny("figma", data), data, tmp_path / "run").run()
+    config = json.loads((tmp_path / "run" / checkpoint.CONFIG).read_text())
+    assert config["fixed"]["data"]["revision"] == data.revision and config["fixed"]["recipe"]["seed"] == 0
+    assert config["fixed"]["recipe"]["model"]["audio"]["whole"]["kind"] == "transformer"
+    assert set(config["versions"]) == {"solfa", "torch", "python"}
+    assert np.isfinite([line["loss"] for line in curve(tmp_path / "run") if "loss" in line]).all()
