@@ -12,6 +12,7 @@ from rich.text import Text
 from solfa.apps.render import clock, console
 from solfa.apps.scenes import scenes, sounds
 from solfa.apps.world import soundfonts, world
+from solfa.core.text import printable
 
 data_app = typer.Typer(no_args_is_help=True, help="Make data sets for training; look into them, check them, export.")
 
@@ -31,7 +32,7 @@ def info(dataset: DatasetArgument) -> None:
 
     opened = Dataset.open(dataset)
     out = console()
-    out.print(f"{opened.name}, revision {opened.revision}, seed {opened.manifest.get('seed')}", markup=False)
+    out.print(printable(f"{opened.name}, revision {opened.revision}, seed {opened.manifest.get('seed')}"), markup=False)
     summary = summarise(opened)
     table = Table("split", "clips", "duration", "captions", "timed phrases", "exact truth")
     for split, count in summary.splits.items():
@@ -40,12 +41,12 @@ def info(dataset: DatasetArgument) -> None:
     out.print(table)
     spread = Table("what", "how it is spread")
     for name, text in summary.spread.items():
-        spread.add_row(Text(name), Text(text))
+        spread.add_row(Text(printable(name)), Text(printable(text)))
     out.print(spread)
     if failures := opened.manifest.get("failures", ()):
         out.print(f"{len(failures)} items failed on the way, such as:")
         for failure in failures[:5]:
-            out.print(f"  {failure.get('item')}: {failure.get('reason')}", markup=False)
+            out.print(printable(f"  {failure.get('item')}: {failure.get('reason')}"), markup=False)
 
 
 @data_app.command("verify")
@@ -60,7 +61,7 @@ def verify(dataset: DatasetArgument) -> None:
     found = 0
     for defect in defects(Dataset.open(dataset)):
         found += 1
-        console().print(defect, markup=False)
+        console().print(printable(defect), markup=False)
     console().print("all is well" if not found else f"{found} defects")
     raise typer.Exit(3 if found else 0)
 

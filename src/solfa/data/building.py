@@ -140,7 +140,7 @@ def _begin(folder: Path, plan: Mapping[str, Any]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         found = {file: read_json(folder / file, schema) for file, schema in marks.items() if (folder / file).exists()}
-        if not found and any(p.name != ".lock" for p in folder.iterdir()):
+        if not found and any(not p.name.startswith(".") for p in folder.iterdir()):
             raise InputError(f"{folder} holds other files and no data set. Choose an empty folder.")
     except OSError as bad:
         raise InputError(f"{folder} cannot be used: {bad.strerror}.") from bad

@@ -139,7 +139,7 @@ def read_json(path: Path, schema: str) -> dict[str, Any]:
         data = json.loads(path.read_bytes())
     except OSError as bad:
         raise InputError(f"{path} cannot be read: {bad.strerror}.") from bad
-    except ValueError as bad:
+    except (ValueError, RecursionError) as bad:
         raise InputError(f"{path} is not JSON ({bad}).") from bad
     if not isinstance(data, dict) or data.get("schema") != schema:
         raise InputError(f"{path} is not of the schema {schema}.")
@@ -288,14 +288,17 @@ class Shard:
         Raises
         ------
         InputError
-            If it is missing or not a record of that name and split.
+            If it is missing or not a record of that name and split, with sound in this shard.
         """
         try:
             record = Record.from_json(json.loads(self.read(name, "json")))
-        except ValueError as bad:
+        except (ValueError, RecursionError) as bad:
             raise InputError(f"{self.path}: {name}.json: {bad}") from bad
-        if (record.id, record.split or self.split) != (name, self.split):
-            raise InputError(f"{self.path}: {name}.json is of {record.id!r}, split {record.split!r}.")
+        sounds = [f"{name}.{ending}" for ending in self.index.members[name]]
+        if (record.id, record.split or self.split) != (name, self.split) or record.audio not in sounds:
+            raise InputError(
+                f"{self.path}: {name}.json is of {record.id!r}, split {record.split!r}, sound {record.audio!r}."
+            )
         return record if record.split else replace(record, split=self.split)
 
     def audio(self, record: Record) -> Audio:
@@ -352,13 +355,18 @@ class Dataset:
             )
             raise InputError(f"{folder} is no data set: it has no dataset.json.{unfinished}")
         manifest = read_json(folder / "dataset.json", SCHEMA)
+        try:
+            hashes = {str(entry["file"]): entry["sha256"] for entry in manifest["shards"]}
+        except (KeyError, TypeError) as bad:
+            raise InputError(f"{folder}/dataset.json is not of the form {SCHEMA} ({bad}).") from bad
         shards, where = [], {}
-        for entry in manifest.get("shards", ()):
-            name = str(entry.get("file"))
+        for name, sha256 in hashes.items():
             if not _SHARD_FILE.fullmatch(name):
                 raise InputError(f"{folder}/dataset.json: {name!r} is no shard's name such as train/000000.tar.")
+            if not (folder / name).is_file():
+                raise InputError(f"{folder}/{name} is missing. Run the same command again.")
             shard = Shard(folder / name, name.partition("/")[0], ShardIndex.read(folder / name))
-            if shard.index.sha256 != entry.get("sha256"):
+            if shard.index.sha256 != sha256:
                 raise InputError(f"{folder}/{name}: its index is of another data set. Run the same command again.")
             for record in shard.index.members:
                 if record in where:

@@ -1,5 +1,9 @@
+import hashlib
 import json
+import subprocess
+import sys
 import tarfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +16,7 @@ from solfa.apps.data import data_app
 from solfa.core.errors import InputError, SolfaError, UnknownName
 from solfa.data.building import ShardTask, build
 from solfa.data.records import Phrase, Record
-from solfa.data.shards import Dataset, Failure, Member, write_shard
+from solfa.data.shards import Dataset, Failure, Member, ShardIndex, write_shard
 from solfa.evaluation.annotation import MusicAnnotation, jams_of
 from solfa.jobs import ProcessExecutor
 
@@ -21,7 +25,7 @@ RATE = 8000
 
 def member(name: str, *, duration_s: float = 0.5, level: float = 0.5, **facts: object) -> Member:
     """A clip of noise with exact truth."""
-    rng = np.random.default_rng(abs(hash(name)) % 2**32)
+    rng = np.random.default_rng(len(name))
     record = Record(
         id=name, audio="", duration_s=duration_s, captions=(f"noise {name}",), licence="CC0",
         attributes={"tempo_bpm": 100.0, "key": "F major", "chords": ["F:maj", "C:maj"]}, **facts,
@@ -85,15 +89,52 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         dataset.split("dev")
 
 
+@dataclass(frozen=True)
+class Given:
+    """These members."""
+
+    members: tuple[Member | Failure, ...]
+
+    def __call__(self, task: ShardTask) -> Iterator[Member | Failure]:
+        return iter(self.members)
+
+
+def of(folder: Path, *members: Member | Failure) -> Dataset:
+    return build(folder, Given(members), name="given", config={}, seed=0, num_shards={"train": 1})
+
+
 def test_samples_bytes_and_truth_come_back(tmp_path: Path) -> None:
     first = member("a")
-    index = write_shard(tmp_path / "train" / "000000.tar", [first, Failure(item="b", reason="no sound")])
-    assert first.samples is not None and index.failures == (Failure(item="b", reason="no sound"),)
-    path = tmp_path / "train" / "000000.tar"
-    with tarfile.open(path) as opened:  # any webdataset reader does this
-        assert opened.getnames() == ["a.json", "a.flac", "a.jams"]
+    samples = first.samples
+    assert samples is not None
+    stereo = replace(
+        first, record=replace(first.record, id="b"), samples=np.stack([samples, -samples], axis=1), jams=None
+    )
+    dataset = of(tmp_path / "set", first, stereo)
+    a, b = dataset.split("train")
+    assert a == replace(first.record, audio="a.flac", split="train")
+    assert dataset.audio(a).samples == pytest.approx(samples, abs=1 / 32000)
+    assert not dataset.audio(b).samples.any()  # left and right cancel out
+    truth = dataset.annotation(a)
+    assert truth is not None and truth.tempo_bpm == 100.0 and dataset.annotation(b) is None
+    with tarfile.open(tmp_path / "set" / "train" / "000000.tar") as opened:  # any webdataset reader does this
+        assert opened.getnames() == ["a.json", "a.flac", "a.jams", "b.json", "b.flac"]
         flac = opened.extractfile("a.flac")
-        assert flac is not None and flac.read()[:4] == b"fLaC"
+        assert flac is not None
+        encoded = flac.read()
+    again = of(tmp_path / "again", replace(first, samples=None, audio_bytes=encoded))
+    assert again.audio(again.split("train")[0]).samples.tolist() == dataset.audio(a).samples.tolist()
+
+
+def test_a_record_may_be_part_of_its_sound(tmp_path: Path) -> None:
+    whole = member("a", duration_s=2.0)
+    of(tmp_path / "whole", whole)
+    encoded = Dataset.open(tmp_path / "whole").shard_of("a").read("a", "flac")
+    part = Member(record=replace(whole.record, start_s=0.5, duration_s=1.0), audio_bytes=encoded)
+    dataset = of(tmp_path / "part", part)
+    assert whole.samples is not None
+    heard = dataset.audio(dataset.split("train")[0]).samples
+    assert heard == pytest.approx(whole.samples[4000:12000], abs=1 / 32000)
 
 
 def test_the_same_members_give_the_same_bytes(tmp_path: Path) -> None:
@@ -219,9 +260,79 @@ def test_hostile_indexes_are_refused(tmp_path: Path) -> None:
     index.write_text(json.dumps(value))
     with pytest.raises(InputError, match="do not belong together"):
         Dataset.open(folder).split("train")[0]
+    for form in ({"shards": 3}, {"shards": [3]}, {}, {"shards": [{"file": "train/000000.tar"}]}):
+        manifest.write_text(json.dumps({"schema": "solfa.dataset/1", **form}))
+        with pytest.raises(InputError, match="not of the form"):
+            Dataset.open(folder)
+    manifest.write_text("[" * 100_000)
+    with pytest.raises(InputError, match="not JSON"):
+        Dataset.open(folder)
+    manifest.write_text(good)
     index.write_text('{"schema": "solfa.shard/1", "members": 3}')
     with pytest.raises(InputError, match="not of the form"):
         Dataset.open(folder)
     index.write_text("[")
     with pytest.raises(InputError, match="not JSON"):
         Dataset.open(folder)
+
+
+@pytest.mark.parametrize("sound", ["../../evil.flac", "/etc/passwd", "b.flac", "a.wav", ""])
+def test_sound_elsewhere_is_refused(tmp_path: Path, sound: str) -> None:
+    dataset = of(tmp_path / "set", member("a"))
+    shard = dataset.shards[0]
+    data = shard.path.read_bytes()
+    place = shard.index.members["a"]["json"]
+    document = data[place.offset : place.offset + place.size].replace(b'"a.flac"', json.dumps(sound).encode())
+    room = -(-place.size // 512) * 512
+    assert len(document) <= room
+    value = json.loads((tmp_path / "set" / "train" / "000000.index.json").read_text())
+    value["members"]["a"]["json"] = [place.offset, len(document)]
+    (tmp_path / "set" / "train" / "000000.index.json").write_text(json.dumps(value))
+    header = tarfile.TarInfo("a.json")
+    header.size = len(document)
+    new = header.tobuf(tarfile.USTAR_FORMAT) + document.ljust(room, b"\0")
+    shard.path.write_bytes(data[: place.offset - 512] + new + data[place.offset + room :])
+    with pytest.raises(InputError, match="sound"):
+        Dataset.open(tmp_path / "set").split("train")[0]
+
+
+def test_a_missing_shard_is_named_and_made_again(tmp_path: Path) -> None:
+    whole = make(tmp_path / "set")
+    (tmp_path / "set" / "train" / "000001.tar").unlink()
+    with pytest.raises(InputError, match=r"000001.tar is missing"):
+        Dataset.open(tmp_path / "set")
+    assert make(tmp_path / "set").revision == whole.revision
+
+
+SLOW = """
+import sys, time
+sys.path.insert(0, sys.argv[2])
+from test_shards import Make
+from solfa.data.building import build
+
+class Slow(Make):
+    def __call__(self, task):
+        for item in super().__call__(task):
+            yield item
+            time.sleep(0.05)
+
+build(sys.argv[1], Slow(), name="toy", config={"words": "a"}, seed=0, num_shards={"train": 2, "test": 1},
+      progress=lambda p: print(p.done, flush=True))
+"""
+
+
+def test_a_killed_run_leaves_whole_shards_and_is_resumed(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SLOW, str(tmp_path / "set"), str(Path(__file__).parent)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        for line in running.stdout:
+            if line.strip() == "1":
+                time.sleep(0.1)  # amid the second shard
+                running.kill()
+    assert running.returncode == -9
+    tars = list((tmp_path / "set").glob("*/*.tar"))
+    assert [p.name for p in tars] == ["000000.tar"] and list((tmp_path / "set").glob("*/.*.tmp"))
+    index = ShardIndex.read(tars[0])
+    assert hashlib.sha256(tars[0].read_bytes()).hexdigest() == index.sha256
+    assert make(tmp_path / "set").revision == make(tmp_path / "whole").revision
+    assert bytes_of(tmp_path / "set") == bytes_of(tmp_path / "whole")
