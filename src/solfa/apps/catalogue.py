@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from solfa.analysis.registry import extractor_specs
+from solfa.encoders.backbones import available_backbones
 from solfa.encoders.registry import available
 from solfa.weights import models, pulled
 
@@ -16,13 +17,13 @@ DEFAULT_WEIGHTS = ("minilm",)
 
 
 def catalogue_json() -> list[dict[str, Any]]:
-    """One entry per joint model, weights file and extractor."""
+    """One entry per joint model, backbone, weights file and extractor."""
     rows: list[dict[str, Any]] = []
-    for kind, infos in (("joint model", available()), ("weights", models())):
+    for kind, infos in (("", available()), ("", available_backbones()), ("weights", models())):
         for info in infos:
             row = {
-                "name": info.name, "kind": kind, "licence": info.licence, "commercial_use": info.commercial_use,
-                "source": info.source, "description": info.description,
+                "name": info.name, "kind": kind or info.kind, "licence": info.licence,
+                "commercial_use": info.commercial_use, "source": info.source, "description": info.description,
             }  # fmt: skip
             if kind == "weights":
                 row["here"] = pulled(info.name)

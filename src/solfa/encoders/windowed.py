@@ -19,6 +19,8 @@ from solfa.core.types import Audio, EncoderSpec, FloatArray
 from solfa.encoders.torch_backbone import Tensors, TorchBackbone, masked_mean
 from solfa.encoders.towers import LEAST_REST_S
 
+_AT_ONCE = 64  # windows in a pass of a GPU
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grid:
@@ -74,7 +76,7 @@ class WindowedNetwork(nn.Module):
 
     def forward(self, tensors: Tensors) -> tuple[Tensor, Tensor, Tensor]:
         """Pooled [shape=(B, D)], states [shape=(B, T, D)] and mask [shape=(B, T)]."""
-        pooled_WD, states_WSD = self.body(tensors["windows"], tensors["lengths"])
+        pooled_WD, states_WSD = self._hear(tensors["windows"], tensors["lengths"])
         last = states_WSD.shape[1] - 1
         at_BT = tensors["window"] * (last + 1) + tensors["state"].clamp(max=last)
         mask = tensors["window"] >= 0
@@ -82,6 +84,13 @@ class WindowedNetwork(nn.Module):
         if pooled_WD is None:
             return masked_mean(states, mask), states, mask
         return tensors["share"].to(pooled_WD.dtype) @ pooled_WD, states, mask
+
+    def _hear(self, windows: Tensor, lengths: Tensor) -> tuple[Tensor | None, Tensor]:
+        """The body over all windows; a few at once where no gradient needs the rest, so that long sound fits."""
+        count = len(windows) if torch.is_grad_enabled() else 1 if windows.device.type == "cpu" else _AT_ONCE
+        parts = [self.body(windows[i : i + count], lengths[i : i + count]) for i in range(0, len(windows), count)]
+        pooled, states = zip(*parts, strict=True)
+        return None if pooled[0] is None else torch.cat(pooled), torch.cat(states)
 
 
 class WindowedBackbone(TorchBackbone[Audio]):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from solfa.analysis.registry import extractor_specs
+from solfa.encoders.backbones import available_backbones
 from solfa.encoders.registry import available
 from solfa.weights import models
 
@@ -20,6 +21,16 @@ def row(name: str) -> str:
 def test_a_model_is_documented_with_its_licence(info):
     line = row(info.name)
     assert line, f"docs/models.md has no row for {info.name}"
+    assert info.commercial_use or "NC" in line
+
+
+@pytest.mark.parametrize("info", available_backbones(), ids=lambda i: f"{i.kind} {i.name}")
+def test_a_backbone_is_documented_with_its_source_and_licence(info):
+    section = PAGE.partition("## Bodies to train on")[2].partition("\n## ")[0]
+    half = section.partition("\n| text |")[2 if info.kind.startswith("text") else 0]
+    rows = [line for line in half.splitlines() if line.startswith("|")]
+    line = next((line for line in rows if f"`{info.name}`" in line.split("|")[1]), "")
+    assert line, f"docs/models.md has no row for the {info.kind} {info.name}"
     assert info.commercial_use or "NC" in line
 
 
