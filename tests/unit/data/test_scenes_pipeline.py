@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import shutil
 import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -304,3 +306,13 @@ def test_a_language_model_writes_captions_and_what_it_leaves_out_is_listed(
     for record in records:
         assert (record.id in listed) != record.captions[0].startswith("There is ")
         assert all(p.text in record.captions[0] for p in record.phrases)
+
+
+def test_a_name_that_is_no_text_does_no_harm(library: Path) -> None:
+    odd = library / "events" / "Sound_0" / os.fsdecode(b"odd\xff\n.wav")
+    try:
+        shutil.copy(library / "events" / "Sound_0" / "take0.wav", odd)
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    pool = _pool(library)
+    assert any(e.source == "Sound_0/odd?\n.wav" for e in pool.entries) and Pool.open(pool.folder) == pool

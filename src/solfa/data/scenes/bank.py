@@ -195,18 +195,20 @@ def sample_phrases(
         groups.setdefault(own[0], []).append(i)
         taken.update(*(bank.near(c) for c in own))
     kept = list(groups.items())[:n]
-    free = np.setdiff1d(np.arange(len(bank)), np.fromiter(taken, np.int64, len(taken)))
+    allowed = np.ones(len(bank), np.bool_)
+    allowed[list(taken)] = False
+    free = np.flatnonzero(allowed)
     if len(free) < n - len(kept):
         raise InputError(
             f"{n} phrases were asked for, {len(kept)} are positive and only {len(free)} of {len(bank)} clusters can "
             f"be negative; expected at least {n - len(kept)}. Use a larger bank or fewer phrases."
         )
-    negatives = rng.choice(free, size=n - len(kept), replace=False)
-    own_words = {cluster: positives[members[0]] for cluster, members in kept}
-    texts = []
-    for cluster in (*own_words, *(int(c) for c in negatives)):
-        said = bank.clusters[cluster].texts
-        texts.append(said[int(rng.integers(len(said)))] if augment else own_words.get(cluster, said[0]))
+    negatives = rng.choice(free, size=n - len(kept), replace=False).tolist()
+    said = [bank.clusters[cluster].texts for cluster in (*(c for c, _ in kept), *negatives)]
+    if augment:
+        texts = [options[k] for options, k in zip(said, rng.integers([len(o) for o in said]).tolist(), strict=True)]
+    else:
+        texts = [*(positives[members[0]] for _, members in kept), *(options[0] for options in said[len(kept) :])]
     return Sampled(tuple(texts), tuple(tuple(m) for _, m in kept) + ((),) * len(negatives))
 
 

@@ -111,7 +111,7 @@ def _recordings(folder: Path) -> list[Path]:
 
 
 def _source(path: Path, root: Path, label: str, split: str = "") -> Source:
-    name = path.relative_to(root).as_posix()
+    name = path.relative_to(root).as_posix().encode("utf-8", "replace").decode()  # half a character, as names may hold
     return Source(path=path, name=name, label=clean_label(label), group=name, split=split)
 
 
