@@ -7,7 +7,6 @@ are). It is written beside its place and renamed, so it is whole or not there.
 from __future__ import annotations
 
 import mmap
-import os
 import shutil
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from solfa.core.errors import InputError
+from solfa.core.files import whole_file
 from solfa.core.types import EncoderSpec, HalfArray, States
 from solfa.data.shards import read_json, write_json
 
@@ -36,7 +36,7 @@ def write_block(folder: Path, spec: EncoderSpec, batches: Iterable[States], cont
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     lengths, pooled_dim = [], 0
-    with (temporary / "values.f16").open("wb") as file:
+    with whole_file(temporary / "values.f16") as file:
         for states in batches:
             pooled_dim, width = states.pooled_BD.shape[1], states.states_BTD.shape[2]
             if width != spec.dim:
@@ -45,8 +45,6 @@ def write_block(folder: Path, spec: EncoderSpec, batches: Iterable[States], cont
                 lengths.append(int(mask.sum()))
                 file.write(_half(spec.name, rows[mask]))
                 file.write(_half(spec.name, pooled))
-        file.flush()
-        os.fsync(file.fileno())
     sizes = {"dim": spec.dim, "pooled_dim": pooled_dim, "hop_s": spec.hop_s, "lengths": lengths}
     write_json(temporary / "index.json", {"schema": SCHEMA, "space": spec.space, **sizes, **content})
     temporary.rename(folder)

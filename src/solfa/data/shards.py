@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,6 +28,7 @@ import numpy as np
 
 from solfa.audio.decode import SUFFIXES, stretches
 from solfa.core.errors import InputError, UnknownName
+from solfa.core.files import whole_file, write_whole
 from solfa.core.types import Audio, FloatArray
 from solfa.data import tar
 from solfa.data.records import SPLITS, Record
@@ -148,20 +148,7 @@ def read_json(path: Path, schema: str) -> dict[str, Any]:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """The value as JSON, whole or not at all."""
-    with_whole(path, json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
-
-
-def with_whole(path: Path, data: bytes) -> None:
-    """A file that is whole or absent: written beside its place, forced to disk, renamed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
 
 
 def write_shard(path: Path, items: Iterable[Member | Failure], *, config_hash: str = "") -> ShardIndex:
@@ -183,41 +170,35 @@ def write_shard(path: Path, items: Iterable[Member | Failure], *, config_hash: s
         long as its record says, or a value is not JSON.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     members: dict[str, dict[str, tar.Place]] = {}
     failures, duration_s, sound, records = [], 0.0, hashlib.sha256(), hashlib.sha256()
-    try:
-        with temporary.open("wb") as file:
-            for item in items:
-                heartbeat()
-                if isinstance(item, Failure):
-                    failures.append(item)
-                    continue
-                if item.record.id in members:
-                    raise InputError(f"{path}: two records are called {item.record.id!r}.")
-                parts = _parts(item)
-                members[item.record.id] = {e: tar.append(file, f"{item.record.id}.{e}", d) for e, d in parts.items()}
-                cut = f"{item.record.id} {item.record.start_s!r} {item.record.duration_s!r} ".encode()
-                sound.update(cut + hashlib.sha256(parts[item.format]).digest())
-                records.update(hashlib.sha256(parts["json"]).digest())
-                duration_s += item.record.duration_s
-            tar.finish(file)
-            file.flush()
-            os.fsync(file.fileno())
-        with temporary.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        index = ShardIndex(
-            sha256=sha256, audio_sha256=sound.hexdigest(), records_sha256=records.hexdigest(),
-            size_bytes=temporary.stat().st_size, duration_s=duration_s, config_hash=config_hash, members=members,
-            failures=tuple(failures),
-        )  # fmt: skip
-        # The index goes last: a shard without one is not there. An old one must not speak of the new tar.
+    with whole_file(path) as file:
+        for item in items:
+            heartbeat()
+            if isinstance(item, Failure):
+                failures.append(item)
+                continue
+            record = item.record
+            if record.id in members:
+                raise InputError(f"{path}: two records are called {record.id!r}.")
+            parts = _parts(item)
+            members[record.id] = {e: tar.append(file, f"{record.id}.{e}", data) for e, data in parts.items()}
+            sound.update(f"{record.id} {record.start_s!r} {record.duration_s!r} ".encode())
+            sound.update(hashlib.sha256(parts[item.format]).digest())
+            records.update(hashlib.sha256(parts["json"]).digest())
+            duration_s += record.duration_s
+        tar.finish(file)
+        size = file.tell()
+        # The index comes last: a shard without one is not there. An old one must not speak of the new tar.
         index_path(path).unlink(missing_ok=True)
-        temporary.replace(path)
-        write_json(index_path(path), index.to_json())
-        return index
-    finally:
-        temporary.unlink(missing_ok=True)
+    with path.open("rb") as written:
+        sha256 = hashlib.file_digest(written, "sha256").hexdigest()
+    index = ShardIndex(
+        sha256=sha256, audio_sha256=sound.hexdigest(), records_sha256=records.hexdigest(), size_bytes=size,
+        duration_s=duration_s, config_hash=config_hash, members=members, failures=tuple(failures),
+    )  # fmt: skip
+    write_json(index_path(path), index.to_json())
+    return index
 
 
 def _parts(member: Member) -> dict[str, bytes]:
