@@ -11,7 +11,7 @@ import numpy as np
 
 from solfa.collection import Attributes, Timeline
 from solfa.core.query import Chords, Constraint, Duration, Dynamics, InKey, Metre, Place, Presence, Tempo
-from solfa.core.types import FloatArray, Span
+from solfa.core.types import Span
 from solfa.core.vocabulary import concept, is_other_source, lineage
 from solfa.query.explain import describe as asked_words
 from solfa.query.explain import label
@@ -51,11 +51,6 @@ class Measured:
     def confidence(self, name: str) -> float:
         """How sure it is that a concept is heard; NaN where it was not looked for."""
         return round(float(self.table.confidence(name)[self.row]), 4)
-
-    def spans(self, wanted: Callable[[str], bool]) -> FloatArray:
-        """Start, end and confidence of where any of the wanted concepts is heard [shape=(S, 3)]."""
-        names, concepts = self.timeline.names, self.timeline.spans["concept"].tolist()
-        return spans_of(self.timeline, np.array([wanted(names[number]) for number in concepts], bool))
 
 
 def describe(wish: Constraint, track: Measured, likelihood: tuple[float, float] | None) -> Evidence:
@@ -112,20 +107,21 @@ def _presence(wish: Presence, track: Measured) -> _Told:
     name = next((wider for wider in lineage(wish.concept) if not math.isnan(track.confidence(wider))), None)
     if name is None:
         return "cannot be measured; compared by sound", 0.0, ()
-    confidence, rows = track.confidence(name), track.spans(lambda text: text == name)
-    spans = tuple(Span(start_s=round(a, 3), end_s=round(b, 3), confidence=round(c, 4)) for a, b, c in rows.tolist())
+    confidence, heard_at = track.confidence(name), spans_of([track.timeline], lambda text: text == name)
+    rows, duration_s_N = heard_at.rows_S3.tolist(), np.array([track.duration_s])
+    spans = tuple(Span(start_s=round(a, 3), end_s=round(b, 3), confidence=round(c, 4)) for a, b, c in rows)
     if wish.place is not None:
         low, high = place_s(wish.place, track.duration_s)
         if low >= high:
             return f"the track ends at {track.duration_s:.0f} s", 1.0, ()
-        confidence = presence_at(rows, wish.place, track.duration_s)
+        confidence = float(presence_at(heard_at, wish.place, duration_s_N)[0])
         spans = tuple(s for s in spans if s.end_s > low and s.start_s < high)
     named = "" if name == wish.concept else f"{concept(name).title}: "
     heard = confidence >= HEARD
     told = f"{named}{'heard' if heard else NONE_FOUND if confidence < 0.35 else 'perhaps'}"
     if wish.solo and heard:
-        others = track.spans(lambda text: is_other_source(text, name))
-        told += f", alone in {100 * alone(others, track.duration_s):.0f} % of the track"
+        others = spans_of([track.timeline], lambda text: is_other_source(text, name))
+        told += f", alone in {100 * float(alone(others, duration_s_N)[0]):.0f} % of the track"
     return told, confidence if confidence >= 0.35 else 1 - confidence, spans if confidence >= 0.35 else ()
 
 

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solfa.collection import Attributes, Collection, Timeline
-from solfa.collection.records import CHORD
+from solfa.collection.records import CHORD, SPAN
 from solfa.core.query import Chords, Constraint, Duration, Dynamics, InKey, Metre, Presence, Query, Tempo
 from solfa.core.theory import Key
-from solfa.core.types import BoolArray, FloatArray
+from solfa.core.types import FloatArray
 from solfa.core.vocabulary import concept, is_other_source, lineage
 from solfa.retrieval.fusion import base_rate
 from solfa.retrieval.progression import Progressions, collapse, pair_share
@@ -29,7 +29,7 @@ from solfa.retrieval.satisfaction import (
     tempo_base,
     tempo_fit,
 )
-from solfa.retrieval.shape import alone, dynamics_fit, presence_at
+from solfa.retrieval.shape import Spans, alone, dynamics_fit, presence_at
 
 _PRESENCE_PRIOR = {"instrument": 0.2, "voice": 0.4, "genre": 0.1, "mood": 0.15, "use": 0.15}
 _CHORDS_BASE = 0.08
@@ -148,16 +148,11 @@ def _placed(
     if name is None:
         return np.full(len(rows), np.nan, np.float32)
     p = table.confidence(name)[rows] * np.float32(1.0 if name == wish.concept else _NARROWER)
-    if not timelines:
-        return p
-    own = _numbers(timelines[0], lambda text: text == name)
-    others = _numbers(timelines[0], lambda text: is_other_source(text, name)) if wish.solo else own
-    for i in np.flatnonzero(~np.isnan(p)).tolist():
-        duration_s, heard = float(durations_s[i]), timelines[i].spans["concept"]
-        if wish.place is not None:
-            p[i] = presence_at(spans_of(timelines[i], own[heard]), wish.place, duration_s)
-        if wish.solo:
-            p[i] *= alone(spans_of(timelines[i], others[heard]), duration_s)
+    if wish.place is not None:
+        there = presence_at(spans_of(timelines, lambda text: text == name), wish.place, durations_s)
+        p = np.where(np.isnan(p), p, there)
+    if wish.solo:
+        p = p * alone(spans_of(timelines, lambda text: is_other_source(text, name)), durations_s)
     return p
 
 
@@ -176,18 +171,14 @@ def progressions(timelines: Sequence[Timeline]) -> Progressions:
     return collapse(codes, chords["start_s"], chords["end_s"], chords["confidence"], bounds)
 
 
-def spans_of(timeline: Timeline, wanted: BoolArray) -> FloatArray:
-    """Start, end and confidence of the spans that are wanted [shape=(S, 3)]."""
-    spans = timeline.spans[wanted]
-    columns: FloatArray = np.stack([spans["start_s"], spans["end_s"], spans["confidence"]], axis=1)
-    return columns
-
-
-def _numbers(timeline: Timeline, wanted: Callable[[str], bool]) -> BoolArray:
-    """Which concept numbers belong to a name that is wanted (shared by all timelines of a collection)."""
-    mask = np.zeros(max(timeline.names, default=0) + 1, bool)
-    mask[[number for number, name in timeline.names.items() if wanted(name)]] = True
-    return mask
+def spans_of(timelines: Sequence[Timeline], wanted: Callable[[str], bool]) -> Spans:
+    """Where any of the concepts that are wanted is heard in tracks."""
+    spans = np.concatenate([t.spans for t in timelines]) if timelines else np.zeros(0, SPAN)
+    track = np.repeat(np.arange(len(timelines)), [len(t.spans) for t in timelines])
+    numbers, inverse = np.unique(spans["concept"], return_inverse=True)
+    keep = np.array([wanted(timelines[0].names[number]) for number in numbers.tolist()], bool)[inverse]
+    kept = spans[keep]
+    return Spans(np.stack([kept["start_s"], kept["end_s"], kept["confidence"]], axis=1), track[keep])
 
 
 def _metre_fits(metres_NA2: NDArray[np.uint8], wish: Metre) -> FloatArray:

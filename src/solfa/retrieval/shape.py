@@ -1,4 +1,4 @@
-"""Where in a track something happens: energy curves and spans against places.
+"""Where in tracks something happens: energy curves and spans against places, many tracks at once.
 
 Shape letters: N tracks, T energy frames, S spans.
 """
@@ -6,6 +6,7 @@ Shape letters: N tracks, T energy frames, S spans.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,33 +44,37 @@ def dynamics_fit(energy_NT: FloatArray, duration_s_N: FloatArray, wish: Dynamics
     return p.astype(np.float32)
 
 
-def presence_at(spans_S3: FloatArray, place: Place, duration_s: float) -> float:
-    """P(something does at the place what is asked: is heard there, enters, leaves, or is only there).
+@dataclass(frozen=True, eq=False, slots=True)
+class Spans:
+    """Where something is heard in N tracks: start, end and confidence of S spans, and the track of each."""
 
-    ``spans_S3`` are the starts, ends and confidences of where it is heard [shape=(S, 3)].
-    """
-    start, end = place_s(place, duration_s)
-    inside = _heard(spans_S3, start, end)
-    if place.event == "in":
-        return inside
-    before = _heard(spans_S3, 0.0, start - 1.0)
-    after = _heard(spans_S3, end + 1.0, duration_s)
-    if place.event == "enters":
-        return inside * (1 - before)
-    if place.event == "leaves":
-        return inside * (1 - after)
-    return inside * (1 - before) * (1 - after)
+    rows_S3: FloatArray
+    track_S: Counts
 
 
-def alone(others_S3: FloatArray, duration_s: float) -> float:
-    """Share of a track in which nothing else is heard (starts, ends, confidences [shape=(S, 3)]): 1 for a solo."""
-    if len(others_S3) == 0 or duration_s <= 0:
-        return 1.0
-    grid = np.zeros(max(1, round(duration_s)))
-    for start, end, confidence in others_S3.tolist():
-        part = slice(int(start), max(int(start) + 1, round(end)))
-        grid[part] = np.maximum(grid[part], confidence)
-    return float(1.0 - grid.mean())
+def presence_at(spans: Spans, place: Place, duration_s_N: NDArray[np.floating]) -> FloatArray:
+    """P(something does at the place what is asked: is heard there, enters, leaves, or is only there) [shape=(N,)]."""
+    start, end = bounds(place, duration_s_N)
+    p = _heard(spans, start, end)
+    if place.event in ("enters", "only"):
+        p = p * (1 - _heard(spans, 0 * start, start - 1.0))
+    if place.event in ("leaves", "only"):
+        p = p * (1 - _heard(spans, end + 1.0, duration_s_N.astype(np.float64)))
+    return p.astype(np.float32)
+
+
+def alone(others: Spans, duration_s_N: NDArray[np.floating]) -> FloatArray:
+    """Share of each track in which nothing else is heard: 1 for a solo [shape=(N,)]."""
+    seconds_N = np.maximum(1, np.rint(duration_s_N)).astype(np.int64)
+    ends_N = np.cumsum(seconds_N)
+    begin, last = (ends_N - seconds_N)[others.track_S], ends_N[others.track_S]
+    low = others.rows_S3[:, 0].astype(np.int64)
+    high = np.minimum(begin + np.maximum(low + 1, np.rint(others.rows_S3[:, 1]).astype(np.int64)), last)
+    grid = np.zeros(seconds_N.sum())
+    for i in np.argsort(others.rows_S3[:, 2]).tolist():  # the surest last: it stays
+        grid[begin[i] + low[i] : high[i]] = others.rows_S3[i, 2]
+    share = 1.0 - np.add.reduceat(grid, ends_N - seconds_N) / seconds_N if len(grid) else np.zeros(0)
+    return np.where(duration_s_N <= 0, 1.0, share).astype(np.float32)
 
 
 def place_s(place: Place, duration_s: float) -> tuple[float, float]:
@@ -78,7 +83,7 @@ def place_s(place: Place, duration_s: float) -> tuple[float, float]:
     return float(start[0]), float(end[0])
 
 
-def bounds(place: Place, duration_s_N: FloatArray) -> tuple[FloatArray, FloatArray]:
+def bounds(place: Place, duration_s_N: NDArray[np.floating]) -> tuple[Doubles, Doubles]:
     """``place_s`` of many tracks [shape=(N,) each]."""
     duration = duration_s_N.astype(np.float64)
     if place.absolute:
@@ -96,13 +101,14 @@ def bounds(place: Place, duration_s_N: FloatArray) -> tuple[FloatArray, FloatArr
     return np.where(beyond, duration, start), np.where(beyond, duration, end)
 
 
-def _heard(spans_S3: FloatArray, start_s: float, end_s: float) -> float:
-    """Confidence that the thing is heard in a range; brushing its edge counts by the overlap."""
-    if end_s <= start_s or len(spans_S3) == 0:
-        return 0.0
-    overlap = np.minimum(spans_S3[:, 1], end_s) - np.maximum(spans_S3[:, 0], start_s)
-    share = np.clip(overlap / min(2.0, end_s - start_s), 0.0, 1.0)
-    return float((spans_S3[:, 2] * share).max())
+def _heard(spans: Spans, start_s_N: Doubles, end_s_N: Doubles) -> Doubles:
+    """Confidence that the thing is heard in a range of each track; brushing its edge counts by the overlap."""
+    start, end = start_s_N[spans.track_S], end_s_N[spans.track_S]
+    overlap = np.minimum(spans.rows_S3[:, 1], end) - np.maximum(spans.rows_S3[:, 0], start)
+    share = np.clip(overlap / np.clip(end - start, 1e-9, 2.0), 0.0, 1.0)
+    best = np.zeros(len(start_s_N))
+    np.maximum.at(best, spans.track_S, spans.rows_S3[:, 2] * share)
+    return np.where(end_s_N > start_s_N, best, 0.0)
 
 
 def _frames(place: Place | None, duration_s_N: FloatArray, count: int) -> tuple[Counts, Counts]:

@@ -1,11 +1,24 @@
 import numpy as np
 
 from solfa.core.query import Dynamics, Place
-from solfa.retrieval.shape import alone, dynamics_fit, place_s, presence_at
+from solfa.retrieval import shape as places
+from solfa.retrieval.shape import Spans, dynamics_fit, place_s
 
 
 def fit(energy: np.ndarray, wish: Dynamics) -> float:
     return float(dynamics_fit(energy[None], np.array([float(len(energy))]), wish)[0])
+
+
+def presence_at(rows: np.ndarray, place: Place, duration_s: float) -> float:
+    return float(places.presence_at(spans(rows), place, np.array([duration_s]))[0])
+
+
+def alone(rows: np.ndarray, duration_s: float) -> float:
+    return float(places.alone(spans(rows), np.array([duration_s]))[0])
+
+
+def spans(*tracks: np.ndarray) -> Spans:
+    return Spans(np.concatenate(tracks), np.repeat(np.arange(len(tracks)), [len(t) for t in tracks]))
 
 
 START, END = Place(start=0, end=0.15), Place(start=0.85, end=1)
@@ -71,3 +84,20 @@ def test_a_solo_is_alone() -> None:
     assert alone(np.zeros((0, 3), np.float32), 60) == 1
     assert alone(np.array([[0, 60, 0.9]], np.float32), 60) < 0.15
     assert 0.4 < alone(np.array([[0, 30, 1.0], [10, 20, 0.5]], np.float32), 60) < 0.6
+
+
+def test_spans_of_many_tracks_are_each_tracks_own() -> None:
+    tracks = [
+        np.array([[0, 25, 0.9], [20.2, 90, 0.4]], np.float32),
+        np.zeros((0, 3), np.float32),
+        np.array([[58, 70, 0.7], [200, 201, 0.9]], np.float32),
+        np.array([[3.5, 3.6, 0.8]], np.float32),
+    ]
+    seconds = np.array([90.0, 30.0, 60.0, 0.0])
+    together = places.alone(spans(*tracks), seconds)
+    assert together.tolist() == [np.float32(alone(t, s)) for t, s in zip(tracks, seconds, strict=True)]
+    assert together[1] == together[3] == 1
+    for event in ("in", "enters", "leaves", "only"):
+        place = Place(start=0, end=0.3, event=event)
+        at = places.presence_at(spans(*tracks), place, seconds)
+        assert at.tolist() == [np.float32(presence_at(t, place, s)) for t, s in zip(tracks, seconds, strict=True)]
