@@ -18,7 +18,7 @@ import numpy as np
 
 from solfa.audio.decode import SUFFIXES, stretches
 from solfa.audio.resample import at_rate
-from solfa.core.errors import DecodeError, InputError
+from solfa.core.errors import DecodeError, InputError, SolfaError
 from solfa.core.types import FloatArray
 from solfa.data.building import ShardTask
 from solfa.data.captions import caption
@@ -37,8 +37,19 @@ _QUIETEST_DB = -55.0
 _SHARES = (("train", 0.9), ("val", 0.05), ("test", 0.05))
 
 
-class _Unusable(Exception):
+class Unusable(SolfaError):
     """Why an attempt at a clip came to nothing; counted, then the next is made."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Performance:
+    """A piece as it is played: the stretch that a clip shows, its stems, their mix (float32), and how it was made."""
+
+    score: Score
+    window: Window
+    stems: list[Stem]
+    dry: FloatArray
+    about: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +84,8 @@ class World:
         if self.held_out not in names or len(set(names)) < 2 or len(set(names)) < len(names):
             raise InputError(
                 f"soundfonts {', '.join(names) or 'none'}, of which {self.held_out!r} is held out for the test split: "
-                f"expected two or more of different names, and the held-out one among them."
+                f"expected two or more of different names, and the held-out one among them. Get some with: solfa data "
+                f"soundfonts"
             )
         if not 2.0 <= self.seconds <= 120.0 or not 8000 <= self.sample_rate_hz <= 48000:
             raise InputError(f"{self.seconds} s at {self.sample_rate_hz} Hz: expected 2-120 s and 8000-48000 Hz.")
@@ -100,44 +112,55 @@ class World:
             for attempt in range(_ATTEMPTS):
                 rng = np.random.default_rng([*_numbers(task), place, attempt])
                 try:
-                    yield self._clip(name, task, rng)
+                    yield self._clip(name, task.split, rng)
                     break
-                except (_Unusable, InputError, DecodeError) as why:
+                except (Unusable, InputError, DecodeError) as why:
                     yield Failure(item=f"{name}, attempt {attempt}", reason=str(why)[:300])
 
-    def _clip(self, name: str, task: ShardTask, rng: np.random.Generator) -> Member:
-        score = self._score(name, task.split, rng)
+    def perform(self, name: str, split: str, rng: np.random.Generator) -> Performance:
+        """The music of a clip called ``name`` before anything is done to its sound.
+
+        Raises
+        ------
+        Unusable
+            If what was drawn cannot be played, or cannot be heard.
+        InputError
+            If a song of a corpus cannot be read.
+        """
+        score = self._score(name, split, rng)
         shift = int(rng.choice([-2, -1, 1, 2])) if rng.random() < 0.08 else 0
-        score, patches, cents = self._patched(score, task.split, rng)
-        window = _window(score, self.seconds, shift, rng)
-        rate = self.sample_rate_hz
-        mechanical = bool(rng.random() < 0.25)
-        stems = render(
-            score, patches, window.begin_s, self.seconds * window.ratio, rate, rng, mechanical=mechanical
-        )  # fmt: skip
-        dry = _mixed(stems, round(self.seconds * window.ratio * rate))
+        score, patches, cents = self._patched(score, split, rng)
+        window, mechanical = _window(score, self.seconds, shift, rng), bool(rng.random() < 0.25)
+        shown_s, rate = self.seconds * window.ratio, self.sample_rate_hz
+        stems = render(score, patches, window.begin_s, shown_s, rate, rng, mechanical=mechanical)
+        dry = _mixed(stems, round(shown_s * rate))
         if shift:
             dry = effects.varispeed(dry, rate, window.ratio)
-        dry = effects.fitted(dry, round(self.seconds * rate))
-        background, snr_db = self._noise(task.split, rng)
-        wet = effects.treat(dry, rate, rng, background=background, snr_db=snr_db)
+        about = {
+            **score.about, "soundfonts": sorted({p.soundfont.name for p in patches}), "varispeed": shift,
+            "tempo_shape": score.tempo, "tuning_cents": round(cents, 1), "mechanical": mechanical,
+        }  # fmt: skip
+        return Performance(score, window, stems, effects.fitted(dry, round(self.seconds * rate)), about)
+
+    def _clip(self, name: str, split: str, rng: np.random.Generator) -> Member:
+        played, rate = self.perform(name, split, rng), self.sample_rate_hz
+        score, stems, window = played.score, played.stems, played.window
+        background, snr_db = self._noise(split, rng)
+        wet = effects.treat(played.dry, rate, rng, background=background, snr_db=snr_db)
         if not np.all(np.isfinite(wet.samples)) or float(np.abs(wet.samples).max()) > 1.0:
-            raise _Unusable("the sound is clipped or not finite")
+            raise Unusable("the sound is clipped or not finite")
         truth = annotate(score, stems, window, rate, wet.samples)
         attributes = attributes_of(truth, score)
         if background is not None:
             attributes.pop("voice", None)  # who knows what is in the background
-        attributes["world"] = {
-            **score.about, "soundfonts": sorted({p.soundfont.name for p in patches}), "effects": list(wet.done),
-            "snr_db": None if background is None else round(snr_db, 2), "varispeed": shift, "tempo_shape": score.tempo,
-            "tuning_cents": round(cents, 1), "mechanical": mechanical,
-        }  # fmt: skip
+        snr = None if background is None else round(snr_db, 2)
+        attributes["world"] = {**played.about, "effects": list(wet.done), "snr_db": snr}
         phrases = phrases_of(truth, score, stems, window)
         record = Record(
             id=name, audio=f"{name}.flac", duration_s=self.seconds, phrases=phrases, attributes=attributes,
             captions=self._captions(name, attributes, phrases),
             source=score.about["source"], licence=score.licence, artist=score.artist, piece=score.piece,
-            track=score.piece, split=task.split,
+            track=score.piece, split=split,
         )  # fmt: skip
         return Member(record=record, samples=wet.samples, sample_rate_hz=rate, jams=jams_of(truth, tool="solfa world"))
 
@@ -169,7 +192,7 @@ class World:
             font = fonts[int(rng.integers(len(fonts)))] if mixed else main
             fitting = playable(part, font)
             if fitting is None:
-                raise _Unusable(f"{font.name} has no program {part.program}")
+                raise Unusable(f"{font.name} has no program {part.program}")
             layer = fonts[int(rng.integers(len(fonts)))] if not part.drums and rng.random() < 0.12 else None
             if layer is not None and not has_preset(layer, part.program, False):
                 layer = None
@@ -217,7 +240,7 @@ def _window(score: Score, seconds: float, shift: int, rng: np.random.Generator) 
     shown = seconds * 2 ** (shift / 12)
     first, last = float(score.beat_s[0]), float(score.beat_s[-1]) - shown
     if last < first:
-        raise _Unusable(f"the piece lasts {last - first + shown:.1f} s, less than a clip")
+        raise Unusable(f"the piece lasts {last - first + shown:.1f} s, less than a clip")
     begin = float(rng.uniform(first, last))
     if rng.random() < 0.6:
         starts = np.array([float(score.seconds(a)) for a, _, _ in score.bars()])
@@ -231,7 +254,7 @@ def _mixed(stems: list[Stem], count: int) -> FloatArray:
         mix += stem.samples
     levels = np.abs(mix)
     if not len(stems) or 20 * np.log10(float(np.sqrt(np.mean(mix**2))) + 1e-9) < _QUIETEST_DB:
-        raise _Unusable("silent")
+        raise Unusable("silent")
     if float(np.mean(levels > 1e-3)) < 0.15:
-        raise _Unusable("nearly silent: it sounds for less than a seventh of the clip")
+        raise Unusable("nearly silent: it sounds for less than a seventh of the clip")
     return mix

@@ -26,6 +26,7 @@ from typing import TypeVar
 from xml.etree import ElementTree
 
 import numpy as np
+from numpy.typing import NDArray
 
 from solfa.core.errors import InputError
 from solfa.core.theory import Chord, pitch_class
@@ -332,13 +333,22 @@ def _groove(path: Path, seconds: float, rng: np.random.Generator) -> Score:
     beats = METRES[metre].beats
     played = int(max(off for _, off, _, _ in notes) * bpm / 60 / beats)
     first = int(rng.integers(0, max(1, played - int(2 * seconds * bpm / 60 / beats)))) * beats
+    at = _tightened(np.array([on for on, _, _, _ in notes]) * bpm / 60)
     rows = tuple(
-        Note(on * bpm / 60 - first, 0.2, _ROLAND.get(pitch, pitch), velocity)
-        for on, _, pitch, velocity in notes
-        if on * bpm / 60 - first > -0.1
+        Note(float(start) - first, 0.2, _ROLAND.get(pitch, pitch), velocity)
+        for start, (_, _, pitch, velocity) in zip(at, notes, strict=True)
+        if start - first > -0.1
     )
     drums = Part(role="drums", concept="drums", program=int(rng.choice([0, 0, 8, 16, 40])), notes=rows, drums=True)
     return _about(compose(seconds, rng, metre=metre, tempo_bpm=bpm, keep=(drums,)), "groove")
+
+
+def _tightened(beats: NDArray[np.float64]) -> NDArray[np.float64]:
+    # Drummers play early as a whole, and loosely: shifted onto a grid of 16ths and triplets, then half-way towards it.
+    grid = np.array([0, 1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 4, 1])
+    beats = beats - np.median(beats - np.round(beats * 4) / 4)
+    nearest = np.floor(beats) + grid[np.abs((beats % 1)[:, None] - grid).argmin(axis=1)]
+    return np.asarray((beats + nearest) / 2, np.float64)
 
 
 def _any_midi(midi: Midi, seconds: float, rng: np.random.Generator) -> Score:
