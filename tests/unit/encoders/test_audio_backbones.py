@@ -374,6 +374,11 @@ def test_a_trainer_can_tune_it(body):
     (pooled.square().mean() + states[mask].square().mean()).backward()
     assert all(p.grad is not None for p in body.network.parameters() if p.requires_grad)
     assert not pooled[1].any() and not mask[1].any()
+    body.network.eval()
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():  # the front end stays in float32
+        low = body.network(body.prepare(batch))[0]
+    full = body.states(batch).pooled_BD
+    np.testing.assert_allclose(low.float(), full, atol=0.02 * np.abs(full).max())
 
 
 def test_dead_weights_are_refused(eat_folder, tmp_path):
