@@ -59,6 +59,7 @@ def same(a: Nearest, b: Nearest) -> None:
     k=st.integers(1, 30),
     coarse=st.booleans(),
     kept=st.none() | st.lists(st.integers(0, 80), max_size=30),
+    rows_a_thread=st.sampled_from([9, 500_000]),
 )
 def test_the_flat_store_is_the_oracle(
     tmp_path_factory: pytest.TempPathFactory,
@@ -68,6 +69,7 @@ def test_the_flat_store_is_the_oracle(
     k: int,
     coarse: bool,
     kept: list[int] | None,
+    rows_a_thread: int,
 ) -> None:
     directory = tmp_path_factory.mktemp("store")
     space, items = Space(name="s", dim=dim, hop_s=1.0), tracks(seed, segments, dim, coarse)
@@ -78,7 +80,9 @@ def test_the_flat_store_is_the_oracle(
     flat = reopened(directory, space, placements)
     allowed = None if kept is None else np.array(kept, np.int64)
     query = unit(np.random.default_rng(seed + 1), 3, dim)
-    same(flat.nearest(query, k, allowed), oracle.nearest(query, k, allowed))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("solfa.collection.flat._ROWS_A_THREAD", rows_a_thread)
+        same(flat.nearest(query, k, allowed), oracle.nearest(query, k, allowed))
     ids = [t.track_id for t in items]
     for ours, theirs in zip(flat.frames(ids), oracle.frames(ids), strict=True):
         np.testing.assert_array_equal(ours, theirs)

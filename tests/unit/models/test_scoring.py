@@ -63,6 +63,9 @@ def test_int8_products_are_exact_and_close_to_float() -> None:
     tokens = frames[:5]
     exact = similarity(frames, tokens)
     assert np.abs(similarity(quantise(frames), tokens) - exact).max() < 0.015
+    many = np.tile(frames, (400, 1))  # more than one product's worth
+    for some in (tokens, tokens[:1], tokens[:0]):
+        np.testing.assert_allclose(similarity(many, some), many @ some.T, atol=1e-6)
     whole = quantise(frames).astype(np.int64)
     assert (whole.astype(np.float32) @ whole.astype(np.float32).T == whole @ whole.T).all()
 
