@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from solfa.apps.captioning import caption
 from solfa.apps.render import clock, console
 from solfa.apps.scenes import scenes, sounds
 from solfa.apps.world import soundfonts, world
@@ -18,6 +19,7 @@ data_app = typer.Typer(no_args_is_help=True, help="Make data sets for training; 
 
 data_app.command("sounds")(sounds)
 data_app.command("scenes")(scenes)
+data_app.command("caption")(caption)
 data_app.command("soundfonts")(soundfonts)
 data_app.command("world")(world)
 

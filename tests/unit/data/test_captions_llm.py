@@ -130,10 +130,13 @@ def test_refusals_that_pass_are_retried_and_others_end_the_run(tmp_path: Path) -
     assert "\x1b" not in str(raised.value) and len(fake.asked) == 1
     with server(lambda body, n: (500, b"")) as fake:
         captioner = asker(fake, tmp_path / "c", retries=1)
-        assert captioner.caption(SONG, seed=0).rejected == ("unreachable",) and len(fake.asked) == 2
+        assert captioner.caption(SONG, seed=0).rejected == ("refused",) and len(fake.asked) == 2
         with pytest.raises(SolfaError, match="8 clips in a row"):
             for seed in range(1, 9):
                 captioner.caption(SONG, seed=seed)
+    nobody = Endpoint(url="http://127.0.0.1:9/v1", model="m", retries=1, first_wait_s=0.01)
+    with pytest.raises(SolfaError, match="cannot be reached"):
+        Captioner(nobody, tmp_path).caption(SONG, seed=0)
 
 
 def test_the_key_does_not_follow_a_redirect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,10 +73,16 @@ def caption(
         raise InputError(f"{num} captions were asked for; expected at least 1.")
     texts: dict[str, None] = {}
     for index in range(2 * num):
-        texts[_caption(attributes, phrases, _rng(f"{seed}/{style}/{index}"), style, duration_s)] = None
+        chosen = style or drawn_style(f"{seed}/{index}")
+        texts[_caption(attributes, phrases, _rng(f"{seed}/{chosen}/{index}"), chosen, duration_s)] = None
         if len(texts) == num:
             break
     return tuple(texts)
+
+
+def drawn_style(seed: int | str) -> str:
+    """The style that a seed draws, as often as their shares say."""
+    return STYLES[int(_rng(f"style/{seed}").choice(len(STYLES), p=list(_SHARES.values())))]
 
 
 def _rng(seed: str) -> np.random.Generator:
@@ -88,10 +94,9 @@ def _caption(
     attributes: Mapping[str, Any],
     phrases: Sequence[Phrase],
     rng: np.random.Generator,
-    style: str | None,
+    chosen: str,
     duration_s: float | None,
 ) -> str:
-    chosen = STYLES[int(rng.choice(len(STYLES), p=list(_SHARES.values())))] if style is None else style
     language = grammar()[chosen] if chosen in LANGUAGES else None
     text = ""
     # Words can run together ("A" and a key make a chord): drawn again until the text reads as it was meant.

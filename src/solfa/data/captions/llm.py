@@ -38,12 +38,13 @@ PROMPT_VERSION = 1
 # Rule -> what breaks it, beside those of ``quality``.
 RULES = {
     "malformed": "the answer is not the JSON object that was asked for",
-    "unreachable": "no answer after all attempts",
+    "refused": "an error (429, 5xx) at every attempt",
 }
 ONE_SENTENCE = Wishes(complete=True, one_sentence=True, objective=True, most_words=120)
 _MOST_BYTES = 1 << 20
 _LONGEST_WAIT_S = 60.0
-_GIVE_UP_AFTER = 8  # clips in a row without any answer
+_GIVE_UP_AFTER = 8  # clips in a row that are refused
+_GO_ON = "What is done is kept; run the same command again when it answers."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,7 +123,7 @@ class Captioner:
         InputError
             If the endpoint refuses for good (a wrong key, an unknown model), or there is no attribute.
         SolfaError
-            If it has answered nothing at all for many clips.
+            If it cannot be reached, or refuses many clips in a row.
         """
         rows = facts(attributes)
         if not rows:
@@ -148,7 +149,7 @@ class Captioner:
         for attempt in range(2):
             content = self._content(self._request(system, rows, f"{seed}/{attempt}"))
             if content is None:
-                return Answer(rejected=("unreachable",))
+                return Answer(rejected=("refused",))
             text = _caption_of(content)
             broken = ("malformed",) if text is None else check(text)
             if text is not None and not broken:
@@ -173,7 +174,7 @@ class Captioner:
         return json.dumps(body, ensure_ascii=False).encode()
 
     def _content(self, body: bytes) -> str | None:
-        """What the model said to a request, from the cache or the endpoint; None if nobody answers."""
+        """What the model said to a request, from the cache or the endpoint; None if it refuses."""
         name = hashlib.sha256(self._endpoint.url.encode() + b"\0" + body).hexdigest()
         path = self._cache / name[:2] / f"{name}.json"
         if path.is_file():
@@ -183,10 +184,7 @@ class Captioner:
         if content is None:
             self._silent += 1
             if self._silent >= _GIVE_UP_AFTER:
-                raise SolfaError(
-                    f"{self._endpoint.url} has not answered for {self._silent} clips in a row. What is done is kept; "
-                    f"run the same command again when it does."
-                )
+                raise SolfaError(f"{self._endpoint.url} refused {self._silent} clips in a row. {_GO_ON}")
             return None
         self._silent = 0
         if content:
@@ -216,8 +214,10 @@ class Captioner:
                                          f"address, the model and the key.") from None  # fmt: skip
                     after = refused.headers.get("Retry-After", "")
                     wait_s = float(after) if after.isdigit() else wait_s
-            except (OSError, HTTPException):  # no connection, timeout, a connection cut in the middle
-                pass
+            except (OSError, HTTPException) as lost:  # no connection, timeout, a connection cut in the middle
+                if attempt == self._endpoint.retries:
+                    reason = f"{type(lost).__name__}: {lost}"[:200]
+                    raise SolfaError(f"{self._endpoint.url} cannot be reached ({reason}). {_GO_ON}") from lost
             if attempt < self._endpoint.retries:
                 time.sleep(min(wait_s, _LONGEST_WAIT_S))
         return None

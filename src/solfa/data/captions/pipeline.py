@@ -1,0 +1,345 @@
+"""The FGMCaps pipeline: tracks in, captioned clips out, in stages that go on where they stopped.
+
+::
+
+    hear      each track once: content hash, analysis, fingerprint, attributes of each clip   OUT.stages/heard-*.jsonl
+    write     captions for each clip, by grammar or language model, held against the rules    OUT.stages/written-*.jsonl
+    split     equal sound dropped, families of tracks, artists, pieces and copies kept whole  OUT.stages/plan-*/
+    shards    the clips, cut and encoded                                                      OUT/
+
+A stage's files carry a hash of its settings, so other settings begin it anew and leave the earlier stages as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from solfa.audio import stretches
+from solfa.core.errors import DecodeError, InputError, UnknownName
+from solfa.core.files import write_whole
+from solfa.data.building import ShardTask, build
+from solfa.data.captions import llm
+from solfa.data.captions.attributes import Thresholds
+from solfa.data.captions.fingerprints import near_duplicates
+from solfa.data.captions.grammar import STYLES
+from solfa.data.captions.llm import Endpoint
+from solfa.data.captions.sources import Track
+from solfa.data.captions.splits import assign, families, link_keys, targets
+from solfa.data.captions.stages import Hear, Journal, Write, load_print, run_stage
+from solfa.data.records import SPLITS, Phrase, Record
+from solfa.data.shards import Dataset, Failure, Member
+from solfa.jobs import Executor, SerialExecutor
+
+VERSION = 1
+FIGMA_REQUIRED = ("tempo_bpm", "metre", "key", "chords")
+Stage = Literal["hear", "write", "split", "shards"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """All that decides what comes out.
+
+    Parameters
+    ----------
+    seconds
+        length of a clip
+    clips
+        clips of one track at most, spread evenly; 0 is all
+    per_clip
+        captions of one clip
+    style
+        one of the grammar's styles; None draws them
+    required
+        attributes without which a clip is left out
+    shares
+        of the clips of each source: train, val, test
+    counts
+        instead of shares: clips of (train, val, test) by source, such as ``splits.FGMCAPS``; others are left out
+    endpoint
+        a language model writes instead of the grammar
+    grammar_on_failure
+        the grammar writes where the model's answer is rejected; else the caption is lost, and counted
+    """
+
+    seconds: float = 10.0
+    clips: int = 0
+    per_clip: int = 1
+    style: str | None = None
+    required: tuple[str, ...] = ()
+    extractors: tuple[str, ...] = ("default",)
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    shares: tuple[float, ...] = (0.9, 0.05, 0.05)
+    counts: Mapping[str, tuple[int, int, int]] | None = None
+    endpoint: Endpoint | None = None
+    grammar_on_failure: bool = False
+    clips_per_shard: int = 500
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1.0 <= self.seconds <= 120.0 or self.clips < 0 or self.per_clip < 1 or self.clips_per_shard < 1:
+            raise InputError(
+                f"clips of {self.seconds:g} s, {self.clips} a track, {self.per_clip} captions each, "
+                f"{self.clips_per_shard} a shard: expected 1-120 s, 0 or more, 1 or more, 1 or more."
+            )
+        if self.style is not None and self.style not in STYLES:
+            raise UnknownName("caption style", self.style, STYLES)
+        targets({}, self.shares)
+
+    def of_hearing(self) -> dict[str, Any]:
+        """What decides the first stage."""
+        return {"version": VERSION, "seconds": self.seconds, "clips": self.clips, "extractors": list(self.extractors),
+                "thresholds": asdict(self.thresholds)}  # fmt: skip
+
+    def of_writing(self) -> dict[str, Any]:
+        """What decides the first two stages."""
+        endpoint = None if self.endpoint is None else {"url": self.endpoint.url, "model": self.endpoint.model,
+            "temperature": self.endpoint.temperature, "prompt": llm.PROMPT_VERSION}  # fmt: skip
+        return {**self.of_hearing(), "per_clip": self.per_clip, "style": self.style, "required": list(self.required),
+                "endpoint": endpoint, "grammar_on_failure": self.grammar_on_failure, "seed": self.seed}  # fmt: skip
+
+
+def caption_tracks(
+    tracks: Sequence[Track],
+    out: Path | str,
+    settings: Settings,
+    *,
+    executor: Executor | None = None,
+    progress: Callable[[Stage, int, int], None] = lambda *_: None,
+) -> Dataset:
+    """A data set of captioned clips; a stopped run goes on where it was.
+
+    Files that cannot be read or are too short are listed as failures, with the reason; clips and captions that break a
+    rule are counted by rule in the manifest (``config.rules``).
+
+    Parameters
+    ----------
+    tracks
+        what `sources` found
+    out
+        folder of the data set; the stages' files lie beside it, in ``OUT.stages``, and can be deleted in the end
+    settings
+        what to make
+    executor
+        spreads the work; in this process if None
+    progress
+        called with a stage and how many of its items are done
+
+    Raises
+    ------
+    InputError
+        If no clip is left, the endpoint refuses, or another process is at it.
+    SolfaError
+        If the endpoint does not answer, or a shard could not be made.
+    """
+    out = Path(out)
+    stages = out.with_name(f"{out.name}.stages")
+    executor = executor or SerialExecutor()
+    try:
+        stages.mkdir(parents=True, exist_ok=True)
+        with FileLock(stages / ".lock", timeout=0):
+            heard = _hear(tracks, stages, settings, executor, progress)
+            written = _write(heard, stages, settings, executor, progress)
+            plan = _plan(tracks, heard, written, stages, settings)
+            progress("split", 1, 1)
+            return build(
+                out, _Cut(plan.folder, settings.seconds), name="captions", config=plan.config, seed=settings.seed,
+                num_shards=plan.num_shards, executor=executor,
+                progress=lambda p: progress("shards", p.done, p.total),
+            )  # fmt: skip
+    except Timeout as busy:
+        raise InputError(f"{out}: another process is making this data set.") from busy
+    except OSError as bad:
+        raise InputError(f"{stages} cannot be used: {bad.strerror}.") from bad
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _hear(
+    tracks: Sequence[Track], stages: Path, settings: Settings, executor: Executor,
+    progress: Callable[[Stage, int, int], None],
+) -> dict[str, dict[str, Any]]:  # fmt: skip
+    """What was heard of each track, by its key."""
+    work = Hear(seconds=settings.seconds, clips=settings.clips, extractors=settings.extractors,
+                thresholds=settings.thresholds, prints=stages / "prints")  # fmt: skip
+    journal = Journal(stages / f"heard-{_digest(settings.of_hearing())[:16]}.jsonl")
+    items = {_key(track): track for track in tracks}
+    rows = run_stage(journal, work, items, executor, lambda done, total: progress("hear", done, total))
+    return dict(zip(items, rows, strict=True))
+
+
+def _key(track: Track) -> str:
+    """Names a track as it is now: a file that has changed is another one."""
+    try:
+        status = Path(track.path).stat()
+        now = [status.st_size, status.st_mtime_ns]
+    except OSError:
+        now = []
+    return _digest([track.path, track.source, track.name, {k: list(v) for k, v in track.metadata.items()}, now])
+
+
+def _write(
+    heard: Mapping[str, Mapping[str, Any]], stages: Path, settings: Settings, executor: Executor,
+    progress: Callable[[Stage, int, int], None],
+) -> dict[str, dict[str, Any]]:  # fmt: skip
+    """The captioned clips of each track that was heard; of equal sound those of the first."""
+    work = Write(
+        per_clip=settings.per_clip, style=settings.style, seed=settings.seed, required=settings.required,
+        thresholds=settings.thresholds, endpoint=settings.endpoint, grammar_on_failure=settings.grammar_on_failure,
+        cache=stages / "answers",
+    )  # fmt: skip
+    first: dict[str, str] = {}
+    items = {
+        key: row for key, row in heard.items() if "failed" not in row and first.setdefault(row["content"], key) == key
+    }
+    journal = Journal(stages / f"written-{_digest(settings.of_writing())[:16]}.jsonl")
+    fatal = ("InputError", "SolfaError") if settings.endpoint is not None else ()
+    rows = run_stage(journal, work, items, executor, lambda done, total: progress("write", done, total), fatal=fatal)
+    return dict(zip(items, rows, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    folder: Path
+    config: dict[str, Any]
+    num_shards: dict[str, int]
+
+
+def _plan(
+    tracks: Sequence[Track], heard: Mapping[str, Mapping[str, Any]], written: Mapping[str, Mapping[str, Any]],
+    stages: Path, settings: Settings,
+) -> _Plan:  # fmt: skip
+    """Which clip goes to which shard, one file for each shard."""
+    by_key = {_key(t): t for t in tracks}
+    kept = {key: row for key, row in written.items() if row.get("clips")}
+    family = _families(by_key, kept, stages)
+    clips = [(key, clip) for key, row in kept.items() for clip in row["clips"]]
+    source = [by_key[key].source for key, _ in clips]
+    wanted = settings.counts if settings.counts is not None else targets(Counter(source), settings.shares)
+    split = assign(
+        [family[key] for key, _ in clips], source, wanted, seed=settings.seed, exact=settings.counts is not None
+    )
+    shards = _shards(clips, split, by_key, kept, settings)
+    if not shards:
+        raise InputError(f"no clip is left of {len(tracks)} tracks: {_why(heard, written)}")
+    failures = [(by_key[k].name, r["failed"]) for k, r in (*heard.items(), *written.items()) if "failed" in r]
+    shards[min(shards, key=lambda s: (SPLITS.index(s[0]), s[1]))][:0] = [{"failure": f} for f in failures]
+    texts = {name: "".join(json.dumps(row) + "\n" for row in rows) for name, rows in shards.items()}
+    digest = _digest(sorted((*name, text) for name, text in texts.items()))
+    folder = stages / f"plan-{digest[:16]}"
+    folder.mkdir(exist_ok=True)
+    for (name, number), text in texts.items():
+        write_whole(folder / f"{name}-{number:06}.jsonl", text.encode())
+    config = {
+        "pipeline": "captions", **settings.of_writing(), "shares": list(settings.shares),
+        "counts": None if settings.counts is None else {k: list(v) for k, v in settings.counts.items()},
+        "clips_per_shard": settings.clips_per_shard, "plan": digest, "tracks": len(tracks),
+        "failed": len(failures), "equal_sound": len(heard) - len(failures) - len(written) + _failed(written),
+        "families": len(set(family.values())), "left_over": split.count(""), "rules": _rules(written),
+    }  # fmt: skip
+    return _Plan(folder, config, dict(Counter(name for name, _ in shards)))
+
+
+def _families(by_key: Mapping[str, Track], kept: Mapping[str, Mapping[str, Any]], stages: Path) -> dict[str, int]:
+    tracks = [by_key[key] for key in kept]
+    prints = [load_print(stages / "prints", row["content"]) for row in kept.values()]
+    keys = [
+        link_keys(source=t.source, track=t.name, artist=t.artist, piece=t.piece, content=row["content"])
+        for t, row in zip(tracks, kept.values(), strict=True)
+    ]
+    return dict(zip(kept, families(keys, near_duplicates(prints)), strict=True))
+
+
+def _failed(rows: Mapping[str, Mapping[str, Any]]) -> int:
+    return sum("failed" in row for row in rows.values())
+
+
+def _rules(written: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """How often each rule was broken, beside how many clips were heard and kept."""
+    broken = Counter[str]()
+    for row in written.values():
+        broken.update(row.get("broken", {}))
+    clips = {"clips_heard": sum(r.get("heard", 0) for r in written.values()),
+             "clips_kept": sum(len(r.get("clips", ())) for r in written.values())}  # fmt: skip
+    return {**clips, **dict(sorted(broken.items()))}
+
+
+def _why(heard: Mapping[str, Mapping[str, Any]], written: Mapping[str, Mapping[str, Any]]) -> str:
+    reasons = [r["failed"] for r in (*heard.values(), *written.values()) if "failed" in r]
+    rules = ", ".join(f"{name} {count}" for name, count in _rules(written).items())
+    return f"{len(reasons)} failed{f' (such as: {reasons[0]})' if reasons else ''}; rules: {rules}."
+
+
+def _shards(
+    clips: Sequence[tuple[str, Mapping[str, Any]]], split: Sequence[str], by_key: Mapping[str, Track],
+    kept: Mapping[str, Mapping[str, Any]], settings: Settings,
+) -> dict[tuple[str, int], list[dict[str, Any]]]:  # fmt: skip
+    """Rows of each shard: tracks in an order of the seed, the clips of one track together."""
+    order = {key: i for i, key in enumerate(kept)}
+    shuffled = np.random.default_rng(settings.seed).permutation(len(order))
+    shards: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    sizes = Counter[str]()
+    for i in sorted(range(len(clips)), key=lambda i: (shuffled[order[clips[i][0]]], i)):
+        key, clip = clips[i]
+        if split[i]:
+            track = by_key[key]
+            record = _record(track, kept[key]["content"], clip, split[i]).to_json()
+            row = {"path": track.path, "start_s": clip["start_s"], "record": record}
+            shards.setdefault((split[i], sizes[split[i]] // settings.clips_per_shard), []).append(row)
+            sizes[split[i]] += 1
+    return shards
+
+
+def _record(track: Track, content: str, clip: Mapping[str, Any], split: str) -> Record:
+    phrases = [Phrase(text=p["text"], spans_s=tuple((a, b) for a, b in p["spans_s"])) for p in clip["phrases"]]
+    return Record(
+        id=f"{content[:16]}-{round(clip['start_s'] * 1000):08d}", audio="", duration_s=clip["duration_s"],
+        captions=tuple(clip["captions"]), phrases=tuple(phrases),
+        attributes={**clip["attributes"], "caption_styles": clip["styles"]},
+        source=track.source, licence=track.licence, track=content, artist=track.artist, piece=track.piece, split=split,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """Makes the shards of a plan: decodes each track once and cuts its clips out."""
+
+    folder: Path
+    seconds: float
+
+    def __call__(self, task: ShardTask) -> Iterator[Member | Failure]:
+        lines = (self.folder / f"{task.split}-{task.number:06}.jsonl").read_text(encoding="utf-8").splitlines()
+        by_path: dict[str, dict[float, dict[str, Any]]] = {}
+        for row in map(json.loads, lines):
+            if "failure" in row:
+                yield Failure(item=row["failure"][0], reason=row["failure"][1])
+            else:
+                by_path.setdefault(row["path"], {})[row["start_s"]] = row["record"]
+        for path, records in by_path.items():
+            try:
+                yield from self._clips(path, records)
+            except DecodeError as bad:
+                yield Failure(item=path, reason=bad.reason)
+
+    def _clips(self, path: str, records: Mapping[float, Mapping[str, Any]]) -> Iterator[Member]:
+        left = len(records)
+        for audio in stretches(path, self.seconds):
+            # Stretches start at whole samples, clips at whole multiples of their length.
+            document = records.get(round(audio.start_s / self.seconds) * self.seconds)
+            if document is not None:
+                record = Record.from_json({**document, "duration_s": audio.duration_s})
+                yield Member(record=record, samples=np.clip(audio.samples, -1, 1), sample_rate_hz=audio.sample_rate_hz)
+                left -= 1
+            if left == 0:
+                return
+        raise DecodeError(path, f"is shorter than it was, {left} clips are gone")

@@ -1,0 +1,182 @@
+import json
+import shutil
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from solfa.core.errors import InputError, SolfaError, UnknownName
+from solfa.data.captions.llm import Captioner, Endpoint
+from solfa.data.captions.pipeline import FIGMA_REQUIRED, Settings, caption_tracks
+from solfa.data.captions.reading import claims_agree
+from solfa.data.captions.sources import folder_tracks, published_tracks
+from solfa.data.captions.stages import Journal, windows
+from solfa.data.shards import Dataset
+from solfa.data.summary import defects
+from solfa.jobs import Done, Failed, SerialExecutor
+from solfa.testing.files import write_audio
+from solfa.testing.synth import song
+
+FAST = Settings(
+    seconds=5.0, extractors=("solfa-rhythm", "solfa-harmony"), shares=(0.5, 0.25, 0.25), style="figma", per_clip=2,
+    clips_per_shard=2,
+)  # fmt: skip
+PROGRESSIONS = (
+    "A:min F:maj C:maj G:maj",
+    "D:maj A:maj B:min G:maj",
+    "E:min C:maj G:maj D:maj",
+    "C:maj A:min F:maj G:maj",
+)
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four songs, a copy of one as MP3, one twice under two names, and three files that are no music."""
+    folder = tmp_path_factory.mktemp("music")
+    for i, chords in enumerate(PROGRESSIONS):
+        made = song(chords, tempo_bpm=90.0 + 20 * i, bars=8 if i != 3 else 6, seed=i)
+        write_audio(folder / f"song-{i}.wav", made.audio.samples, made.audio.sample_rate_hz)
+        if i == 1:
+            write_audio(folder / "other title.mp3", made.audio.samples, made.audio.sample_rate_hz)
+    shutil.copy(folder / "song-0.wav", folder / "song-0 again.wav")
+    (folder / "broken.wav").write_bytes(b"RIFF not music")
+    write_audio(folder / "blip.wav", np.ones(3000, np.float32) * 0.1, 22050)
+    write_audio(folder / "silent.wav", np.zeros(22050 * 8, np.float32), 22050)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(music: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return caption_tracks(folder_tracks(music), tmp_path_factory.mktemp("out") / "set", FAST)
+
+
+def test_a_folder_becomes_captioned_clips_without_leaks(made: Dataset) -> None:
+    assert list(defects(made)) == []
+    records = [r for split in ("train", "val", "test") for r in made.split(split)]
+    assert len(records) >= 12 and {len(r.captions) for r in records} <= {1, 2}
+    for record in records:
+        assert record.attributes["caption_styles"] == ["figma"] * len(record.captions)
+        assert all(claims_agree(text, record.attributes, complete=True) for text in record.captions)
+        assert made.audio(record).duration_s == pytest.approx(record.duration_s) == pytest.approx(5.0)
+    by_track: dict[str, set[str]] = {}
+    for record in records:
+        by_track.setdefault(record.track, set()).add(record.split)
+    # Five sounds in four families: the MP3 goes where its original goes.
+    assert len(by_track) == 5 and all(len(splits) == 1 for splits in by_track.values())
+    assert made.manifest["config"]["families"] == 4 and {r.split for r in records} == {"train", "val", "test"}
+
+
+def test_bad_files_are_listed_and_rules_counted(made: Dataset) -> None:
+    reasons = {f["item"]: f["reason"] for f in made.manifest["failures"]}
+    assert set(reasons) == {"broken.wav", "blip.wav"} and "too short" in reasons["blip.wav"]
+    config = made.manifest["config"]
+    assert config["equal_sound"] == 1 and config["tracks"] == 9 and config["failed"] == 2
+    assert config["rules"]["nothing_known"] >= 1  # silence
+    assert config["rules"]["clips_heard"] >= config["rules"]["clips_kept"] > 0
+
+
+class Killed(Exception):
+    pass
+
+
+class StopsAfter(SerialExecutor):
+    """Ends the run, as a kill would, after some items; counts what it did."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.done = most, 0
+
+    def map(self, fn: Callable[[Any], Any], items: Iterable[Any]) -> Generator[Done[Any, Any] | Failed[Any]]:
+        for result in super().map(fn, items):
+            if self.done == self.most:
+                raise Killed
+            self.done += 1
+            yield result
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(music: Path, made: Dataset, tmp_path: Path) -> None:
+    out, tracks = tmp_path / "set", folder_tracks(music)
+    work = []
+    for most in (3, 4, 5, 99):
+        executor = StopsAfter(most)
+        try:
+            finished = caption_tracks(tracks, out, FAST, executor=executor)
+        except Killed:
+            assert not (out / "dataset.json").exists()
+            heard = next(tmp_path.glob("set.stages/heard-*.jsonl"))
+            heard.write_bytes(heard.read_bytes() + b'{"key": "torn')  # what a kill in the middle of a line leaves
+        work.append(executor.done)
+    assert finished.revision == made.revision
+    assert sum(work) <= 9 + 6 + 12 + 3  # nothing that was journalled is done twice
+    again = StopsAfter(0)
+    assert caption_tracks(tracks, out, FAST, executor=again).revision == made.revision and again.done == 0
+
+
+def test_other_captions_do_not_hear_again(music: Path, tmp_path: Path) -> None:
+    tracks = [t for t in folder_tracks(music) if t.name in ("song-1.wav", "song-2.wav")]
+    caption_tracks(tracks, tmp_path / "set", FAST)
+    executor = StopsAfter(99)
+    other = replace(FAST, style=None, per_clip=3, seed=1)
+    (tmp_path / "set.stages").rename(tmp_path / "second.stages")
+    found = caption_tracks(tracks, tmp_path / "second", other, executor=executor)
+    assert executor.done == 2 + len(found.shards)  # two tracks written about, none heard
+    assert len({s for r in found.split("train") for s in r.attributes["caption_styles"]}) > 1
+
+
+def test_an_endpoint_that_is_not_there_stops_the_run_and_it_goes_on_later(
+    music: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = Endpoint(url="http://127.0.0.1:9/v1", model="m", retries=0, first_wait_s=0.0)
+    tracks = [t for t in folder_tracks(music) if t.name in ("song-0.wav", "song-1.wav")]
+    settings = replace(FAST, endpoint=endpoint, style=None, required=FIGMA_REQUIRED, per_clip=1)
+    with pytest.raises(SolfaError, match="cannot be reached"):
+        caption_tracks(tracks, tmp_path / "set", settings)
+    monkeypatch.setattr(Captioner, "_ask", lambda self, body: "no idea")
+    with pytest.raises(InputError, match=r"no clip is left.*malformed"):
+        caption_tracks(tracks, tmp_path / "rejected", settings)
+    asked = replace(settings, grammar_on_failure=True)
+    found = caption_tracks(tracks, tmp_path / "set", asked)
+    rules = found.manifest["config"]["rules"]
+    assert rules["malformed"] == rules["clips_kept"] > 0
+    assert {s for r in found.split("train") for s in r.attributes["caption_styles"]} == {"figma"}
+
+
+def test_a_published_set_is_read_with_its_labels(music: Path, tmp_path: Path) -> None:
+    (tmp_path / "audio").mkdir()
+    header = (
+        "ytid,start_s,end_s,audioset_positive_labels,aspect_list,caption,author_id,is_balanced_subset,is_audioset_eval"
+    )
+    rows = [f"x{i},0,10,/m/1,\"['happy', 'folk', 'slow tempo']\",A song.,1,False,True" for i in range(2)]
+    (tmp_path / "musiccaps-public.csv").write_text("\n".join([header, *rows]) + "\n")
+    for i in range(2):
+        shutil.copy(music / f"song-{i}.wav", tmp_path / "audio" / f"x{i}.wav")
+    tracks = published_tracks("musiccaps", tmp_path)
+    assert [t.name for t in tracks] == ["x0", "x1"] and tracks[0].metadata["genre"] == ["folk"]
+    found = caption_tracks(tracks, tmp_path / "set", replace(FAST, shares=(1.0, 0.0, 0.0)))
+    assert all(r.attributes["genre"] == ["folk"] and r.source == "musiccaps" for r in found.split("train"))
+
+
+def test_settings_and_places_that_cannot_be_are_refused(tmp_path: Path, music: Path) -> None:
+    with pytest.raises(InputError, match="expected 1-120 s"):
+        Settings(seconds=0.5)
+    with pytest.raises(UnknownName, match="caption style"):
+        Settings(style="haiku")
+    with pytest.raises(InputError, match="no audio found"):
+        folder_tracks(tmp_path / "nowhere")
+    silent = [t for t in folder_tracks(music) if t.name == "silent.wav"]
+    with pytest.raises(InputError, match=r"no clip is left of 1 tracks.*nothing_known 1"):
+        caption_tracks(silent, tmp_path / "set", FAST)
+
+
+def test_a_journal_survives_a_torn_line_and_windows_are_even(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(json.dumps({"key": "a", "x": 1}).encode() + b'\n{"key": "b"')
+    journal = Journal(path)
+    journal.add({"key": "c", "x": 2})
+    journal.close()
+    again = Journal(path)
+    again.close()
+    assert again.rows == {"a": {"key": "a", "x": 1}, "c": {"key": "c", "x": 2}}
+    assert windows(100.0, 10.0, 3) == [0.0, 40.0, 90.0] and windows(3.0, 10.0, 3) == [0.0]
