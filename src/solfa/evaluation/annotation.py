@@ -4,8 +4,9 @@ Conventions
 -----------
 A field that is None or empty is not annotated. JAMS (Humphrey et al., ISMIR 2014; schema 0.3) is plain JSON, read and
 written here without the ``jams`` package: namespaces ``tempo``, ``beat`` (value: place in the bar), ``beat_position``
-(read only), ``key_mode``, ``chord`` and ``chord_harte``. JAMS has no namespace for a metre; it is read from the places
-of beats in their bars (``beat_position`` has the unit too) and written to the ``sandbox``.
+(read only), ``key_mode``, ``chord`` and ``chord_harte``, ``segment_open`` (sections), ``tag_open`` (instruments). JAMS
+has no namespace for a metre; it is read from the places of beats in their bars (``beat_position`` has the unit too) and
+written to the ``sandbox``, as metre segments and energy are.
 """
 
 from __future__ import annotations
@@ -16,19 +17,32 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from solfa.core.errors import InputError
+from solfa.core.files import write_text
 from solfa.core.theory import Key
-from solfa.core.types import Analysis, ChordSegment
+from solfa.core.types import Analysis, ChordSegment, Curve
 
 JAMS_VERSION = "0.3.4"
 _MAX_BYTES = 1 << 28
 
 
+class Segment(NamedTuple):
+    """Something that holds from one time to another."""
+
+    start_s: float
+    end_s: float
+    label: str
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MusicAnnotation:
-    """Tempo, key, metre, beats and chords of one track of ``duration_s`` seconds."""
+    """Tempo, key, metre, beats and chords of one track of ``duration_s`` seconds, and how they change.
+
+    ``keys`` have a mode each ("D dorian"), ``tempi`` are (start_s, end_s, BPM), ``instruments`` says when each
+    vocabulary id is heard (``voice_like`` where a synthesiser imitates voices), ``energy`` is loudness over time in dB.
+    """
 
     duration_s: float
     tempo_bpm: float | None = None
@@ -37,6 +51,12 @@ class MusicAnnotation:
     beats_s: tuple[float, ...] = ()
     downbeats_s: tuple[float, ...] = ()
     chords: tuple[ChordSegment, ...] = ()
+    tempi: tuple[tuple[float, float, float], ...] = ()
+    keys: tuple[Segment, ...] = ()
+    metres: tuple[Segment, ...] = ()
+    sections: tuple[Segment, ...] = ()
+    instruments: tuple[Segment, ...] = ()
+    energy: Curve | None = None
 
     @classmethod
     def of(cls, analysis: Analysis) -> MusicAnnotation:
@@ -109,15 +129,33 @@ def _annotation(annotations: Mapping[str, Any], duration_s: float, sandbox: Mapp
     )
     beats = [(float(row["time"]), row["value"]) for row in _rows(annotations, "beat_position", "beat")]
     places = [(t, v["position"] if isinstance(v, dict) else v) for t, v in beats]
+    bpm = sandbox.get("tempo_bpm", None if tempo is None else tempo["value"])
+    tempi = tuple((a, b, float(value)) for a, b, value in _segments(annotations, "tempo"))
+    modes = tuple(Segment(a, b, str(k).replace(":", " ")) for a, b, k in _segments(annotations, "key_mode"))
+    key = _key(keys[0]) if keys else None
+    if "key" in sandbox:
+        key = Key.parse(sandbox["key"]) if sandbox["key"] else None
+    energy = sandbox.get("energy_db")
     return MusicAnnotation(
         duration_s=duration_s,
-        tempo_bpm=None if tempo is None else float(tempo["value"]),
-        key=_key(keys[0]) if keys else None,
+        tempo_bpm=None if bpm is None else float(bpm),
+        key=key,
         metre=sandbox.get("metre") or _metre(beats),
         beats_s=tuple(t for t, _ in places),
         downbeats_s=tuple(t for t, place in places if place == 1),
         chords=chords,
+        tempi=tempi if len(tempi) > 1 or "tempo_bpm" in sandbox else (),
+        keys=modes if len(modes) > 1 or "key" in sandbox else (),
+        metres=tuple(Segment(float(a), float(b), str(m)) for a, b, m in sandbox.get("metres", ())),
+        sections=tuple(Segment(a, b, str(v)) for a, b, v in _segments(annotations, "segment_open")),
+        instruments=tuple(Segment(a, b, str(v)) for a, b, v in _segments(annotations, "tag_open")),
+        energy=None if energy is None else Curve(hop_s=energy["hop_s"], values=tuple(energy["values"]), unit="dB"),
     )
+
+
+def _segments(annotations: Mapping[str, Any], namespace: str) -> list[tuple[float, float, Any]]:
+    rows = _rows(annotations, namespace)
+    return [(float(r["time"]), float(r["time"]) + float(r["duration"]), r["value"]) for r in rows]
 
 
 def _metre(beats: list[tuple[float, Any]]) -> str | None:
@@ -136,7 +174,7 @@ def _key(value: str) -> Key | None:
 def write_jams(annotation: MusicAnnotation, path: Path, *, tool: str, title: str = "", artist: str = "") -> None:
     """Write ``jams_of`` to a file; an existing one is replaced."""
     jam = jams_of(annotation, tool=tool, title=title, artist=artist)
-    path.write_text(json.dumps(jam, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(jam, indent=2) + "\n")
 
 
 def jams_of(annotation: MusicAnnotation, *, tool: str, title: str = "", artist: str = "") -> dict[str, Any]:
@@ -153,12 +191,25 @@ def jams_of(annotation: MusicAnnotation, *, tool: str, title: str = "", artist: 
     """
     places = _places(annotation)
     end = annotation.duration_s
+    tempi = annotation.tempi or ([] if annotation.tempo_bpm is None else [(0.0, end, annotation.tempo_bpm)])
+    keys = annotation.keys or ([] if annotation.key is None else [Segment(0.0, end, str(annotation.key))])
     groups: dict[str, list[tuple[float, float, object, float | None]]] = {
-        "tempo": [] if annotation.tempo_bpm is None else [(0.0, end, annotation.tempo_bpm, 1.0)],
-        "key_mode": [] if annotation.key is None else [(0.0, end, str(annotation.key).replace(" ", ":"), None)],
+        "tempo": [(a, b - a, bpm, 1.0) for a, b, bpm in tempi],
+        "key_mode": [(k.start_s, k.end_s - k.start_s, k.label.replace(" ", ":"), None) for k in keys],
         "beat": [(t, 0.0, places.get(t), None) for t in annotation.beats_s],
         "chord": [(c.start_s, c.end_s - c.start_s, c.label, c.confidence) for c in annotation.chords],
+        "segment_open": [(s.start_s, s.end_s - s.start_s, s.label, None) for s in annotation.sections],
+        "tag_open": [(s.start_s, s.end_s - s.start_s, s.label, None) for s in annotation.instruments],
     }
+    sandbox: dict[str, object] = {} if annotation.metre is None else {"metre": annotation.metre}
+    if annotation.metres:
+        sandbox["metres"] = [list(m) for m in annotation.metres]
+    if annotation.tempi:
+        sandbox["tempo_bpm"] = annotation.tempo_bpm
+    if annotation.keys:
+        sandbox["key"] = None if annotation.key is None else str(annotation.key)
+    if annotation.energy is not None:
+        sandbox["energy_db"] = {"hop_s": annotation.energy.hop_s, "values": list(annotation.energy.values)}
     return {
         "annotations": [_jams_annotation(name, rows, end, tool) for name, rows in groups.items() if rows],
         "file_metadata": {
@@ -169,7 +220,7 @@ def jams_of(annotation: MusicAnnotation, *, tool: str, title: str = "", artist: 
             "identifiers": {},
             "jams_version": JAMS_VERSION,
         },
-        "sandbox": {} if annotation.metre is None else {"metre": annotation.metre},
+        "sandbox": sandbox,
     }
 
 

@@ -11,6 +11,8 @@ from solfa.data.world.styles import Style, styles
 
 _SHAPES = (("steady", 0.66), ("drifting", 0.18), ("ritardando", 0.05), ("accelerando", 0.05), ("step", 0.06))
 
+_OFTEN = {"odd": 3.0, "waltz": 1.5}  # so that rare metres are heard as well
+
 
 def draw_tempo(style: Style, rng: np.random.Generator) -> float:
     """A tempo of the style in BPM, one in eight beyond its range."""
@@ -48,7 +50,8 @@ def compose(
         a style's name; any otherwise
     """
     fit = [s for s in styles().values() if (not style or s.name == style) and (not metre or metre in s.metres)]
-    chosen = fit[int(rng.integers(len(fit)))] if fit else styles()["pop"]
+    often = np.array([_OFTEN.get(s.name, 1.0) for s in fit])
+    chosen = fit[int(rng.choice(len(fit), p=often / often.sum()))] if fit else styles()["pop"]
     shares = np.sqrt(list(chosen.metres.values()))  # rare metres are wanted more often than they are
     metre = metre or str(rng.choice(list(chosen.metres), p=shares / shares.sum()))
     bpm = tempo_bpm or draw_tempo(chosen, rng)
