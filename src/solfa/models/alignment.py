@@ -16,11 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.nn.functional import embedding_bag
 
 from solfa.core.errors import InputError, MissingExtra
 from solfa.models.scoring import EMPTY_SCORE
@@ -99,24 +99,60 @@ def blocked_scores(
 ) -> Tensor:
     """Scores [shape=(A, C)] by blocks of texts; what pairs with an empty item get is arbitrary but finite."""
     size = block or max(1, BLOCK_COSINES // (frame_mask_AF.numel() * token_mask_CT.shape[1]))
-    score: Callable[..., Tensor] = torch.compile(_block, dynamic=False) if compile_block else _block
-    weights_AF = frame_mask_AF.float() / frame_mask_AF.sum(dim=1, keepdim=True).clamp(min=1)
-    columns = [
-        checkpoint(score, frames_AFD, weights_AF, tokens, mask, use_reentrant=False, preserve_rng_state=False)
-        for tokens, mask in (
-            (tokens_CTD[start : start + size], token_mask_CT[start : start + size])
-            for start in range(0, len(tokens_CTD), size)
-        )
-    ]
-    return torch.cat(columns, dim=1)
+    weights_AF = frame_mask_AF.to(torch.float32) / frame_mask_AF.sum(dim=1, keepdim=True).clamp(min=1)
+    given = frames_AFD, tokens_CTD, weights_AF, token_mask_CT
+    scores: Tensor = _Blocked.apply(*given, size, compile_block)  # type: ignore[no-untyped-call]
+    return scores
 
 
-def _block(frames_AFD: Tensor, weights_AF: Tensor, tokens_CTD: Tensor, token_mask_CT: Tensor) -> Tensor:
+class _Blocked(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, frames: Tensor, tokens: Tensor, weights: Tensor, mask: Tensor, size: int, compile_block: bool
+    ) -> Tensor:
+        ctx.save_for_backward(frames, tokens, weights, mask)
+        ctx.options = size, compile_block
+        score = torch.compile(_score, dynamic=False) if compile_block else _score
+        parts = [slice(start, start + size) for start in range(0, len(tokens), size)]
+        return torch.cat([score(frames, tokens[part], weights, mask[part]) for part in parts], dim=1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        frames, tokens, weights, mask = ctx.saved_tensors
+        size, compile_block = ctx.options
+        back = torch.compile(_gradients, dynamic=False) if compile_block else _gradients
+        d_frames, d_tokens = torch.zeros_like(frames), torch.empty_like(tokens)
+        for start in range(0, len(tokens), size):
+            part = slice(start, start + size)
+            add, d_tokens[part] = back(frames, tokens[part], weights, mask[part], grads[0][:, part])
+            d_frames += add
+        return d_frames, d_tokens, None, None, None, None
+
+
+def _cosines(frames_AFD: Tensor, tokens_CTD: Tensor, token_mask_CT: Tensor) -> Tensor:
     cosines_AFCT = torch.einsum("afd,ctd->afct", frames_AFD, tokens_CTD)
-    # A text without tokens is filled with the lowest value too; it stays finite, so that 0 * value is 0.
-    lowest = torch.finfo(cosines_AFCT.dtype).min / 2
-    best_AFC = cosines_AFCT.masked_fill(~token_mask_CT, lowest).max(dim=-1).values  # max, not amax: the first of equals
+    # The lowest value that stays finite: 0 * it is 0.
+    return cosines_AFCT.masked_fill_(~token_mask_CT, torch.finfo(cosines_AFCT.dtype).min / 2)
+
+
+def _score(frames_AFD: Tensor, tokens_CTD: Tensor, weights_AF: Tensor, token_mask_CT: Tensor) -> Tensor:
+    best_AFC = _cosines(frames_AFD, tokens_CTD, token_mask_CT).amax(dim=-1)
     return torch.einsum("afc,af->ac", best_AFC.float(), weights_AF)
+
+
+def _gradients(
+    frames_AFD: Tensor, tokens_CTD: Tensor, weights_AF: Tensor, token_mask_CT: Tensor, grad_AC: Tensor
+) -> tuple[Tensor, Tensor]:
+    """A frame's gradient gathers the tokens that won; a token's is a product with the one-hot matrix of places."""
+    (A, F, D), (C, T, _) = frames_AFD.shape, tokens_CTD.shape
+    # max names the first of equals (argmax need not)
+    place_AFC = _cosines(frames_AFD, tokens_CTD, token_mask_CT).max(dim=-1).indices
+    scale_AFC = (weights_AF[:, :, None] * grad_AC[:, None, :]).to(frames_AFD.dtype)
+    rows = (place_AFC + T * torch.arange(C, device=place_AFC.device)).view(A * F, C)
+    flat = tokens_CTD.reshape(C * T, D)
+    d_frames = embedding_bag(rows, flat, mode="sum", per_sample_weights=scale_AFC.reshape(A * F, C)).view(A, F, D)
+    won_AFCT = scale_AFC.new_zeros((A, F, C, T)).scatter_(3, place_AFC[..., None], scale_AFC[..., None])
+    return d_frames, torch.einsum("afct,afd->ctd", won_AFCT, frames_AFD)
 
 
 def _fused() -> Callable[..., Tensor]:

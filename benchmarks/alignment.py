@@ -1,0 +1,162 @@
+"""The frame score of FIGMA forward and backward: time, memory, error and share of the roofline of each implementation.
+
+    python benchmarks/alignment.py                       # five sizes in bfloat16 on CUDA
+    python benchmarks/alignment.py --device cpu          # small sizes in float32
+    python benchmarks/alignment.py --sizes 256,250,128,512 --implementations blocked,fused
+
+Every case runs in a process of its own, so that one that runs out of memory stops no other and peaks are its own.
+Memory is the peak above the inputs and their gradients. The error is the largest difference from float64 over the first
+items: of scores, and of gradients relative to the largest one. The roofline is three matrix products of
+2 B B F T d FLOP (forward and two gradients) at --peak-tflops; on a CPU the peak is measured by a matrix product.
+Naive, blocked and compiled run in --dtype throughout, as PyTorch does it; the fused kernel adds up in float32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from solfa.models.alignment import blocked_scores, frame_scores
+
+CUDA_SIZES = "256,250,64,512 256,250,128,512 256,750,128,512 256,750,256,512 1024,250,128,512"
+CPU_SIZES = "32,50,32,128 64,50,32,128 32,100,32,128 32,50,64,128 64,100,64,128"
+ITEMS = 2  # of each side that the error is taken over
+
+
+def naive(frames: Tensor, frame_mask: Tensor, tokens: Tensor, token_mask: Tensor) -> Tensor:
+    """The whole B x B x F x T tensor."""
+    cosines = torch.einsum("afd,ctd->afct", frames, tokens).masked_fill(~token_mask, torch.finfo(frames.dtype).min / 2)
+    weights = frame_mask.float() / frame_mask.sum(dim=1, keepdim=True)
+    return torch.einsum("afc,af->ac", cosines.max(dim=-1).values.float(), weights)
+
+
+IMPLEMENTATIONS: dict[str, Callable[..., Tensor]] = {
+    "naive": naive,
+    "blocked": lambda *inputs: blocked_scores(*inputs, block=32),
+    "compiled": lambda *inputs: blocked_scores(*inputs, block=32, compile_block=True),
+    "fused": lambda a, am, c, cm: frame_scores(a, am, c, cm, implementation="fused", precision=a.dtype),
+}
+
+
+def inputs_of(B: int, F: int, T: int, D: int, dtype: torch.dtype, device: str) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    vectors = [torch.nn.functional.normalize(torch.randn((B, n, D), generator=generator), dim=-1) for n in (F, T)]
+    frame_mask = torch.arange(F) < torch.randint(max(1, F * 9 // 10), F + 1, (B, 1), generator=generator)
+    token_mask = torch.arange(T) < torch.randint(max(1, T // 2), T + 1, (B, 1), generator=generator)
+    frames, tokens = (v.to(device, dtype).requires_grad_() for v in vectors)
+    return [frames, frame_mask.to(device), tokens, token_mask.to(device)]
+
+
+def error(inputs: list[Tensor], upstream: Tensor, scores: Tensor) -> tuple[float, float]:
+    """Largest difference from float64 of scores and, relative to the largest, of gradients."""
+    frames, frame_mask, tokens, token_mask = inputs
+    assert frames.grad is not None and tokens.grad is not None
+    a, c = frames.detach().double(), tokens.detach().double()
+    rows, columns = a[:ITEMS].clone().requires_grad_(), c[:ITEMS].clone().requires_grad_()
+    across = torch.cat(
+        [naive(rows, frame_mask[:ITEMS], c[i : i + 32], token_mask[i : i + 32]) for i in range(0, len(c), 32)], 1
+    )
+    down = torch.cat(
+        [naive(a[i : i + 32], frame_mask[i : i + 32], columns, token_mask[:ITEMS]) for i in range(0, len(a), 32)]
+    )
+    (across * upstream[:ITEMS]).sum().backward()
+    (down * upstream[:, :ITEMS]).sum().backward()
+    score = float((scores[:ITEMS] - across).abs().max().detach())
+    pairs = [(frames.grad[:ITEMS], rows.grad), (tokens.grad[:ITEMS], columns.grad)]
+    return score, max(float((got - want).abs().max() / want.abs().max()) for got, want in pairs if want is not None)
+
+
+def measure(name: str, B: int, F: int, T: int, D: int, device: str, dtype: str, repeat: int) -> dict[str, float]:
+    inputs = inputs_of(B, F, T, D, getattr(torch, dtype), device)
+    upstream = torch.randn((B, B), generator=torch.Generator().manual_seed(1)).to(device) / B
+    cuda = device != "cpu"
+
+    def once() -> tuple[float, Tensor]:
+        inputs[0].grad = inputs[2].grad = None
+        if cuda:
+            torch.cuda.synchronize()
+        start = time.perf_counter()
+        scores = IMPLEMENTATIONS[name](*inputs)
+        scores.backward(upstream)
+        if cuda:
+            torch.cuda.synchronize()
+        return time.perf_counter() - start, scores.detach()
+
+    small = inputs_of(2, 4, 4, D, getattr(torch, dtype), device)  # what the libraries take when first called
+    IMPLEMENTATIONS[name](*small).sum().backward()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    once()  # compiles and tunes
+    grads = sum(x.numel() * x.element_size() for x in (inputs[0], inputs[2]))
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+        inputs[0].grad = inputs[2].grad = None
+        before = torch.cuda.memory_allocated()
+    times = [once() for _ in range(repeat)]
+    after = torch.cuda.max_memory_allocated() if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    score, gradient = error(inputs, upstream, times[-1][1])
+    milliseconds = 1000 * statistics.median(t for t, _ in times)
+    return {"ms": milliseconds, "MiB": (after - before - grads) / 2**20, "score": score, "gradient": gradient}
+
+
+def peak_tflops(device: str, dtype: str) -> float:
+    a = torch.randn((2048, 2048), device=device).to(getattr(torch, dtype))
+    times = []
+    for _ in range(8):
+        start = time.perf_counter()
+        (a @ a).sum().item()
+        times.append(time.perf_counter() - start)
+    return 2 * 2048**3 / min(times) / 1e12
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--dtype", help="default: bfloat16 on CUDA, float32 on a CPU")
+    parser.add_argument("--sizes", nargs="+", help="B,F,T,d each")
+    parser.add_argument("--implementations", default="naive,blocked,compiled,fused")
+    parser.add_argument("--repeat", type=int, default=20)
+    parser.add_argument("--peak-tflops", type=float, help="default: 790 on CUDA (an H200, dense bf16), else measured")
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.case:
+        print(json.dumps(measure(**json.loads(options.case))))
+        return
+    cpu = options.device == "cpu"
+    dtype = options.dtype or ("float32" if cpu else "bfloat16")
+    peak = options.peak_tflops or (peak_tflops("cpu", dtype) if cpu else 790.0)
+    where = f"{torch.get_num_threads()} CPU threads" if cpu else torch.cuda.get_device_name()
+    print(f"{where}, torch {torch.__version__}, {dtype}, roofline at {peak:.3g} TFLOP/s, forward + backward\n")
+    print("| B, F, T, d | implementation | ms | MiB above inputs | score error | gradient error | share of roofline |")
+    print("|---|---|---|---|---|---|---|")
+    for size in options.sizes or (CPU_SIZES if cpu else CUDA_SIZES).split():
+        B, F, T, D = map(int, size.split(","))
+        floor_ms = 3 * 2 * B * B * F * T * D / peak / 1e9
+        for name in options.implementations.split(","):
+            if cpu and name == "fused":
+                continue
+            case = {"name": name, "B": B, "F": F, "T": T, "D": D, "device": options.device, "dtype": dtype}
+            command = [sys.executable, __file__, "--case", json.dumps({**case, "repeat": options.repeat})]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                reason = (done.stderr.strip().splitlines() or ["killed"])[-1][:80]
+                print(f"| {size.replace(',', ', ')} | {name} | {reason} | | | | |", flush=True)
+                continue
+            r = json.loads(done.stdout.strip().splitlines()[-1])
+            print(
+                f"| {size.replace(',', ', ')} | {name} | {r['ms']:.2f} | {r['MiB']:.0f} | {r['score']:.1e} | "
+                f"{r['gradient']:.1e} | {floor_ms / r['ms']:.0%} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
