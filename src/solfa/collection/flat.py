@@ -159,7 +159,8 @@ class FlatStore:
                     continue  # nothing to ask for, and the end of the file is out of bounds
                 start = at * self._space.dim // mmap.PAGESIZE * mmap.PAGESIZE
                 backing.madvise(mmap.MADV_WILLNEED, start, (at + count) * self._space.dim - start)
-        return [self._frames[at : at + count] for at, count in ranges]
+        rows = self._frames.view(np.ndarray)  # every step on a memmap costs more
+        return [rows[at : at + count] for at, count in ranges]
 
     def append(self, tracks: Sequence[TrackVectors]) -> list[Placement]:
         """Write the rows and force them to disk; what went wrong half-way is cut off again.
