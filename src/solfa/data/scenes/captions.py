@@ -27,7 +27,7 @@ def rule_caption(labels: Sequence[str], rng: np.random.Generator) -> str:
     """One of ten sentences with the labels, lower-cased and joined by commas, in the given order.
 
     >>> rule_caption(["dog barking", "Piano"], np.random.default_rng(0))
-    'What sounds here is dog barking, piano.'
+    'Heard over a background: dog barking, piano.'
     """
     return TEMPLATES[int(rng.integers(len(TEMPLATES)))].format(", ".join(label.lower() for label in labels))
 
