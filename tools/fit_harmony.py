@@ -99,7 +99,8 @@ def chart_features(score: render.Score, begin: float, seconds: float, rng: np.ra
             path[first:last] = state[misheard(root, quality, rng)]
             heads[first:last, harmony_chords.BASS + 1 + bass] = 1.0
     share[np.arange(n), table.group[path]] = 1.0
-    return harmony_key.chord_features(heads, share, path)
+    decoded = harmony_chords.Decoded(path, share.max(axis=1), share.mean(axis=0), heads.mean(axis=0))
+    return harmony_key.chord_features(decoded)
 
 
 def charts(args: argparse.Namespace) -> tuple[NDArray[np.float32], NDArray[np.intp], list[str]]:
@@ -163,16 +164,14 @@ def hear(path: Path) -> dict[str, Any]:
     samples, rate = soundfile.read(path.with_name(truth["audio"]), dtype="float32")
     seen = harmony.HarmonyExtractor().observe(Audio(samples, rate))
     log_heads = seen["log_heads"].astype(np.float32)
-    scores = harmony_chords.log_likelihoods(log_heads)
-    states = harmony_chords.best_path(scores, CHANGE_COST)
-    share = harmony_chords.posteriors(scores)
+    decoded = harmony_chords.decode([log_heads], CHANGE_COST)
     return {
-        "rows": harmony_key.chord_features(np.exp(log_heads), share, states),
-        "chord_share": 1.0 - float(share[:, 0].mean()),
+        "rows": harmony_key.chord_features(decoded),
+        "chord_share": 1.0 - float(decoded.share[0]),
         "chroma": np.asarray(seen["chroma"], np.float32),
         "key": key_number(Key.parse(truth["key"])),
         "half": half_of(f"{truth['corpus']}/{truth['source']}"),
-        "segments": graded_segments(seen["start_s"], len(samples) / rate, states, scores, truth["chords"]),
+        "segments": graded_segments(seen["start_s"], len(samples) / rate, decoded, truth["chords"]),
     }
 
 
@@ -182,17 +181,15 @@ def evidence(heard: dict[str, Any], model: dict[str, Any]) -> NDArray[np.float64
 
 
 def graded_segments(
-    starts: NDArray[Any], end_s: float, states: NDArray[np.intp], scores: Any, truth: list[dict[str, Any]]
+    starts: NDArray[Any], end_s: float, decoded: harmony_chords.Decoded, truth: list[dict[str, Any]]
 ) -> list[tuple[NDArray[np.float64], float, float]]:
     """For each decoded segment: its features, the share of it that is right, its length in s."""
     flat = {"weights": [0.0, 0.0, 0.0, 0.0]}
-    share, table = harmony_chords.posteriors(scores), harmony_chords.vocabulary()
     bounds = [c["start_s"] for c in truth] + [truth[-1]["end_s"]]
     out = []
-    for s in harmony_chords.segments(starts, end_s, states, scores, flat):
+    for s in harmony_chords.segments(starts, end_s, decoded, flat):
         low, high = np.searchsorted(starts, [s.start_s, s.end_s - 1e-6])
-        group = table.group[table.labels.index(s.label)]
-        x = harmony_chords.segment_features(float(share[low:high, group].mean()), s.end_s - s.start_s, s.label == "N")
+        x = harmony_chords.segment_features(float(decoded.sure[low:high].mean()), s.end_s - s.start_s, s.label == "N")
         right = total = 0.0
         for chord, a, b in zip(truth, bounds[:-1], bounds[1:], strict=True):
             overlap = min(b, s.end_s) - max(a, s.start_s)

@@ -225,11 +225,17 @@ def crop(
     return x, y, mask
 
 
+def network_inputs(onsets: rhythm_features.Onsets) -> FloatArray:
+    """What the network hears of a whole track."""
+    fast = rhythm_tempo.strength(onsets)
+    return rhythm_net.inputs(fast, rhythm_net.slow_inputs(onsets), 0, len(fast))
+
+
 def network(args: argparse.Namespace) -> None:
     """Train the network; write rhythm.npz, and rhythm.json with how it was made."""
     torch.manual_seed(args.seed)
     rng, sounds = np.random.default_rng(args.seed), load(args, "rendered", "charts", "labelled")
-    examples = [(s.truth, rhythm_net.inputs(s.onsets)) for s in sounds for _ in range(1 + (s.kind == "labelled"))]
+    examples = [(s.truth, network_inputs(s.onsets)) for s in sounds for _ in range(1 + (s.kind == "labelled"))]
     net, per_epoch = Net(), max(1, len(examples) // BATCH)
     optimizer = torch.optim.AdamW(net.parameters(), RATE, weight_decay=1e-3)
     positive, weight = torch.tensor([4.0, 8.0]), torch.tensor([1.0, 1.5])
@@ -302,7 +308,8 @@ def label(args: argparse.Namespace) -> None:
 
 def hear(sound: Sound) -> Heard | None:
     """The candidates of a recording; None where there are none."""
-    strength, activation = rhythm_tempo.strength(sound.onsets), rhythm_net.activations(sound.onsets)
+    strength = rhythm_tempo.strength(sound.onsets)
+    activation = rhythm_net.activations(sound.onsets, strength)
     found = rhythm_tempo.periodicity(strength, activation)
     bpm_C = rhythm_tempo.candidates(found)
     if len(bpm_C) == 0:

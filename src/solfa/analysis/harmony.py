@@ -80,31 +80,27 @@ class HarmonyExtractor:
         nothing: Estimate[str] = Estimate(value=None, confidence=0.0)
         if not observations or duration_s <= 0:
             return {"key": nothing, "chords": ()}
-        starts = np.concatenate([o["start_s"] for o in observations]).astype(np.float64)
-        log_heads = np.concatenate([o["log_heads"] for o in observations]).astype(np.float32)
         chroma = np.concatenate([o["chroma"] for o in observations]).astype(np.float32)
-        inside = starts < duration_s
-        starts, log_heads = starts[inside], log_heads[inside]
-        scores = harmony_chords.log_likelihoods(log_heads)
-        path = harmony_chords.best_path(scores, constants()["chords"]["change_cost"])
-        chords = harmony_chords.segments(starts, duration_s, path, scores, constants()["chords"])
+        times = [np.asarray(o["start_s"], np.float64) for o in observations]
+        starts = np.concatenate([t[t < duration_s] for t in times])
+        heads = [np.asarray(o["log_heads"], np.float16) for o in observations]
+        blocks = [h[t < duration_s] for h, t in zip(heads, times, strict=True)]
+        decoded = harmony_chords.decode(blocks, constants()["chords"]["change_cost"])
+        chords = harmony_chords.segments(starts, duration_s, decoded, constants()["chords"])
         if (
             duration_s < harmony_key.MIN_HEARD_S
             or len(chroma) * _CHROMA_BLOCK * HOP / RATE_HZ < harmony_key.MIN_HEARD_S
         ):
             return {"key": nothing, "chords": chords}
         model = constants()["key"]
-        evidence = key_evidence(log_heads, path, scores, chroma, model)
-        return {"key": harmony_key.estimate(harmony_key.probabilities(evidence, model)), "chords": chords}
+        found = harmony_key.probabilities(key_evidence(decoded, chroma, model), model)
+        return {"key": harmony_key.estimate(found), "chords": chords}
 
 
-def key_evidence(
-    log_heads: FloatArray, path: NDArray[np.intp], scores: FloatArray, chroma: FloatArray, model: Mapping[str, Any]
-) -> NDArray[np.float64]:
+def key_evidence(decoded: harmony_chords.Decoded, chroma: FloatArray, model: Mapping[str, Any]) -> NDArray[np.float64]:
     """``harmony_key.evidence`` of a decoded track [shape=(2, 12)]."""
-    share = harmony_chords.posteriors(scores)
-    rows = harmony_key.chord_features(np.exp(log_heads), share, path)
-    return harmony_key.evidence(rows, 1.0 - float(share[:, 0].mean()), chroma, model)
+    rows = harmony_key.chord_features(decoded)
+    return harmony_key.evidence(rows, 1.0 - float(decoded.share[0]), chroma, model)
 
 
 def _heads(magnitudes: FloatArray) -> FloatArray:

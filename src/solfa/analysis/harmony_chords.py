@@ -6,7 +6,7 @@ vocabulary is one class of each; its log-likelihood is the sum of theirs. The pa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -94,36 +94,77 @@ def vocabulary() -> Vocabulary:
     return Vocabulary(tuple(labels), np.array(roots), tuple(qualities), np.array(columns), group)
 
 
-def log_likelihoods(log_heads: FloatArray) -> FloatArray:
+def log_likelihoods(log_heads: NDArray[np.floating]) -> FloatArray:
     """State log-likelihoods float32 [shape=(T, S)] of head log-probabilities [shape=(T, 100)]."""
-    padded = np.hstack([log_heads, np.zeros((len(log_heads), 1), np.float32)])  # column -1 adds nothing
+    padded = np.pad(log_heads.astype(np.float32), ((0, 0), (0, 1)))  # column -1 adds nothing
     columns = vocabulary().columns
-    total = padded[:, columns[:, 0]].astype(np.float32)
+    total: FloatArray = padded[:, columns[:, 0]]
     for i in range(1, columns.shape[1]):
         total += padded[:, columns[:, i]]
     return total
 
 
-def best_path(scores: FloatArray, change_cost: float) -> NDArray[np.intp]:
-    """States [shape=(T,)] that maximise the sum of ``scores`` [shape=(T, S)] less ``change_cost`` per change.
+@dataclass(frozen=True, eq=False, slots=True)
+class Decoded:
+    """A track's chords before they are cut into segments.
+
+    ``path`` [T] states; ``sure`` float32 [T] frame-wise probability of the path's root and quality; means over the
+    track: ``share`` [G] of the probability of each root and quality, ``heads`` [100] of the network's probabilities.
+    """
+
+    path: NDArray[np.intp]
+    sure: FloatArray
+    share: NDArray[np.float64]
+    heads: NDArray[np.float64]
+
+
+def decode(log_heads: Sequence[NDArray[np.floating]], change_cost: float) -> Decoded:
+    """The best path through head log-probabilities [shape=(T, 100)], given in blocks of at least one frame in all.
+
+    Scores of hundreds of states are made block by block, twice, rather than kept: a track of hours needs one block.
+    """
+    path = best_path((log_likelihoods(block) for block in log_heads), change_cost)
+    group = vocabulary().group
+    sure = np.empty(len(path), np.float32)
+    share, heads, start = np.zeros(int(group.max()) + 1), np.zeros(N_HEADS), 0
+    for block in log_heads:
+        rows = slice(start, start := start + len(block))
+        probability = posteriors(log_likelihoods(block))
+        sure[rows] = probability[np.arange(len(block)), group[path[rows]]]
+        share += probability.sum(axis=0, dtype=np.float64)
+        heads += np.exp(block, dtype=np.float32).sum(axis=0, dtype=np.float64)
+    return Decoded(path, sure, share / len(path), heads / len(path))
+
+
+def best_path(scores: Iterable[FloatArray], change_cost: float) -> NDArray[np.intp]:
+    """States [shape=(T,)] that maximise the sum of ``scores``, blocks [shape=(T, S)], less ``change_cost`` per change.
 
     The cost is the same between all states, so that one comparison with the best predecessor is enough (O(T S)).
     """
-    n_frames, n_states = scores.shape
-    came_from_best = np.zeros((n_frames, n_states), bool)
-    best = np.zeros(n_frames, np.intp)
-    total = scores[0].astype(np.float64)
-    for t in range(1, n_frames):
-        best[t] = int(np.argmax(total))
-        entered = total[best[t]] - change_cost
-        came_from_best[t] = entered > total
-        np.maximum(total, entered, out=total)
-        total += scores[t]
-    path = np.zeros(n_frames, np.intp)
-    path[-1] = int(np.argmax(total))
-    for t in range(n_frames - 1, 0, -1):
-        path[t - 1] = best[t] if came_from_best[t, path[t]] else path[t]
-    return path
+    total = np.zeros(0)
+    came_from_best: list[NDArray[np.uint8]] = []  # a bit for each state
+    best: list[NDArray[np.intp]] = []
+    for block in scores:
+        entering, leaders = np.zeros(block.shape, bool), np.zeros(len(block), np.intp)
+        for t, row in enumerate(block):
+            if not len(total):  # the first frame of all comes from nowhere
+                total = row.astype(np.float64)
+                continue
+            leaders[t] = int(np.argmax(total))
+            entered = total[leaders[t]] - change_cost
+            entering[t] = entered > total
+            np.maximum(total, entered, out=total)
+            total += row
+        came_from_best.append(np.packbits(entering, axis=1))
+        best.append(leaders)
+    path = [np.zeros(len(leaders), np.intp) for leaders in best]
+    state = int(np.argmax(total))
+    for states, bits, leaders in zip(reversed(path), reversed(came_from_best), reversed(best), strict=True):
+        entering = np.unpackbits(bits, axis=1, count=len(total)).astype(bool)
+        for t in range(len(states) - 1, -1, -1):
+            states[t] = state
+            state = int(leaders[t]) if entering[t, state] else state
+    return np.concatenate(path)
 
 
 def posteriors(scores: FloatArray) -> FloatArray:
@@ -140,20 +181,18 @@ def posteriors(scores: FloatArray) -> FloatArray:
 def segments(
     starts_s: NDArray[np.float64],
     end_s: float,
-    path: NDArray[np.intp],
-    scores: FloatArray,
+    decoded: Decoded,
     calibration: Mapping[str, Any],
 ) -> tuple[ChordSegment, ...]:
     """Runs of one label, each with its confidence; frame t covers ``starts_s[t]`` to the next start or ``end_s``."""
-    table = vocabulary()
-    share = posteriors(scores)
+    table, path = vocabulary(), decoded.path
     edges = np.flatnonzero(np.r_[True, [table.labels[a] != table.labels[b] for a, b in pairwise(path)]])
     bounds = np.r_[edges, len(path)]
     out = []
     for first, last in pairwise(bounds):
         start = float(starts_s[first]) if first else 0.0
         end = float(starts_s[last]) if last < len(path) else end_s
-        mean = float(share[first:last, table.group[path[first]]].mean())
+        mean = float(decoded.sure[first:last].mean())
         label = table.labels[path[first]]
         sure = segment_confidence(mean, end - start, label == NO_CHORD, calibration)
         if end > start:

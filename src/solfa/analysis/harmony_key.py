@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from solfa.analysis.harmony_chords import BASS, vocabulary
+from solfa.analysis.harmony_chords import BASS, Decoded, vocabulary
 from solfa.core.theory import Key, Mode
 from solfa.core.types import Alternative, Estimate, FloatArray
 
@@ -53,26 +53,16 @@ def _group_table() -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     return roots, np.array([_CLASSES.get(table.quality[s], -1) for s in first])
 
 
-def chord_features(heads: FloatArray, share: FloatArray, path: NDArray[np.intp]) -> NDArray[np.float32] | None:
-    """What the chords say to each of the twelve tonics: float32 [shape=(12, N_FEATURES)]; None without chords.
-
-    Parameters
-    ----------
-    heads : float32 [shape=(T, 100)]
-        Head probabilities of the network.
-    share : float32 [shape=(T, G)]
-        Frame-wise probability of each root and quality.
-    path : int [shape=(T,)]
-        Decoded states.
-    """
+def chord_features(decoded: Decoded) -> NDArray[np.float32] | None:
+    """What the chords say to each of the twelve tonics: float32 [shape=(12, N_FEATURES)]; None without chords."""
     roots, classes = _group_table()
     histogram = np.zeros((12, _N_CLASSES))
-    np.add.at(histogram, (roots[1:], classes[1:]), share.mean(axis=0)[1:])
-    runs = [g for g in _runs(vocabulary().group[path]) if roots[g] >= 0]
+    np.add.at(histogram, (roots[1:], classes[1:]), decoded.share[1:])
+    runs = [g for g in _runs(vocabulary().group[decoded.path]) if roots[g] >= 0]
     if not runs or histogram.sum() <= 0:
         return None
     profile = np.zeros((12, _N_PROFILE))
-    bass = heads[:, BASS + 1 : BASS + 13].mean(axis=0)
+    bass = decoded.heads[BASS + 1 : BASS + 13]
     profile[:, 0] = bass / max(float(bass.sum()), 1e-9) - 1 / 12
     profile[:, 1 : 1 + _N_CLASSES] = histogram / histogram.sum()
     for column, group in ((1 + _N_CLASSES, runs[0]), (3 + _N_CLASSES, runs[-1])):

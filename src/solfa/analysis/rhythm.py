@@ -55,7 +55,7 @@ class RhythmExtractor:
         if onsets.duration_s < _SHORTEST_S or not onsets.flux_TB.any():
             return dict(_NOTHING)
         strength = rhythm_tempo.strength(onsets)
-        activation = activations(onsets)
+        activation = activations(onsets, strength)
         found = rhythm_tempo.periodicity(strength, activation)
         bpm_C = rhythm_tempo.candidates(found)
         if len(bpm_C) == 0:

@@ -38,12 +38,12 @@ _SILENCE = 1e-5  # root mean square below which a stretch holds no sound (-100 d
 class Onsets:
     """The joined features of a track.
 
-    ``flux_TB`` float32 >= 0, rise of log energy in ``FLUX_BANDS`` bands from low to high, ``FRAME_RATE_HZ`` frames a
+    ``flux_TB`` float16 >= 0, rise of log energy in ``FLUX_BANDS`` bands from low to high, ``FRAME_RATE_HZ`` frames a
     second; ``level_SB`` float32, log energy in ``LEVEL_BANDS`` bands, and ``chroma_SP`` float32, energy of the 12
     pitch classes, one row per ``SLOW_EVERY`` frames.
     """
 
-    flux_TB: FloatArray
+    flux_TB: NDArray[np.float16]
     level_SB: FloatArray
     chroma_SP: FloatArray
 
@@ -86,7 +86,7 @@ def join(observations: Sequence[Observation], duration_s: float) -> Onsets:
     total = max(round(duration_s * FRAME_RATE_HZ), 0)
     slow = -(-total // SLOW_EVERY)
     joined = Onsets(
-        np.zeros((total, FLUX_BANDS), np.float32),
+        np.zeros((total, FLUX_BANDS), np.float16),
         np.zeros((slow, LEVEL_BANDS), np.float32),
         np.zeros((slow, 12), np.float32),
     )
@@ -98,7 +98,7 @@ def join(observations: Sequence[Observation], duration_s: float) -> Onsets:
     return joined
 
 
-def _place(target: FloatArray, values: NDArray[np.generic], at: int) -> None:
+def _place(target: NDArray[np.floating], values: NDArray[np.generic], at: int) -> None:
     room = max(min(len(values), len(target) - at), 0)
     target[at : at + room] = values[:room]
 

@@ -14,7 +14,6 @@ import numpy as np
 from scipy.ndimage import uniform_filter1d
 
 from solfa.analysis.rhythm_features import FRAME_RATE_HZ, SLOW_EVERY, Onsets
-from solfa.analysis.rhythm_tempo import strength
 from solfa.core.types import FloatArray
 
 NUM_INPUTS = 26
@@ -22,15 +21,18 @@ _BLOCK = 12_000  # frames at once; with _MARGIN to each side, so that the cut ch
 _MARGIN = 2_100
 
 
-def inputs(onsets: Onsets) -> FloatArray:
-    """What the network hears [T, NUM_INPUTS]: even onset strength, relative loudness, change of harmony."""
-    frames = len(onsets.flux_TB)
+def inputs(strength_TB: FloatArray, slow_SC: FloatArray, low: int, high: int) -> FloatArray:
+    """What the network hears from frame `low` to `high` [high - low, NUM_INPUTS]: even onset strength, and `slow`."""
+    fast = np.minimum(strength_TB[low:high], 6.0)
+    joined: FloatArray = np.concatenate([fast, slow_SC[np.arange(low, high) // SLOW_EVERY]], axis=1)
+    return joined.astype(np.float32)
+
+
+def slow_inputs(onsets: Onsets) -> FloatArray:
+    """Relative loudness and change of harmony, a row for ``SLOW_EVERY`` frames."""
     level = onsets.level_SB
     level = (level - level.mean(axis=0)) / (level.std(axis=0) + 0.1)
-    slow = np.concatenate([level, _harmonic_change(onsets.chroma_SP)], axis=1)
-    fast = np.minimum(strength(onsets), 6.0)
-    joined: FloatArray = np.concatenate([fast, np.repeat(slow, SLOW_EVERY, axis=0)[:frames]], axis=1)
-    return joined.astype(np.float32)
+    return np.concatenate([level, _harmonic_change(onsets.chroma_SP)], axis=1)
 
 
 def _harmonic_change(chroma_SP: FloatArray) -> FloatArray:
@@ -48,13 +50,13 @@ def _harmonic_change(chroma_SP: FloatArray) -> FloatArray:
     return stacked.astype(np.float32)
 
 
-def activations(onsets: Onsets) -> FloatArray:
-    """Probability of a beat and of a downbeat at every frame [T, 2]."""
-    heard = inputs(onsets)
-    out = np.empty((len(heard), 2), np.float32)
-    for start in range(0, len(heard), _BLOCK):
-        low, high = max(0, start - _MARGIN), min(len(heard), start + _BLOCK + _MARGIN)
-        logits = _forward(heard[low:high])[start - low :][:_BLOCK]
+def activations(onsets: Onsets, strength_TB: FloatArray) -> FloatArray:
+    """Probability of a beat and of a downbeat at every frame [T, 2], given ``rhythm_tempo.strength``."""
+    slow, frames = slow_inputs(onsets), len(strength_TB)
+    out = np.empty((frames, 2), np.float32)
+    for start in range(0, frames, _BLOCK):
+        low, high = max(0, start - _MARGIN), min(frames, start + _BLOCK + _MARGIN)
+        logits = _forward(inputs(strength_TB, slow, low, high))[start - low :][:_BLOCK]
         out[start : start + len(logits)] = 1 / (1 + np.exp(-logits))
     return out
 

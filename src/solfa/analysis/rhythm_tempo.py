@@ -33,11 +33,13 @@ class Periodicity:
 
 def strength(onsets: Onsets) -> FloatArray:
     """Onset strength per band [T, bands]: above the local mean, and even in level over the track."""
-    flux = onsets.flux_TB
-    above = np.maximum(flux - uniform_filter1d(flux, FRAME_RATE_HZ, axis=0), 0)
-    power = np.square(above)
-    spread = np.sqrt(uniform_filter1d(power, 6 * FRAME_RATE_HZ, axis=0))
-    even: FloatArray = above / (spread + 0.2 * np.sqrt(power.mean(axis=0)) + 1e-6)
+    even = np.empty(onsets.flux_TB.shape, np.float32)
+    for band, flux in enumerate(onsets.flux_TB.T):  # one at a time: a track of hours has long columns
+        rise = flux.astype(np.float32)
+        above = np.maximum(rise - uniform_filter1d(rise, FRAME_RATE_HZ), 0)
+        power = np.square(above)
+        spread = np.sqrt(uniform_filter1d(power, 6 * FRAME_RATE_HZ))
+        even[:, band] = above / (spread + 0.2 * np.sqrt(power.mean()) + 1e-6)
     return even
 
 

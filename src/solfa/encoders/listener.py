@@ -86,9 +86,8 @@ def _key(log_heads: FloatArray, chroma: FloatArray) -> FloatArray:
     if len(chroma) == 0:
         return np.zeros(24, np.float32)
     model = harmony.constants()["key"]
-    scores = harmony_chords.log_likelihoods(log_heads)
-    path = harmony_chords.best_path(scores, harmony.constants()["chords"]["change_cost"])
-    found = harmony_key.probabilities(harmony.key_evidence(log_heads, path, scores, chroma, model), model)
+    decoded = harmony_chords.decode([log_heads], harmony.constants()["chords"]["change_cost"])
+    found = harmony_key.probabilities(harmony.key_evidence(decoded, chroma, model), model)
     logs = np.maximum(np.log(np.maximum(found.ravel(), 1e-9)), -_KEY_SHARPEST)
     row: FloatArray = (logs / 2 + 1).astype(np.float32)
     return row
@@ -99,6 +98,7 @@ def _periodicity(audio: Audio) -> FloatArray:
     onsets = rhythm_features.join([rhythm_features.observe(audio)], audio.duration_s)
     if not onsets.flux_TB.any():
         return np.zeros(2 * _TEMPI, np.float32)
-    found = rhythm_tempo.periodicity(rhythm_tempo.strength(onsets), rhythm_net.activations(onsets))
+    strength = rhythm_tempo.strength(onsets)
+    found = rhythm_tempo.periodicity(strength, rhythm_net.activations(onsets, strength))
     rows: FloatArray = 2 * rhythm_tempo.at_tempi(found, _TEMPI)
     return rows.ravel()

@@ -23,7 +23,8 @@ def test_best_path_is_the_best_of_all_paths() -> None:
             changes = sum(a != b for a, b in pairwise(path))
             return float(sum(scores[t, s] for t, s in enumerate(path))) - cost * changes
 
-        found = tuple(int(s) for s in chords.best_path(scores, cost))
+        found = tuple(int(s) for s in chords.best_path([scores], cost))
+        assert found == tuple(int(s) for s in chords.best_path([scores[:2], scores[2:2], scores[2:]], cost))
         assert value(found) == pytest.approx(max(value(p) for p in product(range(3), repeat=5)), abs=1e-4)
 
 
@@ -77,7 +78,7 @@ def test_evidence_moves_with_the_music(shift: int) -> None:
         share = np.eye(int(table.group.max()) + 1, dtype=np.float32)[table.group[states]]
         heads = np.zeros((len(states), chords.N_HEADS), np.float32)
         heads[np.arange(len(states)), table.columns[states, 1]] = 1.0
-        rows = key.chord_features(heads, share, states)
+        rows = key.chord_features(chords.Decoded(states, share.max(axis=1), share.mean(axis=0), heads.mean(axis=0)))
         return key.evidence(rows, 1.0, np.roll(chroma, by, axis=1), model)
 
     assert np.roll(evidence(0), shift, axis=1) == pytest.approx(evidence(shift), abs=1e-4)
