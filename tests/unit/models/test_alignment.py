@@ -174,3 +174,28 @@ def test_the_kernel_under_the_interpreter_is_the_loop():
     environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert done.stdout.strip().endswith("equal"), done.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_kernels_compile_for_a_hopper_gpu_without_one(monkeypatch):
+    pytest.importorskip("triton")
+    monkeypatch.setenv("TRITON_DEFAULT_FP_FUSION", "1")
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource, compile
+
+    from solfa.models import alignment_kernel as kernels
+
+    types = {"frames": "*bf16", "tokens": "*bf16", "frame_mask": "*u8", "token_mask": "*u8", "place": "*u8"}
+    types |= {name: "*fp32" for name in ("partial", "weights", "d_frames", "d_tokens")}
+    types |= {"frame_len": "*i32", "token_len": "*i32"}
+    for name, (configs, _) in kernels._CONFIGS.items():
+        kernel = getattr(kernels, name)
+        sizes, (values, warps, stages) = configs[0], configs[1]
+        constants = dict(zip(sizes, values, strict=True)) | {"D": 512}
+        constants |= {"T_POW": 128} if name == "_forward" else {}
+        signature = {arg: "constexpr" if arg in constants else types.get(arg, "i32") for arg in kernel.arg_names}
+        aligned = {(i,): [["tt.divisibility", 16]] for i, arg in enumerate(kernel.arg_names) if arg in types}
+        options = {"num_warps": warps, "num_stages": stages}
+        made = compile(ASTSource(kernel, signature, constants, aligned), GPUTarget("cuda", 90, 32), options)
+        assert made.metadata.shared <= 227 * 1024
+        assert ("wgmma" in made.asm["ptx"]) == (name != "_frames_backward")  # tensor cores, but for the gather

@@ -24,7 +24,6 @@ from solfa.models.objectives import (  # noqa: E402
     to_json,
 )
 
-
 NAMES = [field.name for field in fields(Projected)]
 
 
