@@ -102,20 +102,20 @@ def compute(
         If a clip cannot be decoded.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     jobs = list(_jobs(folder, records, audio, text, texts, batch_size))
-    made = 0
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            for number, (block, write) in enumerate(jobs):
-                progress(number, len(jobs))
-                if not block.is_dir():
-                    write(block)
-                    made += 1
-            progress(len(jobs), len(jobs))
-    except Timeout as busy:
-        raise InputError(f"{folder}: another process is computing into this cache.") from busy
-    return Computed(made=made, kept=len(jobs) - made)
+    missing = {block: write for block, write in jobs if not block.is_dir()}
+    if missing:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(folder / ".lock", timeout=0):
+                for number, (block, write) in enumerate(missing.items()):
+                    progress(len(jobs) - len(missing) + number, len(jobs))
+                    if not block.is_dir():  # made by another process since
+                        write(block)
+        except Timeout as busy:
+            raise InputError(f"{folder}: another process is computing into this cache; wait for it.") from busy
+    progress(len(jobs), len(jobs))
+    return Computed(made=len(missing), kept=len(jobs) - len(missing))
 
 
 def _jobs(

@@ -134,8 +134,15 @@ def test_states_that_float16_cannot_hold_are_refused(make_toy: Make, tmp_path: P
 def test_two_runs_at_once_are_refused(make_toy: Make, tmp_path: Path) -> None:
     records = make_toy().split("train")
 
+    seen = []
+
     def second(done: int, total: int) -> None:
-        with pytest.raises(InputError, match="another process"):
-            run(tmp_path / "cache", records)
+        seen.append((done, total))
+        if done < total:
+            with pytest.raises(InputError, match="another process"):
+                run(tmp_path / "cache", records)
+        else:
+            run(tmp_path / "cache", records)  # all is there: nothing to wait for
 
     run(tmp_path / "cache", records, progress=second)
+    assert seen == [(n, 6) for n in range(7)]

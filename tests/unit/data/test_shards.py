@@ -234,6 +234,14 @@ def test_info_and_verify(tmp_path: Path) -> None:
     assert code == 3 and "hash" in text and "1 defects" in text
 
 
+def test_hostile_words_do_not_drive_the_terminal(tmp_path: Path) -> None:
+    clip = member("a")
+    evil = replace(clip, record=replace(clip.record, licence="\x1b]0;owned\x07", attributes={"\x1b[2J": "[red]x[/]"}))
+    of(tmp_path / "set", evil, Failure(item="\x1b[31mred", reason="a\rb"))
+    code, text = run("info", tmp_path / "set")
+    assert code == 0 and "[red]x[/]" in text and not any(c in text for c in "\x1b\x07\r")
+
+
 def test_hostile_indexes_are_refused(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     make(folder)
