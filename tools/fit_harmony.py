@@ -9,8 +9,9 @@
   weights fitted without the charts of its half of the songs.
 - Confidence of a chord segment: logistic regression on CLIPS; a segment is right by mir_eval's ``sevenths``, or
   ``majmin`` where that does not apply.
-- ``CHORD_WEIGHT`` and ``PROFILE_WEIGHT`` are set by hand: rendered music would trust chords alone, real recordings
-  (agreement with other key finders; there was no truth) want both.
+- ``CHORD_WEIGHT`` and ``PROFILE_WEIGHT`` are set by hand: rendered music would trust chords more, recordings (the keys
+  on which madmom's network and basic-pitch's notes agree; there was no truth) the profile; also the envelope of the
+  chroma.
 
 Keep the songs and clips of any report out of all of it.
 """
@@ -43,7 +44,7 @@ from solfa.weights import set_threads
 
 CHANGE_COST = 15.0
 PRICE = 0.1  # of the squared weights
-CHORD_WEIGHT, PROFILE_WEIGHT = 0.7, 10.0
+CHORD_WEIGHT, PROFILE_WEIGHT = 0.25, 8.0
 CHART_HZ = 10
 WINDOWS = 4
 
@@ -167,7 +168,7 @@ def hear(path: Path) -> dict[str, Any]:
     decoded = harmony_chords.decode([log_heads], CHANGE_COST)
     return {
         "rows": harmony_key.chord_features(decoded),
-        "chord_share": 1.0 - float(decoded.share[0]),
+        "clear": decoded.clear,
         "chroma": np.asarray(seen["chroma"], np.float32),
         "key": key_number(Key.parse(truth["key"])),
         "half": half_of(f"{truth['corpus']}/{truth['source']}"),
@@ -177,7 +178,7 @@ def hear(path: Path) -> dict[str, Any]:
 
 def evidence(heard: dict[str, Any], model: dict[str, Any]) -> NDArray[np.float64]:
     """Scores of the 24 keys of one clip."""
-    return harmony_key.evidence(heard["rows"], heard["chord_share"], heard["chroma"], model).ravel()
+    return harmony_key.evidence(heard["rows"], heard["clear"], heard["chroma"], model).ravel()
 
 
 def graded_segments(
@@ -265,8 +266,8 @@ def main() -> None:
     table = {
         "fitted": f"tools/fit_harmony.py: key chord model on {len(rows)} windows of {n_songs} chord charts (POP909, "
         f"Billboard, OpenEWLD; --part fit); sharpness (by weights of the other half of the songs) and chord confidence "
-        f"on {len(heard)} clips rendered from them; chord_weight, profile_weight and the chroma's partials by hand, "
-        "looking at agreement with other key finders on recordings",
+        f"on {len(heard)} clips rendered from them; chord_weight, profile_weight and the chroma's partials and "
+        "envelope by hand, looking at agreement with madmom's key network and basic-pitch's notes on recordings",
         "chords": {"change_cost": CHANGE_COST, "weights": confidence},
         "key": model,
     }

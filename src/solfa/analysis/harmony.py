@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter1d
 
 from solfa.analysis import harmony_chords, harmony_cqt, harmony_key
-from solfa.analysis.harmony_cqt import HOP, RATE_HZ
+from solfa.analysis.harmony_cqt import BINS_PER_OCTAVE, HOP, RATE_HZ
 from solfa.analysis.protocol import ExtractorSpec, Observation
 from solfa.audio.resample import at_rate
 from solfa.core.types import Audio, Estimate, FloatArray
@@ -29,6 +30,7 @@ _BLOCK, _MARGIN = 1024, 43
 # Frames kept per value of an observation: 46 ms.
 _POOL = 2
 _CHROMA_BLOCK = 64
+_ENVELOPE_BINS = 3 * BINS_PER_OCTAVE
 _SILENCE = 1e-4  # peak below -80 dBFS
 _MIN_SAMPLES = RATE_HZ // 4
 _FLOOR = 1e-6  # of a probability, before its logarithm is stored as float16
@@ -46,7 +48,7 @@ class HarmonyExtractor:
 
     spec = ExtractorSpec(
         name="solfa-harmony",
-        version="1",
+        version="2",
         licence="Apache-2.0, network MIT",
         commercial_use=True,
         provides=("key", "chords"),
@@ -100,7 +102,7 @@ class HarmonyExtractor:
 def key_evidence(decoded: harmony_chords.Decoded, chroma: FloatArray, model: Mapping[str, Any]) -> NDArray[np.float64]:
     """``harmony_key.evidence`` of a decoded track [shape=(2, 12)]."""
     rows = harmony_key.chord_features(decoded)
-    return harmony_key.evidence(rows, 1.0 - float(decoded.share[0]), chroma, model)
+    return harmony_key.evidence(rows, decoded.clear, chroma, model)
 
 
 def _heads(magnitudes: FloatArray) -> FloatArray:
@@ -121,9 +123,12 @@ def _chroma(magnitudes: FloatArray) -> FloatArray:
     """Pitch-class energy float32 [shape=(B, 12)], mean over frames that are each scaled to a maximum of 1.
 
     A semitone counts by how far its centre stands out of the two bins beside it (noise and drums cancel), and a pitch
-    by its first six partials, so that overtones are credited to the note that makes them (Gomez, 2006).
+    by its first six partials, so that overtones are credited to the note that makes them (Gomez, 2006). Half of the
+    spectral envelope (a running mean over three octaves) is divided out first: a loud bass or a bright lead says no
+    more of the key than the rest.
     """
-    padded = np.pad(magnitudes, ((0, 0), (1, 1)))
+    envelope = uniform_filter1d(magnitudes, _ENVELOPE_BINS, axis=1) + np.float32(1e-3 * magnitudes.max() + 1e-12)
+    padded = np.pad(magnitudes / np.sqrt(envelope), ((0, 0), (1, 1)))
     partials = np.sqrt(np.maximum(0.0, padded[:, 1:-1:3] - 0.5 * (padded[:, 0:-2:3] + padded[:, 2::3])))
     salience = partials.copy()
     for semitones, weight in ((12, 0.6), (19, 0.36), (24, 0.22), (28, 0.13), (31, 0.08)):

@@ -106,12 +106,12 @@ def chord_scores(rows: NDArray[np.float32], model: Mapping[str, Any]) -> NDArray
 
 
 def evidence(
-    rows: NDArray[np.float32] | None, chord_share: float, chroma: FloatArray, model: Mapping[str, Any]
+    rows: NDArray[np.float32] | None, clear: float, chroma: FloatArray, model: Mapping[str, Any]
 ) -> NDArray[np.float64]:
-    """Score of each key [shape=(2, 12)]; chords count by the share of the track in which there are any."""
+    """Score of each key [shape=(2, 12)]; chords count by how clear they are (``Decoded.clear``)."""
     total = model["profile_weight"] * profile_fit(chroma)
     if rows is not None:
-        total = total + model["chord_weight"] * chord_share * chord_scores(rows, model)
+        total = total + model["chord_weight"] * clear * chord_scores(rows, model)
     return np.asarray(total, np.float64)
 
 
