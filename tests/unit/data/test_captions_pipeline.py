@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
@@ -8,17 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from solfa.analysis.registry import extractors
+from solfa.collection import Collection
 from solfa.core.errors import InputError, SolfaError, UnknownName
 from solfa.data.captions.llm import Captioner, Endpoint
 from solfa.data.captions.pipeline import FIGMA_REQUIRED, Settings, caption_tracks
 from solfa.data.captions.reading import claims_agree
-from solfa.data.captions.sources import folder_tracks, published_tracks
+from solfa.data.captions.sources import folder_tracks, published_tracks, tracks_in
 from solfa.data.captions.stages import Journal, windows
 from solfa.data.shards import Dataset
 from solfa.data.summary import defects
 from solfa.jobs import Done, Failed, SerialExecutor
 from solfa.testing.files import write_audio
 from solfa.testing.synth import song
+from solfa.testing.tiny import tiny_model
 
 FAST = Settings(
     seconds=5.0, extractors=("solfa-rhythm", "solfa-harmony"), shares=(0.5, 0.25, 0.25), style="figma", per_clip=2,
@@ -180,3 +184,19 @@ def test_a_journal_survives_a_torn_line_and_windows_are_even(tmp_path: Path) -> 
     again.close()
     assert again.rows == {"a": {"key": "a", "x": 1}, "c": {"key": "c", "x": 2}}
     assert windows(100.0, 10.0, 3) == [0.0, 40.0, 90.0] and windows(3.0, 10.0, 3) == [0.0]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names that are no text")
+def test_names_that_are_no_text_and_indexed_collections_are_read(music: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "music"
+    folder.mkdir()
+    shutil.copy(music / "song-0.wav", folder / os.fsdecode(b"song \xff.wav"))
+    (folder / os.fsdecode(b"bad \xfe.wav")).write_bytes(b"RIFF")
+    settings = replace(FAST, shares=(1.0, 0.0, 0.0))
+    by_name = caption_tracks(folder_tracks(folder), tmp_path / "set", settings)
+    assert by_name.manifest["failures"][0]["item"] == "bad \N{REPLACEMENT CHARACTER}.wav"
+    with Collection.open(tmp_path / "collection", create=True) as collection:
+        collection.add([folder], model=tiny_model, extractors=lambda: extractors(FAST.extractors))
+    executor = StopsAfter(99)
+    indexed = caption_tracks(tracks_in(tmp_path / "collection"), tmp_path / "indexed", settings, executor=executor)
+    assert [r.captions for r in indexed.split("train")] == [r.captions for r in by_name.split("train")]

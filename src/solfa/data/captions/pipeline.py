@@ -26,6 +26,7 @@ from filelock import FileLock, Timeout
 from solfa.audio import stretches
 from solfa.core.errors import DecodeError, InputError, UnknownName
 from solfa.core.files import write_whole
+from solfa.core.text import printable
 from solfa.data.building import ShardTask, build
 from solfa.data.captions import llm
 from solfa.data.captions.attributes import Thresholds
@@ -162,7 +163,7 @@ def caption_tracks(
 
 
 def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _hear(
@@ -329,7 +330,7 @@ class _Cut:
             try:
                 yield from self._clips(path, records)
             except DecodeError as bad:
-                yield Failure(item=path, reason=bad.reason)
+                yield Failure(item=printable(path), reason=bad.reason)
 
     def _clips(self, path: str, records: Mapping[float, Mapping[str, Any]]) -> Iterator[Member]:
         left = len(records)

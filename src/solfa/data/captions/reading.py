@@ -142,6 +142,8 @@ def _constraint_holds(name: str, constraint: Constraint, attributes: Mapping[str
     if name == "tempo_bpm" and isinstance(constraint, Tempo) and constraint.low_bpm == constraint.high_bpm:
         return abs(constraint.low_bpm - (attributes.get("tempo_bpm") or 0.0)) <= 0.51
     if name in ("metre", "beats_per_bar") and isinstance(constraint, Metre):
+        if not _counts(attributes):
+            return None  # "waltz" is a genre as well; a number would be a claim
         said = {int(m.partition("/")[0]) for m in constraint.metres}
         return bool(said & _counts(attributes))
     if name == "chords" and isinstance(constraint, Chords) and not constraint.transposable:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from solfa.audio import read_tags
@@ -11,6 +11,7 @@ from solfa.collection import Collection
 from solfa.collection.database import Database
 from solfa.collection.scan import scan
 from solfa.core.errors import InputError
+from solfa.core.text import printable
 from solfa.core.types import FileTags
 from solfa.data.captions.attributes import concepts_in
 from solfa.evaluation.readers import load
@@ -61,14 +62,12 @@ def folder_tracks(root: Path) -> list[Track]:
     if not found:
         raise InputError(f"no audio found in {root}.")
     base = root.absolute() if root.is_dir() else root.absolute().parent
-    return [_tagged(f.path, str(Path(f.path).relative_to(base)), read_tags(f.path), root.name) for f in found]
+    return [_tagged(f.path, str(Path(f.path).relative_to(base)), read_tags(f.path), base.name) for f in found]
 
 
 def _tagged(path: str, name: str, tags: FileTags, source: str) -> Track:
-    return Track(
-        path=path, name=name, source=source, artist=tags.artist,
-        metadata=_concepts({"genre": [tags.genre]}),
-    )  # fmt: skip
+    return Track(path=path, name=printable(name), source=printable(source), artist=tags.artist,
+                 metadata=_concepts({"genre": [tags.genre]}))  # fmt: skip
 
 
 def _concepts(labels: Mapping[str, list[str]]) -> dict[str, list[str]]:
@@ -109,10 +108,9 @@ def collection_tracks(directory: Path) -> list[Track]:
         rows = list(collection.tracks())
     if not rows:
         raise InputError(f"the collection in {directory} holds no tracks.")
+    source = directory.absolute().name
+    found = [_tagged(str(row.paths[0]), row.paths[0].name, row.tags, source) for row in rows]
     return [
-        Track(
-            path=str(row.paths[0]), name=row.hash, source=directory.name, artist=row.tags.artist,
-            metadata=_concepts({"genre": [row.tags.genre]}), collection=str(directory), number=row.id,
-        )
-        for row in rows
-    ]  # fmt: skip
+        replace(track, name=row.hash, collection=str(directory), number=row.id)
+        for track, row in zip(found, rows, strict=True)
+    ]

@@ -63,7 +63,7 @@ class Journal:
 
     def add(self, row: dict[str, Any]) -> None:
         """Remember one item, at once."""
-        self._file.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogateescape") + b"\n")
+        self._file.write(json.dumps(row).encode() + b"\n")
         self._file.flush()
         self.rows[row["key"]] = row
 
