@@ -5,7 +5,7 @@ the sound of a shard, its records, or a list of texts. So a second run computes 
 alone, and states of two bodies never meet. Texts (captions and phrases) are kept once for each shard.
 
 A batch is copied straight from memory maps into the arrays that are handed out, its pages asked for beforehand (half
-the processor time of reading files). float16 stays float16: converting is 16 times slower in numpy than copying, and
+the processor time of reading files). float16 stays float16: converting takes numpy some 15 times as long as copying, and
 the accelerator does it for nothing.
 """
 
