@@ -187,7 +187,9 @@ class JointProjector(nn.Module):
         text_BD = self.text.pooled(batch.text_BD)
         tokens = self.text.rows(batch.tokens_BLD, batch.token_mask_BL) if self.text.has_rows else text_BD[:, None]
         B, N, D = batch.phrases_BND.shape
-        phrases = self.text.pooled(batch.phrases_BND.reshape(B * N, D)).view(B, N, self.dim)
+        phrases = text_BD.new_zeros((B, 0, self.dim))
+        if N:
+            phrases = self.text.pooled(batch.phrases_BND.reshape(B * N, D)).view(B, N, self.dim)
         frames = self.audio.rows(batch.frames_BTD, batch.frame_mask_BT)
         return [self.audio.pooled(batch.audio_BD), frames, text_BD, tokens, phrases]
 

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from solfa.core.errors import InputError
 from solfa.core.types import Audio, Backbone, EncoderSpec, States
-from solfa.data.features import FrozenFeatures, compute
+from solfa.data.features import FeatureBatch, FrozenFeatures, compute
 from solfa.data.loading import IntArray
-from solfa.data.records import Phrase
 from solfa.data.scenes.bank import PhraseBank, frame_labels, sample_phrases
 from solfa.data.scenes.pipeline import bank_of
 from solfa.data.shards import Dataset
@@ -42,31 +41,30 @@ class PairSource:
     features
         of one split
     bank
-        what phrases are drawn from; None samples none
+        what phrases are drawn from; None where the data has none
     num_phrases
-        N of FineLAP's Algorithm 1
+        N of FineLAP's Algorithm 1; 0 leaves phrases unused
 
     Raises
     ------
     InputError
-        If a clip has no caption.
+        If a clip has no caption, or phrases are to be drawn from clips that have some but no bank was prepared.
     """
 
     def __init__(self, features: FrozenFeatures, bank: PhraseBank | None = None, num_phrases: int = 0) -> None:
         bare = [name for name, captions in zip(features.ids, features.captions, strict=True) if not captions]
         if bare:
             raise InputError(f"{len(bare)} clips have no caption, such as {bare[0]!r}. Leave them out of the data set.")
-        self.features, self._bank = features, bank
-        self.num_phrases = num_phrases if bank is not None else 0
-        self._phrases: dict[str, int] = {}
-        self._pooled_KD: Array = np.zeros((0, 0), np.float16)
-        if bank is not None:
-            texts = bank_texts(bank)
-            self._phrases = {text: i for i, text in enumerate(texts)}
-            self._pooled_KD = features.texts(texts).pooled_BD
+        if num_phrases and bank is None and any(features.phrases):
+            raise InputError(f"{num_phrases} phrases are to be drawn, but no bank was prepared: prepare(phrases=True).")
+        self._features, self._bank = features, bank
+        self._num_phrases = num_phrases if bank is not None else 0
+        texts = bank_texts(bank) if bank is not None else []
+        self._phrases = {text: i for i, text in enumerate(texts)}
+        self._pooled_KD = features.texts(texts).pooled_BD
 
     def __len__(self) -> int:
-        return len(self.features)
+        return len(self._features)
 
     def gather(self, rows: IntArray, rng: np.random.Generator) -> Batch:
         """The batch of these clips, each with one of its captions and its phrases drawn at random.
@@ -76,33 +74,32 @@ class PairSource:
         InputError
             If the sound of a clip has no frame, a caption no token, or a state is not finite; names the clips.
         """
-        drawn = self.features.gather(rows, rng)
+        drawn = self._features.gather(rows, rng)
         for what, states in (("sound has no frame", drawn.audio), ("caption has no token", drawn.text)):
             _refuse(drawn.ids, np.asarray(~states.mask_BT.any(axis=1)), what)
         for what, states in (("sound", drawn.audio), ("caption", drawn.text)):
             _refuse(drawn.ids, ~_finite(states), f"{what} has states that are not finite")
-        phrases, labels, grounded = self._labelled(drawn.phrases, drawn.audio.states_BTD.shape[1], rng)
+        phrases, labels, grounded = self._labelled(drawn, rng)
         arrays = (
             drawn.audio.pooled_BD, drawn.audio.states_BTD, drawn.audio.mask_BT,
             drawn.text.pooled_BD, drawn.text.states_BTD, drawn.text.mask_BT, phrases, labels, grounded,
         )  # fmt: skip
         return Batch(drawn.ids, *(torch.from_numpy(array) for array in arrays))
 
-    def _labelled(self, given: tuple[tuple[Phrase, ...], ...], num_frames: int, rng: np.random.Generator) -> tuple[
-        Array, Array, Array
-    ]:  # fmt: skip
-        width = self._pooled_KD.shape[1]
-        grounded = np.array([bool(own) and self.num_phrases > 0 for own in given], np.bool_)
-        phrases = np.zeros((len(given), self.num_phrases, width), np.float16)
-        labels = np.zeros((len(given), self.num_phrases, num_frames), np.bool_)
+    def _labelled(self, drawn: FeatureBatch, rng: np.random.Generator) -> tuple[Array, Array, Array]:
+        """Pooled phrases [shape=(B, N, D)], their labels [shape=(B, N, T)], and which clips have some [shape=(B,)]."""
+        count, num_frames = self._num_phrases, drawn.audio.states_BTD.shape[1]
+        grounded = np.array([bool(own) and count > 0 for own in drawn.phrases], np.bool_)
+        phrases = np.zeros((len(grounded), count, drawn.text.pooled_BD.shape[1]), np.float16)
+        labels = np.zeros((len(grounded), count, num_frames), np.bool_)
         for i in np.flatnonzero(grounded):
             assert self._bank is not None
-            own = given[i]
-            sampled = sample_phrases([p.text for p in own], self._bank, self.num_phrases, rng)
+            own = drawn.phrases[i]
+            sampled = sample_phrases([p.text for p in own], self._bank, count, rng)
             phrases[i] = self._pooled_KD[[self._phrases[text] for text in sampled.texts]]
             for n, positives in enumerate(sampled.stands_for):
                 spans = [span for p in positives for span in own[p].spans_s]
-                labels[i, n] = frame_labels(spans, num_frames, self.features.hop_s)
+                labels[i, n] = frame_labels(spans, num_frames, self._features.hop_s)
         return phrases, labels, grounded
 
 
@@ -123,10 +120,11 @@ def _finite(states: States) -> Array:
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
 class TrainingData:
-    """What a run is trained on; ``val`` is None where the data set has no validation split."""
+    """What a run is trained on: states of both splits; ``val`` is None where the data set has no validation split."""
 
-    train: PairSource
-    val: PairSource | None
+    train: FrozenFeatures
+    val: FrozenFeatures | None
+    bank: PhraseBank | None
     widths: Widths
     audio: EncoderSpec
     text: EncoderSpec
@@ -140,7 +138,7 @@ def prepare(
     *,
     audio: Backbone[Audio],
     text: Backbone[str],
-    num_phrases: int = 0,
+    phrases: bool = False,
     bank: PhraseBank | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> TrainingData:
@@ -154,8 +152,8 @@ def prepare(
         of the cache (``data.features``)
     audio, text
         the bodies
-    num_phrases
-        N of FineLAP; 0 leaves frame labels unused
+    phrases
+        whether timed phrases will be trained on
     bank
         phrases to draw from; by default the ontology's, with a cluster for each phrase of the data it does not know
     progress
@@ -164,36 +162,29 @@ def prepare(
     Raises
     ------
     InputError
-        If there is nothing to train on, or clips lack captions, frames or tokens.
+        If there is nothing to train on.
     """
     splits = {name: dataset.split(name) for name in ("train", "val")}
     if not len(splits["train"]):
         raise InputError(f"{dataset.folder} has no clips to train on (split 'train').")
-    if num_phrases and bank is None:
+    if phrases and bank is None:
         own = {phrase.text for records in splits.values() for record in records for phrase in record.phrases}
         bank = bank_of(own) if own else None
-    texts = bank_texts(bank) if bank is not None and num_phrases else []
-    sources: dict[str, PairSource | None] = {"val": None}
+    texts = bank_texts(bank) if bank is not None else []
+    opened: dict[str, FrozenFeatures] = {}
     for name, records in splits.items():
         if len(records):
             compute(folder, records, audio=audio, text=text, texts=texts, progress=progress)
             spaces = {"audio_space": audio.spec.space, "text_space": text.spec.space}
-            features = FrozenFeatures.open(folder, records, **spaces, texts=texts)
-            sources[name] = PairSource(features, bank if texts else None, num_phrases)
-    train = sources["train"]
-    assert train is not None
-    first = train.features.gather(np.arange(1), np.random.default_rng(0))
-    return TrainingData(
-        train=train,
-        val=sources["val"],
-        widths=Widths(
-            audio_whole=first.audio.pooled_BD.shape[1],
-            audio_rows=first.audio.states_BTD.shape[2],
-            text_whole=first.text.pooled_BD.shape[1],
-            text_rows=first.text.states_BTD.shape[2],
-        ),
-        audio=audio.spec,
-        text=text.spec,
-        name=dataset.name,
-        revision=dataset.revision,
+            opened[name] = FrozenFeatures.open(folder, records, **spaces, texts=texts)
+    first = opened["train"].gather(np.arange(1), np.random.default_rng(0))
+    widths = Widths(
+        audio_whole=first.audio.pooled_BD.shape[1],
+        audio_rows=first.audio.states_BTD.shape[2],
+        text_whole=first.text.pooled_BD.shape[1],
+        text_rows=first.text.states_BTD.shape[2],
     )
+    return TrainingData(
+        train=opened["train"], val=opened.get("val"), bank=bank, widths=widths, audio=audio.spec, text=text.spec,
+        name=dataset.name, revision=dataset.revision,
+    )  # fmt: skip

@@ -81,7 +81,7 @@ def run(
         _wait()  # the first process computes states, the others read them
     prepared = prepare(
         dataset, features or data / "features", audio=hears, text=reads,
-        num_phrases=20 if name != "figma" else 0, bank=bank,
+        phrases=name != "figma", bank=bank if name != "figma" else None,
         progress=lambda done, total: say(f"states: {done}/{total} blocks") if rank() == 0 else None,
     )  # fmt: skip
     if num_devices() > 1 and rank() == 0:

@@ -21,6 +21,7 @@ from torch import Tensor, distributed
 
 from solfa.core.errors import InputError, TrainingError
 from solfa.core.types import Features
+from solfa.data.features import FrozenFeatures
 from solfa.data.loading import Loader
 from solfa.evaluation.ranking import rank_relevant
 from solfa.evaluation.relevance import Relevance
@@ -120,8 +121,8 @@ class Trainer:
             self.parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, foreach=True
         )
         self.loader = Loader(
-            data.train, batch_size=recipe.batch_size // num_devices(), seed=recipe.seed, rank=rank(),
-            world_size=num_devices(),
+            PairSource(data.train, data.bank, recipe.num_phrases), batch_size=recipe.batch_size // num_devices(),
+            seed=recipe.seed, rank=rank(), world_size=num_devices(),
         )  # fmt: skip
         self.num_steps = len(self.loader) * recipe.epochs
         self.where = _Where(loader=self.loader.state)
@@ -336,10 +337,9 @@ class Trainer:
 
 @torch.no_grad()
 def features_of(
-    model: JointProjector, source: PairSource, device: torch.device
+    model: JointProjector, given: FrozenFeatures, device: torch.device
 ) -> tuple[Features, Features, list[int]]:
     """Projected clips and captions of a split, and for each caption the row of its clip."""
-    given = source.features
     captions = [(text, row) for row, texts in enumerate(given.captions) for text in texts]
     model.eval()
 
@@ -362,9 +362,9 @@ def features_of(
     return _joined(audio), _joined(text), [row for _, row in captions]
 
 
-def recalls(model: JointProjector, source: PairSource, device: torch.device) -> tuple[float, float]:
+def recalls(model: JointProjector, split: FrozenFeatures, device: torch.device) -> tuple[float, float]:
     """R@1 of text to audio and of audio to text over a whole split, by global vectors."""
-    audio, text, rows = features_of(model, source, device)
+    audio, text, rows = features_of(model, split, device)
     relevance = Relevance.of_targets(rows, len(audio.global_BD))
     scores = joint_scores(audio, text, "global")
     t2a = hit_at(rank_relevant(scores, relevance), 1).mean()

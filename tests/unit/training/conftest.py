@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def data(folder: Path) -> TrainingData:
     from solfa.data.shards import Dataset
 
-    return prepare(Dataset.open(folder), folder / "features", audio=Hear(), text=Read(), num_phrases=4, bank=BANK)
+    return prepare(Dataset.open(folder), folder / "features", audio=Hear(), text=Read(), phrases=True, bank=BANK)
 
 
 def tiny(name: str, data: TrainingData, dropout: float = 0.1, **changes: object) -> Recipe:

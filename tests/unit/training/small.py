@@ -1,8 +1,9 @@
-"""A world small enough to learn in seconds: clips of three notes, captions that name them, bodies that hear and read."""
+"""A world small enough to learn in seconds: clips of three notes, captions that name them, bodies for both."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -60,7 +61,7 @@ class Hear:
         count = len(samples) // size
         power = np.abs(np.fft.rfft(samples[: count * size].reshape(count, size), axis=1))[:, : size // 2]
         edges = np.geomspace(15, size // 2, 17).astype(int)
-        bands = np.stack([power[:, a:b].sum(axis=1) for a, b in zip(edges[:-1], edges[1:], strict=True)], axis=1)
+        bands = np.stack([power[:, a:b].sum(axis=1) for a, b in itertools.pairwise(edges)], axis=1)
         return np.log1p(bands).astype(np.float32)
 
 

@@ -79,7 +79,7 @@ from solfa.data.shards import Dataset
 from solfa.training.batches import prepare
 from solfa.training.trainer import Trainer, joined
 folder = Path({folder!r})
-data = prepare(Dataset.open(folder), folder / "features", audio=Hear(), text=Read(), num_phrases=4, bank=BANK)
+data = prepare(Dataset.open(folder), folder / "features", audio=Hear(), text=Read(), phrases=True, bank=BANK)
 with joined():
     Trainer(tiny({name!r}, data, **{changes!r}), data, Path(sys.argv[1])).run(resume=True)
 """
@@ -153,7 +153,7 @@ def test_a_folder_with_a_run_is_refused_or_must_be_the_same_run(data, tmp_path):
     assert curve(tmp_path / "run") == before
     with pytest.raises(InputError, match=r"learning_rate: 0.003 there, 0.1 now"):
         Trainer(replace(recipe, learning_rate=0.1), data, tmp_path / "run").run(resume=True)
-    with pytest.raises(InputError, match="data.revision"):
+    with pytest.raises(InputError, match=r"data\.revision"):
         Trainer(recipe, replace(data, revision="other"), tmp_path / "run").run(resume=True)
     (tmp_path / "run" / checkpoint.CHECKPOINT).write_bytes(b"junk" * 100)
     with pytest.raises(WeightsError, match="no checkpoint"):

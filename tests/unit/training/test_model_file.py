@@ -1,0 +1,224 @@
+"""A model folder: torch and ONNX agree, damage is seen, nothing else is needed, the hub takes and gives it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import tiny, torch
+from small import BANK, NOTES, Hear, Read, body
+
+from solfa.apps.cli import app
+from solfa.core.errors import InputError, MissingExtra, UnknownName, WeightsError
+from solfa.core.types import Audio, States
+from solfa.data.shards import Dataset
+from solfa.encoders import trained
+from solfa.encoders.registry import load_model
+from solfa.models.joint import JointProjector
+from solfa.training import model_file
+from solfa.training.batches import PairSource, prepare
+from solfa.training.run import run
+from solfa.training.trainer import features_of
+
+
+@pytest.fixture(autouse=True)
+def small_bodies(monkeypatch):
+    monkeypatch.setattr("solfa.training.run.load_backbone", body)
+    monkeypatch.setattr(trained, "load_backbone", body)
+
+
+def saved(data, folder: Path, name: str = "figma") -> tuple[Path, JointProjector]:
+    torch.manual_seed(0)
+    model = JointProjector(tiny(name, data).model).eval()
+    given = {"name": name, "audio": Hear.spec, "text": Read.spec, "backbones": ("hear", "read"), "trained_on": {}}
+    return model_file.save_model(folder, model, **given), model
+
+
+@pytest.mark.parametrize("name", ["figma", "finelap"])
+def test_the_folder_gives_the_vectors_of_training(name, data, folder, tmp_path):
+    path, model = saved(data, tmp_path / "model", name)
+    loaded = trained.load(source=path)
+    records = Dataset.open(folder).split("val")
+    sounds = [Dataset.open(folder).audio(record) for record in records]
+    heard, said = loaded.audio.encode(sounds), loaded.text.encode([record.captions[0] for record in records])
+    audio, text, rows = features_of(model, data.val, torch.device("cpu"))
+    assert rows == list(range(len(records)))
+    for got, want in ((heard, audio), (said, text)):
+        np.testing.assert_allclose(got.global_BD, want.global_BD, atol=2e-3)  # training reads states in float16
+        np.testing.assert_allclose(got.frames_BTD, want.frames_BTD, atol=2e-3)
+        assert (got.mask_BT == want.mask_BT).all()
+    alone = loaded.audio.encode(sounds[3:4])
+    assert np.array_equal(alone.global_BD[0], heard.global_BD[3])
+    assert said.mask_BT.shape[1] == (1 if name == "finelap" else 8)
+    again = model_file.load_projectors(path)
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
+
+
+def test_an_item_without_states_has_no_frames(data, tmp_path):
+    loaded = trained.load(source=saved(data, tmp_path / "model")[0])
+    features = loaded.audio.encode([Audio(np.zeros(0, np.float32), 4000), Audio(np.ones(4000, np.float32), 4000)])
+    assert features.mask_BT.sum(axis=1).tolist() == [0, 4] and np.isfinite(features.global_BD).all()
+    assert loaded.audio.encode([]).global_BD.shape == (0, 16)
+
+
+def test_damage_and_other_bodies_are_seen(data, tmp_path, monkeypatch):
+    path, _ = saved(data, tmp_path / "model")
+    with pytest.raises(InputError, match="no folder"):
+        trained.load(source=tmp_path / "none")
+    network = (path / "audio.onnx").read_bytes()
+    (path / "audio.onnx").write_bytes(network[:-1] + b"\0")
+    with pytest.raises(WeightsError, match="not the file"):
+        trained.load(source=path)
+    (path / "audio.onnx").write_bytes(network)
+    monkeypatch.setattr(trained, "load_backbone", lambda name, kind, **options: Read())
+    with pytest.raises(WeightsError, match="was trained on 'hear/1'"):
+        trained.load(source=path)
+    described = json.loads((path / "model.json").read_text())
+    (path / "model.json").write_text(json.dumps({**described, "projectors": {}}))
+    with pytest.raises(InputError, match="joint model"):
+        model_file.load_projectors(path)
+    for text in ("{}", "[", json.dumps({**described, "dim": "many"}), " " * (1 << 21)):
+        (path / "model.json").write_text(text)
+        with pytest.raises(WeightsError, match=r"model\.json"):
+            trained.load(source=path)
+
+
+def test_saving_replaces_a_model_and_nothing_else(data, tmp_path):
+    path, _ = saved(data, tmp_path / "model")
+    saved(data, tmp_path / "model")
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "dear.txt").write_text("keep me")
+    with pytest.raises(WeightsError, match=r"no model\.json"):
+        saved(data, tmp_path / "letters")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["letters", "model"]
+    card = (path / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: solfa") and "`hear`, frozen; licence: CC0" in card
+
+
+class Hub:
+    """The part of huggingface_hub that is used, over a dictionary."""
+
+    class errors:
+        HfHubHTTPError = type("HfHubHTTPError", (OSError,), {})
+        HFValidationError = type("HFValidationError", (ValueError,), {})
+
+    def __init__(self) -> None:
+        self.repos: dict[str, dict[str, bytes]] = {}
+
+    def HfApi(self) -> Hub:
+        return self
+
+    def create_repo(self, repo: str, *, private: bool, exist_ok: bool) -> None:
+        if "/" not in repo:
+            raise self.errors.HFValidationError("a name has a slash")
+        self.repos.setdefault(repo, {})
+
+    def upload_folder(self, *, repo_id: str, folder_path: str, commit_message: str) -> str:
+        self.repos[repo_id] = {p.name: p.read_bytes() for p in Path(folder_path).iterdir()}
+        return f"https://hub/{repo_id}"
+
+    def snapshot_download(self, repo: str, *, revision: str | None, local_dir: str, allow_patterns: list[str]) -> None:
+        if repo not in self.repos:
+            raise self.errors.HfHubHTTPError("404")
+        Path(local_dir).mkdir()
+        for name in allow_patterns:
+            (Path(local_dir) / name).write_bytes(self.repos[repo][name])
+
+
+def test_pushed_and_pulled(data, tmp_path, monkeypatch):
+    path, _ = saved(data, tmp_path / "model")
+    hub = Hub()
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    assert model_file.push(path, "me/notes") == "https://hub/me/notes"
+    assert set(hub.repos["me/notes"]) == {"model.json", "model.safetensors", "audio.onnx", "text.onnx", "README.md"}
+    pulled = model_file.pull("me/notes", tmp_path / "pulled")
+    assert trained.load(source=pulled).space == trained.load(source=path).space
+    with pytest.raises(InputError, match="there already"):
+        model_file.pull("me/notes", tmp_path / "pulled")
+    with pytest.raises(WeightsError, match="404"):
+        model_file.pull("me/other", tmp_path / "other")
+    with pytest.raises(WeightsError, match="slash"):
+        model_file.push(path, "notes")
+    with pytest.raises(WeightsError, match=r"model\.json"):
+        model_file.push(tmp_path, "me/notes")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(MissingExtra, match="huggingface_hub"):
+        model_file.push(path, "me/notes")
+
+
+def test_from_a_data_set_to_a_model_by_name(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOLFA_HOME", str(tmp_path / "home"))
+    lines: list[str] = []
+    options = {"bank": BANK, "features": tmp_path / "features", "say": lines.append}
+
+    def small(recipe):
+        from dataclasses import replace
+
+        return replace(recipe, epochs=6, batch_size=16, num_phrases=5)
+
+    with pytest.raises(UnknownName, match="figma"):
+        run("figm", folder, tmp_path / "run", **options)
+    path, outcome = run("united", folder, tmp_path / "run", change=small, **options)
+    assert outcome.epochs == 6 and lines
+    model = load_model(f"trained:{path}")
+    texts = [f"{name} sound" for name in NOTES]
+    assert model.text.encode(texts).global_BD.shape == (7, 128)
+    assert "states: 5/5 blocks" in lines
+    described = json.loads((path / "model.json").read_text())
+    assert described["trained_on"]["recipe"]["name"] == "united" and described["audio"]["backbone"] == "taggers"
+
+
+def test_the_command(folder, tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    command = [
+        "train",
+        "figma",
+        "--data",
+        str(folder),
+        "--out",
+        str(tmp_path / "run"),
+        "--features",
+        str(tmp_path / "f"),
+    ]
+    done = CliRunner().invoke(app, [*command, "--epochs", "1", "--batch-size", "32"], catch_exceptions=False)
+    assert done.exit_code == 0 and "--model trained:" in done.output.replace("\n", " ")
+    assert CliRunner().invoke(app, command).exception.args[0].startswith(f"{tmp_path / 'run'} holds a run")
+    assert "--size" in str(CliRunner().invoke(app, [*command, "--size", "huge"]).exception)
+
+
+def test_bad_clips_are_named(folder, tmp_path, data):
+    class Deaf(Hear):
+        def states(self, batch):
+            good = super().states(batch)
+            return States(good.pooled_BD, good.states_BTD[:, :0], good.mask_BT[:, :0])
+
+    cache = tmp_path / "features"
+    with pytest.raises(InputError, match=r"sound has no frame: train0-\d+"):
+        deaf = prepare(Dataset.open(folder), cache, audio=Deaf(), text=Read())
+        PairSource(deaf.train).gather(np.arange(3), np.random.default_rng(0))
+    with pytest.raises(InputError, match="does not know"):
+        from solfa.data.scenes.bank import Cluster, PhraseBank
+
+        other = PhraseBank(Cluster(phrase=f"thing {i}") for i in range(9))
+        options = {"audio": Hear(), "text": Read(), "phrases": True, "bank": other}
+        given = prepare(Dataset.open(folder), tmp_path / "f2", **options)
+        PairSource(given.train, other, 4).gather(np.arange(4), np.random.default_rng(0))
+
+
+def test_phrases_and_labels_of_a_batch(data):
+    batch = PairSource(data.train, BANK, 4).gather(np.arange(6), np.random.default_rng(0))
+    assert batch.grounded_B.tolist() == [True, False] * 3 and batch.labels_BNT.shape == (6, 4, 6)
+    assert batch.labels_BNT[0].sum(dim=1).tolist() == [2, 2, 2, 0]  # three notes of half a second, one negative
+    assert batch.labels_BNT[0, 0].tolist() == [True, True, False, False, False, False]
+    assert not batch.labels_BNT[1].any() and not batch.phrases_BND[1].any()
+    assert batch.frames_BTD.dtype == torch.float16 and batch.to(torch.device("cpu")).frames_BTD.dtype == torch.float32
+
+
+def test_importing_solfa_and_training_by_name_loads_no_torch():
+    code = "import solfa, solfa.apps.training, solfa.encoders.trained, sys; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
