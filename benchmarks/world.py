@@ -97,7 +97,7 @@ def truth(world: World, args: argparse.Namespace) -> None:
     names = ("tempo_acc1", "tempo_acc2", "key_weighted", "beats_f", "downbeats_f", "chord_majmin", "chord_sevenths")
     print("\n| ears | sound | " + " | ".join(names) + " |\n|---|---|" + "---|" * len(names))
     for ears in args.ears or ["solfa-rhythm,solfa-harmony"]:
-        for sound in ("dry", "wet"):
+        for sound in args.sound or ("dry", "wet"):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # those of other people's packages
                 heard = [
@@ -230,6 +230,7 @@ def main() -> None:
         command.add_argument("--rate", type=int, default=24000)
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--soundfont", type=Path, action="append", required=True)
+        command.add_argument("--sound", choices=("dry", "wet"), action="append", help="before or after effects; both")
         command.add_argument(
             "--ears",
             action="append",
