@@ -5,8 +5,8 @@ the sound of a shard, its records, or a list of texts. So a second run computes 
 alone, and states of two bodies never meet. Texts (captions and phrases) are kept once for each shard.
 
 A batch is copied straight from memory maps into the arrays that are handed out, its pages asked for beforehand (half
-the processor time of reading files). float16 stays float16: converting takes numpy some 15 times as long as copying, and
-the accelerator does it for nothing.
+the processor time of reading files). float16 stays float16: converting takes numpy some 15 times as long as copying,
+and the accelerator does it for nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -224,6 +225,35 @@ class FrozenFeatures:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def relabelled(
+        self,
+        *,
+        captions: Sequence[Sequence[str]] | None = None,
+        phrases: Sequence[Sequence[Phrase]] | None = None,
+    ) -> FrozenFeatures:
+        """The same clips with other captions or phrases, one sequence for each clip; None leaves those there are.
+
+        Raises
+        ------
+        InputError
+            If there are not as many as clips.
+        UnknownName
+            If the states of a caption were not computed.
+        """
+        other = copy(self)
+        for given in (captions, phrases):
+            if given is not None and len(given) != len(self):
+                raise InputError(f"{len(given)} sequences were given for {len(self)} clips.")
+        if captions is not None:
+            for text in (text for own in captions for text in own):
+                if text not in self._texts:
+                    raise UnknownName("text", text, ())
+            other.captions = tuple(tuple(own) for own in captions)
+            other._num_captions = np.array([len(own) for own in captions], np.int64)
+        if phrases is not None:
+            other.phrases = tuple(tuple(own) for own in phrases)
+        return other
 
     def audio(self, rows: IntArray) -> States:
         """States of the sound of these clips."""
