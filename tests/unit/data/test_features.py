@@ -8,6 +8,7 @@ from toy import CountingBody
 from solfa.core.errors import InputError, UnknownName
 from solfa.data.features import FrozenFeatures, compute
 from solfa.data.loading import Loader
+from solfa.data.records import Phrase
 from solfa.data.shards import Dataset, Records
 
 Make = Callable[..., Dataset]
@@ -83,6 +84,22 @@ def test_texts_of_a_bank_are_kept_too(make_toy: Make, tmp_path: Path) -> None:
     assert blank.mask_BT.tolist() == [[False], [True]] and blank.pooled_BD[:, 0].tolist() == [0.0, 1.0]
     with pytest.raises(InputError, match="does not hold"):
         opened(tmp_path / "cache", records, texts=["other"])
+
+
+def test_clips_can_be_captioned_and_labelled_anew(make_toy: Make, tmp_path: Path) -> None:
+    records, more = make_toy().split("train"), ["a whistle", "one thump"]
+    run(tmp_path / "cache", records, texts=more)
+    features = opened(tmp_path / "cache", records, texts=more)
+    own = (Phrase(text="hum", spans_s=((0.0, 0.2),)),)
+    other = features.relabelled(captions=[more] * 12, phrases=[own] * 12)
+    batch = other.gather(np.arange(12), np.random.default_rng(0))
+    assert set(batch.captions) == set(more) and batch.phrases == (own,) * 12
+    assert batch.text.mask_BT.sum(axis=1).tolist() == [2] * 12
+    assert features.captions == tuple(r.captions for r in records) and other.relabelled().captions == other.captions
+    with pytest.raises(UnknownName, match="a bang"):
+        features.relabelled(captions=[["a bang"]] * 12)
+    with pytest.raises(InputError, match="2 sequences were given for 12 clips"):
+        features.relabelled(phrases=[own] * 2)
 
 
 def test_another_space_is_refused(make_toy: Make, tmp_path: Path) -> None:
