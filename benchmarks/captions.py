@@ -15,12 +15,13 @@ import csv
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from solfa.api import index
 from solfa.collection import Collection
 from solfa.core.query import Query
 from solfa.encoders.registry import load_model
+from solfa.evaluation.ranking import rank_lists
+from solfa.evaluation.relevance import Relevance
+from solfa.evaluation.retrieval import evaluate
 from solfa.jobs import ProcessExecutor
 from solfa.query import parse
 from solfa.retrieval import Display, Searcher
@@ -39,16 +40,10 @@ def variant(query: Query, name: str, names: bool) -> Query:
     return query
 
 
-def report(name: str, ranks: np.ndarray, pool: int) -> None:
-    draws = np.random.default_rng(0).integers(0, len(ranks), (2000, len(ranks)))
-    parts = []
-    for k in (1, 5, 10):
-        hit = ranks <= k
-        low, high = np.percentile(hit[draws].mean(axis=1), [2.5, 97.5])
-        parts.append(f"R@{k} {hit.mean():.3f} [{low:.2f}, {high:.2f}]")
-    low, high = np.percentile(np.median(ranks[draws], axis=1), [2.5, 97.5])
-    median = np.median(ranks)
-    print(f"{name:<18} {'  '.join(parts)}  MedR {median:g} [{low:g}, {high:g}] = {100 * median / pool:.0f} % of {pool}")
+def report(name: str, lists: list[list[int]], targets: list[int], pool: int) -> None:
+    found = evaluate(rank_lists(lists, Relevance.of_targets(targets, pool)), ("R@1", "R@5", "R@10", "MedR", "MedR%"))
+    parts = [f"{metric} {i.value:.3g} [{i.low:.2g}, {i.high:.2g}]" for metric, i in found.items()]
+    print(f"{name:<18} {'  '.join(parts)}, pool {pool}")
 
 
 def main() -> None:
@@ -67,17 +62,17 @@ def main() -> None:
         done = index(collection, [args.data], executor=ProcessExecutor(args.workers))
         print(f"indexed {done.audio_s:.0f} s of music in {done.seconds:.1f} s, {len(done.failed)} failed")
         searcher = Searcher(collection, lambda: load_model("bridge"))
-        pool = len(collection.select(()))
+        rows = {t.id: row for row, t in enumerate(collection.tracks())}
+        row_of = {path.name: rows[t.id] for t in collection.tracks() for path in t.paths}
+        whole = Display(k=len(rows), duplicates=True)
         for name in ("product", "attributes only", "sound only"):
-            ranks = []
-            for file, text in queries:
+            lists = []
+            for _, text in queries:
                 asked = variant(parse(text), name, args.names)
-                if not (asked.constraints or asked.phrases or asked.negated_phrases or asked.words):
-                    ranks.append(pool)  # nothing was understood: as bad as last
-                    continue
-                hits = searcher.search(asked, display=Display(k=pool, duplicates=True)).hits
-                ranks.append(1 + next(i for i, hit in enumerate(hits) if hit.path.name == file))
-            report(name, np.array(ranks), pool)
+                understood = asked.constraints or asked.phrases or asked.negated_phrases or asked.words
+                hits = searcher.search(asked, display=whole).hits if understood else ()
+                lists.append([rows[hit.track_id] for hit in hits])
+            report(name, lists, [row_of[file] for file, _ in queries], len(rows))
 
 
 if __name__ == "__main__":

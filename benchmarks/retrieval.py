@@ -16,7 +16,7 @@ import math
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,9 @@ from solfa.core.types import FloatArray
 from solfa.core.vocabulary import concept
 from solfa.encoders.bridge import load
 from solfa.encoders.bridge_space import axes
+from solfa.evaluation.ranking import MatrixScores, rank_relevant
+from solfa.evaluation.relevance import Relevance
+from solfa.evaluation.retrieval import evaluate
 
 Scores = NDArray[np.floating]
 _FIELDS = {
@@ -37,26 +40,15 @@ _FIELDS = {
 }
 
 
-def ranks(scores: Scores) -> NDArray[np.float64]:
-    """Rank of the right clip for every query (ties count half) of a square matrix queries x clips."""
-    right = np.diag(scores)[:, None]
-    return 1.0 + (scores > right).sum(axis=1) + 0.5 * ((scores == right).sum(axis=1) - 1)
-
-
-def row(name: str, rank: NDArray[np.float64], seed: int) -> str:
-    """One line of the table."""
-    measures: dict[str, Callable[[NDArray[np.float64]], float]] = {
-        "R@1": lambda r: 100 * float((r <= 1).mean()),
-        "R@5": lambda r: 100 * float((r <= 5).mean()),
-        "R@10": lambda r: 100 * float((r <= 10).mean()),
-        "MedR": lambda r: float(np.median(r)),
-    }
-    samples = np.random.default_rng(seed).integers(0, len(rank), (2000, len(rank)))
+def row(name: str, scores: Scores, seed: int) -> str:
+    """One line of the table, from a square matrix queries x clips: ties stand against the right clip."""
+    ranks = rank_relevant(MatrixScores(scores), Relevance.of_targets(np.arange(len(scores)), len(scores)))
+    found = evaluate(ranks, ("R@1", "R@5", "R@10", "MedR"), seed=seed)
     cells = []
-    for measure in measures.values():
-        low, high = np.percentile([measure(rank[s]) for s in samples], [2.5, 97.5])
-        cells.append(f"{measure(rank):5.1f} [{low:4.1f}, {high:4.1f}]")
-    return f"| {name:26} | " + " | ".join(cells) + f" | {float(np.exp(np.log(rank).mean())):5.2f} |"
+    for metric, i in found.items():
+        scale = 1 if metric == "MedR" else 100
+        cells.append(f"{scale * i.value:5.1f} [{scale * i.low:4.1f}, {scale * i.high:4.1f}]")
+    return f"| {name:26} | " + " | ".join(cells) + f" | {float(np.exp(np.log(ranks.first).mean())):5.2f} |"
 
 
 def masked(texts: FloatArray, sounds: FloatArray, nets: Sequence[str]) -> Scores:
@@ -127,11 +119,11 @@ def main() -> None:
         texts = model.text.encode(queries).global_BD
         print(f"\nqueries: {name} ({(time.perf_counter() - started) / len(queries) * 1e3:.0f} ms a query)")
         print("| model | R@1 | R@5 | R@10 | MedR | geometric mean rank |\n|---|---|---|---|---|---|")
-        print(row("bridge", ranks(texts @ sounds.T), arguments.seed))
-        print(row("YAMNet only", ranks(masked(texts, sounds, ["yamnet"])), arguments.seed))
-        print(row("musicnn only", ranks(masked(texts, sounds, ["mtt", "msd"])), arguments.seed))
-        print(row("BM25 on tag names", ranks(bm25(queries, sounds)), arguments.seed))
-        print(row("chance", ranks(np.random.default_rng(arguments.seed).random((len(queries),) * 2)), arguments.seed))
+        print(row("bridge", texts @ sounds.T, arguments.seed))
+        print(row("YAMNet only", masked(texts, sounds, ["yamnet"]), arguments.seed))
+        print(row("musicnn only", masked(texts, sounds, ["mtt", "msd"]), arguments.seed))
+        print(row("BM25 on tag names", bm25(queries, sounds), arguments.seed))
+        print(row("chance", np.random.default_rng(arguments.seed).random((len(queries),) * 2), arguments.seed))
     if len(arguments.soundfont) == 2:
         instruments(arguments.soundfont, 2)
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solfa.core.errors import InputError
-from solfa.evaluation.relevance import Floats, Ints, Relevance
+from solfa.evaluation.relevance import Floats, Ints, Ragged, Relevance
 
 if TYPE_CHECKING:
     import torch
@@ -57,13 +57,11 @@ class Scores(Protocol):
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Ranks:
+class Ranks(Ragged):
     """Where the relevant items of every query stand.
 
     Parameters
     ----------
-    offsets
-        int64 [shape=(Q + 1,)], query ``q`` owns entries ``offsets[q]:offsets[q + 1]``
     ranks
         int64 [shape=(R,)], 1..num_items ascending within a query; 0 at the end of a query for items that a
         system did not return at all
@@ -73,15 +71,9 @@ class Ranks:
         size of the pool
     """
 
-    offsets: Ints
     ranks: Ints
     gains: Floats
     num_items: int
-
-    @property
-    def num_queries(self) -> int:
-        """Number of queries."""
-        return len(self.offsets) - 1
 
     @property
     def first(self) -> Ints:
@@ -178,7 +170,7 @@ def _ranks_from_counts(relevance: Relevance, owners: Ints, exact: Floats, at_lea
     # Within a query: best first, of equal scores the smaller gain first (pessimistic for nDCG).
     order = np.lexsort((relevance.gains, -exact, owners))
     exact, at_least = exact[order], at_least[order]
-    place = np.arange(len(order)) - relevance.offsets[owners] + 1
+    place = relevance.places
     # Relevant items of the same query that score at least as high: the last place of the run of equal scores.
     last_of_run = np.append((np.diff(owners) != 0) | (np.diff(exact) != 0), True)
     run_end = np.flatnonzero(last_of_run)

@@ -25,25 +25,10 @@ Vectors = NDArray[np.floating]  # float32 or float64
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Relevance:
-    """The relevant items of every query, query after query.
-
-    Parameters
-    ----------
-    offsets
-        int64 [shape=(Q + 1,)], query ``q`` owns entries ``offsets[q]:offsets[q + 1]``
-    items
-        int64 [shape=(R,)], columns 0..num_items-1, ascending within a query
-    gains
-        float64 [shape=(R,)], > 0
-    num_items
-        int > 0, size of the pool
-    """
+class Ragged:
+    """Entries, query after query: ``q`` owns ``offsets[q]:offsets[q + 1]``, offsets int64 [shape=(Q + 1,)]."""
 
     offsets: Ints
-    items: Ints
-    gains: Floats
-    num_items: int
 
     @property
     def num_queries(self) -> int:
@@ -52,13 +37,37 @@ class Relevance:
 
     @property
     def counts(self) -> Ints:
-        """Number of relevant items of each query [shape=(Q,)]."""
+        """Number of entries of each query [shape=(Q,)]."""
         return np.diff(self.offsets)
 
     @property
     def queries(self) -> Ints:
         """The query that each entry belongs to [shape=(R,)]."""
         return np.repeat(np.arange(self.num_queries), self.counts)
+
+    @property
+    def places(self) -> Ints:
+        """The place of each entry among its query's, from 1 [shape=(R,)]."""
+        return np.arange(self.offsets[-1]) - self.offsets[self.queries] + 1
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Relevance(Ragged):
+    """The relevant items of every query.
+
+    Parameters
+    ----------
+    items
+        int64 [shape=(R,)], columns 0..num_items-1, ascending within a query
+    gains
+        float64 [shape=(R,)], > 0
+    num_items
+        int > 0, size of the pool
+    """
+
+    items: Ints
+    gains: Floats
+    num_items: int
 
     @classmethod
     def of(

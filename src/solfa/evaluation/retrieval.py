@@ -41,7 +41,7 @@ from numpy.typing import ArrayLike
 
 from solfa.core.errors import InputError, UnknownName
 from solfa.evaluation.ranking import Ranks
-from solfa.evaluation.relevance import Floats
+from solfa.evaluation.relevance import Bools, Floats
 from solfa.evaluation.significance import Interval, Statistic, interval
 
 DEFAULT_METRICS = ("R@1", "R@5", "R@10", "R@20", "mAP@10", "MRR", "MedR", "MedR%")
@@ -55,31 +55,28 @@ def hit_at(ranks: Ranks, k: int) -> Floats:
 
 def recall_at(ranks: Ranks, k: int) -> Floats:
     """Share of the relevant items that are among the first ``k`` [shape=(Q,)]."""
-    return _sum((ranks.ranks > 0) & (ranks.ranks <= k), ranks) / np.diff(ranks.offsets)
+    return _sum(_found(ranks, k), ranks) / ranks.counts
 
 
 def precision_at(ranks: Ranks, k: int) -> Floats:
     """Share of the first ``k`` that is relevant [shape=(Q,)]."""
-    return _sum((ranks.ranks > 0) & (ranks.ranks <= k), ranks) / k
+    return _sum(_found(ranks, k), ranks) / k
 
 
 def average_precision_at(ranks: Ranks, k: int) -> Floats:
     """Average precision at ``k``, divided by min(k, relevant items) [shape=(Q,)]."""
-    return _precision_sum(ranks, k) / np.minimum(np.diff(ranks.offsets), k)
+    return _precision_sum(ranks, k) / np.minimum(ranks.counts, k)
 
 
 def trec_average_precision_at(ranks: Ranks, k: int) -> Floats:
     """Average precision at ``k``, divided by the number of relevant items [shape=(Q,)]."""
-    return _precision_sum(ranks, k) / np.diff(ranks.offsets)
+    return _precision_sum(ranks, k) / ranks.counts
 
 
 def ndcg_at(ranks: Ranks, k: int) -> Floats:
     """Normalised discounted cumulative gain at ``k``, gains linear [shape=(Q,)]."""
-    found = (ranks.ranks > 0) & (ranks.ranks <= k)
-    gained = _sum(np.where(found, ranks.gains / np.log2(np.maximum(ranks.ranks, 1) + 1.0), 0.0), ranks)
-    owners = np.repeat(np.arange(ranks.num_queries), np.diff(ranks.offsets))
-    ideal_gains = ranks.gains[np.lexsort((-ranks.gains, owners))]
-    place = np.arange(len(owners)) - ranks.offsets[owners] + 1
+    gained = _sum(np.where(_found(ranks, k), ranks.gains / np.log2(np.maximum(ranks.ranks, 1) + 1.0), 0.0), ranks)
+    ideal_gains, place = ranks.gains[np.lexsort((-ranks.gains, ranks.queries))], ranks.places
     ideal = _sum(np.where(place <= k, ideal_gains / np.log2(place + 1.0), 0.0), ranks)
     return gained / ideal
 
@@ -186,12 +183,15 @@ def evaluate(
     return result
 
 
+def _found(ranks: Ranks, k: int) -> Bools:
+    # Which relevant items are among the first k.
+    return (ranks.ranks > 0) & (ranks.ranks <= k)
+
+
 def _sum(values: ArrayLike, ranks: Ranks) -> Floats:
     # Every query owns at least one entry (Relevance.require_answers), so reduceat has no empty slice.
     return np.add.reduceat(np.asarray(values, np.float64), ranks.offsets[:-1])
 
 
 def _precision_sum(ranks: Ranks, k: int) -> Floats:
-    place = np.arange(len(ranks.ranks)) - np.repeat(ranks.offsets[:-1], np.diff(ranks.offsets)) + 1
-    found = (ranks.ranks > 0) & (ranks.ranks <= k)
-    return _sum(np.where(found, place / np.maximum(ranks.ranks, 1), 0.0), ranks)
+    return _sum(np.where(_found(ranks, k), ranks.places / np.maximum(ranks.ranks, 1), 0.0), ranks)

@@ -163,7 +163,7 @@ def pool_size_curve(
     >>> round(pool_size_curve(r, [0, 2, 4], k=1)[2].value, 9)       # P(neither is drawn) = 1/6
     0.166666667
     """
-    ahead, irrelevant = ranks.first - 1, ranks.num_items - np.diff(ranks.offsets)
+    ahead, irrelevant = ranks.first - 1, ranks.num_items - ranks.counts
     if (ahead < 0).any():
         raise InputError("a pool-size curve needs the rank of every answer; some were not returned at all.")
     for size in sizes:

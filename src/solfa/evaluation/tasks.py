@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -150,16 +150,9 @@ def run_task(
         data=data.name,
         split=data.split,
         revision=data.revision,
-        pool=found.pool,
-        num_queries=found.num_queries,
-        num_items=found.num_items,
         seed=chosen.seed,
         options=chosen.as_options(),
-        metrics=found.metrics,
-        per_query=found.per_query,
-        statistics=found.statistics,
-        groups=found.groups,
-        details=found.details,
+        **{f.name: getattr(found, f.name) for f in fields(found)},
     )
 
 
