@@ -9,7 +9,7 @@ import pytest
 from solfa.core.errors import InputError
 from solfa.core.theory import Chord
 from solfa.data.world.midi import read_midi
-from solfa.data.world.sources import read_song, songs
+from solfa.data.world.sources import artist_of, read_song, songs
 
 mido = pytest.importorskip("mido")
 
@@ -180,3 +180,11 @@ def test_an_empty_corpus_is_refused(tmp_path: Path) -> None:
             songs(corpus, tmp_path)
     with pytest.raises(InputError, match="missing"):
         read_song("midi", tmp_path, "gone.mid", 5.0, np.random.default_rng(0))
+
+
+def test_songs_of_one_artist_are_told_as_such(tmp_path: Path) -> None:
+    billboard(tmp_path, SALAMI.format(metre="4/4"))
+    assert artist_of("billboard", tmp_path, "0001/salami_chords.txt") == "A"
+    assert artist_of("openewld", tmp_path, "Ann_Bee/Song/Song.mxl") == "Ann_Bee"
+    assert artist_of("groove", tmp_path, "drummer1/session2/9_rock_90_beat_4-4.mid") == "drummer1/session2"
+    assert artist_of("pop909", tmp_path, "001/key_audio.txt") == artist_of("midi", tmp_path, "a/b.mid") == ""

@@ -1,8 +1,8 @@
 """Clips of the music world, shard by shard: a score, a band, soundfonts, effects, and the record of what is true.
 
-Everything about a clip follows from (configuration, seed, split, shard, place in the shard). Songs of corpora, files of
-backgrounds and made-up pieces belong to one split each, by a hash of their name; one soundfont sounds in ``test`` only,
-and no other sounds there.
+Everything about a clip follows from (configuration, seed, split, shard, place in the shard). Artists of corpora,
+recordings for backgrounds and made-up pieces belong to one split each, by a hash of their name; one soundfont sounds in
+``test`` only, and no other sounds there.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from solfa.data.world import effects
 from solfa.data.world.compose import compose
 from solfa.data.world.render import Patch, Stem, has_preset, load_soundfont, playable, render
 from solfa.data.world.score import Score
-from solfa.data.world.sources import CORPORA, read_song, songs
+from solfa.data.world.sources import CORPORA, artist_of, read_song, songs
 from solfa.data.world.truth import Window, annotate, attributes_of, phrases_of
 from solfa.evaluation.annotation import jams_of
 
@@ -174,13 +174,13 @@ class World:
         if not self.corpora or rng.random() < 0.5:
             return replace(compose(seconds, rng), piece=name)
         corpus = str(rng.choice(sorted(self.corpora)))
-        mine = [s for s in songs(corpus, self.corpora[corpus]) if split_of(f"{corpus}:{s}") == split]
+        mine = _songs_of(corpus, self.corpora[corpus], split)
         if not mine:
             return replace(compose(seconds, rng), piece=name)
-        song = str(rng.choice(mine))
+        song = mine[int(rng.integers(len(mine)))]
         return replace(
             read_song(corpus, self.corpora[corpus], song, seconds, rng), piece=f"{corpus}:{song}",
-            licence=CORPORA[corpus],
+            artist=artist_of(corpus, self.corpora[corpus], song), licence=CORPORA[corpus],
         )  # fmt: skip
 
     def _patched(self, score: Score, split: str, rng: np.random.Generator) -> tuple[Score, list[Patch], float]:
@@ -218,14 +218,20 @@ def _numbers(task: ShardTask) -> list[int]:
     return [task.seed, ("train", "val", "test").index(task.split), task.number]
 
 
-def split_of(piece: str) -> str:
-    """Which split a piece belongs to: 90 % train, 5 % val, 5 % test, by a hash of its name."""
-    share = int.from_bytes(hashlib.sha256(piece.encode()).digest()[:4], "big") / 2**32
+def split_of(name: str) -> str:
+    """Which split an artist, a song or a recording belongs to: 90 % train, 5 % val, 5 % test, by a hash of its name."""
+    share = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") / 2**32
     for split, size in _SHARES:
         share -= size
         if share < 0:
             return split
     return "test"
+
+
+@cache
+def _songs_of(corpus: str, folder: Path, split: str) -> tuple[str, ...]:
+    found = songs(corpus, folder)
+    return tuple(s for s in found if split_of(f"{corpus}:{artist_of(corpus, folder, s) or s}") == split)
 
 
 @cache

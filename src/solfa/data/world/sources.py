@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solfa.core.errors import InputError
-from solfa.core.theory import Chord, pitch_class
+from solfa.core.theory import Chord, Key, pitch_class
 from solfa.data.world.arrange import arrange, style_for
 from solfa.data.world.compose import compose, draw_shape, draw_tempo
 from solfa.data.world.midi import Midi, read_midi
@@ -75,6 +75,19 @@ def songs(corpus: str, folder: Path) -> tuple[str, ...]:
     if not found:
         raise InputError(f"{folder} holds no songs of {corpus}; expected {_PATTERNS.get(corpus, 'info.csv')} in it.")
     return tuple(sorted(found))
+
+
+@cache
+def artist_of(corpus: str, folder: Path, song: str) -> str:
+    """Whose a song is: all of them belong to one split. Billboard has many songs twice, under other numbers.
+
+    The artist of Billboard, the composers of OpenEWLD, the drummer's session of Groove; empty where nobody is named.
+    """
+    if corpus == "billboard":
+        found = re.search(r"^# artist: *(.+)$", (folder / song).read_text(encoding="utf-8"), re.M)
+        return found[1].strip() if found else ""
+    parts = song.split("/")
+    return {"openewld": parts[0], "groove": "/".join(parts[:2])}.get(corpus, "") if len(parts) > 2 else ""
 
 
 def read_song(corpus: str, folder: Path, song: str, seconds: float, rng: np.random.Generator) -> Score:
@@ -351,8 +364,14 @@ def _tightened(beats: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray((beats + nearest) / 2, np.float64)
 
 
+def _fits(key: Key, start: float, end: float, notes: list[Note]) -> bool:
+    scale = {Scale(key.tonic, key.mode).degree(i) for i in range(7)} | {(key.tonic + 11) % 12}
+    inside = [n.length * (n.pitch % 12 in scale) for n in notes if start <= n.start < end]
+    return sum(inside) >= 0.9 * sum(n.length for n in notes if start <= n.start < end) > 0
+
+
 def _any_midi(midi: Midi, seconds: float, rng: np.random.Generator) -> Score:
-    # Parts as they are, chords unknown; the key only where the file says it.
+    # Parts as they are, chords unknown; the key only where the file states one and nine tenths of the notes are in it.
     count = len(midi.beat_s) - 1
     parts = [
         Part(
@@ -364,7 +383,8 @@ def _any_midi(midi: Midi, seconds: float, rng: np.random.Generator) -> Score:
     ]  # fmt: skip
     if not parts or midi.beat_s[-1] < seconds:
         raise InputError("no parts that General MIDI has names for, or too short")
-    keys = tuple((float(a), float(b), Scale(key.tonic, key.mode)) for a, b, key in midi.keys)
+    notes = [n for part in parts if not part.drums for n in part.notes]
+    keys = tuple((float(a), float(b), Scale(key.tonic, key.mode)) for a, b, key in midi.keys if _fits(key, a, b, notes))
     return Score(
         beat_s=midi.beat_s, metres=midi.metres, keys=keys, parts=tuple(parts[:16]), tempo="drifting",
         sections=((0.0, float(count), "part"),),
