@@ -186,16 +186,12 @@ def spread(dataset: Path, plots: Path | None) -> None:
     for name, counter in counts.items():
         common = ", ".join(f"{v} {n}" for v, n in counter.most_common(6))
         print(f"| {name} | {counter.total()} | {len(counter)} | {common} |")
-        if plots is not None and name in ("tempo", "key", "metre", "chord quality"):
+        if plots is not None and name in ("tempo", "tonic", "metre", "chord quality"):
             plots.mkdir(parents=True, exist_ok=True)
-            rows = sorted(counter.items(), key=lambda r: float(r[0]) if name == "tempo" else -r[1])[:24]
-            shown = {_short(v): Interval(value=n, low=n, high=n, num=n) for v, n in rows}
+            rows = sorted(counter.items(), key=lambda r: float(r[0]) if name == "tempo" else -r[1])[:12]
+            shown = {v: Interval(value=n, low=n, high=n, num=n) for v, n in rows}
             text = bars(shown, title=f"{name} in {clips} clips", y_label="clips", scale=1.0)
             (plots / f"world-{name.replace(' ', '-')}.svg").write_text(text, encoding="utf-8")
-
-
-def _short(value: str) -> str:
-    return value.replace(" major", "").replace(" minor", "m")
 
 
 def _values(attributes: object) -> Iterator[tuple[str, str]]:
@@ -203,8 +199,10 @@ def _values(attributes: object) -> Iterator[tuple[str, str]]:
     for name in ("key", "mode", "metre"):
         if known.get(name):
             yield name, str(known[name])
+    if known.get("key"):
+        yield "tonic", known["key"].partition(" ")[0].replace("Ab", "G#").replace("Db", "C#")
     if known.get("tempo_bpm"):
-        yield "tempo", str(int(known["tempo_bpm"] // 10 * 10))
+        yield "tempo", str(int(known["tempo_bpm"] // 20 * 20))
     for label in known.get("chords", ()):
         quality, _, bass = label.partition(":")[2].partition("/")
         yield "chord quality", quality

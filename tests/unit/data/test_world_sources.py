@@ -169,6 +169,15 @@ def test_broken_midi_is_refused(tmp_path: Path, data: bytes) -> None:
         read_midi(tmp_path / "b.mid")
 
 
+def test_a_file_of_endless_time_is_refused(tmp_path: Path) -> None:
+    file = mido.MidiFile(ticks_per_beat=1)
+    long = mido.MidiTrack([mido.Message("note_on", note=60), mido.Message("note_off", note=60, time=200_000_000)])
+    file.tracks.append(long)
+    file.save(tmp_path / "a.mid")
+    with pytest.raises(InputError, match="beats"):
+        read_midi(tmp_path / "a.mid")
+
+
 def test_other_metres_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="metre"):
         read_midi(midi(tmp_path / "a.mid", metre=(11, 16)))
@@ -178,6 +187,9 @@ def test_an_empty_corpus_is_refused(tmp_path: Path) -> None:
     for corpus in ("billboard", "openewld", "pop909", "groove", "midi"):
         with pytest.raises(InputError, match="no songs"):
             songs(corpus, tmp_path)
+    (tmp_path / "info.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="Groove"):
+        songs("groove", tmp_path / ".." / tmp_path.name)
     with pytest.raises(InputError, match="missing"):
         read_song("midi", tmp_path, "gone.mid", 5.0, np.random.default_rng(0))
 

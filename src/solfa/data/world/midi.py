@@ -12,7 +12,7 @@ from solfa.core.errors import InputError, MissingExtra
 from solfa.core.theory import Key
 from solfa.data.world.score import METRES
 
-_MAX_NOTES = 200_000
+_MAX_NOTES, _MAX_BEATS = 200_000, 20_000
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ def read_midi(path: Path, metre: str = "") -> Midi:
     MissingExtra
         If mido is not installed.
     InputError
-        If it is no MIDI file, holds more than 200,000 notes, or its metre changes or is unknown here.
+        If it is no MIDI file, holds more than 200,000 notes or 20,000 beats, or its metre changes or is unknown here.
     """
     try:
         import mido
@@ -108,8 +108,8 @@ def _timed(
 
     unit = ppq * {"8": 1.5 if METRES[metre].division == 3 else 0.5}.get(metre.partition("/")[2], 1.0)
     count = int(np.ceil(last / unit)) + 1
-    if count < 3:
-        raise InputError(f"{name} holds no music to speak of.")
+    if not 3 <= count <= _MAX_BEATS:
+        raise InputError(f"{name} lasts {count} beats; expected 3 to {_MAX_BEATS:,}.")
     for track in tracks:
         rows = np.array(track.notes, np.float64).reshape(-1, 4)
         on, off = seconds(rows[:, 0]), seconds(rows[:, 1])

@@ -67,9 +67,12 @@ def songs(corpus: str, folder: Path) -> tuple[str, ...]:
         If the folder holds none.
     """
     if corpus == "groove" and (folder / "info.csv").is_file():
-        with (folder / "info.csv").open(encoding="utf-8", newline="") as rows:
-            beats = [r for r in csv.DictReader(rows) if r["beat_type"] == "beat" and float(r["duration"]) > 14]
+        try:
+            with (folder / "info.csv").open(encoding="utf-8", newline="") as rows:
+                beats = [r for r in csv.DictReader(rows) if r["beat_type"] == "beat" and float(r["duration"]) > 14]
             found = [r["midi_filename"] for r in beats if r["time_signature"] in ("4-4", "3-4", "5-4")]
+        except (KeyError, ValueError, TypeError, csv.Error) as bad:
+            raise InputError(f"{folder}/info.csv is not that of the Groove MIDI Dataset ({bad!r}).") from bad
     else:
         found = [p.relative_to(folder).as_posix() for p in folder.glob(_PATTERNS.get(corpus, "*/"))]
     if not found:
@@ -84,7 +87,9 @@ def artist_of(corpus: str, folder: Path, song: str) -> str:
     The artist of Billboard, the composers of OpenEWLD, the drummer's session of Groove; empty where nobody is named.
     """
     if corpus == "billboard":
-        found = re.search(r"^# artist: *(.+)$", (folder / song).read_text(encoding="utf-8"), re.M)
+        with (folder / song).open("rb") as file:
+            head = file.read(4096).decode("utf-8", "replace")
+        found = re.search(r"^# artist: *(.+)$", head, re.M)
         return found[1].strip() if found else ""
     parts = song.split("/")
     return {"openewld": parts[0], "groove": "/".join(parts[:2])}.get(corpus, "") if len(parts) > 2 else ""
