@@ -18,6 +18,7 @@ from __future__ import annotations
 import csv
 import re
 import zipfile
+import zlib
 from collections import Counter
 from dataclasses import replace
 from functools import cache
@@ -43,6 +44,11 @@ _PATTERNS = {
     "billboard": "*/salami_chords.txt", "openewld": "**/*.mxl", "pop909": "*/key_audio.txt", "midi": "**/*.mid",
 }  # fmt: skip
 _MAX_BYTES = 1 << 24
+# What broken text, numbers, archives and XML raise.
+_BROKEN = (
+    ValueError, KeyError, IndexError, StopIteration, OSError, zlib.error, zipfile.BadZipFile, NotImplementedError,
+    RuntimeError, ElementTree.ParseError,
+)  # fmt: skip
 _ROLAND = {22: 42, 26: 46, 58: 43}  # rims and edges of the Groove drum kit that General MIDI has no key for
 _MUSICXML_KINDS = {
     "major": "maj", "minor": "min", "dominant": "7", "major-seventh": "maj7", "minor-seventh": "min7",
@@ -110,7 +116,7 @@ def read_song(corpus: str, folder: Path, song: str, seconds: float, rng: np.rand
         return _read(corpus, path, seconds, rng)
     except InputError as why:
         raise InputError(f"{corpus} {song}: {why}") from why
-    except (ValueError, KeyError, IndexError, StopIteration, zipfile.BadZipFile, ElementTree.ParseError) as bad:
+    except _BROKEN as bad:
         raise InputError(f"{corpus} {song}: cannot be read ({type(bad).__name__}: {bad})") from bad
 
 
