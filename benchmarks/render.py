@@ -11,6 +11,9 @@ soundfont, transposition, detuning). Keep one soundfont (and other songs, by ``-
 - Billboard: an arrangement over the annotated chords; only songs whose tonic chord is clearly major or minor.
 - OpenEWLD: melody and chords of lead sheets; the mode is that of a final tonic chord, others are left out.
 
+``solfa data world`` makes richer music with more truth. This one stays because constants that are shipped were fitted
+and judged on its clips (``tools/fit_harmony.py``, ``tools/fit_rhythm.py``, ``docs/analysis.md``).
+
 Needs ``fluidsynth`` on the path, ``mido``, ``mir_eval`` and ``soundfile``.
 """
 
