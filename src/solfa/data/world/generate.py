@@ -26,7 +26,7 @@ from solfa.data.records import Phrase, Record
 from solfa.data.shards import Failure, Member
 from solfa.data.world import effects
 from solfa.data.world.compose import compose
-from solfa.data.world.render import Patch, Stem, has_preset, load_soundfont, playable, render
+from solfa.data.world.render import Patch, Stem, check_soundfont, has_preset, playable, render
 from solfa.data.world.score import Score
 from solfa.data.world.sources import CORPORA, artist_of, read_song, songs
 from solfa.data.world.truth import Window, annotate, attributes_of, phrases_of
@@ -101,9 +101,9 @@ class World:
         }  # fmt: skip
 
     def prepare(self) -> None:
-        """Check that every soundfont can be read, once in each process."""
+        """Check that every soundfont is one, once in each process; each is loaded when it is first played."""
         for path in self.soundfonts:
-            load_soundfont(path)
+            check_soundfont(path)
 
     def __call__(self, task: ShardTask) -> Iterator[Member | Failure]:
         """The clips of one shard; attempts that failed are told beside them."""

@@ -50,9 +50,8 @@ class Stem:
     samples: FloatArray
 
 
-@lru_cache(maxsize=MOST_LOADED)
-def load_soundfont(path: Path) -> Any:
-    """A soundfont in memory.
+def check_soundfont(path: Path) -> Any:
+    """The synthesiser's module, after a look at the head of a soundfont: nothing is loaded.
 
     Raises
     ------
@@ -71,6 +70,19 @@ def load_soundfont(path: Path) -> Any:
         head = stream.read(12)
     if head[:4] != b"RIFF" or head[8:] != b"sfbk":
         raise InputError(f"{path} is no SF2 or SF3 soundfont.")
+    return native
+
+
+@lru_cache(maxsize=MOST_LOADED)
+def load_soundfont(path: Path) -> Any:
+    """A soundfont in memory.
+
+    Raises
+    ------
+    MissingExtra, InputError
+        As ``check_soundfont`` does, or if the file is broken.
+    """
+    native = check_soundfont(path)
     try:
         return native.SoundFont(str(path))
     except RuntimeError as bad:
