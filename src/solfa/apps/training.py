@@ -30,6 +30,7 @@ def _train(
     batch_size: Annotated[int | None, typer.Option(min=2, help="Pairs of one step.")] = None,
     chunk_size: Annotated[int | None, typer.Option(min=1, help="Pairs projected at once; bounds memory.")] = None,
     lr: Annotated[float | None, typer.Option(min=0, help="Learning rate.")] = None,
+    precision: Annotated[str | None, typer.Option(help="float32 or bfloat16, of the projectors.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of all chance.")] = 0,
     device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
     features: Annotated[
@@ -51,6 +52,8 @@ def _train(
 
     if size not in ("small", "published"):
         raise InputError(f"--size is small or published, got {size!r}.")
+    if precision not in (None, "float32", "bfloat16"):
+        raise InputError(f"--precision is float32 or bfloat16, got {precision!r}.")
     changes: dict[str, Any] = {
         "epochs": epochs,
         "batch_size": batch_size,

@@ -26,7 +26,7 @@ def curve(folder: Path) -> list[dict[str, float]]:
     return [{k: v for k, v in line.items() if k != "clips_per_s"} for line in lines]
 
 
-@pytest.mark.parametrize("name", ["figma", "finelap", "united"])
+@pytest.mark.parametrize("name", ["figma", *(pytest.param(n, marks=pytest.mark.slow) for n in ("finelap", "united"))])
 def test_every_recipe_learns(name, data, tmp_path):
     objective = {"figma": FigmaConfig(), "finelap": FineLapConfig(bias=-3.0), "united": UnitedConfig(bias=-3.0)}[name]
     recipe = tiny(name, data, epochs=25, objective=objective, ema_decay=0.9)
