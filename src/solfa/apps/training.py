@@ -36,6 +36,7 @@ def _train(
     features: Annotated[
         Path | None, typer.Option(help="Cache of states (default: 'features' in the data set).")
     ] = None,
+    init: Annotated[Path | None, typer.Option(help="Folder of a model to start from.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     allow_noncommercial: Annotated[bool, typer.Option("--allow-noncommercial", help="Accept such weights.")] = False,
 ) -> None:
@@ -74,7 +75,7 @@ def _train(
     with joined():
         folder, outcome = run(
             name, data, out, audio=audio, text=text, small=size == "small", device=device, features=features,
-            resume=resume, allow_noncommercial=allow_noncommercial, report=report,
+            init=init, resume=resume, allow_noncommercial=allow_noncommercial, report=report,
             change=lambda recipe: replace(recipe, **{k: v for k, v in changes.items() if v is not None}),
             say=lambda line: console().print(line, markup=False, soft_wrap=True),
         )  # fmt: skip

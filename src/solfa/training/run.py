@@ -27,6 +27,7 @@ def run(
     device: str = "cpu",
     features: Path | None = None,
     bank: PhraseBank | None = None,
+    init: Path | None = None,
     resume: bool = False,
     allow_noncommercial: bool = False,
     change: Callable[[Recipe], Recipe] = lambda recipe: recipe,
@@ -53,6 +54,8 @@ def run(
         cache of states; ``features`` in the data set's folder by default
     bank
         phrases to draw from (see ``batches.prepare``)
+    init
+        folder of a model to start from
     resume
         go on with the run that is in ``out``
     allow_noncommercial
@@ -87,7 +90,7 @@ def run(
     if num_devices() > 1 and rank() == 0:
         _wait()
     recipe = change(RECIPES[name](prepared.widths, small=small))
-    trainer = Trainer(recipe, prepared, out, device=device)
+    trainer = Trainer(recipe, prepared, out, device=device, init=init)
     outcome = trainer.run(resume=resume, report=report)
     folder = out / "model"
     if rank() == 0:

@@ -32,6 +32,7 @@ from solfa.models.joint import Batch, JointProjector, Projected
 from solfa.models.objectives import objective
 from solfa.training import checkpoint
 from solfa.training.batches import PairSource, TrainingData
+from solfa.training.model_file import load_projectors
 from solfa.training.recipes import Recipe
 
 
@@ -100,14 +101,18 @@ class Trainer:
         of the run
     device
         a torch device
+    init
+        folder of a model to start from, of the same projectors
 
     Raises
     ------
     InputError
-        If the batch cannot be spread over the devices or is larger than the data.
+        If the batch cannot be spread over the devices or is larger than the data, or ``init`` is of other sizes.
     """
 
-    def __init__(self, recipe: Recipe, data: TrainingData, folder: Path, *, device: str = "cpu") -> None:
+    def __init__(
+        self, recipe: Recipe, data: TrainingData, folder: Path, *, device: str = "cpu", init: Path | None = None
+    ) -> None:
         if recipe.batch_size % num_devices():
             raise InputError(f"a batch of {recipe.batch_size} cannot be spread over {num_devices()} devices evenly.")
         self.recipe, self.data, self.folder, self.device = recipe, data, folder, torch.device(device)
@@ -115,6 +120,11 @@ class Trainer:
             torch.manual_seed(recipe.seed)
             self.model = JointProjector(recipe.model).to(self.device)
             self.objective = objective(recipe.objective).to(self.device)
+        if init is not None:
+            start = load_projectors(init)
+            if start.config != recipe.model:
+                raise InputError(f"{init} has other projectors than the recipe; start from its recipe and sizes.")
+            self.model.load_state_dict(start.state_dict())
         self.parameters = [*self.model.parameters(), *self.objective.parameters()]
         self.mean = {n: p.detach().clone() for n, p in self.model.named_parameters()} if recipe.ema_decay else {}
         self.optimizer = torch.optim.AdamW(
@@ -190,11 +200,7 @@ class Trainer:
         values = {name: float(term) for name, term in {**terms, "grad_norm": norm}.items()}
         loss = sum(values[name] for name in terms)
         if not (math.isfinite(loss) and math.isfinite(values["grad_norm"])):
-            shown = ", ".join(f"{name} {value:g}" for name, value in values.items())
-            raise TrainingError(
-                f"step {step + 1}: the loss is not finite ({shown}). Clips of the batch: {', '.join(batch.ids)}. "
-                f"Look at their features; or lower the learning rate."
-            )
+            raise TrainingError(_not_finite(step + 1, values, batch))
         self.optimizer.step()
         if recipe.ema_decay:
             with torch.no_grad():
@@ -377,6 +383,19 @@ def _joined(parts: list[Features]) -> Features:
     frames = [np.pad(p.frames_BTD, ((0, 0), (0, longest - p.mask_BT.shape[1]), (0, 0))) for p in parts]
     masks = [np.pad(p.mask_BT, ((0, 0), (0, longest - p.mask_BT.shape[1]))) for p in parts]
     return Features(np.concatenate([p.global_BD for p in parts]), np.concatenate(frames), np.concatenate(masks))
+
+
+def _not_finite(step: int, values: Mapping[str, float], batch: Batch) -> str:
+    """What happened at a step, and the clips whose states are not finite, or all of the batch if all are."""
+    floats = [t.flatten(1) for t in batch.tensors().values() if t.is_floating_point()]
+    fine = torch.stack([f.isfinite().all(dim=1).cpu() for f in floats]).all(dim=0).tolist()
+    bad = [name for name, whole in zip(batch.ids, fine, strict=True) if not whole]
+    shown = ", ".join(f"{name} {value:g}" for name, value in values.items())
+    return f"step {step}: the loss is not finite ({shown}). " + (
+        f"These clips have states that are not finite: {', '.join(bad)}. Compute them anew."
+        if bad
+        else f"All states are; lower the learning rate. Clips of the batch: {', '.join(batch.ids)}."
+    )
 
 
 def _drawn(*numbers: int) -> int:

@@ -22,7 +22,7 @@ from solfa.models.joint import JointProjector
 from solfa.training import model_file
 from solfa.training.batches import PairSource, prepare
 from solfa.training.run import run
-from solfa.training.trainer import features_of
+from solfa.training.trainer import Trainer, features_of
 
 
 @pytest.fixture(autouse=True)
@@ -54,8 +54,10 @@ def test_the_folder_gives_the_vectors_of_training(name, data, folder, tmp_path):
     alone = loaded.audio.encode(sounds[3:4])
     assert np.array_equal(alone.global_BD[0], heard.global_BD[3])
     assert said.mask_BT.shape[1] == (1 if name == "finelap" else 8)
-    again = model_file.load_projectors(path)
-    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
+    begun = Trainer(tiny(name, data), data, tmp_path / "run", init=path).model.state_dict()
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), begun.values(), strict=True))
+    with pytest.raises(InputError, match="other projectors"):
+        Trainer(tiny("finelap" if name == "figma" else "figma", data), data, tmp_path / "run", init=path)
 
 
 def test_an_item_without_states_has_no_frames(data, tmp_path):

@@ -138,9 +138,13 @@ def test_what_is_not_finite_stops_the_run_and_names_the_clips(data, tmp_path):
     batch = next(iter(trainer.loader))
     batch.frames_BTD[0, 0, 0] = torch.nan
     weights = [p.clone() for p in trainer.parameters]
-    with pytest.raises(TrainingError, match=f"not finite.*{batch.ids[0]}"):
+    with pytest.raises(TrainingError, match=f"have states that are not finite: {batch.ids[0]}. Compute"):
         trainer.step(batch)
     assert all(torch.equal(a, b) for a, b in zip(weights, trainer.parameters, strict=True))
+    with torch.no_grad():
+        trainer.parameters[0].fill_(torch.inf)
+    with pytest.raises(TrainingError, match=f"learning rate.*{batch.ids[-1]}"):
+        trainer.step(next(iter(Trainer(tiny("figma", data), data, tmp_path / "other").loader)))
 
 
 def test_a_folder_with_a_run_is_refused_or_must_be_the_same_run(data, tmp_path):
