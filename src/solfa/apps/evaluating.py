@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -40,7 +40,7 @@ TASKS = {
 
 def _run(
     context: typer.Context,
-    dataset: Annotated[str, typer.Option(help="Data set: see 'solfa eval datasets'.")],
+    dataset: Annotated[str, typer.Option(help="Data set: see 'solfa eval datasets'; 'solfa': one of your own.")],
     data: Annotated[Path, typer.Option(help="Folder of the data set, as its authors lay it out.")],
     split: Annotated[str | None, typer.Option(help="Split (default: the data set's first).")] = None,
     model: Annotated[str, typer.Option(help="Joint model: see 'solfa models list'.")] = "bridge",
@@ -60,12 +60,9 @@ def _run(
     """Measure a model on one split of a data set; published numbers stand beside, each with its source."""
     from solfa.encoders.registry import load_model
     from solfa.evaluation import reports, tasks
-    from solfa.evaluation.readers import load
     from solfa.evaluation.saturation import tokenizer_spans
 
     task = str(context.info_name)
-    clips = load(dataset, data, split)
-    clips = clips.with_audio() if with_audio else clips
     loaded = load_model(model, allow_noncommercial=allow_noncommercial)
     settings = tasks.Settings(view=view, seed=seed)
     if task == "saturation":
@@ -75,7 +72,10 @@ def _run(
         settings = replace(settings, spans=tokenizer_spans(tokenizer))
     if by == "search" and task != "finegrained":
         raise InputError(f"--by search ranks for the task finegrained only, not for {task!r}.")
-    with _searched(loaded, clips) if by == "search" else nullcontext() as rank:
+    with ExitStack() as stack:
+        clips = stack.enter_context(_opened(dataset, data, split))
+        clips = clips.with_audio() if with_audio else clips
+        rank = stack.enter_context(_searched(loaded, clips)) if by == "search" else None
         report = tasks.run_task(task, loaded, clips, settings=replace(settings, rank=rank))
     if by == "search":
         report = replace(report, model=f"{report.model}, whole search")
@@ -91,6 +91,22 @@ def _run(
 
 for _task, _what in TASKS.items():
     eval_app.command(_task, help=f"{_what} Published numbers stand beside, each with its source.")(_run)
+
+
+@contextmanager
+def _opened(dataset: str, folder: Path, split: str | None) -> Iterator[DataSet]:
+    """A data set of the field, or one of solfa's own, whose sound is laid out for as long as it is needed."""
+    from tempfile import TemporaryDirectory
+
+    from solfa.evaluation.readers import load
+
+    if dataset != "solfa":
+        yield load(dataset, folder, split)
+        return
+    from solfa.data.judging import data_set
+
+    with TemporaryDirectory() as scratch:
+        yield data_set(folder, split or "test", Path(scratch))
 
 
 @contextmanager

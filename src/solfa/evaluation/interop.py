@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -173,10 +172,5 @@ def _batches(inputs: Any) -> Iterator[dict[str, Any]]:
 
 
 def _decoded(sound: dict[str, Any]) -> dict[str, Any]:
-    with TemporaryDirectory() as folder:
-        path = Path(sound["path"] or "")
-        if sound["bytes"] is not None:
-            path = Path(folder, "sound")
-            path.write_bytes(sound["bytes"])
-        parts = list(stretches(path))
+    parts = list(stretches(sound["path"] or "sound", data=sound["bytes"]))
     return {"array": np.concatenate([p.samples for p in parts]), "sampling_rate": parts[0].sample_rate_hz}

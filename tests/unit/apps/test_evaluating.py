@@ -10,8 +10,11 @@ from solfa.apps.cli import app
 from solfa.apps.evaluating import TASKS
 from solfa.core.errors import InputError
 from solfa.core.theory import Key
+from solfa.data.building import build
+from solfa.data.records import Phrase, Record
+from solfa.data.shards import Member
 from solfa.evaluation import tasks
-from solfa.evaluation.annotation import MusicAnnotation, write_jams
+from solfa.evaluation.annotation import MusicAnnotation, jams_of, write_jams
 from solfa.testing.files import write_audio
 from solfa.testing.synth import tone
 from solfa.testing.tiny import tiny_model
@@ -78,6 +81,26 @@ def test_fine_grained_by_vectors_and_by_the_whole_search(annotated: Path, monkey
     call(monkeypatch, [*arguments, "--by", "search"])
     value = json.loads(report.read_text())
     assert value["model"] == "tiny, whole search" and value["pool"] == pool and "key fall" in value["metrics"]
+
+
+def test_a_data_set_of_solfa_is_judged_like_those_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def clip(number: int, word: str, midi: int) -> Member:
+        sound = tone(midi, 2.0, 22050, harmonics=1) * 0.5
+        heard = (Phrase(text=word, spans_s=((0.0, 2.0),)),)
+        record = Record(id=f"{word}-{number}", audio="", duration_s=2.0, captions=(word,), phrases=heard)
+        truth = MusicAnnotation(duration_s=2.0, tempo_bpm=60.0 + 30 * number, key=Key(number, "major"))
+        jams = jams_of(truth, tool="test")
+        return Member(record=record, samples=sound, sample_rate_hz=22050, jams=jams)
+
+    words = [clip(n, *WORDS[name]) for n, name in enumerate(WORDS)]
+    build(tmp_path / "set", lambda task: iter(words), name="tones", config={}, seed=0, num_shards={"test": 1})
+    own = ["--dataset", "solfa", "--data", tmp_path / "set", "--out", tmp_path / "report.json"]
+    for task, metric in (("retrieval", "T2A R@1"), ("grounding", "PSDS2021")):
+        call(monkeypatch, ["eval", task, *own])
+        value = json.loads((tmp_path / "report.json").read_text())
+        assert (value["data"], value["split"], value["metrics"][metric]["value"]) == ("tones", "test", 1.0)
+    with pytest.raises(InputError, match="split 'val' is empty"):
+        call(monkeypatch, ["eval", "retrieval", *own, "--split", "val"])
 
 
 def test_search_ranks_one_task_only(song_describer: Path, monkeypatch: pytest.MonkeyPatch) -> None:

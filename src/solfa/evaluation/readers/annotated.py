@@ -24,7 +24,7 @@ def _jams(folder: Folder, split: str) -> list[Item]:
 SOURCES = {
     "jams": Source(
         title="Music with JAMS",
-        where="yourself; a solfa data set is one when its tars are unpacked",
+        where="yourself",
         licence="that of the music",
         layout="NAME.jams beside NAME.wav, .flac, .mp3 ..., in any folders",
         splits=("all",),

@@ -1,0 +1,66 @@
+"""A data set of our own as evaluation reads those of others: clips with captions, timed phrases and exact truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import soundfile
+
+from solfa.core.errors import InputError
+from solfa.data.records import SPLITS, Record
+from solfa.data.shards import Dataset
+from solfa.evaluation.events import Event
+from solfa.evaluation.readers import DataSet, Item, Source
+
+
+def data_set(folder: Path, split: str, scratch: Path) -> DataSet:
+    """The clips of a split, their sound laid out as files.
+
+    Parameters
+    ----------
+    folder
+        a finished data set
+    split
+        ``train``, ``val`` or ``test``
+    scratch
+        an empty folder for the sound, to be thrown away
+
+    Raises
+    ------
+    InputError
+        If the folder is no data set, the split is empty, or a member is damaged.
+    UnknownName
+        If there is no such split.
+    """
+    opened = Dataset.open(folder)
+    items = tuple(_item(opened, record, scratch) for record in opened.split(split))
+    if not items:
+        raise InputError(f"{folder}: the split {split!r} is empty. Choose another with --split.")
+    source = Source(
+        title=f"the data set {opened.name!r}",
+        where=str(folder),
+        licence="that of its records",
+        layout=f"dataset.json, {split}/000000.tar ...",
+        splits=SPLITS,
+        read=lambda _, __: list(items),
+    )
+    return DataSet(name=opened.name, split=split, revision=opened.revision, source=source, items=items)
+
+
+def _item(opened: Dataset, record: Record, scratch: Path) -> Item:
+    path = scratch / record.audio
+    if record.start_s:  # a part of a longer file
+        sound, path = opened.audio(record), path.with_suffix(".wav")
+        soundfile.write(path, sound.samples, sound.sample_rate_hz, "FLOAT")
+    else:
+        path.write_bytes(opened.shard_of(record.id).read(record.id, record.audio.rpartition(".")[2]))
+    return Item(
+        id=record.id,
+        audio=path,
+        captions=record.captions,
+        events=tuple(Event(start, end, p.text) for p in record.phrases for start, end in p.spans_s),
+        phrases=tuple((p.text, p.spans_s) for p in record.phrases),
+        duration_s=record.duration_s,
+        music=opened.annotation(record),
+        group=record.track,
+    )
