@@ -3,7 +3,8 @@
     python benchmarks/metrics.py [--items 20000] [--queries N] [--dim 512] [--clips 300] [--seed 0]
 
 R@K against a full argsort of the score matrix; PSDS against sed_scores_eval (if installed). Peak memory is that of
-Python's allocations (numpy's included), by tracemalloc, in a second run that is not timed.
+Python's allocations (numpy's included), by tracemalloc, in a second run that is not timed. Seconds are processor time
+of all threads, so that a busy machine does not change them.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from solfa.evaluation.similarity import CosineScores
 
 
 def measured(run: Callable[[], float]) -> tuple[float, float, float]:
-    """Result, seconds, peak MiB."""
-    start = time.perf_counter()
+    """Result, seconds of processor time, peak MiB."""
+    start = time.process_time()
     result = run()
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     tracemalloc.start()
     run()
     peak = tracemalloc.get_traced_memory()[1] / 2**20
@@ -37,7 +38,7 @@ def measured(run: Callable[[], float]) -> tuple[float, float, float]:
 
 
 def show(what: str, rows: dict[str, tuple[float, float, float]]) -> None:
-    print(f"\n{what}\n{'':28}{'result':>16}{'seconds':>10}{'peak MiB':>10}")
+    print(f"\n{what}\n{'':28}{'result':>16}{'cpu s':>10}{'peak MiB':>10}")
     for name, (result, seconds, peak) in rows.items():
         print(f"{name:28}{result:16.12f}{seconds:10.2f}{peak:10.0f}")
 
