@@ -34,49 +34,33 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 _SLOT = 64  # frames of one partial sum; every BLOCK_M is a multiple
 _K = 16 if INTERPRETED else 64  # widths are filled up to a multiple of it, the largest BLOCK_K
 
-# Candidates of the autotuner: block sizes, warps, stages of the pipeline.
-_CONFIGS: dict[str, tuple[tuple[Any, ...], list[str]]] = {
+# Candidates of the autotuner: block sizes, then warps and stages of the pipeline. It tunes anew for another width, and
+# forward for another power of two of tokens; not for every ragged length.
+_CONFIGS: dict[str, tuple[tuple[str, ...], tuple[tuple[int, ...], ...], tuple[str, ...]]] = {
     "_forward": (
-        (
-            ("BLOCK_M", "BLOCK_N", "BLOCK_K", "GROUP"),
-            ((128, 256, 64, 8), 8, 3),
-            ((128, 256, 64, 16), 8, 4),
-            ((128, 128, 64, 8), 8, 4),
-            ((128, 128, 64, 8), 4, 4),
-            ((64, 256, 64, 16), 4, 4),
-            ((128, 128, 32, 8), 4, 5),
-            ((64, 128, 64, 16), 4, 4),
-        ),
-        ["T_POW", "D"],
+        ("BLOCK_M", "BLOCK_N", "BLOCK_K", "GROUP"),
+        ((128, 256, 64, 8, 8, 3), (128, 256, 64, 16, 8, 4), (128, 128, 64, 8, 8, 4), (128, 128, 64, 8, 4, 4),
+         (64, 256, 64, 16, 4, 4), (128, 128, 32, 8, 4, 5), (64, 128, 64, 16, 4, 4)),
+        ("T_POW", "D"),
     ),
     "_frames_backward": (
-        (
-            ("BLOCK_M", "BLOCK_D"),
-            ((16, 512), 4, 3),
-            ((32, 512), 8, 3),
-            ((32, 256), 4, 4),
-            ((64, 128), 4, 4),
-            ((128, 64), 4, 4),
-        ),
-        ["T", "D"],
+        ("BLOCK_M", "BLOCK_D"),
+        ((16, 512, 4, 3), (32, 512, 8, 3), (32, 256, 4, 4), (64, 128, 4, 4), (128, 64, 4, 4)),
+        ("D",),
     ),
     "_tokens_backward": (
-        (
-            ("BLOCK_M", "BLOCK_N", "BLOCK_D"),
-            ((64, 128, 128), 8, 3),
-            ((128, 128, 128), 8, 3),
-            ((64, 64, 256), 8, 3),
-            ((32, 64, 256), 8, 4),
-            ((64, 64, 128), 4, 4),
-        ),
-        ["T", "D"],
+        ("BLOCK_M", "BLOCK_N", "BLOCK_D"),
+        ((64, 128, 128, 8, 3), (128, 128, 128, 8, 3), (64, 64, 256, 8, 3), (32, 64, 256, 8, 4), (64, 64, 128, 4, 4)),
+        ("D",),
     ),
-}
+}  # fmt: skip
 _INTERPRETED_SIZES = {
     "_forward": {"BLOCK_M": 64, "BLOCK_N": 32, "BLOCK_K": 16, "GROUP": 2},
     "_frames_backward": {"BLOCK_M": 16, "BLOCK_D": 32},
     "_tokens_backward": {"BLOCK_M": 16, "BLOCK_N": 16, "BLOCK_D": 32},
 }
+# Compiled once, whatever the sizes are; addresses are multiples of the width, which is a constant.
+_SIZES = ["A", "C", "F", "T", "SLOTS"]
 
 
 def fused_scores(
@@ -162,13 +146,11 @@ def _launch(kernel: Any, grid: Any, *tensors: Tensor, **sizes: int) -> None:
 @cache
 def _tuned(kernel: Any) -> Any:
     """The kernel, which tries its configurations at the first call for each width and length of text."""
-    sizes, by = _CONFIGS[kernel.fn.__name__]
+    names, rows, by = _CONFIGS[kernel.fn.__name__]
     configs = [
-        triton.Config(dict(zip(names, values, strict=True)), num_warps=warps, num_stages=stages)
-        for names, *rows in (sizes,)
-        for values, warps, stages in rows
+        triton.Config(dict(zip(names, row[:-2], strict=True)), num_warps=row[-2], num_stages=row[-1]) for row in rows
     ]
-    return triton.autotune(configs, key=by)(kernel)
+    return triton.autotune(configs, key=list(by))(kernel)
 
 
 def _last(mask: Tensor) -> Tensor:
@@ -176,7 +158,7 @@ def _last(mask: Tensor) -> Tensor:
     return (mask * torch.arange(1, mask.shape[1] + 1, device=mask.device)).amax(dim=1).to(torch.int32)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_SIZES)
 def _forward(
     frames, tokens, frame_mask, token_mask, frame_len, token_len, partial, place,
     A, C, F, T, SLOTS, D: tl.constexpr, T_POW: tl.constexpr,
@@ -230,7 +212,7 @@ def _forward(
     tl.store(target, where.to(place.dtype.element_ty), mask=(f < F)[:, None] & (j < C)[None, :])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_SIZES[:4])
 def _frames_backward(
     tokens, frame_mask, frame_len, weights, place, d_frames, A, C, F, T, D: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr,
@@ -251,7 +233,7 @@ def _frames_backward(
     tl.store(target, acc.to(d_frames.dtype.element_ty), mask=(f < F)[:, None] & (d < D)[None, :])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_SIZES[:4])
 def _tokens_backward(
     frames, frame_mask, frame_len, weights, place, d_tokens, A, C, F, T, D: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,

@@ -186,11 +186,11 @@ def test_kernels_compile_for_a_hopper_gpu_without_one(monkeypatch):
     from solfa.models import alignment_kernel as kernels
 
     types = {"frames": "*bf16", "tokens": "*bf16", "frame_mask": "*u8", "token_mask": "*u8", "place": "*u8"}
-    types |= {name: "*fp32" for name in ("partial", "weights", "d_frames", "d_tokens")}
+    types |= dict.fromkeys(("partial", "weights", "d_frames", "d_tokens"), "*fp32")
     types |= {"frame_len": "*i32", "token_len": "*i32"}
-    for name, (configs, _) in kernels._CONFIGS.items():
+    for name, (sizes, rows, _) in kernels._CONFIGS.items():
         kernel = getattr(kernels, name)
-        sizes, (values, warps, stages) = configs[0], configs[1]
+        *values, warps, stages = rows[0]
         constants = dict(zip(sizes, values, strict=True)) | {"D": 512}
         constants |= {"T_POW": 128} if name == "_forward" else {}
         signature = {arg: "constexpr" if arg in constants else types.get(arg, "i32") for arg in kernel.arg_names}
