@@ -8,7 +8,7 @@ shift, one tempo ratio and one offset. No network, no tags.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -32,7 +32,8 @@ MOST_HASHES = 4096
 # there are fewer.
 _SAME, _SAME_SHORT, _LONG_HASHES = 25, 12, 2000
 _MOST_SHIFT, _MOST_STRETCH = 4.0, 0.06  # bins, logarithm of the tempo ratio
-_CROWD = 64  # recordings that share a hash, from which on it says nothing
+_DIFFERENT_HASHES = 700_000  # as many equally likely ones would meet by chance as often as those of real music do
+_MOST_WORK = 40_000_000  # pairs of equal hashes that are counted; the most common hashes are left out beyond it
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -134,40 +135,47 @@ def _mix(code: NDArray[np.uint64]) -> NDArray[np.uint32]:
 def near_duplicates(fingerprints: Sequence[Fingerprint]) -> list[tuple[int, int]]:
     """Every pair of recordings that are the same, by number, sorted.
 
-    Only pairs that share enough uncommon hashes are compared, so the work grows with the number of copies rather than
-    with all pairs.
+    Only pairs that share enough hashes are compared; of very many recordings, enough uncommon hashes. So the work grows
+    with the recordings and their copies, not with all pairs.
     """
+    unique = [np.unique(f.hashes) for f in fingerprints]
     pairs = []
-    for a, b in _candidates([np.unique(f.hashes) for f in fingerprints]):
-        if agreement(fingerprints[a], fingerprints[b]) >= _needed(fingerprints[a], fingerprints[b]):
+    for a, b, shared, share in _candidates(unique):
+        short, long = sorted((len(unique[a]), len(unique[b])))
+        needed = _SAME_SHORT + min(1.0, short / _LONG_HASHES) * (_SAME - _SAME_SHORT)
+        chance = share * short * long / _DIFFERENT_HASHES
+        if shared >= max(0.8 * needed * share, chance + 4 * chance**0.5) and (
+            agreement(fingerprints[a], fingerprints[b]) >= needed
+        ):
             pairs.append((a, b))
     return pairs
 
 
-def _needed(a: Fingerprint, b: Fingerprint) -> float:
-    share = min(1.0, min(len(a.hashes), len(b.hashes)) / _LONG_HASHES)
-    return _SAME_SHORT + share * (_SAME - _SAME_SHORT)
-
-
-def _candidates(hashes: Sequence[NDArray[np.uint32]]) -> list[tuple[int, int]]:
-    """Pairs that share at least half as many hashes as the shortest copies do."""
-    if len(hashes) < 2:
-        return []
+def _candidates(hashes: Sequence[NDArray[np.uint32]]) -> Iterator[tuple[int, int, int, float]]:
+    """Pairs, how many hashes they share, and which share of all hashes was looked at."""
+    if sum(map(len, hashes)) == 0:
+        return
     owner = np.repeat(np.arange(len(hashes)), [len(h) for h in hashes])
     everything = np.concatenate(hashes)
     order = np.lexsort((owner, everything))
     owner, everything = owner[order], everything[order]
-    found = []
-    # Neighbours at distance d in the sorted list: all pairs of a bucket, without a loop over buckets.
-    for distance in range(1, _CROWD):
+    _, bucket, size = np.unique(everything, return_inverse=True, return_counts=True)
+    by_size = np.bincount(size)
+    work = np.cumsum(by_size * np.arange(len(by_size)) * (np.arange(len(by_size)) - 1) // 2)
+    most = max(2, int(np.searchsorted(work, _MOST_WORK, side="right")) - 1)
+    kept = size[bucket] <= most
+    share = float(kept.mean())
+    owner, everything = owner[kept], everything[kept]
+    found = [np.zeros(0, np.int64)]
+    for distance in range(1, most):  # neighbours in the sorted list: all pairs of a bucket, without a loop over buckets
         same = np.flatnonzero(everything[distance:] == everything[:-distance])
         if len(same) == 0:
             break
         found.append(owner[same].astype(np.int64) * len(hashes) + owner[same + distance])
-    if not found:
-        return []
     pair, count = np.unique(np.concatenate(found), return_counts=True)
-    return [(int(p) // len(hashes), int(p) % len(hashes)) for p in pair[count >= _SAME_SHORT // 2]]
+    enough = count >= 4
+    for at, shared in zip(pair[enough].tolist(), count[enough].tolist(), strict=True):
+        yield at // len(hashes), at % len(hashes), shared, share
 
 
 def agreement(a: Fingerprint, b: Fingerprint) -> int:
