@@ -41,12 +41,21 @@ def test_silence_is_left_alone() -> None:
     assert not effects.treat(silence, RATE_HZ, np.random.default_rng(1), dry=1.0).samples.any()
 
 
-def test_varispeed_moves_pitch_and_time_by_its_ratio() -> None:
-    tone = np.sin(2 * np.pi * 440 * np.arange(2 * RATE_HZ) / RATE_HZ).astype(np.float32)
-    fast = effects.varispeed(tone, RATE_HZ, 2 ** (2 / 12))
-    assert len(fast) == pytest.approx(len(tone) / 2 ** (2 / 12), abs=2)
-    spectrum = np.abs(np.fft.rfft(fast * np.hanning(len(fast))))
-    assert np.argmax(spectrum) * RATE_HZ / len(fast) == pytest.approx(440 * 2 ** (2 / 12), rel=0.002)
+@pytest.mark.parametrize(
+    ("semitones", "ratio"), [(2, 2 ** (2 / 12)), (-1, 2 ** (-1 / 12)), (0, 1.1), (0, 0.88), (2, 1.0)]
+)
+def test_shifts_move_pitch_and_time_by_what_they_are_told(semitones: int, ratio: float) -> None:
+    time_s = np.arange(4 * RATE_HZ) / RATE_HZ
+    tone = (np.sin(2 * np.pi * 440 * time_s) * (time_s % 1 > 0.5)).astype(np.float32)
+    got = effects.shifted(tone, RATE_HZ, semitones, ratio)
+    assert len(got) == pytest.approx(len(tone) / ratio, abs=3)
+    spectrum = np.abs(np.fft.rfft(got * np.hanning(len(got)), 1 << 18))
+    wanted = 440 * 2 ** (semitones / 12)
+    assert np.argmax(spectrum) * RATE_HZ / (1 << 18) == pytest.approx(wanted, rel=0.004)
+    level = np.sqrt(np.convolve(got**2, np.ones(480) / 480, "same"))
+    for edge in (0.5, 1.5, 2.5):  # where each tone begins, half of its level is reached
+        begun = np.flatnonzero(level[int((edge - 0.2) / ratio * RATE_HZ) :] > 0.35)[0] / RATE_HZ
+        assert begun == pytest.approx(0.2 / ratio, abs=0.02)
 
 
 def test_treated_sound_is_never_clipped_and_says_what_was_done() -> None:

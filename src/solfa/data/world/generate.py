@@ -128,17 +128,17 @@ class World:
             If a song of a corpus cannot be read.
         """
         score = self._score(name, split, rng)
-        shift = int(rng.choice([-2, -1, 1, 2])) if rng.random() < 0.08 else 0
+        shift, speed = _drawn_shift(rng)
         score, patches, cents = self._patched(score, split, rng)
-        window, mechanical = _window(score, self.seconds, shift, rng), bool(rng.random() < 0.25)
+        window, mechanical = _window(score, self.seconds, shift, speed, rng), bool(rng.random() < 0.25)
         shown_s, rate = self.seconds * window.ratio, self.sample_rate_hz
         stems = render(score, patches, window.begin_s, shown_s, rate, rng, mechanical=mechanical)
         dry = _mixed(stems, round(shown_s * rate))
-        if shift:
-            dry = effects.varispeed(dry, rate, window.ratio)
+        dry = effects.shifted(dry, rate, shift, speed)
         about = {
-            **score.about, "soundfonts": sorted({p.soundfont.name for p in patches}), "varispeed": shift,
-            "tempo_shape": score.tempo, "tuning_cents": round(cents, 1), "mechanical": mechanical,
+            **score.about, "soundfonts": sorted({p.soundfont.name for p in patches}), "semitones": shift,
+            "speed": round(speed, 4), "tempo_shape": score.tempo, "tuning_cents": round(cents, 1),
+            "mechanical": mechanical,
         }  # fmt: skip
         return Performance(score, window, stems, effects.fitted(dry, round(self.seconds * rate)), about)
 
@@ -170,7 +170,7 @@ class World:
         return caption(attributes, phrases, seed=name, num=self.captions, duration_s=self.seconds)
 
     def _score(self, name: str, split: str, rng: np.random.Generator) -> Score:
-        seconds = self.seconds * 1.13  # room for playing it faster
+        seconds = self.seconds * 1.14  # room for playing it faster
         if not self.corpora or rng.random() < 0.5:
             return replace(compose(seconds, rng), piece=name)
         corpus = str(rng.choice(sorted(self.corpora)))
@@ -244,8 +244,16 @@ def _recordings(folder: Path) -> tuple[Path, ...]:
     return found
 
 
-def _window(score: Score, seconds: float, shift: int, rng: np.random.Generator) -> Window:
-    shown = seconds * 2 ** (shift / 12)
+def _drawn_shift(rng: np.random.Generator) -> tuple[int, float]:
+    # Semitones and speed: both by varispeed (6 % of clips), one of them alone (2 % each), mostly none.
+    draw, shift = float(rng.random()), int(rng.choice([-2, -1, 1, 2]))
+    if draw < 0.06:
+        return shift, float(2 ** (shift / 12))
+    return (shift, 1.0) if draw < 0.08 else (0, float(rng.uniform(0.87, 1.13)) if draw < 0.1 else 1.0)
+
+
+def _window(score: Score, seconds: float, shift: int, ratio: float, rng: np.random.Generator) -> Window:
+    shown = seconds * ratio
     first, last = float(score.beat_s[0]), float(score.beat_s[-1]) - shown
     if last < first:
         raise Unusable(f"the piece lasts {last - first + shown:.1f} s, less than a clip")
@@ -253,7 +261,7 @@ def _window(score: Score, seconds: float, shift: int, rng: np.random.Generator) 
     if rng.random() < 0.6:
         starts = np.array([float(score.seconds(a)) for a, _, _ in score.bars()])
         begin = float(starts[np.argmin(np.abs(starts - begin))])
-    return Window(begin_s=min(max(begin, first), last), seconds=seconds, shift=shift)
+    return Window(begin_s=min(max(begin, first), last), seconds=seconds, shift=shift, ratio=ratio)
 
 
 def _mixed(stems: list[Stem], count: int) -> FloatArray:

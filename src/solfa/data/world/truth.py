@@ -37,17 +37,13 @@ Spans = tuple[tuple[float, float], ...]
 class Window:
     """The stretch of a piece that a clip of ``seconds`` shows, from ``begin_s`` on.
 
-    ``shift`` is by how many semitones, and so how much faster, it is played than the score says (varispeed).
+    It is heard ``shift`` semitones higher, and ``ratio`` times as fast, as the score says.
     """
 
     begin_s: float
     seconds: float
     shift: int = 0
-
-    @property
-    def ratio(self) -> float:
-        """Seconds of the piece in a second of the clip."""
-        return float(2 ** (self.shift / 12))
+    ratio: float = 1.0
 
     def clip_s(self, score_s: float | NDArray[np.float64]) -> NDArray[np.float64]:
         """Times in the clip of times in the piece."""
