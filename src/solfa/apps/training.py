@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from solfa.apps.render import clock, console
 from solfa.core.errors import MissingExtra
+
+if TYPE_CHECKING:
+    from solfa.training.trainer import Outcome
 
 train_app = typer.Typer(no_args_is_help=True, help="Train a model on a data set; share it.")
 RECIPES = {
@@ -25,12 +28,14 @@ def _train(
     out: Annotated[Path, typer.Option(help="Folder of the run; the model is in its folder 'model'.")],
     audio: Annotated[str, typer.Option(help="Body that hears; NAME or NAME:SOURCE.")] = "taggers",
     text: Annotated[str, typer.Option(help="Body that reads; NAME or NAME:SOURCE.")] = "minilm",
-    size: Annotated[str, typer.Option(help="small (for a CPU) or published.")] = "small",
+    size: Annotated[Literal["small", "published"], typer.Option(help="small is for a CPU.")] = "small",
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data at most.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=2, help="Pairs of one step.")] = None,
     chunk_size: Annotated[int | None, typer.Option(min=1, help="Pairs projected at once; bounds memory.")] = None,
     lr: Annotated[float | None, typer.Option(min=0, help="Learning rate.")] = None,
-    precision: Annotated[str | None, typer.Option(help="float32 or bfloat16, of the projectors.")] = None,
+    precision: Annotated[
+        Literal["float32", "bfloat16"] | None, typer.Option(help="Of the projectors (default: by size).")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of all chance.")] = 0,
     device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
     features: Annotated[
@@ -47,21 +52,13 @@ def _train(
         import torch  # noqa: F401
     except ImportError as error:
         raise MissingExtra("training", "pip install 'solfa[torch]'") from error
-    from solfa.core.errors import InputError
     from solfa.training.run import run
-    from solfa.training.trainer import Outcome, Progress, joined, rank
+    from solfa.training.trainer import Progress, joined, rank
 
-    if size not in ("small", "published"):
-        raise InputError(f"--size is small or published, got {size!r}.")
-    if precision not in (None, "float32", "bfloat16"):
-        raise InputError(f"--precision is float32 or bfloat16, got {precision!r}.")
     changes: dict[str, Any] = {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "chunk_size": chunk_size,
-        "learning_rate": lr,
-        "seed": seed,
-    }
+        "epochs": epochs, "batch_size": batch_size, "chunk_size": chunk_size, "learning_rate": lr, "seed": seed,
+        "precision": precision,
+    }  # fmt: skip
 
     def report(progress: Progress) -> None:
         values = ", ".join(f"{k} {v:.4g}" for k, v in progress.metrics.items() if isinstance(v, float))
@@ -81,14 +78,12 @@ def _train(
         )  # fmt: skip
         if rank() == 0:
             console().print(_summary(folder, outcome), markup=False, soft_wrap=True)
-    assert isinstance(outcome, Outcome)
 
 
-def _summary(folder: Path, outcome: object) -> str:
-    steps, recall = getattr(outcome, "steps", 0), getattr(outcome, "best_recall", None)
-    early = ", stopped early" if getattr(outcome, "stopped_early", False) else ""
-    found = "" if recall is None else f", validation R@1 {recall:.4f}"
-    return f"{steps} steps{early}{found}. Use it: solfa index MUSIC --model trained:{folder}"
+def _summary(folder: Path, outcome: Outcome) -> str:
+    early = ", stopped early" if outcome.stopped_early else ""
+    found = "" if outcome.best_recall is None else f", validation R@1 {outcome.best_recall:.4f}"
+    return f"{outcome.steps} steps{early}{found}. Use it: solfa index MUSIC --model trained:{folder}"
 
 
 for _recipe, _what in RECIPES.items():

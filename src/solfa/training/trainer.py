@@ -127,9 +127,12 @@ class Trainer:
             self.model.load_state_dict(start.state_dict())
         self.parameters = [*self.model.parameters(), *self.objective.parameters()]
         self.mean = {n: p.detach().clone() for n, p in self.model.named_parameters()} if recipe.ema_decay else {}
-        self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, foreach=True
-        )
+        # Matrices decay; biases, norms, temperatures do not.
+        groups = [
+            {"params": [p for p in self.parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
+            {"params": [p for p in self.parameters if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, foreach=True)
         self.loader = Loader(
             PairSource(data.train, data.bank, recipe.num_phrases), batch_size=recipe.batch_size // num_devices(),
             seed=recipe.seed, rank=rank(), world_size=num_devices(),
@@ -207,13 +210,8 @@ class Trainer:
                 for name, parameter in self.model.named_parameters():
                     self.mean[name].lerp_(parameter, 1 - recipe.ema_decay)
         self.where.step += 1
-        return {
-            "step": step + 1,
-            "epoch": step // len(self.loader),
-            "loss": loss,
-            **values,
-            "lr": self.learning_rate(step),
-        }
+        counters = {"step": step + 1, "epoch": step // len(self.loader)}
+        return {**counters, "loss": loss, **values, "lr": self.learning_rate(step)}
 
     def learning_rate(self, step: int) -> float:
         """Of this step, counted from 0."""
@@ -297,11 +295,8 @@ class Trainer:
         if rank() == 0:
             with (self.folder / checkpoint.METRICS).open("a", encoding="utf-8") as file:
                 file.write(json.dumps({**metrics, "clips_per_s": round(rate, 1)}) + "\n")
-            report(
-                Progress(
-                    step=self.where.step, num_steps=self.num_steps, metrics=metrics, clips_per_s=rate, seconds_left=left
-                )
-            )
+            where = {"step": self.where.step, "num_steps": self.num_steps}
+            report(Progress(**where, metrics=metrics, clips_per_s=rate, seconds_left=left))
 
     def _config(self) -> dict[str, Any]:
         data = self.data

@@ -190,7 +190,20 @@ def test_the_command(folder, tmp_path, monkeypatch):
     done = CliRunner().invoke(app, [*command, "--epochs", "1", "--batch-size", "32"], catch_exceptions=False)
     assert done.exit_code == 0 and "--model trained:" in done.output.replace("\n", " ")
     assert CliRunner().invoke(app, command).exception.args[0].startswith(f"{tmp_path / 'run'} holds a run")
-    assert "--size" in str(CliRunner().invoke(app, [*command, "--size", "huge"]).exception)
+    assert CliRunner().invoke(app, [*command, "--size", "huge"]).exit_code == 2
+    more = [
+        "--precision",
+        "bfloat16",
+        "--lr",
+        "0.01",
+        "--out",
+        str(tmp_path / "other"),
+        "--init",
+        str(tmp_path / "run/model"),
+    ]
+    done = CliRunner().invoke(app, [*command, *more, "--epochs", "1", "--batch-size", "32"], catch_exceptions=False)
+    recipe = json.loads((tmp_path / "other" / "config.json").read_text())["fixed"]["recipe"]
+    assert done.exit_code == 0 and recipe["precision"] == "bfloat16" and recipe["learning_rate"] == 0.01
 
 
 def test_bad_clips_are_named(folder, tmp_path, data):
