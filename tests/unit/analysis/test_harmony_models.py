@@ -78,7 +78,9 @@ def test_evidence_moves_with_the_music(shift: int) -> None:
         share = np.eye(int(table.group.max()) + 1, dtype=np.float32)[table.group[states]]
         heads = np.zeros((len(states), chords.N_HEADS), np.float32)
         heads[np.arange(len(states)), table.columns[states, 1]] = 1.0
-        rows = key.chord_features(chords.Decoded(states, share.max(axis=1), share.mean(axis=0), heads.mean(axis=0), 1.0))
+        rows = key.chord_features(
+            chords.Decoded(states, share.max(axis=1), share.mean(axis=0), heads.mean(axis=0), 1.0)
+        )
         return key.evidence(rows, 1.0, np.roll(chroma, by, axis=1), model)
 
     assert np.roll(evidence(0), shift, axis=1) == pytest.approx(evidence(shift), abs=1e-4)
