@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from solfa.core.errors import InputError
 from solfa.models.joint import JointConfig, TowerConfig
 from solfa.models.objectives import (
     FigmaConfig,
@@ -103,7 +104,16 @@ def finelap(
     """FineLAP: 10 epochs of 1,024 pairs, Adam at 5e-5, 1,000 steps of warm-up, cosine, 20 phrases.
 
     ``frames`` is the projector of frames; ``shared`` is the ablation that sends frames through the global one.
+
+    Raises
+    ------
+    InputError
+        If one projector is to take pooled vectors and states of different widths.
     """
+    if frames == "shared" and widths.audio_whole != widths.audio_rows:
+        raise InputError(
+            f"pooled vectors have {widths.audio_whole} numbers, states {widths.audio_rows}: no one projector."
+        )
     width = 256 if small else 1024
     whole = MlpConfig(in_dim=widths.audio_whole, hidden=width, out_dim=width)
     rows: dict[str, ProjectorConfig | None] = {

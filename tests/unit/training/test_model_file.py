@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ from solfa.encoders import trained
 from solfa.encoders.registry import load_model
 from solfa.models.joint import JointProjector
 from solfa.training import model_file
-from solfa.training.batches import PairSource, prepare
+from solfa.training.batches import PairSource, Widths, prepare
+from solfa.training.recipes import finelap
 from solfa.training.run import run
 from solfa.training.trainer import Trainer, features_of
 
@@ -101,6 +103,23 @@ def test_saving_replaces_a_model_and_nothing_else(data, tmp_path):
     assert card.startswith("---\nlibrary_name: solfa") and "`hear`, frozen; licence: CC0" in card
 
 
+@pytest.mark.parametrize("frames", ["bigru", "linear", "shared"])
+def test_every_projector_is_the_same_without_torch(frames, tmp_path):
+    widths = Widths(audio_whole=16, audio_rows=16, text_whole=12, text_rows=12)
+    model = JointProjector(finelap(widths, frames=frames, small=True).model)
+    given = {"name": "n", "audio": Hear.spec, "text": Read.spec, "backbones": ("hear", "read"), "trained_on": {}}
+    model_file.save_model(tmp_path / "model", model, **given)  # compares both, and refuses a difference
+    with pytest.raises(InputError, match="no one projector"):
+        finelap(replace(widths, audio_whole=8), frames="shared")
+
+
+def test_a_network_that_differs_is_refused(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(model_file, "_PARITY", 0.0)
+    with pytest.raises(WeightsError, match="differs from torch"):
+        saved(data, tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
 class Hub:
     """The part of huggingface_hub that is used, over a dictionary."""
 
@@ -158,8 +177,6 @@ def test_from_a_data_set_to_a_model_by_name(folder, tmp_path, monkeypatch):
     options = {"bank": BANK, "features": tmp_path / "features", "say": lines.append}
 
     def small(recipe):
-        from dataclasses import replace
-
         return replace(recipe, epochs=6, batch_size=16, num_phrases=5)
 
     with pytest.raises(UnknownName, match="figma"):
