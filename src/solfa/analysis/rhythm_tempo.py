@@ -38,7 +38,8 @@ def strength(onsets: Onsets) -> FloatArray:
         rise = flux.astype(np.float32)
         above = np.maximum(rise - uniform_filter1d(rise, FRAME_RATE_HZ), 0)
         power = np.square(above)
-        spread = np.sqrt(uniform_filter1d(power, 6 * FRAME_RATE_HZ))
+        # Its running sum leaves rounding behind, which may lie below zero where nothing sounds for six seconds.
+        spread = np.sqrt(np.maximum(uniform_filter1d(power, 6 * FRAME_RATE_HZ), 0))
         even[:, band] = above / (spread + 0.2 * np.sqrt(power.mean()) + 1e-6)
     return even
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from solfa.analysis.rhythm import RhythmExtractor
+from solfa.analysis.rhythm_features import Onsets
+from solfa.analysis.rhythm_tempo import strength
 from solfa.core.types import Audio, FloatArray
 from solfa.testing.synth import Song, song
 
@@ -35,6 +37,14 @@ def found_share(truth_s: tuple[float, ...], heard_s: tuple[float, ...], within_s
 
 def long_song(tempo_bpm: float, beats_per_bar: int = 4) -> Song:
     return song(tempo_bpm=tempo_bpm, beats_per_bar=beats_per_bar, bars=round(24 * tempo_bpm / 60 / beats_per_bar))
+
+
+def test_strength_is_finite_where_a_burst_is_long_over() -> None:
+    flux = np.zeros((2000, 1), np.float16)
+    # Numbers whose running sum of squares ends below zero in float32.
+    flux[:98, 0] = np.exp(np.random.default_rng(194).normal(0, 2, 98))
+    found = strength(Onsets(flux, np.zeros((1, 1), np.float32), np.zeros((1, 12), np.float32)))
+    assert np.isfinite(found).all() and not found[300:].any()
 
 
 @pytest.mark.parametrize("tempo_bpm", [84.0, 96.0, 110.0, 123.4, 140.0])
