@@ -79,11 +79,7 @@ def _run(
         report = tasks.run_task(task, loaded, clips, settings=replace(settings, rank=rank))
     if by == "search":
         report = replace(report, model=f"{report.model}, whole search")
-    if out is not None:
-        reports.write_report(report, out)
-    if plot is not None:
-        write_text(plot, _figure(report))
-    _print_row(reports.row(report))
+    _show(report, out, plot)
     for row in reports.beside(report):
         values = ", ".join(f"{name} {value:g}" for name, value in row.metrics.items())
         console().print(Text(f"published: {row.model}: {values} ({row.source}{'; ' + row.note if row.note else ''})"))
@@ -91,6 +87,35 @@ def _run(
 
 for _task, _what in TASKS.items():
     eval_app.command(_task, help=f"{_what} Published numbers stand beside, each with its source.")(_run)
+
+
+@eval_app.command("mir")
+def mir(
+    data: Annotated[Path, typer.Option(help="Folder of the data set.")],
+    dataset: Annotated[str, typer.Option(help="Data set with the truth of its music: 'jams' or 'solfa'.")] = "jams",
+    split: Annotated[str | None, typer.Option(help="Split (default: the data set's first).")] = None,
+    extractor: Annotated[list[str] | None, typer.Option(help="Analysis tool, repeatable (default: 'default').")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of resampling.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Write the report as JSON.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write the figure as SVG.")] = None,
+) -> None:
+    """Measure tempo, key, metre, chords and beats against truth (JAMS), with mir_eval's scores."""
+    from solfa.analysis.analyze import analyze
+    from solfa.analysis.registry import extractors
+    from solfa.evaluation import tasks
+    from solfa.evaluation.annotation import MusicAnnotation
+
+    tools = extractors(extractor)
+    with _opened(dataset, data, split) as clips:
+        known = {item.id: (item.audio, item.music) for item in clips.with_audio().items}
+        truth = {name: music for name, (_, music) in known.items() if music is not None}
+        claims = {n: MusicAnnotation.of(analyze(path, tools)) for n, (path, _) in known.items() if path and n in truth}
+    if not truth:
+        raise InputError(f"{clips.source.title}: no truth of the music is known of any clip.")
+    system = " ".join(f"{tool.spec.name}@{tool.spec.version}" for tool in tools)
+    report = tasks.run_mir(truth, claims, system=system, data=clips.name, split=clips.split,
+                           revision=clips.revision, seed=seed)  # fmt: skip
+    _show(report, out, plot)
 
 
 @contextmanager
@@ -189,6 +214,16 @@ def _figure(report: Report) -> str:
         return plots.curves(series, title=title, x_label="tokens kept", y_label="recall, %")
     shares = {name: value for name, value in report.metrics.items() if in_percent(name)}
     return plots.bars(shares, title=title, y_label="%")
+
+
+def _show(report: Report, out: Path | None, plot: Path | None) -> None:
+    from solfa.evaluation import reports
+
+    if out is not None:
+        reports.write_report(report, out)
+    if plot is not None:
+        write_text(plot, _figure(report))
+    _print_row(reports.row(report))
 
 
 def _print_row(row: dict[str, str]) -> None:

@@ -16,7 +16,7 @@ from solfa.data.shards import Member
 from solfa.evaluation import tasks
 from solfa.evaluation.annotation import MusicAnnotation, jams_of, write_jams
 from solfa.testing.files import write_audio
-from solfa.testing.synth import tone
+from solfa.testing.synth import song, tone
 from solfa.testing.tiny import tiny_model
 
 WORDS = {"a": ("low", 31), "b": ("middle", 60), "c": ("high", 90), "d": ("bright", 111)}
@@ -81,6 +81,17 @@ def test_fine_grained_by_vectors_and_by_the_whole_search(annotated: Path, monkey
     call(monkeypatch, [*arguments, "--by", "search"])
     value = json.loads(report.read_text())
     assert value["model"] == "tiny, whole search" and value["pool"] == pool and "key fall" in value["metrics"]
+
+
+def test_the_analysis_is_judged_against_jams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = song(chords="A:min F:maj C:maj G:maj", tempo_bpm=120.0, bars=8, seed=0)
+    write_audio(tmp_path / "a.wav", made.audio.samples, made.audio.sample_rate_hz)
+    music = MusicAnnotation(duration_s=made.audio.duration_s, tempo_bpm=120.0, metre="4/4")
+    write_jams(music, tmp_path / "a.jams", tool="test")
+    report = tmp_path / "report.json"
+    call(monkeypatch, ["eval", "mir", "--data", tmp_path, "--extractor", "solfa-rhythm", "--out", report])
+    value = json.loads(report.read_text())
+    assert value["metrics"]["tempo_acc1"]["value"] == 1.0 and "solfa-rhythm@1" in value["model"]
 
 
 def test_a_data_set_of_solfa_is_judged_like_those_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
