@@ -199,3 +199,21 @@ def test_kernels_compile_for_a_hopper_gpu_without_one(monkeypatch):
         made = compile(ASTSource(kernel, signature, constants, aligned), GPUTarget("cuda", 90, 32), options)
         assert made.metadata.shared <= 227 * 1024
         assert ("wgmma" in made.asm["ptx"]) == (name != "_frames_backward")  # tensor cores, but for the gather
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("shape", [(16, 24, 250, 128, 512), (7, 9, 130, 300, 128), (32, 32, 64, 30, 1024)])
+@pytest.mark.parametrize("direction", ["frames", "tokens"])
+def test_the_kernel_on_a_gpu_is_the_blocked_score(shape, direction):
+    data = [torch.from_numpy(x).cuda() for x in case(*shape, seed=4)]
+    upstream = torch.randn(shape[:2], generator=torch.Generator().manual_seed(0)).cuda()
+    results = {}
+    for implementation, dtype in (("blocked", torch.float32), ("fused", torch.float32), ("fused", torch.bfloat16)):
+        frames, tokens = (data[i].float().clone().requires_grad_() for i in (0, 2))
+        options = {"implementation": implementation, "precision": dtype, "direction": direction}
+        scores = frame_scores(frames, data[1], tokens, data[3], **options)
+        scores.backward(upstream)
+        results[implementation, dtype] = scores.detach(), frames.grad, tokens.grad
+    for dtype in (torch.float32, torch.bfloat16):  # the vectors are exact in both
+        for got, want in zip(results["fused", dtype], results["blocked", torch.float32], strict=True):
+            torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-4)
