@@ -8,7 +8,7 @@ shift, one tempo ratio and one offset. No network, no tags.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -33,6 +33,7 @@ MOST_HASHES = 4096
 _SAME, _SAME_SHORT, _LONG_HASHES = 25, 12, 2000
 _MOST_SHIFT, _MOST_STRETCH = 4.0, 0.06  # bins, logarithm of the tempo ratio
 _DIFFERENT_HASHES = 700_000  # as many equally likely ones would meet by chance as often as those of real music do
+_MANY = 50  # recordings
 _MOST_WORK = 40_000_000  # pairs of equal hashes that are counted; the most common hashes are left out beyond it
 
 
@@ -140,10 +141,11 @@ def near_duplicates(fingerprints: Sequence[Fingerprint]) -> list[tuple[int, int]
     """
     unique = [np.unique(f.hashes) for f in fingerprints]
     pairs = []
-    for a, b, shared, share in _candidates(unique):
+    found, share, usual = _shared(unique)
+    for a, b, shared in found:
         short, long = sorted((len(unique[a]), len(unique[b])))
         needed = _SAME_SHORT + min(1.0, short / _LONG_HASHES) * (_SAME - _SAME_SHORT)
-        chance = share * short * long / _DIFFERENT_HASHES
+        chance = max(usual, share * short * long / _DIFFERENT_HASHES)
         if shared >= max(0.8 * needed * share, chance + 4 * chance**0.5) and (
             agreement(fingerprints[a], fingerprints[b]) >= needed
         ):
@@ -151,10 +153,13 @@ def near_duplicates(fingerprints: Sequence[Fingerprint]) -> list[tuple[int, int]
     return pairs
 
 
-def _candidates(hashes: Sequence[NDArray[np.uint32]]) -> Iterator[tuple[int, int, int, float]]:
-    """Pairs, how many hashes they share, and which share of all hashes was looked at."""
+def _shared(hashes: Sequence[NDArray[np.uint32]]) -> tuple[list[tuple[int, int, int]], float, float]:
+    """Pairs that share more hashes than most, and how many; which share of all hashes was looked at; how many most share.
+
+    The last is the median over all pairs, where there are so many that copies do not make it.
+    """
     if sum(map(len, hashes)) == 0:
-        return
+        return [], 1.0, 0.0
     owner = np.repeat(np.arange(len(hashes)), [len(h) for h in hashes])
     everything = np.concatenate(hashes)
     order = np.lexsort((owner, everything))
@@ -173,9 +178,12 @@ def _candidates(hashes: Sequence[NDArray[np.uint32]]) -> Iterator[tuple[int, int
             break
         found.append(owner[same].astype(np.int64) * len(hashes) + owner[same + distance])
     pair, count = np.unique(np.concatenate(found), return_counts=True)
-    enough = count >= 4
-    for at, shared in zip(pair[enough].tolist(), count[enough].tolist(), strict=True):
-        yield at // len(hashes), at % len(hashes), shared, share
+    half = len(hashes) * (len(hashes) - 1) // 4
+    usual = float(np.sort(count)[-half]) if len(hashes) >= _MANY and len(count) >= half else 0.0
+    enough = count >= max(4.0, usual + 4 * usual**0.5)
+    at, shared = pair[enough], count[enough]
+    rows = np.stack([at // len(hashes), at % len(hashes), shared], axis=1).tolist()
+    return [(a, b, n) for a, b, n in rows], share, usual
 
 
 def agreement(a: Fingerprint, b: Fingerprint) -> int:
