@@ -69,7 +69,7 @@ def _train(
                 markup=False, highlight=False, soft_wrap=True,
             )  # fmt: skip
 
-    with joined():
+    with joined(device):
         folder, outcome = run(
             name, data, out, audio=audio, text=text, small=size == "small", device=device, features=features,
             init=init, resume=resume, allow_noncommercial=allow_noncommercial, report=report,

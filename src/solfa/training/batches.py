@@ -136,6 +136,7 @@ def prepare(
     text: Backbone[str],
     phrases: bool = False,
     bank: PhraseBank | None = None,
+    make: bool = True,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> TrainingData:
     """Both splits of a data set as states of two bodies; what the cache does not hold is computed.
@@ -152,6 +153,8 @@ def prepare(
         whether timed phrases will be trained on
     bank
         phrases to draw from; by default the ontology's, with a cluster for each phrase of the data it does not know
+    make
+        compute what is missing; False where another process of the run has done so
     progress
         called with the number of blocks done, and of all, of each split
 
@@ -170,7 +173,8 @@ def prepare(
     opened: dict[str, FrozenFeatures] = {}
     for name, records in splits.items():
         if len(records):
-            compute(folder, records, audio=audio, text=text, texts=texts, progress=progress)
+            if make:
+                compute(folder, records, audio=audio, text=text, texts=texts, progress=progress)
             spaces = {"audio_space": audio.spec.space, "text_space": text.spec.space}
             opened[name] = FrozenFeatures.open(folder, records, **spaces, texts=texts)
     first = opened["train"].gather(np.arange(1), np.random.default_rng(0))

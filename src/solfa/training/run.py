@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from torch import distributed
+
 from solfa.core.errors import UnknownName
 from solfa.data.scenes.bank import PhraseBank
 from solfa.data.shards import Dataset
@@ -80,15 +82,15 @@ def run(
     options = {"device": device} if device != "cpu" else {}
     hears = load_backbone(audio, "audio", allow_noncommercial=allow_noncommercial, **options)
     reads = load_backbone(text, "text", allow_noncommercial=allow_noncommercial, **options)
-    if num_devices() > 1 and rank() > 0:
-        _wait()  # the first process computes states, the others read them
+    if rank() > 0:
+        distributed.barrier()  # the first process computes states, the others read them
     prepared = prepare(
-        dataset, features or data / "features", audio=hears, text=reads,
-        phrases=name != "figma", bank=bank if name != "figma" else None,
-        progress=lambda done, total: say(f"states: {done}/{total} blocks") if rank() == 0 else None,
+        dataset, features or data / "features", audio=hears, text=reads, phrases=name != "figma",
+        bank=bank if name != "figma" else None, make=rank() == 0,
+        progress=lambda done, total: say(f"states: {done}/{total} blocks"),
     )  # fmt: skip
-    if num_devices() > 1 and rank() == 0:
-        _wait()
+    if rank() == 0 and num_devices() > 1:
+        distributed.barrier()
     recipe = change(RECIPES[name](prepared.widths, small=small))
     trainer = Trainer(recipe, prepared, out, device=device, init=init)
     outcome = trainer.run(resume=resume, report=report)
@@ -103,9 +105,3 @@ def run(
         specs = {"audio": prepared.audio, "text": prepared.text}
         save_model(folder, trainer.model, name=name, backbones=(audio, text), trained_on=described, **specs)
     return folder, outcome
-
-
-def _wait() -> None:
-    from torch import distributed
-
-    distributed.barrier()

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -69,14 +70,16 @@ class _Where:
 
 
 @contextmanager
-def joined() -> Iterator[None]:
+def joined(device: str = "cpu") -> Iterator[None]:
     """Join the processes that ``torchrun`` started, if it did, until the block ends."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or num_devices() > 1:
         yield
         return
-    if torch.cuda.is_available():
+    cuda = torch.device(device).type == "cuda"
+    if cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    # One process may compute states for hours while the others wait.
+    distributed.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(days=7))
     try:
         yield
     finally:
