@@ -145,6 +145,14 @@ def test_loops_are_said_once_and_long_progressions_by_their_beginning() -> None:
     assert re.search(r"(First|Opening) chords", text) and claims_agree(text, {"chords": long}, complete=False)
 
 
+def test_inversions_are_told_or_merged() -> None:
+    known = {"chords": ["G:7", "C:maj", "G:maj/3", "G:maj", "C:maj"]}
+    texts = {caption(known, seed=i, style="catalogue")[0].partition(": ")[2] for i in range(40)}
+    plain = {re.sub(r"[^A-G/7]+", " ", t).strip() for t in texts}
+    assert plain == {"G7 C G/B G C", "G7 C G C"}
+    assert all(not agreement(f"Chords: {t}", known).false for t in texts)
+
+
 def test_synonyms_are_names_of_the_vocabulary() -> None:
     for concept, names in grammar()["synonyms"].items():
         known = {n.lower() for n in concepts()[concept].names}

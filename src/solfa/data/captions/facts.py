@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from solfa.core.vocabulary import concepts
 from solfa.data.records import Phrase
 from solfa.evaluation.claims import chord_symbol
 
+T = TypeVar("T")
 MOST_CHORDS = 16
 _MOST_PHRASES = 3
 _JOINTS = (" - ", "–", ", ", " ", " → ", "-")
@@ -44,8 +45,12 @@ def pick(rng: np.random.Generator, options: Sequence[str]) -> str:
 
 def harmony(labels: Sequence[str]) -> tuple[Chord, ...]:
     """The chords of Harte labels in order, equal neighbours merged, places without a chord left out."""
-    found = [chord for label in labels if (chord := Chord.parse(label)) is not None]
-    return tuple(c for i, c in enumerate(found) if i == 0 or c != found[i - 1])
+    return merged([chord for label in labels if (chord := Chord.parse(label)) is not None])
+
+
+def merged(row: Sequence[T]) -> tuple[T, ...]:
+    """The row without what equals its left neighbour."""
+    return tuple(x for i, x in enumerate(row) if i == 0 or x != row[i - 1])
 
 
 def loop(chords: Sequence[Chord]) -> tuple[Chord, ...]:
@@ -124,12 +129,13 @@ def _metre(attributes: Mapping[str, Any], language: Mapping[str, Any] | None) ->
 
 
 def _chords(attributes: Mapping[str, Any], rng: np.random.Generator, language: Mapping[str, Any] | None) -> list[Fact]:
-    chords = loop(harmony(attributes.get("chords") or ()))
+    inverted = rng.random() < 0.5
+    chords = harmony(attributes.get("chords") or ())
+    chords = loop(chords if inverted else merged([Chord(c.root, c.quality) for c in chords]))
     if not chords:
         return []
-    inverted = rng.random() < 0.5
     spelling = _spelling(attributes.get("key")) if rng.random() < 0.8 else {}
-    names = [_symbol(chord, inverted, spelling) for chord in chords[:MOST_CHORDS]]
+    names = [_symbol(chord, spelling) for chord in chords[:MOST_CHORDS]]
     section = "chord" if len(chords) == 1 else "chords" if len(chords) <= MOST_CHORDS else "chords_begin"
     joint = pick(rng, _JOINTS if language is None else _TIGHT_JOINTS)
     return [Fact("chords", (section,), {"chords": joint.join(names)})]
@@ -146,12 +152,12 @@ def _spelling(key: str | None) -> dict[str, str]:
     return dict(pairs) if flat else {f: s for s, f in pairs}
 
 
-def _symbol(chord: Chord, inverted: bool, spelling: Mapping[str, str]) -> str:
+def _symbol(chord: Chord, spelling: Mapping[str, str]) -> str:
     def spelled(symbol: str) -> str:
         return spelling.get(symbol[:2], symbol[:2]) + symbol[2:]
 
     symbol = spelled(chord_symbol(chord))
-    if not (inverted and chord.bass):
+    if not chord.bass:
         return symbol
     return f"{symbol}/{spelled(chord_symbol(Chord((chord.root + chord.bass) % 12, 'maj')))}"
 

@@ -154,7 +154,7 @@ def near_duplicates(fingerprints: Sequence[Fingerprint]) -> list[tuple[int, int]
 
 
 def _shared(hashes: Sequence[NDArray[np.uint32]]) -> tuple[list[tuple[int, int, int]], float, float]:
-    """Pairs that share more hashes than most, and how many; which share of all hashes was looked at; how many most share.
+    """Pairs that share more hashes than most, and how many; the share of hashes looked at; how many most pairs share.
 
     The last is the median over all pairs, where there are so many that copies do not make it.
     """

@@ -14,7 +14,7 @@ from typing import Any
 from solfa.core.query import Chords, Constraint, InKey, Metre, Presence, Tempo
 from solfa.core.theory import Chord, Key, pitch_class
 from solfa.core.vocabulary import concepts, lineage
-from solfa.data.captions.facts import harmony, loop
+from solfa.data.captions.facts import harmony, loop, merged
 from solfa.evaluation.claims import CHORD, MARKINGS, Claim, Kind, chord_symbol, find_claims, marking_of
 from solfa.query import parse
 
@@ -86,7 +86,7 @@ def _expected(attributes: Mapping[str, Any]) -> set[str]:
     if any(numerator > 9 for numerator in _counts(attributes)):
         kinds.discard("beats")  # claims know one digit
     chords = loop(harmony(attributes.get("chords") or ()))
-    if len(chords) > 1 and all(re.fullmatch(CHORD, chord_symbol(c)) for c in chords):
+    if len(merged([_bare(c) for c in chords])) > 1 and all(re.fullmatch(CHORD, chord_symbol(c)) for c in chords):
         kinds.add("chords")
     return kinds
 
@@ -128,10 +128,11 @@ def _signature(symbol: str) -> tuple[int, str]:
 
 def _same_chords(said: Sequence[Any], known: Sequence[Any]) -> bool:
     """Whether a stated sequence is the known one: all of it, the loop that it repeats, or a long beginning."""
+    said, known = merged(said), merged(known)  # basses are not compared, so neighbours may have become equal
     if not said or len(said) > len(known):
         return False
     if len(said) == len(known) or len(said) >= _ENOUGH_CHORDS:
-        return list(said) == list(known[: len(said)])
+        return said == known[: len(said)]
     return len(said) * 2 <= len(known) and all(c == said[i % len(said)] for i, c in enumerate(known))
 
 
