@@ -95,21 +95,6 @@ def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name[len(prefix) + 1 :]: tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")}
 
 
-def fill(module: torch.nn.Module, tensors: Mapping[str, Tensor], file: Path) -> None:
-    """Put weights into a module, all of them and no others.
-
-    Raises
-    ------
-    WeightsError
-        If they are of another model.
-    """
-    try:
-        module.load_state_dict(dict(tensors))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise WeightsError(f"{file} is of another model: {reason}") from error
-
-
 def cut_metrics(folder: Path, last_step: int) -> None:
     """Drop lines after ``last_step``: a killed run wrote them after its last checkpoint, and they will come again."""
     file = folder / METRICS

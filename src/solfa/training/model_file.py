@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from solfa.core.errors import InputError, MissingExtra, WeightsError
 from solfa.core.types import EncoderSpec
+from solfa.encoders.towers import fill, load_tensors
 from solfa.encoders.trained import NETWORKS, SCHEMA, read_description
 from solfa.models.joint import JointConfig, JointProjector, Tower
 from solfa.weights.sessions import open_session
@@ -105,14 +106,9 @@ def load_projectors(folder: Path) -> JointProjector:
     InputError, WeightsError
         If the folder is damaged or not a model.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     model = JointProjector(JointConfig.from_json(read_description(folder).get("projectors")))
-    try:
-        model.load_state_dict(load_file(str(folder / "model.safetensors")))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise WeightsError(f"{folder}/model.safetensors does not fit its model.json: {error}") from error
+    file = folder / "model.safetensors"
+    fill(model, load_tensors(torch, file), file, "its model.json")
     return model
 
 

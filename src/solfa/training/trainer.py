@@ -24,6 +24,7 @@ from solfa.core.errors import InputError, TrainingError
 from solfa.core.types import Features
 from solfa.data.features import FrozenFeatures
 from solfa.data.loading import Loader
+from solfa.encoders.towers import fill
 from solfa.evaluation.ranking import rank_relevant
 from solfa.evaluation.relevance import Relevance
 from solfa.evaluation.retrieval import hit_at
@@ -167,9 +168,9 @@ class Trainer:
                 self._epoch(report)
         if (self.folder / checkpoint.BEST).exists():
             tensors, _ = checkpoint.load(self.folder / checkpoint.BEST)
-            checkpoint.fill(self.model, tensors, self.folder / checkpoint.BEST)
+            fill(self.model, tensors, self.folder / checkpoint.BEST, "this model")
         elif self.mean:
-            checkpoint.fill(self.model, {**self.model.state_dict(), **self.mean}, self.folder)
+            self.model.load_state_dict(self.mean, strict=False)
         epochs = self.where.step // len(self.loader)
         best = self.where.best if self.data.val is not None else None
         early = self.where.step < self.num_steps
@@ -323,8 +324,8 @@ class Trainer:
     def _load(self) -> None:
         file = self.folder / checkpoint.CHECKPOINT
         tensors, state = checkpoint.load(file)
-        checkpoint.fill(self.model, checkpoint.part(tensors, "model"), file)
-        checkpoint.fill(self.objective, checkpoint.part(tensors, "objective"), file)
+        fill(self.model, checkpoint.part(tensors, "model"), file, "this model")
+        fill(self.objective, checkpoint.part(tensors, "objective"), file, "this objective")
         self.mean = {n: t.to(self.device) for n, t in checkpoint.part(tensors, "mean").items()}
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in checkpoint.part(tensors, "adam").items():

@@ -168,7 +168,7 @@ def test_a_checkpoint_of_another_model_is_refused(data, tmp_path):
     Trainer(tiny("figma", data), data, tmp_path / "a").run()
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / checkpoint.CHECKPOINT).write_bytes((tmp_path / "a" / checkpoint.CHECKPOINT).read_bytes())
-    with pytest.raises(WeightsError, match="another model"):
+    with pytest.raises(WeightsError, match="does not fit this model"):
         Trainer(tiny("finelap", data), data, tmp_path / "b").run(resume=True)
 
 
