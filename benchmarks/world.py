@@ -24,6 +24,7 @@ import numpy as np
 from solfa.analysis.analyze import analyze
 from solfa.analysis.registry import extractors
 from solfa.core.errors import SolfaError
+from solfa.core.theory import Chord
 from solfa.core.types import Audio, FloatArray
 from solfa.data.building import build
 from solfa.data.shards import Dataset
@@ -33,7 +34,7 @@ from solfa.data.world.render import performed, stem_of
 from solfa.data.world.sources import CORPORA
 from solfa.data.world.truth import annotate
 from solfa.evaluation.annotation import MusicAnnotation
-from solfa.evaluation.mir import evaluate, track_scores
+from solfa.evaluation.mir import evaluate, key_weighted
 from solfa.evaluation.plots import bars
 from solfa.evaluation.significance import Interval
 
@@ -107,7 +108,7 @@ def truth(world: World, args: argparse.Namespace) -> None:
             scores = evaluate([r[0] for r in rows], heard, seed=args.seed)
             cells = [f"{scores[n].value:.3f}" if n in scores and _knows(n, heard) else "" for n in names]
             print(f"| {ears} | {sound} | " + " | ".join(cells) + " |", flush=True)
-    _worst(rows)
+    _by_kind(rows)
 
 
 def _knows(name: str, heard: list[MusicAnnotation]) -> bool:
@@ -115,15 +116,30 @@ def _knows(name: str, heard: list[MusicAnnotation]) -> bool:
     return any(getattr(h, fields[name.partition("_")[0]]) for h in heard)
 
 
-def _worst(rows: list[tuple[MusicAnnotation, Audio, Audio]]) -> None:
-    scored = [
-        (track_scores(t, MusicAnnotation.of(analyze([dry], extractors(["solfa-rhythm"])))), t)
-        for t, dry, _ in rows[:50]
-    ]
-    worst = sorted(scored, key=lambda r: r[0]["beats_f"].value if "beats_f" in r[0] else 1.0)[:5]
-    print("\nleast agreement on beats (first 50, dry): " + "; ".join(
-        f"{s['beats_f'].value:.2f} at {t.tempo_bpm} BPM in {t.metre}" for s, t in worst if "beats_f" in s
-    ))  # fmt: skip
+def _by_kind(rows: list[tuple[MusicAnnotation, Audio, Audio]]) -> None:
+    # Where solfa's ears err, dry: the root by quality of the true chord, the key by mode.
+    ears, roots, keys = extractors(["solfa-harmony"]), dict[str, list[float]](), dict[str, list[float]]()
+    for truth, dry, _ in rows:
+        heard = MusicAnnotation.of(analyze([dry], ears))
+        named = [(c.start_s, c.end_s, Chord.parse(c.label)) for c in heard.chords]
+        for segment in truth.chords:
+            chord = Chord.parse(segment.label)
+            if chord is None:
+                continue
+            same = sum(
+                max(0.0, min(b, segment.end_s) - max(a, segment.start_s))
+                for a, b, other in named
+                if other is not None and other.root == chord.root
+            )
+            for kind in (chord.quality, "inverted" if chord.bass else "in root position"):
+                counts = roots.setdefault(kind, [0.0, 0.0])
+                counts[0], counts[1] = counts[0] + same, counts[1] + segment.end_s - segment.start_s
+        if truth.key is not None and len(truth.keys) == 1:
+            score = key_weighted(str(truth.key), None if heard.key is None else str(heard.key))
+            keys.setdefault(truth.keys[0].label.partition(" ")[2], []).append(score)
+    by_time = sorted(roots.items(), key=lambda row: -row[1][1])
+    print("\nroot named: " + ", ".join(f"{k} {a / b:.2f} ({b:.0f} s)" for k, (a, b) in by_time))
+    print("key (MIREX): " + ", ".join(f"{mode} {np.mean(v):.2f} ({len(v)})" for mode, v in sorted(keys.items())))
 
 
 def _onsets(played: list[Performance], rate: int) -> None:
