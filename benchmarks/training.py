@@ -6,7 +6,8 @@
     python benchmarks/training.py figma --device cpu --small --grow    # peak memory against batch, frames and tokens
 
 States are random, float16, of the shapes of the paper's bodies, and are read through the cache and the loader as in
-training. Parts are timed one after the other, each waited for; a whole step may be shorter than their sum.
+training. Parts are timed one after the other, each waited for; a whole step may be shorter than their sum. On a CPU
+times are processor time of all threads, which other processes do not disturb.
 """
 
 from __future__ import annotations
@@ -71,11 +72,12 @@ class Body:
 def timed(device: str, run: Callable[[], Any]) -> tuple[float, Any]:
     if device != "cpu":
         torch.cuda.synchronize()
-    start = time.perf_counter()
+    clock = time.perf_counter if device != "cpu" else time.process_time
+    start = clock()
     out = run()
     if device != "cpu":
         torch.cuda.synchronize()
-    return 1000 * (time.perf_counter() - start), out
+    return 1000 * (clock() - start), out
 
 
 def measure(o: argparse.Namespace, folder: Path) -> dict[str, float]:
@@ -83,6 +85,7 @@ def measure(o: argparse.Namespace, folder: Path) -> dict[str, float]:
     audio, text = Body("hear", o.frames, o.audio_dim, 10 / o.frames), Body("read", o.tokens, o.text_dim, 0.0)
     data = prepare(dataset, folder / "features", audio=audio, text=text, phrases=True, bank=BANK)
     recipe = replace(RECIPES[o.recipe](data.widths, small=o.small), batch_size=o.batch, chunk_size=o.chunk, epochs=1000)
+    recipe = replace(recipe, precision=o.precision or recipe.precision)
     trainer = Trainer(recipe, data, folder / "run", device=o.device)
     batches = (batch for _ in range(1000) for batch in trainer.loader)
     for _ in range(3):
@@ -113,7 +116,8 @@ def measure(o: argparse.Namespace, folder: Path) -> dict[str, float]:
 def table(o: argparse.Namespace, r: dict[str, float]) -> None:
     where = torch.cuda.get_device_name() if o.device != "cpu" else f"{torch.get_num_threads()} CPU threads"
     size = "small" if o.small else "published"
-    print(f"{o.recipe}, {size} sizes, B {o.batch}, F {o.frames}, T {o.tokens}; {where}, torch {torch.__version__}\n")
+    shape = f"B {o.batch}, F {o.frames}, T {o.tokens}"
+    print(f"{o.recipe}, {size} sizes, {o.precision or 'own precision'}, {shape}; {where}, torch {torch.__version__}\n")
     print("| part | ms, median |\n|---|---|")
     for name, unit in (("project", " (forward alone)"), ("loss", " (forward and backward)"), ("to device", "")):
         print(f"| {name}{unit} | {r[name]:.2f} |")
@@ -163,6 +167,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--batch", type=int)
     parser.add_argument("--chunk", type=int)
+    parser.add_argument("--precision", choices=["float32", "bfloat16"])
     parser.add_argument("--clips", type=int, default=1024)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--frames", type=int, help="250 (MuQ), 64 (EAT), 10 (small)")

@@ -64,12 +64,16 @@ class FineLapConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnitedConfig:
-    """FIGMA's loss on captions, plus ``beta`` times FineLAP's frame term on labelled phrases."""
+    """FIGMA's loss on captions, plus ``beta`` times FineLAP's frame term on labelled phrases.
+
+    ``bias`` starts near the log odds of a phrase being heard in a frame (one in twenty); from -10 it takes thousands of
+    steps to come back.
+    """
 
     figma: FigmaConfig = FigmaConfig()
     beta: float = 0.2
     temperature: float = 0.1
-    bias: float = -5.0
+    bias: float = -3.0
 
 
 ObjectiveConfig: TypeAlias = FigmaConfig | FineLapConfig | UnitedConfig
