@@ -156,6 +156,9 @@ def compare(a: Report, b: Report, *, num_resamples: int = 5000) -> dict[str, Dif
     }
 
 
+_DOUBLINGS = (" fall", " control")  # in doublings of a rank
+
+
 def row(report: Report) -> dict[str, str]:
     """The report as one row of a table: fractions in per cent with their interval, ranks as they are.
 
@@ -165,13 +168,14 @@ def row(report: Report) -> dict[str, str]:
     cells = {"model": report.model, "data": f"{report.data}/{report.split}", "pool": str(report.num_items)}
     for name, i in report.metrics.items():
         scale = 100.0 if in_percent(name) else 1.0
-        cells[name] = f"{scale * i.value:.1f} [{scale * i.low:.1f}, {scale * i.high:.1f}]"
+        value, low, high = (f"{scale * v:.{2 if name.endswith(_DOUBLINGS) else 1}f}" for v in (i.value, i.low, i.high))
+        cells[name] = f"{value} [{low}, {high}]"
     return cells
 
 
 def in_percent(metric: str) -> bool:
     """Whether a metric is a fraction that tables show in per cent (not a rank, nor in per cent already)."""
-    return metric.split(" ")[-1] not in ("MedR", "MeanR", "MedR%", "fall", "fall_percent", "control")
+    return not metric.endswith(("MedR", "MeanR", "MedR%", *_DOUBLINGS))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
