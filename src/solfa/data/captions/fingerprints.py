@@ -28,9 +28,9 @@ _AROUND = (101, 13)  # frames and bins: 2.3 s, a third
 _REACH_S, _GAP_S = 2.4, 0.2
 _PARTNERS = 5
 MOST_HASHES = 4096
-# Copies share at least 51 triplets and different recordings at most 10 (half minutes, see docs/data.md); of less sound
+# Copies share at least 50 triplets and different recordings at most 10 (half minutes, see docs/data.md); of less sound
 # there are fewer.
-_SAME, _SAME_SHORT, _LONG_HASHES = 25, 12, 2000
+_SAME, _SAME_SHORT, _LONG_HASHES = 22, 8, 2000
 _MOST_SHIFT, _MOST_STRETCH = 4.0, 0.06  # bins, logarithm of the tempo ratio
 _DIFFERENT_HASHES = 700_000  # as many equally likely ones would meet by chance as often as those of real music do
 _MANY = 50  # recordings
