@@ -65,7 +65,7 @@ def caption(
         If there is no such style.
 
     >>> caption({"key": "F major", "tempo_bpm": 110.0, "metre": "4/4"}, seed=2, style="tags")
-    ('4/4, F major, 110 BPM',)
+    ('metre: 4/4, 110 bpm, in F major',)
     """
     if style is not None and style not in STYLES:
         raise UnknownName("caption style", style, STYLES)
