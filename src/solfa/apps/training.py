@@ -74,7 +74,7 @@ def _train(
             name, data, out, audio=audio, text=text, small=size == "small", device=device, features=features,
             init=init, resume=resume, allow_noncommercial=allow_noncommercial, report=report,
             change=lambda recipe: replace(recipe, **{k: v for k, v in changes.items() if v is not None}),
-            say=lambda line: console().print(line, markup=False, soft_wrap=True),
+            progress=lambda done, total: console().print(f"states: {done}/{total} blocks", highlight=False),
         )  # fmt: skip
         if rank() == 0:
             console().print(_summary(folder, outcome), markup=False, soft_wrap=True)

@@ -24,7 +24,7 @@ import numpy as np
 
 from solfa.core.errors import InputError, WeightsError
 from solfa.core.types import Audio, Backbone, EncoderSpec, Features, FloatArray, JointModel, States
-from solfa.encoders.backbones import Kind, load_backbone
+from solfa.encoders.backbones import Kind, built_in, load_backbone
 from solfa.weights.sessions import open_session
 
 SCHEMA = "solfa.model/1"
@@ -64,8 +64,7 @@ def load(*, source: str | Path | None = None, device: str = "cpu", allow_noncomm
     kinds: tuple[Kind, ...] = ("audio", "text")
     for kind in kinds:
         entry = described[kind]
-        options = {"device": device} if device != "cpu" else {}
-        body = load_backbone(entry["backbone"], kind, allow_noncommercial=allow_noncommercial, **options)
+        body = load_body(entry["backbone"], kind, device=device, allow_noncommercial=allow_noncommercial)
         if body.spec.space != entry["space"]:
             raise WeightsError(
                 f"{folder} was trained on {entry['space']!r}, {entry['backbone']!r} on this machine is "
@@ -83,6 +82,17 @@ def load(*, source: str | Path | None = None, device: str = "cpu", allow_noncomm
     audio: TrainedEncoder[Audio] = TrainedEncoder(bodies["audio"], folder / "audio.onnx", heard)
     text: TrainedEncoder[str] = TrainedEncoder(bodies["text"], folder / "text.onnx", spec)
     return JointModel(name=f"trained:{folder}", audio=audio, text=text)
+
+
+def load_body(name: str, kind: Kind, *, device: str, allow_noncommercial: bool) -> Backbone[Any]:
+    """A body by name, on the device if it runs on torch (all from the hub do). Raises as ``load_backbone``."""
+    try:
+        on_torch = "hub" in built_in(kind, name.partition(":")[0]).defaults
+    except KeyError:  # of an installed package, or unknown
+        on_torch = True
+    options = {"device": device} if on_torch and device != "cpu" else {}
+    body: Backbone[Any] = load_backbone(name, kind, allow_noncommercial=allow_noncommercial, **options)
+    return body
 
 
 class TrainedEncoder(Generic[X]):

@@ -70,15 +70,7 @@ def save_model(
         for file, tower in zip(NETWORKS, (model.audio, model.text), strict=True):
             _export(tower, scratch / file)
         hashes = {n: hashlib.sha256((scratch / n).read_bytes()).hexdigest() for n in ("model.safetensors", *NETWORKS)}
-        bodies = {
-            kind: {
-                "backbone": body,
-                "space": spec.space,
-                "licence": spec.licence,
-                "commercial_use": spec.commercial_use,
-            }
-            for kind, body, spec in (("audio", backbones[0], audio), ("text", backbones[1], text))
-        }
+        bodies = {"audio": _body(backbones[0], audio), "text": _body(backbones[1], text)}
         digest = hashlib.sha256(json.dumps([hashes, bodies], sort_keys=True).encode()).hexdigest()[:12]
         described = {
             "schema": SCHEMA, "name": name, "space": f"{name}/{digest}/{model.dim}", "dim": model.dim, **bodies,
@@ -96,6 +88,11 @@ def save_model(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return folder
+
+
+def _body(name: str, spec: EncoderSpec) -> dict[str, Any]:
+    terms = {"licence": spec.licence, "commercial_use": spec.commercial_use}
+    return {"backbone": name, "space": spec.space, **terms}
 
 
 def load_projectors(folder: Path) -> JointProjector:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from torch import distributed
 
 from solfa.core.errors import UnknownName
 from solfa.data.scenes.bank import PhraseBank
 from solfa.data.shards import Dataset
-from solfa.encoders.backbones import load_backbone
+from solfa.encoders.trained import load_body
 from solfa.models.gather import num_devices
 from solfa.training.batches import prepare
 from solfa.training.model_file import save_model
@@ -34,7 +35,7 @@ def run(
     allow_noncommercial: bool = False,
     change: Callable[[Recipe], Recipe] = lambda recipe: recipe,
     report: Callable[[Progress], None] = lambda progress: None,
-    say: Callable[[str], None] = lambda line: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Path, Outcome]:
     """Train by a recipe and write ``OUT/model``; that folder and how the run ended.
 
@@ -66,8 +67,8 @@ def run(
         makes a variant of the recipe
     report
         called after each step and validation
-    say
-        called with lines about the computing of states
+    progress
+        called with the number of blocks of states that are done, and of all, of each split
 
     Raises
     ------
@@ -78,30 +79,26 @@ def run(
     """
     if name not in RECIPES:
         raise UnknownName("recipe", name, RECIPES)
-    dataset = Dataset.open(data)
-    options = {"device": device} if device != "cpu" else {}
-    hears = load_backbone(audio, "audio", allow_noncommercial=allow_noncommercial, **options)
-    reads = load_backbone(text, "text", allow_noncommercial=allow_noncommercial, **options)
+    dataset, labelled = Dataset.open(data), name != "figma"
+    given: Any = {"device": device, "allow_noncommercial": allow_noncommercial}
+    hears, reads = load_body(audio, "audio", **given), load_body(text, "text", **given)
     if rank() > 0:
         distributed.barrier()  # the first process computes states, the others read them
     prepared = prepare(
-        dataset, features or data / "features", audio=hears, text=reads, phrases=name != "figma",
-        bank=bank if name != "figma" else None, make=rank() == 0,
-        progress=lambda done, total: say(f"states: {done}/{total} blocks"),
+        dataset, features or data / "features", audio=hears, text=reads, phrases=labelled,
+        bank=bank if labelled else None, make=rank() == 0, progress=progress,
     )  # fmt: skip
     if rank() == 0 and num_devices() > 1:
         distributed.barrier()
     recipe = change(RECIPES[name](prepared.widths, small=small))
     trainer = Trainer(recipe, prepared, out, device=device, init=init)
     outcome = trainer.run(resume=resume, report=report)
-    folder = out / "model"
     if rank() == 0:
-        described = {
-            "recipe": recipe.to_json(),
-            "data": {"name": prepared.name, "revision": prepared.revision, "num_clips": len(prepared.train)},
-            "val_R@1": outcome.best_recall,
-            "steps": outcome.steps,
-        }
-        specs = {"audio": prepared.audio, "text": prepared.text}
-        save_model(folder, trainer.model, name=name, backbones=(audio, text), trained_on=described, **specs)
-    return folder, outcome
+        save_model(
+            out / "model", trainer.model, name=name, audio=prepared.audio, text=prepared.text, backbones=(audio, text),
+            trained_on={
+                "recipe": recipe.to_json(), "val_R@1": outcome.best_recall, "steps": outcome.steps,
+                "data": {"name": prepared.name, "revision": prepared.revision, "num_clips": len(prepared.train)},
+            },
+        )  # fmt: skip
+    return out / "model", outcome

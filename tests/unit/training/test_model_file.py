@@ -29,7 +29,6 @@ from solfa.training.trainer import Trainer, features_of
 
 @pytest.fixture(autouse=True)
 def small_bodies(monkeypatch):
-    monkeypatch.setattr("solfa.training.run.load_backbone", body)
     monkeypatch.setattr(trained, "load_backbone", body)
 
 
@@ -173,8 +172,8 @@ def test_pushed_and_pulled(data, tmp_path, monkeypatch):
 
 def test_from_a_data_set_to_a_model_by_name(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("SOLFA_HOME", str(tmp_path / "home"))
-    lines: list[str] = []
-    options = {"bank": BANK, "features": tmp_path / "features", "say": lines.append}
+    blocks: list[tuple[int, int]] = []
+    options = {"bank": BANK, "features": tmp_path / "features", "progress": lambda *done: blocks.append(done)}
 
     def small(recipe):
         return replace(recipe, epochs=6, batch_size=16, num_phrases=5)
@@ -182,11 +181,11 @@ def test_from_a_data_set_to_a_model_by_name(folder, tmp_path, monkeypatch):
     with pytest.raises(UnknownName, match="figma"):
         run("figm", folder, tmp_path / "run", **options)
     path, outcome = run("united", folder, tmp_path / "run", change=small, **options)
-    assert outcome.epochs == 6 and lines
+    assert outcome.epochs == 6
     model = load_model(f"trained:{path}")
     texts = [f"{name} sound" for name in NOTES]
     assert model.text.encode(texts).global_BD.shape == (7, 128)
-    assert "states: 5/5 blocks" in lines
+    assert (5, 5) in blocks
     described = json.loads((path / "model.json").read_text())
     assert described["trained_on"]["recipe"]["name"] == "united" and described["audio"]["backbone"] == "taggers"
 
@@ -254,3 +253,13 @@ def test_phrases_and_labels_of_a_batch(data):
 def test_importing_solfa_and_training_by_name_loads_no_torch():
     code = "import solfa, solfa.apps.training, solfa.encoders.trained, sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_device_reaches_the_bodies_that_run_on_torch(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(trained, "load_backbone", lambda name, kind, **options: seen.setdefault(name, options))
+    for name, kind in (("taggers", "audio"), ("muq:/weights", "audio"), ("minilm", "text"), ("mine", "text")):
+        trained.load_body(name, kind, device="cuda", allow_noncommercial=False)
+    assert {name: "device" in options for name, options in seen.items()} == {
+        "taggers": False, "muq:/weights": True, "minilm": False, "mine": True,
+    }  # fmt: skip
