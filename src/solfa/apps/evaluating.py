@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import typer
@@ -89,6 +89,17 @@ for _task, _what in TASKS.items():
     eval_app.command(_task, help=f"{_what} Published numbers stand beside, each with its source.")(_run)
 
 
+# Fields of a truth that tools measure by the same name, and what stands for "not annotated".
+_TRUTHS: dict[str, Any] = {
+    "tempo_bpm": None,
+    "key": None,
+    "metre": None,
+    "beats_s": (),
+    "downbeats_s": (),
+    "chords": (),
+}
+
+
 @eval_app.command("mir")
 def mir(
     data: Annotated[Path, typer.Option(help="Folder of the data set.")],
@@ -108,7 +119,10 @@ def mir(
     tools = extractors(extractor)
     with _opened(dataset, data, split) as clips:
         known = {item.id: (item.audio, item.music) for item in clips.with_audio().items}
-        truth = {name: music for name, (_, music) in known.items() if music is not None}
+        # What no tool claims to measure is not held against it.
+        silent = _TRUTHS.keys() - {field for tool in tools for field in tool.spec.provides}
+        unasked = {field: _TRUTHS[field] for field in silent}
+        truth = {name: replace(music, **unasked) for name, (_, music) in known.items() if music is not None}
         claims = {n: MusicAnnotation.of(analyze(path, tools)) for n, (path, _) in known.items() if path and n in truth}
     if not truth:
         raise InputError(f"{clips.source.title}: no truth of the music is known of any clip.")

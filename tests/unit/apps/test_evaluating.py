@@ -86,12 +86,13 @@ def test_fine_grained_by_vectors_and_by_the_whole_search(annotated: Path, monkey
 def test_the_analysis_is_judged_against_jams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = song(chords="A:min F:maj C:maj G:maj", tempo_bpm=120.0, bars=8, seed=0)
     write_audio(tmp_path / "a.wav", made.audio.samples, made.audio.sample_rate_hz)
-    music = MusicAnnotation(duration_s=made.audio.duration_s, tempo_bpm=120.0, metre="4/4")
+    music = MusicAnnotation(duration_s=made.audio.duration_s, tempo_bpm=120.0, metre="4/4", key=Key(9, "minor"))
     write_jams(music, tmp_path / "a.jams", tool="test")
     report = tmp_path / "report.json"
     call(monkeypatch, ["eval", "mir", "--data", tmp_path, "--extractor", "solfa-rhythm", "--out", report])
     value = json.loads(report.read_text())
     assert value["metrics"]["tempo_acc1"]["value"] == 1.0 and "solfa-rhythm@1" in value["model"]
+    assert "metre_acc" in value["metrics"] and "key_weighted" not in value["metrics"]  # no tool here hears keys
 
 
 def test_a_data_set_of_solfa_is_judged_like_those_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
