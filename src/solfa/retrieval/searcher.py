@@ -17,7 +17,7 @@ from solfa.core.errors import InputError
 from solfa.core.query import Constraint, Filter, Presence, Query
 from solfa.core.types import FloatArray, JointModel, Span
 from solfa.core.vocabulary import concept
-from solfa.query import explain
+from solfa.query import by_sound, explain
 from solfa.retrieval.evidence import Measured, describe
 from solfa.retrieval.fusion import log_ratio, to_unit
 from solfa.retrieval.groups import collapse_hits
@@ -190,10 +190,7 @@ class Searcher:
         """What makes the sound to look for, in any thread; None if nothing is looked for by sound."""
         presences = [c for c in query.constraints if isinstance(c, Presence)]
         named = tuple(dict.fromkeys(concept(c.concept).title for c in presences if not c.negated))
-        # A phrase that is no more than the name of something measured is not told, or avoided, twice.
-        names = {name.casefold() for c in presences for name in concept(c.concept).names}
-        phrases = tuple(p for p in query.phrases if p.casefold() not in names)
-        avoided = tuple(p for p in query.negated_phrases if p.casefold() not in names)
+        phrases, avoided = by_sound(query)
         texts = (*phrases, *avoided, *named)
         if not texts and not like:
             return None
