@@ -1,0 +1,220 @@
+"""FIGMA's losses on the music world: captions in which what decides stands first, last or anywhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+
+from experiments_runs import Job, heard, progress, read, small
+from solfa.core.types import Audio, EncoderSpec, Features, States
+from solfa.data.captions import caption
+from solfa.data.captions.facts import grammar, harmony
+from solfa.data.features import FrozenFeatures, compute
+from solfa.data.records import Record
+from solfa.data.scenes.bank import Cluster, PhraseBank
+from solfa.data.scenes.music_words import music_bank
+from solfa.data.shards import Dataset, Records
+from solfa.encoders import taggers
+from solfa.encoders.backbones import load_backbone, pack_states
+from solfa.encoders.listener import DIM as LISTENER_DIM
+from solfa.encoders.listener import ListenerBackbone
+from solfa.evaluation.perturbation import KINDS, perturb, robustness
+from solfa.evaluation.ranking import Ranks, rank_relevant
+from solfa.evaluation.relevance import Relevance
+from solfa.evaluation.retrieval import hit_at
+from solfa.evaluation.saturation import cut_tokens, saturation, tokenizer_spans
+from solfa.evaluation.similarity import Transposed, View, joint_scores
+from solfa.models.joint import JointConfig, JointProjector, TowerConfig
+from solfa.models.objectives import FigmaConfig, UnitedConfig
+from solfa.models.projectors import TransformerConfig
+from solfa.training.batches import TrainingData, Widths, bank_texts
+from solfa.training.recipes import Recipe, figma, united
+
+STEPS = (20, 40, 60, 80, 100)
+VIEWS: tuple[View, ...] = ("global", "frame", "mix")
+ORDERS = ("early", "mixed", "late")
+DECISIVE = ("key", "tempo_bpm", "metre", "chords")
+LOSSES = {
+    "global": FigmaConfig(alpha=1.0), "frame": FigmaConfig(alpha=0.0), "figma": FigmaConfig(),
+    "alpha-0.3": FigmaConfig(alpha=0.3), "united": UnitedConfig(),
+    **{f"negatives-{n}": FigmaConfig(num_negatives=n) for n in (4, 16)},
+}  # fmt: skip
+IN_DEPTH = ("figma", "global", "frame", "united")  # runs whose saturation and perturbations are measured
+
+
+class MeasuredBody(ListenerBackbone):
+    """The ``listener`` without the taggers' part: chords by the second, key and periodicity of the clip."""
+
+    @property
+    def spec(self) -> EncoderSpec:
+        """What it is; the space changes with the listener's."""
+        base, dim = super().spec, LISTENER_DIM - taggers.DIM
+        return replace(base, name="measured", space=base.space.replace("listener", "measured", 1), dim=dim)
+
+    def states(self, batch: Sequence[Audio]) -> States:
+        """A row a second."""
+        rows = [self._measured(audio, max(1, int(audio.duration_s + 0.5))) for audio in batch]
+        return pack_states(rows, self.spec.dim)
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Captions of the train clips, and for each clip of the pool one of each order: what decides last, first, mixed."""
+
+    train: tuple[tuple[str, ...], ...]
+    rows: tuple[int, ...]
+    late: tuple[str, ...]
+    early: tuple[str, ...]
+    mixed: tuple[str, ...]
+
+    def pool(self) -> list[str]:
+        """Every text that the pool is asked with."""
+        spans = tokenizer_spans(load_backbone("minilm", "text").tokenizer)
+        cuts = [cut_tokens(t, n, spans) for t in (*self.late, *self.early) for n in STEPS]
+        twins = [twin for t in self.mixed for kind in KINDS if (twin := perturb(t, kind)) is not None]
+        return list(dict.fromkeys([*self.late, *self.early, *self.mixed, *cuts, *twins]))
+
+
+def said(record: Record, style: str, number: int) -> str:
+    """A caption of what decides, the genre, whether there is a voice; instruments alone would tell most clips apart."""
+    known = {name: value for name, value in record.attributes.items() if name not in ("instruments", "mood")}
+    text = caption(known, seed=f"experiments/{record.id}/{number}", style=style, num=1)[0]
+    for filler in grammar()["late"]["filler"][1:]:  # what decides comes after some fifty tokens, not after a hundred
+        text = text.replace(f"{filler} ", "")
+    return text
+
+
+def decided_first(late: str) -> str:
+    """The same sentences with those that decide in front."""
+    for turn in grammar()["late"]["turn"]:
+        before, found, after = late.partition(f" {turn} ")
+        if found:
+            return f"{after} {before}"
+    raise ValueError(f"no turn in {late!r}")
+
+
+def texts_of(train: Records, pool: Records, file: Path) -> Texts:
+    """The captions, made once and kept in a file."""
+    if not file.exists():
+        rows = [i for i, r in enumerate(pool) if all(r.attributes.get(n) for n in DECISIVE) and _two_chords(r)]
+        late = [said(pool[i], "late", 0) for i in rows]
+        made = {
+            "train": [[said(r, "late", 1), said(r, "figma", 1)] for r in train], "rows": rows,
+            "late": late, "early": [decided_first(t) for t in late], "mixed": [said(pool[i], "figma", 0) for i in rows],
+        }  # fmt: skip
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(made, ensure_ascii=False))
+    kept = json.loads(file.read_text())
+    return Texts(tuple(map(tuple, kept["train"])), *(tuple(kept[n]) for n in ("rows", "late", "early", "mixed")))
+
+
+def _two_chords(record: Record) -> bool:
+    return len(harmony(record.attributes["chords"])) > 1
+
+
+@dataclass(frozen=True)
+class Music:
+    """States and captions of the music world."""
+
+    data: TrainingData
+    pool: FrozenFeatures
+    texts: Texts
+
+
+@cache
+def music(data: tuple[Path, ...], out: Path, split: str, shards: int) -> Music:
+    """What all runs share."""
+    sets = [Dataset.open(folder) for folder in data]
+    train = Records(sets[0].split("train").shards[:shards])
+    pool = Records([shard for one in sets for shard in one.split(split).shards])
+    texts = texts_of(train, pool, out / f"captions-{split}-{shards}.json")
+    own = {phrase.text for record in train for phrase in record.phrases}
+    bank = music_bank()
+    bank = bank.merged(PhraseBank(Cluster(phrase=text) for text in sorted(own) if not bank.clusters_of(text)))
+    asked = [*(t for both in texts.train for t in both), *bank_texts(bank)]
+    audio, text = MeasuredBody(), load_backbone("minilm", "text")
+    spaces = {"audio_space": audio.spec.space, "text_space": text.spec.space}
+    opened = []
+    for records, more in ((train, asked), (pool, texts.pool())):
+        compute(out / "states", records, audio=audio, text=text, texts=more, progress=progress)
+        opened.append(FrozenFeatures.open(out / "states", records, texts=more, **spaces))
+    a, t = audio.spec.dim, text.spec.dim
+    training = TrainingData(
+        train=opened[0].relabelled(captions=texts.train), val=None, bank=bank,
+        widths=Widths(audio_whole=a, audio_rows=a, text_whole=t, text_rows=t),
+        audio=audio.spec, text=text.spec, name=sets[0].name, revision=sets[0].revision,
+    )  # fmt: skip
+    return Music(training, opened[1], texts)
+
+
+def music_run(job: Job) -> tuple[TrainingData, Recipe, Callable[[JointProjector], dict[str, float]]]:
+    """FIGMA's losses on the music world, with projectors of one layer of 128."""
+    shared = music(job.data, job.out, job.split, job.shards)
+    loss, data = LOSSES[job.variant], shared.data
+    towers = [
+        TowerConfig(
+            whole=TransformerConfig(
+                in_dim=dim, width=128, num_heads=4, feed_forward=256, num_layers=1, out_dim=128
+            ),
+            shared=True,
+        )
+        for dim in (data.widths.audio_rows, data.widths.text_rows)
+    ]  # fmt: skip
+    base = (united if job.variant == "united" else figma)(data.widths, small=True)
+    recipe = replace(small(base, job), model=JointConfig(audio=towers[0], text=towers[1]), objective=loss)
+    return data, recipe, partial(measure_music, shared, job.variant in IN_DEPTH)
+
+
+def measure_music(shared: Music, deep: bool, model: JointProjector) -> dict[str, float]:
+    """Recall by order of the caption and by view; of some runs saturation and robustness too."""
+    rows, texts, found = np.array(shared.texts.rows), shared.texts, {}
+    audio = heard(model, shared.pool, rows)
+
+    def ranks(view: View, asked: Sequence[str]) -> tuple[Ranks, Ranks]:
+        scores = joint_scores(audio, read(model, shared.pool, asked), view)
+        own = Relevance.of_targets(np.arange(len(rows)), len(rows))
+        return rank_relevant(scores, own), rank_relevant(Transposed(scores), own)
+
+    for order in ("late", "early", "mixed"):
+        for view in VIEWS:
+            both = ranks(view, getattr(texts, order))
+            found |= {
+                f"{order} {view} {way} R@{k}": float(hit_at(r, k).mean())
+                for way, r in zip(("T2A", "A2T"), both, strict=True)
+                for k in (1, 5, 10)
+            }
+    if not deep:
+        return found
+    spans = tokenizer_spans(load_backbone("minilm", "text").tokenizer)
+    for view in ("global", "mix"):
+        for order in ("late", "early"):
+            curve = saturation(
+                lambda asked, view=view: ranks(view, asked)[0], getattr(texts, order), spans, steps=STEPS
+            )
+            for point in curve.points:
+                found[f"cut {order} {view} {point.num_tokens or 'whole'}"] = point.metrics["R@10"].value
+        found |= falsified(model, shared.pool, rows, texts.mixed, view)
+    return found
+
+
+def falsified(
+    model: JointProjector, features: FrozenFeatures, rows: np.ndarray, captions: Sequence[str], view: View
+) -> dict[str, float]:
+    """What one false attribute does, by kind."""
+    audio = heard(model, features, rows)
+
+    def score(some: np.ndarray, asked: Sequence[str]) -> Transposed:
+        part = Features(audio.global_BD[some], audio.frames_BTD[some], audio.mask_BT[some])
+        return Transposed(joint_scores(part, read(model, features, asked), view))
+
+    found = {}
+    for kind, result in robustness(score, captions).items():
+        for pool in ("original", "twins", "replaced"):
+            found |= {f"{kind} {view} {pool} {n}": v.value for n, v in getattr(result, pool).items()}
+        found |= {f"{kind} {view} preferred": result.preferred.value, f"{kind} num": float(result.num)}
+    return found
