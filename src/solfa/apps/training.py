@@ -1,4 +1,4 @@
-"""``solfa train``: projectors on frozen bodies, from a data set to a model folder."""
+"""``solfa train``: projectors on frozen or tuned bodies, from a data set to a model folder."""
 
 from __future__ import annotations
 
@@ -42,10 +42,13 @@ def _train(
         Path | None, typer.Option(help="Cache of states (default: 'features' in the data set).")
     ] = None,
     init: Annotated[Path | None, typer.Option(help="Folder of a model to start from.")] = None,
+    tune: Annotated[str, typer.Option(help="Bodies to train too: audio, text or audio,text (on torch only).")] = "",
+    body_lr: Annotated[float | None, typer.Option(min=0, help="Learning rate of bodies, as a factor of --lr.")] = None,
+    crop_s: Annotated[float | None, typer.Option(min=0.1, help="Seconds that a tuned body hears of a clip.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     allow_noncommercial: Annotated[bool, typer.Option("--allow-noncommercial", help="Accept such weights.")] = False,
 ) -> None:
-    """Train projectors on frozen bodies. States are computed once and kept; a killed run goes on with --resume."""
+    """Train projectors, and bodies that --tune names; states of others are computed once and kept."""
     name = str(context.info_name)
     try:
         import safetensors  # noqa: F401
@@ -57,7 +60,7 @@ def _train(
 
     changes: dict[str, Any] = {
         "epochs": epochs, "batch_size": batch_size, "chunk_size": chunk_size, "learning_rate": lr, "seed": seed,
-        "precision": precision,
+        "precision": precision, "body_lr": body_lr, "crop_s": crop_s,
     }  # fmt: skip
 
     def report(progress: Progress) -> None:
@@ -72,7 +75,8 @@ def _train(
     with joined(device):
         folder, outcome = run(
             name, data, out, audio=audio, text=text, small=size == "small", device=device, features=features,
-            init=init, resume=resume, allow_noncommercial=allow_noncommercial, report=report,
+            init=init, tune=tuple(sorted(set(filter(None, tune.split(","))))), resume=resume,
+            allow_noncommercial=allow_noncommercial, report=report,
             change=lambda recipe: replace(recipe, **{k: v for k, v in changes.items() if v is not None}),
             progress=lambda done, total: console().print(f"states: {done}/{total} blocks", highlight=False),
         )  # fmt: skip

@@ -20,6 +20,8 @@ from solfa.core.errors import InputError
 SCHEMA = "solfa.record/1"
 SPLITS = ("train", "val", "test")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,95}")
+_TEXTS = ("id", "audio", "source", "licence", "track", "artist", "piece", "split")
+_SHAPES = {"captions": list | tuple, "phrases": list | tuple, "attributes": dict, **dict.fromkeys(_TEXTS, str)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +81,7 @@ class Record:
             raise InputError(f"record id {self.id!r}: expected 1-96 letters, digits, '_' or '-', no other characters.")
         if self.split not in ("", *SPLITS):
             raise InputError(f"record {self.id}: split {self.split!r} is none of {', '.join(SPLITS)}.")
-        if not (math.isfinite(self.duration_s) and self.duration_s > 0 and self.start_s >= 0):
+        if not (0 < self.duration_s < math.inf and 0 <= self.start_s < math.inf):
             raise InputError(
                 f"record {self.id}: starts at {self.start_s} s and lasts {self.duration_s} s; expected >= 0 and > 0."
             )
@@ -110,13 +112,18 @@ class Record:
             raise InputError(f"not a record of schema {SCHEMA}.")
         values = {name: value for name, value in data.items() if name != "schema"}
         try:
-            values["captions"] = tuple(str(c) for c in values.get("captions", ()))
+            for name, shape in _SHAPES.items():
+                if not isinstance(values.get(name, shape), shape if name in values else object):
+                    raise TypeError(f"{name} is {values[name]!r:.60}")
+            values["captions"] = tuple(values.get("captions", ()))
+            if not all(isinstance(c, str) for c in values["captions"]):
+                raise TypeError("a caption is no text")
             values["phrases"] = tuple(
                 Phrase(text=str(p["text"]), spans_s=tuple((float(a), float(b)) for a, b in p["spans_s"]))
                 for p in values.get("phrases", ())
             )
             return cls(**values)
-        except (TypeError, KeyError, ValueError) as bad:
+        except (TypeError, KeyError, ValueError, OverflowError) as bad:
             if isinstance(bad, InputError):
                 raise
             raise InputError(f"record {data.get('id')!r}: not of the form {SCHEMA} ({bad}).") from bad

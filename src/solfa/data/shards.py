@@ -116,7 +116,7 @@ class ShardIndex:
             }
             data["failures"] = tuple(Failure(item=str(i), reason=str(r)) for i, r in data["failures"])
             return cls(**{name: value for name, value in data.items() if name != "schema"})
-        except (TypeError, KeyError, ValueError, AttributeError) as bad:
+        except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as bad:
             raise InputError(f"{file}: not of the form {SHARD_SCHEMA} ({bad}). Make the shard again.") from bad
 
 

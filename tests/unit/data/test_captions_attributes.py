@@ -72,6 +72,8 @@ def test_metadata_goes_before_what_was_heard_and_thresholds_can_be_moved() -> No
     assert known["genre"] == ["bossa_nova"] and known["mood"] == ["sad"] and "flute" in known["instruments"]
     sung, _ = attributes_of(analysis(voice=heard("voice", "voice", 0.9, (0, 5))), start_s=10.0, end_s=20.0)
     assert "voice" not in sung  # heard in the track, not in this clip
+    choir, _ = attributes_of(analysis(), metadata={"instruments": ["choir", "piano"]})
+    assert choir["instruments"] == ["choir", "piano"] and "voice" not in choir  # not denied where the source names one
 
 
 def test_extractors_without_places_or_chords_give_what_they_have() -> None:

@@ -114,9 +114,10 @@ def test_nonsense_is_rejected_by_name_after_two_attempts_and_never_replaced(
 
 
 def test_what_is_no_protocol_is_malformed_and_not_kept(tmp_path: Path) -> None:
-    with server(lambda body, n: (200, b"<html>busy</html>" if n <= 2 else captioned(GOOD))) as fake:
-        assert asker(fake, tmp_path).caption(SONG, seed=0).rejected == ("malformed",)
-        assert asker(fake, tmp_path).caption(SONG, seed=0).text == GOOD
+    for i, nonsense in enumerate((b"<html>busy</html>", b"[" * 100_000)):
+        with server(lambda body, n, said=nonsense: (200, said if n <= 2 else captioned(GOOD))) as fake:
+            assert asker(fake, tmp_path / str(i)).caption(SONG, seed=0).rejected == ("malformed",)
+            assert asker(fake, tmp_path / str(i)).caption(SONG, seed=0).text == GOOD
 
 
 def test_refusals_that_pass_are_retried_and_others_end_the_run(tmp_path: Path) -> None:

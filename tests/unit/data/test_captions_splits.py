@@ -128,6 +128,8 @@ def test_few_families_still_give_every_split_one() -> None:
     assert sorted(assign([0, 1, 2], ["s"] * 3, {"s": (1, 1, 1)}, seed=0)) == ["test", "train", "val"]
     split = assign([0] * 10 + [1] * 10 + [2] * 10, ["s"] * 30, targets({"s": 30}, (0.9, 0.05, 0.05)), seed=0)
     assert set(split) == {"train", "val", "test"}
+    split = assign([0, 0, 1, 1, 1, 1], ["s", "left out", *"ssss"], {"s": (5, 1, 1)}, seed=0)
+    assert split[1] == "" and len(set(split) - {""}) > 1
 
 
 @pytest.mark.parametrize("shares", [(0.9, 0.2, 0.1), (1.0, 0.0), (1.1, -0.1, 0.0)])

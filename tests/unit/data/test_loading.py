@@ -5,7 +5,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from solfa.core.errors import InputError
@@ -32,6 +32,7 @@ def run(loader: Loader[Made], epochs: int = 2) -> list[Made]:
     return [batch for _ in range(epochs) for batch in loader]
 
 
+@settings(deadline=None)
 @given(size=st.integers(8, 60), batch=st.integers(1, 4), world=st.integers(1, 2), seed=st.integers(0, 5))
 def test_ranks_share_an_epoch_without_overlap(size: int, batch: int, world: int, seed: int) -> None:
     ranks = [
@@ -46,6 +47,7 @@ def test_ranks_share_an_epoch_without_overlap(size: int, batch: int, world: int,
         assert rows == [row for m in made for row in m[step][0]]
 
 
+@settings(deadline=None)
 @given(size=st.integers(4, 40), batch=st.integers(1, 4), stop=st.integers(0, 40), workers=st.sampled_from([0, 2]))
 def test_it_goes_on_exactly_where_it_was(size: int, batch: int, stop: int, workers: int) -> None:
     def loader() -> Loader[Made]:

@@ -23,14 +23,19 @@ def test_json_round_trip_gives_an_equal_record() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"id": "../x"}, {"split": "dev"}, {"duration_s": 0.0}, {"duration_s": float("nan")}, {"start_s": -1.0}]
-)
+    "change",
+    [
+        {"id": "../x"}, {"split": "dev"}, {"duration_s": 0.0}, {"duration_s": float("nan")}, {"duration_s": 10**400},
+        {"start_s": -1.0}, {"start_s": float("inf")}, {"start_s": "0"}, {"captions": "one text"}, {"captions": [1]},
+        {"attributes": None}, {"attributes": ["key"]}, {"track": 5}, {"licence": {}}, {"phrases": "p"},
+    ],
+)  # fmt: skip
 def test_rules_are_held(change: dict[str, object]) -> None:
     with pytest.raises(InputError):
         Record.from_json({**FULL.to_json(), **change})
 
 
-@pytest.mark.parametrize("spans", [[[2, 1]], [[0, 3], [2, 4]], [[0, 11]], [["x", 1]], [[1]]])
+@pytest.mark.parametrize("spans", [[[2, 1]], [[0, 3], [2, 4]], [[0, 11]], [["x", 1]], [[1]], [[0, 10**400]]])
 def test_spans_must_be_sorted_and_inside(spans: list[object]) -> None:
     with pytest.raises(InputError):
         Record.from_json({**FULL.to_json(), "phrases": [{"text": "p", "spans_s": spans}]})

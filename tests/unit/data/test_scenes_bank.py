@@ -84,6 +84,9 @@ def test_bank_round_trip_and_finelap_form(tmp_path: Path) -> None:
     assert PhraseBank.load(tmp_path / "bank.jsonl").clusters == BANK.clusters
     first = json.loads((tmp_path / "bank.jsonl").read_text(encoding="utf-8").splitlines()[0])
     assert first["alternatives"] == ["dog", "dog barking", "bark"]  # FineLAP draws from the alternatives alone
+    lines = PhraseBank([Cluster(phrase="one\u2028phrase\x85 of one line")])
+    lines.save(tmp_path / "lines.jsonl")
+    assert PhraseBank.load(tmp_path / "lines.jsonl").clusters == lines.clusters
     row = {"phrase": "Röhren", "alternatives": ["Röhren", "Rohr"]}
     (tmp_path / "theirs.jsonl").write_text(json.dumps(row) + "\n\n", encoding="utf-8")
     assert PhraseBank.load(tmp_path / "theirs.jsonl").clusters == (Cluster(phrase="Röhren", alternatives=("Rohr",)),)

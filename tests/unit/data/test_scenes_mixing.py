@@ -1,6 +1,7 @@
 """Clipping and mixing: the rules of FineLAP's synthesis, on sounds whose truth is known."""
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from solfa.core.errors import InputError
+from solfa.data.scenes.captions import TEMPLATES, rule_caption
 from solfa.data.scenes.clipping import ClipRule, background_cuts, event_span, frame_energy_db
 from solfa.data.scenes.mixing import MixRule, Sound, mix, noise
 
@@ -124,3 +126,13 @@ def test_what_cannot_be_mixed_is_refused(wrong: str) -> None:
         events = _events(10.0)
     with pytest.raises(InputError):
         mix(events, behind, MixRule(), RATE, np.random.default_rng(0))
+
+
+def test_captions_say_ten_seconds_and_background_only_where_there_are() -> None:
+    def said(**about: Any) -> set[str]:
+        return {rule_caption(["dog"], np.random.default_rng(seed), **about) for seed in range(200)}
+
+    assert said() == {t.format("dog") for t in TEMPLATES} and len(said()) == 10
+    assert said() - said(duration_s=4.0, background=False) == {
+        "A ten-second mixture of dog.", "Heard over a background: dog."
+    }  # fmt: skip

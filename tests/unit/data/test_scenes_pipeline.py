@@ -137,11 +137,28 @@ def test_splits_hold_groups_together_and_do_not_depend_on_order() -> None:
     for label in range(3):
         mine = [splits[f"g{g}"] for g in range(40) if g % 3 == label]
         assert [mine.count(s) for s in SPLITS] == [len(mine) - 4, 2, 2]
-    assert split_groups([Source(path=Path("p"), name="n", label="l", group="g", split="val")]) == {"g": "val"}
+    given = [Source(path=Path("p"), name=s, label="l", group="g", split=s) for s in ("train", "val", "")]
+    assert split_groups(given) == split_groups(given[::-1]) == {"g": "val"}
+
+
+def test_equal_sound_under_other_names_is_of_one_split(library: Path) -> None:
+    for n in range(6):
+        shutil.copy(library / "events" / f"Sound_{n}" / "take0.wav", library / "events" / f"Sound_{n}" / "again.wav")
+    shutil.copytree(library / "events" / "Sound_0", library / "events" / "Other name")
+    pool = make_pool(read_events(library / "events"), RULE, library / "cache")
+    splits: dict[bytes, set[str]] = {}
+    for entry in pool.entries:
+        splits.setdefault(pool.samples(entry).tobytes(), set()).add(entry.split)
+    assert len(splits) == 24 < len(pool.entries) and all(len(found) == 1 for found in splits.values())
+    assert {e.split for e in pool.entries} == set(SPLITS)
 
 
 def test_tables_and_fsd50k(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("path,label,split\nx/1.wav,Dog_Bark,test\n2.wav,cat,\n", encoding="utf-8")
+    odd = '{"path": "1.wav", "label": "dog\u2028bark"}\n'
+    (tmp_path / "odd.jsonl").write_text(odd, encoding="utf-8")
+    (tmp_path / "odd.csv").write_text('path,label\n1.wav,"dog\nbark"\n', encoding="utf-8")
+    assert [read_events(tmp_path / f)[0].label for f in ("odd.jsonl", "odd.csv")] == ["dog bark"] * 2
     found = read_events(tmp_path / "a.csv")
     assert [(s.label, s.split, s.path) for s in found] == [
         ("dog bark", "test", tmp_path / "x/1.wav"), ("cat", "", tmp_path / "2.wav"),
@@ -246,6 +263,8 @@ def test_drawn_plans_keep_their_rules() -> None:
             assert plan.active["drums"][plan.drop_bar] and plan.drop_bar < plan.num_bars
         if plan.break_bar is not None:
             assert not plan.active["drums"][plan.break_bar] and plan.build_bar is None
+        if plan.key_bar is not None:
+            assert all(plan.active["acoustic_guitar"][b] for b in (plan.key_bar - 1, plan.key_bar))
         for phrase in phrases_of(plan, 10.0):
             assert all(0 <= a < b <= 10 for a, b in phrase.spans_s)
             assert all(x[1] <= y[0] for x, y in pairwise(phrase.spans_s))
@@ -257,13 +276,15 @@ def test_music_sounds_where_its_phrases_say(tmp_path: Path) -> None:
     sources = []
     for label, midi in labels.items():
         for split in SPLITS:
-            path = write_audio(tmp_path / f"{midi}{split}.wav", tone(midi, 0.3, RATE) * 0.8, RATE)
+            sound = tone(midi, 0.3 + 0.01 * SPLITS.index(split), RATE) * 0.8
+            path = write_audio(tmp_path / f"{midi}{split}.wav", sound, RATE)
             sources.append(Source(path=path, name=path.name, label=label, group=path.name, split=split))
     pool = make_pool(sources, RULE, tmp_path / "cache")
     config = SceneConfig(pool=RULE, mix=MixRule(duration_s=10.0), per_shard=12)
     maker = MusicMaker(pool.folder, config)
     for member in maker(ShardTask(split="test", number=0, seed=3)):
         record, samples = member.record, member.samples
+        assert "background" not in record.captions[0]
         assert np.abs(samples).max() == pytest.approx(0.95, rel=1e-4)
         plays = {p.text: p.spans_s for p in record.phrases if p.text in ("drums", "tabla", "acoustic guitar")}
         assert len(plays) == len(record.attributes["instruments"])

@@ -83,9 +83,10 @@ def attributes_of(
     for name, (said, measured, most) in lists.items():
         if names := _narrowest(said or [t.concept for t in measured])[:most]:
             known[name] = names
+    sung = any(concepts()[i].kind == "voice" for i in given.get("instruments", ()))
     if _within(analysis.voice, start_s, end, sure.concepts):
         known["voice"] = True
-    elif analysis.voice.confidence < sure.absent and analysis.instruments:
+    elif not sung and analysis.voice.confidence < sure.absent and analysis.instruments:
         known["voice"] = False
         known["instruments"] = [i for i in known.get("instruments", ()) if concepts()[i].kind != "voice"]
     told = [*heard, *([analysis.voice] if known.get("voice") else [])]

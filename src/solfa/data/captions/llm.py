@@ -213,7 +213,7 @@ class Captioner:
                         raise InputError(f"{self._endpoint.url} refuses with HTTP {refused.code}: {reason}. Check the "
                                          f"address, the model and the key.") from None  # fmt: skip
                     after = refused.headers.get("Retry-After", "")
-                    wait_s = float(after) if after.isdigit() else wait_s
+                    wait_s = float(after) if after.isdecimal() else wait_s
             except (OSError, HTTPException) as lost:  # no connection, timeout, a connection cut in the middle
                 if attempt == self._endpoint.retries:
                     reason = f"{type(lost).__name__}: {lost}"[:200]
@@ -264,7 +264,7 @@ def _message(data: bytes) -> str:
     """The text of the first choice; what is not of the protocol is no text, and so malformed."""
     try:
         content = json.loads(data)["choices"][0]["message"]["content"] if len(data) <= _MOST_BYTES else ""
-    except (ValueError, KeyError, IndexError, TypeError):
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
         return ""
     return content if isinstance(content, str) else ""
 

@@ -143,7 +143,7 @@ def _fill_empty(split: list[str], family: Sequence[int], wanted: Mapping[str, tu
         train = Counter(family[i] for i, s in enumerate(split) if s == SPLITS[0])
         if SPLITS[at] not in split and any(w[at] for w in wanted.values()) and len(train) > 1:
             smallest = min(train, key=lambda f: (train[f], f))
-            split[:] = [SPLITS[at] if family[i] == smallest else s for i, s in enumerate(split)]
+            split[:] = [SPLITS[at] if s and family[i] == smallest else s for i, s in enumerate(split)]
 
 
 def _trimmed(

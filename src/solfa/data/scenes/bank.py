@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from solfa.core.errors import InputError
+from solfa.core.files import write_text
 from solfa.core.types import BoolArray, FloatArray
 
 FINELAP_RESOLUTION_S = 10 / 64
@@ -120,12 +121,14 @@ class PhraseBank:
 
     def save(self, path: Path) -> None:
         """Write JSON lines."""
-        rows = ({"phrase": c.phrase, "alternatives": list(c.texts)} for c in self.clusters)
         lines = [
-            json.dumps({**row, "related": list(c.related)} if c.related else row, ensure_ascii=False)
-            for row, c in zip(rows, self.clusters, strict=True)
+            json.dumps(
+                {"phrase": c.phrase, "alternatives": c.texts, **({"related": c.related} if c.related else {})},
+                ensure_ascii=False,
+            )
+            for c in self.clusters
         ]
-        path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        write_text(path, "".join(line + "\n" for line in lines))
 
     @classmethod
     def load(cls, path: Path) -> PhraseBank:
@@ -137,7 +140,7 @@ class PhraseBank:
             If the file cannot be read, or a line is not of the form; names the line.
         """
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"phrase bank {path} cannot be read: {error}.") from error
         return cls(_cluster(line, f"{path}:{n}") for n, line in enumerate(lines, start=1) if line.strip())

@@ -23,13 +23,19 @@ TEMPLATES = (
 )
 
 
-def rule_caption(labels: Sequence[str], rng: np.random.Generator) -> str:
+def rule_caption(
+    labels: Sequence[str], rng: np.random.Generator, *, duration_s: float = 10.0, background: bool = True
+) -> str:
     """One of ten sentences with the labels, lower-cased and joined by commas, in the given order.
+
+    What is not ten seconds long is not called so, and what has no background is not said to lie over one.
 
     >>> rule_caption(["dog barking", "Piano"], np.random.default_rng(0))
     'Heard over a background: dog barking, piano.'
     """
-    return TEMPLATES[int(rng.integers(len(TEMPLATES)))].format(", ".join(label.lower() for label in labels))
+    untrue = {"ten-second": abs(duration_s - 10.0) > 0.5, "background": not background}
+    told = [t for t in TEMPLATES if not any(word in t for word, wrong in untrue.items() if wrong)]
+    return told[int(rng.integers(len(told)))].format(", ".join(label.lower() for label in labels))
 
 
 _INSTRUCTIONS = """\

@@ -85,8 +85,10 @@ def draw_plan(instruments: Sequence[str], pitched: Sequence[str], duration_s: fl
             active[instrument][int(rng.integers(max(1, bars // 2), bars)) :] = False
     plays = {i: a for i, a in active.items() if a.any()}
     events = _drum_events(plays, bars, rng)
-    if any(i in pitched for i in plays) and bars >= 4 and rng.random() < 0.35:
-        events |= {"key_bar": int(rng.integers(2, bars - 1)), "key_shift": int(rng.integers(1, 4))}
+    tonal = [b for b in range(bars) if any(plays[i][b] for i in plays if i in pitched)]
+    heard = [b for b in range(2, bars - 1) if {b - 1, b} <= {*tonal}]  # both keys sound side by side
+    if heard and rng.random() < 0.35:
+        events |= {"key_bar": heard[int(rng.integers(len(heard)))], "key_shift": int(rng.integers(1, 4))}
     return Plan(tempo_bpm=tempo_bpm, active={i: tuple(map(bool, a)) for i, a in plays.items()}, **events)
 
 

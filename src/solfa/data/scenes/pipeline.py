@@ -24,7 +24,7 @@ from solfa.data.shards import Dataset, Failure, Member
 from solfa.jobs import Executor
 
 BANK_FILE = "phrases.jsonl"
-_VERSION = 1
+_VERSION = 2
 _SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 
 
@@ -68,13 +68,14 @@ class SceneMaker:
         for i in range(self.config.per_shard):
             scene, parts = self.draw(task, i)
             made = self._member(task, i, scene, parts)
-            yield from self.captioned(made, np.random.default_rng([*_seed_of(task), i, 1]))
+            yield from self.captioned(made, self._rng(task, i, 1))
 
     def captioned(self, member: Member, rng: np.random.Generator) -> Iterator[Member | Failure]:
         """The member with its caption, and why a language model's caption is missing, where it is."""
         record = member.record
         labels = [p.text for p in record.phrases]
-        caption = rule_caption(labels, rng)
+        behind = "background" in record.attributes["scene"]
+        caption = rule_caption(labels, rng, duration_s=record.duration_s, background=behind)
         if self._captioner is not None:
             answer = llm_caption(labels, self._captioner, record.id)
             caption = answer.text or caption
@@ -114,8 +115,8 @@ class SceneMaker:
     def _material(self) -> dict[str, dict[str, list[Entry]]]:
         return {split: by_label(e for e in self.pool.entries if e.split == split) for split in SPLITS}
 
-    def _rng(self, task: ShardTask, i: int) -> np.random.Generator:
-        return np.random.default_rng([task.seed, SPLITS.index(task.split), task.number, i])
+    def _rng(self, task: ShardTask, *numbers: int) -> np.random.Generator:
+        return np.random.default_rng([task.seed, SPLITS.index(task.split), task.number, *numbers])
 
     def _events(self, split: str, rng: np.random.Generator) -> list[Entry]:
         labels = {label: found for label, found in self._material[split].items() if label != BACKGROUND}
@@ -162,10 +163,6 @@ class SceneMaker:
             split=task.split,
         )
         return Member(record=record, samples=scene.samples, sample_rate_hz=rate)
-
-
-def _seed_of(task: ShardTask) -> tuple[int, int, int]:
-    return task.seed, SPLITS.index(task.split), task.number
 
 
 def make_scenes(

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,15 @@ from solfa.audio.decode import stretches
 from solfa.audio.resample import at_rate
 from solfa.core.errors import DecodeError, InputError
 from solfa.core.types import FloatArray
+from solfa.data.captions.splits import families
+from solfa.data.records import SPLITS
 from solfa.data.scenes.clipping import ClipRule, background_cuts, event_span
 from solfa.data.scenes.ontology import BACKGROUND
 from solfa.data.scenes.sources import Source
 from solfa.data.shards import read_json, write_json
 from solfa.jobs import Done, Executor, SerialExecutor
 
-SCHEMA = "solfa.scenes-pool/1"
+SCHEMA = "solfa.scenes-pool/2"
 _LONGEST_S = 600.0  # of a recording; what comes after is not used
 _QUIETEST_RMS = 1e-4
 _FULL, _MAX_CLIPPED = 0.999, 0.01  # samples this near the peak; their share above which a recording is clipped
@@ -107,7 +109,8 @@ def make_pool(
 ) -> Pool:
     """The pool of these recordings, made now or found in the cache.
 
-    Takes of one group are of one split. Splits that a source has are kept; else, of the groups of a label, about 15 %
+    Takes of one group, and equal sound, are of one split. Splits that a source has are kept (of several, the one
+    furthest from training); else, of the groups of a label, about 15 %
     (one at least, where there are two) are for testing, then as many (where there are three) for validation. A label
     with one group is trained on, but one in ten of those is kept for testing alone: a phrase never seen.
 
@@ -160,11 +163,16 @@ def _write(
     if not places:
         why = "; ".join(f"{name}: {reason}" for name, reason in sorted(refused.items())[:3])
         raise InputError(f"none of {len(sources)} recordings can be used. {why}")
-    splits = split_groups(sources[i] for i in sorted(places))
+    used = {i: sources[i] for i in sorted(places)}
+    # Equal sound under other names is of one group.
+    same = families([(f"group:{s.group}", f"sound:{hashes[i]}") for i, s in used.items()])
+    named: dict[int, str] = {}
+    for s, family in zip(used.values(), same, strict=True):
+        named[family] = min(named.get(family, s.group), s.group)
+    splits = split_groups(replace(s, group=named[f]) for s, f in zip(used.values(), same, strict=True))
     entries = [
-        Entry(label=s.label, source=s.name, split=splits[s.group], licence=s.licence, offset=at, length=length)
-        for i in sorted(places)
-        for s in (sources[i],)
+        Entry(label=s.label, source=s.name, split=splits[named[f]], licence=s.licence, offset=at, length=length)
+        for (i, s), f in zip(used.items(), same, strict=True)
         for at, length in places[i]
     ]
     described = [[e.label, e.source, e.split, e.length] for e in entries], [hashes[i] for i in sorted(hashes)]
@@ -181,7 +189,7 @@ def split_groups(sources: Iterable[Source]) -> dict[str, str]:
     labels: dict[str, str] = {}
     for source in sources:
         if source.split:
-            given[source.group] = source.split
+            given[source.group] = max(given.get(source.group, SPLITS[0]), source.split, key=SPLITS.index)
         labels[source.group] = min(labels.get(source.group, source.label), source.label)
     by_label: dict[str, list[str]] = {}
     for group, label in labels.items():
@@ -262,7 +270,7 @@ def summary(pool: Pool) -> dict[str, Any]:
         kind = reason.partition(":")[0].partition(" lasts")[0]
         reasons[kind] = reasons.get(kind, 0) + 1
     splits = {}
-    for split in ("train", "val", "test"):
+    for split in SPLITS:
         mine = [e for e in pool.entries if e.split == split]
         events = [e for e in mine if e.label != BACKGROUND]
         splits[split] = {

@@ -7,6 +7,7 @@ lies under the events.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -146,8 +147,8 @@ def _rows(path: Path) -> list[dict[str, object]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() == ".csv":
-            return [dict(row) for row in csv.DictReader(text.splitlines())]
-        rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+            return [dict(row) for row in csv.DictReader(io.StringIO(text, newline=""))]
+        rows = [json.loads(line) for line in text.split("\n") if line.strip()]
     except (OSError, ValueError, csv.Error) as bad:
         raise InputError(f"{path} cannot be read as a table: {bad}.") from bad
     if not all(isinstance(row, dict) for row in rows):
