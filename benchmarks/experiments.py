@@ -27,7 +27,7 @@ from pathlib import Path
 
 import torch
 
-from experiments_music import LOSSES, ORDERS, STEPS, VIEWS, music, music_run
+from experiments_music import LOSSES, ORDERS, SHORT, STEPS, VIEWS, music, music_run
 from experiments_runs import Job
 from experiments_scenes import SCENES, attainable, scenes, scenes_pool, scenes_run
 from solfa.data.shards import Dataset
@@ -37,7 +37,7 @@ from solfa.training.trainer import Trainer
 
 # Name -> the runs that it needs.
 NAMES = {
-    "late": ("global", "frame", "figma", "united"), "saturation": ("global", "figma"),
+    "late": ("global", "frame", "figma", "united", *SHORT), "saturation": ("global", "figma", *SHORT),
     "perturbation": ("global", "figma", "united"), "alpha": ("frame", "alpha-0.3", "figma", "global"),
     "negatives": ("negatives-4", "negatives-16", "figma"),
     "finelap": tuple(name for name in SCENES if not name.startswith("N ")),
@@ -97,9 +97,10 @@ def late(r: Results, figures: Path) -> str:
 
 
 def saturated(r: Results, figures: Path) -> str:
-    lines = [(v, view, o) for v, view in (("global", "global"), ("figma", "mix")) for o in ("early", "late")]
-    series = {f"{v}, {o}": [(float(n), 100 * r.mean(v, f"cut {o} {view} {n}")) for n in STEPS] for v, view, o in lines}
-    svg = plots.curves(series, title="Captions cut to their first tokens", x_label="tokens kept", y_label="T2A R@10, %")
+    lines = [(v, "global" if "global" in v else "mix", o) for o in ("early", "late") for v in r.variants]
+    series = {v: [(float(n), 100 * r.mean(v, f"cut {o} {view} {n}")) for n in STEPS]
+              for v, view, o in lines if o == "late"}  # fmt: skip
+    svg = plots.curves(series, title="What decides stands last", x_label="tokens kept", y_label="T2A R@10, %")
     (figures / "experiments-saturation.svg").write_text(svg)
     head = ["loss", "ranked by", "what decides", *map(str, STEPS), "whole"]
     return table(head, [[v, view, o, *(r.cell(v, f"cut {o} {view} {n}") for n in (*STEPS, "whole"))]

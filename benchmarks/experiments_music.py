@@ -43,8 +43,10 @@ LOSSES = {
     "global": FigmaConfig(alpha=1.0), "frame": FigmaConfig(alpha=0.0), "figma": FigmaConfig(),
     "alpha-0.3": FigmaConfig(alpha=0.3), "united": UnitedConfig(),
     **{f"negatives-{n}": FigmaConfig(num_negatives=n) for n in (4, 16)},
+    "global, short": FigmaConfig(alpha=1.0), "figma, short": FigmaConfig(),
 }  # fmt: skip
-IN_DEPTH = ("figma", "global", "frame", "united")  # runs whose saturation and perturbations are measured
+SHORT = ("global, short", "figma, short")  # trained on captions of one sentence only
+IN_DEPTH = ("figma", "global", "frame", "united", *SHORT)  # runs whose saturation and perturbations are measured
 
 
 class MeasuredBody(ListenerBackbone):
@@ -156,6 +158,8 @@ def music_run(job: Job) -> tuple[TrainingData, Recipe, Callable[[JointProjector]
     """FIGMA's losses on the music world, with projectors of one layer of 128."""
     shared = music(job.data, job.out, job.split, job.shards)
     loss, data = LOSSES[job.variant], shared.data
+    if job.variant in SHORT:
+        data = replace(data, train=data.train.relabelled(captions=[own[1:] for own in shared.texts.train]))
     towers = [
         TowerConfig(
             whole=TransformerConfig(

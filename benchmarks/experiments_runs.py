@@ -30,7 +30,7 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        return self.out / "runs" / f"{self.variant.replace(' ', '-')}-{self.seed}"
+        return self.out / "runs" / f"{self.variant.replace(',', '').replace(' ', '-')}-{self.seed}"
 
     @property
     def result(self) -> Path:
