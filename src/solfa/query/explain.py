@@ -80,7 +80,7 @@ def label(constraint: Constraint) -> str:
 def _wish(constraint: Constraint) -> str:
     if isinstance(constraint, Tempo):
         return _range(constraint.low_bpm, constraint.high_bpm, SLOWEST_BPM, FASTEST_BPM, "BPM") + (
-            "" if constraint.exact else " (half or double counts too)"
+            "" if constraint.exact else " (half or double counts a little)"
         )
     if isinstance(constraint, InKey):
         return _key(constraint)

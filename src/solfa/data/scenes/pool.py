@@ -246,7 +246,8 @@ class _Cut:
             return [event]
         if not rule.min_s <= length_s <= rule.max_s:
             kept = f"{rule.min_s:g}-{rule.max_s:g} s"
-            raise DecodeError(source.path, f"its event lasts {length_s:.2f} s; only {kept} are kept")
+            fault = "too short" if length_s < rule.min_s else "too long"
+            raise DecodeError(source.path, f"event {fault}: {length_s:.2f} s; only {kept} are kept")
         return [samples[span[0] : span[1]]]
 
 
@@ -267,7 +268,7 @@ def summary(pool: Pool) -> dict[str, Any]:
     """Counts to show: events, labels and backgrounds of each split, and refusals by reason."""
     reasons: dict[str, int] = {}
     for reason in pool.refused.values():
-        kind = reason.partition(":")[0].partition(" lasts")[0]
+        kind = reason.partition(":")[0]
         reasons[kind] = reasons.get(kind, 0) + 1
     splits = {}
     for split in SPLITS:
