@@ -173,7 +173,7 @@ def filters(draw: st.DrawFn) -> Filter:
     return Filter(**common, values=values, contains=kind == "text" and draw(st.booleans()))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(filters(), max_size=4))
 def test_a_brute_force_oracle_agrees(shelf: Collection, wanted: list[Filter]) -> None:
     expected = [t.id for t in TRACKS if all(passes(t, f) for f in wanted)]

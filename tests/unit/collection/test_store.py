@@ -51,7 +51,7 @@ def same(a: Nearest, b: Nearest) -> None:
     np.testing.assert_array_equal(a.segments_QK, b.segments_QK)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 1000),
     segments=st.lists(st.integers(0, 4), max_size=25),

@@ -69,7 +69,7 @@ def test_best_f1_is_what_its_threshold_gives() -> None:
         assert segment_f1(truth, decide(scores, segment.thresholds), CLASSES) == segment.scores
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10_000), st.integers(1, 25), st.integers(2, 6))
 def test_runs_are_the_detections_of_every_threshold(seed: int, frames: int, levels: int) -> None:
     rng = np.random.default_rng(seed)
@@ -114,7 +114,7 @@ def brute_psds(truth: dict[str, ClipTruth], scores: SystemScores, setting: PsdsS
     return float((np.diff(grid) * heights).sum() / setting.max_efpr_per_hour)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000))
 def test_psds_equals_a_plain_threshold_sweep(seed: int) -> None:
     rng = np.random.default_rng(seed)

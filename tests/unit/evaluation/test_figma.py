@@ -95,7 +95,7 @@ def test_claims_in_real_wordings(text: str, expected: dict[str, str]) -> None:
     assert {k: c.value for k, c in find_claims(text).items()} == expected
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 5000), st.integers(0, 50), st.sampled_from(KINDS))
 def test_an_edit_changes_its_span_only_and_makes_it_false(caption: int, seed: int, kind: str) -> None:
     text = describe(attributes(caption), seed=caption)

@@ -51,7 +51,7 @@ def test_ranks_equal_a_full_sort_with_ties(seed: int, q: int, n: int, levels: in
     assert as_lists(ranks) == brute_ranks(matrix, relevance)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000), st.integers(1, 9), st.integers(1, 30))
 def test_cosine_ranks_do_not_depend_on_blocks_or_order(seed: int, block_q: int, block_n: int) -> None:
     rng = np.random.default_rng(seed)
