@@ -122,6 +122,15 @@ def test_a_split_without_material_is_named(library: Path, tmp_path: Path) -> Non
     assert {r.attributes["scene"]["background"] for r in made.split("test")} == {"noise"}
 
 
+def test_values_that_no_sound_can_have_are_named_before_any_work() -> None:
+    for rate in (5, 0, -1, 400_000):
+        with pytest.raises(InputError, match=f"{rate} Hz: expected 8000-48000"):
+            replace(RULE, sample_rate_hz=rate)
+    for shortest in (0.0, -1.0, 8.0):
+        with pytest.raises(InputError, match="expected more than 0 s"):
+            replace(RULE, clip=ClipRule(min_s=shortest))
+
+
 def test_nothing_usable_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "x").mkdir()
     write_audio(tmp_path / "x" / "a.wav", np.zeros(RATE, np.float32), RATE)

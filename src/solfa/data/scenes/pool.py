@@ -44,13 +44,22 @@ _FADE_S = 0.05  # at the end of an event that was shortened
 class PoolRule:
     """How recordings become material: the rate of the scenes, the cut of events, and the length of backgrounds.
 
-    A background shorter than a scene is repeated with crossfades if it has at least ``min_background_s``.
+    A background shorter than a scene is repeated with crossfades if it has at least ``min_background_s``. Other
+    rates than 8,000 to 48,000 Hz, and events that end before they begin, are an `InputError`.
     """
 
     sample_rate_hz: int = 22_050
     clip: ClipRule = field(default_factory=ClipRule)
     scene_s: float = 10.0
     min_background_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 8000 <= self.sample_rate_hz <= 48_000:
+            raise InputError(f"a sample rate of {self.sample_rate_hz} Hz: expected 8000-48000 Hz.")
+        if not 0 < self.clip.min_s <= self.clip.max_s:
+            raise InputError(
+                f"events from {self.clip.min_s:g} s: expected more than 0 s, {self.clip.max_s:g} s at most."
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
