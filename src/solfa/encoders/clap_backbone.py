@@ -89,7 +89,7 @@ def load_clap(
     grid = Grid(sample_rate_hz=_RATE, window_s=window_s, step_s=step_s, hop_s=step_s)
     dim, key = int(network.config.projection_dim), f"48k-{window_s:g}s-{step_s:g}s-v1"
     spec = spec_of("audio", name, source, file, key, dim, sample_rate_hz=_RATE, hop_s=step_s)
-    return WindowedBackbone(_Clap(network), spec, towers.device_for(torch, device), grid, front)
+    return WindowedBackbone(_Clap(network), spec, towers.device_for(torch, device), grid, file, front)
 
 
 def load_htsat(*, name: str, hub: str, source: str | Path | None = None, device: str = "cpu") -> WindowedBackbone:
@@ -100,7 +100,7 @@ def load_htsat(*, name: str, hub: str, source: str | Path | None = None, device:
     grid = Grid(sample_rate_hz=_RATE, window_s=clap.WINDOW_S, step_s=clap.WINDOW_S, hop_s=hop_s)
     dim = int(audio.hidden_size)
     spec = spec_of("audio", name, source, file, "48k-10s-v1", dim, sample_rate_hz=_RATE, hop_s=hop_s)
-    return WindowedBackbone(_Htsat(network), spec, towers.device_for(torch, device), grid, front)
+    return WindowedBackbone(_Htsat(network), spec, towers.device_for(torch, device), grid, file, front)
 
 
 def load_muq_mulan(*, name: str, hub: str, source: str | Path | None = None, device: str = "cpu") -> WindowedBackbone:
@@ -110,7 +110,8 @@ def load_muq_mulan(*, name: str, hub: str, source: str | Path | None = None, dev
     rate, window_s = 24000, muq_mulan.WINDOW_S
     grid = Grid(sample_rate_hz=rate, window_s=window_s, step_s=window_s, hop_s=window_s, fill="start")
     spec = spec_of("audio", name, source, file, "24k-10s-v1", network.dim, sample_rate_hz=rate, hop_s=window_s)
-    return WindowedBackbone(_MuLan(network), spec, towers.device_for(torch, device), grid)
+    # Its configurations lie elsewhere: from this file alone it cannot be rebuilt.
+    return WindowedBackbone(_MuLan(network), spec, towers.device_for(torch, device), grid, None)
 
 
 def _clap(name: str, source: str | Path | None) -> tuple[Any, Callable[[list[FloatArray]], FloatArray], Path]:

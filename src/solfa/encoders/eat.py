@@ -120,7 +120,7 @@ def load(*, name: str, hub: str, source: str | Path | None = None, device: str =
     towers.fill(network, state, file, "EAT")
     grid = Grid(sample_rate_hz=_RATE, window_s=10.24, step_s=10.24, hop_s=0.16, fill="zeros")
     spec = spec_of("audio", name, source, file, "16k-10.24s-v1", dim, sample_rate_hz=_RATE, hop_s=0.16)
-    return WindowedBackbone(network, spec, towers.device_for(torch, device), grid)
+    return WindowedBackbone(network, spec, towers.device_for(torch, device), grid, file)
 
 
 def _names(loaded: Mapping[str, Any]) -> dict[str, Tensor]:

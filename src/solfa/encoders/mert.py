@@ -76,7 +76,7 @@ def load(
     key, dim = f"{rate}-{window_s:g}s-layer{index}-v1", int(model.config.hidden_size)
     spec = spec_of("audio", name, source, file, key, dim, sample_rate_hz=rate, hop_s=hop_s)
     body = _Body(model, bool(front.get("do_normalize", True)), index)
-    return WindowedBackbone(body, spec, towers.device_for(torch, device), grid)
+    return WindowedBackbone(body, spec, towers.device_for(torch, device), grid, file)
 
 
 def _network(config: dict[str, Any], file: Path) -> Any:

@@ -66,4 +66,4 @@ def load(
     rate, dim = int(model.sample_rate), int(model.embedding_dim)
     grid = Grid(sample_rate_hz=rate, window_s=_WINDOW_S, step_s=step_s, hop_s=step_s)
     spec = spec_of("audio", name, source, file, f"16k-3s-{step_s:g}s-v1", dim, sample_rate_hz=rate, hop_s=step_s)
-    return WindowedBackbone(_Body(model), spec, towers.device_for(torch, device), grid)
+    return WindowedBackbone(_Body(model), spec, towers.device_for(torch, device), grid, file)

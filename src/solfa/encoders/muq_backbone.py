@@ -142,4 +142,4 @@ def _backbone(
     grid = Grid(sample_rate_hz=SAMPLE_RATE_HZ, window_s=window_s, step_s=window_s, hop_s=_HOP_S)
     key = f"24k-{window_s:g}s-layer{layer % (depth + 1)}-v1"
     spec = spec_of("audio", name, source, file, key, dim, sample_rate_hz=SAMPLE_RATE_HZ, hop_s=_HOP_S)
-    return WindowedBackbone(body, spec, towers.device_for(torch, device), grid)
+    return WindowedBackbone(body, spec, towers.device_for(torch, device), grid, file)

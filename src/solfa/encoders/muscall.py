@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from solfa.core.errors import InputError, WeightsError
 from solfa.encoders import towers
-from solfa.encoders.torch_backbone import spec_of
+from solfa.encoders.torch_backbone import spec_of, weights_in
 from solfa.encoders.windowed import Grid, WindowedBackbone
 
 _RATE, _WINDOW_S, _HEADS, _STRIDE = 16000, 20.0, 8, 32
@@ -128,7 +128,7 @@ def load(*, name: str, hub: str, source: str | Path | None = None, device: str =
     towers.torch_for(name)
     if source is None:
         raise InputError(f"no weights of {name} are published; name a checkpoint of your own: {name}:PATH")
-    file = towers.locate(str(source))
+    file = weights_in(towers.locate(str(source)), "a MusCALL checkpoint")
     loaded = towers.load_tensors(torch, file)
     state = {key: value for key, value in loaded.get("state_dict", loaded).items() if key.startswith("audio_")}
     state = {key: value for key, value in state.items() if not key.startswith("audio_ssl.")}
@@ -148,4 +148,4 @@ def load(*, name: str, hub: str, source: str | Path | None = None, device: str =
     grid = Grid(sample_rate_hz=_RATE, window_s=_WINDOW_S, step_s=_WINDOW_S, hop_s=hop / _RATE, fill="zeros")
     dim = network.audio_projection.out_features
     spec = spec_of("audio", name, source, file, "16k-20s-v1", dim, sample_rate_hz=_RATE, hop_s=hop / _RATE)
-    return WindowedBackbone(network, spec, towers.device_for(torch, device), grid)
+    return WindowedBackbone(network, spec, towers.device_for(torch, device), grid, file)

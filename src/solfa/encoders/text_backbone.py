@@ -51,8 +51,9 @@ class TextBackbone(TorchBackbone[str]):
         prefix: str,
         limit: int,
         cut: bool,
+        file: Path,
     ) -> None:
-        super().__init__(network, spec, device)
+        super().__init__(network, spec, device, file)
         self._tokenize, self._prefix, self._limit, self._cut = tokenize, prefix, limit, cut
 
     def tokens(self, text: str) -> list[list[int]]:
@@ -63,6 +64,10 @@ class TextBackbone(TorchBackbone[str]):
             ids = self._tokenize(whole)
             return [ids if len(ids) <= self._limit else [*ids[: self._limit - 1], ids[-1]]]
         return [self._tokenize(p) for p in towers.pieces(whole, lambda piece: len(self._tokenize(piece)), self._limit)]
+
+    def lengths(self, batch: Sequence[str]) -> list[int]:
+        """How many tokens each text has."""
+        return [sum(map(len, self.tokens(text))) for text in batch]
 
     def prepare(self, batch: Sequence[str]) -> Tensors:
         """Token numbers of all pieces, where each token of a text finds its state, each piece's part of a text."""
@@ -135,9 +140,10 @@ def load(
     if most is not None and max_tokens > most - offset:
         raise InputError(f"{name} reads {most - offset} tokens at most, got max_tokens {max_tokens}.")
     key = f"{pooling}-{max_tokens}{'-cut' if cut else ''}-{prefix!r}-v1"
-    spec = spec_of("text", name, source, weights_in(where, "a text encoder"), key, int(encoder.config.hidden_size))
+    file = weights_in(where, "a text encoder")
+    spec = spec_of("text", name, source, file, key, int(encoder.config.hidden_size))
     network = TextNetwork(encoder, pooling)
-    return TextBackbone(network, spec, on, towers.tokenizer(where), prefix, max_tokens, cut)
+    return TextBackbone(network, spec, on, towers.tokenizer(where), prefix, max_tokens, cut, file)
 
 
 def _encoder(folder: Path) -> Any:

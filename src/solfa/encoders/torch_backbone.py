@@ -33,12 +33,15 @@ class TorchBackbone(ABC, Generic[X]):
     network
         Takes what ``prepare`` gives; gives pooled [shape=(B, D)], states [shape=(B, T, D)], zero where nothing is real,
         and the mask [shape=(B, T)].
+    file
+        The weights that it was loaded from; None where they alone cannot rebuild it.
     """
 
-    def __init__(self, network: nn.Module, spec: EncoderSpec, device: Any) -> None:
+    def __init__(self, network: nn.Module, spec: EncoderSpec, device: Any, file: Path | None = None) -> None:
         self.network = network.to(device).eval()
         self.spec = spec
         self.device = device
+        self.file = file
         # One item a pass on a CPU: nothing is gained by more, and its states are then the same to the last bit in any
         # batch.
         self._items = 1 if device.type == "cpu" else 32
@@ -46,6 +49,10 @@ class TorchBackbone(ABC, Generic[X]):
     @abstractmethod
     def prepare(self, batch: Sequence[X]) -> Tensors:
         """What the network takes, on its device."""
+
+    @abstractmethod
+    def lengths(self, batch: Sequence[X]) -> list[int]:
+        """How many states each item will have."""
 
     def states(self, batch: Sequence[X]) -> States:
         """The states of a batch, without gradients, dropout or anything else of training.

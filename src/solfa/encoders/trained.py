@@ -5,10 +5,12 @@
     FOLDER/model.json          bodies, projectors, dimensions, licence, what it was trained on
     FOLDER/audio.onnx          states of sound to unit vectors; text.onnx likewise
     FOLDER/model.safetensors   the same projectors as tensors, to train on
+    FOLDER/audio_body/         of a tuned body: what it was loaded from, tuned.safetensors; text_body likewise
     FOLDER/README.md           model card
 
 Both networks take ``pooled`` [shape=(1, P)] and ``states`` [shape=(1, T, D)] and give ``whole`` [shape=(1, E)] and
 ``rows`` [shape=(1, T or 1, E)]. Items run one by one and unpadded, so that a vector does not depend on its neighbours.
+A tuned body runs on torch, with its projectors after it on ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -24,11 +26,15 @@ import numpy as np
 
 from solfa.core.errors import InputError, WeightsError
 from solfa.core.types import Audio, Backbone, EncoderSpec, Features, FloatArray, JointModel, States
+from solfa.encoders import towers
 from solfa.encoders.backbones import Kind, built_in, load_backbone
 from solfa.weights.sessions import open_session
 
 SCHEMA = "solfa.model/1"
 NETWORKS = ("audio.onnx", "text.onnx")
+TUNED = "tuned.safetensors"
+# What loaders read beside the weights.
+BESIDE = ("config.json", "preprocessor_config.json", "tokenizer.json", "msd_stats.json", "fma_stats.json")
 _MOST_JSON_BYTES = 1 << 20
 X = TypeVar("X", Audio, str)
 
@@ -63,13 +69,18 @@ def load(*, source: str | Path | None = None, device: str = "cpu", allow_noncomm
     bodies: dict[Kind, Backbone[Any]] = {}
     kinds: tuple[Kind, ...] = ("audio", "text")
     for kind in kinds:
-        entry = described[kind]
-        body = load_body(entry["backbone"], kind, device=device, allow_noncommercial=allow_noncommercial)
+        entry, tuned = described[kind], bool(described[kind].get("tuned"))
+        name = _rebuilt(folder, kind, described) if tuned else entry["backbone"]
+        body: Any = load_body(name, kind, device=device, allow_noncommercial=allow_noncommercial)
         if body.spec.space != entry["space"]:
             raise WeightsError(
                 f"{folder} was trained on {entry['space']!r}, {entry['backbone']!r} on this machine is "
                 f"{body.spec.space!r}. Get the body that it was trained on, or train again."
             )
+        if tuned:
+            fill_tuned(body, folder / tuned_folder(kind))
+            terms = {"licence": str(entry.get("licence")), "commercial_use": entry.get("commercial_use") is True}
+            body.spec = replace(body.spec, **terms)
         bodies[kind] = body
     spec = EncoderSpec(
         name=described["name"],
@@ -82,6 +93,29 @@ def load(*, source: str | Path | None = None, device: str = "cpu", allow_noncomm
     audio: TrainedEncoder[Audio] = TrainedEncoder(bodies["audio"], folder / "audio.onnx", heard)
     text: TrainedEncoder[str] = TrainedEncoder(bodies["text"], folder / "text.onnx", spec)
     return JointModel(name=f"trained:{folder}", audio=audio, text=text)
+
+
+def tuned_folder(kind: str) -> str:
+    """Where a model's folder has a tuned body."""
+    return f"{kind}_body"
+
+
+def fill_tuned(body: Any, folder: Path) -> None:
+    """Give a body on torch the weights that it was tuned to. Raises WeightsError if they are not its own."""
+    file = folder / TUNED
+    towers.fill(body.network, towers.load_tensors(towers.torch_for(body.spec.name), file), file, body.spec.name)
+
+
+def _rebuilt(folder: Path, kind: str, described: dict[str, Any]) -> str:
+    """The name that ``load_backbone`` takes for a tuned body, each of its files seen to be the one that was written."""
+    entry, own = described[kind], folder / tuned_folder(kind)
+    names = [f"{own.name}/{file.name}" for file in sorted(own.iterdir())] if own.is_dir() else []
+    for name in names:
+        _check(folder / name, str(described["sha256"].get(name)))
+    source = own / str(entry.get("file", ""))
+    if f"{own.name}/{TUNED}" not in names or not (source == own or f"{own.name}/{entry['file']}" in names):
+        raise WeightsError(f"{own} lacks files of the tuned body. Copy the folder anew.")
+    return f"{entry['backbone']}:{source}"
 
 
 def load_body(name: str, kind: Kind, *, device: str, allow_noncommercial: bool) -> Backbone[Any]:
@@ -155,10 +189,15 @@ def read_description(folder: Path) -> dict[str, Any]:
     return described
 
 
+def file_hash(file: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def _check(file: Path, sha256: str) -> None:
     try:
-        with file.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        found = file_hash(file)
     except OSError as error:
         raise WeightsError(f"{file} cannot be read: {error.strerror}.") from error
     if found != sha256:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -105,10 +106,17 @@ class WindowedBackbone(TorchBackbone[Audio]):
         spec: EncoderSpec,
         device: Any,
         grid: Grid,
+        file: Path | None,
         front: Callable[[list[FloatArray]], FloatArray] = np.stack,
     ) -> None:
-        super().__init__(WindowedNetwork(body), spec, device)
+        super().__init__(WindowedNetwork(body), spec, device, file)
         self.grid, self._front = grid, front
+
+    def lengths(self, batch: Sequence[Audio]) -> list[int]:
+        """How many frames each sound will have."""
+        rate = self.grid.sample_rate_hz
+        sounds = [at_rate(audio, rate).samples for audio in batch]
+        return [len(self.grid.frames(len(sound) / rate, len(self.grid.pieces(sound)))) for sound in sounds]
 
     def prepare(self, batch: Sequence[Audio]) -> Tensors:
         """Windows of all sounds, where each frame finds its state (-1: nowhere), and each window's part of an item."""

@@ -1,23 +1,35 @@
-"""Two towers of projectors on frozen bodies, and the batches that go in and come out. Needs torch.
+"""Two towers of projectors on frozen or tuned bodies, and the batches that go in and come out. Needs torch.
 
 A tower has a *whole* projector for the pooled vector and a *rows* projector for the sequence. FIGMA shares one network
 between both; FineLAP has two, and none for the tokens of a text (its one row is then the whole vector). Phrases go the
-way of whole texts.
+way of whole texts. A tuned body is part of the model: it makes the states that otherwise come with the batch.
 
 Shape letters: B batch, T frames, L tokens, N phrases, D dimensions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import chain
+from typing import Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from solfa.core.errors import InputError
 from solfa.models.projectors import Projector, ProjectorConfig, from_json, to_json
+
+
+class Body(Protocol):
+    """A body that can be tuned (``encoders.torch_backbone.TorchBackbone``)."""
+
+    network: nn.Module
+
+    def prepare(self, batch: Sequence[Any]) -> dict[str, Tensor]:
+        """What the network takes for these sounds or texts."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,6 +88,9 @@ class Batch:
 
     Frame truth is given for the clips where ``grounded_B`` is True: N phrases each (pooled states), and for each phrase
     and frame whether it is heard (``labels_BNT``, 0 or 1). N may be 0.
+
+    A side whose body is tuned has masks but states of no width, and what they are made of: ``sounds``, or ``texts`` and
+    N ``phrases`` a clip.
     """
 
     ids: tuple[str, ...]
@@ -88,23 +103,27 @@ class Batch:
     phrases_BND: Tensor
     labels_BNT: Tensor
     grounded_B: Tensor
+    sounds: tuple[Any, ...] = ()
+    texts: tuple[str, ...] = ()
+    phrases: tuple[tuple[str, ...], ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "ids"}
+        values = ((f.name, getattr(self, f.name)) for f in fields(self))
+        return {name: value for name, value in values if isinstance(value, Tensor)}
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device, halves as float32."""
-        moved = {name: tensor.to(device, non_blocking=True) for name, tensor in self.tensors().items()}
-        return Batch(self.ids, **{n: t.float() if t.dtype is torch.float16 else t for n, t in moved.items()})
+        moved: dict[str, Any] = {name: tensor.to(device, non_blocking=True) for name, tensor in self.tensors().items()}
+        return replace(self, **{n: t.float() if t.dtype is torch.float16 else t for n, t in moved.items()})
 
     def chunks(self, size: int) -> list[Batch]:
         """Parts of at most ``size`` pairs, padded alike."""
         cuts = [slice(i, i + size) for i in range(0, len(self), size)]
-        return [Batch(self.ids[cut], **{n: t[cut] for n, t in self.tensors().items()}) for cut in cuts]
+        return [Batch(**{f.name: getattr(self, f.name)[cut] for f in fields(self)}) for cut in cuts]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -164,7 +183,10 @@ class Tower(nn.Module):
 
 
 class JointProjector(nn.Module):
-    """Both towers.
+    """Both towers, and below them the bodies that are tuned, by kind (``audio``, ``text``).
+
+    Bodies never draw: no dropout, no skipped layers, normalisation by the statistics that they came with. So chunks
+    change nothing and a run resumes to the bit.
 
     Raises
     ------
@@ -172,9 +194,11 @@ class JointProjector(nn.Module):
         If the towers end in different widths, or the audio tower has no view of frames.
     """
 
-    def __init__(self, config: JointConfig) -> None:
+    def __init__(self, config: JointConfig, bodies: Mapping[str, Body] | None = None) -> None:
         super().__init__()
         self.config = config
+        self._prepare = {kind: body.prepare for kind, body in (bodies or {}).items()}
+        self.bodies = nn.ModuleDict({kind: body.network for kind, body in (bodies or {}).items()})
         self.audio, self.text = Tower(config.audio), Tower(config.text)
         self.dim = self.audio.whole.out_dim
         if self.text.whole.out_dim != self.dim:
@@ -182,8 +206,33 @@ class JointProjector(nn.Module):
         if not self.audio.has_rows:
             raise InputError("the audio tower needs a view of frames: give rows, or shared=True.")
 
+    def train(self, mode: bool = True) -> JointProjector:
+        """As of any module, but bodies stay as they are used."""
+        super().train(mode)
+        self.bodies.eval()
+        return self
+
+    def with_states(self, batch: Batch) -> Batch:
+        """The batch with the states of tuned bodies; without such bodies, as it is."""
+        made: dict[str, Any] = {}
+        if "audio" in self.bodies:
+            made["audio_BD"], made["frames_BTD"] = self._states("audio", batch.sounds, batch.frame_mask_BT.shape[1])
+        if "text" in self.bodies:
+            made["text_BD"], made["tokens_BLD"] = self._states("text", batch.texts, batch.token_mask_BL.shape[1])
+            row = {text: i for i, text in enumerate(dict.fromkeys(chain(*batch.phrases)))}
+            if row:
+                at_BN = torch.tensor([[row[text] for text in own] for own in batch.phrases])
+                made["phrases_BND"] = self._states("text", list(row), 0)[0][at_BN]
+        return replace(batch, **made)
+
+    def _states(self, kind: str, items: Sequence[Any], longest: int) -> tuple[Tensor, Tensor]:
+        """Pooled, and states filled up to those of the batch that these items are a part of."""
+        pooled, states, _ = self.bodies[kind](self._prepare[kind](items))
+        return pooled, F.pad(states, (0, 0, 0, max(0, longest - states.shape[1])))
+
     def forward(self, batch: Batch) -> list[Tensor]:
         """Whole audio, frames, whole text, tokens, phrases: the first five fields of ``Projected``."""
+        batch = self.with_states(batch)
         text_BD = self.text.pooled(batch.text_BD)
         tokens = self.text.rows(batch.tokens_BLD, batch.token_mask_BL) if self.text.has_rows else text_BD[:, None]
         B, N, D = batch.phrases_BND.shape

@@ -1,9 +1,9 @@
-"""Batches of cached states as tensors: captions, sampled phrases, frame labels. Needs torch."""
+"""Batches of cached states as tensors, or of sounds and texts for tuned bodies, with frame labels. Needs torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,18 @@ import torch
 from numpy.typing import NDArray
 
 from solfa.core.errors import InputError
-from solfa.core.types import Audio, Backbone, EncoderSpec
-from solfa.data.features import FeatureBatch, FrozenFeatures, compute
-from solfa.data.loading import IntArray
+from solfa.core.types import Audio, Backbone, EncoderSpec, States
+from solfa.data.features import FrozenFeatures, compute
+from solfa.data.loading import AudioSource, IntArray
+from solfa.data.records import Phrase
 from solfa.data.scenes.bank import PhraseBank, frame_labels, sample_phrases
 from solfa.data.scenes.pipeline import bank_of
-from solfa.data.shards import Dataset
+from solfa.data.shards import Dataset, Records
+from solfa.encoders.torch_backbone import TorchBackbone
 from solfa.models.joint import Batch
 
 Array = NDArray[Any]
+Bodies = Mapping[str, TorchBackbone[Any]]  # by kind: audio, text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +47,10 @@ class PairSource:
         what phrases are drawn from; None where the data has none
     num_phrases
         N of FineLAP's Algorithm 1; 0 leaves phrases unused
+    bodies
+        that are tuned: their side of a batch is cuts of sound, or texts
+    crops
+        where cuts come from if the audio body is tuned
 
     Raises
     ------
@@ -51,13 +58,22 @@ class PairSource:
         If a clip has no caption, or phrases are to be drawn from clips that have some but no bank was prepared.
     """
 
-    def __init__(self, features: FrozenFeatures, bank: PhraseBank | None = None, num_phrases: int = 0) -> None:
+    def __init__(
+        self,
+        features: FrozenFeatures,
+        bank: PhraseBank | None = None,
+        num_phrases: int = 0,
+        *,
+        bodies: Bodies | None = None,
+        crops: AudioSource | None = None,
+    ) -> None:
         bare = [name for name, captions in zip(features.ids, features.captions, strict=True) if not captions]
         if bare:
             raise InputError(f"{len(bare)} clips have no caption, such as {bare[0]!r}. Leave them out of the data set.")
         if num_phrases and bank is None and any(features.phrases):
             raise InputError(f"{num_phrases} phrases are to be drawn, but no bank was prepared: prepare(phrases=True).")
         self._features, self._bank = features, bank
+        self._bodies, self._crops = bodies or {}, crops
         self._num_phrases = num_phrases if bank is not None else 0
         texts = bank_texts(bank) if bank is not None else []
         self._phrases = {text: i for i, text in enumerate(texts)}
@@ -75,32 +91,81 @@ class PairSource:
             If the sound of a clip has no frame or a caption no token; names the clips.
         """
         drawn = self._features.gather(rows, rng)
-        for what, states in (("sound has no frame", drawn.audio), ("caption has no token", drawn.text)):
+        audio, text, timed, raw = drawn.audio, drawn.text, drawn.phrases, dict[str, Any]()
+        if self._crops is not None:
+            cut = self._crops.gather(rows, rng)
+            pairs = zip(cut.samples_BN, cut.num_samples_B, strict=True)
+            raw["sounds"], timed = tuple(Audio(s[:n], cut.sample_rate_hz) for s, n in pairs), cut.phrases
+            audio = _to_come(self._bodies["audio"].lengths(raw["sounds"]))
+        if "text" in self._bodies:
+            raw["texts"], text = drawn.captions, _to_come(self._bodies["text"].lengths(drawn.captions))
+        for what, states in (("sound has no frame", audio), ("caption has no token", text)):
             _refuse(drawn.ids, np.asarray(~states.mask_BT.any(axis=1)), what)
-        phrases, labels, grounded = self._labelled(drawn, rng)
+        phrases, labels, said = self._labelled(timed, audio.states_BTD.shape[1], rng)
+        if "text" in self._bodies:
+            raw["phrases"] = tuple(own or ("",) * self._num_phrases for own in said)
         arrays = (
-            drawn.audio.pooled_BD, drawn.audio.states_BTD, drawn.audio.mask_BT,
-            drawn.text.pooled_BD, drawn.text.states_BTD, drawn.text.mask_BT, phrases, labels, grounded,
+            audio.pooled_BD, audio.states_BTD, audio.mask_BT, text.pooled_BD, text.states_BTD, text.mask_BT,
+            phrases, labels, np.array([bool(own) for own in said], np.bool_),
         )  # fmt: skip
-        tensors = [torch.from_numpy(array) for array in arrays]
+        tensors: list[Any] = [torch.from_numpy(array) for array in arrays]
         # Pinned, they travel to a GPU four times as fast; the copy is made here, in a thread of the loader.
-        return Batch(drawn.ids, *(t.pin_memory() if torch.cuda.is_available() else t for t in tensors))
+        return Batch(drawn.ids, *(t.pin_memory() if torch.cuda.is_available() else t for t in tensors), **raw)
 
-    def _labelled(self, drawn: FeatureBatch, rng: np.random.Generator) -> tuple[Array, Array, Array]:
-        """Pooled phrases [shape=(B, N, D)], their labels [shape=(B, N, T)], and which clips have some [shape=(B,)]."""
-        count, num_frames = self._num_phrases, drawn.audio.states_BTD.shape[1]
-        grounded = np.array([bool(own) and count > 0 for own in drawn.phrases], np.bool_)
-        phrases = np.zeros((len(grounded), count, drawn.text.pooled_BD.shape[1]), np.float16)
-        labels = np.zeros((len(grounded), count, num_frames), np.bool_)
-        for i in np.flatnonzero(grounded):
+    def _labelled(
+        self, timed: Sequence[Sequence[Phrase]], num_frames: int, rng: np.random.Generator
+    ) -> tuple[Array, Array, list[tuple[str, ...]]]:
+        """Pooled phrases [shape=(B, N, D)], their labels [shape=(B, N, T)], and the texts of clips that have some."""
+        count, said = self._num_phrases, [tuple[str, ...]()] * len(timed)
+        phrases = np.zeros((len(timed), count, self._pooled_KD.shape[1]), np.float16)
+        labels = np.zeros((len(timed), count, num_frames), np.bool_)
+        for i, own in enumerate(timed):
+            if not own or not count:
+                continue
             assert self._bank is not None
-            own = drawn.phrases[i]
             sampled = sample_phrases([p.text for p in own], self._bank, count, rng)
+            said[i] = tuple(sampled.texts)
             phrases[i] = self._pooled_KD[[self._phrases[text] for text in sampled.texts]]
             for n, positives in enumerate(sampled.stands_for):
                 spans = [span for p in positives for span in own[p].spans_s]
                 labels[i, n] = frame_labels(spans, num_frames, self._features.hop_s)
-        return phrases, labels, grounded
+        return phrases, labels, said
+
+
+class LiveFeatures(FrozenFeatures):
+    """A split of which tuned bodies make the states whenever they are asked for, of whole clips; others are cached."""
+
+    def __init__(self, frozen: FrozenFeatures, records: Records, bodies: Bodies) -> None:
+        self.__dict__.update(vars(frozen))
+        self._records, self._bodies = records, bodies
+
+    def audio(self, rows: IntArray) -> States:
+        """States of the sound of these clips."""
+        if "audio" not in self._bodies:
+            return super().audio(rows)
+        return self._bodies["audio"].states([self._records.shard_at(r).audio(self._records[r]) for r in rows.tolist()])
+
+    def texts(self, texts: Sequence[str]) -> States:
+        """States of these texts."""
+        return self._bodies["text"].states(texts) if "text" in self._bodies else super().texts(texts)
+
+
+class _Blank:
+    """In the cache in place of a body that is tuned: a state of one zero for each clip and text."""
+
+    def __init__(self, spec: EncoderSpec) -> None:
+        self.spec = replace(spec, space=f"to be tuned/{spec.hop_s:g} s", dim=1)
+
+    def states(self, batch: Sequence[Any]) -> States:
+        """Zeros."""
+        zeros = np.zeros((len(batch), 1), np.float32)
+        return States(zeros, zeros[..., None], np.ones((len(batch), 1), np.bool_))
+
+
+def _to_come(lengths: Sequence[int]) -> States:
+    """So many states of no width."""
+    mask = np.arange(max(lengths, default=0)) < np.array(lengths, np.int64)[:, None]
+    return States(np.zeros((len(lengths), 0), np.float32), np.zeros((*mask.shape, 0), np.float32), mask)
 
 
 def bank_texts(bank: PhraseBank) -> list[str]:
@@ -116,7 +181,10 @@ def _refuse(ids: tuple[str, ...], bad_B: Array, what: str) -> None:
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
 class TrainingData:
-    """What a run is trained on: states of both splits; ``val`` is None where the data set has no validation split."""
+    """What a run is trained on: states of both splits; ``val`` is None where the data set has no validation split.
+
+    ``bodies`` are to be tuned, and ``records`` of both splits are what their states are made of.
+    """
 
     train: FrozenFeatures
     val: FrozenFeatures | None
@@ -126,6 +194,8 @@ class TrainingData:
     text: EncoderSpec
     name: str
     revision: str
+    bodies: Bodies = field(default_factory=dict)
+    records: Mapping[str, Records] = field(default_factory=dict)
 
 
 def prepare(
@@ -137,6 +207,7 @@ def prepare(
     phrases: bool = False,
     bank: PhraseBank | None = None,
     make: bool = True,
+    tune: Collection[str] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> TrainingData:
     """Both splits of a data set as states of two bodies; what the cache does not hold is computed.
@@ -155,14 +226,19 @@ def prepare(
         phrases to draw from; by default the ontology's, with a cluster for each phrase of the data it does not know
     make
         compute what is missing; False where another process of the run has done so
+    tune
+        sides whose body is to be tuned (``audio``, ``text``); nothing is cached of them
     progress
         called with the number of blocks done, and of all, of each split
 
     Raises
     ------
     InputError
-        If there is nothing to train on.
+        If there is nothing to train on, or a body cannot be tuned.
     """
+    given: dict[str, Backbone[Any]] = {"audio": audio, "text": text}
+    bodies = {kind: _tunable(kind, given) for kind in tune}
+    kept = {kind: _Blank(body.spec) if kind in bodies else body for kind, body in given.items()}
     splits = {name: dataset.split(name) for name in ("train", "val")}
     if not len(splits["train"]):
         raise InputError(f"{dataset.folder} has no clips to train on (split 'train').")
@@ -174,10 +250,10 @@ def prepare(
     for name, records in splits.items():
         if len(records):
             if make:
-                compute(folder, records, audio=audio, text=text, texts=texts, progress=progress)
-            spaces = {"audio_space": audio.spec.space, "text_space": text.spec.space}
+                compute(folder, records, audio=kept["audio"], text=kept["text"], texts=texts, progress=progress)
+            spaces = {f"{kind}_space": body.spec.space for kind, body in kept.items()}
             opened[name] = FrozenFeatures.open(folder, records, **spaces, texts=texts)
-    first = opened["train"].gather(np.arange(1), np.random.default_rng(0))
+    first = LiveFeatures(opened["train"], splits["train"], bodies).gather(np.arange(1), np.random.default_rng(0))
     widths = Widths(
         audio_whole=first.audio.pooled_BD.shape[1],
         audio_rows=first.audio.states_BTD.shape[2],
@@ -186,5 +262,17 @@ def prepare(
     )
     return TrainingData(
         train=opened["train"], val=opened.get("val"), bank=bank, widths=widths, audio=audio.spec, text=text.spec,
-        name=dataset.name, revision=dataset.revision,
+        name=dataset.name, revision=dataset.revision, bodies=bodies, records=splits,
     )  # fmt: skip
+
+
+def _tunable(kind: str, given: Mapping[str, Backbone[Any]]) -> TorchBackbone[Any]:
+    body = given.get(kind)
+    if body is None:
+        raise InputError(f"{kind!r} cannot be tuned; what can is {' and '.join(given)}.")
+    if not isinstance(body, TorchBackbone) or body.file is None:
+        raise InputError(
+            f"{body.spec.name} cannot be tuned: a tuned body runs on torch and is rebuilt from one file of weights. "
+            f"Take another, such as {'mert or musicfm' if kind == 'audio' else 'minilm-torch or roberta'}."
+        )
+    return body

@@ -68,7 +68,12 @@ def save(file: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) ->
     """Tensors and counters as one file, whole or not at all."""
     from safetensors.torch import save as to_bytes
 
-    content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    content, seen = {}, set[int]()
+    for name, tensor in tensors.items():
+        kept = tensor.detach().cpu().contiguous()
+        # One tensor under two names, as tied weights of a body, is written twice: the format knows no other way.
+        content[name] = kept.clone() if kept.data_ptr() in seen else kept
+        seen.add(kept.data_ptr())
     write_whole(file, to_bytes(content, metadata={"state": json.dumps(state)}))
 
 

@@ -19,11 +19,22 @@ from torch import Tensor, nn
 
 from solfa.core.errors import InputError, MissingExtra, WeightsError
 from solfa.core.types import EncoderSpec
+from solfa.encoders.torch_backbone import TorchBackbone
 from solfa.encoders.towers import fill, load_tensors
-from solfa.encoders.trained import NETWORKS, SCHEMA, read_description
+from solfa.encoders.trained import (
+    BESIDE,
+    NETWORKS,
+    SCHEMA,
+    TUNED,
+    file_hash,
+    fill_tuned,
+    read_description,
+    tuned_folder,
+)
 from solfa.models.joint import JointConfig, JointProjector, Tower
 from solfa.weights.sessions import open_session
 
+Bodies = Mapping[str, TorchBackbone[Any]]
 _PARITY = 1e-4  # largest difference of a unit vector's component between torch and ONNX Runtime
 
 
@@ -36,6 +47,7 @@ def save_model(
     text: EncoderSpec,
     backbones: tuple[str, str],
     trained_on: Mapping[str, Any],
+    bodies: Bodies | None = None,
 ) -> Path:
     """Write the folder, whole or not at all; an older one is replaced.
 
@@ -53,6 +65,8 @@ def save_model(
         their names, as ``load_backbone`` takes them
     trained_on
         recipe, data and scores, for the card
+    bodies
+        that were tuned, by kind: their weights and what they are rebuilt from are written too
 
     Raises
     ------
@@ -65,15 +79,19 @@ def save_model(
     scratch = Path(mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
         model = model.cpu().eval()
-        weights = {n: t.detach().contiguous() for n, t in model.state_dict().items()}
+        weights = {n: t.detach().contiguous() for n, t in model.state_dict().items() if not n.startswith("bodies.")}
         save_file(weights, str(scratch / "model.safetensors"))
         for file, tower in zip(NETWORKS, (model.audio, model.text), strict=True):
             _export(tower, scratch / file)
-        hashes = {n: hashlib.sha256((scratch / n).read_bytes()).hexdigest() for n in ("model.safetensors", *NETWORKS)}
-        bodies = {"audio": _body(backbones[0], audio), "text": _body(backbones[1], text)}
-        digest = hashlib.sha256(json.dumps([hashes, bodies], sort_keys=True).encode()).hexdigest()[:12]
+        described_bodies = {"audio": _body(backbones[0], audio), "text": _body(backbones[1], text)}
+        for kind, body in (bodies or {}).items():
+            described_bodies[kind] |= _save_body(body, scratch / tuned_folder(kind))
+        files = sorted(p.relative_to(scratch).as_posix() for p in scratch.rglob("*") if p.is_file())
+        hashes = {n: file_hash(scratch / n) for n in files}
+        digest = hashlib.sha256(json.dumps([hashes, described_bodies], sort_keys=True).encode()).hexdigest()[:12]
         described = {
-            "schema": SCHEMA, "name": name, "space": f"{name}/{digest}/{model.dim}", "dim": model.dim, **bodies,
+            "schema": SCHEMA, "name": name, "space": f"{name}/{digest}/{model.dim}", "dim": model.dim,
+            **described_bodies,
             "licence": f"projectors: none stated; sound: {audio.licence}; text: {text.licence}",
             "projectors": model.config.to_json(), "trained_on": dict(trained_on), "solfa": version("solfa"),
             "sha256": hashes,
@@ -93,6 +111,40 @@ def save_model(
 def _body(name: str, spec: EncoderSpec) -> dict[str, Any]:
     terms = {"licence": spec.licence, "commercial_use": spec.commercial_use}
     return {"backbone": name, "space": spec.space, **terms}
+
+
+def _save_body(body: TorchBackbone[Any], folder: Path) -> dict[str, Any]:
+    """Write what a tuned body is loaded from, and its weights; what ``model.json`` says of it beside the usual."""
+    from safetensors.torch import save_file
+
+    file = body.file
+    assert file is not None  # batches.prepare has seen to it
+    folder.mkdir()
+    for kept in (file, *(file.with_name(n) for n in BESIDE if (file.parent / n).is_file())):
+        shutil.copyfile(kept, folder / kept.name)
+    # Cloned, because the format refuses tied weights.
+    weights = {name: tensor.detach().cpu().clone() for name, tensor in body.network.state_dict().items()}
+    save_file(weights, str(folder / TUNED))
+    whole = file.name in ("model.safetensors", "pytorch_model.bin")
+    return {"backbone": body.spec.name, "tuned": True, "file": "" if whole else file.name}
+
+
+def load_bodies(folder: Path, bodies: Bodies) -> None:
+    """Give bodies the weights that they were tuned to for a model, to go on from there.
+
+    Raises
+    ------
+    InputError
+        If the model has a tuned body that is not among them.
+    WeightsError
+        If the folder is damaged.
+    """
+    described = read_description(folder)
+    for kind in (kind for kind in ("audio", "text") if described[kind].get("tuned")):
+        if kind not in bodies or bodies[kind].spec.space != described[kind]["space"]:
+            wanted = f"{described[kind]['backbone']}:{folder / tuned_folder(kind) / described[kind]['file']}"
+            raise InputError(f"{folder} has a tuned {kind} body; start from it with --{kind} {wanted} --tune {kind}.")
+        fill_tuned(bodies[kind], folder / tuned_folder(kind))
 
 
 def load_projectors(folder: Path) -> JointProjector:
@@ -153,8 +205,8 @@ def card(described: Mapping[str, Any]) -> str:
         "---", "library_name: solfa", "tags: [music, retrieval, text-to-music]", "---", f"# {described['name']}", "",
         f"Sound and text in one space of {described['dim']} numbers, trained with `solfa train "
         f"{trained.get('recipe', {}).get('name', '')}` (solfa {described['solfa']}).", "",
-        *(f"- {kind}: `{described[kind]['backbone']}`, frozen; licence: {described[kind]['licence']}"
-          for kind in ("audio", "text")),
+        *(f"- {kind}: `{described[kind]['backbone']}`, {'tuned' if described[kind].get('tuned') else 'frozen'}; "
+          f"licence: {described[kind]['licence']}" for kind in ("audio", "text")),
         f"- commercial use of the bodies: {'allowed' if free else 'not allowed'}",
         f"- data: {trained.get('data', {}).get('name', 'unknown')}, revision {trained.get('data', {}).get('revision')}",
         f"- validation R@1, mean of both directions: {trained.get('val_R@1')}",
@@ -198,6 +250,7 @@ def pull(repo: str, folder: Path, *, revision: str | None = None) -> Path:
     if folder.exists():
         raise InputError(f"{folder} is there already; choose another folder.")
     hub, wanted = _hub(), ["model.json", "model.safetensors", "README.md", *NETWORKS]
+    wanted += [f"{tuned_folder(kind)}/*" for kind in ("audio", "text")]
     try:
         hub.snapshot_download(repo, revision=revision, local_dir=str(folder), allow_patterns=wanted)
     except (hub.errors.HfHubHTTPError, hub.errors.HFValidationError, OSError) as error:

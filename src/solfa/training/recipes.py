@@ -55,6 +55,12 @@ class Recipe:
         epochs without a better validation R@1 (mean of both directions) until a run stops; None never stops early
     checkpoint_every
         steps between checkpoints (one more at the end of each epoch)
+    tune
+        sides whose body is trained too: ``audio``, ``text``
+    body_lr
+        learning rate of bodies, as a factor of ``learning_rate``
+    crop_s
+        length of the cut of a clip that a tuned audio body hears in a step
     seed
         of all chance
     """
@@ -76,11 +82,14 @@ class Recipe:
     patience: int | None = 3
     checkpoint_every: int = 500
     seed: int = 0
+    tune: tuple[str, ...] = ()
+    body_lr: float = 0.1
+    crop_s: float = 10.0
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, as ``config.json`` of a run has it."""
         plain = {**asdict(self), "model": self.model.to_json(), "objective": objective_json(self.objective)}
-        return plain
+        return {k: v for k, v in plain.items() if self.tune or k not in ("tune", "body_lr", "crop_s")}
 
 
 def figma(widths: Widths, *, small: bool = False) -> Recipe:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ def run(
     features: Path | None = None,
     bank: PhraseBank | None = None,
     init: Path | None = None,
+    tune: tuple[str, ...] = (),
     resume: bool = False,
     allow_noncommercial: bool = False,
     change: Callable[[Recipe], Recipe] = lambda recipe: recipe,
@@ -59,6 +61,8 @@ def run(
         phrases to draw from (see ``batches.prepare``)
     init
         folder of a model to start from
+    tune
+        sides whose body is trained too: ``audio``, ``text``
     resume
         go on with the run that is in ``out``
     allow_noncommercial
@@ -86,16 +90,17 @@ def run(
         distributed.barrier()  # the first process computes states, the others read them
     prepared = prepare(
         dataset, features or data / "features", audio=hears, text=reads, phrases=labelled,
-        bank=bank if labelled else None, make=rank() == 0, progress=progress,
+        bank=bank if labelled else None, make=rank() == 0, tune=tune, progress=progress,
     )  # fmt: skip
     if rank() == 0 and num_devices() > 1:
         distributed.barrier()
-    recipe = change(RECIPES[name](prepared.widths, small=small))
+    recipe = change(replace(RECIPES[name](prepared.widths, small=small), tune=tune))
     trainer = Trainer(recipe, prepared, out, device=device, init=init)
     outcome = trainer.run(resume=resume, report=report)
     if rank() == 0:
         save_model(
             out / "model", trainer.model, name=name, audio=prepared.audio, text=prepared.text, backbones=(audio, text),
+            bodies=trainer.bodies,
             trained_on={
                 "recipe": recipe.to_json(), "val_R@1": outcome.best_recall, "steps": outcome.steps,
                 "data": {"name": prepared.name, "revision": prepared.revision, "num_clips": len(prepared.train)},

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -23,7 +24,7 @@ from torch import Tensor, distributed
 from solfa.core.errors import InputError, TrainingError
 from solfa.core.types import Features
 from solfa.data.features import FrozenFeatures
-from solfa.data.loading import Loader
+from solfa.data.loading import AudioSource, Loader
 from solfa.encoders.towers import fill
 from solfa.evaluation.ranking import rank_relevant
 from solfa.evaluation.relevance import Relevance
@@ -33,8 +34,8 @@ from solfa.models.gather import average_gradients, num_devices
 from solfa.models.joint import Batch, JointProjector, Projected
 from solfa.models.objectives import objective
 from solfa.training import checkpoint
-from solfa.training.batches import PairSource, TrainingData
-from solfa.training.model_file import load_projectors
+from solfa.training.batches import LiveFeatures, PairSource, TrainingData
+from solfa.training.model_file import load_bodies, load_projectors
 from solfa.training.recipes import Recipe
 
 
@@ -111,7 +112,8 @@ class Trainer:
     Raises
     ------
     InputError
-        If the batch cannot be spread over the devices or is larger than the data, or ``init`` is of other sizes.
+        If the batch cannot be spread over the devices or is larger than the data, ``init`` is of other sizes, or the
+        data was not prepared for the bodies that the recipe tunes.
     """
 
     def __init__(
@@ -119,30 +121,51 @@ class Trainer:
     ) -> None:
         if recipe.batch_size % num_devices():
             raise InputError(f"a batch of {recipe.batch_size} cannot be spread over {num_devices()} devices evenly.")
+        if set(recipe.tune) != set(data.bodies):
+            raise InputError(f"the recipe tunes {list(recipe.tune)}, the data is for tuning {list(data.bodies)}.")
         self.recipe, self.data, self.folder, self.device = recipe, data, folder, torch.device(device)
+        self.bodies = deepcopy(dict(data.bodies))  # another run on the same data starts where this one did
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
-            self.model = JointProjector(recipe.model).to(self.device)
+            self.model = JointProjector(recipe.model, self.bodies).to(self.device)
             self.objective = objective(recipe.objective).to(self.device)
         if init is not None:
             start = load_projectors(init)
             if start.config != recipe.model:
                 raise InputError(f"{init} has other projectors than the recipe; start from its recipe and sizes.")
-            self.model.load_state_dict(start.state_dict())
+            self.model.load_state_dict(start.state_dict(), strict=False)
+            load_bodies(init, self.bodies)
         self.parameters = [*self.model.parameters(), *self.objective.parameters()]
-        self.mean = {n: p.detach().clone() for n, p in self.model.named_parameters()} if recipe.ema_decay else {}
-        # Matrices decay; biases, norms, temperatures do not.
-        groups = [
-            {"params": [p for p in self.parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
-            {"params": [p for p in self.parameters if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, foreach=True)
+        self.mean = {n: p.detach().clone() for n, p in self._named()} if recipe.ema_decay else {}
+        self.optimizer = torch.optim.AdamW(self._groups(), lr=recipe.learning_rate, foreach=True)
+        crops = None
+        if "audio" in self.bodies:
+            rate = self.bodies["audio"].spec.sample_rate_hz
+            crops = AudioSource(data.records["train"], crop_s=recipe.crop_s, sample_rate_hz=rate)
         self.loader = Loader(
-            PairSource(data.train, data.bank, recipe.num_phrases), batch_size=recipe.batch_size // num_devices(),
-            seed=recipe.seed, rank=rank(), world_size=num_devices(),
+            PairSource(data.train, data.bank, recipe.num_phrases, bodies=self.bodies, crops=crops),
+            batch_size=recipe.batch_size // num_devices(), seed=recipe.seed, rank=rank(), world_size=num_devices(),
         )  # fmt: skip
+        self.val = data.val
+        if self.val is not None and self.bodies:
+            self.val = LiveFeatures(self.val, data.records["val"], self.bodies)
         self.num_steps = len(self.loader) * recipe.epochs
         self.where = _Where(loader=self.loader.state)
+
+    def _named(self) -> Iterator[tuple[str, Tensor]]:
+        """Every parameter by name; a tied one, as some bodies have, under each of its names."""
+        return self.model.named_parameters(remove_duplicate=False)
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Matrices decay; biases, norms, temperatures do not. Bodies have a learning rate of their own."""
+        tuned = set(self.model.bodies.parameters())
+        groups = []
+        for is_body, factor in ((False, 1.0), (True, self.recipe.body_lr)):
+            own = [p for p in self.parameters if (p in tuned) is is_body]
+            matrices, others = [p for p in own if p.ndim > 1], [p for p in own if p.ndim < 2]
+            groups.append({"params": matrices, "weight_decay": self.recipe.weight_decay, "factor": factor})
+            groups.append({"params": others, "weight_decay": 0.0, "factor": factor})
+        return [group for group in groups if group["params"]]
 
     def run(self, *, resume: bool = False, report: Callable[[Progress], None] = lambda progress: None) -> Outcome:
         """Train to the end, or until validation stops getting better; the best weights are then in ``model``.
@@ -199,7 +222,7 @@ class Trainer:
         step, recipe = self.where.step, self.recipe
         self.model.train()
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(step)
+            group["lr"] = self.learning_rate(step) * group["factor"]
         self.optimizer.zero_grad(set_to_none=True)
         terms = self._backward(batch.to(self.device))
         average_gradients(self.parameters)
@@ -207,11 +230,13 @@ class Trainer:
         values = {name: float(term) for name, term in {**terms, "grad_norm": norm}.items()}
         loss = sum(values[name] for name in terms)
         if not (math.isfinite(loss) and math.isfinite(values["grad_norm"])):
+            with torch.no_grad():
+                batch = self.model.with_states(batch.to(self.device))
             raise TrainingError(_not_finite(step + 1, values, batch))
         self.optimizer.step()
         if recipe.ema_decay:
             with torch.no_grad():
-                for name, parameter in self.model.named_parameters():
+                for name, parameter in self._named():
                     self.mean[name].lerp_(parameter, 1 - recipe.ema_decay)
         self.where.step += 1
         counters = {"step": step + 1, "epoch": step // len(self.loader)}
@@ -261,11 +286,11 @@ class Trainer:
 
     def _end_of_epoch(self, report: Callable[[Progress], None], rate: float) -> None:
         where, recipe = self.where, self.recipe
-        if self.data.val is not None:
+        if self.val is not None:
             recall = torch.zeros(2, dtype=torch.float64, device=self.device)
             if rank() == 0:
                 with self._averaged():
-                    recall[:] = torch.tensor(recalls(self.model, self.data.val, self.device))
+                    recall[:] = torch.tensor(recalls(self.model, self.val, self.device))
             if num_devices() > 1:
                 distributed.broadcast(recall, 0)
             t2a, a2t = recall.tolist()
@@ -285,7 +310,7 @@ class Trainer:
     @contextmanager
     def _averaged(self) -> Iterator[None]:
         """The model with its running mean for weights, where there is one."""
-        own = {n: p.detach().clone() for n, p in self.model.named_parameters()} if self.mean else {}
+        own = {n: p.detach().clone() for n, p in self._named()} if self.mean else {}
         try:
             if self.mean:
                 self.model.load_state_dict(self.mean, strict=False)

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -138,15 +139,18 @@ class Hub:
         self.repos.setdefault(repo, {})
 
     def upload_folder(self, *, repo_id: str, folder_path: str, commit_message: str) -> str:
-        self.repos[repo_id] = {p.name: p.read_bytes() for p in Path(folder_path).iterdir()}
+        files = [p for p in Path(folder_path).rglob("*") if p.is_file()]
+        self.repos[repo_id] = {p.relative_to(folder_path).as_posix(): p.read_bytes() for p in files}
         return f"https://hub/{repo_id}"
 
     def snapshot_download(self, repo: str, *, revision: str | None, local_dir: str, allow_patterns: list[str]) -> None:
         if repo not in self.repos:
             raise self.errors.HfHubHTTPError("404")
         Path(local_dir).mkdir()
-        for name in allow_patterns:
-            (Path(local_dir) / name).write_bytes(self.repos[repo][name])
+        for name, content in self.repos[repo].items():
+            if any(fnmatch(name, pattern) for pattern in allow_patterns):
+                (Path(local_dir) / name).parent.mkdir(exist_ok=True)
+                (Path(local_dir) / name).write_bytes(content)
 
 
 def test_pushed_and_pulled(data, tmp_path, monkeypatch):
