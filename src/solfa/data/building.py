@@ -33,7 +33,7 @@ BUILDING_SCHEMA = "solfa.building/1"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardTask:
-    """Which shard to make. ``rng()`` is its own source of chance: equal for equal (seed, split, number), else apart."""
+    """Which shard to make. ``rng`` is its own source of chance: equal for equal (seed, split, number), else apart."""
 
     split: str
     number: int
@@ -44,9 +44,9 @@ class ShardTask:
         """``train/000000.tar``."""
         return f"{self.split}/{self.number:06}.tar"
 
-    def rng(self) -> np.random.Generator:
-        """A fresh generator, the same on every call."""
-        return np.random.default_rng([self.seed, SPLITS.index(self.split), self.number])
+    def rng(self, *place: int) -> np.random.Generator:
+        """A fresh generator for a place in the shard, the same on every call."""
+        return np.random.default_rng([self.seed, SPLITS.index(self.split), self.number, *place])
 
 
 # Makes the clips of one shard, a pure function of the task and of what it was built with; must be picklable to run in

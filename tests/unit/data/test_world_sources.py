@@ -126,6 +126,13 @@ def test_a_zip_bomb_and_entities_are_refused(tmp_path: Path) -> None:
         archive.writestr("lead.xml", '<!DOCTYPE a [<!ENTITY b "bbbb">]><a>&b;</a>')
     with pytest.raises(InputError, match="entities"):
         read_song("openewld", tmp_path, "b.mxl", 5.0, np.random.default_rng(0))
+    for numbers in ("<divisions>0</divisions>", "<divisions>1</divisions><note><pitch><alter>1e999</alter></pitch>"
+                    "<duration>1</duration></note>"):  # fmt: skip
+        with zipfile.ZipFile(path, "w") as archive:
+            signs = "<key><fifths>0</fifths></key><time><beats>4</beats><beat-type>4</beat-type></time>"
+            archive.writestr("lead.xml", f"<a><part><measure><b>{signs}</b>{numbers}<note/></measure></part></a>")
+        with pytest.raises(InputError, match="cannot be read"):
+            read_song("openewld", tmp_path, "b.mxl", 5.0, np.random.default_rng(0))
     path.write_bytes(b"PK\3\4 broken")
     with pytest.raises(InputError, match="cannot be read"):
         read_song("openewld", tmp_path, "b.mxl", 5.0, np.random.default_rng(0))
@@ -162,7 +169,11 @@ def test_played_drums_keep_tempo_and_metre(tmp_path: Path) -> None:
     assert all(abs(n.start - round(n.start)) < 0.01 for n in drums.notes[:9])
 
 
-@pytest.mark.parametrize("data", [b"", b"MThd\0\0\0\6", b"MThd\0\0\0\6\0\1\0\1\0\x60MTrk\0\0\0\4\xff\xff\xff\xff"])
+HEAD = b"MThd\0\0\0\6"
+NINE_SHARPS = HEAD + b"\0\0\0\1\0\x60MTrk\0\0\0\x0a\0\xff\x59\x02\x09\x00\0\xff\x2f\0"
+
+
+@pytest.mark.parametrize("data", [b"", HEAD, HEAD + b"\0\1\0\1\0\x60MTrk\0\0\0\4\xff\xff\xff\xff", NINE_SHARPS])
 def test_broken_midi_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "b.mid").write_bytes(data)
     with pytest.raises(InputError):

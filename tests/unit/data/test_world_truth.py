@@ -118,9 +118,21 @@ def test_events_are_phrases() -> None:
     assert rows[music_cluster("enters", "bass_guitar").phrase][0] == pytest.approx((5.0, 6.0), abs=0.06)
     assert rows[music_cluster("alone", "piano").phrase][0] == pytest.approx((0.0, 5.0), abs=0.06)
     assert rows[music_cluster("key_change").phrase] == ((6.0, 10.0),)
+    glimpse = Window(begin_s=0.0, seconds=8.5)  # half a second of the other key
+    told = phrases_of(truth(score, glimpse), score, stems(score, glimpse), glimpse)
+    assert len(truth(score, glimpse).keys) == 2 and "key change" not in {p.text for p in told}
     plain, window = piece(), Window(begin_s=0.0, seconds=18.0)
     rows = {p.text: p.spans_s for p in phrases_of(truth(plain, window), plain, stems(plain, window), window)}
     assert rows[music_cluster("leaves", "bass_guitar").phrase][0][1] == pytest.approx(11.95, abs=0.06)
+
+
+def test_chords_are_in_order_and_equal_neighbours_are_one() -> None:
+    gap = (*(n for n in COMP if n.start < 8), *(n for n in COMP if 12 <= n.start < 16))
+    score = piece(chords=((0.0, 8.0, "C:maj"), (8.0, 12.0, "N"), (12.0, 16.0, "C:maj"), (16.0, 40.0, "D:maj")),
+                  parts=(replace(piece().parts[0], notes=(*gap, *COMP[48:])),))  # fmt: skip
+    got = truth(score, Window(begin_s=0.0, seconds=10.0))
+    assert [c.label for c in got.chords] == ["C:maj", "N", "C:maj", "D:maj"]
+    assert attributes_of(got, score)["chords"] == ["C:maj", "D:maj"]
 
 
 def test_voices_of_synthesisers_are_told_as_voice_like() -> None:

@@ -63,7 +63,7 @@ class MusicMaker(SceneMaker):
     def __call__(self, task: ShardTask) -> Iterator[Member | Failure]:
         """All pieces of a shard, in order."""
         for i in range(self.config.per_shard):
-            rng = self._rng(task, i)
+            rng = task.rng(i)
             duration_s, rate = self.config.mix.duration_s, self.config.pool.sample_rate_hz
             plan = draw_plan(self.playable(task.split), (_GUITAR, _BASS_ID), duration_s, rng)
             stems, chords, used = self.play(plan, task.split, rng)

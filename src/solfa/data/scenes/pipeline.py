@@ -68,7 +68,7 @@ class SceneMaker:
         for i in range(self.config.per_shard):
             scene, parts = self.draw(task, i)
             made = self._member(task, i, scene, parts)
-            yield from self.captioned(made, self._rng(task, i, 1))
+            yield from self.captioned(made, task.rng(i, 1))
 
     def captioned(self, member: Member, rng: np.random.Generator) -> Iterator[Member | Failure]:
         """The member with its caption, and why a language model's caption is missing, where it is."""
@@ -94,7 +94,7 @@ class SceneMaker:
 
     def draw(self, task: ShardTask, i: int) -> tuple[Scene, tuple[Entry, ...]]:
         """Scene ``i`` of a shard with its stems, and the pool entries it was made of, the background (if any) last."""
-        rng = self._rng(task, i)
+        rng = task.rng(i)
         events = self._events(task.split, rng)
         behind, background = self._background(task.split, rng)
         sounds = [Sound(e.label, e.source, self.pool.samples(e)) for e in events]
@@ -114,9 +114,6 @@ class SceneMaker:
     @cached_property
     def _material(self) -> dict[str, dict[str, list[Entry]]]:
         return {split: by_label(e for e in self.pool.entries if e.split == split) for split in SPLITS}
-
-    def _rng(self, task: ShardTask, *numbers: int) -> np.random.Generator:
-        return np.random.default_rng([task.seed, SPLITS.index(task.split), task.number, *numbers])
 
     def _events(self, split: str, rng: np.random.Generator) -> list[Entry]:
         labels = {label: found for label, found in self._material[split].items() if label != BACKGROUND}

@@ -6,7 +6,7 @@ import numpy as np
 
 from solfa.data.world.arrange import arrange
 from solfa.data.world.harmony import draw_scale, modulated, progression
-from solfa.data.world.score import METRES, Part, Scale, Score, tempo_map
+from solfa.data.world.score import METRES, Part, Scale, Score, joined, tempo_map
 from solfa.data.world.styles import Style, styles
 
 _SHAPES = (("steady", 0.66), ("drifting", 0.18), ("ritardando", 0.05), ("accelerando", 0.05), ("step", 0.06))
@@ -129,20 +129,6 @@ def _harmony(
             if per_bar == 2 and beats % 2:
                 length = float((beats + 1) // 2 if abs((at - start) % beats) < 1e-6 else beats // 2)
             stop = min(at + length, end)
-            label = loop[k % len(loop)]
-            if chords and chords[-1][2] == label and abs(chords[-1][1] - at) < 1e-6:
-                chords[-1] = (chords[-1][0], stop, label)
-            else:
-                chords.append((at, stop, label))
+            chords.append((at, stop, loop[k % len(loop)]))
             at, k = stop, k + 1
-    return _joined(keys), tuple(chords)
-
-
-def _joined(keys: list[tuple[float, float, Scale]]) -> tuple[tuple[float, float, Scale], ...]:
-    found: list[tuple[float, float, Scale]] = []
-    for start, end, scale in keys:
-        if found and found[-1][2] == scale:
-            found[-1] = (found[-1][0], end, scale)
-        else:
-            found.append((start, end, scale))
-    return tuple(found)
+    return joined(keys), joined(chords)

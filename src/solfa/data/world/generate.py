@@ -8,7 +8,7 @@ recordings for backgrounds and made-up pieces belong to one split each, by a has
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -93,11 +93,11 @@ class World:
     def config(self) -> dict[str, Any]:
         """What decides the clips, as plain JSON: names and sizes of files, no folders."""
         return {
-            "pipeline": "world/1", "seconds": self.seconds, "sample_rate_hz": self.sample_rate_hz,
+            "pipeline": "world/2", "seconds": self.seconds, "sample_rate_hz": self.sample_rate_hz,
             "clips_per_shard": self.clips_per_shard, "captions": self.captions, "held_out": self.held_out,
             "soundfonts": [[p.name, p.stat().st_size] for p in self.soundfonts],
-            "corpora": {name: len(songs(name, folder)) for name, folder in sorted(self.corpora.items())},
-            "background": None if self.background is None else len(_recordings(self.background)),
+            "corpora": {name: _named(songs(name, folder)) for name, folder in sorted(self.corpora.items())},
+            "background": None if self.background is None else _named([p.name for p in _recordings(self.background)]),
         }  # fmt: skip
 
     def prepare(self) -> None:
@@ -110,7 +110,7 @@ class World:
         for place in range(self.clips_per_shard):
             name = f"world-{task.seed}-{task.split}-{task.number:06}-{place:04}"
             for attempt in range(_ATTEMPTS):
-                rng = np.random.default_rng([*_numbers(task), place, attempt])
+                rng = task.rng(place, attempt)
                 try:
                     yield self._clip(name, task.split, rng)
                     break
@@ -213,11 +213,13 @@ class World:
             raise Unusable(f"{path.name} holds no sound")
         part = parts[int(rng.integers(max(1, len(parts) - 1)))]
         sound = at_rate(part, self.sample_rate_hz).samples
+        if not np.any(sound):
+            raise Unusable(f"{path.name} is silent there")
         return effects.fitted(sound, round(self.seconds * self.sample_rate_hz)), float(rng.uniform(8, 30))
 
 
-def _numbers(task: ShardTask) -> list[int]:
-    return [task.seed, ("train", "val", "test").index(task.split), task.number]
+def _named(names: Sequence[str]) -> list[Any]:
+    return [len(names), hashlib.sha256("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest()[:16]]
 
 
 def split_of(name: str) -> str:

@@ -54,7 +54,7 @@ def read_midi(path: Path, metre: str = "") -> Midi:
         raise MissingExtra("reading MIDI files", "pip install 'solfa[data]'") from missing
     try:
         file = mido.MidiFile(path)
-    except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError) as bad:
+    except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, mido.KeySignatureError) as bad:
         raise InputError(f"{path.name} is no MIDI file that can be read ({type(bad).__name__}: {bad}).") from bad
     ppq = file.ticks_per_beat
     if ppq <= 0:

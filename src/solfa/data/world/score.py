@@ -9,8 +9,9 @@ is one row of numbers. Chord labels are Harte's, with a quality of ``core.theory
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from solfa.core.errors import InputError
 from solfa.core.theory import Chord, Key
 
+T = TypeVar("T")
 MODES: dict[str, tuple[int, ...]] = {
     "major": (0, 2, 4, 5, 7, 9, 11),
     "minor": (0, 2, 3, 5, 7, 8, 10),
@@ -217,6 +219,20 @@ def plain_label(label: str) -> str:
         return str(chord)
     inside = inverted is not None and (inverted.root + (inverted.bass or 0)) % 12 in inverted.pitch_classes
     return str(inverted) if inside else str(chord)
+
+
+def joined(rows: Iterable[tuple[float, float, T]]) -> tuple[tuple[float, float, T], ...]:
+    """Spans in order, those of one value that meet made one.
+
+    >>> joined([(0.0, 1.0, "C"), (1.0, 2.0, "C"), (3.0, 4.0, "C")])
+    ((0.0, 2.0, 'C'), (3.0, 4.0, 'C'))
+    """
+    found: list[tuple[float, float, T]] = []
+    for start, end, value in rows:
+        if found and found[-1][2] == value and abs(found[-1][1] - start) < 1e-3:
+            start = found.pop()[0]
+        found.append((start, end, value))
+    return tuple(found)
 
 
 def tempo_map(shape: str, beats: int, tempo_bpm: float, rng: np.random.Generator) -> NDArray[np.float64]:

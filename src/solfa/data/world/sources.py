@@ -34,7 +34,7 @@ from solfa.core.theory import Chord, Key, pitch_class
 from solfa.data.world.arrange import arrange, style_for
 from solfa.data.world.compose import compose, draw_shape, draw_tempo
 from solfa.data.world.midi import Midi, read_midi
-from solfa.data.world.score import METRES, Note, Part, Scale, Score, plain_label, tempo_map
+from solfa.data.world.score import METRES, Note, Part, Scale, Score, joined, plain_label, tempo_map
 from solfa.data.world.styles import Style, concept_of, pool
 
 CORPORA = {
@@ -47,7 +47,7 @@ _MAX_BYTES = 1 << 24
 # What broken text, numbers, archives and XML raise.
 _BROKEN = (
     ValueError, KeyError, IndexError, StopIteration, OSError, zlib.error, zipfile.BadZipFile, NotImplementedError,
-    RuntimeError, ElementTree.ParseError,
+    RuntimeError, ArithmeticError, ElementTree.ParseError,
 )  # fmt: skip
 _ROLAND = {22: 42, 26: 46, 58: 43}  # rims and edges of the Groove drum kit that General MIDI has no key for
 _MUSICXML_KINDS = {
@@ -182,26 +182,20 @@ def _played_chart(bars: Bars, melody: tuple[Note, ...], seconds: float, rng: np.
                 chords[-1] = (chords[-1][0], end, chords[-1][2])
             else:
                 chords.append((start, end, "N" if label == "." else label))
-    keys = [(float(a), float(b), _scale(t, chords, a, b)) for a, b, t in _runs([bar[2] for bar in stretch], beats)]
+    keys = [(a, b, _scale(t, chords, a, b)) for a, b, t in _runs([bar[2] for bar in stretch], beats)]
     shape = draw_shape(rng)
     tune = _shown(melody, first * beats, count * beats)
     chart = Score(
         beat_s=tempo_map(shape, count * beats, bpm, rng), metres=((0, count * beats, metre),), keys=tuple(keys),
         chords=tuple(chords), tempo=shape,
-        sections=tuple((float(a), float(b), s or "part") for a, b, s in _runs([bar[1] for bar in stretch], beats)),
+        sections=tuple((a, b, s or "part") for a, b, s in _runs([bar[1] for bar in stretch], beats)),
     )  # fmt: skip
     keep = (_part("lead", style, tune, rng),) if tune and rng.random() < 0.9 else ()
     return arrange(chart, style, rng, keep)
 
 
-def _runs(values: list[T], beats: int) -> list[tuple[int, int, T]]:
-    found: list[tuple[int, int, T]] = []
-    for i, value in enumerate(values):
-        if found and found[-1][2] == value:
-            found[-1] = (found[-1][0], (i + 1) * beats, value)
-        else:
-            found.append((i * beats, (i + 1) * beats, value))
-    return found
+def _runs(values: list[T], beats: int) -> tuple[tuple[float, float, T], ...]:
+    return joined((float(i * beats), float((i + 1) * beats), value) for i, value in enumerate(values))
 
 
 def _scale(tonic: int, chords: list[tuple[float, float, str]], start: float, end: float) -> Scale:

@@ -17,16 +17,19 @@ from numpy.typing import NDArray
 
 from solfa.core.theory import QUALITIES, Chord
 from solfa.core.types import BoolArray, ChordSegment, Curve, FloatArray
+from solfa.data.captions.facts import harmony
 from solfa.data.records import Phrase
 from solfa.data.scenes.music_words import music_cluster
 from solfa.data.world.render import Stem, frame_db
-from solfa.data.world.score import METRES, Scale, Score, moved_label
+from solfa.data.world.score import METRES, Scale, Score, joined, moved_label
 from solfa.data.world.styles import is_voice_like
 from solfa.evaluation.annotation import MusicAnnotation, Segment
 from solfa.evaluation.claims import marking_of
+from solfa.evaluation.openvocab import merged
 
 HOP_S = 0.05
 _BELOW_MIX_DB, _BRIDGED_S, _SHORTEST_S = 32.0, 0.7, 0.15
+_LEAST_HEARD_S = 1.0  # on either side of a change that is told
 _STEADY = 1.06  # tempo is one number where the slowest and fastest bar differ by less
 
 T = TypeVar("T")
@@ -72,10 +75,7 @@ def annotate(score: Score, stems: Sequence[Stem], window: Window, rate: int, cli
     sounding = {(n.pitch + window.shift) % 12 for s in stems if not s.part.drums for n in s.part.notes}
     longest = max(keys, key=lambda k: k[1] - k[0], default=None)
     metres = spans(score.metres)
-    chords = [
-        ChordSegment(start_s=a, end_s=b, label=_heard(label, score, stems, window, a, b), confidence=1.0)
-        for a, b, label in spans(score.chords)
-    ]
+    chords = joined((a, b, _heard(label, score, stems, window, a, b)) for a, b, label in spans(score.chords))
     return MusicAnnotation(
         duration_s=window.seconds,
         tempo_bpm=_weighted_median(tempi) if max(bpm) <= _STEADY * min(bpm) else None,
@@ -83,7 +83,7 @@ def annotate(score: Score, stems: Sequence[Stem], window: Window, rate: int, cli
         metre=metres[0][2] if len(metres) == 1 else None,
         beats_s=tuple(float(t) for t in np.round(beats, 4) if 0 <= t < window.seconds),
         downbeats_s=tuple(float(t) for t in np.round(downs, 4) if 0 <= t < window.seconds),
-        chords=_merged(chords),
+        chords=tuple(ChordSegment(start_s=a, end_s=b, label=label, confidence=1.0) for a, b, label in chords),
         tempi=tuple(tempi),
         keys=tuple(Segment(a, b, str(k)) for a, b, k in keys),
         metres=tuple(Segment(a, b, m) for a, b, m in metres),
@@ -137,15 +137,6 @@ def _heard(label: str, score: Score, stems: Sequence[Stem], window: Window, star
     return moved_label(label, window.shift) if needed <= classes else "X"
 
 
-def _merged(chords: list[ChordSegment]) -> tuple[ChordSegment, ...]:
-    found: list[ChordSegment] = []
-    for chord in chords:
-        if found and found[-1].label == chord.label and abs(found[-1].end_s - chord.start_s) < 1e-3:
-            chord = ChordSegment(start_s=found.pop().start_s, end_s=chord.end_s, label=chord.label, confidence=1.0)
-        found.append(chord)
-    return tuple(found)
-
-
 def active(stems: Sequence[Stem], window: Window, rate: int) -> dict[str, Spans]:
     """When each instrument is heard, by vocabulary id, loudest first; ``voice_like`` for all parts that are so."""
     if not stems:
@@ -186,7 +177,7 @@ def attributes_of(truth: MusicAnnotation, score: Score) -> dict[str, Any]:
     found: dict[str, Any] = {
         "genre": list(score.genre),
         "instruments": sorted((n for n in heard if total[n] >= 0.4), key=lambda n: (-total[n], n)),
-        "chords": [c for i, c in enumerate(labels) if c not in ("N", "X") and (i == 0 or c != labels[i - 1])],
+        "chords": [str(c) for c in harmony(labels)],
         "mode": truth.keys[0].label.partition(" ")[2] if len(truth.keys) == 1 else None,
         "keys": [k.label for k in truth.keys] if len(truth.keys) > 1 else None,
         "key": None if truth.key is None else str(truth.key),
@@ -234,21 +225,11 @@ def phrases_of(truth: MusicAnnotation, score: Score, stems: Sequence[Stem], wind
                 tell("solo", span if span[1] - span[0] > 1.5 else None, concept)
     for kind, when in _happenings(truth, score, spans, window):
         tell(kind, when)
-    return tuple(Phrase(text=text, spans_s=_disjoint(rows)) for text, rows in found.items())
+    return tuple(Phrase(text=text, spans_s=tuple(merged(rows))) for text, rows in found.items())
 
 
 def _bar_end(truth: MusicAnnotation, time_s: float) -> float:
     return next((d for d in truth.downbeats_s if d > time_s + 0.1), time_s + 1.0)
-
-
-def _disjoint(rows: list[tuple[float, float]]) -> Spans:
-    found: list[tuple[float, float]] = []
-    for a, b in sorted(rows):
-        if found and a <= found[-1][1]:
-            found[-1] = (found[-1][0], max(b, found[-1][1]))
-        else:
-            found.append((a, b))
-    return tuple(found)
 
 
 def _alone(spans: dict[str, list[tuple[float, float]]], seconds: float) -> list[tuple[tuple[float, float], str]]:
@@ -290,7 +271,9 @@ def _happenings(
             if (rise if kind == "crescendo" else -rise) > 4.0:
                 found.append((kind, span))
     for kind, rows in (("key_change", truth.keys), ("metre_change", truth.metres)):
-        for segment in rows[1:]:
+        for earlier, segment in pairwise(rows):
+            if min(earlier.end_s - earlier.start_s, segment.end_s - segment.start_s) < _LEAST_HEARD_S:
+                continue
             before = max((d for d in truth.downbeats_s if d < segment.start_s - 0.1), default=segment.start_s - 1)
             found.append((kind, (max(0.0, before), min(window.seconds, _bar_end(truth, segment.start_s)))))
     found += _tempo_changes(truth, score.tempo)
@@ -299,7 +282,8 @@ def _happenings(
 
 def _tempo_changes(truth: MusicAnnotation, shape: str) -> list[tuple[str, tuple[float, float] | None]]:
     # A step is told with the bars around it, a gradual change as one stretch.
-    pairs = list(pairwise(truth.tempi)) if shape == "step" else []
+    pairs = [p for p in pairwise(truth.tempi) if min(b - a for a, b, _ in p) >= _LEAST_HEARD_S]
+    pairs = pairs if shape == "step" else []
     if shape in ("ritardando", "accelerando"):
         pairs = [(truth.tempi[0], truth.tempi[-1])]
     found: list[tuple[str, tuple[float, float] | None]] = []
