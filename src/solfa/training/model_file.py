@@ -85,7 +85,7 @@ def save_model(
             _export(tower, scratch / file)
         described_bodies = {"audio": _body(backbones[0], audio), "text": _body(backbones[1], text)}
         for kind, body in (bodies or {}).items():
-            described_bodies[kind] |= _save_body(body, scratch / tuned_folder(kind))
+            described_bodies[kind] |= save_body(body, scratch / tuned_folder(kind))
         files = sorted(p.relative_to(scratch).as_posix() for p in scratch.rglob("*") if p.is_file())
         hashes = {n: file_hash(scratch / n) for n in files}
         digest = hashlib.sha256(json.dumps([hashes, described_bodies], sort_keys=True).encode()).hexdigest()[:12]
@@ -113,7 +113,7 @@ def _body(name: str, spec: EncoderSpec) -> dict[str, Any]:
     return {"backbone": name, "space": spec.space, **terms}
 
 
-def _save_body(body: TorchBackbone[Any], folder: Path) -> dict[str, Any]:
+def save_body(body: TorchBackbone[Any], folder: Path) -> dict[str, Any]:
     """Write what a tuned body is loaded from, and its weights; what ``model.json`` says of it beside the usual."""
     from safetensors.torch import save_file
 

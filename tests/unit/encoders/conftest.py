@@ -30,3 +30,27 @@ def bpe_folder(tmp_path_factory):
 def own_home(tmp_path, monkeypatch):
     """No test reads or writes the user's models and notes."""
     monkeypatch.setenv("SOLFA_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def rebuild(tmp_path):
+    """Writes a body as a model's folder has one that was tuned, and loads it from there alone."""
+
+    def make(body, **options):
+        from solfa.encoders.backbones import load_backbone
+        from solfa.encoders.trained import fill_tuned
+        from solfa.training.model_file import save_body
+
+        torch = pytest.importorskip("torch")
+        with torch.no_grad():
+            for parameter in body.network.parameters():
+                parameter.mul_(1.01)
+        folder = tmp_path / f"{body.spec.name}_body"
+        said = save_body(body, folder)
+        name = f"{said['backbone']}:{folder / said['file']}"
+        other = load_backbone(name, "audio", allow_noncommercial=True, **options)
+        assert other.spec.space == body.spec.space
+        fill_tuned(other, folder)
+        return other
+
+    return make

@@ -381,6 +381,20 @@ def test_a_trainer_can_tune_it(body):
     np.testing.assert_allclose(low.float(), full, atol=0.02 * np.abs(full).max())
 
 
+@pytest.mark.parametrize("name", ["muq", "musicfm", "eat", "muscall"])
+def test_a_tuned_body_is_rebuilt_from_its_own_files(name, muq_folder, musicfm_folder, eat_folder, rebuild, tmp_path):
+    torch.save(muscall_state(), tmp_path / "muscall.pt")
+    places = {"muq": muq_folder, "musicfm": musicfm_folder, "eat": eat_folder, "muscall": tmp_path / "muscall.pt"}
+    options = {"layer": 1} if name == "musicfm" else {}
+    body = load_backbone(f"{name}:{places[name]}", allow_noncommercial=True, **options)
+    sound = [noise(1, body.spec.sample_rate_hz)]
+    before = body.states(sound).states_BTD
+    other = rebuild(body, **options).states(sound).states_BTD
+    np.testing.assert_array_equal(other, body.states(sound).states_BTD)
+    assert np.abs(other - before).max() > 1e-4
+    assert body.lengths(sound) == [other.shape[1]] and body.lengths([]) == []
+
+
 def test_dead_weights_are_refused(eat_folder, tmp_path):
     state = load_file(eat_folder / "model.safetensors")
     state["model.blocks.0.mlp.fc1.weight"] *= float("nan")

@@ -293,6 +293,15 @@ def test_a_laion_file_is_a_backbone_without_a_tokenizer(folder, laion_file, tmp_
 # --- what a user can get wrong --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", ["clap", "htsat"])
+@pytest.mark.parametrize("layout", ["transformers", "laion"])
+def test_a_tuned_tower_is_rebuilt_from_its_own_files(name, layout, folder, laion_file, rebuild):
+    body = load_backbone(f"{name}:{folder if layout == 'transformers' else laion_file}")
+    sound = [Audio(NOISE[:RATE], RATE)]
+    other = rebuild(body)
+    np.testing.assert_array_equal(other.states(sound).states_BTD, body.states(sound).states_BTD)
+
+
 def test_without_pull_the_error_says_how_to_get_it():
     with pytest.raises(MissingWeights, match="solfa models pull clap"):
         clap.load()
