@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
-from solfa.apps.render import console
+from solfa.apps.render import console, progress_bars
 from solfa.core.errors import InputError
 
 
@@ -47,8 +47,6 @@ def caption(
     What is not heard surely is not said. Captions come from a grammar, or with --llm from a language model whose
     answers are checked. No track, artist or copy of a recording ends in two splits.
     """
-    from rich.progress import Progress as Bar
-
     from solfa.data.captions.llm import Endpoint
     from solfa.data.captions.pipeline import FIGMA_REQUIRED, Settings, caption_tracks
     from solfa.data.captions.sources import tracks_in
@@ -70,12 +68,8 @@ def caption(
         shares=(1.0, 0.0, 0.0) if splits == "fgmcaps" else _shares(splits),
     )  # fmt: skip
     tracks = tracks_in(src, dataset)
-    with Bar(console=console(), transient=True) as bar:
-        tasks = {stage: bar.add_task(stage, total=None) for stage in ("hear", "write", "split", "shards")}
-        made = caption_tracks(
-            tracks, out, settings, executor=executor,
-            progress=lambda stage, done, total: bar.update(tasks[stage], completed=done, total=total),
-        )  # fmt: skip
+    with progress_bars("hear", "write", "split", "shards") as show:
+        made = caption_tracks(tracks, out, settings, executor=executor, progress=show)
     _report(made.manifest["config"], len(made.manifest["failures"]), out)
 
 

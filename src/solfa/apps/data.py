@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from solfa.apps.captioning import caption
-from solfa.apps.render import clock, console
+from solfa.apps.render import clock, console, progress_bars
 from solfa.apps.scenes import scenes, sounds
 from solfa.apps.world import soundfonts, world
 from solfa.core.text import printable
@@ -91,8 +91,6 @@ def import_published(
     workers: Annotated[int | None, typer.Option(help="Processes; one for each core if not given.")] = None,
 ) -> None:
     """Make shards of a published data set, to train on it like on our own."""
-    from rich.progress import Progress as Bar
-
     from solfa.core.errors import InputError
     from solfa.data.imports import import_published as read
     from solfa.jobs import ProcessExecutor
@@ -100,11 +98,10 @@ def import_published(
     pairs = [s.split("=", 1) for s in split]
     if any(len(p) != 2 for p in pairs):
         raise InputError(f"--split {' '.join(split)}: expected OURS=THEIRS, such as train=train or val=valid.")
-    with Bar(console=console(), transient=True) as bar:
-        task = bar.add_task("shards", total=None)
+    with progress_bars("shards") as show:
         made = read(
             name, root, out, dict(pairs), executor=ProcessExecutor(workers),
-            progress=lambda p: bar.update(task, completed=p.done, total=p.total),
+            progress=lambda p: show("shards", p.done, p.total),
         )  # fmt: skip
     failures = len(made.manifest["failures"])
     console().print(f"{sum(len(s.index.members) for s in made.shards)} clips are in {out}, {failures} failed; see: "

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -31,6 +32,16 @@ def clock(seconds: float) -> str:
     whole = round(seconds)
     hours, rest = divmod(whole, 3600)
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
+
+
+@contextmanager
+def progress_bars(*stages: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Bars for some stages while the block runs; call what it gives with (stage, done, total)."""
+    from rich.progress import Progress as Bar
+
+    with Bar(console=console(), transient=True) as bar:
+        tasks = {stage: bar.add_task(stage, total=None) for stage in stages}
+        yield lambda stage, done, total: bar.update(tasks[stage], completed=done, total=total)
 
 
 def spans_text(spans: Sequence[Span], most: int = 3) -> str:

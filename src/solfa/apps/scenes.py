@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from solfa.apps.render import console
+from solfa.apps.render import console, progress_bars
 from solfa.core.errors import InputError
 
 _SHORTEST_S = 0.06  # of the packages' sounds: most of them are shorter than FineLAP's second
@@ -50,8 +51,6 @@ def scenes(
     a third of the scenes over noise. With --events the values are FineLAP's: by file, events of 1 to 7.5 s, over
     recorded backgrounds.
     """
-    from rich.progress import Progress as Bar
-
     from solfa.data.captions.llm import Endpoint
     from solfa.data.scenes.music import MusicMaker
     from solfa.data.scenes.pipeline import SceneConfig, SceneMaker, make_scenes
@@ -78,16 +77,13 @@ def scenes(
     sources = read_packages(_sounds_folder()) if events is None else read_events(events)
     sources += read_backgrounds(backgrounds) if backgrounds is not None else []
     executor = ProcessExecutor(workers)
-    with Bar(console=console(), transient=True) as bar:
-        cutting, mixing = bar.add_task("cutting recordings", total=len(sources)), bar.add_task("mixing", total=None)
+    with progress_bars("cutting recordings", "mixing") as show:
         pool = make_pool(
-            sources, rule, home() / "scenes", executor=executor,
-            progress=lambda done, total: bar.update(cutting, completed=done, total=total),
-        )  # fmt: skip
+            sources, rule, home() / "scenes", executor=executor, progress=partial(show, "cutting recordings")
+        )
         made = make_scenes(
-            out, pool, config, count=count, seed=seed, executor=executor,
-            maker=MusicMaker if music else SceneMaker,
-            progress=lambda p: bar.update(mixing, completed=p.done, total=p.total),
+            out, pool, config, count=count, seed=seed, executor=executor, maker=MusicMaker if music else SceneMaker,
+            progress=lambda p: show("mixing", p.done, p.total),
         )  # fmt: skip
     _report(made.folder, summary(pool), len(pool.refused))
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from solfa.apps.render import console
+from solfa.apps.render import console, progress_bars
 
 Folder = Annotated[Path | None, typer.Option(exists=True, file_okay=False, help="A corpus as its authors publish it.")]
 
@@ -43,8 +43,6 @@ def world(
     jobs: Annotated[int | None, typer.Option(help="Processes; one for each core if not given.")] = None,
 ) -> None:
     """Make music whose truth is exact: scores made up or read from corpora, played by soundfonts, through effects."""
-    from rich.progress import Progress as Bar
-
     from solfa.data.building import build
     from solfa.data.world.generate import World
     from solfa.data.world.soundfonts import here
@@ -61,12 +59,11 @@ def world(
     maker.prepare()  # what is missing is said here, not by every process
     shards = -(-count // maker.clips_per_shard)
     few = max(1, round(shards * 0.05)) if shards > 2 else 0
-    with Bar(console=console(), transient=True) as bar:
-        task = bar.add_task("shards", total=None)
+    with progress_bars("shards") as show:
         made = build(
             out, maker, name="world", config=maker.config(), seed=seed,
             num_shards={"train": shards - 2 * few, "val": few, "test": few}, executor=ProcessExecutor(jobs),
-            progress=lambda p: bar.update(task, completed=p.done, total=p.total),
+            progress=lambda p: show("shards", p.done, p.total),
         )  # fmt: skip
     failures = made.manifest["failures"]
     console().print(

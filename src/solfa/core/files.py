@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,26 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill: beside its place until the block ends, then renamed; `path` is absent or empty before.
+
+    If the block raises, nothing is left.
+
+    Raises
+    ------
+    OSError
+        If it cannot be made, or `path` holds something.
+    """
+    scratch = path.with_name(f".solfa-{token_hex(8)}.tmp")
+    scratch.mkdir(parents=True)
+    try:
+        yield scratch
+        scratch.replace(path)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def write_whole(path: Path, data: bytes) -> None:

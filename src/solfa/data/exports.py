@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from solfa.core.errors import InputError, MissingExtra, UnknownName
+from solfa.core.files import whole_folder
 from solfa.data.records import SPLITS, Record
 from solfa.data.shards import Dataset, Shard
 
@@ -34,31 +34,23 @@ def export(dataset: Dataset, layout: str, out: Path | str) -> int:
     UnknownName
         If there is no such layout.
     InputError
-        If ``out`` exists, or no clip has what the layout needs.
+        If ``out`` exists or cannot be written, or no clip has what the layout needs.
     MissingExtra
         If the layout is Parquet and pyarrow is not installed.
     """
     if layout not in LAYOUTS:
         raise UnknownName("layout", layout, LAYOUTS)
-    with _new_folder(Path(out)) as folder:
-        num = LAYOUTS[layout](dataset, folder)
-        if not num:
-            raise InputError(f"{dataset.folder}: no clip has what the layout {layout} needs.")
-    return num
-
-
-@contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} is there already. Choose a new folder.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    temporary.mkdir()
+    out = Path(out)
     try:
-        yield temporary
-        temporary.replace(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise InputError(f"{out} is there already. Choose a new folder.")
+        with whole_folder(out) as folder:
+            num = LAYOUTS[layout](dataset, folder)
+            if not num:
+                raise InputError(f"{dataset.folder}: no clip has what the layout {layout} needs.")
+    except OSError as bad:
+        raise InputError(f"{out} cannot be written: {bad.strerror}. Choose another folder.") from bad
+    return num
 
 
 def _webdataset(dataset: Dataset, out: Path) -> int:

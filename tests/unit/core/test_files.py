@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from solfa.core.errors import InputError
-from solfa.core.files import whole_file, write_text, write_whole
+from solfa.core.files import whole_file, whole_folder, write_text, write_whole
 
 
 def test_a_file_appears_whole_and_replaces_the_old_one(tmp_path: Path) -> None:
@@ -35,3 +35,17 @@ def test_others_may_read_it_as_the_system_allows(tmp_path: Path) -> None:
     ordinary.write_bytes(b"")
     write_whole(tmp_path / "x", b"")
     assert (tmp_path / "x").stat().st_mode == ordinary.stat().st_mode
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), whole_folder(tmp_path / "a" / "x") as folder:
+        (folder / "half").write_bytes(b"1")
+        raise KeyError
+    assert list((tmp_path / "a").iterdir()) == []
+    with whole_folder(tmp_path / "a" / "x") as folder:
+        (folder / "y").write_bytes(b"1")
+        assert not (tmp_path / "a" / "x").exists()
+    assert [p.name for p in (tmp_path / "a").rglob("*")] == ["x", "y"]
+    with pytest.raises(OSError), whole_folder(tmp_path / "a" / "x"):
+        pass
+    assert (tmp_path / "a" / "x" / "y").exists() and len(list((tmp_path / "a").iterdir())) == 1

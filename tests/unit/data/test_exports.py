@@ -85,6 +85,9 @@ def test_what_cannot_be_exported(make_toy: Make, tmp_path: Path) -> None:
         export(dataset, "webdataset", tmp_path / "full")
     with pytest.raises(InputError, match="no clip has"):
         export(make_toy("bare", clips=1), "finelap", tmp_path / "out")
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(InputError, match="cannot be written"):
+        export(dataset, "webdataset", tmp_path / "file" / "out")
     assert not (tmp_path / "out").exists() and not list(tmp_path.glob("*.tmp"))
 
 

@@ -12,6 +12,7 @@ from soundfont import write_soundfont
 
 from solfa.core.errors import InputError, MissingExtra
 from solfa.data.building import ShardTask, build
+from solfa.data.scenes import debian
 from solfa.data.shards import Dataset, Failure, Member
 from solfa.data.world import render, soundfonts
 from solfa.data.world.generate import World, split_of
@@ -161,7 +162,18 @@ def test_another_file_than_the_pinned_one_is_not_kept(tmp_path: Path, monkeypatc
             archive.writestr("pretty_midi/TimGM6mb.sf2", b"another")
         return folder / "x.whl"
 
+    def fetched(name: str, folder: Path, instead: str) -> Path:
+        (folder / "x.deb").write_bytes(b"another")
+        return folder / "x.deb"
+
+    known = list(soundfonts.soundfonts().values())
     monkeypatch.setattr(soundfonts, "download_wheel", download)
     with pytest.raises(InputError, match="not the pinned file"):
+        soundfonts.fetch(lambda line: None)
+    assert soundfonts.here() == ()
+    monkeypatch.setattr(soundfonts, "download_wheel", None)
+    monkeypatch.setattr(soundfonts, "soundfonts", lambda: {f.name: f for f in known if f.deb})
+    monkeypatch.setattr(debian, "download", fetched)
+    with pytest.raises(InputError, match=r"not the pinned file .*\.deb.*--soundfont"):
         soundfonts.fetch(lambda line: None)
     assert soundfonts.here() == ()

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from solfa.audio.decode import SUFFIXES
 from solfa.core.errors import InputError
+from solfa.core.files import whole_folder
 from solfa.data.scenes.ontology import Package, packages
 
 _INSTEAD = "Use your own sounds instead: solfa data scenes OUT --events DIR --backgrounds DIR."
@@ -30,20 +31,29 @@ def fetch_sounds(folder: Path, say: Callable[[str], None], wanted: tuple[Package
         target = folder / package.name
         if target.is_dir():
             continue
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".") as scratch:
-            say(f"fetching {package.debian_name} with apt-get download ...")
-            raw = download(package.debian_name, Path(scratch), _INSTEAD).read_bytes()
-            got = hashlib.sha256(raw).hexdigest()
-            if got != package.sha256:
-                raise InputError(
-                    f"{package.debian_name} is not the pinned file {package.deb}: SHA-256 {got[:16]}..., expected "
-                    f"{package.sha256[:16]}.... The pins are those of Debian 12. {_INSTEAD}"
-                )
-            made = Path(scratch) / package.name
+        say(f"fetching {package.deb} with apt-get download ...")
+        raw = pinned(package.deb, package.sha256, _INSTEAD)
+        with whole_folder(target) as made:
             say(f"  {unpack(raw, package.root, made)} sounds")
-            made.rename(target)
     return folder
+
+
+def pinned(deb: str, sha256: str, instead: str) -> bytes:
+    """The bytes of one file of Debian's, and of no other version of it.
+
+    Raises
+    ------
+    InputError
+        As ``download``, or if it is another file.
+    """
+    with tempfile.TemporaryDirectory(prefix="solfa-deb-") as scratch:
+        raw = download(deb.partition("_")[0], Path(scratch), instead).read_bytes()
+    if (got := hashlib.sha256(raw).hexdigest()) != sha256:
+        raise InputError(
+            f"what came is not the pinned file {deb}: SHA-256 {got[:16]}..., expected {sha256[:16]}.... The pins are "
+            f"those of Debian 12. {instead}"
+        )
+    return raw
 
 
 def unpack(deb: bytes, root: str, target: Path) -> int:

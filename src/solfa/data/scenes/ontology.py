@@ -30,11 +30,6 @@ class Package:
     root: str
     licence: str
 
-    @property
-    def debian_name(self) -> str:
-        """What apt calls it."""
-        return self.deb.partition("_")[0]
-
 
 @cache
 def packages() -> tuple[Package, ...]:
@@ -114,7 +109,6 @@ def _rows() -> list[tuple[re.Pattern[str], str, int]]:
 
 
 def _globs(patterns: Iterable[str]) -> re.Pattern[str]:
-
     return re.compile("|".join(fnmatch.translate(p) for p in patterns) or r"(?!)")
 
 

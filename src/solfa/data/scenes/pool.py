@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from solfa.audio.decode import stretches
 from solfa.audio.resample import at_rate
 from solfa.core.errors import DecodeError, InputError
+from solfa.core.files import whole_folder
 from solfa.core.types import FloatArray
 from solfa.data.captions.splits import families
 from solfa.data.records import SPLITS
@@ -131,14 +131,9 @@ def make_pool(
     folder = cache / _key(sources, rule)
     if (folder / "pool.json").is_file():
         return Pool.open(folder)
-    making = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    making.mkdir(parents=True)
-    try:
+    with whole_folder(folder) as making:
         _write(making, sources, rule, executor or SerialExecutor(), progress)
         shutil.rmtree(folder, ignore_errors=True)
-        making.rename(folder)
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
     return Pool.open(folder)
 
 

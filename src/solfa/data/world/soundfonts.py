@@ -14,7 +14,7 @@ from pathlib import Path
 
 from solfa.core.errors import InputError
 from solfa.core.files import write_whole
-from solfa.data.scenes.debian import download, sounds_in
+from solfa.data.scenes.debian import pinned, sounds_in
 from solfa.weights.manifest import PypiSource
 from solfa.weights.pulling import download_wheel
 from solfa.weights.store import home
@@ -70,9 +70,8 @@ def fetch(say: Callable[[str], None]) -> tuple[Soundfont, ...]:
         if font.path.is_file():
             continue
         font.path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="solfa-soundfont-") as scratch:
-            say(f"{font.name}: fetching {font.size_mb} MB, {font.licence}")
-            data = _from_wheel(font, font.pypi, Path(scratch)) if font.pypi else _from_debian(font, Path(scratch))
+        say(f"{font.name}: fetching {font.size_mb} MB, {font.licence}")
+        data = _from_wheel(font, font.pypi) if font.pypi else _from_debian(font)
         if hashlib.sha256(data).hexdigest() != font.sha256:
             raise InputError(
                 f"{font.name}: what came is not the pinned file {font.file}. Give one with --soundfont FILE."
@@ -81,15 +80,15 @@ def fetch(say: Callable[[str], None]) -> tuple[Soundfont, ...]:
     return here()
 
 
-def _from_wheel(font: Soundfont, source: PypiSource, scratch: Path) -> bytes:
-    with zipfile.ZipFile(download_wheel(font.name, source, scratch)) as archive:
-        return archive.read(source.member)
+def _from_wheel(font: Soundfont, source: PypiSource) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="solfa-soundfont-") as scratch:
+        wheel = zipfile.ZipFile(download_wheel(font.name, source, Path(scratch)))
+        with wheel:
+            return wheel.read(source.member)
 
 
-def _from_debian(font: Soundfont, scratch: Path) -> bytes:
-    raw = download(font.deb.partition("_")[0], scratch, _INSTEAD).read_bytes()
-    if hashlib.sha256(raw).hexdigest() != font.deb_sha256:
-        raise InputError(f"{font.name}: what came is not the pinned {font.deb} of Debian 12. {_INSTEAD}")
+def _from_debian(font: Soundfont) -> bytes:
+    raw = pinned(font.deb, font.deb_sha256, _INSTEAD)
     found = [data for path, data in sounds_in(raw, _SUFFIXES) if path.name == font.file]
     if not found:
         raise InputError(f"{font.name}: {font.deb} holds no {font.file}.")
