@@ -136,8 +136,9 @@ def run_task(
     paths = [item.audio for item in data.items if item.audio is not None]
     if len(paths) != len(data.items):
         raise InputError(
-            f"{data.source.title}: {len(data.items) - len(paths)} of {len(data.items)} clips have no audio. Use "
-            f"DataSet.with_audio() to leave them out knowingly; the pool is then another one."
+            f"{data.source.title}: {len(data.items) - len(paths)} of {len(data.items)} clips have no audio. Expected "
+            f"in the folder: {data.source.layout}. Leave such clips out knowingly with --with-audio, in Python "
+            f"DataSet.with_audio(); the pool is then another one."
         )
     features = hear(paths, model.audio) if heard is None else heard
     if len(features.global_BD) != len(data.items):

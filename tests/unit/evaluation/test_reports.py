@@ -196,7 +196,7 @@ def test_fine_grained_tells_what_hears_from_what_does_not(tmp_path: Path) -> Non
 
 def test_a_pool_never_shrinks_unnoticed(captioned: DataSet) -> None:
     silent = dataclasses.replace(captioned, items=(*captioned.items, Item(id="gone", captions=("x",))))
-    with pytest.raises(InputError, match="1 of 6 clips have no audio"):
+    with pytest.raises(InputError, match=r"1 of 6 clips have no audio\. Expected in the folder: .*--with-audio"):
         run_task("retrieval", tiny_model(), silent)
     with pytest.raises(UnknownName, match="retrieval"):
         run_task("retreival", tiny_model(), captioned)

@@ -213,7 +213,8 @@ SOURCES = {
         title="FGMCaps",
         where="Hugging Face nishitanand/FGMCaps-benchmark",
         licence="CC BY-NC-SA 4.0",
-        layout="data/test-*.parquet (columns id, caption, audio); audio/ID.*, see readers.unpack_fgm_caps",
+        layout="data/test-*.parquet (columns id, caption, audio); audio/ID.*, written in Python by "
+        "solfa.evaluation.readers.unpack_fgm_caps(Path(FOLDER))",
         splits=("test",),
         read=_fgm_caps,
     ),
