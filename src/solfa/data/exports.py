@@ -154,25 +154,20 @@ def _tables(
 def _arrow_schema(columns: Mapping[str, str]) -> Any:
     import pyarrow
 
-    spans = pyarrow.list_(pyarrow.list_(pyarrow.float64()))
-    types = {
-        "string": pyarrow.string(),
-        "float64": pyarrow.float64(),
-        "strings": pyarrow.list_(pyarrow.string()),
-        "phrases": pyarrow.list_(pyarrow.struct({"phrase": pyarrow.string(), "segments": spans})),
-        "audio": pyarrow.struct({"bytes": pyarrow.binary(), "path": pyarrow.string()}),
-    }
     text, number = {"_type": "Value", "dtype": "string"}, {"_type": "Value", "dtype": "float64"}
-    features: dict[str, Any] = {
-        "string": text,
-        "float64": number,
-        "strings": [text],
-        "phrases": [{"phrase": text, "segments": [[number]]}],
-        "audio": {"_type": "Audio"},
+    spans = pyarrow.list_(pyarrow.list_(pyarrow.float64()))
+    phrase = pyarrow.struct({"phrase": pyarrow.string(), "segments": spans})
+    sound = pyarrow.struct({"bytes": pyarrow.binary(), "path": pyarrow.string()})
+    kinds: dict[str, tuple[Any, Any]] = {  # as pyarrow and as `datasets` know them
+        "string": (pyarrow.string(), text),
+        "float64": (pyarrow.float64(), number),
+        "strings": (pyarrow.list_(pyarrow.string()), [text]),
+        "phrases": (pyarrow.list_(phrase), [{"phrase": text, "segments": [[number]]}]),
+        "audio": (sound, {"_type": "Audio"}),
     }
     # Without this, `datasets` would show the sound as a dictionary of bytes.
-    known = {"info": {"features": {name: features[kind] for name, kind in columns.items()}}}
-    fields = [pyarrow.field(name, types[kind]) for name, kind in columns.items()]
+    known = {"info": {"features": {name: kinds[kind][1] for name, kind in columns.items()}}}
+    fields = [pyarrow.field(name, kinds[kind][0]) for name, kind in columns.items()]
     return pyarrow.schema(fields, metadata={"huggingface": json.dumps(known)})
 
 

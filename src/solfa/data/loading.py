@@ -34,6 +34,7 @@ from solfa.data.records import Phrase, Record
 from solfa.data.shards import Records
 
 IntArray = NDArray[np.int64]
+_SHORTEST_CUT_S = 0.1
 T = TypeVar("T")
 J = TypeVar("J")
 B = TypeVar("B", covariant=True)
@@ -238,13 +239,15 @@ class AudioSource:
 def cropped(phrases: Iterable[Phrase], start_s: float, length_s: float) -> tuple[Phrase, ...]:
     """The phrases as far as they are heard between ``start_s`` and ``length_s`` later, times from there.
 
+    Of a span that is cut, less than a tenth of a second is nothing that could be heard.
+
     >>> cropped([Phrase(text="solo", spans_s=((0.0, 1.0), (2.0, 6.0)))], 1.5, 3.0)
     (Phrase(text='solo', spans_s=((0.5, 3.0),)),)
     """
     out = []
     for phrase in phrases:
-        moved = ((max(a - start_s, 0.0), min(b - start_s, length_s)) for a, b in phrase.spans_s)
-        spans = tuple((a, b) for a, b in moved if b > a)
+        moved = [((max(a - start_s, 0.0), min(b - start_s, length_s)), b - a) for a, b in phrase.spans_s]
+        spans = tuple(span for span, whole in moved if span[1] - span[0] >= min(whole - 1e-9, _SHORTEST_CUT_S))
         if spans:
             out.append(Phrase(text=phrase.text, spans_s=spans))
     return tuple(out)

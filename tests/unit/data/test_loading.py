@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from solfa.core.errors import InputError
-from solfa.data.loading import AudioSource, IntArray, Loader, ahead
+from solfa.data.loading import AudioSource, IntArray, Loader, ahead, cropped
+from solfa.data.records import Phrase
 from solfa.data.shards import Dataset, Records
 
 Made = tuple[list[int], int]
@@ -160,3 +161,9 @@ def test_data_sets_are_joined(make_toy: Callable[..., Dataset]) -> None:
     a, b = make_toy("a").split("train"), make_toy("b", shards=1, words="b").split("train")
     joined = Records([*a.shards, *b.shards])
     assert len(joined) == 16 and [joined[i] for i in (0, 12)] == [a[0], b[0]]
+
+
+def test_of_a_phrase_that_is_cut_a_moment_is_nothing() -> None:
+    phrases = [Phrase(text="entry", spans_s=((4.0, 6.0), (8.95, 9.5))), Phrase(text="click", spans_s=((7.0, 7.05),))]
+    assert cropped(phrases, 5.95, 3.05) == (Phrase(text="click", spans_s=((7.0 - 5.95, 7.05 - 5.95),)),)
+    assert [p.text for p in cropped(phrases, 5.5, 1.0)] == ["entry"]

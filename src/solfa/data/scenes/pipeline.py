@@ -133,32 +133,19 @@ class SceneMaker:
         return (entry,), self.pool.samples(entry)
 
     def _member(self, task: ShardTask, i: int, scene: Scene, parts: tuple[Entry, ...]) -> Member:
-        spans = scene.spans_s()
         rate = scene.sample_rate_hz
+        events = [
+            {"label": e.label, "source": e.source, "start_s": round(e.start / rate, 6), "end_s": round(e.end / rate, 6),
+             "snr_db": round(e.snr_db, 3)}
+            for e in scene.events
+        ]  # fmt: skip
+        behind = next((e.source for e in parts if e.label == BACKGROUND), "noise")
         record = Record(
-            id=f"scene-{task.split}-{task.number:06}-{i:03}",
-            audio="",
-            duration_s=len(scene.samples) / rate,
-            phrases=tuple(Phrase(text=label, spans_s=times) for label, times in spans.items()),
-            attributes={
-                "scene": {
-                    "background": next((e.source for e in parts if e.label == BACKGROUND), "noise"),
-                    "events": [
-                        {
-                            "label": e.label,
-                            "source": e.source,
-                            "start_s": round(e.start / rate, 6),
-                            "end_s": round(e.end / rate, 6),
-                            "snr_db": round(e.snr_db, 3),
-                        }
-                        for e in scene.events
-                    ],
-                }
-            },
-            source="scenes",
-            licence="; ".join(sorted({e.licence for e in parts if e.licence})),
-            split=task.split,
-        )
+            id=f"scene-{task.split}-{task.number:06}-{i:03}", audio="", duration_s=len(scene.samples) / rate,
+            phrases=tuple(Phrase(text=label, spans_s=times) for label, times in scene.spans_s().items()),
+            attributes={"scene": {"background": behind, "events": events}}, source="scenes",
+            licence="; ".join(sorted({e.licence for e in parts if e.licence})), split=task.split,
+        )  # fmt: skip
         return Member(record=record, samples=scene.samples, sample_rate_hz=rate)
 
 
