@@ -45,6 +45,7 @@ def _train(
     tune: Annotated[str, typer.Option(help="Bodies to train too: audio, text or audio,text (on torch only).")] = "",
     body_lr: Annotated[float | None, typer.Option(min=0, help="Learning rate of bodies, as a factor of --lr.")] = None,
     crop_s: Annotated[float | None, typer.Option(min=0.1, help="Seconds that a tuned body hears of a clip.")] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write RUN/tensorboard too.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     allow_noncommercial: Annotated[bool, typer.Option("--allow-noncommercial", help="Accept such weights.")] = False,
 ) -> None:
@@ -64,6 +65,9 @@ def _train(
     }  # fmt: skip
 
     def report(progress: Progress) -> None:
+        if board is not None:
+            for key, value in progress.metrics.items():
+                board.add_scalar(key, value, progress.step)
         values = ", ".join(f"{k} {v:.4g}" for k, v in progress.metrics.items() if isinstance(v, float))
         if progress.step % 20 == 0 or progress.step == 1 or any(k.startswith("val") for k in progress.metrics):
             left = clock(progress.seconds_left)
@@ -73,6 +77,7 @@ def _train(
             )  # fmt: skip
 
     with joined(device):
+        board = _board(out) if tensorboard and rank() == 0 else None
         folder, outcome = run(
             name, data, out, audio=audio, text=text, small=size == "small", device=device, features=features,
             init=init, tune=tuple(sorted(set(filter(None, tune.split(","))))), resume=resume,
@@ -82,6 +87,15 @@ def _train(
         )  # fmt: skip
         if rank() == 0:
             console().print(_summary(folder, outcome), markup=False, soft_wrap=True)
+
+
+def _board(out: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise MissingExtra("--tensorboard", "pip install tensorboard") from error
+    writer: Any = SummaryWriter
+    return writer(str(out / "tensorboard"))
 
 
 def _summary(folder: Path, outcome: Outcome) -> str:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import tiny, torch
 from small import BANK, NOTES, Hear, Read, body
 
+from conftest import tiny, torch
 from solfa.apps.cli import app
 from solfa.core.errors import InputError, MissingExtra, UnknownName, WeightsError
 from solfa.core.types import Audio, States
@@ -224,6 +224,30 @@ def test_the_command(folder, tmp_path, monkeypatch):
     done = CliRunner().invoke(app, [*command, *more, "--epochs", "1", "--batch-size", "32"], catch_exceptions=False)
     recipe = json.loads((tmp_path / "other" / "config.json").read_text())["fixed"]["recipe"]
     assert done.exit_code == 0 and recipe["precision"] == "bfloat16" and recipe["learning_rate"] == 0.01
+
+
+def test_the_command_writes_for_tensorboard(folder, tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    from typer.testing import CliRunner
+
+    seen = []
+
+    def writer(place):
+        assert place == str(tmp_path / "run" / "tensorboard")
+        return SimpleNamespace(add_scalar=lambda *given: seen.append(given))
+
+    command = ["train", "figma", "--data", str(folder), "--features", str(tmp_path / "f"), "--epochs", "1"]
+    command += ["--tensorboard", "--batch-size", "32", "--out"]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    assert isinstance(CliRunner().invoke(app, [*command, str(tmp_path / "no")]).exception, MissingExtra)
+    assert not (tmp_path / "no").exists()
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=writer))
+    CliRunner().invoke(app, [*command, str(tmp_path / "run")], catch_exceptions=False)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if "loss" in line]
+    assert [(step["loss"], step["step"]) for step in steps] == [given[1:] for given in seen if given[0] == "loss"]
+    assert "val_R@1" in {given[0] for given in seen}
 
 
 def test_bad_clips_are_named(folder, tmp_path, data):
