@@ -167,6 +167,8 @@ def test_settings_and_places_that_cannot_be_are_refused(tmp_path: Path, music: P
         Settings(seconds=0.5)
     with pytest.raises(UnknownName, match="caption style"):
         Settings(style="haiku")
+    with pytest.raises(UnknownName, match=r"attribute.*tempo_bpm"):
+        Settings(required=("key", "tempo"))
     with pytest.raises(InputError, match="no audio found"):
         folder_tracks(tmp_path / "nowhere")
     silent = [t for t in folder_tracks(music) if t.name == "silent.wav"]

@@ -292,8 +292,13 @@ def test_music_sounds_where_its_phrases_say(tmp_path: Path) -> None:
     pool = make_pool(sources, RULE, tmp_path / "cache")
     config = SceneConfig(pool=RULE, mix=MixRule(duration_s=10.0), per_shard=12)
     maker = MusicMaker(pool.folder, config)
-    for member in maker(ShardTask(split="test", number=0, seed=3)):
+    task = ShardTask(split="test", number=0, seed=3)
+    for i, member in enumerate(maker(task)):
         record, samples = member.record, member.samples
+        plan = draw_plan(maker.playable("test"), ("acoustic_guitar", "synth_bass"), 10.0, task.rng(i))
+        assert len(record.attributes["chords"]) <= sum(
+            plan.active.get("acoustic_guitar", ())
+        )  # those that are strummed
         assert "background" not in record.captions[0]
         assert np.abs(samples).max() == pytest.approx(0.95, rel=1e-4)
         plays = {p.text: p.spans_s for p in record.phrases if p.text in ("drums", "tabla", "acoustic guitar")}

@@ -23,6 +23,8 @@ from solfa.data.records import Phrase
 from solfa.evaluation.claims import marking_of
 from solfa.query import parse
 
+ATTRIBUTES = ("tempo_bpm", "tempo_marking", "metre", "beats_per_bar", "key", "chords", "instruments", "genre", "mood",
+              "voice")  # fmt: skip
 _MOST_INSTRUMENTS, _MOST_GENRES, _MOST_MOODS = 6, 2, 3
 _TEMPO_GAP = 0.04  # how far the beats of a clip may be from the tempo of the track
 _SHORTEST_CHORD_S, _SHORTEST_PHRASE_S = 0.4, 1.0

@@ -29,7 +29,7 @@ from solfa.core.files import write_whole
 from solfa.core.text import printable
 from solfa.data.building import ShardTask, build
 from solfa.data.captions import llm
-from solfa.data.captions.attributes import Thresholds
+from solfa.data.captions.attributes import ATTRIBUTES, Thresholds
 from solfa.data.captions.fingerprints import near_duplicates
 from solfa.data.captions.grammar import STYLES
 from solfa.data.captions.llm import Endpoint
@@ -94,6 +94,8 @@ class Settings:
         if self.style is not None and self.style not in STYLES:
             raise UnknownName("caption style", self.style, STYLES)
         targets({}, self.shares)
+        if unknown := [name for name in self.required if name not in ATTRIBUTES]:
+            raise UnknownName("attribute", unknown[0], ATTRIBUTES)
 
     def of_hearing(self) -> dict[str, Any]:
         """What decides the first stage."""

@@ -19,6 +19,7 @@ from solfa.core.errors import InputError
 from solfa.core.theory import Chord
 from solfa.core.types import FloatArray
 from solfa.data.building import ShardTask
+from solfa.data.captions.facts import merged
 from solfa.data.records import SPLITS, Record
 from solfa.data.scenes.music_plan import BEATS, DRUMS, Plan, draw_plan, phrases_of
 from solfa.data.scenes.pipeline import SceneMaker
@@ -51,6 +52,7 @@ _MOVES = (
     ((0, "maj"), (5, "maj")),
     ((0, "maj"), (9, "min"), (2, "min"), (7, "maj")),
 )
+_SHORTEST_CHORD_S = 0.4
 _FARTHEST = 4  # semitones a strum may be moved before it sounds like another instrument
 
 
@@ -100,7 +102,7 @@ class MusicMaker(SceneMaker):
     def play(
         self, plan: Plan, split: str, rng: np.random.Generator
     ) -> tuple[dict[str, FloatArray], list[str], list[Entry]]:
-        """One stem for each instrument, the chords in order (none without a guitar), and the sounds used."""
+        """One stem for each instrument, the chords that the guitar strums in order, and the sounds used."""
         player = _Player(self, plan, rng)
         tonic = int(rng.integers(12))
         moves = _MOVES[int(rng.integers(len(_MOVES)))]
@@ -117,9 +119,10 @@ class MusicMaker(SceneMaker):
                 player.bass(self._basses(split), chords)
             else:
                 player.hits(instrument, self._one(split, _PERCUSSION[instrument], rng))
-        pitched = {_GUITAR, _BASS_ID} & set(plan.active)
-        heard = [str(c) for c in chords] if _GUITAR in pitched else []
-        return player.levelled(), [c for c, last in zip(heard, [None, *heard], strict=False) if c != last], player.used
+        strummed = plan.active.get(_GUITAR, ())
+        last = (self.config.mix.duration_s - _SHORTEST_CHORD_S) / plan.bar_s  # a later bar is hardly heard
+        heard = merged([str(c) for b, (c, on) in enumerate(zip(chords, strummed, strict=False)) if on and b <= last])
+        return player.levelled(), list(heard), player.used
 
     def _one(self, split: str, label: str, rng: np.random.Generator) -> Entry:
         found = self._material[split][label]
