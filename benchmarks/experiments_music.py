@@ -37,7 +37,6 @@ from solfa.training.recipes import Recipe, figma, united
 
 STEPS = (20, 40, 60, 80, 100)
 VIEWS: tuple[View, ...] = ("global", "frame", "mix")
-ORDERS = ("early", "mixed", "late")
 DECISIVE = ("key", "tempo_bpm", "metre", "chords")
 LOSSES = {
     "global": FigmaConfig(alpha=1.0), "frame": FigmaConfig(alpha=0.0), "figma": FigmaConfig(),
@@ -184,7 +183,7 @@ def measure_music(shared: Music, deep: bool, model: JointProjector) -> dict[str,
         own = Relevance.of_targets(np.arange(len(rows)), len(rows))
         return rank_relevant(scores, own), rank_relevant(Transposed(scores), own)
 
-    for order in ("late", "early", "mixed"):
+    for order in ("early", "mixed", "late"):
         for view in VIEWS:
             both = ranks(view, getattr(texts, order))
             found |= {
