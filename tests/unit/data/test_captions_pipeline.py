@@ -118,6 +118,17 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(music: Path, made: Da
     assert caption_tracks(tracks, out, FAST, executor=again).revision == made.revision and again.done == 0
 
 
+def test_where_the_music_lies_changes_nothing(music: Path, tmp_path: Path) -> None:
+    revisions = set()
+    for place in ("a", "b"):
+        folder = tmp_path / place / "music"
+        folder.mkdir(parents=True)
+        shutil.copy(music / "song-0.wav", folder)
+        made = caption_tracks(folder_tracks(folder), tmp_path / place / "set", replace(FAST, shares=(1.0, 0.0, 0.0)))
+        revisions.add(made.revision)
+    assert len(revisions) == 1
+
+
 def test_other_captions_do_not_hear_again(music: Path, tmp_path: Path) -> None:
     tracks = [t for t in folder_tracks(music) if t.name in ("song-1.wav", "song-2.wav")]
     caption_tracks(tracks, tmp_path / "set", FAST)

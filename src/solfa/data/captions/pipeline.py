@@ -237,12 +237,12 @@ def _plan(
         raise InputError(f"no clip is left of {len(tracks)} tracks: {_why(heard, written)}")
     failures = [(by_key[k].name, r["failed"]) for k, r in (*heard.items(), *written.items()) if "failed" in r]
     shards[min(shards, key=lambda s: (SPLITS.index(s[0]), s[1]))][:0] = [{"failure": f} for f in failures]
-    texts = {name: "".join(json.dumps(row) + "\n" for row in rows) for name, rows in shards.items()}
-    digest = _digest(sorted((*name, text) for name, text in texts.items()))
+    # Where the tracks lie is not what is made of them.
+    digest = _digest(sorted((*name, [{**row, "path": ""} for row in rows]) for name, rows in shards.items()))
     folder = stages / f"plan-{digest[:16]}"
     folder.mkdir(exist_ok=True)
-    for (name, number), text in texts.items():
-        write_whole(folder / f"{name}-{number:06}.jsonl", text.encode())
+    for (name, number), rows in shards.items():
+        write_whole(folder / f"{name}-{number:06}.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
     config = {
         "pipeline": "captions", **settings.of_writing(), "shares": list(settings.shares),
         "counts": None if settings.counts is None else {k: list(v) for k, v in settings.counts.items()},
