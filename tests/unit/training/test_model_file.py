@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import tiny, torch
 from small import BANK, NOTES, Hear, Read, body
 
-from conftest import tiny, torch
 from solfa.apps.cli import app
 from solfa.core.errors import InputError, MissingExtra, UnknownName, WeightsError
 from solfa.core.types import Audio, States

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from conftest import tiny, torch
+
 from solfa.core.errors import InputError, TrainingError, WeightsError
 from solfa.models.objectives import FigmaConfig, FineLapConfig, UnitedConfig
 from solfa.training import checkpoint

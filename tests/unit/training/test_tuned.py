@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import tiny, torch
 from small import BANK, NOTES, RATE, Hear, Read
 from test_model_file import Hub
 from test_trainer import curve
 
-from conftest import tiny, torch
 from solfa.apps.cli import app
 from solfa.core.errors import InputError, TrainingError, WeightsError
 from solfa.core.types import Audio
