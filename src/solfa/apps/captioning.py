@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
 
 from solfa.apps.render import console, progress_bars
 from solfa.core.errors import InputError
+from solfa.core.text import printable
+
+if TYPE_CHECKING:  # --help loads none of these
+    from solfa.data.shards import Dataset
+
+SOME_FAILED = 3
+_MOST_NAMED = 5
 
 
 def caption(
@@ -46,6 +53,8 @@ def caption(
 
     What is not heard surely is not said. Captions come from a grammar, or with --llm from a language model whose
     answers are checked. No track, artist or copy of a recording ends in two splits.
+
+    Exit code 0: all is well; 2: nothing was made; 3: some files failed, they are listed.
     """
     from solfa.data.captions.llm import Endpoint
     from solfa.data.captions.pipeline import FIGMA_REQUIRED, Settings, caption_tracks
@@ -71,6 +80,19 @@ def caption(
     with progress_bars("hear", "write", "split", "shards") as show:
         made = caption_tracks(tracks, out, settings, executor=executor, progress=show)
     _report(made.manifest["config"], len(made.manifest["failures"]), out)
+    raise typer.Exit(SOME_FAILED if tell_failures(made) else 0)
+
+
+def tell_failures(made: Dataset) -> int:
+    """How many items failed on the way to a data set; some are printed, with the reason."""
+    failures = made.manifest.get("failures", ())
+    for failure in failures[:_MOST_NAMED]:
+        line = printable(f"failed: {failure.get('item')}: {failure.get('reason')}")
+        console().print(line, markup=False, soft_wrap=True)
+    if len(failures) > _MOST_NAMED:
+        console().print(f"and {len(failures) - _MOST_NAMED} more, see {made.folder}/dataset.json",
+                        markup=False, soft_wrap=True)  # fmt: skip
+    return len(failures)
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from solfa.apps.captioning import caption
+from solfa.apps.captioning import SOME_FAILED, caption, tell_failures
 from solfa.apps.render import clock, console, progress_bars
 from solfa.apps.scenes import scenes, sounds
 from solfa.apps.world import soundfonts, world
@@ -46,9 +46,8 @@ def info(dataset: DatasetArgument) -> None:
         spread.add_row(Text(printable(name)), Text(printable(text)))
     out.print(spread)
     if failures := opened.manifest.get("failures", ()):
-        out.print(f"{len(failures)} items failed on the way, such as:")
-        for failure in failures[:5]:
-            out.print(printable(f"  {failure.get('item')}: {failure.get('reason')}"), markup=False)
+        out.print(f"{len(failures)} items failed on the way:")
+        tell_failures(opened)
 
 
 @data_app.command("verify")
@@ -90,7 +89,10 @@ def import_published(
     split: Annotated[list[str], typer.Option(help="Which of its splits becomes ours, such as val=valid; repeatable.")],
     workers: Annotated[int | None, typer.Option(help="Processes; one for each core if not given.")] = None,
 ) -> None:
-    """Make shards of a published data set, to train on it like on our own."""
+    """Make shards of a published data set, to train on it like on our own.
+
+    Exit code 0: all is well; 2: nothing could be imported; 3: some clips failed, they are listed.
+    """
     from solfa.core.errors import InputError
     from solfa.data.imports import import_published as read
     from solfa.jobs import ProcessExecutor
@@ -106,3 +108,4 @@ def import_published(
     failures = len(made.manifest["failures"])
     console().print(f"{sum(len(s.index.members) for s in made.shards)} clips are in {out}, {failures} failed; see: "
                     f"solfa data info {out}", markup=False, soft_wrap=True)  # fmt: skip
+    raise typer.Exit(SOME_FAILED if tell_failures(made) else 0)

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from solfa.audio.decode import stretches
-from solfa.core.errors import DecodeError
+from solfa.core.errors import DecodeError, InputError
+from solfa.core.text import printable
 from solfa.core.types import FloatArray
 from solfa.data.building import Progress, ShardTask, build
 from solfa.data.loading import cropped
@@ -56,17 +57,27 @@ def import_published(
     Raises
     ------
     UnknownName, InputError, SolfaError
-        As in ``evaluation.readers.load`` and ``build``.
+        As in ``evaluation.readers.load`` and ``build``; InputError also if no clip has sound that can be read.
     """
     read = {ours: load(name, Path(root), theirs) for ours, theirs in splits.items()}
     config = {
         "imported": name, "clips_per_shard": clips_per_shard, "splits": dict(splits),
         "revisions": {ours: data.revision for ours, data in read.items()},
     }  # fmt: skip
-    return build(
+    layout = next(iter(read.values())).source.layout if read else ""
+    if read and all(item.audio is None for data in read.values() for item in data.items):
+        raise InputError(f"{root}: no clip has its audio file there, nothing to import. Expected: {layout}.")
+    made = build(
         out, _Import(read, clips_per_shard), name=name, config=config, seed=0, executor=executor, progress=progress,
         num_shards={ours: -(-len(data.items) // clips_per_shard) for ours, data in read.items()},
     )  # fmt: skip
+    if not any(s.index.members for s in made.shards):
+        failure = made.manifest["failures"][0]
+        raise InputError(
+            f"{root}: nothing was imported, all {len(made.manifest['failures'])} clips failed, such as "
+            f"{printable(failure['item'])}: {printable(failure['reason'])}. Delete {out} before the next attempt."
+        )
+    return made
 
 
 @dataclass(frozen=True, slots=True)

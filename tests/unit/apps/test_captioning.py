@@ -20,12 +20,13 @@ def test_caption_makes_a_data_set_and_says_what_was_left_out(tmp_path: Path) -> 
     arguments = ["data", "caption", str(folder), str(out), "--style", "catalogue", "--require", "none", "--jobs", "1"]
     arguments += ["--seconds", "4", "--splits", "1,0,0", "--extractors", "solfa-harmony", "--per-clip", "2"]
     result = RUN.invoke(app, arguments)
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 3, result.output
+    assert "failed: broken.wav: " in result.output
     assert "2 tracks, 1 failed" in result.output and "clips_kept" in result.output
     records = Dataset.open(out).split("train")
     assert len(records) == 2 and all(": " in c for r in records for c in r.captions)
     assert json.loads((out / "dataset.json").read_bytes())["failures"][0]["item"] == "broken.wav"
-    assert RUN.invoke(app, arguments).exit_code == 0
+    assert RUN.invoke(app, arguments).exit_code == 3
 
 
 def test_options_that_contradict_are_refused(tmp_path: Path) -> None:

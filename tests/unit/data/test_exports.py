@@ -8,13 +8,15 @@ import pyarrow.parquet
 import pytest
 from typer.testing import CliRunner
 
+from solfa.apps.captioning import tell_failures
 from solfa.apps.data import data_app
 from solfa.audio.decode import stretches
 from solfa.core.errors import InputError, UnknownName
+from solfa.data.building import build
 from solfa.data.exports import export
 from solfa.data.imports import import_published
 from solfa.data.records import Phrase
-from solfa.data.shards import Dataset
+from solfa.data.shards import Dataset, Failure
 from solfa.evaluation.readers import load, unpack_fgm_caps
 from solfa.testing.files import write_audio
 from solfa.testing.synth import tone
@@ -108,7 +110,8 @@ def published(tmp_path: Path) -> Path:
 def test_published_sets_become_shards(published: Path, tmp_path: Path) -> None:
     arguments = ["import", "urbansed", published, tmp_path / "out", "--split", "train=test", "--workers", "1"]
     result = CliRunner().invoke(data_app, [str(a) for a in arguments], catch_exceptions=False)
-    assert result.exit_code == 0 and "2 clips" in result.output and "2 failed" in result.output
+    assert result.exit_code == 3 and "2 clips" in result.output and "2 failed" in result.output
+    assert "failed: broken: " in result.output and "failed: gone: its audio file is not there" in result.output
     dataset = Dataset.open(tmp_path / "out")
     first, second = dataset.split("train")
     assert first.id.startswith("a-b-") and first.attributes["published_id"] == "a b" and second.id == "c"
@@ -120,6 +123,26 @@ def test_published_sets_become_shards(published: Path, tmp_path: Path) -> None:
     assert dataset.shard_of("c").read("c", "wav") == original
     reasons = {f["item"]: f["reason"] for f in dataset.manifest["failures"]}
     assert set(reasons) == {"broken", "gone"} and "not there" in reasons["gone"]
+
+
+def test_an_import_of_nothing_is_an_error(published: Path, tmp_path: Path) -> None:
+    for name in ("a b", "c"):
+        (published / "audio" / "test" / f"{name}.wav").write_bytes(b"no sound")
+    with pytest.raises(InputError, match="nothing was imported, all 4 clips failed, such as "):
+        import_published("urbansed", published, tmp_path / "out", {"train": "test"})
+    for path in (published / "audio" / "test").iterdir():
+        path.unlink()
+    with pytest.raises(InputError, match="no clip has its audio file there"):
+        import_published("urbansed", published, tmp_path / "other", {"train": "test"})
+    assert not (tmp_path / "other").exists()
+
+
+def test_many_failures_are_named_in_part(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lost = [Failure(item=f"clip {n}", reason="is silent") for n in range(7)]
+    made = build(tmp_path / "out", lambda _: iter(lost), name="x", config={}, seed=0, num_shards={"train": 1})
+    assert tell_failures(made) == 7
+    said = capsys.readouterr().out
+    assert "failed: clip 4: is silent" in said and "clip 5" not in said and "and 2 more, see " in said
 
 
 def test_clips_are_cut_out_of_whole_recordings(tmp_path: Path) -> None:

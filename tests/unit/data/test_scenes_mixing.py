@@ -33,7 +33,7 @@ def reference_span(samples: np.ndarray, rule: ClipRule) -> tuple[int, int] | Non
     return None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     levels=st.lists(st.sampled_from([0.0, 0.001, 0.02, 0.5]), min_size=0, max_size=40),
     window=st.integers(1, 12),
@@ -78,7 +78,7 @@ def _events(*seconds: float) -> list[Sound]:
     ]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seconds=st.lists(st.floats(0.05, 7.5), min_size=1, max_size=5), seed=st.integers(0, 2**32))
 def test_a_scene_is_what_was_drawn(seconds: list[float], seed: int) -> None:
     rule, behind = MixRule(), noise(10 * RATE, np.random.default_rng(seed))
