@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from solfa.apps.render import console
-from solfa.core.errors import InputError
+from solfa.core.errors import InputError, UnknownName
 from solfa.core.files import write_text
 from solfa.core.types import JointModel
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # --help loads none of these
     from solfa.evaluation.reports import Report
 
 eval_app = typer.Typer(no_args_is_help=True, help="Measure a model on a task; compare two reports.")
+
+OWN = "solfa"  # as the name of a data set: one that solfa made
 
 # The tasks of solfa.evaluation.tasks, named here so that --help does not load them (held equal by a test).
 TASKS = {
@@ -134,18 +136,24 @@ def mir(
 
 @contextmanager
 def _opened(dataset: str, folder: Path, split: str | None) -> Iterator[DataSet]:
-    """A data set of the field, or one of solfa's own, whose sound is laid out for as long as it is needed."""
+    """A data set of the field, or one of solfa's own; sound that is packed is laid out for as long as it is needed."""
     from tempfile import TemporaryDirectory
 
-    from solfa.evaluation.readers import load
-
-    if dataset != "solfa":
-        yield load(dataset, folder, split)
-        return
     from solfa.data.judging import data_set
+    from solfa.evaluation.readers import SOURCES, load, unpack_fgm_caps
 
     with TemporaryDirectory() as scratch:
-        yield data_set(folder, split or "test", Path(scratch))
+        if dataset == OWN:
+            yield data_set(folder, split or "test", Path(scratch))
+            return
+        if dataset not in SOURCES:
+            raise UnknownName("data set", dataset, [*SOURCES, OWN])
+        clips = load(dataset, folder, split)
+        if dataset == "fgmcaps" and all(item.audio is None for item in clips.items):
+            unpack_fgm_caps(folder, clips.split, Path(scratch))
+            sound = {path.stem: path for path in Path(scratch, "audio").iterdir()}
+            clips = replace(clips, items=tuple(replace(item, audio=sound[item.id]) for item in clips.items))
+        yield clips
 
 
 @contextmanager
@@ -201,6 +209,8 @@ def datasets() -> None:
     from solfa.evaluation.readers import SOURCES
 
     table = Table("name", "title", "splits", "licence", "where")
+    table.add_row(OWN, "any data set that solfa made", "test, train, val", "that of its records",
+                  "solfa data world, scenes, caption, import")  # fmt: skip
     for name, source in sorted(SOURCES.items()):
         table.add_row(*map(Text, (name, source.title, ", ".join(source.splits), source.licence, source.where)))
     console().print(table)

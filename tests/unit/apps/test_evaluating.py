@@ -115,6 +115,27 @@ def test_a_data_set_of_solfa_is_judged_like_those_of_others(tmp_path: Path, monk
         call(monkeypatch, ["eval", "retrieval", *own, "--split", "val"])
 
 
+def test_an_export_in_the_layout_of_fgmcaps_is_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pyarrow")
+
+    def clip(word: str, midi: int) -> Member:
+        record = Record(id=word, audio="", duration_s=2.0, captions=(word,))
+        return Member(record=record, samples=tone(midi, 2.0, 22050, harmonics=1) * 0.5, sample_rate_hz=22050)
+
+    words = [clip(*pair) for pair in WORDS.values()]
+    build(tmp_path / "set", lambda task: iter(words), name="tones", config={}, seed=0, num_shards={"test": 1})
+    call(monkeypatch, ["data", "export", tmp_path / "set", tmp_path / "fgm", "--to", "fgmcaps"])
+    report = tmp_path / "report.json"
+    call(monkeypatch, ["eval", "retrieval", "--dataset", "fgmcaps", "--data", tmp_path / "fgm", "--out", report])
+    assert json.loads(report.read_text())["metrics"]["T2A R@1"]["value"] == 1.0
+    assert not (tmp_path / "fgm" / "audio").exists()
+
+
+def test_an_unknown_data_set_is_told_all_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match=r"unknown data set 'nope'.* jams, .*solfa, "):
+        call(monkeypatch, ["eval", "retrieval", "--dataset", "nope", "--data", tmp_path])
+
+
 def test_search_ranks_one_task_only(song_describer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="finegrained only"):
         call(
@@ -130,4 +151,5 @@ def test_a_model_without_a_tokenizer_has_no_saturation(song_describer: Path, mon
 
 def test_data_sets_are_listed_with_their_licences(monkeypatch: pytest.MonkeyPatch) -> None:
     output = call(monkeypatch, ["eval", "datasets"])
+    assert "any data set that" in output and "jams" in output
     assert "song_describer" in output and "musiccaps" in output

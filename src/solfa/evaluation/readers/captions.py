@@ -89,8 +89,10 @@ def _fgm_caps(folder: Folder, split: str) -> list[Item]:
     return [Item(id=str(r["id"]), audio=folder.clip(str(r["id"])), captions=(r["caption"],), extra=r) for r in rows]
 
 
-def unpack_fgm_caps(root: Path, split: str = "test") -> int:
+def unpack_fgm_caps(root: Path, split: str = "test", into: Path | None = None) -> int:
     """Writes the sound inside FGMCaps' Parquet files to ``audio/ID.*``, where the reader looks; the number of files.
+
+    ``into`` is another folder for ``audio/``, instead of ``root`` itself.
 
     Raises
     ------
@@ -100,14 +102,14 @@ def unpack_fgm_caps(root: Path, split: str = "test") -> int:
         If pyarrow is not installed.
     """
     folder, num = Folder(root, SOURCES["fgmcaps"]), 0
-    (root / "audio").mkdir(exist_ok=True)
+    target = (into or root) / "audio"
+    target.mkdir(exist_ok=True)
     for row in folder.parquet(f"data/{split}-*.parquet", ("id", "audio")):
         name, sound = str(row["id"]), row.get("audio") or {}
         if not re.fullmatch(r"[\w.-]{1,200}", name) or name.startswith(".") or not sound.get("bytes"):
             raise InputError(f"FGMCaps: row {name[:80]!r} holds no sound, or its id is no plain file name.")
         suffix = Path(sound.get("path") or "").suffix.lower()
-        target = root / "audio" / (name + (suffix if suffix in AUDIO_SUFFIXES else ".wav"))
-        target.write_bytes(sound["bytes"])
+        (target / (name + (suffix if suffix in AUDIO_SUFFIXES else ".wav"))).write_bytes(sound["bytes"])
         num += 1
     return num
 
@@ -213,8 +215,8 @@ SOURCES = {
         title="FGMCaps",
         where="Hugging Face nishitanand/FGMCaps-benchmark",
         licence="CC BY-NC-SA 4.0",
-        layout="data/test-*.parquet (columns id, caption, audio); audio/ID.*, written in Python by "
-        "solfa.evaluation.readers.unpack_fgm_caps(Path(FOLDER))",
+        layout="data/test-*.parquet (columns id, caption, audio); or audio/ID.*, written in Python "
+        "by solfa.evaluation.readers.unpack_fgm_caps(Path(FOLDER)) ('solfa eval' needs no such step)",
         splits=("test",),
         read=_fgm_caps,
     ),
