@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -186,12 +187,19 @@ def collar_f1(
         See `check_truth`.
     """
     check_truth(truth, found, classes)
-    return EventScores(classes={label: _collar_counts(truth, found, label, collar_s, offset_rate) for label in classes})
+    counts = partial(collar_counts, truth, found, collar_s=collar_s, offset_rate=offset_rate)
+    return EventScores(classes={label: counts(label) for label in classes})
 
 
-def _collar_counts(
-    truth: Truth, found: Mapping[str, Sequence[Event]], label: str, collar_s: float, offset_rate: float
+def collar_counts(
+    truth: Truth,
+    found: Mapping[str, Sequence[Event]],
+    label: str,
+    *,
+    collar_s: float = 0.2,
+    offset_rate: float = 0.2,
 ) -> Counts:
+    """Counts of one class as `collar_f1` has them, over the clips of the truth; the class need not occur."""
     tp = detected = true = 0
     for name, clip in truth.items():
         spans = clip.of_label(label)
@@ -226,13 +234,18 @@ def segment_f1(
     if not resolution_s > 0:
         raise InputError(f"the resolution must be positive, got {resolution_s} s.")
     check_truth(truth, found, classes)
-    scores = {}
-    for label in classes:
-        tp = fp = fn = 0
-        for name, clip in truth.items():
-            mine = np.array([(e.onset_s, e.offset_s) for e in found[name] if e.label == label]).reshape(-1, 2)
-            true = active_segments(clip.of_label(label), clip.duration_s, resolution_s)
-            got = active_segments(mine, clip.duration_s, resolution_s)
-            tp, fp, fn = tp + int((true & got).sum()), fp + int((got & ~true).sum()), fn + int((true & ~got).sum())
-        scores[label] = Counts(tp=tp, fp=fp, fn=fn)
-    return EventScores(classes=scores)
+    counts = partial(segment_counts, truth, found, resolution_s=resolution_s)
+    return EventScores(classes={label: counts(label) for label in classes})
+
+
+def segment_counts(
+    truth: Truth, found: Mapping[str, Sequence[Event]], label: str, *, resolution_s: float = 1.0
+) -> Counts:
+    """Counts of one class as `segment_f1` has them, over the clips of the truth; the class need not occur."""
+    tp = fp = fn = 0
+    for name, clip in truth.items():
+        mine = np.array([(e.onset_s, e.offset_s) for e in found[name] if e.label == label]).reshape(-1, 2)
+        true = active_segments(clip.of_label(label), clip.duration_s, resolution_s)
+        got = active_segments(mine, clip.duration_s, resolution_s)
+        tp, fp, fn = tp + int((true & got).sum()), fp + int((got & ~true).sum()), fn + int((true & ~got).sum())
+    return Counts(tp=tp, fp=fp, fn=fn)

@@ -15,9 +15,10 @@ import soundfile
 from solfa.core.errors import InputError, UnknownName
 from solfa.core.theory import Chord, Key
 from solfa.core.types import Audio, ChordSegment
-from solfa.evaluation import interop
+from solfa.evaluation import interop, tasks
 from solfa.evaluation.annotation import MusicAnnotation
-from solfa.evaluation.events import Event
+from solfa.evaluation.detections import ClipScores, SystemScores, best_collar_f1, best_segment_f1, decide
+from solfa.evaluation.events import ClipTruth, Event, collar_counts, collar_f1, segment_counts, segment_f1
 from solfa.evaluation.psds import Curve
 from solfa.evaluation.ranking import MatrixScores, rank_relevant, top_k
 from solfa.evaluation.readers import SOURCES, DataSet, Item
@@ -148,6 +149,25 @@ def test_detection_and_grounding(tmp_path: Path) -> None:
     assert grounded.metrics["PSDS2021"].value == 1 and grounded.num_queries == 3
     with pytest.raises(InputError, match="no clip has a sound event"):
         run_task("sed", tiny_model(), data_set(tmp_path, ("c", sound("low"), {"duration_s": 1.0})), settings=FEW)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_best_f1_of_rare_classes_by_chance_lies_in_its_own_interval(seed: int) -> None:
+    rng, classes = np.random.default_rng(seed), tuple("abcdefgh")
+    truth, clips = {}, {}
+    for n in range(24):
+        start = float(rng.integers(8))
+        truth[str(n)] = ClipTruth(duration_s=10.0, events=(Event(start, start + 2.0, classes[n // 3]),))
+        clips[str(n)] = ClipScores(rng.random((20, len(classes))), np.arange(21) / 2)
+    scores, settings = SystemScores(classes, clips), dataclasses.replace(FEW, num_clip_resamples=50, seed=seed)
+    for best, counts, whole in (
+        (best_segment_f1(truth, scores), segment_counts, segment_f1),
+        (best_collar_f1(truth, scores), collar_counts, collar_f1),
+    ):
+        measured = tasks._at_best(truth, scores, best, counts, settings)
+        assert measured.value == whole(truth, decide(scores, best.thresholds), classes).macro_f1
+        assert measured.low <= measured.value <= measured.high and measured.num == 24
+        assert measured.low < measured.high or measured.value == 0  # no event by chance within the collars
 
 
 def test_the_staircases_of_a_report_have_the_area_of_its_score(tmp_path: Path) -> None:
