@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -56,6 +59,7 @@ def _train(
         import torch  # noqa: F401
     except ImportError as error:
         raise MissingExtra("training", "pip install 'solfa[torch]'") from error
+    from solfa.data.shards import Dataset
     from solfa.training.run import run
     from solfa.training.trainer import Progress, joined, rank
 
@@ -67,7 +71,7 @@ def _train(
     def report(progress: Progress) -> None:
         if board is not None:
             for key, value in progress.metrics.items():
-                board.add_scalar(key, value, progress.step)
+                board().add_scalar(key, value, progress.step)
         values = ", ".join(f"{k} {v:.4g}" for k, v in progress.metrics.items() if isinstance(v, float))
         if progress.step % 20 == 0 or progress.step == 1 or any(k.startswith("val") for k in progress.metrics):
             left = clock(progress.seconds_left)
@@ -76,7 +80,9 @@ def _train(
                 markup=False, highlight=False, soft_wrap=True,
             )  # fmt: skip
 
-    with joined(device):
+    with _stoppable(), joined(device):
+        if rank() == 0 and not len(Dataset.open(data).split("val")):
+            console().print("no val split: the last weights are kept", highlight=False)
         board = _board(out) if tensorboard and rank() == 0 else None
         folder, outcome = run(
             name, data, out, audio=audio, text=text, small=size == "small", device=device, features=features,
@@ -89,13 +95,23 @@ def _train(
             console().print(_summary(folder, outcome), markup=False, soft_wrap=True)
 
 
-def _board(out: Path) -> Any:
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("solfa: stopped; go on with --resume", err=True)
+        raise typer.Exit(130) from None
+
+
+def _board(out: Path) -> Callable[[], Any]:
+    """What gives the writer, made when first asked for: the run has its folder to itself until it began."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise MissingExtra("--tensorboard", "pip install tensorboard") from error
     writer: Any = SummaryWriter
-    return writer(str(out / "tensorboard"))
+    return cache(lambda: writer(str(out / "tensorboard")))
 
 
 def _summary(folder: Path, outcome: Outcome) -> str:

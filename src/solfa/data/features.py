@@ -123,11 +123,12 @@ def _jobs(
     folder: Path, records: Records, audio: Backbone[Audio], text: Backbone[str], texts: Sequence[str], size: int
 ) -> Iterator[tuple[Path, Callable[[Path], None]]]:
     heard, said = audio.spec.space, text.spec.space
-    for shard in records.shards:
-        yield _block(folder, heard, shard.index.audio_sha256), partial(_write_audio, shard, audio, size)
+    for shard in records.shards:  # texts first: they take less time until a model's files are missed
         yield _block(folder, said, shard.index.records_sha256), partial(_write_texts, partial(_said, shard), text, size)
     if texts:
         yield _block(folder, said, _hash_of(texts)), partial(_write_texts, lambda: (_once(texts), {}), text, size)
+    for shard in records.shards:
+        yield _block(folder, heard, shard.index.audio_sha256), partial(_write_audio, shard, audio, size)
 
 
 def _block(folder: Path, space: str, key: str) -> Path:

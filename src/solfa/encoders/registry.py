@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
 from solfa.core.errors import InputError, MissingExtra, UnknownName, WeightsError
@@ -128,6 +129,8 @@ def load_entry(
     """What the loader of an entry gives; ``name`` may be ``NAME:SOURCE``. Raises as ``load_model``."""
     base, _, source = name.partition(":")
     if base not in entries:
+        if what == "model" and (folder := _trained(name)):
+            raise InputError(f"unknown model {name!r}, but the folder {folder} is one. Say: trained:{folder}")
         raise UnknownName(what, base, entries)
     entry = entries[base]
     if not (entry.info.commercial_use or allow_noncommercial):
@@ -140,6 +143,14 @@ def load_entry(
     if "allow_noncommercial" in inspect.signature(loader).parameters:  # of what the model is built on
         given["allow_noncommercial"] = allow_noncommercial
     return loader(**{**entry.defaults, **given})
+
+
+def _trained(name: str) -> Path | None:
+    """The folder of a trained model, if that or the folder of its run is what a name is."""
+    try:
+        return next((f for f in (Path(name), Path(name, "model")) if (f / "model.json").is_file()), None)
+    except OSError:  # too long for a path
+        return None
 
 
 def installed(kind: str) -> dict[str, ModelEntry]:

@@ -60,8 +60,10 @@ def load(*, source: str | Path | None = None, device: str = "cpu", allow_noncomm
     MissingExtra, MissingWeights
         If a body's packages or files are missing.
     """
-    folder = Path(source or "").expanduser()
-    if source is None or not folder.is_dir():
+    if not source:
+        raise InputError("a trained model is named with its folder: trained:FOLDER, as in trained:runs/figma/model.")
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
         raise InputError(f"{source!r} is no folder. A trained model is one: trained:runs/figma/model.")
     described = read_description(folder)
     for name in NETWORKS:
@@ -173,7 +175,9 @@ def read_description(folder: Path) -> dict[str, Any]:
     WeightsError
         If it is missing or not of the schema.
     """
-    file = folder / "model.json"
+    file, inner = folder / "model.json", folder / "model"
+    if not file.exists() and (inner / "model.json").is_file():
+        raise WeightsError(f"{folder} has no model.json; its model is {inner} (--model trained:{inner}).")
     try:
         if file.stat().st_size > _MOST_JSON_BYTES:
             raise WeightsError(f"{file} is larger than {_MOST_JSON_BYTES} bytes; that is no {SCHEMA}.")

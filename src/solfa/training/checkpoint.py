@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,36 @@ SCHEMA = "solfa.run/1"
 CONFIG, METRICS, CHECKPOINT, BEST = "config.json", "metrics.jsonl", "checkpoint.safetensors", "best.safetensors"
 
 
-def describe(recipe: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``config.json`` says. ``fixed`` must be equal for a run to go on."""
+def describe(
+    recipe: Mapping[str, Any], *, name: str, revision: str, num_clips: int, audio: str, text: str
+) -> dict[str, Any]:
+    """What ``config.json`` says: the recipe, the data, the spaces of both bodies.
+
+    ``fixed`` must be equal for a run to go on.
+    """
+    data = {"name": name, "revision": revision, "num_clips": num_clips, "audio": audio, "text": text}
     versions = {"solfa": version("solfa"), "torch": torch.__version__, "python": platform.python_version()}
     return {"schema": SCHEMA, "fixed": {"recipe": recipe, "data": data}, "versions": versions, "git": _git_revision()}
+
+
+def check(folder: Path, resume: bool, features: Path) -> None:
+    """See that a run may be begun in a folder, or gone on with; the cache of states may lie in it.
+
+    Raises
+    ------
+    InputError
+        If the folder has a run and it is not to be resumed, has other files and no run, or cannot be used.
+    """
+    try:
+        there = [p for p in folder.iterdir() if not p.name.startswith(".")] if folder.exists() else []
+        others = [p for p in there if p.resolve() != features.resolve()]
+    except OSError as bad:
+        raise InputError(f"{folder} cannot be used: {bad.strerror}. Choose another --out.") from bad
+    if not (folder / CONFIG).exists():
+        if others:
+            raise InputError(f"{folder} holds other files and no run. Choose an empty folder.")
+    elif not resume:
+        raise InputError(f"{folder} holds a run. Go on with it: --resume; or choose another folder.")
 
 
 def start(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
@@ -53,6 +79,18 @@ def start(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
         return
     if not resume:
         raise InputError(f"{folder} holds a run. Go on with it: --resume; or choose another folder.")
+    compare(folder, config)
+
+
+def compare(folder: Path, config: Mapping[str, Any], leave_out: Collection[str] = ()) -> None:
+    """See that ``config.json`` says the same; ``leave_out`` names settings of the recipe that are not known yet.
+
+    Raises
+    ------
+    InputError
+        If the folder has another run.
+    """
+    file = folder / CONFIG
     try:
         old = json.loads(file.read_bytes())
     except ValueError as bad:
@@ -60,8 +98,12 @@ def start(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
     differing = _differences(
         old.get("fixed") if isinstance(old, dict) else None, json.loads(json.dumps(config["fixed"]))
     )
+    differing = [line for line in differing if not line.startswith(tuple(f"recipe.{name}" for name in leave_out))]
     if differing:
-        raise InputError(f"{folder} holds another run; different are: {'; '.join(differing[:5])}.")
+        raise InputError(
+            f"{folder} holds another run; different are: {'; '.join(differing[:5])}. "
+            f"Choose another --out, or give the same options with --resume."
+        )
 
 
 def save(file: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:

@@ -87,6 +87,8 @@ def save_model(
         for kind, body in (bodies or {}).items():
             described_bodies[kind] |= save_body(body, scratch / tuned_folder(kind))
         files = sorted(p.relative_to(scratch).as_posix() for p in scratch.rglob("*") if p.is_file())
+        for n in files:  # safetensors keeps its own from other users
+            (scratch / n).chmod(0o666 & ~_umask())
         hashes = {n: file_hash(scratch / n) for n in files}
         digest = hashlib.sha256(json.dumps([hashes, described_bodies], sort_keys=True).encode()).hexdigest()[:12]
         described = {
@@ -139,12 +141,19 @@ def load_bodies(folder: Path, bodies: Bodies) -> None:
     WeightsError
         If the folder is damaged.
     """
+    check_bodies(folder, {kind: body.spec.space for kind, body in bodies.items()})
+    for kind, body in bodies.items():
+        if read_description(folder)[kind].get("tuned"):
+            fill_tuned(body, folder / tuned_folder(kind))
+
+
+def check_bodies(folder: Path, spaces: Mapping[str, str]) -> None:
+    """See that the bodies of these spaces, by kind, can go on from a model. Raises InputError as ``load_bodies``."""
     described = read_description(folder)
     for kind in (kind for kind in ("audio", "text") if described[kind].get("tuned")):
-        if kind not in bodies or bodies[kind].spec.space != described[kind]["space"]:
+        if spaces.get(kind) != described[kind]["space"]:
             wanted = f"{described[kind]['backbone']}:{folder / tuned_folder(kind) / described[kind]['file']}"
             raise InputError(f"{folder} has a tuned {kind} body; start from it with --{kind} {wanted} --tune {kind}.")
-        fill_tuned(bodies[kind], folder / tuned_folder(kind))
 
 
 def load_projectors(folder: Path) -> JointProjector:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import distributed
 
-from solfa.core.errors import UnknownName
+from solfa.core.errors import InputError, MissingExtra, UnknownName
 from solfa.data.scenes.bank import PhraseBank
 from solfa.data.shards import Dataset
+from solfa.encoders.towers import device_for
 from solfa.encoders.trained import load_body
 from solfa.models.gather import num_devices
-from solfa.training.batches import prepare
-from solfa.training.model_file import save_model
+from solfa.training import checkpoint
+from solfa.training.batches import Widths, prepare
+from solfa.training.model_file import check_bodies, load_projectors, save_model
 from solfa.training.recipes import RECIPES, Recipe
 from solfa.training.trainer import Outcome, Progress, Trainer, rank
 
@@ -78,18 +82,43 @@ def run(
     ------
     UnknownName
         If there is no such recipe or body.
+    MissingExtra
+        If ``onnx`` is not installed, without which no model can be written.
+    InputError
+        If torch cannot use the device, ``out`` holds something else, or the data does not fill a batch.
     InputError, TrainingError, WeightsError
-        As ``Trainer.run`` and ``batches.prepare``.
+        As ``Trainer.run`` and ``batches.prepare``. What can be known before states are computed is seen before.
     """
     if name not in RECIPES:
         raise UnknownName("recipe", name, RECIPES)
+    if find_spec("onnx") is None:  # or torch would say so at the end, when the model is written
+        raise MissingExtra("training", "pip install 'solfa[torch]'")
+    device_for(torch, device)
+    features = features or data / "features"
+    checkpoint.check(out, resume, features)
     dataset, labelled = Dataset.open(data), name != "figma"
+    planned = _planned(lambda widths: change(replace(RECIPES[name](widths, small=small), tune=tune)), init)
+    if planned.batch_size > (num_clips := len(dataset.split("train"))) > 0:
+        raise InputError(
+            f"{data} has {num_clips} clips to train on, fewer than a batch of {planned.batch_size}. "
+            f"Take a smaller one: --batch-size {max(2, num_clips // 2)}."
+        )
     given: Any = {"device": device, "allow_noncommercial": allow_noncommercial}
     hears, reads = load_body(audio, "audio", **given), load_body(text, "text", **given)
+    if init is not None:
+        check_bodies(
+            init, {kind: body.spec.space for kind, body in (("audio", hears), ("text", reads)) if kind in tune}
+        )
+    if (out / checkpoint.CONFIG).exists():
+        config = checkpoint.describe(
+            {**planned.to_json(), "num_devices": num_devices()}, name=dataset.name, revision=dataset.revision,
+            num_clips=num_clips, audio=hears.spec.space, text=reads.spec.space,
+        )  # fmt: skip
+        checkpoint.compare(out, config, leave_out=["model."])  # it has the widths of states
     if rank() > 0:
         distributed.barrier()  # the first process computes states, the others read them
     prepared = prepare(
-        dataset, features or data / "features", audio=hears, text=reads, phrases=labelled,
+        dataset, features, audio=hears, text=reads, phrases=labelled,
         bank=bank if labelled else None, make=rank() == 0, tune=tune, progress=progress,
     )  # fmt: skip
     if rank() == 0 and num_devices() > 1:
@@ -107,3 +136,24 @@ def run(
             },
         )  # fmt: skip
     return out / "model", outcome
+
+
+def _planned(make: Callable[[Widths], Recipe], init: Path | None) -> Recipe:
+    """The recipe before states say how wide they are: as wide as the model it starts from takes them, or any.
+
+    Raises
+    ------
+    InputError, WeightsError
+        If ``init`` is no model, or has other projectors whatever the widths.
+    """
+    if init is None:
+        return make(Widths(audio_whole=16, audio_rows=16, text_whole=16, text_rows=16))
+    config = load_projectors(init).config
+    whole = {kind: getattr(config, kind).whole.in_dim for kind in ("audio", "text")}
+    rows = {kind: (getattr(config, kind).rows or getattr(config, kind).whole).in_dim for kind in whole}
+    recipe = make(
+        Widths(audio_whole=whole["audio"], audio_rows=rows["audio"], text_whole=whole["text"], text_rows=rows["text"])
+    )
+    if config != recipe.model:
+        raise InputError(f"{init} has other projectors than the recipe; start from its recipe and sizes.")
+    return recipe

@@ -25,7 +25,7 @@ from solfa.core.errors import InputError, TrainingError
 from solfa.core.types import Features
 from solfa.data.features import FrozenFeatures
 from solfa.data.loading import AudioSource, Loader
-from solfa.encoders.towers import fill
+from solfa.encoders.towers import device_for, fill
 from solfa.evaluation.ranking import rank_relevant
 from solfa.evaluation.relevance import Relevance
 from solfa.evaluation.retrieval import hit_at
@@ -77,9 +77,10 @@ def joined(device: str = "cpu") -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or num_devices() > 1:
         yield
         return
-    cuda = torch.device(device).type == "cuda"
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    cuda = device_for(torch, f"cuda:{local}" if device == "cuda" else device).type == "cuda"
     if cuda:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(local)
     # One process may compute states for hours while the others wait.
     distributed.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(days=7))
     try:
@@ -329,11 +330,10 @@ class Trainer:
 
     def _config(self) -> dict[str, Any]:
         data = self.data
-        described = {
-            "name": data.name, "revision": data.revision, "num_clips": len(data.train),
-            "audio": data.audio.space, "text": data.text.space,
-        }  # fmt: skip
-        return checkpoint.describe({**self.recipe.to_json(), "num_devices": num_devices()}, described)
+        return checkpoint.describe(
+            {**self.recipe.to_json(), "num_devices": num_devices()}, name=data.name, revision=data.revision,
+            num_clips=len(data.train), audio=data.audio.space, text=data.text.space,
+        )  # fmt: skip
 
     def _save(self) -> None:
         self.where.loader = self.loader.state

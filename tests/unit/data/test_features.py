@@ -127,7 +127,7 @@ def test_damage_and_a_killed_run_are_seen(make_toy: Make, tmp_path: Path) -> Non
     with pytest.raises(InputError, match="does not hold"):
         opened(cache, records)
     hear, _, done = run(cache, records)
-    assert sum(hear.asked) == 8 and done.kept == 2  # type: ignore[attr-defined]
+    assert sum(hear.asked) == 8 and done.kept == 4  # type: ignore[attr-defined]
     values = next(cache.glob("hear-1-*/*/values.f16"))
     values.write_bytes(values.read_bytes()[:-2])
     with pytest.raises(InputError, match="compute again"):

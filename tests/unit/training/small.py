@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,8 +42,9 @@ class Notes:
             yield Member(record=record, samples=samples, sample_rate_hz=RATE, format="wav")
 
 
-def make_data(folder: Path, clips: int = 48) -> Dataset:
-    return build(folder, Notes(clips), name="notes", config={"clips": clips}, seed=1, num_shards={"train": 2, "val": 1})
+def make_data(folder: Path, clips: int = 48, splits: Mapping[str, int] | None = None) -> Dataset:
+    shards = splits or {"train": 2, "val": 1}
+    return build(folder, Notes(clips), name="notes", config={"clips": clips}, seed=1, num_shards=shards)
 
 
 class Hear:
