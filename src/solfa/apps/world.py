@@ -8,6 +8,9 @@ from typing import Annotated
 import typer
 
 from solfa.apps.render import console, progress_bars
+from solfa.core.errors import InputError
+
+_HELD_OUT, _FEW = 0.05, 3  # share of the clips that val and test have each, and the fewest if there are enough
 
 Folder = Annotated[Path | None, typer.Option(exists=True, file_okay=False, help="A corpus as its authors publish it.")]
 
@@ -39,34 +42,52 @@ def world(
         Path | None, typer.Option(exists=True, file_okay=False, help="Recordings to mix under one clip in eight.")
     ] = None,
     captions: Annotated[int, typer.Option(min=0, help="Captions of each clip.")] = 3,
-    per_shard: Annotated[int, typer.Option(min=1, max=1000, help="Clips in a shard.")] = 100,
+    per_shard: Annotated[int, typer.Option(min=1, max=1000, help="Clips in a shard at most.")] = 100,
     jobs: Annotated[int | None, typer.Option(help="Processes; one for each core if not given.")] = None,
 ) -> None:
     """Make music whose truth is exact: scores made up or read from corpora, played by soundfonts, through effects."""
     from solfa.data.building import build
     from solfa.data.world.generate import World
+    from solfa.data.world.render import synthesiser
     from solfa.data.world.soundfonts import here
     from solfa.jobs import ProcessExecutor
 
+    synthesiser()  # what is missing is said before anything else is done
     corpora = {"billboard": billboard, "openewld": openewld, "pop909": pop909, "groove": groove, "midi": midi}
     fonts = [f.path for f in here()] if not soundfont else [p.resolve() for p in soundfont]
-    held = held_out or next((f.file for f in here() if f.held_out and not soundfont), fonts[-1].name if fonts else "")
+    if not fonts:
+        raise InputError("no soundfonts are here. Get them with: solfa data soundfonts")
+    if gone := [p for p in soundfont or () if not p.is_file()]:
+        raise InputError(f"--soundfont {gone[0]}: the file does not exist.")
+    held = held_out or next((f.file for f in here() if f.held_out and not soundfont), fonts[-1].name)
+    size, num_shards = sizes(count, per_shard)
     maker = World(
         soundfonts=tuple(fonts), held_out=held, corpora={n: p.resolve() for n, p in corpora.items() if p is not None},
         background=None if background is None else background.resolve(), seconds=seconds, sample_rate_hz=rate,
-        clips_per_shard=min(per_shard, count), captions=captions,
+        clips_per_shard=size, captions=captions,
     )  # fmt: skip
     maker.prepare()  # what is missing is said here, not by every process
-    shards = -(-count // maker.clips_per_shard)
-    few = max(1, round(shards * 0.05)) if shards > 2 else 0
     with progress_bars("shards") as show:
         made = build(
             out, maker, name="world", config=maker.config(), seed=seed,
-            num_shards={"train": shards - 2 * few, "val": few, "test": few}, executor=ProcessExecutor(jobs),
+            num_shards=num_shards, executor=ProcessExecutor(jobs),
             progress=lambda p: show("shards", p.done, p.total),
         )  # fmt: skip
-    failures = made.manifest["failures"]
+    failures = len(made.manifest["failures"])
     console().print(
-        f"{sum(len(s.index.members) for s in made.shards)} clips are in {out}; {len(failures)} attempts came to "
-        f"nothing (solfa data info {out} names some)", markup=False, soft_wrap=True,
+        f"{sum(len(s.index.members) for s in made.shards)} clips are in {out}; {failures} attempts came to nothing"
+        + (f" (solfa data info {out} names some)" if failures else ""), markup=False, soft_wrap=True,
     )  # fmt: skip
+
+
+def sizes(count: int, per_shard: int) -> tuple[int, dict[str, int]]:
+    """Clips in a shard, and shards of each split: no split is empty, none much smaller or larger than its share.
+
+    >>> sizes(40, 100), sizes(10_000, 100)
+    ((3, {'train': 12, 'val': 1, 'test': 1}), (100, {'train': 90, 'val': 5, 'test': 5}))
+    """
+    few = min(max(_FEW, round(_HELD_OUT * count)), max(1, count // 3))
+    size = min(per_shard, few)
+    shards = max(3, -(-count // size))
+    small = max(1, min(round(few / size), (shards - 1) // 3))
+    return size, {"train": shards - 2 * small, "val": small, "test": small}

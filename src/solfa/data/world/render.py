@@ -50,6 +50,21 @@ class Stem:
     samples: FloatArray
 
 
+def synthesiser() -> Any:
+    """The synthesiser's module.
+
+    Raises
+    ------
+    MissingExtra
+        If tinysoundfont is not installed.
+    """
+    try:
+        from tinysoundfont import _tinysoundfont as native
+    except ImportError as missing:
+        raise MissingExtra("rendering", "pip install --no-deps tinysoundfont") from missing
+    return native
+
+
 def check_soundfont(path: Path) -> Any:
     """The synthesiser's module, after a look at the head of a soundfont: nothing is loaded.
 
@@ -60,10 +75,7 @@ def check_soundfont(path: Path) -> Any:
     InputError
         If the file is no SF2 or SF3 soundfont.
     """
-    try:
-        from tinysoundfont import _tinysoundfont as native
-    except ImportError as missing:
-        raise MissingExtra("rendering", "pip install --no-deps tinysoundfont") from missing
+    native = synthesiser()
     if not path.is_file():
         raise InputError(f"no soundfont at {path}. Get some with: solfa data soundfonts")
     with path.open("rb") as stream:
