@@ -233,7 +233,7 @@ def demo(
     """Fetch real recorded music from Debian's registry, index it, ask a few telling queries."""
     from solfa.api import search as find
     from solfa.apps import demo as source
-    from solfa.apps.indexing import run_index
+    from solfa.apps.indexing import NOTHING_DONE, run_index
     from solfa.apps.render import console, results_text, show
     from solfa.collection import Collection
     from solfa.weights import home
@@ -247,6 +247,8 @@ def demo(
     )
     code = run_index([folder], where)
     with Collection.open(where) as opened:
+        if code == NOTHING_DONE or not opened.stats().tracks:
+            raise InputError(f"{folder} holds no music that can be searched. Give --music a folder with audio files.")
         for text in query or source.QUERIES:
             command = f"\n$ solfa search {json.dumps(text, ensure_ascii=False)} --collection {where}"
             out.print(command, style="bold", markup=False)

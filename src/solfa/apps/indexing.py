@@ -42,8 +42,9 @@ def run_index(
         return INTERRUPTED
     touched = report.added + report.updated + report.moved + report.unchanged + report.removed
     bad = len(report.failed) + len(report.known_bad)
-    if not touched + bad:
-        places = ", ".join(map(str, paths))
+    searched = [path for path in paths if path.exists()]  # of the others it is said that they cannot be reached
+    if not touched + bad and searched:
+        places = ", ".join(map(str, searched))
         note = f"no audio found in {places}. Folders are searched for {' '.join(sorted(SUFFIXES))}."
         report = replace(report, notes=(*report.notes, note))
     if as_json:

@@ -4,8 +4,10 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from solfa.apps import demo
+from solfa.apps.cli import app
 from solfa.core.errors import InputError
 from solfa.data.scenes import debian
 
@@ -72,3 +74,21 @@ def test_music_that_was_fetched_is_not_fetched_again(tmp_path: Path, monkeypatch
     assert sorted(p.name for p in folder.rglob("*.ogg")) == sorted(f"{p}.ogg" for p in demo.PACKAGES)
     monkeypatch.setattr(debian.shutil, "which", lambda name: None)
     assert demo.fetch(folder, lambda text: None) == folder
+
+
+def test_a_folder_without_music_ends_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOLFA_HOME", str(tmp_path / "home"))
+    (tmp_path / "music").mkdir()
+    for files in ((), ("broken.wav",)):
+        for name in files:
+            (tmp_path / "music" / name).write_bytes(b"no sound")
+        result = CliRunner().invoke(app, ["demo", "--music", str(tmp_path / "music")])
+        assert isinstance(result.exception, InputError) and "holds no music" in str(result.exception)
+        assert "$ solfa search" not in result.output
+
+
+def test_of_a_folder_that_is_not_there_only_that_is_said(tmp_path: Path) -> None:
+    for name, noted in (("nowhere", False), ("", True)):
+        result = CliRunner().invoke(app, ["index", str(tmp_path / name), "--collection", str(tmp_path / "c")])
+        assert result.exit_code == 2 and ("Folders are searched for" in result.output) == noted
+        assert ("cannot be reached" in result.output) != noted
