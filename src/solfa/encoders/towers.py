@@ -51,8 +51,8 @@ def device_for(torch: Any, name: str) -> Any:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:  # torch asserts where it was built without CUDA
         raise InputError(
-            f"the device {name!r} cannot be used: {str(error).splitlines()[0]} Use 'cpu', or install a torch that "
-            f"was built for it."
+            f"the device {name!r} cannot be used: {str(error).splitlines()[0].rstrip('.')}. Use 'cpu', "
+            f"or install a torch that was built for it."
         ) from error
     return device
 
