@@ -215,8 +215,8 @@ SOURCES = {
         title="FGMCaps",
         where="Hugging Face nishitanand/FGMCaps-benchmark",
         licence="CC BY-NC-SA 4.0",
-        layout="data/test-*.parquet (columns id, caption, audio); or audio/ID.*, written in Python "
-        "by solfa.evaluation.readers.unpack_fgm_caps(Path(FOLDER)) ('solfa eval' needs no such step)",
+        layout="data/test-*.parquet (columns id, caption, audio); for more than 'solfa eval' also "
+        "audio/ID.*, written in Python by solfa.evaluation.readers.unpack_fgm_caps(Path(FOLDER))",
         splits=("test",),
         read=_fgm_caps,
     ),
