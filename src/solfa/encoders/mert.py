@@ -1,7 +1,8 @@
 """MERT (Li et al., ICLR 2024) as a body: 75 states a second from sound at 24 kHz.
 
-The published v1 checkpoints are transformers' HuBERT under their own name (no constant-Q transform, no DeepNorm, no
-relaxed attention); a configuration that says otherwise is refused.
+The published v1 checkpoints are transformers' HuBERT under their own name (no constant-Q transform, no DeepNorm); a
+configuration that says otherwise is refused. The relaxed attention that MERT-v1-330M's names is of training: their own
+code reads it with DeepNorm only, and a softmax is the same with it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from solfa.encoders import towers
 from solfa.encoders.torch_backbone import input_of, place, spec_of, weights_in
 from solfa.encoders.windowed import Grid, WindowedBackbone
 
-_HUBERT = {"feature_extractor_cqt": False, "deepnorm": False, "attention_relax": -1.0}
+_HUBERT = {"feature_extractor_cqt": False, "deepnorm": False}
 
 
 class _Body(nn.Module):

@@ -138,12 +138,12 @@ def test_musicfm_reads_its_sizes_off_its_tensors(musicfm_folder, muq_state):
         load_backbone(f"musicfm:{musicfm_folder}")
 
 
-@pytest.mark.parametrize(("stable", "norm"), [(False, "group"), (True, "layer")])
-def test_mert_gives_huberts_states(tmp_path, stable, norm):
+@pytest.mark.parametrize(("stable", "relax"), [(False, -1.0), (True, 32.0)])  # as v1-95M and v1-330M have it
+def test_mert_gives_huberts_states(tmp_path, stable, relax):
     config = transformers.HubertConfig(
         hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48, conv_dim=(16,) * 7,
         num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=4, do_stable_layer_norm=stable,
-        feat_extract_norm=norm, attention_dropout=0.0,
+        feat_extract_norm="group", attention_dropout=0.0,
     )  # fmt: skip
     torch.manual_seed(0)
     network = transformers.HubertModel(config).eval()
@@ -154,7 +154,7 @@ def test_mert_gives_huberts_states(tmp_path, stable, norm):
         )
     torch.save(state, tmp_path / "pytorch_model.bin")
     own = {"model_type": "mert_model", "auto_map": {"AutoModel": "m.M"}, "sample_rate": 24000, "deepnorm": False}
-    own |= {"feature_extractor_cqt": False, "attention_relax": -1.0}
+    own |= {"feature_extractor_cqt": False, "attention_relax": relax}
     (tmp_path / "config.json").write_text(json.dumps(config.to_dict() | own))
     extractor = transformers.Wav2Vec2FeatureExtractor(sampling_rate=24000, do_normalize=True)
     extractor.save_pretrained(tmp_path)
