@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -80,15 +81,8 @@ class FfmpegSource:
                     yield np.ascontiguousarray(part.to_ndarray().T)
 
     def _packets(self) -> Iterator[Any]:
-        packets = self._container.demux(self._stream)
-        while True:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                return
-            except FFmpegError:  # the container is cut: what came before it counts, the length is checked after
-                return
-            yield packet
+        with suppress(FFmpegError):  # the container is cut: what came before it counts, the length is checked after
+            yield from self._container.demux(self._stream)
 
     def close(self) -> None:
         """Let go of the decoder."""

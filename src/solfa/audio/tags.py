@@ -27,6 +27,11 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "bpm": ("TBPM", "bpm", "tempo", "tmpo", "WM/BeatsPerMinute"),
     "key": ("TKEY", "initialkey", "initial_key", "key", "----:com.apple.iTunes:initialkey", "WM/InitialKey"),
 }
+# mutagen raises MutagenError for what it foresees; on damaged input its parsers also let the others through.
+_BAD = (
+    mutagen.MutagenError, DecodeError, ValueError, TypeError, LookupError, AttributeError, EOFError, OSError,
+    MemoryError, RuntimeError, ArithmeticError, AssertionError,
+)  # fmt: skip
 _CAMELOT = re.compile(r"0?(\d{1,2})\s*([ABab])")
 _KEY = re.compile(r"([A-Ga-g][#b♯♭]?)\s*(m|min|minor|moll|maj|major|dur)?", re.IGNORECASE)
 
@@ -37,25 +42,7 @@ def read_tags(path: Path | str) -> FileTags:
     try:
         with open_regular(path, DEFAULT_LIMITS) as file:
             parsed = mutagen.File(file)
-    # Bad tags never cost a file its place. mutagen raises MutagenError for what it foresees; on damaged input its
-    # parsers also let these through.
-    except (
-        mutagen.MutagenError,
-        DecodeError,
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        AttributeError,
-        OverflowError,
-        EOFError,
-        OSError,
-        MemoryError,
-        RecursionError,
-        NotImplementedError,
-        ArithmeticError,
-        AssertionError,
-    ):
+    except _BAD:  # bad tags never cost a file its place
         return FileTags()
     return _from(getattr(parsed, "tags", None))
 
@@ -64,16 +51,8 @@ def _from(tags: Any) -> FileTags:
     if not tags:
         return FileTags()
     text = {name: _first(tags, keys) for name, keys in _FIELDS.items()}
-    return FileTags(
-        title=text["title"],
-        artist=text["artist"],
-        album=text["album"],
-        genre=text["genre"],
-        date=text["date"][:32],
-        comment=text["comment"],
-        tempo_bpm=_tempo(text["bpm"]),
-        key=parse_key(text["key"]),
-    )
+    bpm, key, date = text.pop("bpm"), text.pop("key"), text.pop("date")[:32]
+    return FileTags(**text, date=date, tempo_bpm=_tempo(bpm), key=parse_key(key))
 
 
 def _first(tags: Any, keys: tuple[str, ...]) -> str:

@@ -1,16 +1,26 @@
-"""Files that are whole or absent, whatever happens while they are written."""
+"""Tables that ship with the package, and files that are whole or absent whatever happens while they are written."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 from secrets import token_hex
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from solfa.core.errors import InputError
+
+
+def table_of(package: str, name: str) -> dict[str, Any]:
+    """The table in a TOML or JSON file that is part of a package, read anew at each call."""
+    text = files(package).joinpath(name).read_text(encoding="utf-8")
+    table: dict[str, Any] = json.loads(text) if name.endswith(".json") else tomllib.loads(text)
+    return table
 
 
 @contextmanager

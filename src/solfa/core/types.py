@@ -224,30 +224,22 @@ class Backbone(Protocol[X]):
         ...
 
 
-class AudioEncoder(Protocol):
-    """Sound to vectors."""
+class Encoder(Protocol[X]):
+    """Sound (``Audio``) or words (``str``) to vectors of one space."""
 
     @property
     def spec(self) -> EncoderSpec:
         """What this encoder is."""
         ...
 
-    def encode(self, batch: Sequence[Audio]) -> Features:
-        """Encode stretches of sound; frames lie ``spec.hop_s`` apart from the start of each stretch."""
+    def encode(self, batch: Sequence[X]) -> Features:
+        """Encode a batch: frames of sound lie ``spec.hop_s`` apart from the start of each stretch, and every text
+        counts to its last word, however long."""
         ...
 
 
-class TextEncoder(Protocol):
-    """Words to vectors of the same space."""
-
-    @property
-    def spec(self) -> EncoderSpec:
-        """What this encoder is."""
-        ...
-
-    def encode(self, batch: Sequence[str]) -> Features:
-        """Encode texts; every text counts to its last word, however long."""
-        ...
+AudioEncoder = Encoder[Audio]
+TextEncoder = Encoder[str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,12 +6,11 @@ The table is ``vocabulary.toml`` beside this file.
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 
 from solfa.core.errors import UnknownName
+from solfa.core.files import table_of
 
 KINDS = ("instrument", "voice", "genre", "mood", "use")
 
@@ -34,7 +33,7 @@ class Concept:
 @cache
 def concepts() -> dict[str, Concept]:
     """Every concept by id, in the order of the table."""
-    table = tomllib.loads(files("solfa.core").joinpath("vocabulary.toml").read_text(encoding="utf-8"))
+    table = table_of("solfa.core", "vocabulary.toml")
     parents: dict[str, str] = table.get("is_a", {})
     return {
         name: Concept(id=name, kind=kind, names=tuple(names), is_a=parents.get(name))

@@ -1,7 +1,7 @@
 """Spreading work over processes, and surviving what a hostile file does to one of them."""
 
 from solfa.jobs.processes import ProcessExecutor, cores
-from solfa.jobs.protocol import Done, Executor, Failed, heartbeat, worker_threads
+from solfa.jobs.protocol import Done, Executor, Failed, heartbeat, prepare, worker_threads
 from solfa.jobs.serial import SerialExecutor
 
 __all__ = [
@@ -12,5 +12,6 @@ __all__ = [
     "SerialExecutor",
     "cores",
     "heartbeat",
+    "prepare",
     "worker_threads",
 ]

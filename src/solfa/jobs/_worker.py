@@ -10,7 +10,7 @@ import time
 from multiprocessing import connection, parent_process
 from typing import Any
 
-from solfa.jobs.protocol import Done, Failed, Worker
+from solfa.jobs.protocol import Failed, Worker, prepare
 from solfa.jobs.serial import attempt
 
 READY, BEAT, RESULT, PREPARE_FAILED = "ready", "beat", "result", "prepare failed"
@@ -26,9 +26,7 @@ def serve(pipe: Any, payload: bytes, threads: int) -> None:
     Worker.beat = _beat_to(pipe)
     try:
         fn = pickle.loads(payload)
-        prepare = getattr(fn, "prepare", None)
-        if prepare is not None:
-            prepare()
+        prepare(fn)
     except Exception as error:  # marked edge: handed to the parent, which raises it
         pipe.send((PREPARE_FAILED, (type(error), error.args, error.__dict__)))
         return
@@ -42,13 +40,10 @@ def serve(pipe: Any, payload: bytes, threads: int) -> None:
         try:
             pipe.send((RESULT, result))
         except (pickle.PicklingError, AttributeError, TypeError) as error:
-            pipe.send((RESULT, _unsendable(result, error)))
+            reason = f"its result cannot be sent: {error}"
+            pipe.send((RESULT, Failed(item=result.item, kind="raised", reason=reason, error="PicklingError")))
         except (BrokenPipeError, ConnectionResetError):
             return
-
-
-def _unsendable(result: Done[Any, Any] | Failed[Any], error: Exception) -> Failed[Any]:
-    return Failed(item=result.item, kind="raised", reason=f"its result cannot be sent: {error}", error="PicklingError")
 
 
 def _beat_to(pipe: Any) -> Any:

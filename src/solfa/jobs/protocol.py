@@ -47,6 +47,13 @@ class Executor(Protocol):
         ...
 
 
+def prepare(fn: object) -> None:
+    """Call the function's own ``prepare()``, if it has one."""
+    own = getattr(fn, "prepare", None)
+    if own is not None:
+        own()
+
+
 class Worker:
     """What a worker process knows about itself; in the main process everything is a no-op."""
 

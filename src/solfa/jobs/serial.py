@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterable
 from typing import TypeVar
 
 from solfa.core.errors import DecodeError
-from solfa.jobs.protocol import Done, Failed
+from solfa.jobs.protocol import Done, Failed, prepare
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -18,9 +18,7 @@ class SerialExecutor:
 
     def map(self, fn: Callable[[T], R], items: Iterable[T]) -> Generator[Done[T, R] | Failed[T]]:
         """Every item once, in order."""
-        prepare = getattr(fn, "prepare", None)
-        if prepare is not None:
-            prepare()
+        prepare(fn)
         for item in items:
             yield attempt(fn, item)
 
@@ -32,15 +30,8 @@ def attempt(fn: Callable[[T], R], item: T) -> Done[T, R] | Failed[T]:
     except MemoryError as error:
         return Failed(item=item, kind="memory", reason="not enough memory", error=type(error).__name__)
     except Exception as error:  # the marked edge: one item of a batch must not end the others
-        reason = error.reason if isinstance(error, DecodeError) else _one_line(f"{type(error).__name__}: {error}")
-        return Failed(
-            item=item,
-            kind="raised",
-            reason=reason,
-            error=type(error).__name__,
-            details="" if isinstance(error, DecodeError) else traceback.format_exc(),
-        )
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:200]
+        name = type(error).__name__
+        if isinstance(error, DecodeError):
+            return Failed(item=item, kind="raised", reason=error.reason, error=name)
+        reason = " ".join(f"{name}: {error}".split())[:200]
+        return Failed(item=item, kind="raised", reason=reason, error=name, details=traceback.format_exc())

@@ -5,14 +5,13 @@ The table is ``concepts.toml`` beside this file.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 
 import numpy as np
 
+from solfa.core.files import table_of
 from solfa.core.types import FloatArray
 from solfa.tagging.frames import labels
 
@@ -36,7 +35,7 @@ class Voter:
 @cache
 def voters() -> dict[str, tuple[Voter, ...]]:
     """By concept id, in the order of the table; a concept that no net hears is not in it."""
-    table = tomllib.loads(files("solfa.tagging").joinpath("concepts.toml").read_text(encoding="utf-8"))
+    table = table_of("solfa.tagging", "concepts.toml")
     return {concept: tuple(map(_voter, rows)) for kind in table.values() for concept, rows in kind.items()}
 
 

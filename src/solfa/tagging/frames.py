@@ -5,16 +5,15 @@ Shape letters: T frames (3 s), P patches (1 s), L labels, D dimensions.
 
 from __future__ import annotations
 
-import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from typing import Any, ClassVar
 
 import numpy as np
 
 from solfa.audio.resample import at_rate
+from solfa.core.files import table_of
 from solfa.core.types import Audio, FloatArray
 from solfa.tagging.mel import SAMPLE_RATE_HZ, musicnn_mel, yamnet_mel
 from solfa.weights import num_threads, session
@@ -69,7 +68,7 @@ class TagFrames:
 @cache
 def labels() -> dict[str, tuple[str, ...]]:
     """Names of the outputs by network: ``mtt`` (50), ``msd`` (50), ``yamnet`` (521)."""
-    table = tomllib.loads(files("solfa.tagging").joinpath("labels.toml").read_text(encoding="utf-8"))
+    table = table_of("solfa.tagging", "labels.toml")
     return {net: tuple(table[net]) for net in NETS}
 
 

