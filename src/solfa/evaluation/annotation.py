@@ -178,17 +178,7 @@ def write_jams(annotation: MusicAnnotation, path: Path, *, tool: str, title: str
 
 
 def jams_of(annotation: MusicAnnotation, *, tool: str, title: str = "", artist: str = "") -> dict[str, Any]:
-    """The annotation as a JAMS document; what is None or empty is left out.
-
-    Parameters
-    ----------
-    annotation
-        what is known
-    tool
-        what made the annotation, for ``annotation_tools``
-    title, artist
-        for ``file_metadata``
-    """
+    """The annotation as a JAMS document; what is None or empty is left out. ``tool`` is what made the annotation."""
     places = _places(annotation)
     end = annotation.duration_s
     tempi = annotation.tempi or ([] if annotation.tempo_bpm is None else [(0.0, end, annotation.tempo_bpm)])

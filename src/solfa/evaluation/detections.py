@@ -144,19 +144,23 @@ def decide(scores: SystemScores, thresholds: Mapping[str, float]) -> dict[str, l
     missing = set(scores.classes) - set(thresholds)
     if missing:
         raise InputError(f"no threshold for class {sorted(missing)[0]!r}.")
-    found: dict[str, list[Event]] = {}
-    for name, clip in scores.clips.items():
-        found[name] = [
-            Event(float(start), float(end), label)
+    return {
+        name: [
+            Event(start, end, label)
             for c, label in enumerate(scores.classes)
-            for start, end in _spans(clip.values_TC[:, c] >= thresholds[label], clip.boundaries_s)
+            for start, end in clip.boundaries_s[stretches_of(clip.values_TC[:, c] >= thresholds[label])].tolist()
         ]
-    return found
+        for name, clip in scores.clips.items()
+    }
 
 
-def _spans(active: Bools, boundaries_s: Floats) -> Floats:
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], active, [False]]).astype(np.int8)))
-    return boundaries_s[edges].reshape(-1, 2)
+def stretches_of(active: Bools) -> Ints:
+    """First and last+1 frame of every stretch of active frames [shape=(S, 2)].
+
+    >>> stretches_of(np.array([True, True, False, True])).tolist()
+    [[0, 2], [3, 4]]
+    """
+    return np.flatnonzero(np.diff(active.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
 
 
 Changes = tuple[Floats, Floats]  # score values, and by how much something changes as a threshold falls past each

@@ -54,8 +54,12 @@ class ClipTruth:
 
     def of_label(self, label: str) -> Floats:
         """Onsets and offsets of one label [shape=(E, 2)], in order of onset."""
-        spans = sorted((e.onset_s, e.offset_s) for e in self.events if e.label == label)
-        return np.round(np.array(spans, np.float64).reshape(-1, 2), TIME_DECIMALS)
+        spans = _spans(self.events, label)
+        return np.round(spans[np.lexsort(spans.T[::-1])], TIME_DECIMALS)
+
+
+def _spans(events: Iterable[Event], label: str) -> Floats:
+    return np.array([(e.onset_s, e.offset_s) for e in events if e.label == label], np.float64).reshape(-1, 2)
 
 
 Truth = Mapping[str, ClipTruth]
@@ -166,20 +170,9 @@ def collar_f1(
     collar_s: float = 0.2,
     offset_rate: float = 0.2,
 ) -> EventScores:
-    """Collar-based (event-based) F1: a detection counts if onset and offset are close enough, one to one.
+    """Collar-based (event-based) F1 of the events that a system decided on: they count if close enough, one to one.
 
-    Parameters
-    ----------
-    truth
-        every clip's duration and events
-    found
-        the events a system decided on, for the same clips
-    classes
-        labels to score
-    collar_s
-        tolerance of onsets and offsets in seconds
-    offset_rate
-        tolerance of offsets as a share of the true event's length, if larger
+    Onsets and offsets may be off by ``collar_s`` seconds, offsets also by ``offset_rate`` of the true event's length.
 
     Raises
     ------
@@ -203,7 +196,7 @@ def collar_counts(
     tp = detected = true = 0
     for name, clip in truth.items():
         spans = clip.of_label(label)
-        mine = np.array([(e.onset_s, e.offset_s) for e in found[name] if e.label == label]).reshape(-1, 2)
+        mine = _spans(found[name], label)
         tp += num_matched(collar_hits(mine, spans, collar_s=collar_s, offset_rate=offset_rate))
         detected, true = detected + len(mine), true + len(spans)
     return Counts(tp=tp, fp=detected - tp, fn=true - tp)
@@ -244,7 +237,7 @@ def segment_counts(
     """Counts of one class as `segment_f1` has them, over the clips of the truth; the class need not occur."""
     tp = fp = fn = 0
     for name, clip in truth.items():
-        mine = np.array([(e.onset_s, e.offset_s) for e in found[name] if e.label == label]).reshape(-1, 2)
+        mine = _spans(found[name], label)
         true = active_segments(clip.of_label(label), clip.duration_s, resolution_s)
         got = active_segments(mine, clip.duration_s, resolution_s)
         tp, fp, fn = tp + int((true & got).sum()), fp + int((got & ~true).sum()), fn + int((true & ~got).sum())

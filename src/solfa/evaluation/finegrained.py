@@ -27,31 +27,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from solfa.core.errors import InputError
-from solfa.core.query import Chords, Constraint, Duration, InKey, Metre, Presence, Tempo
+from solfa.core.query import Constraint
 from solfa.evaluation.claims import KINDS, Kind
 from solfa.evaluation.perturbation import perturb
 from solfa.evaluation.relevance import Bools, Floats, Ints
 from solfa.evaluation.significance import Difference, Interval, compare_paired, interval
 from solfa.evaluation.truth import TrackTruth, holds
+from solfa.query.explain import label
 
 Wish = tuple[Constraint, ...]
 # The rank, 1..N, of one target track for each text, ties pessimistic.
 RankTargets = Callable[[Sequence[str], Ints], Ints]
-
-_KINDS: tuple[tuple[type[Constraint], str], ...] = (
-    (Tempo, "tempo"),
-    (InKey, "key"),
-    (Metre, "metre"),
-    (Chords, "chords"),
-    (Duration, "duration"),
-)
-
-
-def kind_of(constraint: Constraint) -> str:
-    """The name of an attribute in the tables: ``tempo``, ``key``, ...; for presence the kind of concept."""
-    if isinstance(constraint, Presence):
-        return constraint.kind
-    return next((name for kind, name in _KINDS if isinstance(constraint, kind)), "other")
 
 
 def wishes_of(constraints: Sequence[Constraint]) -> list[Wish]:
@@ -110,20 +96,10 @@ def constraint_satisfaction(
     *,
     seed: int = 0,
 ) -> Satisfaction:
-    """CS@K of a system's results.
+    """CS@K of a system's results: for each query the rows of the tracks returned, best first, at least ``k`` deep.
 
-    Parameters
-    ----------
-    queries
-        what each query states
-    results
-        for each query the rows of the tracks returned, best first, at least as deep as wanted
-    truths
-        what is known of every track of the pool
-    k
-        how deep to look
-    seed
-        of the bootstrap, which draws whole queries
+    ``queries`` has what each query states, ``truths`` what is known of every track of the pool. The bootstrap draws
+    whole queries.
 
     Raises
     ------
@@ -143,8 +119,9 @@ def constraint_satisfaction(
             raise InputError(f"the results of query {q} name a track twice or one outside the pool.")
         wishes = wishes_of(constraints)
         met = [_met(wish, truths) for wish in wishes]
-        named = [(kind_of(wish[0]), m) for wish, m in zip(wishes, met, strict=True)]
-        for kind, who in [*named, *(("every wish", m) for m in met)] + ([("joint", _all(met))] if met else []):
+        named = [(label(wish[0]), m) for wish, m in zip(wishes, met, strict=True)]
+        named += [("every wish", m) for m in met] + ([("joint", np.logical_and.reduce(met))] if met else [])
+        for kind, who in named:
             if 0 < who.sum() < len(truths):
                 attainable = min(k, int(who.sum())) / k
                 rows.setdefault(kind, []).append((q, float(who[top].sum() / k), float(who.mean()), attainable))
@@ -161,10 +138,6 @@ def constraint_satisfaction(
 
 def _met(wish: Wish, truths: Sequence[TrackTruth]) -> Bools:
     return np.array([any(holds(c, t) is True for c in wish) for t in truths])
-
-
-def _all(met: list[Bools]) -> Bools:
-    return np.asarray(np.logical_and.reduce(met))
 
 
 def _summary(rows: list[tuple[int, float, float, float]], left_out: int, seed: int) -> KindSatisfaction:
@@ -199,20 +172,10 @@ def twin_queries(
     controls: Sequence[str] | None = None,
     seed: int = 0,
 ) -> list[TwinQuery]:
-    """Twins of true texts for every attribute that they state (see `perturbation.perturb`).
+    """Twins of texts for every attribute of ``kinds`` that they state (see `perturbation.perturb`).
 
-    Parameters
-    ----------
-    texts
-        each true of its target in every attribute
-    targets
-        the row of the track that each text is about
-    kinds
-        the attributes to falsify
-    controls
-        another wording of each text with the same truth
-    seed
-        of the edits
+    Each text is true, in every attribute, of the track in its row of ``targets``; ``controls`` are other wordings of
+    the texts with the same truth.
 
     Raises
     ------
@@ -263,18 +226,7 @@ def sensitivity_metrics(result: Mapping[str, Sensitivity]) -> dict[str, Interval
 def attribute_sensitivity(
     rank: RankTargets, twins: Sequence[TwinQuery], num_items: int, *, seed: int = 0
 ) -> dict[str, Sensitivity]:
-    """Attribute sensitivity of a system, by kind.
-
-    Parameters
-    ----------
-    rank
-        the rank of a target for a text, in the whole pool
-    twins
-        see `twin_queries`
-    num_items
-        size of the pool, at least 2
-    seed
-        of the bootstrap
+    """Attribute sensitivity, by kind, of a system that ranks targets in a pool of ``num_items``, at least 2.
 
     Raises
     ------
@@ -296,17 +248,15 @@ def attribute_sensitivity(
     for kind in dict.fromkeys(kinds.tolist()):
         own = kinds == kind
         paired = own & controlled
-        by_word = np.log2(control[paired] / true[paired])
+        by_word, by_truth = np.log2(control[paired] / true[paired]), np.log2(false[paired] / true[paired])
         falls = np.log2(false[own] / true[own])
         result[kind] = Sensitivity(
             falls=tuple(falls.tolist()),
             fall=interval(falls, seed=seed),
             fall_percent=interval(100 * (false[own] - true[own]) / (num_items - 1), seed=seed),
             fell=interval(false[own] > true[own], seed=seed),
-            control=interval(by_word, seed=seed) if paired.any() else None,
-            beyond_control=(
-                compare_paired(by_word, np.log2(false[paired] / true[paired]), seed=seed) if paired.any() else None
-            ),
+            control=interval(by_word, seed=seed) if len(by_word) else None,
+            beyond_control=compare_paired(by_word, by_truth, seed=seed) if len(by_word) else None,
         )
     return result
 

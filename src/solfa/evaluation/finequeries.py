@@ -82,21 +82,11 @@ def constraints_of(stated: Attributes) -> tuple[Constraint, ...]:
 
 
 def fine_queries(truths: Sequence[TrackTruth], *, num_targets: int | None = None, seed: int = 0) -> FineQueries:
-    """Queries about tracks, that follow from the seed.
-
-    Parameters
-    ----------
-    truths
-        what is known of each track of the pool
-    num_targets
-        how many of the first tracks get twins; all if None
-    seed
-        of what is stated, its order, and the edits
-    """
+    """Queries about a pool's tracks, that follow from the seed; the first ``num_targets`` get twins, all if None."""
     rng = np.random.default_rng(seed)
     known = [attributes_of(t) for t in truths]
     some = (_only(a, rng.permutation(list(_FIELDS))[: rng.integers(1, 4)].tolist()) for a in known)
-    asked = [a for a in some if a != _NONE]
+    asked = [a for a in some if a != Attributes()]
     return FineQueries(
         texts=tuple(describe(a, seed=i) for i, a in enumerate(asked)),
         wishes=tuple(constraints_of(a) for a in asked),
@@ -104,11 +94,8 @@ def fine_queries(truths: Sequence[TrackTruth], *, num_targets: int | None = None
     )
 
 
-_NONE = Attributes()
-
-
 def _only(stated: Attributes, fields: Sequence[str]) -> Attributes:
-    return replace(_NONE, **{field: getattr(stated, field) for field in fields})
+    return replace(Attributes(), **{field: getattr(stated, field) for field in fields})
 
 
 def _twins(known: Sequence[Attributes], rng: np.random.Generator, seed: int) -> list[TwinQuery]:
@@ -134,11 +121,8 @@ def measure(
     InputError
         If nothing can be scored: see `constraint_satisfaction` and `attribute_sensitivity`.
     """
-    texts = [
-        *queries.texts,
-        *(t for twin in queries.twins for t in (twin.text, twin.false_text, twin.control_text) if t),
-    ]
-    unique = list(dict.fromkeys(texts))
+    paired = (t for twin in queries.twins for t in (twin.text, twin.false_text, twin.control_text) if t)
+    unique = list(dict.fromkeys([*queries.texts, *paired]))
     orders = dict(zip(unique, rank(unique), strict=True))
 
     def places(asked: Sequence[str], targets: Ints) -> Ints:

@@ -38,8 +38,7 @@ def write_qrels(path: Path, relevance: Relevance, query_ids: Sequence[str], item
     if (relevance.gains != np.rint(relevance.gains)).any():
         raise InputError("TREC qrels hold whole gains only.")
     rows = zip(relevance.queries, relevance.items, relevance.gains, strict=True)
-    lines = (f"{query_ids[q]} 0 {item_ids[i]} {int(g)}\n" for q, i, g in rows)
-    write_text(path, "".join(lines))
+    write_text(path, "".join(f"{query_ids[q]} 0 {item_ids[i]} {int(g)}\n" for q, i, g in rows))
 
 
 def write_run(
@@ -47,18 +46,8 @@ def write_run(
 ) -> None:
     """A TREC run from `ranking.top_k`: ``QUERY Q0 ITEM RANK SCORE TAG`` a line, scores exact.
 
-    ``trec_eval`` orders by score, and equal scores by id downwards: with ties its numbers may differ from ours.
-
-    Parameters
-    ----------
-    path
-        file to write; an existing one is replaced
-    items, scores
-        the best items of every query and their scores [shape=(Q, K)]
-    query_ids, item_ids
-        names without blanks
-    tag
-        name of the system
+    ``trec_eval`` orders by score, and equal scores by id downwards: with ties its numbers may differ from ours. Items
+    and their scores are [shape=(Q, K)], best first; ``tag`` names the system. An existing file is replaced.
 
     Raises
     ------

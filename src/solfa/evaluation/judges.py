@@ -34,16 +34,7 @@ class Consistency:
 
 
 def order_consistency(verdicts: Sequence[Verdict], swapped: Sequence[Verdict], *, seed: int = 0) -> Consistency:
-    """How often a judge holds to its verdict when places are changed.
-
-    Parameters
-    ----------
-    verdicts
-        on (A, B)
-    swapped
-        on (B, A), for the same pairs
-    seed
-        of the bootstrap
+    """How often a judge holds to its verdicts on (A, B) when places are changed: ``swapped`` are those on (B, A).
 
     Raises
     ------
@@ -73,18 +64,10 @@ def cohen_kappa(
     order: Sequence[Hashable] | None = None,
     power: Literal[0, 1, 2] = 0,
 ) -> float:
-    """Cohen's kappa of two raters, -1..1: agreement beyond chance.
+    """Cohen's kappa of two raters' labels of the same items, -1..1: agreement beyond chance.
 
-    Parameters
-    ----------
-    first
-        one label per item
-    second
-        labels of the other rater for the same items
-    order
-        the labels from low to high; needed for weights
-    power
-        0 counts every disagreement alike; 1 and 2 weigh it by the distance of labels or its square
+    ``power`` 0 counts every disagreement alike; 1 and 2 weigh it by the distance of labels, or its square, where
+    ``order`` has the labels from low to high.
 
     Raises
     ------

@@ -106,14 +106,7 @@ class TrackScore:
 def chord_scores(reference: Sequence[ChordSegment], estimate: Sequence[ChordSegment]) -> dict[str, TrackScore]:
     """The chord scores of one track, weighted by the seconds whose reference chord a vocabulary can compare.
 
-    A score without a comparable second is left out. An estimate without chords scores 0.
-
-    Parameters
-    ----------
-    reference
-        the true chords in order of time
-    estimate
-        what a system claims, in order of time
+    A score without a comparable second is left out. An estimate without chords scores 0. Both are in order of time.
 
     Raises
     ------
@@ -191,15 +184,6 @@ def evaluate(
     references: Sequence[MusicAnnotation], estimates: Sequence[MusicAnnotation], *, seed: int = 0
 ) -> dict[str, Interval]:
     """Every score over all tracks whose reference allows it, with interval; absent where none does.
-
-    Parameters
-    ----------
-    references
-        the truth, track by track
-    estimates
-        what a system claims of the same tracks
-    seed
-        of the bootstrap
 
     Raises
     ------

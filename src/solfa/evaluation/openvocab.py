@@ -20,7 +20,7 @@ from scipy.ndimage import median_filter
 
 from solfa.core.errors import InputError
 from solfa.core.types import TextEncoder
-from solfa.evaluation.detections import ClipScores, SystemScores
+from solfa.evaluation.detections import ClipScores, SystemScores, stretches_of
 from solfa.evaluation.events import TIME_DECIMALS, ClipTruth, Event, Truth, check_truth
 from solfa.evaluation.psds import PSDS2021, Psds, psds
 from solfa.evaluation.ranking import rank_relevant
@@ -66,20 +66,9 @@ def zero_shot(
     template: str = SOUND_TEMPLATE,
     seed: int = 0,
 ) -> ZeroShot:
-    """Zero-shot classification accuracy; the classes are the sorted set of the labels.
+    """Zero-shot classification accuracy of one vector per clip; the classes are the sorted set of the true labels.
 
-    Parameters
-    ----------
-    audio_AD
-        one vector per clip
-    labels
-        the true class of every clip
-    encoder
-        the text tower of the same space
-    template
-        text around the class name
-    seed
-        of the bootstrap
+    ``encoder`` is the text tower of the same space, ``template`` the text around the class name.
 
     Raises
     ------
@@ -120,16 +109,9 @@ class Grounding:
 
 
 def grounding(pairs: Sequence[GroundingPair], scores: Sequence[ClipScores], *, join_s: float = 0.5) -> Grounding:
-    """How well phrases are found in time.
+    """How well phrases are found in time, by every pair's scores in each frame, 0..1 [shape=(T, 1)].
 
-    Parameters
-    ----------
-    pairs
-        what is looked for, and the truth
-    scores
-        for every pair the phrase's score in each frame, 0..1 [shape=(T, 1)]
-    join_s
-        for Th-AUC, detections closer than this are one
+    For Th-AUC, detections closer than ``join_s`` are one.
 
     Raises
     ------
@@ -210,7 +192,7 @@ def th_auc(
 
 
 def _joined_spans(active: Bools, boundaries_s: Floats, gap_frames: int) -> Floats:
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], active.astype(np.int8), [0]]))).reshape(-1, 2)
+    edges = stretches_of(active)
     if len(edges):
         apart = edges[1:, 0] - edges[:-1, 1] > gap_frames
         edges = np.stack([edges[np.append(True, apart), 0], edges[np.append(apart, True), 1]], axis=1)

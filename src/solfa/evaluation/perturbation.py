@@ -40,14 +40,7 @@ ScoreTexts = Callable[[Ints, Sequence[str]], Scores]
 def perturb(text: str, kind: Kind, *, seed: int = 0) -> str | None:
     """The caption with one attribute made false; None where it does not state that attribute exactly once.
 
-    Parameters
-    ----------
-    text
-        a caption
-    kind
-        the attribute to falsify
-    seed
-        the same seed gives the same edit of the same caption
+    The same seed gives the same edit of the same caption.
 
     >>> perturb("Rock in A minor at 120 BPM.", "key"), perturb("Rock in A minor.", "bpm")
     ('Rock in G minor at 120 BPM.', None)
@@ -160,20 +153,9 @@ def robustness(
     metrics: Sequence[str] = ("R@1", "R@5"),
     seed: int = 0,
 ) -> dict[Kind, Robustness]:
-    """Perturbation robustness of a model, for every kind of edit.
+    """Perturbation robustness of a model, for every kind of edit, from the true caption of every audio row.
 
-    Parameters
-    ----------
-    score
-        scores of audio rows against texts
-    captions
-        the true caption of every audio row
-    kinds
-        which attributes to falsify
-    metrics
-        names as in `retrieval`
-    seed
-        of edits and bootstrap
+    ``metrics`` are named as in `retrieval`.
 
     Raises
     ------

@@ -74,14 +74,7 @@ class _Axes:
 
 
 def curves(series: Mapping[str, Sequence[tuple[float, float]]], *, title: str, x_label: str, y_label: str) -> str:
-    """Lines over a common axis, such as saturation curves or recall by pool size.
-
-    Parameters
-    ----------
-    series
-        points in order of x, by name
-    title, x_label, y_label
-        what is shown
+    """Lines over a common axis, such as saturation curves or recall by pool size: points in order of x, by name.
 
     Raises
     ------
@@ -113,16 +106,7 @@ def staircases(series: Mapping[str, Curve], *, max_efpr_per_hour: float, title: 
 
 
 def bars(values: Mapping[str, Interval], *, title: str, y_label: str, scale: float = 100.0) -> str:
-    """Bars with intervals, such as perturbation robustness or attribute sensitivity by kind.
-
-    Parameters
-    ----------
-    values
-        a number with its interval by name
-    title, y_label
-        what is shown
-    scale
-        what values are multiplied with, 100 for per cent
+    """Bars with intervals by name, such as perturbation robustness, times ``scale`` (100 for per cent).
 
     Raises
     ------

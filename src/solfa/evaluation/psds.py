@@ -89,16 +89,7 @@ class Psds:
 
 
 def psds(truth: Truth, scores: SystemScores, setting: PsdsSetting) -> Psds:
-    """PSDS over all thresholds.
-
-    Parameters
-    ----------
-    truth
-        duration and events of every clip
-    scores
-        a system's frame scores for the same clips
-    setting
-        the criteria, such as `PSDS1`
+    """PSDS over all thresholds of a system's frame scores, by the criteria of a setting such as `PSDS1`.
 
     Raises
     ------

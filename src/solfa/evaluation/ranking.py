@@ -10,7 +10,7 @@ float64, so that ranks depend neither on the size of blocks nor on the order of 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,24 +28,18 @@ Block: TypeAlias = "Scored | torch.Tensor"
 class Scores(Protocol):
     """Scores of all queries against all items, computed where they are asked for.
 
-    ``block`` may be off by at most ``tolerance`` from ``pairs``, which is what counts. ``block_shape`` is how many
-    queries and items are best scored at once.
+    ``shape`` is the number of queries and of items, ``block_shape`` how many of them are best scored at once.
+    ``block`` may be off by at most ``tolerance`` from ``pairs``, which is what counts.
     """
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """Number of queries and of items."""
-        ...
+    def shape(self) -> tuple[int, int]: ...
 
     @property
-    def block_shape(self) -> tuple[int, int]:
-        """Queries and items to score at once."""
-        ...
+    def block_shape(self) -> tuple[int, int]: ...
 
     @property
-    def tolerance(self) -> float:
-        """Largest difference between a block's score and the pair's."""
-        ...
+    def tolerance(self) -> float: ...
 
     def block(self, queries: slice, items: slice) -> Block:
         """Scores of a range of queries against a range of items [shape=(q, n)], an array or a torch tensor."""
@@ -58,17 +52,10 @@ class Scores(Protocol):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Ranks(Ragged):
-    """Where the relevant items of every query stand.
+    """Where the relevant items of every query stand in a pool of ``num_items``.
 
-    Parameters
-    ----------
-    ranks
-        int64 [shape=(R,)], 1..num_items ascending within a query; 0 at the end of a query for items that a
-        system did not return at all
-    gains
-        float64 [shape=(R,)], in the order of `ranks`
-    num_items
-        size of the pool
+    ``ranks`` int64 [shape=(R,)] are 1..num_items, ascending within a query; 0 at the end of a query for items that a
+    system did not return at all. ``gains`` float64 [shape=(R,)] are in the order of ``ranks``.
     """
 
     ranks: Ints
@@ -81,31 +68,8 @@ class Ranks(Ragged):
         return self.ranks[self.offsets[:-1]]
 
 
-def check_pool(scores: Scores, relevance: Relevance) -> None:
-    """Nothing, if scores and relevance are of one pool and every query has an answer.
-
-    Raises
-    ------
-    InputError
-        If sizes differ or a query has no relevant item.
-    """
-    if scores.shape != (relevance.num_queries, relevance.num_items):
-        raise InputError(
-            f"the pool does not match: scores are for {scores.shape[0]} queries x {scores.shape[1]} items, relevance "
-            f"for {relevance.num_queries} x {relevance.num_items}. Build both from the same data."
-        )
-    relevance.require_answers()
-
-
 def rank_relevant(scores: Scores, relevance: Relevance) -> Ranks:
-    """The rank of every relevant item, ties pessimistic.
-
-    Parameters
-    ----------
-    scores
-        the scores of Q queries against N items
-    relevance
-        the answers, for the same Q and N
+    """The rank of every relevant item, ties pessimistic; scores and answers are for the same queries and items.
 
     Raises
     ------
@@ -116,7 +80,12 @@ def rank_relevant(scores: Scores, relevance: Relevance) -> Ranks:
     >>> rank_relevant(m, Relevance.of_targets([2, 0], num_items=3)).ranks.tolist()
     [2, 2]
     """
-    check_pool(scores, relevance)
+    if scores.shape != (relevance.num_queries, relevance.num_items):
+        raise InputError(
+            f"the pool does not match: scores are for {scores.shape[0]} queries x {scores.shape[1]} items, relevance "
+            f"for {relevance.num_queries} x {relevance.num_items}. Build both from the same data."
+        )
+    relevance.require_answers()
     owners = relevance.queries
     exact = scores.pairs(owners, relevance.items)
     if not np.isfinite(exact).all():
@@ -180,16 +149,9 @@ def _ranks_from_counts(relevance: Relevance, owners: Ints, exact: Floats, at_lea
 
 
 def rank_lists(lists: list[list[int]] | list[Ints], relevance: Relevance) -> Ranks:
-    """The rank of every relevant item in lists that a searcher returned, best first.
+    """The rank of every relevant item in lists that a searcher returned: for every query item columns, best first.
 
     A relevant item that a list does not hold counts as not found at any depth.
-
-    Parameters
-    ----------
-    lists
-        for every query the item columns in the order returned
-    relevance
-        the answers
 
     Raises
     ------
@@ -219,18 +181,7 @@ def rank_lists(lists: list[list[int]] | list[Ints], relevance: Relevance) -> Ran
 def top_k(scores: Scores, k: int, *, max_floats: int = 1 << 24) -> tuple[Ints, Floats]:
     """The best ``k`` items of every query, best first, equal scores by column; and their exact scores.
 
-    Parameters
-    ----------
-    scores
-        scores of Q queries against N items
-    k
-        1..N
-    max_floats
-        how many scores may be held at once
-
-    Returns
-    -------
-    int64 and float64 [shape=(Q, k)]
+    Both are [shape=(Q, k)], int64 and float64. At most ``max_floats`` scores are held at once, but those of one query.
 
     Raises
     ------
@@ -261,25 +212,18 @@ def top_k(scores: Scores, k: int, *, max_floats: int = 1 << 24) -> tuple[Ints, F
 
 @dataclass(frozen=True, eq=False, slots=True)
 class MatrixScores:
-    """Scores that are already at hand, as they are [shape=(Q, N)]."""
+    """Scores that are already at hand, as they are [shape=(Q, N)]; see `Scores`."""
 
+    block_shape: ClassVar = (1024, 1 << 20)
     matrix: Scored
     tolerance: float = 0.0
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Number of queries and of items."""
         return self.matrix.shape[0], self.matrix.shape[1]
 
-    @property
-    def block_shape(self) -> tuple[int, int]:
-        """Queries and items to score at once."""
-        return 1024, 1 << 20
-
     def block(self, queries: slice, items: slice) -> Scored:
-        """A part of the matrix."""
         return self.matrix[queries, items]
 
     def pairs(self, queries: Ints, items: Ints) -> Floats:
-        """Single entries of the matrix."""
         return self.matrix[queries, items].astype(np.float64)

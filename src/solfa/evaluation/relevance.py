@@ -53,16 +53,10 @@ class Ragged:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Relevance(Ragged):
-    """The relevant items of every query.
+    """The relevant items of every query in a pool of ``num_items``.
 
-    Parameters
-    ----------
-    items
-        int64 [shape=(R,)], columns 0..num_items-1, ascending within a query
-    gains
-        float64 [shape=(R,)], > 0
-    num_items
-        int > 0, size of the pool
+    ``items`` int64 [shape=(R,)] are columns 0..num_items-1, ascending within a query; ``gains`` float64 > 0 go with
+    them.
     """
 
     items: Ints
@@ -73,16 +67,7 @@ class Relevance(Ragged):
     def of(
         cls, relevant: Sequence[Sequence[int]], num_items: int, gains: Sequence[Sequence[float]] | None = None
     ) -> Relevance:
-        """Relevance from one list of item columns per query.
-
-        Parameters
-        ----------
-        relevant
-            for every query the columns that answer it
-        num_items
-            size of the pool
-        gains
-            the same shape as `relevant`; 1 for every item if None
+        """Relevance from one list of item columns per query; gains, of the same shape, are 1 if None.
 
         Raises
         ------

@@ -30,30 +30,11 @@ SCHEMA = "solfa.report/1"
 class Report:
     """What was measured, on what, with what.
 
-    Parameters
-    ----------
-    task, model, space
-        the protocol, the model's name, and its embedding space (names the checkpoint by its hash)
-    data, split, revision
-        the data set, and the hash of its metadata
-    pool
-        fingerprint of who answers whom; only reports with the same pool can be compared
-    num_queries, num_items
-        size of the pool
-    seed
-        of resampling and edits
-    options
-        everything else that was set
-    metrics
-        values with intervals, fractions unless a name says otherwise
-    per_query
-        the values that metrics were averaged from, where there are such
-    statistics
-        ``mean`` or ``median`` for every entry of `per_query`
-    groups
-        queries that hang together, by number; empty if none do
-    details
-        what a task has to say beyond metrics (curves, thresholds)
+    ``space`` names the checkpoint by its hash, ``revision`` is a hash of the data's metadata. ``pool`` is a fingerprint
+    of who answers whom: only reports with the same one can be compared. ``seed`` is that of resampling and edits,
+    ``options`` everything else that was set. ``metrics`` are fractions unless a name says otherwise; ``per_query`` has
+    the values that they were averaged from, where there are such, as ``statistics`` says (mean or median); ``groups``
+    numbers the queries that hang together (empty if none do). ``details`` is what a task has to say beyond metrics.
     """
 
     task: str
@@ -122,14 +103,7 @@ def read_report(path: Path) -> Report:
 
 
 def compare(a: Report, b: Report, *, num_resamples: int = 5000) -> dict[str, Difference]:
-    """How much better ``b`` is than ``a``, metric by metric, and whether that is more than chance.
-
-    Parameters
-    ----------
-    a, b
-        reports of one task over the same pool
-    num_resamples
-        of the paired tests; their seed is that of `a`
+    """How much better ``b`` is than ``a``, metric by metric, and whether that is more than chance; the seed is ``a``'s.
 
     Raises
     ------

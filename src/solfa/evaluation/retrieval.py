@@ -158,18 +158,9 @@ def evaluate(
     num_resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Every metric with its interval.
+    """Every metric by its name with its bootstrap interval.
 
-    Parameters
-    ----------
-    ranks
-        from `ranking.rank_relevant` or `ranking.rank_lists`
-    metrics
-        names, see the module
-    groups
-        int [shape=(Q,)], queries to be drawn together (captions of one track)
-    num_resamples, seed
-        of the bootstrap
+    ``groups`` int [shape=(Q,)] are queries to be drawn together (captions of one track).
 
     Raises
     ------

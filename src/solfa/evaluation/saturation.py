@@ -97,22 +97,9 @@ def saturation(
 ) -> Saturation:
     """The saturation curve of a model over one pool.
 
-    Parameters
-    ----------
-    rank
-        ranks the pool's audio for these texts, whose order is that of `captions`
-    captions
-        whole captions
-    spans
-        the model's own tokenizer
-    steps
-        numbers of tokens; steps beyond the longest caption are left out, as they repeat the whole
-    metrics
-        names as in `retrieval`
-    groups
-        captions that belong together in the bootstrap
-    seed
-        of the bootstrap
+    ``rank`` ranks the pool's audio for the cut captions, in the order given; ``spans`` is the model's own tokenizer.
+    Captions of one of the ``groups`` belong together in the bootstrap. ``steps`` are numbers of tokens: those beyond
+    the longest caption are left out, as they repeat the whole. ``metrics`` are named as in `retrieval`.
 
     Raises
     ------
@@ -142,17 +129,6 @@ def pool_size_curve(
 
     No pool is drawn. If ``a`` of the pool's irrelevant items stand ahead of the first relevant one, the number of them
     in a random sample is hypergeometric, so each query's expected hit is known exactly.
-
-    Parameters
-    ----------
-    ranks
-        ranks in the whole pool
-    sizes
-        numbers of irrelevant items, each at most what the pool holds for every query
-    k
-        K of R@K
-    groups, seed
-        of the bootstrap
 
     Raises
     ------

@@ -65,22 +65,9 @@ def interval(
 ) -> Interval:
     """The mean or median of the values with its percentile bootstrap interval.
 
-    Parameters
-    ----------
-    values
-        float [shape=(Q,)]
-    statistic
-        ``mean`` or ``median``
-    groups
-        int [shape=(Q,)], values with one number are drawn together; every value by itself if None
-    weights
-        float [shape=(Q,)] > 0, for a weighted mean
-    level
-        coverage of the interval, between 0 and 1
-    num_resamples
-        int >= 1
-    seed
-        the same seed gives the same interval
+    ``values`` are float [shape=(Q,)]. Those with one number in ``groups``, int [shape=(Q,)], are drawn together; every
+    value by itself if None. ``weights`` float [shape=(Q,)] > 0 make a weighted mean. ``level`` is the coverage of the
+    interval, between 0 and 1.
 
     Raises
     ------
@@ -165,17 +152,15 @@ def _statistic(data: Floats, statistic: Statistic) -> Floats:
 def _bootstrap(data: Floats, statistic: Statistic, groups: list[Ints], num_resamples: int, seed: int) -> Floats:
     rng = np.random.default_rng(seed)
     out = np.empty((num_resamples, data.shape[1]))
-    if groups and statistic == "mean":
+    if groups:
         sums = np.stack([data[g].sum(axis=0) for g in groups])
         sizes = np.array([len(g) for g in groups], np.float64)
         for i in range(num_resamples):
             drawn = rng.integers(len(groups), size=len(groups))
-            out[i] = sums[drawn].sum(axis=0) / sizes[drawn].sum()
-        return out
-    if groups:
-        for i in range(num_resamples):
-            drawn = np.concatenate([groups[j] for j in rng.integers(len(groups), size=len(groups))])
-            out[i] = np.median(data[drawn], axis=0)
+            if statistic == "mean":
+                out[i] = sums[drawn].sum(axis=0) / sizes[drawn].sum()
+            else:
+                out[i] = np.median(data[np.concatenate([groups[j] for j in drawn])], axis=0)
         return out
     step = max(1, _CHUNK_FLOATS // data.size)
     for i in range(0, num_resamples, step):

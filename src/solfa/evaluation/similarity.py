@@ -10,7 +10,7 @@ Whichever side asks, the frame score takes the best token of every frame, then t
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -54,14 +54,9 @@ def _rounding(dim: int) -> float:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class CosineScores:
-    """Cosine of every query with every item.
+    """Cosine of every query with every item (see `Scores`).
 
-    Parameters
-    ----------
-    queries_QD, items_ND
-        float [shape=(Q, D), (N, D)]
-    device
-        a torch device such as ``cuda``; None computes blocks with numpy
+    Blocks are computed by numpy, or on a torch ``device`` such as ``cuda``.
 
     Raises
     ------
@@ -71,6 +66,7 @@ class CosineScores:
         If a device is named and torch is not installed.
     """
 
+    block_shape: ClassVar = (1024, 4096)
     queries_QD: Vectors
     items_ND: Vectors
     device: str | None = None
@@ -92,27 +88,18 @@ class CosineScores:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Number of queries and of items."""
         return len(self.queries_QD), len(self.items_ND)
 
     @property
-    def block_shape(self) -> tuple[int, int]:
-        """Queries and items to score at once."""
-        return 1024, 4096
-
-    @property
     def tolerance(self) -> float:
-        """Largest rounding error of a block."""
         return _rounding(self.queries_QD.shape[1])
 
     def block(self, queries: slice, items: slice) -> Block:
-        """Scores of a block, by one matrix product; on the device where one was named."""
         if self.device is not None:
             return self._on_device["queries"][queries] @ self._on_device["items"][items].T
         return np.asarray(self.queries_QD[queries] @ self.items_ND[items].T)
 
     def pairs(self, queries: Ints, items: Ints) -> Floats:
-        """Exact scores of single pairs."""
         out = np.empty(len(queries))
         for i in range(0, len(queries), 8192):
             a = self.queries_QD[queries[i : i + 8192]].astype(np.float64)
@@ -125,12 +112,7 @@ class CosineScores:
 class FrameScores:
     """Texts (rows) against audio (columns): the mean over real frames of the best real token's cosine (FIGMA, S(i, j)).
 
-    Parameters
-    ----------
-    audio_frames_ATD, audio_mask_AT
-        frames and which of them are real
-    text_tokens_XLD, text_mask_XL
-        tokens and which of them are real
+    The masks say which frames and tokens are real.
 
     Raises
     ------
@@ -138,6 +120,7 @@ class FrameScores:
         If an item has no real frame or token, dimensions differ, or a real vector is zero or not finite.
     """
 
+    block_shape: ClassVar = (64, 64)
     audio_frames_ATD: Vectors
     audio_mask_AT: BoolArray
     text_tokens_XLD: Vectors
@@ -156,21 +139,13 @@ class FrameScores:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Number of queries and of items."""
         return len(self.text_mask_XL), len(self.audio_mask_AT)
 
     @property
-    def block_shape(self) -> tuple[int, int]:
-        """Queries and items to score at once."""
-        return 64, 64
-
-    @property
     def tolerance(self) -> float:
-        """Largest rounding error of a block: no more than of one cosine, as max and mean do not add to it."""
-        return _rounding(self.audio_frames_ATD.shape[2])
+        return _rounding(self.audio_frames_ATD.shape[2])  # as of one cosine: max and mean do not add to it
 
     def block(self, queries: slice, items: slice) -> Scored:
-        """Scores of a block."""
         tokens_XLD, token_mask = self.text_tokens_XLD[queries], self.text_mask_XL[queries]
         flat = tokens_XLD[token_mask]
         starts = np.append(0, np.cumsum(token_mask.sum(axis=1))[:-1])
@@ -181,7 +156,6 @@ class FrameScores:
         return np.stack(rows).T
 
     def pairs(self, queries: Ints, items: Ints) -> Floats:
-        """Exact scores of single pairs."""
         out = np.empty(len(queries))
         for i, (x, a) in enumerate(zip(queries, items, strict=True)):
             frames, tokens = self.audio_frames_ATD[a].astype(np.float64), self.text_tokens_XLD[x].astype(np.float64)
@@ -212,27 +186,23 @@ class MixScores:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Number of queries and of items."""
         return self.first.shape
 
     @property
     def block_shape(self) -> tuple[int, int]:
-        """The smaller of both."""
         (a, b), (c, d) = self.first.block_shape, self.second.block_shape
         return min(a, c), min(b, d)
 
     @property
     def tolerance(self) -> float:
-        """Both errors, by their weight, and the rounding of the sum."""
+        # Both errors, by their weight, and the rounding of the sum.
         return self.alpha * self.first.tolerance + (1 - self.alpha) * self.second.tolerance + 2.0**-22
 
     def block(self, queries: slice, items: slice) -> Scored:
-        """Scores of a block."""
         first, second = as_numpy(self.first.block(queries, items)), as_numpy(self.second.block(queries, items))
         return np.asarray(self.alpha * first + (1 - self.alpha) * second)
 
     def pairs(self, queries: Ints, items: Ints) -> Floats:
-        """Exact scores of single pairs."""
         return self.alpha * self.first.pairs(queries, items) + (1 - self.alpha) * self.second.pairs(queries, items)
 
 
@@ -256,23 +226,18 @@ class Transposed:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Number of queries and of items."""
         return self.scores.shape[1], self.scores.shape[0]
 
     @property
     def block_shape(self) -> tuple[int, int]:
-        """Queries and items to score at once."""
         return self.scores.block_shape[1], self.scores.block_shape[0]
 
     @property
     def tolerance(self) -> float:
-        """As of the scores."""
         return self.scores.tolerance
 
     def block(self, queries: slice, items: slice) -> Block:
-        """Scores of a block."""
         return self.scores.block(items, queries).T
 
     def pairs(self, queries: Ints, items: Ints) -> Floats:
-        """Exact scores of single pairs."""
         return self.scores.pairs(items, queries)

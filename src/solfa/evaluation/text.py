@@ -15,6 +15,8 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -125,18 +127,8 @@ def cider(candidates: Sequence[Tokens], references: References, *, clipped: bool
     """CIDEr-D of every item, or CIDEr if not ``clipped`` (Vedantam et al. 2015): tf-idf n-gram cosine, times 10.
 
     Document frequencies come from the references given, so that numbers of different sets of items are not comparable
-    (and of a single item are 0). Equal to ``pycocoevalcap``, whose "CIDEr" is CIDEr-D.
-
-    Parameters
-    ----------
-    candidates
-        one caption per item
-    references
-        one or more per item
-    clipped
-        cut n-gram counts at the reference's, and penalise a difference in length
-    sigma
-        width of that penalty, in words
+    (and of a single item are 0). Equal to ``pycocoevalcap``, whose "CIDEr" is CIDEr-D. ``clipped`` cuts n-gram counts
+    at the reference's and penalises a difference in length; ``sigma`` is the width of that penalty in words.
 
     Raises
     ------
@@ -171,54 +163,17 @@ def _tfidf_cosine(mine: dict[tuple[str, ...], float], theirs: dict[tuple[str, ..
     return sum((min(v, theirs[g]) if clipped else v) * theirs[g] for g, v in mine.items() if g in theirs) / norm
 
 
-class _Synset:
-    def __init__(self, names: Collection[str]) -> None:
-        self._names = names
-
-    def lemmas(self) -> list[_Lemma]:
-        return [_Lemma(name) for name in self._names]
-
-
-class _Lemma:
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def name(self) -> str:
-        return self._name
-
-
-class _Thesaurus:
-    # The part of nltk's WordNet reader that its METEOR asks for.
-    def __init__(self, synonyms: Callable[[str], Collection[str]]) -> None:
-        self._synonyms = synonyms
-
-    def synsets(self, word: str) -> list[_Synset]:
-        return [_Synset(self._synonyms(word))]
-
-
-def _no_synonyms(word: str) -> tuple[str, ...]:
-    return ()
-
-
 def meteor(
     candidates: Sequence[Tokens],
     references: References,
     *,
-    synonyms: Callable[[str], Collection[str]] = _no_synonyms,
+    synonyms: Callable[[str], Collection[str]] = lambda word: (),
 ) -> Floats:
     """METEOR of every item as ``nltk`` computes it (2005 form): exact words, Porter stems, then synonyms.
 
     LP-MusicCaps' numbers are this one with WordNet's synonyms; COCO's are METEOR 1.5 (Java, with paraphrases), which
-    is another metric of the same name.
-
-    Parameters
-    ----------
-    candidates
-        one caption per item
-    references
-        one or more per item, the best of which counts
-    synonyms
-        the synonyms of a word; none by default, as WordNet is a separate download
+    is another metric of the same name. The best reference counts. ``synonyms`` of a word are none by default, as
+    WordNet is a separate download.
 
     Raises
     ------
@@ -232,7 +187,11 @@ def meteor(
         from nltk.translate.meteor_score import meteor_score
     except ImportError as missing:
         raise MissingExtra("METEOR", "pip install 'solfa[eval]'") from missing
-    thesaurus = _Thesaurus(synonyms)
+
+    def synsets(word: str) -> list[Any]:
+        return [SimpleNamespace(lemmas=lambda: [SimpleNamespace(name=lambda n=n: n) for n in synonyms(word)])]
+
+    thesaurus = SimpleNamespace(synsets=synsets)  # the part of nltk's WordNet reader that its METEOR asks for
     pairs = zip(candidates, references, strict=True)
     return np.array([meteor_score(own, candidate, wordnet=thesaurus) for candidate, own in pairs], np.float64)
 
@@ -302,15 +261,6 @@ def bert_score(candidates: Sequence[str], references: Sequence[Sequence[str]], e
     Greedy matching of unit token vectors, no idf weights and no baseline rescaling; the best reference counts. Numbers
     of different encoders are not comparable: name the encoder beside the score.
 
-    Parameters
-    ----------
-    candidates
-        one text per item
-    references
-        one or more texts per item
-    encoder
-        gives the vectors of tokens
-
     Raises
     ------
     InputError
@@ -322,9 +272,9 @@ def bert_score(candidates: Sequence[str], references: Sequence[Sequence[str]], e
     mine, theirs = encoder.encode(candidates), encoder.encode([r for own in references for r in own])
     best = np.full(len(candidates), -np.inf)
     for j, i in enumerate(owners):
-        a = unit_rows(mine.frames_BTD[i][mine.mask_BT[i]])
-        b = unit_rows(theirs.frames_BTD[j][theirs.mask_BT[j]])
-        cosines = (a.astype(np.float64)) @ b.T.astype(np.float64)
+        a = unit_rows(mine.frames_BTD[i][mine.mask_BT[i]]).astype(np.float64)
+        b = unit_rows(theirs.frames_BTD[j][theirs.mask_BT[j]]).astype(np.float64)
+        cosines = a @ b.T
         precision, recall = cosines.max(axis=1).mean(), cosines.max(axis=0).mean()
         best[i] = max(best[i], 2 * precision * recall / (precision + recall) if precision + recall else 0.0)
     return best
