@@ -140,14 +140,14 @@ def _opened(dataset: str, folder: Path, split: str | None) -> Iterator[DataSet]:
     from tempfile import TemporaryDirectory
 
     from solfa.data.judging import data_set
-    from solfa.evaluation.readers import SOURCES, load, unpack_fgm_caps
+    from solfa.evaluation.readers import load, sources, unpack_fgm_caps
 
     with TemporaryDirectory() as scratch:
         if dataset == OWN:
             yield data_set(folder, split or "test", Path(scratch))
             return
-        if dataset not in SOURCES:
-            raise UnknownName("data set", dataset, [*SOURCES, OWN])
+        if dataset not in sources():
+            raise UnknownName("data set", dataset, [*sources(), OWN])
         clips = load(dataset, folder, split)
         if dataset == "fgmcaps" and all(item.audio is None for item in clips.items):
             unpack_fgm_caps(folder, clips.split, Path(scratch))
@@ -206,12 +206,12 @@ def compare(
 @eval_app.command("datasets")
 def datasets() -> None:
     """Every data set that can be read: its layout, licence, and where to get it."""
-    from solfa.evaluation.readers import SOURCES
+    from solfa.evaluation.readers import sources
 
     table = Table("name", "title", "splits", "licence", "where")
     table.add_row(OWN, "any data set that solfa made", "test, train, val", "that of its records",
                   "solfa data world, scenes, caption, import")  # fmt: skip
-    for name, source in sorted(SOURCES.items()):
+    for name, source in sorted(sources().items()):
         table.add_row(*map(Text, (name, source.title, ", ".join(source.splits), source.licence, source.where)))
     console().print(table)
 

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import json
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from solfa.core.errors import InputError
-from solfa.core.files import write_text
+from solfa.core.files import table_of, write_text
 from solfa.evaluation.significance import Difference, Interval, Statistic, compare_paired
 
 SCHEMA = "solfa.report/1"
@@ -167,9 +165,8 @@ class Published:
 @cache
 def published() -> tuple[Published, ...]:
     """Every published row that ships with solfa (``published.toml``), each with its source."""
-    raw = tomllib.loads(files("solfa.evaluation").joinpath("published.toml").read_text(encoding="utf-8"))
     rows = []
-    for table in raw["table"]:
+    for table in table_of("solfa.evaluation", "published.toml")["table"]:
         for model, values in table["rows"].items():
             if len(values) != len(table["metrics"]):
                 raise InputError(f"published.toml: {model!r} of {table['data']!r} has {len(values)} values.")

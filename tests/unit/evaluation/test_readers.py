@@ -10,7 +10,7 @@ import pytest
 from solfa.core.errors import InputError, UnknownName
 from solfa.evaluation.annotation import MusicAnnotation
 from solfa.evaluation.events import Event
-from solfa.evaluation.readers import SOURCES, load, unpack_fgm_caps
+from solfa.evaluation.readers import load, sources, unpack_fgm_caps
 
 MUSICCAPS = """\
 ytid,start_s,end_s,audioset_positive_labels,aspect_list,caption,author_id,\
@@ -239,7 +239,7 @@ def lay_out(root: Path, files: dict[str, str], audio: str = "") -> None:
 
 
 def test_every_data_set_has_a_sample() -> None:
-    assert set(CASES) | PARQUET == set(SOURCES) and len(SOURCES) == 19
+    assert set(CASES) | PARQUET == set(sources()) and len(sources()) == 19
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -259,12 +259,12 @@ def test_published_layout(name: str, tmp_path: Path) -> None:
         assert load(name, tmp_path, split).revision != data.revision
 
 
-@pytest.mark.parametrize("name", sorted(SOURCES))
+@pytest.mark.parametrize("name", sorted(sources()))
 def test_a_missing_file_says_where_to_get_what(name: str, tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         load(name, tmp_path)
     message = str(caught.value)
-    assert SOURCES[name].where in message and SOURCES[name].licence in message and str(tmp_path) in message
+    assert sources()[name].where in message and sources()[name].licence in message and str(tmp_path) in message
 
 
 @pytest.mark.parametrize("name", sorted(PARQUET))

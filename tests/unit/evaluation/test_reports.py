@@ -21,7 +21,7 @@ from solfa.evaluation.detections import ClipScores, SystemScores, best_collar_f1
 from solfa.evaluation.events import ClipTruth, Event, collar_counts, collar_f1, segment_counts, segment_f1
 from solfa.evaluation.psds import Curve
 from solfa.evaluation.ranking import MatrixScores, rank_relevant, top_k
-from solfa.evaluation.readers import SOURCES, DataSet, Item
+from solfa.evaluation.readers import DataSet, Item, sources
 from solfa.evaluation.relevance import Relevance
 from solfa.evaluation.reports import Report, beside, compare, published, read_report, row, write_report
 from solfa.evaluation.retrieval import per_query
@@ -55,7 +55,7 @@ def data_set(folder: Path, *items: tuple[str, np.ndarray, dict[str, object]]) ->
     for name, samples, known in items:
         soundfile.write(folder / f"{name}.wav", samples, RATE)
         made.append(Item(id=name, audio=folder / f"{name}.wav", **known))  # type: ignore[arg-type]
-    return DataSet(name="clotho", split="evaluation", revision="r1", source=SOURCES["clotho"], items=tuple(made))
+    return DataSet(name="clotho", split="evaluation", revision="r1", source=sources()["clotho"], items=tuple(made))
 
 
 @pytest.fixture
@@ -291,7 +291,7 @@ def test_published_rows_are_whole_and_have_sources() -> None:
     rows = published()
     assert len(rows) > 60 and all(p.source and p.metrics for p in rows)
     assert all(0 <= v <= 100 for p in rows for v in p.metrics.values())
-    assert {p.data for p in rows} <= set(SOURCES)
+    assert {p.data for p in rows} <= set(sources())
     (figma,) = [p for p in rows if (p.model, p.data, p.task) == ("FIGMA", "fmacaps", "retrieval")]
     assert figma.metrics["T2A R@10"] == 37.6
     (tuned,) = [p for p in rows if p.model.endswith("FGMCaps") and p.data == "musicbench"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from solfa.evaluation.annotation import read_jams
-from solfa.evaluation.readers.records import AUDIO_SUFFIXES, Folder, Item, Source
+from solfa.evaluation.readers.records import AUDIO_SUFFIXES, Folder, Item
 
 
 def _jams(folder: Folder, split: str) -> list[Item]:
@@ -21,13 +21,4 @@ def _jams(folder: Folder, split: str) -> list[Item]:
     return items
 
 
-SOURCES = {
-    "jams": Source(
-        title="Music with JAMS",
-        where="yourself",
-        licence="that of the music",
-        layout="NAME.jams beside NAME.wav, .flac, .mp3 ..., in any folders",
-        splits=("all",),
-        read=_jams,
-    ),
-}
+READERS = {"jams": _jams}

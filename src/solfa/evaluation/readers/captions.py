@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
-import re
-from pathlib import Path
 from typing import Any
 
 from solfa.core.errors import InputError
-from solfa.evaluation.readers.records import AUDIO_SUFFIXES, Folder, Item, Source
+from solfa.evaluation.readers.records import Folder, Item
 
+_LP_COLUMNS = (
+    *("track_id", "fname", "ytid", "artist_name", "path", "tag", "tag_top50", "aspect_list", "caption_ground_truth"),
+    *("start_s", "end_s", "is_crawled"),
+)
 _PSEUDO = ("caption_writing", "caption_summary", "caption_paraphrase", "caption_attribute_prediction")
 
 
@@ -89,47 +91,11 @@ def _fgm_caps(folder: Folder, split: str) -> list[Item]:
     return [Item(id=str(r["id"]), audio=folder.clip(str(r["id"])), captions=(r["caption"],), extra=r) for r in rows]
 
 
-def unpack_fgm_caps(root: Path, split: str = "test", into: Path | None = None) -> int:
-    """Writes the sound inside FGMCaps' Parquet files to ``audio/ID.*``, where the reader looks; the number of files.
-
-    ``into`` is another folder for ``audio/``, instead of ``root`` itself.
-
-    Raises
-    ------
-    InputError
-        If there is no Parquet file, a row holds no sound, or an id is no plain file name.
-    MissingExtra
-        If pyarrow is not installed.
-    """
-    folder, num = Folder(root, SOURCES["fgmcaps"]), 0
-    target = (into or root) / "audio"
-    target.mkdir(exist_ok=True)
-    for row in folder.parquet(f"data/{split}-*.parquet", ("id", "audio")):
-        name, sound = str(row["id"]), row.get("audio") or {}
-        if not re.fullmatch(r"[\w.-]{1,200}", name) or name.startswith(".") or not sound.get("bytes"):
-            raise InputError(f"FGMCaps: row {name[:80]!r} holds no sound, or its id is no plain file name.")
-        suffix = Path(sound.get("path") or "").suffix.lower()
-        (target / (name + (suffix if suffix in AUDIO_SUFFIXES else ".wav"))).write_bytes(sound["bytes"])
-        num += 1
-    return num
-
-
 def _lp_music_caps(folder: Folder, split: str) -> list[Item]:
-    columns = (
-        "track_id",
-        "fname",
-        "ytid",
-        "artist_name",
-        "path",
-        "tag",
-        "tag_top50",
-        "aspect_list",
-        *_PSEUDO,
-        "caption_ground_truth",
-        "start_s",
-        "end_s",
-        "is_crawled",
+    names = (
+        "track_id fname ytid artist_name path tag tag_top50 aspect_list caption_ground_truth start_s end_s is_crawled"
     )
+    columns = (*names.split(), *_PSEUDO)
     items = []
     for row in folder.parquet(f"data/{split}-*.parquet", columns):
         name = str(row.get("track_id") or row.get("fname"))
@@ -178,70 +144,13 @@ def _clotho(folder: Folder, split: str) -> list[Item]:
     ]
 
 
-SOURCES = {
-    "musiccaps": Source(
-        title="MusicCaps",
-        where="kaggle googleai/musiccaps or Hugging Face google/MusicCaps; audio is on YouTube and not shipped",
-        licence="captions CC BY-SA 4.0; audio not licensed",
-        layout="musiccaps-public.csv; audio/YTID.* or audio/[YTID]-[START-END].*",
-        splits=("eval", "train", "balanced", "all"),
-        read=_music_caps,
-    ),
-    "song_describer": Source(
-        title="Song Describer Dataset",
-        where="Zenodo record 10072001",
-        licence="captions CC BY-SA 4.0; audio Creative Commons, see audio_licenses.txt",
-        layout="song_describer.csv, audio/NN/ID.2min.mp3",
-        splits=("valid", "all"),
-        read=_song_describer,
-    ),
-    "musicbench": Source(
-        title="MusicBench",
-        where="Hugging Face amaai-lab/MusicBench (MusicBench.tar.gz unpacked in the same folder)",
-        licence="CC BY-SA 3.0; audio derived from YouTube",
-        layout="MusicBench_test_B.json (A: no control sentences, B: all four), audio as `location` says",
-        splits=("test_B", "test_A", "test_B_eval", "test_A_eval", "train"),
-        read=_music_bench,
-    ),
-    "fmacaps": Source(
-        title="FMACaps",
-        where="Hugging Face amaai-lab/MusicBench, FMACaps_eval_set.tar.gz unpacked",
-        licence="CC BY-SA 3.0; audio as in FMA",
-        layout="FMACaps_B.json (one object a line), audio in audiodata/; the archive's folder FMACaps_eval_set itself",
-        splits=("B", "A", "C"),
-        read=_fma_caps,
-    ),
-    "fgmcaps": Source(
-        title="FGMCaps",
-        where="Hugging Face nishitanand/FGMCaps-benchmark",
-        licence="CC BY-NC-SA 4.0",
-        layout="data/test-*.parquet (columns id, caption, audio); for more than 'solfa eval' also "
-        "audio/ID.*, written in Python by solfa.evaluation.readers.unpack_fgm_caps(Path(FOLDER))",
-        splits=("test",),
-        read=_fgm_caps,
-    ),
-    "lp_musiccaps": Source(
-        title="LP-MusicCaps",
-        where="Hugging Face seungheondoh/LP-MusicCaps-MSD, -MTT or -MC",
-        licence="CC BY-NC 4.0; audio not shipped",
-        layout="data/SPLIT-*.parquet, audio/PATH",
-        splits=("test", "valid", "train"),
-        read=_lp_music_caps,
-    ),
-    "audiocaps": Source(
-        title="AudioCaps",
-        where="github.com/cdjkim/audiocaps (the repository itself); audio is on YouTube and not shipped",
-        licence="captions MIT; audio not licensed",
-        layout="dataset/test.csv, audio/YTID.* (or YYTID.*, YTID_START.*)",
-        splits=("test", "val", "train"),
-        read=_audio_caps,
-    ),
-    "clotho": Source(
-        title="Clotho 2.1",
-        where="Zenodo record 4783391 (the 7z archives unpacked)",
-        licence="captions: Tampere University licence, non-commercial; audio Creative Commons per file",
-        layout="clotho_captions_evaluation.csv, evaluation/FILE.wav",
-        splits=("evaluation", "validation", "development"),
-        read=_clotho,
-    ),
+READERS = {
+    "musiccaps": _music_caps,
+    "song_describer": _song_describer,
+    "musicbench": _music_bench,
+    "fmacaps": _fma_caps,
+    "fgmcaps": _fgm_caps,
+    "lp_musiccaps": _lp_music_caps,
+    "audiocaps": _audio_caps,
+    "clotho": _clotho,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from solfa.core.errors import InputError
-from solfa.evaluation.readers.records import Folder, Item, Source
+from solfa.evaluation.readers.records import Folder, Item
 
 _FOLDERS = {"train": "0123456789ab", "valid": "c", "test": "def", "all": "0123456789abcdef"}
 
@@ -105,53 +105,11 @@ def _jamendo(folder: Folder, split: str) -> list[Item]:
     return items
 
 
-SOURCES = {
-    "esc50": Source(
-        title="ESC-50",
-        where="github.com/karolpiczak/ESC-50",
-        licence="CC BY-NC 3.0",
-        layout="meta/esc50.csv, audio/FILE.wav",
-        splits=("all", "1", "2", "3", "4", "5"),
-        read=_esc50,
-    ),
-    "urbansound8k": Source(
-        title="UrbanSound8K",
-        where="Zenodo record 1203745",
-        licence="CC BY-NC 3.0",
-        layout="metadata/UrbanSound8K.csv, audio/foldN/FILE.wav",
-        splits=("all", *(str(n) for n in range(1, 11))),
-        read=_urban_sound,
-    ),
-    "vggsound": Source(
-        title="VGGSound",
-        where="www.robots.ox.ac.uk/~vgg/data/vggsound; audio is on YouTube and not shipped",
-        licence="annotations CC BY 4.0; audio not licensed",
-        layout="vggsound.csv (no header: id, start, label, split), audio/YTID_SSSSSS.*",
-        splits=("test", "train"),
-        read=_vgg_sound,
-    ),
-    "gtzan": Source(
-        title="GTZAN",
-        where="the authors' genres.tar.gz; fault-filtered splits: github.com/jongpillee/music_dataset_split",
-        licence="none stated",
-        layout="genres/GENRE/GENRE.NNNNN.wav (or .au, or genres_original/), test_filtered.txt for splits",
-        splits=("all", "test", "valid", "train"),
-        read=_gtzan,
-    ),
-    "magnatagatune": Source(
-        title="MagnaTagATune",
-        where="mirg.city.ac.uk/codeapps/the-magnatagatune-dataset",
-        licence="CC BY-NC-SA 3.0",
-        layout="annotations_final.csv (tab-separated), 0/ to f/ with the mp3 files",
-        splits=("test", "valid", "train", "all"),
-        read=_magna,
-    ),
-    "mtg_jamendo": Source(
-        title="MTG-Jamendo",
-        where="github.com/MTG/mtg-jamendo-dataset (the repository; audio by its download script into audio/)",
-        licence="metadata CC BY-NC-SA 4.0; audio Creative Commons, see audio_licenses.txt",
-        layout="data/splits/split-0/autotagging-test.tsv, audio/NN/ID.mp3 or ID.low.mp3",
-        splits=("test", "validation", "train"),
-        read=_jamendo,
-    ),
+READERS = {
+    "esc50": _esc50,
+    "urbansound8k": _urban_sound,
+    "vggsound": _vgg_sound,
+    "gtzan": _gtzan,
+    "magnatagatune": _magna,
+    "mtg_jamendo": _jamendo,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from solfa.evaluation.openvocab import merged
-from solfa.evaluation.readers.records import Folder, Item, Source, events_of
+from solfa.evaluation.readers.records import Folder, Item, events_of
 
 _DESED = {"validation": ("validation/validation", "validation/validation"), "public": ("eval/public", "eval/public")}
 CLIP_S = 10.0
@@ -102,37 +102,9 @@ def _audio_grounding(folder: Folder, split: str) -> list[Item]:
     return items
 
 
-SOURCES = {
-    "desed": Source(
-        title="DESED",
-        where="project.inria.fr/desed (the DCASE task 4 download scripts)",
-        licence="metadata CC BY 4.0; audio from YouTube, Vimeo and Freesound under their own terms",
-        layout="metadata/validation/validation.tsv, audio/validation/validation/*.wav; or the same of eval/public",
-        splits=("validation", "public"),
-        read=_desed,
-    ),
-    "audioset_strong": Source(
-        title="AudioSet-Strong",
-        where="research.google.com/audioset/download_strong.html; audio is on YouTube and not shipped",
-        licence="annotations CC BY 4.0; audio not licensed",
-        layout="audioset_eval_strong.tsv, mid_to_display_name.tsv, audio/YTID_MS.* (or YTID.*, YYTID.*)",
-        splits=("eval", "train"),
-        read=_audioset_strong,
-    ),
-    "urbansed": Source(
-        title="URBAN-SED",
-        where="Zenodo record 1324404",
-        licence="CC BY 4.0",
-        layout="annotations/test/*.txt, audio/test/*.wav",
-        splits=("test", "validate", "train"),
-        read=_urban_sed,
-    ),
-    "audiogrounding": Source(
-        title="AudioGrounding v2",
-        where="Zenodo record 7269161 (audio.zip unpacked beside the labels; github.com/wsntxxn/TextToAudioGrounding)",
-        licence="see its Zenodo record; audio from YouTube",
-        layout="test.json, audio/test/YYTID.wav (or test/YYTID.wav)",
-        splits=("test", "val", "train"),
-        read=_audio_grounding,
-    ),
+READERS = {
+    "desed": _desed,
+    "audioset_strong": _audioset_strong,
+    "urbansed": _urban_sed,
+    "audiogrounding": _audio_grounding,
 }
