@@ -77,7 +77,7 @@ class Heard:
     kind: str
     strength: FloatArray
     activation: FloatArray
-    found: rhythm_tempo.Periodicity
+    found: FloatArray
     bpm_C: FloatArray
     features_CF: FloatArray
     best_bpm: float = 0.0

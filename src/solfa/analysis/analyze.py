@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from solfa.analysis.protocol import STRETCH_S, Extractor, Observation
+from solfa.analysis.protocol import STRETCH_S, Extractor, Observation, empty
+from solfa.analysis.registry import extractors as extractors_named
 from solfa.audio import stretches
 from solfa.core.errors import InputError
-from solfa.core.types import (
-    Alternative,
-    Analysis,
-    Audio,
-    ChordSegment,
-    Curve,
-    Estimate,
-    Span,
-    TagTrack,
-)
+from solfa.core.types import Alternative, Analysis, Audio, ChordSegment, Estimate, Span, TagTrack
 from solfa.jobs import heartbeat
 
+P = TypeVar("P", ChordSegment, Span)
 DECODER_VERSION = "1"  # raised when the same file would give extractors other samples
 
 
@@ -37,17 +30,10 @@ def analyze(source: Path | str | Iterable[Audio], extractors: Sequence[Extractor
     InputError
         If two extractors provide the same field.
     """
-    listening = Listening(default_extractors() if extractors is None else extractors)
+    listening = Listening(extractors_named() if extractors is None else extractors)
     for audio in stretches(source, STRETCH_S) if isinstance(source, Path | str) else source:
         listening.hear(audio)
     return listening.conclude()
-
-
-def default_extractors() -> tuple[Extractor, ...]:
-    """The permissive tools that need nothing but the base install."""
-    from solfa.analysis.registry import extractors
-
-    return tuple(extractors())
 
 
 def analysis_version(extractors: Sequence[Extractor]) -> str:
@@ -86,32 +72,13 @@ class Listening:
 
     def conclude(self) -> Analysis:
         """The analysis of what was heard; fields that no extractor provides are empty, with confidence 0."""
-        fields: dict[str, Any] = {}
+        fields = empty()
         for extractor, seen in zip(self._extractors, self._observations, strict=True):
             concluded = extractor.conclude(seen, self._end_s)
             heartbeat()
             fields.update({name: concluded[name] for name in extractor.spec.provides})
         names = tuple(f"{e.spec.name}@{e.spec.version}" for e in self._extractors)
-        return tidy(_analysis(fields, self._end_s, names))
-
-
-def _analysis(fields: Mapping[str, Any], duration_s: float, names: tuple[str, ...]) -> Analysis:
-    nothing: Estimate[Any] = Estimate(value=None, confidence=0.0)
-    empty: dict[str, Any] = {
-        "tempo_bpm": replace(nothing, unit="BPM"),
-        "metre": nothing,
-        "beats_s": (),
-        "downbeats_s": (),
-        "key": nothing,
-        "chords": (),
-        "loudness_lufs": replace(nothing, unit="LUFS"),
-        "energy": Curve(hop_s=1.0, values=()),
-        "voice": TagTrack(concept="voice", kind="voice", confidence=0.0),
-        "instruments": (),
-        "genres": (),
-        "moods": (),
-    }
-    return Analysis(duration_s=duration_s, extractors=names, **(empty | dict(fields)))
+        return tidy(Analysis(duration_s=self._end_s, extractors=names, **fields))
 
 
 def tidy(analysis: Analysis) -> Analysis:
@@ -119,35 +86,33 @@ def tidy(analysis: Analysis) -> Analysis:
 
     What is stored, shown and read back is then exactly what was measured, and numpy scalars stay inside extractors.
     """
+    energy = tuple(round(float(v), 4) for v in analysis.energy.values)
     return replace(
         analysis,
         duration_s=_time(analysis.duration_s),
         tempo_bpm=_estimate(analysis.tempo_bpm, 2),
         metre=_estimate(analysis.metre),
-        beats_s=tuple(_time(t) for t in analysis.beats_s),
-        downbeats_s=tuple(_time(t) for t in analysis.downbeats_s),
+        beats_s=tuple(map(_time, analysis.beats_s)),
+        downbeats_s=tuple(map(_time, analysis.downbeats_s)),
         key=_estimate(analysis.key),
-        chords=tuple(
-            ChordSegment(
-                start_s=_time(c.start_s), end_s=_time(c.end_s), label=str(c.label), confidence=_confidence(c.confidence)
-            )
-            for c in analysis.chords
-        ),
+        chords=tuple(replace(_placed(c), label=str(c.label)) for c in analysis.chords),
         loudness_lufs=_estimate(analysis.loudness_lufs, 2),
-        energy=replace(
-            analysis.energy,
-            hop_s=float(analysis.energy.hop_s),
-            values=tuple(round(float(v), 4) for v in analysis.energy.values),
-        ),
+        energy=replace(analysis.energy, hop_s=float(analysis.energy.hop_s), values=energy),
         voice=_tag(analysis.voice),
-        instruments=tuple(_tag(t) for t in analysis.instruments),
-        genres=tuple(_tag(t) for t in analysis.genres),
-        moods=tuple(_tag(t) for t in analysis.moods),
+        instruments=tuple(map(_tag, analysis.instruments)),
+        genres=tuple(map(_tag, analysis.genres)),
+        moods=tuple(map(_tag, analysis.moods)),
     )
 
 
 def _time(seconds: float) -> float:
     return round(float(seconds), 3)
+
+
+def _placed(part: P) -> P:
+    """A chord or a span."""
+    sure = _confidence(part.confidence)
+    return replace(part, start_s=_time(part.start_s), end_s=_time(part.end_s), confidence=sure)
 
 
 def _confidence(value: float) -> float:
@@ -158,24 +123,11 @@ def _estimate(estimate: Estimate[Any], digits: int | None = None) -> Estimate[An
     def plain(value: Any) -> Any:
         return value if value is None or digits is None else round(float(value), digits)
 
-    return Estimate(
-        value=plain(estimate.value),
-        confidence=_confidence(estimate.confidence),
-        alternatives=tuple(
-            Alternative(value=plain(a.value), confidence=_confidence(a.confidence)) for a in estimate.alternatives
-        ),
-        unit=estimate.unit,
-    )
+    others = [Alternative(value=plain(a.value), confidence=_confidence(a.confidence)) for a in estimate.alternatives]
+    sure = _confidence(estimate.confidence)
+    return replace(estimate, value=plain(estimate.value), confidence=sure, alternatives=tuple(others))
 
 
 def _tag(tag: TagTrack) -> TagTrack:
-    return TagTrack(
-        concept=tag.concept,
-        kind=tag.kind,
-        confidence=_confidence(tag.confidence),
-        share=_confidence(tag.share),
-        spans=tuple(
-            Span(start_s=_time(s.start_s), end_s=_time(s.end_s), confidence=_confidence(s.confidence))
-            for s in tag.spans
-        ),
-    )
+    spans = tuple(map(_placed, tag.spans))
+    return replace(tag, confidence=_confidence(tag.confidence), share=_confidence(tag.share), spans=spans)

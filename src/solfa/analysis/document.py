@@ -6,10 +6,8 @@ changes its meaning within one version.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from functools import cache
-from importlib.resources import files
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from solfa.core.errors import InputError
@@ -18,41 +16,9 @@ from solfa.core.types import Alternative, Analysis, ChordSegment, Curve, Estimat
 SCHEMA = "solfa.analysis/1"
 
 
-@cache
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of the document."""
-    loaded: dict[str, Any] = json.loads(
-        files("solfa.analysis").joinpath("analysis.schema.json").read_text(encoding="utf-8")
-    )
-    return loaded
-
-
 def to_json(analysis: Analysis) -> dict[str, Any]:
     """The document of an analysis: plain dicts, lists, numbers and strings."""
-    return {
-        "schema": SCHEMA,
-        "duration_s": analysis.duration_s,
-        "tempo_bpm": _estimate(analysis.tempo_bpm),
-        "metre": _estimate(analysis.metre),
-        "key": _estimate(analysis.key),
-        "beats_s": list(analysis.beats_s),
-        "downbeats_s": list(analysis.downbeats_s),
-        "chords": [
-            {"start_s": c.start_s, "end_s": c.end_s, "label": c.label, "confidence": c.confidence}
-            for c in analysis.chords
-        ],
-        "loudness_lufs": _estimate(analysis.loudness_lufs),
-        "energy": {
-            "hop_s": analysis.energy.hop_s,
-            "values": list(analysis.energy.values),
-            "unit": analysis.energy.unit,
-        },
-        "voice": _tag(analysis.voice),
-        "instruments": [_tag(t) for t in analysis.instruments],
-        "genres": [_tag(t) for t in analysis.genres],
-        "moods": [_tag(t) for t in analysis.moods],
-        "extractors": list(analysis.extractors),
-    }
+    return {"schema": SCHEMA, **_plain(analysis)}
 
 
 def from_json(document: Mapping[str, Any]) -> Analysis:
@@ -67,66 +33,50 @@ def from_json(document: Mapping[str, Any]) -> Analysis:
         got = document.get("schema") if isinstance(document, Mapping) else type(document).__name__
         raise InputError(f"not an analysis that this version reads: schema {got!r}, expected {SCHEMA!r}.")
     try:
-        return Analysis(
-            duration_s=float(document["duration_s"]),
-            tempo_bpm=_to_estimate(document["tempo_bpm"]),
-            metre=_to_estimate(document["metre"]),
-            beats_s=tuple(document["beats_s"]),
-            downbeats_s=tuple(document["downbeats_s"]),
-            key=_to_estimate(document["key"]),
-            chords=tuple(
-                ChordSegment(start_s=c["start_s"], end_s=c["end_s"], label=c["label"], confidence=c["confidence"])
-                for c in document["chords"]
-            ),
-            loudness_lufs=_to_estimate(document["loudness_lufs"]),
-            energy=Curve(
-                hop_s=document["energy"]["hop_s"],
-                values=tuple(document["energy"]["values"]),
-                unit=document["energy"]["unit"],
-            ),
-            voice=_to_tag(document["voice"]),
-            instruments=tuple(_to_tag(t) for t in document["instruments"]),
-            genres=tuple(_to_tag(t) for t in document["genres"]),
-            moods=tuple(_to_tag(t) for t in document["moods"]),
-            extractors=tuple(document["extractors"]),
-        )
+        return Analysis(**{name: read(document[name]) for name, read in _READERS.items()})
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"a damaged analysis document: {type(error).__name__} {error}.") from error
 
 
-def _estimate(estimate: Estimate[Any]) -> dict[str, Any]:
-    return {
-        "value": estimate.value,
-        "confidence": estimate.confidence,
-        "alternatives": [{"value": a.value, "confidence": a.confidence} for a in estimate.alternatives],
-        "unit": estimate.unit,
-    }
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return {f.name: _plain(getattr(value, f.name)) for f in fields(value)} if is_dataclass(value) else value
 
 
-def _to_estimate(item: Mapping[str, Any]) -> Estimate[Any]:
-    return Estimate(
-        value=item["value"],
-        confidence=item["confidence"],
-        alternatives=tuple(Alternative(value=a["value"], confidence=a["confidence"]) for a in item["alternatives"]),
-        unit=item["unit"],
-    )
+def _rows(kind: Any) -> Callable[[Any], Any]:
+    """A reader of lists of a dataclass without parts of its own."""
+    names = [field.name for field in fields(kind)]
+    return lambda items: tuple(kind(**{name: item[name] for name in names}) for item in items)
 
 
-def _tag(tag: TagTrack) -> dict[str, Any]:
-    return {
-        "concept": tag.concept,
-        "kind": tag.kind,
-        "confidence": tag.confidence,
-        "share": tag.share,
-        "spans": [{"start_s": s.start_s, "end_s": s.end_s, "confidence": s.confidence} for s in tag.spans],
-    }
+_spans, _alternatives = _rows(Span), _rows(Alternative)
 
 
-def _to_tag(item: Mapping[str, Any]) -> TagTrack:
-    return TagTrack(
-        concept=item["concept"],
-        kind=item["kind"],
-        confidence=item["confidence"],
-        share=item["share"],
-        spans=tuple(Span(start_s=s["start_s"], end_s=s["end_s"], confidence=s["confidence"]) for s in item["spans"]),
-    )
+def _estimate(item: Mapping[str, Any]) -> Estimate[Any]:
+    others = _alternatives(item["alternatives"])
+    return Estimate(value=item["value"], confidence=item["confidence"], alternatives=others, unit=item["unit"])
+
+
+def _tag(item: Mapping[str, Any]) -> TagTrack:
+    named = {name: item[name] for name in ("concept", "kind", "confidence", "share")}
+    return TagTrack(**named, spans=_spans(item["spans"]))
+
+
+def _tags(items: Any) -> tuple[TagTrack, ...]:
+    return tuple(map(_tag, items))
+
+
+def _curve(item: Mapping[str, Any]) -> Curve:
+    return Curve(hop_s=item["hop_s"], values=tuple(item["values"]), unit=item["unit"])
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "duration_s": float,
+    **dict.fromkeys(("tempo_bpm", "metre", "key", "loudness_lufs"), _estimate),
+    **dict.fromkeys(("beats_s", "downbeats_s", "extractors"), tuple),
+    "chords": _rows(ChordSegment),
+    "energy": _curve,
+    "voice": _tag,
+    **dict.fromkeys(("instruments", "genres", "moods"), _tags),
+}

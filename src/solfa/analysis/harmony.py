@@ -6,10 +6,8 @@ All fitted constants are in ``harmony.json``, with how they were fitted.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib.resources import files
 from itertools import pairwise
 from typing import Any
 
@@ -19,9 +17,10 @@ from scipy.ndimage import uniform_filter1d
 
 from solfa.analysis import harmony_chords, harmony_cqt, harmony_key
 from solfa.analysis.harmony_cqt import BINS_PER_OCTAVE, HOP, RATE_HZ
-from solfa.analysis.protocol import ExtractorSpec, Observation
+from solfa.analysis.protocol import NOTHING, ExtractorSpec, Observation, empty
 from solfa.audio.resample import at_rate
-from solfa.core.types import Audio, Estimate, FloatArray
+from solfa.core.files import table_of
+from solfa.core.types import Audio, FloatArray
 from solfa.weights import session
 
 NET = "chords"
@@ -39,8 +38,7 @@ _FLOOR = 1e-6  # of a probability, before its logarithm is stored as float16
 @cache
 def constants() -> dict[str, Any]:
     """The fitted numbers of ``harmony.json``."""
-    table: dict[str, Any] = json.loads(files("solfa.analysis").joinpath("harmony.json").read_text(encoding="utf-8"))
-    return table
+    return table_of("solfa.analysis", "harmony.json")
 
 
 class HarmonyExtractor:
@@ -79,9 +77,8 @@ class HarmonyExtractor:
 
     def conclude(self, observations: Sequence[Observation], duration_s: float) -> dict[str, Any]:
         """``key`` and ``chords`` of the track; silence gives key None and one segment ``N``."""
-        nothing: Estimate[str] = Estimate(value=None, confidence=0.0)
         if not observations or duration_s <= 0:
-            return {"key": nothing, "chords": ()}
+            return empty(self.spec.provides)
         chroma = np.concatenate([o["chroma"] for o in observations]).astype(np.float32)
         times = [np.asarray(o["start_s"], np.float64) for o in observations]
         starts = np.concatenate([t[t < duration_s] for t in times])
@@ -89,11 +86,8 @@ class HarmonyExtractor:
         blocks = [h[t < duration_s] for h, t in zip(heads, times, strict=True)]
         decoded = harmony_chords.decode(blocks, constants()["chords"]["change_cost"])
         chords = harmony_chords.segments(starts, duration_s, decoded, constants()["chords"])
-        if (
-            duration_s < harmony_key.MIN_HEARD_S
-            or len(chroma) * _CHROMA_BLOCK * HOP / RATE_HZ < harmony_key.MIN_HEARD_S
-        ):
-            return {"key": nothing, "chords": chords}
+        if min(duration_s, len(chroma) * _CHROMA_BLOCK * HOP / RATE_HZ) < harmony_key.MIN_HEARD_S:
+            return {"key": NOTHING, "chords": chords}
         model = constants()["key"]
         found = harmony_key.probabilities(key_evidence(decoded, chroma, model), model)
         return {"key": harmony_key.estimate(found), "chords": chords}

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.signal
 from numpy.typing import NDArray
 
-from solfa.analysis.protocol import ExtractorSpec, Observation
+from solfa.analysis.protocol import ExtractorSpec, Observation, empty
 from solfa.audio import at_rate, side_of
 from solfa.core.types import Audio, Curve, Estimate, FloatArray
 
@@ -33,16 +33,13 @@ class LoudnessExtractor:
     The confidence of a measured loudness is 1: the number is the definition, not a guess.
     """
 
-    @property
-    def spec(self) -> ExtractorSpec:
-        """What this tool is."""
-        return ExtractorSpec(
-            name="loudness",
-            version="1",
-            licence="Apache-2.0",
-            commercial_use=True,
-            provides=("loudness_lufs", "energy"),
-        )
+    spec = ExtractorSpec(
+        name="loudness",
+        version="1",
+        licence="Apache-2.0",
+        commercial_use=True,
+        provides=("loudness_lufs", "energy"),
+    )
 
     def observe(self, audio: Audio) -> Observation:
         """K-weighted energy of every tenth of a second, and the number of samples in it."""
@@ -59,15 +56,11 @@ class LoudnessExtractor:
         """Gated loudness over the whole track, and the curve."""
         energy = np.concatenate([np.zeros(0), *(o["energy"] for o in observations)])
         count = np.concatenate([np.zeros(0), *(o["count"] for o in observations)])
-        loudness = integrated_lufs(energy, count)
-        return {
-            "loudness_lufs": Estimate(
-                value=None if loudness is None else round(loudness, 2),
-                confidence=0.0 if loudness is None else 1.0,
-                unit="LUFS",
-            ),
-            "energy": Curve(hop_s=HOP_S, values=energy_curve(energy, count), unit="share of -50..-5 LUFS"),
-        }
+        curve = Curve(hop_s=HOP_S, values=energy_curve(energy, count), unit="share of -50..-5 LUFS")
+        lufs = integrated_lufs(energy, count)
+        if lufs is None:
+            return {**empty(self.spec.provides), "energy": curve}
+        return {"loudness_lufs": Estimate(value=round(lufs, 2), confidence=1.0, unit="LUFS"), "energy": curve}
 
 
 def integrated_lufs(energy: NDArray[np.float64], count: NDArray[np.float64]) -> float | None:

@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from solfa.core.types import Audio
+from solfa.core.types import Audio, Curve, Estimate, TagTrack
 
 # A long track is heard in stretches of this length, so that memory does not grow with the track. It is a multiple of
 # every frame hop in use; only the last stretch of a track may be shorter.
 STRETCH_S = 120.0
 
 Observation = Mapping[str, NDArray[np.generic]]
+
+NOTHING: Estimate[Any] = Estimate(value=None, confidence=0.0)
+# Every field of an analysis but its length and its makers, as it is where nothing was measured.
+_EMPTY: dict[str, Any] = {
+    "tempo_bpm": Estimate(value=None, confidence=0.0, unit="BPM"),
+    "metre": NOTHING,
+    "beats_s": (),
+    "downbeats_s": (),
+    "key": NOTHING,
+    "chords": (),
+    "loudness_lufs": Estimate(value=None, confidence=0.0, unit="LUFS"),
+    "energy": Curve(hop_s=1.0, values=()),
+    "voice": TagTrack(concept="voice", kind="voice", confidence=0.0),
+    "instruments": (),
+    "genres": (),
+    "moods": (),
+}
+
+
+def empty(fields: Iterable[str] = tuple(_EMPTY)) -> dict[str, Any]:
+    """These fields of an ``Analysis`` (all that can be measured) where nothing was: empty, with confidence 0."""
+    return {field: _EMPTY[field] for field in fields}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -71,7 +71,8 @@ def extractors(names: Sequence[str] | None = None) -> tuple[Extractor, ...]:
 
 def extractor_specs() -> tuple[ExtractorSpec, ...]:
     """What every extractor is, installed or not, the defaults first."""
-    return tuple(_spec(name) for name in _EXTRACTORS)
+    classes = map(_class, _EXTRACTORS)
+    return tuple(cls.tool.spec if hasattr(cls, "tool") else cls.spec for cls in classes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +99,3 @@ class _Part:
 def _class(name: str) -> Any:
     module, _, cls = _EXTRACTORS[name].partition(":")
     return getattr(import_module(module), cls)
-
-
-def _spec(name: str) -> ExtractorSpec:
-    from solfa.analysis.extras.whole import spec_of
-
-    cls = _class(name)
-    tool = getattr(cls, "tool", None)
-    if tool is not None:
-        return spec_of(tool)
-    spec: ExtractorSpec = cls().spec
-    return spec

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from solfa.analysis import rhythm_features, rhythm_tempo
-from solfa.analysis.protocol import ExtractorSpec, Observation
+from solfa.analysis.protocol import ExtractorSpec, Observation, empty
 from solfa.analysis.rhythm_beats import at_beats, track_beats, track_downbeats
 from solfa.analysis.rhythm_metre import BEATS_PER_BAR, describe_metre
 from solfa.analysis.rhythm_model import metre_confidence, rank_metres, rank_tempi, tempo_confidence
@@ -19,13 +19,6 @@ _SHORTEST_S = 3.0  # less sound than this has no tempo to speak of
 _NUM_ALTERNATIVES = 5
 _RELATED = (0.5, 2.0, 2 / 3, 1.5)  # tempi that a listener may tap as well: always among the alternatives
 
-_NOTHING: dict[str, Any] = {
-    "tempo_bpm": Estimate(value=None, confidence=0.0, unit="BPM"),
-    "metre": Estimate(value=None, confidence=0.0),
-    "beats_s": (),
-    "downbeats_s": (),
-}
-
 
 class RhythmExtractor:
     """Tempo, metre, beats and downbeats of a track.
@@ -34,16 +27,13 @@ class RhythmExtractor:
     ranks tempo candidates, and follows the beat by dynamic programming.
     """
 
-    @property
-    def spec(self) -> ExtractorSpec:
-        """What this tool is."""
-        return ExtractorSpec(
-            name="solfa-rhythm",
-            version="1",
-            licence="Apache-2.0",
-            commercial_use=True,
-            provides=("tempo_bpm", "metre", "beats_s", "downbeats_s"),
-        )
+    spec = ExtractorSpec(
+        name="solfa-rhythm",
+        version="1",
+        licence="Apache-2.0",
+        commercial_use=True,
+        provides=("tempo_bpm", "metre", "beats_s", "downbeats_s"),
+    )
 
     def observe(self, audio: Audio) -> Observation:
         """Onset features of one stretch."""
@@ -53,18 +43,18 @@ class RhythmExtractor:
         """Tempo, metre, beats and downbeats; without sound, or in under three seconds of it, none of them."""
         onsets = rhythm_features.join(observations, duration_s)
         if onsets.duration_s < _SHORTEST_S or not onsets.flux_TB.any():
-            return dict(_NOTHING)
+            return empty(self.spec.provides)
         strength = rhythm_tempo.strength(onsets)
         activation = activations(onsets, strength)
         found = rhythm_tempo.periodicity(strength, activation)
         bpm_C = rhythm_tempo.candidates(found)
         if len(bpm_C) == 0:
-            return dict(_NOTHING)
+            return empty(self.spec.provides)
         chance_C = rank_tempi(rhythm_tempo.describe(found, bpm_C))
         best = int(chance_C.argmax())
         beats = track_beats(rhythm_tempo.salience(strength, activation), float(bpm_C[best]))
         if len(beats) < 4:
-            return dict(_NOTHING)
+            return empty(self.spec.provides)
         clarity = float(at_beats(activation[:, 0], beats).mean())
         tempo = _tempo(bpm_C, chance_C, best, beats, clarity)
         metre = _metre(describe_metre(found, strength, activation, beats), tempo.confidence)

@@ -6,7 +6,6 @@ import numpy as np
 
 from solfa.analysis.rhythm_beats import at_beats, half_beats
 from solfa.analysis.rhythm_features import FRAME_RATE_HZ
-from solfa.analysis.rhythm_tempo import Periodicity
 from solfa.core.types import FloatArray
 
 # Beats per bar of every metre that is told apart; 7/8 is 3.5 beats of a quarter.
@@ -19,7 +18,7 @@ NUM_FEATURES = 2 * len(_LAGS) + len(_BARS) + 2 * len(_DIVISIONS) + 3
 
 
 def describe_metre(
-    found: Periodicity, strength_TB: FloatArray, activation_TA: FloatArray, beats_s: FloatArray
+    acf_SL: FloatArray, strength_TB: FloatArray, activation_TA: FloatArray, beats_s: FloatArray
 ) -> FloatArray:
     """Features [NUM_FEATURES] of a track with at least two beats, for the model that names the metre."""
     halves_s = half_beats(beats_s)
@@ -28,12 +27,10 @@ def describe_metre(
     period = float(np.median(np.diff(beats_s)))
     contrast = [_contrast(downbeat_H[::2], bar) for bar in _BARS]
     lags = np.asarray(_DIVISIONS) * period * FRAME_RATE_HZ
-    division = [
-        np.max(
-            [np.interp(lags * s, np.arange(found.acf_SL.shape[1]), row, right=0.0) for s in (0.98, 1.0, 1.02)], axis=0
-        )
-        for row in (found.acf_SL[3], found.acf_SL[4])
-    ]
+    division = []
+    for row in (acf_SL[3], acf_SL[4]):
+        near = [np.interp(lags * s, np.arange(len(row)), row, right=0.0) for s in (0.98, 1.0, 1.02)]
+        division.append(np.max(near, axis=0))
     place = np.log2(0.5454 / period)
     means = [float(downbeat_H[::2].mean()), float(downbeat_H[1::2].mean()), float(place)]
     parts = [_repetition(downbeat_H[:, None]), _repetition(bands_HB), contrast, *division, means]

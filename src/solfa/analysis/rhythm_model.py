@@ -5,13 +5,12 @@ The numbers, and how they were fitted, are in ``rhythm.json`` beside this file.
 
 from __future__ import annotations
 
-import json
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 
+from solfa.core.files import table_of
 from solfa.core.types import FloatArray
 
 
@@ -63,5 +62,4 @@ def _softmax(scores: FloatArray) -> FloatArray:
 
 @cache
 def _stored() -> dict[str, Any]:
-    model: dict[str, Any] = json.loads(files("solfa.analysis").joinpath("rhythm.json").read_text(encoding="utf-8"))
-    return model
+    return table_of("solfa.analysis", "rhythm.json")

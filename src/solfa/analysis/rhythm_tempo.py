@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
@@ -24,13 +22,6 @@ _TOLERANCE = 0.015  # a peak counts this far from its lag
 NUM_FEATURES = _NUM_STREAMS * len(_RATIOS) + 2
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Periodicity:
-    """``acf_SL``: autocorrelation of onset and activation streams, 1 at lag 0, by lag in frames, up to 8 s."""
-
-    acf_SL: FloatArray
-
-
 def strength(onsets: Onsets) -> FloatArray:
     """Onset strength per band [T, bands]: above the local mean, and even in level over the track."""
     even = np.empty(onsets.flux_TB.shape, np.float32)
@@ -44,8 +35,11 @@ def strength(onsets: Onsets) -> FloatArray:
     return even
 
 
-def periodicity(strength_TB: FloatArray, activation_TA: FloatArray) -> Periodicity:
-    """Generalised autocorrelation (magnitude compressed as in Percival & Tzanetakis 2014), mean over windows."""
+def periodicity(strength_TB: FloatArray, activation_TA: FloatArray) -> FloatArray:
+    """Autocorrelation of onset and activation streams by lag in frames, 1 at lag 0, up to 8 s [shape=(S, L)].
+
+    Its magnitude is compressed as in Percival & Tzanetakis (2014); the mean over windows.
+    """
     bands = [strength_TB[:, a:b].sum(axis=1) for a, b in _BANDS]
     streams = np.concatenate([np.stack(bands), activation_TA.T])
     size = min(streams.shape[1], round(_WINDOW_S * FRAME_RATE_HZ))
@@ -60,14 +54,15 @@ def periodicity(strength_TB: FloatArray, activation_TA: FloatArray) -> Periodici
         total += acf / (acf[:, :1] + 1e-9)
     # Fewer samples overlap at longer lags; the half keeps the noisy ends from being blown up.
     overlap = 1 - 0.75 * np.arange(lags) / max(size, 1)
-    return Periodicity((total / max(len(starts), 1) / overlap).astype(np.float32))
+    mean: FloatArray = (total / max(len(starts), 1) / overlap).astype(np.float32)
+    return mean
 
 
-def candidates(found: Periodicity) -> FloatArray:
+def candidates(acf_SL: FloatArray) -> FloatArray:
     """Tempi in BPM that may be the beat: peaks of a comb over the autocorrelation, and their simple multiples."""
     grid = np.exp(np.arange(np.log(SLOWEST_BPM), np.log(FASTEST_BPM), 0.005))
     lag = 60.0 * FRAME_RATE_HZ / grid
-    acf = found.acf_SL[_ALL] + found.acf_SL[_BEATS] + 0.5 * found.acf_SL[:_ALL].mean(axis=0)
+    acf = acf_SL[_ALL] + acf_SL[_BEATS] + 0.5 * acf_SL[:_ALL].mean(axis=0)
     comb = sum(weight * _read(acf, lag * k) for k, weight in ((1, 1.0), (2, 0.8), (3, 0.4), (4, 0.8)))
     comb = np.asarray(comb)
     peaks = np.flatnonzero((comb == maximum_filter1d(comb, 9)) & (comb > 0))
@@ -80,21 +75,21 @@ def candidates(found: Periodicity) -> FloatArray:
     return np.asarray(chosen[:MAX_CANDIDATES], np.float32)
 
 
-def describe(found: Periodicity, bpm_C: FloatArray) -> FloatArray:
+def describe(acf_SL: FloatArray, bpm_C: FloatArray) -> FloatArray:
     """Features [C, NUM_FEATURES] of each candidate, for the model that picks the beat."""
     period = 60.0 * FRAME_RATE_HZ / bpm_C
     lags = period[:, None] * np.asarray(_RATIOS)
     spread = np.asarray([1 - _TOLERANCE, 1.0, 1 + _TOLERANCE])
-    rows = [np.max([_read(acf, lags * s) for s in spread], axis=0) for acf in found.acf_SL]
+    rows = [np.max([_read(acf, lags * s) for s in spread], axis=0) for acf in acf_SL]
     place = np.log2(bpm_C / 110.0)
     features: FloatArray = np.concatenate([*rows, place[:, None], np.square(place)[:, None]], axis=1).astype(np.float32)
     return features
 
 
-def at_tempi(found: Periodicity, count: int) -> FloatArray:
+def at_tempi(acf_SL: FloatArray, count: int) -> FloatArray:
     """Autocorrelation of onsets and of beats at ``count`` tempi, evenly spaced in log BPM [shape=(2, count)]."""
     lag = (60.0 * FRAME_RATE_HZ / np.geomspace(SLOWEST_BPM, FASTEST_BPM, count)).astype(np.float32)
-    return np.stack([_read(found.acf_SL[stream], lag) for stream in (_ALL, _BEATS)])
+    return np.stack([_read(acf_SL[stream], lag) for stream in (_ALL, _BEATS)])
 
 
 def _read(acf: FloatArray, lag: FloatArray) -> FloatArray:

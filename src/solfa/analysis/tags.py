@@ -8,23 +8,20 @@ Shape letters: S seconds, C concepts (in the order of ``solfa.tagging.concepts.v
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 from scipy.special import expit
 
 from solfa.analysis.protocol import ExtractorSpec, Observation
+from solfa.core.files import table_of
 from solfa.core.types import Audio, BoolArray, FloatArray, Span, TagTrack
 from solfa.core.vocabulary import concepts, lineage
-from solfa.tagging.concepts import evidence, logit, measurable, voters
+from solfa.tagging.concepts import evidence, logit, voters
 from solfa.tagging.frames import PATCH_S, VERSION, tag_frames
-
-__all__ = ["TagsExtractor", "measurable"]
 
 # A track counts by its best half minute: the curves were fitted on clips of that length, and a solo in a long track
 # is heard as surely as one in a short track.
@@ -47,16 +44,13 @@ class _Curve:
 class TagsExtractor:
     """Which concepts of the vocabulary are heard, with calibrated confidence and spans of whole seconds."""
 
-    @property
-    def spec(self) -> ExtractorSpec:
-        """What this tool is."""
-        return ExtractorSpec(
-            name="solfa-tags",
-            version=f"4/{VERSION}",
-            licence="Apache-2.0 (networks: ISC and Apache-2.0)",
-            commercial_use=True,
-            provides=("voice", "instruments", "genres", "moods"),
-        )
+    spec = ExtractorSpec(
+        name="solfa-tags",
+        version=f"4/{VERSION}",
+        licence="Apache-2.0 (networks: ISC and Apache-2.0)",
+        commercial_use=True,
+        provides=("voice", "instruments", "genres", "moods"),
+    )
 
     def observe(self, audio: Audio) -> Observation:
         """``evidence`` float32 [shape=(S, C)] and ``heard`` bool [shape=(S,)] of one stretch."""
@@ -96,13 +90,11 @@ class TagsExtractor:
 
 @cache
 def _curves() -> dict[str, _Curve]:
-    table = tomllib.loads(files("solfa.analysis").joinpath("tags.toml").read_text(encoding="utf-8"))
-    curves = {}
+    table, curves = table_of("solfa.analysis", "tags.toml"), {}
     for name in voters():
         row = table["kind"][concepts()[name].kind] | table["concept"].get(name, {})
-        curves[name] = _Curve(
-            offset=row["offset"] + row.get("shift", 0.0), slope=row["slope"], given=row.get("given", "")
-        )
+        offset = row["offset"] + row.get("shift", 0.0)
+        curves[name] = _Curve(offset=offset, slope=row["slope"], given=row.get("given", ""))
     return curves
 
 
@@ -134,22 +126,13 @@ def _probabilities(names: list[str], votes: FloatArray) -> FloatArray:
 
 
 def _track(name: str, confidence: float, by_second: FloatArray, duration_s: float) -> TagTrack:
-    spans = tuple(
-        Span(
-            start_s=start * PATCH_S,
-            end_s=min(end * PATCH_S, duration_s),
-            confidence=round(float(by_second[start:end].mean()), 3),
-        )
-        for start, end in _runs(by_second)
-    )
-    share = sum(s.end_s - s.start_s for s in spans) / duration_s if duration_s > 0 else 0.0
-    return TagTrack(
-        concept=name,
-        kind=concepts()[name].kind,
-        confidence=round(confidence, 3),
-        share=round(min(1.0, share), 3),
-        spans=spans,
-    )
+    spans = []
+    for start, end in _runs(by_second):
+        sure = round(float(by_second[start:end].mean()), 3)
+        spans.append(Span(start_s=start * PATCH_S, end_s=min(end * PATCH_S, duration_s), confidence=sure))
+    share = min(1.0, sum(s.end_s - s.start_s for s in spans) / duration_s) if duration_s > 0 else 0.0
+    kind, confidence = concepts()[name].kind, round(confidence, 3)
+    return TagTrack(concept=name, kind=kind, confidence=confidence, share=round(share, 3), spans=tuple(spans))
 
 
 def _runs(by_second: FloatArray) -> Iterator[tuple[int, int]]:

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from solfa.analysis.analyze import default_extractors
 from solfa.analysis.protocol import Extractor
+from solfa.analysis.registry import extractors as default_extractors
 from solfa.audio import Limits
 from solfa.collection import adding, attributes, cells, records
 from solfa.collection.adding import AddReport, Failure, Progress, Run

@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from solfa.analysis.analyze import analyze, tidy
-from solfa.analysis.document import SCHEMA, from_json, json_schema, to_json
+from solfa.analysis.document import SCHEMA, from_json, to_json
 from solfa.core.errors import InputError
+from solfa.core.files import table_of
 from solfa.core.theory import Key
 from solfa.core.types import Alternative, Analysis, ChordSegment, Curve, Estimate, Span, TagTrack
 
+JSON_SCHEMA = table_of("solfa.analysis", "analysis.schema.json")
 confidences = st.floats(0, 1)
 times = st.floats(0, 30_000)
 texts = st.text(max_size=20)
@@ -54,7 +56,7 @@ analyses = st.builds(
 def test_round_trip_is_exact_and_valid(analysis: Analysis) -> None:
     analysis = tidy(analysis)
     document = json.loads(json.dumps(to_json(analysis), allow_nan=False))
-    jsonschema.validate(document, json_schema())
+    jsonschema.validate(document, JSON_SCHEMA)
     assert from_json(document) == analysis
 
 
@@ -63,16 +65,16 @@ def test_the_keys_that_others_build_on() -> None:
     assert document["schema"] == SCHEMA == "solfa.analysis/1"
     for name in ("tempo_bpm", "key", "metre", "loudness_lufs"):
         assert {"value", "confidence", "alternatives"} <= document[name].keys()
-    assert sorted(document) == sorted(json_schema()["required"])
-    jsonschema.validate(document, json_schema())
+    assert sorted(document) == sorted(JSON_SCHEMA["required"])
+    jsonschema.validate(document, JSON_SCHEMA)
 
 
 def test_the_schema_itself_is_sound_and_closed_to_nonsense() -> None:
-    jsonschema.Draft202012Validator.check_schema(json_schema())
+    jsonschema.Draft202012Validator.check_schema(JSON_SCHEMA)
     document = to_json(analyze((), ()))
     for change in ({"tempo_bpm": 120}, {"key": {"value": "H dur"}}, {"schema": "solfa.analysis/2"}):
         with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate(document | change, json_schema())
+            jsonschema.validate(document | change, JSON_SCHEMA)
 
 
 def test_unknown_keys_are_passed_over() -> None:

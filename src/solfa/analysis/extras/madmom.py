@@ -5,13 +5,13 @@ The code is BSD; the weights are CC BY-NC-SA 4.0, not for commercial use.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from solfa.analysis.extras.whole import NO_NUMBER, NO_TEMPO, NOMINAL, Tool, WholeTrack, bars, harte
+from solfa.analysis.extras.whole import RHYTHM, Tool, WholeTrack, bars, chord_segments, ranked
 from solfa.core.theory import Key
-from solfa.core.types import Alternative, ChordSegment, Estimate, FloatArray
+from solfa.core.types import FloatArray
 
 # The 24 outputs of the key network: A to G# major, then A to G# minor.
 _KEYS = tuple(Key((9 + i) % 12, "major") for i in range(12)) + tuple(Key((9 + i) % 12, "minor") for i in range(12))
@@ -32,8 +32,7 @@ def _tool(name: str, *provides: str) -> Tool:
 class MadmomRhythm(WholeTrack):
     """Tempo, metre, beats and downbeats by recurrent networks and a dynamic Bayesian network (ISMIR 2016)."""
 
-    tool = _tool("madmom-rhythm", "tempo_bpm", "metre", "beats_s", "downbeats_s")
-    nothing: ClassVar[dict[str, Any]] = {"tempo_bpm": NO_TEMPO, "metre": NO_NUMBER, "beats_s": (), "downbeats_s": ()}
+    tool = _tool("madmom-rhythm", *RHYTHM)
 
     def listen(self, samples: FloatArray, duration_s: float) -> dict[str, Any]:
         """Rhythm of a track, among bars of three and four beats."""
@@ -46,34 +45,23 @@ class MadmomKey(WholeTrack):
     """The key by a convolutional network (Korzeniowski and Widmer, ISMIR 2018)."""
 
     tool = _tool("madmom-key", "key")
-    nothing: ClassVar[dict[str, Any]] = {"key": NO_NUMBER}
 
     def listen(self, samples: FloatArray, duration_s: float) -> dict[str, Any]:
         """The key of a track with the network's own probability, and the next two."""
         network = self.package("madmom.features.key").CNNKeyRecognitionProcessor()
-        chances = np.asarray(network(_signal(self, samples)), np.float64).reshape(-1)
-        order = np.argsort(-chances, kind="stable")[:3]
-        best, *others = [Alternative(value=str(_KEYS[i]), confidence=float(chances[i])) for i in order]
-        return {"key": Estimate(value=best.value, confidence=best.confidence, alternatives=tuple(others))}
+        return {"key": ranked(_KEYS, np.asarray(network(_signal(self, samples)), np.float64).reshape(-1))}
 
 
 class MadmomChords(WholeTrack):
     """Major and minor chords by a convolutional network and a conditional random field (ISMIR 2016)."""
 
     tool = _tool("madmom-chords", "chords")
-    nothing: ClassVar[dict[str, Any]] = {"chords": ()}
 
     def listen(self, samples: FloatArray, duration_s: float) -> dict[str, Any]:
         """The chord segments of a track."""
         chords = self.package("madmom.features.chords")
         features = chords.CNNChordFeatureProcessor()(_signal(self, samples))
-        segments = chords.CRFChordRecognitionProcessor()(features)
-        return {
-            "chords": tuple(
-                ChordSegment(start_s=float(start), end_s=float(end), label=harte(str(label)), confidence=NOMINAL)
-                for start, end, label in segments
-            )
-        }
+        return {"chords": chord_segments(chords.CRFChordRecognitionProcessor()(features))}
 
 
 def _signal(extractor: WholeTrack, samples: FloatArray) -> Any:

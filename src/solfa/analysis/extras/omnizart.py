@@ -6,10 +6,10 @@ Its installer runs pip itself and changes other packages (madmom, setuptools); g
 from __future__ import annotations
 
 import csv
-from typing import Any, ClassVar
+from typing import Any
 
-from solfa.analysis.extras.whole import NOMINAL, Tool, WholeTrack, harte, wav_file
-from solfa.core.types import ChordSegment, FloatArray
+from solfa.analysis.extras.whole import Tool, WholeTrack, chord_segments, wav_file
+from solfa.core.types import FloatArray
 
 
 class OmnizartChords(WholeTrack):
@@ -24,7 +24,6 @@ class OmnizartChords(WholeTrack):
         commercial_use=True,
         provides=("chords",),
     )
-    nothing: ClassVar[dict[str, Any]] = {"chords": ()}
 
     def listen(self, samples: FloatArray, duration_s: float) -> dict[str, Any]:
         """The chord segments of a track; between them there is no chord."""
@@ -32,11 +31,4 @@ class OmnizartChords(WholeTrack):
         with wav_file(samples, self.sample_rate_hz) as file:
             app.transcribe(str(file), output=str(file.with_suffix(".mid")))  # writes a table beside the MIDI file
             rows = list(csv.DictReader(file.with_suffix(".csv").read_text(encoding="utf-8").splitlines()))
-        return {
-            "chords": tuple(
-                ChordSegment(
-                    start_s=float(row["start"]), end_s=float(row["end"]), label=harte(row["chord"]), confidence=NOMINAL
-                )
-                for row in rows
-            )
-        }
+        return {"chords": chord_segments((row["start"], row["end"], row["chord"]) for row in rows)}

@@ -6,7 +6,7 @@ import contextlib
 import io
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from importlib.util import find_spec
@@ -16,19 +16,17 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from solfa.analysis.protocol import ExtractorSpec, Observation
+from solfa.analysis.protocol import NOTHING, ExtractorSpec, Observation, empty
 from solfa.audio.resample import at_rate
 from solfa.core.errors import ExtractorError, MissingExtra
-from solfa.core.theory import QUALITIES, Chord
-from solfa.core.types import Alternative, Audio, Estimate, FloatArray
+from solfa.core.theory import QUALITIES, Chord, Key
+from solfa.core.types import Alternative, Audio, ChordSegment, Estimate, FloatArray
 
 LONGEST_S = 1800.0
 SHORTEST_S = 2.0
 # Stands for "the tool gives a value and says nothing about how sure it is". It is not calibrated.
 NOMINAL = 0.7
-
-NO_NUMBER: Estimate[Any] = Estimate(value=None, confidence=0.0)
-NO_TEMPO: Estimate[float] = Estimate(value=None, confidence=0.0, unit="BPM")
+RHYTHM = ("tempo_bpm", "metre", "beats_s", "downbeats_s")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +41,16 @@ class Tool:
     commercial_use: bool
     provides: tuple[str, ...]
 
+    @property
+    def spec(self) -> ExtractorSpec:
+        """The extractor's spec; the version of the package is part of the version."""
+        try:
+            version = metadata.version(self.distribution)
+        except metadata.PackageNotFoundError:
+            version = "not installed"
+        shared = {name: getattr(self, name) for name in ("name", "licence", "commercial_use", "provides")}
+        return ExtractorSpec(version=f"1/{version}", **shared)
+
 
 class WholeTrack(ABC):
     """An extractor that keeps the samples of a track and listens once, at the end.
@@ -55,7 +63,6 @@ class WholeTrack(ABC):
 
     tool: ClassVar[Tool]
     sample_rate_hz: ClassVar[int] = 44100
-    nothing: ClassVar[Mapping[str, Any]]
 
     def __init__(self) -> None:
         if find_spec(self.tool.module.partition(".")[0]) is None:
@@ -64,7 +71,7 @@ class WholeTrack(ABC):
     @property
     def spec(self) -> ExtractorSpec:
         """What this tool is."""
-        return spec_of(self.tool)
+        return self.tool.spec
 
     def observe(self, audio: Audio) -> Observation:
         """The samples of one stretch at the tool's rate.
@@ -92,7 +99,7 @@ class WholeTrack(ABC):
         pieces = [np.asarray(o["samples"], np.float32) for o in observations]
         samples = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
         if len(samples) < SHORTEST_S * self.sample_rate_hz or not np.abs(samples).max() > 1e-4:
-            return dict(self.nothing)
+            return empty(self.tool.provides)
         return self.listen(samples, duration_s)
 
     @abstractmethod
@@ -113,21 +120,6 @@ class WholeTrack(ABC):
             raise MissingExtra(f"extractor {self.tool.name!r} ({error})", self.tool.install) from error
 
 
-def spec_of(tool: Tool) -> ExtractorSpec:
-    """A tool's spec; the version of its package is part of the version."""
-    try:
-        version = metadata.version(tool.distribution)
-    except metadata.PackageNotFoundError:
-        version = "not installed"
-    return ExtractorSpec(
-        name=tool.name,
-        version=f"1/{version}",
-        licence=tool.licence,
-        commercial_use=tool.commercial_use,
-        provides=tool.provides,
-    )
-
-
 @contextlib.contextmanager
 def wav_file(samples: FloatArray, sample_rate_hz: int) -> Iterator[Path]:
     """A temporary float WAV file, for tools that take nothing but a path; the tool's chatter is swallowed."""
@@ -140,13 +132,6 @@ def wav_file(samples: FloatArray, sample_rate_hz: int) -> Iterator[Path]:
             yield file
 
 
-def tempo_of_beats(beats_s: NDArray[np.float64], confidence: float = NOMINAL) -> Estimate[float]:
-    """The tempo of the median beat, with half and double; None below three beats."""
-    if len(beats_s) < 3:
-        return NO_TEMPO
-    return tempo(60.0 / float(np.median(np.diff(beats_s))), confidence)
-
-
 def tempo(bpm: float, confidence: float) -> Estimate[float]:
     """A tempo with half and double as alternatives, which share what the confidence leaves."""
     rest = (1.0 - confidence) / 2
@@ -155,21 +140,39 @@ def tempo(bpm: float, confidence: float) -> Estimate[float]:
 
 
 def bars(beats: NDArray[np.float64]) -> dict[str, Any]:
-    """Rhythm fields out of rows (time, number of the beat in its bar); a bar's first beat has number 1."""
+    """Rhythm fields out of rows (time, number of the beat in its bar); a bar's first beat has number 1.
+
+    The tempo is that of the median beat; below three beats there is nothing.
+    """
     if len(beats) < 3:
-        return {"tempo_bpm": NO_TEMPO, "metre": NO_NUMBER, "beats_s": (), "downbeats_s": ()}
+        return empty(RHYTHM)
     times, first = beats[:, 0], np.round(beats[:, 1]) == 1
     lengths = np.diff(np.flatnonzero(first))
-    metre: Estimate[str] = NO_NUMBER
+    metre: Estimate[str] = NOTHING
     if len(lengths):
         count = int(np.bincount(lengths).argmax())
         metre = Estimate(value=f"{count}/4", confidence=NOMINAL * float((lengths == count).mean()))
     return {
-        "tempo_bpm": tempo_of_beats(times),
+        "tempo_bpm": tempo(60.0 / float(np.median(np.diff(times))), NOMINAL),
         "metre": metre,
         "beats_s": tuple(times.tolist()),
         "downbeats_s": tuple(times[first].tolist()),
     }
+
+
+def ranked(keys: Sequence[Key], chances: NDArray[np.float64]) -> Estimate[str]:
+    """The likeliest of the keys, with the next two."""
+    order = np.argsort(-chances, kind="stable")[:3]
+    best, *others = [Alternative(value=str(keys[i]), confidence=float(chances[i])) for i in order]
+    return Estimate(value=best.value, confidence=best.confidence, alternatives=tuple(others))
+
+
+def chord_segments(rows: Iterable[tuple[Any, Any, Any]]) -> tuple[ChordSegment, ...]:
+    """Chords of a tool that tells no confidence, out of rows (start, end, label)."""
+    return tuple(
+        ChordSegment(start_s=float(start), end_s=float(end), label=harte(str(label)), confidence=NOMINAL)
+        for start, end, label in rows
+    )
 
 
 def harte(label: str) -> str:
