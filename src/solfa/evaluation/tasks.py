@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ from solfa.evaluation.relevance import Ints, Relevance, Vectors
 from solfa.evaluation.reports import Report
 from solfa.evaluation.retrieval import DEFAULT_METRICS, evaluate, per_query
 from solfa.evaluation.saturation import FIGMA_STEPS, TokenSpans, saturation
-from solfa.evaluation.significance import Interval, Statistic
+from solfa.evaluation.significance import Interval
 from solfa.evaluation.similarity import Transposed, View, joint_scores
 from solfa.evaluation.truth import TrackTruth
 
@@ -68,25 +68,6 @@ class Settings:
     spans: TokenSpans | None = None
     rank: Rank | None = None
 
-    def as_options(self) -> dict[str, Any]:
-        """The settings as a report keeps them."""
-        names = [n for n in self.__slots__ if n not in ("spans", "rank", "seed")]
-        return {n: list(v) if isinstance(v := getattr(self, n), tuple) else v for n in names}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Measured:
-    """What a task found; `run_task` adds the rest of the report."""
-
-    pool: str
-    num_queries: int
-    num_items: int
-    metrics: dict[str, Interval]
-    per_query: dict[str, tuple[float, ...]] = field(default_factory=dict)
-    statistics: dict[str, Statistic] = field(default_factory=dict)
-    groups: tuple[int, ...] = ()
-    details: dict[str, Any] = field(default_factory=dict)
-
 
 def hear(paths: Sequence[Path], encoder: AudioEncoder) -> Features:
     """Features of audio files, one row each, padded to the longest.
@@ -112,23 +93,46 @@ def hear(paths: Sequence[Path], encoder: AudioEncoder) -> Features:
     return Features(np.stack(whole).astype(np.float32), padded.astype(np.float32), mask)
 
 
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class _Run:
+    """What a task works on, and the report that it ends in."""
+
+    task: str
+    model: JointModel
+    data: DataSet
+    heard: Features
+    settings: Settings
+
+    def scores(self, texts: Sequence[str], rows: Ints | slice = slice(None)) -> Scores:
+        """Of texts against clips, by the view that was set."""
+        audio = Features(self.heard.global_BD[rows], self.heard.frames_BTD[rows], self.heard.mask_BT[rows])
+        return joint_scores(audio, self.model.text.encode(list(texts)), self.settings.view, alpha=self.settings.alpha)
+
+    def report(self, *, num_items: int | None = None, **found: Any) -> Report:
+        """The report; ``found`` are the fields that a task fills in, the pool's size that of the data if None."""
+        set_to = {f.name: getattr(self.settings, f.name) for f in fields(self.settings)}
+        options = {n: list(v) if isinstance(v, tuple) else v for n, v in set_to.items()}
+        return Report(
+            task=self.task,
+            model=self.model.name,
+            space=self.model.space,
+            data=self.data.name,
+            split=self.data.split,
+            revision=self.data.revision,
+            num_items=num_items or len(self.data.items),
+            seed=self.settings.seed,
+            options={n: v for n, v in options.items() if n not in ("spans", "rank", "seed")},
+            **found,
+        )
+
+
 def run_task(
     task: str, model: JointModel, data: DataSet, *, settings: Settings | None = None, heard: Features | None = None
 ) -> Report:
-    """The report of one task.
+    """The report of one of ``TASKS``, with the published protocol's settings if None.
 
-    Parameters
-    ----------
-    task
-        ``retrieval``, ``saturation``, ``perturbation``, ``zeroshot``, ``sed``, ``grounding`` or ``finegrained``
-    model
-        any joint model
-    data
-        clips with audio (see `DataSet.with_audio`)
-    settings
-        the published protocol's if None
-    heard
-        the data's features, to encode them once for several tasks; encoded here if None
+    ``data`` holds clips with audio (see `DataSet.with_audio`); ``heard`` are their features, to encode them once for
+    several tasks, and are made here if None.
 
     Raises
     ------
@@ -139,7 +143,6 @@ def run_task(
     """
     if task not in TASKS:
         raise UnknownName("evaluation task", task, TASKS)
-    chosen = settings or Settings()
     paths = [item.audio for item in data.items if item.audio is not None]
     if len(paths) != len(data.items):
         raise InputError(
@@ -150,18 +153,7 @@ def run_task(
     features = hear(paths, model.audio) if heard is None else heard
     if len(features.global_BD) != len(data.items):
         raise InputError(f"{len(features.global_BD)} encoded clips for {len(data.items)} of the data.")
-    found = TASKS[task](model, data, features, chosen)
-    return Report(
-        task=task,
-        model=model.name,
-        space=model.space,
-        data=data.name,
-        split=data.split,
-        revision=data.revision,
-        seed=chosen.seed,
-        options=chosen.as_options(),
-        **{f.name: getattr(found, f.name) for f in fields(found)},
-    )
+    return TASKS[task](_Run(task=task, model=model, data=data, heard=features, settings=settings or Settings()))
 
 
 def run_mir(
@@ -174,20 +166,10 @@ def run_mir(
     revision: str = "",
     seed: int = 0,
 ) -> Report:
-    """The report of what a system claims of tempo, key, metre, chords and beats.
+    """The report of what a system claims of the tempo, key, metre, chords and beats of the same tracks, by their names.
 
-    Parameters
-    ----------
-    references
-        the truth by track
-    estimates
-        the claims by track, for the same tracks
-    system
-        what made the estimates, with its version
-    data, split, revision
-        what the references are
-    seed
-        of the bootstrap
+    ``system`` says what made the estimates, with its version; ``data``, ``split`` and ``revision`` what the references
+    are.
 
     Raises
     ------
@@ -218,10 +200,10 @@ def run_mir(
     )
 
 
-def _retrieval(model: JointModel, data: DataSet, heard: Features, settings: Settings) -> Measured:
-    captions, rows = data.captions()
-    relevance = Relevance.of_targets(rows, len(data.items))
-    scores = joint_scores(heard, model.text.encode(captions), settings.view, alpha=settings.alpha)
+def _retrieval(run: _Run) -> Report:
+    captions, rows = run.data.captions()
+    relevance = Relevance.of_targets(rows, len(run.data.items))
+    scores, settings = run.scores(captions), run.settings
     ways: tuple[tuple[str, Ranks, list[int] | None], ...] = (
         ("T2A", rank_relevant(scores, relevance), rows),
         ("A2T", rank_relevant(Transposed(scores), relevance.transposed()), None),
@@ -235,10 +217,9 @@ def _retrieval(model: JointModel, data: DataSet, heard: Features, settings: Sett
             metrics[f"{way} {name}"] = value
             each, statistics[f"{way} {name}"] = per_query(ranks, name)
             values[f"{way} {name}"] = tuple(each.tolist())
-    return Measured(
+    return run.report(
         pool=relevance.fingerprint(),
         num_queries=len(captions),
-        num_items=len(data.items),
         metrics=metrics,
         per_query=values,
         statistics=statistics,
@@ -246,63 +227,62 @@ def _retrieval(model: JointModel, data: DataSet, heard: Features, settings: Sett
     )
 
 
-def _saturation(model: JointModel, data: DataSet, heard: Features, settings: Settings) -> Measured:
+def _saturation(run: _Run) -> Report:
+    settings = run.settings
     if settings.spans is None:
         raise InputError("token saturation cuts captions with the model's own tokenizer; give Settings(spans=...).")
-    captions, rows = data.captions()
-    relevance = Relevance.of_targets(rows, len(data.items))
+    captions, rows = run.data.captions()
+    relevance = Relevance.of_targets(rows, len(run.data.items))
 
     def rank(texts: Sequence[str]) -> Ranks:
-        text = model.text.encode(list(texts))
-        return rank_relevant(joint_scores(heard, text, settings.view, alpha=settings.alpha), relevance)
+        return rank_relevant(run.scores(texts), relevance)
 
     curve = saturation(rank, captions, settings.spans, steps=settings.steps, groups=rows, seed=settings.seed)
     points = [
         {"tokens": p.num_tokens, "share_cut": p.share_cut, **{n: i.value for n, i in p.metrics.items()}}
         for p in curve.points
     ]
-    return Measured(
+    return run.report(
         pool=relevance.fingerprint(),
         num_queries=len(captions),
-        num_items=len(data.items),
         metrics={f"T2A {n}": i for n, i in curve.points[-1].metrics.items()},
         details={"curve": points},
     )
 
 
-def _perturbation(model: JointModel, data: DataSet, heard: Features, settings: Settings) -> Measured:
-    data.captions()  # refuses clips without a caption
-    captions = [item.captions[0] for item in data.items]
+def _perturbation(run: _Run) -> Report:
+    run.data.captions()  # refuses clips without a caption
+    captions = [item.captions[0] for item in run.data.items]
 
     def score(rows: Ints, texts: Sequence[str]) -> Scores:
-        audio = Features(heard.global_BD[rows], heard.frames_BTD[rows], heard.mask_BT[rows])
-        return Transposed(joint_scores(audio, model.text.encode(list(texts)), settings.view, alpha=settings.alpha))
+        return Transposed(run.scores(texts, rows))
 
-    results = perturbation.robustness(score, captions, kinds=settings.kinds, seed=settings.seed)
+    results = perturbation.robustness(score, captions, kinds=run.settings.kinds, seed=run.settings.seed)
     metrics: dict[str, Interval] = {}
     for kind, r in results.items():
         metrics[f"{kind} preferred"] = r.preferred
         for reading, scores in (("original ", r.original), ("", r.twins), ("replaced ", r.replaced)):
             metrics.update({f"{kind} {reading}{name}": i for name, i in scores.items()})
-    return Measured(
+    return run.report(
         pool=Relevance.of_targets(range(len(captions)), len(captions)).fingerprint(),
         num_queries=len(captions),
-        num_items=len(captions),
         metrics=metrics,
         details={"skipped": {kind: r.num_skipped for kind, r in results.items()}},
     )
 
 
-def _zero_shot(model: JointModel, data: DataSet, heard: Features, settings: Settings) -> Measured:
-    several = [i.id for i in data.items if len(i.labels) != 1]
+def _zero_shot(run: _Run) -> Report:
+    several = [i.id for i in run.data.items if len(i.labels) != 1]
     if several:
         raise InputError(
-            f"{data.source.title}: clip {several[0]!r} has not exactly one label; this is no classification."
+            f"{run.data.source.title}: clip {several[0]!r} has not exactly one label; this is no classification."
         )
-    labels = [i.labels[0] for i in data.items]
-    result = openvocab.zero_shot(heard.global_BD, labels, model.text, template=settings.template, seed=settings.seed)
+    labels = [i.labels[0] for i in run.data.items]
+    result = openvocab.zero_shot(
+        run.heard.global_BD, labels, run.model.text, template=run.settings.template, seed=run.settings.seed
+    )
     classes = sorted(set(labels))
-    return Measured(
+    return run.report(
         pool=Relevance.of_targets([classes.index(label) for label in labels], len(classes)).fingerprint(),
         num_queries=len(labels),
         num_items=len(classes),
@@ -313,25 +293,22 @@ def _zero_shot(model: JointModel, data: DataSet, heard: Features, settings: Sett
     )
 
 
-def _frame_scores(heard: Features, row: int, phrases_CD: Vectors, hop_s: float, duration_s: float) -> ClipScores:
+def _frame_scores(run: _Run, row: int, phrases_CD: Vectors, duration_s: float) -> ClipScores:
     # Cosine of every frame that begins within the clip with every phrase; the last frame ends with the clip.
-    frames = heard.frames_BTD[row][heard.mask_BT[row]]
-    borders = (np.arange(len(frames) + 1) * hop_s).astype(np.float64)
-    num = max(1, min(len(frames), int(np.searchsorted(borders, duration_s - 1e-9))))
-    borders = borders[: num + 1].copy()
-    if num * hop_s > duration_s:
-        borders[-1] = duration_s
+    frames = run.heard.frames_BTD[row][run.heard.mask_BT[row]]
+    borders_s = np.arange(len(frames) + 1) * run.model.audio.spec.hop_s
+    num = max(1, min(len(frames), int(np.searchsorted(borders_s, duration_s - 1e-9))))
     cosines_TC = frames[:num].astype(np.float64) @ phrases_CD.T.astype(np.float64)
-    return ClipScores(cosines_TC.astype(np.float64), borders)
+    return ClipScores(cosines_TC, np.minimum(borders_s[: num + 1], duration_s))
 
 
-def _resampled(
-    truth: Truth,
-    scores: SystemScores,
-    score: Callable[[Truth, SystemScores], dict[str, float]],
-    settings: Settings,
+def _psds(
+    truth: Truth, scores: SystemScores, named: Mapping[str, psds.PsdsSetting], settings: Settings
 ) -> dict[str, Interval]:
-    # Scores of a whole set, and their intervals by drawing clips. A class without an event in a draw is left out of it.
+    # PSDS of a whole set, and intervals by drawing clips. A class without an event in a draw is left out of it.
+    def score(known: Truth, system: SystemScores) -> dict[str, float]:
+        return {name: psds.psds(known, system, setting).value for name, setting in named.items()}
+
     names = list(truth)
     rng = np.random.default_rng(settings.seed)
     draws: list[dict[str, float]] = []
@@ -374,35 +351,24 @@ def _at_best(
     return Interval(value=value, low=float(low), high=float(high), num=num)
 
 
-def _sed(model: JointModel, data: DataSet, heard: Features, settings: Settings) -> Measured:
-    truth = data.truth()
+def _sed(run: _Run) -> Report:
+    truth, settings = run.data.truth(), run.settings
     classes = tuple(sorted({e.label for clip in truth.values() for e in clip.events}))
     if not classes:
-        raise InputError(f"{data.source.title}: no clip has a sound event.")
-    phrases, hop_s = model.text.encode(list(classes)).global_BD, model.audio.spec.hop_s
-    clips = {
-        item.id: _frame_scores(heard, row, phrases, hop_s, truth[item.id].duration_s).smoothed(
-            settings.num_filter_frames
-        )
-        for row, item in enumerate(data.items)
-    }
-    first = psds.PSDS1_AUDIOSET if data.name == "audioset_strong" else psds.PSDS1
-
+        raise InputError(f"{run.data.source.title}: no clip has a sound event.")
+    phrases = run.model.text.encode(list(classes)).global_BD
+    raw = {i.id: _frame_scores(run, row, phrases, truth[i.id].duration_s) for row, i in enumerate(run.data.items)}
+    whole = SystemScores(classes, {name: clip.smoothed(settings.num_filter_frames) for name, clip in raw.items()})
+    first = psds.PSDS1_AUDIOSET if run.data.name == "audioset_strong" else psds.PSDS1
     named = {"PSDS1": first, "PSDS2": psds.PSDS2}
-
-    def score(known: Truth, system: SystemScores) -> dict[str, float]:
-        return {name: psds.psds(known, system, setting).value for name, setting in named.items()}
-
-    whole = SystemScores(classes, clips)
     tuned = {
         "best collar F1": _at_best(truth, whole, best_collar_f1(truth, whole), collar_counts, settings),
         "best segment F1": _at_best(truth, whole, best_segment_f1(truth, whole), segment_counts, settings),
     }
-    return Measured(
-        pool=data.revision,
+    return run.report(
+        pool=run.data.revision,
         num_queries=len(classes),
-        num_items=len(clips),
-        metrics={**_resampled(truth, whole, score, settings), **tuned},
+        metrics={**_psds(truth, whole, named, settings), **tuned},
         details={"classes": list(classes), "PSD-ROC": _rocs(truth, whole, named)},
     )
 
@@ -421,52 +387,45 @@ def _rocs(truth: Truth, scores: SystemScores, named: Mapping[str, psds.PsdsSetti
     return found
 
 
-def _grounding(model: JointModel, data: DataSet, heard: Features, settings: Settings) -> Measured:
-    row_of = {item.id: row for row, item in enumerate(data.items)}
-    pairs = data.grounding_pairs()
+def _grounding(run: _Run) -> Report:
+    row_of = {item.id: row for row, item in enumerate(run.data.items)}
+    pairs = run.data.grounding_pairs()
     if not pairs:
-        raise InputError(f"{data.source.title}: no clip has a phrase that is heard in it.")
-    phrases, hop_s = model.text.encode([p.phrase for p in pairs]).global_BD, model.audio.spec.hop_s
-    raw = [_frame_scores(heard, row_of[p.clip], phrases[[i]], hop_s, p.duration_s) for i, p in enumerate(pairs)]
+        raise InputError(f"{run.data.source.title}: no clip has a phrase that is heard in it.")
+    phrases = run.model.text.encode([p.phrase for p in pairs]).global_BD
+    raw = [_frame_scores(run, row_of[p.clip], phrases[[i]], p.duration_s) for i, p in enumerate(pairs)]
     # Th-AUC wants scores in 0..1: (cosine + 1) / 2, the same for every model. PSDS does not depend on it.
-    scores = [ClipScores((c.values_TC + 1) / 2, c.boundaries_s) for c in raw]
-    truth, clips = openvocab.as_clips(pairs, scores)
-
-    def score(known: Truth, system: SystemScores) -> dict[str, float]:
-        return {"PSDS2021": psds.psds(known, system, psds.PSDS2021).value}
-
-    whole = SystemScores((openvocab.GENERIC_CLASS,), clips)
-    return Measured(
-        pool=data.revision,
+    truth, clips = openvocab.as_clips(pairs, [ClipScores((c.values_TC + 1) / 2, c.boundaries_s) for c in raw])
+    whole, named = SystemScores((openvocab.GENERIC_CLASS,), clips), {"PSDS2021": psds.PSDS2021}
+    return run.report(
+        pool=run.data.revision,
         num_queries=len(pairs),
-        num_items=len(data.items),
-        metrics=_resampled(truth, whole, score, settings),
+        metrics=_psds(truth, whole, named, run.settings),
         details={
             "Th-AUC of (cosine + 1) / 2": openvocab.th_auc(truth, clips),
-            "PSD-ROC": _rocs(truth, whole, {"PSDS2021": psds.PSDS2021}),
+            "PSD-ROC": _rocs(truth, whole, named),
         },
     )
 
 
-def _fine_grained(model: JointModel, data: DataSet, heard: Features, settings: Settings) -> Measured:
-    bare = [item.id for item in data.items if item.music is None]
+def _fine_grained(run: _Run) -> Report:
+    bare = [item.id for item in run.data.items if item.music is None]
     if bare:
-        raise InputError(f"{data.source.title}: no truth of the music is known, such as of {bare[0]!r}.")
-    truths = [TrackTruth(music=item.music) for item in data.items if item.music is not None]
+        raise InputError(f"{run.data.source.title}: no truth of the music is known, such as of {bare[0]!r}.")
+    truths = [TrackTruth(music=item.music) for item in run.data.items if item.music is not None]
+    seed, k = run.settings.seed, run.settings.k
 
     def by_vectors(texts: Sequence[str]) -> list[list[int]]:
-        scores = joint_scores(heard, model.text.encode(list(texts)), settings.view, alpha=settings.alpha)
-        return [row.tolist() for row in top_k(scores, len(truths))[0]]
+        return [row.tolist() for row in top_k(run.scores(texts), len(truths))[0]]
 
-    queries = fine_queries(truths, seed=settings.seed)
-    satisfied, sensitive = measure(settings.rank or by_vectors, queries, truths, settings.k, seed=settings.seed)
-    stated = "\n".join([*(item.id for item in data.items), *queries.texts, *(t.false_text for t in queries.twins)])
-    values = {f"CS@{settings.k} {name}": kind.shares for name, kind in satisfied.kinds.items()}
+    queries = fine_queries(truths, seed=seed)
+    satisfied, sensitive = measure(run.settings.rank or by_vectors, queries, truths, k, seed=seed)
+    stated = "\n".join([*(item.id for item in run.data.items), *queries.texts, *(t.false_text for t in queries.twins)])
+    values = {f"CS@{k} {name}": kind.shares for name, kind in satisfied.kinds.items()}
     values.update({f"{kind} fall": s.falls for kind, s in sensitive.items()})
-    return Measured(
+    return run.report(
         pool=hashlib.sha256(stated.encode()).hexdigest()[:32],
         num_queries=len(queries.texts),
-        num_items=len(truths),
         metrics={**satisfied.metrics(), **sensitivity_metrics(sensitive)},
         per_query=values,
         statistics=dict.fromkeys(values, "mean"),
@@ -477,7 +436,7 @@ def _fine_grained(model: JointModel, data: DataSet, heard: Features, settings: S
     )
 
 
-TASKS: dict[str, Callable[[JointModel, DataSet, Features, Settings], Measured]] = {
+TASKS: dict[str, Callable[[_Run], Report]] = {
     "retrieval": _retrieval,
     "saturation": _saturation,
     "perturbation": _perturbation,
