@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from solfa.apps.render import console, progress_bars
+from solfa.apps.render import console, progress_bars, tell
 from solfa.core.errors import InputError
 from solfa.core.text import printable
 
 if TYPE_CHECKING:  # --help loads none of these
+    from solfa.data.captions.llm import Endpoint
     from solfa.data.shards import Dataset
 
 SOME_FAILED = 3
@@ -56,18 +57,13 @@ def caption(
 
     Exit code 0: all is well; 2: nothing was made; 3: some files failed, they are listed.
     """
-    from solfa.data.captions.llm import Endpoint
     from solfa.data.captions.pipeline import FIGMA_REQUIRED, Settings, caption_tracks
     from solfa.data.captions.sources import tracks_in
     from solfa.data.captions.splits import FGMCAPS
     from solfa.jobs import ProcessExecutor
 
     executor = ProcessExecutor(jobs)
-    if bool(llm) != bool(llm_model):
-        raise InputError("--llm and --llm-model go together.")
-    endpoint = Endpoint(
-        url=llm, model=llm_model, key_env=llm_key_env, rate_per_s=llm_rate / executor.workers
-    ) if llm else None  # fmt: skip
+    endpoint = endpoint_of(llm, llm_model, llm_key_env, llm_rate / executor.workers)
     figma = style == "figma" or endpoint is not None
     settings = Settings(
         seconds=seconds, clips=clips, per_clip=per_clip, style=style or None, seed=seed, endpoint=endpoint,
@@ -83,15 +79,22 @@ def caption(
     raise typer.Exit(SOME_FAILED if tell_failures(made) else 0)
 
 
+def endpoint_of(url: str, model: str, key_env: str, rate_per_s: float = 0.0) -> Endpoint | None:
+    """The language model that the options name; None if they name none."""
+    from solfa.data.captions.llm import Endpoint
+
+    if bool(url) != bool(model):
+        raise InputError("--llm and --llm-model go together.")
+    return Endpoint(url=url, model=model, key_env=key_env, rate_per_s=rate_per_s) if url else None
+
+
 def tell_failures(made: Dataset) -> int:
     """How many items failed on the way to a data set; some are printed, with the reason."""
     failures = made.manifest.get("failures", ())
     for failure in failures[:_MOST_NAMED]:
-        line = printable(f"failed: {failure.get('item')}: {failure.get('reason')}")
-        console().print(line, markup=False, soft_wrap=True)
+        tell(printable(f"failed: {failure.get('item')}: {failure.get('reason')}"))
     if len(failures) > _MOST_NAMED:
-        console().print(f"and {len(failures) - _MOST_NAMED} more, see {made.folder}/dataset.json",
-                        markup=False, soft_wrap=True)  # fmt: skip
+        tell(f"and {len(failures) - _MOST_NAMED} more, see {made.folder}/dataset.json")
     return len(failures)
 
 
@@ -113,8 +116,7 @@ def _report(config: dict[str, object], failures: int, out: Path) -> None:
     for name, count in rules.items():
         table.add_row(name, str(count))
     console().print(table)
-    console().print(
+    tell(
         f"{config['tracks']} tracks, {failures} failed, {config['equal_sound']} of equal sound, {config['families']} "
-        f"families; {rules['clips_kept']} clips are in {out}; see: solfa data info {out}",
-        markup=False, soft_wrap=True,
-    )  # fmt: skip
+        f"families; {rules['clips_kept']} clips are in {out}; see: solfa data info {out}"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from rich.table import Table
@@ -21,13 +22,8 @@ def catalogue_json() -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for kind, infos in (("", available()), ("", available_backbones()), ("weights", models())):
         for info in infos:
-            row = {
-                "name": info.name, "kind": kind or info.kind, "licence": info.licence,
-                "commercial_use": info.commercial_use, "source": info.source, "description": info.description,
-            }  # fmt: skip
-            if kind == "weights":
-                row["here"] = pulled(info.name)
-            rows.append(row)
+            here = {"here": pulled(info.name)} if kind == "weights" else {}
+            rows.append({**asdict(info), "kind": kind or info.kind, **here})
     rows += [
         {"name": spec.name, "kind": "extractor", "licence": spec.licence, "commercial_use": spec.commercial_use,
          "source": spec.version, "description": ", ".join(spec.provides)}

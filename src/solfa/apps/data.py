@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from solfa.apps.captioning import SOME_FAILED, caption, tell_failures
-from solfa.apps.render import clock, console, progress_bars
+from solfa.apps.render import clock, console, progress_bars, tell
 from solfa.apps.scenes import scenes, sounds
 from solfa.apps.world import soundfonts, world
 from solfa.core.text import printable
@@ -62,7 +62,7 @@ def verify(dataset: DatasetArgument) -> None:
     found = 0
     for defect in defects(Dataset.open(dataset)):
         found += 1
-        console().print(printable(defect), markup=False)
+        tell(printable(defect))
     console().print("all is well" if not found else f"{found} defects")
     raise typer.Exit(3 if found else 0)
 
@@ -77,8 +77,7 @@ def export(
     from solfa.data.exports import export as write
     from solfa.data.shards import Dataset
 
-    num = write(Dataset.open(dataset), to, out)
-    console().print(f"{num} clips are in {out}", markup=False, soft_wrap=True)
+    tell(f"{write(Dataset.open(dataset), to, out)} clips are in {out}")
 
 
 @data_app.command("import")
@@ -105,7 +104,6 @@ def import_published(
             name, root, out, dict(pairs), executor=ProcessExecutor(workers),
             progress=lambda p: show("shards", p.done, p.total),
         )  # fmt: skip
-    failures = len(made.manifest["failures"])
-    console().print(f"{sum(len(s.index.members) for s in made.shards)} clips are in {out}, {failures} failed; see: "
-                    f"solfa data info {out}", markup=False, soft_wrap=True)  # fmt: skip
+    clips, failures = sum(len(s.index.members) for s in made.shards), len(made.manifest["failures"])
+    tell(f"{clips} clips are in {out}, {failures} failed; see: solfa data info {out}")
     raise typer.Exit(SOME_FAILED if tell_failures(made) else 0)

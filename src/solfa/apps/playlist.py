@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
+from solfa.apps.render import name_of
 from solfa.core.text import printable
 from solfa.retrieval.types import Hit
 
@@ -15,7 +16,7 @@ def m3u(hits: Sequence[Hit]) -> str:
     left_out = unwritable(hits)
     for hit in hits:
         if hit not in left_out:
-            lines += [f"#EXTINF:{round(hit.duration_s)},{_title(hit)}", str(hit.path)]
+            lines += [f"#EXTINF:{round(hit.duration_s)},{name_of(hit)}", str(hit.path)]
     return "\n".join(lines) + "\n"
 
 
@@ -43,8 +44,3 @@ def xspf(hits: Sequence[Hit]) -> str:
                 ElementTree.SubElement(track, name).text = printable(value)
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
-
-
-def _title(hit: Hit) -> str:
-    name = hit.tags.title or hit.path.stem
-    return printable(f"{hit.tags.artist} - {name}" if hit.tags.artist else name)

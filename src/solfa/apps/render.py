@@ -52,9 +52,7 @@ def spans_text(spans: Sequence[Span], most: int = 3) -> str:
 
 def results_text(results: Results, explain: bool) -> Group:
     """The answer as a table of hits, each with its evidence below."""
-    parts: list[Any] = []
-    for line in results.parsed:
-        parts.append(Text(f"  {line}", style="dim"))
+    parts: list[Any] = [Text(f"  {line}", style="dim") for line in results.parsed]
     if not results.hits:
         parts.append(Text(f"No hits ({results.candidates} tracks passed the filters)."))
     for rank, hit in enumerate(results.hits, start=1):
@@ -68,7 +66,7 @@ def results_text(results: Results, explain: bool) -> Group:
 
 def _hit_head(rank: int, hit: Hit) -> Text:
     head = Text(f"{rank:>2}. ", style="bold")
-    head.append(_name(hit), style="bold")
+    head.append(name_of(hit), style="bold")
     head.append(f"  {hit.score:.2f}", style="cyan")
     head.append(f"  {clock(hit.start_s)}-{clock(hit.end_s)} of {clock(hit.duration_s)}")
     if hit.more:
@@ -81,12 +79,10 @@ def _evidence_table(evidence: Iterable[Evidence]) -> Table:
     table = Table.grid(padding=(0, 1))
     for item in evidence:
         mark, style = _MARK[item.satisfied]
-        where = spans_text(item.spans)
+        measured = f"→ {item.measured} ({item.confidence:.2f})" if item.confidence else f"→ {item.measured}"
+        asked = Text(printable(f"{item.constraint}: {item.asked}"))
         table.add_row(
-            Text(mark, style=style),
-            Text(printable(f"{item.constraint}: {item.asked}")),
-            Text(printable(f"→ {item.measured} ({item.confidence:.2f})" if item.confidence else f"→ {item.measured}")),
-            Text(where, style="dim"),
+            Text(mark, style=style), asked, Text(printable(measured)), Text(spans_text(item.spans), style="dim")
         )
     return table
 
@@ -176,13 +172,10 @@ def analysis_text(analysis: Analysis) -> Group:
     tempo, key, metre = analysis.tempo_bpm, analysis.key, analysis.metre
     row("duration", clock(analysis.duration_s))
     others = ", ".join(f"{a.value:.1f} ({a.confidence:.2f})" for a in tempo.alternatives)
-    row(
-        "tempo",
-        "none found" if tempo.value is None else f"{tempo.value:.1f} BPM   or {others or '-'}",
-        tempo.confidence,
-    )
-    row("metre", f"{metre.value or 'none found'}   {len(analysis.beats_s)} beats, {len(analysis.downbeats_s)} bars",
-        metre.confidence)  # fmt: skip
+    bpm = "none found" if tempo.value is None else f"{tempo.value:.1f} BPM   or {others or '-'}"
+    row("tempo", bpm, tempo.confidence)
+    counts = f"{len(analysis.beats_s)} beats, {len(analysis.downbeats_s)} bars"
+    row("metre", f"{metre.value or 'none found'}   {counts}", metre.confidence)
     others = ", ".join(f"{a.value} ({a.confidence:.2f})" for a in key.alternatives[:3])
     row("key", f"{key.value or 'none found'}   or {others or '-'}", key.confidence)
     row("chords", " ".join(c.label for c in analysis.chords[:16]) + (" …" if len(analysis.chords) > 16 else ""))
@@ -199,7 +192,8 @@ def _tags_line(tags: Sequence[TagTrack], most: int = 8) -> str:
     return ", ".join(f"{t.concept.replace('_', ' ')} {t.confidence:.2f}" for t in likely) or "none found"
 
 
-def _name(hit: Hit) -> str:
+def name_of(hit: Hit) -> str:
+    """Artist and title, or the name of the file."""
     title = hit.tags.title or hit.path.stem
     return printable(f"{hit.tags.artist} - {title}" if hit.tags.artist else title)
 
@@ -208,6 +202,11 @@ def console(stderr: bool = False) -> Console:
     """A console that wraps nothing when its output goes to a pipe."""
     made = Console(stderr=stderr, highlight=False)
     return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=200, soft_wrap=True)
+
+
+def tell(line: str) -> None:
+    """Print one line as it is: no markup, not wrapped."""
+    console().print(line, markup=False, soft_wrap=True)
 
 
 def show(renderable: RenderableType) -> None:

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from solfa.apps.render import console, progress_bars
+from solfa.apps.captioning import endpoint_of
+from solfa.apps.render import console, progress_bars, tell
 from solfa.core.errors import InputError
 
 _SHORTEST_S = 0.06  # of the packages' sounds: most of them are shorter than FineLAP's second
@@ -19,8 +20,7 @@ def sounds() -> None:
     """Fetch the sounds of eight Debian packages (650 MB, free licences) with apt-get download; no root, no install."""
     from solfa.data.scenes.debian import fetch_sounds
 
-    folder = fetch_sounds(_sounds_folder(), lambda line: console().print(line, markup=False))
-    console().print(f"sounds are in {folder}", markup=False, soft_wrap=True)
+    tell(f"sounds are in {fetch_sounds(_sounds_folder(), tell)}")
 
 
 def scenes(
@@ -51,7 +51,6 @@ def scenes(
     a third of the scenes over noise. With --events the values are FineLAP's: by file, events of 1 to 7.5 s, over
     recorded backgrounds.
     """
-    from solfa.data.captions.llm import Endpoint
     from solfa.data.scenes.music import MusicMaker
     from solfa.data.scenes.pipeline import SceneConfig, SceneMaker, make_scenes
     from solfa.data.scenes.pool import make_pool, summary
@@ -59,10 +58,7 @@ def scenes(
     from solfa.jobs import ProcessExecutor
     from solfa.weights.store import home
 
-    if bool(llm) != bool(llm_model):
-        raise InputError("--llm and --llm-model go together.")
-    endpoint = Endpoint(url=llm, model=llm_model, key_env=llm_key_env) if llm else None
-    config = SceneConfig(per_shard=per_shard, endpoint=endpoint)
+    config = SceneConfig(per_shard=per_shard, endpoint=endpoint_of(llm, llm_model, llm_key_env))
     rule = replace(config.pool, sample_rate_hz=rate)
     own = events is not None
     if not own:
@@ -94,7 +90,7 @@ def _report(folder: Path, counts: dict[str, dict[str, dict[str, int]]], refused:
         out.print(f"{split}: " + ", ".join(f"{n} {what}" for what, n in found.items()), markup=False)
     if refused:
         out.print(f"{refused} recordings were not used: " + "; ".join(f"{n} {r}" for r, n in counts["refused"].items()))
-    out.print(f"scenes are in {folder}", markup=False, soft_wrap=True)
+    tell(f"scenes are in {folder}")
 
 
 def _sounds_folder() -> Path:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from solfa.apps.render import console, progress_bars
+from solfa.apps.render import progress_bars, tell
 from solfa.core.errors import InputError
 
 _HELD_OUT, _FEW = 0.05, 3  # share of the clips that val and test have each, and the fewest if there are enough
@@ -19,8 +19,7 @@ def soundfonts() -> None:
     """Fetch six General MIDI soundfonts (250 MB, free licences) with pip and apt-get download; nothing is installed."""
     from solfa.data.world.soundfonts import fetch
 
-    found = fetch(lambda line: console().print(line, markup=False))
-    console().print("\n".join(str(f.path) for f in found), markup=False, soft_wrap=True)
+    tell("\n".join(str(font.path) for font in fetch(tell)))
 
 
 def world(
@@ -74,10 +73,9 @@ def world(
             progress=lambda p: show("shards", p.done, p.total),
         )  # fmt: skip
     failures = len(made.manifest["failures"])
-    console().print(
-        f"{sum(len(s.index.members) for s in made.shards)} clips are in {out}; {failures} attempts came to nothing"
-        + (f" (solfa data info {out} names some)" if failures else ""), markup=False, soft_wrap=True,
-    )  # fmt: skip
+    named = f" (solfa data info {out} names some)" if failures else ""
+    clips = sum(len(s.index.members) for s in made.shards)
+    tell(f"{clips} clips are in {out}; {failures} attempts came to nothing{named}")
 
 
 def sizes(count: int, per_shard: int) -> tuple[int, dict[str, int]]:
