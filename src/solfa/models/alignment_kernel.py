@@ -2,15 +2,15 @@
 
 Forward: the [A F, D] x [D, C T] product is cut into tiles of ``BLOCK_M`` frames of one item and ``BLOCK_N`` tokens: all
 tokens of several texts where texts are short, a loop over one text's tokens where they are long. A tile is reduced on
-chip to the maximum of each (frame, text) and its place; the mean over frames leaves as one partial sum for each 64
-frames. Written are the partial sums and the places (one byte, two above 256 tokens), never a cosine.
+chip to the maximum of each (frame, text) and its place; the mean over frames leaves as one partial sum for each slot of
+64 frames. Written are the partial sums and the places (one byte, two above 255 tokens), never a cosine.
 
 Backward: the gradient of frame f of item i is the sum over texts j of g(i, j) times the winning token, a gather; that
-of token t of text j is the sum over items i of g(i, j) times the frames that it won, a product with the one-hot matrix
-of the places, which is built on chip. Both are exact for the given maxima, add up in float32, use no atomics and run in
-a fixed order, so that they are the same bits each time.
+of token t of text j is the sum over items i of g(i, j) times the frames that it won, a product of the frames with a
+matrix that holds g where t won, built on chip in the registers that feed the tensor cores. Both follow the maxima that
+forward found, add up in float32, use no atomics and run in a fixed order, so that they are the same bits each time.
 
-Tiles of masked rows at the end of an item are skipped; masks may have holes. With ``TRITON_INTERPRET=1`` it all runs on
+Slots of masked rows at the end of an item are skipped; masks may have holes. With ``TRITON_INTERPRET=1`` it all runs on
 a CPU, slowly, for tests.
 
 Shape letters: A items that have frames, C items that have tokens, F frames, T tokens, D dimensions.
@@ -39,8 +39,8 @@ _K = 16 if INTERPRETED else 64  # widths are filled up to a multiple of it, the 
 _CONFIGS: dict[str, tuple[tuple[str, ...], tuple[tuple[int, ...], ...], tuple[str, ...]]] = {
     "_forward": (
         ("BLOCK_M", "BLOCK_N", "BLOCK_K", "GROUP"),
-        ((128, 256, 64, 8, 8, 3), (128, 256, 64, 16, 8, 4), (128, 128, 64, 8, 8, 4), (128, 128, 64, 8, 4, 4),
-         (64, 256, 64, 16, 4, 4), (128, 128, 32, 8, 4, 5), (64, 128, 64, 16, 4, 4)),
+        ((128, 256, 64, 8, 8, 3), (128, 256, 64, 16, 8, 4), (128, 128, 64, 8, 8, 3), (128, 128, 64, 8, 4, 3),
+         (128, 128, 32, 8, 4, 5), (64, 128, 64, 16, 4, 4)),
         ("T_POW", "D"),
     ),
     "_frames_backward": (
@@ -49,15 +49,15 @@ _CONFIGS: dict[str, tuple[tuple[str, ...], tuple[tuple[int, ...], ...], tuple[st
         ("D",),
     ),
     "_tokens_backward": (
-        ("BLOCK_M", "BLOCK_N", "BLOCK_D"),
-        ((64, 128, 128, 8, 3), (128, 128, 128, 8, 3), (64, 64, 256, 8, 3), (32, 64, 256, 8, 4), (64, 64, 128, 4, 4)),
+        ("BLOCK_N", "BLOCK_D"),
+        ((128, 128, 8, 3), (128, 128, 8, 4), (128, 256, 8, 3), (128, 256, 8, 4), (128, 128, 4, 3), (64, 256, 8, 3)),
         ("D",),
     ),
 }  # fmt: skip
 _INTERPRETED_SIZES = {
     "_forward": {"BLOCK_M": 64, "BLOCK_N": 32, "BLOCK_K": 16, "GROUP": 2},
     "_frames_backward": {"BLOCK_M": 16, "BLOCK_D": 32},
-    "_tokens_backward": {"BLOCK_M": 16, "BLOCK_N": 16, "BLOCK_D": 32},
+    "_tokens_backward": {"BLOCK_N": 16, "BLOCK_D": 32},
 }
 # Compiled once, whatever the sizes are; addresses are multiples of the width, which is a constant.
 _SIZES = ["A", "C", "F", "T", "SLOTS"]
@@ -72,7 +72,8 @@ def fused_scores(
 ) -> Tensor:
     """Scores [shape=(A, C)], float32; what pairs with an empty item get is arbitrary but finite.
 
-    Vectors are multiplied in ``precision``; gradients come out in the type that went in.
+    Vectors are multiplied in ``precision``, by weights in the same where a token's gradient is added up; gradients
+    come out in the type that went in.
 
     Raises
     ------
@@ -100,8 +101,10 @@ class _FrameScores(torch.autograd.Function):
         (A, F, D), (C, T, _) = frames.shape, tokens.shape
         frame_len, token_len = _last(frame_mask), _last(token_mask)
         slots = triton.cdiv(F, _SLOT)
+        ctx.sizes = {"A": A, "C": C, "F": F, "T": T, "SLOTS": slots, "D": D}
         partial = torch.empty((A, slots, C), dtype=torch.float32, device=frames.device)
-        place = torch.empty((A, C, F), dtype=torch.uint8 if T <= 256 else torch.int16, device=frames.device)
+        kind, ctx.none = (torch.uint8, 255) if T <= 255 else (torch.int16, -1)
+        place = torch.empty((C, A, slots * _SLOT), dtype=kind, device=frames.device)
         width = max(16, triton.next_power_of_2(T))
 
         def grid(meta: dict[str, Any]) -> tuple[int]:
@@ -109,17 +112,16 @@ class _FrameScores(torch.autograd.Function):
             return (A * triton.cdiv(F, meta["BLOCK_M"]) * triton.cdiv(C, texts),)
 
         tensors = (frames, tokens, frame_mask, token_mask, frame_len, token_len, partial, place)
-        _launch(_forward, grid, *tensors, A=A, C=C, F=F, T=T, SLOTS=slots, D=D, T_POW=width)
+        _launch(_forward, grid, *tensors, **ctx.sizes, T_POW=width, NONE=ctx.none)
         counts = frame_mask.sum(dim=1, keepdim=True).clamp(min=1)
-        ctx.save_for_backward(frames, tokens, frame_mask, frame_len, counts, place)
+        ctx.save_for_backward(frames, tokens, frame_len, counts, place)
         return partial.sum(dim=1) / counts
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        frames, tokens, frame_mask, frame_len, counts, place = ctx.saved_tensors
+        frames, tokens, frame_len, counts, place = ctx.saved_tensors
         (A, F, D), (C, T, _) = frames.shape, tokens.shape
-        weights = (grads[0].float() / counts).contiguous()
-        given = (frame_mask, frame_len, weights, place)
+        weights = (grads[0].float() / counts).T.contiguous()
         d_frames = d_tokens = None
         if ctx.needs_input_grad[0]:
             d_frames = torch.empty_like(frames, dtype=ctx.types[0])
@@ -127,14 +129,19 @@ class _FrameScores(torch.autograd.Function):
             def rows(meta: dict[str, Any]) -> tuple[int, int]:
                 return A * triton.cdiv(F, meta["BLOCK_M"]), triton.cdiv(D, meta["BLOCK_D"])
 
-            _launch(_frames_backward, rows, tokens, *given, d_frames, A=A, C=C, F=F, T=T, D=D)
+            _launch(_frames_backward, rows, tokens, frame_len, weights, place, d_frames, **ctx.sizes, NONE=ctx.none)
         if ctx.needs_input_grad[1]:
             d_tokens = torch.empty_like(tokens, dtype=ctx.types[1])
+            starts = torch.arange(0, F, _SLOT, device=frames.device)
+            filled = (starts < frame_len[:, None]).flatten()
+            order = torch.argsort(~filled, stable=True).to(torch.int32)  # slots with frames in front
+            numbers = torch.arange(triton.next_power_of_2(T) + 128, device=frames.device).to(place.dtype)
 
             def columns(meta: dict[str, Any]) -> tuple[int, int]:
                 return C * triton.cdiv(T, meta["BLOCK_N"]), triton.cdiv(D, meta["BLOCK_D"])
 
-            _launch(_tokens_backward, columns, frames, *given, d_tokens, A=A, C=C, F=F, T=T, D=D)
+            tensors = (frames, weights, place, order, filled.sum(dtype=torch.int32), numbers, d_tokens)
+            _launch(_tokens_backward, columns, *tensors, **ctx.sizes)
         return d_frames, d_tokens, None, None, None
 
 
@@ -161,7 +168,7 @@ def _last(mask: Tensor) -> Tensor:
 @triton.jit(do_not_specialize=_SIZES)
 def _forward(
     frames, tokens, frame_mask, token_mask, frame_len, token_len, partial, place,
-    A, C, F, T, SLOTS, D: tl.constexpr, T_POW: tl.constexpr,
+    A, C, F, T, SLOTS, D: tl.constexpr, T_POW: tl.constexpr, NONE: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     WIDTH: tl.constexpr = T_POW if T_POW < BLOCK_N else BLOCK_N  # tokens of one text that a tile holds
@@ -208,52 +215,52 @@ def _forward(
     for s in tl.static_range(BLOCK_M // 64):
         value = total if s == 0 else tl.zeros_like(total)
         tl.store(partial + (i * SLOTS + slot + s) * C + j, value, mask=j < tl.where(slot + s < SLOTS, C, 0))
-    target = place + (i * C + j).to(tl.int64)[None, :] * F + f[:, None]
-    tl.store(target, where.to(place.dtype.element_ty), mask=(f < F)[:, None] & (j < C)[None, :])
+    where = tl.where(heard[:, None], where, NONE)
+    target = place + (j * A + i).to(tl.int64)[None, :] * SLOTS * 64 + f[:, None]
+    tl.store(target, where.to(place.dtype.element_ty), mask=(f < SLOTS * 64)[:, None] & (j < C)[None, :])
 
 
-@triton.jit(do_not_specialize=_SIZES[:4])
+@triton.jit(do_not_specialize=_SIZES)
 def _frames_backward(
-    tokens, frame_mask, frame_len, weights, place, d_frames, A, C, F, T, D: tl.constexpr,
+    tokens, frame_len, weights, place, d_frames, A, C, F, T, SLOTS, D: tl.constexpr, NONE: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     tiles_f = tl.cdiv(F, BLOCK_M)
     i, f0 = tl.program_id(0) // tiles_f, tl.program_id(0) % tiles_f * BLOCK_M
     f = f0 + tl.arange(0, BLOCK_M)
     d = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
-    real = tl.load(frame_mask + i * F + f, mask=f < F, other=0) != 0
     texts = tl.where(f0 < tl.load(frame_len + i), C, 0)
     acc = tl.zeros((BLOCK_M, BLOCK_D), tl.float32)
     for j in range(0, texts):
-        g = tl.load(weights + i * C + j)
-        winner = tl.load(place + (i * C + j).to(tl.int64) * F + f, mask=real, other=0).to(tl.int32)
-        source = tokens + (j * T + winner).to(tl.int64)[:, None] * D + d[None, :]
-        acc += g * tl.load(source, mask=real[:, None] & (d < D)[None, :], other=0).to(tl.float32)
+        g = tl.load(weights + j * A + i)
+        winner = tl.load(place + (j * A + i).to(tl.int64) * SLOTS * 64 + f, mask=f < F, other=NONE)
+        source = tokens + (j * T + winner.to(tl.int32)).to(tl.int64)[:, None] * D + d[None, :]
+        acc += g * tl.load(source, mask=(winner != NONE)[:, None] & (d < D)[None, :], other=0).to(tl.float32)
     target = d_frames + (i * F + f).to(tl.int64)[:, None] * D + d[None, :]
     tl.store(target, acc.to(d_frames.dtype.element_ty), mask=(f < F)[:, None] & (d < D)[None, :])
 
 
-@triton.jit(do_not_specialize=_SIZES[:4])
+@triton.jit(do_not_specialize=_SIZES)
 def _tokens_backward(
-    frames, frame_mask, frame_len, weights, place, d_tokens, A, C, F, T, D: tl.constexpr,
-    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+    frames, weights, place, slots, num_slots, numbers, d_tokens, A, C, F, T, SLOTS, D: tl.constexpr,
+    BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     tiles_t = tl.cdiv(T, BLOCK_N)
     j, t0 = tl.program_id(0) // tiles_t, tl.program_id(0) % tiles_t * BLOCK_N
     t = t0 + tl.arange(0, BLOCK_N)
+    # From memory: what is loaded can be laid out as the tensor cores want it, what is computed cannot.
+    number = tl.load(numbers + t)
     d = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
+    m = tl.arange(0, 64)
     acc = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
-    for i in range(0, A):
-        g = tl.load(weights + i * C + j)
-        won = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
-        for f0 in range(0, tl.load(frame_len + i), BLOCK_M):
-            f = f0 + tl.arange(0, BLOCK_M)
-            real = tl.load(frame_mask + i * F + f, mask=f < F, other=0) != 0
-            winner = tl.load(place + (i * C + j).to(tl.int64) * F + f, mask=real, other=0).to(tl.int32)
-            source = frames + (i * F + f).to(tl.int64)[:, None] * D + d[None, :]
-            x = tl.load(source, mask=real[:, None] & (d < D)[None, :], other=0)
-            one_hot = (t[:, None] == winner[None, :]) & real[None, :]
-            won = tl.dot(one_hot.to(x.dtype), x, won, input_precision="ieee")
-        acc += g * won
+    for s in range(0, tl.load(num_slots)):
+        slot = tl.load(slots + s)
+        i = slot // SLOTS
+        row = (i * F + slot % SLOTS * 64 + m).to(tl.int64)
+        x = tl.load(frames + row[:, None] * D + d[None, :], mask=(row < A * F)[:, None] & (d < D)[None, :], other=0)
+        winner = tl.load(place + ((j * A).to(tl.int64) * SLOTS + slot) * 64 + m)
+        g = tl.load(weights + j * A + i + 0 * m).to(x.dtype)
+        won = tl.where(number[:, None] == winner[None, :], g[None, :], 0.0)
+        acc = tl.dot(won.to(x.dtype), x, acc, input_precision="ieee")
     target = d_tokens + (j * T + t).to(tl.int64)[:, None] * D + d[None, :]
     tl.store(target, acc.to(d_tokens.dtype.element_ty), mask=(t < T)[:, None] & (d < D)[None, :])

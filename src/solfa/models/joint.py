@@ -117,8 +117,15 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device, halves as float32."""
-        moved: dict[str, Any] = {name: tensor.to(device, non_blocking=True) for name, tensor in self.tensors().items()}
-        return replace(self, **{n: t.float() if t.dtype is torch.float16 else t for n, t in moved.items()})
+
+        def moved(tensor: Tensor) -> Tensor:
+            if device.type == "cuda" and not tensor.is_cuda:
+                tensor = tensor.pin_memory()
+            tensor = tensor.to(device, non_blocking=True)
+            return tensor.float() if tensor.dtype is torch.float16 else tensor
+
+        changed: dict[str, Any] = {name: moved(tensor) for name, tensor in self.tensors().items()}
+        return replace(self, **changed)
 
     def chunks(self, size: int) -> list[Batch]:
         """Parts of at most ``size`` pairs, padded alike."""
@@ -230,12 +237,18 @@ class JointProjector(nn.Module):
         pooled, states, _ = self.bodies[kind](self._prepare[kind](items))
         return pooled, F.pad(states, (0, 0, 0, max(0, longest - states.shape[1])))
 
-    def forward(self, batch: Batch) -> list[Tensor]:
-        """Whole audio, frames, whole text, tokens, phrases: the first five fields of ``Projected``."""
+    def forward(self, batch: Batch, rows: bool = True) -> list[Tensor]:
+        """Whole audio, frames, whole text, tokens, phrases: the first five fields of ``Projected``.
+
+        Without ``rows`` there are no frames and no tokens (B x 0 x dim), for a loss that reads none.
+        """
         batch = self.with_states(batch)
         text_BD = self.text.pooled(batch.text_BD)
-        tokens = self.text.rows(batch.tokens_BLD, batch.token_mask_BL) if self.text.has_rows else text_BD[:, None]
         B, N, D = batch.phrases_BND.shape
+        if not rows:
+            none = text_BD.new_zeros((B, 0, self.dim))
+            return [self.audio.pooled(batch.audio_BD), none, text_BD, none, none]
+        tokens = self.text.rows(batch.tokens_BLD, batch.token_mask_BL) if self.text.has_rows else text_BD[:, None]
         phrases = text_BD.new_zeros((B, 0, self.dim))
         if N:
             phrases = self.text.pooled(batch.phrases_BND.reshape(B * N, D)).view(B, N, self.dim)

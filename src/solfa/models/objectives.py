@@ -82,6 +82,11 @@ ObjectiveConfig: TypeAlias = FigmaConfig | FineLapConfig | UnitedConfig
 class Objective(nn.Module):
     """What is minimised; the learnt parameters of a loss are its own."""
 
+    @property
+    def reads_rows(self) -> bool:
+        """Whether frames and tokens are looked at; where not, they need not be projected."""
+        return True
+
     def losses(self, batch: Projected) -> dict[str, Tensor]:
         """The terms by name, weighted: scalars whose sum is minimised."""
         raise NotImplementedError
@@ -101,6 +106,11 @@ class Figma(Objective):
         if not (0 <= config.alpha <= 1 and config.tau > 0):
             raise InputError(f"figma: alpha {config.alpha} and tau {config.tau}; expected 0..1 and > 0.")
         self.config = config
+
+    @property
+    def reads_rows(self) -> bool:
+        """Not at alpha 1."""
+        return self.config.alpha < 1
 
     def losses(self, batch: Projected) -> dict[str, Tensor]:
         """``global`` and ``frame``; a term of weight 0 is not computed."""
@@ -151,6 +161,11 @@ class FineLap(Objective):
         self.config = config
         self.clip = Logit(config.temperature, config.bias, config.safe_temperature)
         self.frame = Logit(config.temperature, config.bias, config.safe_temperature)
+
+    @property
+    def reads_rows(self) -> bool:
+        """Not at beta 0."""
+        return self.config.beta > 0
 
     def losses(self, batch: Projected) -> dict[str, Tensor]:
         """``clip`` and ``frame``; a term of weight 0 is not computed."""

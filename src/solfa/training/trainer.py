@@ -24,7 +24,7 @@ from torch import Tensor, distributed
 from solfa.core.errors import InputError, TrainingError
 from solfa.core.types import Features
 from solfa.data.features import FrozenFeatures
-from solfa.data.loading import AudioSource, Loader
+from solfa.data.loading import AudioSource, IntArray, Loader
 from solfa.encoders.towers import device_for, fill
 from solfa.evaluation.ranking import rank_relevant
 from solfa.evaluation.relevance import Relevance
@@ -143,8 +143,9 @@ class Trainer:
         if "audio" in self.bodies:
             rate = self.bodies["audio"].spec.sample_rate_hz
             crops = AudioSource(data.records["train"], crop_s=recipe.crop_s, sample_rate_hz=rate)
+        source = PairSource(data.train, data.bank, recipe.num_phrases, bodies=self.bodies, crops=crops)
         self.loader = Loader(
-            PairSource(data.train, data.bank, recipe.num_phrases, bodies=self.bodies, crops=crops),
+            _OnDevice(source, self.device) if self.device.type == "cuda" else source,
             batch_size=recipe.batch_size // num_devices(), seed=recipe.seed, rank=rank(), world_size=num_devices(),
         )  # fmt: skip
         self.val = data.val
@@ -225,14 +226,18 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(step) * group["factor"]
         self.optimizer.zero_grad(set_to_none=True)
-        terms = self._backward(batch.to(self.device))
+        batch = batch.to(self.device)
+        if self.device.type == "cuda":  # it was allocated on the loader's stream, which may not reuse it too early
+            for tensor in batch.tensors().values():
+                tensor.record_stream(torch.cuda.current_stream(self.device))
+        terms = self._backward(batch)
         average_gradients(self.parameters)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, recipe.grad_clip or math.inf)
         values = {name: float(term) for name, term in {**terms, "grad_norm": norm}.items()}
         loss = sum(values[name] for name in terms)
         if not (math.isfinite(loss) and math.isfinite(values["grad_norm"])):
             with torch.no_grad():
-                batch = self.model.with_states(batch.to(self.device))
+                batch = self.model.with_states(batch)
             raise TrainingError(_not_finite(step + 1, values, batch))
         self.optimizer.step()
         if recipe.ema_decay:
@@ -282,7 +287,7 @@ class Trainer:
     def _project(self, part: Batch, chunk: int) -> list[Tensor]:
         torch.manual_seed(_drawn(self.recipe.seed, self.where.step, rank(), chunk))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
-            vectors: list[Tensor] = self.model(part)
+            vectors: list[Tensor] = self.model(part, self.objective.reads_rows)
         return vectors
 
     def _end_of_epoch(self, report: Callable[[Progress], None], rate: float) -> None:
@@ -363,6 +368,22 @@ class Trainer:
     def _barrier(self) -> None:
         if num_devices() > 1:
             distributed.barrier()
+
+
+class _OnDevice:
+    """Batches of a source on a CUDA device: the loader's threads copy them there while the step before runs."""
+
+    def __init__(self, source: PairSource, device: torch.device) -> None:
+        self._source, self._device, self._stream = source, device, torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def gather(self, rows: IntArray, rng: np.random.Generator) -> Batch:
+        with torch.cuda.stream(self._stream):
+            batch = self._source.gather(rows, rng).to(self._device)
+            self._stream.synchronize()
+        return batch
 
 
 @torch.no_grad()

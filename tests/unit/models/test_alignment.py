@@ -187,12 +187,12 @@ def test_kernels_compile_for_a_hopper_gpu_without_one(monkeypatch):
 
     types = {"frames": "*bf16", "tokens": "*bf16", "frame_mask": "*u8", "token_mask": "*u8", "place": "*u8"}
     types |= dict.fromkeys(("partial", "weights", "d_frames", "d_tokens"), "*fp32")
-    types |= {"frame_len": "*i32", "token_len": "*i32"}
+    types |= dict.fromkeys(("frame_len", "token_len", "slots", "num_slots"), "*i32") | {"numbers": "*u8"}
     for name, (sizes, rows, _) in kernels._CONFIGS.items():
         kernel = getattr(kernels, name)
         *values, warps, stages = rows[0]
-        constants = dict(zip(sizes, values, strict=True)) | {"D": 512}
-        constants |= {"T_POW": 128} if name == "_forward" else {}
+        constants = dict(zip(sizes, values, strict=True)) | {"D": 512, "NONE": 255, "T_POW": 128}
+        constants = {arg: constants[arg] for arg in kernel.arg_names if arg in constants}
         signature = {arg: "constexpr" if arg in constants else types.get(arg, "i32") for arg in kernel.arg_names}
         aligned = {(i,): [["tt.divisibility", 16]] for i, arg in enumerate(kernel.arg_names) if arg in types}
         options = {"num_warps": warps, "num_stages": stages}
@@ -215,5 +215,7 @@ def test_the_kernel_on_a_gpu_is_the_blocked_score(shape, direction):
         scores.backward(upstream)
         results[implementation, dtype] = scores.detach(), frames.grad, tokens.grad
     for dtype in (torch.float32, torch.bfloat16):  # the vectors are exact in both
-        for got, want in zip(results["fused", dtype], results["blocked", torch.float32], strict=True):
-            torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-4)
+        for k, (got, want) in enumerate(zip(results["fused", dtype], results["blocked", torch.float32], strict=True)):
+            # The gradient that is a product takes its weights in bfloat16, of eight bits.
+            rounded = dtype == torch.bfloat16 and k == (2 if direction == "frames" else 1)
+            torch.testing.assert_close(got, want, atol=want.abs().max() * 2**-8 if rounded else 1e-5, rtol=1e-4)

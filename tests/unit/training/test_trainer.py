@@ -184,3 +184,16 @@ def test_config_says_what_the_run_was(data, tmp_path):
     assert config["fixed"]["recipe"]["model"]["audio"]["whole"]["kind"] == "transformer"
     assert set(config["versions"]) == {"solfa", "torch", "python"}
     assert np.isfinite([line["loss"] for line in curve(tmp_path / "run") if "loss" in line]).all()
+
+
+@pytest.mark.gpu
+def test_a_gpu_follows_the_same_curve(data, tmp_path):
+    losses = []
+    for device in ("cpu", "cuda"):
+        trainer = Trainer(tiny("united", data, epochs=2), data, tmp_path / device, device=device)
+        for module in trainer.model.modules():  # dropout draws other masks on another device
+            if hasattr(module, "dropout"):
+                module.dropout = 0.0
+        trainer.run()
+        losses.append([line["loss"] for line in curve(tmp_path / device) if "loss" in line])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=0.01)
