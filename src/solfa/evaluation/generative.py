@@ -24,11 +24,14 @@ NUM_MOTION_BINS = 32
 _BLOCK_ROWS = 1024
 
 
-def _rows(vectors_ND: Vectors, what: str, least: int) -> Floats:
-    data = np.asarray(vectors_ND, np.float64)
-    if data.ndim != 2 or len(data) < least or not np.isfinite(data).all():
-        raise InputError(f"{what}: need at least {least} finite vectors of shape (N, D), got {data.shape}.")
-    return data
+def _checked(generated_ND: Vectors, real_MD: Vectors, least: int) -> tuple[Floats, Floats]:
+    generated, real = np.asarray(generated_ND, np.float64), np.asarray(real_MD, np.float64)
+    for what, data in (("generated", generated), ("real", real)):
+        if data.ndim != 2 or len(data) < least or not np.isfinite(data).all():
+            raise InputError(f"{what}: need at least {least} finite vectors of shape (N, D), got {data.shape}.")
+    if generated.shape[1] != real.shape[1]:
+        raise InputError(f"generated vectors have {generated.shape[1]} dimensions, real ones {real.shape[1]}.")
+    return generated, real
 
 
 def frechet_distance(generated_ND: Vectors, real_MD: Vectors) -> float:
@@ -45,9 +48,7 @@ def frechet_distance(generated_ND: Vectors, real_MD: Vectors) -> float:
     >>> frechet_distance(x, x + 3.0)
     9.0
     """
-    a, b = _rows(generated_ND, "generated", 2), _rows(real_MD, "real", 2)
-    if a.shape[1] != b.shape[1]:
-        raise InputError(f"generated vectors have {a.shape[1]} dimensions, real ones {b.shape[1]}.")
+    a, b = _checked(generated_ND, real_MD, 2)
     cov_a, cov_b = np.atleast_2d(np.cov(a.T)), np.atleast_2d(np.cov(b.T))
     # tr (A B)^(1/2) is the trace of the root of the symmetric A^(1/2) B A^(1/2): real and without a matrix root of a
     # non-symmetric product.
@@ -107,9 +108,7 @@ def prdc(generated_ND: Vectors, real_MD: Vectors, *, k: int = 5) -> Prdc:
     InputError
         If a side has ``k`` vectors or fewer, or dimensions differ.
     """
-    fake, real = _rows(generated_ND, "generated", k + 1), _rows(real_MD, "real", k + 1)
-    if fake.shape[1] != real.shape[1]:
-        raise InputError(f"generated vectors have {fake.shape[1]} dimensions, real ones {real.shape[1]}.")
+    fake, real = _checked(generated_ND, real_MD, k + 1)
     real_radius, fake_radius = _radii(real, k), _radii(fake, k)
     in_real_balls, in_fake_ball, covered = np.zeros(len(fake)), np.empty(len(real), bool), np.empty(len(real), bool)
     for i in range(0, len(real), _BLOCK_ROWS):
@@ -193,9 +192,7 @@ class ModalityGap:
 
 def modality_gap(generated_ND: Vectors, real_MD: Vectors) -> ModalityGap:
     """How far generated vectors lie from real ones as a whole, beside how wide each set is."""
-    fake, real = (unit_rows(v, n).astype(np.float64) for v, n in ((generated_ND, "generated"), (real_MD, "real")))
-    if fake.shape[1] != real.shape[1]:
-        raise InputError(f"generated vectors have {fake.shape[1]} dimensions, real ones {real.shape[1]}.")
+    fake, real = _checked(unit_rows(generated_ND, "generated"), unit_rows(real_MD, "real"), 1)
     centres = fake.mean(axis=0), real.mean(axis=0)
     spreads = [float(np.linalg.norm(x - c, axis=1).mean()) for x, c in zip((fake, real), centres, strict=True)]
     distance = float(np.linalg.norm(centres[0] - centres[1]))

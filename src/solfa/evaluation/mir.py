@@ -25,8 +25,8 @@ A track whose reference lacks a field does not count for it; one whose estimate 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from types import ModuleType
+from typing import NamedTuple
 
 import numpy as np
 
@@ -95,8 +95,7 @@ def beat_f(reference_s: Sequence[float], estimate_s: Sequence[float]) -> float:
     return float(beat.f_measure(reference, estimate)) if len(estimate) else 0.0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrackScore:
+class TrackScore(NamedTuple):
     """A score of one track and what it weighs among tracks (1, or the seconds it was taken over)."""
 
     value: float
@@ -129,12 +128,12 @@ def chord_scores(reference: Sequence[ChordSegment], estimate: Sequence[ChordSegm
             able = right >= 0
             if able.any():
                 total = float(seconds[able].sum())
-                scores[f"chord_{name}"] = TrackScore(value=float((right * seconds)[able].sum() / total), weight=total)
+                scores[f"chord_{name}"] = TrackScore(float((right * seconds)[able].sum() / total), total)
         merged = (chord.merge_chord_intervals(s, n) for s, n in ((ref_spans, ref_labels), (est_spans, est_labels)))
-        scores["chord_segmentation"] = TrackScore(value=float(chord.seg(*merged)), weight=float(end - start))
+        scores["chord_segmentation"] = TrackScore(float(chord.seg(*merged)), float(end - start))
     except chord.InvalidChordException as bad:
         raise InputError(f"a chord label is not in Harte syntax: {bad}") from bad
-    return scores if estimate else {name: replace(score, value=0.0) for name, score in scores.items()}
+    return scores if estimate else {name: TrackScore(0.0, score.weight) for name, score in scores.items()}
 
 
 def _contiguous(segments: Sequence[ChordSegment], what: str, start_s: float, end_s: float) -> tuple[Floats, list[str]]:
@@ -176,7 +175,7 @@ def _beats(reference_s: Sequence[float], estimate_s: Sequence[float]) -> float |
 def track_scores(reference: MusicAnnotation, estimate: MusicAnnotation) -> dict[str, TrackScore]:
     """Every score that the reference of one track allows, by name."""
     plain = {name: score(reference, estimate) for name, score in _FIELDS.items()}
-    scores = {name: TrackScore(value=value) for name, value in plain.items() if value is not None}
+    scores = {name: TrackScore(value) for name, value in plain.items() if value is not None}
     return scores | (chord_scores(reference.chords, estimate.chords) if reference.chords else {})
 
 

@@ -53,26 +53,6 @@ def hit_at(ranks: Ranks, k: int) -> Floats:
     return ((first > 0) & (first <= k)).astype(np.float64)
 
 
-def recall_at(ranks: Ranks, k: int) -> Floats:
-    """Share of the relevant items that are among the first ``k`` [shape=(Q,)]."""
-    return _sum(_found(ranks, k), ranks) / ranks.counts
-
-
-def precision_at(ranks: Ranks, k: int) -> Floats:
-    """Share of the first ``k`` that is relevant [shape=(Q,)]."""
-    return _sum(_found(ranks, k), ranks) / k
-
-
-def average_precision_at(ranks: Ranks, k: int) -> Floats:
-    """Average precision at ``k``, divided by min(k, relevant items) [shape=(Q,)]."""
-    return _precision_sum(ranks, k) / np.minimum(ranks.counts, k)
-
-
-def trec_average_precision_at(ranks: Ranks, k: int) -> Floats:
-    """Average precision at ``k``, divided by the number of relevant items [shape=(Q,)]."""
-    return _precision_sum(ranks, k) / ranks.counts
-
-
 def ndcg_at(ranks: Ranks, k: int) -> Floats:
     """Normalised discounted cumulative gain at ``k``, gains linear [shape=(Q,)]."""
     gained = _sum(np.where(_found(ranks, k), ranks.gains / np.log2(np.maximum(ranks.ranks, 1) + 1.0), 0.0), ranks)
@@ -93,11 +73,6 @@ def first_rank(ranks: Ranks) -> Floats:
     return np.where(ranks.first == 0, ranks.num_items, ranks.first).astype(np.float64)
 
 
-def first_rank_percent(ranks: Ranks) -> Floats:
-    """100 x `first_rank` / pool size [shape=(Q,)]."""
-    return 100.0 * first_rank(ranks) / ranks.num_items
-
-
 def medr_percent_largest_seen(ranks: Ranks) -> float:
     """MedR (%) as GD-Retriever's code has it: zero-based ranks over the largest of them. Not comparable across pools.
 
@@ -114,10 +89,10 @@ def medr_percent_largest_seen(ranks: Ranks) -> float:
 
 _AT: dict[str, Callable[[Ranks, int], Floats]] = {
     "R": hit_at,
-    "recall": recall_at,
-    "P": precision_at,
-    "mAP": average_precision_at,
-    "AP_trec": trec_average_precision_at,
+    "recall": lambda ranks, k: _sum(_found(ranks, k), ranks) / ranks.counts,
+    "P": lambda ranks, k: _sum(_found(ranks, k), ranks) / k,
+    "mAP": lambda ranks, k: _precision_sum(ranks, k) / np.minimum(ranks.counts, k),
+    "AP_trec": lambda ranks, k: _precision_sum(ranks, k) / ranks.counts,
     "nDCG": ndcg_at,
     "MRR": reciprocal_rank,
 }
@@ -125,7 +100,7 @@ _WHOLE: dict[str, tuple[Callable[[Ranks], Floats], Statistic]] = {
     "MRR": (reciprocal_rank, "mean"),
     "MedR": (first_rank, "median"),
     "MeanR": (first_rank, "mean"),
-    "MedR%": (first_rank_percent, "median"),
+    "MedR%": (lambda ranks: 100.0 * first_rank(ranks) / ranks.num_items, "median"),
 }
 
 

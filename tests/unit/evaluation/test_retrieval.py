@@ -217,7 +217,7 @@ def test_items_that_were_not_returned_are_never_found() -> None:
     relevance = Relevance.of([[3], [0, 2]], 5)
     ranks = rank_lists([[3, 1], [2]], relevance)
     assert as_lists(ranks) == [[1], [1, 0]]
-    assert R.recall_at(ranks, 100).tolist() == [1.0, 0.5]
+    assert R.per_query(ranks, "recall@100")[0].tolist() == [1.0, 0.5]
     nothing = rank_lists([[], []], relevance)
     assert R.reciprocal_rank(nothing).tolist() == [0, 0] and R.first_rank(nothing).tolist() == [5, 5]
     whole = np.random.default_rng(1).permutation(5)
