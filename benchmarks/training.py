@@ -6,8 +6,8 @@
     python benchmarks/training.py figma --device cpu --small --grow    # peak memory against batch, frames and tokens
 
 States are random, float16, of the shapes of the paper's bodies, and are read through the cache and the loader as in
-training. Parts are timed one after the other, each waited for; a whole step may be shorter than their sum. On a CPU
-times are processor time of all threads, which other processes do not disturb.
+training. Parts are timed one after the other, each waited for (medians); a whole step may be shorter than their sum. On
+a CPU times are processor time of all threads, the loader's too, which other processes do not disturb.
 """
 
 from __future__ import annotations
@@ -92,25 +92,26 @@ def measure(o: argparse.Namespace, folder: Path) -> dict[str, float]:
         trainer.step(next(batches))  # compiles, tunes
     if o.device != "cpu":
         torch.cuda.reset_peak_memory_stats()
-    parts: dict[str, list[float]] = {n: [] for n in ("wait for a batch", "to device", "project", "loss", "whole step")}
+    loop, _ = timed(o.device, lambda: [trainer.step(next(batches)) for _ in range(o.steps)])
+    parts: dict[str, list[float]] = {n: [] for n in ("project", "loss", "step")}
     for _ in range(o.steps):
-        wait, batch = timed(o.device, lambda: next(batches))
-        move, moved = timed(o.device, lambda batch=batch: batch.to(trainer.device))
+        batch = next(batches).to(trainer.device)
         with torch.no_grad():
-            project, vectors = timed(o.device, lambda moved=moved: trainer._project(moved, 0))
+            project, vectors = timed(o.device, lambda batch=batch: trainer._project(batch, 0))
         leaves = [v.detach().requires_grad_() for v in vectors]
-        given = Projected.of(leaves, moved, trainer.model.token_mask(moved), 0)
+        given = Projected.of(leaves, batch, trainer.model.token_mask(batch), 0)
         loss, _ = timed(o.device, lambda given=given: sum(trainer.objective.losses(given).values()).backward())
         whole, _ = timed(o.device, lambda batch=batch: trainer.step(batch))
-        for name, value in zip(parts, (wait, move, project, loss, whole), strict=True):
+        for name, value in zip(parts, (project, loss, whole), strict=True):
             parts[name].append(value)
     peak = (
         torch.cuda.max_memory_allocated()
         if o.device != "cpu"
         else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     )
-    bytes_ = sum(t.numel() * t.element_size() for t in batch.tensors().values())
-    return {**{n: statistics.median(v) for n, v in parts.items()}, "GiB": peak / 2**30, "MB": bytes_ / 1e6}
+    cached = sum(t.numel() * (2 if t.is_floating_point() else t.element_size()) for t in batch.tensors().values())
+    medians = {n: statistics.median(v) for n, v in parts.items()}
+    return {**medians, "loop": loop / o.steps, "GiB": peak / 2**30, "MB": cached / 1e6}
 
 
 def table(o: argparse.Namespace, r: dict[str, float]) -> None:
@@ -118,11 +119,15 @@ def table(o: argparse.Namespace, r: dict[str, float]) -> None:
     size = "small" if o.small else "published"
     shape = f"B {o.batch}, F {o.frames}, T {o.tokens}"
     print(f"{o.recipe}, {size} sizes, {o.precision or 'own precision'}, {shape}; {where}, torch {torch.__version__}\n")
-    print("| part | ms, median |\n|---|---|")
-    for name, unit in (("project", " (forward alone)"), ("loss", " (forward and backward)"), ("to device", "")):
-        print(f"| {name}{unit} | {r[name]:.2f} |")
-    print(f"| wait for a batch | {r['wait for a batch']:.2f} |\n| **whole step** | **{r['whole step']:.2f}** |\n")
-    per_s = 1000 / r["whole step"]
+    print("| part | ms |\n|---|---|")
+    names = {
+        "project": "project (forward alone)", "loss": "loss (forward and backward)",
+        "step": "whole step, batch at hand",
+        "loop": "**whole step, fed by the loader as in training**",
+    }  # fmt: skip
+    for name, words in names.items():
+        print(f"| {words} | {r[name]:.2f} |")
+    per_s = 1000 / r["loop"]
     print(
         f"{per_s:.2f} steps/s, {per_s * o.batch:.0f} clips/s, needs {r['MB'] * per_s:.0f} MB/s of states, "
         f"peak {r['GiB']:.2f} GiB."

@@ -147,6 +147,7 @@ class Trainer:
         self.loader = Loader(
             _OnDevice(source, self.device) if self.device.type == "cuda" else source,
             batch_size=recipe.batch_size // num_devices(), seed=recipe.seed, rank=rank(), world_size=num_devices(),
+            workers=4 if self.device.type == "cuda" else 2,
         )  # fmt: skip
         self.val = data.val
         if self.val is not None and self.bodies:
