@@ -133,7 +133,7 @@ def push(
     public: Annotated[bool, typer.Option("--public", help="Let everyone see it.")] = False,
 ) -> None:
     """Put a model on the Hugging Face hub, with its card."""
-    from solfa.training.model_file import push as put
+    from solfa.training.hub import push as put
 
     console().print(put(folder, repo, private=not public), markup=False, soft_wrap=True)
 
@@ -145,6 +145,6 @@ def pull(
     revision: Annotated[str | None, typer.Option(help="Commit, tag or branch.")] = None,
 ) -> None:
     """Fetch a model from the Hugging Face hub."""
-    from solfa.training.model_file import pull as fetch
+    from solfa.training.hub import pull as fetch
 
     console().print(f"model is in {fetch(repo, folder, revision=revision)}", markup=False, soft_wrap=True)

@@ -67,7 +67,7 @@ def load(*, source: str | Path | None = None, device: str = "cpu", allow_noncomm
         raise InputError(f"{source!r} is no folder. A trained model is one: trained:runs/figma/model.")
     described = read_description(folder)
     for name in NETWORKS:
-        _check(folder / name, str(described["sha256"].get(name)))
+        check_file(folder / name, str(described["sha256"].get(name)))
     bodies: dict[Kind, Backbone[Any]] = {}
     kinds: tuple[Kind, ...] = ("audio", "text")
     for kind in kinds:
@@ -113,7 +113,7 @@ def _rebuilt(folder: Path, kind: str, described: dict[str, Any]) -> str:
     entry, own = described[kind], folder / tuned_folder(kind)
     names = [f"{own.name}/{file.name}" for file in sorted(own.iterdir())] if own.is_dir() else []
     for name in names:
-        _check(folder / name, str(described["sha256"].get(name)))
+        check_file(folder / name, str(described["sha256"].get(name)))
     source = own / str(entry.get("file", ""))
     if f"{own.name}/{TUNED}" not in names or not (source == own or f"{own.name}/{entry['file']}" in names):
         raise WeightsError(f"{own} lacks files of the tuned body. Copy the folder anew.")
@@ -138,6 +138,9 @@ class TrainedEncoder(Generic[X]):
         self._body: Any = body
         self.spec = spec
         self._session = open_session(network)
+        sizes = {v.name: v.shape[-1] for v in (*self._session.get_inputs(), *self._session.get_outputs())}
+        if (sizes.get("states"), sizes.get("whole"), sizes.get("rows")) != (self._body.spec.dim, spec.dim, spec.dim):
+            raise WeightsError(f"{network} does not fit its model.json: it goes from and to {sizes}, not {spec.dim}.")
 
     @property
     def tokenizer(self) -> Any:
@@ -199,7 +202,8 @@ def file_hash(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _check(file: Path, sha256: str) -> None:
+def check_file(file: Path, sha256: str) -> None:
+    """See that a file is the one that ``model.json`` names. Raises WeightsError if it is another or none."""
     try:
         found = file_hash(file)
     except OSError as error:

@@ -50,7 +50,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        whole = grads[0].contiguous()
+        whole = grads[0].clone(memory_format=torch.contiguous_format)  # another operation may have been given it too
         distributed.all_reduce(whole)
         start = distributed.get_rank() * ctx.count
         return whole[start : start + ctx.count]

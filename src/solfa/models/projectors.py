@@ -76,16 +76,29 @@ def from_json(data: Any) -> ProjectorConfig:
     Raises
     ------
     InputError
-        If the kind is unknown, or a field is missing or unknown.
+        If the kind is unknown, or a field is missing, unknown or out of range.
     """
     known = _KINDS.get(str(data.get("kind"))) if isinstance(data, dict) else None
     if known is None:
         raise InputError(f"not the configuration of a projector: {str(data)[:80]}; expected a kind of {list(_KINDS)}.")
     values = {name: value for name, value in data.items() if name != "kind"}
-    unknown = sorted(set(values) - {f.name for f in fields(known)})
-    if unknown or "in_dim" not in values:
-        raise InputError(f"projector {data['kind']}: unknown {unknown or 'nothing'}, in_dim {values.get('in_dim')}.")
+    kinds = {f.name: str(f.type) for f in fields(known)}
+    bad = [name for name, value in values.items() if name not in kinds or not _fits(kinds[name], name, value)]
+    if bad or "in_dim" not in values:
+        wrong = ", ".join(f"{name} {values.get(name)!r:.40}" for name in bad or ["in_dim"])
+        raise InputError(f"projector {data['kind']}: unknown, missing or out of range: {wrong}.")
     return known(**values)
+
+
+def _fits(kind: str, name: str, value: Any) -> bool:
+    """Whether a value from a file is of a field's type, and of a size that somebody may have trained."""
+    if value is None or kind == "bool":
+        return kind.endswith("None") if value is None else isinstance(value, bool)
+    if kind == "float":
+        return isinstance(value, int | float) and 0 <= value < 1
+    if kind.startswith("Literal"):
+        return value in ("gelu", "relu")
+    return type(value) is int and 1 <= value <= (64 if name == "num_layers" else 1 << 16)
 
 
 class Projector(nn.Module):

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import warnings
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from solfa.core.errors import InputError, MissingExtra, WeightsError
+from solfa.core.errors import InputError, WeightsError
+from solfa.core.files import whole_folder
 from solfa.core.types import EncoderSpec
 from solfa.encoders.torch_backbone import TorchBackbone
-from solfa.encoders.towers import fill, load_tensors
+from solfa.encoders.towers import load_tensors
 from solfa.encoders.trained import (
     BESIDE,
     NETWORKS,
     SCHEMA,
     TUNED,
+    check_file,
     file_hash,
     fill_tuned,
     read_description,
@@ -73,22 +74,17 @@ def save_model(
     WeightsError
         If ONNX Runtime answers other than torch.
     """
-    from safetensors.torch import save_file
-
     folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
+    with whole_folder(folder) as scratch:
         model = model.cpu().eval()
-        weights = {n: t.detach().contiguous() for n, t in model.state_dict().items() if not n.startswith("bodies.")}
-        save_file(weights, str(scratch / "model.safetensors"))
+        weights = {n: t.detach() for n, t in model.state_dict().items() if not n.startswith("bodies.")}
+        _write(scratch / "model.safetensors", weights)
         for file, tower in zip(NETWORKS, (model.audio, model.text), strict=True):
             _export(tower, scratch / file)
         described_bodies = {"audio": _body(backbones[0], audio), "text": _body(backbones[1], text)}
         for kind, body in (bodies or {}).items():
             described_bodies[kind] |= save_body(body, scratch / tuned_folder(kind))
         files = sorted(p.relative_to(scratch).as_posix() for p in scratch.rglob("*") if p.is_file())
-        for n in files:  # safetensors keeps its own from other users
-            (scratch / n).chmod(0o666 & ~_umask())
         hashes = {n: file_hash(scratch / n) for n in files}
         digest = hashlib.sha256(json.dumps([hashes, described_bodies], sort_keys=True).encode()).hexdigest()[:12]
         described = {
@@ -100,14 +96,15 @@ def save_model(
         }  # fmt: skip
         (scratch / "model.json").write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n", "utf-8")
         (scratch / "README.md").write_text(card(described), "utf-8")
-        scratch.chmod(0o777 & ~_umask())
         if folder.exists():
             read_description(folder)  # never replaces a folder that is something else
             shutil.rmtree(folder)
-        scratch.rename(folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return folder
+
+
+def _write(file: Path, tensors: Mapping[str, Tensor]) -> None:
+    # Cloned, because the format refuses tied weights; as bytes, because its own writer keeps files from other users.
+    file.write_bytes(to_bytes({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}))
 
 
 def _body(name: str, spec: EncoderSpec) -> dict[str, Any]:
@@ -117,16 +114,12 @@ def _body(name: str, spec: EncoderSpec) -> dict[str, Any]:
 
 def save_body(body: TorchBackbone[Any], folder: Path) -> dict[str, Any]:
     """Write what a tuned body is loaded from, and its weights; what ``model.json`` says of it beside the usual."""
-    from safetensors.torch import save_file
-
     file = body.file
     assert file is not None  # batches.prepare has seen to it
     folder.mkdir()
     for kept in (file, *(file.with_name(n) for n in BESIDE if (file.parent / n).is_file())):
         shutil.copyfile(kept, folder / kept.name)
-    # Cloned, because the format refuses tied weights.
-    weights = {name: tensor.detach().cpu().clone() for name, tensor in body.network.state_dict().items()}
-    save_file(weights, str(folder / TUNED))
+    _write(folder / TUNED, body.network.state_dict())
     whole = file.name in ("model.safetensors", "pytorch_model.bin")
     return {"backbone": body.spec.name, "tuned": True, "file": "" if whole else file.name}
 
@@ -164,9 +157,16 @@ def load_projectors(folder: Path) -> JointProjector:
     InputError, WeightsError
         If the folder is damaged or not a model.
     """
-    model = JointProjector(JointConfig.from_json(read_description(folder).get("projectors")))
-    file = folder / "model.safetensors"
-    fill(model, load_tensors(torch, file), file, "its model.json")
+    described, file = read_description(folder), folder / "model.safetensors"
+    config = JointConfig.from_json(described.get("projectors"))
+    check_file(file, str(described["sha256"].get(file.name)))
+    tensors = load_tensors(torch, file)
+    with torch.device("meta"):  # a description may ask for more than there is memory; a file has what it has
+        wanted = {name: tensor.shape for name, tensor in JointProjector(config).state_dict().items()}
+    if wanted != {name: tensor.shape for name, tensor in tensors.items()}:
+        raise WeightsError(f"{file} does not fit its model.json. Copy the folder anew.")
+    model = JointProjector(config)
+    model.load_state_dict(tensors)
     return model
 
 
@@ -222,62 +222,3 @@ def card(described: Mapping[str, Any]) -> str:
         "", "```console", "$ solfa index MUSIC --model trained:FOLDER", "```", "",
     ]  # fmt: skip
     return "\n".join(lines)
-
-
-def push(folder: Path, repo: str, *, private: bool = True) -> str:
-    """Put a model folder on the Hugging Face hub, with its card; the address.
-
-    Raises
-    ------
-    MissingExtra
-        If ``huggingface_hub`` is not installed.
-    WeightsError
-        If the folder is no model, or the hub refuses.
-    """
-    read_description(folder)
-    hub = _hub()
-    try:
-        api = hub.HfApi()
-        api.create_repo(repo, private=private, exist_ok=True)
-        return str(api.upload_folder(repo_id=repo, folder_path=str(folder), commit_message="solfa model"))
-    except (hub.errors.HfHubHTTPError, hub.errors.HFValidationError, OSError) as error:
-        raise WeightsError(f"the hub did not take {folder} as {repo!r}: {error}") from error
-
-
-def pull(repo: str, folder: Path, *, revision: str | None = None) -> Path:
-    """Fetch a model folder from the Hugging Face hub; only the files of a model.
-
-    Raises
-    ------
-    InputError
-        If ``folder`` is there already.
-    MissingExtra
-        If ``huggingface_hub`` is not installed.
-    WeightsError
-        If the hub does not have it, or what came is no model.
-    """
-    if folder.exists():
-        raise InputError(f"{folder} is there already; choose another folder.")
-    hub, wanted = _hub(), ["model.json", "model.safetensors", "README.md", *NETWORKS]
-    wanted += [f"{tuned_folder(kind)}/*" for kind in ("audio", "text")]
-    try:
-        hub.snapshot_download(repo, revision=revision, local_dir=str(folder), allow_patterns=wanted)
-    except (hub.errors.HfHubHTTPError, hub.errors.HFValidationError, OSError) as error:
-        raise WeightsError(f"the hub did not give {repo!r}: {error}") from error
-    shutil.rmtree(folder / ".cache", ignore_errors=True)  # the hub client's own notes
-    read_description(folder)
-    return folder
-
-
-def _hub() -> Any:
-    try:
-        import huggingface_hub
-    except ImportError as error:
-        raise MissingExtra("the Hugging Face hub", "pip install huggingface_hub") from error
-    return huggingface_hub
-
-
-def _umask() -> int:
-    value = os.umask(0)
-    os.umask(value)
-    return value

@@ -162,8 +162,6 @@ _SMALL: dict[str, Any] = {
 
 def _shared(whole: int, rows: int, small: bool) -> TowerConfig:
     sizes: dict[str, Any] = {"width": 256, "num_heads": 4, "feed_forward": 256, "out_dim": 128} if small else {}
-    if not small and rows != 1024:  # bodies of another width enter through a linear map
-        sizes = {"width": 1024}
     if whole == rows:
         return TowerConfig(whole=TransformerConfig(in_dim=rows, **sizes), shared=True)
     return TowerConfig(whole=TransformerConfig(in_dim=whole, **sizes), rows=TransformerConfig(in_dim=rows, **sizes))

@@ -25,12 +25,7 @@ def pull_snapshot(entry: Weight, say: Progress) -> None:
     WeightsError
         If the hub cannot be reached, lacks the weights, or sends a file that does not match its record.
     """
-    try:
-        import huggingface_hub as hub
-    except ImportError as error:
-        raise MissingExtra(
-            f"pulling {entry.name!r} from the Hugging Face hub", "pip install huggingface_hub"
-        ) from error
+    hub = client(f"pulling {entry.name!r} from the Hugging Face hub")
     source, target = entry.hub, directory(entry)
     assert source is not None
     make_directory(target.parent)
@@ -52,7 +47,7 @@ def _files(hub: Any, name: str, source: HubSource) -> list[Any]:
     wanted = [*source.weights, *source.files]
     try:
         found = {file.path: file for file in hub.HfApi().get_paths_info(source.repo, wanted, revision=source.revision)}
-    except _failures(hub) as error:
+    except failures(hub) as error:
         raise _unreachable(name, source, error) from error
     weights = [file for file in source.weights if file in found][:1]
     if source.weights and not weights:
@@ -66,7 +61,7 @@ def _fetch(hub: Any, name: str, source: HubSource, file: Any, scratch: Path) -> 
     """SHA-256 of one fetched file, after it was checked against its LFS hash or its git blob hash."""
     try:
         got = Path(hub.hf_hub_download(source.repo, file.path, revision=source.revision, local_dir=scratch))
-    except _failures(hub) as error:
+    except failures(hub) as error:
         raise _unreachable(name, source, error) from error
     sha256 = hashlib.sha256()
     blob = hashlib.sha1(b"blob %d\0" % got.stat().st_size, usedforsecurity=False)
@@ -80,7 +75,17 @@ def _fetch(hub: Any, name: str, source: HubSource, file: Any, scratch: Path) -> 
     return sha256.hexdigest()
 
 
-def _failures(hub: Any) -> tuple[type[Exception], ...]:
+def client(what: str) -> Any:
+    """The module of the hub. Raises MissingExtra, which says what was to be done, if it is not installed."""
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise MissingExtra(what, "pip install huggingface_hub") from error
+    return huggingface_hub
+
+
+def failures(hub: Any) -> tuple[type[Exception], ...]:
+    """What the hub's functions raise if it says no or cannot be reached."""
     # The hub client lets errors of its HTTP library through; all releases name that base class among the parents of
     # their own HTTP error.
     return tuple(c for c in hub.errors.HfHubHTTPError.__mro__ if issubclass(c, Exception) and c is not Exception)

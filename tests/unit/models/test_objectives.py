@@ -159,7 +159,7 @@ import torch
 from torch import distributed, multiprocessing
 from test_objectives import NAMES, projected
 from solfa.models.joint import Projected
-from solfa.models.gather import average_gradients
+from solfa.models.gather import average_gradients, gather
 from solfa.models.objectives import *
 
 CONFIGS = [FigmaConfig(num_negatives=4), FineLapConfig(), FineLapConfig(clip_loss="infonce"), UnitedConfig()]
@@ -188,6 +188,9 @@ def child(rank, port, out):
     for config in CONFIGS:
         got = run(config, Projected(**part, seed=3), weight)
         out.put([x.numpy().tolist() for x in got])
+    a, b = (torch.ones(3, 2, requires_grad=True) for _ in range(2))
+    ((gather(a) + gather(b)) * torch.arange(12.0).view(6, 2)).sum().backward()  # both are given one gradient
+    assert torch.equal(a.grad, b.grad) and torch.equal(a.grad, 2 * torch.arange(12.0).view(6, 2)[own])
     distributed.barrier()
     distributed.destroy_process_group()
 
@@ -201,6 +204,7 @@ if __name__ == "__main__":
     [process.start() for process in both]
     got = [queue.get() for _ in range(2 * len(CONFIGS))]
     [process.join() for process in both]
+    assert not any(process.exitcode for process in both)
     weight = torch.eye(8) + 0.1 * torch.arange(64.0).view(8, 8).sin()
     expected = [run(config, projected(B=6), weight) for config in CONFIGS]
     for want in expected:

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
-from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +84,24 @@ def test_damage_and_other_bodies_are_seen(data, tmp_path, monkeypatch):
     (path / "model.json").write_text(json.dumps({**described, "projectors": {}}))
     with pytest.raises(InputError, match="joint model"):
         model_file.load_projectors(path)
+    harm = [("width", 1 << 16), ("num_layers", 10**9), ("in_dim", "16"), ("in_dim", True), ("feed_forward", None),
+            ("dropout", float("nan")), ("activation", "exec"), ("norm_first", 1), ("num_heads", 0)]  # fmt: skip
+    for field, value in harm:
+        towers = json.loads(json.dumps(described["projectors"]))
+        towers["audio"]["whole"][field] = value
+        (path / "model.json").write_text(json.dumps({**described, "projectors": towers}))
+        with pytest.raises((InputError, WeightsError), match=rf"{field}|does not fit its model\.json"):
+            model_file.load_projectors(path)
+    weights = (path / "model.safetensors").read_bytes()
+    (path / "model.safetensors").write_bytes(weights[:-1] + b"\0")
+    (path / "model.json").write_text(json.dumps(described))
+    with pytest.raises(WeightsError, match="not the file"):
+        model_file.load_projectors(path)
+    monkeypatch.setattr(trained, "load_backbone", body)
+    for dim in (10**12, 8, -1):
+        (path / "model.json").write_text(json.dumps({**described, "dim": dim}))
+        with pytest.raises(WeightsError, match=r"does not fit its model\.json"):
+            trained.load(source=path)
     for text in ("{}", "[", json.dumps({**described, "dim": "many"}), " " * (1 << 21)):
         (path / "model.json").write_text(text)
         with pytest.raises(WeightsError, match=r"model\.json"):
@@ -118,60 +135,6 @@ def test_a_network_that_differs_is_refused(data, tmp_path, monkeypatch):
     with pytest.raises(WeightsError, match="differs from torch"):
         saved(data, tmp_path / "model")
     assert not list(tmp_path.iterdir())
-
-
-class Hub:
-    """The part of huggingface_hub that is used, over a dictionary."""
-
-    class errors:
-        HfHubHTTPError = type("HfHubHTTPError", (OSError,), {})
-        HFValidationError = type("HFValidationError", (ValueError,), {})
-
-    def __init__(self) -> None:
-        self.repos: dict[str, dict[str, bytes]] = {}
-
-    def HfApi(self) -> Hub:
-        return self
-
-    def create_repo(self, repo: str, *, private: bool, exist_ok: bool) -> None:
-        if "/" not in repo:
-            raise self.errors.HFValidationError("a name has a slash")
-        self.repos.setdefault(repo, {})
-
-    def upload_folder(self, *, repo_id: str, folder_path: str, commit_message: str) -> str:
-        files = [p for p in Path(folder_path).rglob("*") if p.is_file()]
-        self.repos[repo_id] = {p.relative_to(folder_path).as_posix(): p.read_bytes() for p in files}
-        return f"https://hub/{repo_id}"
-
-    def snapshot_download(self, repo: str, *, revision: str | None, local_dir: str, allow_patterns: list[str]) -> None:
-        if repo not in self.repos:
-            raise self.errors.HfHubHTTPError("404")
-        Path(local_dir).mkdir()
-        for name, content in self.repos[repo].items():
-            if any(fnmatch(name, pattern) for pattern in allow_patterns):
-                (Path(local_dir) / name).parent.mkdir(exist_ok=True)
-                (Path(local_dir) / name).write_bytes(content)
-
-
-def test_pushed_and_pulled(data, tmp_path, monkeypatch):
-    path, _ = saved(data, tmp_path / "model")
-    hub = Hub()
-    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
-    assert model_file.push(path, "me/notes") == "https://hub/me/notes"
-    assert set(hub.repos["me/notes"]) == {"model.json", "model.safetensors", "audio.onnx", "text.onnx", "README.md"}
-    pulled = model_file.pull("me/notes", tmp_path / "pulled")
-    assert trained.load(source=pulled).space == trained.load(source=path).space
-    with pytest.raises(InputError, match="there already"):
-        model_file.pull("me/notes", tmp_path / "pulled")
-    with pytest.raises(WeightsError, match="404"):
-        model_file.pull("me/other", tmp_path / "other")
-    with pytest.raises(WeightsError, match="slash"):
-        model_file.push(path, "notes")
-    with pytest.raises(WeightsError, match=r"model\.json"):
-        model_file.push(tmp_path, "me/notes")
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(MissingExtra, match="huggingface_hub"):
-        model_file.push(path, "me/notes")
 
 
 def test_from_a_data_set_to_a_model_by_name(folder, tmp_path, monkeypatch):

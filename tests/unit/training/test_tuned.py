@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import tiny, torch
 from small import BANK, NOTES, RATE, Hear, Read
-from test_model_file import Hub
+from test_hub import Hub
 from test_trainer import curve
 
 from solfa.apps.cli import app
@@ -21,6 +21,7 @@ from solfa.encoders import trained
 from solfa.encoders.backbones import load_backbone
 from solfa.models.joint import Projected
 from solfa.training import checkpoint, model_file
+from solfa.training import hub as hub_files
 from solfa.training.batches import prepare
 from solfa.training.trainer import Trainer, features_of
 
@@ -184,8 +185,8 @@ def test_the_folder_needs_nothing_else(text, data, folder, tmp_path, monkeypatch
     assert "secret" not in (path / "model.json").read_text() and "`mert`, tuned" in (path / "README.md").read_text()
     hub = Hub()
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", hub)
-    model_file.push(path, "me/notes")
-    path = model_file.pull("me/notes", tmp_path / "pulled")
+    hub_files.push(path, "me/notes")
+    path = hub_files.pull("me/notes", tmp_path / "pulled")
     loaded = trained.load(source=path, allow_noncommercial=True)
     assert not loaded.audio.spec.commercial_use
     with pytest.raises(InputError, match="non-commercial"):

@@ -1,0 +1,82 @@
+"""Model folders on the Hugging Face hub: only the files of a model go there and come back, each checked by its hash."""
+
+from __future__ import annotations
+
+import glob
+import re
+import shutil
+from pathlib import Path
+
+from solfa.core.errors import InputError, WeightsError
+from solfa.core.files import whole_folder
+from solfa.encoders.trained import check_file, read_description, tuned_folder
+from solfa.weights.hub import client, failures
+
+_FILE = re.compile(rf"(?:(?:{tuned_folder('audio')}|{tuned_folder('text')})/)?\w[\w.,+=@()~ -]{{0,120}}")
+
+
+def push(folder: Path, repo: str, *, private: bool = True) -> str:
+    """Put a model folder on the Hugging Face hub, with its card; the address.
+
+    Raises
+    ------
+    MissingExtra
+        If ``huggingface_hub`` is not installed.
+    WeightsError
+        If the folder is no model or damaged, or the hub refuses or cannot be reached.
+    """
+    wanted = [glob.escape(name) for name in ("model.json", "README.md", *_checked(folder))]
+    hub = client("the Hugging Face hub")
+    try:
+        api = hub.HfApi()
+        api.create_repo(repo, private=private, exist_ok=True)
+        sent = api.upload_folder(
+            repo_id=repo, folder_path=str(folder), commit_message="solfa model", allow_patterns=wanted
+        )
+    except (*failures(hub), hub.errors.HFValidationError) as error:
+        raise WeightsError(f"the hub did not take {folder} as {repo!r}: {error}") from error
+    return str(sent)
+
+
+def pull(repo: str, folder: Path, *, revision: str | None = None) -> Path:
+    """Fetch a model folder from the Hugging Face hub, whole or not at all; only the files that ``model.json`` names.
+
+    Raises
+    ------
+    InputError
+        If ``folder`` is there already.
+    MissingExtra
+        If ``huggingface_hub`` is not installed.
+    WeightsError
+        If the hub does not have it or cannot be reached, or what came is no model.
+    """
+    if folder.exists():
+        raise InputError(f"{folder} is there already; choose another folder.")
+    hub = client("the Hugging Face hub")
+    with whole_folder(folder) as scratch:
+        try:
+            given = {"revision": revision, "local_dir": str(scratch)}
+            hub.snapshot_download(repo, allow_patterns=["model.json", "README.md"], **given)
+            wanted = [glob.escape(name) for name in _named(scratch)]
+            hub.snapshot_download(repo, allow_patterns=wanted, **given)
+        except (*failures(hub), hub.errors.HFValidationError) as error:
+            raise WeightsError(f"the hub did not give {repo!r}: {error}") from error
+        shutil.rmtree(scratch / ".cache", ignore_errors=True)  # the hub client's own notes
+        _checked(scratch)
+    return folder
+
+
+def _checked(folder: Path) -> list[str]:
+    names = _named(folder)
+    for name, sha256 in read_description(folder)["sha256"].items():
+        check_file(folder / name, str(sha256))
+    return names
+
+
+def _named(folder: Path) -> list[str]:
+    """The files that ``model.json`` names: in the folder or in that of a tuned body, nowhere else."""
+    names = list(read_description(folder)["sha256"])
+    for name in names:
+        if not _FILE.fullmatch(name):
+            raise WeightsError(f"{folder / 'model.json'} names {name!r}; that is no file of a model.")
+    return names
