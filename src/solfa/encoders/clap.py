@@ -77,9 +77,10 @@ class ClapAudio:
         self._torch, self._network, self._extractor, self.spec, self._batch = torch, network, extractor, spec, batch
 
     def encode(self, batch: Sequence[Audio]) -> Features:
-        """One frame for each 10 s from the start of each stretch (a rest under 1 s is left out)."""
+        """One frame for each window (10 s) from the start of each stretch (a rest under 1 s is left out)."""
         rate = self.spec.sample_rate_hz
-        clips = [towers.windows(at_rate(audio, rate).samples, int(WINDOW_S * rate), rate) for audio in batch]
+        length = round(self.spec.hop_s * rate)
+        clips = [towers.windows(at_rate(audio, rate).samples, length, rate) for audio in batch]
         flat = [clip for row in clips for clip in row]
         vectors = [self._forward(flat[i : i + self._batch]) for i in range(0, len(flat), self._batch)]
         rows = np.split(np.concatenate(vectors), np.cumsum([len(row) for row in clips])[:-1]) if flat else []

@@ -96,7 +96,7 @@ def load_htsat(*, name: str, hub: str, source: str | Path | None = None, device:
     """The states of CLAP's audio tower before its projection; parameters and errors as ``load_clap``."""
     network, front, file = _clap(name, source)
     audio = network.config.audio_config
-    hop_s = clap.WINDOW_S / (audio.spec_size // audio.patch_size // 2 ** (len(audio.depths) - 1) * _ratio(audio))
+    hop_s = clap.WINDOW_S / htsat_states(audio)
     grid = Grid(sample_rate_hz=_RATE, window_s=clap.WINDOW_S, step_s=clap.WINDOW_S, hop_s=hop_s)
     dim = int(audio.hidden_size)
     spec = spec_of("audio", name, source, file, "48k-10s-v1", dim, sample_rate_hz=_RATE, hop_s=hop_s)
@@ -126,5 +126,7 @@ def _clap(name: str, source: str | Path | None) -> tuple[Any, Callable[[list[Flo
     return network, front, file
 
 
-def _ratio(audio: Any) -> int:
-    return int(audio.spec_size // audio.num_mel_bins)
+def htsat_states(audio: Any) -> int:
+    """How many states HTS-AT has for a window."""
+    rows = audio.spec_size // audio.num_mel_bins
+    return int(audio.spec_size // audio.patch_size // 2 ** (len(audio.depths) - 1) * rows)

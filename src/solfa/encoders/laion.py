@@ -46,6 +46,11 @@ def convert(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
             "this is not a LAION-CLAP checkpoint with an HTSAT audio tower and a RoBERTa text tower; its tensors are "
             f"named {', '.join(sorted(state)[:3])}, ..."
         )
+    return rename(state)
+
+
+def rename(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The tensors of a network that ``ClapModel`` has, under its names; others keep theirs."""
     out: dict[str, Any] = {}
     for key, value in state.items():
         if _UNUSED.search(key):
@@ -61,35 +66,41 @@ def convert(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
 
 def config(state: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of ``ClapConfig`` for a state dictionary that ``convert`` gave."""
-    audio, text = "audio_model.audio_encoder", "text_model"
-    layers = _count(state, rf"{re.escape(audio)}\.layers\.(\d+)\.")
-    depths = [_count(state, rf"{re.escape(audio)}\.layers\.{i}\.blocks\.(\d+)\.") for i in range(layers)]
-    bias = f"{audio}.layers.{{}}.blocks.0.attention.self.relative_position_bias_table"
-    embed = int(state[f"{audio}.patch_embed.proj.weight"].shape[0])
+    text = "text_model"
     words, hidden = state[f"{text}.embeddings.word_embeddings.weight"].shape
-    fused = any(".fusion_model." in key for key in state)
     return {
         "projection_dim": int(state["text_projection.linear2.weight"].shape[0]),
-        "audio_config": {
-            "patch_embeds_hidden_size": embed,
-            "hidden_size": embed * 2 ** (layers - 1),
-            "depths": depths,
-            "num_attention_heads": [int(state[bias.format(i)].shape[1]) for i in range(layers)],
-            "num_hidden_layers": layers,
-            "num_mel_bins": int(state[f"{audio}.batch_norm.weight"].shape[0]),
-            "window_size": (int(state[bias.format(0)].shape[0] ** 0.5) + 1) // 2,
-            "enable_fusion": fused,
-            "fusion_type": "aff_2d" if fused else None,
-        },
+        "audio_config": audio_config(state),
         "text_config": {
             "vocab_size": int(words),
             "hidden_size": int(hidden),
-            "num_hidden_layers": _count(state, rf"{text}\.encoder\.layer\.(\d+)\."),
+            "num_hidden_layers": count(state, rf"{text}\.encoder\.layer\.(\d+)\."),
             "num_attention_heads": max(1, int(hidden) // 64),
             "intermediate_size": int(state[f"{text}.encoder.layer.0.intermediate.dense.weight"].shape[0]),
             "max_position_embeddings": int(state[f"{text}.embeddings.position_embeddings.weight"].shape[0]),
             "layer_norm_eps": 1e-5,
         },
+    }
+
+
+def audio_config(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of ``ClapAudioConfig`` for a state dictionary that ``rename`` gave."""
+    audio = "audio_model.audio_encoder"
+    layers = count(state, rf"{re.escape(audio)}\.layers\.(\d+)\.")
+    depths = [count(state, rf"{re.escape(audio)}\.layers\.{i}\.blocks\.(\d+)\.") for i in range(layers)]
+    bias = f"{audio}.layers.{{}}.blocks.0.attention.self.relative_position_bias_table"
+    embed = int(state[f"{audio}.patch_embed.proj.weight"].shape[0])
+    fused = any(".fusion_model." in key for key in state)
+    return {
+        "patch_embeds_hidden_size": embed,
+        "hidden_size": embed * 2 ** (layers - 1),
+        "depths": depths,
+        "num_attention_heads": [int(state[bias.format(i)].shape[1]) for i in range(layers)],
+        "num_hidden_layers": layers,
+        "num_mel_bins": int(state[f"{audio}.batch_norm.weight"].shape[0]),
+        "window_size": (int(state[bias.format(0)].shape[0] ** 0.5) + 1) // 2,
+        "enable_fusion": fused,
+        "fusion_type": "aff_2d" if fused else None,
     }
 
 
@@ -104,7 +115,7 @@ def _rename(key: str) -> str:
     return key
 
 
-def _count(state: Mapping[str, Any], pattern: str) -> int:
+def count(state: Mapping[str, Any], pattern: str) -> int:
     """One more than the largest number in this place of the names."""
     found = [int(match[1]) for key in state if (match := re.match(pattern, key))]
     return max(found, default=-1) + 1

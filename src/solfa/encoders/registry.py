@@ -77,6 +77,17 @@ _BUILT_IN = (
     ),
     ModelEntry(
         info=ModelInfo(
+            name="msclap",
+            kind=JOINT,
+            licence="code MIT, weights MS-PL",
+            commercial_use=True,
+            source="Hugging Face hub, microsoft/msclap; or msclap:PATH, its file CLAP_weights_2023.pth",
+            description="Microsoft's CLAP of 2023: sound and English text in 1024 numbers; needs solfa[torch]",
+        ),
+        loader="solfa.encoders.msclap:load",
+    ),
+    ModelEntry(
+        info=ModelInfo(
             name="trained",
             kind=JOINT,
             licence="of the bodies that it was trained on, see model.json",

@@ -36,7 +36,11 @@ class TextNetwork(nn.Module):
         states = hidden_PLD.flatten(0, 1)[tensors["at"].clamp(min=0)] * mask.unsqueeze(-1)
         if self.pooling == "mean":
             return masked_mean(states, mask), states, mask
-        return tensors["share"].to(hidden_PLD.dtype) @ hidden_PLD[:, 0], states, mask
+        return tensors["share"].to(hidden_PLD.dtype) @ self.of_pieces(hidden_PLD, tensors["ids"]), states, mask
+
+    def of_pieces(self, hidden_PLD: Tensor, ids_PL: Tensor) -> Tensor:
+        """The one state that stands for each piece."""
+        return hidden_PLD[:, 0]
 
 
 class TextBackbone(TorchBackbone[str]):

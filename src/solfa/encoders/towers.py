@@ -150,8 +150,10 @@ def pack(rows: Sequence[FloatArray], dim: int, weights: Sequence[Sequence[float]
     return Features(global_BD=pooled, frames_BTD=frames, mask_BT=mask)
 
 
-def tokenizer(folder: Path) -> Tokenize:
+def tokenizer(folder: Path, special: Sequence[str] = ()) -> Tokenize:
     """What ``tokenizer.json`` of a folder makes of a text: its token numbers, special ones included, none cut off.
+
+    ``special`` are more words that are one token wherever they stand.
 
     Raises
     ------
@@ -169,6 +171,7 @@ def tokenizer(folder: Path) -> Tokenize:
         raise WeightsError(f"{file} is not a tokenizer: {error}") from error
     made.no_truncation()
     made.no_padding()
+    made.add_special_tokens(list(special))
     return lambda text: list(made.encode(text).ids)
 
 

@@ -26,6 +26,24 @@ def bpe_folder(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def gpt2_folder(tmp_path_factory):
+    """A folder with a byte-level tokenizer of GPT-2's kind: "!" is its first token, "<|endoftext|>" its last."""
+    pytest.importorskip("transformers")
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=299, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(["a warm piano and a loud guitar!! over slow drums!!"], trainer)
+    folder = tmp_path_factory.mktemp("gpt2")
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>").save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture(autouse=True)
 def own_home(tmp_path, monkeypatch):
     """No test reads or writes the user's models and notes."""
@@ -36,7 +54,7 @@ def own_home(tmp_path, monkeypatch):
 def rebuild(tmp_path):
     """Writes a body as a model's folder has one that was tuned, and loads it from there alone."""
 
-    def make(body, **options):
+    def make(body, kind="audio", **options):
         from solfa.encoders.backbones import load_backbone
         from solfa.encoders.trained import fill_tuned
         from solfa.training.model_file import save_body
@@ -48,7 +66,7 @@ def rebuild(tmp_path):
         folder = tmp_path / f"{body.spec.name}_body"
         said = save_body(body, folder)
         name = f"{said['backbone']}:{folder / said['file']}"
-        other = load_backbone(name, "audio", allow_noncommercial=True, **options)
+        other = load_backbone(name, kind, allow_noncommercial=True, **options)
         assert other.spec.space == body.spec.space
         fill_tuned(other, folder)
         return other

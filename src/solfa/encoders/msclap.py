@@ -1,0 +1,222 @@
+"""Microsoft's CLAP of 2023 (Elizalde et al., ICASSP 2024): sound by HTS-AT, English text by GPT-2, in one space.
+
+Sound is heard at 44.1 kHz in windows of exactly 7 s, one after the other from the start (the package msclap hears one
+random 7 s of longer sound); a shorter one is repeated to fill 7 s, as in training. Window function and mel filters are
+taken from the checkpoint: the package makes filters for 32 kHz and 50 to 14000 Hz, whatever its settings say.
+
+A text ends with `` <|endoftext|>``. As published, its vector is the state of the token whose place is the number of
+tokens that are not "!", less one: the last token, but an earlier one where "!", the padding, stands in the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import transformers
+from torch import Tensor, nn
+
+from solfa.core.errors import WeightsError
+from solfa.core.types import FloatArray, JointModel
+from solfa.encoders import clap, clap_backbone, laion, towers
+from solfa.encoders.text_backbone import TextBackbone, TextNetwork
+from solfa.encoders.torch_backbone import place, spec_of, weights_in
+from solfa.encoders.windowed import Grid, WindowedBackbone
+
+WINDOW_S = 7.0
+_RATE, _HOP, _KEY = 44100, 320, "44k-7s-v1"
+_FILE, _WORDS = "CLAP_weights_2023.pth", "openai-community/gpt2"
+_FRONT = "audio_encoder.base.htsat."
+_NAMES = {
+    _FRONT: "audio_branch.",  # as LAION calls the same network
+    "audio_encoder.projection.": "audio_projection.",
+    "caption_encoder.base.": "words.",
+    "caption_encoder.projection.": "text_projection.",
+}
+_UNUSED = (".attn.bias", ".attn.masked_bias", "logit_scale")  # GPT-2's causal masks, as older releases saved them
+
+
+class Ears(nn.Module):
+    """HTS-AT with its front end: pooled [shape=(W, D)] and 32 states [shape=(W, 32, D)] of windows of samples."""
+
+    def __init__(self, config: Mapping[str, Any], size: int) -> None:
+        super().__init__()
+        library: Any = transformers
+        self.audio_model = library.ClapAudioModel(library.ClapAudioConfig(**config))
+        self.register_buffer("window", torch.zeros(size))
+        self.register_buffer("bank", torch.zeros(size // 2 + 1, config["num_mel_bins"]))
+
+    def forward(self, windows_WN: Tensor, lengths_W: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """As ``windowed.WindowedNetwork`` asks for it."""
+        out = self.audio_model(input_features=self._mels(windows_WN))
+        return out.pooler_output, out.last_hidden_state.mean(dim=2).transpose(1, 2)
+
+    def _mels(self, windows_WN: Tensor) -> Tensor:
+        window, bank = self.get_buffer("window"), self.get_buffer("bank")
+        with torch.autocast(windows_WN.device.type, enabled=False):
+            spectrum = torch.stft(windows_WN, len(window), _HOP, window=window, return_complex=True)
+            mels = (spectrum.abs() ** 2).transpose(1, 2) @ bank
+            return (10 * torch.log10(mels.clamp(min=1e-10))).unsqueeze(1)
+
+
+class Reader(TextNetwork):
+    """GPT-2, pooled as the module says."""
+
+    def of_pieces(self, hidden_PLD: Tensor, ids_PL: Tensor) -> Tensor:
+        """The state at each piece's end."""
+        return _end(hidden_PLD, ids_PL)
+
+
+class _Projection(nn.Module):
+    def __init__(self, into: int, out: int) -> None:
+        super().__init__()
+        self.linear1, self.linear2 = nn.Linear(into, out, bias=False), nn.Linear(out, out, bias=False)
+        self.layer_norm = nn.LayerNorm(out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.linear1(x)
+        out: Tensor = self.layer_norm(first + self.linear2(F.gelu(first)))
+        return out
+
+
+class MsClap(nn.Module):
+    """Both towers, sized by the tensors of a checkpoint; speaks as transformers' ``ClapModel`` does to ``clap``."""
+
+    def __init__(self, state: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        library: Any = transformers
+        self.ears = Ears(laion.audio_config(state), len(state["ears.window"]))
+        (vocabulary, hidden), positions = state["words.wte.weight"].shape, len(state["words.wpe.weight"])
+        layers = laion.count(state, r"words\.h\.(\d+)\.")
+        sizes = {"vocab_size": vocabulary, "n_positions": positions, "n_embd": hidden, "n_layer": layers}
+        # No tensor shows the number of heads: GPT-2's are 64 wide in all its sizes.
+        self.words = library.GPT2Model(library.GPT2Config(**sizes, n_head=max(1, hidden // 64), use_cache=False))
+        self.dim = len(state["text_projection.linear1.weight"])
+        self.audio_projection, self.text_projection = (
+            _Projection(state[f"{kind}_projection.linear1.weight"].shape[1], self.dim) for kind in ("audio", "text")
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return self.audio_projection.linear1.weight.device
+
+    def get_audio_features(self, input_features: Tensor, is_longer: Tensor) -> Tensor:
+        """Vectors [shape=(W, D)] of windows of samples [shape=(W, N)]."""
+        vectors: Tensor = self.audio_projection(self.ears(input_features)[0])
+        return vectors
+
+    def get_text_features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Vectors [shape=(P, D)] of pieces of text."""
+        hidden = self.words(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        vectors: Tensor = self.text_projection(_end(hidden, input_ids))
+        return vectors
+
+
+def load(*, source: str | Path | None = None, device: str = "cpu", tokenizer: str | Path | None = None) -> JointModel:
+    """Both towers as a joint model.
+
+    Parameters
+    ----------
+    source
+        ``CLAP_weights_2023.pth`` or its folder; by default what the local Hugging Face cache has of microsoft/msclap.
+    device
+        A torch device. It is used or refused, never replaced by another.
+    tokenizer
+        A folder with GPT-2's ``tokenizer.json``; by default the folder of the weights, or else what the local Hugging
+        Face cache has of openai-community/gpt2.
+
+    Raises
+    ------
+    InputError
+        If one of these is not on this machine, or the device cannot be used.
+    MissingExtra
+        If torch or transformers is not installed.
+    WeightsError
+        If the file is not such a checkpoint.
+    """
+    towers.torch_for("msclap")
+    on = towers.device_for(torch, device)
+    network, file = _read(source, "microsoft/msclap")
+    spec = spec_of("audio", "msclap", source, file, f"joint-{_KEY}", network.dim)
+    heard = replace(spec, sample_rate_hz=_RATE, hop_s=WINDOW_S)
+    network = network.to(on).eval()
+    audio = clap.ClapAudio(torch, network, _filled, heard, 1 if on.type == "cpu" else 16)
+    return JointModel(name="msclap", audio=audio, text=clap.ClapText(torch, network, _tokenize(file, tokenizer), spec))
+
+
+def load_audio(*, name: str, hub: str, source: str | Path | None = None, device: str = "cpu") -> WindowedBackbone:
+    """HTS-AT's states, before the projection; parameters and errors as ``load``."""
+    towers.torch_for(name)
+    network, file = _read(source, hub)
+    config = network.ears.audio_model.config
+    hop_s = WINDOW_S / clap_backbone.htsat_states(config)
+    grid = Grid(sample_rate_hz=_RATE, window_s=WINDOW_S, step_s=WINDOW_S, hop_s=hop_s)
+    spec = spec_of("audio", name, source, file, _KEY, int(config.hidden_size), sample_rate_hz=_RATE, hop_s=hop_s)
+    return WindowedBackbone(network.ears, spec, towers.device_for(torch, device), grid, file)
+
+
+def load_text(
+    *,
+    name: str,
+    hub: str,
+    source: str | Path | None = None,
+    device: str = "cpu",
+    tokenizer: str | Path | None = None,
+    cut: bool = False,
+) -> TextBackbone:
+    """GPT-2's states, before the projection, of 77 tokens at once; parameters and errors as ``load``.
+
+    ``cut`` as ``text_backbone.load``.
+    """
+    towers.torch_for(name)
+    network, file = _read(source, hub)
+    key = f"end-{clap.MAX_TOKENS}{'-cut' if cut else ''}-v1"
+    spec = spec_of("text", name, source, file, key, int(network.words.config.n_embd))
+    reader, on = Reader(network.words, "cls"), towers.device_for(torch, device)
+    return TextBackbone(reader, spec, on, _tokenize(file, tokenizer), "", clap.MAX_TOKENS, cut, file)
+
+
+def _read(source: str | Path | None, hub: str) -> tuple[MsClap, Path]:
+    """Network and weight file."""
+    file = weights_in(place(source, hub), "Microsoft's CLAP of 2023", (_FILE,))
+    loaded = towers.load_tensors(torch, file)
+    given = {k: v for k, v in loaded.get("model", loaded).items() if not k.endswith(_UNUSED)}
+    try:
+        fixed = {
+            # The Fourier transform's part at 0 Hz is the window itself.
+            "ears.window": given[f"{_FRONT}spectrogram_extractor.stft.conv_real.weight"][0, 0],
+            "ears.bank": given[f"{_FRONT}logmel_extractor.melW"],
+        }
+        state = laion.rename({_renamed(key): value for key, value in given.items()}) | fixed
+        network = MsClap(state)
+    except KeyError as error:
+        raise WeightsError(f"{file} is not Microsoft's CLAP of 2023: it has no tensor {error}.") from error
+    state = {f"ears.{key}" if key.startswith("audio_model.") else key: value for key, value in state.items()}
+    towers.fill(network, state, file, "Microsoft's CLAP of 2023")
+    return network, file
+
+
+def _renamed(key: str) -> str:
+    prefix = next((prefix for prefix in _NAMES if key.startswith(prefix)), "")
+    return _NAMES.get(prefix, "") + key.removeprefix(prefix)
+
+
+def _filled(clips: Sequence[FloatArray], **_: object) -> dict[str, FloatArray]:
+    """Windows, each repeated to its full length, in place of ``ClapFeatureExtractor``: the network makes the mels."""
+    return {"input_features": np.stack([np.resize(clip, round(WINDOW_S * _RATE)) for clip in clips])}
+
+
+def _tokenize(file: Path, tokenizer: str | Path | None) -> towers.Tokenize:
+    beside = file.parent if (file.parent / "tokenizer.json").is_file() else _WORDS
+    read = towers.tokenizer(towers.locate(str(tokenizer or beside)), ["!"])
+    return lambda text: read(f"{text} <|endoftext|>")
+
+
+def _end(hidden_PLD: Tensor, ids_PL: Tensor) -> Tensor:
+    return hidden_PLD[torch.arange(len(ids_PL), device=ids_PL.device), (ids_PL != 0).sum(dim=1) - 1]
