@@ -23,26 +23,22 @@ _ONLY_LEAD_AFTER = r"[ -](?:only|alone|solo(?:s|ing|ist)?|led)\b"
 def find_exceptions(source: Source) -> None:
     """Finds what looks like a negation and is none, and what says that something does not matter."""
     for name, kind in (("optional", "optional"), ("optional_after", "optional after"), ("cancelled", "filler")):
-        for match in whole(f"<<{name}>>").finditer(source.low):
-            if source.free(*match.span()):
-                source.add(Mention(*match.span(), kind, cue=match[0]))
-    for match in whole("<<no_negation>>").finditer(source.low):
-        if source.free(*match.span()):
-            source.add(Mention(*match.span(), "plain", spoken=True))
+        for match in source.matches(whole(f"<<{name}>>")):
+            source.add(Mention(*match.span(), kind, cue=match[0]))
+    for match in source.matches(whole("<<no_negation>>")):
+        source.add(Mention(*match.span(), "plain", spoken=True))
 
 
 def find_voiceless(source: Source) -> None:
     """Finds "instrumental" (no voice) and "a cappella" (voices alone)."""
-    for match in whole("<<a_cappella>>").finditer(source.low):
-        if source.free(*match.span()):
-            constraint = Presence(text=source.cut(*match.span()), concept="voice", kind="voice", solo=True)
-            source.add(Mention(*match.span(), "voice", constraint, spoken=True))
-    for match in whole("(?P<mostly><<mostly>> )?<<instrumental>>").finditer(source.low):
-        if source.free(*match.span()):
-            constraint = Presence(text=source.cut(*match.span()), concept="voice", kind="voice")
-            weight = 0.5 if match["mostly"] else 1.0
-            source.add(Mention(*match.span(), "voice", constraint, spoken=True, negated=True, weight=weight))
-            source.note(f"{source.quote(*match.span())} read as no vocals")
+    for match in source.matches(whole("<<a_cappella>>")):
+        constraint = Presence(text=source.cut(*match.span()), concept="voice", kind="voice", solo=True)
+        source.add(Mention(*match.span(), "voice", constraint, spoken=True))
+    for match in source.matches(whole("(?P<mostly><<mostly>> )?<<instrumental>>")):
+        constraint = Presence(text=source.cut(*match.span()), concept="voice", kind="voice")
+        weight = 0.5 if match["mostly"] else 1.0
+        source.add(Mention(*match.span(), "voice", constraint, spoken=True, negated=True, weight=weight))
+        source.note(f"{source.quote(*match.span())} read as no vocals")
 
 
 def mark(source: Source) -> None:
@@ -108,6 +104,5 @@ def find(source: Source) -> None:
             weight = 2.0 if match[0].startswith("must") else weight
             cue = "exception" if kind == "exception" else match[0]
             source.add(Mention(start, end, "negation", cue=cue, weight=weight))
-    for match in whole("(?P<must><<must>>)|<<may>>").finditer(source.low):
-        if source.free(*match.span()):
-            source.add(Mention(*match.span(), "weight", weight=2.0 if match["must"] else 0.5, cue=match[0]))
+    for match in source.matches(whole("(?P<must><<must>>)|<<may>>")):
+        source.add(Mention(*match.span(), "weight", weight=2.0 if match["must"] else 0.5, cue=match[0]))

@@ -7,6 +7,7 @@ the length of the track.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from solfa.core.query import LONGEST_S, Duration, Place
 from solfa.query.lexis import rx
@@ -91,32 +92,28 @@ def _place(source: Source, q: Quantity) -> bool:
     window = max(5.0, 0.1 * q.low) if not q.clock else 5.0
     place = None
     start, end = q.start, q.end
-    if match := _FIRST.search(before):
-        start, place = q.start - len(match[0]), Place(start=0.0, end=0.3, start_s=0.0, end_s=upper)
-    elif match := _LAST.search(before):
-        start, place = q.start - len(match[0]), Place(start=0.7, end=1.0, start_s=-upper)
+    around = Place(start=0.0, end=1.0, start_s=max(0.0, lower - window), end_s=upper + window)
+    until = Place(start=0.0, end=1.0, event="leaves", start_s=0.0, end_s=upper)
+    lead, on = None, _ON.match(source.low, end)
+    if lead := _FIRST.search(before):
+        place = Place(start=0.0, end=0.3, start_s=0.0, end_s=upper)
+    elif lead := _LAST.search(before):
+        place = Place(start=0.7, end=1.0, start_s=-upper)
     elif inside and not q.bound:
-        end = inside.end()
-        place = Place(start=0.0, end=1.0, event="enters", start_s=max(0.0, lower - window), end_s=upper + window)
-    elif match := _FROM.search(before):
-        start = q.start - len(match[0])
-        on = _ON.match(source.low, end)
-        end = on.end() if on else end
-        place = Place(start=0.0, end=1.0, event="enters", start_s=lower, end_s=None)
-    elif q.span and q.high > q.low and q.clock:
-        place = Place(start=0.0, end=1.0, start_s=lower, end_s=upper)
-    elif match := _AT.search(before):
-        start = q.start - len(match[0])
-        mark = _ON.match(source.low, end)
-        end = mark.end() if mark else end
-        place = Place(start=0.0, end=1.0, start_s=max(0.0, lower - window), end_s=upper + window)
-    elif match := _UNTIL.search(before):
-        start = q.start - len(match[0])
-        place = Place(start=0.0, end=1.0, event="leaves", start_s=0.0, end_s=upper)
+        end, place = inside.end(), replace(around, event="enters")
+    elif lead := _FROM.search(before):
+        end, place = on.end() if on else end, replace(around, event="enters", start_s=lower, end_s=None)
+    elif q.span and q.clock and q.high > q.low:
+        place = replace(around, start_s=lower, end_s=upper)
+    elif lead := _AT.search(before):
+        end, place = on.end() if on else end, around
+    elif lead := _UNTIL.search(before):
+        place = until
     elif q.clock and q.high > q.low:
-        place = Place(start=0.0, end=1.0, start_s=lower, end_s=upper)
+        place = replace(around, start_s=lower, end_s=upper)
     elif q.bound == "below" and source.low.startswith("up to", q.start) and q.clock:
-        place = Place(start=0.0, end=1.0, event="leaves", start_s=0.0, end_s=upper)
+        place = until
+    start -= len(lead[0]) if lead else 0
     if place is None or not source.free(start, end):
         return False
     cue = "until" if place.event == "leaves" else "time"
@@ -132,38 +129,20 @@ _EDGE = re.compile(
 
 def find(source: Source) -> None:
     """Reads "half a minute", "the last minute", and "short track" (numbers come through ``from_quantity``)."""
-    for match in _EDGE.finditer(source.low):
-        if source.free(*match.span()):
-            length, opening = _UNITS[match["unit"]], match["edge"] in ("first", "opening")
-            place = Place(start=0.0, end=0.3, start_s=0.0, end_s=length)
-            source.add(
-                Mention(
-                    *match.span(),
-                    "place",
-                    place=place if opening else Place(start=0.7, end=1.0, start_s=-length),
-                    cue="time",
-                )
-            )
-    for match in _ARTICLE.finditer(source.low):
-        if source.free(match.start(), match.end()):
-            value = (_A_VALUES.get(match["n"], 1.0) + (0.5 if match["half"] else 0.0)) * _UNITS[match["unit"]]
-            vague = match["n"] in ("a couple of", "a few", "several")
-            left = rx(_BOUNDS).search(source.before(match.start()))
-            bound = "" if left is None else "below" if left["below"] else "above" if left["above"] else ""
-            start = match.start() - (len(left[0]) if left else 0)
-            q = Quantity(
-                start,
-                match.end(),
-                value,
-                value,
-                "s",
-                approx=vague or bool(left and left["approx"]),
-                bound=bound,
-                digits_start=match.start(),
-            )
-            from_quantity(source, q)
-    for match in rx(_SHORT).finditer(source.low):
-        if not source.free(match.start(), match.end()) or any(m.kind == "duration" for m in source.mentions):
+    for match in source.matches(_EDGE):
+        length, opening = _UNITS[match["unit"]], match["edge"] in ("first", "opening")
+        first, last = Place(start=0.0, end=0.3, start_s=0.0, end_s=length), Place(start=0.7, end=1.0, start_s=-length)
+        source.add(Mention(*match.span(), "place", place=first if opening else last, cue="time"))
+    for match in source.matches(_ARTICLE):
+        value = (_A_VALUES.get(match["n"], 1.0) + (0.5 if match["half"] else 0.0)) * _UNITS[match["unit"]]
+        left = rx(_BOUNDS).search(source.before(match.start()))
+        bound = "" if left is None else "below" if left["below"] else "above" if left["above"] else ""
+        approx = match["n"] in ("a couple of", "a few", "several") or bool(left and left["approx"])
+        start, end = match.start() - (len(left[0]) if left else 0), match.end()
+        q = Quantity(start, end, value, value, "s", approx=approx, bound=bound, digits_start=match.start())
+        from_quantity(source, q)
+    for match in source.matches(rx(_SHORT)):
+        if any(m.kind == "duration" for m in source.mentions):
             continue
         short = match["how"] in ("short", "brief")
         limit = (60.0 if short else 600.0) if match["very"] else (120.0 if short else 360.0)

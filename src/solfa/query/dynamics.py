@@ -30,9 +30,7 @@ _SHAPES: tuple[tuple[str, Shape, Place | None], ...] = (
 def find(source: Source) -> None:
     """Finds every shape; "drums fade out" is about the drums and left to ``place``."""
     for name, shape, place in _SHAPES:
-        for match in whole(f"<<{name}>>").finditer(source.low):
-            if not source.free(*match.span()):
-                continue
+        for match in source.matches(whole(f"<<{name}>>")):
             if name in ("fades_in", "fades_out") and source.heard_before(match.start()):
                 continue
             constraint = Dynamics(text=source.cut(*match.span()), shape=shape, place=place)

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import re
 
-from solfa.core.query import Chords, InKey
+from solfa.core.query import InKey
 from solfa.core.theory import Key, Mode, pitch_class
 from solfa.query.chords import name_at
 from solfa.query.lexis import rx, whole
 from solfa.query.source import Mention, Source
 
-_MODES: dict[str, Mode] = {
-    **dict.fromkeys(["major", "maj", "dur", "majeur", "maggiore", "mayor", "ionian", "lydian", "mixolydian"], "major"),
-    **dict.fromkeys(
-        ["minor", "min", "moll", "mineur", "minore", "menor", "aeolian", "dorian", "phrygian", "locrian"],
-        "minor",
-    ),
-}
+_MAJOR = ("major", "maj", "dur", "majeur", "maggiore", "mayor", "ionian", "lydian", "mixolydian")
+_MINOR = ("minor", "min", "moll", "mineur", "minore", "menor", "aeolian", "dorian", "phrygian", "locrian")
+_MODES: dict[str, Mode] = {**dict.fromkeys(_MAJOR, "major"), **dict.fromkeys(_MINOR, "minor")}
 _CHURCH = ("ionian", "lydian", "mixolydian", "aeolian", "dorian", "phrygian", "locrian")
 _MODE = (
     "(?:(?:natural |harmonic |melodic )?(?P<mode>"
@@ -70,29 +66,24 @@ def _shift(accidental: str | None) -> int:
 
 def find(source: Source) -> None:
     """Finds every key of a query, after chord sequences have been claimed."""
-    for match in whole("<<any_key>>").finditer(source.low):
-        if source.free(*match.span()):
-            source.add(Mention(*match.span(), kind="anykey"))
+    for match in source.matches(whole("<<any_key>>")):
+        source.add(Mention(*match.span(), kind="anykey"))
     for match in _CAMELOT.finditer(source.raw):
         _camelot(source, match)
-    for match in _OPEN_KEY.finditer(source.low):
-        number = int(match["n"])
-        if 1 <= number <= 12 and source.free(*match.span()):
-            letter = "A" if match["md"] == "m" else "B"
-            key = from_camelot((number + 6) % 12 + 1, letter)
+    for match in source.matches(_OPEN_KEY):
+        if 1 <= int(match["n"]) <= 12:
+            key = from_camelot((int(match["n"]) + 6) % 12 + 1, "A" if match["md"] == "m" else "B")
             _add(source, match.start(), match.end(), key.tonic, key.mode)
-    for match in _KEY.finditer(source.low):
+    for match in source.matches(_KEY):
         _with_mode(source, match)
-    for match in _ROMANCE.finditer(source.low):
-        if source.free(*match.span()):
-            tonic = (_SOLFEGE[match["name"]] + _shift(match["acc"])) % 12
-            _add(source, match.start(), match.end(), tonic, _MODES[match["mode"]])
+    for match in source.matches(_ROMANCE):
+        tonic = (_SOLFEGE[match["name"]] + _shift(match["acc"])) % 12
+        _add(source, match.start(), match.end(), tonic, _MODES[match["mode"]])
     _names(source)
     for match in rx(_BARE).finditer(source.low):
         _bare(source, match)
-    for match in _NO_NOTE.finditer(source.low):
-        if source.free(*match.span()):
-            source.not_understood(*match.span(), reason="no note has this name; notes are A to G")
+    for match in source.matches(_NO_NOTE):
+        source.not_understood(*match.span(), reason="no note has this name; notes are A to G")
     for match in rx(_MODE_ONLY).finditer(source.low):
         _mode_only(source, match)
 
@@ -132,16 +123,11 @@ def _camelot(source: Source, match: re.Match[str]) -> None:
 
 
 def _with_mode(source: Source, match: re.Match[str]) -> None:
-    start, end = match.start(), match.end()
-    if not source.free(start, end):
-        return
+    start, end = match.span()
     note, mode_word = source.raw[start], match["mode"]
-    if not note.isascii():
-        return
-    bare_a = note in "aA" and not match["acc"]
-    if bare_a and _article(source, start, end, match):
-        return
-    if _SEVENTH.match(source.low, end) and mode_word in ("major", "minor", "maj", "min"):
+    article = note in "aA" and not match["acc"] and _article(source, match)
+    seventh = _SEVENTH.match(source.low, end) and mode_word in ("major", "minor", "maj", "min")
+    if not note.isascii() or article or seventh:
         return
     german = mode_word in ("dur", "moll")
     if note in "hH" and not german:
@@ -156,25 +142,19 @@ def _with_mode(source: Source, match: re.Match[str]) -> None:
         tonic = (pitch_class(note) + _shift(accidental)) % 12
     mode = _MODES[mode_word]
     if mode_word in _CHURCH:
-        nearest = Key(tonic, mode)
-        source.note(f"{source.quote(start, end)}: measured as {nearest}; the mode itself is compared as words")
+        source.note(f"{source.quote(start, end)}: measured as {Key(tonic, mode)}; the mode itself is compared as words")
     _add(source, start, end, tonic, mode, spoken=mode_word in _CHURCH)
 
 
-def _article(source: Source, start: int, end: int, match: re.Match[str]) -> bool:
+def _article(source: Source, match: re.Match[str]) -> bool:
     """Whether the "a" of "a minor ..." is the article and not the note."""
-    if match["mode"] in ("dur", "moll"):
+    before, after_mode, capital = source.before(match.start()), match.end("mode"), source.raw[match.start()] == "A"
+    lead = re.search(r"\b(?:key|tonality|tonic)(?:\s?[:=]|\s(?:of|is))*\s+$", before)
+    inside = capital and not re.search(r"(?:^|[.!?\n])\s*$", before)
+    if match["mode"] in ("dur", "moll") or lead or inside:
         return False
-    after_mode = match.end("mode")
-    lead = re.search(r"\b(?:key|tonality|tonic)(?:\s?[:=]|\s(?:of|is))*\s+$", source.before(start))
-    if lead:
-        return False
-    capital = source.raw[start] == "A" and not re.search(r"(?:^|[.!?\n])\s*$", source.before(start))
-    if capital:
-        return False
-    if source.raw[start] == "A":
-        return bool(rx(_KEY_NOUN).match(source.low, after_mode))
-    return bool(rx(_KEY_NOUN).match(source.low, after_mode) or rx(_ARTICLE_NOUN).match(source.low, after_mode))
+    noun = rx(_KEY_NOUN).match(source.low, after_mode)
+    return bool(noun or (not capital and rx(_ARTICLE_NOUN).match(source.low, after_mode)))
 
 
 def _names(source: Source) -> None:
@@ -245,24 +225,13 @@ def _mode_only(source: Source, match: re.Match[str]) -> None:
     start, end = match.start("mode"), match.end()
     if not source.free(start, end):
         return
-    bare = match["noun"] is None
-    church = match["mode"] in _CHURCH
-    in_lead = (match["lead"] or "").startswith("in")
-    if (
-        bare
-        and not church
-        and not (in_lead and "a" not in (match["lead"] or "").split())
-        and not _alone(source, start, end)
-    ):
-        return
-    if (
-        bare
-        and in_lead
-        and not church
-        and re.match(r" [^\W\d_]+", source.after(end))
-        and rx(_ARTICLE_NOUN).match(source.low, end)
-    ):
-        return
+    church, lead = match["mode"] in _CHURCH, (match["lead"] or "").split()
+    if match["noun"] is None and not church:
+        in_lead = lead[:1] == ["in"]
+        if not (in_lead and "a" not in lead) and not _alone(source, start, end):
+            return
+        if in_lead and re.match(r" [^\W\d_]+", source.after(end)) and rx(_ARTICLE_NOUN).match(source.low, end):
+            return
     mode = _MODES[match["mode"]]
     if church:
         source.note(f"{source.quote(start, end)}: measured as {mode}, the mode itself is compared as words")
@@ -303,8 +272,3 @@ def _add(source: Source, start: int, end: int, tonic: int | None, mode: Mode | N
         source.note(f"'{words}' read as {Key(tonic, mode)} or {other}")
     constraint = InKey(text=words, tonic=tonic, mode=mode, compatible=compatible)
     source.add(Mention(start, end, "key", constraint, spoken=spoken, any_of=group))
-
-
-def chord_constraints(source: Source) -> list[Chords]:
-    """The chord constraints found so far."""
-    return [m.constraint for m in source.mentions if isinstance(m.constraint, Chords)]

@@ -6,30 +6,14 @@ import re
 
 from solfa.core.query import Metre
 from solfa.query.lexis import patterns_table, rx, whole
+from solfa.query.quantity import VALUES
 from solfa.query.source import Mention, Source
 
 _BY_COUNT: dict[int, tuple[str, ...]] = {
-    2: ("2/4", "2/2"),
-    3: ("3/4", "3/8"),
-    4: ("4/4",),
-    5: ("5/4", "5/8"),
-    6: ("6/8", "6/4"),
-    7: ("7/8", "7/4"),
-    8: ("4/4", "8/8"),
-    9: ("9/8",),
-    10: ("10/8", "5/4"),
-    11: ("11/8",),
-    12: ("12/8",),
-    13: ("13/8",),
-    15: ("15/8",),
-}
-NUMBER_WORDS = {
-    w: i
-    for i, w in enumerate(
-        ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen"],
-        1,
-    )
-} | {"fifteen": 15, "sixteen": 16}
+    2: ("2/4", "2/2"), 3: ("3/4", "3/8"), 4: ("4/4",), 5: ("5/4", "5/8"), 6: ("6/8", "6/4"), 7: ("7/8", "7/4"),
+    8: ("4/4", "8/8"), 9: ("9/8",), 10: ("10/8", "5/4"), 11: ("11/8",), 12: ("12/8",), 13: ("13/8",), 15: ("15/8",),
+}  # fmt: skip
+NUMBER_WORDS = {word: number for word, number in VALUES.items() if number <= 16 and number != 14}
 _WORD = "|".join(sorted(NUMBER_WORDS, key=len, reverse=True))
 _CUE_BEFORE = re.compile(r"(?:time(?: signatures?)?|met(?:er|re)|signature)(?:\s?[:=]|\s(?:of|is|in))*\s*$")
 _FRACTION = r"(?<![\w./])(\d{1,2}(?:\s?\+\s?\d{1,2}){0,4})\s?/\s?(\d{1,2})(?![\w/]|\.\d)(?P<cue>[ -]<<time_word>>\b)?"
@@ -77,15 +61,13 @@ def find(source: Source) -> None:
     for match in rx(_PER_BAR).finditer(source.low):
         if metres := _BY_COUNT.get(parse_number(match["n"])):
             _add(source, match.start(), match.end(), metres)
-    for match in rx(_IN).finditer(source.low):
-        metres = _BY_COUNT.get(parse_number(match["n"]))
-        if metres is None or not source.free(*match.span()):
-            continue
-        source.note(f"{source.quote(*match.span())} read as {' or '.join(metres)}")
-        _add(source, match.start(), match.end(), metres)
+    for match in source.matches(rx(_IN)):
+        if metres := _BY_COUNT.get(parse_number(match["n"])):
+            source.note(f"{source.quote(*match.span())} read as {' or '.join(metres)}")
+            _add(source, match.start(), match.end(), metres)
     _find_names(source)
-    for match in _STRAY.finditer(source.low):
-        if source.free(*match.span()) and any(c.isdigit() for c in match["what"]):
+    for match in source.matches(_STRAY):
+        if any(c.isdigit() for c in match["what"]):
             source.not_understood(*match.span(), reason="no metre is written so; expected something like 3/4 or 7/8")
 
 

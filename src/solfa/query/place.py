@@ -81,10 +81,9 @@ def find(source: Source) -> None:
     for name, (low, high) in _ADVERBS:
         for match in whole(f"<<{name}>>").finditer(source.low):
             _add(source, match.start(), match.end(), Place(start=low, end=high), "adverb")
-    for match in rx(_EVENTS).finditer(source.low):
-        if source.free(*match.span()) and source.heard_before(match.start()):
-            event = "enters" if match["in"] else "leaves"
-            source.add(Mention(*match.span(), "event", cue=event))
+    for match in source.matches(rx(_EVENTS)):
+        if source.heard_before(match.start()):
+            source.add(Mention(*match.span(), "event", cue="enters" if match["in"] else "leaves"))
     for match in rx(_NOUN).finditer(source.low):
         start = match.start("noun")
         if match["noun"].endswith("ing") and re.match(r" (?:with|on|by)\b", source.after(match.end())):
@@ -93,8 +92,8 @@ def find(source: Source) -> None:
         if adjective or whole("<<noun_alone>>").fullmatch(match["noun"]):
             low, high = section(match["noun"])
             _add(source, start, match.end(), Place(start=low, end=high), "noun", spoken=True)
-    for match in rx(_LEADS).finditer(source.low):
-        if source.free(*match.span()) and not re.match(r" (?:the|of|at|in|around|near)\b", source.after(match.end())):
+    for match in source.matches(rx(_LEADS)):
+        if not re.match(r" (?:the|of|at|in|around|near)\b", source.after(match.end())):
             low, high = START if match["start"] else END
             _add(source, match.start(), match.end(), Place(start=low, end=high), "lead")
 

@@ -16,7 +16,7 @@ from solfa.query.source import Source
 _ONES = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 _TEENS = ["ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]
 _TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-_VALUES = {
+VALUES = {
     **{w: i + 1 for i, w in enumerate(_ONES)},
     **{w: i + 10 for i, w in enumerate(_TEENS)},
     **{w: 10 * i + 20 for i, w in enumerate(_TENS)},
@@ -91,8 +91,8 @@ def number_value(text: str) -> float:
     if "hundred" in words:
         at = words.index("hundred")
         rest = [w for w in words[at + 1 :] if w != "and"]
-        return 100.0 * _VALUES.get(words[0], 1) + sum(_VALUES[w] for w in rest)
-    return float(sum(_VALUES[w] for w in words))
+        return 100.0 * VALUES.get(words[0], 1) + sum(VALUES[w] for w in rest)
+    return float(sum(VALUES[w] for w in words))
 
 
 def quantities(source: Source) -> Iterator[Quantity]:

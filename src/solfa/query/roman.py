@@ -100,11 +100,8 @@ def _quality(number: str, suffix: str, degree: int, *, lazy: bool) -> str:
 def find_named(source: Source) -> None:
     """Finds progressions that have a name. A style ("12-bar blues") is left to the vocabulary as well."""
     for entry in patterns_table()["progression"]:
-        numerals = entry["numerals"]
-        for match in whole("|".join(entry["words"])).finditer(source.low):
-            if not source.free(*match.span()):
-                continue
-            names = numerals.split()
+        names = entry["numerals"].split()
+        for match in source.matches(whole("|".join(entry["words"]))):
             mention = _mention(source, match.start(), match.end(), names)
             if "blues" in match[0]:
                 mention.spoken = True
@@ -158,8 +155,8 @@ def _accepted(source: Source, names: list[str], tight: bool, start: int, end: in
 
 def _find_numbers(source: Source) -> None:
     for pattern in (_NUMBER, _RUN_OF_DIGITS):
-        for match in pattern.finditer(source.low):
-            if not source.free(*match.span()) or rx(r"\s?<<bpm>>").match(source.low, match.end()):
+        for match in source.matches(pattern):
+            if rx(r"\s?<<bpm>>").match(source.low, match.end()):
                 continue  # "the chords Am F C G, 127 bpm": a tempo, whatever the sentence speaks of
             cue = cued(source, *match.span()) or bool(
                 re.search(r"nashville[\w ]{0,20}:?\s?$", source.before(match.start()))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -135,6 +136,10 @@ class Source:
     def free(self, start: int, end: int) -> bool:
         """Whether nothing between the positions has been claimed."""
         return self._taken.find(1, start, end) == -1
+
+    def matches(self, pattern: re.Pattern[str]) -> Iterator[re.Match[str]]:
+        """Where a pattern is in the folded text, as far as nothing has been claimed there by then."""
+        return (match for match in pattern.finditer(self.low) if self.free(*match.span()))
 
     def claim(self, start: int, end: int) -> None:
         """Take the characters for good."""

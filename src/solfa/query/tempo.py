@@ -6,6 +6,7 @@ Ranges of markings follow the usual metronome (Maelzel) ranges without gaps; wha
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from solfa.core.query import FASTEST_BPM, SLOWEST_BPM, Tempo
 from solfa.query.lexis import patterns_table, rx, words_table
@@ -56,10 +57,9 @@ def from_quantity(source: Source, q: Quantity) -> bool:
     said = q.unit == "bpm" or lead is not None or note is not None
     if not said and not _plausible(source, q):
         return False
+    start = start if source.free(start, q.end) else q.start
     if not source.free(start, q.end):
-        start = q.start
-        if not source.free(start, q.end):
-            return False
+        return False
     low, high = _bounds(q)
     if not (SLOWEST_BPM <= low <= high <= FASTEST_BPM):
         source.not_understood(start, q.end, f"a tempo lies between {SLOWEST_BPM:.0f} and {FASTEST_BPM:.0f} BPM")
@@ -115,28 +115,21 @@ def find_words(source: Source) -> None:
     for match in _SLOW_TO_FAST.finditer(source.low):
         ends = {"slow": _SLOW, "fast": _FAST, "up": _FAST}
         low, high = ends.get(match[1], _MEDIUM)[0], ends.get(match[2], _MEDIUM)[1]
-        _add_words(source, match.start(), match.end(), (low, high), exact=False, numbered=numbered)
+        _add_words(source, *match.span(), (low, high), exact=False, numbered=numbered)
     pattern, markings = _markings()
     for match in pattern.finditer(source.low):
         alone = _CLAUSE_START.search(source.before(match.start())) and _CLAUSE_END.match(source.after(match.end()))
         if match[1] in _AMBIGUOUS and not (alone or "tempo" in source.low):
             continue
         if not re.match(r" (?:barocco|di\b)", source.after(match.end())):
-            _add_words(
-                source,
-                match.start(),
-                match.end(),
-                (markings[match[1]][0], markings[match[1]][1]),
-                exact=True,
-                numbered=numbered,
-            )
+            _add_words(source, *match.span(), markings[match[1]], exact=True, numbered=numbered)
     for match in rx(_WORDS).finditer(source.low):
         if rx(r"[ -]<<not_tempo>>").match(source.low, match.end()):
             continue
         if rx(_ADVERB).search(source.before(match.start())):
             source.note(f"{source.quote(match.start(), match.end())}: the tempo of a part is compared as words only")
             continue
-        _add_words(source, match.start(), match.end(), _feel(match), exact=False, numbered=numbered)
+        _add_words(source, *match.span(), _feel(match), exact=False, numbered=numbered)
 
 
 def _feel(match: re.Match[str]) -> tuple[float, float]:
@@ -151,9 +144,7 @@ def _feel(match: re.Match[str]) -> tuple[float, float]:
     return _DEGREES[kind][degree]
 
 
-def _add_words(
-    source: Source, start: int, end: int, bounds: tuple[float, float], *, exact: bool, numbered: bool
-) -> None:
+def _add_words(source: Source, start: int, end: int, bounds: Iterable[float], *, exact: bool, numbered: bool) -> None:
     if not source.free(start, end):
         return
     if numbered:
