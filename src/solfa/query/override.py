@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import TypeVar
 
 from solfa.core.errors import InputError
 from solfa.core.query import Chords, Constraint, Duration, InKey, Metre, Presence, Query, Tempo
@@ -17,20 +18,21 @@ from solfa.query.parser import parse
 from solfa.query.quantity import quantities
 from solfa.query.source import Source, Token
 
+C = TypeVar("C", bound=Constraint)
 _LINKS = ("or", "and", "in", "the")
 
 
-def _only(kind: type[Constraint], source: Source, expected: str, got: str, *, after: int = 0) -> list[Constraint]:
-    """The constraints of one type, if the whole text was understood."""
-    found = [m.constraint for m in source.mentions if isinstance(m.constraint, kind)]
+def _only(kind: type[C], source: Source, expected: str, got: str, *, after: int = 0) -> tuple[C, ...]:
+    """The constraints of one type, in order, if the whole text was understood."""
+    found = [(m, m.constraint) for m in source.mentions if isinstance(m.constraint, kind)]
     row = scope.items(source)
     left = [t for t in row if isinstance(t, Token) and t.is_word and t.start >= after and t.word not in _LINKS]
     if not found or left or source.unknown:
         reason = f" {source.notes[-1]}." if source.unknown else ""
         raise InputError(f"not understood: {got!r}.{reason} Expected {expected}.")
     scope.alternatives(row)
-    ordered = sorted((m for m in source.mentions if m.constraint is not None), key=lambda m: m.start)
-    return [replace(m.constraint, any_of=m.any_of) for m in ordered if m.constraint is not None]
+    found.sort(key=lambda pair: pair[0].start)
+    return tuple(replace(constraint, any_of=mention.any_of) for mention, constraint in found)
 
 
 def parse_tempo(text: str) -> tuple[Tempo, ...]:
@@ -51,8 +53,7 @@ def parse_tempo(text: str) -> tuple[Tempo, ...]:
         tempo_room.from_quantity(source, quantity)
     if not source.mentions:
         tempo_room.find_words(source)
-    found = _only(Tempo, source, "a tempo such as 110, 105..115, '<120', '~96' or andante", text)
-    return tuple(c for c in found if isinstance(c, Tempo))
+    return _only(Tempo, source, "a tempo such as 110, 105..115, '<120', '~96' or andante", text)
 
 
 def parse_key(text: str) -> tuple[InKey, ...]:
@@ -72,7 +73,7 @@ def parse_key(text: str) -> tuple[InKey, ...]:
     source = Source.of(f"{lead}{cleaned[:1].upper() if len(cleaned) == 1 else cleaned[:1]}{cleaned[1:]}")
     key_room.find(source)
     found = _only(InKey, source, expected, text)
-    return tuple(replace(c, text=c.text.removeprefix("key ")) for c in found if isinstance(c, InKey))
+    return tuple(replace(c, text=c.text.removeprefix("key ")) for c in found)
 
 
 def parse_metre(text: str) -> tuple[Metre, ...]:
@@ -92,7 +93,7 @@ def parse_metre(text: str) -> tuple[Metre, ...]:
     source = Source.of(cleaned)
     metre_room.find(source)
     found = _only(Metre, source, "a metre such as 4/4, 6/8, waltz, five or odd metre", text)
-    merged = tuple(dict.fromkeys(m for c in found if isinstance(c, Metre) for m in c.metres))
+    merged = tuple(dict.fromkeys(m for c in found for m in c.metres))
     return (Metre(text=text.strip(), metres=merged),)
 
 
@@ -112,10 +113,9 @@ def parse_chords(text: str, keys: Iterable[InKey] = ()) -> tuple[Chords, ...]:
     roman.find(source)
     chords_room.find(source)
     roman.settle(source, keys)
-    found = _only(
-        Chords, source, "chords such as Am-F-C-G, 'Dm7 G7 Cmaj7', ii-V-I or '12-bar blues'", text, after=len("chords")
-    )
-    return tuple(replace(c, text=text.strip()) for c in found if isinstance(c, Chords))
+    expected = "chords such as Am-F-C-G, 'Dm7 G7 Cmaj7', ii-V-I or '12-bar blues'"
+    found = _only(Chords, source, expected, text, after=len("chords"))
+    return tuple(replace(c, text=text.strip()) for c in found)
 
 
 def parse_duration(text: str) -> tuple[Duration, ...]:
@@ -136,8 +136,7 @@ def parse_duration(text: str) -> tuple[Duration, ...]:
         duration_room.from_quantity(source, quantity, length_only=True)
     if not source.mentions:
         duration_room.find(source)
-    found = _only(Duration, source, "a length such as '3:30', '2..4 min', '<90 s' or 'about 5 minutes'", text)
-    return tuple(c for c in found if isinstance(c, Duration))
+    return _only(Duration, source, "a length such as '3:30', '2..4 min', '<90 s' or 'about 5 minutes'", text)
 
 
 def override(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from math import inf, isfinite
 
 from solfa.core.errors import InputError, UnknownName
@@ -15,13 +16,7 @@ from solfa.query.override import parse_key, parse_metre
 _EXPRESSION = re.compile(r"\s*(?P<field>[A-Za-z_]+)\s*(?P<op>!=|!~|<=|>=|==|=|<|>|~)\s*(?P<value>.*?)\s*", re.DOTALL)
 _RANGE = re.compile(r"(?P<low>-?\d+(?:\.\d+)?)?\s*\.\.\s*(?P<high>-?\d+(?:\.\d+)?)?")
 _NUMBER = re.compile(r"-?\d+(?:\.(?P<decimals>\d+))?")
-_OPS = {
-    "number": ("=", "!=", "<", "<=", ">", ">="),
-    "text": ("=", "!=", "~", "!~"),
-    "key": ("=", "!="),
-    "metre": ("=", "!="),
-    "concept": ("=", "!="),
-}
+_OPS = {"number": ("=", "!=", "<", "<=", ">", ">="), "text": ("=", "!=", "~", "!~")}  # others: the first two
 MAX_CHARS = 1000
 
 
@@ -47,29 +42,25 @@ def parse_where(expression: str) -> Filter:
     if name not in FIELDS:
         raise UnknownName("field", name, FIELDS)
     field = FIELDS[name]
-    if op not in _OPS[field.kind]:
-        raise InputError(f"{name} cannot be compared with {op!r}. Expected one of {', '.join(_OPS[field.kind])}.")
+    if op not in (known := _OPS.get(field.kind, ("=", "!="))):
+        raise InputError(f"{name} cannot be compared with {op!r}. Expected one of {', '.join(known)}.")
     if not value:
         raise InputError(f"the filter {expression!r} has no value. Expected something like {_example(name, field)}.")
-    negated = op in ("!=", "!~")
+    plain = Filter(field=name, kind=field.kind, text=expression.strip(), negated=op in ("!=", "!~"))
     if field.kind == "number":
-        return _number(expression, name, op, value, negated=negated)
+        return _number(plain, op, value)
     parts = [part.strip() for part in value.split("|")]
     if not all(parts):
         raise InputError(f"an empty alternative in {expression!r}. Expected values between the '|'.")
+    if field.kind == "concept":
+        return _concept(plain, field, parts)
     if field.kind == "text":
-        values = tuple(folded(part) for part in parts)
+        values = [folded(part) for part in parts]
         if not all(values):
             raise InputError(f"nothing to compare in {expression!r}. Expected letters or digits.")
-        return Filter(
-            field=name, kind="text", text=expression.strip(), negated=negated, values=values, contains=op in ("~", "!~")
-        )
-    if field.kind == "concept":
-        return _concept(expression, name, field, parts, negated=negated)
-    values = tuple(v for part in parts for v in (_keys(part) if field.kind == "key" else _metres(part)))
-    return Filter(
-        field=name, kind=field.kind, text=expression.strip(), negated=negated, values=tuple(dict.fromkeys(values))
-    )
+        return replace(plain, values=tuple(values), contains=op in ("~", "!~"))
+    values = [v for part in parts for v in (_keys(part) if field.kind == "key" else parse_metre(part)[0].metres)]
+    return replace(plain, values=tuple(dict.fromkeys(values)))
 
 
 def _example(name: str, field: Field) -> str:
@@ -77,7 +68,7 @@ def _example(name: str, field: Field) -> str:
     return examples.get(field.kind, f"{name}={'no' if name == 'voice' else 'piano'}")
 
 
-def _number(expression: str, name: str, op: str, value: str, *, negated: bool) -> Filter:
+def _number(plain: Filter, op: str, value: str) -> Filter:
     low, high, low_open, high_open = -inf, inf, False, False
     span = _RANGE.fullmatch(value)
     number = _NUMBER.fullmatch(value)
@@ -94,13 +85,10 @@ def _number(expression: str, name: str, op: str, value: str, *, negated: bool) -
         else:
             low, low_open = point, op == ">"
     else:
-        raise InputError(f"not a number in {expression!r}: {value!r}. Expected a number, or a range such as 90..110.")
+        raise InputError(f"not a number in {plain.text!r}: {value!r}. Expected a number, or a range such as 90..110.")
     if low > high or not (isfinite(low) or isfinite(high)):
-        raise InputError(f"an empty range in {expression!r}: {value!r}. Expected the lower bound first.")
-    return Filter(
-        field=name, kind="number", text=expression.strip(), negated=negated,
-        low=low, high=high, low_open=low_open, high_open=high_open,
-    )  # fmt: skip
+        raise InputError(f"an empty range in {plain.text!r}: {value!r}. Expected the lower bound first.")
+    return replace(plain, low=low, high=high, low_open=low_open, high_open=high_open)
 
 
 def _keys(part: str) -> list[str]:
@@ -113,24 +101,18 @@ def _keys(part: str) -> list[str]:
     return names
 
 
-def _metres(part: str) -> list[str]:
-    return list(parse_metre(part)[0].metres)
-
-
-def _concept(expression: str, name: str, field: Field, parts: list[str], *, negated: bool) -> Filter:
-    values = []
+def _concept(plain: Filter, field: Field, parts: list[str]) -> Filter:
+    values, negated = [], plain.negated
     for part in parts:
-        if name == "voice" and folded(part) in ("no", "none", "false", "yes", "true", "any"):
+        if plain.field == "voice" and folded(part) in ("no", "none", "false", "yes", "true", "any"):
             if len(parts) > 1:
-                raise InputError(f"yes and no cannot be alternatives in {expression!r}. Expected one of them alone.")
+                raise InputError(f"yes and no cannot be alternatives in {plain.text!r}. Expected one of them alone.")
             negated ^= folded(part) in ("no", "none", "false")
             values.append("voice")
             continue
         found = concept_named(part)
         if found is None or concepts()[found].kind not in field.kinds:
             names = [n for c in concepts().values() if c.kind in field.kinds for n in (c.names[0], c.id)]
-            raise UnknownName(name, part, names)
+            raise UnknownName(plain.field, part, names)
         values.append(found)
-    return Filter(
-        field=name, kind="concept", text=expression.strip(), negated=negated, values=tuple(dict.fromkeys(values))
-    )
+    return replace(plain, negated=negated, values=tuple(dict.fromkeys(values)))
