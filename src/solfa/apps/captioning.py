@@ -57,9 +57,10 @@ def caption(
 
     Exit code 0: all is well; 2: nothing was made; 3: some files failed, they are listed.
     """
-    from solfa.data.captions.pipeline import FIGMA_REQUIRED, Settings, caption_tracks
+    from solfa.data.captions.pipeline import FIGMA_REQUIRED, caption_tracks
     from solfa.data.captions.sources import tracks_in
     from solfa.data.captions.splits import FGMCAPS
+    from solfa.data.captions.stages import Settings
     from solfa.jobs import ProcessExecutor
 
     executor = ProcessExecutor(jobs)

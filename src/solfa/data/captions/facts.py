@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from typing import Any, TypeVar
 
 import numpy as np
 
+from solfa.core.files import table_of
 from solfa.core.theory import Chord, Key
 from solfa.core.vocabulary import concepts
 from solfa.data.records import Phrase
@@ -35,7 +34,7 @@ class Fact:
 @cache
 def grammar() -> dict[str, Any]:
     """The tables of ``grammar.toml``."""
-    return tomllib.loads(files("solfa.data.captions").joinpath("grammar.toml").read_text(encoding="utf-8"))
+    return table_of("solfa.data.captions", "grammar.toml")
 
 
 def pick(rng: np.random.Generator, options: Sequence[str]) -> str:
@@ -169,18 +168,16 @@ def _concepts(
         ids = [i for i in attributes.get(field) or () if concepts()[i].kind in kinds]
         return [name_of(ids[i], rng, language) for i in rng.permutation(len(ids))]
 
-    instruments = names("instruments", ("instrument", "voice"))
     rows = {
-        "instruments": enumerated(instruments, language is None),
-        "genre": enumerated(names("genre", ("genre",)), language is None),
-        "mood": enumerated(names("mood", ("mood",)), language is None),
-        "use": enumerated(names("mood", ("use",)), language is None),
+        "instruments": names("instruments", ("instrument", "voice")),
+        "genre": names("genre", ("genre",)),
+        "mood": names("mood", ("mood",)),
+        "use": names("mood", ("use",)),
     }
-    found = [Fact(kind, (kind,), {kind: text}) for kind, text in rows.items() if text]
+    found = [Fact(kind, (kind,), {kind: enumerated(row, language is None)}) for kind, row in rows.items() if row]
     sung = any(concepts()[i].kind == "voice" for i in attributes.get("instruments") or ())
     if attributes.get("voice") is not None and not sung:
-        section = "voice" if attributes["voice"] else "voiceless"
-        found.append(Fact("voice", (section,), {}))
+        found.append(Fact("voice", ("voice" if attributes["voice"] else "voiceless",), {}))
     return found
 
 
@@ -205,11 +202,9 @@ def _place(phrase: Phrase, duration_s: float | None, rng: np.random.Generator) -
     if len(phrase.spans_s) != 1:
         return ""
     start, end = phrase.spans_s[0]
-    options = [
-        f"at 0:{int(start):02d}" if end - start < 1.5 else f"from 0:{int(start):02d} to 0:{int(end + 0.999):02d}"
-    ]
-    if end >= 60 or int(end + 0.999) >= 60:
-        options = []
+    last, begin = int(end + 0.999), f"0:{int(start):02d}"
+    clock = f"at {begin}" if end - start < 1.5 else f"from {begin} to 0:{last:02d}"
+    options = [clock] if last < 60 else []
     if duration_s:
         a, b = start / duration_s, end / duration_s
         if b - a > 0.9:

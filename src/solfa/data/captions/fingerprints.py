@@ -9,7 +9,6 @@ shift, one tempo ratio and one offset. No network, no tags.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -37,16 +36,9 @@ _MANY = 50  # recordings
 _MOST_WORK = 40_000_000  # pairs of equal hashes that are counted; the most common hashes are left out beyond it
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Fingerprint:
-    """Triplets of one recording: ``hashes`` uint32, and for each where it starts (``times_s``), how high its first
-    peak lies (``bins``, 36 to the octave) and how long it lasts (``spans_s``), float32; all [shape=(H,)].
-    """
-
-    hashes: NDArray[np.uint32]
-    times_s: FloatArray
-    bins: FloatArray
-    spans_s: FloatArray
+# Triplets of one recording: hash, where it starts, how high its first peak lies (36 to the octave), how long it lasts.
+PRINT = np.dtype([("hash", "<u4"), ("time_s", "<f4"), ("bin", "<f4"), ("span_s", "<f4")])
+Fingerprint = NDArray[np.void]  # of PRINT
 
 
 def fingerprint(stretches: Iterable[Audio]) -> Fingerprint:
@@ -62,7 +54,7 @@ def fingerprint(stretches: Iterable[Audio]) -> Fingerprint:
         bins.append(at)
         levels.append(level)
     if not times:
-        return _triplets(*(np.zeros(0),) * 3)
+        return np.zeros(0, PRINT)
     return _triplets(np.concatenate(times), np.concatenate(bins), np.concatenate(levels))
 
 
@@ -85,10 +77,8 @@ def _peaks(magnitudes: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.floa
 
 def _vertex(white: FloatArray, frame: NDArray[np.intp], at: NDArray[np.intp], axis: int) -> NDArray[np.float64]:
     """How far from the sample the top of the parabola through three neighbours lies, -0.5..0.5."""
-    step = (1, 0) if axis == 0 else (0, 1)
-    low, mid, high = (
-        np.log(white[frame + s * step[0], at + s * step[1]].astype(np.float64) + 1e-6) for s in (-1, 0, 1)
-    )
+    places = [(frame + s, at) if axis == 0 else (frame, at + s) for s in (-1, 0, 1)]
+    low, mid, high = (np.log(white[place].astype(np.float64) + 1e-6) for place in places)
     bend = low - 2 * mid + high
     return np.clip(np.where(bend < -1e-9, 0.5 * (low - high) / np.minimum(bend, -1e-9), 0.0), -0.5, 0.5)
 
@@ -102,8 +92,7 @@ def _triplets(times: NDArray[np.float64], bins: NDArray[np.float64], levels: NDA
         best = np.sort(near[np.argsort(-levels[near], kind="stable")[:_PARTNERS]])
         rows += [(i, j, k) for j, k in combinations(best, 2) if times[k] - times[j] >= 0.05]
     if not rows:
-        nothing = np.zeros(0, np.float32)
-        return Fingerprint(np.zeros(0, np.uint32), nothing, nothing, nothing)
+        return np.zeros(0, PRINT)
     i, j, k = np.array(rows).T
     whole = times[k] - times[i]
     parts = (
@@ -118,12 +107,10 @@ def _triplets(times: NDArray[np.float64], bins: NDArray[np.float64], levels: NDA
         code = code * np.uint64(size) + np.clip(part, 0, size - 1).astype(np.uint64)
     mixed = _mix(code)
     kept = np.sort(np.argsort(mixed, kind="stable")[:MOST_HASHES])
-    return Fingerprint(
-        mixed[kept],
-        times[i][kept].astype(np.float32),
-        bins[i][kept].astype(np.float32),
-        whole[kept].astype(np.float32),
-    )
+    found = np.empty(len(kept), PRINT)
+    for name, values in (("hash", mixed), ("time_s", times[i]), ("bin", bins[i]), ("span_s", whole)):
+        found[name] = values[kept]
+    return found
 
 
 def _mix(code: NDArray[np.uint64]) -> NDArray[np.uint32]:
@@ -139,7 +126,7 @@ def near_duplicates(fingerprints: Sequence[Fingerprint]) -> list[tuple[int, int]
     Only pairs that share enough hashes are compared; of very many recordings, enough uncommon hashes. So the work grows
     with the recordings and their copies, not with all pairs.
     """
-    unique = [np.unique(f.hashes) for f in fingerprints]
+    unique = [np.unique(f["hash"]) for f in fingerprints]
     pairs = []
     found, share, usual = _shared(unique)
     for a, b, shared in found:
@@ -188,10 +175,10 @@ def _shared(hashes: Sequence[NDArray[np.uint32]]) -> tuple[list[tuple[int, int, 
 
 def agreement(a: Fingerprint, b: Fingerprint) -> int:
     """How many triplets two recordings share that agree on one pitch shift, one tempo ratio and one offset."""
-    order = np.argsort(b.hashes, kind="stable")
-    low, high = (np.searchsorted(b.hashes[order], a.hashes, side) for side in ("left", "right"))
+    order = np.argsort(b["hash"], kind="stable")
+    low, high = (np.searchsorted(b["hash"][order], a["hash"], side) for side in ("left", "right"))
     count = np.minimum(high - low, 8)
-    mine = np.repeat(np.arange(len(a.hashes)), count)
+    mine = np.repeat(np.arange(len(a)), count)
     if len(mine) < 4:
         return 0
     theirs = order[np.repeat(low, count) + np.arange(len(mine)) - np.repeat(np.cumsum(count) - count, count)]
@@ -199,15 +186,15 @@ def agreement(a: Fingerprint, b: Fingerprint) -> int:
 
 
 def _consistent(a: Fingerprint, b: Fingerprint, mine: NDArray[np.intp], theirs: NDArray[np.intp]) -> int:
-    shift = b.bins[theirs] - a.bins[mine]
-    ratio = b.spans_s[theirs] / a.spans_s[mine]
+    shift = b["bin"][theirs] - a["bin"][mine]
+    ratio = b["span_s"][theirs] / a["span_s"][mine]
     fits = (np.abs(shift) <= _MOST_SHIFT) & (np.abs(np.log(ratio)) <= _MOST_STRETCH + 0.04)
     best = 0
     for stretch in np.exp(np.linspace(-_MOST_STRETCH, _MOST_STRETCH, 13)):
         near = fits & (np.abs(np.log(ratio / stretch)) <= 0.04)
         if np.count_nonzero(near) <= best:
             continue
-        offset = b.times_s[theirs[near]] - stretch * a.times_s[mine[near]]
+        offset = b["time_s"][theirs[near]] - stretch * a["time_s"][mine[near]]
         for phase in (0.0, 0.5):  # a cluster on a border of one grid is whole in the other
             cell = np.floor(offset / 0.5 + phase) * 64 + np.floor(shift[near] / 1.5 + phase)
             _, first, size = np.unique(cell, return_index=True, return_counts=True)

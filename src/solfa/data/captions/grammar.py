@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -208,10 +209,6 @@ def _late(facts: list[Fact], rng: np.random.Generator) -> str:
     return " ".join(parts)
 
 
-def _request(facts: list[Fact], rng: np.random.Generator) -> str:
-    return _sentence(facts, rng, "request")
-
-
 def _list(role: str, joints: str) -> Callable[[list[Fact], np.random.Generator], str]:
     def compose(facts: list[Fact], rng: np.random.Generator) -> str:
         joint = pick(rng, grammar()["styles"][joints])
@@ -245,7 +242,7 @@ _COMPOSERS: dict[str, Callable[[list[Fact], np.random.Generator], str]] = {
     "sentence": _sentence,
     "figma": _figma,
     "prose": _prose,
-    "request": _request,
+    "request": partial(_sentence, frames="request"),
     "tags": _list("item", "item_joint"),
     "catalogue": _list("label", "label_joint"),
     "producer": _list("note", "note_joint"),

@@ -27,7 +27,6 @@ import numpy as np
 from solfa.audio.tags import clean
 from solfa.core.errors import InputError, SolfaError
 from solfa.core.files import write_whole
-from solfa.core.theory import Chord
 from solfa.core.vocabulary import concepts
 from solfa.data.captions.facts import harmony
 from solfa.data.captions.quality import Wishes, broken_rules
@@ -35,11 +34,6 @@ from solfa.evaluation.claims import chord_symbol
 from solfa.jobs import heartbeat
 
 PROMPT_VERSION = 1
-# Rule -> what breaks it, beside those of ``quality``.
-RULES = {
-    "malformed": "the answer is not the JSON object that was asked for",
-    "refused": "an error (429, 5xx) at every attempt",
-}
 ONE_SENTENCE = Wishes(complete=True, one_sentence=True, objective=True, most_words=120)
 _MOST_BYTES = 1 << 20
 _LONGEST_WAIT_S = 60.0
@@ -74,7 +68,11 @@ class Endpoint:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """A caption, or why there is none: ``rejected`` names the rules that were broken."""
+    """A caption, or why there is none: ``rejected`` names the rules that were broken.
+
+    Beside those of ``quality``: ``malformed`` (not the JSON object that was asked for), ``refused`` (429 or 5xx at
+    every attempt).
+    """
 
     text: str = ""
     rejected: tuple[str, ...] = ()
@@ -145,7 +143,7 @@ class Captioner:
         InputError, SolfaError
             As ``caption``.
         """
-        answer = Answer(rejected=("malformed",))
+        broken: tuple[str, ...] = ()
         for attempt in range(2):
             content = self._content(self._request(system, rows, f"{seed}/{attempt}"))
             if content is None:
@@ -154,8 +152,7 @@ class Captioner:
             broken = ("malformed",) if text is None else check(text)
             if text is not None and not broken:
                 return Answer(text=text)
-            answer = Answer(rejected=broken)
-        return answer
+        return Answer(rejected=broken)
 
     def _request(self, system: str, rows: Sequence[Mapping[str, Any]], seed: str) -> bytes:
         digest = hashlib.sha256(seed.encode()).digest()
@@ -193,10 +190,9 @@ class Captioner:
         return content
 
     def _ask(self, body: bytes) -> str | None:
-        headers = {
-            "Content-Type": "application/json",
-            **({"Authorization": f"Bearer {self._key}"} if self._key else {}),
-        }
+        headers = {"Content-Type": "application/json"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
         url = f"{self._endpoint.url.rstrip('/')}/chat/completions"
         for attempt in range(self._endpoint.retries + 1):
             heartbeat()
@@ -238,26 +234,18 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 def facts(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The attributes as the model sees them: names and plain values, chords as lead sheets write them."""
-    found: list[tuple[str, Any]] = []
-    if attributes.get("tempo_bpm"):
-        found.append(("tempo", f"{attributes['tempo_bpm']:.0f} BPM"))
-    if attributes.get("tempo_marking"):
-        found.append(("tempo marking", attributes["tempo_marking"]))
-    if attributes.get("beats_per_bar"):
-        found.append(("beats per bar", attributes["beats_per_bar"]))
-    elif attributes.get("metre"):
-        found.append(("metre", attributes["metre"]))
-    if attributes.get("key"):
-        found.append(("key", attributes["key"]))
-    chords: Sequence[Chord] = harmony(attributes.get("chords") or ())
-    if chords:
-        found.append(("chords", " - ".join(chord_symbol(c) for c in chords)))
-    for name in ("instruments", "genre", "mood"):
-        if attributes.get(name):
-            found.append((name, [concepts()[i].title for i in attributes[name]]))
-    if attributes.get("voice") is not None:
-        found.append(("vocals", "yes" if attributes["voice"] else "none"))
-    return [{"name": name, "value": value} for name, value in found]
+    known = {name: value for name, value in attributes.items() if value}
+    found = {
+        "tempo": f"{known['tempo_bpm']:.0f} BPM" if "tempo_bpm" in known else None,
+        "tempo marking": known.get("tempo_marking"),
+        "beats per bar": known.get("beats_per_bar"),
+        "metre": None if "beats_per_bar" in known else known.get("metre"),
+        "key": known.get("key"),
+        "chords": " - ".join(chord_symbol(c) for c in harmony(known.get("chords", ()))),
+        **{n: [concepts()[i].title for i in known.get(n, ())] for n in ("instruments", "genre", "mood")},
+        "vocals": None if attributes.get("voice") is None else "yes" if attributes["voice"] else "none",
+    }
+    return [{"name": name, "value": value} for name, value in found.items() if value]
 
 
 def _message(data: bytes) -> str:

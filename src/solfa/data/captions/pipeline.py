@@ -16,7 +16,8 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,90 +25,20 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from solfa.audio import stretches
-from solfa.core.errors import DecodeError, InputError, UnknownName
+from solfa.core.errors import DecodeError, InputError
 from solfa.core.files import write_whole
 from solfa.core.text import printable
 from solfa.data.building import ShardTask, build
-from solfa.data.captions import llm
-from solfa.data.captions.attributes import ATTRIBUTES, Thresholds
 from solfa.data.captions.fingerprints import near_duplicates
-from solfa.data.captions.grammar import STYLES
-from solfa.data.captions.llm import Endpoint
 from solfa.data.captions.sources import Track
 from solfa.data.captions.splits import assign, families, link_keys, targets
-from solfa.data.captions.stages import Hear, Journal, Write, load_print, run_stage
-from solfa.data.records import SPLITS, Phrase, Record
+from solfa.data.captions.stages import Hear, Journal, Settings, Write, load_print, phrases_in, run_stage
+from solfa.data.records import SPLITS, Record
 from solfa.data.shards import Dataset, Failure, Member
 from solfa.jobs import Executor, SerialExecutor
 
-VERSION = 1
 FIGMA_REQUIRED = ("tempo_bpm", "metre", "key", "chords")
 Stage = Literal["hear", "write", "split", "shards"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Settings:
-    """All that decides what comes out.
-
-    Parameters
-    ----------
-    seconds
-        length of a clip
-    clips
-        clips of one track at most, spread evenly; 0 is all
-    per_clip
-        captions of one clip
-    style
-        one of the grammar's styles; None draws them
-    required
-        attributes without which a clip is left out
-    shares
-        of the clips of each source: train, val, test
-    counts
-        instead of shares: clips of (train, val, test) by source, such as ``splits.FGMCAPS``; others are left out
-    endpoint
-        a language model writes instead of the grammar
-    grammar_on_failure
-        the grammar writes where the model's answer is rejected; else the caption is lost, and counted
-    """
-
-    seconds: float = 10.0
-    clips: int = 0
-    per_clip: int = 1
-    style: str | None = None
-    required: tuple[str, ...] = ()
-    extractors: tuple[str, ...] = ("default",)
-    thresholds: Thresholds = field(default_factory=Thresholds)
-    shares: tuple[float, ...] = (0.9, 0.05, 0.05)
-    counts: Mapping[str, tuple[int, int, int]] | None = None
-    endpoint: Endpoint | None = None
-    grammar_on_failure: bool = False
-    clips_per_shard: int = 500
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 1.0 <= self.seconds <= 120.0 or self.clips < 0 or self.per_clip < 1 or self.clips_per_shard < 1:
-            raise InputError(
-                f"clips of {self.seconds:g} s, {self.clips} a track, {self.per_clip} captions each, "
-                f"{self.clips_per_shard} a shard: expected 1-120 s, 0 or more, 1 or more, 1 or more."
-            )
-        if self.style is not None and self.style not in STYLES:
-            raise UnknownName("caption style", self.style, STYLES)
-        targets({}, self.shares)
-        if unknown := [name for name in self.required if name not in ATTRIBUTES]:
-            raise UnknownName("attribute", unknown[0], ATTRIBUTES)
-
-    def of_hearing(self) -> dict[str, Any]:
-        """What decides the first stage."""
-        return {"version": VERSION, "seconds": self.seconds, "clips": self.clips, "extractors": list(self.extractors),
-                "thresholds": asdict(self.thresholds)}  # fmt: skip
-
-    def of_writing(self) -> dict[str, Any]:
-        """What decides the first two stages."""
-        endpoint = None if self.endpoint is None else {"url": self.endpoint.url, "model": self.endpoint.model,
-            "temperature": self.endpoint.temperature, "prompt": llm.PROMPT_VERSION}  # fmt: skip
-        return {**self.of_hearing(), "per_clip": self.per_clip, "style": self.style, "required": list(self.required),
-                "endpoint": endpoint, "grammar_on_failure": self.grammar_on_failure, "seed": self.seed}  # fmt: skip
 
 
 def caption_tracks(
@@ -173,11 +104,9 @@ def _hear(
     progress: Callable[[Stage, int, int], None],
 ) -> dict[str, dict[str, Any]]:  # fmt: skip
     """What was heard of each track, by its key."""
-    work = Hear(seconds=settings.seconds, clips=settings.clips, extractors=settings.extractors,
-                thresholds=settings.thresholds, prints=stages / "prints")  # fmt: skip
     journal = Journal(stages / f"heard-{_digest(settings.of_hearing())[:16]}.jsonl")
     items = {_key(track): track for track in tracks}
-    rows = run_stage(journal, work, items, executor, lambda done, total: progress("hear", done, total))
+    rows = run_stage(journal, Hear(settings, stages / "prints"), items, executor, partial(progress, "hear"))
     return dict(zip(items, rows, strict=True))
 
 
@@ -196,18 +125,14 @@ def _write(
     progress: Callable[[Stage, int, int], None],
 ) -> dict[str, dict[str, Any]]:  # fmt: skip
     """The captioned clips of each track that was heard; of equal sound those of the first."""
-    work = Write(
-        per_clip=settings.per_clip, style=settings.style, seed=settings.seed, required=settings.required,
-        thresholds=settings.thresholds, endpoint=settings.endpoint, grammar_on_failure=settings.grammar_on_failure,
-        cache=stages / "answers",
-    )  # fmt: skip
     first: dict[str, str] = {}
     items = {
         key: row for key, row in heard.items() if "failed" not in row and first.setdefault(row["content"], key) == key
     }
     journal = Journal(stages / f"written-{_digest(settings.of_writing())[:16]}.jsonl")
     fatal = ("InputError", "SolfaError") if settings.endpoint is not None else ()
-    rows = run_stage(journal, work, items, executor, lambda done, total: progress("write", done, total), fatal=fatal)
+    work = Write(settings, stages / "answers")
+    rows = run_stage(journal, work, items, executor, partial(progress, "write"), fatal=fatal)
     return dict(zip(items, rows, strict=True))
 
 
@@ -304,10 +229,9 @@ def _shards(
 
 
 def _record(track: Track, content: str, clip: Mapping[str, Any], split: str) -> Record:
-    phrases = [Phrase(text=p["text"], spans_s=tuple((a, b) for a, b in p["spans_s"])) for p in clip["phrases"]]
     return Record(
         id=f"{content[:16]}-{round(clip['start_s'] * 1000):08d}", audio="", duration_s=clip["duration_s"],
-        captions=tuple(clip["captions"]), phrases=tuple(phrases),
+        captions=tuple(clip["captions"]), phrases=phrases_in(clip),
         attributes={**clip["attributes"], "caption_styles": clip["styles"]},
         source=track.source, licence=track.licence, track=content, artist=track.artist, piece=track.piece, split=split,
     )  # fmt: skip

@@ -100,7 +100,8 @@ def _claim_holds(claim: Claim, attributes: Mapping[str, Any]) -> bool:
     value = claim.value
     if claim.kind == "key":
         note = re.split(r"[ -](?=maj|min)", value)[0]
-        said = Key(pitch_class(_plain(note)), "major" if "maj" in value else "minor")
+        plain = note.replace(" sharp", "#").replace(" flat", "b")
+        said = Key(pitch_class(plain), "major" if "maj" in value else "minor")
         return bool(attributes.get("key")) and said == Key.parse(attributes["key"])
     if claim.kind == "bpm":
         return bool(attributes.get("tempo_bpm")) and abs(float(value) - attributes["tempo_bpm"]) <= 0.51
@@ -112,10 +113,6 @@ def _claim_holds(claim: Claim, attributes: Mapping[str, Any]) -> bool:
         return int(value) in _counts(attributes)
     said_chords = [_signature(m[0]) for m in re.finditer(CHORD, value)]
     return _same_chords(said_chords, [_signature(chord_symbol(c)) for c in harmony(attributes.get("chords") or ())])
-
-
-def _plain(note: str) -> str:
-    return note.replace(" sharp", "#").replace(" flat", "b")
 
 
 def _signature(symbol: str) -> tuple[int, str]:
@@ -139,7 +136,8 @@ def _same_chords(said: Sequence[Any], known: Sequence[Any]) -> bool:
 def _constraint_holds(name: str, constraint: Constraint, attributes: Mapping[str, Any]) -> bool | None:
     """Whether a constraint is true of an attribute; None if it is not about it."""
     if name == "key" and isinstance(constraint, InKey) and constraint.tonic is not None and constraint.mode is not None:
-        return str(Key(constraint.tonic, constraint.mode)) == _key_name(attributes)
+        known: str = attributes.get("key") or ""
+        return bool(known) and Key(constraint.tonic, constraint.mode) == Key.parse(known)
     if name == "tempo_bpm" and isinstance(constraint, Tempo) and constraint.low_bpm == constraint.high_bpm:
         return abs(constraint.low_bpm - (attributes.get("tempo_bpm") or 0.0)) <= 0.51
     if name in ("metre", "beats_per_bar") and isinstance(constraint, Metre):
@@ -148,15 +146,11 @@ def _constraint_holds(name: str, constraint: Constraint, attributes: Mapping[str
         said = {int(m.partition("/")[0]) for m in constraint.metres}
         return bool(said & _counts(attributes))
     if name == "chords" and isinstance(constraint, Chords) and not constraint.transposable:
-        known = [_bare(c) for c in harmony(attributes.get("chords") or ())]
-        return _same_chords([_bare(c) for c in constraint.chords], known)
+        chords = [_bare(c) for c in harmony(attributes.get("chords") or ())]
+        return _same_chords([_bare(c) for c in constraint.chords], chords)
     if name == "voice" and isinstance(constraint, Presence) and constraint.kind == "voice":
         return attributes.get("voice") is not None and bool(attributes["voice"]) != constraint.negated
     return None
-
-
-def _key_name(attributes: Mapping[str, Any]) -> str:
-    return str(Key.parse(attributes["key"])) if attributes.get("key") else ""
 
 
 def _bare(chord: Chord) -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""The work on one track: hear it, write about it. And the journals that remember what is done.
+"""The settings of the pipeline, the work on one track (hear it, write about it), and journals of what is done.
 
 A journal is a file of JSON lines, one for each finished item, appended as the work goes on. A killed run leaves at
 most one torn line, which the next run cuts off; everything before it is not done again.
@@ -10,7 +10,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,23 +18,77 @@ from typing import Any
 import numpy as np
 
 from solfa.analysis.analyze import Listening
-from solfa.analysis.protocol import STRETCH_S, Extractor
+from solfa.analysis.protocol import STRETCH_S
 from solfa.analysis.registry import extractors as extractors_named
 from solfa.audio import ContentHash, stretches
 from solfa.collection import Collection
-from solfa.core.errors import DecodeError, InputError, SolfaError
+from solfa.core.errors import DecodeError, InputError, SolfaError, UnknownName
 from solfa.core.files import write_whole
-from solfa.core.types import Analysis, Audio
-from solfa.data.captions.attributes import Thresholds, attributes_of
-from solfa.data.captions.fingerprints import Fingerprint, fingerprint
-from solfa.data.captions.grammar import FULL_STYLES, caption, drawn_style
-from solfa.data.captions.llm import Captioner, Endpoint
+from solfa.core.types import Audio
+from solfa.data.captions.attributes import ATTRIBUTES, Thresholds, attributes_of
+from solfa.data.captions.fingerprints import PRINT, Fingerprint, fingerprint
+from solfa.data.captions.grammar import FULL_STYLES, STYLES, caption, drawn_style
+from solfa.data.captions.llm import PROMPT_VERSION, Captioner, Endpoint
 from solfa.data.captions.quality import Wishes, broken_rules
 from solfa.data.captions.sources import Track
+from solfa.data.captions.splits import targets
 from solfa.data.records import Phrase
 from solfa.jobs import Done, Executor
 
+VERSION = 1
 _SHORTEST_S = 2.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """All that decides what comes out: clips of ``seconds``, with ``per_clip`` captions each.
+
+    ``clips`` of one track at most are taken, spread evenly (0: all), none that lacks a ``required`` attribute. A
+    ``style`` of None draws one of the grammar's for each caption. ``shares`` are those of train, val and test in each
+    source; ``counts`` instead are their clips by source, such as ``splits.FGMCAPS``, and other sources are left out.
+
+    At an ``endpoint`` a language model writes instead of the grammar. Where its answer is rejected the caption is lost,
+    and counted, unless ``grammar_on_failure``.
+    """
+
+    seconds: float = 10.0
+    clips: int = 0
+    per_clip: int = 1
+    style: str | None = None
+    required: tuple[str, ...] = ()
+    extractors: tuple[str, ...] = ("default",)
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    shares: tuple[float, ...] = (0.9, 0.05, 0.05)
+    counts: Mapping[str, tuple[int, int, int]] | None = None
+    endpoint: Endpoint | None = None
+    grammar_on_failure: bool = False
+    clips_per_shard: int = 500
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1.0 <= self.seconds <= 120.0 or self.clips < 0 or self.per_clip < 1 or self.clips_per_shard < 1:
+            raise InputError(
+                f"clips of {self.seconds:g} s, {self.clips} a track, {self.per_clip} captions each, "
+                f"{self.clips_per_shard} a shard: expected 1-120 s, 0 or more, 1 or more, 1 or more."
+            )
+        if self.style is not None and self.style not in STYLES:
+            raise UnknownName("caption style", self.style, STYLES)
+        targets({}, self.shares)
+        if unknown := [name for name in self.required if name not in ATTRIBUTES]:
+            raise UnknownName("attribute", unknown[0], ATTRIBUTES)
+
+    def of_hearing(self) -> dict[str, Any]:
+        """What decides the first stage."""
+        return {"version": VERSION, "seconds": self.seconds, "clips": self.clips, "extractors": list(self.extractors),
+                "thresholds": asdict(self.thresholds)}  # fmt: skip
+
+    def of_writing(self) -> dict[str, Any]:
+        """What decides the first two stages."""
+        model = self.endpoint
+        endpoint = model and {"url": model.url, "model": model.model, "temperature": model.temperature,
+                              "prompt": PROMPT_VERSION}  # fmt: skip
+        return {**self.of_hearing(), "per_clip": self.per_clip, "style": self.style, "required": list(self.required),
+                "endpoint": endpoint, "grammar_on_failure": self.grammar_on_failure, "seed": self.seed}  # fmt: skip
 
 
 class Journal:
@@ -75,7 +129,7 @@ class Journal:
 
 def run_stage(
     journal: Journal,
-    work: Callable[[Any], dict[str, Any]],
+    work: Callable[[tuple[str, Any]], dict[str, Any]],
     items: Mapping[str, Any],
     executor: Executor,
     progress: Callable[[int, int], None],
@@ -84,7 +138,7 @@ def run_stage(
 ) -> list[dict[str, Any]]:
     """A row for each item, in the order of the items; what the journal has is not done again.
 
-    ``work`` gives the row of an item; one that fails gets a row with ``failed``, the reason.
+    ``work`` gives the row of a key and its item; one that fails gets a row with ``failed``, the reason.
 
     Raises
     ------
@@ -95,7 +149,7 @@ def run_stage(
     done = len(items) - len(missing)
     progress(done, len(items))
     try:
-        for result in executor.map(_Keyed(work), missing.items()):
+        for result in executor.map(work, missing.items()):
             key = result.item[0]
             if isinstance(result, Done):
                 journal.add({"key": key, **result.value})
@@ -111,38 +165,19 @@ def run_stage(
 
 
 @dataclass(frozen=True, slots=True)
-class _Keyed:
-    work: Callable[[Any], dict[str, Any]]
-
-    def prepare(self) -> None:
-        prepare = getattr(self.work, "prepare", None)
-        if prepare is not None:
-            prepare()
-
-    def __call__(self, item: tuple[str, Any]) -> dict[str, Any]:
-        return self.work(item[1])
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Hear:
-    """Decode a track once: content hash, analysis, fingerprint, and the attributes of each of its clips.
+    """Decode a track once: content hash, analysis, fingerprint, and the attributes of each of its clips."""
 
-    ``clips`` is how many clips of a track are taken at most, spread evenly; 0 takes all.
-    """
-
-    seconds: float
-    clips: int
-    extractors: tuple[str, ...]
-    thresholds: Thresholds
+    settings: Settings
     prints: Path
 
     def prepare(self) -> None:
         """Load the extractors."""
-        _extractors(self.extractors)
+        _extractors(self.settings.extractors)
 
-    def __call__(self, track: Track) -> dict[str, Any]:
-        content = ContentHash()
-        listening = None if track.collection else Listening(_extractors(self.extractors))
+    def __call__(self, item: tuple[str, Track]) -> dict[str, Any]:
+        track, wanted, content = item[1], self.settings, ContentHash()
+        listening = None if track.collection else Listening(_extractors(wanted.extractors))
         end_s = 0.0
 
         def heard() -> Iterator[Audio]:
@@ -153,15 +188,18 @@ class Hear:
                 end_s = audio.start_s + audio.duration_s
                 yield audio
 
-        save_print(self.prints, fingerprint(heard()), lambda: content.hex)
-        if end_s < min(self.seconds, _SHORTEST_S):
+        found = fingerprint(heard())
+        path = print_path(self.prints, content.hex)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, found.tobytes())
+        if end_s < min(wanted.seconds, _SHORTEST_S):
             raise DecodeError(track.path, f"{end_s:.1f} s are too short for a clip")
-        analysis = _stored(track) if listening is None else listening.conclude()
+        analysis = _collection(track.collection).analysis(track.number) if listening is None else listening.conclude()
         clips = []
-        for start_s in windows(end_s, self.seconds, self.clips):
-            stop_s = min(start_s + self.seconds, end_s)
+        for start_s in windows(end_s, wanted.seconds, wanted.clips):
+            stop_s = min(start_s + wanted.seconds, end_s)
             attributes, phrases = attributes_of(
-                analysis, start_s=start_s, end_s=stop_s, metadata=track.metadata, thresholds=self.thresholds
+                analysis, start_s=start_s, end_s=stop_s, metadata=track.metadata, thresholds=wanted.thresholds
             )
             clips.append({
                 "start_s": start_s, "duration_s": round(stop_s - start_s, 6), "attributes": attributes,
@@ -170,18 +208,8 @@ class Hear:
         return {"content": content.hex, "clips": clips, "extractors": list(analysis.extractors)}
 
 
-@cache
-def _extractors(names: tuple[str, ...]) -> tuple[Extractor, ...]:
-    return extractors_named(names)
-
-
-@cache
-def _collection(directory: str) -> Collection:
-    return Collection.open(directory)
-
-
-def _stored(track: Track) -> Analysis:
-    return _collection(track.collection).analysis(track.number)
+# Loaded once in each process.
+_extractors, _collection, _captioner = cache(extractors_named), cache(Collection.open), cache(Captioner)
 
 
 def windows(duration_s: float, seconds: float, most: int) -> list[float]:
@@ -196,23 +224,9 @@ def windows(duration_s: float, seconds: float, most: int) -> list[float]:
     return starts
 
 
-_PRINT = np.dtype([("hash", "<u4"), ("time_s", "<f4"), ("bin", "<f4"), ("span_s", "<f4")])
-
-
-def save_print(folder: Path, found: Fingerprint, content: Callable[[], str]) -> None:
-    """Keep a fingerprint under the name of its content."""
-    table = np.empty(len(found.hashes), _PRINT)
-    table["hash"], table["time_s"] = found.hashes, found.times_s
-    table["bin"], table["span_s"] = found.bins, found.spans_s
-    path = print_path(folder, content())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, table.tobytes())
-
-
 def load_print(folder: Path, content: str) -> Fingerprint:
     """The fingerprint of a content."""
-    table = np.frombuffer(print_path(folder, content).read_bytes(), _PRINT)
-    return Fingerprint(table["hash"].copy(), table["time_s"].copy(), table["bin"].copy(), table["span_s"].copy())
+    return np.frombuffer(print_path(folder, content).read_bytes(), PRINT)
 
 
 def print_path(folder: Path, content: str) -> Path:
@@ -220,37 +234,32 @@ def print_path(folder: Path, content: str) -> Path:
     return folder / content[:2] / f"{content}.print"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+def phrases_in(clip: Mapping[str, Any]) -> tuple[Phrase, ...]:
+    """The timed phrases of a clip as a journal keeps it."""
+    return tuple(Phrase(text=p["text"], spans_s=tuple((a, b) for a, b in p["spans_s"])) for p in clip["phrases"])
+
+
+@dataclass(frozen=True, slots=True)
 class Write:
-    """Captions for the clips of a track that was heard, held against the rules.
+    """Captions for the clips of a track that was heard, held against the rules; answers of a model are kept."""
 
-    ``required`` names attributes without which a clip is left out. With an ``endpoint`` a language model writes;
-    ``grammar_on_failure`` lets the grammar (style figma) write where the model's answer is rejected.
-    """
-
-    per_clip: int
-    style: str | None
-    seed: int
-    required: tuple[str, ...]
-    thresholds: Thresholds
-    endpoint: Endpoint | None
-    grammar_on_failure: bool
-    cache: Path
+    settings: Settings
+    answers: Path
 
     def prepare(self) -> None:
         """See that the endpoint's key is there."""
         _captioner.cache_clear()  # an earlier run in this process may have given up
-        if self.endpoint is not None:
-            _captioner(self.endpoint, self.cache)
+        if self.settings.endpoint is not None:
+            _captioner(self.settings.endpoint, self.answers)
 
-    def __call__(self, heard: Mapping[str, Any]) -> dict[str, Any]:
-        clips, broken = [], Counter[str]()
+    def __call__(self, item: tuple[str, Mapping[str, Any]]) -> dict[str, Any]:
+        heard, clips, broken = item[1], [], Counter[str]()
         for clip in heard["clips"]:
             refused = self._refused(clip)
             broken.update(refused)
             if refused:
                 continue
-            texts = self._texts(clip, f"{self.seed}/{heard['content']}/{clip['start_s']:.3f}", broken)
+            texts = self._texts(clip, f"{self.settings.seed}/{heard['content']}/{clip['start_s']:.3f}", broken)
             if texts:
                 clips.append({**clip, "captions": list(texts), "styles": list(texts.values())})
         return {"content": heard["content"], "clips": clips, "broken": dict(broken), "heard": len(heard["clips"])}
@@ -259,7 +268,7 @@ class Write:
         known = clip["attributes"]
         if not known:
             return ["nothing_known"]
-        lost = [name for name in self.required if name not in known]
+        lost = [name for name in self.settings.required if name not in known]
         rules = ["failed_extraction"] if set(lost) - {"key"} else []
         if "key" in lost:
             rules.append("key_confidence" if clip["key_confidence"] > 0 else "failed_extraction")
@@ -267,18 +276,17 @@ class Write:
 
     def _texts(self, clip: Mapping[str, Any], seed: str, broken: Counter[str]) -> dict[str, str]:
         """Captions and who wrote them: a style, or ``llm:MODEL``."""
-        known = clip["attributes"]
-        phrases = [Phrase(text=p["text"], spans_s=tuple(map(tuple, p["spans_s"]))) for p in clip["phrases"]]
+        known, phrases, wanted = clip["attributes"], phrases_in(clip), self.settings
         found: dict[str, str] = {}
-        for i in range(self.per_clip):
-            if self.endpoint is not None:
-                answer = _captioner(self.endpoint, self.cache).caption(known, seed=f"{seed}/{i}")
+        for i in range(wanted.per_clip):
+            if wanted.endpoint is not None:
+                answer = _captioner(wanted.endpoint, self.answers).caption(known, seed=f"{seed}/{i}")
                 broken.update(answer.rejected)
                 if answer.text:
-                    found[answer.text] = f"llm:{self.endpoint.model}"
-                if answer.text or not self.grammar_on_failure:
+                    found[answer.text] = f"llm:{wanted.endpoint.model}"
+                if answer.text or not wanted.grammar_on_failure:
                     continue
-            style = "figma" if self.endpoint is not None else self.style or drawn_style(f"{seed}/{i}")
+            style = "figma" if wanted.endpoint is not None else wanted.style or drawn_style(f"{seed}/{i}")
             (text,) = caption(known, phrases, seed=f"{seed}/{i}", style=style, duration_s=clip["duration_s"])
             figma = style == "figma"
             wishes = Wishes(complete=style in FULL_STYLES, one_sentence=figma, objective=figma)
@@ -287,8 +295,3 @@ class Write:
             if not rules:
                 found[text] = style
         return found
-
-
-@cache
-def _captioner(endpoint: Endpoint, cache_folder: Path) -> Captioner:
-    return Captioner(endpoint, cache_folder)
