@@ -54,6 +54,7 @@ _TIGHT = re.compile(r"\s*(?:\|{1,2}:?|:\||-{1,2}>?|=?>|\.{2,3}|%|;|(?<=\s)/(?=\s
 _SLASH = re.compile(r"\s?/\s?")
 _COMMA = re.compile(r"\s?,\s*(?:and |& |then |to )?|\s(?:and|&|then|to) ")
 _SPACE = re.compile(r"\s+")
+_REPEATS = re.compile(r"\s*(?:\s?[:|\])]*\|[:|]*)?(?:\s?(?:x\s?\d{1,2}|\d{1,2}x|×\s?\d{1,2})(?![^\W_]))?")
 _CUE = r"\b<<chord_cue>>\b"
 
 
@@ -266,8 +267,7 @@ def cued(source: Source, start: int, end: int, *, near: bool = False) -> bool:
 
 def add(source: Source, names: list[Name], links: list[str]) -> None:
     """Records a sequence."""
-    start, end = names[0].start, names[-1].end
-    end = _repeats(source, end)
+    start, end = names[0].start, _repeats(source, names[-1].end)
     lead = re.search(r"[|:\[( ]*\|[|: ]*$", source.raw[max(0, start - 6) : start])
     start -= len(lead[0].lstrip()) if lead else 0
     chords = [n.chord for n in names]
@@ -278,26 +278,17 @@ def add(source: Source, names: list[Name], links: list[str]) -> None:
     if any(n.near for n in names):
         near = ", ".join(f"{source.cut(n.start, n.end)} as {n.chord}" for n in names if n.near)
         source.note(f"chords read as the nearest known quality: {near}")
-    constraint = Chords(text=words, chords=distinct(chords))
-    source.add(Mention(start, end, "chords", constraint))
+    source.add(Mention(start, end, "chords", Chords(text=words, chords=distinct(chords))))
 
 
 def _german(source: Source, name: Name) -> Chord:
-    root = name.chord.root
-    if (
-        not name.german
-        and source.raw[name.start] == "B"
-        and source.raw[name.start + 1 : name.start + 2] not in ("b", "#")
-    ):
-        root = (root - 1) % 12
-    return Chord(root, name.chord.quality, name.chord.bass)
+    flat = source.raw[name.start] == "B" and source.raw[name.start + 1 : name.start + 2] not in ("b", "#")
+    return Chord((name.chord.root - flat) % 12, name.chord.quality, name.chord.bass)
 
 
 def _repeats(source: Source, end: int) -> int:
     """Past closing bar lines and "x4"."""
-    match = re.compile(r"\s*(?:\s?[:|\])]*\|[:|]*)?(?:\s?(?:x\s?\d{1,2}|\d{1,2}x|×\s?\d{1,2})(?![^\W_]))?").match(
-        source.raw, end
-    )
+    match = _REPEATS.match(source.raw, end)
     return match.end() if match and match[0].strip() else end
 
 

@@ -135,22 +135,20 @@ def _takes(source: Source, start: int, end: int, entry: Entry) -> bool:
         return False
     if not entry.care:
         return True
+    care = words_table()["care"]
     before, after = source.before(start, 24).rstrip(" -"), source.after(end, 24).lstrip(" -")
     previous = before.rsplit(maxsplit=1)[-1] if before and before[-1].isalnum() else ""
     following = "".join(after.split(maxsplit=1)[:1]).strip(",.;:!?")
     if entry.care == "capital":
         return source.raw[start:end].isupper() or following in ("piano", "sound", "sounds")
     if entry.care == "verb":
-        return following not in words_table()["care"]["verb_before"]
-    if following in words_table()["care"]["music_nouns"]:
+        return following not in care["verb_before"]
+    if following in care["music_nouns"]:
         return True
     if entry.care == "cautious":
-        return previous not in words_table()["care"]["determiners"]
-    opens = (
-        not before
-        or before[-1] in ",;:(&/+"
-        or previous in ("and", "or", "no", "without", "with", "plus", "solo", "featuring")
-    )
+        return previous not in care["determiners"]
+    joins = ("and", "or", "no", "without", "with", "plus", "solo", "featuring")
+    opens = not before or before[-1] in ",;:(&/+" or previous in joins
     closes = not after or after[0] in ",.;:)&/+\n" or following in ("and", "or", "solo", "solos", "plus", "in")
     return opens and closes
 
@@ -209,12 +207,10 @@ def correction(word: str) -> str | None:
     for length in range(len(word) - allowed, len(word) + allowed + 1):
         for candidate in _spellings().get((word[0], length), ()):
             distance = edit_distance(word, candidate, allowed)
-            if distance > allowed or (len(word) == 5 and len(candidate) == 5 and sorted(word) != sorted(candidate)):
+            other_letters = len(word) == len(candidate) == 5 and sorted(word) != sorted(candidate)
+            if distance > allowed or other_letters or len(candidate) < min(len(word), 6):
                 continue
-            if len(candidate) < min(len(word), 6):
-                continue
-            if best is None or (distance, candidate) < best:
-                best = (distance, candidate)
+            best = min(best or (distance, candidate), (distance, candidate))
     return best[1] if best else None
 
 
@@ -268,14 +264,10 @@ def find_misspelt(source: Source) -> None:
         right = tried[token.word]
         if right is None or not source.free(token.start, token.end):
             continue
-        other = free[index + 1] if index + 1 < len(free) else None
-        before = free[index - 1] if index else None
-        for words, start, end in (
-            ((right, other.word) if other else (), token.start, other.end if other else 0),
-            ((before.word, right) if before else (), before.start if before else 0, token.end),
-            ((right,), token.start, token.end),
-        ):
-            entry = table.get(words[0], {}).get(tuple(words)) if words else None
+        readings = [((right, t.word), token.start, t.end) for t in free[index + 1 : index + 2]]
+        readings += [((t.word, right), t.start, token.end) for t in free[max(index - 1, 0) : index]]
+        for words, start, end in [*readings, ((right,), token.start, token.end)]:
+            entry = table.get(words[0], {}).get(words)
             if entry is not None and entry.concept is not None and source.free(start, end) and end - start < 48:
                 source.note(f"{source.quote(token.start, token.end)} read as '{right}'")
                 source.spelling[token.start] = right

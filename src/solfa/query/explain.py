@@ -53,14 +53,8 @@ def describe(constraint: Constraint) -> str:
     >>> describe(Tempo(text="", low_bpm=90, high_bpm=100))
     '90-100 BPM'
     """
-    text = _wish(constraint)
-    return (
-        f"no {text}"
-        if constraint.negated and isinstance(constraint, Presence)
-        else f"not {text}"
-        if constraint.negated
-        else text
-    )
+    no = ("no " if isinstance(constraint, Presence) else "not ") if constraint.negated else ""
+    return no + _wish(constraint)
 
 
 def _line(constraint: Constraint) -> str:

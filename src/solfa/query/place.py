@@ -213,7 +213,7 @@ def _before(clause: list[Item], at: int, *, noun: bool) -> list[Mention]:
             apart = apart or (bool(found) and item.word in ("a", "an"))  # "drums and a sax solo at the end"
             joined = joined or (item.word in _JOINS and not apart)
         elif item.kind in _PLACED:
-            same = not found or _family(item) == _family(found[0])
+            same = not found or item.family == found[0].family
             if not (joined and same) and not (noun and item.kind in ("dynamics", "mood")):
                 break
             found.append(item)
@@ -221,10 +221,6 @@ def _before(clause: list[Item], at: int, *, noun: bool) -> list[Mention]:
         elif (item.kind == "place" and not found) or (found and item.kind not in ("weight", "negation", "plain")):
             break
     return found
-
-
-def _family(mention: Mention) -> str:
-    return "heard" if mention.kind in ("instrument", "voice") else mention.kind
 
 
 def _give(place: Mention, targets: list[Mention], event: Mention | None) -> None:

@@ -158,22 +158,13 @@ def _find_numbers(source: Source) -> None:
         for match in source.matches(pattern):
             if rx(r"\s?<<bpm>>").match(source.low, match.end()):
                 continue  # "the chords Am F C G, 127 bpm": a tempo, whatever the sentence speaks of
-            cue = cued(source, *match.span()) or bool(
-                re.search(r"nashville[\w ]{0,20}:?\s?$", source.before(match.start()))
-            )
-            dashed = pattern is _NUMBER and match["sep"].strip() in ("-", ">")
-            digits = (
-                re.sub(r"\D", "", match["body"])
-                if pattern is _RUN_OF_DIGITS or "7" not in match["body"]
-                else match["body"]
-            )
-            if not cue and (not dashed or digits in _COUNT_IN):
+            body, spaced = match["body"], pattern is _NUMBER
+            nashville = re.search(r"nashville[\w ]{0,20}:?\s?$", source.before(match.start()))
+            dashed = spaced and match["sep"].strip() in ("-", ">")
+            digits = body if spaced and "7" in body else re.sub(r"\D", "", body)
+            if not (cued(source, *match.span()) or nashville) and (not dashed or digits in _COUNT_IN):
                 continue
-            steps = (
-                re.findall(r"([1-7])(m|7|-(?!\s?\d))?", match["body"])
-                if pattern is _NUMBER
-                else [(d, "") for d in match["body"]]
-            )
+            steps = re.findall(r"([1-7])(m|7|-(?!\s?\d))?", body) if spaced else [(d, "") for d in body]
             names = [_numeral(int(d), mark) for d, mark in steps]
             source.note(f"{source.quote(*match.span())} read as the progression {'-'.join(names)}")
             _add(source, match.start(), match.end(), names)

@@ -8,6 +8,7 @@ negation of a negation cancels it. A degree word ("must", "ideally") reaches to 
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import TypeGuard
 
 from solfa.core.query import Presence
 from solfa.query.lexis import rx, words_table
@@ -16,7 +17,6 @@ from solfa.query.source import Mention, Source, Token
 
 _HARD = {".", ";", "!", "?", "\n", "(", ")", ":", "|"}
 _CLAUSE_WORDS = {",", "but", "then", "before", "while", "followed"}
-_FAMILY = {"mood": "feel", "tempo": "feel", "instrument": "heard", "voice": "heard"}
 _MEASURES = ("chords", "key", "metre", "tempo", "duration")
 _MODIFIERS = ("weight", "optional", "optional after", "filler")
 
@@ -29,6 +29,10 @@ def items(source: Source) -> list[Item]:
     row: list[Item] = list(source.mentions)
     row += [t for t in source.tokens if cover.find(1, t.start, t.end) == -1]
     return sorted(row, key=lambda i: (i.start, i.end))
+
+
+def _asks(item: Item) -> TypeGuard[Mention]:
+    return isinstance(item, Mention) and item.constraint is not None
 
 
 def clauses(row: list[Item]) -> list[list[Item]]:
@@ -128,10 +132,6 @@ def _ends(source: Source, row: list[Item], i: int, state: _Negation) -> bool:
     return word in data["ends_after_a_thing"] or (word == "and" and not _and_goes_on(row, i, head))
 
 
-def _family(mention: Mention) -> str:
-    return _FAMILY.get(mention.kind, mention.kind)
-
-
 def _starts_anew(row: list[Item], i: int, head: Mention, item: Mention) -> bool:
     """Whether a mention after a negated one, with nothing but words between, is a new wish."""
     if item.start < head.end:
@@ -146,7 +146,7 @@ def _starts_anew(row: list[Item], i: int, head: Mention, item: Mention) -> bool:
         return False
     if item.kind in ("key", "chords", "duration"):
         return True
-    if _family(item) != _family(head):
+    if item.family != head.family:
         return head.kind in ("instrument", "voice", *_MEASURES)
     return head.kind in ("instrument", "voice") and not between
 
@@ -155,7 +155,7 @@ def _and_goes_on(row: list[Item], i: int, head: Mention) -> bool:
     """Whether "and" joins the negated thing to another of its kind."""
     for item in row[i + 1 : i + 3]:
         if isinstance(item, Mention):
-            return item.constraint is not None and _family(item) == _family(head)
+            return item.constraint is not None and item.family == head.family
         if item.word in words_table()["scope"]["new_wish"] or not item.is_word:
             return False
     return False
@@ -185,19 +185,16 @@ def weigh(parts: list[list[Item]]) -> None:
     """Gives every clause's mentions the weight that a degree word of the clause says."""
     for clause in parts:
         weight, behind = 1.0, 0
-        last = max((i for i, m in enumerate(clause) if isinstance(m, Mention) and m.constraint is not None), default=-1)
+        last = max((i for i, item in enumerate(clause) if _asks(item)), default=-1)
         for i, item in enumerate(clause):
-            if not isinstance(item, Mention):
-                continue
-            if item.kind == "weight":
+            if isinstance(item, Mention) and item.kind == "weight":
                 if rx("<<weight_behind>>").match(item.cue) or last < i:
-                    for earlier in clause[behind:i]:
-                        if isinstance(earlier, Mention) and earlier.constraint is not None:
-                            earlier.weight = item.weight
+                    for earlier in filter(_asks, clause[behind:i]):
+                        earlier.weight = item.weight
                 else:
                     weight = item.weight
                 behind = i
-            elif item.constraint is not None and weight != 1.0:
+            elif _asks(item) and weight != 1.0:
                 item.weight = weight
 
 
@@ -208,7 +205,7 @@ def drop_optional(source: Source, parts: list[list[Item]]) -> None:
             if not isinstance(item, Mention) or not item.kind.startswith("optional"):
                 continue
             side = clause[i + 1 : i + 7] if item.kind == "optional" else clause[max(0, i - 7) : i][::-1]
-            wish = next((m for m in side if isinstance(m, Mention) and m.constraint is not None), None)
+            wish = next(filter(_asks, side), None)
             if wish is not None:
                 start, end = min(item.start, wish.start), max(item.end, wish.end)
                 source.note(f"{source.quote(start, end)}: either will do, so it is no wish")
@@ -217,10 +214,9 @@ def drop_optional(source: Source, parts: list[list[Item]]) -> None:
 
 def soften_modified(source: Source, row: list[Item]) -> None:
     """Reads "no soft vocals" as a weaker "no vocals": the adjective is not negated by itself."""
-    things = [m for m in row if isinstance(m, Mention) and m.constraint is not None]
-    for first, second in pairwise(things):
+    for first, second in pairwise(filter(_asks, row)):
         adjacent = not source.low[first.end : second.start].strip(" -")
-        if first.negated and second.negated and adjacent and first.kind == "mood" and _family(second) == "heard":
+        if first.negated and second.negated and adjacent and first.kind == "mood" and second.family == "heard":
             first.constraint = None
             second.weight = min(second.weight, 0.5)
             words = source.quote(first.start, second.end)
@@ -229,15 +225,13 @@ def soften_modified(source: Source, row: list[Item]) -> None:
 
 def settle_contradictions(source: Source) -> None:
     """Drops what is wanted and unwanted at once ("melancholic but not sad"): only the words can tell."""
-    signs: dict[str, set[bool]] = {}
-    bare = [m for m in source.mentions if isinstance(m.constraint, Presence) and m.place is None]
-    for mention in bare:
-        assert isinstance(mention.constraint, Presence)
-        signs.setdefault(f"{mention.constraint.concept} {mention.constraint.solo}", set()).add(mention.negated)
-    for mention in bare:
-        assert isinstance(mention.constraint, Presence)
-        if len(signs[f"{mention.constraint.concept} {mention.constraint.solo}"]) == 2:
-            source.note(f"'{mention.constraint.concept}' is both wanted and unwanted: compared as words only")
+    signs: dict[tuple[str, bool], set[bool]] = {}
+    bare = [(m, m.constraint) for m in source.mentions if isinstance(m.constraint, Presence) and m.place is None]
+    for mention, wish in bare:
+        signs.setdefault((wish.concept, wish.solo), set()).add(mention.negated)
+    for mention, wish in bare:
+        if len(signs[wish.concept, wish.solo]) == 2:
+            source.note(f"'{wish.concept}' is both wanted and unwanted: compared as words only")
             mention.constraint = None
 
 
@@ -263,11 +257,11 @@ def settle_measures(source: Source) -> None:
 def alternatives(row: list[Item]) -> None:
     """Groups what "or" joins: "piano or guitar", "piano, harp or guitar"."""
     group = max((m.any_of for m in row if isinstance(m, Mention)), default=0)
-    heads = [(i, m) for i, m in enumerate(row) if isinstance(m, Mention) and m.constraint is not None]
+    heads = [(i, m) for i, m in enumerate(row) if _asks(m)]
     for (i, a), (j, b) in pairwise(heads):
         between = [x.word for x in row[i + 1 : j] if isinstance(x, Token)]
         others = [x for x in row[i + 1 : j] if isinstance(x, Mention) and x.kind != "plain"]
-        if others or a.negated or b.negated or _family(a) != _family(b) or b.start < a.end:
+        if others or a.negated or b.negated or a.family != b.family or b.start < a.end:
             continue
         if "or" in between or between == ["/"]:
             if not a.any_of:

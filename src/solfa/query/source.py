@@ -73,6 +73,9 @@ class Token:
         return self.word[0].isalnum()
 
 
+_FAMILY = {"mood": "feel", "tempo": "feel", "instrument": "heard", "voice": "heard"}
+
+
 @dataclass(slots=True)
 class Mention:
     """Something recognised between two positions.
@@ -92,6 +95,11 @@ class Mention:
     cue: str = ""
     any_of: int = 0
     said_from: int = -1  # where the negation before it starts, if it belongs to the constraint's words
+
+    @property
+    def family(self) -> str:
+        """What "and" and "or" join: instruments with voices, moods with tempi, else things of one kind."""
+        return _FAMILY.get(self.kind, self.kind)
 
 
 @dataclass(slots=True)
