@@ -186,6 +186,8 @@ def microsoft(gpt2_folder, tmp_path_factory):
     """
     if importlib.util.find_spec("msclap") is None:
         pytest.skip("could not find msclap")
+    if int(transformers.__version__.split(".")[0]) > 4:
+        pytest.skip("msclap 1.3.4 asks its tokenizer for encode_plus, which transformers 5 has no longer")
     pytest.importorskip("torchlibrosa")
     whole, part = ModuleType("torchaudio"), ModuleType("torchaudio.transforms")
     whole.transforms, whole.load = part, lambda path: (torch.from_numpy(np.load(path))[None], 44100)
