@@ -26,7 +26,7 @@ from solfa.data.shards import (
     write_json,
     write_shard,
 )  # fmt: skip
-from solfa.jobs import Done, Executor, SerialExecutor
+from solfa.jobs import Done, Executor, SerialExecutor, prepare
 
 BUILDING_SCHEMA = "solfa.building/1"
 
@@ -127,8 +127,8 @@ def _plan(name: str, config: Mapping[str, Any], seed: int) -> dict[str, Any]:
 
 
 def _tasks(num_shards: Mapping[str, int], seed: int) -> list[ShardTask]:
-    wrong = [s for s in num_shards if s not in SPLITS]
-    if wrong or sum(num_shards.values()) < 1 or min(num_shards.values()) < 0 or max(num_shards.values()) > 999_999:
+    counts = list(num_shards.values())
+    if not {*num_shards} <= {*SPLITS} or sum(counts) < 1 or min(counts) < 0 or max(counts) > 999_999:
         raise InputError(
             f"num_shards {dict(num_shards)}: expected counts 0-999999 for {', '.join(SPLITS)}, one at least."
         )
@@ -203,9 +203,7 @@ class _Work:
     config_hash: str
 
     def prepare(self) -> None:
-        prepare = getattr(self.make, "prepare", None)
-        if prepare is not None:
-            prepare()
+        prepare(self.make)
 
     def __call__(self, task: ShardTask) -> None:
         write_shard(self.folder / task.file, self._checked(task), config_hash=self.config_hash)

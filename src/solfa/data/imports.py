@@ -13,7 +13,6 @@ import numpy as np
 from solfa.audio.decode import stretches
 from solfa.core.errors import DecodeError, InputError
 from solfa.core.text import printable
-from solfa.core.types import FloatArray
 from solfa.data.building import Progress, ShardTask, build
 from solfa.data.loading import cropped
 from solfa.data.records import Phrase, Record
@@ -41,18 +40,8 @@ def import_published(
     Files are taken as they are; a clip that is part of a longer file is cut out of it (mono, flac). Labels and events
     become ``attributes`` and phrases.
 
-    Parameters
-    ----------
-    name, root
-        as in ``evaluation.readers.load``
-    out
-        folder of the new data set
-    splits
-        which of its splits becomes our ``train``, ``val``, ``test``
-    clips_per_shard
-        clips of one shard
-    executor, progress
-        as in ``build``
+    ``name`` and ``root`` are as in ``evaluation.readers.load``, ``executor`` and ``progress`` as in ``build``;
+    ``splits`` says which of its splits becomes our ``train``, ``val``, ``test``.
 
     Raises
     ------
@@ -108,13 +97,9 @@ def _member(item: Item, data: DataSet) -> Member:
     record = _record(item, data, whole_s if cut is None else len(cut) / rate)
     if cut is None:
         return Member(record=record, audio_bytes=item.audio.read_bytes(), format=item.audio.suffix[1:].lower())
-    return Member(record=record, samples=_in_range(cut), sample_rate_hz=rate)
-
-
-def _in_range(samples: FloatArray) -> FloatArray:
     # Decoders of lossy formats overshoot; what is written is 16 bits.
-    quieter: FloatArray = samples / max(1.0, float(np.abs(samples).max()))
-    return quieter
+    quieter = np.asarray(cut / max(1.0, float(np.abs(cut).max())), np.float32)
+    return Member(record=record, samples=quieter, sample_rate_hz=rate)
 
 
 def _record(item: Item, data: DataSet, duration_s: float) -> Record:

@@ -14,16 +14,7 @@ from solfa.evaluation.readers import DataSet, Item, Source
 
 
 def data_set(folder: Path, split: str, scratch: Path) -> DataSet:
-    """The clips of a split, their sound laid out as files.
-
-    Parameters
-    ----------
-    folder
-        a finished data set
-    split
-        ``train``, ``val`` or ``test``
-    scratch
-        an empty folder for the sound, to be thrown away
+    """The clips of a split of a finished data set, their sound laid out as files in ``scratch``, an empty folder.
 
     Raises
     ------
@@ -37,13 +28,9 @@ def data_set(folder: Path, split: str, scratch: Path) -> DataSet:
     if not items:
         raise InputError(f"{folder}: the split {split!r} is empty. Choose another with --split.")
     source = Source(
-        title=f"the data set {opened.name!r}",
-        where=str(folder),
-        licence="that of its records",
-        layout=f"dataset.json, {split}/000000.tar ...",
-        splits=SPLITS,
-        read=lambda _, __: list(items),
-    )
+        title=f"the data set {opened.name!r}", where=str(folder), licence="that of its records", splits=SPLITS,
+        layout=f"dataset.json, {split}/000000.tar ...", read=lambda _, __: list(items),
+    )  # fmt: skip
     return DataSet(name=opened.name, split=split, revision=opened.revision, source=source, items=items)
 
 

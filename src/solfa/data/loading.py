@@ -121,9 +121,8 @@ class Loader(Generic[B]):
     @property
     def state(self) -> dict[str, int]:
         """Where the next batch is: plain JSON, the same on all ranks. As of the batch that was given out last."""
-        return {
-            "seed": self._seed, "clips": len(self._source), "epoch": self._epoch, "position": self._position,
-        }  # fmt: skip
+        clips = len(self._source)
+        return {"seed": self._seed, "clips": clips, "epoch": self._epoch, "position": self._position}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on where ``state`` was taken.

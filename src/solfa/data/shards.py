@@ -19,7 +19,7 @@ import json
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, overload
@@ -94,9 +94,8 @@ class ShardIndex:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        names = ("sha256", "audio_sha256", "records_sha256", "size_bytes", "duration_s", "config_hash", "members")
-        failures = [[f.item, f.reason] for f in self.failures]
-        return {"schema": SHARD_SCHEMA, **{n: getattr(self, n) for n in names}, "failures": failures}
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {"schema": SHARD_SCHEMA, **values, "failures": [[f.item, f.reason] for f in self.failures]}
 
     @classmethod
     def read(cls, path: Path) -> ShardIndex:
@@ -331,10 +330,9 @@ class Dataset:
         """
         folder = Path(folder)
         if not (folder / "dataset.json").is_file():
-            unfinished = (
-                " It was not finished: run the same command again." if (folder / "building.json").exists() else ""
-            )
-            raise InputError(f"{folder} is no data set: it has no dataset.json.{unfinished}")
+            begun = (folder / "building.json").exists()
+            advice = " It was not finished: run the same command again." if begun else ""
+            raise InputError(f"{folder} is no data set: it has no dataset.json.{advice}")
         manifest = read_json(folder / "dataset.json", SCHEMA)
         try:
             hashes = {str(entry["file"]): entry["sha256"] for entry in manifest["shards"]}

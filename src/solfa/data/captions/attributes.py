@@ -57,16 +57,8 @@ def attributes_of(
 ) -> tuple[dict[str, Any], tuple[Phrase, ...]]:
     """Attributes of a clip as a `Record` has them, and what is heard in a part of it only.
 
-    Parameters
-    ----------
-    analysis
-        of the whole track
-    start_s, end_s
-        the clip in the track; the end of the track if None
-    metadata
-        ids of ``genre``, ``mood``, ``instruments`` that the source names; they go before what was heard
-    thresholds
-        the defaults if None
+    The clip is a part of the track that was analysed. ``metadata`` holds ids of ``genre``, ``mood`` and ``instruments``
+    that the source names; they go before what was heard.
     """
     sure = thresholds or Thresholds()
     end = analysis.duration_s if end_s is None else end_s
@@ -101,15 +93,10 @@ def concepts_in(texts: Iterable[str], kinds: Sequence[str]) -> list[str]:
     >>> concepts_in(["genre---hiphop", "Electronic; Ambient", "misc"], ["genre"])
     ['hip_hop', 'electronic', 'ambient']
     """
-    found: dict[str, None] = {}
-    for text in texts:
-        for part in re.split(r"[;,/|]|---", clean(text)[:400]):
-            if part.strip():
-                said = parse(part.strip().replace("_", " ")).constraints
-                found |= {
-                    c.concept: None for c in said if isinstance(c, Presence) and c.kind in kinds and not c.negated
-                }
-    return list(found)
+    parts = [part.strip() for text in texts for part in re.split(r"[;,/|]|---", clean(text)[:400])]
+    said = [wish for part in parts if part for wish in parse(part.replace("_", " ")).constraints]
+    named = [c.concept for c in said if isinstance(c, Presence) and c.kind in kinds and not c.negated]
+    return list(dict.fromkeys(named))
 
 
 def _tempo(analysis: Analysis, start_s: float, end_s: float, sure: Thresholds) -> dict[str, Any]:

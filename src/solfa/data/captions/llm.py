@@ -87,14 +87,7 @@ def prompt() -> str:
 class Captioner:
     """Asks the endpoint, at most twice for one caption: the second time with the attributes in another order.
 
-    Parameters
-    ----------
-    endpoint
-        where and how
-    cache
-        folder for answers; made if needed
-    wishes
-        what is asked of a caption
+    Answers are kept in the folder ``cache``, which is made if needed.
 
     Raises
     ------

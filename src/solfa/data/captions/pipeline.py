@@ -54,18 +54,8 @@ def caption_tracks(
     Files that cannot be read or are too short are listed as failures, with the reason; clips and captions that break a
     rule are counted by rule in the manifest (``config.rules``).
 
-    Parameters
-    ----------
-    tracks
-        what `sources` found
-    out
-        folder of the data set; the stages' files lie beside it, in ``OUT.stages``, and can be deleted in the end
-    settings
-        what to make
-    executor
-        spreads the work; in this process if None
-    progress
-        called with a stage and how many of its items are done
+    The stages' files lie beside the data set, in ``OUT.stages``, and can be deleted in the end. ``progress`` is called
+    with a stage and how many of its items are done.
 
     Raises
     ------
@@ -172,7 +162,7 @@ def _plan(
         "pipeline": "captions", **settings.of_writing(), "shares": list(settings.shares),
         "counts": None if settings.counts is None else {k: list(v) for k, v in settings.counts.items()},
         "clips_per_shard": settings.clips_per_shard, "plan": digest, "tracks": len(tracks),
-        "failed": len(failures), "equal_sound": len(heard) - len(failures) - len(written) + _failed(written),
+        "failed": len(failures), "equal_sound": sum("failed" not in r for r in heard.values()) - len(written),
         "families": len(set(family.values())), "left_over": split.count(""), "rules": _rules(written),
     }  # fmt: skip
     return _Plan(folder, config, dict(Counter(name for name, _ in shards)))
@@ -186,10 +176,6 @@ def _families(by_key: Mapping[str, Track], kept: Mapping[str, Mapping[str, Any]]
         for t, row in zip(tracks, kept.values(), strict=True)
     ]
     return dict(zip(kept, families(keys, near_duplicates(prints)), strict=True))
-
-
-def _failed(rows: Mapping[str, Mapping[str, Any]]) -> int:
-    return sum("failed" in row for row in rows.values())
 
 
 def _rules(written: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:

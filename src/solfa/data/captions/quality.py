@@ -14,13 +14,7 @@ from solfa.data.captions.facts import grammar
 from solfa.data.captions.reading import agreement
 from solfa.query.source import MAX_CHARS
 
-# Rule -> what breaks it. Of clips:
-CLIP_RULES = {
-    "nothing_known": "no attribute is sure enough to be told",
-    "failed_extraction": "an attribute that is required could not be measured surely",
-    "key_confidence": "a key is required and its confidence is at or below the threshold",
-}
-# Of captions; a language model's answer may also break the rules of ``llm``.
+# Rule -> what breaks it. A language model's answer may also break those of ``llm.Answer``, a clip those of ``Write``.
 CAPTION_RULES = {
     "empty": "no text",
     "too_long": "more words than the limit, or more characters than can be parsed",

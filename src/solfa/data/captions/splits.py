@@ -43,12 +43,7 @@ def link_keys(*, source: str, track: str, artist: str, piece: str, content: str)
 def families(keys: Sequence[Iterable[str]], pairs: Iterable[tuple[int, int]] = ()) -> list[int]:
     """The family of each item: the lowest number of an item that it is linked with, directly or through others.
 
-    Parameters
-    ----------
-    keys
-        names of each item; items with a common name are linked
-    pairs
-        further links
+    Items with a common name among their ``keys`` are linked, and so are the ``pairs``.
 
     >>> families([["a"], ["b"], ["a", "c"], ["d"]], [(2, 3)])
     [0, 1, 0, 0]
@@ -94,23 +89,10 @@ def assign(
     seed: int,
     exact: bool = False,
 ) -> list[str]:
-    """The split of each clip; empty for sources of which none are wanted, and for what ``exact`` leaves over.
+    """The split of each clip; empty for sources of which none are ``wanted``, and for what ``exact`` leaves over.
 
-    Parameters
-    ----------
-    family
-        of each clip, as `families` gives it
-    source
-        of each clip
-    wanted
-        clips for (train, val, test) by source; other sources are left out
-    seed
-        decides which family goes where
-    exact
-        give back the clips with which a split exceeds what was wanted of a source
+    ``wanted`` is how many clips train, val and test should get of each source; with ``exact`` they get no more.
 
-    Notes
-    -----
     Large families first, each to a split drawn with a chance in proportion to what the split still lacks of the
     family's sources, so that large artists are not all in train; small families then even it out. A split that would
     stay empty though clips are wanted gets the smallest family of train.

@@ -241,7 +241,11 @@ def phrases_in(clip: Mapping[str, Any]) -> tuple[Phrase, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Captions for the clips of a track that was heard, held against the rules; answers of a model are kept."""
+    """Captions for the clips of a track that was heard, held against the rules; answers of a model are kept.
+
+    Rules of clips: ``nothing_known`` (no attribute is sure enough to be told), ``failed_extraction`` (a required one
+    could not be measured), ``key_confidence`` (a required key is not above its threshold).
+    """
 
     settings: Settings
     answers: Path
