@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -76,7 +77,7 @@ class Run:
     progress: Callable[[Progress], None] | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class _Known:
     track_id: int
     size: int
@@ -109,11 +110,13 @@ def run(db: sqlite3.Connection, directory: Path, wish: Run) -> AddReport:
     seen = scan(wish.paths, [*known, *failures])
     plan = _plan(failures, seen, known, wish)
     writer.present(plan.returned, True)
-    outcome = _Outcome(writer, known, version, space, space_id, started, len(plan.asks), wish.progress)
+    outcome = _Outcome(writer, known, plan.stats, lambda heard: writer.heard([heard], version, space, space_id)[0])
     hearer = Hearer(wish.model, wish.extractors, wish.limits)
     with closing(wish.executor.map(hearer, plan.asks.values())) as results:
         for result in results:
-            outcome.take(result, plan.stats)
+            outcome.take(result)
+            if wish.progress is not None:
+                wish.progress(outcome.progress(result, len(plan.asks), started))
     moved, removed = _settle_missing(writer, seen, known, outcome.linked)
     return AddReport(
         added=outcome.added - moved + len(plan.returned),
@@ -137,14 +140,7 @@ def _known(db: sqlite3.Connection, version: str, space_id: int) -> dict[str, _Kn
         (version, space_id),
     )
     return {
-        os.fsdecode(path): _Known(
-            track_id=track_id,
-            size=size,
-            mtime_ns=mtime_ns,
-            present=bool(present),
-            hash=digest,
-            needs=Needs(analysis=bool(stale), vectors=bool(bare)),
-        )
+        os.fsdecode(path): _Known(track_id, size, mtime_ns, bool(present), digest, Needs(bool(stale), bool(bare)))
         for path, track_id, size, mtime_ns, present, digest, stale, bare in rows
     }
 
@@ -185,66 +181,56 @@ def _plan(failures: dict[str, tuple[int, int, str]], seen: Scan, known: dict[str
     return plan
 
 
+@dataclass(slots=True)
 class _Outcome:
     """Takes results one by one: commits, counts, reports."""
 
-    def __init__(
-        self,
-        writer: Writer,
-        known: dict[str, _Known],
-        version: str,
-        space: Space,
-        space_id: int,
-        started: float,
-        total: int,
-        progress: Callable[[Progress], None] | None,
-    ) -> None:
-        self._writer, self._known, self._version = writer, known, version
-        self._space, self._space_id = space, space_id
-        self._started, self._total, self._progress = started, total, progress
-        self.added = self.updated = 0
-        self.audio_s = 0.0
-        self.failed: list[Failure] = []
-        self.linked: dict[int, int] = {}  # how many new paths point to a track that was there before
+    writer: Writer
+    known: dict[str, _Known]
+    stats: dict[str, Found]
+    commit: Callable[[Heard], tuple[int, bool]]
+    added: int = 0
+    updated: int = 0
+    audio_s: float = 0.0
+    failed: list[Failure] = field(default_factory=list)
+    linked: Counter[int] = field(default_factory=Counter)  # new paths that point to a track that was there before
 
-    def take(self, result: Done[Ask, Heard] | Failed[Ask], stats: dict[str, Found]) -> None:
+    def take(self, result: Done[Ask, Heard] | Failed[Ask]) -> None:
         """Commit one result; only then is it counted."""
-        path, reason = result.item.path, ""
+        path = result.item.path
         if isinstance(result, Failed):
-            reason = result.reason
-            found = stats[path]
-            self._writer.failed(path, found.size, found.mtime_ns, reason)
-            self.failed.append(Failure(path=Path(path), reason=reason))
+            found = self.stats[path]
+            self.writer.failed(path, found.size, found.mtime_ns, result.reason)
+            self.failed.append(Failure(path=Path(path), reason=result.reason))
+            return
+        track_id, is_new = self.commit(result.value)
+        self.audio_s += result.value.duration_s
+        if path in self.known:
+            self.updated += 1
         else:
-            [(track_id, is_new)] = self._writer.heard([result.value], self._version, self._space, self._space_id)
-            self.audio_s += result.value.duration_s
-            if path in self._known:
-                self.updated += 1
-            else:
-                self.added += 1
-                if not is_new:
-                    self.linked[track_id] = self.linked.get(track_id, 0) + 1
-        if self._progress is not None:
-            self._progress(
-                Progress(
-                    done=self.added + self.updated + len(self.failed),
-                    total=self._total,
-                    failed=len(self.failed),
-                    audio_s=self.audio_s,
-                    seconds=time.monotonic() - self._started,
-                    path=Path(path),
-                    reason=reason,
-                )
-            )
+            self.added += 1
+            self.linked[track_id] += not is_new
+
+    def progress(self, result: Done[Ask, Heard] | Failed[Ask], total: int, started: float) -> Progress:
+        """How far it is after a result."""
+        return Progress(
+            done=self.added + self.updated + len(self.failed),
+            total=total,
+            failed=len(self.failed),
+            audio_s=self.audio_s,
+            seconds=time.monotonic() - started,
+            path=Path(result.item.path),
+            reason=result.reason if isinstance(result, Failed) else "",
+        )
 
 
-def _settle_missing(writer: Writer, seen: Scan, known: dict[str, _Known], linked: dict[int, int]) -> tuple[int, int]:
+def _settle_missing(writer: Writer, seen: Scan, known: dict[str, _Known], linked: Counter[int]) -> tuple[int, int]:
     """A missing path whose content turned up under a new one has moved; the others are removed."""
     moved, removed = [], []
     writer.forgive(sorted(seen.missing))
     for path in sorted(seen.missing & known.keys()):
         track_id = known[path].track_id
-        if linked.get(track_id, 0) > 0:
+        if linked[track_id] > 0:
             linked[track_id] -= 1
             moved.append(path)
         elif known[path].present:

@@ -8,7 +8,7 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
@@ -220,44 +220,23 @@ class Collection:
         CollectionError
             If one of them does not exist.
         """
-        tracks = self._by_id(
-            "SELECT id, hash, duration_s, tempo_bpm, key, metre, loudness_lufs FROM track", "id", track_ids
-        )
+        measured = ("id", "hash", "duration_s", "tempo_bpm", "key", "metre", "loudness_lufs")
+        tracks = self._by_id(f"SELECT {', '.join(measured)} FROM track", "id", track_ids)
         files: dict[int, list[tuple[int, bytes, FileTags]]] = {}
         columns = "track_id, id, path, title, artist, album, genre, date, comment, tag_tempo_bpm, tag_key"
+        tags = [field.name for field in fields(FileTags)]  # in the order of the columns
         for row in self._in(f"SELECT {columns} FROM file WHERE present = 1 AND", "track_id", track_ids):
-            title, artist, album, genre, date, comment, tempo_bpm, key = row[3:]
-            tags = FileTags(
-                title=title,
-                artist=artist,
-                album=album,
-                genre=genre,
-                date=date,
-                comment=comment,
-                tempo_bpm=tempo_bpm,
-                key=key,
-            )
-            files.setdefault(row[0], []).append((row[1], row[2], tags))
+            said = FileTags(**dict(zip(tags, row[3:], strict=True)))
+            files.setdefault(row[0], []).append((row[1], row[2], said))
         result = []
         for track_id in track_ids:
-            _, digest, duration_s, tempo_bpm, key, metre, loudness = tracks[track_id]
             copies = sorted(files.get(track_id, []), key=lambda copy: copy[1])
             if where and len(copies) > 1:
                 met = self._conditions().met(where, np.array([file_id for file_id, *_ in copies]))
                 copies = [copies[i] for i in np.argsort(-met, kind="stable")]
-            result.append(
-                TrackRow(
-                    id=track_id,
-                    hash=digest,
-                    paths=tuple(Path(os.fsdecode(path)) for _, path, _ in copies),
-                    tags=copies[0][2] if copies else FileTags(),
-                    duration_s=duration_s,
-                    tempo_bpm=tempo_bpm,
-                    key=key,
-                    metre=metre,
-                    loudness_lufs=loudness,
-                )
-            )
+            paths = tuple(Path(os.fsdecode(path)) for _, path, _ in copies)
+            known = dict(zip(measured, tracks[track_id], strict=True))
+            result.append(TrackRow(paths=paths, tags=copies[0][2] if copies else FileTags(), **known))
         return result
 
     def find(self, content_hash: str) -> int | None:

@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ class Database:
         if not self.exists() and not create:
             raise CollectionError(f"there is no collection in {self.directory}. Make one with: solfa index FOLDER")
         if self.exists():
-            with _closing(self.reader()) as db:
+            with closing(self.reader()) as db:
                 if schema.version(db) == schema.VERSION:
                     return
         try:
@@ -127,14 +127,6 @@ class _Reader(sqlite3.Connection):
             raise CollectionError(
                 f"not a collection, or a damaged one: {error}. Choose another directory, or restore it from a backup."
             ) from error
-
-
-@contextmanager
-def _closing(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    try:
-        yield db
-    finally:
-        db.close()
 
 
 def _write_note(note: Path) -> None:

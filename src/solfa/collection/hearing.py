@@ -22,7 +22,7 @@ from solfa.weights import set_threads
 Frames = NDArray[np.int8]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Needs:
     """What is still missing for a content."""
 

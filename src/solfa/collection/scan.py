@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from solfa.audio import SUFFIXES
@@ -111,8 +111,7 @@ class _Walk:
         stack = [root]
         while stack:
             directory = stack.pop()
-            entries = self._entries(directory)
-            for entry in sorted(entries, key=lambda e: e.name):
+            for entry in sorted(self._entries(directory), key=lambda e: e.name):
                 if entry.name.startswith("."):
                     continue
                 path = os.path.join(directory, entry.name)
@@ -130,14 +129,10 @@ class _Walk:
     def _entries(self, directory: str) -> list[os.DirEntry[str]]:
         try:
             with os.scandir(directory) as iterator:
-                entries = list(_readable(iterator))
+                entries = list(iterator)
         except OSError as error:
             self.blind[directory] = f"cannot be listed ({error.strerror})"
             return []
         if not entries:
             self.blind[directory] = _EMPTY
         return entries
-
-
-def _readable(iterator: Iterator[os.DirEntry[str]]) -> Iterator[os.DirEntry[str]]:
-    yield from iterator

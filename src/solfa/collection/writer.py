@@ -37,23 +37,20 @@ class Writer:
         CollectionError
             If a space of this name has another shape.
         """
-        row = self._db.execute("SELECT id, dim, hop_s FROM space WHERE name = ?", (space.name,)).fetchone()
-        if row is None:
-            with transaction(self._db):
-                cursor = self._db.execute(
-                    "INSERT INTO space (name, dim, hop_s, generation, segment_rows, frame_rows) VALUES (?,?,?,0,0,0)",
-                    (space.name, space.dim, space.hop_s),
-                )
-            row = (cursor.lastrowid, space.dim, space.hop_s)
-        if (row[1], row[2]) != (space.dim, space.hop_s):
+        with transaction(self._db):
+            self._db.execute(
+                "INSERT OR IGNORE INTO space (name, dim, hop_s, generation, segment_rows, frame_rows) "
+                "VALUES (?,?,?,0,0,0)",
+                (space.name, space.dim, space.hop_s),
+            )
+        space_id, dim, hop_s, generation, segment_rows, frame_rows = self._db.execute(
+            "SELECT id, dim, hop_s, generation, segment_rows, frame_rows FROM space WHERE name = ?", (space.name,)
+        ).fetchone()
+        if (dim, hop_s) != (space.dim, space.hop_s):
             raise CollectionError(
-                f"the space {space.name!r} has {row[1]} dimensions every {row[2]} s here, the model gives {space.dim} "
+                f"the space {space.name!r} has {dim} dimensions every {hop_s} s here, the model gives {space.dim} "
                 f"every {space.hop_s} s; a model that changes its shape must change its space."
             )
-        space_id = int(row[0])
-        generation, segment_rows, frame_rows = self._db.execute(
-            "SELECT generation, segment_rows, frame_rows FROM space WHERE id = ?", (space_id,)
-        ).fetchone()
         if self._lost(space_id, space, generation, segment_rows, frame_rows):
             # The user was told to delete damaged files; their vectors are made again, analyses stay.
             with transaction(self._db):
@@ -61,7 +58,7 @@ class Writer:
                 self._db.execute("UPDATE space SET segment_rows = 0, frame_rows = 0 WHERE id = ?", (space_id,))
             segment_rows = frame_rows = 0
         self._store(space_id, space, generation).cut_tail(segment_rows, frame_rows)
-        return space_id
+        return int(space_id)
 
     def _lost(self, space_id: int, space: Space, generation: int, segment_rows: int, frame_rows: int) -> bool:
         """Whether a file of a space is shorter than what was committed."""
@@ -135,15 +132,9 @@ class Writer:
         return FlatStore(space_directory(self._directory, space_id), space, generation, _EMPTY)
 
     def _put_analysis(self, track_id: int | None, heard: Heard, analysis: Analysis, version: str) -> int:
-        asked = (
-            heard.duration_s,
-            version,
-            analysis.tempo_bpm.value,
-            analysis.key.value,
-            analysis.metre.value,
-            analysis.loudness_lufs.value,
-        )
         columns = "duration_s, analysis_version, tempo_bpm, key, metre, loudness_lufs"
+        measured = (analysis.tempo_bpm, analysis.key, analysis.metre, analysis.loudness_lufs)
+        asked = (heard.duration_s, version, *(estimate.value for estimate in measured))
         if track_id is None:
             cursor = self._db.execute(
                 f"INSERT INTO track (hash, {columns}) VALUES (?,?,?,?,?,?,?)", (heard.hash, *asked)
@@ -181,37 +172,25 @@ class Writer:
         )
 
     def _put_file(self, track_id: int, heard: Heard) -> None:
-        tags, shown = heard.tags, _text(heard.path)
-        texts = (tags.title, tags.artist, tags.album, tags.genre, tags.comment)
-        digits = tags.date[:4]
-        values = (
-            track_id,
-            heard.size,
-            heard.mtime_ns,
-            1,
-            *(_text(t) for t in (tags.title, tags.artist, tags.album, tags.genre, tags.date, tags.comment)),
-            tags.tempo_bpm,
-            tags.key,
-            *(folded(_text(t)) for t in texts),
-            folded(shown),
-            int(digits) if len(digits) == 4 and digits.isascii() and digits.isdigit() else None,
-        )
-        columns = (
-            "track_id, size, mtime_ns, present, title, artist, album, genre, date, comment, tag_tempo_bpm, tag_key, "
-            "title_folded, artist_folded, album_folded, genre_folded, comment_folded, path_folded, year"
-        )
-        marks = ",".join("?" * len(values))
-        key = os.fsencode(heard.path)
+        tags, key, digits = heard.tags, os.fsencode(heard.path), heard.tags.date[:4]
+        said = {name: _text(getattr(tags, name)) for name in ("title", "artist", "album", "genre", "comment")}
+        shown = {**said, "path": _text(heard.path)}
+        row = {
+            **{"track_id": track_id, "size": heard.size, "mtime_ns": heard.mtime_ns, "present": 1},
+            **{**said, "date": _text(tags.date), "tag_tempo_bpm": tags.tempo_bpm, "tag_key": tags.key},
+            **{f"{name}_folded": folded(text) for name, text in shown.items()},
+            "year": int(digits) if len(digits) == 4 and digits.isascii() and digits.isdigit() else None,
+        }
+        columns, marks = ", ".join(row), ", ".join("?" * len(row))
         self._db.execute(
-            f"INSERT INTO file (path, {columns}) VALUES (?,{marks}) "
+            f"INSERT INTO file (path, {columns}) VALUES (?, {marks}) "
             f"ON CONFLICT (path) DO UPDATE SET ({columns}) = ({marks})",
-            (key, *values, *values),
+            (key, *row.values(), *row.values()),
         )
         file_id = self._db.execute("SELECT id FROM file WHERE path = ?", (key,)).fetchone()[0]
         self._db.execute("DELETE FROM words WHERE rowid = ?", (file_id,))
         self._db.execute(
-            "INSERT INTO words (rowid, title, artist, album, genre, comment, path) VALUES (?,?,?,?,?,?,?)",
-            (file_id, *(_text(t) for t in texts), shown),
+            f"INSERT INTO words (rowid, {', '.join(shown)}) VALUES (?,?,?,?,?,?,?)", (file_id, *shown.values())
         )
 
     def _number(self, text: str) -> int:
