@@ -32,13 +32,14 @@ from solfa.data.building import ShardTask, build
 from solfa.data.captions.fingerprints import near_duplicates
 from solfa.data.captions.sources import Track
 from solfa.data.captions.splits import assign, families, link_keys, targets
-from solfa.data.captions.stages import Hear, Journal, Settings, Write, load_print, phrases_in, run_stage
+from solfa.data.captions.stages import Hear, Settings, Write, load_print, phrases_in, run_stage
 from solfa.data.records import SPLITS, Record
 from solfa.data.shards import Dataset, Failure, Member
 from solfa.jobs import Executor, SerialExecutor
 
 FIGMA_REQUIRED = ("tempo_bpm", "metre", "key", "chords")
 Stage = Literal["hear", "write", "split", "shards"]
+Rows = Mapping[str, Mapping[str, Any]]  # what a stage made of each track, by its key
 
 
 def caption_tracks(
@@ -70,8 +71,12 @@ def caption_tracks(
     try:
         stages.mkdir(parents=True, exist_ok=True)
         with FileLock(stages / ".lock", timeout=0):
-            heard = _hear(tracks, stages, settings, executor, progress)
-            written = _write(heard, stages, settings, executor, progress)
+            hear, write = Hear(settings, stages / "prints"), Write(settings, stages / "answers")
+            journal = stages / f"heard-{_digest(settings.of_hearing())[:16]}.jsonl"
+            heard = run_stage(journal, hear, {_key(t): t for t in tracks}, executor, partial(progress, "hear"))
+            journal = stages / f"written-{_digest(settings.of_writing())[:16]}.jsonl"
+            fatal = ("InputError", "SolfaError") if settings.endpoint is not None else ()
+            written = run_stage(journal, write, _distinct(heard), executor, partial(progress, "write"), fatal=fatal)
             plan = _plan(tracks, heard, written, stages, settings)
             progress("split", 1, 1)
             return build(
@@ -89,17 +94,6 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _hear(
-    tracks: Sequence[Track], stages: Path, settings: Settings, executor: Executor,
-    progress: Callable[[Stage, int, int], None],
-) -> dict[str, dict[str, Any]]:  # fmt: skip
-    """What was heard of each track, by its key."""
-    journal = Journal(stages / f"heard-{_digest(settings.of_hearing())[:16]}.jsonl")
-    items = {_key(track): track for track in tracks}
-    rows = run_stage(journal, Hear(settings, stages / "prints"), items, executor, partial(progress, "hear"))
-    return dict(zip(items, rows, strict=True))
-
-
 def _key(track: Track) -> str:
     """Names a track as it is now: a file that has changed is another one."""
     try:
@@ -110,20 +104,10 @@ def _key(track: Track) -> str:
     return _digest([track.path, track.source, track.name, {k: list(v) for k, v in track.metadata.items()}, now])
 
 
-def _write(
-    heard: Mapping[str, Mapping[str, Any]], stages: Path, settings: Settings, executor: Executor,
-    progress: Callable[[Stage, int, int], None],
-) -> dict[str, dict[str, Any]]:  # fmt: skip
-    """The captioned clips of each track that was heard; of equal sound those of the first."""
+def _distinct(heard: Rows) -> Rows:
+    """What was heard of the tracks that could be; of equal sound the first."""
     first: dict[str, str] = {}
-    items = {
-        key: row for key, row in heard.items() if "failed" not in row and first.setdefault(row["content"], key) == key
-    }
-    journal = Journal(stages / f"written-{_digest(settings.of_writing())[:16]}.jsonl")
-    fatal = ("InputError", "SolfaError") if settings.endpoint is not None else ()
-    work = Write(settings, stages / "answers")
-    rows = run_stage(journal, work, items, executor, partial(progress, "write"), fatal=fatal)
-    return dict(zip(items, rows, strict=True))
+    return {k: row for k, row in heard.items() if "failed" not in row and first.setdefault(row["content"], k) == k}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +118,7 @@ class _Plan:
 
 
 def _plan(
-    tracks: Sequence[Track], heard: Mapping[str, Mapping[str, Any]], written: Mapping[str, Mapping[str, Any]],
+    tracks: Sequence[Track], heard: Rows, written: Rows,
     stages: Path, settings: Settings,
 ) -> _Plan:  # fmt: skip
     """Which clip goes to which shard, one file for each shard."""
@@ -168,7 +152,7 @@ def _plan(
     return _Plan(folder, config, dict(Counter(name for name, _ in shards)))
 
 
-def _families(by_key: Mapping[str, Track], kept: Mapping[str, Mapping[str, Any]], stages: Path) -> dict[str, int]:
+def _families(by_key: Mapping[str, Track], kept: Rows, stages: Path) -> dict[str, int]:
     tracks = [by_key[key] for key in kept]
     prints = [load_print(stages / "prints", row["content"]) for row in kept.values()]
     keys = [
@@ -178,7 +162,7 @@ def _families(by_key: Mapping[str, Track], kept: Mapping[str, Mapping[str, Any]]
     return dict(zip(kept, families(keys, near_duplicates(prints)), strict=True))
 
 
-def _rules(written: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+def _rules(written: Rows) -> dict[str, int]:
     """How often each rule was broken, beside how many clips were heard and kept."""
     broken = Counter[str]()
     for row in written.values():
@@ -188,7 +172,7 @@ def _rules(written: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
     return {**clips, **dict(sorted(broken.items()))}
 
 
-def _why(heard: Mapping[str, Mapping[str, Any]], written: Mapping[str, Mapping[str, Any]]) -> str:
+def _why(heard: Rows, written: Rows) -> str:
     reasons = [r["failed"] for r in (*heard.values(), *written.values()) if "failed" in r]
     rules = ", ".join(f"{name} {count}" for name, count in _rules(written).items())
     return f"{len(reasons)} failed{f' (such as: {reasons[0]})' if reasons else ''}; rules: {rules}."
@@ -196,7 +180,7 @@ def _why(heard: Mapping[str, Mapping[str, Any]], written: Mapping[str, Mapping[s
 
 def _shards(
     clips: Sequence[tuple[str, Mapping[str, Any]]], split: Sequence[str], by_key: Mapping[str, Track],
-    kept: Mapping[str, Mapping[str, Any]], settings: Settings,
+    kept: Rows, settings: Settings,
 ) -> dict[tuple[str, int], list[dict[str, Any]]]:  # fmt: skip
     """Rows of each shard: tracks in an order of the seed, the clips of one track together."""
     order = {key: i for i, key in enumerate(kept)}

@@ -128,15 +128,15 @@ class Journal:
 
 
 def run_stage(
-    journal: Journal,
+    path: Path,
     work: Callable[[tuple[str, Any]], dict[str, Any]],
     items: Mapping[str, Any],
     executor: Executor,
     progress: Callable[[int, int], None],
     *,
     fatal: Sequence[str] = (),
-) -> list[dict[str, Any]]:
-    """A row for each item, in the order of the items; what the journal has is not done again.
+) -> dict[str, dict[str, Any]]:
+    """A row for each item, in the order of the items; what the journal at ``path`` has is not done again.
 
     ``work`` gives the row of a key and its item; one that fails gets a row with ``failed``, the reason.
 
@@ -145,6 +145,7 @@ def run_stage(
     SolfaError
         If an item fails with an error whose class ``fatal`` names: the others would fail as well.
     """
+    journal = Journal(path)
     missing = {key: item for key, item in items.items() if key not in journal.rows}
     done = len(items) - len(missing)
     progress(done, len(items))
@@ -161,7 +162,7 @@ def run_stage(
             progress(done, len(items))
     finally:
         journal.close()
-    return [journal.rows[key] for key in items]
+    return {key: journal.rows[key] for key in items}
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,12 +100,7 @@ class PhraseBank:
     def extended(self, phrases: Iterable[str], encode: Callable[[Sequence[str]], FloatArray]) -> PhraseBank:
         """A bank that knows these phrases too, each an alternative of the cluster with the nearest centroid.
 
-        Parameters
-        ----------
-        phrases
-            texts of training data; those the bank knows change nothing
-        encode
-            sentences to unit vectors, as ``solfa.encoders.minilm.MiniLM().encode``
+        ``encode`` makes unit vectors of sentences, as ``solfa.encoders.minilm.MiniLM().encode`` does.
         """
         new = sorted({p.strip(): None for p in phrases if p.strip() and not self.clusters_of(p)})
         if not new:
@@ -121,14 +116,9 @@ class PhraseBank:
 
     def save(self, path: Path) -> None:
         """Write JSON lines."""
-        lines = [
-            json.dumps(
-                {"phrase": c.phrase, "alternatives": c.texts, **({"related": c.related} if c.related else {})},
-                ensure_ascii=False,
-            )
-            for c in self.clusters
-        ]
-        write_text(path, "".join(line + "\n" for line in lines))
+        rows = [{"phrase": c.phrase, "alternatives": c.texts, "related": c.related} for c in self.clusters]
+        plain = [{name: value for name, value in row.items() if value or name != "related"} for row in rows]
+        write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in plain))
 
     @classmethod
     def load(cls, path: Path) -> PhraseBank:
@@ -171,18 +161,8 @@ def sample_phrases(
     Positives of one cluster become one phrase. No two phrases share a cluster, and no negative is in, or related to, a
     cluster of any positive, also of those cut off because there are more than ``n``.
 
-    Parameters
-    ----------
-    positives
-        phrases that are true of the clip
-    bank
-        holds every positive (see `PhraseBank.extended`)
-    n
-        number of phrases
-    rng
-        all randomness; equal states give equal phrases
-    augment
-        say each phrase by a random member of its cluster; else by the positive itself, or the centroid
+    The bank holds every positive (see `PhraseBank.extended`). With ``augment`` each phrase is said by a random member
+    of its cluster, else by the positive itself, or the centroid. Equal states of ``rng`` give equal phrases.
 
     Raises
     ------

@@ -94,9 +94,8 @@ def mix(
         level, size = _rms(event.samples), len(event.samples)
         if not level > 0 or size >= length:
             raise InputError(f"the event {event.source!r} is silent or not shorter than the scene ({size} samples).")
-        copies = (
-            int(rng.integers(*rule.num_copies, endpoint=True)) if size < rule.repeat_below_s * sample_rate_hz else 1
-        )
+        short = size < rule.repeat_below_s * sample_rate_hz
+        copies = int(rng.integers(*rule.num_copies, endpoint=True)) if short else 1
         for start in _starts(copies, size, length, rule.tries, rng):
             snr_db = float(rng.uniform(*rule.snr_db))
             stem = event.samples * np.float32(floor * 10 ** (snr_db / 20) / level)

@@ -35,10 +35,8 @@ _BEATS = (  # steps of kick, snare, hat
     ((0, 6), (8,), range(0, 16, 4)),
     ((0, 2, 10, 11), (4, 7, 9, 12), range(0, 16, 2)),
 )
-_PERCUSSION = {  # vocabulary id: label in the pool
-    "tambourine": "tambourine", "shaker": "shaker", "cowbell": "cowbell", "handclaps": "handclaps", "bongos": "bongos",
-    "djembe": "djembe", "tabla": "tabla", "cajon": "cajon", "agogo": "agogo", "claves": "claves",
-}  # fmt: skip
+# Ids of the vocabulary, and labels in the pool.
+_PERCUSSION = ("tambourine", "shaker", "cowbell", "handclaps", "bongos", "djembe", "tabla", "cajon", "agogo", "claves")
 _HITS = (range(0, 16, 2), (4, 12), (2, 6, 10, 14), (0, 3, 6, 10, 12), (0, 6, 12), (0, 4, 7, 8, 12, 14))
 _STRUMS = ((0, 4, 6, 10, 12, 14), (0, 8), (0, 6, 8, 14), range(0, 16, 4))
 _BASS = ((0, 8), (0, 6, 8, 14), range(0, 16, 2), (0, 3, 6, 8, 11, 14))
@@ -64,25 +62,21 @@ class MusicMaker(SceneMaker):
 
     def __call__(self, task: ShardTask) -> Iterator[Member | Failure]:
         """All pieces of a shard, in order."""
+        duration_s, rate = self.config.mix.duration_s, self.config.pool.sample_rate_hz
         for i in range(self.config.per_shard):
             rng = task.rng(i)
-            duration_s, rate = self.config.mix.duration_s, self.config.pool.sample_rate_hz
             plan = draw_plan(self.playable(task.split), (_GUITAR, _BASS_ID), duration_s, rng)
             stems, chords, used = self.play(plan, task.split, rng)
             total = np.sum(list(stems.values()), axis=0)
             samples = (total * (self.config.mix.peak / np.abs(total).max())).astype(np.float32)
             record = Record(
-                id=f"music-{task.split}-{task.number:06}-{i:03}",
-                audio="",
-                duration_s=len(samples) / rate,
-                phrases=phrases_of(plan, duration_s),
+                id=f"music-{task.split}-{task.number:06}-{i:03}", audio="", duration_s=len(samples) / rate,
+                phrases=phrases_of(plan, duration_s), source=self.name, split=task.split,
                 attributes={
                     "tempo_bpm": round(plan.tempo_bpm, 2), "metre": "4/4", "beats_per_bar": BEATS, "chords": chords,
                     "instruments": sorted(plan.active), "scene": {"sources": sorted({e.source for e in used})},
                 },
-                source=self.name,
                 licence="; ".join(sorted({e.licence for e in used if e.licence})),
-                split=task.split,
             )  # fmt: skip
             yield from self.captioned(Member(record=record, samples=samples, sample_rate_hz=rate), rng)
 
@@ -95,8 +89,8 @@ class MusicMaker(SceneMaker):
         """Vocabulary ids of the instruments that a split has sounds of."""
         material = self._material[split]
         found = [DRUMS] if all(label in material for label in _KIT.values()) else []
-        found += [i for i, label in _PERCUSSION.items() if label in material]
-        strums = self._strums(split)
+        found += [label for label in _PERCUSSION if label in material]
+        strums = self._strums[split]
         return found + [_GUITAR] * bool(strums["maj"] and strums["min"]) + [_BASS_ID] * bool(self._basses(split))
 
     def play(
@@ -114,11 +108,11 @@ class MusicMaker(SceneMaker):
             if instrument == DRUMS:
                 player.drums({voice: self._one(split, label, rng) for voice, label in _KIT.items()})
             elif instrument == _GUITAR:
-                player.guitar(self._strums(split), chords)
+                player.guitar(self._strums[split], chords)
             elif instrument == _BASS_ID:
                 player.bass(self._basses(split), chords)
             else:
-                player.hits(instrument, self._one(split, _PERCUSSION[instrument], rng))
+                player.hits(instrument, self._one(split, instrument, rng))
         strummed = plan.active.get(_GUITAR, ())
         last = (self.config.mix.duration_s - _SHORTEST_CHORD_S) / plan.bar_s  # a later bar is hardly heard
         heard = merged([str(c) for b, (c, on) in enumerate(zip(chords, strummed, strict=False)) if on and b <= last])
@@ -132,11 +126,8 @@ class MusicMaker(SceneMaker):
         found = self._material[split]
         return [e for label in ("bass", "synth bass") for e in found.get(label, []) if _BASS_IN_C.fullmatch(e.source)]
 
-    def _strums(self, split: str) -> dict[str, list[tuple[int, Entry]]]:
-        return self._all_strums[split]
-
     @cached_property
-    def _all_strums(self) -> dict[str, dict[str, list[tuple[int, Entry]]]]:
+    def _strums(self) -> dict[str, dict[str, list[tuple[int, Entry]]]]:
         found: dict[str, dict[str, list[tuple[int, Entry]]]] = {s: {"maj": [], "min": []} for s in SPLITS}
         for split in SPLITS:
             for label, entries in self._material[split].items():

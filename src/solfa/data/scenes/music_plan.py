@@ -58,18 +58,9 @@ class Plan:
 
 
 def draw_plan(instruments: Sequence[str], pitched: Sequence[str], duration_s: float, rng: np.random.Generator) -> Plan:
-    """A piece of two to four of the instruments, among them the drums if they can be had.
+    """A piece of two to four of the instruments (vocabulary ids), among them the drums if they can be had.
 
-    Parameters
-    ----------
-    instruments
-        vocabulary ids of what can be played
-    pitched
-        those of them that a change of key is heard by
-    duration_s
-        length of the piece
-    rng
-        all randomness
+    ``pitched`` are those that a change of key is heard by.
     """
     tempo_bpm = float(rng.uniform(90, 165))
     bars = int(np.ceil(duration_s * tempo_bpm / 60 / BEATS))

@@ -6,11 +6,10 @@ pipeline that names a musical event takes its phrase from here, so that equal th
 
 from __future__ import annotations
 
-import tomllib
 from functools import cache
-from importlib.resources import files
 
 from solfa.core.errors import UnknownName
+from solfa.core.files import table_of
 from solfa.core.vocabulary import concept, concepts, is_other_source
 from solfa.data.scenes.bank import Cluster, PhraseBank
 
@@ -21,8 +20,7 @@ _NAMES = 4  # names of an instrument that stand for its playing; the later ones 
 @cache
 def kinds() -> dict[str, dict[str, str | list[str]]]:
     """Every kind of event by name, as the table has it (``phrase``, ``alternatives``, ``span``)."""
-    table = tomllib.loads(files("solfa.data.scenes").joinpath("music_phrases.toml").read_text(encoding="utf-8"))
-    found: dict[str, dict[str, str | list[str]]] = table["kinds"]
+    found: dict[str, dict[str, str | list[str]]] = table_of("solfa.data.scenes", "music_phrases.toml")["kinds"]
     return found
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import re
-import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from itertools import product
 from typing import Any
 
+from solfa.core.files import table_of
 from solfa.data.scenes.bank import Cluster, PhraseBank
 from solfa.data.scenes.music_words import music_bank
 
@@ -45,13 +44,11 @@ def label_sounds(keys: Iterable[str]) -> dict[str, str]:
     >>> label_sounds(["scratch/animal/dog1", "scratch/effects/waterrunning", "scratch/unheard"])
     {'scratch/animal/dog1': 'dog barking', 'scratch/effects/waterrunning': ''}
     """
-    rows = _rows()
     found: dict[str, list[str]] = {}
     limits: dict[str, int] = {}
     for key in sorted(keys):
-        for pattern, phrase, limit in rows:
-            match = pattern.fullmatch(key)
-            if match:
+        for pattern, phrase, limit in _rows():
+            if match := pattern.fullmatch(key):
                 label = phrase.format(**_words(phrase, match)) if "{" in phrase else phrase
                 found.setdefault(label, []).append(key)
                 limits[label] = limit
@@ -114,4 +111,4 @@ def _globs(patterns: Iterable[str]) -> re.Pattern[str]:
 
 @cache
 def _table() -> dict[str, Any]:
-    return tomllib.loads(files("solfa.data.scenes").joinpath("ontology.toml").read_text(encoding="utf-8"))
+    return table_of("solfa.data.scenes", "ontology.toml")

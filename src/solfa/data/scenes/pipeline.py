@@ -32,19 +32,10 @@ _SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 class SceneConfig:
     """How scenes are drawn; the defaults are FineLAP's.
 
-    Parameters
-    ----------
-    pool, mix
-        how recordings are cut, and how they are laid
-    pick
-        events are drawn evenly over files, or over labels and then over the files of a label
-    noise_share
-        share of scenes whose background is coloured noise instead of a recording
-    per_shard
-        scenes in one shard
-    endpoint
-        a language model that writes the captions; where its answers break a rule, a template's caption stands and the
-        rule is listed among the shard's failures
+    ``pool`` and ``mix`` say how recordings are cut and laid. Events are picked evenly over files, or over labels and
+    then over the files of a label; ``noise_share`` of the scenes have coloured noise for a background. A language model
+    at the ``endpoint`` writes the captions; where its answers break a rule, a template's caption stands and the rule is
+    listed among the shard's failures.
     """
 
     pool: PoolRule = field(default_factory=PoolRule)
@@ -66,9 +57,7 @@ class SceneMaker:
     def __call__(self, task: ShardTask) -> Iterator[Member | Failure]:
         """All scenes of a shard, in order."""
         for i in range(self.config.per_shard):
-            scene, parts = self.draw(task, i)
-            made = self._member(task, i, scene, parts)
-            yield from self.captioned(made, task.rng(i, 1))
+            yield from self.captioned(self._member(task, i, *self.draw(task, i)), task.rng(i, 1))
 
     def captioned(self, member: Member, rng: np.random.Generator) -> Iterator[Member | Failure]:
         """The member with its caption, and why a language model's caption is missing, where it is."""
@@ -160,22 +149,11 @@ def make_scenes(
     executor: Executor | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Dataset:
-    """A data set of scenes: 80 % train, 10 % val, 10 % test, in whole shards, and its phrase bank beside it.
+    """A data set of ``count`` scenes at least: 80 % train, 10 % val, 10 % test, each filled up to whole shards, and its
+    phrase bank beside it.
 
-    Parameters
-    ----------
-    folder
-        where to
-    pool, config
-        the material, made with ``config.pool``, and how it is drawn
-    count
-        scenes at least; each split is filled up to whole shards
-    seed
-        of all chance
-    maker
-        what is made: scenes of events, or music (`MusicMaker`)
-    executor, progress
-        as in `build`
+    The pool was made with ``config.pool``; ``maker`` says what is made, scenes of events or music (`MusicMaker`).
+    ``executor`` and ``progress`` are as in `build`.
 
     Raises
     ------

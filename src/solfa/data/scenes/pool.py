@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -56,10 +57,9 @@ class PoolRule:
     def __post_init__(self) -> None:
         if not 8000 <= self.sample_rate_hz <= 48_000:
             raise InputError(f"a sample rate of {self.sample_rate_hz} Hz: expected 8000-48000 Hz.")
-        if not 0 < self.clip.min_s <= self.clip.max_s:
-            raise InputError(
-                f"events from {self.clip.min_s:g} s: expected more than 0 s, {self.clip.max_s:g} s at most."
-            )
+        low, high = self.clip.min_s, self.clip.max_s
+        if not 0 < low <= high:
+            raise InputError(f"events from {low:g} s: expected more than 0 s, {high:g} s at most.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -270,10 +270,7 @@ def by_label(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
 
 def summary(pool: Pool) -> dict[str, Any]:
     """Counts to show: events, labels and backgrounds of each split, and refusals by reason."""
-    reasons: dict[str, int] = {}
-    for reason in pool.refused.values():
-        kind = reason.partition(":")[0]
-        reasons[kind] = reasons.get(kind, 0) + 1
+    reasons = Counter(reason.partition(":")[0] for reason in pool.refused.values())
     splits = {}
     for split in SPLITS:
         mine = [e for e in pool.entries if e.split == split]
@@ -281,4 +278,4 @@ def summary(pool: Pool) -> dict[str, Any]:
         splits[split] = {
             "events": len(events), "labels": len({e.label for e in events}), "backgrounds": len(mine) - len(events),
         }  # fmt: skip
-    return {"splits": splits, "refused": reasons}
+    return {"splits": splits, "refused": dict(reasons)}

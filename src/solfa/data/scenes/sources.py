@@ -11,7 +11,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from solfa.audio.decode import SUFFIXES
@@ -48,11 +48,8 @@ def read_events(place: Path) -> list[Source]:
     elif (place / "FSD50K.ground_truth").is_dir():
         found = list(_fsd50k(place))
     elif place.is_dir():
-        found = [
-            _source(path, place, path.relative_to(place).parts[0])
-            for path in _recordings(place)
-            if path.parent != place
-        ]
+        inside = [path for path in _recordings(place) if path.parent != place]
+        found = [_source(path, place, path.relative_to(place).parts[0]) for path in inside]
     else:
         raise InputError(f"{place} is neither a folder nor a table (.csv, .jsonl).")
     if not found:
@@ -94,12 +91,12 @@ def read_packages(folder: Path) -> list[Source]:
     }
     if not files:
         raise InputError(f"{folder} holds no sounds of the known packages; get them with: solfa data sounds")
-    return [
-        Source(
-            path=files[key][0], name=key, label=label, licence=files[key][1].licence, group=f"{label}:{_take_of(key)}"
-        )
-        for key, label in label_sounds(files).items()
-    ]
+    found = []
+    for key, label in label_sounds(files).items():
+        path, package = files[key]
+        group = f"{label}:{_take_of(key)}"
+        found.append(Source(path=path, name=key, label=label, licence=package.licence, group=group))
+    return found
 
 
 def _take_of(key: str) -> str:
@@ -122,9 +119,8 @@ def clean_label(label: str) -> str:
     >>> clean_label("Dog_Bark ")
     'dog bark'
     """
-    return " ".join("".join(c if c.isprintable() else " " for c in label.replace("_", " ")).split()).lower()[
-        :_MAX_LABEL
-    ]
+    shown = "".join(c if c.isprintable() else " " for c in label.replace("_", " "))
+    return " ".join(shown.split()).lower()[:_MAX_LABEL]
 
 
 def _table(path: Path) -> Iterator[Source]:
@@ -138,9 +134,8 @@ def _table(path: Path) -> Iterator[Source]:
         target = (root / name).resolve()
         if not target.is_relative_to(root):
             raise InputError(f"{path}, row {n}: {name!r} leads out of the table's folder.")
-        source = _source(target, root, label, split)
-        group = str(row.get("group") or "").strip()
-        yield Source(path=target, name=source.name, label=source.label, group=group or source.group, split=split)
+        source, group = _source(target, root, label, split), str(row.get("group") or "").strip()
+        yield replace(source, group=group or source.group)
 
 
 def _rows(path: Path) -> list[dict[str, object]]:
