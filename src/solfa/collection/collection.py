@@ -118,24 +118,12 @@ class Collection:
         retry_failed: bool = False,
         limits: Limits | None = None,
     ) -> AddReport:
-        """Bring the collection in step with files and folders; stop at any moment and call it again.
+        """Bring the collection in step with files, and folders to search; stop at any moment and call it again.
 
-        Parameters
-        ----------
-        paths
-            files, and folders to search
-        model, extractors
-            functions that make them (module level, so that worker processes can make their own)
-        executor
-            who does the work; this process when None
-        progress
-            called after each file is committed
-        force
-            hear everything again
-        retry_failed
-            also files that failed before and have not changed
-        limits
-            what a file may ask for
+        ``model`` and ``extractors`` are functions that make them, of module level, so that worker processes can make
+        their own; without an ``executor`` this process does the work. ``progress`` is called after each file is
+        committed. ``force`` hears everything again, ``retry_failed`` also files that failed before and have not
+        changed. ``limits`` say what a file may ask for.
 
         Raises
         ------

@@ -24,17 +24,8 @@ from solfa.core.vocabulary import concepts, lineage
 
 Doubles = NDArray[np.float64]
 _TRACK_COLUMNS = {name: name for name in ("tempo_bpm", "key", "metre", "duration_s", "loudness_lufs")}
-_FILE_COLUMNS = {
-    "title": "title_folded",
-    "artist": "artist_folded",
-    "album": "album_folded",
-    "genre": "genre_folded",
-    "comment": "comment_folded",
-    "path": "path_folded",
-    "date": "year",
-    "tag_tempo_bpm": "tag_tempo_bpm",
-    "tag_key": "tag_key",
-}
+_FILE_COLUMNS = {name: f"{name}_folded" for name in ("title", "artist", "album", "genre", "comment", "path")}
+_FILE_COLUMNS |= {"date": "year", "tag_tempo_bpm": "tag_tempo_bpm", "tag_key": "tag_key"}
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -46,12 +37,7 @@ class _Texts:
 
 
 class Filters:
-    """Which tracks, and which of their files, meet conditions, as one connection sees them.
-
-    Parameters
-    ----------
-    db : a connection that goes on seeing one state
-    """
+    """Which tracks, and which of their files, meet conditions; the connection goes on seeing one state."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db

@@ -56,14 +56,10 @@ class _Tracks:
 
 
 class FlatStore:
-    """Vectors of one space under ``directory``.
+    """Vectors of one space under ``directory`` (see `Store`).
 
-    Parameters
-    ----------
-    directory : holds the files of this space
-    space : what the vectors mean
-    generation : number of the files in force
-    placements : the tracks, as the database has committed them
+    ``generation`` numbers the files in force. ``placements`` are the tracks as the database has committed them: track
+    id, segment at, segments, frame at, frames [shape=(N, 5)].
 
     Raises
     ------
@@ -72,31 +68,21 @@ class FlatStore:
     """
 
     def __init__(self, directory: Path, space: Space, generation: int, placements: NDArray[np.int64]) -> None:
-        self._directory, self._space, self.generation = directory, space, generation
+        self._directory, self.space, self.generation = directory, space, generation
         order = np.argsort(placements[:, 1], kind="stable") if len(placements) else slice(None)
-        self._placements = placements[order]  # columns: track id, segment at, segments, frame at, frames
+        self._placements = placements[order]
         columns = self._placements[self._placements[:, 2] > 0, :3].T
         self._scanned = _Tracks(*(np.ascontiguousarray(column) for column in columns))
-        self._track_ids = np.sort(self._placements[:, 0])
+        self.track_ids = np.sort(self._placements[:, 0])
         self._row = {int(track_id): row for row, track_id in enumerate(self._placements[:, 0])}
         self._segments = self._map("segments", 1)
         self._frames = self._map("frames", 3)
         large = len(self._segments) > cells.WORTH_IT
         self._cells = cells.load(self._cells_path(), len(self._segments), space.dim) if large else None
 
-    @property
-    def space(self) -> Space:
-        """What the vectors mean."""
-        return self._space
-
     def count(self) -> int:
         """How many tracks are in it."""
         return len(self._placements)
-
-    @property
-    def track_ids(self) -> Ids:
-        """The tracks that are in it."""
-        return self._track_ids
 
     def sample(self, count: int) -> FloatArray:
         """Evenly spaced segments; rows that no track owns any more may be among them."""
@@ -104,7 +90,7 @@ class FlatStore:
 
     def nearest(self, query_QD: FloatArray, k: int, allowed: Ids | None = None) -> Nearest:
         """The best tracks: by an exact scan, or over ``cells.WORTH_IT`` segments of what the derived index names."""
-        queries = quantise(check_query(query_QD, self._space))
+        queries = quantise(check_query(query_QD, self.space))
         tracks = self._scanned
         if allowed is not None:
             tracks = tracks.only(np.isin(tracks.ids, allowed, kind="table"))
@@ -150,15 +136,15 @@ class FlatStore:
         for track_id in track_ids:
             row = self._row.get(int(track_id))
             if row is None:
-                raise CollectionError(f"track {track_id} has no vectors of the space {self._space.name!r}.")
+                raise CollectionError(f"track {track_id} has no vectors of the space {self.space.name!r}.")
             ranges.append((int(self._placements[row, 3]), int(self._placements[row, 4])))
         backing = getattr(self._frames, "_mmap", None)
         if isinstance(backing, mmap.mmap) and hasattr(mmap, "MADV_WILLNEED"):
             for at, count in ranges:
                 if count == 0:
                     continue  # nothing to ask for, and the end of the file is out of bounds
-                start = at * self._space.dim // mmap.PAGESIZE * mmap.PAGESIZE
-                backing.madvise(mmap.MADV_WILLNEED, start, (at + count) * self._space.dim - start)
+                start = at * self.space.dim // mmap.PAGESIZE * mmap.PAGESIZE
+                backing.madvise(mmap.MADV_WILLNEED, start, (at + count) * self.space.dim - start)
         rows = self._frames.view(np.ndarray)  # every step on a memmap costs more
         return [rows[at : at + count] for at, count in ranges]
 
@@ -170,7 +156,7 @@ class FlatStore:
         CollectionError
             If the disk refuses.
         """
-        return self._write(self.generation, tracks)
+        return self._write(tracks)
 
     def compact(self) -> list[Placement]:
         """Copy the owned rows, in the order of track ids, to the files of the next generation."""
@@ -185,14 +171,14 @@ class FlatStore:
             )
             for track_id, segment_at, segments, frame_at, frames in sorted(self._placements.tolist())
         )
-        return self._write(self.generation, tracks)
+        return self._write(tracks)
 
     def cut_tail(self, segment_rows: int, frame_rows: int) -> None:
         """Forget rows that no commit names. Only the writer may do this."""
         for name, rows in (("segments", segment_rows), ("frames", frame_rows)):
             path = self._path(name)
-            if path.exists() and path.stat().st_size > rows * self._space.dim:
-                os.truncate(path, rows * self._space.dim)
+            if path.exists() and path.stat().st_size > rows * self.space.dim:
+                os.truncate(path, rows * self.space.dim)
 
     def drop_older(self) -> None:
         """Delete the files of other generations. Readers that have them mapped keep them until they close."""
@@ -218,20 +204,20 @@ class FlatStore:
     def _map(self, name: str, column: int) -> Int8Array:
         rows = int((self._placements[:, column] + self._placements[:, column + 1]).max(initial=0))
         if rows == 0:
-            return np.zeros((0, self._space.dim), np.int8)
-        path, needed = self._path(name), rows * self._space.dim
+            return np.zeros((0, self.space.dim), np.int8)
+        path, needed = self._path(name), rows * self.space.dim
         size = path.stat().st_size if path.exists() else 0
         if size < needed:
             raise CollectionError(
                 f"{path} holds {size} bytes, {needed} were committed: the file is damaged. Restore it from a "
                 f"backup, or run solfa index again: vectors are made anew, the analysis is kept."
             )
-        return np.memmap(path, np.int8, "r", shape=(rows, self._space.dim))
+        return np.memmap(path, np.int8, "r", shape=(rows, self.space.dim))
 
-    def _write(self, generation: int, tracks: Iterable[TrackVectors]) -> list[Placement]:
-        paths = [self._directory / f"{name}.{generation}.i8" for name in ("segments", "frames")]
+    def _write(self, tracks: Iterable[TrackVectors]) -> list[Placement]:
+        paths = [self._path(name) for name in ("segments", "frames")]
         sizes = [p.stat().st_size if p.exists() else 0 for p in paths]
-        placements, ends = [], [size // self._space.dim for size in sizes]
+        placements, ends = [], [size // self.space.dim for size in sizes]
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             with paths[0].open("ab") as segments, paths[1].open("ab") as frames:
@@ -239,17 +225,9 @@ class FlatStore:
                     blocks = [np.ascontiguousarray(track.segments_SD), np.ascontiguousarray(track.frames_TD)]
                     segments.write(blocks[0].data)
                     frames.write(blocks[1].data)
-                    placements.append(
-                        Placement(
-                            track_id=track.track_id,
-                            segment_at=ends[0],
-                            segments=len(blocks[0]),
-                            frame_at=ends[1],
-                            frames=len(blocks[1]),
-                            crc=_crc(*blocks),
-                        )
-                    )
-                    ends = [end + len(block) for end, block in zip(ends, blocks, strict=True)]
+                    rows = [len(block) for block in blocks]
+                    placements.append(Placement(track.track_id, ends[0], rows[0], ends[1], rows[1], _crc(*blocks)))
+                    ends = [end + count for end, count in zip(ends, rows, strict=True)]
                 for file in (segments, frames):
                     file.flush()
                     os.fsync(file.fileno())

@@ -42,7 +42,7 @@ class TrackVectors:
     frames_TD: Int8Array
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Placement:
     """Where the rows of a track lie; ``crc`` is the CRC-32 of its segments followed by its frames."""
 
@@ -117,16 +117,11 @@ class Store(Protocol):
 
 
 class NumpyStore:
-    """Everything in memory, in the plainest way: the oracle."""
+    """Everything in memory, in the plainest way: the oracle of every `Store`."""
 
     def __init__(self, space: Space, tracks: Sequence[TrackVectors] = ()) -> None:
-        self._space = space
+        self.space = space
         self._tracks = {t.track_id: t for t in tracks}
-
-    @property
-    def space(self) -> Space:
-        """What the vectors mean."""
-        return self._space
 
     def count(self) -> int:
         """How many tracks are in it."""
@@ -140,11 +135,11 @@ class NumpyStore:
     def sample(self, count: int) -> FloatArray:
         """Evenly spaced segments."""
         parts = [self._tracks[i].segments_SD for i in sorted(self._tracks)]
-        return evenly(np.concatenate([np.zeros((0, self._space.dim), np.int8), *parts]), count)
+        return evenly(np.concatenate([np.zeros((0, self.space.dim), np.int8), *parts]), count)
 
     def nearest(self, query_QD: FloatArray, k: int, allowed: Ids | None = None) -> Nearest:
         """The best tracks, by looking at every one."""
-        queries = quantise(check_query(query_QD, self._space)).astype(np.int32)
+        queries = quantise(check_query(query_QD, self.space)).astype(np.int32)
         ids = [i for i in sorted(self._tracks) if allowed is None or i in set(allowed.tolist())]
         rows = []
         for query in queries:
@@ -169,17 +164,7 @@ class NumpyStore:
 
     def compact(self) -> list[Placement]:
         """Nothing to do: rows without an owner do not exist."""
-        return [
-            Placement(
-                track_id=t.track_id,
-                segment_at=0,
-                segments=len(t.segments_SD),
-                frame_at=0,
-                frames=len(t.frames_TD),
-                crc=0,
-            )
-            for t in self._tracks.values()
-        ]
+        return [Placement(i, 0, len(t.segments_SD), 0, len(t.frames_TD), 0) for i, t in self._tracks.items()]
 
 
 def check_query(query_QD: FloatArray, space: Space) -> FloatArray:
