@@ -24,7 +24,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from solfa.core.errors import InputError, UnknownName
-from solfa.core.types import Audio, Backbone, BoolArray, States
+from solfa.core.types import Audio, Backbone, BoolArray, HalfArray, States
 from solfa.data.blocks import Block, write_block
 from solfa.data.loading import IntArray, ahead
 from solfa.data.records import Phrase
@@ -255,6 +255,20 @@ class FrozenFeatures:
         if phrases is not None:
             other.phrases = tuple(tuple(own) for own in phrases)
         return other
+
+    def lengths(self) -> tuple[IntArray, IntArray]:
+        """How many states the sound of each clip has [shape=(N,)], and the caption of each that has fewest."""
+        heard = np.array([int(block.lengths[i]) for block, i in self._clips], np.int64)
+        count = {text: int(block.lengths[i]) for text, (block, i) in self._texts.items()}
+        return heard, np.array([min((count[c] for c in own), default=0) for own in self.captions], np.int64)
+
+    def pooled_audio(self, rows: IntArray) -> HalfArray:
+        """Pooled vectors of the sound of these clips [shape=(B, P)]; the rest of their states is not read."""
+        return np.stack([block.read(i)[1] for block, i in (self._clips[row] for row in rows.tolist())])
+
+    def pooled_texts(self, texts: Sequence[str]) -> HalfArray:
+        """Pooled vectors of these texts [shape=(B, P)], likewise."""
+        return np.stack([block.read(i)[1] for block, i in (self._texts[text] for text in texts)])
 
     def audio(self, rows: IntArray) -> States:
         """States of the sound of these clips."""

@@ -55,7 +55,8 @@ class PairSource:
     Raises
     ------
     InputError
-        If a clip has no caption, or phrases are to be drawn from clips that have some but no bank was prepared.
+        If a clip has no caption, its sound no frame or a caption no token (of a tuned side it shows in ``gather``); or
+        phrases are to be drawn from clips that have some but no bank was prepared.
     """
 
     def __init__(
@@ -67,9 +68,9 @@ class PairSource:
         bodies: Bodies | None = None,
         crops: AudioSource | None = None,
     ) -> None:
-        bare = [name for name, captions in zip(features.ids, features.captions, strict=True) if not captions]
-        if bare:
-            raise InputError(f"{len(bare)} clips have no caption, such as {bare[0]!r}. Leave them out of the data set.")
+        frames, tokens = features.lengths()
+        for what, bad_N in (("sound has no frame", frames < 1), ("no caption, or one of no token", tokens < 1)):
+            _refuse(what, features.ids, bad_N)
         if num_phrases and bank is None and any(features.phrases):
             raise InputError(f"{num_phrases} phrases are to be drawn, but no bank was prepared: prepare(phrases=True).")
         self._features, self._bank = features, bank
@@ -77,7 +78,7 @@ class PairSource:
         self._num_phrases = num_phrases if bank is not None else 0
         texts = bank_texts(bank) if bank is not None else []
         self._phrases = {text: i for i, text in enumerate(texts)}
-        self._pooled_KD = features.texts(texts).pooled_BD
+        self._pooled_KD = features.pooled_texts(texts) if texts else np.zeros((0, 0), np.float16)
 
     def __len__(self) -> int:
         return len(self._features)
@@ -100,7 +101,7 @@ class PairSource:
         if "text" in self._bodies:
             raw["texts"], text = drawn.captions, _to_come(self._bodies["text"].lengths(drawn.captions))
         for what, states in (("sound has no frame", audio), ("caption has no token", text)):
-            _refuse(drawn.ids, np.asarray(~states.mask_BT.any(axis=1)), what)
+            _refuse(what, drawn.ids, np.asarray(~states.mask_BT.any(axis=1)))
         phrases, labels, said = self._labelled(timed, audio.states_BTD.shape[1], rng)
         if "text" in self._bodies:
             raw["phrases"] = tuple(own or ("",) * self._num_phrases for own in said)
@@ -139,6 +140,14 @@ class LiveFeatures(FrozenFeatures):
         self.__dict__.update(vars(frozen))
         self._records, self._bodies = records, bodies
 
+    def pooled_audio(self, rows: IntArray) -> Array:
+        """Pooled vectors of the sound of these clips [shape=(B, P)]."""
+        return self.audio(rows).pooled_BD if "audio" in self._bodies else super().pooled_audio(rows)
+
+    def pooled_texts(self, texts: Sequence[str]) -> Array:
+        """Pooled vectors of these texts [shape=(B, P)]."""
+        return self.texts(texts).pooled_BD if "text" in self._bodies else super().pooled_texts(texts)
+
     def audio(self, rows: IntArray) -> States:
         """States of the sound of these clips."""
         if "audio" not in self._bodies:
@@ -173,10 +182,11 @@ def bank_texts(bank: PhraseBank) -> list[str]:
     return list(dict.fromkeys(text for cluster in bank.clusters for text in cluster.texts))
 
 
-def _refuse(ids: tuple[str, ...], bad_B: Array, what: str) -> None:
-    if bad_B.any():
-        names = [ids[i] for i in np.flatnonzero(bad_B)]
-        raise InputError(f"{len(names)} clips of a batch: {what}: {', '.join(names[:8])}. Leave them out of the data.")
+def _refuse(what: str, ids: Sequence[str], bad_B: Array | None = None) -> None:
+    names = ids if bad_B is None else [ids[i] for i in np.flatnonzero(bad_B).tolist()]
+    if names:
+        more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+        raise InputError(f"{len(names)} clips: {what}: {', '.join(names[:8])}{more}. Leave them out of the data.")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
@@ -234,7 +244,7 @@ def prepare(
     Raises
     ------
     InputError
-        If there is nothing to train on, or a body cannot be tuned.
+        If there is nothing to train on, a clip has no caption, or a body cannot be tuned.
     """
     given: dict[str, Backbone[Any]] = {"audio": audio, "text": text}
     bodies = {kind: _tunable(kind, given) for kind in tune}
@@ -242,6 +252,8 @@ def prepare(
     splits = {name: dataset.split(name) for name in ("train", "val")}
     if not len(splits["train"]):
         raise InputError(f"{dataset.folder} has no clips to train on (split 'train').")
+    if make:
+        _refuse("no caption", [record.id for records in splits.values() for record in records if not record.captions])
     if phrases and bank is None:
         own = {phrase.text for records in splits.values() for record in records for phrase in record.phrases}
         bank = bank_of(own) if own else None

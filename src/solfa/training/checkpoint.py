@@ -14,15 +14,20 @@ There is no state of a random generator to keep: order and draws come from (seed
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import platform
+import shutil
 import subprocess
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from solfa.core.errors import InputError, WeightsError
@@ -33,15 +38,16 @@ CONFIG, METRICS, CHECKPOINT, BEST = "config.json", "metrics.jsonl", "checkpoint.
 
 
 def describe(
-    recipe: Mapping[str, Any], *, name: str, revision: str, num_clips: int, audio: str, text: str
+    recipe: Mapping[str, Any], *, name: str, revision: str, num_clips: int, audio: str, text: str, init: str | None
 ) -> dict[str, Any]:
-    """What ``config.json`` says: the recipe, the data, the spaces of both bodies.
+    """What ``config.json`` says: the recipe, the data, the spaces of both bodies and of the model it started from.
 
     ``fixed`` must be equal for a run to go on.
     """
     data = {"name": name, "revision": revision, "num_clips": num_clips, "audio": audio, "text": text}
     versions = {"solfa": version("solfa"), "torch": torch.__version__, "python": platform.python_version()}
-    return {"schema": SCHEMA, "fixed": {"recipe": recipe, "data": data}, "versions": versions, "git": _git_revision()}
+    fixed = {"recipe": recipe, "data": data, "init": init}
+    return {"schema": SCHEMA, "fixed": fixed, "versions": versions, "git": _git_revision()}
 
 
 def check(folder: Path, resume: bool, features: Path) -> None:
@@ -55,6 +61,8 @@ def check(folder: Path, resume: bool, features: Path) -> None:
     try:
         there = [p for p in folder.iterdir() if not p.name.startswith(".")] if folder.exists() else []
         others = [p for p in there if p.resolve() != features.resolve()]
+        if not os.access(next(p for p in (folder, *folder.absolute().parents) if p.exists()), os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as bad:
         raise InputError(f"{folder} cannot be used: {bad.strerror}. Choose another --out.") from bad
     if not (folder / CONFIG).exists():
@@ -62,6 +70,29 @@ def check(folder: Path, resume: bool, features: Path) -> None:
             raise InputError(f"{folder} holds other files and no run. Choose an empty folder.")
     elif not resume:
         raise InputError(f"{folder} holds a run. Go on with it: --resume; or choose another folder.")
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """A run's folder for this process alone while the block runs; half files of killed ones go.
+
+    Raises
+    ------
+    InputError
+        If another process has it, or the disk refuses.
+    """
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with lock:
+            for left in folder.glob(".solfa-*.tmp"):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            yield
+    except Timeout as busy:
+        raise InputError(f"{folder}: another process is training here; wait for it.") from busy
+    except OSError as bad:
+        what = bad.filename or folder
+        raise InputError(f"{what}: {bad.strerror or bad}. What the run has saved is kept: --resume.") from bad
 
 
 def start(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
@@ -159,11 +190,14 @@ def _differences(old: Any, new: Any, path: str = "") -> list[str]:
 
 
 def _git_revision() -> str | None:
-    """The commit of the working copy that this package runs from, None where it is installed."""
+    """The commit of the working copy that this package runs from, and whether it was changed; None if installed."""
+    here = Path(__file__)
+    git = ["git", "-C", str(here.parent)]
     try:
-        found = subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        # A package that is installed may lie in somebody else's repository, which does not know this file.
+        subprocess.run([*git, "ls-files", "--error-unmatch", here.name], capture_output=True, check=True, timeout=10)
+        head = [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        found = subprocess.run(head, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip() or None
+    return found.stdout.strip()

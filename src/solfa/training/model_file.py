@@ -210,6 +210,8 @@ def _export(tower: Tower, file: Path) -> None:
 def card(described: Mapping[str, Any]) -> str:
     """A model card in the hub's form: front matter, bodies, licence, training, how to use it."""
     trained, free = described["trained_on"], all(described[kind]["commercial_use"] for kind in ("audio", "text"))
+    data, recall = trained.get("data", {}), trained.get("val_R@1")
+    scored = "not measured, there was no validation split" if recall is None else f"{recall:.4f}"
     lines = [
         "---", "library_name: solfa", "tags: [music, retrieval, text-to-music]", "---", f"# {described['name']}", "",
         f"Sound and text in one space of {described['dim']} numbers, trained with `solfa train "
@@ -217,8 +219,9 @@ def card(described: Mapping[str, Any]) -> str:
         *(f"- {kind}: `{described[kind]['backbone']}`, {'tuned' if described[kind].get('tuned') else 'frozen'}; "
           f"licence: {described[kind]['licence']}" for kind in ("audio", "text")),
         f"- commercial use of the bodies: {'allowed' if free else 'not allowed'}",
-        f"- data: {trained.get('data', {}).get('name', 'unknown')}, revision {trained.get('data', {}).get('revision')}",
-        f"- validation R@1, mean of both directions: {trained.get('val_R@1')}",
+        *([f"- started from: `{trained['init']}`"] if trained.get("init") else []),
+        f"- data: `{data.get('name')}`, revision {data.get('revision')}, {data.get('num_clips')} clips to train on",
+        f"- validation R@1 of whole vectors, mean of both directions: {scored}",
         "", "```console", "$ solfa index MUSIC --model trained:FOLDER", "```", "",
     ]  # fmt: skip
     return "\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,13 +16,13 @@ from solfa.core.errors import InputError, MissingExtra, UnknownName
 from solfa.data.scenes.bank import PhraseBank
 from solfa.data.shards import Dataset
 from solfa.encoders.towers import device_for
-from solfa.encoders.trained import load_body
+from solfa.encoders.trained import load_body, read_description
 from solfa.models.gather import num_devices
 from solfa.training import checkpoint
 from solfa.training.batches import Widths, prepare
 from solfa.training.model_file import check_bodies, load_projectors, save_model
 from solfa.training.recipes import RECIPES, Recipe
-from solfa.training.trainer import Outcome, Progress, Trainer, rank
+from solfa.training.trainer import Outcome, Progress, Trainer, check_spread, rank
 
 
 def run(
@@ -98,11 +99,13 @@ def run(
     checkpoint.check(out, resume, features)
     dataset, labelled = Dataset.open(data), name != "figma"
     planned = _planned(lambda widths: change(replace(RECIPES[name](widths, small=small), tune=tune)), init)
-    if planned.batch_size > (num_clips := len(dataset.split("train"))) > 0:
+    num_clips = len(dataset.split("train"))
+    if 0 < num_clips < planned.batch_size:
         raise InputError(
             f"{data} has {num_clips} clips to train on, fewer than a batch of {planned.batch_size}. "
-            f"Take a smaller one: --batch-size {max(2, num_clips // 2)}."
+            + (f"Take a smaller one: --batch-size {max(2, num_clips // 2)}." if num_clips > 1 else "Two are the least.")
         )
+    check_spread(planned)
     given: Any = {"device": device, "allow_noncommercial": allow_noncommercial}
     hears, reads = load_body(audio, "audio", **given), load_body(text, "text", **given)
     if init is not None:
@@ -113,28 +116,32 @@ def run(
         config = checkpoint.describe(
             {**planned.to_json(), "num_devices": num_devices()}, name=dataset.name, revision=dataset.revision,
             num_clips=num_clips, audio=hears.spec.space, text=reads.spec.space,
+            init=None if init is None else read_description(init)["space"],
         )  # fmt: skip
         checkpoint.compare(out, config, leave_out=["model."])  # it has the widths of states
-    if rank() > 0:
-        distributed.barrier()  # the first process computes states, the others read them
-    prepared = prepare(
-        dataset, features, audio=hears, text=reads, phrases=labelled,
-        bank=bank if labelled else None, make=rank() == 0, tune=tune, progress=progress,
-    )  # fmt: skip
-    if rank() == 0 and num_devices() > 1:
-        distributed.barrier()
-    recipe = change(replace(RECIPES[name](prepared.widths, small=small), tune=tune))
-    trainer = Trainer(recipe, prepared, out, device=device, init=init)
-    outcome = trainer.run(resume=resume, report=report)
-    if rank() == 0:
-        save_model(
-            out / "model", trainer.model, name=name, audio=prepared.audio, text=prepared.text, backbones=(audio, text),
-            bodies=trainer.bodies,
-            trained_on={
-                "recipe": recipe.to_json(), "val_R@1": outcome.best_recall, "steps": outcome.steps,
-                "data": {"name": prepared.name, "revision": prepared.revision, "num_clips": len(prepared.train)},
-            },
+    with checkpoint.held(out) if rank() == 0 else nullcontext():
+        if rank() > 0:
+            distributed.barrier()  # the first process computes states, the others read them
+        prepared = prepare(
+            dataset, features, audio=hears, text=reads, phrases=labelled,
+            bank=bank if labelled else None, make=rank() == 0, tune=tune, progress=progress,
         )  # fmt: skip
+        if rank() == 0 and num_devices() > 1:
+            distributed.barrier()
+        recipe = change(replace(RECIPES[name](prepared.widths, small=small), tune=tune))
+        trainer = Trainer(recipe, prepared, out, device=device, init=init)
+        outcome = trainer.run(resume=resume, report=report)
+        if rank() == 0:
+            save_model(
+                out / "model", trainer.model, name=name, audio=prepared.audio, text=prepared.text,
+                backbones=(audio, text), bodies=trainer.bodies,
+                trained_on={
+                    "recipe": recipe.to_json(), "val_R@1": outcome.best_recall, "steps": outcome.steps,
+                    "init": trainer.init, "data": {
+                        "name": prepared.name, "revision": prepared.revision, "num_clips": len(prepared.train),
+                    },
+                },
+            )  # fmt: skip
     return out / "model", outcome
 
 

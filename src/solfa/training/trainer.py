@@ -15,28 +15,32 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, distributed
 
-from solfa.core.errors import InputError, TrainingError
-from solfa.core.types import Features
+from solfa.core.errors import InputError, TrainingError, WeightsError
 from solfa.data.features import FrozenFeatures
 from solfa.data.loading import AudioSource, IntArray, Loader
 from solfa.encoders.towers import device_for, fill
+from solfa.encoders.trained import read_description
 from solfa.evaluation.ranking import rank_relevant
 from solfa.evaluation.relevance import Relevance
 from solfa.evaluation.retrieval import hit_at
-from solfa.evaluation.similarity import Transposed, joint_scores
+from solfa.evaluation.similarity import CosineScores, Transposed
 from solfa.models.gather import average_gradients, num_devices
-from solfa.models.joint import Batch, JointProjector, Projected
+from solfa.models.joint import Batch, JointProjector, Projected, Tower
 from solfa.models.objectives import objective
 from solfa.training import checkpoint
 from solfa.training.batches import LiveFeatures, PairSource, TrainingData
 from solfa.training.model_file import load_bodies, load_projectors
 from solfa.training.recipes import Recipe
+
+T = TypeVar("T", NDArray[np.int64], list[Any])
+_AT_ONCE = 256  # clips or captions of the validation split
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,6 +98,15 @@ def rank() -> int:
     return distributed.get_rank() if num_devices() > 1 else 0
 
 
+def check_spread(recipe: Recipe) -> None:
+    """See that each of the devices gets an equal part of a batch. Raises InputError if not."""
+    if recipe.batch_size % (count := num_devices()):
+        near = max(count, recipe.batch_size // count * count)
+        raise InputError(
+            f"a batch of {recipe.batch_size} cannot be spread over {count} devices evenly. Say: --batch-size {near}."
+        )
+
+
 class Trainer:
     """One run.
 
@@ -120,11 +133,11 @@ class Trainer:
     def __init__(
         self, recipe: Recipe, data: TrainingData, folder: Path, *, device: str = "cpu", init: Path | None = None
     ) -> None:
-        if recipe.batch_size % num_devices():
-            raise InputError(f"a batch of {recipe.batch_size} cannot be spread over {num_devices()} devices evenly.")
+        check_spread(recipe)
         if set(recipe.tune) != set(data.bodies):
             raise InputError(f"the recipe tunes {list(recipe.tune)}, the data is for tuning {list(data.bodies)}.")
         self.recipe, self.data, self.folder, self.device = recipe, data, folder, torch.device(device)
+        self.init: str | None = None if init is None else read_description(init)["space"]
         self.bodies = deepcopy(dict(data.bodies))  # another run on the same data starts where this one did
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
@@ -220,7 +233,7 @@ class Trainer:
         Raises
         ------
         TrainingError
-            If the loss or the gradient is not finite.
+            If the loss or the gradient is not finite, or the batch does not fit into memory.
         """
         step, recipe = self.where.step, self.recipe
         self.model.train()
@@ -231,7 +244,12 @@ class Trainer:
         if self.device.type == "cuda":  # it was allocated on the loader's stream, which may not reuse it too early
             for tensor in batch.tensors().values():
                 tensor.record_stream(torch.cuda.current_stream(self.device))
-        terms = self._backward(batch)
+        try:
+            terms = self._backward(batch)
+        except RuntimeError as error:
+            if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+                raise
+            raise TrainingError(_too_large(step + 1, recipe, batch)) from error
         average_gradients(self.parameters)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, recipe.grad_clip or math.inf)
         values = {name: float(term) for name, term in {**terms, "grad_norm": norm}.items()}
@@ -297,7 +315,7 @@ class Trainer:
             recall = torch.zeros(2, dtype=torch.float64, device=self.device)
             if rank() == 0:
                 with self._averaged():
-                    recall[:] = torch.tensor(recalls(self.model, self.val, self.device))
+                    recall[:] = torch.tensor(recalls(self.model, self.val, self.device), dtype=torch.float64)
             if num_devices() > 1:
                 distributed.broadcast(recall, 0)
             t2a, a2t = recall.tolist()
@@ -338,25 +356,31 @@ class Trainer:
         data = self.data
         return checkpoint.describe(
             {**self.recipe.to_json(), "num_devices": num_devices()}, name=data.name, revision=data.revision,
-            num_clips=len(data.train), audio=data.audio.space, text=data.text.space,
+            num_clips=len(data.train), audio=data.audio.space, text=data.text.space, init=self.init,
         )  # fmt: skip
 
     def _save(self) -> None:
         self.where.loader = self.loader.state
         if rank() == 0:
-            tensors = {f"mean.{name}": tensor for name, tensor in self.mean.items()}
-            for prefix, module in (("model", self.model), ("objective", self.objective)):
-                tensors.update({f"{prefix}.{name}": tensor for name, tensor in module.state_dict().items()})
-            for i, kept in self.optimizer.state_dict()["state"].items():
-                tensors.update({f"adam.{i}.{name}": torch.as_tensor(value) for name, value in kept.items()})
-            checkpoint.save(self.folder / checkpoint.CHECKPOINT, tensors, vars(self.where))
+            checkpoint.save(self.folder / checkpoint.CHECKPOINT, self._tensors(), vars(self.where))
         self._barrier()
+
+    def _tensors(self) -> dict[str, Tensor]:
+        tensors = {f"mean.{name}": tensor for name, tensor in self.mean.items()}
+        for prefix, module in (("model", self.model), ("objective", self.objective)):
+            tensors.update({f"{prefix}.{name}": tensor for name, tensor in module.state_dict().items()})
+        for i, kept in self.optimizer.state_dict()["state"].items():
+            tensors.update({f"adam.{i}.{name}": torch.as_tensor(value) for name, value in kept.items()})
+        return tensors
 
     def _load(self) -> None:
         file = self.folder / checkpoint.CHECKPOINT
         tensors, state = checkpoint.load(file)
-        fill(self.model, checkpoint.part(tensors, "model"), file, "this model")
-        fill(self.objective, checkpoint.part(tensors, "objective"), file, "this objective")
+        found = {name: tensor.shape for name, tensor in tensors.items() if not name.startswith("adam.")}
+        if found != {name: t.shape for name, t in self._tensors().items()} or state.keys() != vars(self.where).keys():
+            raise WeightsError(f"{file} does not fit this model. Begin anew in another folder.")
+        self.model.load_state_dict(checkpoint.part(tensors, "model"))
+        self.objective.load_state_dict(checkpoint.part(tensors, "objective"))
         self.mean = {n: t.to(self.device) for n, t in checkpoint.part(tensors, "mean").items()}
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in checkpoint.part(tensors, "adam").items():
@@ -388,47 +412,26 @@ class _OnDevice:
 
 
 @torch.no_grad()
-def features_of(
-    model: JointProjector, given: FrozenFeatures, device: torch.device
-) -> tuple[Features, Features, list[int]]:
-    """Projected clips and captions of a split, and for each caption the row of its clip."""
-    captions = [(text, row) for row, texts in enumerate(given.captions) for text in texts]
+def recalls(model: JointProjector, split: FrozenFeatures, device: torch.device) -> tuple[float, float]:
+    """R@1 of text to audio and of audio to text over a whole split, by global vectors; nothing else is made."""
+    captions = [(text, row) for row, texts in enumerate(split.captions) for text in texts]
     model.eval()
 
-    def project(tower: Any, states: Any) -> Features:
-        pooled, rows, mask = (
-            torch.from_numpy(x).to(device) for x in (states.pooled_BD, states.states_BTD, states.mask_BT)
-        )
-        whole = tower.pooled(pooled.float())
-        vectors = tower.rows(rows.float(), mask) if tower.has_rows else whole[:, None]
-        real = mask if tower.has_rows else torch.ones_like(mask[:, :1])
-        return Features(whole.cpu().numpy(), vectors.cpu().numpy(), real.cpu().numpy())
+    def whole(tower: Tower, pooled_BD: NDArray[Any]) -> NDArray[np.float32]:
+        vectors: NDArray[np.float32] = tower.pooled(torch.from_numpy(pooled_BD).to(device).float()).cpu().numpy()
+        return vectors
 
-    step = 256
-    audio = [
-        project(model.audio, given.audio(np.arange(i, min(i + step, len(given))))) for i in range(0, len(given), step)
-    ]
-    text = [
-        project(model.text, given.texts([t for t, _ in captions[i : i + step]])) for i in range(0, len(captions), step)
-    ]
-    return _joined(audio), _joined(text), [row for _, row in captions]
-
-
-def recalls(model: JointProjector, split: FrozenFeatures, device: torch.device) -> tuple[float, float]:
-    """R@1 of text to audio and of audio to text over a whole split, by global vectors."""
-    audio, text, rows = features_of(model, split, device)
-    relevance = Relevance.of_targets(rows, len(audio.global_BD))
-    scores = joint_scores(audio, text, "global")
+    audio = [whole(model.audio, split.pooled_audio(rows)) for rows in _parts(np.arange(len(split)))]
+    text = [whole(model.text, split.pooled_texts([t for t, _ in part])) for part in _parts(captions)]
+    relevance = Relevance.of_targets([row for _, row in captions], len(split))
+    scores = CosineScores(np.concatenate(text), np.concatenate(audio))
     t2a = hit_at(rank_relevant(scores, relevance), 1).mean()
     a2t = hit_at(rank_relevant(Transposed(scores), relevance.transposed()), 1).mean()
     return float(t2a), float(a2t)
 
 
-def _joined(parts: list[Features]) -> Features:
-    longest = max(p.mask_BT.shape[1] for p in parts)
-    frames = [np.pad(p.frames_BTD, ((0, 0), (0, longest - p.mask_BT.shape[1]), (0, 0))) for p in parts]
-    masks = [np.pad(p.mask_BT, ((0, 0), (0, longest - p.mask_BT.shape[1]))) for p in parts]
-    return Features(np.concatenate([p.global_BD for p in parts]), np.concatenate(frames), np.concatenate(masks))
+def _parts(items: T) -> Iterator[T]:
+    return (items[i : i + _AT_ONCE] for i in range(0, len(items), _AT_ONCE))
 
 
 def _not_finite(step: int, values: Mapping[str, float], batch: Batch) -> str:
@@ -441,6 +444,18 @@ def _not_finite(step: int, values: Mapping[str, float], batch: Batch) -> str:
         f"These clips have states that are not finite: {', '.join(bad)}. Compute them anew."
         if bad
         else f"All states are; lower the learning rate. Clips of the batch: {', '.join(batch.ids)}."
+    )
+
+
+def _too_large(step: int, recipe: Recipe, batch: Batch) -> str:
+    longest = [
+        f"{int(count)} {what} ({batch.ids[int(row)]})"
+        for what, mask in (("frames", batch.frame_mask_BT), ("tokens", batch.token_mask_BL))
+        for count, row in [mask.sum(dim=1).max(dim=0)]
+    ]
+    return (
+        f"step {step}: {recipe.chunk_size or len(batch)} pairs do not fit into memory at once; the longest have "
+        f"{' and '.join(longest)}. Take a smaller --chunk-size, which changes no loss, or shorter captions and clips."
     )
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import tiny, torch
-from small import BANK, NOTES, Hear, Read, body
+from conftest import features_of, tiny, torch
+from small import BANK, NOTES, Hear, Read, body, make_data
 
 from solfa.apps.cli import app
 from solfa.core.errors import InputError, MissingExtra, UnknownName, WeightsError
@@ -24,7 +24,7 @@ from solfa.training import model_file
 from solfa.training.batches import PairSource, Widths, prepare
 from solfa.training.recipes import finelap
 from solfa.training.run import run
-from solfa.training.trainer import Trainer, features_of
+from solfa.training.trainer import Trainer
 
 
 @pytest.fixture(autouse=True)
@@ -46,8 +46,7 @@ def test_the_folder_gives_the_vectors_of_training(name, data, folder, tmp_path):
     records = Dataset.open(folder).split("val")
     sounds = [Dataset.open(folder).audio(record) for record in records]
     heard, said = loaded.audio.encode(sounds), loaded.text.encode([record.captions[0] for record in records])
-    audio, text, rows = features_of(model, data.val, torch.device("cpu"))
-    assert rows == list(range(len(records)))
+    audio, text = features_of(model, data.val)
     for got, want in ((heard, audio), (said, text)):
         np.testing.assert_allclose(got.global_BD, want.global_BD, atol=2e-3)  # training reads states in float16
         np.testing.assert_allclose(got.frames_BTD, want.frames_BTD, atol=2e-3)
@@ -118,6 +117,7 @@ def test_saving_replaces_a_model_and_nothing_else(data, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["letters", "model"]
     card = (path / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: solfa") and "`hear`, frozen; licence: CC0" in card
+    assert "there was no validation split" in card and "started from" not in card
 
 
 @pytest.mark.parametrize("frames", ["bigru", "linear", "shared"])
@@ -220,9 +220,17 @@ def test_bad_clips_are_named(folder, tmp_path, data):
             return States(good.pooled_BD, good.states_BTD[:, :0], good.mask_BT[:, :0])
 
     cache = tmp_path / "features"
-    with pytest.raises(InputError, match=r"sound has no frame: train0-\d+"):
-        deaf = prepare(Dataset.open(folder), cache, audio=Deaf(), text=Read())
-        PairSource(deaf.train).gather(np.arange(3), np.random.default_rng(0))
+    deaf = prepare(Dataset.open(folder), cache, audio=Deaf(), text=Read())
+    with pytest.raises(InputError, match=r"96 clips: sound has no frame: train0-0, .*, train0-7 and 88 more\."):
+        PairSource(deaf.train)
+    mute = data.train.relabelled(captions=[(), *data.train.captions[1:]])
+    with pytest.raises(InputError, match=r"1 clips: no caption, or one of no token: train0-0\."):
+        PairSource(mute)
+    for split in ("train", "val"):
+        bare = make_data(tmp_path / split, splits={"train": 1, "val": 1}, mute=(split, 3))
+        with pytest.raises(InputError, match=f"1 clips: no caption: {split}0-3. Leave"):
+            prepare(bare, tmp_path / "f1", audio=Hear(), text=Read())
+    assert not (tmp_path / "f1").exists()
     with pytest.raises(InputError, match="does not know"):
         from solfa.data.scenes.bank import Cluster, PhraseBank
 

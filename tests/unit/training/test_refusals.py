@@ -14,6 +14,7 @@ from solfa.core.errors import InputError, MissingExtra, MissingWeights, SolfaErr
 from solfa.encoders import minilm, trained
 from solfa.encoders.registry import load_model
 from solfa.training import run as running
+from solfa.training import trainer
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +84,20 @@ def test_a_folder_with_a_run(folder, done, tmp_path):
 def test_a_batch_larger_than_the_data(folder, tmp_path):
     error = str(refused(folder, tmp_path / "run", "--batch-size", "97"))
     assert "96 clips" in error and "--batch-size 48" in error
+    make_data(tmp_path / "one" / "data", clips=1, splits={"train": 1})
+    assert "Two are the least" in str(refused(tmp_path / "one" / "data", tmp_path / "one" / "run"))
+
+
+def test_a_batch_that_cannot_be_spread(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "num_devices", lambda: 3)
+    with pytest.raises(InputError, match="Say: --batch-size 63"):
+        running.run("figma", folder, tmp_path / "run", features=tmp_path / "features")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda place, mode: place != tmp_path)
+    assert f"{tmp_path / 'a' / 'run'} cannot be used: Permission denied" in str(refused(folder, tmp_path / "a" / "run"))
 
 
 def test_a_model_to_start_from_that_is_none_or_another(folder, done, tmp_path):

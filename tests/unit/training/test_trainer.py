@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -13,11 +14,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import tiny, torch
+from conftest import features_of, tiny, torch
 
 from solfa.core.errors import InputError, TrainingError, WeightsError
+from solfa.encoders.trained import read_description
+from solfa.evaluation.ranking import rank_relevant
+from solfa.evaluation.relevance import Relevance
+from solfa.evaluation.retrieval import hit_at
+from solfa.evaluation.similarity import Transposed, joint_scores
 from solfa.models.objectives import FigmaConfig, FineLapConfig, UnitedConfig
 from solfa.training import checkpoint
+from solfa.training.model_file import save_model
 from solfa.training.trainer import Trainer, recalls
 
 
@@ -44,6 +51,23 @@ def test_every_recipe_learns(name, data, tmp_path):
             for way in ("T2A", "A2T")
         ]
     )
+
+
+def test_validation_ranks_whole_vectors_and_makes_nothing_else(data, tmp_path, monkeypatch):
+    trainer = Trainer(tiny("figma", data), data, tmp_path / "run")
+    audio, text = features_of(trainer.model, data.val)
+    scores, relevance = joint_scores(audio, text, "global"), Relevance.of_targets(range(48), 48)
+    both = (scores, relevance), (Transposed(scores), relevance.transposed())
+    expected = [hit_at(rank_relevant(*one), 1).mean() for one in both]
+
+    def made(*given):
+        raise AssertionError("rows were made")
+
+    for tower in (trainer.model.audio, trainer.model.text):
+        monkeypatch.setattr(tower, "rows", made)
+    for name in ("audio", "texts"):
+        monkeypatch.setattr(data.val, name, made)
+    assert list(recalls(trainer.model, data.val, trainer.device)) == expected
 
 
 def test_same_seed_same_bits_and_another_seed_another_curve(data, tmp_path):
@@ -145,6 +169,70 @@ def test_what_is_not_finite_stops_the_run_and_names_the_clips(data, tmp_path):
         trainer.parameters[0].fill_(torch.inf)
     with pytest.raises(TrainingError, match=f"learning rate.*{batch.ids[-1]}"):
         trainer.step(next(iter(Trainer(tiny("figma", data), data, tmp_path / "other").loader)))
+
+
+def test_a_batch_that_does_not_fit_says_what_is_long(data, tmp_path, monkeypatch):
+    trainer = Trainer(tiny("figma", data, chunk_size=8), data, tmp_path / "run")
+
+    def full(batch):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(trainer, "_backward", full)
+    with pytest.raises(TrainingError, match=r"step 1: 8 pairs do not fit.*6 frames \(train.*smaller --chunk-size"):
+        trainer.step(next(iter(trainer.loader)))
+
+
+def test_a_run_goes_on_only_from_the_model_it_started_from(data, tmp_path):
+    first = Trainer(tiny("figma", data), data, tmp_path / "first")
+    given = {"audio": data.audio, "text": data.text, "backbones": ("hear", "read"), "trained_on": {}}
+    path = save_model(tmp_path / "model", first.model, name="figma", **given)
+
+    def stop(progress):  # before there is a checkpoint
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        Trainer(tiny("figma", data), data, tmp_path / "run", init=path).run(report=stop)
+    space = read_description(path)["space"]
+    with pytest.raises(InputError, match=f"init: '{space}' there, None now"):
+        Trainer(tiny("figma", data), data, tmp_path / "run").run(resume=True)
+    Trainer(tiny("figma", data), data, tmp_path / "run", init=path).run(resume=True)
+
+
+def test_a_folder_is_of_one_process_and_half_files_of_killed_ones_go(tmp_path):
+    with checkpoint.held(tmp_path / "run"):
+        half = tmp_path / "run" / ".solfa-0123.tmp"
+        half.mkdir()
+        (tmp_path / "run" / ".solfa-4567.tmp").write_bytes(b"half a checkpoint")
+        with pytest.raises(InputError, match="another process is training here"), checkpoint.held(tmp_path / "run"):
+            raise AssertionError
+        assert half.exists()
+    with checkpoint.held(tmp_path / "run"):
+        assert not list((tmp_path / "run").glob("*.tmp"))
+
+
+def test_what_the_disk_refuses_is_one_clear_error(tmp_path):
+    with pytest.raises(InputError, match=r"best.safetensors: No space.*--resume"), checkpoint.held(tmp_path / "run"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "best.safetensors")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="Not a directory"), checkpoint.held(tmp_path / "file" / "run"):
+        raise AssertionError
+
+
+def test_the_revision_is_of_this_package_and_no_other_repository(tmp_path, monkeypatch):
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    package = tmp_path / "venv" / "checkpoint.py"
+    package.parent.mkdir()
+    package.write_text("")
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "theirs"], check=True)
+    monkeypatch.setattr(checkpoint, "__file__", str(package))
+    assert checkpoint._git_revision() is None
+    subprocess.run([*git, "add", str(package)], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "ours"], check=True)
+    clean = checkpoint._git_revision()
+    assert clean is not None and len(clean) == 40
+    package.write_text("changed")
+    assert checkpoint._git_revision() == f"{clean}-dirty"
 
 
 def test_a_folder_with_a_run_is_refused_or_must_be_the_same_run(data, tmp_path):

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import tiny, torch
+from conftest import features_of, tiny, torch
 from small import BANK, NOTES, RATE, Hear, Read
 from test_hub import Hub
 from test_trainer import curve
@@ -23,7 +23,7 @@ from solfa.models.joint import Projected
 from solfa.training import checkpoint, model_file
 from solfa.training import hub as hub_files
 from solfa.training.batches import prepare
-from solfa.training.trainer import Trainer, features_of
+from solfa.training.trainer import Trainer
 
 transformers = pytest.importorskip("transformers")
 BOTH = ("audio", "text")
@@ -193,7 +193,7 @@ def test_the_folder_needs_nothing_else(text, data, folder, tmp_path, monkeypatch
         trained.load(source=path)
     dataset = Dataset.open(folder)
     records = list(dataset.split("val"))[:6]
-    want_audio, want_text, _ = features_of(trainer.model, trainer.val, torch.device("cpu"))
+    want_audio, want_text = features_of(trainer.model, trainer.val)
     heard = loaded.audio.encode([dataset.audio(record) for record in records])
     said = loaded.text.encode([record.captions[0] for record in records])
     for got, want in ((heard, want_audio), (said, want_text)):
