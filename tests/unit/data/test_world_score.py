@@ -13,10 +13,11 @@ from solfa.core.theory import Chord
 from solfa.core.vocabulary import concepts
 from solfa.data.world.arrange import drum_hits, hits
 from solfa.data.world.compose import compose
-from solfa.data.world.harmony import COLOURS, diatonic, modulated, progression
+from solfa.data.world.harmony import diatonic, modulated, progression
 from solfa.data.world.score import METRES, MODES, Scale, Score, moved_label, plain_label, tempo_map
 from solfa.data.world.styles import DRUM_KEYS, concept_of, plain_patterns, pool, styles
 
+COLOURS = ("power", "triad", "pop", "seventh", "jazz")
 SHAPES = ("steady", "drifting", "ritardando", "accelerando", "step")
 
 

@@ -54,18 +54,10 @@ def style_for(metre: str, rng: np.random.Generator) -> Style:
 
 
 def arrange(chart: Score, style: Style, rng: np.random.Generator, keep: tuple[Part, ...] = ()) -> Score:
-    """The chart played by a band.
+    """The chart played by a band; one piece in four is scored for other instruments than the style's.
 
-    Parameters
-    ----------
-    chart
-        chords, keys, metres, sections; its own parts are left out
-    style
-        what the band plays like; one piece in four is scored for other instruments than the style's
-    rng
-        what is drawn from
-    keep
-        parts that come with the chart (a melody, a drummer); no part of the same role is made up
+    The chart's own parts are left out. ``keep`` are parts that come with it (a melody, a drummer); no part of the same
+    role is made up.
     """
     bars = _bars(chart)
     programs = _programs(style, rng)
@@ -205,11 +197,8 @@ def _fill(start: float, end: float, metre: Metre, rng: np.random.Generator) -> l
     steps = int((end - start) * (4 if metre.division == 2 else 3 if metre.division == 3 else 2))
     text = str(rng.choice(_FILLS))
     keys = [text[i * len(text) // steps] for i in range(steps)]
-    return [
-        Note(start + i * (end - start) / steps, 0.2, DRUM_KEYS[key], int(rng.integers(78, 118)))
-        for i, key in enumerate(keys)
-        if key != "."
-    ]
+    hit = [(i, DRUM_KEYS[key]) for i, key in enumerate(keys) if key != "."]
+    return [Note(start + i * (end - start) / steps, 0.2, key, int(rng.integers(78, 118))) for i, key in hit]
 
 
 # --- pitched parts --------------------------------------------------------------------------------------------------
@@ -332,8 +321,7 @@ def voicing(chord: Chord, low: int, previous: tuple[int, ...] = ()) -> tuple[int
     """
     classes = sorted(chord.pitch_classes)
     options = []
-    for shift in range(-3, 6):
-        bottom = low + shift
+    for bottom in range(low - 3, low + 6):
         if bottom % 12 in classes:
             options.append(tuple(sorted(bottom + (c - bottom) % 12 for c in classes)))
     if not previous:

@@ -36,18 +36,10 @@ def compose(
     keep: tuple[Part, ...] = (),
     style: str = "",
 ) -> Score:
-    """A piece of about twice ``seconds``, so that a clip can begin anywhere in its first half.
+    """A piece of about twice ``seconds``, so that a clip of that length can begin anywhere in its first half.
 
-    Parameters
-    ----------
-    seconds
-        length of the clips that are wanted
-    rng
-        what is drawn from
-    metre, tempo_bpm, keep
-        as given by a part that is already there (a drummer); drawn by the style otherwise
-    style
-        a style's name; any otherwise
+    ``metre``, ``tempo_bpm`` and ``keep`` are given by a part that is already there (a drummer); the style draws them
+    otherwise. ``style`` is a style's name; any otherwise.
     """
     fit = [s for s in styles().values() if (not style or s.name == style) and (not metre or metre in s.metres)]
     often = np.array([_OFTEN.get(s.name, 1.0) for s in fit])

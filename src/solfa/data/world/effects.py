@@ -125,7 +125,7 @@ def _through(samples: FloatArray, rate: int, name: str, bits_per_s: int) -> Floa
     import av
 
     stored = io.BytesIO()
-    box, own = {"libmp3lame": ("mp3", 24000), "libopus": ("ogg", 24000), "aac": ("adts", 24000)}[name]
+    box, own = {"libmp3lame": "mp3", "libopus": "ogg", "aac": "adts"}[name], 24000
     with av.open(stored, "w", format=box) as out:
         stream: Any = out.add_stream(name, rate=own, bit_rate=bits_per_s, layout="mono")
         sound = samples if rate == own else soxr.resample(samples, rate, own)
@@ -232,18 +232,14 @@ def treat(
 
     ``dry`` is the share of clips that nothing is done to. The peak of what comes out is drawn from 0.25-0.97.
     """
-    done, steps = list[str](), [(name, effect) for name, effect, chance in CHAIN if rng.random() < chance]
+    steps = [(name, effect) for name, effect, chance in CHAIN if rng.random() < chance]
     if rng.random() < dry:
         steps = []
     if background is not None:
         place = sum(name in ("eq", "compression", "room", "saturation") for name, _ in steps)
-        steps.insert(place, ("background", hiss))
-    for name, effect in steps:
-        if name == "background" and background is not None:
-            samples = add_at(samples, background, snr_db)
-        else:
-            samples = effect(samples, rate, rng)
-        done.append(name)
+        steps.insert(place, ("background", lambda heard, *_: add_at(heard, background, snr_db)))
+    for _, effect in steps:
+        samples = effect(samples, rate, rng)
     peak = float(np.abs(samples).max(initial=0.0))
     level = float(rng.uniform(0.25, 0.97)) / peak if peak > 0 else 1.0
-    return Treated(np.asarray(samples * level, np.float32), tuple(done))
+    return Treated(np.asarray(samples * level, np.float32), tuple(name for name, _ in steps))

@@ -56,18 +56,9 @@ class Performance:
 class World:
     """Makes shards of the music world; see ``data.building.build``.
 
-    Parameters
-    ----------
-    soundfonts
-        two or more; ``held_out`` names (by file name) the one that sounds in ``test`` only
-    corpora
-        folders by corpus (``sources.CORPORA``); half of the clips come from them where there are any
-    background
-        a folder of recordings to mix in, or None
-    seconds, sample_rate_hz, clips_per_shard
-        shape of the data set
-    captions
-        texts per clip
+    ``soundfonts`` are two or more; ``held_out`` names (by file name) the one that sounds in ``test`` only. ``corpora``
+    are folders by corpus (``sources.CORPORA``), and half of the clips come from them where there are any;
+    ``background`` is a folder of recordings to mix in. ``captions`` is how many texts a clip has.
     """
 
     soundfonts: tuple[Path, ...]
@@ -171,17 +162,14 @@ class World:
 
     def _score(self, name: str, split: str, rng: np.random.Generator) -> Score:
         seconds = self.seconds * 1.14  # room for playing it faster
-        if not self.corpora or rng.random() < 0.5:
-            return replace(compose(seconds, rng), piece=name)
-        corpus = str(rng.choice(sorted(self.corpora)))
-        mine = _songs_of(corpus, self.corpora[corpus], split)
+        corpus = "" if not self.corpora or rng.random() < 0.5 else str(rng.choice(sorted(self.corpora)))
+        folder = self.corpora.get(corpus, Path())
+        mine = _songs_of(corpus, folder, split) if corpus else ()
         if not mine:
             return replace(compose(seconds, rng), piece=name)
         song = mine[int(rng.integers(len(mine)))]
-        return replace(
-            read_song(corpus, self.corpora[corpus], song, seconds, rng), piece=f"{corpus}:{song}",
-            artist=artist_of(corpus, self.corpora[corpus], song), licence=CORPORA[corpus],
-        )  # fmt: skip
+        score, artist = read_song(corpus, folder, song, seconds, rng), artist_of(corpus, folder, song)
+        return replace(score, piece=f"{corpus}:{song}", artist=artist, licence=CORPORA[corpus])
 
     def _patched(self, score: Score, split: str, rng: np.random.Generator) -> tuple[Score, list[Patch], float]:
         fonts = [p for p in self.soundfonts if (p.name == self.held_out) == (split == "test")]

@@ -12,7 +12,6 @@ import numpy as np
 from solfa.core.theory import QUALITIES, Chord
 from solfa.data.world.score import MODES, Scale
 
-COLOURS = ("power", "triad", "pop", "seventh", "jazz")
 _LOOPS: dict[str, tuple[tuple[int, ...], ...]] = {
     "major": (
         (0, 4, 5, 3), (0, 5, 3, 4), (5, 3, 0, 4), (0, 3, 4, 3), (0, 3, 0, 4), (0, 2, 3, 4), (1, 4, 0, 0),
@@ -58,21 +57,9 @@ def diatonic(scale: Scale, degree: int, tones: int = 3) -> Chord:
 
 
 def progression(scale: Scale, colour: str, rng: np.random.Generator, inversions: float = 0.1) -> list[Chord]:
-    """Two to twelve chords that can be repeated.
-
-    Parameters
-    ----------
-    scale
-        the key they are in
-    colour
-        of ``COLOURS``
-    rng
-        what is drawn from
-    inversions
-        how likely a chord does not stand on its root
-    """
-    loops = _LOOPS[scale.mode]
+    """Two to twelve chords that can be repeated; ``inversions`` is how likely one does not stand on its root."""
     if rng.random() < 0.7:
+        loops = _LOOPS[scale.mode]
         degrees = list(loops[int(rng.integers(len(loops)))])
     else:
         degrees = [0]
@@ -96,13 +83,8 @@ def _coloured(scale: Scale, degree: int, colour: str, rng: np.random.Generator) 
     inside = {(scale.degree(i) - triad.root) % 12 for i in range(7)}
     draw = rng.random()
     if colour == "pop" and draw < 0.35:
-        choices = {
-            "sus4": 5 in inside and 7 in inside,
-            "sus2": 2 in inside and 7 in inside,
-            "maj6": triad.quality == "maj" and 9 in inside,
-            "min6": triad.quality == "min" and 9 in inside,
-        }
-        fit = [name for name, good in choices.items() if good]
+        fit = [name for name, tones in (("sus4", {5, 7}), ("sus2", {2, 7})) if tones <= inside]
+        fit += [f"{triad.quality}6"] if triad.quality in ("maj", "min") and 9 in inside else []
         if fit and draw < 0.15:
             return Chord(triad.root, str(rng.choice(fit)))
         return diatonic(scale, degree, 4)

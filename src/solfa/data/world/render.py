@@ -189,20 +189,7 @@ def render(
 ) -> list[Stem]:  # fmt: skip
     """The stems of a stretch of a piece, levelled by role; parts that are silent there are left out.
 
-    Parameters
-    ----------
-    score
-        what is played
-    patches
-        what plays each part, in order
-    begin_s, seconds
-        the stretch
-    sample_rate_hz
-        of the stems
-    rng
-        the players' chance, and how loud each is
-    mechanical
-        without the players' inaccuracies
+    ``patches`` say what plays each part, in order; ``mechanical`` leaves out the players' inaccuracies.
     """
     count, stems = round(seconds * sample_rate_hz), list[Stem]()
     for part, patch in zip(score.parts, patches, strict=True):

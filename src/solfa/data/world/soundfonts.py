@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-import tomllib
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
 from solfa.core.errors import InputError
-from solfa.core.files import write_whole
+from solfa.core.files import table_of, write_whole
 from solfa.data.scenes.debian import pinned, sounds_in
 from solfa.weights.manifest import PypiSource
 from solfa.weights.pulling import download_wheel
@@ -46,10 +44,9 @@ class Soundfont:
 @cache
 def soundfonts() -> dict[str, Soundfont]:
     """Every known soundfont by name; the one that is ``held_out`` is for the test split."""
-    table = tomllib.loads(files("solfa.data.world").joinpath("soundfonts.toml").read_text(encoding="utf-8"))
     return {
         name: Soundfont(name=name, pypi=PypiSource(**row.pop("pypi")) if "pypi" in row else None, **row)
-        for name, row in table.items()
+        for name, row in table_of("solfa.data.world", "soundfonts.toml").items()
     }
 
 

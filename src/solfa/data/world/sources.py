@@ -113,11 +113,12 @@ def read_song(corpus: str, folder: Path, song: str, seconds: float, rng: np.rand
     if not path.is_file() or path.stat().st_size > _MAX_BYTES:
         raise InputError(f"{corpus} {song}: missing, or larger than 16 MiB.")
     try:
-        return _read(corpus, path, seconds, rng)
+        score = _read(corpus, path, seconds, rng)
     except InputError as why:
         raise InputError(f"{corpus} {song}: {why}") from why
     except _BROKEN as bad:
         raise InputError(f"{corpus} {song}: cannot be read ({type(bad).__name__}: {bad})") from bad
+    return replace(score, about={**score.about, "source": corpus})
 
 
 def _read(corpus: str, path: Path, seconds: float, rng: np.random.Generator) -> Score:
@@ -131,11 +132,7 @@ def _read(corpus: str, path: Path, seconds: float, rng: np.random.Generator) -> 
         score = _pop909(path.parent, seconds, rng)
     else:
         score = _any_midi(read_midi(path), seconds, rng)
-    return _about(score.moved(int(rng.integers(-6, 6))), corpus)
-
-
-def _about(score: Score, corpus: str) -> Score:
-    return replace(score, about={**score.about, "source": corpus})
+    return score.moved(int(rng.integers(-6, 6)))
 
 
 # --- charts ---------------------------------------------------------------------------------------------------------
@@ -212,9 +209,8 @@ def _scale(tonic: int, chords: list[tuple[float, float, str]], start: float, end
 
 
 def _part(role: str, style: Style, notes: tuple[Note, ...], rng: np.random.Generator) -> Part:
-    pools = {"lead": style.lead_pool, "comp": style.comp_pool}
-    options = pools.get(role, ()) if rng.random() < 0.6 else ()
-    options = options or pool(role)
+    own = {"lead": style.lead_pool, "comp": style.comp_pool}.get(role, ())
+    options = (own if rng.random() < 0.6 else ()) or pool(role)
     program = int(options[int(rng.integers(len(options)))])
     return Part(role=role, concept=concept_of(program), program=program, notes=notes)
 
@@ -239,13 +235,10 @@ def _openewld(path: Path, seconds: float, rng: np.random.Generator) -> Score:
     last = Chord.parse(changes[-1][1])
     if last is None or (last.root, last.triad) not in ((major, "maj"), ((major + 9) % 12, "min")):
         raise InputError("the last chord is no tonic of its signature")
-    bars, beats, label = Bars(), METRES[metre].beats, "N"
+    bars, beats = Bars(), METRES[metre].beats
+    labels = [next((c for at, c in reversed(changes) if at < beat + 0.5), "N") for beat in range(n_bars * beats)]
     for i in range(n_bars):
-        cells = []
-        for beat in range(beats):
-            label = next((c for at, c in reversed(changes) if at < i * beats + beat + 0.5), "N")
-            cells.append(label)
-        bars.append((cells, f"part {i // 8 + 1}", last.root, metre))
+        bars.append((labels[i * beats : (i + 1) * beats], f"part {i // 8 + 1}", last.root, metre))
     return _played_chart(bars, tuple(melody), seconds, rng)
 
 
@@ -277,8 +270,8 @@ def _lead_sheet(part: ElementTree.Element, beats: int) -> tuple[list[Note], list
 def _harmony(item: ElementTree.Element) -> str:
     root = pitch_class(item.findtext("root/root-step", "C")) + int(float(item.findtext("root/root-alter", "0")))
     quality = _MUSICXML_KINDS.get((item.findtext("kind") or "").strip(), "N")
-    names = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
-    return "N" if quality == "N" else plain_label(f"{names[root % 12]}:{quality}")
+    name, _, _ = str(Key(root % 12, "major")).partition(" ")
+    return "N" if quality == "N" else plain_label(f"{name}:{quality}")
 
 
 # --- performances ---------------------------------------------------------------------------------------------------
@@ -314,9 +307,7 @@ def _pop909(folder: Path, seconds: float, rng: np.random.Generator) -> Score:
         role, chance = roles.get(track.name, ("", 0.0))
         if rng.random() < chance:
             keep.append(_part(role, style, _shown(_in_beats(whole, track.notes_s), first, count), rng))
-    changes = [
-        (*(float(whole.at_beat(float(t))) - first for t in (a, b)), plain_label(c)) for a, b, c in rows
-    ]  # fmt: skip
+    changes = [(*(float(whole.at_beat(float(t))) - first for t in (a, b)), plain_label(c)) for a, b, c in rows]
     chart = Score(
         beat_s=times[first : first + count + 1],
         metres=((0, count, f"{gap}/4"),), keys=((0.0, float(count), whole.keys[0][2]),), tempo="drifting",
@@ -358,7 +349,7 @@ def _groove(path: Path, seconds: float, rng: np.random.Generator) -> Score:
         if start - first > -0.1
     )
     drums = Part(role="drums", concept="drums", program=int(rng.choice([0, 0, 8, 16, 40])), notes=rows, drums=True)
-    return _about(compose(seconds, rng, metre=metre, tempo_bpm=bpm, keep=(drums,)), "groove")
+    return compose(seconds, rng, metre=metre, tempo_bpm=bpm, keep=(drums,))
 
 
 def _tightened(beats: NDArray[np.float64]) -> NDArray[np.float64]:

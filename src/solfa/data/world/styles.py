@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 
+from solfa.core.files import table_of
 from solfa.data.world.score import METRES, Metre
 
 DRUM_KEYS = {
@@ -52,7 +51,7 @@ class Style:
 
 @cache
 def _table() -> dict[str, Any]:
-    return tomllib.loads(files("solfa.data.world").joinpath("styles.toml").read_text(encoding="utf-8"))
+    return table_of("solfa.data.world", "styles.toml")
 
 
 @cache
@@ -96,12 +95,11 @@ def kit_concept(kit: int) -> str:
 @cache
 def plain_patterns(metre: Metre) -> dict[str, str]:
     """Patterns for any metre, from its stressed beats and the parts of its beats."""
-    beats, parts = range(metre.beats), metre.division
-    kick = "".join(("x" if b in metre.stressed else ".") + "." * (parts - 1) for b in beats)
-    snare = "".join(("." if b in metre.stressed else "x") + "." * (parts - 1) for b in beats)
-    bass = "".join(("1" if b in metre.stressed else "-") + "-" * (parts - 1) for b in beats)
-    return {
-        "drums": f"K {kick} / S {snare} / C {'x' * (metre.beats * parts)}",
-        "bass": bass,
-        "comp": bass.replace("1", "x"),
-    }
+
+    def row(stressed: str, other: str, between: str) -> str:
+        beats = (stressed if beat in metre.stressed else other for beat in range(metre.beats))
+        return "".join(beat + between * (metre.division - 1) for beat in beats)
+
+    cymbal = "x" * (metre.beats * metre.division)
+    drums = f"K {row('x', '.', '.')} / S {row('.', 'x', '.')} / C {cymbal}"
+    return {"drums": drums, "bass": row("1", "-", "-"), "comp": row("x", "-", "-")}
