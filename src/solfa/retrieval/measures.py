@@ -81,17 +81,12 @@ def _coarse(wish: Constraint, collection: Collection) -> Likelihood | None:
     table = collection.attributes()
     match wish:
         case Tempo():
-            base = tempo_base(wish)
-            fits = tempo_fit(table.column("tempo_bpm"), wish)
-            return Likelihood(expected(fits, table.column("tempo_confidence"), base), base)
+            return _chosen(table, "tempo", tempo_fit(table.column("tempo_bpm"), wish), tempo_base(wish))
         case InKey():
-            base = key_base(wish)
             fits = lookup(table.column("key"), lambda code: key_fit(key_of(code), wish), 24)
-            return Likelihood(expected(fits, table.column("key_confidence"), base), base)
+            return _chosen(table, "key", fits, key_base(wish))
         case Metre():
-            base = metre_base(wish)
-            fits = _metre_fits(table.column("metre"), wish)
-            return Likelihood(expected(fits, table.column("metre_confidence"), base), base)
+            return _chosen(table, "metre", _metre_fits(table.column("metre"), wish), metre_base(wish))
         case Duration():
             p = duration_fit(table.column("duration_s"), wish)
             return Likelihood(p, base_rate(p, 0.3))
@@ -106,6 +101,10 @@ def _coarse(wish: Constraint, collection: Collection) -> Likelihood | None:
             return _or_base(p, _SHAPE_BASE)
         case _:
             return None
+
+
+def _chosen(table: Attributes, name: str, fits_NA: FloatArray, base: float) -> Likelihood:
+    return Likelihood(expected(fits_NA, table.column(f"{name}_confidence"), base), base)
 
 
 def _presence(wish: Presence, table: Attributes) -> Likelihood | None:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +27,6 @@ from solfa.retrieval.types import Evidence, Hit, Results
 CANDIDATES = 200  # tracks that are scored in detail
 _REMEMBERED = 256  # vectors of texts
 _REMEMBERED_COLUMNS = 32  # what constraints say: a number for each track of the collection
-K = TypeVar("K")
-V = TypeVar("V")
 _SAMPLE = 4096  # segments over which phrases are standardised
 _SOUND = 0.5  # nats per standard score of the embedding
 _WORDS = 3.0  # nats for a title, artist or path that holds all rare words of the query
@@ -82,12 +79,9 @@ class _Clock:
 
 
 class Searcher:
-    """Answers queries over one snapshot of a collection.
+    """Answers queries over one snapshot of an open collection.
 
-    Parameters
-    ----------
-    collection : an open collection
-    load_model : called at the first query that has something to compare by sound
+    ``load_model`` is called at the first query that has something to compare by sound.
     """
 
     def __init__(self, collection: Collection, load_model: Callable[[], JointModel]) -> None:
@@ -125,16 +119,7 @@ class Searcher:
     ) -> Results:
         """The hits of a query, best first; ties by track id.
 
-        Parameters
-        ----------
-        query
-            a parsed query
-        where
-            exact conditions; a track must meet all of them
-        like
-            example sounds, combined with the text
-        display
-            how many hits, and what to collapse
+        A track must meet all of the exact conditions ``where``; example sounds, ``like``, are combined with the text.
 
         Raises
         ------
@@ -194,6 +179,8 @@ class Searcher:
         texts = (*phrases, *avoided, *named)
         if not texts and not like:
             return None
+        said = [(1.0, True)] * len(phrases) + [(-1.0, True)] * len(avoided) + [(1.0, False)] * len(named)
+        weights, shown = zip(*said, *[(2.0, True)] * len(like), strict=True)
         if self._sample is None:
             self._sample = self.store.sample(_SAMPLE)
         sample = self._sample
@@ -202,10 +189,9 @@ class Searcher:
             wanted = Wanted(
                 vectors_LD=np.concatenate(self._encode(texts) + [e.vector_D[None] for e in like]),
                 labels=(*texts, *(example.label for example in like)),
-                weights_L=np.array([1.0] * len(phrases) + [-1.0] * len(avoided) + [1.0] * len(named)
-                                   + [2.0] * len(like), np.float32),
-                shown_L=(True,) * (len(phrases) + len(avoided)) + (False,) * len(named) + (True,) * len(like),
-            )  # fmt: skip
+                weights_L=np.array(weights, np.float32),
+                shown_L=shown,
+            )
             return Sound(wanted, sample)
 
         return listen
@@ -229,7 +215,11 @@ class Searcher:
         everything = len(rows) == len(self.collection.attributes())
         likelihoods: list[Likelihood | None] = []
         for wish in query.constraints:
-            known = _remember(self._known, wish, lambda w: coarse(w, self.collection), _REMEMBERED_COLUMNS)
+            if wish not in self._known:
+                if len(self._known) >= _REMEMBERED_COLUMNS:
+                    self._known.clear()
+                self._known[wish] = coarse(wish, self.collection)
+            known = self._known[wish]
             if known is not None and not everything:
                 known = Likelihood(known.p[rows], known.base)
             likelihoods.append(None if overruled(wish, query) else known)
@@ -295,8 +285,7 @@ class Searcher:
                 told = "a kind of it is wanted; the rest cannot be told apart"
                 shown = replace(shown, measured=told, confidence=0.0, satisfied=None, spans=())
             evidence.append(shown)
-        duration_s = track.duration_s
-        span = 0.0, duration_s
+        duration_s, span = track.duration_s, (0.0, track.duration_s)
         if sound is not None and self._has_vectors(self.store, track_id):
             hop_s = self.store.space.hop_s
             heard = sound.places(self.store.frames([track_id])[0], hop_s)
@@ -304,9 +293,8 @@ class Searcher:
             span = _seconds(heard.window, hop_s, duration_s)
         else:
             places = [s for e in evidence if e.satisfied for s in e.spans]
-            if places:
-                best = max(places, key=lambda s: (s.confidence, -s.start_s))
-                span = best.start_s, best.end_s
+            best = max(places, key=lambda s: (s.confidence, -s.start_s), default=None)
+            span = (best.start_s, best.end_s) if best else span
         return Hit(track_id=track_id, path=track.paths[0], score=float(found.scores[row]), start_s=span[0],
                    end_s=span[1], duration_s=duration_s, tags=track.tags, evidence=tuple(evidence))  # fmt: skip
 
@@ -323,15 +311,6 @@ class Searcher:
                 unit: FloatArray = mean / max(float(np.linalg.norm(mean)), 1e-9)
                 return unit
         return None
-
-
-def _remember(store: dict[K, V], key: K, make: Callable[[K], V], most: int = _REMEMBERED) -> V:
-    """What is stored under a key, made if it is not there; a full store starts anew."""
-    if key not in store:
-        if len(store) >= most:
-            store.clear()
-        store[key] = make(key)
-    return store[key]
 
 
 def _sum_evidence(wishes: Sequence[Constraint], likelihoods: Sequence[Likelihood | None], count: int) -> FloatArray:
@@ -376,10 +355,7 @@ def _phrase_evidence(
             continue  # an instrument or mood: its own evidence says more
         start, end = _seconds(heard.windows_L[i], hop_s, duration_s)
         close = z >= 1.0
-        far = z <= 0.0
-        satisfied = None if not (close or far) else close
-        if weight < 0 and satisfied is not None:
-            satisfied = not satisfied
+        satisfied = close != (weight < 0) if close or z <= 0.0 else None
         share = 0.5 * (1 + float(np.tanh(0.8 * z)))  # the logistic approximation of the normal distribution
         found.append(Evidence(
             constraint="sound", asked=f"not like: {label}" if weight < 0 else label,

@@ -43,13 +43,7 @@ class Heard:
 
 
 class Sound:
-    """Things to listen for, standardised over a sample of a collection's segments.
-
-    Parameters
-    ----------
-    wanted : what to listen for
-    sample_SD : float32 unit vectors of some segments of the collection [shape=(S, D)]
-    """
+    """Things to listen for, standardised over a sample of a collection's segments: unit vectors [shape=(S, D)]."""
 
     def __init__(self, wanted: Wanted, sample_SD: FloatArray) -> None:
         self.wanted = wanted
