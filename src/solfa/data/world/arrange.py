@@ -26,14 +26,10 @@ from solfa.data.world.styles import (
     kit_concept,
     pool,
     styles,
+    table,
 )
 
 Bar = tuple[int, int, Metre, int]  # first beat, end beat, metre, number of the section
-_PERC_PATTERNS = {
-    "G": ("xoxoxoxo", "xoXo"), "T": ("..x...x.", "x.x.x.x.", "....x..."), "N": ("..n.N..nn.N.", "n..NN.n."),
-    "W": ("x.x.x.x.", "x..."), "V": ("..x...x.", "....x..."), "Y": ("x..x..x...x.x...",),
-}  # fmt: skip
-_FILLS = ("SSSSHHMMLLLLX", "S.SSH.MML.LLX", "HHHHMMMMLLLL", "SSSSSSSS", "S..S..SSHMLL", "SHMLSHML")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +162,7 @@ def _drums(role: str, style: Style, chart: Score, bars: list[Bar], band: Band, r
             continue
         label = chart.sections[section][2] if chart.sections else ""
         if (metre.name, label) not in patterns:
-            own = f"{key} {rng.choice(_PERC_PATTERNS[key])}"
+            own = f"{key} {rng.choice(table()['drums']['percussion'][key])}"
             patterns[metre.name, label] = own if role == "perc" else style.pattern("drums", metre.name, rng)
         hits = list(drum_hits(patterns[metre.name, label], a, b))
         if role == "drums" and _is_fill(a, b, section, chart, band):
@@ -195,7 +191,7 @@ def drum_hits(pattern: str, start: float, end: float) -> Iterator[Note]:
 
 def _fill(start: float, end: float, metre: Metre, rng: np.random.Generator) -> list[Note]:
     steps = int((end - start) * (4 if metre.division == 2 else 3 if metre.division == 3 else 2))
-    text = str(rng.choice(_FILLS))
+    text = str(rng.choice(table()["drums"]["fills"]))
     keys = [text[i * len(text) // steps] for i in range(steps)]
     hit = [(i, DRUM_KEYS[key]) for i, key in enumerate(keys) if key != "."]
     return [Note(start + i * (end - start) / steps, 0.2, key, int(rng.integers(78, 118))) for i, key in hit]

@@ -11,33 +11,8 @@ import numpy as np
 
 from solfa.core.theory import QUALITIES, Chord
 from solfa.data.world.score import MODES, Scale
+from solfa.data.world.styles import table
 
-_LOOPS: dict[str, tuple[tuple[int, ...], ...]] = {
-    "major": (
-        (0, 4, 5, 3), (0, 5, 3, 4), (5, 3, 0, 4), (0, 3, 4, 3), (0, 3, 0, 4), (0, 2, 3, 4), (1, 4, 0, 0),
-        (0, 4, 1, 3), (3, 0, 4, 5), (0, 0, 3, 3, 0, 0, 4, 3), (0, 4, 5, 2, 3, 0, 3, 4), (5, 4, 3, 4), (0, 1, 3, 4),
-        (0, 0, 0, 0, 3, 3, 0, 0, 4, 3, 0, 4), (2, 5, 1, 4), (0, 5, 1, 4), (3, 4, 2, 5),
-    ),
-    "minor": (
-        (0, 5, 2, 6), (0, 3, 4, 0), (0, 6, 5, 4), (0, 5, 3, 4), (0, 6, 5, 6), (0, 3, 6, 2), (0, 2, 6, 3),
-        (5, 6, 0, 0), (0, 0, 3, 0), (1, 4, 0, 0), (0, 3, 6, 2, 5, 1, 4, 0), (0, 4, 5, 2), (3, 4, 0, 5), (0, 0, 5, 6),
-    ),
-    "dorian": ((0, 3), (0, 0, 3, 3), (0, 3, 0, 6), (0, 2, 3, 0), (0, 1, 0, 3), (0, 6, 3, 0)),
-    "phrygian": ((0, 1), (0, 1, 2, 1), (0, 0, 1, 0), (0, 6, 1, 0), (0, 1, 0, 6)),
-    "lydian": ((0, 1), (0, 0, 1, 1), (0, 1, 5, 0), (0, 4, 1, 0), (0, 1, 6, 0)),
-    "mixolydian": ((0, 6, 3, 0), (0, 6), (0, 0, 6, 3), (0, 3, 6, 3), (0, 4, 6, 3), (0, 3, 0, 6)),
-    "locrian": ((0, 4), (0, 1, 0, 5), (0, 5, 4, 0)),
-}  # fmt: skip
-# Where a walk goes from each degree: the more often, the likelier.
-_WALK = {
-    0: (0, 1, 2, 3, 3, 4, 4, 5, 5, 6),
-    1: (4, 4, 4, 0, 3, 6),
-    2: (5, 5, 3, 3, 1),
-    3: (0, 0, 4, 4, 1, 5, 6),
-    4: (0, 0, 0, 5, 3),
-    5: (3, 3, 1, 1, 4, 2),
-    6: (0, 0, 5, 3, 2),
-}
 _BY_INTERVALS = {frozenset(tones): name for name, tones in QUALITIES.items() if name not in ("min7", "maj6", "min6")}
 _BY_INTERVALS[frozenset((0, 3, 7, 10))] = "min7"  # and never the maj6 with the same notes on another root
 
@@ -59,12 +34,12 @@ def diatonic(scale: Scale, degree: int, tones: int = 3) -> Chord:
 def progression(scale: Scale, colour: str, rng: np.random.Generator, inversions: float = 0.1) -> list[Chord]:
     """Two to twelve chords that can be repeated; ``inversions`` is how likely one does not stand on its root."""
     if rng.random() < 0.7:
-        loops = _LOOPS[scale.mode]
+        loops = table()["harmony"]["loops"][scale.mode]
         degrees = list(loops[int(rng.integers(len(loops)))])
     else:
         degrees = [0]
         while len(degrees) < (8 if rng.random() < 0.25 else 4):
-            degrees.append(int(rng.choice(_WALK[degrees[-1]])))
+            degrees.append(int(rng.choice(table()["harmony"]["walk"][degrees[-1]])))
     if rng.random() < 0.1:
         at = int(rng.integers(len(degrees)))
         degrees = degrees[at:] + degrees[:at]

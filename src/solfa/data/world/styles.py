@@ -50,14 +50,15 @@ class Style:
 
 
 @cache
-def _table() -> dict[str, Any]:
+def table() -> dict[str, Any]:
+    """All of ``styles.toml``."""
     return table_of("solfa.data.world", "styles.toml")
 
 
 @cache
 def styles() -> dict[str, Style]:
     """Every style by name."""
-    return {name: _style(name, row) for name, row in _table()["styles"].items()}
+    return {name: _style(name, row) for name, row in table()["styles"].items()}
 
 
 def _style(name: str, row: Mapping[str, Any]) -> Style:
@@ -70,7 +71,7 @@ def _style(name: str, row: Mapping[str, Any]) -> Style:
 @cache
 def pool(name: str) -> tuple[int, ...]:
     """All programs (or kits) for a role, whatever the style."""
-    return tuple(_table()["pools"][name])
+    return tuple(table()["pools"][name])
 
 
 def concept_of(program: int) -> str:
@@ -79,12 +80,12 @@ def concept_of(program: int) -> str:
     >>> concept_of(4), concept_of(119)
     ('electric_piano', '')
     """
-    return str(_table()["gm"]["concepts"][program])
+    return str(table()["gm"]["concepts"][program])
 
 
 def is_voice_like(program: int) -> bool:
     """Whether a program imitates voices."""
-    return program in _table()["gm"]["voice_like"]
+    return program in table()["gm"]["voice_like"]
 
 
 def kit_concept(kit: int) -> str:
