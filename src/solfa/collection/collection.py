@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -33,6 +33,7 @@ from solfa.core.query import Filter
 from solfa.core.types import Analysis, FileTags, FloatArray, JointModel
 from solfa.jobs import Executor, SerialExecutor
 
+T = TypeVar("T")
 PROFILE_PARTS = 32
 _CHUNK = 500  # ids in one SQL statement
 _SMALL = 5000  # files up to which a word that many of them hold is looked up for want of a rarer one
@@ -77,11 +78,7 @@ class Collection:
         self._database = database
         self._db: sqlite3.Connection | None = None
         self._closed = False
-        self._stores: dict[str, FlatStore] = {}
-        self._attributes: Attributes | None = None
-        self._profiles: FloatArray | None = None
-        self._names: dict[int, str] | None = None
-        self._filters: Filters | None = None
+        self._read: dict[str, Any] = {}  # what is read once an opening
         self.refresh()
 
     @classmethod
@@ -148,16 +145,16 @@ class Collection:
             raise InputError("nothing to index: give at least one file or folder.")
         with self._writing() as db:
             report = adding.run(db, self.directory, wish)
-            for space_id, name, dim, hop_s, generation in _spaces(db, cells.WORTH_IT):
-                _store(db, self.directory, space_id, Space(name=name, dim=dim, hop_s=hop_s), generation).index()
+            for space_id, space, generation in _spaces(db, cells.WORTH_IT):
+                _store(db, self.directory, space_id, space, generation).index()
         return report
 
     def vacuum(self) -> int:
         """Give back the room of vectors and pages that nothing refers to; returns the bytes gained."""
         before = self.stats().size_bytes
         with self._writing() as db:
-            for space_id, name, dim, hop_s, generation in _spaces(db):
-                store = _store(db, self.directory, space_id, Space(name=name, dim=dim, hop_s=hop_s), generation)
+            for space_id, space, generation in _spaces(db):
+                store = _store(db, self.directory, space_id, space, generation)
                 placements = store.compact()
                 segment_rows, frame_rows = sum(p.segments for p in placements), sum(p.frames for p in placements)
                 with transaction(db):
@@ -170,7 +167,7 @@ class Collection:
                         (store.generation, segment_rows, frame_rows, space_id),
                     )
                 store.drop_older()
-                _store(db, self.directory, space_id, store.space, store.generation).index()
+                _store(db, self.directory, space_id, space, store.generation).index()
             db.execute("VACUUM")
         return before - self.stats().size_bytes
 
@@ -239,8 +236,7 @@ class Collection:
 
     def timelines(self, track_ids: Sequence[int]) -> list[records.Timeline]:
         """What happens when in these tracks, in the order asked, as arrays."""
-        if self._names is None:
-            self._names = dict(self._reader.execute("SELECT id, text FROM name"))
+        names = self._once("names", lambda: dict(self._reader.execute("SELECT id, text FROM name")))
         rows = self._by_id("SELECT track_id, chords, spans, energy, energy_hop_s FROM timeline", "track_id", track_ids)
         return [
             records.Timeline(
@@ -248,29 +244,29 @@ class Collection:
                 spans=np.frombuffer(rows[i][2], records.SPAN),
                 energy=np.frombuffer(rows[i][3], np.float32),
                 energy_hop_s=rows[i][4],
-                names=self._names,
+                names=names,
             )
             for i in track_ids
         ]
 
     def energy_profiles(self) -> FloatArray:
         """Mean energy in 32 equal parts of every present track, NaN where there is none; read once [shape=(N, 32)]."""
-        if self._profiles is None:
-            ids = self.attributes().track_ids
-            self._profiles = np.full((len(ids), PROFILE_PARTS), np.nan, np.float32)
-            for track_id, blob in self._reader.execute("SELECT track_id, energy FROM timeline ORDER BY track_id"):
-                row, energy = int(np.searchsorted(ids, track_id)), np.frombuffer(blob, np.float32)
-                if row < len(ids) and ids[row] == track_id and len(energy):
-                    edges = np.arange(PROFILE_PARTS) * len(energy) // PROFILE_PARTS
-                    counts = np.maximum(np.diff(np.append(edges, len(energy))), 1)
-                    self._profiles[row] = np.add.reduceat(energy, edges) / counts
-        return self._profiles
+        return self._once("profiles", self._profiles)
+
+    def _profiles(self) -> FloatArray:
+        ids = self.attributes().track_ids
+        profiles = np.full((len(ids), PROFILE_PARTS), np.nan, np.float32)
+        for track_id, blob in self._reader.execute("SELECT track_id, energy FROM timeline ORDER BY track_id"):
+            row, energy = int(np.searchsorted(ids, track_id)), np.frombuffer(blob, np.float32)
+            if row < len(ids) and ids[row] == track_id and len(energy):
+                edges = np.arange(PROFILE_PARTS) * len(energy) // PROFILE_PARTS
+                counts = np.maximum(np.diff(np.append(edges, len(energy))), 1)
+                profiles[row] = np.add.reduceat(energy, edges) / counts
+        return profiles
 
     def attributes(self) -> Attributes:
         """The attributes of all present tracks as columns; read once."""
-        if self._attributes is None:
-            self._attributes = attributes.load(self._reader)
-        return self._attributes
+        return self._once("attributes", lambda: attributes.load(self._reader))
 
     def select(self, filters: Sequence[Filter]) -> Ids:
         """Ids of the present tracks that pass every filter, ascending.
@@ -295,9 +291,8 @@ class Collection:
         held = {term: int(self._reader.execute(count, (f'"{term}"',)).fetchone()[0]) for term in terms}
         num_files = int(self._reader.execute("SELECT COUNT(*) FROM file").fetchone()[0])
         found = sorted((term for term in terms if held[term]), key=lambda term: held[term])
-        rare = [term for term in found if held[term] <= max(num_files / 5, 10)] or (
-            found[:2] if num_files <= _SMALL else []
-        )
+        common = found[:2] if num_files <= _SMALL else []
+        rare = [term for term in found if held[term] <= max(num_files / 5, 10)] or common
         if not rare:
             return []
         idf = {t: max(math.log((num_files - n + 0.5) / (n + 0.5)), 1e-6) for t, n in held.items()}
@@ -340,7 +335,7 @@ class Collection:
 
     def spaces(self) -> tuple[str, ...]:
         """The embedding spaces that tracks have vectors in, in the order of their first use."""
-        return tuple(row[1] for row in _spaces(self._reader))
+        return tuple(space.name for _, space, _ in _spaces(self._reader))
 
     def store(self, space: str) -> FlatStore:
         """Vectors and frames of one embedding space.
@@ -352,17 +347,15 @@ class Collection:
         CollectionError
             If it has none at all.
         """
-        if space not in self._stores:
-            rows = {row[1]: row for row in _spaces(self._reader)}
-            if space not in rows:
-                if rows:
-                    raise SpaceMismatch(", ".join(sorted(rows)), space)
-                raise CollectionError("the collection is empty. Fill it with: solfa index FOLDER")
-            space_id, name, dim, hop_s, generation = rows[space]
-            self._stores[space] = _store(
-                self._reader, self.directory, space_id, Space(name=name, dim=dim, hop_s=hop_s), generation
-            )
-        return self._stores[space]
+        return self._once(f"store {space}", lambda: self._opened(space))
+
+    def _opened(self, name: str) -> FlatStore:
+        rows = {row[1].name: row for row in _spaces(self._reader)}
+        if name not in rows:
+            if rows:
+                raise SpaceMismatch(", ".join(sorted(rows)), name)
+            raise CollectionError("the collection is empty. Fill it with: solfa index FOLDER")
+        return _store(self._reader, self.directory, *rows[name])
 
     def nearest(self, space: str, query_QD: FloatArray, k: int, allowed: Ids | None = None) -> Nearest:
         """The best tracks for each query vector among the ``allowed`` ones (all present ones when None)."""
@@ -371,9 +364,9 @@ class Collection:
     def damaged(self) -> dict[str, list[int]]:
         """Ids of tracks whose vectors are not what was written, for each space; reads everything."""
         found = {}
-        for space_id, name, *_ in _spaces(self._reader):
+        for space_id, space, _ in _spaces(self._reader):
             crcs = dict(self._reader.execute("SELECT track_id, crc FROM vector WHERE space_id = ?", (space_id,)))
-            found[name] = self.store(name).damaged(crcs)
+            found[space.name] = self.store(space.name).damaged(crcs)
         return found
 
     def close(self) -> None:
@@ -382,11 +375,7 @@ class Collection:
             self._db.close()
             self._db = None
         self._closed = True
-        self._stores.clear()
-        self._attributes = None
-        self._profiles = None
-        self._names = None
-        self._filters = None
+        self._read.clear()
 
     def __enter__(self) -> Collection:
         return self
@@ -408,9 +397,13 @@ class Collection:
         return self._db
 
     def _conditions(self) -> Filters:
-        if self._filters is None:
-            self._filters = Filters(self._reader)
-        return self._filters
+        return self._once("filters", lambda: Filters(self._reader))
+
+    def _once(self, name: str, read: Callable[[], T]) -> T:
+        if name not in self._read:
+            self._read[name] = read()
+        value: T = self._read[name]
+        return value
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -437,10 +430,11 @@ class Collection:
         return found
 
 
-def _spaces(db: sqlite3.Connection, over: int = -1) -> list[tuple[int, str, int, float, int]]:
-    """Number, name, dimension, hop and generation of the spaces with more segments than ``over``."""
+def _spaces(db: sqlite3.Connection, over: int = -1) -> list[tuple[int, Space, int]]:
+    """Number, shape and generation of the spaces with more segments than ``over``."""
     columns = "id, name, dim, hop_s, generation"
-    return db.execute(f"SELECT {columns} FROM space WHERE segment_rows > ? ORDER BY id", (over,)).fetchall()
+    rows = db.execute(f"SELECT {columns} FROM space WHERE segment_rows > ? ORDER BY id", (over,)).fetchall()
+    return [(number, Space(name=name, dim=dim, hop_s=hop_s), last) for number, name, dim, hop_s, last in rows]
 
 
 def _store(db: sqlite3.Connection, directory: Path, space_id: int, space: Space, generation: int) -> FlatStore:

@@ -10,6 +10,7 @@ import math
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 
 import numpy as np
@@ -43,7 +44,6 @@ class Filters:
         self._db = db
         self._columns: dict[str, FloatArray | _Texts] = {}
         self._track_ids = _ids(db, "SELECT id FROM track WHERE present = 1 ORDER BY id")
-        self._files: tuple[Ids, Ids] | None = None
 
     def select(self, filters: Sequence[Filter]) -> Ids:
         """Ids of the tracks that pass every filter, ascending; one on a tag holds if it holds for one of the files."""
@@ -57,12 +57,12 @@ class Filters:
         count = np.zeros(len(file_ids), np.int64)
         for item in filters:
             if item.field in _FILE_COLUMNS and not item.negated:
-                count += self._column_holds(item)[np.searchsorted(self._of_files()[0], file_ids)]
+                count += self._column_holds(item)[np.searchsorted(self._files[0], file_ids)]
         return count
 
     def best_of_tracks(self, file_ids: Ids, scores: Doubles, allowed: Ids | None) -> tuple[Ids, Doubles]:
         """The tracks of those files that are present, of the ``allowed`` tracks, each with its best score."""
-        files, tracks = self._of_files()
+        files, tracks = self._files
         at = np.minimum(np.searchsorted(files, file_ids), max(len(files) - 1, 0))
         there = files[at] == file_ids if len(files) else np.zeros(len(file_ids), bool)
         best = np.full(len(self._track_ids), -np.inf)
@@ -83,7 +83,7 @@ class Filters:
         if item.field in _TRACK_COLUMNS:
             return held
         of_track = np.zeros(len(self._track_ids), bool)
-        of_track[self._of_files()[1][held]] = True
+        of_track[self._files[1][held]] = True
         return of_track
 
     def _column_holds(self, item: Filter) -> BoolArray:
@@ -96,12 +96,11 @@ class Filters:
         above = column > item.low if item.low_open else column >= item.low
         return above & (column < item.high if item.high_open else column <= item.high)  # NaN: unknown, never true
 
-    def _of_files(self) -> tuple[Ids, Ids]:
+    @cached_property
+    def _files(self) -> tuple[Ids, Ids]:
         """Ids of the present files, ascending, and the row of each one's track."""
-        if self._files is None:
-            rows = _ids(self._db, "SELECT id, track_id FROM file WHERE present = 1 ORDER BY id").reshape(-1, 2)
-            self._files = np.ascontiguousarray(rows[:, 0]), np.searchsorted(self._track_ids, rows[:, 1])
-        return self._files
+        rows = _ids(self._db, "SELECT id, track_id FROM file WHERE present = 1 ORDER BY id").reshape(-1, 2)
+        return np.ascontiguousarray(rows[:, 0]), np.searchsorted(self._track_ids, rows[:, 1])
 
     def _column(self, name: str) -> FloatArray | _Texts:
         if name not in self._columns:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,21 +88,16 @@ class Searcher:
     def __init__(self, collection: Collection, load_model: Callable[[], JointModel]) -> None:
         self.collection = collection
         self._load_model = load_model
-        self._model: JointModel | None = None
-        self._store: Store | None = None
-        self._sample: FloatArray | None = None
         self._vectors: dict[str, FloatArray] = {}
         # Queries are refined part by part: what a part says of all tracks is remembered.
         self._known: dict[Constraint, Likelihood | None] = {}
 
-    @property
+    @cached_property
     def model(self) -> JointModel:
         """The model whose vectors the collection holds."""
-        if self._model is None:
-            self._model = self._load_model()
-        return self._model
+        return self._load_model()
 
-    @property
+    @cached_property
     def store(self) -> Store:
         """The vectors of the model's space.
 
@@ -110,9 +106,11 @@ class Searcher:
         SpaceMismatch
             If the collection has vectors of other spaces only.
         """
-        if self._store is None:
-            self._store = self.collection.store(self.model.space)
-        return self._store
+        return self.collection.store(self.model.space)
+
+    @cached_property
+    def _sample(self) -> FloatArray:
+        return self.store.sample(_SAMPLE)
 
     def search(
         self, query: Query, *, where: Sequence[Filter] = (), like: Sequence[Like] = (), display: Display | None = None
@@ -181,8 +179,6 @@ class Searcher:
             return None
         said = [(1.0, True)] * len(phrases) + [(-1.0, True)] * len(avoided) + [(1.0, False)] * len(named)
         weights, shown = zip(*said, *[(2.0, True)] * len(like), strict=True)
-        if self._sample is None:
-            self._sample = self.store.sample(_SAMPLE)
         sample = self._sample
 
         def listen() -> Sound:
