@@ -58,7 +58,8 @@ def chord_features(decoded: Decoded) -> NDArray[np.float32] | None:
     roots, classes = _group_table()
     histogram = np.zeros((12, _N_CLASSES))
     np.add.at(histogram, (roots[1:], classes[1:]), decoded.share[1:])
-    runs = [g for g in _runs(vocabulary().group[decoded.path]) if roots[g] >= 0]
+    groups = vocabulary().group[decoded.path]
+    runs = [g for g in groups[np.r_[True, groups[1:] != groups[:-1]]].tolist() if roots[g] >= 0]
     if not runs or histogram.sum() <= 0:
         return None
     profile = np.zeros((12, _N_PROFILE))
@@ -79,11 +80,6 @@ def chord_features(decoded: Decoded) -> NDArray[np.float32] | None:
         for tonic in range(12)
     ]
     return np.array(rows, np.float32)
-
-
-def _runs(groups: NDArray[np.intp]) -> list[int]:
-    kept = np.r_[True, groups[1:] != groups[:-1]]
-    return [int(g) for g in groups[kept]]
 
 
 def profile_fit(chroma: FloatArray) -> NDArray[np.float64]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 from typing import Any, TypeVar
 
 import numpy as np
@@ -49,7 +50,7 @@ def harmony(labels: Sequence[str]) -> tuple[Chord, ...]:
 
 def merged(row: Sequence[T]) -> tuple[T, ...]:
     """The row without what equals its left neighbour."""
-    return tuple(x for i, x in enumerate(row) if i == 0 or x != row[i - 1])
+    return tuple(value for value, _ in groupby(row))
 
 
 def loop(chords: Sequence[Chord]) -> tuple[Chord, ...]:

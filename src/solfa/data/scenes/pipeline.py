@@ -184,6 +184,7 @@ def _described(pool: Pool, config: SceneConfig) -> dict[str, Any]:
 
 
 def bank_of(labels: set[str]) -> PhraseBank:
-    """The ontology's bank, and a cluster for each label it does not know."""
+    """The ontology's bank, and a cluster for each label it does not know; labels that differ in case are one."""
     bank = sound_bank()
-    return bank.merged(PhraseBank(Cluster(phrase=label) for label in sorted(labels) if not bank.clusters_of(label)))
+    new = {label.strip().casefold(): label for label in sorted(labels) if not bank.clusters_of(label)}
+    return bank.merged(PhraseBank(Cluster(phrase=label) for label in new.values()))

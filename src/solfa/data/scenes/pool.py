@@ -232,10 +232,10 @@ class _Cut:
         pieces = self._event(source, samples) if source.label != BACKGROUND else background_cuts(
             samples, round(rule.scene_s * rate), round(rule.min_background_s * rate)
         )  # fmt: skip
-        kept = [_as_int16(p) for p in pieces if float(np.sqrt(np.mean(np.square(p)))) > _QUIETEST_RMS]
+        kept = [p for p in pieces if float(np.sqrt(np.mean(np.square(p)))) > _QUIETEST_RMS]
         if not kept:
             raise DecodeError(source.path, "silent, or too short for a background")
-        return kept
+        return [np.round(p / np.abs(p).max() * _SCALE).astype(np.int16) for p in kept]
 
     def _event(self, source: Source, samples: FloatArray) -> list[FloatArray]:
         rule, rate = self.rule.clip, self.rule.sample_rate_hz
@@ -249,15 +249,9 @@ class _Cut:
             event[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
             return [event]
         if not rule.min_s <= length_s <= rule.max_s:
-            kept = f"{rule.min_s:g}-{rule.max_s:g} s"
-            fault = "too short" if length_s < rule.min_s else "too long"
-            raise DecodeError(source.path, f"event {fault}: {length_s:.2f} s; only {kept} are kept")
+            fault = f"too {'short' if length_s < rule.min_s else 'long'}: {length_s:.2f} s"
+            raise DecodeError(source.path, f"event {fault}; only {rule.min_s:g}-{rule.max_s:g} s are kept")
         return [samples[span[0] : span[1]]]
-
-
-def _as_int16(samples: FloatArray) -> NDArray[np.int16]:
-    whole: NDArray[np.int16] = np.round(samples / np.abs(samples).max() * _SCALE).astype(np.int16)
-    return whole
 
 
 def by_label(entries: Iterable[Entry]) -> dict[str, list[Entry]]:

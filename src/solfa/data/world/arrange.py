@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from solfa.core.theory import QUALITIES, Chord
-from solfa.data.world.melody import guide_tones, melody
+from solfa.data.world.melody import guide_tones, held, melody
 from solfa.data.world.score import METRES, Metre, Note, Part, Score
 from solfa.data.world.styles import (
     DRUM_KEYS,
@@ -55,7 +55,8 @@ def arrange(chart: Score, style: Style, rng: np.random.Generator, keep: tuple[Pa
     The chart's own parts are left out. ``keep`` are parts that come with it (a melody, a drummer); no part of the same
     role is made up.
     """
-    bars = _bars(chart)
+    starts = [a for a, _, _ in chart.sections]
+    bars = [(a, b, metre, max(0, bisect_right(starts, a) - 1)) for a, b, metre in chart.bars()]
     programs = _programs(style, rng)
     band = _plan(chart, style, rng, {part.role for part in keep})
     parts = list(keep)
@@ -71,11 +72,6 @@ def arrange(chart: Score, style: Style, rng: np.random.Generator, keep: tuple[Pa
         swing=style.swing * 0.165 if all(METRES[m].division == 2 for _, _, m in chart.metres) else 0.0,
         about={**chart.about, "style": style.name},
     )  # fmt: skip
-
-
-def _bars(chart: Score) -> list[Bar]:
-    starts = [a for a, _, _ in chart.sections]
-    return [(a, b, metre, max(0, bisect_right(starts, a) - 1)) for a, b, metre in chart.bars()]
 
 
 def _programs(style: Style, rng: np.random.Generator) -> dict[str, int]:
@@ -300,12 +296,9 @@ def _comp(
 
 def _held(chart: Score, bars: list[Bar], low: int) -> list[Note]:
     notes, previous = list[Note](), tuple[int, ...]()
-    for start, end, label in chart.chords:
-        chord = Chord.parse(label)
-        spans = [(max(start, a), min(end, b)) for a, b, _, _ in bars if a < end and b > start]
-        if chord is not None and spans:
-            previous = voicing(chord, low, previous)
-            notes += [Note(spans[0][0], spans[-1][1] - spans[0][0], pitch, 68) for pitch in previous]
+    for start, length, chord in held(chart, bars):
+        previous = voicing(chord, low, previous)
+        notes += [Note(start, length, pitch, 68) for pitch in previous]
     return notes
 
 

@@ -22,7 +22,7 @@ from solfa.core.errors import DecodeError, InputError, SolfaError
 from solfa.core.types import FloatArray
 from solfa.data.building import ShardTask
 from solfa.data.captions import caption
-from solfa.data.records import Phrase, Record
+from solfa.data.records import Record
 from solfa.data.shards import Failure, Member
 from solfa.data.world import effects
 from solfa.data.world.compose import compose
@@ -146,19 +146,14 @@ class World:
             attributes.pop("voice", None)  # who knows what is in the background
         snr = None if background is None else round(snr_db, 2)
         attributes["world"] = {**played.about, "effects": list(wet.done), "snr_db": snr}
-        phrases = phrases_of(truth, score, stems, window)
+        phrases, n = phrases_of(truth, score, stems, window), self.captions
         record = Record(
             id=name, audio=f"{name}.flac", duration_s=self.seconds, phrases=phrases, attributes=attributes,
-            captions=self._captions(name, attributes, phrases),
+            captions=caption(attributes, phrases, seed=name, num=n, duration_s=self.seconds) if n else (),
             source=score.about["source"], licence=score.licence, artist=score.artist, piece=score.piece,
             track=score.piece, split=split,
         )  # fmt: skip
         return Member(record=record, samples=wet.samples, sample_rate_hz=rate, jams=jams_of(truth, tool="solfa world"))
-
-    def _captions(self, name: str, attributes: Mapping[str, Any], phrases: tuple[Phrase, ...]) -> tuple[str, ...]:
-        if not self.captions:
-            return ()
-        return caption(attributes, phrases, seed=name, num=self.captions, duration_s=self.seconds)
 
     def _score(self, name: str, split: str, rng: np.random.Generator) -> Score:
         seconds = self.seconds * 1.14  # room for playing it faster

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -70,12 +71,17 @@ def _next_pitch(
 def guide_tones(chart: Score, bars: list[tuple[int, int, Metre, int]]) -> list[Note]:
     """A slow second voice on the third or the seventh of each chord, moving as little as it can."""
     notes, last = list[Note](), 67
+    for start, length, chord in held(chart, bars):
+        tones = {(chord.root + t) % 12 for t in QUALITIES[chord.quality][1:4]}
+        last = min((p for p in range(60, 80) if p % 12 in tones), key=lambda p: (abs(p - last), p))
+        notes.append(Note(start, length, last, 72))
+    return notes
+
+
+def held(chart: Score, bars: list[tuple[int, int, Metre, int]]) -> Iterator[tuple[float, float, Chord]]:
+    """Start, length and chord of what is held through these bars, in beats."""
     for start, end, label in chart.chords:
         chord = Chord.parse(label)
         spans = [(max(start, a), min(end, b)) for a, b, _, _ in bars if a < end and b > start]
-        if chord is None or not spans:
-            continue
-        tones = {(chord.root + t) % 12 for t in QUALITIES[chord.quality][1:4]}
-        last = min((p for p in range(60, 80) if p % 12 in tones), key=lambda p: (abs(p - last), p))
-        notes.append(Note(spans[0][0], spans[-1][1] - spans[0][0], last, 72))
-    return notes
+        if chord is not None and spans:
+            yield spans[0][0], spans[-1][1] - spans[0][0], chord

@@ -71,7 +71,8 @@ def read_midi(path: Path, metre: str = "") -> Midi:
             elif message.type == "time_signature":
                 metres.append(f"{message.numerator}/{message.denominator}")
             elif message.type == "key_signature":
-                keys.append((tick, _key(message.key)))
+                mode = "minor" if message.key.endswith("m") else "major"
+                keys.append((tick, Key.parse(f"{message.key.removesuffix('m')} {mode}")))
             elif message.type == "program_change":
                 programs[message.channel] = message.program
             elif message.type in ("note_on", "note_off"):
@@ -124,8 +125,3 @@ def _timed(
     return Midi(
         seconds(np.arange(count + 1, dtype=np.float64) * unit), ((0, -(-count // beats) * beats, metre),), spans, tracks
     )
-
-
-def _key(name: str) -> Key:
-    minor = name.endswith("m")
-    return Key.parse(f"{name.removesuffix('m')} {'minor' if minor else 'major'}")

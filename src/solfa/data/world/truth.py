@@ -173,11 +173,12 @@ def attributes_of(truth: MusicAnnotation, score: Score) -> dict[str, Any]:
     """The record's attributes; what is not the same all through the clip is left out."""
     heard = dict.fromkeys(s.label for s in truth.instruments if s.label != "voice_like")
     total = {name: sum(s.end_s - s.start_s for s in truth.instruments if s.label == name) for name in heard}
-    labels = [c.label for c in truth.chords]
+    labels, voices = [c.label for c in truth.chords], any(s.label == "voice_like" for s in truth.instruments)
     found: dict[str, Any] = {
         "genre": list(score.genre),
         "instruments": sorted((n for n in heard if total[n] >= 0.4), key=lambda n: (-total[n], n)),
-        "chords": [str(c) for c in harmony(labels)],
+        # Where some of the harmony is not told, the sequence is not known.
+        "chords": [] if "X" in labels else [str(c) for c in harmony(labels)],
         "mode": truth.keys[0].label.partition(" ")[2] if len(truth.keys) == 1 else None,
         "keys": [k.label for k in truth.keys] if len(truth.keys) > 1 else None,
         "key": None if truth.key is None else str(truth.key),
@@ -185,12 +186,10 @@ def attributes_of(truth: MusicAnnotation, score: Score) -> dict[str, Any]:
         "beats_per_bar": None if truth.metre is None else METRES[truth.metre].beats,
         "tempo_bpm": None if truth.tempo_bpm is None else round(truth.tempo_bpm, 1),
         "tempo_marking": None if truth.tempo_bpm is None else marking_of(truth.tempo_bpm),
-        "voice": None if any(s.label == "voice_like" for s in truth.instruments) else False,
-        "voice_like": True if any(s.label == "voice_like" for s in truth.instruments) else None,
-        "swing": True if score.swing > 0.08 else None,
+        "voice": None if voices else False,
+        "voice_like": voices or None,
+        "swing": score.swing > 0.08 or None,
     }
-    if "X" in labels:
-        found["chords"] = []  # some of the harmony is not told, so the sequence is not known
     return {name: value for name, value in found.items() if value not in (None, [])}
 
 
