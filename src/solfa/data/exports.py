@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,22 +67,6 @@ def _webdataset(dataset: Dataset, out: Path) -> int:
     return sum(len(s.index.members) for s in dataset.shards)
 
 
-def _parquet(dataset: Dataset, out: Path) -> int:
-    """``data/SPLIT-NNNNN-of-NNNNN.parquet`` with all that a record holds; ``datasets`` knows the sound as such."""
-    return sum(_tables(out, split, dataset.split(split).shards, _SCHEMA, _row) for split in SPLITS)
-
-
-def _fgm_caps(dataset: Dataset, out: Path) -> int:
-    """The same files with the columns of FGMCaps; the first caption of each clip, clips without one are left out."""
-
-    def row(shard: Shard, record: Record) -> dict[str, Any] | None:
-        if not record.captions:
-            return None
-        return {"id": record.id, "caption": record.captions[0], "audio": _sound(shard, record)}
-
-    return sum(_tables(out, split, dataset.split(split).shards, _FGM_SCHEMA, row) for split in SPLITS)
-
-
 def _finelap(dataset: Dataset, out: Path) -> int:
     """``SPLIT.jsonl`` in the form of FineLAP's training code, and ``audio/``; clips without a caption are left out."""
     (out / "audio").mkdir()
@@ -111,7 +97,15 @@ def _sound(shard: Shard, record: Record) -> dict[str, Any]:
     return {"bytes": shard.read(record.id, record.audio.rpartition(".")[2]), "path": record.audio}
 
 
+def _fgm_row(shard: Shard, record: Record) -> dict[str, Any] | None:
+    """The columns of FGMCaps; the first caption of each clip, clips without one are left out."""
+    if not record.captions:
+        return None
+    return {"id": record.id, "caption": record.captions[0], "audio": _sound(shard, record)}
+
+
 def _row(shard: Shard, record: Record) -> dict[str, Any]:
+    """All that a record holds."""
     names = ("id", "captions", "duration_s", "source", "licence", "track", "artist", "piece")
     has_truth = "jams" in shard.index.members[record.id]
     return {
@@ -124,23 +118,21 @@ def _row(shard: Shard, record: Record) -> dict[str, Any]:
 
 
 def _tables(
-    out: Path,
-    split: str,
-    shards: Sequence[Shard],
-    columns: Mapping[str, str],
-    row: Callable[[Shard, Record], dict[str, Any] | None],
+    columns: Mapping[str, str], row: Callable[[Shard, Record], dict[str, Any] | None], dataset: Dataset, out: Path
 ) -> int:
-    """One Parquet file for each shard; the number of rows."""
+    """``data/SPLIT-NNNNN-of-NNNNN.parquet``, one for each shard; ``datasets`` knows the sound as such."""
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError as missing:
         raise MissingExtra("writing Parquet files", "pip install pyarrow") from missing
-    num, schema = 0, _arrow_schema(columns)
-    (out / "data").mkdir(exist_ok=True)
-    said = {"val": "validation"}.get(split, split)  # the name that `datasets` gives it
-    for number, shard in enumerate(shards):
-        path = out / "data" / f"{said}-{number:05}-of-{len(shards):05}.parquet"
+    num, schema, seen = 0, _arrow_schema(columns), Counter[str]()
+    (out / "data").mkdir()
+    total = Counter(shard.split for shard in dataset.shards)
+    for shard in dataset.shards:
+        said = {"val": "validation"}.get(shard.split, shard.split)  # the name that `datasets` gives it
+        path = out / "data" / f"{said}-{seen[said]:05}-of-{total[shard.split]:05}.parquet"
+        seen[said] += 1
         with pyarrow.parquet.ParquetWriter(path, schema) as writer:
             names = list(shard.index.members)
             for at in range(0, len(names), _ROWS):
@@ -172,8 +164,8 @@ def _arrow_schema(columns: Mapping[str, str]) -> Any:
 
 
 LAYOUTS: dict[str, Callable[[Dataset, Path], int]] = {
-    "fgmcaps": _fgm_caps,
+    "fgmcaps": partial(_tables, _FGM_SCHEMA, _fgm_row),
     "finelap": _finelap,
-    "parquet": _parquet,
+    "parquet": partial(_tables, _SCHEMA, _row),
     "webdataset": _webdataset,
 }
