@@ -86,7 +86,7 @@ def collection_times(directory: Path, space: str, rounds: int) -> None:
     timed("rows and analyses of 10 hits", lambda: [(shelf.track(i), shelf.analysis(i)) for i in wanted[:10]], rounds)
     timed("full text, two words", lambda: shelf.text_search("blue river"), rounds)
     stats = shelf.stats()
-    print(f"{stats.tracks} tracks, {store.count()} with vectors, {stats.size_bytes / 1e9:.2f} GB on disk; peak memory "
+    print(f"{stats.tracks} tracks, {len(store.track_ids)} with vectors, {stats.size_bytes / 1e9:.2f} GB on disk; peak memory "
           f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB (mapped pages included); "
           f"load {os.getloadavg()[0]:.1f}")  # fmt: skip
 

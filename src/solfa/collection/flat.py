@@ -80,10 +80,6 @@ class FlatStore:
         large = len(self._segments) > cells.WORTH_IT
         self._cells = cells.load(self._cells_path(), len(self._segments), space.dim) if large else None
 
-    def count(self) -> int:
-        """How many tracks are in it."""
-        return len(self._placements)
-
     def sample(self, count: int) -> FloatArray:
         """Evenly spaced segments; rows that no track owns any more may be among them."""
         return evenly(self._segments, count)

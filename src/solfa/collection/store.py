@@ -86,10 +86,6 @@ class Store(Protocol):
         """What the vectors mean."""
         ...
 
-    def count(self) -> int:
-        """How many tracks are in it."""
-        ...
-
     @property
     def track_ids(self) -> Ids:
         """The tracks that are in it, ascending."""
@@ -122,10 +118,6 @@ class NumpyStore:
     def __init__(self, space: Space, tracks: Sequence[TrackVectors] = ()) -> None:
         self.space = space
         self._tracks = {t.track_id: t for t in tracks}
-
-    def count(self) -> int:
-        """How many tracks are in it."""
-        return len(self._tracks)
 
     @property
     def track_ids(self) -> Ids:

@@ -184,12 +184,12 @@ def jams_of(annotation: MusicAnnotation, *, tool: str, title: str = "", artist: 
     tempi = annotation.tempi or ([] if annotation.tempo_bpm is None else [(0.0, end, annotation.tempo_bpm)])
     keys = annotation.keys or ([] if annotation.key is None else [Segment(0.0, end, str(annotation.key))])
     groups: dict[str, list[tuple[float, float, object, float | None]]] = {
-        "tempo": [(a, b - a, bpm, 1.0) for a, b, bpm in tempi],
-        "key_mode": [(k.start_s, k.end_s - k.start_s, k.label.replace(" ", ":"), None) for k in keys],
-        "beat": [(t, 0.0, places.get(t), None) for t in annotation.beats_s],
-        "chord": [(c.start_s, c.end_s - c.start_s, c.label, c.confidence) for c in annotation.chords],
-        "segment_open": [(s.start_s, s.end_s - s.start_s, s.label, None) for s in annotation.sections],
-        "tag_open": [(s.start_s, s.end_s - s.start_s, s.label, None) for s in annotation.instruments],
+        "tempo": [(a, b, bpm, 1.0) for a, b, bpm in tempi],
+        "key_mode": [(k.start_s, k.end_s, k.label.replace(" ", ":"), None) for k in keys],
+        "beat": [(t, t, places.get(t), None) for t in annotation.beats_s],
+        "chord": [(c.start_s, c.end_s, c.label, c.confidence) for c in annotation.chords],
+        "segment_open": [(*section, None) for section in annotation.sections],
+        "tag_open": [(*heard, None) for heard in annotation.instruments],
     }
     sandbox: dict[str, object] = {} if annotation.metre is None else {"metre": annotation.metre}
     if annotation.metres:
@@ -243,7 +243,7 @@ def _jams_annotation(
             "data_source": "program",
         },
         "namespace": namespace,
-        "data": [{"time": t, "duration": d, "value": v, "confidence": c} for t, d, v, c in rows],
+        "data": [{"time": a, "duration": b - a, "value": v, "confidence": c} for a, b, v, c in rows],
         "sandbox": {},
         "time": 0.0,
         "duration": duration_s,

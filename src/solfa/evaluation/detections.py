@@ -6,7 +6,8 @@ A clip's scores are [shape=(T, C)], frame ``t`` lasting from ``boundaries_s[t]``
 active where its score is at least the threshold; neighbouring active frames are one detection. Every detection that
 any threshold can give is a *run*: a stretch whose frames all score at least its ``born`` level and whose neighbours
 score at most its ``dies`` level. It is there for thresholds in (dies, born]. A signal of T frames has at most T runs,
-so all thresholds together cost little more than one (Ebbers, Haeb-Umbach and Serizel, ICASSP 2022).
+so all thresholds together cost little more than one (Ebbers, Haeb-Umbach and Serizel, ICASSP 2022). Both best F1 raise
+InputError where `events.check_truth` does, or if the resolution is not positive.
 """
 
 from __future__ import annotations
@@ -197,13 +198,7 @@ class BestF1:
 
 
 def best_collar_f1(truth: Truth, scores: SystemScores, *, collar_s: float = 0.2, offset_rate: float = 0.2) -> BestF1:
-    """Collar-based F1 at each class's best threshold, exact over all thresholds.
-
-    Raises
-    ------
-    InputError
-        See `events.check_truth`.
-    """
+    """Collar-based F1 at each class's best threshold, exact over all thresholds."""
     check_truth(truth, scores.clips, scores.classes)
     best: dict[str, tuple[Counts, float]] = {}
     for c, label in enumerate(scores.classes):
@@ -229,13 +224,7 @@ def _match_changes(runs: Runs, own: slice, true: Floats, collar_s: float, offset
 
 
 def best_segment_f1(truth: Truth, scores: SystemScores, *, resolution_s: float = 1.0) -> BestF1:
-    """Segment-based F1 at each class's best threshold; a segment's score is the largest of the frames it touches.
-
-    Raises
-    ------
-    InputError
-        See `events.check_truth`; also if the resolution is not positive.
-    """
+    """Segment-based F1 at each class's best threshold; a segment's score is the largest of the frames it touches."""
     if not resolution_s > 0:
         raise InputError(f"the resolution must be positive, got {resolution_s} s.")
     check_truth(truth, scores.clips, scores.classes)

@@ -3,7 +3,8 @@
 Conventions
 -----------
 An event has an onset, an offset (seconds, onset < offset) and a label. Times are compared after rounding to 1 us, as
-``sed_scores_eval`` does, so that an event on the border of a collar does not hang on the last bit.
+``sed_scores_eval`` does, so that an event on the border of a collar does not hang on the last bit. Both F1 raise
+InputError where `check_truth` does, or if the resolution is not positive.
 Source: Mesaros, Heittola and Virtanen, *Metrics for polyphonic sound event detection*, Applied Sciences 6 (2016) 162.
 """
 
@@ -173,11 +174,6 @@ def collar_f1(
     """Collar-based (event-based) F1 of the events that a system decided on: they count if close enough, one to one.
 
     Onsets and offsets may be off by ``collar_s`` seconds, offsets also by ``offset_rate`` of the true event's length.
-
-    Raises
-    ------
-    InputError
-        See `check_truth`.
     """
     check_truth(truth, found, classes)
     counts = partial(collar_counts, truth, found, collar_s=collar_s, offset_rate=offset_rate)
@@ -217,13 +213,7 @@ def active_segments(spans: Floats, duration_s: float, resolution_s: float) -> Bo
 def segment_f1(
     truth: Truth, found: Mapping[str, Sequence[Event]], classes: Sequence[str], *, resolution_s: float = 1.0
 ) -> EventScores:
-    """Segment-based F1: every segment of ``resolution_s`` is right or wrong for every class.
-
-    Raises
-    ------
-    InputError
-        See `check_truth`; also if the resolution is not positive.
-    """
+    """Segment-based F1: every segment of ``resolution_s`` is right or wrong for every class."""
     if not resolution_s > 0:
         raise InputError(f"the resolution must be positive, got {resolution_s} s.")
     check_truth(truth, found, classes)

@@ -5,7 +5,7 @@ Conventions
 Candidates and references are lists of tokens, one candidate and one or more references per item; `words` makes tokens,
 and tokens of any other tokeniser are taken as well. Published captioning numbers use the Java PTB tokeniser, which
 splits contractions; on plain captions the difference is small, but it is one. Scores are per item [shape=(I,)] where a
-metric has such a thing; BLEU is of the whole set.
+metric has such a thing; BLEU is of the whole set. Every metric of tokens refuses what `check_items` refuses.
 """
 
 from __future__ import annotations
@@ -66,11 +66,6 @@ def bleu(candidates: Sequence[Tokens], references: References, *, max_n: int = 4
 
     Equal to ``pycocoevalcap`` up to its smoothing constant of 1e-9.
 
-    Raises
-    ------
-    InputError
-        See `check_items`.
-
     >>> bleu([["a", "b", "c"]], [[["a", "b", "d"]]], max_n=2)
     (0.6666666666666666, 0.5773502691896257)
     """
@@ -106,11 +101,6 @@ def rouge_l(candidates: Sequence[Tokens], references: References, *, beta: float
 
     1.2 is COCO's choice, 1 that of Hugging Face; the best precision and the best recall over references are taken, as
     ``pycocoevalcap`` does.
-
-    Raises
-    ------
-    InputError
-        See `check_items`.
     """
     check_items(candidates, references)
     scores = np.zeros(len(candidates))
@@ -129,11 +119,6 @@ def cider(candidates: Sequence[Tokens], references: References, *, clipped: bool
     Document frequencies come from the references given, so that numbers of different sets of items are not comparable
     (and of a single item are 0). Equal to ``pycocoevalcap``, whose "CIDEr" is CIDEr-D. ``clipped`` cuts n-gram counts
     at the reference's and penalises a difference in length; ``sigma`` is the width of that penalty in words.
-
-    Raises
-    ------
-    InputError
-        See `check_items`.
     """
     check_items(candidates, references)
     frequency = Counter(g for own in references for g in {g for r in own for n in range(1, 5) for g in _ngrams(r, n)})
@@ -177,8 +162,6 @@ def meteor(
 
     Raises
     ------
-    InputError
-        See `check_items`.
     MissingExtra
         If nltk is not installed.
     """

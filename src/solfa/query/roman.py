@@ -80,20 +80,10 @@ def _lazy(matches: list[re.Match[str]]) -> bool:
 
 def _quality(number: str, suffix: str, degree: int, *, lazy: bool) -> str:
     triad = _DIATONIC[degree - 1] if lazy else "maj" if number.isupper() else "min"
-    if suffix in ("maj7", "Maj7", "M7", "Δ7", "Δ"):
-        return "maj7" if triad == "maj" else "minmaj7"
-    if suffix in ("7", "65", "43", "42", "b9"):
-        return "7" if triad == "maj" else "min7" if triad == "min" else "hdim7"
-    if suffix in ("9", "add9"):
-        return {"9": "9" if triad == "maj" else "min9"}.get(suffix, triad)
-    if suffix in ("6", "64"):
-        return triad
-    fixed = {
-        "maj9": "maj9", "m7b5": "hdim7", "min7": "min7", "m7": "min7", "min": "min", "m": "min", "°7": "dim7",
-        "ø7": "hdim7",
-        "o7": "dim7", "dim7": "dim7", "dim": "dim", "°": "dim", "ø": "hdim7", "o": "dim", "aug": "aug", "+": "aug",
-        "sus2": "sus2", "sus4": "sus4", "7sus4": "sus4", "maj6": "maj6", "5": "5",
-    }  # fmt: skip
+    by_triad = patterns_table()["numeral_suffix"]["by_triad"]
+    if suffix in by_triad:
+        return str(by_triad[suffix][("maj", "min", "dim").index(triad)])
+    fixed: dict[str, str] = patterns_table()["numeral_suffix"]["fixed"]
     return fixed.get(suffix, triad)
 
 

@@ -197,11 +197,11 @@ def test_a_good_file_gone_bad_leaves_the_results(music: Path, shelf: Collection)
 
 def test_a_new_analysis_keeps_the_vectors(music: Path, shelf: Collection) -> None:
     index(shelf, music)
-    rows = shelf.store(SPACE).count()
+    rows = len(shelf.store(SPACE).track_ids)
     report = index(shelf, music, extractors=newer_extractors)
     assert (report.updated, heard) == (4, ["2"] * 4)
     assert shelf.analysis(1).extractors == ("loudness@1", "fake@2")
-    assert shelf.store(SPACE).count() == rows
+    assert len(shelf.store(SPACE).track_ids) == rows
     assert index(shelf, music, extractors=newer_extractors).unchanged == 4
 
 

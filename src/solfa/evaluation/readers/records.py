@@ -13,7 +13,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ class DataSet:
                 f"{self.source.title}: no audio of {len(self.items)} clips was found. Expected: {self.source.layout}. "
                 f"Get it from {self.source.where} (licence: {self.source.licence})."
             )
-        return DataSet(name=self.name, split=self.split, revision=self.revision, source=self.source, items=have)
+        return replace(self, items=have)
 
     def captions(self) -> tuple[list[str], list[int]]:
         """Every caption, and the row of the clip it describes.
