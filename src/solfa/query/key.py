@@ -102,11 +102,8 @@ def _camelot(source: Source, match: re.Match[str]) -> None:
     start, end = match.start(), match.end()
     if not source.free(start, end):
         return
-    cue = (
-        bool(match["cue"])
-        or "camelot" in source.before(start, 30) + source.after(end, 12)
-        or bool(rx(_COMPATIBLE).search(source.before(start)))
-    )
+    named = match["cue"] or "camelot" in source.before(start, 30) + source.after(end, 12)
+    cue = named or rx(_COMPATIBLE).search(source.before(start))
     alone = re.search(r"(?:^|[,;.\n(:]|\b(?:not|nor|or))\s*$", source.before(start)) and re.match(
         r"\s*(?:$|[,;.\n)])", source.after(end)
     )
@@ -133,14 +130,9 @@ def _with_mode(source: Source, match: re.Match[str]) -> None:
     if note in "hH" and not german:
         source.not_understood(start, end, "H is a German note name: write B minor, or h-Moll")
         return
-    accidental = match["acc"]
-    if german and note in "bB" and not accidental:
-        tonic = 10
-    elif german and note in "hH":
-        tonic = (11 + _shift(accidental)) % 12
-    else:
-        tonic = (pitch_class(note) + _shift(accidental)) % 12
-    mode = _MODES[mode_word]
+    flat = german and note in "bB" and not match["acc"]
+    natural = 11 if note in "hH" else 10 if flat else pitch_class(note)
+    tonic, mode = (natural + _shift(match["acc"])) % 12, _MODES[mode_word]
     if mode_word in _CHURCH:
         source.note(f"{source.quote(start, end)}: measured as {Key(tonic, mode)}; the mode itself is compared as words")
     _add(source, start, end, tonic, mode, spoken=mode_word in _CHURCH)
@@ -172,19 +164,14 @@ def _names(source: Source) -> None:
         letters = len(written) > 1 and written != "Am"
         if not (lead or alone or sure or (letters and not re.match(r"\s[A-Z]", source.raw[name.end : name.end + 2]))):
             continue
-        if (
-            written in ("Bb", "Eb", "Ab")
-            and not (lead or alone)
-            and rx(r"[ -]<<transposing>>").match(source.low, name.end)
-        ):
+        transposing = rx(r"[ -]<<transposing>>").match(source.low, name.end)
+        if written in ("Bb", "Eb", "Ab") and transposing and not (lead or alone):
             continue
         mode: Mode | None = "minor" if name.chord.quality == "min" else "major" if "maj" in written.lower() else None
-        if mode is not None and not lead:
-            source.note(
-                f"'{written}' read as the key of {Key(name.chord.root, mode)}: one chord name alone is taken as the key"
-            )
-        elif not lead:
-            source.note(f"'{written}' read as a key")
+        if not lead:
+            read = "a key" if mode is None else f"the key of {Key(name.chord.root, mode)}"
+            why = "" if mode is None else ": one chord name alone is taken as the key"
+            source.note(f"'{written}' read as {read}{why}")
         _add(source, name.start, name.end, name.chord.root, mode)
 
 
@@ -197,28 +184,20 @@ def _alone(source: Source, start: int, end: int) -> bool:
 
 def _bare(source: Source, match: re.Match[str]) -> None:
     start, end = match.start("note"), match.end()
-    note = source.raw[start]
+    note, follows = source.raw[start], source.after(end)
     if not source.free(start, end) or not note.isascii():
         return
     named = "key" in match["lead"] or "ton" in match["lead"]
+    article = False
     if note == "a" and not match["acc"]:
-        if not (named and re.match(r"\s*(?:$|[,;.!?\n)])", source.after(end))):
-            return
-    elif (
-        note.islower()
-        and not match["acc"]
-        and not named
-        and not re.match(r"\s*(?:$|[,;.!?\n)]|(?:and|or|with|at|around|no|without|bpm|slow|fast)\b)", source.after(end))
-    ) or (
-        note == "A"
-        and not named
-        and not match["acc"]
-        and rx(_ARTICLE_NOUN).match(source.low, end)
-        and source.low[end : end + 1] == " "
-    ):
-        return
-    tonic = (pitch_class(note) + _shift(match["acc"])) % 12
-    _add(source, start, end, tonic, None)
+        article = not named or not re.match(r"\s*(?:$|[,;.!?\n)])", follows)
+    elif note.islower() and not match["acc"] and not named:
+        after = r"\s*(?:$|[,;.!?\n)]|(?:and|or|with|at|around|no|without|bpm|slow|fast)\b)"
+        article = not re.match(after, follows)
+    elif note == "A" and not match["acc"] and not named:
+        article = follows[:1] == " " and bool(rx(_ARTICLE_NOUN).match(source.low, end))
+    if not article:
+        _add(source, start, end, (pitch_class(note) + _shift(match["acc"])) % 12, None)
 
 
 def _mode_only(source: Source, match: re.Match[str]) -> None:
@@ -267,8 +246,8 @@ def _add(source: Source, start: int, end: int, tonic: int | None, mode: Mode | N
     if relative and tonic is not None and mode is not None:
         group = start + 1  # any number that no other group has
         other = Key(tonic, mode).relative
-        constraint = InKey(text=words, tonic=other.tonic, mode=other.mode)
-        source.mentions.append(Mention(start, end, "key", constraint, any_of=group))
+        wish = InKey(text=words, tonic=other.tonic, mode=other.mode)
+        source.mentions.append(Mention(start, end, "key", wish, any_of=group))
         source.note(f"'{words}' read as {Key(tonic, mode)} or {other}")
-    constraint = InKey(text=words, tonic=tonic, mode=mode, compatible=compatible)
-    source.add(Mention(start, end, "key", constraint, spoken=spoken, any_of=group))
+    wish = InKey(text=words, tonic=tonic, mode=mode, compatible=compatible)
+    source.add(Mention(start, end, "key", wish, spoken=spoken, any_of=group))

@@ -11,33 +11,11 @@ from dataclasses import replace
 from typing import Literal
 
 from solfa.core.query import Constraint, Dynamics, Place, Presence
-from solfa.query.lexis import rx, whole
+from solfa.query.lexis import patterns_table, rx, whole
 from solfa.query.source import Mention, Source, Token
 
 Item = Mention | Token
 
-START, END = (0.0, 0.15), (0.85, 1.0)
-_SECTIONS: tuple[tuple[str, tuple[float, float]], ...] = (
-    ("first_third", (0.0, 0.33)),
-    ("first_quarter", (0.0, 0.25)),
-    ("middle_third", (0.33, 0.67)),
-    ("last_third", (0.67, 1.0)),
-    ("last_quarter", (0.75, 1.0)),
-    ("start_noun", START),
-    ("end_noun", END),
-    ("middle_noun", (0.4, 0.6)),
-    ("bridge_noun", (0.5, 0.8)),
-    ("breakdown_noun", (0.35, 0.7)),
-    ("first_half", (0.0, 0.5)),
-    ("second_half", (0.5, 1.0)),
-)
-_ADVERBS: tuple[tuple[str, tuple[float, float]], ...] = (
-    ("at_start", START),
-    ("at_early", (0.0, 0.33)),
-    ("at_half", (0.4, 0.6)),
-    ("at_last", (0.6, 1.0)),
-    ("at_late", (0.5, 1.0)),
-)
 _OF = r"(?: of (?:the |this |it\b|each |a )?(?:song|track|piece|tune|music|recording)?)?"
 _ADVERBIAL = (
     rf"\b(?P<only>only |just |except )?(?P<prep><<preposition>>) (?:the |its |a )?(?P<very>very )?"
@@ -78,7 +56,7 @@ def find(source: Source) -> None:
     """Finds places and the verbs that say what happens there."""
     for match in rx(_ADVERBIAL).finditer(source.low):
         _adverbial(source, match)
-    for name, (low, high) in _ADVERBS:
+    for name, (low, high) in patterns_table()["adverb"].items():
         for match in whole(f"<<{name}>>").finditer(source.low):
             _add(source, match.start(), match.end(), Place(start=low, end=high), "adverb")
     for match in source.matches(rx(_EVENTS)):
@@ -94,7 +72,7 @@ def find(source: Source) -> None:
             _add(source, start, match.end(), Place(start=low, end=high), "noun", spoken=True)
     for match in source.matches(rx(_LEADS)):
         if not re.match(r" (?:the|of|at|in|around|near)\b", source.after(match.end())):
-            low, high = START if match["start"] else END
+            low, high = patterns_table()["section"]["start_noun" if match["start"] else "end_noun"]
             _add(source, match.start(), match.end(), Place(start=low, end=high), "lead")
 
 
@@ -104,7 +82,9 @@ def section(noun: str) -> tuple[float, float]:
     >>> section("intro"), section("second half")
     ((0.0, 0.15), (0.5, 1.0))
     """
-    return next((span for name, span in _SECTIONS if rx(f"<<{name}>>").fullmatch(noun)), (0.0, 1.0))
+    sections: dict[str, list[float]] = patterns_table()["section"]
+    low, high = next((span for name, span in sections.items() if rx(f"<<{name}>>").fullmatch(noun)), (0.0, 1.0))
+    return low, high
 
 
 def _adverbial(source: Source, match: re.Match[str]) -> None:

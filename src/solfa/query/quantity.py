@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 
 from solfa.query.lexis import rx
 from solfa.query.source import Source
@@ -81,10 +82,7 @@ def number_value(text: str) -> float:
     (110.0, 150.0, 92.5)
     """
     if ":" in text:
-        total = 0
-        for part in text.split(":"):
-            total = 60 * total + int(part)
-        return float(total)
+        return float(reduce(lambda total, part: 60 * total + int(part), text.split(":"), 0))
     if text[0].isdigit():
         return float(text.replace(",", "."))
     words = text.replace("-", " ").split()
@@ -126,9 +124,8 @@ def _read(source: Source, match: re.Match[str]) -> Quantity:
         unit, _, end = _unit(low, end)
         end, more, bound = _suffix(low, end, bound)
         after_approx = after_approx or more
-    start = before.start
-    if before.span and not ranged and before.plain:
-        start = match.start()
+    lone_span = before.span and not (ranged or before.bound or before.approx or before.exact)
+    start = match.start() if lone_span else before.start
     unit = "s" if clock and unit == "" else unit
     if unit in ("", "other") and rx(_NOT_A_MEASURE).search(source.before(start, 16)):
         unit = "other"
@@ -149,17 +146,11 @@ class _Before:
     exact: bool = False
     span: bool = False
 
-    @property
-    def plain(self) -> bool:
-        return not (self.bound or self.approx or self.exact)
-
 
 def _before(source: Source, position: int) -> _Before:
     before = source.before(position, 40)
-    if before.rstrip()[-1:].isdigit() or not before:
-        return _Before(position)
     left = rx(_LEFT).search(before)
-    if left is None or not left[0].strip():
+    if before.rstrip()[-1:].isdigit() or left is None or not left[0].strip():
         return _Before(position)
     bound = "below" if left["below"] else "above" if left["above"] else ""
     start = position - len(left[0].lstrip())

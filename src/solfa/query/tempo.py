@@ -49,11 +49,7 @@ def from_quantity(source: Source, q: Quantity) -> bool:
     note = rx(_NOTE).search(source.before(q.digits_start, 24))
     if q.unit in ("s", "other"):
         return False
-    start = q.start
-    if lead is not None:
-        start -= len(lead[0])
-    elif note is not None:
-        start = q.digits_start - len(note[0])
+    start = q.start - len(lead[0]) if lead else q.digits_start - len(note[0]) if note else q.start
     said = q.unit == "bpm" or lead is not None or note is not None
     if not said and not _plausible(source, q):
         return False
@@ -67,9 +63,8 @@ def from_quantity(source: Source, q: Quantity) -> bool:
     words = source.cut(start, q.end)
     if not said:
         source.note(f"'{words}' read as a tempo in BPM")
-    if note is not None and (
-        note["dotted"] or note["dot"] or note["note"][0] not in "cq♩" or note["note"].startswith("quav")
-    ):
+    quarter = note is None or (note["note"][0] in "cq♩" and not note["note"].startswith("quav"))
+    if note is not None and (note["dotted"] or note["dot"] or not quarter):
         source.note(f"'{words}' read as {low:g} beats per minute, whatever note the beat is")
     weight = 2.0 if q.exact else 1.0
     source.add(Mention(start, q.end, "tempo", Tempo(text=words, low_bpm=low, high_bpm=high), weight=weight))
@@ -103,12 +98,6 @@ def _bounds(q: Quantity) -> tuple[float, float]:
     return low, high
 
 
-def _markings() -> tuple[re.Pattern[str], dict[str, list[float]]]:
-    table: dict[str, list[float]] = patterns_table()["marking"]
-    names = "|".join(sorted(table, key=len, reverse=True))
-    return rx(rf"\b({names})\b(?: <<marking_suffix>>\b)*"), table
-
-
 def find_words(source: Source) -> None:
     """Finds markings and words; a number in the same query makes them redundant, which is noted."""
     numbered = any(m.kind == "tempo" for m in source.mentions)
@@ -116,8 +105,9 @@ def find_words(source: Source) -> None:
         ends = {"slow": _SLOW, "fast": _FAST, "up": _FAST}
         low, high = ends.get(match[1], _MEDIUM)[0], ends.get(match[2], _MEDIUM)[1]
         _add_words(source, *match.span(), (low, high), exact=False, numbered=numbered)
-    pattern, markings = _markings()
-    for match in pattern.finditer(source.low):
+    markings: dict[str, list[float]] = patterns_table()["marking"]
+    names = "|".join(sorted(markings, key=len, reverse=True))
+    for match in rx(rf"\b({names})\b(?: <<marking_suffix>>\b)*").finditer(source.low):
         alone = _CLAUSE_START.search(source.before(match.start())) and _CLAUSE_END.match(source.after(match.end()))
         if match[1] in _AMBIGUOUS and not (alone or "tempo" in source.low):
             continue
@@ -127,18 +117,15 @@ def find_words(source: Source) -> None:
         if rx(r"[ -]<<not_tempo>>").match(source.low, match.end()):
             continue
         if rx(_ADVERB).search(source.before(match.start())):
-            source.note(f"{source.quote(match.start(), match.end())}: the tempo of a part is compared as words only")
-            continue
-        _add_words(source, *match.span(), _feel(match), exact=False, numbered=numbered)
+            source.note(f"{source.quote(*match.span())}: the tempo of a part is compared as words only")
+        else:
+            _add_words(source, *match.span(), _feel(match), exact=False, numbered=numbered)
 
 
 def _feel(match: re.Match[str]) -> tuple[float, float]:
-    if match["medium"]:
-        return _MEDIUM
-    if match["down"]:
-        return _SLOWISH
-    if match["walk"]:
-        return (80.0, 112.0)
+    for name, bpm in (("medium", _MEDIUM), ("down", _SLOWISH), ("walk", (80.0, 112.0))):
+        if match[name]:
+            return bpm
     kind = "slow" if match["slow"] else "fast"
     degree = "very" if match["very"] else "rather" if match["rather"] or match[kind].endswith("ish") else ""
     return _DEGREES[kind][degree]
