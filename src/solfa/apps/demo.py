@@ -39,8 +39,7 @@ def fetch(folder: Path, say: Callable[[str], None]) -> Path:
         for package in PACKAGES:
             say(f"fetching {package} with apt-get download ...")
             found = download(package, Path(scratch), _INSTEAD)
-            count = sum(1 for _ in unpack(found, folder / package))
-            say(f"  {count} tracks")
+            say(f"  {len(list(unpack(found, folder / package)))} tracks")
     done.write_text("\n".join(PACKAGES) + "\n", encoding="utf-8")
     return folder
 

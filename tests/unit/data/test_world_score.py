@@ -15,7 +15,7 @@ from solfa.data.world.arrange import drum_hits, hits
 from solfa.data.world.compose import compose
 from solfa.data.world.harmony import diatonic, modulated, progression
 from solfa.data.world.score import METRES, MODES, Scale, Score, moved_label, plain_label, tempo_map
-from solfa.data.world.styles import DRUM_KEYS, concept_of, plain_patterns, pool, styles
+from solfa.data.world.styles import concept_of, plain_patterns, pool, styles, table
 
 COLOURS = ("power", "triad", "pop", "seventh", "jazz")
 SHAPES = ("steady", "drifting", "ritardando", "accelerando", "step")
@@ -98,7 +98,7 @@ def test_the_table_of_styles_is_sound() -> None:
                         steps = line[1:].replace(" ", "")
                         assert len(steps) * 12 % METRES[metre].beats == 0, (style.name, metre, pattern)
                         assert set(steps) <= set({"drums": "xXo.", "bass": "1357w8-.", "comp": "xalh-."}[kind])
-                        assert kind != "drums" or line[0] in DRUM_KEYS
+                        assert kind != "drums" or line[0] in table()["drums"]["keys"]
     for name in ("comp", "pad", "bass", "lead", "counter"):
         assert all(concept_of(p) in concepts() for p in pool(name))
 
@@ -106,9 +106,9 @@ def test_the_table_of_styles_is_sound() -> None:
 @pytest.mark.parametrize("metre", METRES)
 def test_every_metre_can_be_drummed(metre: str) -> None:
     notes = list(drum_hits(plain_patterns(METRES[metre])["drums"], 0, METRES[metre].beats))
-    hats = [n.start for n in notes if n.pitch == DRUM_KEYS["C"]]
+    hats = [n.start for n in notes if n.pitch == table()["drums"]["keys"]["C"]]
     assert len(hats) == METRES[metre].beats * METRES[metre].division
-    assert min(n.start for n in notes if n.pitch == DRUM_KEYS["K"]) == 0
+    assert min(n.start for n in notes if n.pitch == table()["drums"]["keys"]["K"]) == 0
 
 
 def test_held_notes_are_struck_again_where_the_chord_changes() -> None:

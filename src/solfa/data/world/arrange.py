@@ -16,18 +16,7 @@ import numpy as np
 from solfa.core.theory import QUALITIES, Chord
 from solfa.data.world.melody import guide_tones, held, melody
 from solfa.data.world.score import METRES, Metre, Note, Part, Score
-from solfa.data.world.styles import (
-    DRUM_KEYS,
-    PERCUSSION,
-    VELOCITY,
-    Style,
-    concept_of,
-    is_voice_like,
-    kit_concept,
-    pool,
-    styles,
-    table,
-)
+from solfa.data.world.styles import Style, concept_of, is_voice_like, kit_concept, pool, styles, table
 
 Bar = tuple[int, int, Metre, int]  # first beat, end beat, metre, number of the section
 
@@ -148,7 +137,8 @@ def _fill_beats(metre: Metre) -> int:
 
 
 def _drums(role: str, style: Style, chart: Score, bars: list[Bar], band: Band, rng: np.random.Generator) -> Part:
-    key = str(rng.choice(list(PERCUSSION)))
+    drums = table()["drums"]
+    key = str(rng.choice(list(drums["players"])))
     kits = pool("kits") if rng.random() < 0.2 else style.kit
     kit = int(kits[int(rng.integers(len(kits)))])
     patterns: dict[tuple[str, str], str] = {}
@@ -158,16 +148,16 @@ def _drums(role: str, style: Style, chart: Score, bars: list[Bar], band: Band, r
             continue
         label = chart.sections[section][2] if chart.sections else ""
         if (metre.name, label) not in patterns:
-            own = f"{key} {rng.choice(table()['drums']['percussion'][key])}"
+            own = f"{key} {rng.choice(drums['percussion'][key])}"
             patterns[metre.name, label] = own if role == "perc" else style.pattern("drums", metre.name, rng)
         hits = list(drum_hits(patterns[metre.name, label], a, b))
         if role == "drums" and _is_fill(a, b, section, chart, band):
             start = b - _fill_beats(metre)
             hits = [n for n in hits if n.start < start - 1e-6] + _fill(start, b, metre, rng)
         if role == "drums" and a == (chart.sections[section][0] if chart.sections else 0) and rng.random() < 0.4:
-            hits.append(Note(a, 1.0, DRUM_KEYS["X"], 100))
+            hits.append(Note(a, 1.0, drums["keys"]["X"], 100))
         notes += hits
-    concept = PERCUSSION[key] if role == "perc" else kit_concept(kit)
+    concept = drums["players"][key] if role == "perc" else kit_concept(kit)
     return Part(role=role, concept=concept, program=kit if role == "drums" else 0, notes=tuple(notes), drums=True)
 
 
@@ -177,19 +167,21 @@ def drum_hits(pattern: str, start: float, end: float) -> Iterator[Note]:
     >>> [n[::2] for n in drum_hits("K x... / S ..X.", 0, 2)]
     [(0.0, 36), (1.0, 38)]
     """
+    drums = table()["drums"]
     for line in pattern.split("/"):
         key, steps = line.strip()[0], line.strip()[1:].replace(" ", "")
         for i, symbol in enumerate(steps):
             if symbol != ".":
-                name, velocity = (symbol, 88) if symbol in "Nn" else (key, VELOCITY[symbol])
-                yield Note(start + i * (end - start) / len(steps), 0.2, DRUM_KEYS[name], velocity)
+                name, velocity = (symbol, 88) if symbol in "Nn" else (key, drums["velocity"][symbol])
+                yield Note(start + i * (end - start) / len(steps), 0.2, drums["keys"][name], velocity)
 
 
 def _fill(start: float, end: float, metre: Metre, rng: np.random.Generator) -> list[Note]:
     steps = int((end - start) * (4 if metre.division == 2 else 3 if metre.division == 3 else 2))
-    text = str(rng.choice(table()["drums"]["fills"]))
+    drums = table()["drums"]
+    text = str(rng.choice(drums["fills"]))
     keys = [text[i * len(text) // steps] for i in range(steps)]
-    hit = [(i, DRUM_KEYS[key]) for i, key in enumerate(keys) if key != "."]
+    hit = [(i, drums["keys"][key]) for i, key in enumerate(keys) if key != "."]
     return [Note(start + i * (end - start) / steps, 0.2, key, int(rng.integers(78, 118))) for i, key in hit]
 
 

@@ -12,13 +12,6 @@ import numpy as np
 from solfa.core.files import table_of
 from solfa.data.world.score import METRES, Metre
 
-DRUM_KEYS = {
-    "K": 36, "S": 38, "R": 37, "C": 42, "O": 46, "P": 44, "D": 51, "B": 53, "L": 45, "M": 47, "H": 50, "X": 49,
-    "V": 39, "T": 54, "G": 70, "N": 63, "n": 64, "W": 56, "Y": 75,
-}  # fmt: skip
-PERCUSSION = {"T": "tambourine", "G": "shaker", "N": "congas", "W": "cowbell", "V": "handclaps", "Y": "claves"}
-VELOCITY = {"x": 92, "X": 116, "o": 56}
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Style:
