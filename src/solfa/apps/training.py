@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,7 +14,7 @@ from solfa.apps.render import clock, console
 from solfa.core.errors import MissingExtra
 
 if TYPE_CHECKING:
-    from solfa.training.trainer import Outcome
+    from solfa.training.trainer import Outcome, Progress
 
 train_app = typer.Typer(no_args_is_help=True, help="Train a model on a data set; share it.")
 RECIPES = {
@@ -35,19 +34,23 @@ def _train(
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data at most.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=2, help="Pairs of one step.")] = None,
     chunk_size: Annotated[int | None, typer.Option(min=1, help="Pairs projected at once; bounds memory.")] = None,
-    lr: Annotated[float | None, typer.Option(min=0, help="Learning rate.")] = None,
+    lr: Annotated[float | None, typer.Option(min=0, max=1000, help="Learning rate.")] = None,
     precision: Annotated[
         Literal["float32", "bfloat16"] | None, typer.Option(help="Of the projectors (default: by size).")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of all chance.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of all chance.")] = 0,
     device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
     features: Annotated[
         Path | None, typer.Option(help="Cache of states (default: 'features' in the data set).")
     ] = None,
     init: Annotated[Path | None, typer.Option(help="Folder of a model to start from.")] = None,
     tune: Annotated[str, typer.Option(help="Bodies to train too: audio, text or audio,text (on torch only).")] = "",
-    body_lr: Annotated[float | None, typer.Option(min=0, help="Learning rate of bodies, as a factor of --lr.")] = None,
-    crop_s: Annotated[float | None, typer.Option(min=0.1, help="Seconds that a tuned body hears of a clip.")] = None,
+    body_lr: Annotated[
+        float | None, typer.Option(min=0, max=1000, help="Learning rate of bodies, as a factor of --lr.")
+    ] = None,
+    crop_s: Annotated[
+        float | None, typer.Option(min=0.1, max=3600, help="Seconds that a tuned body hears of a clip.")
+    ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write RUN/tensorboard too.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     allow_noncommercial: Annotated[bool, typer.Option("--allow-noncommercial", help="Accept such weights.")] = False,
@@ -61,7 +64,7 @@ def _train(
         raise MissingExtra("training", "pip install 'solfa[torch]'") from error
     from solfa.data.shards import Dataset
     from solfa.training.run import run
-    from solfa.training.trainer import Progress, joined, rank
+    from solfa.training.trainer import joined, rank
 
     changes: dict[str, Any] = {
         "epochs": epochs, "batch_size": batch_size, "chunk_size": chunk_size, "learning_rate": lr, "seed": seed,
@@ -70,8 +73,7 @@ def _train(
 
     def report(progress: Progress) -> None:
         if board is not None:
-            for key, value in progress.metrics.items():
-                board().add_scalar(key, value, progress.step)
+            board(progress)
         values = ", ".join(f"{k} {v:.4g}" for k, v in progress.metrics.items() if isinstance(v, float))
         if progress.step % 20 == 0 or progress.step == 1 or any(k.startswith("val") for k in progress.metrics):
             left = clock(progress.seconds_left)
@@ -104,14 +106,22 @@ def _stoppable() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def _board(out: Path) -> Callable[[], Any]:
-    """What gives the writer, made when first asked for: the run has its folder to itself until it began."""
+def _board(out: Path) -> Callable[[Progress], None]:
+    """What writes a line of metrics; its files are made with the first: a run has its folder to itself until then."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise MissingExtra("--tensorboard", "pip install tensorboard") from error
-    writer: Any = SummaryWriter
-    return cache(lambda: writer(str(out / "tensorboard")))
+    writers: list[Any] = []
+
+    def write(progress: Progress) -> None:
+        if not writers:  # what a killed run wrote after its last checkpoint comes again, and is to be shown once
+            made: Any = SummaryWriter
+            writers.append(made(str(out / "tensorboard"), purge_step=progress.step))
+        for key, value in progress.metrics.items():
+            writers[0].add_scalar(key, value, progress.step)
+
+    return write
 
 
 def _summary(folder: Path, outcome: Outcome) -> str:

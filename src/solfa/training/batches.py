@@ -244,7 +244,8 @@ def prepare(
     Raises
     ------
     InputError
-        If there is nothing to train on, a clip has no caption, or a body cannot be tuned.
+        If there is nothing to train on, a clip has no caption, none has timed phrases although they are to be trained
+        on, or a body cannot be tuned.
     """
     given: dict[str, Backbone[Any]] = {"audio": audio, "text": text}
     bodies = {kind: _tunable(kind, given) for kind in tune}
@@ -256,7 +257,9 @@ def prepare(
         _refuse("no caption", [record.id for records in splits.values() for record in records if not record.captions])
     if phrases and bank is None:
         own = {phrase.text for records in splits.values() for record in records for phrase in record.phrases}
-        bank = bank_of(own) if own else None
+        if not own:
+            raise InputError(f"no clip of {dataset.folder} has timed phrases to train frames on. Take 'figma' instead.")
+        bank = bank_of(own)
     texts = bank_texts(bank) if bank is not None else []
     opened: dict[str, FrozenFeatures] = {}
     for name, records in splits.items():

@@ -53,16 +53,17 @@ def pull(repo: str, folder: Path, *, revision: str | None = None) -> Path:
     if folder.exists():
         raise InputError(f"{folder} is there already; choose another folder.")
     hub = client("the Hugging Face hub")
-    with whole_folder(folder) as scratch:
-        try:
+    try:
+        with whole_folder(folder) as scratch:
             given = {"revision": revision, "local_dir": str(scratch)}
             hub.snapshot_download(repo, allow_patterns=["model.json", "README.md"], **given)
             wanted = [glob.escape(name) for name in _named(scratch)]
             hub.snapshot_download(repo, allow_patterns=wanted, **given)
-        except (*failures(hub), hub.errors.HFValidationError) as error:
-            raise WeightsError(f"the hub did not give {repo!r}: {error}") from error
-        shutil.rmtree(scratch / ".cache", ignore_errors=True)  # the hub client's own notes
-        _checked(scratch)
+            shutil.rmtree(scratch / ".cache", ignore_errors=True)  # the hub client's own notes
+            _checked(scratch)
+    except (*failures(hub), hub.errors.HFValidationError, OSError) as error:
+        reason = (str(error) or repr(error)).splitlines()[0]
+        raise WeightsError(f"{repo!r} could not be fetched into {folder}: {reason}") from error
     return folder
 
 

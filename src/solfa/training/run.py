@@ -97,7 +97,7 @@ def run(
     device_for(torch, device)
     features = features or data / "features"
     checkpoint.check(out, resume, features)
-    dataset, labelled = Dataset.open(data), name != "figma"
+    dataset = Dataset.open(data)
     planned = _planned(lambda widths: change(replace(RECIPES[name](widths, small=small), tune=tune)), init)
     num_clips = len(dataset.split("train"))
     if 0 < num_clips < planned.batch_size:
@@ -123,8 +123,8 @@ def run(
         if rank() > 0:
             distributed.barrier()  # the first process computes states, the others read them
         prepared = prepare(
-            dataset, features, audio=hears, text=reads, phrases=labelled,
-            bank=bank if labelled else None, make=rank() == 0, tune=tune, progress=progress,
+            dataset, features, audio=hears, text=reads, phrases=planned.num_phrases > 0,
+            bank=bank if planned.num_phrases else None, make=rank() == 0, tune=tune, progress=progress,
         )  # fmt: skip
         if rank() == 0 and num_devices() > 1:
             distributed.barrier()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from solfa.core.errors import InputError, UnknownName
 from solfa.data.scenes.bank import Cluster, PhraseBank, frame_labels, sample_phrases
 from solfa.data.scenes.music_words import kinds, music_bank, music_cluster
+from solfa.data.scenes.pipeline import bank_of
 
 BANK = PhraseBank(
     [
@@ -157,3 +158,9 @@ def test_every_word_of_music_is_said_and_no_centroid_is_said_twice() -> None:
 def test_a_wrong_event_is_named(kind: str, instrument: str) -> None:
     with pytest.raises(UnknownName):
         music_cluster(kind, instrument)
+
+
+def test_labels_that_differ_in_case_are_one_cluster() -> None:
+    bank = bank_of({"Solo of a Zorb", "solo of a zorb ", "dog"})
+    assert len(bank) == len(bank_of(set())) + 1
+    assert bank.clusters_of("SOLO of a zorb") == bank.clusters_of("solo of a zorb ") != ()

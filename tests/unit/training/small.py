@@ -6,6 +6,7 @@ import hashlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,8 +25,8 @@ BANK = PhraseBank(Cluster(phrase=f"{name} sound", alternatives=(f"a {name} is he
 class Notes:
     """Makes clips of three notes of half a second, with a caption (but the mute one), every second one with phrases."""
 
-    def __init__(self, clips: int, mute: tuple[str, int] | None = None) -> None:
-        self.clips, self.mute = clips, mute
+    def __init__(self, clips: int, mute: tuple[str, int] | None = None, timed: bool = True) -> None:
+        self.clips, self.mute, self.timed = clips, mute, timed
 
     def __call__(self, task: ShardTask) -> Iterator[Member]:
         rng = task.rng()
@@ -37,16 +38,14 @@ class Notes:
             record = Record(
                 id=f"{task.split}{task.number}-{i}", audio="", duration_s=1.5,
                 captions=(f"the {names[0]} then {names[1]} and {names[2]} at last",) * (self.mute != (task.split, i)),
-                phrases=tuple(timed) if i % 2 == 0 else (),
+                phrases=tuple(timed) if i % 2 == 0 and self.timed else (),
             )  # fmt: skip
             yield Member(record=record, samples=samples, sample_rate_hz=RATE, format="wav")
 
 
-def make_data(
-    folder: Path, clips: int = 48, splits: Mapping[str, int] | None = None, mute: tuple[str, int] | None = None
-) -> Dataset:
+def make_data(folder: Path, clips: int = 48, splits: Mapping[str, int] | None = None, **how: Any) -> Dataset:
     shards = splits or {"train": 2, "val": 1}
-    return build(folder, Notes(clips, mute), name="notes", config={"clips": clips}, seed=1, num_shards=shards)
+    return build(folder, Notes(clips, **how), name="notes", config={"clips": clips}, seed=1, num_shards=shards)
 
 
 class Hear:

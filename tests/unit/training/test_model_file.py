@@ -196,8 +196,8 @@ def test_the_command_writes_for_tensorboard(folder, tmp_path, monkeypatch):
 
     seen = []
 
-    def writer(place):
-        assert place == str(tmp_path / "run" / "tensorboard")
+    def writer(place, purge_step):
+        assert place == str(tmp_path / "run" / "tensorboard") and purge_step == 1
         return SimpleNamespace(add_scalar=lambda *given: seen.append(given))
 
     command = ["train", "figma", "--data", str(folder), "--features", str(tmp_path / "f"), "--epochs", "1"]

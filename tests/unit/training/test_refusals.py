@@ -81,6 +81,21 @@ def test_a_folder_with_a_run(folder, done, tmp_path):
     assert train(folder, done, "--resume").exit_code == 0
 
 
+def test_numbers_that_are_none(folder, tmp_path):
+    for given in (("--lr", "inf"), ("--body-lr", "inf"), ("--crop-s", "inf"), ("--seed", "9" * 30)):
+        assert train(folder, tmp_path / "run", *given).exit_code == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_phrases_are_needed_where_frames_are_trained_on_them(tmp_path):
+    make_data(tmp_path / "data", splits={"train": 1}, timed=False)
+    for recipe in ("finelap", "united"):
+        error = train(tmp_path / "data", tmp_path / recipe, recipe=recipe).exception
+        assert isinstance(error, InputError) and "has timed phrases" in str(error)
+    assert not (tmp_path / "features").exists()
+    assert train(tmp_path / "data", tmp_path / "run").exit_code == 0
+
+
 def test_a_batch_larger_than_the_data(folder, tmp_path):
     error = str(refused(folder, tmp_path / "run", "--batch-size", "97"))
     assert "96 clips" in error and "--batch-size 48" in error
