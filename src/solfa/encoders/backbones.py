@@ -35,7 +35,7 @@ def load_backbone(
     ----------
     name
         A name of ``available_backbones()``, or ``NAME:SOURCE`` with a file, a folder, or a Hugging Face id that is in
-        the local cache.
+        the local cache; options may follow it: ``e5?special_tokens=false``, ``musicfm:PATH?layer=5&window_s=30``.
     kind
         ``audio`` or ``text``: some names are both.
     allow_noncommercial
@@ -48,14 +48,15 @@ def load_backbone(
     UnknownName
         If no body of this kind has this name.
     InputError
-        If the weights are non-commercial and were not allowed, the loader takes no such option, or ``kind`` is neither.
+        If the weights are non-commercial and were not allowed, the loader takes no such option or value, or ``kind`` is
+        neither.
     MissingExtra, MissingWeights, WeightsError
         If packages or files are missing or wrong.
     """
     if kind not in ("audio", "text"):
         raise InputError(f"a backbone hears 'audio' or reads 'text', got kind {kind!r}.")
     known = _entries(kind)
-    entries = known if name.partition(":")[0] in known else _entries(kind, installed=True)
+    entries = known if registry.parse(name)[0] in known else _entries(kind, installed=True)
     backbone: Backbone[Any] = registry.load_entry(f"{kind} backbone", name, entries, allow_noncommercial, options)
     return backbone
 
@@ -92,6 +93,8 @@ def pack_states(rows: Sequence[FloatArray], dim: int, pooled: Sequence[FloatArra
     means = np.zeros((len(rows), dim), np.float32)
     for i, row in enumerate(rows):
         states[i, : len(row)], mask[i, : len(row)] = row, True
-        if len(row):
-            means[i] = row.mean(axis=0, dtype=np.float64) if pooled is None else pooled[i]
+        if pooled is not None:
+            means[i] = pooled[i]
+        elif len(row):
+            means[i] = row.mean(axis=0, dtype=np.float64)
     return States(pooled_BD=means, states_BTD=states, mask_BT=mask)

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from solfa.audio.resample import at_rate
 from solfa.core.errors import WeightsError
 from solfa.core.types import Audio, EncoderSpec, Features, FloatArray, JointModel
 from solfa.encoders import laion, towers
@@ -78,9 +77,10 @@ class ClapAudio:
 
     def encode(self, batch: Sequence[Audio]) -> Features:
         """One frame for each window (10 s) from the start of each stretch (a rest under 1 s is left out)."""
+        towers.refuse_not_finite(batch)
         rate = self.spec.sample_rate_hz
         length = round(self.spec.hop_s * rate)
-        clips = [towers.windows(at_rate(audio, rate).samples, length, rate) for audio in batch]
+        clips = [towers.windows(towers.heard(audio, rate), length, rate) for audio in batch]
         flat = [clip for row in clips for clip in row]
         vectors = [self._forward(flat[i : i + self._batch]) for i in range(0, len(flat), self._batch)]
         rows = np.split(np.concatenate(vectors), np.cumsum([len(row) for row in clips])[:-1]) if flat else []
@@ -145,13 +145,10 @@ def _transformers(folder: Path) -> tuple[Any, Any, Path]:
     files = [folder / name for name in ("model.safetensors", "pytorch_model.bin") if (folder / name).is_file()]
     if not files:
         raise WeightsError(f"{folder} has no model.safetensors or pytorch_model.bin; expected a saved ClapModel.")
-    try:
-        network, report = library.ClapModel.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+    towers.config(folder / "config.json")
+    network = towers.pretrained(library.ClapModel, folder, "a CLAP model")
+    with towers.reading(folder, "a CLAP model"):
         extractor = library.ClapFeatureExtractor.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise WeightsError(f"{folder} is not a CLAP model that transformers can load: {error}") from error
-    if report["missing_keys"]:
-        raise WeightsError(f"{folder} lacks weights of a ClapModel, such as {sorted(report['missing_keys'])[0]}.")
     if extractor.sampling_rate != 48000 or extractor.nb_max_samples != 480000:
         raise WeightsError(
             f"{folder} hears {extractor.max_length_s} s at {extractor.sampling_rate} Hz, expected 10 s at 48000 Hz."
@@ -163,8 +160,9 @@ def _laion(torch: Any, file: Path) -> tuple[Any, Any, Path]:
     import transformers
 
     library: Any = transformers
-    state = laion.convert(towers.load_tensors(torch, file))
-    network = library.ClapModel(library.ClapConfig(**laion.config(state)))
+    with towers.reading(file, "a LAION-CLAP checkpoint"):
+        state = laion.convert(towers.load_tensors(torch, file))
+        network = library.ClapModel(library.ClapConfig(**laion.config(state)))
     towers.fill(network, state, file, "LAION-CLAP")
     fused = network.config.audio_config.enable_fusion
     extractor = library.ClapFeatureExtractor(frequency_min=50, truncation="fusion" if fused else "rand_trunc")

@@ -108,15 +108,13 @@ def load(*, name: str, hub: str, source: str | Path | None = None, device: str =
     """
     towers.torch_for(name)
     file = weights_in(place(source, hub), "an EAT model")
-    state = _names(towers.load_tensors(torch, file))
-    try:
+    with towers.reading(file, "an EAT checkpoint"):
+        state = _names(towers.load_tensors(torch, file))
         dim, positions = len(state["local_encoder.proj.bias"]), state["fixed_positional_encoder.positions"].shape[1]
         hidden, depth = len(state["blocks.0.mlp.fc1.bias"]), sum(key.endswith("attn.qkv.bias") for key in state)
-    except KeyError as error:
-        raise WeightsError(f"{file} is not an EAT checkpoint: it has no tensor {error}.") from error
+        network = EatNetwork(dim, depth, hidden, positions)
     if positions * _PATCH * _PATCH < _ROWS * _MELS:
         raise WeightsError(f"{file} has places for {positions} patches, expected {_ROWS * _MELS // _PATCH**2} or more.")
-    network = EatNetwork(dim, depth, hidden, positions)
     towers.fill(network, state, file, "EAT")
     grid = Grid(sample_rate_hz=_RATE, window_s=10.24, step_s=10.24, hop_s=0.16, fill="zeros")
     spec = spec_of("audio", name, source, file, "16k-10.24s-v1", dim, sample_rate_hz=_RATE, hop_s=0.16)

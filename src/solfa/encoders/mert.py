@@ -7,6 +7,7 @@ code reads it with DeepNorm only, and a softmax is the same with it.
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +67,12 @@ def load(
     where = place(source, hub)
     file = weights_in(where, "a MERT model")
     config, front = (towers.config(file.parent / f) for f in ("config.json", "preprocessor_config.json"))
-    model = _network(config, file)
-    depth, rate = model.config.num_hidden_layers, int(config.get("sample_rate", 24000))
+    with towers.reading(file.parent, "a MERT model"):
+        model = _network(config, file)
+        depth, rate = model.config.num_hidden_layers, int(config.get("sample_rate", 24000))
+        hop_s = prod(model.config.conv_stride) / rate
     if not -depth - 1 <= layer <= depth:
         raise InputError(f"{name} has the layers 0 to {depth}, got layer {layer}.")
-    hop_s = _stride(model.config) / rate
     index = layer % (depth + 1)
     model.encoder.layers = model.encoder.layers[: index + 1]  # later ones cost time, and a trainer finds no gradient
     grid = Grid(sample_rate_hz=rate, window_s=window_s, step_s=window_s, hop_s=hop_s)
@@ -88,19 +90,9 @@ def _network(config: dict[str, Any], file: Path) -> Any:
             )
     library: Any = transformers
     known = {key: value for key, value in config.items() if key not in ("architectures", "auto_map", "model_type")}
-    try:
-        model = library.HubertModel(library.HubertConfig(**known))
-    except (ValueError, TypeError) as error:
-        raise WeightsError(f"the configuration of {file.parent} is not MERT's: {error}") from error
+    model = library.HubertModel(library.HubertConfig(**known))
     state = towers.load_tensors(torch, file)
     if "masked_spec_embed" not in state:
         state["masked_spec_embed"] = model.masked_spec_embed  # of training only
     towers.fill(model, state, file, "MERT")
     return model
-
-
-def _stride(config: Any) -> int:
-    samples = 1
-    for stride in config.conv_stride:
-        samples *= stride
-    return samples

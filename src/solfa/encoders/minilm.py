@@ -127,10 +127,16 @@ def _direction(text: str, states_LD: FloatArray) -> FloatArray:
 
 
 class MiniLMBackbone:
-    """English text to the states of all its tokens (word pieces, and [CLS] and [SEP] of each window of 256)."""
+    """English text to the states of all its tokens: word pieces, and [CLS] and [SEP] of each window of 256.
 
-    def __init__(self) -> None:
-        self._network = MiniLM()
+    Parameters
+    ----------
+    special_tokens
+        Whether [CLS] and [SEP] are among the states; the pooled vector is the mean over all tokens either way.
+    """
+
+    def __init__(self, *, special_tokens: bool = True) -> None:
+        self._network, self._special_tokens = MiniLM(), special_tokens
 
     @property
     def spec(self) -> EncoderSpec:
@@ -138,7 +144,7 @@ class MiniLMBackbone:
         info = weight("minilm")
         return EncoderSpec(
             name="minilm",
-            space=f"minilm/{info.sha256[:12]}/{DIM}/tokens-v1",
+            space=f"minilm/{info.sha256[:12]}/{DIM}/{'tokens' if self._special_tokens else 'words'}-v1",
             dim=DIM,
             licence=info.licence,
             commercial_use=info.commercial_use,
@@ -165,9 +171,19 @@ class MiniLMBackbone:
         """
         if isinstance(batch, str):
             raise TypeError("states takes a sequence of texts, got one string")
-        return pack_states(self._network.states(batch), DIM)
+        rows = self._network.states(batch)
+        if self._special_tokens:
+            return pack_states(rows, DIM)
+        return pack_states([_words(row) for row in rows], DIM, [row.mean(axis=0, dtype=np.float64) for row in rows])
 
 
-def load() -> MiniLMBackbone:
-    """The token states of ``MiniLM``; the network is read when it is first used."""
-    return MiniLMBackbone()
+def _words(states_LD: FloatArray) -> FloatArray:
+    """States without those of the first and last token of each window."""
+    place = np.arange(len(states_LD))
+    words: FloatArray = states_LD[(place % WINDOW > 0) & (place % WINDOW < WINDOW - 1) & (place < len(place) - 1)]
+    return words
+
+
+def load(*, special_tokens: bool = True) -> MiniLMBackbone:
+    """The token states of ``MiniLM``, of its words alone if asked; the network is read when it is first used."""
+    return MiniLMBackbone(special_tokens=special_tokens)

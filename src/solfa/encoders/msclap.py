@@ -21,7 +21,6 @@ import torch.nn.functional as F
 import transformers
 from torch import Tensor, nn
 
-from solfa.core.errors import WeightsError
 from solfa.core.types import FloatArray, JointModel
 from solfa.encoders import clap, clap_backbone, laion, towers
 from solfa.encoders.text_backbone import TextBackbone, TextNetwork
@@ -67,7 +66,7 @@ class Ears(nn.Module):
 class Reader(TextNetwork):
     """GPT-2, pooled as the module says."""
 
-    def of_pieces(self, hidden_PLD: Tensor, ids_PL: Tensor) -> Tensor:
+    def of_pieces(self, hidden_PLD: Tensor, ids_PL: Tensor, real_PL: Tensor) -> Tensor:
         """The state at each piece's end."""
         return _end(hidden_PLD, ids_PL)
 
@@ -169,25 +168,27 @@ def load_text(
     device: str = "cpu",
     tokenizer: str | Path | None = None,
     cut: bool = False,
+    special_tokens: bool = True,
 ) -> TextBackbone:
     """GPT-2's states, before the projection, of 77 tokens at once; parameters and errors as ``load``.
 
-    ``cut`` as ``text_backbone.load``.
+    ``cut`` and ``special_tokens`` as ``text_backbone.load``.
     """
     towers.torch_for(name)
     network, file = _read(source, hub)
-    key = f"end-{clap.MAX_TOKENS}{'-cut' if cut else ''}-v1"
+    key = f"end-{clap.MAX_TOKENS}{'-cut' if cut else ''}{'' if special_tokens else '-words'}-v1"
     spec = spec_of("text", name, source, file, key, int(network.words.config.n_embd))
     reader, on = Reader(network.words, "cls"), towers.device_for(torch, device)
-    return TextBackbone(reader, spec, on, _tokenize(file, tokenizer), "", clap.MAX_TOKENS, cut, file)
+    words = _tokenize(file, tokenizer)
+    return TextBackbone(reader, spec, on, words, "", clap.MAX_TOKENS, cut, special_tokens, file)
 
 
 def _read(source: str | Path | None, hub: str) -> tuple[MsClap, Path]:
     """Network and weight file."""
     file = weights_in(place(source, hub), "Microsoft's CLAP of 2023", (_FILE,))
     loaded = towers.load_tensors(torch, file)
-    given = {k: v for k, v in loaded.get("model", loaded).items() if not k.endswith(_UNUSED)}
-    try:
+    with towers.reading(file, "Microsoft's CLAP of 2023"):
+        given = {k: v for k, v in loaded.get("model", loaded).items() if not k.endswith(_UNUSED)}
         fixed = {
             # The Fourier transform's part at 0 Hz is the window itself.
             "ears.window": given[f"{_FRONT}spectrogram_extractor.stft.conv_real.weight"][0, 0],
@@ -195,8 +196,6 @@ def _read(source: str | Path | None, hub: str) -> tuple[MsClap, Path]:
         }
         state = laion.rename({_renamed(key): value for key, value in given.items()}) | fixed
         network = MsClap(state)
-    except KeyError as error:
-        raise WeightsError(f"{file} is not Microsoft's CLAP of 2023: it has no tensor {error}.") from error
     state = {f"ears.{key}" if key.startswith("audio_model.") else key: value for key, value in state.items()}
     towers.fill(network, state, file, "Microsoft's CLAP of 2023")
     return network, file

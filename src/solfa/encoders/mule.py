@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from solfa.core.errors import InputError, MissingExtra, WeightsError
+from solfa.core.errors import InputError, MissingExtra
 from solfa.encoders import towers
 from solfa.encoders.torch_backbone import place, spec_of, weights_in
 from solfa.encoders.windowed import Grid, WindowedBackbone
@@ -59,10 +59,8 @@ def load(
         raise InputError(f"{name} needs 0 < step_s <= {_WINDOW_S:g}, got {step_s}.")
     where = place(source, hub)
     file = weights_in(where, "a MULE model", ("model.safetensors",))
-    try:
+    with towers.reading(file.parent, "a MULE model that mule-torch can load"):
         model = package.MuleModel.from_pretrained(model_dir=file.parent)
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{file.parent} is not a MULE model that mule-torch can load: {error}") from error
     rate, dim = int(model.sample_rate), int(model.embedding_dim)
     grid = Grid(sample_rate_hz=rate, window_s=_WINDOW_S, step_s=step_s, hop_s=step_s)
     spec = spec_of("audio", name, source, file, f"16k-3s-{step_s:g}s-v1", dim, sample_rate_hz=rate, hop_s=step_s)

@@ -19,7 +19,7 @@ from solfa.encoders.muq_network import SAMPLE_RATE_HZ, MuQ
 from solfa.encoders.torch_backbone import place, spec_of, weights_in
 from solfa.encoders.windowed import Grid, WindowedBackbone
 
-_HOP_S = 0.04
+_HOP_S, _MEL_HOP = 0.04, 240
 # Of training only: targets, quantisers, losses; and positions that rotary attention does not use.
 _UNUSED = re.compile(
     r"^model\.(rvq|quantizer_\w+|preprocessor_\w+|linear|loss|cls_token|recon_\w+)\b|\.pos_conv_embed\."
@@ -85,11 +85,9 @@ def load_musicfm(
     file = weights_in(where, "a MusicFM checkpoint", ("pretrained_msd.pt", "pretrained_fma.pt"))
     stats = file.with_name(file.stem.removeprefix("pretrained_") + "_stats.json")
     loaded = towers.load_tensors(torch, file)
-    state = loaded.get("state_dict", loaded)
-    try:
+    with towers.reading(file, "a MusicFM checkpoint"):
+        state = loaded.get("state_dict", loaded)
         sizes = _sizes(state) | {"stat": towers.config(stats)}
-    except KeyError as error:
-        raise WeightsError(f"{file} is not a MusicFM checkpoint: it has no tensor {error}.") from error
     return _backbone(name, source, file, state, sizes, layer, window_s, device)
 
 
@@ -129,13 +127,13 @@ def _backbone(
     window_s: float,
     device: str,
 ) -> WindowedBackbone:
-    try:
+    with towers.reading(file, f"a checkpoint of {name} with its configuration"):
         depth, dim = int(config["encoder_depth"]), int(config["encoder_dim"])
         if not -depth - 1 <= layer <= depth:
             raise InputError(f"{name} has the layers 0 to {depth}, got layer {layer}.")
         model = MuQ(config, layer)
-    except KeyError as error:
-        raise WeightsError(f"the configuration of {file} lacks {error}; expected that of {name}.") from error
+    if model.hop != _MEL_HOP:
+        raise WeightsError(f"the configuration of {file} says hop_length = {model.hop}, expected {_MEL_HOP}.")
     body = _Body(model)
     towers.fill(body, {key: value for key, value in state.items() if not _UNUSED.search(key)}, file, name)
     model.drop_unread()

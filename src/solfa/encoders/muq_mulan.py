@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from solfa.audio.resample import at_rate
 from solfa.core.errors import InputError, WeightsError
 from solfa.core.types import Audio, EncoderSpec, Features, FloatArray, JointModel
 from solfa.encoders import towers
@@ -84,6 +83,7 @@ class MuQMuLanAudio:
 
     def encode(self, batch: Sequence[Audio]) -> Features:
         """One frame for each 10 s from the start of each stretch (a rest under 1 s is left out)."""
+        towers.refuse_not_finite(batch)
         clips = [self._clips(audio) for audio in batch]
         flat = [clip for row in clips for clip in row]
         vectors = [self._forward(flat[i : i + self._batch]) for i in range(0, len(flat), self._batch)]
@@ -93,7 +93,7 @@ class MuQMuLanAudio:
     def _clips(self, audio: Audio) -> list[FloatArray]:
         rate = self.spec.sample_rate_hz
         length = int(WINDOW_S * rate)
-        samples = at_rate(audio, rate).samples
+        samples = towers.heard(audio, rate)
         return [
             piece if len(piece) == length else np.resize(np.concatenate([piece, samples]), length)
             for piece in towers.windows(samples, length, rate)
@@ -134,12 +134,8 @@ def read(torch: Any, folder: Path) -> tuple[Any, Any, Path]:
     muq = folder / "muq" if (folder / "muq").is_dir() else path("muq-config")
     text = folder / "xlm-roberta-base" if (folder / "xlm-roberta-base").is_dir() else path("xlm-roberta-tokenizer")
     configs = [towers.config(place / "config.json") for place in (folder, muq, text)]
-    try:
+    with towers.reading(folder, "a MuQ-MuLan model"):
         network = MuQMuLanNetwork(*configs)
-    except KeyError as error:
-        raise WeightsError(f"the configuration of {folder} lacks {error}; expected that of MuQ-MuLan.") from error
-    except (ValueError, TypeError) as error:
-        raise WeightsError(f"{folder} is not a MuQ-MuLan model: {error}") from error
     state = {k: v for k, v in towers.load_tensors(torch, files[0]).items() if not _UNUSED.search(k)}
     towers.fill(network, state, files[0], "MuQ-MuLan")
     return network, towers.tokenizer(text), files[0]

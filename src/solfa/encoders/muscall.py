@@ -130,12 +130,10 @@ def load(*, name: str, hub: str, source: str | Path | None = None, device: str =
         raise InputError(f"no weights of {name} are published; name a checkpoint of your own: {name}:PATH")
     file = weights_in(towers.locate(str(source)), "a MusCALL checkpoint")
     loaded = towers.load_tensors(torch, file)
-    state = {key: value for key, value in loaded.get("state_dict", loaded).items() if key.startswith("audio_")}
-    state = {key: value for key, value in state.items() if not key.startswith("audio_ssl.")}
-    try:
+    with towers.reading(file, "a MusCALL checkpoint"):
+        state = {key: value for key, value in loaded.get("state_dict", loaded).items() if key.startswith("audio_")}
+        state = {key: value for key, value in state.items() if not key.startswith("audio_ssl.")}
         network = MusCallNetwork(state)
-    except KeyError as error:
-        raise WeightsError(f"{file} is not a MusCALL checkpoint: it has no tensor {error}.") from error
     towers.fill(network, state, file, "MusCALL")
     hop = len(network.audio_backbone.spec.spectrogram.window) // 2 * _STRIDE
     times = (int(_WINDOW_S * _RATE) // (hop // _STRIDE) + 1) // _STRIDE

@@ -5,17 +5,19 @@ A package adds a model with an entry point of the group ``solfa.models`` that na
     [project.entry-points."solfa.models"]
     mine = "my_package.solfa:ENTRY"
 
-A name may carry where the weights lie: ``clap:/path/to/checkpoint.pt``.
+A name may carry where the weights lie, and options: ``clap:/path/to/checkpoint.pt``, ``mert?layer=7&window_s=10``.
 """
 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,13 @@ from solfa.encoders.selftest import check_once
 
 GROUP = "solfa.models"
 JOINT = "joint model"
+# How an option's type is read off words, and what is of it.
+_TYPES: dict[str, tuple[Callable[[str], Any], type]] = {
+    "int": (int, Integral),
+    "float": (float, Real),
+    "bool": ({"true": True, "false": False}.__getitem__, bool),
+    "str": (str, str),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,7 +137,7 @@ def load_model(name: str, *, allow_noncommercial: bool = False, **options: Any) 
     """
     built_in = {entry.info.name: entry for entry in _BUILT_IN}
     # Installed packages are looked at only when asked for: a broken one must not stop the others.
-    entries = built_in if name.partition(":")[0] in built_in else installed(JOINT)
+    entries = built_in if parse(name)[0] in built_in else installed(JOINT)
     model: JointModel = load_entry("model", name, entries, allow_noncommercial, options)
     check_once(model)
     return model
@@ -137,8 +146,8 @@ def load_model(name: str, *, allow_noncommercial: bool = False, **options: Any) 
 def load_entry(
     what: str, name: str, entries: Mapping[str, ModelEntry], allow_noncommercial: bool, options: Mapping[str, Any]
 ) -> Any:
-    """What the loader of an entry gives; ``name`` may be ``NAME:SOURCE``. Raises as ``load_model``."""
-    base, _, source = name.partition(":")
+    """What the loader of an entry gives; ``name`` is as ``parse`` takes it. Raises as ``load_model``."""
+    base, source, said = parse(name)
     if base not in entries:
         if what == "model" and (folder := _trained(name)):
             raise InputError(f"unknown model {name!r}, but the folder {folder} is one. Say: trained:{folder}")
@@ -149,11 +158,44 @@ def load_entry(
             f"the weights of {what} {base!r} may not be used commercially ({entry.info.licence}). "
             f"If your use is non-commercial, say so: --allow-noncommercial (allow_noncommercial=True)."
         )
-    given = {**options, "source": source} if source else dict(options)
+    given = {**said, **options} | ({"source": source} if source else {})
     loader = _loader(entry, what, given)
+    kinds = {key: parameter.annotation for key, parameter in inspect.signature(loader).parameters.items()}
+    given = {key: _typed(f"{what} {base!r}", key, value, kinds[key]) for key, value in given.items()}
     if "allow_noncommercial" in inspect.signature(loader).parameters:  # of what the model is built on
         given["allow_noncommercial"] = allow_noncommercial
     return loader(**{**entry.defaults, **given})
+
+
+def parse(name: str) -> tuple[str, str, dict[str, str]]:
+    """Name, source and options of ``NAME:SOURCE?option=value&option=value``; what is not there is empty."""
+    found = re.fullmatch(r"([^:?]*)(?::(.*?))?(?:\?(\w+=[^&]*(?:&\w+=[^&]*)*))?", name, re.DOTALL)
+    if not found:
+        return name, "", {}
+    pairs = [pair.split("=", 1) for pair in found[3].split("&")] if found[3] else []
+    return found[1], found[2] or "", dict(pairs)
+
+
+def with_source(name: str, source: str) -> str:
+    """The name with another source and the same options."""
+    base, _, options = parse(name)
+    said = "&".join(f"{key}={value}" for key, value in options.items())
+    return base + (source and f":{source}") + (said and f"?{said}")
+
+
+def _typed(what: str, key: str, value: Any, annotation: Any) -> Any:
+    """An option of its type; a name's options are words, which are read."""
+    kind = getattr(annotation, "__name__", annotation)
+    if kind not in _TYPES:
+        return value
+    read, fits = _TYPES[kind]
+    try:
+        made = read(value) if isinstance(value, str) else value
+    except (ValueError, KeyError):
+        made = None
+    if not isinstance(made, fits) or isinstance(made, bool) != (kind == "bool"):
+        raise InputError(f"{what} takes {key} as {kind}, got {value!r}.")
+    return made
 
 
 def _trained(name: str) -> Path | None:
@@ -178,9 +220,9 @@ def _loader(entry: ModelEntry, what: str, options: Mapping[str, Any]) -> Callabl
         if error.name in ("torch", "transformers"):
             raise MissingExtra(f"{what} {entry.info.name!r}", "pip install 'solfa[torch]'") from error
         raise
-    known = list(inspect.signature(loader).parameters)
-    if "name" in known:
-        known.remove("name")
+    parameters = list(inspect.signature(loader).parameters)
+    known = [key for key in parameters if key not in ("name", "hub", "allow_noncommercial")]
+    if "name" in parameters:
         loader = partial(loader, name=entry.info.name)
     unknown = sorted(set(options) - set(known))
     if unknown:

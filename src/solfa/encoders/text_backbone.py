@@ -1,7 +1,8 @@
 """Text encoders of transformers as bodies: E5, RoBERTa, XLM-R, MiniLM, T5's encoder, and whatever saves like them.
 
-All tokens have a state, the special ones too. A text longer than ``max_tokens`` is read in pieces, cut between clauses,
-so that every word counts; or it is cut off, where ``cut`` asks for it, as the published recipes do.
+All tokens have a state, the special ones too unless ``special_tokens`` is False; the pooled vector is of all. A text
+longer than ``max_tokens`` is read in pieces, cut between clauses, so that every word counts; or it is cut off, where
+``cut`` asks for it, as the published recipes do.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ class TextNetwork(nn.Module):
         hidden_PLD = self.encoder(input_ids=tensors["ids"], attention_mask=tensors["real"]).last_hidden_state
         mask = tensors["at"] >= 0
         states = hidden_PLD.flatten(0, 1)[tensors["at"].clamp(min=0)] * mask.unsqueeze(-1)
-        if self.pooling == "mean":
-            return masked_mean(states, mask), states, mask
-        return tensors["share"].to(hidden_PLD.dtype) @ self.of_pieces(hidden_PLD, tensors["ids"]), states, mask
+        pieces = self.of_pieces(hidden_PLD, tensors["ids"], tensors["real"])
+        with torch.autocast(pieces.device.type, enabled=False):
+            return tensors["share"] @ pieces.float(), states, mask
 
-    def of_pieces(self, hidden_PLD: Tensor, ids_PL: Tensor) -> Tensor:
+    def of_pieces(self, hidden_PLD: Tensor, ids_PL: Tensor, real_PL: Tensor) -> Tensor:
         """The one state that stands for each piece."""
-        return hidden_PLD[:, 0]
+        return masked_mean(hidden_PLD, real_PL) if self.pooling == "mean" else hidden_PLD[:, 0]
 
 
 class TextBackbone(TorchBackbone[str]):
@@ -55,10 +56,13 @@ class TextBackbone(TorchBackbone[str]):
         prefix: str,
         limit: int,
         cut: bool,
+        special_tokens: bool,
         file: Path,
     ) -> None:
         super().__init__(network, spec, device, file)
         self._tokenize, self._prefix, self._limit, self._cut = tokenize, prefix, limit, cut
+        # What the tokenizer makes of nothing is what it adds to every piece.
+        self._stateless = frozenset[int]() if special_tokens else frozenset(tokenize(""))
 
     def tokens(self, text: str) -> list[list[int]]:
         """The token numbers of a text, piece by piece, the prefix and the special ones included."""
@@ -70,8 +74,11 @@ class TextBackbone(TorchBackbone[str]):
         return [self._tokenize(p) for p in towers.pieces(whole, lambda piece: len(self._tokenize(piece)), self._limit)]
 
     def lengths(self, batch: Sequence[str]) -> list[int]:
-        """How many tokens each text has."""
-        return [sum(map(len, self.tokens(text))) for text in batch]
+        """How many states each text has."""
+        return [sum(self._has_state(token) for piece in self.tokens(text) for token in piece) for text in batch]
+
+    def _has_state(self, token: int) -> bool:
+        return token not in self._stateless
 
     def prepare(self, batch: Sequence[str]) -> Tensors:
         """Token numbers of all pieces, where each token of a text finds its state, each piece's part of a text."""
@@ -79,17 +86,17 @@ class TextBackbone(TorchBackbone[str]):
         pieces = list(chain.from_iterable(texts))
         longest = max(map(len, pieces), default=0)
         ids, real = torch.zeros((2, len(pieces), longest), dtype=torch.long)
-        at = torch.full((len(texts), max((sum(map(len, t)) for t in texts), default=0)), -1)
         share = torch.zeros(len(texts), len(pieces))
-        piece = 0
+        places, piece = [list[int]() for _ in texts], 0
         for row, text in enumerate(texts):
-            filled = 0
             for tokens in text:
                 ids[piece, : len(tokens)], real[piece, : len(tokens)] = torch.tensor(tokens), 1
-                start = piece * longest
-                at[row, filled : filled + len(tokens)] = torch.arange(start, start + len(tokens))
+                places[row] += [piece * longest + i for i, token in enumerate(tokens) if self._has_state(token)]
                 share[row, piece] = len(tokens) / sum(map(len, text))
-                piece, filled = piece + 1, filled + len(tokens)
+                piece += 1
+        at = torch.full((len(texts), max(map(len, places), default=0)), -1)
+        for found, own in zip(at, places, strict=True):
+            found[: len(own)] = torch.tensor(own, dtype=torch.long)
         made = {"ids": ids, "real": real, "at": at, "share": share}
         return {name: tensor.to(self.device) for name, tensor in made.items()}
 
@@ -104,6 +111,7 @@ def load(
     prefix: str = "",
     max_tokens: int = 512,
     cut: bool = False,
+    special_tokens: bool = True,
 ) -> TextBackbone:
     """A text encoder.
 
@@ -123,6 +131,9 @@ def load(
         Tokens of one piece at most, the special ones included.
     cut
         Cut a longer text off instead of reading it in pieces.
+    special_tokens
+        Whether the tokens that the tokenizer adds ([CLS], [SEP], <s>, </s>) are among the states; False leaves the
+        words alone. The pooled vector is the same.
 
     Raises
     ------
@@ -143,28 +154,23 @@ def load(
     offset = (encoder.config.pad_token_id or 0) + 1 if "roberta" in encoder.config.model_type else 0
     if most is not None and max_tokens > most - offset:
         raise InputError(f"{name} reads {most - offset} tokens at most, got max_tokens {max_tokens}.")
-    key = f"{pooling}-{max_tokens}{'-cut' if cut else ''}-{prefix!r}-v1"
+    key = f"{pooling}-{max_tokens}{'-cut' if cut else ''}{'' if special_tokens else '-words'}-{prefix!r}-v1"
     file = weights_in(where, "a text encoder")
     spec = spec_of("text", name, source, file, key, int(encoder.config.hidden_size))
     network = TextNetwork(encoder, pooling)
-    return TextBackbone(network, spec, on, towers.tokenizer(where), prefix, max_tokens, cut, file)
+    return TextBackbone(network, spec, on, towers.tokenizer(where), prefix, max_tokens, cut, special_tokens, file)
 
 
 def _encoder(folder: Path) -> Any:
-    """The encoder of a folder, all of its weights found; pooler and decoder, which are not used, left out."""
+    """The encoder of a folder."""
     library: Any = transformers
-    say = library.utils.logging
-    loud = say.get_verbosity()
-    say.set_verbosity_error()  # it reports what is left out on purpose
-    try:
+    towers.config(folder / "config.json")
+    with towers.reading(folder, what := "a text encoder"):
         config = library.AutoConfig.from_pretrained(folder, local_files_only=True)
-        made = library.T5EncoderModel if config.model_type == "t5" else library.AutoModel
-        options = {} if config.model_type == "t5" else {"add_pooling_layer": False}
-        encoder, report = made.from_pretrained(folder, local_files_only=True, output_loading_info=True, **options)
-    except (OSError, ValueError, TypeError, RuntimeError, KeyError) as error:
-        raise WeightsError(f"{folder} is not a text encoder that transformers can load: {error}") from error
-    finally:
-        say.set_verbosity(loud)
-    if report["missing_keys"]:
-        raise WeightsError(f"{folder} lacks weights of its encoder, such as {sorted(report['missing_keys'])[0]}.")
+    half = config.is_encoder_decoder or "t5" in config.model_type  # of those, only the half that reads
+    encoder = towers.pretrained(library.AutoModelForTextEncoding if half else library.AutoModel, folder, what)
+    if encoder.main_input_name != "input_ids":
+        raise WeightsError(
+            f"{folder} is a {config.model_type!r} model, which takes {encoder.main_input_name}, no text."
+        )
     return encoder.float()  # some checkpoints are saved in half precision

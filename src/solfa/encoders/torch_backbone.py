@@ -76,6 +76,8 @@ class TorchBackbone(ABC, Generic[X]):
                 pooled += list(mean.float().cpu().numpy())
         finally:
             self.network.train(training)
+        if any(row.shape[1] != self.spec.dim for row in rows):
+            raise WeightsError(f"{self.spec.name} gave states of {rows[0].shape[1]} numbers, expected {self.spec.dim}.")
         if not all(np.isfinite(row).all() for row in (*rows, *pooled)):
             raise WeightsError(
                 f"{self.spec.name} gave states that are not finite. Use another checkpoint, or float32 weights."

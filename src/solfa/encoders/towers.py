@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from solfa.audio.resample import at_rate
 from solfa.core.errors import InputError, MissingExtra, WeightsError
-from solfa.core.types import Features, FloatArray
+from solfa.core.types import Audio, Features, FloatArray
 
 # A rest of a track shorter than this is no window of its own.
 LEAST_REST_S = 1.0
 
 Tokenize = Callable[[str], list[int]]
+# Larger sizes in a configuration are a mistake, and would take all memory before a tensor is missed.
+_MOST = {("layers", "depth", "depths"): 1000, ("size", "dim", "d_model", "d_ff", "mels", "embeddings"): 10**7}
 
 
 def torch_for(model: str) -> Any:
@@ -77,6 +82,26 @@ def locate(source: str) -> Path:
             f"{source!r} is neither a file or folder nor a Hugging Face id in the local cache. solfa fetches nothing "
             f"by itself; get it with: hf download {source}"
         ) from error
+
+
+def heard(audio: Audio, rate: int) -> FloatArray:
+    """The samples of a stretch at a rate.
+
+    Raises
+    ------
+    InputError
+        If it is not of one channel.
+    """
+    if audio.samples.ndim != 1:
+        raise InputError(f"sound of shape {audio.samples.shape}, expected one channel: take the mean of its channels.")
+    return at_rate(audio, rate).samples
+
+
+def refuse_not_finite(batch: Sequence[Audio]) -> None:
+    """See that all samples are finite numbers, or the weights would be blamed. Raises InputError if they are not."""
+    bad = [i for i, audio in enumerate(batch) if not np.isfinite(audio.samples).all()]
+    if bad:
+        raise InputError(f"sound {bad[0]} of {len(batch)} has samples that are not finite numbers. Leave it out.")
 
 
 def windows(samples: FloatArray, length: int, rate: int) -> list[FloatArray]:
@@ -199,10 +224,11 @@ def fill(network: Any, state: Mapping[str, Any], file: Path, what: str) -> None:
     WeightsError
         If weights are missing, unknown, or of another shape.
     """
-    try:
-        found = network.load_state_dict(state, strict=False)
-    except RuntimeError as error:  # shapes
-        raise WeightsError(f"{file} does not fit {what}: {str(error).splitlines()[-1].strip()}") from error
+    with reading(file, what):
+        try:
+            found = network.load_state_dict(state, strict=False)
+        except RuntimeError as error:  # shapes
+            raise WeightsError(f"{file} does not fit {what}: {str(error).splitlines()[-1].strip()}") from error
     # Buffers that count positions hold no knowledge, and not every release of the libraries saves them.
     missing = [key for key in found.missing_keys if not key.endswith(("position_ids", "token_type_ids", "inv_freq"))]
     if missing or found.unexpected_keys:
@@ -245,28 +271,92 @@ def load_tensors(torch: Any, file: Path) -> dict[str, Any]:
     WeightsError
         If the file holds something else.
     """
-    import pickle
-
     if file.suffix == ".safetensors":
-        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        try:
+        with reading(file, "a readable safetensors file"):
             return dict(load_file(str(file)))
-        except (OSError, SafetensorError) as error:
-            raise WeightsError(f"{file} is not a readable safetensors file: {error}") from error
     # Training scripts leave numpy scalars beside the tensors; they are plain numbers and safe to read.
     scalar = np.float64(0).__reduce__()[0]
     plain = [scalar, np.dtype, *(type(np.dtype(kind)) for kind in ("f8", "f4", "i8"))]
-    with torch.serialization.safe_globals(plain):
-        try:
-            loaded = torch.load(file, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            reason = str(error).splitlines()[0]
-            raise WeightsError(f"{file} is not a checkpoint that can be read safely: {reason}") from error
+    with torch.serialization.safe_globals(plain), reading(file, "a checkpoint that can be read safely"):
+        loaded = torch.load(file, map_location="cpu", weights_only=True)
     if not isinstance(loaded, dict):
         raise WeightsError(f"{file} holds a {type(loaded).__name__}, expected a dictionary of tensors.")
     return loaded
+
+
+def pretrained(made: Any, folder: Path, what: str) -> Any:
+    """A network that transformers saved, all of its weights found; a pooler, which nothing uses, is left out.
+
+    Parameters
+    ----------
+    made
+        The library's class.
+    folder
+        Where it lies.
+    what
+        What it should be.
+
+    Raises
+    ------
+    WeightsError
+        If it is something else, or weights are missing or of another shape.
+    """
+    import transformers
+
+    library: Any = transformers
+    say = library.utils.logging
+    loud = say.get_verbosity()
+    say.set_verbosity_error()  # it reports what is left out on purpose
+    try:
+        with reading(folder, what):
+            network, report = made.from_pretrained(
+                folder, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True
+            )
+    finally:
+        say.set_verbosity(loud)
+    keys = (*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"]))
+    misfits = sorted(key for key in keys if not key.startswith("pooler."))
+    if misfits:
+        raise WeightsError(f"{folder} lacks weights of {what}, or has others: {misfits[0]}.")
+    if hasattr(network, "pooler"):
+        network.pooler = None
+    return network
+
+
+@contextmanager
+def reading(place: Path, what: str) -> Iterator[None]:
+    """What libraries raise over damaged or absurd files, and files of something else, becomes a WeightsError.
+
+    Parameters
+    ----------
+    place
+        The file or folder.
+    what
+        What it should be.
+    """
+    from huggingface_hub import errors
+    from safetensors import SafetensorError
+
+    known: tuple[type[Exception], ...] = (
+        ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError, TypeError,
+        ValueError, pickle.UnpicklingError, SafetensorError, getattr(errors, "StrictDataclassError", OSError),
+    )  # fmt: skip
+    try:
+        yield
+    except InputError:
+        raise
+    except known as error:
+        raise WeightsError(f"{place} is not {what}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, pickle.UnpicklingError):  # torch's own message tells how to run the code after all
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        return f"it wants to run {found[1]}." if found else "it is damaged, or holds more than tensors."
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return f"it lacks {first}." if isinstance(error, KeyError) else first
 
 
 def config(file: Path) -> dict[str, Any]:
@@ -275,12 +365,17 @@ def config(file: Path) -> dict[str, Any]:
     Raises
     ------
     WeightsError
-        If the file cannot be read or holds something else.
+        If the file cannot be read, holds something else, or speaks of absurd sizes.
     """
     try:
         loaded = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{file} cannot be read as JSON: {error}") from error
     if not isinstance(loaded, dict):
         raise WeightsError(f"{file} holds a {type(loaded).__name__}, expected an object.")
+    for part in (loaded, *(value for value in loaded.values() if isinstance(value, dict))):
+        for key, value in part.items():
+            most = next((n for endings, n in _MOST.items() if key.endswith(endings)), float("inf"))
+            if any(isinstance(n, int | float) and n > most for n in (value if isinstance(value, list) else [value])):
+                raise WeightsError(f"{file} says {key} = {value}, expected {most:g} at most.")
     return loaded

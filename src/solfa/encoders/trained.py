@@ -26,7 +26,7 @@ import numpy as np
 
 from solfa.core.errors import InputError, WeightsError
 from solfa.core.types import Audio, Backbone, EncoderSpec, Features, FloatArray, JointModel, States
-from solfa.encoders import towers
+from solfa.encoders import registry, towers
 from solfa.encoders.backbones import Kind, built_in, load_backbone
 from solfa.weights.sessions import open_session
 
@@ -117,13 +117,13 @@ def _rebuilt(folder: Path, kind: str, described: dict[str, Any]) -> str:
     source = own / str(entry.get("file", ""))
     if f"{own.name}/{TUNED}" not in names or not (source == own or f"{own.name}/{entry['file']}" in names):
         raise WeightsError(f"{own} lacks files of the tuned body. Copy the folder anew.")
-    return f"{entry['backbone']}:{source}"
+    return registry.with_source(entry["backbone"], str(source))
 
 
 def load_body(name: str, kind: Kind, *, device: str, allow_noncommercial: bool) -> Backbone[Any]:
     """A body by name, on the device if it runs on torch (all from the hub do). Raises as ``load_backbone``."""
     try:
-        on_torch = "hub" in built_in(kind, name.partition(":")[0]).defaults
+        on_torch = "hub" in built_in(kind, registry.parse(name)[0]).defaults
     except KeyError:  # of an installed package, or unknown
         on_torch = True
     options = {"device": device} if on_torch and device != "cpu" else {}

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from solfa.audio.resample import at_rate
-from solfa.core.types import Audio, EncoderSpec, FloatArray
+from solfa.core.errors import InputError
+from solfa.core.types import Audio, EncoderSpec, FloatArray, States
+from solfa.encoders import towers
 from solfa.encoders.torch_backbone import Tensors, TorchBackbone, masked_mean
-from solfa.encoders.towers import LEAST_REST_S
 
 _AT_ONCE = 64  # windows in a pass of a GPU
 
@@ -37,6 +37,13 @@ class Grid:
     hop_s: float
     fill: Literal["zeros", "repeat", "start"] = "repeat"
 
+    def __post_init__(self) -> None:
+        if not (0.1 <= self.window_s <= 600 and 0 < self.step_s <= self.window_s and self.hop_s > 0):
+            raise InputError(
+                f"windows of {self.window_s:g} s, every {self.step_s:g} s, a state every {self.hop_s:g} s: expected "
+                "windows of 0.1 to 600 s, a step above 0 and no longer than they are, and states some time apart."
+            )
+
     @property
     def window(self) -> int:
         """Samples of a window."""
@@ -45,7 +52,7 @@ class Grid:
     def pieces(self, samples: FloatArray) -> list[FloatArray]:
         """The windows of a sound, the last ones as short as they are; none of an empty one."""
         step = round(self.step_s * self.sample_rate_hz)
-        least = int(min(LEAST_REST_S, self.step_s) * self.sample_rate_hz)
+        least = int(min(towers.LEAST_REST_S, self.step_s) * self.sample_rate_hz)
         starts = [s for s in range(0, len(samples), step) if s == 0 or len(samples) - s >= least]
         return [samples[s : s + self.window] for s in starts]
 
@@ -112,10 +119,15 @@ class WindowedBackbone(TorchBackbone[Audio]):
         super().__init__(WindowedNetwork(body), spec, device, file)
         self.grid, self._front = grid, front
 
+    def states(self, batch: Sequence[Audio]) -> States:
+        """As ``TorchBackbone.states``; also raises InputError for sound of more channels, or not of finite numbers."""
+        towers.refuse_not_finite(batch)
+        return super().states(batch)
+
     def lengths(self, batch: Sequence[Audio]) -> list[int]:
         """How many frames each sound will have."""
         rate = self.grid.sample_rate_hz
-        sounds = [at_rate(audio, rate).samples for audio in batch]
+        sounds = [towers.heard(audio, rate) for audio in batch]
         return [len(self.grid.frames(len(sound) / rate, len(self.grid.pieces(sound)))) for sound in sounds]
 
     def prepare(self, batch: Sequence[Audio]) -> Tensors:
@@ -124,7 +136,7 @@ class WindowedBackbone(TorchBackbone[Audio]):
         windows: list[FloatArray] = []
         lengths, frames, owners = [], [], []
         for item, audio in enumerate(batch):
-            samples = at_rate(audio, rate).samples
+            samples = towers.heard(audio, rate)
             pieces = self.grid.pieces(samples)
             found = self.grid.frames(len(samples) / rate, len(pieces))
             frames.append([(len(windows) + window, state) for window, state in found])

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from solfa.core.errors import InputError, WeightsError
 from solfa.core.files import whole_folder
 from solfa.core.types import EncoderSpec
+from solfa.encoders.registry import with_source
 from solfa.encoders.torch_backbone import TorchBackbone
 from solfa.encoders.towers import load_tensors
 from solfa.encoders.trained import (
@@ -83,7 +84,8 @@ def save_model(
             _export(tower, scratch / file)
         described_bodies = {"audio": _body(backbones[0], audio), "text": _body(backbones[1], text)}
         for kind, body in (bodies or {}).items():
-            described_bodies[kind] |= save_body(body, scratch / tuned_folder(kind))
+            named = with_source(described_bodies[kind]["backbone"], "")  # its options stay, its place is the folder
+            described_bodies[kind] |= save_body(body, scratch / tuned_folder(kind)) | {"backbone": named}
         files = sorted(p.relative_to(scratch).as_posix() for p in scratch.rglob("*") if p.is_file())
         hashes = {n: file_hash(scratch / n) for n in files}
         digest = hashlib.sha256(json.dumps([hashes, described_bodies], sort_keys=True).encode()).hexdigest()[:12]
@@ -121,7 +123,7 @@ def save_body(body: TorchBackbone[Any], folder: Path) -> dict[str, Any]:
         shutil.copyfile(kept, folder / kept.name)
     _write(folder / TUNED, body.network.state_dict())
     whole = file.name in ("model.safetensors", "pytorch_model.bin")
-    return {"backbone": body.spec.name, "tuned": True, "file": "" if whole else file.name}
+    return {"tuned": True, "file": "" if whole else file.name}
 
 
 def load_bodies(folder: Path, bodies: Bodies) -> None:

@@ -65,7 +65,7 @@ def rebuild(tmp_path):
                 parameter.mul_(1.01)
         folder = tmp_path / f"{body.spec.name}_body"
         said = save_body(body, folder)
-        name = f"{said['backbone']}:{folder / said['file']}"
+        name = f"{body.spec.name}:{folder / said['file']}"
         other = load_backbone(name, kind, allow_noncommercial=True, **options)
         assert other.spec.space == body.spec.space
         fill_tuned(other, folder)

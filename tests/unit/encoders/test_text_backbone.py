@@ -139,7 +139,7 @@ def test_what_a_user_can_get_wrong(bpe_folder, tmp_path):
         load_backbone("e5", "text")
     with pytest.raises(InputError, match="cuda:99"):
         load_backbone(f"e5:{folder}", "text", device="cuda:99")
-    with pytest.raises(WeightsError, match="not a text encoder"):
+    with pytest.raises(WeightsError, match=r"config\.json cannot be read"):
         load_backbone(f"e5:{bpe_folder}", "text")
     with pytest.raises(TypeError, match="got one string"):
         load_backbone(f"e5:{folder}", "text").states("drums")

@@ -19,6 +19,7 @@ from solfa.core.types import Audio
 from solfa.data.shards import Dataset
 from solfa.encoders import trained
 from solfa.encoders.backbones import load_backbone
+from solfa.encoders.registry import with_source
 from solfa.models.joint import Projected
 from solfa.training import checkpoint, model_file
 from solfa.training import hub as hub_files
@@ -64,7 +65,8 @@ def data(places, folder, tmp_path):
 
     def make(tune, text="minilm-torch", phrases=True):
         audio = load_backbone(f"mert:{places['mert']}", allow_noncommercial=True) if "audio" in tune else Hear()
-        given = {"audio": audio, "text": load_backbone(f"{text}:{places[text]}", "text") if "text" in tune else Read()}
+        name = with_source(text, str(places[text.partition("?")[0]]))
+        given = {"audio": audio, "text": load_backbone(name, "text") if "text" in tune else Read()}
         return prepare(Dataset.open(folder), tmp_path / "features", phrases=phrases, bank=BANK, tune=tune, **given)
 
     return make
@@ -167,7 +169,7 @@ def test_a_stopped_run_goes_on_with_the_same_bits(data, tmp_path):
         Trainer(replace(settings, body_lr=0.1), given, tmp_path / "killed").run(resume=True)
 
 
-@pytest.mark.parametrize("text", ["minilm-torch", "t5"])
+@pytest.mark.parametrize("text", ["minilm-torch", "t5?special_tokens=false&max_tokens=40"])
 def test_the_folder_needs_nothing_else(text, data, folder, tmp_path, monkeypatch):
     given = data(BOTH, text)
     trainer = Trainer(recipe("figma", given, epochs=1, ema_decay=0.5), given, tmp_path / "run")
@@ -177,7 +179,7 @@ def test_the_folder_needs_nothing_else(text, data, folder, tmp_path, monkeypatch
     assert all(torch.equal(best[n], t) for n, t in trainer.model.state_dict().items())
 
     def save(to):
-        names = ("mert:/secret/place", f"{text}:/secret/place")
+        names = ("mert:/secret/place", with_source(text, "/secret/place"))
         specs = {"audio": given.audio, "text": given.text, "backbones": names, "trained_on": {}}
         return model_file.save_model(to, trainer.model, name="figma", bodies=trainer.bodies, **specs)
 
