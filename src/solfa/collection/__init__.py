@@ -5,7 +5,7 @@ from solfa.collection.attributes import Attributes
 from solfa.collection.collection import Collection, Stats, TrackRow
 from solfa.collection.pooling import SEGMENT_S, segment_ranges
 from solfa.collection.records import Timeline
-from solfa.collection.store import Nearest, NumpyStore, Placement, Space, Store, TrackVectors
+from solfa.collection.store import Nearest, Placement, Space, Store, TrackVectors
 
 __all__ = [
     "SEGMENT_S",
@@ -14,7 +14,6 @@ __all__ = [
     "Collection",
     "Failure",
     "Nearest",
-    "NumpyStore",
     "Placement",
     "Progress",
     "Space",

@@ -2,7 +2,7 @@
 
 Vectors are unit vectors as int8 with one global scale (``models.scoring.quantise``), queries too: a score is an
 integer dot product over 127 squared. Integers leave no room for rounding, so every store that is exact gives the same
-scores to the last bit, and ``NumpyStore`` is the oracle of all others.
+scores to the last bit (the oracle of all is ``tests/unit/collection/numpy_store.py``).
 
 Shape letters: Q queries, K results, S segments, T frames, D dimensions.
 """
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from solfa.core.errors import InputError
 from solfa.core.types import FloatArray
-from solfa.models.scoring import INT8_SCALE, quantise
+from solfa.models.scoring import INT8_SCALE
 
 Int8Array = NDArray[np.int8]
 Ids = NDArray[np.int64]
@@ -110,53 +110,6 @@ class Store(Protocol):
     def compact(self) -> list[Placement]:
         """Rewrite without the rows that no track owns any more; in force once the store is opened anew."""
         ...
-
-
-class NumpyStore:
-    """Everything in memory, in the plainest way: the oracle of every `Store`."""
-
-    def __init__(self, space: Space, tracks: Sequence[TrackVectors] = ()) -> None:
-        self.space = space
-        self._tracks = {t.track_id: t for t in tracks}
-
-    @property
-    def track_ids(self) -> Ids:
-        """The tracks that are in it."""
-        return np.array(sorted(self._tracks), np.int64)
-
-    def sample(self, count: int) -> FloatArray:
-        """Evenly spaced segments."""
-        parts = [self._tracks[i].segments_SD for i in sorted(self._tracks)]
-        return evenly(np.concatenate([np.zeros((0, self.space.dim), np.int8), *parts]), count)
-
-    def nearest(self, query_QD: FloatArray, k: int, allowed: Ids | None = None) -> Nearest:
-        """The best tracks, by looking at every one."""
-        queries = quantise(check_query(query_QD, self.space)).astype(np.int32)
-        ids = [i for i in sorted(self._tracks) if allowed is None or i in set(allowed.tolist())]
-        rows = []
-        for query in queries:
-            found = []
-            for track_id in ids:
-                segments = self._tracks[track_id].segments_SD.astype(np.int32)
-                if len(segments):
-                    dots = segments @ query
-                    found.append((-int(dots.max()), track_id, int(dots.argmax())))
-            minus_dots, track_ids, best = np.array(sorted(found)[:k], np.int64).reshape(-1, 3).T
-            rows.append(Found(-minus_dots.astype(np.float64), track_ids, best))
-        return answer(rows, k)
-
-    def frames(self, track_ids: Sequence[int]) -> list[Int8Array]:
-        """Frame matrices in the order asked."""
-        return [self._tracks[i].frames_TD for i in track_ids]
-
-    def append(self, tracks: Sequence[TrackVectors]) -> list[Placement]:
-        """Keep these tracks."""
-        self._tracks.update({t.track_id: t for t in tracks})
-        return self.compact()
-
-    def compact(self) -> list[Placement]:
-        """Nothing to do: rows without an owner do not exist."""
-        return [Placement(i, 0, len(t.segments_SD), 0, len(t.frames_TD), 0) for i, t in self._tracks.items()]
 
 
 def check_query(query_QD: FloatArray, space: Space) -> FloatArray:

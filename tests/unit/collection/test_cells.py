@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy_store import NumpyStore
 
-from solfa.collection import NumpyStore, Placement, Space, TrackVectors, cells
+from solfa.collection import Placement, Space, TrackVectors, cells
 from solfa.collection.flat import FlatStore
 from solfa.core.types import FloatArray
 from solfa.models.scoring import quantise

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy_store import NumpyStore
 
-from solfa.collection import Nearest, NumpyStore, Placement, Space, TrackVectors
+from solfa.collection import Nearest, Placement, Space, TrackVectors
 from solfa.collection.flat import FlatStore
 from solfa.collection.pooling import pool, segment_ranges
 from solfa.core.errors import CollectionError, InputError
