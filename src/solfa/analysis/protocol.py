@@ -60,11 +60,9 @@ class Extractor(Protocol):
     @property
     def spec(self) -> ExtractorSpec:
         """What this tool is."""
-        ...
 
     def observe(self, audio: Audio) -> Observation:
         """Features of one stretch (at most ``STRETCH_S``); ``audio.start_s`` says where it lies."""
-        ...
 
     def conclude(self, observations: Sequence[Observation], duration_s: float) -> dict[str, Any]:
         """The fields of ``Analysis`` that ``spec.provides`` names, from all stretches in order.
@@ -72,4 +70,3 @@ class Extractor(Protocol):
         An observation list of silence or of a fraction of a second must give estimates with value None or empty
         sequences, never an exception.
         """
-        ...

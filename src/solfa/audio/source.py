@@ -45,15 +45,12 @@ class Source(Protocol):
     @property
     def info(self) -> AudioInfo:
         """What the header claims."""
-        ...
 
     def blocks(self) -> Iterator[FloatArray]:
         """Samples in order, float32 [shape=(N, channels)], at most ``BLOCK_SAMPLES`` in each."""
-        ...
 
     def close(self) -> None:
         """Let go of the decoder; the file itself belongs to the caller."""
-        ...
 
 
 def open_regular(path: Path, limits: Limits) -> BinaryIO:

@@ -217,11 +217,9 @@ class Backbone(Protocol[X]):
     @property
     def spec(self) -> EncoderSpec:
         """What this body is; ``dim`` is the width of its states."""
-        ...
 
     def states(self, batch: Sequence[X]) -> States:
         """The hidden states of a batch; audio states lie ``spec.hop_s`` apart from the start of each stretch."""
-        ...
 
 
 class Encoder(Protocol[X]):
@@ -230,12 +228,10 @@ class Encoder(Protocol[X]):
     @property
     def spec(self) -> EncoderSpec:
         """What this encoder is."""
-        ...
 
     def encode(self, batch: Sequence[X]) -> Features:
         """Encode a batch: frames of sound lie ``spec.hop_s`` apart from the start of each stretch, and every text
         counts to its last word, however long."""
-        ...
 
 
 AudioEncoder = Encoder[Audio]

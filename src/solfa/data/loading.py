@@ -45,11 +45,9 @@ class Source(Protocol[B]):
 
     def __len__(self) -> int:
         """How many clips there are."""
-        ...
 
     def gather(self, rows: IntArray, rng: np.random.Generator) -> B:
         """The batch of these clips [shape=(B,)]; a pure function of both, called from several threads."""
-        ...
 
 
 def ahead(make: Callable[[J], T], jobs: Iterable[J], *, workers: int, depth: int) -> Generator[T]:

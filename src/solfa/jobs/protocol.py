@@ -44,7 +44,6 @@ class Executor(Protocol):
 
     def map(self, fn: Callable[[T], R], items: Iterable[T]) -> Generator[Done[T, R] | Failed[T]]:
         """Every item once, as soon as it is done or has failed. Closing the generator ends the work."""
-        ...
 
 
 def prepare(fn: object) -> None:
