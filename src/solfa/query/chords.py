@@ -45,11 +45,6 @@ _SPELLED = (
     r"(?<![^\W_])(?P<root>[A-Ga-g])(?P<acc>#|b|[ -](?:[sS]harp|[fF]lat))?[ -](?P<q>(?i:<<spelled_quality>>)"
     r"(?:[ -](?:7th|7|seventh|sixth|6|6th|ninth|9|9th))?|sus[24]|dim7?|aug)(?![^\W_])"
 )
-_SPELLED_QUALITY = {
-    "major": "maj", "maj": "maj", "minor": "min", "min": "min", "dominant": "7", "diminished": "dim", "dim": "dim",
-    "dim7": "dim7", "augmented": "aug", "aug": "aug", "half diminished": "hdim7", "suspended": "sus4", "sus2": "sus2",
-    "sus4": "sus4",
-}  # fmt: skip
 _TIGHT = re.compile(r"\s*(?:\|{1,2}:?|:\||-{1,2}>?|=?>|\.{2,3}|%|;|(?<=\s)/(?=\s))(?:\s*(?:\||%|-|>))*\s*")
 _SLASH = re.compile(r"\s?/\s?")
 _COMMA = re.compile(r"\s?,\s*(?:and |& |then |to )?|\s(?:and|&|then|to) ")
@@ -117,7 +112,8 @@ def _spelled(match: re.Match[str]) -> Name:
     words = re.split(r"[ -]", match["q"].lower())
     if words[0] == "half":
         words = ["half diminished", *words[2:]]
-    quality, seventh = _SPELLED_QUALITY[words[0]], words[-1] if len(words) > 1 else ""
+    quality: str = patterns_table()["spelled_chord_quality"][words[0]]
+    seventh = words[-1] if len(words) > 1 else ""
     if seventh.startswith(("7", "seventh")):
         quality = {"maj": "maj7", "min": "min7", "dim": "dim7"}.get(quality, quality)
     elif seventh.startswith(("6", "sixth")):

@@ -52,22 +52,18 @@ def _stream(source: Source) -> list[tuple[int, int, str]]:
     return words
 
 
-def _adverbs(words: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """ "calmly" for "calm", "happily" for "happy"."""
-    if len(words) > 1 or not words[0].isascii() or not words[0].isalpha() or words[0].endswith(("ly", "ing")):
-        return []
-    word = words[0]
-    return [(word[:-1] + "ily" if word.endswith("y") else word + "ly",)]
-
-
-def _plurals(words: tuple[str, ...]) -> list[tuple[str, ...]]:
+def _forms(words: tuple[str, ...], kind: str) -> list[tuple[str, ...]]:
+    """Other forms of a name: plurals of instruments and voices, "calmly" for the mood "calm"."""
     last = words[-1]
-    if len(last) < 3 or last.endswith(("s", "ing")) or not last.isascii() or not last.isalpha():
+    if not (last.isascii() and last.isalpha()):
         return []
-    plural = last[:-1] + "ies" if last.endswith("y") and last[-2] not in "aeiou" else last + "s"
-    if last.endswith(("ch", "sh", "x", "z")):
-        plural = last + "es"
-    return [(*words[:-1], plural)]
+    if kind in ("instrument", "voice") and len(last) > 2 and not last.endswith(("s", "ing")):
+        if last.endswith("y") and last[-2] not in "aeiou":
+            return [(*words[:-1], last[:-1] + "ies")]
+        return [(*words[:-1], last + ("es" if last.endswith(("ch", "sh", "x", "z")) else "s"))]
+    if kind == "mood" and len(words) == 1 and not last.endswith(("ly", "ing")):
+        return [(last[:-1] + "ily" if last.endswith("y") else last + "ly",)]
+    return []
 
 
 @cache
@@ -81,9 +77,7 @@ def lexicon() -> dict[str, dict[tuple[str, ...], Entry]]:
             continue
         names = [*concept.names, *data["names"].get(name, ())]
         for words in map(name_words, names):
-            forms = _plurals(words) if concept.kind in ("instrument", "voice") else []
-            forms += _adverbs(words) if concept.kind == "mood" else []
-            for form in (words, *forms):
+            for form in (words, *_forms(words, concept.kind)):
                 table.setdefault(form, Entry(name, care.get(form, care.get(words, ""))))
             joined = "".join(words)
             if len(words) == 2 and len(joined) > 5:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from solfa.core.errors import InputError
-from solfa.core.query import Chords, Constraint, Duration, InKey, Metre, Presence, Query, Tempo
+from solfa.core.query import Chords, Constraint, Duration, InKey, Metre, Query, Tempo
 from solfa.query import chords as chords_room
 from solfa.query import duration as duration_room
 from solfa.query import key as key_room
@@ -187,10 +187,9 @@ def override(
     elif key is not None:
         constraints = [_rekeyed(c, keys) for c in constraints]
     unwanted = list(query.negated_phrases)
-    for words in avoid:
-        more, phrases = _avoided(words)
-        constraints += more
-        unwanted += phrases
+    for shunned in map(parse, avoid):
+        constraints += [replace(c, negated=True, any_of=0) for c in shunned.constraints]
+        unwanted += shunned.phrases
     return replace(query, constraints=tuple(dict.fromkeys(constraints)), negated_phrases=tuple(dict.fromkeys(unwanted)))
 
 
@@ -213,13 +212,3 @@ def _rekeyed(constraint: Constraint, keys: list[InKey]) -> Constraint:
         return constraint
     new = parse_chords(constraint.text, keys)[0]
     return replace(constraint, chords=new.chords, transposable=new.transposable)
-
-
-def _avoided(words: str) -> tuple[list[Constraint], list[str]]:
-    """What "no <words>" asks for."""
-    read = parse(words)
-    wishes = [replace(c, negated=True, any_of=0) for c in read.constraints]
-    for wish in wishes:
-        if not isinstance(wish, Presence | Tempo | InKey | Metre | Chords | Duration) and not wish.text:
-            raise InputError(f"nothing to avoid in {words!r}. Expected something that can be heard, such as drums.")
-    return wishes, list(read.phrases)
