@@ -174,12 +174,22 @@ def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def cut_metrics(folder: Path, last_step: int) -> None:
-    """Drop lines after ``last_step``: a killed run wrote them after its last checkpoint, and they will come again."""
+    """Drop lines after ``last_step``: a killed run wrote them after its last checkpoint, and they will come again.
+
+    Lines that are not whole go too, such as a machine that lost its power leaves.
+    """
     file = folder / METRICS
     if file.exists():
-        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= last_step]
-        write_whole(file, "".join(kept).encode())
+        lines = file.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+        write_whole(file, "".join(f"{line}\n" for line in lines if 0 < _step_of(line) <= last_step).encode())
+
+
+def _step_of(line: str) -> int:
+    try:
+        step = json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return 0
+    return step if isinstance(step, int) else 0
 
 
 def _differences(old: Any, new: Any, path: str = "") -> list[str]:

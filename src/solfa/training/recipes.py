@@ -7,6 +7,7 @@ thousand clips.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from math import inf
 from typing import Any, Literal
 
 from solfa.core.errors import InputError
@@ -20,6 +21,11 @@ from solfa.models.objectives import (
 from solfa.models.objectives import to_json as objective_json
 from solfa.models.projectors import BiGruConfig, MlpConfig, ProjectorConfig, TransformerConfig
 from solfa.training.batches import Widths
+
+_LEAST = {
+    "epochs": 1, "batch_size": 2, "chunk_size": 1, "learning_rate": 0, "weight_decay": 0, "warmup_steps": 0,
+    "grad_clip": 1e-9, "num_phrases": 0, "patience": 1, "checkpoint_every": 1, "seed": 0, "body_lr": 0, "crop_s": 0.1,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +69,11 @@ class Recipe:
         length of the cut of a clip that a tuned audio body hears in a step
     seed
         of all chance
+
+    Raises
+    ------
+    InputError
+        If a value is out of range.
     """
 
     name: str
@@ -85,6 +96,15 @@ class Recipe:
     tune: tuple[str, ...] = ()
     body_lr: float = 0.1
     crop_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        values = {name: getattr(self, name) for name in (*_LEAST, "ema_decay", "precision", "schedule")}
+        bad = [name for name, least in _LEAST.items() if values[name] is not None and not least <= values[name] < inf]
+        bad += [] if 0 <= (self.ema_decay or 0) < 1 else ["ema_decay"]
+        bad += [] if self.precision in ("float32", "bfloat16") else ["precision"]
+        bad += [] if self.schedule in ("constant", "cosine") else ["schedule"]
+        if bad:
+            raise InputError(f"recipe: out of range: {', '.join(f'{name} {values[name]!r}' for name in bad)}.")
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, as ``config.json`` of a run has it."""

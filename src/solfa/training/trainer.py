@@ -377,7 +377,8 @@ class Trainer:
         file = self.folder / checkpoint.CHECKPOINT
         tensors, state = checkpoint.load(file)
         found = {name: tensor.shape for name, tensor in tensors.items() if not name.startswith("adam.")}
-        if found != {name: t.shape for name, t in self._tensors().items()} or state.keys() != vars(self.where).keys():
+        kinds = [{name: type(value) for name, value in where.items()} for where in (state, vars(self.where))]
+        if found != {name: t.shape for name, t in self._tensors().items()} or kinds[0] != kinds[1]:
             raise WeightsError(f"{file} does not fit this model. Begin anew in another folder.")
         self.model.load_state_dict(checkpoint.part(tensors, "model"))
         self.objective.load_state_dict(checkpoint.part(tensors, "objective"))

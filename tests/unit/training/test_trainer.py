@@ -260,6 +260,33 @@ def test_a_checkpoint_of_another_model_is_refused(data, tmp_path):
         Trainer(tiny("finelap", data), data, tmp_path / "b").run(resume=True)
 
 
+def test_counters_of_another_form_are_refused(data, tmp_path):
+    Trainer(tiny("figma", data), data, tmp_path / "run").run()
+    file = tmp_path / "run" / checkpoint.CHECKPOINT
+    tensors, state = checkpoint.load(file)
+    for change in ({"step": "12"}, {"loader": 3}, {"more": 1}):
+        checkpoint.save(file, tensors, {**state, **change})
+        with pytest.raises(WeightsError, match="does not fit this model"):
+            Trainer(tiny("figma", data), data, tmp_path / "run").run(resume=True)
+
+
+def test_lines_of_metrics_that_are_not_whole_go(data, tmp_path):
+    Trainer(tiny("figma", data), data, tmp_path / "run").run()
+    before = curve(tmp_path / "run")
+    with (tmp_path / "run" / checkpoint.METRICS).open("ab") as file:
+        file.write(b'\0\0\n{}\n3\n{"step": "x"}\n\xff\n{"step": 1')
+    Trainer(tiny("figma", data), data, tmp_path / "run").run(resume=True)
+    assert curve(tmp_path / "run") == before
+
+
+def test_values_of_a_recipe_that_mean_nothing_are_refused(data):
+    bad = {"epochs": 0, "chunk_size": -3, "warmup_steps": -1, "grad_clip": 0.0, "ema_decay": 1.5, "patience": 0,
+           "checkpoint_every": 0, "learning_rate": float("nan"), "precision": "float16", "schedule": "x"}  # fmt: skip
+    for name, value in bad.items():
+        with pytest.raises(InputError, match=f"recipe: out of range: {name} {value!r}"):
+            tiny("figma", data, **{name: value})
+
+
 def test_batches_larger_than_the_data_and_uneven_ones(data, tmp_path):
     with pytest.raises(InputError, match="do not fill one batch"):
         Trainer(tiny("figma", data, batch_size=1000), data, tmp_path)
