@@ -1,13 +1,14 @@
 """LAION-CLAP (Wu et al., ICASSP 2023): sound and English text in one space. Needs torch and transformers.
 
 Sound is heard at 48 kHz in windows of exactly 10 s, one after the other from the start (never a random crop); a
-shorter one at the end is repeated to fill 10 s, as in training. One window is one frame. A text longer than the 77
-tokens that the model reads is cut between clauses; each piece is one frame, and all count by their length.
+shorter one at the end is repeated as often as it fits into 10 s, then silence, as in training. One window is one frame.
+A text longer than the 77 tokens that the model reads is cut between clauses; each piece is one frame, and all count by
+their length.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from solfa.core.types import Audio, EncoderSpec, Features, FloatArray, JointMode
 from solfa.encoders import laion, towers
 from solfa.weights import path, weight
 
-WINDOW_S = 10.0
+RATE, WINDOW_S = 48000, 10.0
 MAX_TOKENS = 77
 
 
@@ -64,7 +65,7 @@ def load(*, source: str | Path | None = None, device: str = "cpu", tokenizer: st
     network = network.to(place).eval()
     # One window a pass on a CPU: nothing is gained by more, and a vector is then the same to the last bit in any batch.
     batch = 1 if place.type == "cpu" else 16
-    heard = replace(spec, sample_rate_hz=48000, hop_s=WINDOW_S)
+    heard = replace(spec, sample_rate_hz=RATE, hop_s=WINDOW_S)
     audio = ClapAudio(torch, network, extractor, heard, batch)
     return JointModel(name="clap", audio=audio, text=ClapText(torch, network, words, spec))
 
@@ -129,6 +130,15 @@ def read(torch: Any, place: Path) -> tuple[Any, Any, Path]:
     return _laion(torch, place) if place.is_file() else _transformers(place)
 
 
+def front(extractor: Any) -> Callable[[list[FloatArray]], FloatArray]:
+    """A feature extractor as a function of windows, which it fills up."""
+
+    def mels(windows: list[FloatArray]) -> FloatArray:
+        return np.asarray(extractor(windows, sampling_rate=RATE, return_tensors="np")["input_features"], np.float32)
+
+    return mels
+
+
 def _words(place: Path, tokenizer: str | Path | None) -> Path:
     """Where the tokenizer of a model lies."""
     if place.is_dir():
@@ -149,7 +159,7 @@ def _transformers(folder: Path) -> tuple[Any, Any, Path]:
     network = towers.pretrained(library.ClapModel, folder, "a CLAP model")
     with towers.reading(folder, "a CLAP model"):
         extractor = library.ClapFeatureExtractor.from_pretrained(folder, local_files_only=True)
-    if extractor.sampling_rate != 48000 or extractor.nb_max_samples != 480000:
+    if extractor.sampling_rate != RATE or extractor.nb_max_samples != 480000:
         raise WeightsError(
             f"{folder} hears {extractor.max_length_s} s at {extractor.sampling_rate} Hz, expected 10 s at 48000 Hz."
         )

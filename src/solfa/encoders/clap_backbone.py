@@ -1,28 +1,23 @@
-"""What joint models and HTS-AT hear, as bodies: windows of CLAP and MuQ-MuLan, states of CLAP's HTS-AT.
+"""What joint models hear, as bodies: windows of CLAP and MuQ-MuLan.
 
-CLAP's windows are GD-Retriever's: 2 s of sound every second, each repeated to the 10 s that CLAP hears, one unit vector
-a window. HTS-AT (Chen et al., ICASSP 2022) has 32 states for 10 s; the mean over its two rows of frequency.
+CLAP's windows are GD-Retriever's: 2 s of sound every second, one unit vector a window. What is shorter than the 10 s
+that CLAP hears is filled up as CLAP's own extractor does: repeated as often as it fits, then silence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from solfa.core.errors import InputError
-from solfa.core.types import FloatArray
-from solfa.encoders import clap, muq_mulan, towers
+from solfa.encoders import clap, htsat, muq_mulan, towers
 from solfa.encoders.torch_backbone import spec_of
 from solfa.encoders.windowed import Grid, WindowedBackbone
 from solfa.weights import path
-
-_RATE = 48000
 
 
 class _Clap(nn.Module):
@@ -31,18 +26,8 @@ class _Clap(nn.Module):
         self.audio_model, self.audio_projection = model.audio_model, model.audio_projection
 
     def forward(self, mels: Tensor, lengths_W: Tensor) -> tuple[None, Tensor]:
-        hidden = self.audio_model(input_features=mels, is_longer=_never(mels)).pooler_output
-        return None, F.normalize(self.audio_projection(hidden), dim=-1).unsqueeze(1)
-
-
-class _Htsat(nn.Module):
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.audio_model = model.audio_model
-
-    def forward(self, mels: Tensor, lengths_W: Tensor) -> tuple[Tensor, Tensor]:
-        out = self.audio_model(input_features=mels, is_longer=_never(mels))
-        return out.pooler_output, out.last_hidden_state.mean(dim=2).transpose(1, 2)
+        pooled, _ = htsat.states_of(self.audio_model, mels)
+        return None, F.normalize(self.audio_projection(pooled), dim=-1).unsqueeze(1)
 
 
 class _MuLan(nn.Module):
@@ -52,11 +37,6 @@ class _MuLan(nn.Module):
 
     def forward(self, windows_WN: Tensor, lengths_W: Tensor) -> tuple[None, Tensor]:
         return None, F.normalize(self.audio_to_latents(self.audio(windows_WN)), dim=-1).unsqueeze(1)
-
-
-def _never(mels: Tensor) -> Tensor:
-    # Fused checkpoints ask whether a window is longer than 10 s; none is.
-    return torch.zeros((len(mels), 1), dtype=torch.bool, device=mels.device)
 
 
 def load_clap(
@@ -85,22 +65,12 @@ def load_clap(
     """
     if not 0 < step_s <= window_s <= clap.WINDOW_S:
         raise InputError(f"clap needs 0 < step_s <= window_s <= {clap.WINDOW_S:g}, got {step_s} and {window_s}.")
-    network, front, file = _clap(name, source)
-    grid = Grid(sample_rate_hz=_RATE, window_s=window_s, step_s=step_s, hop_s=step_s)
-    dim, key = int(network.config.projection_dim), f"48k-{window_s:g}s-{step_s:g}s-v1"
-    spec = spec_of("audio", name, source, file, key, dim, sample_rate_hz=_RATE, hop_s=step_s)
-    return WindowedBackbone(_Clap(network), spec, towers.device_for(torch, device), grid, file, front)
-
-
-def load_htsat(*, name: str, hub: str, source: str | Path | None = None, device: str = "cpu") -> WindowedBackbone:
-    """The states of CLAP's audio tower before its projection; parameters and errors as ``load_clap``."""
-    network, front, file = _clap(name, source)
-    audio = network.config.audio_config
-    hop_s = clap.WINDOW_S / htsat_states(audio)
-    grid = Grid(sample_rate_hz=_RATE, window_s=clap.WINDOW_S, step_s=clap.WINDOW_S, hop_s=hop_s)
-    dim = int(audio.hidden_size)
-    spec = spec_of("audio", name, source, file, "48k-10s-v1", dim, sample_rate_hz=_RATE, hop_s=hop_s)
-    return WindowedBackbone(_Htsat(network), spec, towers.device_for(torch, device), grid, file, front)
+    towers.torch_for(name)
+    network, extractor, file = clap.read(torch, path("clap") if source is None else towers.locate(str(source)))
+    grid = Grid(sample_rate_hz=clap.RATE, window_s=window_s, step_s=step_s, hop_s=step_s, fill="front")
+    dim, key = int(network.config.projection_dim), f"48k-{window_s:g}s-{step_s:g}s-v2"
+    spec = spec_of("audio", name, source, file, key, dim, sample_rate_hz=clap.RATE, hop_s=step_s)
+    return WindowedBackbone(_Clap(network), spec, towers.device_for(torch, device), grid, file, clap.front(extractor))
 
 
 def load_muq_mulan(*, name: str, hub: str, source: str | Path | None = None, device: str = "cpu") -> WindowedBackbone:
@@ -112,21 +82,3 @@ def load_muq_mulan(*, name: str, hub: str, source: str | Path | None = None, dev
     spec = spec_of("audio", name, source, file, "24k-10s-v1", network.dim, sample_rate_hz=rate, hop_s=window_s)
     # Its configurations lie elsewhere: from this file alone it cannot be rebuilt.
     return WindowedBackbone(_MuLan(network), spec, towers.device_for(torch, device), grid, None)
-
-
-def _clap(name: str, source: str | Path | None) -> tuple[Any, Callable[[list[FloatArray]], FloatArray], Path]:
-    """Network, feature extractor as a function of windows, and weight file."""
-    towers.torch_for(name)
-    network, extractor, file = clap.read(torch, path("clap") if source is None else towers.locate(str(source)))
-
-    def front(windows: list[FloatArray]) -> FloatArray:
-        made = extractor(windows, sampling_rate=_RATE, return_tensors="np")
-        return np.asarray(made["input_features"], np.float32)
-
-    return network, front, file
-
-
-def htsat_states(audio: Any) -> int:
-    """How many states HTS-AT has for a window."""
-    rows = audio.spec_size // audio.num_mel_bins
-    return int(audio.spec_size // audio.patch_size // 2 ** (len(audio.depths) - 1) * rows)

@@ -22,45 +22,21 @@ import transformers
 from torch import Tensor, nn
 
 from solfa.core.types import FloatArray, JointModel
-from solfa.encoders import clap, clap_backbone, laion, towers
+from solfa.encoders import clap, htsat, laion, towers
 from solfa.encoders.text_backbone import TextBackbone, TextNetwork
 from solfa.encoders.torch_backbone import place, spec_of, weights_in
 from solfa.encoders.windowed import Grid, WindowedBackbone
 
 WINDOW_S = 7.0
-_RATE, _HOP, _KEY = 44100, 320, "44k-7s-v1"
+_RATE, _KEY = 44100, "44k-7s-v1"
 _FILE, _WORDS = "CLAP_weights_2023.pth", "openai-community/gpt2"
 _FRONT = "audio_encoder.base.htsat."
 _NAMES = {
-    _FRONT: "audio_branch.",  # as LAION calls the same network
     "audio_encoder.projection.": "audio_projection.",
     "caption_encoder.base.": "words.",
     "caption_encoder.projection.": "text_projection.",
 }
 _UNUSED = (".attn.bias", ".attn.masked_bias", "logit_scale")  # GPT-2's causal masks, as older releases saved them
-
-
-class Ears(nn.Module):
-    """HTS-AT with its front end: pooled [shape=(W, D)] and 32 states [shape=(W, 32, D)] of windows of samples."""
-
-    def __init__(self, config: Mapping[str, Any], size: int) -> None:
-        super().__init__()
-        library: Any = transformers
-        self.audio_model = library.ClapAudioModel(library.ClapAudioConfig(**config))
-        self.register_buffer("window", torch.zeros(size))
-        self.register_buffer("bank", torch.zeros(size // 2 + 1, config["num_mel_bins"]))
-
-    def forward(self, windows_WN: Tensor, lengths_W: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """As ``windowed.WindowedNetwork`` asks for it."""
-        out = self.audio_model(input_features=self._mels(windows_WN))
-        return out.pooler_output, out.last_hidden_state.mean(dim=2).transpose(1, 2)
-
-    def _mels(self, windows_WN: Tensor) -> Tensor:
-        window, bank = self.get_buffer("window"), self.get_buffer("bank")
-        with torch.autocast(windows_WN.device.type, enabled=False):
-            spectrum = torch.stft(windows_WN, len(window), _HOP, window=window, return_complex=True)
-            mels = (spectrum.abs() ** 2).transpose(1, 2) @ bank
-            return (10 * torch.log10(mels.clamp(min=1e-10))).unsqueeze(1)
 
 
 class Reader(TextNetwork):
@@ -86,10 +62,10 @@ class _Projection(nn.Module):
 class MsClap(nn.Module):
     """Both towers, sized by the tensors of a checkpoint; speaks as transformers' ``ClapModel`` does to ``clap``."""
 
-    def __init__(self, state: Mapping[str, Tensor]) -> None:
+    def __init__(self, ears: htsat.Ears, state: Mapping[str, Tensor]) -> None:
         super().__init__()
         library: Any = transformers
-        self.ears = Ears(laion.audio_config(state), len(state["ears.window"]))
+        self.ears = ears
         (vocabulary, hidden), positions = state["words.wte.weight"].shape, len(state["words.wpe.weight"])
         layers = laion.count(state, r"words\.h\.(\d+)\.")
         sizes = {"vocab_size": vocabulary, "n_positions": positions, "n_embd": hidden, "n_layer": layers}
@@ -154,7 +130,7 @@ def load_audio(*, name: str, hub: str, source: str | Path | None = None, device:
     towers.torch_for(name)
     network, file = _read(source, hub)
     config = network.ears.audio_model.config
-    hop_s = WINDOW_S / clap_backbone.htsat_states(config)
+    hop_s = htsat.hop_s(config, WINDOW_S)
     grid = Grid(sample_rate_hz=_RATE, window_s=WINDOW_S, step_s=WINDOW_S, hop_s=hop_s)
     spec = spec_of("audio", name, source, file, _KEY, int(config.hidden_size), sample_rate_hz=_RATE, hop_s=hop_s)
     return WindowedBackbone(network.ears, spec, towers.device_for(torch, device), grid, file)
@@ -189,14 +165,10 @@ def _read(source: str | Path | None, hub: str) -> tuple[MsClap, Path]:
     loaded = towers.load_tensors(torch, file)
     with towers.reading(file, "Microsoft's CLAP of 2023"):
         given = {k: v for k, v in loaded.get("model", loaded).items() if not k.endswith(_UNUSED)}
-        fixed = {
-            # The Fourier transform's part at 0 Hz is the window itself.
-            "ears.window": given[f"{_FRONT}spectrogram_extractor.stft.conv_real.weight"][0, 0],
-            "ears.bank": given[f"{_FRONT}logmel_extractor.melW"],
-        }
-        state = laion.rename({_renamed(key): value for key, value in given.items()}) | fixed
-        network = MsClap(state)
-    state = {f"ears.{key}" if key.startswith("audio_model.") else key: value for key, value in state.items()}
+        ears, own = htsat.ears(given, _FRONT)
+        state = {_renamed(key): value for key, value in given.items() if not key.startswith(_FRONT)}
+        network = MsClap(ears, state)
+    state |= {f"ears.{key}": value for key, value in own.items()}
     towers.fill(network, state, file, "Microsoft's CLAP of 2023")
     return network, file
 

@@ -354,7 +354,11 @@ def reading(place: Path, what: str) -> Iterator[None]:
 def _reason(error: Exception) -> str:
     if isinstance(error, pickle.UnpicklingError):  # torch's own message tells how to run the code after all
         found = re.search(r"GLOBAL (\S+)", str(error))
-        return f"it wants to run {found[1]}." if found else "it is damaged, or holds more than tensors."
+        return (
+            f"it wants to run {found[1]}. Save its tensors alone, where you trust it."
+            if found
+            else "it is damaged, or holds more than tensors."
+        )
     first = (str(error).strip() or type(error).__name__).splitlines()[0]
     return f"it lacks {first}." if isinstance(error, KeyError) else first
 

@@ -28,14 +28,15 @@ class Grid:
     """How a body hears.
 
     ``window_s`` is the length of a window, ``step_s`` the time from one to the next, ``hop_s`` from one state to the
-    next. ``fill`` says what a short window is filled with: zeros, the window again, or the start of the sound.
+    next. ``fill`` says what a short window is filled with: zeros, the window again, the start of the sound, or what
+    the body's own front end fills it with.
     """
 
     sample_rate_hz: int
     window_s: float
     step_s: float
     hop_s: float
-    fill: Literal["zeros", "repeat", "start"] = "repeat"
+    fill: Literal["zeros", "repeat", "start", "front"] = "repeat"
 
     def __post_init__(self) -> None:
         if not (0.1 <= self.window_s <= 600 and 0 < self.step_s <= self.window_s and self.hop_s > 0):
@@ -57,7 +58,9 @@ class Grid:
         return [samples[s : s + self.window] for s in starts]
 
     def filled(self, piece: FloatArray, samples: FloatArray) -> FloatArray:
-        """A window of full length."""
+        """A window of full length, unless the front end fills it."""
+        if self.fill == "front":
+            return piece
         if self.fill == "zeros":
             return np.pad(piece, (0, self.window - len(piece)))
         return np.resize(piece if self.fill == "repeat" else np.concatenate([piece, samples]), self.window)

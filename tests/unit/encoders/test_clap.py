@@ -262,7 +262,7 @@ def test_short_windows_each_have_a_vector(network, folder):
     states = body.states([Audio(sound, RATE), Audio(TONE[:RATE], RATE), Audio(sound[:0], RATE)])
     assert states.mask_BT.sum(axis=1).tolist() == [3, 1, 0] and body.spec.hop_s == 1.0
     parts = [library_audio(network, folder, sound[s * RATE : (s + 2) * RATE])[0] for s in (0, 1)]
-    parts.append(library_audio(network, folder, np.resize(sound[2 * RATE :], 2 * RATE))[0])
+    parts.append(library_audio(network, folder, sound[2 * RATE :])[0])  # 7 times 1.4 s, then silence
     np.testing.assert_allclose(states.states_BTD[0], parts, atol=1e-5)
     np.testing.assert_allclose(states.pooled_BD[0], np.mean(parts, axis=0), atol=1e-5)
     with pytest.raises(InputError, match="0 < step_s <= window_s <= 10"):
@@ -276,11 +276,14 @@ def test_htsat_gives_the_states_of_the_librarys_tower(network, folder):
     inputs = extractor(clip, sampling_rate=RATE, return_tensors="pt")
     with torch.no_grad():
         out = network.audio_model(**inputs)
-    states = body.states([Audio(NOISE[: 12 * RATE], RATE), Audio(clip, RATE)])
-    assert states.mask_BT.sum(axis=1).tolist() == [39, 32] and body.spec.hop_s == 0.3125
+    states = body.states([Audio(NOISE[: 13 * RATE], RATE), Audio(clip, RATE)])
+    assert states.mask_BT.sum(axis=1).tolist() == [42, 32] and body.spec.hop_s == 0.3125
     np.testing.assert_allclose(states.states_BTD[1, :32], out.last_hidden_state[0].mean(dim=1).T, atol=1e-5)
     np.testing.assert_allclose(states.pooled_BD[1], out.pooler_output[0], atol=1e-5)
     np.testing.assert_allclose(states.states_BTD[0, :32], states.states_BTD[1, :32], atol=1e-5)
+    with torch.no_grad():  # 3 times 3 s, then silence
+        rest = network.audio_model(**extractor(NOISE[10 * RATE : 13 * RATE], sampling_rate=RATE, return_tensors="pt"))
+    np.testing.assert_allclose(states.states_BTD[0, 32:], rest.last_hidden_state[0].mean(dim=1).T[:10], atol=1e-5)
 
 
 def test_a_laion_file_is_a_backbone_without_a_tokenizer(folder, laion_file, tmp_path):

@@ -81,12 +81,12 @@ def model(folder):
     return msclap.load(source=folder)
 
 
-def library(parts, samples):
-    """HTS-AT's own answer for 7 s, its input by the library's spectrogram."""
+def library(parts, samples, length=7 * RATE):
+    """HTS-AT's own answer for a window, its input by the library's spectrogram."""
     from transformers.audio_utils import spectrogram, window_function
 
     mels = spectrogram(
-        np.resize(samples, 7 * RATE), window_function(1024, "hann"), 1024, 320, power=2.0, mel_filters=bank()
+        np.resize(samples, length), window_function(1024, "hann"), 1024, 320, power=2.0, mel_filters=bank()
     )
     levels = torch.from_numpy(10 * np.log10(np.maximum(mels.T, 1e-10))).float()
     with torch.no_grad():
@@ -136,6 +136,29 @@ def test_the_audio_body_has_32_states_of_a_window(parts, folder):
     expected = library(parts, NOISE[: 7 * RATE])
     np.testing.assert_allclose(states.pooled_BD[0], expected.pooler_output[0], atol=2e-4)
     np.testing.assert_allclose(states.states_BTD[0], expected.last_hidden_state[0].mean(dim=1).T, atol=2e-4)
+
+
+def test_a_checkpoint_of_htsats_authors_is_heard_at_32_khz(parts, tmp_path, rebuild):
+    state = {
+        k.replace(msclap._FRONT, "sed_model."): v for k, v in published(parts).items() if k.startswith(msclap._FRONT)
+    }
+    state["sed_model.tscam_conv.weight"] = state["sed_model.bn0.num_batches_tracked"] = torch.zeros(())
+    torch.save({"epoch": 9, "state_dict": state}, tmp_path / "HTSAT_AudioSet_Saved_1.ckpt")
+    body = load_backbone(f"htsat:{tmp_path / 'HTSAT_AudioSet_Saved_1.ckpt'}")
+    assert (body.spec.sample_rate_hz, body.spec.hop_s, body.spec.dim) == (32000, 0.3125, 128)
+    states = body.states([Audio(NOISE[:320000], 32000), Audio(NOISE[:96000], 32000)])
+    assert states.mask_BT.sum(axis=1).tolist() == [32, 10]
+    for i, samples in enumerate((NOISE[:320000], NOISE[:96000])):
+        expected = library(parts, samples, 320000)
+        np.testing.assert_allclose(states.pooled_BD[i], expected.pooler_output[0], atol=2e-4)
+        rows = expected.last_hidden_state[0].mean(dim=1).T[: states.mask_BT[i].sum()]
+        np.testing.assert_allclose(states.states_BTD[i][states.mask_BT[i]], rows, atol=2e-4)
+    sound = [Audio(TONE, RATE)]
+    np.testing.assert_array_equal(rebuild(body).states(sound).states_BTD, body.states(sound).states_BTD)
+    del state["sed_model.norm.weight"]
+    torch.save({"state_dict": state}, tmp_path / "half.ckpt")
+    with pytest.raises(WeightsError, match=r"1 weights are missing.*norm\.weight"):
+        load_backbone(f"htsat:{tmp_path / 'half.ckpt'}")
 
 
 def test_the_text_body_has_a_state_of_each_token(parts, folder, gpt2_folder):
