@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from solfa.core.errors import InputError, WeightsError
 from solfa.core.files import whole_folder
+from solfa.core.text import printable
 from solfa.core.types import EncoderSpec
 from solfa.encoders.registry import with_source
 from solfa.encoders.torch_backbone import TorchBackbone
@@ -222,8 +223,9 @@ def card(described: Mapping[str, Any]) -> str:
           f"licence: {described[kind]['licence']}" for kind in ("audio", "text")),
         f"- commercial use of the bodies: {'allowed' if free else 'not allowed'}",
         *([f"- started from: `{trained['init']}`"] if trained.get("init") else []),
-        f"- data: `{data.get('name')}`, revision {data.get('revision')}, {data.get('num_clips')} clips to train on",
+        f"- data: `{data.get('name')}`, revision {data.get('revision')}, {data.get('num_clips')} clips to train on; "
+        f"licences: {', '.join(data.get('licences', ())) or 'none stated'}",
         f"- validation R@1 of whole vectors, mean of both directions: {scored}",
         "", "```console", "$ solfa index MUSIC --model trained:FOLDER", "```", "",
     ]  # fmt: skip
-    return "\n".join(lines)
+    return "\n".join(printable(line) for line in lines)

@@ -24,6 +24,8 @@ from solfa.training.model_file import check_bodies, load_projectors, save_model
 from solfa.training.recipes import RECIPES, Recipe
 from solfa.training.trainer import Outcome, Progress, Trainer, check_spread, rank
 
+_MOST_LICENCES = 30
+
 
 def run(
     name: str,
@@ -139,10 +141,18 @@ def run(
                     "recipe": recipe.to_json(), "val_R@1": outcome.best_recall, "steps": outcome.steps,
                     "init": trainer.init, "data": {
                         "name": prepared.name, "revision": prepared.revision, "num_clips": len(prepared.train),
+                        "licences": _licences(dataset),
                     },
                 },
             )  # fmt: skip
     return out / "model", outcome
+
+
+def _licences(dataset: Dataset) -> list[str]:
+    """Of what was trained on; a clip of several sounds names them with semicolons."""
+    stated = {each.strip() for record in dataset.split("train") for each in record.licence.split(";")}
+    found = sorted(stated - {""})
+    return found[:_MOST_LICENCES] + [f"and {len(found) - _MOST_LICENCES} more"] * (len(found) > _MOST_LICENCES)
 
 
 def _planned(make: Callable[[Widths], Recipe], init: Path | None) -> Recipe:

@@ -154,6 +154,11 @@ def test_from_a_data_set_to_a_model_by_name(folder, tmp_path, monkeypatch):
     assert model.text.encode(texts).global_BD.shape == (7, 128)
     assert (5, 5) in blocks
     described = json.loads((path / "model.json").read_text())
+    card = (path / "README.md").read_text()
+    assert "- data: `notes`, revision " in card and "96 clips to train on; licences: none stated" in card
+    hostile = {"name": "x\n---\nlicense: mit", "licences": ["CC0", "\x1b[31m"]}
+    said = model_file.card({**described, "trained_on": {**described["trained_on"], "data": hostile}})
+    assert "\nlicense: mit" not in said and "\x1b" not in said and "licences: CC0, " in said
     assert described["trained_on"]["recipe"]["name"] == "united" and described["audio"]["backbone"] == "taggers"
 
 
