@@ -86,8 +86,8 @@ def collection_times(directory: Path, space: str, rounds: int) -> None:
     timed("rows and analyses of 10 hits", lambda: [(shelf.track(i), shelf.analysis(i)) for i in wanted[:10]], rounds)
     timed("full text, two words", lambda: shelf.text_search("blue river"), rounds)
     stats = shelf.stats()
-    print(f"{stats.tracks} tracks, {len(store.track_ids)} with vectors, {stats.size_bytes / 1e9:.2f} GB on disk; peak memory "
-          f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB (mapped pages included); "
+    print(f"{stats.tracks} tracks, {len(store.track_ids)} with vectors, {stats.size_bytes / 1e9:.2f} GB on disk; "
+          f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB (mapped pages included); "
           f"load {os.getloadavg()[0]:.1f}")  # fmt: skip
 
 
