@@ -27,7 +27,7 @@ from pathlib import Path
 
 import torch
 
-from experiments_music import LOSSES, SHORT, STEPS, VIEWS, music, music_run
+from experiments_music import LOSSES, NEGATIVES, SHORT, STEPS, VIEWS, music, music_run
 from experiments_runs import Job
 from experiments_scenes import SCENES, attainable, scenes, scenes_pool, scenes_run
 from solfa.data.shards import Dataset
@@ -39,7 +39,7 @@ from solfa.training.trainer import Trainer
 NAMES = {
     "late": ("global", "frame", "figma", "united", *SHORT), "saturation": ("global", "figma", *SHORT),
     "perturbation": ("global", "figma"), "alpha": ("frame", "alpha-0.3", "figma", "global"),
-    "negatives": ("negatives-4", "negatives-16", "figma"),
+    "negatives": tuple(f"negatives-{n}" for n in NEGATIVES),
     "finelap": tuple(name for name in SCENES if not name.startswith("N ")),
     "phrases": ("N 5", "N 10", "full", "N 30"),
 }  # fmt: skip
@@ -119,7 +119,7 @@ def perturbed(r: Results, figures: Path) -> str:
 
 def swept(r: Results, figures: Path) -> str:
     """Alpha, or the number of negatives: recall of captions in which what decides stands last."""
-    names = {v: f"alpha {ALPHAS[v]}" for v in r.variants} if "frame" in r.variants else {v: v for v in r.variants}
+    names = {v: f"alpha {ALPHAS[v]}" if v in ALPHAS else v.replace("-", " ") for v in r.variants}
     if "frame" in r.variants:
         series = {view: [(ALPHAS[v], 100 * r.mean(v, f"late {view} T2A R@1")) for v in r.variants] for view in VIEWS}
         svg = plots.curves(series, title="What decides stands last", x_label="alpha", y_label="T2A R@1, %")
@@ -149,14 +149,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--split", choices=("test", "val"), default="test")
-    parser.add_argument("--epochs", type=int, help="default: 8 for music, 12 for scenes")
+    parser.add_argument("--epochs", type=int, help="default: 6 for music, 12 for scenes")
     parser.add_argument("--rate", type=float, help="default: 0.002 for music, 0.001 for scenes")
-    parser.add_argument("--shards", type=int, default=16, help="of the music world's train split")
+    parser.add_argument("--shards", type=int, default=36, help="of the music world's train split")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--report", action="store_true", help="print what is there")
     args = parser.parse_args()
     data, is_music = tuple(args.data), NAMES[args.name][0] in LOSSES
-    epochs, rate = args.epochs or (8 if is_music else 12), args.rate or (2e-3 if is_music else 1e-3)
+    epochs, rate = args.epochs or (6 if is_music else 12), args.rate or (2e-3 if is_music else 1e-3)
     jobs = [
         Job(variant, seed, data, args.out, args.split, epochs, rate, args.shards)
         for variant in NAMES[args.name]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments_runs import Job, heard, progress, read, small
-from solfa.core.types import Audio, EncoderSpec, Features, States
+from solfa.core.types import Features
 from solfa.data.captions import caption
 from solfa.data.captions.facts import grammar, harmony
 from solfa.data.features import FrozenFeatures, compute
@@ -19,10 +19,7 @@ from solfa.data.records import Record
 from solfa.data.scenes.bank import Cluster, PhraseBank
 from solfa.data.scenes.music_words import music_bank
 from solfa.data.shards import Dataset, Records
-from solfa.encoders import taggers
-from solfa.encoders.backbones import load_backbone, pack_states
-from solfa.encoders.listener import DIM as LISTENER_DIM
-from solfa.encoders.listener import ListenerBackbone
+from solfa.encoders.backbones import load_backbone
 from solfa.evaluation.perturbation import KINDS, perturb, robustness
 from solfa.evaluation.ranking import Ranks, rank_relevant
 from solfa.evaluation.relevance import Relevance
@@ -38,29 +35,15 @@ from solfa.training.recipes import Recipe, figma, united
 STEPS = (20, 40, 60, 80, 100)
 VIEWS: tuple[View, ...] = ("global", "frame", "mix")
 DECISIVE = ("key", "tempo_bpm", "metre", "chords")
+NEGATIVES = (4, 16, 63, 255)
 LOSSES = {
     "global": FigmaConfig(alpha=1.0), "frame": FigmaConfig(alpha=0.0), "figma": FigmaConfig(),
     "alpha-0.3": FigmaConfig(alpha=0.3), "united": UnitedConfig(),
-    **{f"negatives-{n}": FigmaConfig(num_negatives=n) for n in (4, 16)},
+    **{f"negatives-{n}": FigmaConfig(num_negatives=n) for n in NEGATIVES},
     "global, short": FigmaConfig(alpha=1.0), "figma, short": FigmaConfig(),
 }  # fmt: skip
 SHORT = ("global, short", "figma, short")  # trained on captions of one sentence only
 IN_DEPTH = ("figma", "global", "frame", "united", *SHORT)  # runs whose saturation and perturbations are measured
-
-
-class MeasuredBody(ListenerBackbone):
-    """The ``listener`` without the taggers' part: chords by the second, key and periodicity of the clip."""
-
-    @property
-    def spec(self) -> EncoderSpec:
-        """What it is; the space changes with the listener's."""
-        base, dim = super().spec, LISTENER_DIM - taggers.DIM
-        return replace(base, name="measured", space=base.space.replace("listener", "measured", 1), dim=dim)
-
-    def states(self, batch: Sequence[Audio]) -> States:
-        """A row a second."""
-        rows = [self._measured(audio, max(1, int(audio.duration_s + 0.5))) for audio in batch]
-        return pack_states(rows, self.spec.dim)
 
 
 @dataclass(frozen=True)
@@ -138,7 +121,7 @@ def music(data: tuple[Path, ...], out: Path, split: str, shards: int) -> Music:
     bank = music_bank()
     bank = bank.merged(PhraseBank(Cluster(phrase=text) for text in sorted(own) if not bank.clusters_of(text)))
     asked = [*(t for both in texts.train for t in both), *bank_texts(bank)]
-    audio, text = MeasuredBody(), load_backbone("minilm", "text")
+    audio, text = (load_backbone(name, kind) for name, kind in (("listener", "audio"), ("minilm", "text")))
     spaces = {"audio_space": audio.spec.space, "text_space": text.spec.space}
     opened = []
     for records, more in ((train, asked), (pool, texts.pool())):
@@ -170,6 +153,8 @@ def music_run(job: Job) -> tuple[TrainingData, Recipe, Callable[[JointProjector]
     ]  # fmt: skip
     base = (united if job.variant == "united" else figma)(data.widths, small=True)
     recipe = replace(small(base, job), model=JointConfig(audio=towers[0], text=towers[1]), objective=loss)
+    if job.variant.startswith("negatives"):  # all of one batch, so that only the pool differs
+        recipe = replace(recipe, batch_size=256, epochs=2 * recipe.epochs)
     return data, recipe, partial(measure_music, shared, job.variant in IN_DEPTH)
 
 
