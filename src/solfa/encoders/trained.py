@@ -188,7 +188,7 @@ def read_description(folder: Path) -> dict[str, Any]:
         whole = data["schema"] == SCHEMA and isinstance(data["dim"], int) and isinstance(data["sha256"], dict)
         texts = [data["name"], data["space"], data["licence"]]
         texts += [data[kind][field] for kind in ("audio", "text") for field in ("backbone", "space")]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise WeightsError(f"{folder} has no model.json of {SCHEMA}: {error}.") from error
     if not whole or not all(isinstance(text, str) for text in texts):
         raise WeightsError(f"{file} is not of the schema {SCHEMA}.")

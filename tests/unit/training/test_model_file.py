@@ -101,7 +101,7 @@ def test_damage_and_other_bodies_are_seen(data, tmp_path, monkeypatch):
         (path / "model.json").write_text(json.dumps({**described, "dim": dim}))
         with pytest.raises(WeightsError, match=r"does not fit its model\.json"):
             trained.load(source=path)
-    for text in ("{}", "[", json.dumps({**described, "dim": "many"}), " " * (1 << 21)):
+    for text in ("{}", "[", json.dumps({**described, "dim": "many"}), " " * (1 << 21), "[" * 100_000):
         (path / "model.json").write_text(text)
         with pytest.raises(WeightsError, match=r"model\.json"):
             trained.load(source=path)
