@@ -351,14 +351,14 @@ def reading(place: Path, what: str) -> Iterator[None]:
         raise WeightsError(f"{place} is not {what}: {_reason(error)}") from error
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, pickle.UnpicklingError):  # torch's own message tells how to run the code after all
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        return (
-            f"it wants to run {found[1]}. Save its tensors alone, where you trust it."
-            if found
-            else "it is damaged, or holds more than tensors."
-        )
+def _reason(error: BaseException) -> str:
+    under: BaseException | None = error
+    while under is not None:  # transformers 4 says something else over it
+        if isinstance(under, pickle.UnpicklingError):  # torch's own message tells how to run the code after all
+            found = re.search(r"GLOBAL (\S+)", str(under))
+            wants = f"wants to run {found[1]}" if found else "is damaged, or holds more than tensors"
+            return f"it {wants}. Save its tensors alone, where you trust it."
+        under = under.__context__
     first = (str(error).strip() or type(error).__name__).splitlines()[0]
     return f"it lacks {first}." if isinstance(error, KeyError) else first
 

@@ -272,12 +272,14 @@ def test_the_command_tunes(places, folder, tmp_path):
 
     command = ["train", "finelap", "--data", str(folder), "--out", str(tmp_path / "run"), "--tune", "audio,text"]
     command += ["--features", str(tmp_path / "features"), "--epochs", "1", "--batch-size", "32", "--crop-s", "1"]
-    bodies = ["--audio", f"mert:{places['mert']}", "--text", f"minilm-torch:{places['minilm-torch']}"]
+    reads = f"minilm-torch:{places['minilm-torch']}?special_tokens=false"
+    bodies = ["--audio", f"mert:{places['mert']}", "--text", reads]
     done = CliRunner().invoke(app, [*command, *bodies, "--allow-noncommercial"], catch_exceptions=False)
     assert done.exit_code == 0
     fixed = json.loads((tmp_path / "run" / "config.json").read_text())["fixed"]["recipe"]
     assert fixed["tune"] == ["audio", "text"] and fixed["crop_s"] == 1.0 and fixed["body_lr"] == 0.1
     model = trained.load(source=tmp_path / "run" / "model", allow_noncommercial=True)
-    assert np.isfinite(model.text.encode(["alto sound"]).global_BD).all()
+    said = model.text.encode(["alto sound", ""])
+    assert np.isfinite(said.global_BD).all() and said.mask_BT.any(axis=1).tolist() == [True, False]  # words alone
     refused = CliRunner().invoke(app, [*command[:3], str(folder), "--out", str(tmp_path / "no"), "--tune", "audio"])
     assert isinstance(refused.exception, InputError) and "taggers cannot be tuned" in str(refused.exception)
