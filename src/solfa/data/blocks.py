@@ -25,12 +25,12 @@ _LARGEST = float(np.finfo(np.float16).max)
 
 
 def write_block(folder: Path, spec: EncoderSpec, batches: Iterable[States], content: Mapping[str, Any]) -> None:
-    """Write the states of all batches; ``content`` says in the index what the items are.
+    """Write the states of all batches; ``content`` goes into the index, its ``items`` say what each one is of.
 
     Raises
     ------
     InputError
-        If states cannot be held in float16, or are not as wide as ``spec`` says.
+        If states cannot be held in float16, and of which item; or are not as wide as ``spec`` says.
     """
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -42,18 +42,19 @@ def write_block(folder: Path, spec: EncoderSpec, batches: Iterable[States], cont
             if width != spec.dim:
                 raise InputError(f"{spec.name}: its states are {width} wide, its spec says {spec.dim}.")
             for rows, mask, pooled in zip(states.states_BTD, states.mask_BT, states.pooled_BD, strict=True):
+                what = f"{spec.name}: {content['items'][len(lengths)]!r:.80}"
                 lengths.append(int(mask.sum()))
-                file.write(_half(spec.name, rows[mask]))
-                file.write(_half(spec.name, pooled))
+                file.write(_half(what, rows[mask]))
+                file.write(_half(what, pooled))
     sizes = {"dim": spec.dim, "pooled_dim": pooled_dim, "hop_s": spec.hop_s, "lengths": lengths}
     write_json(temporary / "index.json", {"schema": SCHEMA, "space": spec.space, **sizes, **content})
     temporary.rename(folder)
 
 
-def _half(name: str, values: Any) -> bytes:
+def _half(what: str, values: Any) -> bytes:
     peak = float(np.abs(values).max(initial=0.0))
     if not peak <= _LARGEST:  # also true of NaN
-        raise InputError(f"{name}: a state reaches {peak}, which float16 cannot hold.")
+        raise InputError(f"{what}: a state reaches {peak}, which float16 cannot hold.")
     return np.ascontiguousarray(values, "<f2").tobytes()
 
 

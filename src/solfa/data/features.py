@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from solfa.core.errors import InputError, UnknownName
+from solfa.core.errors import InputError, UnknownName, WeightsError
 from solfa.core.types import Audio, Backbone, BoolArray, HalfArray, States
 from solfa.data.blocks import Block, write_block
 from solfa.data.loading import IntArray, ahead
@@ -166,7 +166,15 @@ def _write_audio(shard: Shard, body: Backbone[Audio], batch_size: int, block: Pa
     names = list(shard.index.members)
     parts = [names[at : at + batch_size] for at in range(0, len(names), batch_size)]
     sounds = ahead(lambda part: [shard.audio(shard.record(n)) for n in part], parts, workers=2, depth=2)
-    write_block(block, body.spec, map(body.states, sounds), {"items": names})
+
+    def states() -> Iterator[States]:
+        for part, heard in zip(parts, sounds, strict=True):
+            try:
+                yield body.states(heard)
+            except WeightsError as bad:  # not finite; a body does not know what it hears
+                raise WeightsError(f"{bad} It heard {', '.join(part)}.") from bad
+
+    write_block(block, body.spec, states(), {"items": names})
 
 
 def _write_texts(
@@ -264,7 +272,7 @@ class FrozenFeatures:
     def lengths(self) -> tuple[IntArray, IntArray]:
         """How many states the sound of each clip has [shape=(N,)], and the caption of each that has fewest."""
         heard = np.array([int(block.lengths[i]) for block, i in self._clips], np.int64)
-        count = {text: int(block.lengths[i]) for text, (block, i) in self._texts.items()}
+        count = {text: int(block.lengths[i]) if text else 0 for text, (block, i) in self._texts.items()}
         return heard, np.array([min((count[c] for c in own), default=0) for own in self.captions], np.int64)
 
     def pooled_audio(self, rows: IntArray) -> HalfArray:

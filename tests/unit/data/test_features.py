@@ -1,11 +1,12 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from toy import CountingBody
 
-from solfa.core.errors import InputError, UnknownName
+from solfa.core.errors import InputError, UnknownName, WeightsError
+from solfa.core.types import States
 from solfa.data.features import FrozenFeatures, compute
 from solfa.data.loading import Loader
 from solfa.data.records import Phrase
@@ -137,10 +138,20 @@ def test_damage_and_a_killed_run_are_seen(make_toy: Make, tmp_path: Path) -> Non
         opened(cache, records)
 
 
+def test_a_body_that_fails_on_a_clip_is_told_with_it(make_toy: Make, tmp_path: Path) -> None:
+    class Dead(CountingBody):
+        def states(self, batch: Sequence[object]) -> States:
+            raise WeightsError("states are not finite.")
+
+    records = make_toy().split("train")
+    with pytest.raises(WeightsError, match=f"not finite. It heard {records[0].id}"):
+        compute(tmp_path / "cache", records, audio=Dead("hear/1"), text=CountingBody("read/1"))
+
+
 def test_states_that_float16_cannot_hold_are_refused(make_toy: Make, tmp_path: Path) -> None:
     records = make_toy().split("train")
     for scale in (1e6, np.nan):
-        with pytest.raises(InputError, match="float16"):
+        with pytest.raises(InputError, match=f"'{records[0].id}': a state reaches .* float16"):
             compute(tmp_path / "cache", records, audio=CountingBody("hear/1", scale), text=CountingBody("read/1"))
     with pytest.raises(InputError, match="5 wide"):
         compute(tmp_path / "cache", records, audio=CountingBody("hear/1", width=5), text=CountingBody("read/1"))
