@@ -35,7 +35,7 @@ def write_block(folder: Path, spec: EncoderSpec, batches: Iterable[States], cont
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    lengths, pooled_dim = [], 0
+    lengths, pooled_dim = list[int](), 0
     with whole_file(temporary / "values.f16") as file:
         for states in batches:
             pooled_dim, width = states.pooled_BD.shape[1], states.states_BTD.shape[2]
