@@ -58,7 +58,8 @@ class Recipe:
     num_phrases
         phrases of each labelled clip
     patience
-        epochs without a better validation R@1 (mean of both directions) until a run stops; None never stops early
+        epochs after the warm-up without a better validation R@1 (mean of both directions) until a run stops; None never
+        stops early
     checkpoint_every
         steps between checkpoints (one more at the end of each epoch)
     tune

@@ -325,7 +325,7 @@ class Trainer:
                 if rank() == 0:
                     weights = {**self.model.state_dict(), **self.mean}
                     checkpoint.save(self.folder / checkpoint.BEST, weights, {"step": where.step, "recall": score})
-            else:
+            elif where.step >= recipe.warmup_steps:
                 where.bad_epochs += 1
             self._note({"step": where.step, "val_R@1": score, "val_T2A_R@1": t2a, "val_A2T_R@1": a2t}, rate, report)
         where.done = where.step >= self.num_steps or (

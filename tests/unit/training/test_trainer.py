@@ -155,6 +155,8 @@ def test_learning_rate_and_early_stopping(data, tmp_path):
     frozen = tiny("figma", data, epochs=10, patience=2, learning_rate=0.0)
     outcome = Trainer(frozen, data, tmp_path / "c").run()
     assert outcome.stopped_early and outcome.epochs == 3
+    warming = Trainer(replace(frozen, warmup_steps=25), data, tmp_path / "d").run()  # six steps an epoch
+    assert warming.stopped_early and warming.epochs == 6
 
 
 def test_what_is_not_finite_stops_the_run_and_names_the_clips(data, tmp_path):
