@@ -8,16 +8,22 @@ their length.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+import transformers
+from torch import Tensor, nn
 
-from solfa.core.errors import WeightsError
-from solfa.core.types import Audio, EncoderSpec, Features, FloatArray, JointModel
+from solfa.core.errors import InputError, WeightsError
+from solfa.core.types import EncoderSpec, FloatArray, JointModel
 from solfa.encoders import laion, towers
+from solfa.encoders.joint import TextVectors, WindowVectors
+from solfa.encoders.torch_backbone import spec_of
+from solfa.encoders.windowed import Grid, WindowedBackbone
 from solfa.weights import path, weight
 
 RATE, WINDOW_S = 48000, 10.0
@@ -49,11 +55,11 @@ def load(*, source: str | Path | None = None, device: str = "cpu", tokenizer: st
     WeightsError
         If the files are not a CLAP model.
     """
-    torch = towers.torch_for("clap")
+    towers.torch_for("clap")
     place = towers.device_for(torch, device)
     folder = path("clap") if source is None else towers.locate(str(source))
     own = source is None
-    network, extractor, file = read(torch, folder)
+    network, extractor, file = read(folder)
     words = towers.tokenizer(_words(folder, tokenizer))
     spec = EncoderSpec(
         name="clap",
@@ -63,63 +69,74 @@ def load(*, source: str | Path | None = None, device: str = "cpu", tokenizer: st
         commercial_use=own,
     )
     network = network.to(place).eval()
-    # One window a pass on a CPU: nothing is gained by more, and a vector is then the same to the last bit in any batch.
-    batch = 1 if place.type == "cpu" else 16
-    heard = replace(spec, sample_rate_hz=RATE, hop_s=WINDOW_S)
-    audio = ClapAudio(torch, network, extractor, heard, batch)
-    return JointModel(name="clap", audio=audio, text=ClapText(torch, network, words, spec))
+    grid = Grid(sample_rate_hz=RATE, window_s=WINDOW_S, step_s=WINDOW_S, hop_s=WINDOW_S, fill="front")
+    audio = WindowVectors(WindowedBackbone(_Vectors(network), spec, place, grid, file, front(extractor)))
+    return JointModel(name="clap", audio=audio, text=text_of(network, words, spec))
 
 
-class ClapAudio:
-    """The audio tower; made by ``load``."""
+def text_of(network: Any, tokenize: towers.Tokenize, spec: EncoderSpec) -> TextVectors:
+    """The text tower of a network that speaks as transformers' ``ClapModel``."""
 
-    def __init__(self, torch: Any, network: Any, extractor: Any, spec: EncoderSpec, batch: int) -> None:
-        self._torch, self._network, self._extractor, self.spec, self._batch = torch, network, extractor, spec, batch
+    def tower(row: Tensor) -> Any:
+        return network.get_text_features(input_ids=row, attention_mask=torch.ones_like(row))
 
-    def encode(self, batch: Sequence[Audio]) -> Features:
-        """One frame for each window (10 s) from the start of each stretch (a rest under 1 s is left out)."""
-        towers.refuse_not_finite(batch)
-        rate = self.spec.sample_rate_hz
-        length = round(self.spec.hop_s * rate)
-        clips = [towers.windows(towers.heard(audio, rate), length, rate) for audio in batch]
-        flat = [clip for row in clips for clip in row]
-        vectors = [self._forward(flat[i : i + self._batch]) for i in range(0, len(flat), self._batch)]
-        rows = np.split(np.concatenate(vectors), np.cumsum([len(row) for row in clips])[:-1]) if flat else []
-        return towers.pack(rows, self.spec.dim)
-
-    def _forward(self, clips: Sequence[FloatArray]) -> FloatArray:
-        # The library marks one random clip as "longer" for fused checkpoints; no window is, so that is undone here.
-        mels = self._extractor(list(clips), sampling_rate=self.spec.sample_rate_hz, return_tensors="np")
-        features = self._torch.as_tensor(np.asarray(mels["input_features"], np.float32)).to(self._network.device)
-        longer = self._torch.zeros((len(clips), 1), dtype=self._torch.bool, device=self._network.device)
-        with self._torch.inference_mode():
-            return _vectors(self._network.get_audio_features(input_features=features, is_longer=longer))
+    return TextVectors(spec, network.device, tokenize, MAX_TOKENS, tower)
 
 
-class ClapText:
-    """The text tower; made by ``load``."""
+class _Vectors(nn.Module):
+    """The audio tower with its projection: one unit vector a window."""
 
-    def __init__(self, torch: Any, network: Any, tokenize: towers.Tokenize, spec: EncoderSpec) -> None:
-        self._torch, self._network, self._tokenize, self.spec = torch, network, tokenize, spec
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.audio_model, self.audio_projection = model.audio_model, model.audio_projection
 
-    def encode(self, batch: Sequence[str]) -> Features:
-        """One frame for each piece of at most 77 tokens; every word of a text counts."""
-        return towers.encode_texts(batch, self._tokenize, MAX_TOKENS, self._forward, self.spec.dim)
-
-    def _forward(self, ids: list[int]) -> FloatArray:
-        row = self._torch.tensor([ids], device=self._network.device)
-        with self._torch.inference_mode():
-            return _vectors(self._network.get_text_features(input_ids=row, attention_mask=self._torch.ones_like(row)))
+    def forward(self, mels: Tensor, lengths_W: Tensor) -> tuple[None, Tensor]:
+        pooled = hear(self.audio_model, mels).pooler_output
+        return None, F.normalize(self.audio_projection(pooled), dim=-1).unsqueeze(1)
 
 
-def _vectors(out: Any) -> FloatArray:
-    # transformers 5 wraps the vectors, 4 gives them bare.
-    tensor = getattr(out, "pooler_output", out)
-    vectors: FloatArray = tensor.float().cpu().numpy()
-    return vectors
+def hear(audio_model: Any, mels: Tensor) -> Any:
+    """What CLAP's audio tower makes of the mels of windows."""
+    # Fused checkpoints ask whether a window is longer than 10 s; none is.
+    longer = torch.zeros((len(mels), 1), dtype=torch.bool, device=mels.device)
+    return audio_model(input_features=mels, is_longer=longer)
 
 
-def read(torch: Any, place: Path) -> tuple[Any, Any, Path]:
+def load_windows(
+    *,
+    name: str,
+    hub: str,
+    source: str | Path | None = None,
+    device: str = "cpu",
+    window_s: float = 2.0,
+    step_s: float = 1.0,
+) -> WindowedBackbone:
+    """CLAP's vectors of short windows as a body, one every ``step_s``: by default as GD-Retriever takes them.
+
+    Parameters
+    ----------
+    name, hub, source, device
+        As ``text_backbone.load``; a LAION ``.pt`` file can be the source too. By default what ``solfa models pull
+        clap`` fetched.
+    window_s, step_s
+        Seconds heard for one vector (10 at most), and from one to the next.
+
+    Raises
+    ------
+    InputError, MissingExtra, MissingWeights, WeightsError
+        As ``load``.
+    """
+    if not 0 < step_s <= window_s <= WINDOW_S:
+        raise InputError(f"clap needs 0 < step_s <= window_s <= {WINDOW_S:g}, got {step_s} and {window_s}.")
+    towers.torch_for(name)
+    network, extractor, file = read(path("clap") if source is None else towers.locate(str(source)))
+    grid = Grid(sample_rate_hz=RATE, window_s=window_s, step_s=step_s, hop_s=step_s, fill="front")
+    dim, key = int(network.config.projection_dim), f"48k-{window_s:g}s-{step_s:g}s-v2"
+    spec = spec_of("audio", name, source, file, key, dim, sample_rate_hz=RATE, hop_s=step_s)
+    return WindowedBackbone(_Vectors(network), spec, towers.device_for(torch, device), grid, file, front(extractor))
+
+
+def read(place: Path) -> tuple[Any, Any, Path]:
     """Network, feature extractor and weight file of a folder that transformers saved, or of a LAION checkpoint.
 
     Raises
@@ -127,7 +144,7 @@ def read(torch: Any, place: Path) -> tuple[Any, Any, Path]:
     WeightsError
         If the files are not a CLAP model.
     """
-    return _laion(torch, place) if place.is_file() else _transformers(place)
+    return _laion(place) if place.is_file() else _transformers(place)
 
 
 def front(extractor: Any) -> Callable[[list[FloatArray]], FloatArray]:
@@ -149,8 +166,6 @@ def _words(place: Path, tokenizer: str | Path | None) -> Path:
 
 
 def _transformers(folder: Path) -> tuple[Any, Any, Path]:
-    import transformers
-
     library: Any = transformers
     files = [folder / name for name in ("model.safetensors", "pytorch_model.bin") if (folder / name).is_file()]
     if not files:
@@ -166,9 +181,7 @@ def _transformers(folder: Path) -> tuple[Any, Any, Path]:
     return network, extractor, files[0]
 
 
-def _laion(torch: Any, file: Path) -> tuple[Any, Any, Path]:
-    import transformers
-
+def _laion(file: Path) -> tuple[Any, Any, Path]:
     library: Any = transformers
     with towers.reading(file, "a LAION-CLAP checkpoint"):
         state = laion.convert(towers.load_tensors(torch, file))

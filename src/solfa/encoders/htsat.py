@@ -61,9 +61,7 @@ class _Tower(nn.Module):
 
 def states_of(audio_model: Any, mels: Tensor) -> tuple[Tensor, Tensor]:
     """What the tower pools, and its states."""
-    # Fused checkpoints ask whether a window is longer than 10 s; none is.
-    longer = torch.zeros((len(mels), 1), dtype=torch.bool, device=mels.device)
-    out = audio_model(input_features=mels, is_longer=longer)
+    out = clap.hear(audio_model, mels)
     return out.pooler_output, out.last_hidden_state.mean(dim=2).transpose(1, 2)
 
 
@@ -108,7 +106,7 @@ def load(*, name: str, hub: str, source: str | Path | None = None, device: str =
     if authors:
         rate, fill, front, file = _AUTHORS_RATE, "repeat", np.stack, place
     else:
-        network, extractor, file = clap.read(torch, place)
+        network, extractor, file = clap.read(place)
         body, rate, fill, front = _Tower(network), clap.RATE, "front", clap.front(extractor)
     config, window_s = body.audio_model.config, clap.WINDOW_S
     step_s, key = hop_s(config, window_s), f"{rate // 1000}k-10s-v2"

@@ -10,19 +10,18 @@ tokens that are not "!", less one: the last token, but an earlier one where "!",
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 import transformers
 from torch import Tensor, nn
 
-from solfa.core.types import FloatArray, JointModel
+from solfa.core.types import JointModel
 from solfa.encoders import clap, htsat, laion, towers
+from solfa.encoders.joint import WindowVectors
 from solfa.encoders.text_backbone import TextBackbone, TextNetwork
 from solfa.encoders.torch_backbone import place, spec_of, weights_in
 from solfa.encoders.windowed import Grid, WindowedBackbone
@@ -81,16 +80,22 @@ class MsClap(nn.Module):
         """Where it is."""
         return self.audio_projection.linear1.weight.device
 
-    def get_audio_features(self, input_features: Tensor, is_longer: Tensor) -> Tensor:
-        """Vectors [shape=(W, D)] of windows of samples [shape=(W, N)]."""
-        vectors: Tensor = self.audio_projection(self.ears(input_features)[0])
-        return vectors
-
     def get_text_features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Vectors [shape=(P, D)] of pieces of text."""
         hidden = self.words(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         vectors: Tensor = self.text_projection(_end(hidden, input_ids))
         return vectors
+
+
+class _Vectors(nn.Module):
+    """The audio tower with its projection: one unit vector a window."""
+
+    def __init__(self, model: MsClap) -> None:
+        super().__init__()
+        self.ears, self.audio_projection = model.ears, model.audio_projection
+
+    def forward(self, windows_WN: Tensor, lengths_W: Tensor) -> tuple[None, Tensor]:
+        return None, F.normalize(self.audio_projection(self.ears(windows_WN)[0]), dim=-1).unsqueeze(1)
 
 
 def load(*, source: str | Path | None = None, device: str = "cpu", tokenizer: str | Path | None = None) -> JointModel:
@@ -119,10 +124,10 @@ def load(*, source: str | Path | None = None, device: str = "cpu", tokenizer: st
     on = towers.device_for(torch, device)
     network, file = _read(source, "microsoft/msclap")
     spec = spec_of("audio", "msclap", source, file, f"joint-{_KEY}", network.dim)
-    heard = replace(spec, sample_rate_hz=_RATE, hop_s=WINDOW_S)
     network = network.to(on).eval()
-    audio = clap.ClapAudio(torch, network, _filled, heard, 1 if on.type == "cpu" else 16)
-    return JointModel(name="msclap", audio=audio, text=clap.ClapText(torch, network, _tokenize(file, tokenizer), spec))
+    grid = Grid(sample_rate_hz=_RATE, window_s=WINDOW_S, step_s=WINDOW_S, hop_s=WINDOW_S)
+    audio = WindowVectors(WindowedBackbone(_Vectors(network), spec, on, grid, file))
+    return JointModel(name="msclap", audio=audio, text=clap.text_of(network, _tokenize(file, tokenizer), spec))
 
 
 def load_audio(*, name: str, hub: str, source: str | Path | None = None, device: str = "cpu") -> WindowedBackbone:
@@ -176,11 +181,6 @@ def _read(source: str | Path | None, hub: str) -> tuple[MsClap, Path]:
 def _renamed(key: str) -> str:
     prefix = next((prefix for prefix in _NAMES if key.startswith(prefix)), "")
     return _NAMES.get(prefix, "") + key.removeprefix(prefix)
-
-
-def _filled(clips: Sequence[FloatArray], **_: object) -> dict[str, FloatArray]:
-    """Windows, each repeated to its full length, in place of ``ClapFeatureExtractor``: the network makes the mels."""
-    return {"input_features": np.stack([np.resize(clip, round(WINDOW_S * _RATE)) for clip in clips])}
 
 
 def _tokenize(file: Path, tokenizer: str | Path | None) -> towers.Tokenize:

@@ -8,20 +8,24 @@ than 512 tokens is cut between clauses; each piece is one frame, and all count b
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from solfa.core.errors import InputError, WeightsError
-from solfa.core.types import Audio, EncoderSpec, Features, FloatArray, JointModel
+from solfa.core.types import EncoderSpec, JointModel
 from solfa.encoders import towers
+from solfa.encoders.joint import TextVectors, WindowVectors
+from solfa.encoders.muq_network import SAMPLE_RATE_HZ, MuQMuLanNetwork
+from solfa.encoders.torch_backbone import spec_of
+from solfa.encoders.windowed import Grid, WindowedBackbone
 from solfa.weights import path, weight
 
-WINDOW_S = 10.0
+RATE, WINDOW_S = SAMPLE_RATE_HZ, 10.0
 MAX_TOKENS = 512
+_GRID = Grid(sample_rate_hz=RATE, window_s=WINDOW_S, step_s=WINDOW_S, hop_s=WINDOW_S, fill="start")
 
 # Of training only: targets, quantisers, losses, an unused mixture of layers.
 _UNUSED = re.compile(
@@ -36,9 +40,9 @@ def load(*, source: str | Path | None = None, device: str = "cpu") -> JointModel
     Parameters
     ----------
     source
-        A folder with ``config.json`` and ``pytorch_model.bin`` or ``model.safetensors``, and, where they differ from
-        the published ones, ``muq/config.json`` and ``xlm-roberta-base/``; by default what ``solfa models pull
-        muq-mulan`` fetched.
+        A folder, or a Hugging Face id in the local cache, with ``config.json`` and ``pytorch_model.bin`` or
+        ``model.safetensors``, and, where they differ from the published ones, ``muq/config.json`` and
+        ``xlm-roberta-base/``; by default what ``solfa models pull muq-mulan`` fetched.
     device
         A torch device. It is used or refused, never replaced by another.
 
@@ -53,12 +57,9 @@ def load(*, source: str | Path | None = None, device: str = "cpu") -> JointModel
     WeightsError
         If the files are not a MuQ-MuLan model.
     """
-    torch = towers.torch_for("muq-mulan")
+    towers.torch_for("muq-mulan")
     place = towers.device_for(torch, device)
-    folder = path("muq-mulan") if source is None else Path(source).expanduser()
-    if not folder.is_dir():
-        raise InputError(f"{str(source)!r} is not a folder. Expected one with config.json and pytorch_model.bin.")
-    network, tokenizer, file = read(torch, folder)
+    network, tokenizer, file = read(source)
     info = weight("muq-mulan")
     spec = EncoderSpec(
         name="muq-mulan",
@@ -68,66 +69,36 @@ def load(*, source: str | Path | None = None, device: str = "cpu") -> JointModel
         commercial_use=info.commercial_use,
     )
     network = network.to(place).eval()
-    # One window a pass on a CPU: nothing is gained by more, and a vector is then the same to the last bit in any batch.
-    heard = replace(spec, sample_rate_hz=24000, hop_s=WINDOW_S)
-    audio = MuQMuLanAudio(torch, network, heard, 1 if place.type == "cpu" else 16)
-    return JointModel(name="muq-mulan", audio=audio, text=MuQMuLanText(torch, network, tokenizer, spec))
+    audio = WindowVectors(WindowedBackbone(_Vectors(network), spec, place, _GRID, None))
+    text = TextVectors(spec, place, tokenizer, MAX_TOKENS, network.text)
+    return JointModel(name="muq-mulan", audio=audio, text=text)
 
 
-class MuQMuLanAudio:
-    """The audio tower; made by ``load``."""
+class _Vectors(nn.Module):
+    """The audio tower: one unit vector a window."""
 
-    def __init__(self, torch: Any, network: Any, spec: EncoderSpec, batch: int) -> None:
-        self._torch, self._network, self.spec, self._batch = torch, network, spec, batch
-        self._device = next(network.parameters()).device
+    def __init__(self, model: MuQMuLanNetwork) -> None:
+        super().__init__()
+        self.audio, self.audio_to_latents = model.mulan.audio, model.mulan.audio_to_latents
 
-    def encode(self, batch: Sequence[Audio]) -> Features:
-        """One frame for each 10 s from the start of each stretch (a rest under 1 s is left out)."""
-        towers.refuse_not_finite(batch)
-        clips = [self._clips(audio) for audio in batch]
-        flat = [clip for row in clips for clip in row]
-        vectors = [self._forward(flat[i : i + self._batch]) for i in range(0, len(flat), self._batch)]
-        rows = np.split(np.concatenate(vectors), np.cumsum([len(row) for row in clips])[:-1]) if flat else []
-        return towers.pack(rows, self.spec.dim)
-
-    def _clips(self, audio: Audio) -> list[FloatArray]:
-        rate = self.spec.sample_rate_hz
-        length = int(WINDOW_S * rate)
-        samples = towers.heard(audio, rate)
-        return [
-            piece if len(piece) == length else np.resize(np.concatenate([piece, samples]), length)
-            for piece in towers.windows(samples, length, rate)
-        ]
-
-    def _forward(self, clips: Sequence[FloatArray]) -> FloatArray:
-        with self._torch.inference_mode():
-            out = self._network.audio(self._torch.as_tensor(np.stack(clips)).to(self._device))
-        vectors: FloatArray = out.float().cpu().numpy()
-        return vectors
+    def forward(self, windows_WN: Tensor, lengths_W: Tensor) -> tuple[None, Tensor]:
+        return None, F.normalize(self.audio_to_latents(self.audio(windows_WN)), dim=-1).unsqueeze(1)
 
 
-class MuQMuLanText:
-    """The text tower; made by ``load``."""
-
-    def __init__(self, torch: Any, network: Any, tokenize: towers.Tokenize, spec: EncoderSpec) -> None:
-        self._torch, self._network, self._tokenize, self.spec = torch, network, tokenize, spec
-        self._device = next(network.parameters()).device
-
-    def encode(self, batch: Sequence[str]) -> Features:
-        """One frame for each piece of at most 512 tokens; every word of a text counts."""
-        return towers.encode_texts(batch, self._tokenize, MAX_TOKENS, self._forward, self.spec.dim)
-
-    def _forward(self, ids: list[int]) -> FloatArray:
-        with self._torch.inference_mode():
-            out = self._network.text(self._torch.tensor([ids], device=self._device))
-        vectors: FloatArray = out.float().cpu().numpy()
-        return vectors
+def load_windows(*, name: str, hub: str, source: str | Path | None = None, device: str = "cpu") -> WindowedBackbone:
+    """The vectors of 10 s windows as a body; parameters and errors as ``load``."""
+    towers.torch_for(name)
+    network, _, file = read(source)
+    spec = spec_of("audio", name, source, file, "24k-10s-v1", network.dim, sample_rate_hz=RATE, hop_s=WINDOW_S)
+    # Its configurations lie elsewhere: from this file alone it cannot be rebuilt.
+    return WindowedBackbone(_Vectors(network), spec, towers.device_for(torch, device), _GRID, None)
 
 
-def read(torch: Any, folder: Path) -> tuple[Any, Any, Path]:
-    """Network, tokenizer and weight file of a folder; raises as ``load``."""
-    from solfa.encoders.muq_network import MuQMuLanNetwork
-
+def read(source: str | Path | None) -> tuple[MuQMuLanNetwork, towers.Tokenize, Path]:
+    """Network, tokenizer and weight file; raises as ``load``."""
+    folder = path("muq-mulan") if source is None else towers.locate(str(source))
+    if not folder.is_dir():
+        raise InputError(f"{str(source)!r} is not a folder. Expected one with config.json and pytorch_model.bin.")
     files = [folder / name for name in ("model.safetensors", "pytorch_model.bin") if (folder / name).is_file()]
     if not files:
         raise WeightsError(f"{folder} has no model.safetensors or pytorch_model.bin; expected a MuQ-MuLan model.")

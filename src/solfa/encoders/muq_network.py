@@ -52,10 +52,6 @@ class MuQMuLanNetwork(nn.Module):
         self.mulan.text_to_latents = nn.Linear(int(config["text_transformer"]["dim"]), dim)
         self.dim = dim
 
-    def audio(self, samples_BN: Tensor) -> Tensor:
-        """Unit vectors of windows of sound at 24 kHz, [shape=(B, D)]."""
-        return F.normalize(self.mulan.audio_to_latents(self.mulan.audio(samples_BN)), dim=-1)
-
     def text(self, ids_BL: Tensor) -> Tensor:
         """Unit vectors of texts of one length, [shape=(B, D)].
 

@@ -1,4 +1,4 @@
-"""What the torch encoders share: devices, windows of sound, pieces of text, and the packing of vectors."""
+"""What the torch encoders share: devices, checkpoints, pieces of text, and the packing of vectors."""
 
 from __future__ import annotations
 
@@ -104,19 +104,6 @@ def refuse_not_finite(batch: Sequence[Audio]) -> None:
         raise InputError(f"sound {bad[0]} of {len(batch)} has samples that are not finite numbers. Leave it out.")
 
 
-def windows(samples: FloatArray, length: int, rate: int) -> list[FloatArray]:
-    """Consecutive windows of ``length`` samples from the start; the last one may be shorter (1 s at least).
-
-    A track shorter than that is one short window, an empty one a window of silence.
-    """
-    if len(samples) == 0:
-        return [np.zeros(length, np.float32)]
-    pieces = [samples[start : start + length] for start in range(0, len(samples), length)]
-    if len(pieces) > 1 and len(pieces[-1]) < LEAST_REST_S * rate:
-        pieces.pop()
-    return pieces
-
-
 def pieces(text: str, count: Callable[[str], int], limit: int) -> list[str]:
     """A text in pieces of at most ``limit`` tokens that together hold every word of it, cut between clauses.
 
@@ -198,22 +185,6 @@ def tokenizer(folder: Path, special: Sequence[str] = ()) -> Tokenize:
     made.no_padding()
     made.add_special_tokens(list(special))
     return lambda text: list(made.encode(text).ids)
-
-
-def encode_texts(
-    texts: Sequence[str], tokenize: Tokenize, limit: int, forward: Callable[[list[int]], FloatArray], dim: int
-) -> Features:
-    """Texts through a tower that takes the tokens of one piece, one frame a piece; pieces count by their length.
-
-    Each piece runs by itself and unpadded, so that a vector does not depend on its neighbours.
-    """
-    rows, shares = [], []
-    for text in texts:
-        clean = text.encode("utf-8", "replace").decode()  # half a surrogate pair is no text that a tokenizer takes
-        ids = [tokenize(piece) for piece in pieces(clean, lambda piece: len(tokenize(piece)), limit)]
-        rows.append(np.concatenate([forward(piece) for piece in ids]))
-        shares.append([float(len(piece)) for piece in ids])
-    return pack(rows, dim, shares)
 
 
 def fill(network: Any, state: Mapping[str, Any], file: Path, what: str) -> None:
