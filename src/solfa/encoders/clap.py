@@ -22,7 +22,7 @@ from solfa.core.errors import InputError, WeightsError
 from solfa.core.types import EncoderSpec, FloatArray, JointModel
 from solfa.encoders import laion, towers
 from solfa.encoders.joint import TextVectors, WindowVectors
-from solfa.encoders.torch_backbone import spec_of
+from solfa.encoders.torch_backbone import spec_of, weights_in
 from solfa.encoders.windowed import Grid, WindowedBackbone
 from solfa.weights import path, weight
 
@@ -167,9 +167,7 @@ def _words(place: Path, tokenizer: str | Path | None) -> Path:
 
 def _transformers(folder: Path) -> tuple[Any, Any, Path]:
     library: Any = transformers
-    files = [folder / name for name in ("model.safetensors", "pytorch_model.bin") if (folder / name).is_file()]
-    if not files:
-        raise WeightsError(f"{folder} has no model.safetensors or pytorch_model.bin; expected a saved ClapModel.")
+    file = weights_in(folder, "a saved ClapModel")
     towers.config(folder / "config.json")
     network = towers.pretrained(library.ClapModel, folder, "a CLAP model")
     with towers.reading(folder, "a CLAP model"):
@@ -178,7 +176,7 @@ def _transformers(folder: Path) -> tuple[Any, Any, Path]:
         raise WeightsError(
             f"{folder} hears {extractor.max_length_s} s at {extractor.sampling_rate} Hz, expected 10 s at 48000 Hz."
         )
-    return network, extractor, files[0]
+    return network, extractor, file
 
 
 def _laion(file: Path) -> tuple[Any, Any, Path]:

@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from solfa.core.errors import InputError, WeightsError
+from solfa.core.errors import InputError
 from solfa.core.types import EncoderSpec, JointModel
 from solfa.encoders import towers
 from solfa.encoders.joint import TextVectors, WindowVectors
 from solfa.encoders.muq_network import SAMPLE_RATE_HZ, MuQMuLanNetwork
-from solfa.encoders.torch_backbone import spec_of
+from solfa.encoders.torch_backbone import spec_of, weights_in
 from solfa.encoders.windowed import Grid, WindowedBackbone
 from solfa.weights import path, weight
 
@@ -99,14 +99,12 @@ def read(source: str | Path | None) -> tuple[MuQMuLanNetwork, towers.Tokenize, P
     folder = path("muq-mulan") if source is None else towers.locate(str(source))
     if not folder.is_dir():
         raise InputError(f"{str(source)!r} is not a folder. Expected one with config.json and pytorch_model.bin.")
-    files = [folder / name for name in ("model.safetensors", "pytorch_model.bin") if (folder / name).is_file()]
-    if not files:
-        raise WeightsError(f"{folder} has no model.safetensors or pytorch_model.bin; expected a MuQ-MuLan model.")
+    file = weights_in(folder, "a MuQ-MuLan model")
     muq = folder / "muq" if (folder / "muq").is_dir() else path("muq-config")
     text = folder / "xlm-roberta-base" if (folder / "xlm-roberta-base").is_dir() else path("xlm-roberta-tokenizer")
     configs = [towers.config(place / "config.json") for place in (folder, muq, text)]
     with towers.reading(folder, "a MuQ-MuLan model"):
         network = MuQMuLanNetwork(*configs)
-    state = {k: v for k, v in towers.load_tensors(torch, files[0]).items() if not _UNUSED.search(k)}
-    towers.fill(network, state, files[0], "MuQ-MuLan")
-    return network, towers.tokenizer(text), files[0]
+    state = {k: v for k, v in towers.load_tensors(torch, file).items() if not _UNUSED.search(k)}
+    towers.fill(network, state, file, "MuQ-MuLan")
+    return network, towers.tokenizer(text), file

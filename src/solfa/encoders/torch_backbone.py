@@ -108,7 +108,7 @@ def weights_in(where: Path, what: str, names: Sequence[str] = ("model.safetensor
         return where
     found = [where / name for name in names if (where / name).is_file()]
     if not found:
-        raise WeightsError(f"{where} has none of {', '.join(names)}; expected {what}.")
+        raise WeightsError(f"{where} has no {' or '.join(names)}; expected {what}.")
     return found[0]
 
 

@@ -411,7 +411,7 @@ def test_half_a_checkpoint_is_refused(eat_folder, muq_folder, tmp_path):
         load_backbone(f"eat:{tmp_path}")
     with pytest.raises(WeightsError, match="not an EAT checkpoint: it lacks 'local_encoder"):
         load_backbone(f"eat:{muq_folder}")
-    with pytest.raises(WeightsError, match="none of pretrained_msd"):
+    with pytest.raises(WeightsError, match="has no pretrained_msd"):
         load_backbone(f"musicfm:{eat_folder}")
     with pytest.raises(WeightsError, match=r"config\.json cannot be read"):
         load_backbone(f"muq:{eat_folder}", allow_noncommercial=True)
