@@ -149,16 +149,22 @@ def load(
     towers.torch_for(name)
     where, on = place(source, hub), towers.device_for(torch, device)
     encoder = _encoder(where)
-    most = getattr(encoder.config, "max_position_embeddings", None)
-    # RoBERTa's kind starts to count positions after the padding token's.
-    offset = (encoder.config.pad_token_id or 0) + 1 if "roberta" in encoder.config.model_type else 0
-    if most is not None and max_tokens > most - offset:
-        raise InputError(f"{name} reads {most - offset} tokens at most, got max_tokens {max_tokens}.")
+    if max_tokens > (most := _most(encoder)):
+        raise InputError(f"{name} reads {most:g} tokens at most, got max_tokens {max_tokens}.")
     key = f"{pooling}-{max_tokens}{'-cut' if cut else ''}{'' if special_tokens else '-words'}-{prefix!r}-v1"
     file = weights_in(where, "a text encoder")
     spec = spec_of("text", name, source, file, key, int(encoder.config.hidden_size))
     network = TextNetwork(encoder, pooling)
     return TextBackbone(network, spec, on, towers.tokenizer(where), prefix, max_tokens, cut, special_tokens, file)
+
+
+def _most(encoder: nn.Module) -> float:
+    """How many tokens have a place; infinity where places are relative."""
+    for name, part in encoder.named_modules():
+        if name.endswith("position_embeddings") and isinstance(part, nn.Embedding):
+            # RoBERTa's kind starts to count places after the padding token's.
+            return part.num_embeddings - (0 if part.padding_idx is None else part.padding_idx + 1)
+    return float("inf")
 
 
 def _encoder(folder: Path) -> Any:

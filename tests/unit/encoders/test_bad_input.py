@@ -129,6 +129,12 @@ def test_encoders_of_other_families_stand_behind_a_text_name(bpe_folder, tmp_pat
         expected = getattr(network, "encoder", network)(ids) if kind == "mt5" else network(ids)
     np.testing.assert_allclose(body.states(["a warm piano"]).states_BTD, expected.last_hidden_state, atol=2e-5)
     assert all(p.requires_grad and "pooler" not in n for n, p in body.network.named_parameters())
+    most = {"distilbert": 512, "mpnet": 128, "mt5": 10**6}[kind]  # two of MPNet's 130 places are none, as RoBERTa's
+    whole = load_backbone(f"roberta:{folder}?max_tokens={most}&cut=true", "text")
+    assert whole.states(["a" * 1000]).mask_BT.sum() == min(most, len(whole.tokens("a" * 1000)[0]))
+    if kind != "mt5":
+        with pytest.raises(InputError, match=f"reads {most} tokens at most"):
+            load_backbone(f"roberta:{folder}", "text", max_tokens=most + 1)
 
 
 @pytest.mark.parametrize("name", ["muq", "eat"])
