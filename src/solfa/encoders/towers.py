@@ -70,14 +70,14 @@ def locate(source: str) -> Path:
     InputError
         If it is none of these.
     """
-    place = Path(source).expanduser()
-    if place.exists():
-        return place
     try:
+        place = Path(source).expanduser()
+        if place.exists():
+            return place
         from huggingface_hub import snapshot_download
 
         return Path(snapshot_download(source, local_files_only=True))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # the last over the home of somebody who is not there
         raise InputError(
             f"{source!r} is neither a file or folder nor a Hugging Face id in the local cache. solfa fetches nothing "
             f"by itself; get it with: hf download {source}"

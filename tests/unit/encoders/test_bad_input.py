@@ -161,6 +161,12 @@ def test_options_that_make_no_sense(places):
         load_backbone(f"muq:{places['muq']}?layer=1.5", allow_noncommercial=True)
 
 
+@pytest.mark.parametrize("source", ["x" * 5000, "\0", "~nobody-of-this-name/x", "http://x/y", "a/b/c"])
+def test_a_place_that_is_none(source):
+    with pytest.raises(InputError, match="neither a file or folder nor a Hugging Face id"):
+        load_backbone(f"eat:{source}")
+
+
 def test_a_width_other_than_its_own_is_refused(places, tmp_path):
     from dataclasses import replace
 
