@@ -52,7 +52,8 @@ class Recipe:
     grad_clip
         largest norm of the gradient, None for none
     ema_decay
-        of a running mean of weights that is validated and kept instead of the last ones, None for none
+        of a running mean of weights that is validated and kept instead of the last ones, None for none; less in the
+        first steps, (1 + step) / (10 + step)
     precision
         ``bfloat16`` runs the projectors under autocast; losses are float32 always
     num_phrases

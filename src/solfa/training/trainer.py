@@ -260,9 +260,10 @@ class Trainer:
             raise TrainingError(_not_finite(step + 1, values, batch))
         self.optimizer.step()
         if recipe.ema_decay:
+            decay = min(recipe.ema_decay, (1 + step) / (10 + step))  # else the mean of a short run is where it began
             with torch.no_grad():
                 for name, parameter in self._named():
-                    self.mean[name].lerp_(parameter, 1 - recipe.ema_decay)
+                    self.mean[name].lerp_(parameter, 1 - decay)
         self.where.step += 1
         counters = {"step": step + 1, "epoch": step // len(self.loader)}
         return {**counters, "loss": loss, **values, "lr": self.learning_rate(step)}

@@ -173,6 +173,19 @@ def test_what_is_not_finite_stops_the_run_and_names_the_clips(data, tmp_path):
         trainer.step(next(iter(Trainer(tiny("figma", data), data, tmp_path / "other").loader)))
 
 
+def test_the_running_mean_of_a_short_run_is_near_its_weights_and_not_where_they_began(data, tmp_path):
+    trainer = Trainer(tiny("figma", data, ema_decay=0.999, schedule="constant"), data, tmp_path / "run")
+    began = {n: p.detach().clone() for n, p in trainer.model.named_parameters()}
+    for _ in range(3):
+        for batch in trainer.loader:
+            trainer.step(batch)
+    moved, left = (
+        sum(float((kept[n] - p.detach()).square().sum()) for n, p in trainer.model.named_parameters())
+        for kept in (began, trainer.mean)
+    )
+    assert 0 < left < 0.25 * moved
+
+
 def test_a_batch_that_does_not_fit_says_what_is_long(data, tmp_path, monkeypatch):
     trainer = Trainer(tiny("figma", data, chunk_size=8), data, tmp_path / "run")
 
