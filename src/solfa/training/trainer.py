@@ -31,7 +31,7 @@ from solfa.evaluation.ranking import rank_relevant
 from solfa.evaluation.relevance import Relevance
 from solfa.evaluation.retrieval import hit_at
 from solfa.evaluation.similarity import CosineScores, Transposed
-from solfa.models.gather import average_gradients, num_devices
+from solfa.models.gather import average_gradients, gather, num_devices
 from solfa.models.joint import Batch, JointProjector, Projected, Tower
 from solfa.models.objectives import objective
 from solfa.training import checkpoint
@@ -257,7 +257,7 @@ class Trainer:
         if not (math.isfinite(loss) and math.isfinite(values["grad_norm"])):
             with torch.no_grad():
                 batch = self.model.with_states(batch)
-            raise TrainingError(_not_finite(step + 1, values, batch))
+            raise TrainingError(_not_finite(step + 1, values, batch, tuned=bool(self.bodies)))
         self.optimizer.step()
         if recipe.ema_decay:
             decay = min(recipe.ema_decay, (1 + step) / (10 + step))  # else the mean of a short run is where it began
@@ -436,17 +436,19 @@ def _parts(items: T) -> Iterator[T]:
     return (items[i : i + _AT_ONCE] for i in range(0, len(items), _AT_ONCE))
 
 
-def _not_finite(step: int, values: Mapping[str, float], batch: Batch) -> str:
+def _not_finite(step: int, values: Mapping[str, float], batch: Batch, tuned: bool) -> str:
     """What happened at a step, and the clips whose states are not finite, or all of the batch if all are."""
     floats = [t.flatten(1) for t in batch.tensors().values() if t.is_floating_point()]
-    fine = torch.stack([f.isfinite().all(dim=1).cpu() for f in floats]).all(dim=0).tolist()
-    bad = [name for name, whole in zip(batch.ids, fine, strict=True) if not whole]
+    fine_B = torch.stack([f.isfinite().all(dim=1) for f in floats]).all(dim=0)
+    bad = [name for name, whole in zip(batch.ids, fine_B.tolist(), strict=True) if not whole]
     shown = ", ".join(f"{name} {value:g}" for name, value in values.items())
-    return f"step {step}: the loss is not finite ({shown}). " + (
-        f"These clips have states that are not finite: {', '.join(bad)}. Compute them anew."
-        if bad
-        else f"All states are; lower the learning rate. Clips of the batch: {', '.join(batch.ids)}."
-    )
+    said = f"step {step}: the loss is not finite ({shown}). "
+    if not gather((~fine_B).float()).any():
+        return f"{said}All states are; lower the learning rate. Clips of the batch: {', '.join(batch.ids)}."
+    if not bad:
+        return f"{said}Another process names clips whose states are not finite."
+    remedy = "Leave them out, or lower the learning rate" if tuned else "Compute them anew"
+    return f"{said}These clips have states that are not finite: {', '.join(bad)}. {remedy}."
 
 
 def _too_large(step: int, recipe: Recipe, batch: Batch) -> str:

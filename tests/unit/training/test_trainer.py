@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from solfa.evaluation.retrieval import hit_at
 from solfa.evaluation.similarity import Transposed, joint_scores
 from solfa.models.objectives import FigmaConfig, FineLapConfig, UnitedConfig
 from solfa.training import checkpoint
+from solfa.training import trainer as trainer_module
 from solfa.training.model_file import save_model
 from solfa.training.trainer import Trainer, recalls
 
@@ -159,7 +161,7 @@ def test_learning_rate_and_early_stopping(data, tmp_path):
     assert warming.stopped_early and warming.epochs == 6
 
 
-def test_what_is_not_finite_stops_the_run_and_names_the_clips(data, tmp_path):
+def test_what_is_not_finite_stops_the_run_and_names_the_clips(data, tmp_path, monkeypatch):
     trainer = Trainer(tiny("figma", data), data, tmp_path / "run")
     batch = next(iter(trainer.loader))
     batch.frames_BTD[0, 0, 0] = torch.nan
@@ -167,6 +169,11 @@ def test_what_is_not_finite_stops_the_run_and_names_the_clips(data, tmp_path):
     with pytest.raises(TrainingError, match=f"have states that are not finite: {batch.ids[0]}. Compute"):
         trainer.step(batch)
     assert all(torch.equal(a, b) for a, b in zip(weights, trainer.parameters, strict=True))
+    monkeypatch.setattr(trainer_module, "gather", lambda rows: torch.ones(32))  # of another process, too
+    batch.frames_BTD[0, 0, 0] = 0.0
+    broken = {"loss": math.nan}
+    assert "Another process names clips" in trainer_module._not_finite(1, broken, batch, tuned=False)
+    monkeypatch.undo()
     with torch.no_grad():
         trainer.parameters[0].fill_(torch.inf)
     with pytest.raises(TrainingError, match=f"learning rate.*{batch.ids[-1]}"):
