@@ -447,7 +447,7 @@ def _not_finite(step: int, values: Mapping[str, float], batch: Batch, tuned: boo
         return f"{said}All states are; lower the learning rate. Clips of the batch: {', '.join(batch.ids)}."
     if not bad:
         return f"{said}Another process names clips whose states are not finite."
-    remedy = "Leave them out, or lower the learning rate" if tuned else "Compute them anew"
+    remedy = "Leave them out, or lower the learning rate" if tuned else "Compute them anew: delete the cache"
     return f"{said}These clips have states that are not finite: {', '.join(bad)}. {remedy}."
 
 
