@@ -15,6 +15,8 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from solfa.core.errors import InputError
+
 T = TypeVar("T")
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
@@ -30,12 +32,21 @@ class Audio:
     samples : float32 [shape=(N,)], nominally -1..1
     sample_rate_hz : int > 0
     start_s : where the stretch starts in its track
+
+    Raises
+    ------
+    InputError
+        If the samples are not of one channel.
     """
 
     samples: FloatArray
     sample_rate_hz: int
     start_s: float = 0.0
     _derived: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.samples.ndim != 1:
+            raise InputError(f"sound of shape {self.samples.shape}, expected one channel: take the mean of channels.")
 
     @property
     def duration_s(self) -> float:

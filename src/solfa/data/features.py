@@ -171,8 +171,8 @@ def _write_audio(shard: Shard, body: Backbone[Audio], batch_size: int, block: Pa
         for part, heard in zip(parts, sounds, strict=True):
             try:
                 yield body.states(heard)
-            except WeightsError as bad:  # not finite; a body does not know what it hears
-                raise WeightsError(f"{bad} It heard {', '.join(part)}.") from bad
+            except (InputError, WeightsError) as bad:  # not finite; a body does not know what it hears
+                raise type(bad)(f"{bad} It heard {', '.join(part)}.") from bad
 
     write_block(block, body.spec, states(), {"items": names})
 

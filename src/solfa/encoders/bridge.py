@@ -13,7 +13,7 @@ import numpy as np
 from solfa.core.types import Audio, EncoderSpec, Features, FloatArray, JointModel
 from solfa.encoders.bridge_space import DIM, columns, fit, space
 from solfa.encoders.bridge_text import BridgeText
-from solfa.encoders.towers import pack
+from solfa.encoders.towers import pack, refuse_not_finite
 from solfa.tagging.concepts import logit
 from solfa.tagging.frames import HOP_S, TagFrames, tag_frames
 from solfa.tagging.mel import SAMPLE_RATE_HZ
@@ -37,9 +37,12 @@ class BridgeAudio:
 
         Raises
         ------
+        InputError
+            If sound is not of finite numbers.
         WeightsError
             If a network's file is damaged.
         """
+        refuse_not_finite(batch)
         return pack([_vectors(tag_frames(audio)) for audio in batch], DIM)
 
 

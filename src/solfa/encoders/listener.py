@@ -47,6 +47,8 @@ class ListenerBackbone:
 
         Raises
         ------
+        InputError
+            If sound is not of finite numbers.
         WeightsError
             If a network's file is damaged.
         """

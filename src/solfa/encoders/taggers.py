@@ -15,6 +15,7 @@ import numpy as np
 from solfa.core.types import Audio, EncoderSpec, FloatArray, States
 from solfa.encoders.backbones import pack_states
 from solfa.encoders.bridge_space import fit, space
+from solfa.encoders.towers import refuse_not_finite
 from solfa.tagging.frames import HOP_S, PATCH_S, tag_frames
 from solfa.tagging.mel import SAMPLE_RATE_HZ
 
@@ -44,9 +45,12 @@ class TaggersBackbone:
 
         Raises
         ------
+        InputError
+            If sound is not of finite numbers.
         WeightsError
             If a network's file is damaged.
         """
+        refuse_not_finite(batch)
         return pack_states([_rows(audio) for audio in batch], DIM)
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from solfa.audio.resample import at_rate
 from solfa.core.errors import InputError, MissingExtra, WeightsError
 from solfa.core.types import Audio, Features, FloatArray
 
@@ -82,19 +81,6 @@ def locate(source: str) -> Path:
             f"{source!r} is neither a file or folder nor a Hugging Face id in the local cache. solfa fetches nothing "
             f"by itself; get it with: hf download {source}"
         ) from error
-
-
-def heard(audio: Audio, rate: int) -> FloatArray:
-    """The samples of a stretch at a rate.
-
-    Raises
-    ------
-    InputError
-        If it is not of one channel.
-    """
-    if audio.samples.ndim != 1:
-        raise InputError(f"sound of shape {audio.samples.shape}, expected one channel: take the mean of its channels.")
-    return at_rate(audio, rate).samples
 
 
 def refuse_not_finite(batch: Sequence[Audio]) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from solfa.audio.resample import at_rate
 from solfa.core.errors import InputError
 from solfa.core.types import Audio, EncoderSpec, FloatArray, States
 from solfa.encoders import towers
@@ -123,14 +124,14 @@ class WindowedBackbone(TorchBackbone[Audio]):
         self.grid, self._front = grid, front
 
     def states(self, batch: Sequence[Audio]) -> States:
-        """As ``TorchBackbone.states``; also raises InputError for sound of more channels, or not of finite numbers."""
+        """As ``TorchBackbone.states``; also raises InputError for sound that is not of finite numbers."""
         towers.refuse_not_finite(batch)
         return super().states(batch)
 
     def lengths(self, batch: Sequence[Audio]) -> list[int]:
         """How many frames each sound will have."""
         rate = self.grid.sample_rate_hz
-        sounds = [towers.heard(audio, rate) for audio in batch]
+        sounds = [at_rate(audio, rate).samples for audio in batch]
         return [len(self.grid.frames(len(sound) / rate, len(self.grid.pieces(sound)))) for sound in sounds]
 
     def prepare(self, batch: Sequence[Audio]) -> Tensors:
@@ -139,7 +140,7 @@ class WindowedBackbone(TorchBackbone[Audio]):
         windows: list[FloatArray] = []
         lengths, frames, owners = [], [], []
         for item, audio in enumerate(batch):
-            samples = towers.heard(audio, rate)
+            samples = at_rate(audio, rate).samples
             pieces = self.grid.pieces(samples)
             found = self.grid.frames(len(samples) / rate, len(pieces))
             frames.append([(len(windows) + window, state) for window, state in found])

@@ -13,6 +13,7 @@ from solfa.encoders import registry
 from solfa.encoders.backbones import available_backbones, load_backbone
 from solfa.encoders.bridge_space import fit
 from solfa.encoders.minilm import MiniLM
+from solfa.encoders.registry import load_model
 from solfa.tagging.frames import tag_frames
 
 RATE = 16000
@@ -111,6 +112,14 @@ def test_taggers_do_not_depend_on_the_batch():
     alone = body.states([seconds(5)])
     np.testing.assert_array_equal(together.states_BTD[0, :5], alone.states_BTD[0])
     np.testing.assert_array_equal(together.pooled_BD[0], alone.pooled_BD[0])
+
+
+@pytest.mark.parametrize("name", ["taggers", "listener", "bridge"])
+def test_sound_that_is_not_finite_is_refused(name):
+    hear = load_model(name).audio.encode if name == "bridge" else load_backbone(name).states
+    bad = Audio(np.array([0, np.nan], np.float32), RATE)
+    with pytest.raises(InputError, match="sound 1 of 2 has samples that are not finite"):
+        hear([seconds(1), bad])
 
 
 # --- minilm ---------------------------------------------------------------------------------------------------------

@@ -144,7 +144,7 @@ def test_sound_that_is_none_is_told_from_dead_weights(places, name):
     for bad in (np.nan, np.inf):
         with pytest.raises(InputError, match="sound 1 of 2 has samples that are not finite"):
             body.states([good, Audio(np.array([0, bad], np.float32), 16000)])
-    for shape in ((2, 1000), (1000, 2)):
+    for shape in ((2, 1000), (1000, 2), ()):
         with pytest.raises(InputError, match="expected one channel"):
             body.states([Audio(np.zeros(shape, np.float32), 16000)])
     for count, rate in ((1, 16000), (1, 8000), (3, 192000), (40, 44100)):  # next to nothing is heard, or is nothing
