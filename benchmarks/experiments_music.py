@@ -154,7 +154,7 @@ def music_run(job: Job) -> tuple[TrainingData, Recipe, Callable[[JointProjector]
     base = (united if job.variant == "united" else figma)(data.widths, small=True)
     recipe = replace(small(base, job), model=JointConfig(audio=towers[0], text=towers[1]), objective=loss)
     if job.variant.startswith("negatives"):  # all of one batch, so that only the pool differs
-        recipe = replace(recipe, batch_size=256, epochs=2 * recipe.epochs)
+        recipe = replace(recipe, batch_size=256)
     return data, recipe, partial(measure_music, shared, job.variant in IN_DEPTH)
 
 

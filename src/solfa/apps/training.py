@@ -14,6 +14,7 @@ from solfa.apps.render import clock, console
 from solfa.core.errors import MissingExtra
 
 if TYPE_CHECKING:
+    from solfa.training.recipes import Recipe
     from solfa.training.trainer import Outcome, Progress
 
 train_app = typer.Typer(no_args_is_help=True, help="Train a model on a data set; share it.")
@@ -51,6 +52,12 @@ def _train(
     crop_s: Annotated[
         float | None, typer.Option(min=0.1, max=3600, help="Seconds that a tuned body hears of a clip.")
     ] = None,
+    frames: Annotated[
+        Literal["transformer", "bigru", "linear", "shared"] | None, typer.Option(help="finelap's projector of frames.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Any value of the recipe, repeatable: objective.alpha=0.3.")
+    ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write RUN/tensorboard too.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     allow_noncommercial: Annotated[bool, typer.Option("--allow-noncommercial", help="Accept such weights.")] = False,
@@ -63,6 +70,7 @@ def _train(
     except ImportError as error:
         raise MissingExtra("training", "pip install 'solfa[torch]'") from error
     from solfa.data.shards import Dataset
+    from solfa.training.recipes import changed
     from solfa.training.run import run
     from solfa.training.trainer import joined, rank
 
@@ -70,6 +78,11 @@ def _train(
         "epochs": epochs, "batch_size": batch_size, "chunk_size": chunk_size, "learning_rate": lr, "seed": seed,
         "precision": precision, "body_lr": body_lr, "crop_s": crop_s,
     }  # fmt: skip
+    pairs = [setting.partition("=") for setting in settings or []]
+
+    def change(recipe: Recipe) -> Recipe:
+        recipe = replace(recipe, **{k: v for k, v in changes.items() if v is not None})
+        return changed(recipe, {key.strip(): value.strip() for key, _, value in pairs})
 
     def report(progress: Progress) -> None:
         if board is not None:
@@ -89,8 +102,7 @@ def _train(
         folder, outcome = run(
             name, data, out, audio=audio, text=text, small=size == "small", device=device, features=features,
             init=init, tune=tuple(sorted(set(filter(None, tune.split(","))))), resume=resume,
-            allow_noncommercial=allow_noncommercial, report=report,
-            change=lambda recipe: replace(recipe, **{k: v for k, v in changes.items() if v is not None}),
+            frames=frames, allow_noncommercial=allow_noncommercial, report=report, change=change,
             progress=lambda done, total: console().print(f"states: {done}/{total} blocks", highlight=False),
         )  # fmt: skip
         if rank() == 0:

@@ -6,9 +6,12 @@ thousand clips.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from math import inf
-from typing import Any, Literal
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from solfa.core.errors import InputError
 from solfa.models.joint import JointConfig, TowerConfig
@@ -173,6 +176,42 @@ def united(widths: Widths, *, small: bool = False) -> Recipe:
     assert isinstance(base.objective, FigmaConfig)
     values = {name: getattr(base, name) for name in base.__slots__}
     return Recipe(**{**values, "name": "united", "objective": UnitedConfig(figma=base.objective), "num_phrases": 20})
+
+
+def changed(recipe: Recipe, values: Mapping[str, str]) -> Recipe:
+    """The recipe with values given as text, by name: ``patience``, ``objective.alpha``; ``none`` where None is allowed.
+
+    Raises
+    ------
+    InputError
+        If the recipe has no such value, or the text is none of its type.
+    """
+    for name, text in values.items():
+        recipe = _changed(recipe, name, text, name)
+    return recipe
+
+
+def _changed(owner: Any, name: str, text: str, asked: str) -> Any:
+    first, _, rest = name.partition(".")
+    known = [f.name for f in fields(owner) if f.name not in ("name", "model", "tune")] if is_dataclass(owner) else []
+    if first not in known or is_dataclass(getattr(owner, first)) is not bool(rest):
+        names = [f"{n}.*" if is_dataclass(getattr(owner, n)) else n for n in known]
+        raise InputError(f"{asked!r} is no value of this recipe. There: {', '.join(names) or 'nothing'}.")
+    if rest:
+        return replace(owner, **{first: _changed(getattr(owner, first), rest, text, asked)})
+    hint = get_type_hints(type(owner))[first]
+    kinds = [hint] if get_origin(hint) is Literal else get_args(hint) or [hint]
+    for kind in kinds:
+        if text in get_args(kind):
+            return replace(owner, **{first: text})
+        words = {"none": None} if kind is NoneType else {"true": True, "false": False} if kind is bool else {}
+        with suppress(KeyError, ValueError):
+            value = kind(text) if kind in (int, float) else words[text]
+            break
+    else:
+        names = [str(getattr(k, "__name__", k)) for kind in kinds for k in get_args(kind) or [kind]]
+        raise InputError(f"{asked}={text}: expected {' or '.join(names).replace('NoneType', 'none')}.")
+    return replace(owner, **{first: value})
 
 
 RECIPES = {"figma": figma, "finelap": finelap, "united": united}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ def run(
     bank: PhraseBank | None = None,
     init: Path | None = None,
     tune: tuple[str, ...] = (),
+    frames: str | None = None,
     resume: bool = False,
     allow_noncommercial: bool = False,
     change: Callable[[Recipe], Recipe] = lambda recipe: recipe,
@@ -70,6 +72,8 @@ def run(
         folder of a model to start from
     tune
         sides whose body is trained too: ``audio``, ``text``
+    frames
+        ``finelap``'s projector of frames
     resume
         go on with the run that is in ``out``
     allow_noncommercial
@@ -94,13 +98,17 @@ def run(
     """
     if name not in RECIPES:
         raise UnknownName("recipe", name, RECIPES)
+    if frames is not None and name != "finelap":
+        raise InputError(f"{name} has one projector for both views; frames={frames!r} is for finelap.")
+    options: dict[str, Any] = {"small": small} | ({} if frames is None else {"frames": frames})
+    recipes: Callable[[Widths], Recipe] = partial(RECIPES[name], **options)
     if find_spec("onnx") is None:  # or torch would say so at the end, when the model is written
         raise MissingExtra("training", "pip install 'solfa[torch]'")
     device_for(torch, device)
     features = features or data / "features"
     checkpoint.check(out, resume, features)
     dataset = Dataset.open(data)
-    planned = _planned(lambda widths: change(replace(RECIPES[name](widths, small=small), tune=tune)), init)
+    planned = _planned(lambda widths: change(replace(recipes(widths), tune=tune)), init)
     num_clips = len(dataset.split("train"))
     if 0 < num_clips < planned.batch_size:
         raise InputError(
@@ -130,7 +138,7 @@ def run(
         )  # fmt: skip
         if rank() == 0 and num_devices() > 1:
             distributed.barrier()
-        recipe = change(replace(RECIPES[name](prepared.widths, small=small), tune=tune))
+        recipe = change(replace(recipes(prepared.widths), tune=tune))
         trainer = Trainer(recipe, prepared, out, device=device, init=init)
         outcome = trainer.run(resume=resume, report=report)
         if rank() == 0:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import features_of, tiny, torch
 from small import BANK, NOTES, Hear, Read, body, make_data
+from tiny_recipes import features_of, tiny, torch
 
 from solfa.apps.cli import app
 from solfa.core.errors import InputError, MissingExtra, UnknownName, WeightsError

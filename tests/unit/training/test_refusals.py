@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -175,3 +176,14 @@ def test_without_a_validation_split_it_is_said_once(tmp_path, folder, done):
     result = train(tmp_path / "data", tmp_path / "run")
     assert result.exit_code == 0 and result.output.count("no val split: the last weights are kept") == 1
     assert "no val split" not in train(folder, done, "--resume").output
+
+
+def test_ablations_are_flags(folder, tmp_path):
+    more = ["--frames", "linear", "--set", "objective.clip_loss=infonce", "--set", "patience=none"]
+    assert train(folder, tmp_path / "run", *more, recipe="finelap").exit_code == 0
+    recipe = json.loads((tmp_path / "run" / "config.json").read_text())["fixed"]["recipe"]
+    assert recipe["objective"]["clip_loss"] == "infonce" and recipe["patience"] is None
+    assert recipe["model"]["audio"]["rows"]["kind"] == "mlp"
+    for wrong in (["--frames", "linear"], ["--set", "objective.alpha"], ["--set", "beta=2"]):
+        assert isinstance(train(folder, tmp_path / "none", *wrong).exception, InputError)
+    assert not (tmp_path / "none").exists()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import features_of, tiny, torch
+from tiny_recipes import features_of, tiny, torch
 
 from solfa.core.errors import InputError, TrainingError, WeightsError
 from solfa.encoders.trained import read_description
@@ -99,7 +99,7 @@ sys.path.insert(0, {here!r})
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from conftest import tiny
+from tiny_recipes import tiny
 from small import BANK, Hear, Read
 from solfa.data.shards import Dataset
 from solfa.training.batches import prepare

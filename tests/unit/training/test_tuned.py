@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import features_of, tiny, torch
 from small import BANK, NOTES, RATE, Hear, Read
 from test_hub import Hub
 from test_trainer import curve
+from tiny_recipes import features_of, tiny, torch
 
 from solfa.apps.cli import app
 from solfa.core.errors import InputError, TrainingError, WeightsError
