@@ -9,6 +9,7 @@ from pathlib import Path
 
 from solfa.core.errors import InputError, WeightsError
 from solfa.core.files import whole_folder
+from solfa.encoders.registry import parse
 from solfa.encoders.trained import check_file, read_description, tuned_folder
 from solfa.weights.hub import client, failures
 
@@ -22,9 +23,19 @@ def push(folder: Path, repo: str, *, private: bool = True) -> str:
     ------
     MissingExtra
         If ``huggingface_hub`` is not installed.
+    InputError
+        If a body is named by a path, which only this machine has.
     WeightsError
         If the folder is no model or damaged, or the hub refuses or cannot be reached.
     """
+    for kind in ("audio", "text"):
+        name = str(read_description(folder)[kind]["backbone"])
+        source = Path(parse(name)[1]).expanduser()
+        if source.is_absolute() or (source.name and source.exists()):
+            raise InputError(
+                f"{folder} runs on {name!r}, which only this machine has, and everybody would read the path. Train on "
+                f"a body by its name on the hub, or --tune it: a tuned body travels with the model."
+            )
     wanted = [glob.escape(name) for name in ("model.json", "README.md", *_checked(folder))]
     hub = client("the Hugging Face hub")
     try:

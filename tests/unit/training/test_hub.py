@@ -122,3 +122,13 @@ def test_damage_on_the_way_leaves_nothing_behind(content, data, tmp_path, hub):
     with pytest.raises(WeightsError, match=r"text\.onnx"):
         pull("me/notes", tmp_path / "pulled")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model"]
+
+
+def test_a_path_of_this_machine_does_not_go_there(data, tmp_path, hub):
+    path, _ = saved(data, tmp_path / "model")
+    described = json.loads((path / "model.json").read_text())
+    described["audio"]["backbone"] = f"mert:{tmp_path}?layer=5"
+    (path / "model.json").write_text(json.dumps(described))
+    with pytest.raises(InputError, match="only this machine has"):
+        push(path, "me/notes")
+    assert not hub.repos
