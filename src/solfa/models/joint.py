@@ -117,15 +117,8 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device, halves as float32."""
-
-        def moved(tensor: Tensor) -> Tensor:
-            if device.type == "cuda" and not tensor.is_cuda:
-                tensor = tensor.pin_memory()
-            tensor = tensor.to(device, non_blocking=True)
-            return tensor.float() if tensor.dtype is torch.float16 else tensor
-
-        changed: dict[str, Any] = {name: moved(tensor) for name, tensor in self.tensors().items()}
-        return replace(self, **changed)
+        moved: dict[str, Any] = {name: tensor.to(device, non_blocking=True) for name, tensor in self.tensors().items()}
+        return replace(self, **{n: t.float() if t.dtype is torch.float16 else t for n, t in moved.items()})
 
     def chunks(self, size: int) -> list[Batch]:
         """Parts of at most ``size`` pairs, padded alike."""

@@ -28,8 +28,9 @@ def push(folder: Path, repo: str, *, private: bool = True) -> str:
     WeightsError
         If the folder is no model or damaged, or the hub refuses or cannot be reached.
     """
+    described = read_description(folder)
     for kind in ("audio", "text"):
-        name = str(read_description(folder)[kind]["backbone"])
+        name = str(described[kind]["backbone"])
         source = Path(parse(name)[1]).expanduser()
         if source.is_absolute() or (source.name and source.exists()):
             raise InputError(
@@ -79,16 +80,16 @@ def pull(repo: str, folder: Path, *, revision: str | None = None) -> Path:
 
 
 def _checked(folder: Path) -> list[str]:
-    names = _named(folder)
-    for name, sha256 in read_description(folder)["sha256"].items():
-        check_file(folder / name, str(sha256))
-    return names
+    named = _named(folder)
+    for name, sha256 in named.items():
+        check_file(folder / name, sha256)
+    return list(named)
 
 
-def _named(folder: Path) -> list[str]:
-    """The files that ``model.json`` names: in the folder or in that of a tuned body, nowhere else."""
-    names = list(read_description(folder)["sha256"])
-    for name in names:
+def _named(folder: Path) -> dict[str, str]:
+    """The files that ``model.json`` names and their hashes: in the folder or in that of a tuned body, nowhere else."""
+    named = {name: str(sha256) for name, sha256 in read_description(folder)["sha256"].items()}
+    for name in named:
         if not _FILE.fullmatch(name):
             raise WeightsError(f"{folder / 'model.json'} names {name!r}; that is no file of a model.")
-    return names
+    return named

@@ -138,8 +138,9 @@ def load_bodies(folder: Path, bodies: Bodies) -> None:
         If the folder is damaged.
     """
     check_bodies(folder, {kind: body.spec.space for kind, body in bodies.items()})
+    described = read_description(folder)
     for kind, body in bodies.items():
-        if read_description(folder)[kind].get("tuned"):
+        if described[kind].get("tuned"):
             fill_tuned(body, folder / tuned_folder(kind))
 
 
