@@ -6,15 +6,14 @@ an entry whose ``info.kind`` is ``audio backbone`` or ``text backbone``.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from functools import cache
-from importlib.resources import files
 from typing import Any, Literal
 
 import numpy as np
 
 from solfa.core.errors import InputError
+from solfa.core.files import table_of
 from solfa.core.types import Backbone, FloatArray, ModelInfo, States
 from solfa.encoders import registry
 
@@ -73,7 +72,7 @@ def _entries(kind: str, *, installed: bool = False) -> dict[str, registry.ModelE
 
 @cache
 def _table() -> dict[str, Any]:
-    return tomllib.loads(files("solfa.encoders").joinpath("backbones.toml").read_text(encoding="utf-8"))
+    return table_of("solfa.encoders", "backbones.toml")
 
 
 def _entry(kind: str, name: str, row: dict[str, Any]) -> registry.ModelEntry:

@@ -71,16 +71,16 @@ def load(*, source: str | Path | None = None, device: str = "cpu", tokenizer: st
     network = network.to(place).eval()
     grid = Grid(sample_rate_hz=RATE, window_s=WINDOW_S, step_s=WINDOW_S, hop_s=WINDOW_S, fill="front")
     audio = WindowVectors(WindowedBackbone(_Vectors(network), spec, place, grid, file, front(extractor)))
-    return JointModel(name="clap", audio=audio, text=text_of(network, words, spec))
+    return JointModel(name="clap", audio=audio, text=text_of(network, place, words, spec))
 
 
-def text_of(network: Any, tokenize: towers.Tokenize, spec: EncoderSpec) -> TextVectors:
+def text_of(network: Any, device: Any, tokenize: towers.Tokenize, spec: EncoderSpec) -> TextVectors:
     """The text tower of a network that speaks as transformers' ``ClapModel``."""
 
     def tower(row: Tensor) -> Any:
         return network.get_text_features(input_ids=row, attention_mask=torch.ones_like(row))
 
-    return TextVectors(spec, network.device, tokenize, MAX_TOKENS, tower)
+    return TextVectors(spec, device, tokenize, MAX_TOKENS, tower)
 
 
 class _Vectors(nn.Module):
@@ -136,15 +136,17 @@ def load_windows(
     return WindowedBackbone(_Vectors(network), spec, towers.device_for(torch, device), grid, file, front(extractor))
 
 
-def read(place: Path) -> tuple[Any, Any, Path]:
+def read(place: Path, loaded: dict[str, Any] | None = None) -> tuple[Any, Any, Path]:
     """Network, feature extractor and weight file of a folder that transformers saved, or of a LAION checkpoint.
+
+    ``loaded`` is what the checkpoint holds, where it has been read already.
 
     Raises
     ------
     WeightsError
         If the files are not a CLAP model.
     """
-    return _laion(place) if place.is_file() else _transformers(place)
+    return _laion(place, loaded) if place.is_file() else _transformers(place)
 
 
 def front(extractor: Any) -> Callable[[list[FloatArray]], FloatArray]:
@@ -179,10 +181,10 @@ def _transformers(folder: Path) -> tuple[Any, Any, Path]:
     return network, extractor, file
 
 
-def _laion(file: Path) -> tuple[Any, Any, Path]:
+def _laion(file: Path, loaded: dict[str, Any] | None) -> tuple[Any, Any, Path]:
     library: Any = transformers
     with towers.reading(file, "a LAION-CLAP checkpoint"):
-        state = laion.convert(towers.load_tensors(torch, file))
+        state = laion.convert(towers.load_tensors(torch, file) if loaded is None else loaded)
         network = library.ClapModel(library.ClapConfig(**laion.config(state)))
     towers.fill(network, state, file, "LAION-CLAP")
     fused = network.config.audio_config.enable_fusion

@@ -99,14 +99,15 @@ def load(*, name: str, hub: str, source: str | Path | None = None, device: str =
     """
     towers.torch_for(name)
     place = path("clap") if source is None else towers.locate(str(source))
-    authors = _authors(place) if place.is_file() else None
+    loaded = towers.load_tensors(torch, place) if place.is_file() else None
+    authors = None if loaded is None else _authors(place, loaded)
     body: Any = authors
     fill: Literal["repeat", "front"]
     front: Callable[[list[FloatArray]], FloatArray]
     if authors:
         rate, fill, front, file = _AUTHORS_RATE, "repeat", np.stack, place
     else:
-        network, extractor, file = clap.read(place)
+        network, extractor, file = clap.read(place, loaded)
         body, rate, fill, front = _Tower(network), clap.RATE, "front", clap.front(extractor)
     config, window_s = body.audio_model.config, clap.WINDOW_S
     step_s, key = hop_s(config, window_s), f"{rate // 1000}k-10s-v2"
@@ -115,10 +116,9 @@ def load(*, name: str, hub: str, source: str | Path | None = None, device: str =
     return WindowedBackbone(body, spec, towers.device_for(torch, device), grid, file, front)
 
 
-def _authors(file: Path) -> Ears | None:
+def _authors(file: Path, loaded: dict[str, Any]) -> Ears | None:
     """The network of a checkpoint of HTS-AT's authors; None if the file is not one."""
     with towers.reading(file, "a checkpoint of HTS-AT or CLAP"):
-        loaded = towers.load_tensors(torch, file)
         state = loaded.get("state_dict", loaded)
         if not any(key.startswith(_AUTHORS) for key in state):
             return None

@@ -59,9 +59,7 @@ class TextVectors:
         """
         rows, shares = [], []
         for text in batch:
-            clean = text.encode("utf-8", "replace").decode()  # half a surrogate pair is no text that a tokenizer takes
-            pieces = towers.pieces(clean, lambda piece: len(self._tokenize(piece)), self._limit)
-            ids = [self._tokenize(piece) for piece in pieces]
+            ids = towers.token_pieces(text, self._tokenize, self._limit)
             rows.append(np.concatenate([self._vector(piece) for piece in ids]))
             shares.append([float(len(piece)) for piece in ids])
         return towers.pack(rows, self.spec.dim, shares)

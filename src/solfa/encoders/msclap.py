@@ -75,11 +75,6 @@ class MsClap(nn.Module):
             _Projection(state[f"{kind}_projection.linear1.weight"].shape[1], self.dim) for kind in ("audio", "text")
         )
 
-    @property
-    def device(self) -> torch.device:
-        """Where it is."""
-        return self.audio_projection.linear1.weight.device
-
     def get_text_features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Vectors [shape=(P, D)] of pieces of text."""
         hidden = self.words(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
@@ -127,7 +122,7 @@ def load(*, source: str | Path | None = None, device: str = "cpu", tokenizer: st
     network = network.to(on).eval()
     grid = Grid(sample_rate_hz=_RATE, window_s=WINDOW_S, step_s=WINDOW_S, hop_s=WINDOW_S)
     audio = WindowVectors(WindowedBackbone(_Vectors(network), spec, on, grid, file))
-    return JointModel(name="msclap", audio=audio, text=clap.text_of(network, _tokenize(file, tokenizer), spec))
+    return JointModel(name="msclap", audio=audio, text=clap.text_of(network, on, _tokenize(file, tokenizer), spec))
 
 
 def load_audio(*, name: str, hub: str, source: str | Path | None = None, device: str = "cpu") -> WindowedBackbone:

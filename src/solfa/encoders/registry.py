@@ -162,7 +162,7 @@ def load_entry(
     loader = _loader(entry, what, given)
     kinds = {key: parameter.annotation for key, parameter in inspect.signature(loader).parameters.items()}
     given = {key: _typed(f"{what} {base!r}", key, value, kinds[key]) for key, value in given.items()}
-    if "allow_noncommercial" in inspect.signature(loader).parameters:  # of what the model is built on
+    if "allow_noncommercial" in kinds:  # of what the model is built on
         given["allow_noncommercial"] = allow_noncommercial
     return loader(**{**entry.defaults, **given})
 

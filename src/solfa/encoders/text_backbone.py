@@ -66,12 +66,11 @@ class TextBackbone(TorchBackbone[str]):
 
     def tokens(self, text: str) -> list[list[int]]:
         """The token numbers of a text, piece by piece, the prefix and the special ones included."""
-        # Half a surrogate pair, as hostile or cut text may hold, is no text that a tokenizer takes.
-        whole = (self._prefix + text).encode("utf-8", "replace").decode()
+        whole = towers.clean(self._prefix + text)
         if self._cut:
             ids = self._tokenize(whole)
             return [ids if len(ids) <= self._limit else [*ids[: self._limit - 1], ids[-1]]]
-        return [self._tokenize(p) for p in towers.pieces(whole, lambda piece: len(self._tokenize(piece)), self._limit)]
+        return towers.token_pieces(whole, self._tokenize, self._limit)
 
     def lengths(self, batch: Sequence[str]) -> list[int]:
         """How many states each text has."""

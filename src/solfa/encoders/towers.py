@@ -115,6 +115,16 @@ def pieces(text: str, count: Callable[[str], int], limit: int) -> list[str]:
     return out
 
 
+def token_pieces(text: str, tokenize: Tokenize, limit: int) -> list[list[int]]:
+    """The token numbers of a text, in pieces as ``pieces`` cuts them."""
+    return [tokenize(piece) for piece in pieces(clean(text), lambda part: len(tokenize(part)), limit)]
+
+
+def clean(text: str) -> str:
+    """The text that a tokenizer takes: half a surrogate pair, as hostile or cut text may hold, is none."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def _halves(clause: str, count: Callable[[str], int], limit: int) -> list[str]:
     """A clause, halved between words (within a word where it has only one) until every part fits."""
     if count(clause) <= limit or len(clause) < 2:

@@ -77,7 +77,7 @@ def save_model(
         If ONNX Runtime answers other than torch.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with whole_folder(folder) as scratch:
+    with whole_folder(folder, replace=True) as scratch:
         model = model.cpu().eval()
         weights = {n: t.detach() for n, t in model.state_dict().items() if not n.startswith("bodies.")}
         _write(scratch / "model.safetensors", weights)
@@ -101,7 +101,6 @@ def save_model(
         (scratch / "README.md").write_text(card(described), "utf-8")
         if folder.exists():
             read_description(folder)  # never replaces a folder that is something else
-            shutil.rmtree(folder)
     return folder
 
 
@@ -149,7 +148,8 @@ def check_bodies(folder: Path, spaces: Mapping[str, str]) -> None:
     described = read_description(folder)
     for kind in (kind for kind in ("audio", "text") if described[kind].get("tuned")):
         if spaces.get(kind) != described[kind]["space"]:
-            wanted = f"{described[kind]['backbone']}:{folder / tuned_folder(kind) / described[kind]['file']}"
+            place = folder / tuned_folder(kind) / described[kind]["file"]
+            wanted = with_source(described[kind]["backbone"], str(place))
             raise InputError(f"{folder} has a tuned {kind} body; start from it with --{kind} {wanted} --tune {kind}.")
 
 
