@@ -21,7 +21,7 @@ from solfa.data.scenes.music_words import music_bank
 from solfa.data.shards import Dataset, Records
 from solfa.encoders.backbones import load_backbone
 from solfa.evaluation.perturbation import KINDS, perturb, robustness
-from solfa.evaluation.ranking import Ranks, rank_relevant
+from solfa.evaluation.ranking import rank_relevant
 from solfa.evaluation.relevance import Relevance
 from solfa.evaluation.retrieval import hit_at
 from solfa.evaluation.saturation import cut_tokens, saturation, tokenizer_spans
@@ -163,14 +163,12 @@ def measure_music(shared: Music, deep: bool, model: JointProjector) -> dict[str,
     rows, texts, found = np.array(shared.texts.rows), shared.texts, {}
     audio = heard(model, shared.pool, rows)
 
-    def ranks(view: View, asked: Sequence[str]) -> tuple[Ranks, Ranks]:
-        scores = joint_scores(audio, read(model, shared.pool, asked), view)
-        own = Relevance.of_targets(np.arange(len(rows)), len(rows))
-        return rank_relevant(scores, own), rank_relevant(Transposed(scores), own)
-
+    own = Relevance.of_targets(np.arange(len(rows)), len(rows))
     for order in ("early", "mixed", "late"):
+        asked = read(model, shared.pool, getattr(texts, order))
         for view in VIEWS:
-            both = ranks(view, getattr(texts, order))
+            scores = joint_scores(audio, asked, view)
+            both = rank_relevant(scores, own), rank_relevant(Transposed(scores), own)
             found |= {
                 f"{order} {view} {way} R@{k}": float(hit_at(r, k).mean())
                 for way, r in zip(("T2A", "A2T"), both, strict=True)
@@ -182,19 +180,19 @@ def measure_music(shared: Music, deep: bool, model: JointProjector) -> dict[str,
     for view in ("global", "mix"):
         for order in ("late", "early"):
             curve = saturation(
-                lambda asked, view=view: ranks(view, asked)[0], getattr(texts, order), spans, steps=STEPS
-            )
+                lambda cut, view=view: rank_relevant(joint_scores(audio, read(model, shared.pool, cut), view), own),
+                getattr(texts, order), spans, steps=STEPS,
+            )  # fmt: skip
             for point in curve.points:
                 found[f"cut {order} {view} {point.num_tokens or 'whole'}"] = point.metrics["R@10"].value
-        found |= falsified(model, shared.pool, rows, texts.mixed, view)
+        found |= falsified(model, audio, shared.pool, texts.mixed, view)
     return found
 
 
 def falsified(
-    model: JointProjector, features: FrozenFeatures, rows: np.ndarray, captions: Sequence[str], view: View
+    model: JointProjector, audio: Features, features: FrozenFeatures, captions: Sequence[str], view: View
 ) -> dict[str, float]:
     """What one false attribute does, by kind."""
-    audio = heard(model, features, rows)
 
     def score(some: np.ndarray, asked: Sequence[str]) -> Transposed:
         part = Features(audio.global_BD[some], audio.frames_BTD[some], audio.mask_BT[some])

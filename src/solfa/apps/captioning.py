@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from solfa.apps.render import console, progress_bars, tell
+from solfa.apps.render import SOME_FAILED, console, progress_bars, tell
 from solfa.core.errors import InputError
 from solfa.core.text import printable
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:  # --help loads none of these
     from solfa.data.captions.llm import Endpoint
     from solfa.data.shards import Dataset
 
-SOME_FAILED = 3
 _MOST_NAMED = 5
 
 

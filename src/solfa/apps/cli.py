@@ -233,8 +233,8 @@ def demo(
     """Fetch real recorded music from Debian's registry, index it, ask a few telling queries."""
     from solfa.api import search as find
     from solfa.apps import demo as source
-    from solfa.apps.indexing import NOTHING_DONE, run_index
-    from solfa.apps.render import console, results_text, show
+    from solfa.apps.indexing import run_index
+    from solfa.apps.render import NOTHING_DONE, console, results_text, show
     from solfa.collection import Collection
     from solfa.weights import home
 

@@ -9,8 +9,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from solfa.apps.captioning import SOME_FAILED, caption, tell_failures
-from solfa.apps.render import clock, console, progress_bars, tell
+from solfa.apps.captioning import caption, tell_failures
+from solfa.apps.render import SOME_FAILED, clock, console, progress_bars, tell
 from solfa.apps.scenes import scenes, sounds
 from solfa.apps.world import soundfonts, world
 from solfa.core.text import printable

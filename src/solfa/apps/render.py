@@ -20,6 +20,7 @@ from solfa.core.types import Analysis, FileTags, Span, TagTrack
 from solfa.retrieval.types import Evidence, Hit, Results
 
 SEARCH_SCHEMA = "solfa.search/1"
+NOTHING_DONE, SOME_FAILED, INTERRUPTED = 2, 3, 130  # exit codes
 _MARK = {True: ("✓", "green"), False: ("✗", "red"), None: ("?", "yellow")}
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from solfa.apps.render import clock, console
+from solfa.apps.render import INTERRUPTED, clock, console, tell
 from solfa.core.errors import MissingExtra
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _train(
             progress=lambda done, total: console().print(f"states: {done}/{total} blocks", highlight=False),
         )  # fmt: skip
         if rank() == 0:
-            console().print(_summary(folder, outcome), markup=False, soft_wrap=True)
+            tell(_summary(folder, outcome))
 
 
 @contextmanager
@@ -115,7 +115,7 @@ def _stoppable() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         typer.echo("solfa: stopped; go on with --resume", err=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _board(out: Path) -> Callable[[Progress], None]:
@@ -157,7 +157,7 @@ def push(
     """Put a model on the Hugging Face hub, with its card."""
     from solfa.training.hub import push as put
 
-    console().print(put(folder, repo, private=not public), markup=False, soft_wrap=True)
+    tell(put(folder, repo, private=not public))
 
 
 @train_app.command("pull")
@@ -169,4 +169,4 @@ def pull(
     """Fetch a model from the Hugging Face hub."""
     from solfa.training.hub import pull as fetch
 
-    console().print(f"model is in {fetch(repo, folder, revision=revision)}", markup=False, soft_wrap=True)
+    tell(f"model is in {fetch(repo, folder, revision=revision)}")

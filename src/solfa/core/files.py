@@ -46,23 +46,27 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill: beside its place until the block ends, then renamed; `path` is absent or empty before.
+def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """A folder to fill: beside its place until the block ends, then renamed to `path`.
 
-    If the block raises, nothing is left.
+    `path` is absent or empty before, or is to be replaced. If the block raises, nothing is left, and what was there
+    stays.
 
     Raises
     ------
     OSError
-        If it cannot be made, or `path` holds something.
+        If it cannot be made, or `path` holds something and is not to be replaced.
     """
-    scratch = path.with_name(f".solfa-{token_hex(8)}.tmp")
+    scratch, old = (path.with_name(f".solfa-{token_hex(8)}.tmp") for _ in range(2))
     scratch.mkdir(parents=True)
     try:
         yield scratch
+        if replace and path.exists():
+            path.replace(old)
         scratch.replace(path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def write_whole(path: Path, data: bytes) -> None:

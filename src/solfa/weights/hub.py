@@ -29,14 +29,13 @@ def pull_snapshot(entry: Weight, say: Progress) -> None:
     source, target = entry.hub, directory(entry)
     assert source is not None
     make_directory(target.parent)
-    with whole_folder(target) as scratch:
+    with whole_folder(target, replace=True) as scratch:
         record = {}
         for file in _files(hub, entry.name, source):
             say(f"{entry.name}: fetching {file.path} ({file.size / 1e6:.1f} MB) from {source.repo}")
             record[file.path] = _fetch(hub, entry.name, source, file, scratch)
         write_atomic(scratch / RECORD, json.dumps(record, indent=1).encode())
         shutil.rmtree(scratch / ".cache", ignore_errors=True)  # the hub client's own notes
-        shutil.rmtree(target, ignore_errors=True)  # what lay there was damaged
 
 
 def _files(hub: Any, name: str, source: HubSource) -> list[Any]:

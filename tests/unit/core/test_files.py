@@ -49,3 +49,10 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(OSError), whole_folder(tmp_path / "a" / "x"):
         pass
     assert (tmp_path / "a" / "x" / "y").exists() and len(list((tmp_path / "a").iterdir())) == 1
+    with pytest.raises(KeyError), whole_folder(tmp_path / "a" / "x", replace=True):
+        raise KeyError
+    assert [p.name for p in (tmp_path / "a").rglob("*")] == ["x", "y"]
+    with whole_folder(tmp_path / "a" / "x", replace=True) as folder:
+        (folder / "z").write_bytes(b"1")
+        assert (tmp_path / "a" / "x" / "y").exists()
+    assert [p.name for p in (tmp_path / "a").rglob("*")] == ["x", "z"]

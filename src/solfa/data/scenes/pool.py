@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -131,9 +130,8 @@ def make_pool(
     folder = cache / _key(sources, rule)
     if (folder / "pool.json").is_file():
         return Pool.open(folder)
-    with whole_folder(folder) as making:
+    with whole_folder(folder, replace=True) as making:
         _write(making, sources, rule, executor or SerialExecutor(), progress)
-        shutil.rmtree(folder, ignore_errors=True)
     return Pool.open(folder)
 
 

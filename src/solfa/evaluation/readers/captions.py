@@ -92,12 +92,8 @@ def _fgm_caps(folder: Folder, split: str) -> list[Item]:
 
 
 def _lp_music_caps(folder: Folder, split: str) -> list[Item]:
-    names = (
-        "track_id fname ytid artist_name path tag tag_top50 aspect_list caption_ground_truth start_s end_s is_crawled"
-    )
-    columns = (*names.split(), *_PSEUDO)
     items = []
-    for row in folder.parquet(f"data/{split}-*.parquet", columns):
+    for row in folder.parquet(f"data/{split}-*.parquet", (*_LP_COLUMNS, *_PSEUDO)):
         name = str(row.get("track_id") or row.get("fname"))
         tags = next((row[c] for c in ("tag", "tag_top50", "aspect_list") if row.get(c) is not None), None)
         path = row.get("path")
