@@ -11,6 +11,7 @@
     print(solfa.analyze("songs/a.flac").key)
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["Collection", "__version__", "analyze", "index", "load_model", "parse", "search"]
+
+# Libraries that report on their use read these when they are imported (ONNX Runtime, the Hugging Face clients); worker
+# processes inherit them. Nothing turns it on: SECURITY.md promises that there is no telemetry.
+_SILENT = ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "DISABLE_SAFETENSORS_CONVERSION", "DO_NOT_TRACK")
+os.environ.update(dict.fromkeys(_SILENT, "1"))
 
 # Imported at first use, so that `import solfa` stays cheap.
 _HOMES = {

@@ -59,6 +59,7 @@ def open_session(file: Path, what: str = "", threads: int | None = None) -> Any:
     """
     import onnxruntime as ort
 
+    ort.disable_telemetry_events()  # solfa/__init__.py comes too late where the caller imported it first
     state = ort.capi.onnxruntime_pybind11_state  # where its exceptions live; they share no base class
     options = ort.SessionOptions()
     options.intra_op_num_threads = num_threads() if threads is None else threads
