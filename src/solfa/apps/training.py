@@ -44,6 +44,9 @@ def _train(
     features: Annotated[
         Path | None, typer.Option(help="Cache of states (default: 'features' in the data set).")
     ] = None,
+    states_precision: Annotated[
+        Literal["float32", "tf32", "bfloat16"], typer.Option(help="Of frozen backbones on torch; tf32 on CUDA only.")
+    ] = "float32",
     init: Annotated[Path | None, typer.Option(help="Folder of a model to start from.")] = None,
     tune: Annotated[str, typer.Option(help="Bodies to train too: audio, text or audio,text (on torch only).")] = "",
     body_lr: Annotated[
@@ -101,8 +104,8 @@ def _train(
         board = _board(out) if tensorboard and rank() == 0 else None
         folder, outcome = run(
             name, data, out, audio=audio, text=text, small=size == "small", device=device, features=features,
-            init=init, tune=tuple(sorted(set(filter(None, tune.split(","))))), resume=resume,
-            frames=frames, allow_noncommercial=allow_noncommercial, report=report, change=change,
+            precision=states_precision, init=init, tune=tuple(sorted(set(filter(None, tune.split(","))))),
+            resume=resume, frames=frames, allow_noncommercial=allow_noncommercial, report=report, change=change,
             progress=lambda done, total: console().print(f"states: {done}/{total} blocks", highlight=False),
         )  # fmt: skip
         if rank() == 0:

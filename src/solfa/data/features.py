@@ -2,7 +2,8 @@
 
 A cache is a folder of ``SPACE/KEY/`` blocks (``data.blocks``). SPACE names the body (``spec.space``), KEY the content:
 the sound of a shard, its records, or a list of texts. So a second run computes nothing, a changed shard is computed
-alone, and states of two bodies never meet. Texts (captions and phrases) are kept once for each shard.
+alone, and states of two bodies never meet. Texts (captions and phrases) are kept once for each shard. Blocks do not
+depend on each other: processes share them out by number, and the cache of eight is to the byte that of one.
 
 A batch is copied straight from memory maps into the arrays that are handed out, its pages asked for beforehand (half
 the processor time of reading files). float16 stays float16: converting takes numpy some 15 times as long as copying,
@@ -15,20 +16,25 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 from filelock import FileLock, Timeout
 
+from solfa.audio.resample import at_rate
 from solfa.core.errors import InputError, UnknownName, WeightsError
 from solfa.core.types import Audio, Backbone, BoolArray, HalfArray, States
 from solfa.data.blocks import Block, write_block
 from solfa.data.loading import IntArray, ahead
-from solfa.data.records import Phrase
+from solfa.data.records import Phrase, Record
 from solfa.data.shards import Records, Shard
+from solfa.jobs.processes import cores
+
+Precision = Literal["float32", "tf32", "bfloat16"]
+X = TypeVar("X")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -62,10 +68,54 @@ class FeatureBatch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Computed:
-    """What a run of ``compute`` did: blocks made, blocks that were there."""
+    """What a run of ``compute`` did: blocks made by this process, blocks that were there or are another's."""
 
     made: int
     kept: int
+
+
+class _InPrecision(Generic[X]):
+    def __init__(self, backbone: Any, precision: Precision) -> None:
+        self._backbone, self._precision = backbone, precision
+        self.spec = replace(backbone.spec, space=f"{backbone.spec.space}/{precision}")
+
+    def states(self, batch: Sequence[X]) -> States:
+        import torch
+
+        if self._precision == "bfloat16":
+            with torch.autocast(self._backbone.device.type, torch.bfloat16):
+                return self._given(batch)
+        flags: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
+        before = [flag.allow_tf32 for flag in flags]
+        try:
+            for flag in flags:
+                flag.allow_tf32 = True
+            return self._given(batch)
+        finally:
+            for flag, value in zip(flags, before, strict=True):
+                flag.allow_tf32 = value
+
+    def _given(self, batch: Sequence[X]) -> States:
+        found: States = self._backbone.states(batch)
+        return found
+
+
+def in_precision(backbone: Backbone[X], precision: Precision) -> Backbone[X]:
+    """A backbone on torch that computes in TF32 (CUDA only) or, by autocast, in bfloat16; others stay as they are.
+
+    Its ``spec.space`` ends with the precision, so that a cache never mixes two.
+
+    Raises
+    ------
+    InputError
+        If TF32 is asked for on another device than CUDA.
+    """
+    device = getattr(backbone, "device", None)
+    if precision == "float32" or getattr(device, "type", None) is None:
+        return backbone
+    if precision == "tf32" and device.type != "cuda":  # type: ignore[union-attr]
+        raise InputError(f"{backbone.spec.name} runs on {device}, TF32 is of CUDA devices. Take bfloat16 or float32.")
+    return _InPrecision(backbone, precision)
 
 
 def compute(
@@ -76,9 +126,13 @@ def compute(
     text: Backbone[str],
     texts: Sequence[str] = (),
     batch_size: int = 16,
+    rank: int = 0,
+    world_size: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Computed:
     """Compute the states that the cache does not hold yet; a stopped run goes on at the block where it was.
+
+    Sound is decoded and resampled by threads while the backbone computes.
 
     Parameters
     ----------
@@ -91,9 +145,12 @@ def compute(
     texts
         more texts than the records have, such as a phrase bank
     batch_size
-        of the bodies
+        of the bodies; clips of like length share a batch
+    rank, world_size
+        which of how many processes this is: it makes every ``world_size``-th block, and returns when its own are done
     progress
-        called with the number of blocks that are done, and of all (two for each shard, one for ``texts``)
+        called with the number of blocks that are done, and of all (two for each shard, one for ``texts``), of this
+        process
 
     Raises
     ------
@@ -104,12 +161,16 @@ def compute(
         If a clip cannot be decoded.
     """
     folder = Path(folder)
-    jobs = list(_jobs(folder, records, audio, text, texts, batch_size))
+    if not 0 <= rank < world_size:
+        raise InputError(f"rank {rank} of {world_size}: expected a number from 0 to {world_size - 1}.")
+    # Texts come first: they take less time until a model's files are missed. Each kind is dealt out alone.
+    spoken, sounds = _jobs(folder, records, audio, text, texts, batch_size, max(1, cores() // world_size))
+    jobs = [job for kind in (spoken, sounds) for job in list(kind.items())[rank::world_size]]
     missing = {block: write for block, write in jobs if not block.is_dir()}
     if missing:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder / ".lock", timeout=0):
+            with FileLock(folder / (f".lock-{rank}" if rank else ".lock"), timeout=0):
                 for number, (block, write) in enumerate(missing.items()):
                     progress(len(jobs) - len(missing) + number, len(jobs))
                     if not block.is_dir():  # made by another process since
@@ -124,16 +185,23 @@ def compute(
     return Computed(made=len(missing), kept=len(jobs) - len(missing))
 
 
+_Jobs = dict[Path, Callable[[Path], None]]
+
+
 def _jobs(
-    folder: Path, records: Records, audio: Backbone[Audio], text: Backbone[str], texts: Sequence[str], size: int
-) -> Iterator[tuple[Path, Callable[[Path], None]]]:
-    heard, said = audio.spec.space, text.spec.space
-    for shard in records.shards:  # texts first: they take less time until a model's files are missed
-        yield _block(folder, said, shard.index.records_sha256), partial(_write_texts, partial(_said, shard), text, size)
-    if texts:
-        yield _block(folder, said, _hash_of(texts)), partial(_write_texts, lambda: (_once(texts), {}), text, size)
+    folder: Path, records: Records, audio: Backbone[Audio], text: Backbone[str], texts: Sequence[str], size: int,
+    threads: int,
+) -> tuple[_Jobs, _Jobs]:  # fmt: skip
+    spoken, sounds = _Jobs(), _Jobs()
     for shard in records.shards:
-        yield _block(folder, heard, shard.index.audio_sha256), partial(_write_audio, shard, audio, size)
+        key, clips = shard.index.records_sha256, partial(_said, shard)
+        spoken[_block(folder, text.spec.space, key)] = partial(_write_texts, clips, text, size)
+        key = shard.index.audio_sha256
+        sounds[_block(folder, audio.spec.space, key)] = partial(_write_audio, shard, audio, size, threads)
+    if texts:
+        bank = partial(_write_texts, lambda: (_once(texts), {}), text, size)
+        spoken[_block(folder, text.spec.space, _hash_of(texts))] = bank
+    return spoken, sounds
 
 
 def _block(folder: Path, space: str, key: str) -> Path:
@@ -162,19 +230,26 @@ def _said(shard: Shard) -> tuple[list[str], dict[str, Any]]:
     return list(numbers), clips
 
 
-def _write_audio(shard: Shard, body: Backbone[Audio], batch_size: int, block: Path) -> None:
-    names = list(shard.index.members)
-    parts = [names[at : at + batch_size] for at in range(0, len(names), batch_size)]
-    sounds = ahead(lambda part: [shard.audio(shard.record(n)) for n in part], parts, workers=2, depth=2)
+def _write_audio(shard: Shard, body: Backbone[Audio], batch_size: int, threads: int, block: Path) -> None:
+    clips = sorted(map(shard.record, shard.index.members), key=lambda record: record.duration_s)
+    parts = [clips[at : at + batch_size] for at in range(0, len(clips), batch_size)]
+
+    def decoded(part: Sequence[Record]) -> list[Audio]:
+        sounds = [shard.audio(record) for record in part]
+        for sound in sounds:
+            at_rate(sound, body.spec.sample_rate_hz)  # the sound keeps it for the backbone
+        return sounds
+
+    sounds = ahead(decoded, parts, workers=threads, depth=threads)
 
     def states() -> Iterator[States]:
         for part, heard in zip(parts, sounds, strict=True):
             try:
                 yield body.states(heard)
             except (InputError, WeightsError) as bad:  # not finite; a body does not know what it hears
-                raise type(bad)(f"{bad} It heard {', '.join(part)}.") from bad
+                raise type(bad)(f"{bad} It heard {', '.join(record.id for record in part)}.") from bad
 
-    write_block(block, body.spec, states(), {"items": names})
+    write_block(block, body.spec, states(), {"items": [record.id for record in clips]})
 
 
 def _write_texts(
@@ -199,10 +274,13 @@ class FrozenFeatures:
         how far audio states lie apart
     """
 
-    def __init__(self, heard: Sequence[Block], said: Sequence[Block]) -> None:
-        self.ids: tuple[str, ...] = tuple(name for block in heard for name in block.index["items"])
+    def __init__(self, records: Records, heard: Sequence[Block], said: Sequence[Block]) -> None:
+        self.ids = records.ids
         self.hop_s = heard[0].hop_s
-        self._clips = [(block, i) for block in heard for i in range(len(block.lengths))]
+        self._clips: list[tuple[Block, int]] = []
+        for shard, block in zip(records.shards, heard, strict=True):  # stored by length, not in the shard's order
+            where = {name: i for i, name in enumerate(block.index["items"])}
+            self._clips += [(block, where[name]) for name in shard.index.members]
         self._texts: dict[str, tuple[Block, int]] = {}
         captions, phrases = [], []
         for block in said:
@@ -235,7 +313,7 @@ class FrozenFeatures:
         said = [Block(_block(folder, text_space, s.index.records_sha256), text_space) for s in records.shards]
         if texts:
             said.append(Block(_block(folder, text_space, _hash_of(texts)), text_space))
-        return cls(heard, said)
+        return cls(records, heard, said)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from solfa.core.errors import InputError
 from solfa.core.types import Audio, Backbone, EncoderSpec, States
-from solfa.data.features import FrozenFeatures, compute
+from solfa.data.features import FrozenFeatures, Precision, compute, in_precision
 from solfa.data.loading import AudioSource, IntArray
 from solfa.data.records import Phrase
 from solfa.data.scenes.bank import PhraseBank, frame_labels, sample_phrases
@@ -193,6 +193,8 @@ def _refuse(what: str, ids: Sequence[str], bad_B: Array | None = None) -> None:
 class TrainingData:
     """What a run is trained on: states of both splits; ``val`` is None where the data set has no validation split.
 
+    ``audio`` and ``text`` are the backbones', ``spaces`` name what their states are, with the precision.
+
     ``bodies`` are to be tuned, and ``records`` of both splits are what their states are made of.
     """
 
@@ -202,6 +204,7 @@ class TrainingData:
     widths: Widths
     audio: EncoderSpec
     text: EncoderSpec
+    spaces: Mapping[str, str]
     name: str
     revision: str
     bodies: Bodies = field(default_factory=dict)
@@ -216,7 +219,10 @@ def prepare(
     text: Backbone[str],
     phrases: bool = False,
     bank: PhraseBank | None = None,
-    make: bool = True,
+    rank: int = 0,
+    world_size: int = 1,
+    wait: Callable[[], None] = lambda: None,
+    precision: Precision = "float32",
     tune: Collection[str] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> TrainingData:
@@ -234,12 +240,16 @@ def prepare(
         whether timed phrases will be trained on
     bank
         phrases to draw from; by default the ontology's, with a cluster for each phrase of the data it does not know
-    make
-        compute what is missing; False where another process of the run has done so
+    rank, world_size
+        which of how many processes of the run this is: each computes its part of what is missing
+    wait
+        called when this part is done; returns when every process has called it
+    precision
+        of frozen backbones on torch (``features.in_precision``)
     tune
         sides whose body is to be tuned (``audio``, ``text``); nothing is cached of them
     progress
-        called with the number of blocks done, and of all, of each split
+        called with the number of blocks done, and of all, of each split and this process
 
     Raises
     ------
@@ -249,11 +259,11 @@ def prepare(
     """
     given: dict[str, Backbone[Any]] = {"audio": audio, "text": text}
     bodies = {kind: _tunable(kind, given) for kind in tune}
-    kept = {kind: _Blank(body.spec) if kind in bodies else body for kind, body in given.items()}
+    kept = {k: _Blank(body.spec) if k in bodies else in_precision(body, precision) for k, body in given.items()}
     splits = {name: dataset.split(name) for name in ("train", "val")}
     if not len(splits["train"]):
         raise InputError(f"{dataset.folder} has no clips to train on (split 'train').")
-    if make:
+    if rank == 0:
         _refuse("no caption", [record.id for records in splits.values() for record in records if not record.captions])
     if phrases and bank is None:
         own = {phrase.text for records in splits.values() for record in records for phrase in record.phrases}
@@ -261,13 +271,15 @@ def prepare(
             raise InputError(f"no clip of {dataset.folder} has timed phrases to train frames on. Take 'figma' instead.")
         bank = bank_of(own)
     texts = bank_texts(bank) if bank is not None else []
-    opened: dict[str, FrozenFeatures] = {}
-    for name, records in splits.items():
-        if len(records):
-            if make:
-                compute(folder, records, audio=kept["audio"], text=kept["text"], texts=texts, progress=progress)
-            spaces = {f"{kind}_space": body.spec.space for kind, body in kept.items()}
-            opened[name] = FrozenFeatures.open(folder, records, **spaces, texts=texts)
+    present = {name: records for name, records in splits.items() if len(records)}
+    for records in present.values():
+        compute(
+            folder, records, audio=kept["audio"], text=kept["text"], texts=texts, rank=rank, world_size=world_size,
+            progress=progress,
+        )  # fmt: skip
+    wait()
+    spaces = {f"{kind}_space": body.spec.space for kind, body in kept.items()}
+    opened = {name: FrozenFeatures.open(folder, r, **spaces, texts=texts) for name, r in present.items()}
     first = LiveFeatures(opened["train"], splits["train"], bodies).gather(np.arange(1), np.random.default_rng(0))
     widths = Widths(
         audio_whole=first.audio.pooled_BD.shape[1],
@@ -277,8 +289,14 @@ def prepare(
     )
     return TrainingData(
         train=opened["train"], val=opened.get("val"), bank=bank, widths=widths, audio=audio.spec, text=text.spec,
-        name=dataset.name, revision=dataset.revision, bodies=bodies, records=splits,
+        spaces=spaces_of(given, precision, tune), name=dataset.name, revision=dataset.revision, bodies=bodies,
+        records=splits,
     )  # fmt: skip
+
+
+def spaces_of(given: Mapping[str, Backbone[Any]], precision: Precision, tune: Collection[str]) -> dict[str, str]:
+    """What a run's states are of, by kind: the space of a tuned backbone, of a frozen one with its precision."""
+    return {k: (body if k in tune else in_precision(body, precision)).spec.space for k, body in given.items()}
 
 
 def _tunable(kind: str, given: Mapping[str, Backbone[Any]]) -> TorchBackbone[Any]:

@@ -14,13 +14,14 @@ import torch
 from torch import distributed
 
 from solfa.core.errors import InputError, MissingExtra, UnknownName
+from solfa.data.features import Precision
 from solfa.data.scenes.bank import PhraseBank
 from solfa.data.shards import Dataset
 from solfa.encoders.towers import device_for
 from solfa.encoders.trained import load_body, read_description
 from solfa.models.gather import num_devices
 from solfa.training import checkpoint
-from solfa.training.batches import Widths, prepare
+from solfa.training.batches import Widths, prepare, spaces_of
 from solfa.training.model_file import check_bodies, load_projectors, save_model
 from solfa.training.recipes import RECIPES, Recipe
 from solfa.training.trainer import Outcome, Progress, Trainer, check_spread, rank
@@ -38,6 +39,7 @@ def run(
     small: bool = True,
     device: str = "cpu",
     features: Path | None = None,
+    precision: Precision = "float32",
     bank: PhraseBank | None = None,
     init: Path | None = None,
     tune: tuple[str, ...] = (),
@@ -66,6 +68,8 @@ def run(
         a torch device, of the projectors and of bodies on torch
     features
         cache of states; ``features`` in the data set's folder by default
+    precision
+        of frozen backbones on torch while states are computed: ``float32``, ``tf32`` (CUDA), ``bfloat16``
     bank
         phrases to draw from (see ``batches.prepare``)
     init
@@ -122,22 +126,27 @@ def run(
         check_bodies(
             init, {kind: body.spec.space for kind, body in (("audio", hears), ("text", reads)) if kind in tune}
         )
+    given = {"audio": hears, "text": reads}
+    spaces = spaces_of(given, precision, tune)
+    if precision != "float32" and spaces == spaces_of(given, "float32", tune):
+        raise InputError(f"no frozen backbone runs on torch, nothing to compute in {precision}. Leave it out.")
     if (out / checkpoint.CONFIG).exists():
         config = checkpoint.describe(
             {**planned.to_json(), "num_devices": num_devices()}, name=dataset.name, revision=dataset.revision,
-            num_clips=num_clips, audio=hears.spec.space, text=reads.spec.space,
+            num_clips=num_clips, **spaces,
             init=None if init is None else read_description(init)["space"],
         )  # fmt: skip
         checkpoint.compare(out, config, leave_out=["model."])  # it has the widths of states
     with checkpoint.held(out) if rank() == 0 else nullcontext():
-        if rank() > 0:
-            distributed.barrier()  # the first process computes states, the others read them
         prepared = prepare(
             dataset, features, audio=hears, text=reads, phrases=planned.num_phrases > 0,
-            bank=bank if planned.num_phrases else None, make=rank() == 0, tune=tune, progress=progress,
+            bank=bank if planned.num_phrases else None, rank=rank(), world_size=num_devices(),
+            wait=distributed.barrier if num_devices() > 1 else lambda: None, precision=precision, tune=tune,
+            progress=progress if rank() == 0 else lambda done, total: None,
         )  # fmt: skip
-        if rank() == 0 and num_devices() > 1:
-            distributed.barrier()
+        del hears, reads, given  # what is frozen leaves the GPU
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
         recipe = change(replace(recipes(prepared.widths), tune=tune))
         trainer = Trainer(recipe, prepared, out, device=device, init=init)
         outcome = trainer.run(resume=resume, report=report)

@@ -85,7 +85,7 @@ def joined(device: str = "cpu") -> Iterator[None]:
     cuda = device_for(torch, f"cuda:{local}" if device == "cuda" else device).type == "cuda"
     if cuda:
         torch.cuda.set_device(local)
-    # One process may compute states for hours while the others wait.
+    # A process may compute states for hours longer than another.
     distributed.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(days=7))
     try:
         yield
@@ -357,7 +357,7 @@ class Trainer:
         data = self.data
         return checkpoint.describe(
             {**self.recipe.to_json(), "num_devices": num_devices()}, name=data.name, revision=data.revision,
-            num_clips=len(data.train), audio=data.audio.space, text=data.text.space, init=self.init,
+            num_clips=len(data.train), **data.spaces, init=self.init,
         )  # fmt: skip
 
     def _save(self) -> None:

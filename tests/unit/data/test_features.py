@@ -4,10 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from toy import CountingBody
+from toy import Make as Clips
 
 from solfa.core.errors import InputError, UnknownName, WeightsError
 from solfa.core.types import States
-from solfa.data.features import FrozenFeatures, compute
+from solfa.data.building import ShardTask, build
+from solfa.data.features import FrozenFeatures, compute, in_precision
 from solfa.data.loading import Loader
 from solfa.data.records import Phrase
 from solfa.data.shards import Dataset, Records
@@ -68,6 +70,71 @@ def test_a_second_run_computes_nothing_and_a_changed_shard_is_computed_alone(mak
     hear, read, _ = run(cache, recaptioned)
     assert not hear.asked and sum(read.asked) == 15
     assert opened(cache, first).captions != opened(cache, recaptioned).captions
+
+
+def files_of(cache: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(cache)): p.read_bytes() for p in cache.rglob("*") if p.is_file() and p.name[0] != "."}
+
+
+def test_processes_share_the_work_and_make_the_cache_of_one(make_toy: Make, tmp_path: Path) -> None:
+    records, bank = make_toy(shards=5).split("train"), ["solo"]
+    run(tmp_path / "one", records, texts=bank)
+    asked = []
+    for rank in range(3):
+        hear, _, done = run(tmp_path / "three", records, texts=bank, rank=rank, world_size=3)
+        asked.append((sum(hear.asked), done.made, done.kept))  # type: ignore[attr-defined]
+    # Five blocks of sound and five of texts, and one of the bank.
+    assert asked == [(8, 4, 0), (8, 4, 0), (4, 3, 0)]
+    assert files_of(tmp_path / "three") == files_of(tmp_path / "one") != {}
+    with pytest.raises(InputError, match="rank 3 of 3"):
+        run(tmp_path / "three", records, rank=3, world_size=3)
+
+
+def test_clips_of_like_length_share_a_batch(tmp_path: Path) -> None:
+    made, padded = list(Clips(clips=9)(ShardTask(split="train", number=0, seed=0))), []
+    mixed = [made[i] for i in (7, 2, 5, 0, 8, 3, 6, 1, 4)]
+    num_shards = {"train": 1}
+    dataset = build(tmp_path / "set", lambda _: iter(mixed), name="m", config={}, seed=0, num_shards=num_shards)
+    records = dataset.split("train")
+
+    class Seen(CountingBody):
+        def states(self, batch: Sequence[object]) -> States:
+            made = super().states(batch)  # type: ignore[arg-type]
+            padded.append(made.mask_BT.sum(axis=1).tolist())
+            return made
+
+    compute(tmp_path / "cache", records, audio=Seen("hear/1"), text=CountingBody("read/1"), batch_size=3)
+    assert padded == [[4, 5, 6], [7, 8, 9], [10, 11, 12]]
+    features = opened(tmp_path / "cache", records)  # the clips are in their own order
+    assert features.ids == records.ids and features.lengths()[0].tolist() == [11, 6, 9, 4, 12, 7, 10, 5, 8]
+
+
+def test_two_data_sets_may_have_the_same_ids(make_toy: Make, tmp_path: Path) -> None:
+    quiet, loud = make_toy("a", shards=1).split("train"), make_toy("b", shards=1, loud=0.5).split("train")
+    both = Records([*quiet.shards, *loud.shards])
+    run(tmp_path / "cache", both)
+    states = opened(tmp_path / "cache", both).audio(np.arange(8)).states_BTD
+    assert (states[:4, 0, 0] == 0.25).all() and (states[4:, 0, 0] == 0.5).all()
+
+
+def test_precision_is_of_torch_backbones_and_names_the_space() -> None:
+    torch = pytest.importorskip("torch")
+
+    class Body(CountingBody):
+        device = torch.device("cpu")
+
+        def states(self, batch: Sequence[object]) -> States:
+            made = torch.nn.functional.linear(torch.full((1, 1, 4), 1 / 3), torch.eye(4))
+            return States(made[0].float().numpy(), made.float().numpy(), np.ones((1, 1), np.bool_))
+
+    plain, body = CountingBody("hear/1"), Body("hear/1")
+    assert in_precision(plain, "bfloat16") is plain and in_precision(body, "float32") is body
+    half = in_precision(body, "bfloat16")
+    assert half.spec.space == "hear/1/bfloat16" and body.spec.space == "hear/1"
+    assert half.states(["x"]).states_BTD[0, 0, 0] == np.float32(0.333984375)  # a third in bfloat16
+    assert body.states(["x"]).states_BTD[0, 0, 0] == np.float32(1 / 3)
+    with pytest.raises(InputError, match="runs on cpu, TF32 is of CUDA"):
+        in_precision(body, "tf32")
 
 
 def test_texts_of_a_bank_are_kept_too(make_toy: Make, tmp_path: Path) -> None:
