@@ -46,7 +46,10 @@ def _run(
     data: Annotated[Path, typer.Option(help="Folder of the data set, as its authors lay it out.")],
     split: Annotated[str | None, typer.Option(help="Split (default: the data set's first).")] = None,
     model: Annotated[str, typer.Option(help="Joint model: see 'solfa models list'.")] = "bridge",
-    view: Annotated[Literal["global", "frame", "mix"], typer.Option(help="Rank by which score.")] = "global",
+    view: Annotated[
+        Literal["global", "frame", "mix"] | None,
+        typer.Option(help="Score to rank by (default: the one that the model is made to rank by)."),
+    ] = None,
     by: Annotated[
         Literal["vectors", "search"],
         typer.Option(help="finegrained: rank by the model's vectors, or by the whole search."),
@@ -66,7 +69,7 @@ def _run(
 
     task = str(context.info_name)
     loaded = load_model(model, allow_noncommercial=allow_noncommercial)
-    settings = tasks.Settings(view=view, seed=seed)
+    settings = tasks.Settings(view=None if view is None else replace(loaded.views.rank, name=view), seed=seed)
     if task == "saturation":
         tokenizer = getattr(loaded.text, "tokenizer", None)
         if tokenizer is None:

@@ -3,12 +3,10 @@
 from solfa.collection.adding import AddReport, Failure, Progress
 from solfa.collection.attributes import Attributes
 from solfa.collection.collection import Collection, Stats, TrackRow
-from solfa.collection.pooling import SEGMENT_S, segment_ranges
 from solfa.collection.records import Timeline
 from solfa.collection.store import Nearest, Placement, Space, Store, TrackVectors
 
 __all__ = [
-    "SEGMENT_S",
     "AddReport",
     "Attributes",
     "Collection",
@@ -22,5 +20,4 @@ __all__ = [
     "Timeline",
     "TrackRow",
     "TrackVectors",
-    "segment_ranges",
 ]

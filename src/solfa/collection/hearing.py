@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from solfa.analysis.analyze import Listening
 from solfa.analysis.protocol import STRETCH_S, Extractor
 from solfa.audio import ContentHash, Limits, read_tags, stretches
-from solfa.collection.pooling import pool
 from solfa.core.errors import DecodeError
-from solfa.core.types import Analysis, Audio, AudioEncoder, FileTags, FloatArray, JointModel
+from solfa.core.types import Analysis, FileTags, JointModel
+from solfa.encoders.windows import Embedding
 from solfa.jobs import heartbeat, worker_threads
 from solfa.models.scoring import quantise
 from solfa.weights import set_threads
@@ -75,7 +75,7 @@ class Hearer:
         limits: Limits,
     ) -> None:
         self._model, self._make_extractors, self._limits = model, extractors, limits
-        self._encoder: AudioEncoder | None = None
+        self._made: JointModel | None = None
         self._extractors: tuple[Extractor, ...] = ()
 
     def prepare(self) -> None:
@@ -83,7 +83,7 @@ class Hearer:
         threads = worker_threads()
         if threads is not None:
             set_threads(threads)
-        self._encoder = self._model().audio
+        self._made = self._model()
         self._extractors = tuple(self._make_extractors())
 
     def __call__(self, ask: Ask) -> Heard:
@@ -107,19 +107,22 @@ class Hearer:
     def _hear(self, path: str, stat: tuple[int, int], tags: FileTags, needs: Needs) -> Heard:
         content, end_s = ContentHash(), 0.0
         listening = Listening(self._extractors if needs.analysis else ())
-        frames: list[FloatArray] = []
+        assert self._made is not None, "prepare() comes first"
+        embedding = Embedding(self._made) if needs.vectors else None
         for audio in stretches(path, STRETCH_S, limits=self._limits, content=content):
             end_s = audio.start_s + audio.duration_s
             listening.hear(audio)
-            if needs.vectors:
-                frames.append(self._encode(audio))
+            if embedding is not None:
+                embedding.add(audio)
             heartbeat()
         analysis = listening.conclude() if needs.analysis else None
         segments_SD = frames_TD = None
-        if needs.vectors and self._encoder is not None:
-            whole_TD = np.concatenate(frames)
-            segments_SD = quantise(pool(whole_TD, self._encoder.spec.hop_s))
-            frames_TD = quantise(whole_TD)
+        if embedding is not None:
+            windows = embedding.windows()
+            segments_SD, frames_TD = (
+                quantise(embedding.candidates(windows)),
+                quantise(np.asarray(windows.frames_TD, np.float32)),
+            )
         return Heard(
             path=path,
             size=stat[0],
@@ -131,12 +134,6 @@ class Hearer:
             segments_SD=segments_SD,
             frames_TD=frames_TD,
         )
-
-    def _encode(self, audio: Audio) -> FloatArray:
-        assert self._encoder is not None, "prepare() comes first"
-        features = self._encoder.encode([audio])
-        frames_TD: FloatArray = features.frames_BTD[0][features.mask_BT[0]]
-        return frames_TD
 
 
 def _stat(path: str) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -177,7 +177,9 @@ class EncoderSpec:
     """What an encoder is; two encoders with one ``space`` produce vectors that may be compared.
 
     ``space`` names family, checkpoint hash, dimension and preprocessing.
-    ``hop_s`` is the time between frames (0 for text); ``sample_rate_hz`` is 0 for text.
+    ``hop_s`` is the time between frames (0 for text); ``sample_rate_hz`` is 0 for text. ``window_s`` is the length of
+    sound that the encoder was trained on, in which longer sound is encoded (0: sound of any length is encoded at once,
+    and its pooled vector is the mean of its frames).
     """
 
     name: str
@@ -187,6 +189,53 @@ class EncoderSpec:
     commercial_use: bool
     sample_rate_hz: int = 0
     hop_s: float = 0.0
+    window_s: float = 0.0
+
+
+ViewName = Literal["global", "frame", "mix"]
+Direction = Literal["frames", "tokens"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class View:
+    """How a window of sound and a text are scored (computed in ``models.views``).
+
+    Parameters
+    ----------
+    name
+        ``global``: cosine of the pooled vectors; ``frame``: FIGMA's frame score (arXiv 2606.06615), the mean over
+        frames of the best token; ``mix``: ``alpha * global + (1 - alpha) * frame``
+    alpha
+        weight of the global score in a mix, 0..1
+    direction
+        what the mean of the frame score runs over: ``tokens`` is the mean over tokens of the best frame
+
+    Raises
+    ------
+    InputError
+        If the name or the direction is unknown, or alpha is not in 0..1.
+    """
+
+    name: ViewName = "global"
+    alpha: float = 0.6
+    direction: Direction = "frames"
+
+    def __post_init__(self) -> None:
+        if self.name not in ("global", "frame", "mix") or self.direction not in ("frames", "tokens"):
+            raise InputError(
+                f"no such view: {self.name!r} over {self.direction!r}. Expected global, frame or mix, over frames or "
+                f"tokens."
+            )
+        if not 0.0 <= self.alpha <= 1.0:
+            raise InputError(f"alpha must be between 0 and 1, got {self.alpha}.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Views:
+    """Which views of a model were trained, and the one that it ranks by."""
+
+    trained: tuple[ViewName, ...] = ("global",)
+    rank: View = View()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -268,6 +317,7 @@ class JointModel:
     name: str
     audio: AudioEncoder
     text: TextEncoder
+    views: Views = Views()
 
     @property
     def space(self) -> str:

@@ -2,7 +2,7 @@
 
 ::
 
-    FOLDER/model.json          bodies, projectors, dimensions, licence, what it was trained on
+    FOLDER/model.json          bodies, projectors, views, dimensions, licence, what it was trained on
     FOLDER/audio.onnx          states of sound to unit vectors; text.onnx likewise
     FOLDER/model.safetensors   the same projectors as tensors, to train on
     FOLDER/audio_body/         of a tuned body: what it was loaded from, tuned.safetensors; text_body likewise
@@ -25,7 +25,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from solfa.core.errors import InputError, WeightsError
-from solfa.core.types import Audio, Backbone, EncoderSpec, Features, FloatArray, JointModel, States
+from solfa.core.types import Audio, Backbone, EncoderSpec, Features, FloatArray, JointModel, States, View, Views
 from solfa.encoders import registry, towers
 from solfa.encoders.backbones import Kind, built_in, load_backbone
 from solfa.weights.sessions import open_session
@@ -36,6 +36,7 @@ TUNED = "tuned.safetensors"
 # What loaders read beside the weights.
 BESIDE = ("config.json", "preprocessor_config.json", "tokenizer.json", "msd_stats.json", "fma_stats.json")
 _MOST_JSON_BYTES = 1 << 20
+_WINDOW_S = 10.0  # of models whose description does not name it: the length of clips of the published recipes
 X = TypeVar("X", Audio, str)
 
 
@@ -91,10 +92,33 @@ def load(*, source: str | Path | None = None, device: str = "cpu", allow_noncomm
         licence=described["licence"],
         commercial_use=all(body.spec.commercial_use for body in bodies.values()),
     )
-    heard = replace(spec, sample_rate_hz=bodies["audio"].spec.sample_rate_hz, hop_s=bodies["audio"].spec.hop_s)
+    views, window_s = _ranking(described, folder)
+    heard = replace(
+        spec,
+        # Vectors of windows of another length are other vectors.
+        space=f"{spec.space}/{window_s:g}s",
+        sample_rate_hz=bodies["audio"].spec.sample_rate_hz,
+        hop_s=bodies["audio"].spec.hop_s,
+        window_s=window_s,
+    )
     audio: TrainedEncoder[Audio] = TrainedEncoder(bodies["audio"], folder / "audio.onnx", heard)
-    text: TrainedEncoder[str] = TrainedEncoder(bodies["text"], folder / "text.onnx", spec)
-    return JointModel(name=f"trained:{folder}", audio=audio, text=text)
+    text: TrainedEncoder[str] = TrainedEncoder(bodies["text"], folder / "text.onnx", replace(spec, space=heard.space))
+    return JointModel(name=f"trained:{folder}", audio=audio, text=text, views=views)
+
+
+def _ranking(described: dict[str, Any], folder: Path) -> tuple[Views, float]:
+    """The views of a model and the length of its windows; models of older versions rank by the global view."""
+    told, window_s = described.get("views", {}), described.get("window_s", _WINDOW_S)
+    try:
+        rank = View(**told.get("rank", {}))
+        views = Views(trained=tuple(told.get("trained", ("global",))), rank=rank)
+        if not set(views.trained) <= {"global", "frame", "mix"} or not 0.1 <= float(window_s) <= 600:
+            raise ValueError(f"views {views.trained}, windows of {window_s} s")
+    except (InputError, AttributeError, TypeError, ValueError) as error:
+        raise WeightsError(
+            f"{folder / 'model.json'} does not say how it ranks: {error}. Copy the folder anew."
+        ) from error
+    return views, float(window_s)
 
 
 def tuned_folder(kind: str) -> str:

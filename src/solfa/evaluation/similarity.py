@@ -4,26 +4,29 @@ Conventions
 -----------
 Legend of shape letters: Q queries, N items, A audio, X texts, T frames, L tokens, D dimensions.
 Vectors are normalised here once more, in float32; the score of a pair is the float64 sum over those values.
-Whichever side asks, the frame score takes the best token of every frame, then the mean over frames.
+Whichever side asks, the frame score takes the best token of every frame, then the mean over frames (or the other way
+round, where a view's direction is ``tokens``).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from solfa.core.errors import InputError, MissingExtra
-from solfa.core.types import BoolArray, Features, FloatArray
+from solfa.core.types import BoolArray, Direction, Features, FloatArray, View, ViewName
 from solfa.evaluation.ranking import Block, Scored, Scores, as_numpy
 from solfa.evaluation.relevance import Floats, Ints, Vectors
 from solfa.models.scoring import frame_score
+from solfa.models.views import Texts, Windows, track_scores
+from solfa.models.views import frame_scores as window_frame_scores
 
 if TYPE_CHECKING:
     import torch
-
-View = Literal["global", "frame", "mix"]
 
 
 def unit_rows(vectors_ND: Vectors, what: str = "vectors") -> FloatArray:
@@ -125,6 +128,7 @@ class FrameScores:
     audio_mask_AT: BoolArray
     text_tokens_XLD: Vectors
     text_mask_XL: BoolArray
+    direction: Direction = "frames"
 
     def __post_init__(self) -> None:
         for vectors, mask in (("audio_frames_ATD", "audio_mask_AT"), ("text_tokens_XLD", "text_mask_XL")):
@@ -146,13 +150,12 @@ class FrameScores:
         return _rounding(self.audio_frames_ATD.shape[2])  # as of one cosine: max and mean do not add to it
 
     def block(self, queries: slice, items: slice) -> Scored:
-        tokens_XLD, token_mask = self.text_tokens_XLD[queries], self.text_mask_XL[queries]
-        flat = tokens_XLD[token_mask]
-        starts = np.append(0, np.cumsum(token_mask.sum(axis=1))[:-1])
-        rows = []
+        masks = zip(self.text_tokens_XLD[queries], self.text_mask_XL[queries], strict=True)
+        texts = Texts(np.zeros((0, 0), np.float32), tuple(tokens[real] for tokens, real in masks))
+        view, rows = View(name="frame", direction=self.direction), []
         for frames, real in zip(self.audio_frames_ATD[items], self.audio_mask_AT[items], strict=True):
-            best_TX = np.maximum.reduceat(frames[real] @ flat.T, starts, axis=1)
-            rows.append(best_TX.mean(axis=0, dtype=np.float64))
+            window = Windows(frames[:0], frames[real], np.array([[0, real.sum()]]), np.zeros(0, np.float32))
+            rows.append(window_frame_scores(view, window, texts)[0])
         return np.stack(rows).T
 
     def pairs(self, queries: Ints, items: Ints) -> Floats:
@@ -160,7 +163,10 @@ class FrameScores:
         for i, (x, a) in enumerate(zip(queries, items, strict=True)):
             frames, tokens = self.audio_frames_ATD[a].astype(np.float64), self.text_tokens_XLD[x].astype(np.float64)
             cosines_TL = np.einsum("td,ld->tl", frames, tokens)
-            out[i] = frame_score(cosines_TL, self.audio_mask_AT[a], self.text_mask_XL[x])
+            if self.direction == "frames":
+                out[i] = frame_score(cosines_TL, self.audio_mask_AT[a], self.text_mask_XL[x])
+            else:
+                out[i] = frame_score(cosines_TL.T, self.text_mask_XL[x], self.audio_mask_AT[a])
         return out
 
 
@@ -206,16 +212,105 @@ class MixScores:
         return self.alpha * self.first.pairs(queries, items) + (1 - self.alpha) * self.second.pairs(queries, items)
 
 
-def joint_scores(audio: Features, text: Features, view: View, *, alpha: float = 0.6) -> Scores:
-    """Scores with texts as queries and audio as items, by one view of the features.
+@dataclass(frozen=True, eq=False, slots=True)
+class TrackScores:
+    """Scores of tracks from those of their windows (``models.views.track_scores``).
 
-    Published FIGMA tables rank by ``global``; ``frame`` and ``mix`` are extras of ours.
+    Item i has the columns ``[bounds[i], bounds[i + 1])`` of ``windows``, at least one.
     """
-    by_global = CosineScores(text.global_BD, audio.global_BD)
-    if view == "global":
-        return by_global
-    by_frame = FrameScores(audio.frames_BTD, audio.mask_BT, text.frames_BTD, text.mask_BT)
-    return by_frame if view == "frame" else MixScores(by_global, by_frame, alpha)
+
+    windows: Scores
+    bounds: Ints
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.windows.shape[0], len(self.bounds) - 1
+
+    @property
+    def block_shape(self) -> tuple[int, int]:
+        queries, items = self.windows.block_shape
+        return queries, max(1, items * self.shape[1] // max(1, self.windows.shape[1]))
+
+    @property
+    def tolerance(self) -> float:
+        return self.windows.tolerance + 2.0**-22  # and the rounding of the mean
+
+    def block(self, queries: slice, items: slice) -> Scored:
+        start, stop, _ = items.indices(self.shape[1])
+        bounds = self.bounds[start : stop + 1]
+        scores_QW = as_numpy(self.windows.block(queries, slice(int(bounds[0]), int(bounds[-1]))))
+        return np.asarray(track_scores(scores_QW.T.astype(np.float64), bounds - bounds[0]).T)
+
+    def pairs(self, queries: Ints, items: Ints) -> Floats:
+        counts = np.diff(self.bounds)[items]
+        ends = np.cumsum(counts)
+        windows = np.arange(int(counts.sum())) - np.repeat(ends - counts - self.bounds[items], counts)
+        scores = self.windows.pairs(np.repeat(queries, counts), windows)
+        each: Floats = track_scores(scores[:, None], np.append(0, ends))[:, 0]
+        return each
+
+
+class Pool:
+    """Encoded sounds, each with one window or more.
+
+    Raises
+    ------
+    InputError
+        If a sound has no window.
+    """
+
+    def __init__(self, sounds: Sequence[Windows]) -> None:
+        self.sounds = tuple(sounds)
+        counts = [len(sound.ranges_W2) for sound in self.sounds]
+        if not all(counts):
+            raise InputError(f"sound {counts.index(0)} of the pool has no window: it has no length.")
+        # Sound i has the rows [bounds[i], bounds[i + 1]) of ``features``.
+        self.bounds: Ints = np.cumsum([0, *counts])
+
+    def __len__(self) -> int:
+        return len(self.sounds)
+
+    def only(self, items: Ints | slice) -> Pool:
+        """These sounds."""
+        rows = np.arange(len(self))[items].tolist()
+        return self if rows == list(range(len(self))) else Pool([self.sounds[i] for i in rows])
+
+    @cached_property
+    def features(self) -> Features:
+        """The windows of all sounds, one row each, padded to the one with most frames."""
+        rows = [np.asarray(s.frames_TD[a:b], np.float32) for s in self.sounds for a, b in s.ranges_W2.tolist()]
+        pooled = np.concatenate([np.asarray(sound.pooled_WD, np.float32) for sound in self.sounds])
+        mask = np.arange(max(map(len, rows))) < np.array([len(row) for row in rows])[:, None]
+        frames = np.zeros((*mask.shape, pooled.shape[1]), np.float32)
+        for out, row in zip(frames, rows, strict=True):
+            out[: len(row)] = row
+        return Features(pooled, frames, mask)
+
+    @property
+    def pooled_ND(self) -> FloatArray:
+        """One vector of each sound: the mean of its windows' pooled vectors, not normalised [shape=(N, D)]."""
+        means = [np.asarray(sound.pooled_WD, np.float64).mean(axis=0) for sound in self.sounds]
+        return np.array(means, np.float32)
+
+
+def joint_scores(
+    audio: Features | Pool, text: Features, view: View | ViewName, *, alpha: float | None = None
+) -> Scores:
+    """Scores with texts as queries and sounds as items, by one view (``models.views``).
+
+    ``Features`` are sounds of one window each; ``alpha`` overrides the view's. Published FIGMA tables rank by
+    ``global``; ``frame`` and ``mix`` are extras of ours.
+    """
+    sound = audio.features if isinstance(audio, Pool) else audio
+    view = View(name=view) if isinstance(view, str) else view
+    view = view if alpha is None else replace(view, alpha=alpha)
+    scores: Scores = CosineScores(text.global_BD, sound.global_BD)
+    if view.name != "global":
+        by_frame = FrameScores(sound.frames_BTD, sound.mask_BT, text.frames_BTD, text.mask_BT, view.direction)
+        scores = by_frame if view.name == "frame" else MixScores(scores, by_frame, view.alpha)
+    if isinstance(audio, Pool) and scores.shape[1] != len(audio):
+        return TrackScores(scores, audio.bounds)
+    return scores
 
 
 @dataclass(frozen=True, eq=False, slots=True)

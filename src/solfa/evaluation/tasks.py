@@ -1,8 +1,8 @@
 """A task, a model and a data set make one report.
 
 Every model goes through the same two protocols, ``AudioEncoder`` and ``TextEncoder``, so that all appear in one table
-over one pool. A clip longer than ``STRETCH_S`` is encoded in stretches; its global vector is then the mean of theirs,
-weighted by length.
+over one pool. A clip is encoded in the windows that search scores too (``encoders.windows``), and ranked by the view
+that the model is made to rank by, unless another is set.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import numpy as np
 
 from solfa.audio import stretches
 from solfa.core.errors import InputError, UnknownName
-from solfa.core.types import AudioEncoder, Features, JointModel
+from solfa.core.types import JointModel, View
+from solfa.encoders.windows import embed
 from solfa.evaluation import mir, openvocab, perturbation, psds
 from solfa.evaluation.annotation import MusicAnnotation
 from solfa.evaluation.claims import KINDS, Kind
@@ -39,7 +40,7 @@ from solfa.evaluation.reports import Report
 from solfa.evaluation.retrieval import DEFAULT_METRICS, evaluate, per_query
 from solfa.evaluation.saturation import FIGMA_STEPS, TokenSpans, saturation
 from solfa.evaluation.significance import Interval
-from solfa.evaluation.similarity import Transposed, View, joint_scores
+from solfa.evaluation.similarity import Pool, Transposed, joint_scores
 from solfa.evaluation.truth import TrackTruth
 
 STRETCH_S = 120.0
@@ -51,11 +52,10 @@ class Settings:
 
     ``spans`` is the model's own tokenizer (saturation only). ``num_clip_resamples`` is for scores of whole sets of
     clips, which are computed anew for every draw. ``rank`` is how the fine-grained task orders the pool for texts, such
-    as by a whole search; the model's vectors do it if None.
+    as by a whole search; the model's vectors do it if None. ``view`` None is the view that the model ranks by.
     """
 
-    view: View = "global"
-    alpha: float = 0.6
+    view: View | None = None
     metrics: tuple[str, ...] = DEFAULT_METRICS
     seed: int = 0
     num_resamples: int = 2000
@@ -69,8 +69,8 @@ class Settings:
     rank: Rank | None = None
 
 
-def hear(paths: Sequence[Path], encoder: AudioEncoder) -> Features:
-    """Features of audio files, one row each, padded to the longest.
+def encode_files(paths: Sequence[Path], model: JointModel) -> Pool:
+    """The windows of audio files.
 
     Raises
     ------
@@ -81,16 +81,7 @@ def hear(paths: Sequence[Path], encoder: AudioEncoder) -> Features:
     """
     if not paths:
         raise InputError("there is no audio to encode.")
-    whole, frames = [], []
-    for path in paths:
-        parts = [(audio.duration_s, encoder.encode([audio])) for audio in stretches(path, STRETCH_S)]
-        vector = np.sum([seconds * f.global_BD[0].astype(np.float64) for seconds, f in parts], axis=0)
-        whole.append(parts[0][1].global_BD[0] if len(parts) == 1 else vector / max(np.linalg.norm(vector), 1e-12))
-        frames.append(np.concatenate([f.frames_BTD[0][f.mask_BT[0]] for _, f in parts]))
-    longest = max(len(f) for f in frames)
-    padded = np.stack([np.pad(f, ((0, longest - len(f)), (0, 0))) for f in frames])
-    mask = np.arange(longest)[None, :] < np.array([len(f) for f in frames])[:, None]
-    return Features(np.stack(whole).astype(np.float32), padded.astype(np.float32), mask)
+    return Pool([embed(model, stretches(path, STRETCH_S)) for path in paths])
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
@@ -100,18 +91,23 @@ class _Run:
     task: str
     model: JointModel
     data: DataSet
-    heard: Features
+    pool: Pool
     settings: Settings
 
+    @property
+    def view(self) -> View:
+        """What ranks."""
+        return self.settings.view or self.model.views.rank
+
     def scores(self, texts: Sequence[str], rows: Ints | slice = slice(None)) -> Scores:
-        """Of texts against clips, by the view that was set."""
-        audio = Features(self.heard.global_BD[rows], self.heard.frames_BTD[rows], self.heard.mask_BT[rows])
-        return joint_scores(audio, self.model.text.encode(list(texts)), self.settings.view, alpha=self.settings.alpha)
+        """Of texts against clips, by the view that ranks."""
+        return joint_scores(self.pool.only(rows), self.model.text.encode(list(texts)), self.view)
 
     def report(self, *, num_items: int | None = None, **found: Any) -> Report:
         """The report; ``found`` are the fields that a task fills in, the pool's size that of the data if None."""
         set_to = {f.name: getattr(self.settings, f.name) for f in fields(self.settings)}
         options = {n: list(v) if isinstance(v, tuple) else v for n, v in set_to.items()}
+        options |= {"view": self.view.name, "alpha": self.view.alpha, "direction": self.view.direction}
         return Report(
             task=self.task,
             model=self.model.name,
@@ -127,12 +123,12 @@ class _Run:
 
 
 def run_task(
-    task: str, model: JointModel, data: DataSet, *, settings: Settings | None = None, heard: Features | None = None
+    task: str, model: JointModel, data: DataSet, *, settings: Settings | None = None, pool: Pool | None = None
 ) -> Report:
     """The report of one of ``TASKS``, with the published protocol's settings if None.
 
-    ``data`` holds clips with audio (see `DataSet.with_audio`); ``heard`` are their features, to encode them once for
-    several tasks, and are made here if None.
+    ``data`` holds clips with audio (see `DataSet.with_audio`); ``pool`` are their windows (``encode_files``), to encode
+    them once for several tasks, and are made here if None.
 
     Raises
     ------
@@ -150,10 +146,10 @@ def run_task(
             f"in the folder: {data.source.layout}. Leave such clips out knowingly with --with-audio, in Python "
             f"DataSet.with_audio(); the pool is then another one."
         )
-    features = hear(paths, model.audio) if heard is None else heard
-    if len(features.global_BD) != len(data.items):
-        raise InputError(f"{len(features.global_BD)} encoded clips for {len(data.items)} of the data.")
-    return TASKS[task](_Run(task=task, model=model, data=data, heard=features, settings=settings or Settings()))
+    windows = encode_files(paths, model) if pool is None else pool
+    if len(windows) != len(data.items):
+        raise InputError(f"{len(windows)} encoded clips for {len(data.items)} of the data.")
+    return TASKS[task](_Run(task=task, model=model, data=data, pool=windows, settings=settings or Settings()))
 
 
 def run_mir(
@@ -279,7 +275,7 @@ def _zero_shot(run: _Run) -> Report:
         )
     labels = [i.labels[0] for i in run.data.items]
     result = openvocab.zero_shot(
-        run.heard.global_BD, labels, run.model.text, template=run.settings.template, seed=run.settings.seed
+        run.pool.pooled_ND, labels, run.model.text, template=run.settings.template, seed=run.settings.seed
     )
     classes = sorted(set(labels))
     return run.report(
@@ -295,11 +291,12 @@ def _zero_shot(run: _Run) -> Report:
 
 def _frame_scores(run: _Run, row: int, phrases_CD: Vectors, duration_s: float) -> ClipScores:
     # Cosine of every frame that begins within the clip with every phrase; the last frame ends with the clip.
-    frames = run.heard.frames_BTD[row][run.heard.mask_BT[row]]
-    borders_s = np.arange(len(frames) + 1) * run.model.audio.spec.hop_s
-    num = max(1, min(len(frames), int(np.searchsorted(borders_s, duration_s - 1e-9))))
+    sound = run.pool.sounds[row]
+    frames = np.asarray(sound.frames_TD, np.float32)
+    borders_s = np.append(sound.start_s_T, duration_s).astype(np.float64)
+    num = max(1, int(np.searchsorted(borders_s[:-1], duration_s - 1e-9)))
     cosines_TC = frames[:num].astype(np.float64) @ phrases_CD.T.astype(np.float64)
-    return ClipScores(cosines_TC, np.minimum(borders_s[: num + 1], duration_s))
+    return ClipScores(cosines_TC, np.append(borders_s[:num], duration_s))
 
 
 def _psds(

@@ -24,8 +24,9 @@ from indexing import (
 
 from solfa.analysis.analyze import analyze
 from solfa.audio import Limits, stretches
-from solfa.collection import Collection, Progress, segment_ranges
+from solfa.collection import Collection, Progress
 from solfa.core.errors import CollectionError, InputError, SpaceMismatch
+from solfa.encoders.windows import segment_ranges
 from solfa.jobs import ProcessExecutor
 from solfa.models.scoring import quantise
 from solfa.testing.files import write_audio

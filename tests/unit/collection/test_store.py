@@ -14,9 +14,9 @@ from numpy_store import NumpyStore
 
 from solfa.collection import Nearest, Placement, Space, TrackVectors
 from solfa.collection.flat import FlatStore
-from solfa.collection.pooling import pool, segment_ranges
 from solfa.core.errors import CollectionError, InputError
 from solfa.core.types import FloatArray
+from solfa.encoders.windows import pool, segment_ranges
 from solfa.models.scoring import INT8_SCALE, quantise
 
 NONE = np.zeros((0, 5), np.int64)
@@ -172,9 +172,9 @@ def test_segments_cover_the_track_and_none_is_a_leftover(num_frames: int, hop_s:
 
 def test_pooling_is_the_unit_mean() -> None:
     frames = unit(np.random.default_rng(0), 75, 16)
-    pooled = pool(frames, 1.0)
+    pooled = pool(frames, segment_ranges(75, 1.0))
     assert pooled.shape == (3, 16)
     np.testing.assert_allclose(np.linalg.norm(pooled, axis=1), 1, rtol=1e-6)
     mean = frames[45:75].mean(axis=0)
     np.testing.assert_allclose(pooled[2], mean / np.linalg.norm(mean), rtol=1e-5)
-    assert pool(frames[:0], 1.0).shape == (0, 16)
+    assert pool(frames[:0], []).shape == (0, 16)

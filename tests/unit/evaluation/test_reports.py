@@ -14,7 +14,7 @@ import soundfile
 
 from solfa.core.errors import InputError, UnknownName
 from solfa.core.theory import Chord, Key
-from solfa.core.types import Audio, ChordSegment
+from solfa.core.types import Audio, ChordSegment, View, ViewName
 from solfa.evaluation import interop, tasks
 from solfa.evaluation.annotation import MusicAnnotation
 from solfa.evaluation.detections import ClipScores, SystemScores, best_collar_f1, best_segment_f1, decide
@@ -26,7 +26,7 @@ from solfa.evaluation.relevance import Relevance
 from solfa.evaluation.reports import Report, beside, compare, published, read_report, row, write_report
 from solfa.evaluation.retrieval import per_query
 from solfa.evaluation.significance import Interval
-from solfa.evaluation.tasks import TASKS, Settings, hear, run_mir, run_task
+from solfa.evaluation.tasks import TASKS, Settings, encode_files, run_mir, run_task
 from solfa.evaluation.truth import TrackTruth, holds
 from solfa.query import parse
 from solfa.testing.tiny import tiny_model
@@ -80,21 +80,22 @@ def test_retrieval_end_to_end(captioned: DataSet, tmp_path: Path) -> None:
 
 def test_views_and_stretches_give_the_same_features_as_whole_clips(captioned: DataSet) -> None:
     model = tiny_model()
-    features = hear([i.audio for i in captioned.items if i.audio], model.audio)
+    pool = encode_files([i.audio for i in captioned.items if i.audio], model)
     whole = model.audio.encode([Audio(sound("low", "low"), RATE)])
-    np.testing.assert_allclose(features.global_BD[0], whole.global_BD[0], atol=1e-3)  # through a 16-bit file
-    for view in ("frame", "mix"):
-        settings = dataclasses.replace(FEW, view=view)
-        assert run_task("retrieval", model, captioned, settings=settings, heard=features).metrics["T2A R@1"].value == 1
+    np.testing.assert_allclose(pool.features.global_BD[0], whole.global_BD[0], atol=1e-3)  # through a 16-bit file
+    names: tuple[ViewName, ...] = ("frame", "mix")
+    for view in names:
+        settings = dataclasses.replace(FEW, view=View(name=view))
+        assert run_task("retrieval", model, captioned, settings=settings, pool=pool).metrics["T2A R@1"].value == 1
 
 
-def test_a_long_file_is_heard_in_stretches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_file_is_encoded_in_stretches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from solfa.evaluation import tasks
 
     data = data_set(tmp_path, ("x", sound("low", "low", "high"), {}))
     monkeypatch.setattr(tasks, "STRETCH_S", 2.0)
-    features = hear([i.audio for i in data.items if i.audio], tiny_model().audio)
-    assert features.frames_BTD.shape[1] == 3 and np.linalg.norm(features.global_BD[0]) == pytest.approx(1, abs=1e-5)
+    pool = encode_files([i.audio for i in data.items if i.audio], tiny_model())
+    assert len(pool.sounds[0].frames_TD) == 3 and np.linalg.norm(pool.pooled_ND[0]) == pytest.approx(1, abs=1e-5)
 
 
 def test_zero_shot_and_saturation_and_perturbation(captioned: DataSet, tmp_path: Path) -> None:
@@ -224,7 +225,7 @@ def test_a_pool_never_shrinks_unnoticed(captioned: DataSet) -> None:
     with pytest.raises(UnknownName, match="retrieval"):
         run_task("retreival", tiny_model(), captioned)
     with pytest.raises(InputError, match="no audio to encode"):
-        hear([], tiny_model().audio)
+        encode_files([], tiny_model())
     assert set(TASKS) == {"retrieval", "saturation", "perturbation", "zeroshot", "sed", "grounding", "finegrained"}
 
 

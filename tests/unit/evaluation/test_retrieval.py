@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from solfa.core.errors import InputError, UnknownName
-from solfa.core.types import Features
+from solfa.core.types import Features, FloatArray, View, ViewName
 from solfa.evaluation import retrieval as R
 from solfa.evaluation.ranking import MatrixScores, Ranks, rank_lists, rank_relevant, top_k
 from solfa.evaluation.relevance import Relevance
-from solfa.evaluation.similarity import CosineScores, FrameScores, MixScores, Transposed, joint_scores
+from solfa.evaluation.similarity import CosineScores, FrameScores, MixScores, Pool, Transposed, joint_scores
+from solfa.models.views import Texts, laid_out, track_scores, window_scores
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "trec.json"
 
@@ -266,3 +267,34 @@ def test_answerable_drops_knowingly_and_unknown_metrics_are_named() -> None:
         R.per_query(Ranks(np.array([0, 1]), np.array([1]), np.ones(1), 2), "Recall@5")
     assert relevance.fingerprint() != relevance.transposed().fingerprint() or relevance.num_items == 2
     assert Relevance.of([[0]], 2).fingerprint() != Relevance.of([[1]], 2).fingerprint()
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_tracks_of_several_windows_score_as_search_scores_them(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+
+    def unit(*shape: int) -> FloatArray:
+        rows = rng.standard_normal(shape)
+        return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
+
+    sounds = []
+    for num_windows in rng.integers(1, 4, size=5):
+        counts = rng.integers(1, 4, size=num_windows)
+        sounds.append(laid_out(unit(num_windows, 8), unit(int(counts.sum()), 8), counts, 10.0, 2.0))
+    tokens, mask = unit(3, 4, 8), np.ones((3, 4), np.bool_)
+    texts = Features(unit(3, 8), tokens, mask)
+    queries, items = (grid.ravel() for grid in np.mgrid[:3, :5])
+    names: tuple[ViewName, ...] = ("global", "frame", "mix")
+    for name in names:
+        view = View(name=name, direction="tokens" if seed % 2 else "frames")
+        scores = joint_scores(Pool(sounds), texts, view)
+        expected = [
+            track_scores(window_scores(view, sound, Texts.of(texts)), np.array([0, len(sound.ranges_W2)]))[0]
+            for sound in sounds
+        ]
+        assert scores.shape == (3, 5)
+        np.testing.assert_allclose(scores.pairs(queries, items).reshape(3, 5), np.array(expected).T, atol=1e-6)
+        block = scores.block(slice(1, 3), slice(2, 5))
+        np.testing.assert_allclose(block, np.array(expected).T[1:3, 2:5], atol=scores.tolerance)
+        part = joint_scores(Pool(sounds).only(np.array([3, 1])), texts, view)
+        np.testing.assert_allclose(part.pairs(np.zeros(2, int), np.arange(2)), np.array(expected)[[3, 1], 0], atol=1e-6)

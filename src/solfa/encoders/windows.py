@@ -1,0 +1,113 @@
+"""A sound of any length to the windows that search and evaluation score.
+
+A model that was trained on clips of one length (``spec.window_s``) gets just such clips: windows of that length from
+the start of the sound, each encoded by itself, so that a clip inside a long file has the vectors of the clip alone. A
+rest shorter than half a window belongs to the window before it. The vectors of other models do not depend on where
+sound is cut; their windows are segments of 30 s (the last one moved back to end with the sound), pooled by the mean of
+their frames.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from solfa.core.types import Audio, FloatArray, JointModel
+from solfa.models.views import Windows, laid_out
+
+SEGMENT_S = 30.0
+
+
+class Embedding:
+    """The windows of one sound, encoded stretch by stretch; memory is bounded by a stretch and a window."""
+
+    def __init__(self, model: JointModel) -> None:
+        self._encoder, self._spec = model.audio, model.audio.spec
+        # Where the pooled view was not trained its vectors say nothing; candidates are then found by the mean frame.
+        self._pooled_is_trained = "global" in model.views.trained
+        self._rest: Audio | None = None
+        self._pooled: list[FloatArray] = []
+        self._frames: list[FloatArray] = []
+
+    def add(self, audio: Audio) -> None:
+        """The next stretch of the sound.
+
+        Raises
+        ------
+        InputError
+            If the encoder refuses the sound.
+        """
+        if not self._spec.window_s:
+            self._encode(audio)
+            return
+        if self._rest is not None and len(self._rest.samples):
+            joined = np.concatenate([self._rest.samples, audio.samples])
+            audio = Audio(joined, audio.sample_rate_hz, self._rest.start_s)
+        size, at = round(self._spec.window_s * audio.sample_rate_hz), 0
+        while len(audio.samples) - at >= size + math.ceil(size / 2):  # what is left is a window of its own
+            self._encode(_part(audio, at, at + size))
+            at += size
+        self._rest = _part(audio, at, len(audio.samples))
+
+    def windows(self) -> Windows:
+        """All windows; call it once, after the last stretch. Sound of no length has none."""
+        rest, self._rest = self._rest, None
+        if rest is not None and len(rest.samples):
+            self._encode(rest)
+        frames = np.concatenate([np.zeros((0, self._spec.dim), np.float32), *self._frames])
+        if not self._spec.window_s:
+            ranges = segment_ranges(len(frames), self._spec.hop_s)
+            times = (np.arange(len(frames)) * self._spec.hop_s).astype(np.float32)
+            return Windows(pool(frames, ranges), frames, np.array(ranges, np.int64).reshape(-1, 2), times)
+        pooled = np.concatenate([np.zeros((0, self._spec.dim), np.float32), *self._pooled])
+        return laid_out(pooled, frames, [len(f) for f in self._frames], self._spec.window_s, self._spec.hop_s)
+
+    def candidates(self, windows: Windows) -> FloatArray:
+        """The vectors that a first search finds tracks by [shape=(W, D)]."""
+        if self._pooled_is_trained:
+            return np.asarray(windows.pooled_WD, np.float32)
+        return pool(np.asarray(windows.frames_TD, np.float32), [(int(a), int(b)) for a, b in windows.ranges_W2])
+
+    def _encode(self, audio: Audio) -> None:
+        features = self._encoder.encode([audio])
+        self._pooled.append(features.global_BD)
+        self._frames.append(features.frames_BTD[0][features.mask_BT[0]])
+
+
+def embed(model: JointModel, stretches: Iterable[Audio]) -> Windows:
+    """The windows of a sound that comes in stretches. Raises as ``Embedding.add``."""
+    embedding = Embedding(model)
+    for audio in stretches:
+        embedding.add(audio)
+    return embedding.windows()
+
+
+def segment_ranges(num_frames: int, hop_s: float) -> list[tuple[int, int]]:
+    """First and last+1 frame of every segment.
+
+    >>> segment_ranges(75, 1.0), segment_ranges(10, 1.0), segment_ranges(0, 1.0)
+    ([(0, 30), (30, 60), (45, 75)], [(0, 10)], [])
+    """
+    width = max(1, round(SEGMENT_S / hop_s))
+    if num_frames <= width:
+        return [(0, num_frames)] if num_frames else []
+    starts = [i * width for i in range(math.ceil(num_frames / width))]
+    starts[-1] = num_frames - width
+    return [(start, start + width) for start in starts]
+
+
+def pool(frames_TD: FloatArray, ranges: list[tuple[int, int]]) -> FloatArray:
+    """Unit vectors of ranges of frames: the mean of each, zeros for an empty one [shape=(S, D)]."""
+    means = np.zeros((len(ranges), frames_TD.shape[1]), np.float32)
+    for row, (start, end) in enumerate(ranges):
+        if start < end:
+            mean = frames_TD[start:end].mean(axis=0, dtype=np.float64)
+            means[row] = mean / max(float(np.linalg.norm(mean)), 1e-9)
+    return means
+
+
+def _part(audio: Audio, start: int, end: int) -> Audio:
+    rate = audio.sample_rate_hz
+    return Audio(audio.samples[start:end], rate, audio.start_s + start / rate)
