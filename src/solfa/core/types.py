@@ -8,7 +8,7 @@ A *confidence* is a calibrated probability in 0..1 that the value is right; how 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
@@ -311,13 +311,30 @@ class ModelInfo:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Logit:
+    """How a sigmoid loss turned cosines into probabilities: sigmoid(cosine / temperature + bias), both learnt."""
+
+    temperature: float
+    bias: float
+
+    def probability(self, cosines: NDArray[Any]) -> NDArray[np.float64]:
+        """Probabilities 0..1 of cosines -1..1 [same shape]."""
+        return np.asarray(0.5 + 0.5 * np.tanh((np.asarray(cosines, np.float64) / self.temperature + self.bias) / 2))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class JointModel:
-    """An audio tower and a text tower that share a space."""
+    """An audio tower and a text tower that share a space.
+
+    ``logits`` has what the model's sigmoid losses learnt: ``clip`` for pooled vectors of sound and caption, ``frame``
+    for a frame and the pooled vector of a phrase. It is empty where no such loss was trained.
+    """
 
     name: str
     audio: AudioEncoder
     text: TextEncoder
     views: Views = Views()
+    logits: Mapping[str, Logit] = field(default_factory=dict)
 
     @property
     def space(self) -> str:

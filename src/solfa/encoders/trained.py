@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -25,7 +26,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from solfa.core.errors import InputError, WeightsError
-from solfa.core.types import Audio, Backbone, EncoderSpec, Features, FloatArray, JointModel, States, View, Views
+from solfa.core.types import Audio, Backbone, EncoderSpec, Features, FloatArray, JointModel, Logit, States, View, Views
 from solfa.encoders import registry, towers
 from solfa.encoders.backbones import Kind, built_in, load_backbone
 from solfa.weights.sessions import open_session
@@ -103,7 +104,7 @@ def load(*, source: str | Path | None = None, device: str = "cpu", allow_noncomm
     )
     audio: TrainedEncoder[Audio] = TrainedEncoder(bodies["audio"], folder / "audio.onnx", heard)
     text: TrainedEncoder[str] = TrainedEncoder(bodies["text"], folder / "text.onnx", replace(spec, space=heard.space))
-    return JointModel(name=f"trained:{folder}", audio=audio, text=text, views=views)
+    return JointModel(name=f"trained:{folder}", audio=audio, text=text, views=views, logits=logits_of(described))
 
 
 def _ranking(described: dict[str, Any], folder: Path) -> tuple[Views, float]:
@@ -218,6 +219,28 @@ def read_description(folder: Path) -> dict[str, Any]:
         raise WeightsError(f"{file} is not of the schema {SCHEMA}.")
     described: dict[str, Any] = data
     return described
+
+
+def logits_of(described: Mapping[str, Any]) -> dict[str, Logit]:
+    """The learnt temperatures and biases of a description; none where no sigmoid loss was trained.
+
+    Raises
+    ------
+    WeightsError
+        If they are not of the form.
+    """
+    try:
+        read = {name: Logit(temperature=v["temperature"], bias=v["bias"]) for name, v in described["logits"].items()}
+        fine = all(math.isfinite(v.bias + v.temperature + 1 / v.temperature) for v in read.values())
+    except (KeyError, TypeError, AttributeError, ZeroDivisionError, OverflowError) as bad:
+        if "logits" not in described:
+            return {}
+        raise WeightsError(f"model.json: logits: expected temperature and bias by name, got {bad!r}.") from bad
+    if not fine or not set(read) <= {"clip", "frame"}:
+        raise WeightsError(
+            f"model.json: logits: expected finite numbers for clip and frame, got {described['logits']}."
+        )
+    return read
 
 
 def file_hash(file: Path) -> str:

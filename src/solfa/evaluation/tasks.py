@@ -30,7 +30,7 @@ from solfa.evaluation.detections import (
     best_segment_f1,
     decide,
 )
-from solfa.evaluation.events import Counts, Truth, collar_counts, segment_counts
+from solfa.evaluation.events import Counts, Truth, collar_counts, collar_f1, segment_counts, segment_f1
 from solfa.evaluation.finegrained import sensitivity_metrics
 from solfa.evaluation.finequeries import Rank, fine_queries, measure
 from solfa.evaluation.ranking import Ranks, Scores, rank_relevant, top_k
@@ -362,11 +362,18 @@ def _sed(run: _Run) -> Report:
         "best collar F1": _at_best(truth, whole, best_collar_f1(truth, whole), collar_counts, settings),
         "best segment F1": _at_best(truth, whole, best_segment_f1(truth, whole), segment_counts, settings),
     }
+    details: dict[str, Any] = {"classes": list(classes), "PSD-ROC": _rocs(truth, whole, named)}
+    if (logit := run.model.logits.get("frame")) is not None:  # no threshold is chosen on what is measured
+        likely = {name: ClipScores(logit.probability(c.values_TC), c.boundaries_s) for name, c in whole.clips.items()}
+        found = decide(SystemScores(classes, likely), dict.fromkeys(classes, 0.5))
+        details["F1 at probability 0.5"] = {
+            "collar": collar_f1(truth, found, classes).macro_f1, "segment": segment_f1(truth, found, classes).macro_f1
+        }  # fmt: skip
     return run.report(
         pool=run.data.revision,
         num_queries=len(classes),
         metrics={**_psds(truth, whole, named, settings), **tuned},
-        details={"classes": list(classes), "PSD-ROC": _rocs(truth, whole, named)},
+        details=details,
     )
 
 
@@ -391,15 +398,18 @@ def _grounding(run: _Run) -> Report:
         raise InputError(f"{run.data.source.title}: no clip has a phrase that is heard in it.")
     phrases = run.model.text.encode([p.phrase for p in pairs]).global_BD
     raw = [_frame_scores(run, row_of[p.clip], phrases[[i]], p.duration_s) for i, p in enumerate(pairs)]
-    # Th-AUC wants scores in 0..1: (cosine + 1) / 2, the same for every model. PSDS does not depend on it.
-    truth, clips = openvocab.as_clips(pairs, [ClipScores((c.values_TC + 1) / 2, c.boundaries_s) for c in raw])
+    # Th-AUC needs scores in 0..1: the probabilities that a model learnt, else (cosine + 1) / 2. PSDS is of cosines: it
+    # depends on their order alone, and probabilities near 1 would be rounded to ties.
+    logit, (truth, clips) = run.model.logits.get("frame"), openvocab.as_clips(pairs, raw)
+    scale, what = ((lambda x: (x + 1) / 2), "(cosine + 1) / 2") if logit is None else (logit.probability, "probability")
+    shares = {name: ClipScores(scale(clip.values_TC), clip.boundaries_s) for name, clip in clips.items()}
     whole, named = SystemScores((openvocab.GENERIC_CLASS,), clips), {"PSDS2021": psds.PSDS2021}
     return run.report(
         pool=run.data.revision,
         num_queries=len(pairs),
         metrics=_psds(truth, whole, named, run.settings),
         details={
-            "Th-AUC of (cosine + 1) / 2": openvocab.th_auc(truth, clips),
+            f"Th-AUC of {what}": openvocab.th_auc(truth, shares),
             "PSD-ROC": _rocs(truth, whole, named),
         },
     )

@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from solfa.core import types
 from solfa.core.errors import InputError
 from solfa.models.alignment import Direction, Implementation, frame_scores
 from solfa.models.gather import gather
@@ -87,6 +88,11 @@ class Objective(nn.Module):
         """Whether frames and tokens are looked at; where not, they need not be projected."""
         return True
 
+    @property
+    def logits(self) -> dict[str, Logit]:
+        """The temperatures and biases that its sigmoid terms learn: of ``clip``, of ``frame``."""
+        return {}
+
     def losses(self, batch: Projected) -> dict[str, Tensor]:
         """The terms by name, weighted: scalars whose sum is minimised."""
         raise NotImplementedError
@@ -145,8 +151,24 @@ class Logit(nn.Module):
         self.bias = nn.Parameter(torch.tensor(bias))
 
     def factor(self) -> Tensor:
-        """1 / t; between 1 and 1000 where it is safe."""
-        return self.scale.clamp(0.0, math.log(1000.0)).exp() if self.safe else 1.0 / self.scale
+        """1 / t; where it is safe, t is between 0.001 and 1000, and its gradient is never cut off there."""
+        if not self.safe:
+            return 1.0 / self.scale
+        limited = self.scale.clamp(-math.log(1000.0), math.log(1000.0))
+        return (self.scale + (limited - self.scale).detach()).exp()
+
+    @property
+    def value(self) -> types.Logit:
+        """What has been learnt."""
+        return types.Logit(temperature=1 / self.factor().item(), bias=self.bias.item())
+
+    @torch.no_grad()
+    def start(self, value: types.Logit) -> None:
+        """Go on from what another run has learnt. Raises InputError if it cannot be held."""
+        if self.safe and value.temperature <= 0:
+            raise InputError(f"a temperature of {value.temperature} cannot be learnt on as log(1/t); expected above 0.")
+        self.scale.fill_(-math.log(value.temperature) if self.safe else value.temperature)
+        self.bias.fill_(value.bias)
 
     def forward(self, cosines: Tensor) -> Tensor:
         """Logits of the same shape."""
@@ -166,6 +188,12 @@ class FineLap(Objective):
     def reads_rows(self) -> bool:
         """Not at beta 0."""
         return self.config.beta > 0
+
+    @property
+    def logits(self) -> dict[str, Logit]:
+        """Of the sigmoid terms that have a weight."""
+        used = {"clip": self.config.alpha > 0 and self.config.clip_loss == "sigmoid", "frame": self.config.beta > 0}
+        return {name: getattr(self, name) for name, is_used in used.items() if is_used}
 
     def losses(self, batch: Projected) -> dict[str, Tensor]:
         """``clip`` and ``frame``; a term of weight 0 is not computed."""
@@ -197,6 +225,11 @@ class United(Objective):
         super().__init__()
         self.config, self.figma = config, Figma(config.figma)
         self.label = Logit(config.temperature, config.bias, safe=True)
+
+    @property
+    def logits(self) -> dict[str, Logit]:
+        """Of the labels' term, if it has a weight."""
+        return {"frame": self.label} if self.config.beta > 0 else {}
 
     def losses(self, batch: Projected) -> dict[str, Tensor]:
         """``global``, ``frame``, ``label``."""

@@ -7,6 +7,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from solfa.core.errors import InputError, WeightsError
 from solfa.core.files import whole_folder
 from solfa.core.text import printable
-from solfa.core.types import EncoderSpec
+from solfa.core.types import EncoderSpec, Logit
 from solfa.encoders.registry import with_source
 from solfa.encoders.torch_backbone import TorchBackbone
 from solfa.encoders.towers import load_tensors
@@ -51,6 +52,7 @@ def save_model(
     backbones: tuple[str, str],
     trained_on: Mapping[str, Any],
     bodies: Bodies | None = None,
+    logits: Mapping[str, Logit] | None = None,
 ) -> Path:
     """Write the folder, whole or not at all; an older one is replaced.
 
@@ -70,6 +72,8 @@ def save_model(
         recipe, data and scores, for the card
     bodies
         that were tuned, by kind: their weights and what they are rebuilt from are written too
+    logits
+        what the sigmoid losses learnt (``Objective.logits``)
 
     Raises
     ------
@@ -94,6 +98,7 @@ def save_model(
             "schema": SCHEMA, "name": name, "space": f"{name}/{digest}/{model.dim}", "dim": model.dim,
             **described_bodies,
             "licence": f"projectors: none stated; sound: {audio.licence}; text: {text.licence}",
+            "logits": {k: asdict(v) for k, v in (logits or {}).items()},
             "projectors": model.config.to_json(), "trained_on": dict(trained_on), "solfa": version("solfa"),
             "sha256": hashes,
         }  # fmt: skip

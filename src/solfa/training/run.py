@@ -154,6 +154,7 @@ def run(
             save_model(
                 out / "model", trainer.model, name=name, audio=prepared.audio, text=prepared.text,
                 backbones=(audio, text), bodies=trainer.bodies,
+                logits={name: logit.value for name, logit in trainer.objective.logits.items()},
                 trained_on={
                     "recipe": recipe.to_json(), "val_R@1": outcome.best_recall, "steps": outcome.steps,
                     "init": trainer.init, "data": {

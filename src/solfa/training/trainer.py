@@ -20,13 +20,13 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 
 from solfa.core.errors import InputError, TrainingError, WeightsError
 from solfa.data.features import FrozenFeatures
 from solfa.data.loading import AudioSource, IntArray, Loader
 from solfa.encoders.towers import device_for, fill
-from solfa.encoders.trained import read_description
+from solfa.encoders.trained import logits_of, read_description
 from solfa.evaluation.ranking import rank_relevant
 from solfa.evaluation.relevance import Relevance
 from solfa.evaluation.retrieval import hit_at
@@ -149,6 +149,9 @@ class Trainer:
                 raise InputError(f"{init} has other projectors than the recipe; start from its recipe and sizes.")
             self.model.load_state_dict(start.state_dict(), strict=False)
             load_bodies(init, self.bodies)
+            for name, learnt in logits_of(read_description(init)).items():
+                if name in self.objective.logits:
+                    self.objective.logits[name].start(learnt)
         self.parameters = [*self.model.parameters(), *self.objective.parameters()]
         self.mean = {n: p.detach().clone() for n, p in self._named()} if recipe.ema_decay else {}
         self.optimizer = torch.optim.AdamW(self._groups(), lr=recipe.learning_rate, foreach=True)
@@ -207,7 +210,8 @@ class Trainer:
                 self._epoch(report)
         if (self.folder / checkpoint.BEST).exists():
             tensors, _ = checkpoint.load(self.folder / checkpoint.BEST)
-            fill(self.model, tensors, self.folder / checkpoint.BEST, "this model")
+            for name, module in self._modules():
+                fill(module, checkpoint.part(tensors, name), self.folder / checkpoint.BEST, "this model")
         elif self.mean:
             self.model.load_state_dict(self.mean, strict=False)
         epochs = self.where.step // len(self.loader)
@@ -324,8 +328,8 @@ class Trainer:
             if score > where.best:
                 where.best, where.bad_epochs = score, 0
                 if rank() == 0:
-                    weights = {**self.model.state_dict(), **self.mean}
-                    checkpoint.save(self.folder / checkpoint.BEST, weights, {"step": where.step, "recall": score})
+                    with self._averaged():
+                        checkpoint.save(self.folder / checkpoint.BEST, self._weights(), {"step": where.step})
             elif where.step >= recipe.warmup_steps:
                 where.bad_epochs += 1
             self._note({"step": where.step, "val_R@1": score, "val_T2A_R@1": t2a, "val_A2T_R@1": a2t}, rate, report)
@@ -368,11 +372,16 @@ class Trainer:
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors = {f"mean.{name}": tensor for name, tensor in self.mean.items()}
-        for prefix, module in (("model", self.model), ("objective", self.objective)):
-            tensors.update({f"{prefix}.{name}": tensor for name, tensor in module.state_dict().items()})
+        tensors.update(self._weights())
         for i, kept in self.optimizer.state_dict()["state"].items():
             tensors.update({f"adam.{i}.{name}": torch.as_tensor(value) for name, value in kept.items()})
         return tensors
+
+    def _modules(self) -> tuple[tuple[str, nn.Module], ...]:
+        return ("model", self.model), ("objective", self.objective)
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {f"{name}.{n}": tensor for name, module in self._modules() for n, tensor in module.state_dict().items()}
 
     def _load(self) -> None:
         file = self.folder / checkpoint.CHECKPOINT
@@ -381,8 +390,8 @@ class Trainer:
         kinds = [{name: type(value) for name, value in where.items()} for where in (state, vars(self.where))]
         if found != {name: t.shape for name, t in self._tensors().items()} or kinds[0] != kinds[1]:
             raise WeightsError(f"{file} does not fit this model. Begin anew in another folder.")
-        self.model.load_state_dict(checkpoint.part(tensors, "model"))
-        self.objective.load_state_dict(checkpoint.part(tensors, "objective"))
+        for name, module in self._modules():
+            module.load_state_dict(checkpoint.part(tensors, name))
         self.mean = {n: t.to(self.device) for n, t in checkpoint.part(tensors, "mean").items()}
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in checkpoint.part(tensors, "adam").items():

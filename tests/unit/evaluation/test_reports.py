@@ -14,7 +14,7 @@ import soundfile
 
 from solfa.core.errors import InputError, UnknownName
 from solfa.core.theory import Chord, Key
-from solfa.core.types import Audio, ChordSegment, View, ViewName
+from solfa.core.types import Audio, ChordSegment, Logit, View, ViewName
 from solfa.evaluation import interop, tasks
 from solfa.evaluation.annotation import MusicAnnotation
 from solfa.evaluation.detections import ClipScores, SystemScores, best_collar_f1, best_segment_f1, decide
@@ -148,6 +148,19 @@ def test_detection_and_grounding(tmp_path: Path) -> None:
     assert report.metrics["PSDS1"].value == report.metrics["best segment F1"].value == 1
     grounded = run_task("grounding", tiny_model(), data, settings=FEW)
     assert grounded.metrics["PSDS2021"].value == 1 and grounded.num_queries == 3
+    assert set(grounded.details) == {"Th-AUC of (cosine + 1) / 2", "PSD-ROC"}
+    assert "F1 at probability 0.5" not in report.details
+    sharp, vague = (  # what is there has a cosine of 1: a probability of 1, or of 0
+        dataclasses.replace(tiny_model(), logits={"frame": Logit(temperature=0.05, bias=bias)}) for bias in (-10, -30)
+    )
+    found = [run_task("grounding", model, data, settings=FEW) for model in (sharp, vague)]
+    assert [f.metrics["PSDS2021"].value for f in found] == [1, 1]
+    assert [f.details["Th-AUC of probability"] for f in found] == pytest.approx([0.98, 0.0], abs=0.02)
+    found = [run_task("sed", model, data, settings=settings) for model in (sharp, vague)]
+    assert [f.details["F1 at probability 0.5"] for f in found] == [
+        {"collar": 1, "segment": 1},
+        {"collar": 0, "segment": 0},
+    ]
     with pytest.raises(InputError, match="no clip has a sound event"):
         run_task("sed", tiny_model(), data_set(tmp_path, ("c", sound("low"), {"duration_s": 1.0})), settings=FEW)
 

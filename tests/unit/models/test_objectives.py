@@ -11,13 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from solfa.core import types
 from solfa.core.errors import InputError
 
 torch = pytest.importorskip("torch")
+import torch.nn.functional as F  # noqa: E402
+
 from solfa.models.joint import Projected  # noqa: E402
 from solfa.models.objectives import (  # noqa: E402
     FigmaConfig,
     FineLapConfig,
+    Logit,
     UnitedConfig,
     info_nce,
     objective,
@@ -143,6 +147,39 @@ def test_united_is_both_and_learns_its_temperature():
     sum(made.losses(p).values()).backward()
     assert all(parameter.grad is not None and parameter.grad != 0 for parameter in made.parameters())
     assert to_json(config)["figma"]["alpha"] == 0.6
+
+
+@pytest.mark.parametrize("start", [1e-5, 0.1, 1.0, 3.0, 1e5])
+def test_a_temperature_comes_back_from_anywhere(start):
+    logit = Logit(start, 0.0, safe=True)
+    optimizer = torch.optim.Adam(logit.parameters(), lr=0.2, betas=(0.9, 0.9))
+    cosines = torch.tensor([1.0, -1.0])
+    for _ in range(200):  # to sigmoid(1 / t + b) = 0.9, t = 0.455
+        optimizer.zero_grad()
+        F.binary_cross_entropy_with_logits(logit(cosines), torch.tensor([0.9, 0.1])).backward()
+        assert logit.scale.grad.abs() > 0
+        optimizer.step()
+    assert logit.value.temperature == pytest.approx(1 / math.log(9), rel=0.02)
+
+
+def test_what_a_sigmoid_loss_learnt_goes_on_and_is_a_probability():
+    made = objective(UnitedConfig(temperature=0.2, bias=-1.5))
+    learnt = made.logits["frame"].value
+    cosines = np.linspace(-1, 1, 9, dtype=np.float32)
+    expected = torch.sigmoid(made.logits["frame"](torch.from_numpy(cosines))).detach().numpy()
+    np.testing.assert_allclose(learnt.probability(cosines), expected, atol=1e-6)
+    for safe in (True, False):
+        other = Logit(0.1, -10.0, safe)
+        other.start(learnt)
+        assert other.value.temperature == pytest.approx(0.2) and other.value.bias == -1.5
+    with pytest.raises(InputError, match="above 0"):
+        Logit(0.1, -10.0, True).start(types.Logit(temperature=-0.1, bias=0.0))
+    used = {name: set(objective(config).logits) for name, config in {
+        "figma": FigmaConfig(), "both": FineLapConfig(), "nce": FineLapConfig(clip_loss="infonce"),
+        "clips": FineLapConfig(beta=0), "frames": FineLapConfig(alpha=0), "captions": UnitedConfig(beta=0),
+    }.items()}  # fmt: skip
+    assert used == {"figma": set(), "both": {"clip", "frame"}, "nce": {"frame"}, "clips": {"clip"},
+                    "frames": {"frame"}, "captions": set()}  # fmt: skip
 
 
 def test_values_out_of_range_are_refused():

@@ -20,7 +20,7 @@ from solfa.data.shards import Dataset
 from solfa.encoders import trained
 from solfa.encoders.registry import load_model
 from solfa.models.joint import JointProjector
-from solfa.training import model_file
+from solfa.training import checkpoint, model_file
 from solfa.training.batches import PairSource, Widths, prepare
 from solfa.training.recipes import finelap
 from solfa.training.run import run
@@ -105,6 +105,37 @@ def test_damage_and_other_bodies_are_seen(data, tmp_path, monkeypatch):
         (path / "model.json").write_text(text)
         with pytest.raises(WeightsError, match=r"model\.json"):
             trained.load(source=path)
+
+
+def test_learnt_temperatures_are_saved_loaded_and_trained_on(data, folder, tmp_path, monkeypatch):
+    options = {"bank": BANK, "features": tmp_path / "features"}
+
+    def small(recipe):
+        return replace(recipe, epochs=2, batch_size=16, num_phrases=5, warmup_steps=0)
+
+    path, _ = run("finelap", folder, tmp_path / "run", change=small, **options)
+    logits = trained.load(source=path).logits
+    tensors, _ = checkpoint.load(tmp_path / "run" / checkpoint.BEST)
+    assert set(logits) == {"clip", "frame"} and logits["clip"] != logits["frame"]
+    for name, logit in logits.items():
+        kept = checkpoint.part(tensors, f"objective.{name}")  # of the step whose weights were kept, not of the last
+        assert logit.bias == float(kept["bias"]) and logit.temperature == pytest.approx(float((-kept["scale"]).exp()))
+        assert abs(logit.bias + 4) > 1e-4 and abs(logit.temperature - 0.1) > 1e-5
+    begun = Trainer(small(finelap(data.widths, small=True)), data, tmp_path / "more", init=path)
+    for name, logit in logits.items():
+        value = begun.objective.logits[name].value
+        assert (value.temperature, value.bias) == pytest.approx((logit.temperature, logit.bias), rel=1e-6)
+    described = json.loads((path / "model.json").read_text())
+    one = {"temperature": 1, "bias": 0}
+    wrong_ones = [3, {"clip": 3}, {"clip": {}}, {"x": one}]
+    wrong_ones += [{"clip": {**one, "temperature": t}} for t in (0, "1", float("inf"))]
+    for wrong in [*wrong_ones, {"frame": {**one, "bias": float("inf")}}]:
+        (path / "model.json").write_text(json.dumps({**described, "logits": wrong}))
+        with pytest.raises(WeightsError, match="logits: expected"):
+            trained.load(source=path)
+    del described["logits"]  # a folder of before
+    (path / "model.json").write_text(json.dumps(described))
+    assert trained.load(source=path).logits == {}
 
 
 def test_saving_replaces_a_model_and_nothing_else(data, tmp_path):

@@ -176,7 +176,7 @@ def test_the_folder_needs_nothing_else(text, data, folder, tmp_path, monkeypatch
     outcome = trainer.run()
     assert outcome.best_recall is not None
     best, _ = checkpoint.load(tmp_path / "run" / checkpoint.BEST)
-    assert all(torch.equal(best[n], t) for n, t in trainer.model.state_dict().items())
+    assert all(torch.equal(best[f"model.{n}"], t) for n, t in trainer.model.state_dict().items())
 
     def save(to):
         names = ("mert:/secret/place", with_source(text, "/secret/place"))
@@ -205,7 +205,7 @@ def test_the_folder_needs_nothing_else(text, data, folder, tmp_path, monkeypatch
     assert np.array_equal(alone.global_BD[0], heard.global_BD[2])
 
     again = Trainer(recipe("figma", given), given, tmp_path / "again", init=path)
-    assert all(torch.equal(best[n], t) for n, t in again.model.state_dict().items())
+    assert all(torch.equal(best[f"model.{n}"], t) for n, t in again.model.state_dict().items())
     frozen = data(())
     with pytest.raises(
         InputError, match=r"other projectors|tuned audio body; start from it with --audio mert:.*--tune"
