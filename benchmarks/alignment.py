@@ -3,7 +3,7 @@
     python benchmarks/alignment.py                       # five sizes in bfloat16 on CUDA
     python benchmarks/alignment.py --device cpu          # small sizes in float32
     python benchmarks/alignment.py --sizes 256,250,128,512 --implementations blocked,fused
-    python benchmarks/alignment.py --resources           # what the kernel's candidates take of an H200; needs no GPU
+    python benchmarks/alignment.py --resources 86        # what the kernel's candidates take of a card; needs no GPU
 
 Every case runs in a process of its own, so that one that runs out of memory stops no other and peaks are its own.
 Memory is the peak above the inputs and their gradients. The error is the largest difference from float64 over the first
@@ -123,39 +123,50 @@ def peak_tflops(device: str, dtype: str) -> float:
     return 2 * 2048**3 / min(times) / 1e12
 
 
-def resources(D: int, T: int) -> None:
-    """Registers, spilled bytes, shared memory, blocks a multiprocessor of every candidate, compiled for Hopper."""
+def resources(capability: int, D: int = 512, lengths: tuple[int, ...] = (16, 512)) -> None:
+    """Registers, spilled bytes and shared memory of every candidate for a card, compiled.
+
+    ``blocks`` are those that share a multiprocessor; forward is compiled for each of ``lengths``.
+    """
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource, compile
 
     from solfa.models import alignment_kernel as kernels
 
-    types = dict.fromkeys(("frames", "tokens"), "*bf16") | dict.fromkeys(("partial", "weights"), "*fp32")
-    types |= dict.fromkeys(("frame_mask", "token_mask", "place", "numbers"), "*u8")
-    types |= dict.fromkeys(("frame_len", "token_len", "slots", "num_slots"), "*i32")
-    types |= dict.fromkeys(("d_frames", "d_tokens"), "*bf16")
     dump = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
-    print("| kernel | candidate | registers | spilled bytes | shared KiB | blocks a multiprocessor | tensor cores |")
-    print("|---|---|---|---|---|---|---|")
-    for name, (sizes, rows, _) in kernels._CONFIGS.items():
+    shared_kib, at_once = {80: (163, 164), 90: (227, 228)}.get(capability, (99, 100))
+    print("| kernel | type, tokens | candidate | registers | spilled bytes | shared KiB | blocks | product |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name, (sizes, kinds) in kernels._CONFIGS.items():
         kernel = getattr(kernels, name)
-        for *values, warps, stages in rows:
-            known = dict(zip(sizes, values, strict=True)) | {"D": D, "T_POW": T, "NONE": 255}
+        wide = "bfloat16" if shared_kib >= kernels._LARGE_KIB else "bfloat16 in 99 KiB"
+        runs = [(kind, row, T) for kind in (wide, "float32") for row in kinds[kind] for T in lengths]
+        for kind, (*values, warps, stages), T in runs:
+            if max(lengths) != T and name != "_forward":  # the others do not depend on it
+                continue
+            float_type = "*fp32" if kind == "float32" else "*bf16"
+            types = dict.fromkeys(("frames", "tokens", "d_frames", "d_tokens"), float_type)
+            types |= dict.fromkeys(("partial", "weights"), "*fp32")
+            types |= dict.fromkeys(("frame_mask", "token_mask"), "*u8")
+            types |= dict.fromkeys(("place", "numbers"), "*u8" if T < 256 else "*i16")
+            types |= dict.fromkeys(("frame_len", "token_len", "slots", "num_slots"), "*i32")
+            known = dict(zip(sizes, values, strict=True)) | {"D": D, "T_POW": T, "NONE": 255 if T < 256 else -1}
             constants = {arg: known[arg] for arg in kernel.arg_names if arg in known}
             signature = {arg: "constexpr" if arg in constants else types.get(arg, "i32") for arg in kernel.arg_names}
             aligned = {(i,): [["tt.divisibility", 16]] for i, arg in enumerate(kernel.arg_names) if arg in types}
             options = {"num_warps": warps, "num_stages": stages}
-            made = compile(ASTSource(kernel, signature, constants, aligned), GPUTarget("cuda", 90, 32), options)
+            made = compile(ASTSource(kernel, signature, constants, aligned), GPUTarget("cuda", capability, 32), options)
             with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
                 Path(file.name).write_bytes(made.asm["cubin"])
                 usage = subprocess.run([dump, "-res-usage", file.name], capture_output=True, text=True, check=True)
             registers, spilled = (int(re.search(rf"{n}:(\d+)", usage.stdout)[1]) for n in ("REG", "STACK"))
             shared = made.metadata.shared
-            blocks = min(65536 // (-(-registers // 8) * 8 * warps * 32), 227 * 1024 // (shared + 1024))
+            blocks = min(65536 // (-(-registers // 8) * 8 * warps * 32), at_once * 1024 // (shared + 1024))
             shown = "x".join(map(str, values)) + f", {warps} warps, {stages} stages"
-            product = "wgmma" if "wgmma" in made.asm["ptx"] else ""
-            print(f"| {name[1:]} | {shown} | {registers} | {spilled} | {shared / 1024:.0f} | {blocks} | {product} |")
+            product = next((p for p in ("wgmma", "mma") if p in made.asm["ptx"]), "")
+            took = f"{registers} | {spilled} | {shared / 1024:.0f} | {blocks}"
+            print(f"| {name[1:]} | {kind}, {T} | {shown} | {took} | {product} |")
 
 
 def main() -> None:
@@ -166,11 +177,13 @@ def main() -> None:
     parser.add_argument("--implementations", default="naive,blocked,compiled,fused")
     parser.add_argument("--repeat", type=int, default=20)
     parser.add_argument("--peak-tflops", type=float, help="default: 790 on CUDA (an H200, dense bf16), else measured")
-    parser.add_argument("--resources", action="store_true", help="compile the kernel for Hopper and say what it takes")
+    parser.add_argument(
+        "--resources", type=int, metavar="CAPABILITY", help="compile the kernel for 80, 86, 89, 90, 120"
+    )
     parser.add_argument("--case", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.resources:
-        resources(512, 128)
+        resources(options.resources)
         return
     if options.case:
         print(json.dumps(measure(**json.loads(options.case))))

@@ -3,7 +3,8 @@
 ``S(i, j)`` is the mean over the real frames of item i of the maximum over the real tokens of item j (FIGMA, arXiv
 2606.06615); ``direction="tokens"`` takes the mean over tokens of the maximum over frames instead (late interaction).
 An item without a real row scores ``EMPTY_SCORE`` against all and has no gradient. Of equal cosines the first row is the
-maximum, and it alone receives the gradient.
+maximum, and it alone receives the gradient. A real row of NaN makes its scores and gradients NaN; what masked rows hold
+changes nothing. There is no second derivative.
 
 Two implementations give the same scores: ``blocked`` runs anywhere, holds the cosines of one block of texts at a time
 and computes them again for the gradient, so memory grows linearly in items, frames and tokens; ``fused`` is a Triton
@@ -14,9 +15,12 @@ Shape letters: A items that have frames, C items that have tokens, F frames, T t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -51,7 +55,8 @@ def frame_scores(
     frame_mask_AF, token_mask_CT
         bool, True where a row is real (anywhere, not only in front)
     implementation
-        ``auto`` is ``fused`` on CUDA where Triton is installed, else ``blocked``
+        ``auto`` is ``fused`` on CUDA, and ``blocked`` elsewhere and where the kernel does not fit the card or Triton is
+        not installed, which is logged once
     direction
         what the mean runs over
     precision
@@ -62,7 +67,8 @@ def frame_scores(
     Raises
     ------
     InputError
-        If shapes do not fit, or ``fused`` is asked for on a device it does not run on.
+        If shapes or devices do not fit, or ``fused`` is asked for on a device it does not run on; in the backward pass
+        if a second derivative is asked for (``create_graph=True``).
     MissingExtra
         If ``fused`` is asked for and Triton is not installed.
     """
@@ -71,8 +77,14 @@ def frame_scores(
     for vectors, mask in ((frames_AFD, frame_mask_AF), (tokens_CTD, token_mask_CT)):
         if vectors.shape[:2] != mask.shape or vectors.shape[2] != frames_AFD.shape[2]:
             raise InputError(f"vectors {tuple(vectors.shape)} and mask {tuple(mask.shape)} do not fit.")
+        if vectors.device != frames_AFD.device:
+            raise InputError(f"frames are on {frames_AFD.device}, tokens on {vectors.device}; move one.")
     if implementation == "auto":
-        implementation = "fused" if frames_AFD.is_cuda and find_spec("triton") is not None else "blocked"
+        implementation = "fused" if frames_AFD.is_cuda and _fits(frames_AFD.device) else "blocked"
+    # Padding of NaN would come through a product with its weight of 0.
+    frames_AFD, tokens_CTD = (
+        v.masked_fill(~m[..., None], 0.0) for v, m in ((frames_AFD, frame_mask_AF), (tokens_CTD, token_mask_CT))
+    )
     with torch.autocast(frames_AFD.device.type, enabled=False):
         if 0 in (*frame_mask_AF.shape, *token_mask_CT.shape):
             nothing = frames_AFD.float().sum() * 0 + tokens_CTD.float().sum() * 0
@@ -84,7 +96,7 @@ def frame_scores(
                 frames_AFD.to(precision), frame_mask_AF, tokens_CTD.to(precision), token_mask_CT, block=block
             )
     empty = ~frame_mask_AF.any(dim=1)[:, None] | ~token_mask_CT.any(dim=1)[None, :]
-    scores = scores.masked_fill(empty, EMPTY_SCORE)
+    scores = cast(Tensor, _Once.apply(scores.masked_fill(empty, EMPTY_SCORE)))  # type: ignore[no-untyped-call]
     return scores.T if direction == "tokens" else scores
 
 
@@ -103,6 +115,20 @@ def blocked_scores(
     given = frames_AFD, tokens_CTD, weights_AF, token_mask_CT
     scores: Tensor = _Blocked.apply(*given, size, compile_block)  # type: ignore[no-untyped-call]
     return scores
+
+
+class _Once(torch.autograd.Function):
+    """The identity, which is differentiated once only."""
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor) -> Tensor:
+        return scores.view_as(scores)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            raise InputError("the frame score has no second derivative: call backward without create_graph=True.")
+        return grads[0]
 
 
 class _Blocked(torch.autograd.Function):
@@ -153,6 +179,33 @@ def _gradients(
     d_frames = embedding_bag(rows, flat, mode="sum", per_sample_weights=scale_AFC.reshape(A * F, C)).view(A, F, D)
     won_AFCT = scale_AFC.new_zeros((A, F, C, T)).scatter_(3, place_AFC[..., None], scale_AFC[..., None])
     return d_frames, torch.einsum("afct,afd->ctd", won_AFCT, frames_AFD)
+
+
+def kernel_choices() -> dict[str, list[int]]:
+    """The block sizes that the fused kernel was tuned to in this process, as plain JSON; empty if it did not run."""
+    kernel = sys.modules.get("solfa.models.alignment_kernel")
+    return kernel.chosen() if kernel else {}
+
+
+def use_kernel_choices(choices: Mapping[str, Sequence[int]]) -> None:
+    """Take block sizes of an earlier process (``kernel_choices``), so that a run has the same bits when it goes on."""
+    if choices and find_spec("triton") is not None:
+        from solfa.models.alignment_kernel import choose
+
+        choose(choices)
+
+
+@cache
+def _fits(device: torch.device) -> bool:
+    """Whether the kernel runs on a CUDA device; where not, one sentence says so, once."""
+    why = "needs Triton, which is not installed"
+    if find_spec("triton") is not None:
+        from solfa.models.alignment_kernel import unfit
+
+        why = unfit(device)
+    if why:
+        logging.getLogger(__name__).warning("The fused frame score %s: the slower blocked one is used.", why)
+    return not why
 
 
 def _fused() -> Callable[..., Tensor]:

@@ -19,6 +19,8 @@ Shape letters: A items that have frames, C items that have tokens, F frames, T t
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import cache
 from typing import Any
 
@@ -34,31 +36,39 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 _SLOT = 64  # frames of one partial sum; every BLOCK_M is a multiple
 _K = 16 if INTERPRETED else 64  # widths are filled up to a multiple of it, the largest BLOCK_K
 
-# Candidates of the autotuner: block sizes, then warps and stages of the pipeline. It tunes anew for another width, and
-# forward for another power of two of tokens; not for every ragged length.
-_CONFIGS: dict[str, tuple[tuple[str, ...], tuple[tuple[int, ...], ...], tuple[str, ...]]] = {
+# Candidates of the autotuner, by what they are for: block sizes, then warps and stages of the pipeline. All fit into
+# 99 KiB of shared memory (RTX 30 to 50, L4, L40, A10) but those of bfloat16 for cards of 160 KiB and more (A100, H100,
+# H200). It tunes for each width and type, and forward for each power of two of tokens; not for every length.
+_CONFIGS: dict[str, tuple[tuple[str, ...], dict[str, tuple[tuple[int, ...], ...]]]] = {
     "_forward": (
         ("BLOCK_M", "BLOCK_N", "BLOCK_K", "GROUP"),
-        ((128, 256, 64, 8, 8, 3), (128, 256, 64, 16, 8, 4), (128, 128, 64, 8, 8, 3), (128, 128, 64, 8, 4, 3),
-         (128, 128, 32, 8, 4, 5), (64, 128, 64, 16, 4, 4)),
-        ("T_POW", "D"),
+        {
+            "bfloat16": ((128, 256, 64, 8, 8, 3), (128, 256, 64, 16, 8, 4), (128, 128, 64, 8, 8, 3),
+                         (128, 128, 64, 8, 4, 3), (128, 128, 32, 8, 4, 5), (64, 128, 64, 16, 4, 4)),
+            "bfloat16 in 99 KiB": ((128, 128, 64, 8, 8, 3), (64, 128, 64, 16, 4, 4), (64, 128, 32, 8, 4, 4)),
+            "float32": ((128, 128, 32, 8, 8, 3), (64, 128, 32, 8, 8, 3), (128, 64, 32, 8, 8, 3), (64, 64, 32, 8, 4, 4)),
+            "interpreted": ((64, 32, 16, 2, 1, 1),),
+        },
     ),
     "_frames_backward": (
         ("BLOCK_M", "BLOCK_D"),
-        ((16, 512, 4, 3), (32, 512, 8, 3), (32, 256, 4, 4), (64, 128, 4, 4), (128, 64, 4, 4)),
-        ("D",),
+        dict.fromkeys(
+            ("bfloat16", "bfloat16 in 99 KiB", "float32"),
+            ((16, 512, 4, 3), (32, 512, 8, 3), (32, 256, 4, 4), (64, 128, 4, 4), (128, 64, 4, 4)),
+        ) | {"interpreted": ((16, 32, 1, 1),)},
     ),
     "_tokens_backward": (
         ("BLOCK_N", "BLOCK_D"),
-        ((128, 128, 8, 5), (128, 128, 8, 7), (128, 256, 8, 7), (128, 128, 4, 7), (64, 256, 8, 7)),
-        ("D",),
+        {
+            "bfloat16": ((128, 128, 8, 5), (128, 128, 8, 7), (128, 256, 8, 7), (128, 128, 4, 7), (64, 256, 8, 7)),
+            "bfloat16 in 99 KiB": ((128, 128, 8, 5), (128, 128, 4, 5), (64, 128, 4, 5)),
+            "float32": ((128, 128, 8, 4), (64, 128, 8, 3), (128, 64, 8, 3), (64, 64, 4, 4)),
+            "interpreted": ((16, 32, 1, 1),),
+        },
     ),
 }  # fmt: skip
-_INTERPRETED_SIZES = {
-    "_forward": {"BLOCK_M": 64, "BLOCK_N": 32, "BLOCK_K": 16, "GROUP": 2},
-    "_frames_backward": {"BLOCK_M": 16, "BLOCK_D": 32},
-    "_tokens_backward": {"BLOCK_N": 16, "BLOCK_D": 32},
-}
+_LEAST_KIB, _LARGE_KIB = 99, 160  # shared memory of a block
+_CHOSEN: dict[str, tuple[int, ...]] = {}
 # Compiled once, whatever the sizes are; addresses are multiples of the width, which is a constant.
 _SIZES = ["A", "C", "F", "T", "SLOTS"]
 
@@ -78,15 +88,55 @@ def fused_scores(
     Raises
     ------
     InputError
-        If the tensors are not on a CUDA device (and Triton's interpreter is not on).
+        If the tensors are not on a CUDA device that the kernel fits (and Triton's interpreter is not on).
     """
-    if not (frames_AFD.is_cuda or INTERPRETED):
-        raise InputError("the fused frame score runs on CUDA devices; use implementation='blocked' here.")
+    if why := unfit(frames_AFD.device):
+        raise InputError(f"the fused frame score {why}; use implementation='blocked' here.")
     rest = -frames_AFD.shape[2] % _K
     frames, tokens = (nnf.pad(x, (0, rest)) if rest else x for x in (frames_AFD, tokens_CTD))
     masks = (mask.to(torch.uint8).contiguous() for mask in (frame_mask_AF, token_mask_CT))
     scores: Tensor = _FrameScores.apply(frames, tokens, *masks, precision)
     return scores
+
+
+def unfit(device: torch.device) -> str:
+    """Why the kernel does not run on a device, as the end of a sentence; empty where it does."""
+    if INTERPRETED:
+        return ""
+    if device.type != "cuda":
+        return "runs on CUDA devices"
+    if torch.cuda.get_device_capability(device) < (8, 0):
+        return f"needs compute capability 8.0, which {torch.cuda.get_device_name(device)} has not"
+    if (found := _shared_kib(device)) < _LEAST_KIB:
+        return f"needs {_LEAST_KIB} KiB of shared memory a block; {torch.cuda.get_device_name(device)} has {found}"
+    return ""
+
+
+def chosen() -> dict[str, list[int]]:
+    """The block sizes that the autotuner chose in this process, by kernel and sizes, as plain JSON.
+
+    Another choice adds up in another order. A run that is to have the same bits again gives them to ``choose`` first.
+    """
+    return {key: list(row) for key, row in _CHOSEN.items()}
+
+
+def choose(choices: Mapping[str, Sequence[int]]) -> None:
+    """Take these block sizes (of ``chosen``) and tune no more for them; a card that has no such candidate tunes."""
+    _CHOSEN.update({key: tuple(row) for key, row in choices.items()})
+
+
+def _shared_kib(device: torch.device) -> int:
+    index = torch.cuda.current_device() if device.index is None else device.index
+    return int(triton.runtime.driver.active.utils.get_device_properties(index)["max_shared_mem"]) // 1024
+
+
+def _kind(device: torch.device, dtype: torch.dtype) -> str:
+    """Which candidates are for a card and a type."""
+    if INTERPRETED:
+        return "interpreted"
+    if dtype.itemsize > 2:
+        return "float32"
+    return "bfloat16" if _shared_kib(device) >= _LARGE_KIB else "bfloat16 in 99 KiB"
 
 
 class _FrameScores(torch.autograd.Function):
@@ -146,18 +196,32 @@ class _FrameScores(torch.autograd.Function):
 
 
 def _launch(kernel: Any, grid: Any, *tensors: Tensor, **sizes: int) -> None:
-    tuned = kernel if INTERPRETED else _tuned(kernel)
-    tuned[grid](*tensors, **sizes, **(_INTERPRETED_SIZES[kernel.fn.__name__] if INTERPRETED else {}))
+    """Run a kernel where its tensors are, in the block sizes that were chosen, or that are fastest now."""
+    device, dtype, name = tensors[0].device, tensors[0].dtype, kernel.fn.__name__
+    kind = _kind(device, dtype)
+    names, rows = _CONFIGS[name][0], _CONFIGS[name][1][kind]
+    key = f"{name[1:]}, {kind}, width {sizes['D']}" + (f", tokens {sizes['T_POW']}" if "T_POW" in sizes else "")
+    row = rows[0] if len(rows) == 1 else _CHOSEN.get(key)
+    # Triton launches on the current device, whatever the tensors are on.
+    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+        if row in rows:
+            kernel[grid](*tensors, **sizes, **dict(zip((*names, "num_warps", "num_stages"), row, strict=True)))
+        else:
+            tuner = _tuner(kernel, kind)
+            tuner[grid](*tensors, **sizes)
+            best = tuner.best_config
+            row = (*(best.kwargs[n] for n in names), best.num_warps, best.num_stages)
+    _CHOSEN[key] = row
 
 
 @cache
-def _tuned(kernel: Any) -> Any:
-    """The kernel, which tries its configurations at the first call for each width and length of text."""
-    names, rows, by = _CONFIGS[kernel.fn.__name__]
+def _tuner(kernel: Any, kind: str) -> Any:
+    """The kernel, which tries its candidates at the first call for each width and length of text."""
+    names, rows = _CONFIGS[kernel.fn.__name__][0], _CONFIGS[kernel.fn.__name__][1][kind]
     configs = [
         triton.Config(dict(zip(names, row[:-2], strict=True)), num_warps=row[-2], num_stages=row[-1]) for row in rows
     ]
-    return triton.autotune(configs, key=list(by))(kernel)
+    return triton.autotune(configs, key=[n for n in ("T_POW", "D") if n in kernel.arg_names])(kernel)
 
 
 def _last(mask: Tensor) -> Tensor:
@@ -206,10 +270,12 @@ def _forward(
             acc = tl.dot(x, y, acc, input_precision="ieee")
         real = tl.load(token_mask + row, mask=there, other=0) != 0
         acc = tl.where(real[None, :], acc, -1e30)
+        acc = tl.where(acc != acc, float("inf"), acc)  # a maximum may pass over NaN; nothing passes over infinity
         top, at = tl.max(tl.reshape(acc, (BLOCK_M, TEXTS, WIDTH)), axis=2, return_indices=True)
         better = top > best  # not at equality: the first of equals stays
         where = tl.where(better, at + t0, where)
         best = tl.where(better, top, best)
+    best = tl.where(best == float("inf"), float("nan"), best)
     total = tl.sum(tl.where(heard[:, None], best, 0.0), axis=0)
     slot = f0 // 64
     for s in tl.static_range(BLOCK_M // 64):

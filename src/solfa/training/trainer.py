@@ -31,6 +31,7 @@ from solfa.evaluation.ranking import rank_relevant
 from solfa.evaluation.relevance import Relevance
 from solfa.evaluation.retrieval import hit_at
 from solfa.evaluation.similarity import CosineScores, Transposed
+from solfa.models.alignment import kernel_choices, use_kernel_choices
 from solfa.models.gather import average_gradients, gather, num_devices
 from solfa.models.joint import Batch, JointProjector, Projected, Tower
 from solfa.models.objectives import objective
@@ -73,6 +74,7 @@ class _Where:
     bad_epochs: int = 0
     done: bool = False
     loader: dict[str, int] = field(default_factory=dict)
+    kernels: dict[str, dict[str, list[int]]] = field(default_factory=dict)  # by rank, what the frame score was tuned to
 
 
 @contextmanager
@@ -366,6 +368,10 @@ class Trainer:
 
     def _save(self) -> None:
         self.where.loader = self.loader.state
+        tuned = [kernel_choices()] * num_devices()
+        if num_devices() > 1:
+            distributed.all_gather_object(tuned, kernel_choices())
+        self.where.kernels = {str(i): choices for i, choices in enumerate(tuned)}
         if rank() == 0:
             checkpoint.save(self.folder / checkpoint.CHECKPOINT, self._tensors(), vars(self.where))
         self._barrier()
@@ -386,6 +392,7 @@ class Trainer:
     def _load(self) -> None:
         file = self.folder / checkpoint.CHECKPOINT
         tensors, state = checkpoint.load(file)
+        state.setdefault("kernels", {})  # a checkpoint of an earlier release has none
         found = {name: tensor.shape for name, tensor in tensors.items() if not name.startswith("adam.")}
         kinds = [{name: type(value) for name, value in where.items()} for where in (state, vars(self.where))]
         if found != {name: t.shape for name, t in self._tensors().items()} or kinds[0] != kinds[1]:
@@ -399,6 +406,7 @@ class Trainer:
             moments.setdefault(int(number), {})[what] = tensor
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
         self.where = _Where(**state)
+        use_kernel_choices(self.where.kernels.get(str(rank()), {}))
         self.loader.load_state(self.where.loader)
 
     def _barrier(self) -> None:

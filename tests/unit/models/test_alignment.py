@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -163,7 +164,17 @@ for shape in [(1, 1, 1, 1, 8), (2, 5, 65, 33, 20), (2, 3, 130, 5, 16), (2, 2, 3,
     blocked = run(data, upstream, implementation="blocked", direction="tokens")
     for value, want in zip(tokens, blocked):
         np.testing.assert_allclose(value, want, atol=2e-6)
-print("equal")
+import test_alignment
+for fused, blocked in zip(test_alignment.nan_cases("fused"), test_alignment.nan_cases("blocked")):
+    for value, want in zip(fused, blocked):
+        torch.testing.assert_close(value, want, equal_nan=True, atol=2e-6, rtol=0)
+frames, mask = torch.randn(2, 3, 16).requires_grad_(), torch.ones(2, 3, dtype=torch.bool)
+try:
+    scores = test_alignment.frame_scores(frames, mask, torch.randn(2, 3, 16), mask, implementation="fused")
+    torch.autograd.grad(scores.sum(), frames, create_graph=True)
+    raise SystemExit("a second derivative")
+except test_alignment.InputError:
+    print("equal")
 """
 
 
@@ -177,15 +188,137 @@ def test_the_kernel_under_the_interpreter_is_the_loop():
 
 
 @pytest.mark.slow
-def test_kernels_compile_for_a_hopper_gpu_without_one():
+@pytest.mark.parametrize(("capability", "shared_kib"), [(86, 99), (90, 227)])
+def test_kernels_compile_for_a_card_without_one(capability, shared_kib):
     pytest.importorskip("triton")
     script = Path(__file__).parents[3] / "benchmarks" / "alignment.py"
-    done = subprocess.run([sys.executable, script, "--resources"], capture_output=True, text=True, check=True)
+    command = [sys.executable, script, "--resources", str(capability)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines()[2:]]
-    assert {row[0] for row in rows} == {"forward", "frames_backward", "tokens_backward"}
-    for kernel, _, _, spilled, shared, blocks, product in rows:
-        assert int(spilled) <= 64 and float(shared) <= 227 and int(blocks) >= 1
-        assert product == ("" if kernel == "frames_backward" else "wgmma")  # a gather needs no tensor cores
+    fitting = {(row[0], row[1].split()[0].rstrip(",")) for row in rows if float(row[5]) <= shared_kib}
+    kernels = ("forward", "frames_backward", "tokens_backward")
+    assert fitting == {(kernel, dtype) for kernel in kernels for dtype in ("float32", "bfloat16")}
+    for kernel, kind, _, _, _, shared, blocks, product in rows:
+        assert float(shared) <= shared_kib and int(blocks) >= 1
+        matrix = (
+            "" if kernel == "frames_backward" or kind.startswith("float32") else "wgmma" if shared_kib > 99 else "mma"
+        )
+        assert product == matrix
+    for kernel in kernels:  # at least one candidate of each keeps its numbers in registers
+        for dtype in ("float32", "bfloat16"):
+            assert min(int(row[4]) for row in rows if row[0] == kernel and row[1].startswith(dtype)) <= 64
+
+
+def test_a_card_that_the_kernel_does_not_fit_is_told_once(monkeypatch, caplog):
+    kernels = pytest.importorskip("solfa.models.alignment_kernel")
+    from solfa.models import alignment
+
+    for name, value in {"get_device_capability": (8, 6), "get_device_name": "Tiny"}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+    monkeypatch.setattr(kernels, "INTERPRETED", False)
+    monkeypatch.setattr(kernels, "_shared_kib", lambda device: 48)
+    alignment._fits.cache_clear()
+    device = torch.device("cuda:1")
+    assert not alignment._fits(device) and not alignment._fits(device)
+    assert [record.getMessage() for record in caplog.records] == [
+        "The fused frame score needs 99 KiB of shared memory a block; Tiny has 48: the slower blocked one is used."
+    ]
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    assert "compute capability 8.0" in kernels.unfit(device)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 6))
+    for shared, dtype, kind in (
+        (227, torch.bfloat16, "bfloat16"),
+        (99, torch.bfloat16, "bfloat16 in 99 KiB"),
+        (99, torch.float32, "float32"),
+    ):
+        monkeypatch.setattr(kernels, "_shared_kib", lambda device, shared=shared: shared)
+        assert kernels.unfit(device) == "" and kernels._kind(device, dtype) == kind
+    alignment._fits.cache_clear()
+
+
+def test_a_launch_is_on_the_device_of_its_tensors_and_takes_the_chosen_blocks(monkeypatch):
+    kernels = pytest.importorskip("solfa.models.alignment_kernel")
+    launched, current = [], ["cuda:0"]
+
+    class Device:
+        def __init__(self, device):
+            self.device = device
+
+        def __enter__(self):
+            current.append(str(self.device))
+
+        def __exit__(self, *error):
+            current.pop()
+
+    class Kernel:
+        fn = SimpleNamespace(__name__="_frames_backward")
+        best_config = SimpleNamespace(kwargs={"BLOCK_M": 32, "BLOCK_D": 256}, num_warps=4, num_stages=4)
+
+        def __getitem__(self, grid):
+            return lambda *tensors, **sizes: launched.append((current[-1], sizes))
+
+    there = SimpleNamespace(device=torch.device("cuda:1"), dtype=torch.float32)
+    monkeypatch.setattr(torch.cuda, "device", Device)
+    monkeypatch.setattr(kernels, "_kind", lambda device, dtype: "float32")
+    monkeypatch.setattr(kernels, "_tuner", lambda kernel, kind: kernel)
+    monkeypatch.setattr(kernels, "_CHOSEN", {})
+    key = "frames_backward, float32, width 64"
+    kernels._launch(Kernel(), None, there, D=64)
+    assert kernels.chosen() == {key: [32, 256, 4, 4]} and launched == [("cuda:1", {"D": 64})]
+    kernels.choose({key: [64, 128, 4, 4]})  # another process chose it
+    kernels._launch(Kernel(), None, there, D=64)
+    assert launched[1] == ("cuda:1", {"D": 64, "BLOCK_M": 64, "BLOCK_D": 128, "num_warps": 4, "num_stages": 4})
+    kernels.choose({key: [1, 2, 3, 4]})  # of another card
+    kernels._launch(Kernel(), None, there, D=64)
+    assert launched[2] == ("cuda:1", {"D": 64}) and kernels.chosen() == {key: [32, 256, 4, 4]}
+
+
+def nan_cases(implementation):
+    """Scores and gradients of one NaN in a real frame, a real token, and in the padding of each."""
+    out = []
+    for place in ("frame", "token", "frame padding", "token padding"):
+        frames, frame_mask, tokens, token_mask = (
+            torch.from_numpy(x) for x in case(2, 3, 66, 5, 16, seed=9, holes=False, empty=False)
+        )
+        frame_mask[:], token_mask[:] = torch.arange(66) < 60, torch.arange(5) < 3
+        frames, tokens = frames.float(), tokens.float()
+        where = {"frame": (frames, 0, 3), "token": (tokens, 1, 2), "frame padding": (frames, 0, 65)}
+        vectors, item, row = where.get(place, (tokens, 1, 4))
+        vectors[item, row] = float("nan")
+        frames.requires_grad_(), tokens.requires_grad_()
+        scores = frame_scores(frames, frame_mask, tokens, token_mask, implementation=implementation)
+        scores.sum().backward()
+        bad = scores.isnan().tolist(), frames.grad.isnan().any().item(), tokens.grad.isnan().any().item()
+        padding = "padding" in place
+        expected = [[not padding and (i == 0 if place == "frame" else j == 1) for j in range(3)] for i in range(2)]
+        assert bad == (expected, place == "token", place == "frame"), (implementation, place)
+        out.append((scores.detach(), frames.grad, tokens.grad))
+    return out
+
+
+def test_nan_stays_nan_and_padding_of_nan_changes_nothing():
+    nan_cases("blocked")
+
+
+@pytest.mark.parametrize("direction", ["frames", "tokens"])
+@pytest.mark.parametrize("frames_masked", [True, False])
+def test_a_second_derivative_is_refused(direction, frames_masked):
+    frames, tokens = torch.randn(2, 3, 4).requires_grad_(), torch.randn(2, 5, 4)
+    mask = torch.ones(2, 3, dtype=torch.bool)
+    mask[0] = frames_masked
+    scores = frame_scores(frames, mask, tokens, torch.ones(2, 5, dtype=torch.bool), direction=direction)
+    with pytest.raises(InputError, match="no second derivative"):
+        torch.autograd.grad(scores.sum(), frames, create_graph=True)
+
+
+@pytest.mark.gpu
+def test_the_kernel_runs_on_another_card_than_the_current_one():
+    if torch.cuda.device_count() < 2:
+        pytest.skip("needs two cards")
+    frames, frame_mask, tokens, token_mask = (torch.from_numpy(x).to("cuda:1") for x in case(4, 5, 65, 9, 32, seed=4))
+    inputs = frames.float(), frame_mask, tokens.float(), token_mask
+    fused, blocked = (frame_scores(*inputs, implementation=name) for name in ("fused", "blocked"))
+    torch.testing.assert_close(fused, blocked, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.gpu

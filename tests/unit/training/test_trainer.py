@@ -292,6 +292,21 @@ def test_counters_of_another_form_are_refused(data, tmp_path):
             Trainer(tiny("figma", data), data, tmp_path / "run").run(resume=True)
 
 
+def test_a_run_goes_on_with_the_blocks_that_its_kernel_was_tuned_to(data, tmp_path, monkeypatch):
+    taken, choices = [], {"forward, float32, width 64, tokens 16": [64, 64, 32, 8, 4, 4]}
+    monkeypatch.setattr(trainer_module, "kernel_choices", lambda: choices)
+    monkeypatch.setattr(trainer_module, "use_kernel_choices", taken.append)
+    Trainer(tiny("figma", data), data, tmp_path / "run").run()
+    Trainer(tiny("figma", data), data, tmp_path / "run").run(resume=True)
+    assert taken == [choices]
+    file = tmp_path / "run" / checkpoint.CHECKPOINT
+    tensors, state = checkpoint.load(file)
+    del state["kernels"]  # of an earlier release
+    checkpoint.save(file, tensors, state)
+    Trainer(tiny("figma", data), data, tmp_path / "run").run(resume=True)
+    assert taken == [choices, {}]
+
+
 def test_lines_of_metrics_that_are_not_whole_go(data, tmp_path):
     Trainer(tiny("figma", data), data, tmp_path / "run").run()
     before = curve(tmp_path / "run")
