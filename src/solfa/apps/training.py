@@ -141,7 +141,7 @@ def _board(out: Path) -> Callable[[Progress], None]:
 
 def _summary(folder: Path, outcome: Outcome) -> str:
     early = ", stopped early" if outcome.stopped_early else ""
-    found = "" if outcome.best_recall is None else f", validation R@1 {outcome.best_recall:.4f}"
+    found = "" if outcome.text is None else f", validation {outcome.text}"
     return f"{outcome.steps} steps{early}{found}. Use it: solfa index MUSIC --model trained:{folder}"
 
 

@@ -80,6 +80,21 @@ class UnitedConfig:
 ObjectiveConfig: TypeAlias = FigmaConfig | FineLapConfig | UnitedConfig
 
 
+def views_of(config: ObjectiveConfig) -> types.Views:
+    """The views that a loss trains, and the one that it is best ranked by.
+
+    FineLAP's frames are trained against phrases, not captions, so that it ranks by the global view if that is trained.
+    """
+    if isinstance(config, FineLapConfig):
+        names: tuple[tuple[types.ViewName, bool], ...] = ("global", config.alpha > 0), ("frame", config.beta > 0)
+        trained = tuple(name for name, is_trained in names if is_trained)
+        return types.Views(trained=trained, rank=types.View(name=trained[0] if trained else "global"))
+    figma = config.figma if isinstance(config, UnitedConfig) else config
+    name: types.ViewName = "global" if figma.alpha == 1 else "frame" if figma.alpha == 0 else "mix"
+    rank = types.View(name=name, alpha=figma.alpha, direction=figma.direction)
+    return types.Views(trained=("global", "frame", "mix") if name == "mix" else (name,), rank=rank)
+
+
 class Objective(nn.Module):
     """What is minimised; the learnt parameters of a loss are its own."""
 
@@ -118,12 +133,16 @@ class Figma(Objective):
         """Not at alpha 1."""
         return self.config.alpha < 1
 
+    @property
+    def _negatives(self) -> int | None:
+        return self.config.num_negatives if self.training else None  # validation may have smaller batches
+
     def losses(self, batch: Projected) -> dict[str, Tensor]:
         """``global`` and ``frame``; a term of weight 0 is not computed."""
         c, terms = self.config, {}
         if c.alpha > 0:
             scores_BB = gather(batch.audio_BD) @ gather(batch.text_BD).T
-            terms["global"] = c.alpha * info_nce(scores_BB / c.tau, c.num_negatives, batch.seed)
+            terms["global"] = c.alpha * info_nce(scores_BB / c.tau, self._negatives, batch.seed)
         if c.alpha < 1:
             # Frames stay where they are: each device scores its own against the tokens of all.
             own = frame_scores(
@@ -135,7 +154,7 @@ class Figma(Objective):
                 implementation=c.implementation,
                 precision=getattr(torch, c.precision),
             )
-            terms["frame"] = (1 - c.alpha) * info_nce(gather(own) / c.tau, c.num_negatives, batch.seed)
+            terms["frame"] = (1 - c.alpha) * info_nce(gather(own) / c.tau, self._negatives, batch.seed)
         return terms
 
 

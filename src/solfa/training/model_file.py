@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from solfa.core.errors import InputError, WeightsError
 from solfa.core.files import whole_folder
 from solfa.core.text import printable
-from solfa.core.types import EncoderSpec, Logit
+from solfa.core.types import EncoderSpec, Logit, Views
 from solfa.encoders.registry import with_source
 from solfa.encoders.torch_backbone import TorchBackbone
 from solfa.encoders.towers import load_tensors
@@ -53,6 +53,8 @@ def save_model(
     trained_on: Mapping[str, Any],
     bodies: Bodies | None = None,
     logits: Mapping[str, Logit] | None = None,
+    views: Views | None = None,
+    window_s: float | None = None,
 ) -> Path:
     """Write the folder, whole or not at all; an older one is replaced.
 
@@ -74,6 +76,10 @@ def save_model(
         that were tuned, by kind: their weights and what they are rebuilt from are written too
     logits
         what the sigmoid losses learnt (``Objective.logits``)
+    views
+        which were trained, and the one to rank by (``objectives.views_of``); a reader takes the global one if None
+    window_s
+        length of the sounds that it was trained on, which search and evaluation cut others into
 
     Raises
     ------
@@ -98,6 +104,8 @@ def save_model(
             "schema": SCHEMA, "name": name, "space": f"{name}/{digest}/{model.dim}", "dim": model.dim,
             **described_bodies,
             "licence": f"projectors: none stated; sound: {audio.licence}; text: {text.licence}",
+            **({} if views is None else {"views": asdict(views)}),
+            **({} if window_s is None else {"window_s": window_s}),
             "logits": {k: asdict(v) for k, v in (logits or {}).items()},
             "projectors": model.config.to_json(), "trained_on": dict(trained_on), "solfa": version("solfa"),
             "sha256": hashes,
@@ -219,8 +227,7 @@ def _export(tower: Tower, file: Path) -> None:
 def card(described: Mapping[str, Any]) -> str:
     """A model card in the hub's form: front matter, bodies, licence, training, how to use it."""
     trained, free = described["trained_on"], all(described[kind]["commercial_use"] for kind in ("audio", "text"))
-    data, recall = trained.get("data", {}), trained.get("val_R@1")
-    scored = "not measured, there was no validation split" if recall is None else f"{recall:.4f}"
+    data, scored = trained.get("data", {}), trained.get("validation") or "none, the last weights were kept"
     lines = [
         "---", "library_name: solfa", "tags: [music, retrieval, text-to-music]", "---", f"# {described['name']}", "",
         f"Sound and text in one space of {described['dim']} numbers, trained with `solfa train "
@@ -231,7 +238,7 @@ def card(described: Mapping[str, Any]) -> str:
         *([f"- started from: `{trained['init']}`"] if trained.get("init") else []),
         f"- data: `{data.get('name')}`, revision {data.get('revision')}, {data.get('num_clips')} clips to train on; "
         f"licences: {', '.join(data.get('licences', ())) or 'none stated'}",
-        f"- validation R@1 of whole vectors, mean of both directions: {scored}",
+        f"- validation: {scored}",
         "", "```console", "$ solfa index MUSIC --model trained:FOLDER", "```", "",
     ]  # fmt: skip
     return "\n".join(printable(line) for line in lines)

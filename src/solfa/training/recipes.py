@@ -20,6 +20,7 @@ from solfa.models.objectives import (
     FineLapConfig,
     ObjectiveConfig,
     UnitedConfig,
+    views_of,
 )
 from solfa.models.objectives import to_json as objective_json
 from solfa.models.projectors import BiGruConfig, MlpConfig, ProjectorConfig, TransformerConfig
@@ -61,9 +62,12 @@ class Recipe:
         ``bfloat16`` runs the projectors under autocast; losses are float32 always
     num_phrases
         phrases of each labelled clip
+    select
+        what the validation split is scored by; the weights of the best epoch are kept: R@1, mean of both directions, in
+        the ``global``, ``frame`` or ``mix`` view; ``detection`` of timed phrases by frames (``validation.detection``);
+        ``last`` keeps the last weights and never stops early. None is what the objective trains (``measure``)
     patience
-        epochs after the warm-up without a better validation R@1 (mean of both directions) until a run stops; None never
-        stops early
+        epochs after the warm-up without a better validation score until a run stops; None never stops early
     checkpoint_every
         steps between checkpoints (one more at the end of each epoch)
     tune
@@ -95,6 +99,7 @@ class Recipe:
     ema_decay: float | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
     num_phrases: int = 0
+    select: Literal["global", "frame", "mix", "detection", "last"] | None = None
     patience: int | None = 3
     checkpoint_every: int = 500
     seed: int = 0
@@ -103,13 +108,20 @@ class Recipe:
     crop_s: float = 10.0
 
     def __post_init__(self) -> None:
-        values = {name: getattr(self, name) for name in (*_LEAST, "ema_decay", "precision", "schedule")}
+        values = {name: getattr(self, name) for name in (*_LEAST, "ema_decay", "precision", "schedule", "select")}
         bad = [name for name, least in _LEAST.items() if values[name] is not None and not least <= values[name] < inf]
         bad += [] if 0 <= (self.ema_decay or 0) < 1 else ["ema_decay"]
         bad += [] if self.precision in ("float32", "bfloat16") else ["precision"]
         bad += [] if self.schedule in ("constant", "cosine") else ["schedule"]
+        bad += [] if self.select in (None, "global", "frame", "mix", "detection", "last") else ["select"]
         if bad:
             raise InputError(f"recipe: out of range: {', '.join(f'{name} {values[name]!r}' for name in bad)}.")
+
+    @property
+    def measure(self) -> str:
+        """``select``, or by default the view that the objective ranks by; ``detection`` where no caption is trained."""
+        phrases_alone = isinstance(self.objective, FineLapConfig) and self.objective.alpha == 0
+        return self.select or ("detection" if phrases_alone else views_of(self.objective).rank.name)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, as ``config.json`` of a run has it."""

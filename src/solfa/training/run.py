@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from solfa.data.shards import Dataset
 from solfa.encoders.towers import device_for
 from solfa.encoders.trained import load_body, read_description
 from solfa.models.gather import num_devices
+from solfa.models.objectives import views_of
 from solfa.training import checkpoint
 from solfa.training.batches import Widths, prepare, spaces_of
 from solfa.training.model_file import check_bodies, load_projectors, save_model
@@ -151,26 +153,39 @@ def run(
         trainer = Trainer(recipe, prepared, out, device=device, init=init)
         outcome = trainer.run(resume=resume, report=report)
         if rank() == 0:
+            licences, durations_s = _read(dataset)
             save_model(
                 out / "model", trainer.model, name=name, audio=prepared.audio, text=prepared.text,
                 backbones=(audio, text), bodies=trainer.bodies,
+                views=views_of(recipe.objective), window_s=_window_s(durations_s, recipe),
                 logits={name: logit.value for name, logit in trainer.objective.logits.items()},
                 trained_on={
-                    "recipe": recipe.to_json(), "val_R@1": outcome.best_recall, "steps": outcome.steps,
+                    "recipe": recipe.to_json(), "validation": outcome.text, "steps": outcome.steps,
                     "init": trainer.init, "data": {
                         "name": prepared.name, "revision": prepared.revision, "num_clips": len(prepared.train),
-                        "licences": _licences(dataset),
+                        "licences": licences,
                     },
                 },
             )  # fmt: skip
     return out / "model", outcome
 
 
-def _licences(dataset: Dataset) -> list[str]:
-    """Of what was trained on; a clip of several sounds names them with semicolons."""
-    stated = {each.strip() for record in dataset.split("train") for each in record.licence.split(";")}
+def _read(dataset: Dataset) -> tuple[list[str], list[float]]:
+    """Licences (a clip of several sounds names them with semicolons) and durations of what was trained on."""
+    stated, durations_s = set[str](), list[float]()
+    for record in dataset.split("train"):
+        stated.update(each.strip() for each in record.licence.split(";"))
+        durations_s.append(record.duration_s)
     found = sorted(stated - {""})
-    return found[:_MOST_LICENCES] + [f"and {len(found) - _MOST_LICENCES} more"] * (len(found) > _MOST_LICENCES)
+    return found[:_MOST_LICENCES] + [f"and {len(found) - _MOST_LICENCES} more"] * (
+        len(found) > _MOST_LICENCES
+    ), durations_s
+
+
+def _window_s(durations_s: list[float], recipe: Recipe) -> float:
+    """The median duration, of cuts where the audio backbone was tuned on cuts; 0.1 s to 10 minutes."""
+    longest_s = recipe.crop_s if "audio" in recipe.tune else 600.0
+    return round(min(max(median(durations_s), 0.1), longest_s), 3)
 
 
 def _planned(make: Callable[[Widths], Recipe], init: Path | None) -> Recipe:

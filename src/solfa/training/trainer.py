@@ -12,14 +12,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, distributed, nn
 
 from solfa.core.errors import InputError, TrainingError, WeightsError
@@ -27,21 +26,15 @@ from solfa.data.features import FrozenFeatures
 from solfa.data.loading import AudioSource, IntArray, Loader
 from solfa.encoders.towers import device_for, fill
 from solfa.encoders.trained import logits_of, read_description
-from solfa.evaluation.ranking import rank_relevant
-from solfa.evaluation.relevance import Relevance
-from solfa.evaluation.retrieval import hit_at
-from solfa.evaluation.similarity import CosineScores, Transposed
 from solfa.models.alignment import kernel_choices, use_kernel_choices
 from solfa.models.gather import average_gradients, gather, num_devices
-from solfa.models.joint import Batch, JointProjector, Projected, Tower
-from solfa.models.objectives import objective
+from solfa.models.joint import Batch, JointProjector, Projected
+from solfa.models.objectives import objective, views_of
 from solfa.training import checkpoint
 from solfa.training.batches import LiveFeatures, PairSource, TrainingData
 from solfa.training.model_file import load_bodies, load_projectors
 from solfa.training.recipes import Recipe
-
-T = TypeVar("T", NDArray[np.int64], list[Any])
-_AT_ONCE = 256  # clips or captions of the validation split
+from solfa.training.validation import detection, recalls
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,12 +50,22 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """How a run ended; ``best_recall`` is None without a validation split."""
+    """How a run ended; ``best`` is the validation score of the weights that are kept, in the ``measure``.
+
+    It is None where the last weights are kept: without a validation split, or as the recipe says.
+    """
 
     steps: int
     epochs: int
-    best_recall: float | None
+    measure: str
+    best: float | None
     stopped_early: bool
+
+    @property
+    def text(self) -> str | None:
+        """The score in words."""
+        what = "mAP of frames" if self.measure == "detection" else f"R@1 in the {self.measure} view"
+        return None if self.best is None else f"{what} {self.best:.4f}"
 
 
 @dataclass
@@ -157,17 +160,20 @@ class Trainer:
         self.parameters = [*self.model.parameters(), *self.objective.parameters()]
         self.mean = {n: p.detach().clone() for n, p in self._named()} if recipe.ema_decay else {}
         self.optimizer = torch.optim.AdamW(self._groups(), lr=recipe.learning_rate, foreach=True)
-        crops = None
-        if "audio" in self.bodies:
-            rate = self.bodies["audio"].spec.sample_rate_hz
-            crops = AudioSource(data.records["train"], crop_s=recipe.crop_s, sample_rate_hz=rate)
-        source = PairSource(data.train, data.bank, recipe.num_phrases, bodies=self.bodies, crops=crops)
+        source = self._source("train")
         self.loader = Loader(
             _OnDevice(source, self.device) if self.device.type == "cuda" else source,
             batch_size=recipe.batch_size // num_devices(), seed=recipe.seed, rank=rank(), world_size=num_devices(),
             workers=4 if self.device.type == "cuda" else 2,
         )  # fmt: skip
         self.val = data.val
+        if self.measured == "detection" and not any(data.val.phrases if data.val is not None else ()):
+            raise InputError(
+                "no clip of the validation split has timed phrases, and by them the weights are to be chosen. Choose "
+                "by another measure: --set select=last keeps the last weights."
+            )
+        if self.val is not None and len(self.val) < num_devices():
+            raise InputError(f"{len(self.val)} clips to validate on, fewer than {num_devices()} devices.")
         if self.val is not None and self.bodies:
             self.val = LiveFeatures(self.val, data.records["val"], self.bodies)
         self.num_steps = len(self.loader) * recipe.epochs
@@ -187,6 +193,15 @@ class Trainer:
             groups.append({"params": matrices, "weight_decay": self.recipe.weight_decay, "factor": factor})
             groups.append({"params": others, "weight_decay": 0.0, "factor": factor})
         return [group for group in groups if group["params"]]
+
+    def _source(self, split: str) -> PairSource:
+        """Pairs of a split, with the phrases and cuts that are trained on."""
+        crops, features = None, self.data.train if split == "train" else self.data.val
+        assert features is not None
+        if "audio" in self.bodies:
+            rate = self.bodies["audio"].spec.sample_rate_hz
+            crops = AudioSource(self.data.records[split], crop_s=self.recipe.crop_s, sample_rate_hz=rate)
+        return PairSource(features, self.data.bank, self.recipe.num_phrases, bodies=self.bodies, crops=crops)
 
     def run(self, *, resume: bool = False, report: Callable[[Progress], None] = lambda progress: None) -> Outcome:
         """Train to the end, or until validation stops getting better; the best weights are then in ``model``.
@@ -217,9 +232,10 @@ class Trainer:
         elif self.mean:
             self.model.load_state_dict(self.mean, strict=False)
         epochs = self.where.step // len(self.loader)
-        best = self.where.best if self.data.val is not None else None
+        best = self.where.best if self.measured is not None else None
         early = self.where.step < self.num_steps
-        return Outcome(steps=self.where.step, epochs=epochs, best_recall=best, stopped_early=early)
+        measure = self.measured or "last"
+        return Outcome(steps=self.where.step, epochs=epochs, measure=measure, best=best, stopped_early=early)
 
     def _epoch(self, report: Callable[[Progress], None]) -> None:
         began, first = time.monotonic(), self.where.step
@@ -242,7 +258,7 @@ class Trainer:
             If the loss or the gradient is not finite, or the batch does not fit into memory.
         """
         step, recipe = self.where.step, self.recipe
-        self.model.train()
+        self.model.train(), self.objective.train()
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(step) * group["factor"]
         self.optimizer.zero_grad(set_to_none=True)
@@ -319,25 +335,55 @@ class Trainer:
     def _end_of_epoch(self, report: Callable[[Progress], None], rate: float) -> None:
         where, recipe = self.where, self.recipe
         if self.val is not None:
-            recall = torch.zeros(2, dtype=torch.float64, device=self.device)
-            if rank() == 0:
-                with self._averaged():
-                    recall[:] = torch.tensor(recalls(self.model, self.val, self.device), dtype=torch.float64)
-            if num_devices() > 1:
-                distributed.broadcast(recall, 0)
-            t2a, a2t = recall.tolist()
-            score = (t2a + a2t) / 2
-            if score > where.best:
-                where.best, where.bad_epochs = score, 0
-                if rank() == 0:
-                    with self._averaged():
+            with self._averaged():
+                found = self._validated(self.val)
+                score = next(iter(found.values())) if recipe.measure != "last" else -1.0
+                if score > where.best:
+                    where.best, where.bad_epochs = score, 0
+                    if rank() == 0:
                         checkpoint.save(self.folder / checkpoint.BEST, self._weights(), {"step": where.step})
-            elif where.step >= recipe.warmup_steps:
-                where.bad_epochs += 1
-            self._note({"step": where.step, "val_R@1": score, "val_T2A_R@1": t2a, "val_A2T_R@1": a2t}, rate, report)
-        where.done = where.step >= self.num_steps or (
-            recipe.patience is not None and where.bad_epochs >= recipe.patience
-        )
+                elif where.step >= recipe.warmup_steps:
+                    where.bad_epochs += 1
+            self._note({"step": where.step, **found}, rate, report)
+        bad = 0 if self.measured is None or recipe.patience is None else where.bad_epochs // recipe.patience
+        where.done = where.step >= self.num_steps or bad > 0
+
+    @property
+    def measured(self) -> str | None:
+        """What the weights are chosen by; None where the last ones are kept."""
+        return None if self.val is None or self.recipe.measure == "last" else self.recipe.measure
+
+    def _validated(self, val: FrozenFeatures) -> dict[str, float]:
+        """Scores of the validation split, the one that counts first, and the loss."""
+        names = ["val_R@1", "val_T2A_R@1", "val_A2T_R@1"] if self.measured != "detection" else ["val_mAP"]
+        scores = torch.zeros(len(names), dtype=torch.float64, device=self.device)
+        if rank() == 0 and self.measured is not None:
+            if self.measured == "detection":
+                scores[:] = detection(self.model, val, self.device)
+            else:
+                name: Any = self.measured
+                view = replace(views_of(self.recipe.objective).rank, name=name)
+                t2a, a2t = recalls(self.model, val, self.device, view)
+                scores[:] = torch.tensor([(t2a + a2t) / 2, t2a, a2t], dtype=torch.float64)
+        if num_devices() > 1:
+            distributed.broadcast(scores, 0)
+        found = dict(zip(names, scores.tolist(), strict=True)) if self.measured is not None else {}
+        return found | {"val_loss": self._val_loss(val)}
+
+    @torch.no_grad()
+    def _val_loss(self, val: FrozenFeatures) -> float:
+        """Mean loss of the validation split, in batches as large as in training if there are so many clips."""
+        size = min(self.recipe.batch_size, len(val)) // num_devices()
+        given: Any = {"seed": self.recipe.seed, "rank": rank(), "world_size": num_devices(), "shuffle": False}
+        self.model.eval(), self.objective.eval()
+        losses = []
+        for batch in Loader(self._source("val"), batch_size=size, workers=0, **given):
+            batch = batch.to(self.device)
+            parts = [self._project(part, 0) for part in batch.chunks(self.recipe.chunk_size or len(batch))]
+            vectors = [torch.cat(column) for column in zip(*parts, strict=True)]
+            made = Projected.of(vectors, batch, self.model.token_mask(batch), _drawn(self.recipe.seed))
+            losses.append(float(sum(self.objective.losses(made).values())))
+        return float(np.mean(losses))
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
@@ -428,29 +474,6 @@ class _OnDevice:
             batch = self._source.gather(rows, rng).to(self._device)
             self._stream.synchronize()
         return batch
-
-
-@torch.no_grad()
-def recalls(model: JointProjector, split: FrozenFeatures, device: torch.device) -> tuple[float, float]:
-    """R@1 of text to audio and of audio to text over a whole split, by global vectors; nothing else is made."""
-    captions = [(text, row) for row, texts in enumerate(split.captions) for text in texts]
-    model.eval()
-
-    def whole(tower: Tower, pooled_BD: NDArray[Any]) -> NDArray[np.float32]:
-        vectors: NDArray[np.float32] = tower.pooled(torch.from_numpy(pooled_BD).to(device).float()).cpu().numpy()
-        return vectors
-
-    audio = [whole(model.audio, split.pooled_audio(rows)) for rows in _parts(np.arange(len(split)))]
-    text = [whole(model.text, split.pooled_texts([t for t, _ in part])) for part in _parts(captions)]
-    relevance = Relevance.of_targets([row for _, row in captions], len(split))
-    scores = CosineScores(np.concatenate(text), np.concatenate(audio))
-    t2a = hit_at(rank_relevant(scores, relevance), 1).mean()
-    a2t = hit_at(rank_relevant(Transposed(scores), relevance.transposed()), 1).mean()
-    return float(t2a), float(a2t)
-
-
-def _parts(items: T) -> Iterator[T]:
-    return (items[i : i + _AT_ONCE] for i in range(0, len(items), _AT_ONCE))
 
 
 def _not_finite(step: int, values: Mapping[str, float], batch: Batch, tuned: bool) -> str:

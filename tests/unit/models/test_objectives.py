@@ -26,6 +26,7 @@ from solfa.models.objectives import (  # noqa: E402
     info_nce,
     objective,
     to_json,
+    views_of,
 )
 
 NAMES = [field.name for field in fields(Projected)]
@@ -180,6 +181,20 @@ def test_what_a_sigmoid_loss_learnt_goes_on_and_is_a_probability():
     }.items()}  # fmt: skip
     assert used == {"figma": set(), "both": {"clip", "frame"}, "nce": {"frame"}, "clips": {"clip"},
                     "frames": {"frame"}, "captions": set()}  # fmt: skip
+
+
+def test_the_views_that_a_loss_trains():
+    def views(config):
+        return views_of(config).trained, views_of(config).rank.name
+
+    assert views(FigmaConfig(alpha=1.0)) == (("global",), "global")
+    assert views(FigmaConfig(alpha=0.0)) == (("frame",), "frame")
+    assert views(UnitedConfig()) == views(FigmaConfig()) == (("global", "frame", "mix"), "mix")
+    assert views(FineLapConfig()) == (("global", "frame"), "global")
+    assert views(FineLapConfig(beta=0)) == (("global",), "global")
+    assert views(FineLapConfig(alpha=0)) == (("frame",), "frame")
+    rank = views_of(UnitedConfig(figma=FigmaConfig(alpha=0.3, direction="tokens"))).rank
+    assert (rank.alpha, rank.direction) == (0.3, "tokens")
 
 
 def test_values_out_of_range_are_refused():

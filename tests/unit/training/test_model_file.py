@@ -15,7 +15,7 @@ from tiny_recipes import features_of, tiny, torch
 
 from solfa.apps.cli import app
 from solfa.core.errors import InputError, MissingExtra, UnknownName, WeightsError
-from solfa.core.types import Audio, States
+from solfa.core.types import Audio, States, View, Views
 from solfa.data.shards import Dataset
 from solfa.encoders import trained
 from solfa.encoders.registry import load_model
@@ -148,7 +148,7 @@ def test_saving_replaces_a_model_and_nothing_else(data, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["letters", "model"]
     card = (path / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: solfa") and "`hear`, frozen; licence: CC0" in card
-    assert "there was no validation split" in card and "started from" not in card
+    assert "validation: none, the last weights were kept" in card and "started from" not in card
 
 
 @pytest.mark.parametrize("frames", ["bigru", "linear", "shared"])
@@ -181,11 +181,14 @@ def test_from_a_data_set_to_a_model_by_name(folder, tmp_path, monkeypatch):
     path, outcome = run("united", folder, tmp_path / "run", change=small, **options)
     assert outcome.epochs == 6
     model = load_model(f"trained:{path}")
+    assert model.views == Views(trained=("global", "frame", "mix"), rank=View(name="mix", alpha=0.6))
+    assert model.audio.spec.window_s == 1.5 and outcome.measure == "mix"
     texts = [f"{name} sound" for name in NOTES]
     assert model.text.encode(texts).global_BD.shape == (7, 128)
     assert (5, 5) in blocks
     described = json.loads((path / "model.json").read_text())
     card = (path / "README.md").read_text()
+    assert f"- validation: R@1 in the mix view {outcome.best:.4f}\n" in card
     assert "- data: `notes`, revision " in card and "96 clips to train on; licences: none stated" in card
     hostile = {"name": "x\n---\nlicense: mit", "licences": ["CC0", "\x1b[31m"]}
     said = model_file.card({**described, "trained_on": {**described["trained_on"], "data": hostile}})

@@ -18,16 +18,18 @@ import pytest
 from tiny_recipes import features_of, tiny, torch
 
 from solfa.core.errors import InputError, TrainingError, WeightsError
+from solfa.core.types import View
 from solfa.encoders.trained import read_description
 from solfa.evaluation.ranking import rank_relevant
 from solfa.evaluation.relevance import Relevance
 from solfa.evaluation.retrieval import hit_at
 from solfa.evaluation.similarity import Transposed, joint_scores
-from solfa.models.objectives import FigmaConfig, FineLapConfig, UnitedConfig
-from solfa.training import checkpoint
+from solfa.models.objectives import FigmaConfig, FineLapConfig, UnitedConfig, views_of
+from solfa.training import checkpoint, validation
 from solfa.training import trainer as trainer_module
 from solfa.training.model_file import save_model
-from solfa.training.trainer import Trainer, recalls
+from solfa.training.trainer import Trainer
+from solfa.training.validation import detection, recalls
 
 
 def curve(folder: Path) -> list[dict[str, float]]:
@@ -40,16 +42,18 @@ def test_every_recipe_learns(name, data, tmp_path):
     objective = {"figma": FigmaConfig(), "finelap": FineLapConfig(bias=-3.0), "united": UnitedConfig(bias=-3.0)}[name]
     recipe = tiny(name, data, epochs=25, objective=objective, ema_decay=0.9)
     trainer = Trainer(recipe, data, tmp_path / "run")
-    before = recalls(trainer.model, data.val, trainer.device)
+    view = views_of(objective).rank
+    before = recalls(trainer.model, data.val, trainer.device, view)
     outcome = trainer.run()
     lines = curve(tmp_path / "run")
     steps = [line for line in lines if "loss" in line]
     assert len(steps) == outcome.steps == 25 * 6 and steps[-1]["loss"] < 0.5 * steps[0]["loss"]
-    assert outcome.best_recall == max(line["val_R@1"] for line in lines if "val_R@1" in line)
-    assert outcome.best_recall >= 5 / 48 > 3 / 48 >= sum(before) / 2  # chance is 1 in 48
-    assert recalls(trainer.model, data.val, trainer.device) == pytest.approx(
+    assert outcome.best == max(line["val_R@1"] for line in lines if "val_R@1" in line)
+    assert outcome.best >= 5 / 48 > 3 / 48 >= sum(before) / 2  # chance is 1 in 48
+    assert outcome.measure == view.name == {"figma": "mix", "finelap": "global", "united": "mix"}[name]
+    assert recalls(trainer.model, data.val, trainer.device, view) == pytest.approx(
         [
-            next(line[f"val_{way}_R@1"] for line in lines if line.get("val_R@1") == outcome.best_recall)
+            next(line[f"val_{way}_R@1"] for line in lines if line.get("val_R@1") == outcome.best)
             for way in ("T2A", "A2T")
         ]
     )
@@ -70,6 +74,72 @@ def test_validation_ranks_whole_vectors_and_makes_nothing_else(data, tmp_path, m
     for name in ("audio", "texts"):
         monkeypatch.setattr(data.val, name, made)
     assert list(recalls(trainer.model, data.val, trainer.device)) == expected
+
+
+@pytest.mark.parametrize("direction", ["frames", "tokens"])
+@pytest.mark.parametrize("name", ["figma", "finelap"])
+def test_validation_ranks_in_a_view_as_search_and_evaluation_do(name, direction, data, tmp_path):
+    trainer = Trainer(tiny(name, data), data, tmp_path / "run")
+    audio, text = features_of(trainer.model, data.val)
+    captions = [own[0] for own in data.val.captions]
+    for view in (View(name="frame", direction=direction), View(name="mix", alpha=0.3, direction=direction)):
+        scores = joint_scores(audio, text, view)
+        expected = scores.block(slice(0, 48), slice(0, 48))
+        by_frame = validation._by_frames(trainer.model, data.val, captions, trainer.device, view)
+        share = view.alpha if view.name == "mix" else 0.0
+        got = share * (text.global_BD @ audio.global_BD.T) + (1 - share) * by_frame
+        np.testing.assert_allclose(got, expected, atol=1e-5)
+        hits = hit_at(rank_relevant(scores, Relevance.of_targets(range(48), 48)), 1)
+        found = recalls(trainer.model, data.val, trainer.device, view)[0]
+        assert found == pytest.approx(hits.mean(), abs=1.5 / 48)  # scores are equal to rounding, and may be tied
+
+
+@pytest.mark.parametrize(("changes", "measure"), [
+    ({"objective": FigmaConfig(alpha=0.0)}, "frame"), ({"objective": FigmaConfig(alpha=1.0)}, "global"),
+    ({"select": "global"}, "global"), ({"select": "detection"}, "detection"), ({"select": "last"}, "last"),
+])  # fmt: skip
+def test_the_weights_are_those_of_the_best_epoch_by_the_measure(changes, measure, data, tmp_path):
+    recipe = tiny("figma", data, epochs=4, ema_decay=None, learning_rate=0.02, patience=1, **changes)
+    seen = []
+
+    def keep(progress):
+        if "val_loss" in progress.metrics:
+            kept = {n: t.detach().clone() for n, t in trainer.model.state_dict().items()}
+            seen.append((next((v for k, v in progress.metrics.items() if k in ("val_R@1", "val_mAP")), None), kept))
+
+    trainer = Trainer(recipe, data, tmp_path / "run")
+    outcome = trainer.run(report=keep)
+    assert outcome.measure == measure and all(np.isfinite(line["val_loss"]) for line in curve(tmp_path / "run")[6::7])
+    if measure == "last":
+        assert outcome.best is None and outcome.text is None and len(seen) == 4 and not outcome.stopped_early
+        best = 3
+    else:
+        scores = [score for score, _ in seen]
+        best = int(np.argmax(scores))  # the first of equal ones
+        assert outcome.best == scores[best] and f"{scores[best]:.4f}" in outcome.text
+        now = (
+            detection(trainer.model, data.val, trainer.device)
+            if measure == "detection"
+            else sum(recalls(trainer.model, data.val, trainer.device, View(name=measure))) / 2
+        )
+        assert now == outcome.best
+    assert all(torch.equal(t, seen[best][1][n]) for n, t in trainer.model.state_dict().items())
+
+
+def test_detection_is_average_precision_of_frames(data, tmp_path, monkeypatch):
+    scores, true = np.array([0.9, 0.5, 0.5, 0.1]), np.array([True, True, False, False])
+    assert validation.average_precision(scores, true) == pytest.approx((1 + 2 / 3) / 2)
+    assert validation.average_precision(np.zeros(4), true) == 0.5  # one score for all finds nothing
+    trainer = Trainer(tiny("finelap", data), data, tmp_path / "run")
+    before = detection(trainer.model, data.val, trainer.device)
+    trainer = Trainer(
+        tiny("finelap", data, epochs=20, objective=FineLapConfig(alpha=0, bias=-3.0)), data, tmp_path / "b"
+    )
+    outcome = trainer.run()
+    assert outcome.measure == "detection" and outcome.best > 0.8 > before + 0.2
+    bare = replace(data, val=data.val.relabelled(phrases=[()] * len(data.val)))
+    with pytest.raises(InputError, match=r"no clip of the validation split has timed phrases.*select=last"):
+        Trainer(tiny("figma", data, select="detection"), bare, tmp_path / "c")
 
 
 def test_same_seed_same_bits_and_another_seed_another_curve(data, tmp_path):
@@ -318,7 +388,8 @@ def test_lines_of_metrics_that_are_not_whole_go(data, tmp_path):
 
 def test_values_of_a_recipe_that_mean_nothing_are_refused(data):
     bad = {"epochs": 0, "chunk_size": -3, "warmup_steps": -1, "grad_clip": 0.0, "ema_decay": 1.5, "patience": 0,
-           "checkpoint_every": 0, "learning_rate": float("nan"), "precision": "float16", "schedule": "x"}  # fmt: skip
+           "checkpoint_every": 0, "learning_rate": float("nan"), "select": "best",
+           "precision": "float16", "schedule": "x"}  # fmt: skip
     for name, value in bad.items():
         with pytest.raises(InputError, match=f"recipe: out of range: {name} {value!r}"):
             tiny("figma", data, **{name: value})

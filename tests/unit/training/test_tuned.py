@@ -174,7 +174,7 @@ def test_the_folder_needs_nothing_else(text, data, folder, tmp_path, monkeypatch
     given = data(BOTH, text)
     trainer = Trainer(recipe("figma", given, epochs=1, ema_decay=0.5), given, tmp_path / "run")
     outcome = trainer.run()
-    assert outcome.best_recall is not None
+    assert outcome.best is not None
     best, _ = checkpoint.load(tmp_path / "run" / checkpoint.BEST)
     assert all(torch.equal(best[f"model.{n}"], t) for n, t in trainer.model.state_dict().items())
 
