@@ -46,20 +46,23 @@ def matches(atom: str, constraint: Constraint, *, turned: bool = False) -> bool:
         return False
     if isinstance(constraint, (Tempo, Duration)) and value:
         return _range(kind, value, sign, constraint, turned)
-    same = {
-        Presence: lambda c: c.concept == words.removesuffix(" solo"),
-        Dynamics: lambda c: c.shape == value,
-        Metre: lambda c: value in c.metres or not value,
-        InKey: lambda c: not value or _key(c) == _key(parse_key(value.removesuffix(" compatible"))[0], value),
-        Chords: lambda c: not value or c.chords == parse_chords(value)[0].chords,
-    }.get(type(constraint), lambda _: True)(constraint)
+    if isinstance(constraint, Presence):
+        same = constraint.concept == words
+    elif isinstance(constraint, Dynamics):
+        same = constraint.shape == value
+    elif isinstance(constraint, Metre):
+        same = value in constraint.metres or not value
+    elif isinstance(constraint, InKey):
+        same = not value or _key(constraint) == _key(parse_key(value.removesuffix(" compatible"))[0], value)
+    else:
+        same = isinstance(constraint, Chords) and constraint.chords == parse_chords(value)[0].chords if value else True
     if not same:
         return False
     if not turned:
         return constraint.negated == sign and _place(where, place)
-    if (place is None) == (not where) or (sign and place is not None):
-        return constraint.negated != sign and (place is None or place.event == "in")
-    return place is not None and {where.partition(" ")[0], place.event} == {"enters", "leaves"}
+    if place is not None and {where.partition(" ")[0], place.event} == {"enters", "leaves"}:
+        return constraint.negated == sign
+    return constraint.negated != sign and (place is None or (bool(where or sign) and place.event == "in"))
 
 
 def _key(key: InKey, words: str = "") -> tuple[object, ...]:
@@ -74,6 +77,7 @@ def _range(kind: str, value: str, sign: bool, constraint: Tempo | Duration, turn
         low, high = _FEELS[value]
         beyond = {"slow": got[0] >= 70 and got[1] > 200, "fast": got[1] < 135 and got[0] < 41}.get(value, False)
         inside = low <= got[0] and got[1] <= high
+        beyond = beyond and not constraint.negated
         good = (inside and not constraint.negated) if not sign else ((inside and constraint.negated) or beyond)
         return not good and (inside or beyond) if turned else good
     slack = (0.2 if "~" in value else 0.12) if kind == "length" else 0.12 if "~" in value else 0.04

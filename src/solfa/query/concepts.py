@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 
@@ -20,6 +21,8 @@ _FUZZY_LIMIT = 400  # distinct unknown words looked up per query: keeps hostile 
 
 # Measured as tempo and energy rather than as moods.
 _ELSEWHERE = {"slow", "fast"}
+_CARE = ("cautious", "listed", "capital", "verb", "denied", "of_sound")
+_NO_PLURAL = {"dance", "house", "metal", "world", "opera", "drone"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +56,18 @@ def _stream(source: Source) -> list[tuple[int, int, str]]:
 
 
 def _forms(words: tuple[str, ...], kind: str) -> list[tuple[str, ...]]:
-    """Other forms of a name: plurals of instruments and voices, "calmly" for the mood "calm"."""
+    """Other forms of a name: plurals of instruments and voices, "calmly" and "calmer" for the mood "calm"."""
     last = words[-1]
     if not (last.isascii() and last.isalpha()):
         return []
-    if kind in ("instrument", "voice") and len(last) > 2 and not last.endswith(("s", "ing")):
+    many = len(last) > 2 if kind in ("instrument", "voice") else kind == "genre" and len(words) == 1 and len(last) > 4
+    if many and not last.endswith(("s", "ing")) and last not in _NO_PLURAL:
         if last.endswith("y") and last[-2] not in "aeiou":
             return [(*words[:-1], last[:-1] + "ies")]
         return [(*words[:-1], last + ("es" if last.endswith(("ch", "sh", "x", "z")) else "s"))]
     if kind == "mood" and len(words) == 1 and not last.endswith(("ly", "ing")):
-        return [(last[:-1] + "ily" if last.endswith("y") else last + "ly",)]
+        stem = last[:-1] + "i" if last.endswith("y") else last
+        return [(stem + "ly",), (stem + ("r" if stem.endswith("e") else "er"),)]
     return []
 
 
@@ -70,18 +75,21 @@ def _forms(words: tuple[str, ...], kind: str) -> list[tuple[str, ...]]:
 def lexicon() -> dict[str, dict[tuple[str, ...], Entry]]:
     """Names by their first word."""
     table: dict[tuple[str, ...], Entry] = {}
+    further: dict[tuple[str, ...], Entry] = {}
     data = words_table()
-    care = {name_words(n): kind for kind in ("cautious", "listed", "capital", "verb") for n in data["care"][kind]}
+    care = {name_words(n): kind for kind in _CARE for n in data["care"][kind]}
     for name, concept in concepts().items():
         if name in _ELSEWHERE:
             continue
         names = [*concept.names, *data["names"].get(name, ())]
         for words in map(name_words, names):
-            for form in (words, *_forms(words, concept.kind)):
-                table.setdefault(form, Entry(name, care.get(form, care.get(words, ""))))
+            table.setdefault(words, Entry(name, care.get(words, "")))
+            for form in _forms(words, concept.kind):
+                further.setdefault(form, Entry(name, care.get(form, care.get(words, ""))))
             joined = "".join(words)
             if len(words) == 2 and len(joined) > 5:
                 table.setdefault((joined,), Entry(name, care.get(words, "")))
+    table = further | table
     for name in data["care"]["nothing"]:
         table[name_words(name)] = Entry(None)
     by_first: dict[str, dict[tuple[str, ...], Entry]] = {}
@@ -135,13 +143,20 @@ def _takes(source: Source, start: int, end: int, entry: Entry) -> bool:
     following = "".join(after.split(maxsplit=1)[:1]).strip(",.;:!?")
     if entry.care == "capital":
         return source.raw[start:end].isupper() or following in ("piano", "sound", "sounds")
+    if entry.care == "of_sound":
+        noun = re.match(r"[^\W_]*", following)[0]  # type: ignore[index]
+        thing = lexicon().get(noun, {}).get((noun,))
+        heard = thing is not None and thing.concept is not None and concepts()[thing.concept].kind == "instrument"
+        return not heard and noun not in care["sound_nouns"]
+    if entry.care == "denied":
+        return previous in ("no", "without", "any", "nor", "or")
     if entry.care == "verb":
         return following not in care["verb_before"]
     if following in care["music_nouns"]:
         return True
     if entry.care == "cautious":
         return previous not in care["determiners"]
-    joins = ("and", "or", "no", "without", "with", "plus", "solo", "featuring")
+    joins = ("and", "or", "no", "not", "nor", "preferably", "without", "with", "plus", "solo", "featuring")
     opens = not before or before[-1] in ",;:(&/+" or previous in joins
     closes = not after or after[0] in ",.;:)&/+\n" or following in ("and", "or", "solo", "solos", "plus", "in")
     return opens and closes
@@ -154,6 +169,24 @@ def _add(source: Source, start: int, end: int, entry: Entry) -> None:
     kind = concepts()[entry.concept].kind
     constraint = Presence(text=source.cut(start, end), concept=entry.concept, kind=kind)
     source.add(Mention(start, end, kind, constraint, spoken=True))
+
+
+_PERSON = re.compile(r"\b(?:(?P<f>female|wom[ae]n|girls?|lad(?:y|ies))|male|m[ae]n|guys?|boys?)\b")
+_PERSON_CUT = re.compile(r"[.;!?\n,]|\b(?:no|not|nor|never|without|but|while|nobody|who)\b|n't\b")
+_SUNG_BY = re.compile(r" by (?:an? |the )?")
+
+
+def find_gender(source: Source) -> None:
+    """Reads "a woman ... sings", "female pop vocals" and "sung by men" as the voice of a woman or a man."""
+    for mention in source.mentions:
+        if isinstance(mention.constraint, Presence) and mention.constraint.concept == "voice" and not mention.negated:
+            before = _PERSON_CUT.split(source.before(mention.start))[-1]
+            person = max(_PERSON.finditer(before), key=lambda m: m.start(), default=None)
+            by = _SUNG_BY.match(source.low, mention.end)
+            person = _PERSON.match(source.low, by.end()) if by else person
+            if person:
+                concept = "female_voice" if person["f"] else "male_voice"
+                mention.constraint = replace(mention.constraint, concept=concept)
 
 
 # --- typing errors --------------------------------------------------------------------------------------------------

@@ -12,8 +12,14 @@ from solfa.query.source import Mention, Source
 _SUFFIX_FREE = re.compile(
     r"(?:[ -]?free|-?less)(?![^\W_])(?! (?:of|from|form|jazz|improvisation|time|flowing|download|music))"
 )
-_SAID_NONE = r"\s?[:=]\s?<<said_none>>(?![^\W_])"
-_SAID_YES = re.compile(r"\s?[:=]\s?(?:yes|on)\b")
+_END = r"(?=\s*(?:$|[,;!?)/|\n]|\.(?!\s?\d)|and\b|but\b))"
+_SAID_NONE = rf"\s?[:=?]\s?<<said_none>>(?![^\W_])| (?:is |are )?(?:a )?<<said_no>>{_END}"
+_SAID_YES = rf"\s?[:=?]\s?<<said_yes>>\b| (?:is |are )?(?:a )?<<said_yes>>{_END}"
+# "guitar yes piano no": where something is said to be there so, "no" behind a thing is about that thing.
+_PLAIN_YES, _PLAIN_NO = re.compile(r" yes\b"), re.compile(r" no(?![^\W_])")
+_OUT = re.compile(r" (?:out|off)(?! of\b)(?![^\W_])")
+_OUT_BEFORE = re.compile(r"\b(?:keep|keeping|leave|leaving|take|cut|cutting|kick|without) (?:the |any |all )*$")
+_MINUS = re.compile(r"(?:^|(?<=[\s(,;]))[-!]$")
 _SOLO_BEFORE = r"\b<<solo_before>>[ -]$"
 _SOLO_AFTER = r"[ -]<<solo_after>>\b"
 _ONLY_BEFORE = r"\b<<only>>(?: (?:a|an|the|one))? $"
@@ -22,6 +28,8 @@ _ONLY_LEAD_AFTER = r"[ -](?:only|alone|solo(?:s|ing|ist)?|led)\b"
 
 def find_exceptions(source: Source) -> None:
     """Finds what looks like a negation and is none, and what says that something does not matter."""
+    for match in source.matches(rx(r"\s?<<correction>>(?![^\W_]),?")):
+        source.add(Mention(*match.span(), "correction"))
     for name, kind in (("optional", "optional"), ("optional_after", "optional after"), ("cancelled", "filler")):
         for match in source.matches(whole(f"<<{name}>>")):
             source.add(Mention(*match.span(), kind, cue=match[0]))
@@ -43,15 +51,19 @@ def find_voiceless(source: Source) -> None:
 
 def mark(source: Source) -> None:
     """Marks instruments and voices that play alone or lead, or that a suffix takes away ("drum-free")."""
-    for mention in [m for m in source.mentions if isinstance(m.constraint, Presence)]:
+    things = [m for m in source.mentions if isinstance(m.constraint, Presence)]
+    postfix = any(_PLAIN_YES.match(source.low, m.end) for m in things)
+    for mention in things:
         if mention.kind in ("instrument", "voice") and not mention.negated:
-            _taken_away(source, mention) or _solo(source, mention)
+            _taken_away(source, mention, postfix) or _solo(source, mention)
 
 
-def _taken_away(source: Source, mention: Mention) -> bool:
+def _taken_away(source: Source, mention: Mention, postfix: bool) -> bool:
     match = (
         _SUFFIX_FREE.match(source.low, mention.end)
         or rx(_SAID_NONE).match(source.low, mention.end)
+        or (postfix and _PLAIN_NO.match(source.low, mention.end))
+        or (_OUT_BEFORE.search(source.before(mention.start)) and _OUT.match(source.low, mention.end))
         or rx(r"\s<<taken_away>>(?![^\W_])").match(source.low, mention.end)
     )
     if match and source.free(*match.span()):
@@ -61,8 +73,11 @@ def _taken_away(source: Source, mention: Mention) -> bool:
         assert mention.constraint is not None
         mention.constraint = replace(mention.constraint, text=source.cut(mention.start, match.end()))
         return True
-    if (match := _SAID_YES.match(source.low, mention.end)) and source.free(*match.span()):
-        source.add(Mention(*match.span(), "filler"))
+    yes = rx(_SAID_YES).match(source.low, mention.end) or (postfix and _PLAIN_YES.match(source.low, mention.end))
+    if yes and source.free(*yes.span()):
+        source.add(Mention(*yes.span(), "filler"))
+    elif _MINUS.search(source.before(mention.start, 2)) and source.free(mention.start - 1, mention.start):
+        source.add(Mention(mention.start - 1, mention.start, "negation", cue="no"))
     return False
 
 
@@ -97,6 +112,8 @@ def find(source: Source) -> None:
             start, end = match.span()
             while not source.free(start, end) and " " in source.low[start:end]:
                 end = source.low.rindex(" ", start, end)  # "not a" before "cappella" is "not"
+            if end < match.end() and not rx(f"<<{name}>>").fullmatch(source.low, start, end):
+                continue  # "is" of "is not below 110" denies nothing
             number = source.raw[start:end] in ("no", "No") and start and re.match(r" ?\d", source.after(end))
             if not source.free(start, end) or (number and source.raw[start] == "N"):
                 continue

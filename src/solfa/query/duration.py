@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from solfa.core.query import LONGEST_S, Duration, Place
 from solfa.query.lexis import rx
+from solfa.query.place import seen_from
 from solfa.query.quantity import Quantity
 from solfa.query.source import Mention, Source
 
@@ -21,11 +22,18 @@ _SECTION = (
     r"[\s-](?:long )?"
     r"(?:(?P<head><<start_noun>>)|(?P<tail><<end_noun>>)|(?P<other><<bridge_noun>>|<<breakdown_noun>>|solo))\b"
 )
-_FIRST = re.compile(r"\b(?:in |during |for |within |over )?(?:the )?(?:first|opening|initial) $")
-_LAST = re.compile(r"\b(?:in |during |for |within |over )?(?:the )?(?:last|final|closing) $")
+_OWN_SECTION = r"[\s-](?:long )?(?:[a-z]+[ -]){1,2}?(?:(?P<head><<start_noun>>)|(?P<tail>outros?|ending|coda))\b"
+_PREP = (
+    r"(?:\b(?P<only>only|just) )?"
+    r"(?:\b(?P<prep><<not_before>>|in|during|for|within|over|after|past|until|till|up to|before|by|from"
+    r"|except(?: for| in| during)?) )?(?:the |its )?(?:very )?"
+)
+_EDGE_OF = _PREP + r"\b(?:(?P<first>first|opening|initial)|last|final|closing) $"
 _IN = re.compile(r"\s(?:in(?:to (?:it|the \w+))?|mark)(?=\s*(?:$|[,.;!?)]|and\b|then\b|the\b|there\b))")
 _AT = re.compile(r"\b(?:at|@|around the|at the|at around|at about)\s*(?:the )?$")
-_FROM = re.compile(r"\b(?:from|after|past|starting (?:at|from)|since|beginning at)\s*(?:the )?(?:first )?$")
+_FROM = r"\b(?:from|after|past|starting (?:at|from)|since|beginning at|<<not_before>>)\s*(?:the )?$"
+_ONLY = re.compile(r" (?:only|alone)\b")
+_THEN = re.compile(r"\sof (?:[a-z]+[ -]?){1,4}(?:,? then|,? followed by|,? before|,? and then)\b")
 _UNTIL = re.compile(r"\b(?:until|till|up to|before|by|to)\s*(?:the )?$")
 _ON = re.compile(r"\s(?:on(?:wards?)?|mark)\b")
 _ARTICLE = re.compile(
@@ -47,6 +55,12 @@ def from_quantity(source: Source, q: Quantity, *, length_only: bool = False) -> 
         return False
     start, end = q.start, q.end
     if not length_only and _place(source, q):
+        return True
+    if (section := rx(_OWN_SECTION).match(source.low, end)) and not length_only:
+        place = Place(start=0.0, end=0.15, start_s=0.0, end_s=q.high)
+        if section["tail"]:
+            place = Place(start=0.85, end=1.0, start_s=-q.high)
+        source.add(Mention(start, end, "place", place=place, cue="lead"))  # "a 20 second piano intro"
         return True
     if (section := rx(_SECTION).match(source.low, end)) and section["tail"] != "end":
         if section["other"]:
@@ -95,13 +109,17 @@ def _place(source: Source, q: Quantity) -> bool:
     around = Place(start=0.0, end=1.0, start_s=max(0.0, lower - window), end_s=upper + window)
     until = Place(start=0.0, end=1.0, event="leaves", start_s=0.0, end_s=upper)
     lead, on = None, _ON.match(source.low, end)
-    if lead := _FIRST.search(before):
-        place = Place(start=0.0, end=0.3, start_s=0.0, end_s=upper)
-    elif lead := _LAST.search(before):
-        place = Place(start=0.7, end=1.0, start_s=-upper)
+    cue = "time"
+    if not q.bound and not q.clock and _THEN.match(source.after(end)):
+        source.add(Mention(start, end, "place", place=Place(start=0.0, end=0.15, start_s=0.0, end_s=upper), cue="lead"))
+        return True
+    if lead := rx(_EDGE_OF).search(before):
+        place, cue = _at_edge(lead, upper)
+        if after := _ONLY.match(source.low, end):
+            end, place = after.end(), replace(place, event="only")
     elif inside and not q.bound:
         end, place = inside.end(), replace(around, event="enters")
-    elif lead := _FROM.search(before):
+    elif lead := rx(_FROM).search(before):
         end, place = on.end() if on else end, replace(around, event="enters", start_s=lower, end_s=None)
     elif q.span and q.clock and q.high > q.low:
         place = replace(around, start_s=lower, end_s=upper)
@@ -109,30 +127,36 @@ def _place(source: Source, q: Quantity) -> bool:
         end, place = on.end() if on else end, around
     elif lead := _UNTIL.search(before):
         place = until
-    elif q.clock and q.high > q.low:
+    elif q.clock and q.high > q.low and "min" not in source.low[q.digits_start : q.end]:
         place = replace(around, start_s=lower, end_s=upper)
     elif q.bound == "below" and source.low.startswith("up to", q.start) and q.clock:
         place = until
     start -= len(lead[0]) if lead else 0
     if place is None or not source.free(start, end):
         return False
-    cue = "until" if place.event == "leaves" else "time"
+    cue = "until" if place is until else cue
     source.add(Mention(start, end, "place", place=place, cue=cue))
     return True
 
 
-_EDGE = re.compile(
-    r"\b(?:in |during |for |within |over )?(?:the |its )?(?P<edge>first|opening|last|final|closing) "
-    r"(?P<unit>second|minute|hour)\b"
-)
+def _at_edge(match: re.Match[str], length_s: float) -> tuple[Place, str]:
+    """The first or the last seconds, as the preposition before them sees them."""
+    edge = Place(start=0.0, end=0.3, start_s=0.0, end_s=length_s)
+    if not match["first"]:
+        edge = Place(start=0.7, end=1.0, start_s=-length_s)
+    place, cue = seen_from(match["prep"] or "", edge)
+    place = replace(place, event="only") if match["only"] and place.event == "in" else place
+    return place, "time" if cue == "adverb" else cue
+
+
+_EDGE = _PREP + r"\b(?:(?P<first>first|opening)|last|final|closing) (?P<unit>second|minute|hour)\b"
 
 
 def find(source: Source) -> None:
     """Reads "half a minute", "the last minute", and "short track" (numbers come through ``from_quantity``)."""
-    for match in source.matches(_EDGE):
-        length, opening = _UNITS[match["unit"]], match["edge"] in ("first", "opening")
-        first, last = Place(start=0.0, end=0.3, start_s=0.0, end_s=length), Place(start=0.7, end=1.0, start_s=-length)
-        source.add(Mention(*match.span(), "place", place=first if opening else last, cue="time"))
+    for match in source.matches(rx(_EDGE)):
+        place, cue = _at_edge(match, _UNITS[match["unit"]])
+        source.add(Mention(*match.span(), "place", place=place, cue=cue))
     for match in source.matches(_ARTICLE):
         value = (_A_VALUES.get(match["n"], 1.0) + (0.5 if match["half"] else 0.0)) * _UNITS[match["unit"]]
         left = rx(_BOUNDS).search(source.before(match.start()))

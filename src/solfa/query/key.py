@@ -88,6 +88,29 @@ def find(source: Source) -> None:
         _mode_only(source, match)
 
 
+_SHORT = r"(?P<note>[A-Ga-g])(?P<acc>[#b]?)(?P<mode>(?:m|min|maj)?)"
+_SHORT_AFTER = re.compile(rf"\s{_SHORT}(?![^\W_#])")
+_SHORT_BEFORE = re.compile(rf"(?<![^\W_]){_SHORT}\s$")
+
+
+def beside(source: Source, position: int, *, after: bool) -> re.Match[str] | None:
+    """A key in DJs' shorthand just after or before a tempo: "128 C", "c#m 140"; a small "a" or "b" alone is none."""
+    if after:
+        match = _SHORT_AFTER.match(source.raw, position)
+    else:
+        match = _SHORT_BEFORE.search(source.raw, max(0, position - 8), position)
+    if match is None or not source.free(*match.span()) or not (match["mode"] or match["note"].isupper()):
+        return None
+    return match
+
+
+def take(source: Source, match: re.Match[str]) -> None:
+    """Records the key that ``beside`` found."""
+    mode: Mode | None = None if not match["mode"] else "major" if match["mode"] == "maj" else "minor"
+    start, end = match.start("note"), match.end("mode")
+    _add(source, start, end, (pitch_class(match["note"]) + _shift(match["acc"])) % 12, mode)
+
+
 def from_camelot(number: int, letter: str) -> Key:
     """The key at a place of the DJs' wheel.
 
@@ -177,8 +200,8 @@ def _names(source: Source) -> None:
 
 def _alone(source: Source, start: int, end: int) -> bool:
     return bool(
-        re.search(r"(?:^|[,;.\n(:]|\b(?:not|nor|or))\s*$", source.before(start))
-        and re.match(r"\s*(?:$|[,;\n)]|[.](?!\w))", source.after(end))
+        re.search(r"(?:^|[,;.\n(:/|]|\s-|\b(?:not|nor|or))\s*$", source.before(start))
+        and re.match(r"\s*(?:$|[,;\n)/|]|-\s|[.](?!\w))", source.after(end))
     )
 
 

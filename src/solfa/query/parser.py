@@ -5,8 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 
 from solfa.core.query import Constraint, Query, Tempo
-from solfa.query import chords, concepts, cues, duration, dynamics, key, metre, phrases, place, roman, scope, tempo
-from solfa.query.quantity import quantities
+from solfa.query import (
+    chords,
+    compare,
+    concepts,
+    cues,
+    duration,
+    dynamics,
+    key,
+    metre,
+    phrases,
+    place,
+    roman,
+    scope,
+    tempo,
+)
+from solfa.query.quantity import quantities, share_units
 from solfa.query.source import Mention, Source
 
 
@@ -33,8 +47,10 @@ def parse(text: str) -> Query:
     scope.drop_optional(source, parts)
     scope.soften_modified(source, row)
     place.attach(source, parts)
+    scope.correct(source, row)
     scope.settle_contradictions(source)
     scope.alternatives(row)
+    scope.straighten(source)
     scope.settle_measures(source)
     roman.settle(source)
     constraints = _assemble(source)
@@ -60,7 +76,7 @@ def _detect(source: Source) -> None:
     metre.find(source)
     chords.find(source)
     key.find(source)
-    for quantity in list(quantities(source)):
+    for quantity in share_units(source, list(quantities(source))):
         if source.free(quantity.digits_start, quantity.end):
             _ = tempo.from_quantity(source, quantity) or duration.from_quantity(source, quantity)
     duration.find(source)
@@ -68,21 +84,27 @@ def _detect(source: Source) -> None:
     tempo.find_words(source)
     tempo.find_strays(source)
     concepts.find(source)
+    concepts.find_gender(source)
     concepts.find_without(source)
     concepts.find_misspelt(source)
+    compare.find(source)
     cues.find_exceptions(source)
     cues.mark(source)
     place.find(source)
     cues.find(source)
+    tempo.find_beside(source, scope.items(source))
 
 
 def _assemble(source: Source) -> tuple[Constraint, ...]:
-    """The constraints of all mentions in the order of the text, each once."""
-    result: list[Constraint] = []
+    """The constraints of all mentions in the order of the text, each once, with the greatest weight it was given."""
+    result: dict[Constraint, Constraint] = {}
     for mention in sorted(source.mentions, key=lambda m: (m.start, m.end)):
         if mention.constraint is not None:
-            result.append(_finished(source, mention))
-    return tuple(dict.fromkeys(result))
+            new = _finished(source, mention)
+            first = result.setdefault(replace(new, text="", weight=1.0, any_of=0), new)
+            if new.weight > first.weight:
+                result[replace(new, text="", weight=1.0, any_of=0)] = replace(first, weight=new.weight)
+    return tuple(result.values())
 
 
 def _finished(source: Source, mention: Mention) -> Constraint:

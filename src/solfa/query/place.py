@@ -7,6 +7,7 @@ follows in its clause, a trailing one ("... in the second half") to the nearest 
 from __future__ import annotations
 
 import re
+from bisect import bisect
 from dataclasses import replace
 from typing import Literal
 
@@ -18,8 +19,8 @@ Item = Mention | Token
 
 _OF = r"(?: of (?:the |this |it\b|each |a )?(?:song|track|piece|tune|music|recording)?)?"
 _ADVERBIAL = (
-    rf"\b(?P<only>only |just |except )?(?P<prep><<preposition>>) (?:the |its |a )?(?P<very>very )?"
-    rf"(?P<noun><<section_noun>>){_OF}(?: on(?:wards?)?)?(?P<after> only)?(?![^\W_])"
+    rf"\b(?P<only>only |just |except (?:for )?)?(?P<prep><<preposition>>) (?:the |its |a )?(?P<very>very )?"
+    rf"(?:[a-z]+ )??(?P<noun><<section_noun>>){_OF}(?: on(?:wards?)?)?(?P<after> only)?(?![^\W_])"
 )
 _NOUN = (
     r"(?:\b(?:the|an?|its) )?\b(?P<noun><<noun_alone>>|<<noun_after_adjective>>)\b(?! (?:credits|song|title|theme)\b)"
@@ -35,6 +36,11 @@ _WORD_FRACTIONS = {
 _LEADS = (
     r"\b(?:(?P<start><<lead_start>>)|(?P<end><<lead_end>>))(?: (?:off|out|up))?(?: (?:very|really|quite|rather|super))?"
     r"(?P<with> with| on| mit| in a| by)?(?![^\W_])"
+)
+_SONG_FORM = (
+    r"\b(?:only |just )?"
+    r"(?P<prep><<not_before>>|until|till|before|up to|after|in|at|during|from|except(?: for)?(?: in)?) "
+    r"(?:the |its |a |each |every )?(?:very )?(?:(?:first|second|third|last|final|next|main|big) )?<<song_part>>\b"
 )
 _EVENTS = r"\b(?:(?P<in><<event_in>>)|(?P<out><<event_out>>))\b(?! with\b)"
 
@@ -54,13 +60,15 @@ def find_fractions(source: Source) -> None:
 
 def find(source: Source) -> None:
     """Finds places and the verbs that say what happens there."""
+    _unmeasured(source)
     for match in rx(_ADVERBIAL).finditer(source.low):
         _adverbial(source, match)
     for name, (low, high) in patterns_table()["adverb"].items():
         for match in whole(f"<<{name}>>").finditer(source.low):
             _add(source, match.start(), match.end(), Place(start=low, end=high), "adverb")
     for match in source.matches(rx(_EVENTS)):
-        if source.heard_before(match.start()):
+        again = "event" in (m.kind for m in source.mentions[-1:]) and source.before(match.start(), 5).endswith(" and ")
+        if again or source.heard_before(match.start()):
             source.add(Mention(*match.span(), "event", cue="enters" if match["in"] else "leaves"))
     for match in rx(_NOUN).finditer(source.low):
         start = match.start("noun")
@@ -76,6 +84,14 @@ def find(source: Source) -> None:
             _add(source, match.start(), match.end(), Place(start=low, end=high), "lead")
 
 
+def _unmeasured(source: Source) -> None:
+    """Finds verses and choruses, which are no places that can be measured: ``attach`` says so where it matters."""
+    for match in source.matches(rx(_SONG_FORM)):
+        after = match["prep"].startswith(("until", "till", "before", "up to", "after", "not ", "no "))
+        anywhere = Place(start=0.1, end=1.0) if after else Place(start=0.0, end=1.0)
+        source.add(Mention(*match.span(), "place", place=anywhere, cue="unmeasured", spoken=True))
+
+
 def section(noun: str) -> tuple[float, float]:
     """Start and end of a named section as fractions of the track.
 
@@ -87,23 +103,42 @@ def section(noun: str) -> tuple[float, float]:
     return low, high
 
 
+def seen_from(prep: str, place: Place) -> tuple[Place, str]:
+    """The place that a preposition makes of a stretch, and its cue: after it, until it, from it on, all but it.
+
+    >>> place, cue = seen_from("after", Place(start=0.0, end=0.15))
+    >>> place.start, place.end, place.event, cue
+    (0.15, 1.0, 'enters', 'adverb')
+    """
+    at_start = place.end_s is not None and place.end_s > 0 and not place.start_s if place.absolute else place.end <= 0.5
+    if prep.startswith(("not ", "no ")):  # "not before the chorus", "no sooner than the last minute"
+        prep = "from" if not prep.endswith("after") else "until"
+    if prep.startswith(("until", "till", "before", "up to", "by")):
+        edge, edge_s = (place.end, place.end_s) if at_start else (place.start, place.start_s)
+        return Place(start=0.0, end=edge, end_s=edge_s, event="leaves"), "until"
+    if prep.startswith(("after", "past")) or (prep.startswith("except") and at_start):
+        return Place(start=place.end, end=1.0, start_s=place.end_s, event="enters"), "adverb"
+    if prep.startswith("except"):
+        return Place(start=0.0, end=place.start, end_s=place.start_s, event="leaves"), "adverb"
+    if prep.startswith("from") and not at_start:
+        return replace(place, end=1.0, event="enters"), "adverb"
+    return place, "adverb"
+
+
 def _adverbial(source: Source, match: re.Match[str]) -> None:
     low, high = section(match["noun"])
     prep, only, cue = match["prep"], (match["only"] or "").strip(), "adverb"
     event: Literal["in", "enters", "leaves", "only"] = "in"
-    if prep in ("until", "till", "before", "up to"):
-        low, high, event, cue = 0.0, low if high > 0.5 else high, "leaves", "until"
-    elif prep == "after":
-        low, high, event = high, 1.0, "enters"
-    elif prep == "from":
-        high, event = (1.0, "enters") if low > 0 else (high, "in")
+    turned, turned_cue = seen_from(only if only.startswith("except") else prep, Place(start=low, end=high))
+    if prep != "by" and turned.event != "in":
+        low, high, event, cue = turned.start, turned.end, turned.event, turned_cue
     elif prep in ("near", "nearing", "toward", "towards", "around", "close to", "by", "about") and not match["very"]:
         low, high = (low, high + 0.1) if low == 0 else (low - 0.1, high)
     if match["very"]:
         low, high = (0.0, 0.1) if low == 0 else (0.9, 1.0) if high == 1 else (low, high)
     if only in ("only", "just") or prep.startswith("only") or match["after"]:
         event = "only"
-    start = match.start("prep") if only == "except" else match.start()
+    start = match.start()
     place = Place(start=round(max(0.0, low), 3), end=round(min(1.0, high), 3), event=event)
     _add(source, start, match.end(), place, cue)
 
@@ -125,35 +160,50 @@ _PLACED = ("instrument", "voice", "dynamics", "mood", "genre")
 def attach(source: Source, clauses: list[list[Item]]) -> None:
     """Gives every place of a clause to the things it speaks of; says so where there are none."""
     waiting: list[Mention] = []
+    before: list[Mention] = []  # the things of the clause before
     opened = False  # whether an earlier clause spoke of the start: "piano intro, then drums"
     for clause in clauses:
         mentions = [i for i in clause if isinstance(i, Mention)]
         things = [m for m in mentions if m.kind in _PLACED]
         places = [(i, m) for i, m in enumerate(clause) if isinstance(m, Mention) and m.kind == "place"]
         events = [(i, m) for i, m in enumerate(clause) if isinstance(m, Mention) and m.kind == "event"]
+        denied = {m.end + 1 for m in mentions if m.kind == "negation"}
+        events = [e for e in events if e[1].cue == "enters" or e[1].start not in denied]  # "the drums never stop"
         event = events[0][1] if events else None
+        given: list[Mention] = []
         first = clause[0]
         if waiting and things:
             for earlier in waiting:
-                _give(earlier, things[:_REACH], event)
+                _give(source, earlier, things[:_REACH], event)
         elif event and not places:
             found = _before(clause, events[0][0], noun=False)
-            _give(Mention(event.start, event.end, "place", place=Place(start=0.1, end=1.0)), found, event)
+            _give(source, Mention(event.start, event.end, "place", place=Place(start=0.1, end=1.0)), found, event)
         elif isinstance(first, Token) and first.word in ("then", "before") and opened and not places:
             later = Mention(first.start, first.end, "place", place=Place(start=0.15, end=1.0))
-            _give(later, [m for m in things if m.kind != "genre"], None)
+            _give(source, later, [m for m in things if m.kind != "genre"], None)
         waiting = [] if things else waiting
         nothing_else = len(mentions) == len(places) + len(events) and not any(
             isinstance(i, Token) and i.is_word for i in clause
         )
         for at, place in places:
             opened = opened or (place.place is not None and place.place.start == 0.0)
+            i = bisect(events, at, key=lambda e: e[0])
+            nearest = min(events[max(0, i - 1) : i + 1], key=lambda e: abs(e[0] - at))[1] if events else None
             if found := _targets(clause, at, place):
-                _give(place, found, event)
+                _give(source, place, found, nearest)
+            elif nearest is not None and given:
+                found = given  # "strings enter at 1:00 and leave at 2:00"
+                _give(source, place, found, nearest)
+            elif nothing_else and before and source.low.startswith("except", place.start):
+                _give(source, place, before[-1:], None)
+            elif place.cue == "unmeasured":
+                _give(source, place, [], nearest)
             elif nothing_else:
                 waiting.append(place)
             else:
                 _unattached(source, place)
+            given = found or given
+        before = things or before
 
 
 def _unattached(source: Source, place: Mention) -> None:
@@ -203,16 +253,35 @@ def _before(clause: list[Item], at: int, *, noun: bool) -> list[Mention]:
     return found
 
 
-def _give(place: Mention, targets: list[Mention], event: Mention | None) -> None:
+def _give(source: Source, place: Mention, targets: list[Mention], event: Mention | None) -> None:
     assert place.place is not None
+    if place.cue == "unmeasured":
+        first = source.low[place.start : place.end].split()[0]
+        if first in ("in", "at", "during") and not any(t.negated for t in targets):
+            return
+        source.not_understood(place.start, place.end, "verses and choruses are not places that are measured")
+        place.spoken = False
+        for target in targets:
+            if target.negated and place.place.start > 0:
+                target.negated = False  # "no drums until the chorus": there are drums
+            elif target.negated:
+                target.constraint = None
+        return
     for target in targets:
         where = place.place
+        if event is not None and event.cue == "enters" and place.start == event.start and target.negated:
+            continue  # "the drums never come in"
+        if target.negated and where.event == "enters" and event is None and place.cue != "until":
+            where = replace(where, event="in")  # "no vocals after 1:00"
         if place.cue == "until" and target.negated:
             # "no drums until the end": they are heard, but not before.
             target.negated = False
             where = replace(where, start=where.end, end=1.0, start_s=where.end_s, end_s=None, event="enters")
-        elif event is not None and where.event in ("in", "enters", "leaves"):
+        elif isinstance(target.constraint, Presence) and event is not None and where.event != "only":
             where = replace(where, event="enters" if event.cue == "enters" else "leaves")
+        if target.place is not None and (target.place.event, where.event) == ("enters", "leaves"):
+            # "strings enter at 1:00 and leave at 2:00"
+            where = replace(where, start=target.place.start, start_s=target.place.start_s, event="only")
         target.place = where
 
 

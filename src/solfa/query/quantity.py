@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import pairwise
 
 from solfa.query.lexis import rx
 from solfa.query.source import Source
@@ -37,7 +38,7 @@ _LEFT = (
     r"(?:(?<![^\W_])(?:(?P<approx><<approx>>)|(?P<exact><<exact>>)))?\s*(?:(?<![^\W_])(?P<span><<span>>)\s+)?$"
 )
 _NOT_A_MEASURE = r"(?:\b<<numbered>>\.?\s?|[#$€£]\s?)$"
-_RANGE = re.compile(rf"\s*(?:-|~|/|\.\.+|to|and|till|until|bis|a|und|et|y|>)\s*(?P<b>{NUMBER})")
+_RANGE = re.compile(rf"\s*(?:-|~|/|\.\.+|(?:up )?to|and|till|until|bis|a|und|et|y|>)\s*(?P<b>{NUMBER})")
 _AND_A_HALF = r" and a half(?=[\s-](?:<<hours>>|<<minutes>>|<<seconds>>))"
 _MORE_TIME = r"\s?(?:and\s)?(\d{1,2})(?!\d)(?:[\s-]?(?:<<seconds>>|<<minutes>>)|(?=\s*(?:long|$|[,.;])))"
 _OR_NUMBER = rf"(?=,? or (?:{NUMBER})(?:[\s-]?(?P<bpm><<bpm>>)))"
@@ -47,14 +48,20 @@ _POST = re.compile(
 )
 _MARGIN = re.compile(r"\s*(?:±|\+/-|\+-|plus or minus|plus-minus|give or take)\s*(?P<pm>\d{1,2})")
 _AFTERWARDS = re.compile(
-    r",?\s(?:(?P<above>(?:or|and) (?:more|faster|above|higher|over|up(?:wards)?|longer|greater)"
+    r",?\s(?:(?P<above>(?:or|and) (?:more|faster|above|higher|over|up(?:wards)?|longer|greater)(?! than)"
     r"|min(?:imum)?\b|plus\b(?! or))"
-    r"|(?P<below>(?:or|and) (?:less|slower|below|lower|under|shorter|fewer)|max(?:imum)?\b|at (?:the )?most\b|tops\b))"
+    r"|(?P<below>(?:or|and) (?:less|slower|below|lower|under|shorter|fewer)(?! than)"
+    r"|max(?:imum)?\b|at (?:the )?most\b|tops\b))"
 )
 _SECONDS_AFTER_ALL = re.compile(
     r"\s(?:long|clip|intro|loop|in(?:to)?\b|mark|in length|or (?:less|more|shorter|longer))"
 )
-_START = re.compile(rf"(?<![^\W_])(?<!\d[.:/])(?:{NUMBER})")
+# What may stand between two numbers that share a unit; ``bare``: a second number needs a bound of its own.
+_SHARED = re.compile(
+    r"(?P<bare>,?\s(?:but|and|yet|though)\s(?:also\s)?|,\s?)|,?\s(?:or|/)\s|\s?/\s?"
+    r"|[,.]?\s(?:no,?\s)?(?:(?:wait|sorry|actually|rather|make (?:that|it)|i mean|better),?\s){1,3}"
+)
+_START = re.compile(rf"(?:(?<![^\W_])|(?<=bpm))(?<!\d[.:/])(?:{NUMBER})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +110,20 @@ def quantities(source: Source) -> Iterator[Quantity]:
         quantity = _read(source, match)
         position = max(position, quantity.end)
         yield quantity
+
+
+def share_units(source: Source, found: list[Quantity]) -> list[Quantity]:
+    """Gives numbers without a unit that of the number beside them: "at least 120 but no more than 126 bpm"."""
+    for step in (1, -1):  # from the left, then from the right
+        for i, j in pairwise(range(len(found))[::step]):
+            giver, taker = found[i], found[j]
+            left, right = sorted((giver, taker), key=lambda q: q.start)
+            link = _SHARED.fullmatch(source.low[left.end : right.start]) if right.start - left.end < 32 else None
+            if taker.unit or giver.unit not in ("bpm", "s") or not link or (link["bare"] and not taker.bound):
+                continue
+            scale = 60.0 if giver.unit == "s" and "m" in source.low[giver.digits_start : giver.end] else 1.0
+            found[j] = replace(taker, low=taker.low * scale, high=taker.high * scale, unit=giver.unit)
+    return found
 
 
 def _read(source: Source, match: re.Match[str]) -> Quantity:

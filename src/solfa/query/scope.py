@@ -7,10 +7,12 @@ negation of a negation cancels it. A degree word ("must", "ideally") reaches to 
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from itertools import pairwise
 from typing import TypeGuard
 
-from solfa.core.query import Presence
+from solfa.core.query import FASTEST_BPM, LONGEST_S, SLOWEST_BPM, Constraint, Duration, Presence, Tempo
 from solfa.query.lexis import rx, words_table
 from solfa.query.place import Item
 from solfa.query.source import Mention, Source, Token
@@ -18,6 +20,8 @@ from solfa.query.source import Mention, Source, Token
 _HARD = {".", ";", "!", "?", "\n", "(", ")", ":", "|"}
 _CLAUSE_WORDS = {",", "but", "then", "before", "while", "followed"}
 _MEASURES = ("chords", "key", "metre", "tempo", "duration")
+_BETWEEN = {"do", "does", "did", "should", "must", "is", "are", "will", "can", "it", "they", "that", "which"}
+_SILENT = r"\s?<<presence>>(?=\s*(?:$|[,.;:!?)\n]|<<preposition>>\b|anywhere|at all|any ?more|and\b|but\b|here\b|so\b))"
 _MODIFIERS = ("weight", "optional", "optional after", "filler")
 
 
@@ -26,7 +30,7 @@ def items(source: Source) -> list[Item]:
     cover = bytearray(len(source.text))
     for start, end in [*((m.start, m.end) for m in source.mentions), *source.unknown]:
         cover[start:end] = b"\x01" * (end - start)
-    row: list[Item] = list(source.mentions)
+    row: list[Item] = [m for m in source.mentions if m.kind != "gone"]
     row += [t for t in source.tokens if cover.find(1, t.start, t.end) == -1]
     return sorted(row, key=lambda i: (i.start, i.end))
 
@@ -55,16 +59,23 @@ class _Negation:
         self.flips = True
         self.head: Mention | None = None  # the last thing it reached
         self.end = 0  # where its reach ends so far
+        self.subject: Mention | None = None  # the thing that the negation stands behind: "the drums never ..."
+        self.last: Mention | None = None  # the thing just before, with nothing but small words since
+        self.negative = False  # whether something of this sentence is unwanted: an exception to it is wanted
 
     def close(self) -> None:
-        """Ends the reach."""
+        """Ends the reach; one that met nothing but a verb is about the thing before it ("the drums never come in")."""
         if self.cue is not None and self.flips and self.end > self.cue.end:
             self.source.reach.append((self.cue.end, self.end))
+        silent = self.cue and self.flips and not self.head and rx(_SILENT).match(self.source.low, self.cue.end)
+        if silent and self.subject:
+            self.subject.negated = not self.subject.negated
         self.cue = None
 
     def open(self, cue: Mention) -> None:
         """Starts a reach, or cancels the one that has met nothing yet ("not without drums")."""
         exception = cue.cue == "exception"
+        self.subject, self.last = None if exception else self.last, None
         inside = self.cue is not None and self.flips and (self.head is not None or self.end > self.cue.end)
         if self.cue is not None and not inside and not exception:
             self.flips = not self.flips
@@ -73,8 +84,20 @@ class _Negation:
             self.flips = False
         else:
             self.close()
-            self.flips = True
+            self.flips = not (exception and self.negative)
+        self.negative = self.negative or not exception
         self.cue, self.head, self.end = cue, None, cue.end
+
+    def pass_by(self, item: Item) -> None:
+        """Remembers what a negation or an exception further on may be about."""
+        if isinstance(item, Token):
+            self.negative = self.negative and item.word not in _HARD
+            if item.word not in _BETWEEN:
+                self.last = None
+        elif item.constraint is not None:
+            self.last, self.negative = item, self.negative or item.negated
+        elif item.kind not in ("filler", "weight"):
+            self.last = None
 
     def meet(self, mention: Mention) -> None:
         """Turns a mention round."""
@@ -96,10 +119,11 @@ def negate(source: Source, row: list[Item]) -> None:
         if isinstance(item, Mention) and item.kind == "negation":
             state.open(item)
         elif state.cue is None:
-            continue
+            state.pass_by(item)
         elif isinstance(item, Token):
             if _ends(source, row, i, state):
                 state.close()
+                state.pass_by(item)
             elif item.is_word:
                 state.end = item.end
         elif item.constraint is not None:
@@ -107,6 +131,8 @@ def negate(source: Source, row: list[Item]) -> None:
                 state.close()
             else:
                 state.meet(item)
+                if state.cue.cue in ("non", "un"):  # "non-orchestral fantasy music"
+                    state.close()
         elif item.kind == "plain" or (item.kind == "place" and item.cue == "noun" and state.head is None):
             state.end = max(state.end, item.end)
         elif item.kind in _MODIFIERS and state.head is not None:
@@ -119,7 +145,11 @@ def _ends(source: Source, row: list[Item], i: int, state: _Negation) -> bool:
     token = row[i]
     assert isinstance(token, Token)
     word, data = token.word, words_table()["scope"]
+    if word == "(" and state.cue is not None and not source.low[state.cue.end : token.start].strip():
+        return False  # "not (drums or bass)"
     if word in _HARD or word in data["contrast"]:
+        return True
+    if word == "+" and source.low[token.end : token.end + 1].isalnum():
         return True
     if word == "-":
         return source.low[token.start - 1 : token.start] == " " and source.low[token.end : token.end + 1] == " "
@@ -127,9 +157,21 @@ def _ends(source: Source, row: list[Item], i: int, state: _Negation) -> bool:
         return not _list_goes_on(row, i)
     head = state.head
     if head is None:  # "no reverb on the guitar" ends at "on", "not suitable for parties" does not end at "for"
+        if word in ("until", "unless") or (word == "and" and _verb_next(source, row, i)):
+            return True
         noun = state.cue is not None and state.cue.cue in data["before_nouns"] and state.end > state.cue.end
         return noun and word in data["prepositions"]
     return word in data["ends_after_a_thing"] or (word == "and" and not _and_goes_on(row, i, head))
+
+
+def _verb_next(source: Source, row: list[Item], i: int) -> bool:
+    """Whether a verb of its own follows "and": "does not slow down and ends with a fade"."""
+    after = row[i + 1] if i + 1 < len(row) else None
+    if isinstance(after, Mention):
+        return after.kind == "event" or after.cue == "lead"
+    return after is not None and (
+        after.word in ("is", "are", "has", "have") or bool(re.fullmatch(r"\w+[^su]s", after.word))
+    )
 
 
 def _starts_anew(row: list[Item], i: int, head: Mention, item: Mention) -> bool:
@@ -144,7 +186,7 @@ def _starts_anew(row: list[Item], i: int, head: Mention, item: Mention) -> bool:
             between.add(previous.word)
     if between & {"or", "nor", "and", "/", "&", ",", "any", "y", "et", "oder", "und", "ni", "o", "ou", "noch"}:
         return False
-    if item.kind in ("key", "chords", "duration"):
+    if item.kind in ("key", "chords", "duration") or (item.kind in ("tempo", "metre") and not item.spoken):
         return True
     if item.family != head.family:
         return head.kind in ("instrument", "voice", *_MEASURES)
@@ -223,16 +265,79 @@ def soften_modified(source: Source, row: list[Item]) -> None:
             source.note(f"no {words}: '{source.cut(second.start, second.end)}' is unwanted with less weight")
 
 
+def correct(source: Source, row: list[Item]) -> None:
+    """Takes back what the query itself corrects: "120 bpm, actually make that 100", "in C, no wait, in D"."""
+    for i, item in enumerate(row):
+        if isinstance(item, Mention) and item.kind == "correction":
+            before = next((m for m in reversed(row[max(0, i - 4) : i]) if _asks(m)), None)
+            after = next((m for m in row[i + 1 : i + 6] if _asks(m)), None)
+            if before and after and before.family == after.family:
+                source.note(f"{source.quote(before.start, before.end)} is corrected to "
+                            f"{source.quote(after.start, after.end)}")  # fmt: skip
+                before.constraint, before.spoken = None, False
+
+
 def settle_contradictions(source: Source) -> None:
-    """Drops what is wanted and unwanted at once ("melancholic but not sad"): only the words can tell."""
-    signs: dict[tuple[str, bool], set[bool]] = {}
-    bare = [(m, m.constraint) for m in source.mentions if isinstance(m.constraint, Presence) and m.place is None]
-    for mention, wish in bare:
-        signs.setdefault((wish.concept, wish.solo), set()).add(mention.negated)
-    for mention, wish in bare:
-        if len(signs[wish.concept, wish.solo]) == 2:
-            source.note(f"'{wish.concept}' is both wanted and unwanted: compared as words only")
+    """Drops what is wanted and unwanted at once: of one word the later stands ("fast, well, not that fast"), of two
+    words for one thing ("melancholic but not sad") neither: only the words can tell."""
+    signs: dict[Constraint, list[Mention]] = {}
+    for mention in sorted(source.mentions, key=lambda m: m.start):
+        if mention.place is None and isinstance(mention.constraint, (Presence, Tempo)):
+            signs.setdefault(replace(mention.constraint, text=""), []).append(mention)
+    for asked, mentions in signs.items():
+        if len({m.negated for m in mentions}) < 2:
+            continue
+        last = mentions[-1]
+        assert last.constraint is not None
+        same_word = all(m.constraint and m.constraint.text.lower() == last.constraint.text.lower() for m in mentions)
+        what = asked.concept if isinstance(asked, Presence) else last.constraint.text
+        source.note(f"'{what}' is both wanted and unwanted: "
+                    + ("the later words count" if same_word else "compared as words only"))  # fmt: skip
+        for mention in mentions[:-1] if same_word else mentions:
             mention.constraint = None
+
+
+def _bounds(constraint: Constraint | None) -> tuple[float, float, float, float] | None:
+    """Low, high and what stands for no bound, of a tempo or a length that is said in numbers."""
+    if isinstance(constraint, Tempo) and constraint.exact:
+        return constraint.low_bpm, constraint.high_bpm, SLOWEST_BPM, FASTEST_BPM
+    if isinstance(constraint, Duration):
+        return constraint.low_s, constraint.high_s, 0.0, LONGEST_S
+    return None
+
+
+def _with_bounds(constraint: Constraint, low: float, high: float, text: str) -> Constraint:
+    if isinstance(constraint, Tempo):
+        return replace(constraint, low_bpm=low, high_bpm=high, text=text)
+    assert isinstance(constraint, Duration)
+    return replace(constraint, low_s=low, high_s=high, text=text)
+
+
+def straighten(source: Source) -> None:
+    """Reads "not above 100" as "at most 100", and two bounds as one range: "slower than 90 but faster than 70"."""
+    open_ends: dict[str, list[Mention]] = {}
+    for mention in sorted(source.mentions, key=lambda m: m.start):
+        ends = _bounds(mention.constraint)
+        if ends is None or mention.constraint is None or (ends[0] > ends[2]) == (ends[1] < ends[3]):
+            continue
+        low, high, least, most = ends
+        if mention.negated:
+            low, high = (high, most) if low == least else (least, low)
+            start = mention.said_from if mention.said_from >= 0 else mention.start
+            mention.constraint = _with_bounds(mention.constraint, low, high, source.cut(start, mention.end))
+            mention.negated = False
+        if not mention.any_of:
+            open_ends.setdefault(mention.kind, []).append(mention)
+    for pair in open_ends.values():
+        if len(pair) != 2:
+            continue
+        (a, b), (first, second) = map(_bounds, (m.constraint for m in pair)), pair
+        assert a is not None and b is not None and first.constraint is not None
+        low, high = max(a[0], b[0]), min(a[1], b[1])
+        if low <= high and low > a[2] and high < a[3]:
+            near = second.end if second.start - first.end < 48 else first.end
+            first.constraint = _with_bounds(first.constraint, low, high, source.cut(first.start, near))
+            first.weight, second.constraint = max(first.weight, second.weight), None
 
 
 def settle_measures(source: Source) -> None:
@@ -240,7 +345,8 @@ def settle_measures(source: Source) -> None:
     group = max((m.any_of for m in source.mentions), default=0)
     for kind in ("tempo", "key", "metre"):
         wanted = [m for m in source.mentions if m.kind == kind and m.constraint is not None and not m.negated]
-        if kind == "metre" and any(not m.spoken for m in wanted):
+        named = [m for m in source.mentions if m.kind == "metre" and m.constraint is not None and not m.spoken]
+        if kind == "metre" and named:  # also "a waltz, not in 3/4"
             for mention in wanted:
                 if mention.spoken:
                     source.note(f"{source.quote(mention.start, mention.end)} sets no metre: the query names one")

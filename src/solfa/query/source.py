@@ -101,6 +101,10 @@ class Mention:
         """What "and" and "or" join: instruments with voices, moods with tempi, else things of one kind."""
         return _FAMILY.get(self.kind, self.kind)
 
+    def forget(self) -> None:
+        """Makes it ask nothing; its words are spoken for elsewhere."""
+        self.constraint, self.spoken, self.kind = None, False, "gone"
+
 
 @dataclass(slots=True)
 class Source:
@@ -192,6 +196,10 @@ class Source:
     def after(self, position: int, chars: int = 60) -> str:
         """The folded text from a position on."""
         return self.low[position : position + chars]
+
+    def ends_at(self, position: int) -> str:
+        """The kind of the mention that ends at a position, if one does."""
+        return self._ends.get(position, "")
 
     def heard_before(self, position: int, kinds: tuple[str, ...] = ("instrument", "voice")) -> bool:
         """Whether a mention of these kinds stands just before, with one word between at most."""

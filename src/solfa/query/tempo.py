@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterable
 
 from solfa.core.query import FASTEST_BPM, SLOWEST_BPM, Tempo
+from solfa.query import key
 from solfa.query.lexis import patterns_table, rx, words_table
 from solfa.query.quantity import Quantity
-from solfa.query.source import Mention, Source
+from solfa.query.source import Mention, Source, Token
 
 # Marks that are everyday words in some language unless the query speaks of tempo.
 _AMBIGUOUS = {"grave", "vif", "rapide", "rapido", "lent"}
@@ -31,6 +32,8 @@ _SLOW_TO_FAST = re.compile(
     r"\b(slow|medium|moderate|mid)(?: ?- ?| to | or )(medium|mid|moderate|fast|up)[ -]?(?:tempo|pace|paced)?\b"
 )
 _ADVERB = r"(?:<<lead_start>>|<<lead_end>>|gets?|becomes?|turns?)(?: off| out)?(?: very| really)? $"
+_NEVER = re.compile(r"(?:\bnever|\bnot|n't) \w+ (?:very |really )?$")
+_SAID_BEFORE = re.compile(r"\b(?:tempo|bpm)\b[^.;]{0,24}\b(?:not|but|except|never) $")
 _LEAD = (
     r"\b<<tempo_lead>>(?:\s?(?:marking|mark|range|value|count|rate))?"
     r"(?:\s?(?:of|for) (?:this|the) (?:song|track|piece))?"
@@ -40,6 +43,9 @@ _NOTE = r"(?P<dotted>dotted )?(?P<note><<beat_note>>)(?P<dot>\.)?\s?=\s?$"
 _AT = re.compile(r"\bat $")
 _NEXT_NOUN = r"[ ]?(?!(?:<<after_a_key>>|to|the|an?)\b)[^\W\d_]{2,}"
 _STRAY = re.compile(r"\b(?:(?P<word>[^\W_]+) )?(?P<unit>b\.?p\.?m\b|beats per minute\b)")
+_PLURAL = re.compile(r"[^s]s$")
+# What a bare number may stand beside as a tempo.
+_BESIDE = ("genre", "key", "metre", "chords", "instrument", "voice", "mood", "use")
 _CLAUSE_START, _CLAUSE_END = re.compile(r"(?:^|[,;.\n(]\s?)\s*$"), re.compile(r"\s*(?:$|[,;\n)]|\.(?!\d))")
 
 
@@ -79,8 +85,10 @@ def _plausible(source: Source, q: Quantity) -> bool:
     if rx(_NEXT_NOUN).match(follows):
         return False
     hinted = q.approx or q.span or q.high > q.low or bool(_AT.search(source.before(q.start)))
+    hinted = hinted or bool(_SAID_BEFORE.search(source.before(q.start)))
+    hinted = hinted or (source.ends_at(q.start - 4) == "tempo" and source.before(q.start, 4) == " or ")
     if q.bound:
-        hinted = bool(re.search(r"slow|fast|quick", source.low[q.start : q.digits_start]))
+        hinted = q.low >= 60 or bool(re.search(r"slow|fast|quick", source.low[q.start : q.digits_start]))
     alone = _CLAUSE_START.search(source.before(q.start)) and _CLAUSE_END.match(follows)
     return bool(hinted or alone)
 
@@ -116,7 +124,8 @@ def find_words(source: Source) -> None:
     for match in rx(_WORDS).finditer(source.low):
         if rx(r"[ -]<<not_tempo>>").match(source.low, match.end()):
             continue
-        if rx(_ADVERB).search(source.before(match.start())):
+        before = source.before(match.start())
+        if rx(_ADVERB).search(before) and not _NEVER.search(before):
             source.note(f"{source.quote(*match.span())}: the tempo of a part is compared as words only")
         else:
             _add_words(source, *match.span(), _feel(match), exact=False, numbered=numbered)
@@ -142,6 +151,36 @@ def _add_words(source: Source, start: int, end: int, bounds: Iterable[float], *,
     source.note(f"'{words}' read as {low:g}-{high:g} BPM")
     constraint = Tempo(text=words, low_bpm=low, high_bpm=high, exact=exact)
     source.add(Mention(start, end, "tempo", constraint, spoken=True, cue="word"))
+
+
+def find_beside(source: Source, row: list[Mention | Token]) -> None:
+    """Reads a bare number among nothing but recognised things as a tempo: "deep house Am 122", "dnb 174"."""
+    if any(m.kind == "tempo" and m.cue != "word" for m in source.mentions):
+        return
+    for i, item in enumerate(row):
+        if not isinstance(item, Token) or not re.fullmatch(r"[6-9]\d|1\d\d|200", item.word):
+            continue
+        near = [x for x in row[max(0, i - 2) : i + 3] if not isinstance(x, Token) or x.word not in "-/|"]
+        at = near.index(item)
+        before, after = near[at - 1] if at else None, near[at + 1] if at + 1 < len(near) else None
+        short = key.beside(source, item.end, after=True) or key.beside(source, item.start, after=False)
+        sure = short is not None or any(isinstance(m, Mention) and m.kind == "key" for m in (before, after))
+        words = [m for m in (before, after) if isinstance(m, Token) and m.is_word]
+        if words and (not sure or words[-1].word.endswith("s")):
+            continue
+        if (
+            isinstance(after, Mention)
+            and after.kind in ("instrument", "voice")
+            and _PLURAL.search(source.before(after.end))
+        ):
+            continue  # "100 violins"
+        if sure or any(isinstance(m, Mention) and m.kind in _BESIDE for m in (before, after)):
+            source.note(f"'{item.word}' read as a tempo in BPM")
+            bpm = float(item.word)
+            tempo = Tempo(text=source.cut(item.start, item.end), low_bpm=bpm, high_bpm=bpm)
+            row[i] = source.add(Mention(item.start, item.end, "tempo", tempo))
+            if short:
+                key.take(source, short)
 
 
 def find_strays(source: Source) -> None:

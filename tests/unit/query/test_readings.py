@@ -1,0 +1,100 @@
+"""The readings of benchmarks/reading.py: the development half turns nothing round, and both halves are well made."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from solfa.core.query import Dynamics, Presence
+from solfa.core.vocabulary import concepts
+from solfa.query import explain, parse
+
+SCRIPT = Path(__file__).parents[3] / "benchmarks" / "reading.py"
+spec = importlib.util.spec_from_file_location("reading", SCRIPT)
+assert spec is not None and spec.loader is not None
+reading = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(reading)
+
+
+def rows(half: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in reading.READINGS.joinpath(f"{half}.jsonl").read_text("utf-8").splitlines()]
+
+
+def test_no_reading_of_the_development_half_is_turned_round() -> None:
+    met = missed = extra = 0
+    for row in rows("dev"):
+        hits, lost, more, inverted = reading.judge(row, parse(row["text"]))
+        assert not inverted, (row["text"], inverted)
+        met, missed, extra = met + hits, missed + len(lost), extra + len(more)
+    assert met / (met + missed) > 0.97
+    assert met / (met + extra) > 0.97
+
+
+def test_the_halves_are_well_made() -> None:
+    texts = [row["text"] for half in ("dev", "held") for row in rows(half)]
+    assert len(texts) >= 600 and len(set(texts)) == len(texts)
+    kinds = ("tempo", "length", "key", "metre", "chords", "dynamics", "unread")
+    for row in rows("dev") + rows("held"):
+        for atom in re.split(r" \| ", " | ".join(row["expect"] + row.get("may", []) + row.get("not", []))):
+            name = atom.removeprefix("!").split()[0] if atom else "tempo"
+            assert name in kinds or name in concepts(), (row["text"], atom)
+
+
+def test_the_judge_sees_what_is_turned_round() -> None:
+    for text, expect in [
+        ("drums", "!drums"),
+        ("no drums", "drums"),
+        ("under 90 bpm", "tempo >90"),
+        ("not in C minor", "key C minor"),
+        ("drums until 1:00", "drums @enters 60s.."),
+        ("fast", "!tempo fast"),
+    ]:
+        assert reading.judge({"expect": [expect]}, parse(text))[3], text
+        assert not reading.judge({"expect": [expect]}, parse("harp"))[3], text
+
+
+@pytest.mark.parametrize(
+    ("text", "unwanted"),
+    [
+        ("nobody plays the flute", {"flute"}),
+        ("no one is rapping, a choir sings", {"rapping"}),
+        ("the trombones never appear", {"trombone"}),
+        ("banjo? no. fiddle? yes.", {"banjo"}),
+        ("accordion yes tuba no", {"tuba"}),
+        ("leave out the strings, keep the harp", {"strings"}),
+        ("harp -cello -oboe", {"cello", "oboe"}),
+        ("swap the violins for a flute", {"violin"}),
+        ("anything but a saxophone", {"saxophone"}),
+        ("no brass except a tuba", {"brass"}),
+        ("fewer strings, more brass", {"strings"}),
+        ("the oboe is nowhere to be heard", {"oboe"}),
+        ("there isn't enough piano", set()),
+        ("you can't go wrong with a cello", set()),
+        ("it does not have to have drums", set()),
+        ("no accordion until the chorus", set()),
+    ],
+)
+def test_negation_reaches_what_it_speaks_of(text: str, unwanted: set[str]) -> None:
+    found = [c for c in parse(text).constraints if isinstance(c, Presence)]
+    assert {c.concept for c in found if c.negated} == unwanted
+    assert not unwanted & {c.concept for c in found if not c.negated}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "slower than the original",
+        "louder than the first version",
+        "heavier than that one",
+        "piano until the last chorus",
+    ],
+)
+def test_what_cannot_be_read_is_said(text: str) -> None:
+    query = parse(text)
+    assert query.unknown and any(line.startswith("not understood: ") for line in explain(query))
+    assert not any(isinstance(c, Dynamics) for c in query.constraints)
