@@ -70,7 +70,7 @@ def caption(
         required=_names(require) if require else FIGMA_REQUIRED if figma else (),
         extractors=tuple(e.strip() for e in extractors.split(",")), grammar_on_failure=on_failure == "grammar",
         counts=FGMCAPS if splits == "fgmcaps" else None,
-        shares=(1.0, 0.0, 0.0) if splits == "fgmcaps" else _shares(splits),
+        shares=(1.0, 0.0, 0.0) if splits == "fgmcaps" else shares_of(splits),
     )  # fmt: skip
     tracks = tracks_in(src, dataset)
     with progress_bars("hear", "write", "split", "shards") as show:
@@ -102,7 +102,8 @@ def _names(text: str) -> tuple[str, ...]:
     return () if text == "none" else tuple(n.strip() for n in text.split(","))
 
 
-def _shares(text: str) -> tuple[float, ...]:
+def shares_of(text: str) -> tuple[float, ...]:
+    """The shares of train, val and test that an option names."""
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from solfa.apps.captioning import caption, tell_failures
+from solfa.apps.captioning import caption, shares_of, tell_failures
 from solfa.apps.render import SOME_FAILED, clock, console, progress_bars, tell
 from solfa.apps.scenes import scenes, sounds
 from solfa.apps.world import soundfonts, world
+from solfa.core.errors import InputError
 from solfa.core.text import printable
 
 data_app = typer.Typer(no_args_is_help=True, help="Make data sets for training; look into them, check them, export.")
@@ -81,29 +82,73 @@ def export(
 
 
 @data_app.command("import")
-def import_published(
-    name: Annotated[str, typer.Argument(help="Published data set: see 'solfa eval datasets'.")],
-    root: Annotated[Path, typer.Argument(help="Its folder, as its authors lay it out.")],
-    out: Annotated[Path, typer.Argument(help="Folder of the new data set; a stopped run goes on where it was.")],
-    split: Annotated[list[str], typer.Option(help="Which of its splits becomes ours, such as val=valid; repeatable.")],
+def import_(
+    name: Annotated[
+        str, typer.Argument(help="'pairs' or 'finelap': a table of your own; or a data set of 'solfa eval datasets'.")
+    ],
+    root: Annotated[
+        Path, typer.Argument(help="The table (.jsonl, .json, .csv, .parquet), or the folder of the data set.")
+    ],
+    out: Annotated[
+        Path | None, typer.Argument(help="Folder of the new data set; a stopped run goes on where it was.")
+    ] = None,
+    out_option: Annotated[Path | None, typer.Option("--out", help="The same as OUT.")] = None,
+    split: Annotated[
+        list[str] | None, typer.Option(help="Which of its splits becomes ours, such as val=valid; repeatable.")
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="Pairs: where a column has another name, such as caption=title,text or "
+                          "path=audio/{id}.flac; repeatable.")
+    ] = None,
+    audio: Annotated[
+        Path | None, typer.Option(help="Pairs: folder that paths start at (default: the table's own).")
+    ] = None,
+    licence: Annotated[str, typer.Option(help="Pairs: of rows without one.")] = "",
+    splits: Annotated[
+        str, typer.Option(help="Pairs without splits: shares of train, val, test; a group is never divided.")
+    ] = "0.9,0.05,0.05",
+    seed: Annotated[int, typer.Option(min=0, help="Pairs: random seed of these splits.")] = 0,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Pairs: leave out rows that cannot be used.")] = False,
     workers: Annotated[int | None, typer.Option(help="Processes; one for each core if not given.")] = None,
-) -> None:
-    """Make shards of a published data set, to train on it like on our own.
+) -> None:  # fmt: skip
+    """Make shards of your own pairs of sound and text, or of a published data set, to train on them.
 
-    Exit code 0: all is well; 2: nothing could be imported; 3: some clips failed, they are listed.
+    Rows of a table have path, caption (text or a list), and if wanted phrases with times, split, group, licence.
+
+    Exit code 0: all is well; 2: nothing could be imported; 3: some clips failed or were left out, they are listed.
     """
-    from solfa.core.errors import InputError
-    from solfa.data.imports import import_published as read
+    from solfa.data.imports import import_pairs, import_published
+    from solfa.data.pairs import Table as Pairs
     from solfa.jobs import ProcessExecutor
 
-    pairs = [s.split("=", 1) for s in split]
-    if any(len(p) != 2 for p in pairs):
-        raise InputError(f"--split {' '.join(split)}: expected OURS=THEIRS, such as train=train or val=valid.")
+    into = out or out_option
+    if into is None or (out and out_option):
+        raise InputError("give the folder of the new data set once, as OUT or with --out.")
+    ours = {theirs: name for name, theirs in pairs_of("--split", split, "val=valid")}
+    executor = ProcessExecutor(workers)
     with progress_bars("shards") as show:
-        made = read(
-            name, root, out, dict(pairs), executor=ProcessExecutor(workers),
-            progress=lambda p: show("shards", p.done, p.total),
-        )  # fmt: skip
+        given: Any = {"executor": executor, "progress": lambda p: show("shards", p.done, p.total)}
+        if name in ("pairs", "finelap"):
+            table = Pairs(
+                columns=dict(pairs_of("--column", column, "path=file")), root=audio, splits=ours,
+                shares=shares_of(splits), seed=seed, licence=licence, skip_bad=skip_bad,
+            )  # fmt: skip
+            made = import_pairs(root, into, table, **given)
+        elif column or audio or licence or skip_bad:
+            raise InputError(f"--column, --audio, --licence and --skip-bad are for pairs, not for {name}.")
+        elif not ours:
+            raise InputError(f"say which splits of {name} become ours: --split train=train --split val=valid.")
+        else:
+            made = import_published(name, root, into, {ours[theirs]: theirs for theirs in ours}, **given)
     clips, failures = sum(len(s.index.members) for s in made.shards), len(made.manifest["failures"])
-    tell(f"{clips} clips are in {out}, {failures} failed; see: solfa data info {out}")
+    tell(f"{clips} clips are in {into}, {failures} failed; see: solfa data info {into}")
     raise typer.Exit(SOME_FAILED if tell_failures(made) else 0)
+
+
+def pairs_of(option: str, given: list[str] | None, example: str) -> list[tuple[str, str]]:
+    """NAME=VALUE as often as an option was given."""
+    found = [tuple(text.split("=", 1)) for text in given or ()]
+    if any(len(pair) != 2 for pair in found):
+        raise InputError(f"{option} {' '.join(given or ())}: expected OURS=THEIRS, such as {example}.")
+    return [(ours, theirs) for ours, theirs in found]

@@ -211,11 +211,12 @@ def datasets() -> None:
     """Every data set that can be read: its layout, licence, and where to get it."""
     from solfa.evaluation.readers import sources
 
-    table = Table("name", "title", "splits", "licence", "where")
+    table = Table("name", "title", "splits", "licence", "where", "reader seen on")
     table.add_row(OWN, "any data set that solfa made", "test, train, val", "that of its records",
-                  "solfa data world, scenes, caption, import")  # fmt: skip
+                  "solfa data world, scenes, caption, import", "real files")  # fmt: skip
     for name, source in sorted(sources().items()):
-        table.add_row(*map(Text, (name, source.title, ", ".join(source.splits), source.licence, source.where)))
+        cells = (name, source.title, ", ".join(source.splits), source.licence, source.where, source.seen)
+        table.add_row(*map(Text, cells))
     console().print(table)
 
 

@@ -1,24 +1,26 @@
-"""Published data sets, in their authors' layouts, as shards: to be trained on like our own."""
+"""Published data sets in their authors' layouts, and tables of pairs, as shards: to be trained on like our own."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from solfa.audio.decode import stretches
+from solfa.audio.decode import SUFFIXES, stretches
 from solfa.core.errors import DecodeError, InputError
 from solfa.core.text import printable
 from solfa.data.building import Progress, ShardTask, build
 from solfa.data.loading import cropped
+from solfa.data.pairs import Table, read_pairs
 from solfa.data.records import Phrase, Record
 from solfa.data.shards import Dataset, Failure, Member
 from solfa.evaluation.openvocab import merged
-from solfa.evaluation.readers import DataSet, Item, load
+from solfa.evaluation.readers import Item, load
 from solfa.jobs import Executor
 
 _SLACK_S = 1.0  # a file longer than the clip by more than this is the whole recording
@@ -53,12 +55,49 @@ def import_published(
         "imported": name, "clips_per_shard": clips_per_shard, "splits": dict(splits),
         "revisions": {ours: data.revision for ours, data in read.items()},
     }  # fmt: skip
-    layout = next(iter(read.values())).source.layout if read else ""
-    if read and all(item.audio is None for data in read.values() for item in data.items):
-        raise InputError(f"{root}: no clip has its audio file there, nothing to import. Expected: {layout}.")
+    source = next(iter(read.values())).source if read else None
+    if source and all(item.audio is None for data in read.values() for item in data.items):
+        raise InputError(f"{root}: no clip has its audio file there, nothing to import. Expected: {source.layout}.")
+    make = _Import({ours: data.items for ours, data in read.items()}, clips_per_shard)
+    if source:
+        make = replace(make, title=source.title, licence=source.licence)
+    return _made(root, out, name, config, make, executor, progress)
+
+
+def import_pairs(
+    place: Path,
+    out: Path | str,
+    table: Table,
+    *,
+    clips_per_shard: int = 500,
+    executor: Executor | None = None,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> Dataset:
+    """The clips of a table of pairs (``pairs.read_pairs``), files taken as they are, parts of files cut out.
+
+    Rows that were left out and sound that cannot be read are listed as failures. A stopped run goes on where it was, as
+    long as the table and the files that it names are the same.
+
+    Raises
+    ------
+    InputError, SolfaError, MissingExtra
+        As in ``pairs.read_pairs`` and ``build``; InputError also if no clip has sound that can be read.
+    """
+    items, bad = read_pairs(place, table)
+    make = _Import(items, clips_per_shard, place.stem, table.licence, tuple(Failure(item=w, reason=r) for w, r in bad))
+    content = hashlib.sha256(repr((items, bad)).encode()).hexdigest()[:16]
+    config = {"imported": "pairs", "clips_per_shard": clips_per_shard, "table": place.name, "content": content,
+              "licence": table.licence}  # fmt: skip
+    return _made(place, out, "pairs", config, make, executor, progress)
+
+
+def _made(
+    root: Path, out: Path | str, name: str, config: Mapping[str, Any], make: _Import, executor: Executor | None,
+    progress: Callable[[Progress], None],
+) -> Dataset:  # fmt: skip
     made = build(
-        out, _Import(read, clips_per_shard), name=name, config=config, seed=0, executor=executor, progress=progress,
-        num_shards={ours: -(-len(data.items) // clips_per_shard) for ours, data in read.items()},
+        out, make, name=name, config=config, seed=0, executor=executor, progress=progress,
+        num_shards={ours: -(-len(items) // make.clips_per_shard) for ours, items in make.items.items()},
     )  # fmt: skip
     if not any(s.index.members for s in made.shards):
         failure = made.manifest["failures"][0]
@@ -71,48 +110,52 @@ def import_published(
 
 @dataclass(frozen=True, slots=True)
 class _Import:
-    data: Mapping[str, DataSet]
+    items: Mapping[str, Sequence[Item]]
     clips_per_shard: int
+    title: str = ""
+    licence: str = ""
+    failures: tuple[Failure, ...] = ()
 
     def __call__(self, task: ShardTask) -> Iterator[Member | Failure]:
-        data = self.data[task.split]
-        for item in data.items[task.number * self.clips_per_shard :][: self.clips_per_shard]:
+        if task.number == 0 and task.split == next(iter(self.items)):
+            yield from self.failures
+        for item in self.items[task.split][task.number * self.clips_per_shard :][: self.clips_per_shard]:
             try:
-                yield _member(item, data)
+                yield self._member(item)
             except DecodeError as bad:
                 yield Failure(item=item.id, reason=bad.reason)
 
+    def _member(self, item: Item) -> Member:
+        if item.audio is None:
+            raise DecodeError(item.id, "its audio file is not there")
+        data, file = (None, item.audio) if item.inside is None else (item.inside.read(), Path(item.inside.name))
+        parts = list(stretches(file, data=data))
+        samples, rate = np.concatenate([p.samples for p in parts]), parts[0].sample_rate_hz
+        whole_s = len(samples) / rate
+        cut = None
+        if item.start_s is not None and item.end_s is not None and whole_s > item.end_s - item.start_s + _SLACK_S:
+            cut = samples[round(item.start_s * rate) : round(item.end_s * rate)]
+            if not len(cut):
+                raise DecodeError(file, f"ends at {whole_s:.1f} s, before the clip begins ({item.start_s:g} s)")
+        record = self._record(item, whole_s if cut is None else len(cut) / rate)
+        if cut is None and file.suffix.lower() in SUFFIXES:
+            return Member(record=record, audio_bytes=data or file.read_bytes(), format=file.suffix[1:].lower())
+        # Decoders of lossy formats overshoot; what is written is 16 bits.
+        kept = samples if cut is None else cut
+        quieter = np.asarray(kept / max(1.0, float(np.abs(kept).max())), np.float32)
+        return Member(record=record, samples=quieter, sample_rate_hz=rate)
 
-def _member(item: Item, data: DataSet) -> Member:
-    if item.audio is None:
-        raise DecodeError(item.id, "its audio file is not there")
-    parts = list(stretches(item.audio))
-    samples, rate = np.concatenate([p.samples for p in parts]), parts[0].sample_rate_hz
-    whole_s = len(samples) / rate
-    cut = None
-    if item.start_s is not None and item.end_s is not None and whole_s > item.end_s - item.start_s + _SLACK_S:
-        cut = samples[round(item.start_s * rate) : round(item.end_s * rate)]
-        if not len(cut):
-            raise DecodeError(item.audio, f"ends at {whole_s:.1f} s, before the clip begins ({item.start_s:g} s)")
-    record = _record(item, data, whole_s if cut is None else len(cut) / rate)
-    if cut is None:
-        return Member(record=record, audio_bytes=item.audio.read_bytes(), format=item.audio.suffix[1:].lower())
-    # Decoders of lossy formats overshoot; what is written is 16 bits.
-    quieter = np.asarray(cut / max(1.0, float(np.abs(cut).max())), np.float32)
-    return Member(record=record, samples=quieter, sample_rate_hz=rate)
-
-
-def _record(item: Item, data: DataSet, duration_s: float) -> Record:
-    spans: dict[str, list[tuple[float, float]]] = {text: list(found) for text, found in item.phrases}
-    for event in item.events:
-        spans.setdefault(event.label, []).append((event.onset_s, event.offset_s))
-    phrases = [Phrase(text=text, spans_s=tuple(merged(found))) for text, found in spans.items()]
-    labels = {"labels": list(item.labels)} if item.labels else {}
-    return Record(
-        id=_plain(item.id), audio="", duration_s=duration_s, captions=item.captions,
-        phrases=cropped(phrases, 0.0, duration_s), source=data.source.title, licence=data.source.licence,
-        track=item.group, attributes={"published_id": item.id, **labels},
-    )  # fmt: skip
+    def _record(self, item: Item, duration_s: float) -> Record:
+        spans: dict[str, list[tuple[float, float]]] = {}
+        for text, found in (*item.phrases, *((e.label, [(e.onset_s, e.offset_s)]) for e in item.events)):
+            spans.setdefault(text, []).extend(found)
+        phrases = [Phrase(text=text, spans_s=tuple(merged(found))) for text, found in spans.items()]
+        labels = {"labels": list(item.labels)} if item.labels else {}
+        return Record(
+            id=_plain(item.id), audio="", duration_s=duration_s, captions=item.captions,
+            phrases=cropped(phrases, 0.0, duration_s), source=self.title, licence=item.licence or self.licence,
+            track=item.group, attributes={"published_id": item.id, **labels},
+        )  # fmt: skip
 
 
 def _plain(name: str) -> str:

@@ -293,6 +293,9 @@ def test_parquet_layouts(name: str, tmp_path: Path) -> None:
     parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "data" / "test-00000-of-00001.parquet")
     (item,) = load(name, tmp_path).items
     if name == "fgmcaps":
+        for split, file in (("val", "validation"), ("train", "train")):
+            parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "data" / f"{file}-00000-of-00001.parquet")
+            assert [i.id for i in load(name, tmp_path, split).items] == ["x1"]
         assert (item.id, item.captions, item.audio) == ("x1", ("A piece in F major.",), None)
         assert unpack_fgm_caps(tmp_path) == 1
         assert load(name, tmp_path).items[0].audio == tmp_path / "audio" / "x1.wav"
@@ -309,6 +312,64 @@ def test_musicbench_can_be_cut_to_the_audioset_evaluation_clips(tmp_path: Path) 
     lay_out(tmp_path, {"MusicBench_test_B.json": BENCH + other})
     assert len(load("musicbench", tmp_path).items) == 2
     assert [i.id for i in load("musicbench", tmp_path, "test_B_eval").items] == ["data/-0SdAVK79lg.wav"]
+
+
+def test_copies_in_musicbench_are_of_their_recording(tmp_path: Path) -> None:
+    """Locations as in the authors' files: ``data/YTID.wav``, ``data_aug2/YTID_N.wav``; an id may hold ``_``."""
+    row = json.loads(BENCH)
+    recordings = {"-0SdAVK79lg": 4, "a_b-c_d_e_f": 3, "__________1": 2}
+    places = [f"{n}" for n in recordings] + [
+        f"{n}_{copy}" for n, copies in recordings.items() for copy in range(1, copies)
+    ]
+    rows = [{**row, "location": f"data{'' if len(n) == 11 else '_aug2'}/{n}.wav"} for n in places]
+    rows += [{**rows[0], "main_caption": "The same sound, said again."}, rows[0]]
+    lay_out(tmp_path, {"MusicBench_train.json": "".join(json.dumps(r) + "\n" for r in rows)})
+    items = load("musicbench", tmp_path, "train").items
+    assert len(items) == len(places)  # a location that comes again is another caption
+    assert items[0].captions == ("Rock. The key is A minor.", "The same sound, said again.")
+    assert {group: sum(i.group == group for i in items) for group in recordings} == recordings
+    (tmp_path / "MusicBench_test_A.json").write_text(
+        "".join(json.dumps({**row, "location": f"data/{n}.wav"}) + "\n" for n in ("song", "song_1", "song_1_2", "x_y"))
+    )
+    assert [i.group for i in load("musicbench", tmp_path, "test_A").items] == ["song", "song", "song", "x_y"]
+
+
+def test_the_first_version_of_audiogrounding(tmp_path: Path) -> None:
+    """Columns and values as in ``data/test.json`` of the authors' repository."""
+    said = "a mature male talking and some animals"
+    columns = {
+        "audiocap_id": {"12848": 3452, "12849": 3452, "12876": 106376},
+        "filename": {"12848": "0NGSrwioYjA_30.000_40.000.wav", "12849": "0NGSrwioYjA_30.000_40.000.wav",
+                     "12876": "40cuHrYfaqA_0.000_5.000.wav"},
+        "caption": {"12848": said, "12849": said, "12876": "dogs barking"},
+        "tokens": {"12848": said.split(), "12849": said.split(), "12876": ["dogs", "barking"]},
+        "soundtag": {"12848": "is a mature male talking", "12849": "some animals", "12876": "dogs barking"},
+        "start_word": {"12848": 1, "12849": 7, "12876": 0},
+        "timestamps": {"12848": [[0.5, 2.0], [1.5, 3.0]], "12849": [[0, 0]], "12876": [[0.00001, 5.0]]},
+    }  # fmt: skip
+    audio = "audio/test/40cuHrYfaqA_0.000_5.000.wav"
+    lay_out(tmp_path, {"data/test.json": json.dumps(columns)}, audio)
+    first, second = load("audiogrounding", tmp_path).items
+    assert first.phrases == (("is a mature male talking", ((0.5, 3.0),)), ("some animals", ()))
+    assert first.id == "3452 0NGSrwioYjA_30.000_40.000.wav" and first.duration_s == 10.0 and first.audio is None
+    assert first.captions == (said,)
+    assert second.duration_s == 5.0 and second.audio == tmp_path / audio
+
+
+def test_audioset_strong_with_the_classes_of_both_splits(tmp_path: Path) -> None:
+    header = STRONG.splitlines()[0]
+    train = f"{header}\nxyz_0\t1.0\t2.0\t/m/05zppz\nxyz_0\t1.0\t2.0\t/m/only_train\n"
+    other = "wind_0\t1.0\t2.0\t/m/03m9d0z\n"
+    names = "/m/03m9d0z\tWind\n/m/05zppz\tMale speech, man speaking\n/m/only_train\tBuzz\n"
+    files = {"audioset_eval_strong.tsv": STRONG + other, "mid_to_display_name.tsv": names}
+    lay_out(tmp_path, files)
+    assert len(load("audioset_strong", tmp_path, "eval").items[0].events) == 2
+    with pytest.raises(InputError, match=r"audioset_train_strong\.tsv is missing"):
+        load("audioset_strong", tmp_path, "eval_common")
+    lay_out(tmp_path, {"audioset_train_strong.tsv": train})
+    speech, wind = load("audioset_strong", tmp_path, "eval_common").items
+    assert [e.label for e in speech.events] == ["Male speech, man speaking"]
+    assert wind.events == ()  # it stays, as a clip in which nothing may be found
 
 
 def test_captions_truth_and_grounding_pairs(tmp_path: Path) -> None:

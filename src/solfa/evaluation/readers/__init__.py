@@ -13,9 +13,9 @@ from pathlib import Path
 from solfa.core.errors import InputError, UnknownName
 from solfa.core.files import table_of
 from solfa.evaluation.readers import annotated, captions, labels, sounds
-from solfa.evaluation.readers.records import AUDIO_SUFFIXES, DataSet, Folder, Item, Source
+from solfa.evaluation.readers.records import AUDIO_SUFFIXES, DataSet, Folder, Inside, Item, Source
 
-__all__ = ["DataSet", "Item", "Source", "load", "sources", "unpack_fgm_caps"]
+__all__ = ["DataSet", "Inside", "Item", "Source", "load", "sources", "unpack_fgm_caps"]
 
 
 @cache
@@ -75,10 +75,10 @@ def unpack_fgm_caps(root: Path, split: str = "test", into: Path | None = None) -
     target = (into or root) / "audio"
     target.mkdir(exist_ok=True)
     for row in folder.parquet(f"data/{split}-*.parquet", ("id", "audio")):
-        name, sound = str(row["id"]), row.get("audio") or {}
-        if not re.fullmatch(r"[\w.-]{1,200}", name) or name.startswith(".") or not sound.get("bytes"):
+        name, sound = str(row["id"]), row.get("audio")
+        if not isinstance(sound, Inside) or not re.fullmatch(r"\w[\w.-]{0,199}", name) or not (data := sound.read()):
             raise InputError(f"FGMCaps: row {name[:80]!r} holds no sound, or its id is no plain file name.")
-        suffix = Path(sound.get("path") or "").suffix.lower()
-        (target / (name + (suffix if suffix in AUDIO_SUFFIXES else ".wav"))).write_bytes(sound["bytes"])
+        suffix = Path(sound.name).suffix.lower()
+        (target / (name + (suffix if suffix in AUDIO_SUFFIXES else ".wav"))).write_bytes(data)
         num += 1
     return num

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from typing import Any
 
 from solfa.core.errors import InputError
@@ -66,28 +67,44 @@ def _song_describer(folder: Folder, split: str) -> list[Item]:
     ]
 
 
-def _json_item(folder: Folder, row: dict[str, Any]) -> Item:
-    location = str(row["location"])
-    return Item(
-        id=location,
-        audio=folder.audio(location, f"datashare/{location}", f"audiodata/{location.split('/')[-1]}"),
-        captions=(str(row["main_caption"]),),
-        group=location.split("/")[-1].rsplit("_", 1)[0],
-        extra=row,
-    )
+def _json_items(folder: Folder, rows: list[dict[str, Any]]) -> list[Item]:
+    """Rows with the same location are further captions of one clip."""
+    by_location: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_location.setdefault(str(row["location"]), []).append(row)
+    return [
+        Item(
+            id=location,
+            audio=folder.audio(location, f"datashare/{location}", f"audiodata/{location.split('/')[-1]}"),
+            captions=tuple(dict.fromkeys(str(row["main_caption"]) for row in own)),
+            group=_recording(location),
+            extra=own[0],
+        )
+        for location, own in by_location.items()
+    ]
+
+
+def _recording(location: str) -> str:
+    """The YouTube id of a clip of MusicBench, which has 11 characters, or the name of another, without a copy's number.
+
+    >>> {_recording(f"data/{name}.wav") for name in ("a_b-c_d_e_f", "a_b-c_d_e_f_1", "a_b-c_d_e_f_12")}
+    {'a_b-c_d_e_f'}
+    """
+    stem = location.split("/")[-1].rpartition(".")[0]
+    return stem[:11] if re.fullmatch(r"[\w-]{11}(_.*)?", stem) else re.sub(r"(_\d+)+$", "", stem)
 
 
 def _music_bench(folder: Folder, split: str) -> list[Item]:
     rows = folder.json_lines(f"MusicBench_{split.removesuffix('_eval')}.json")
-    return [_json_item(folder, r) for r in rows if r["is_audioset_eval_mcaps"] or not split.endswith("_eval")]
+    return _json_items(folder, [r for r in rows if r["is_audioset_eval_mcaps"] or not split.endswith("_eval")])
 
 
 def _fma_caps(folder: Folder, split: str) -> list[Item]:
-    return [_json_item(folder, r) for r in folder.json_lines(f"FMACaps_{split}.json")]
+    return _json_items(folder, folder.json_lines(f"FMACaps_{split}.json"))
 
 
 def _fgm_caps(folder: Folder, split: str) -> list[Item]:
-    rows = folder.parquet(f"data/{split}-*.parquet", ("id", "caption"))
+    rows = folder.parquet(f"data/{split}*-*.parquet", ("id", "caption"))  # val or validation
     return [Item(id=str(r["id"]), audio=folder.clip(str(r["id"])), captions=(r["caption"],), extra=r) for r in rows]
 
 

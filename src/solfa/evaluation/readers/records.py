@@ -14,7 +14,7 @@ import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,33 @@ from solfa.evaluation.openvocab import GroundingPair, merged
 AUDIO_SUFFIXES = (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".au")
 
 
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """Sound in a row of a Parquet file, in the form that Hugging Face ``datasets`` gives it."""
+
+    file: Path
+    row: int
+    column: str
+    name: str
+
+    def read(self) -> bytes:
+        """Its bytes; none where the row has none."""
+        left, meta = self.row, _parquet(self.file).metadata
+        for group in range(meta.num_row_groups):
+            if left < meta.row_group(group).num_rows:
+                return _sounds(self.file, group, self.column)[left] or b""
+            left -= meta.row_group(group).num_rows
+        return b""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Item:
     """One clip and what is known of it.
 
     ``audio`` is None where the file is not there. ``start_s``/``end_s`` say which part of a longer recording the clip
     is (YouTube sets). ``music`` is the truth of tempo, key, metre, chords and beats. ``group`` names what must not be
-    torn between splits (artist, track). ``extra`` is the row as published.
+    torn between splits (artist, track). ``extra`` is the row as published. ``inside`` is the sound where it lies in the
+    file ``audio`` with others; ``licence`` is the clip's own, where it has one.
     """
 
     id: str
@@ -46,6 +66,8 @@ class Item:
     duration_s: float | None = None
     music: MusicAnnotation | None = None
     group: str = ""
+    licence: str = ""
+    inside: Inside | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -54,7 +76,8 @@ class Source:
     """Where a data set comes from and how it is read.
 
     ``read`` takes the folder and the name of a split, the first of ``splits`` being the usual one for evaluation.
-    ``layout`` says which files are expected.
+    ``layout`` says which files are expected; ``seen`` what the reader was written from: the authors' ``real files``, or
+    their ``documentation`` and public code.
     """
 
     title: str
@@ -63,6 +86,7 @@ class Source:
     layout: str
     splits: tuple[str, ...]
     read: Callable[[Folder, str], list[Item]]
+    seen: str = "documentation"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -197,17 +221,10 @@ class Folder:
         paths = sorted(self.root.glob(pattern))
         if not paths:
             self.text(pattern)  # says what is missing
-        try:
-            import pyarrow.parquet
-        except ImportError as missing:
-            raise MissingExtra("reading Parquet files", "pip install pyarrow") from missing
         for path in paths:
             with path.open("rb") as file:
                 self._digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
-            parquet = pyarrow.parquet.ParquetFile(path)
-            have = [c for c in columns if c in parquet.schema_arrow.names]
-            for batch in parquet.iter_batches(columns=have):
-                yield from batch.to_pylist()
+            yield from parquet_rows(path, columns)
 
     def audio(self, *relative: str) -> Path | None:
         """The first of these paths that is a file; None if none is.
@@ -233,6 +250,43 @@ class Folder:
     def _by_stem(self) -> dict[str, Path]:
         files = sorted((self.root / "audio").rglob("*"), reverse=True)
         return {p.stem: p for p in files if p.suffix.lower() in AUDIO_SUFFIXES}
+
+
+def parquet_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Rows of a Parquet file, only these columns as far as they are there; of sound in it, where it is (``Inside``).
+
+    Raises
+    ------
+    MissingExtra
+        If pyarrow is not installed.
+    InputError
+        If it is none.
+    """
+    opened = _parquet(path)
+    fields = {f.name: f.type for f in opened.schema_arrow if columns is None or f.name in columns}
+    inside = [n for n, kind in fields.items() if any(kind.field(i).name == "bytes" for i in range(kind.num_fields))]
+    wanted = [f"{name}.path" if name in inside else name for name in fields]
+    rows = (row for batch in opened.iter_batches(columns=wanted) for row in batch.to_pylist())
+    for number, row in enumerate(rows):
+        named = {c: Inside(path, number, c, (row.get(c) or {}).get("path") or f"{path.stem}-{number}") for c in inside}
+        yield {**row, **named}
+
+
+def _parquet(path: Path) -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError as missing:
+        raise MissingExtra("reading Parquet files", "pip install pyarrow") from missing
+    try:
+        return pyarrow.parquet.ParquetFile(path)
+    except (OSError, pyarrow.ArrowException) as bad:
+        raise InputError(f"{path} is no Parquet file that can be read ({bad}).") from bad
+
+
+@lru_cache(maxsize=2)  # clips of a group follow each other
+def _sounds(path: Path, group: int, column: str) -> list[bytes | None]:
+    table = _parquet(path).read_row_group(group, columns=[f"{column}.bytes"])
+    return [row and row["bytes"] for row in table[column].to_pylist()]
 
 
 def events_of(rows: Sequence[tuple[float, float, str]]) -> tuple[Event, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from solfa.evaluation.openvocab import merged
 from solfa.evaluation.readers.records import Folder, Item, events_of
@@ -39,10 +40,16 @@ def _audioset_strong(folder: Folder, split: str) -> list[Item]:
         row["mid"]: row["name"]
         for row in folder.table("mid_to_display_name.tsv", delimiter="\t", columns=("mid", "name"))
     }
+    rows = folder.table(f"audioset_{split.removesuffix('_common')}_strong.tsv", delimiter="\t")
+    kept = set(names)
+    if split == "eval_common":
+        kept = {row["label"] for row in folder.table("audioset_train_strong.tsv", delimiter="\t")}
     by_clip: dict[str, list[tuple[float, float, str]]] = {}
-    for row in folder.table(f"audioset_{split}_strong.tsv", delimiter="\t"):
-        start, end = float(row["start_time_seconds"]), float(row["end_time_seconds"])
-        by_clip.setdefault(row["segment_id"], []).append((start, end, names[row["label"]]))
+    for row in rows:
+        start, end, label = float(row["start_time_seconds"]), float(row["end_time_seconds"]), names[row["label"]]
+        events = by_clip.setdefault(row["segment_id"], [])
+        if row["label"] in kept:
+            events.append((start, end, label))
     items = []
     for segment, events in by_clip.items():
         youtube, _, start_ms = segment.rpartition("_")
@@ -80,10 +87,13 @@ def _urban_sed(folder: Folder, split: str) -> list[Item]:
 
 
 def _audio_grounding(folder: Folder, split: str) -> list[Item]:
+    places = (f"{split}.json", f"data/{split}.json", f"data/{split}/label.json")
+    place = next((p for p in places if (folder.root / p).is_file()), places[0])
+    found = json.loads(folder.text(place))
     items = []
-    for row in json.loads(folder.text(f"{split}.json")):
+    for row in _first_version(found) if isinstance(found, dict) else found:
         phrases = [
-            # (0, 0) stands for "not heard"
+            # (0, 0) stands for "not there"
             (str(p["phrase"]), tuple(merged([(float(a), float(b)) for a, b in p["segments"] if b > a])))
             for p in row["phrases"]
         ]
@@ -95,11 +105,24 @@ def _audio_grounding(folder: Folder, split: str) -> list[Item]:
                 ),
                 captions=(str(row["tokens"]),),
                 phrases=tuple(phrases),
-                duration_s=CLIP_S,
+                duration_s=row.get("duration_s", CLIP_S),
                 group=str(row["audio_id"]),
             )
         )
     return items
+
+
+def _first_version(columns: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """The columns of version 1 (``data/test.json`` of the authors' repository: a row for each phrase) as version 2's
+    clips. ``filename`` is ``YTID_START_END.wav``."""
+    clips: dict[tuple[str, str], dict[str, Any]] = {}
+    for key, number in columns["audiocap_id"].items():
+        row = {name: values[key] for name, values in columns.items()}
+        _, start, end = str(row["filename"]).removesuffix(".wav").rsplit("_", 2)
+        clip = {"audiocap_id": number, "audio_id": row["filename"], "tokens": row["caption"], "phrases": []}
+        clip = clips.setdefault((str(number), row["filename"]), {**clip, "duration_s": float(end) - float(start)})
+        clip["phrases"].append({"phrase": row["soundtag"], "segments": row["timestamps"]})
+    return list(clips.values())
 
 
 READERS = {
