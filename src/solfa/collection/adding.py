@@ -69,6 +69,8 @@ class Run:
 
     paths: tuple[str, ...]
     model: Callable[[], JointModel]
+    model_name: str
+    allow_noncommercial: bool
     extractors: Callable[[], Sequence[Extractor]]
     executor: Executor
     limits: Limits
@@ -100,11 +102,10 @@ def run(db: sqlite3.Connection, directory: Path, wish: Run) -> AddReport:
     """Bring the collection in step with the disk. The caller holds the writer's lock."""
     started = time.monotonic()
     model, extractors = wish.model(), wish.extractors()
-    spec = model.audio.spec
-    space = Space(name=spec.space, dim=spec.dim, hop_s=spec.hop_s)
+    space = Space.of(model.audio.spec)
     version = analysis_version(extractors)
     writer = Writer(db, directory)
-    space_id = writer.space(space)
+    space_id = writer.space(space, wish.model_name, wish.allow_noncommercial)
     known = _known(db, version, space_id)
     failures = _failures(db)
     seen = scan(wish.paths, [*known, *failures])

@@ -108,6 +108,8 @@ class Collection:
         paths: Iterable[Path | str],
         *,
         model: Callable[[], JointModel],
+        model_name: str = "",
+        allow_noncommercial: bool = False,
         extractors: Callable[[], Sequence[Extractor]] = default_extractors,
         executor: Executor | None = None,
         progress: Callable[[Progress], None] | None = None,
@@ -118,7 +120,8 @@ class Collection:
         """Bring the collection in step with files, and folders to search; stop at any moment and call it again.
 
         ``model`` and ``extractors`` are functions that make them, of module level, so that worker processes can make
-        their own; without an ``executor`` this process does the work. ``progress`` is called after each file is
+        their own; without an ``executor`` this process does the work. ``model_name`` (as ``load_model`` takes it) and
+        ``allow_noncommercial`` are kept for ``remembered_model``. ``progress`` is called after each file is
         committed. ``force`` hears everything again, ``retry_failed`` also files that failed before and have not
         changed. ``limits`` say what a file may ask for.
 
@@ -134,6 +137,8 @@ class Collection:
         wish = Run(
             paths=tuple(os.path.abspath(p) for p in paths),  # noqa: PTH100  (resolve() would follow links)
             model=model,
+            model_name=model_name,
+            allow_noncommercial=allow_noncommercial,
             extractors=extractors,
             executor=executor or SerialExecutor(),
             limits=limits or Limits(),
@@ -333,6 +338,13 @@ class Collection:
             ),
         )
 
+    def remembered_model(self) -> tuple[str, bool] | None:
+        """Name of the model of the last ``add``, and whether non-commercial weights were allowed; None if unknown."""
+        row = self._reader.execute(
+            "SELECT model, allow_noncommercial FROM space WHERE model <> '' ORDER BY last_run DESC LIMIT 1"
+        ).fetchone()
+        return None if row is None else (row[0], bool(row[1]))
+
     def spaces(self) -> tuple[str, ...]:
         """The embedding spaces that tracks have vectors in, in the order of their first use."""
         return tuple(space.name for _, space, _ in _spaces(self._reader))
@@ -432,9 +444,9 @@ class Collection:
 
 def _spaces(db: sqlite3.Connection, over: int = -1) -> list[tuple[int, Space, int]]:
     """Number, shape and generation of the spaces with more segments than ``over``."""
-    columns = "id, name, dim, hop_s, generation"
+    columns = "id, name, dim, hop_s, window_s, generation"
     rows = db.execute(f"SELECT {columns} FROM space WHERE segment_rows > ? ORDER BY id", (over,)).fetchall()
-    return [(number, Space(name=name, dim=dim, hop_s=hop_s), last) for number, name, dim, hop_s, last in rows]
+    return [(row[0], Space(name=row[1], dim=row[2], hop_s=row[3], window_s=row[4]), row[5]) for row in rows]
 
 
 def _store(db: sqlite3.Connection, directory: Path, space_id: int, space: Space, generation: int) -> FlatStore:
@@ -442,4 +454,8 @@ def _store(db: sqlite3.Connection, directory: Path, space_id: int, space: Space,
         "SELECT track_id, segment_at, segments, frame_at, frames FROM vector WHERE space_id = ?", (space_id,)
     )
     placements = np.fromiter(chain.from_iterable(rows), np.int64).reshape(-1, 5)
-    return FlatStore(space_directory(directory, space_id), space, generation, placements)
+    counts = {}
+    if space.window_s:
+        packed = db.execute("SELECT track_id, counts FROM vector WHERE space_id = ?", (space_id,))
+        counts = {track_id: tuple(np.frombuffer(blob, "<u4").tolist()) for track_id, blob in packed}
+    return FlatStore(space_directory(directory, space_id), space, generation, placements, counts)

@@ -1,6 +1,6 @@
-"""The default store: two append-only files of int8 rows, memory-mapped, scanned exactly.
+"""The default store: two append-only files of rows, memory-mapped, scanned exactly.
 
-``segments.G.i8`` and ``frames.G.i8`` hold nothing but rows; which row belongs to which track is in the database, and
+``segments.G.i8`` and ``frames.G.i8`` (``frames.G.f16`` where the space has windows) hold nothing but rows; which row belongs to which track is in the database, and
 only what the database has committed counts. Rows are on disk (fsync) before the commit that names them, so a crash
 leaves at most a tail that nobody refers to; the next writer cuts it off. Readers map the committed range only and keep
 it however much is appended. Compaction writes generation G+1 beside G.
@@ -11,10 +11,11 @@ from __future__ import annotations
 import mmap
 import os
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numkong
 import numpy as np
@@ -38,6 +39,7 @@ from solfa.collection.store import (
 from solfa.core.errors import CollectionError
 from solfa.core.types import FloatArray
 from solfa.models.scoring import quantise
+from solfa.models.views import Windows
 
 _ROWS_A_THREAD = 500_000  # rows that one thread scans; more are shared with another
 _GATHER_BELOW = 0.1  # share of rows under which copying the wanted ones together beats scanning all
@@ -59,7 +61,8 @@ class FlatStore:
     """Vectors of one space under ``directory`` (see `Store`).
 
     ``generation`` numbers the files in force. ``placements`` are the tracks as the database has committed them: track
-    id, segment at, segments, frame at, frames [shape=(N, 5)].
+    id, segment at, segments, frame at, frames [shape=(N, 5)]; ``counts`` are the frames of each window of a track,
+    where the space has windows.
 
     Raises
     ------
@@ -67,15 +70,22 @@ class FlatStore:
         If a file is shorter than what was committed.
     """
 
-    def __init__(self, directory: Path, space: Space, generation: int, placements: NDArray[np.int64]) -> None:
-        self._directory, self.space, self.generation = directory, space, generation
+    def __init__(
+        self,
+        directory: Path,
+        space: Space,
+        generation: int,
+        placements: NDArray[np.int64],
+        counts: Mapping[int, tuple[int, ...]] | None = None,
+    ) -> None:
+        self._directory, self.space, self.generation, self._counts = directory, space, generation, counts or {}
         order = np.argsort(placements[:, 1], kind="stable") if len(placements) else slice(None)
         self._placements = placements[order]
         columns = self._placements[self._placements[:, 2] > 0, :3].T
         self._scanned = _Tracks(*(np.ascontiguousarray(column) for column in columns))
         self.track_ids = np.sort(self._placements[:, 0])
         self._row = {int(track_id): row for row, track_id in enumerate(self._placements[:, 0])}
-        self._segments = self._map("segments", 1)
+        self._segments: Int8Array = self._map("segments", 1)
         self._frames = self._map("frames", 3)
         large = len(self._segments) > cells.WORTH_IT
         self._cells = cells.load(self._cells_path(), len(self._segments), space.dim) if large else None
@@ -126,23 +136,32 @@ class FlatStore:
         cells.save(self._cells, self._cells_path())
         return True
 
-    def frames(self, track_ids: Sequence[int]) -> list[Int8Array]:
-        """Frame matrices as views of the mapped file; their pages are asked for at once, not fault by fault."""
-        ranges = []
+    def windows(self, track_ids: Sequence[int]) -> list[Windows]:
+        """Windows over views of the mapped files; their pages are asked for at once, not fault by fault."""
+        ranges, segments = [], self._segments.view(np.ndarray)  # every step on a memmap costs more
         for track_id in track_ids:
             row = self._row.get(int(track_id))
             if row is None:
                 raise CollectionError(f"track {track_id} has no vectors of the space {self.space.name!r}.")
-            ranges.append((int(self._placements[row, 3]), int(self._placements[row, 4])))
+            ranges.append(tuple(map(int, self._placements[row, 1:])))
         backing = getattr(self._frames, "_mmap", None)
         if isinstance(backing, mmap.mmap) and hasattr(mmap, "MADV_WILLNEED"):
-            for at, count in ranges:
+            width = self._width("frames")
+            for _, _, at, count in ranges:
                 if count == 0:
                     continue  # nothing to ask for, and the end of the file is out of bounds
-                start = at * self.space.dim // mmap.PAGESIZE * mmap.PAGESIZE
-                backing.madvise(mmap.MADV_WILLNEED, start, (at + count) * self.space.dim - start)
-        rows = self._frames.view(np.ndarray)  # every step on a memmap costs more
-        return [rows[at : at + count] for at, count in ranges]
+                start = at * width // mmap.PAGESIZE * mmap.PAGESIZE
+                backing.madvise(mmap.MADV_WILLNEED, start, (at + count) * width - start)
+        rows = self._frames.view(np.ndarray)
+        return [
+            TrackVectors(
+                track_id=track_id,
+                segments_SD=segments[segment_at : segment_at + num_segments],
+                frames_TD=rows[at : at + count],
+                counts=self._counts.get(int(track_id), ()),
+            ).windows(self.space)
+            for track_id, (segment_at, num_segments, at, count) in zip(track_ids, ranges, strict=True)
+        ]
 
     def append(self, tracks: Sequence[TrackVectors]) -> list[Placement]:
         """Write the rows and force them to disk; what went wrong half-way is cut off again.
@@ -173,12 +192,12 @@ class FlatStore:
         """Forget rows that no commit names. Only the writer may do this."""
         for name, rows in (("segments", segment_rows), ("frames", frame_rows)):
             path = self._path(name)
-            if path.exists() and path.stat().st_size > rows * self.space.dim:
-                os.truncate(path, rows * self.space.dim)
+            if path.exists() and path.stat().st_size > rows * self._width(name):
+                os.truncate(path, rows * self._width(name))
 
     def drop_older(self) -> None:
         """Delete the files of other generations. Readers that have them mapped keep them until they close."""
-        for path in [*self._directory.glob("*.i8"), *self._directory.glob("cells.*.npz")]:
+        for path in [*self._directory.glob("*.i8"), *self._directory.glob("*.f16"), *self._directory.glob("*.npz")]:
             if path.name.split(".")[1] != str(self.generation):
                 path.unlink(missing_ok=True)
 
@@ -194,33 +213,41 @@ class FlatStore:
     def _cells_path(self) -> Path:
         return self._directory / f"cells.{self.generation}.npz"
 
-    def _path(self, name: str) -> Path:
-        return self._directory / f"{name}.{self.generation}.i8"
+    def _dtype(self, name: str) -> np.dtype[np.generic]:
+        return self.space.frame_dtype if name == "frames" else np.dtype(np.int8)
 
-    def _map(self, name: str, column: int) -> Int8Array:
+    def _width(self, name: str) -> int:
+        """Bytes of a row."""
+        return self.space.dim * self._dtype(name).itemsize
+
+    def _path(self, name: str) -> Path:
+        return self._directory / file_name(name, self.generation, self.space)
+
+    def _map(self, name: str, column: int) -> NDArray[Any]:
         rows = int((self._placements[:, column] + self._placements[:, column + 1]).max(initial=0))
         if rows == 0:
-            return np.zeros((0, self.space.dim), np.int8)
-        path, needed = self._path(name), rows * self.space.dim
+            return np.zeros((0, self.space.dim), self._dtype(name))
+        path, needed = self._path(name), rows * self._width(name)
         size = path.stat().st_size if path.exists() else 0
         if size < needed:
             raise CollectionError(
                 f"{path} holds {size} bytes, {needed} were committed: the file is damaged. Restore it from a "
                 f"backup, or run solfa index again: vectors are made anew, the analysis is kept."
             )
-        return np.memmap(path, np.int8, "r", shape=(rows, self.space.dim))
+        return np.memmap(path, self._dtype(name), "r", shape=(rows, self.space.dim))
 
     def _write(self, tracks: Iterable[TrackVectors]) -> list[Placement]:
         paths = [self._path(name) for name in ("segments", "frames")]
         sizes = [p.stat().st_size if p.exists() else 0 for p in paths]
-        placements, ends = [], [size // self.space.dim for size in sizes]
+        placements, ends = [], [size // self._width(n) for n, size in zip(("segments", "frames"), sizes, strict=True)]
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             with paths[0].open("ab") as segments, paths[1].open("ab") as frames:
                 for track in tracks:
-                    blocks = [np.ascontiguousarray(track.segments_SD), np.ascontiguousarray(track.frames_TD)]
+                    frame_rows = np.ascontiguousarray(track.frames_TD, self.space.frame_dtype)
+                    blocks = [np.ascontiguousarray(track.segments_SD), frame_rows]
                     segments.write(blocks[0].data)
-                    frames.write(blocks[1].data)
+                    frames.write(blocks[1].view(np.uint8).data)
                     rows = [len(block) for block in blocks]
                     placements.append(Placement(track.track_id, ends[0], rows[0], ends[1], rows[1], _crc(*blocks)))
                     ends = [end + count for end, count in zip(ends, rows, strict=True)]
@@ -238,6 +265,11 @@ class FlatStore:
                 f"is safe; make room and run the command again."
             ) from error
         return placements
+
+
+def file_name(name: str, generation: int, space: Space) -> str:
+    """The file of a space that holds its ``segments`` or ``frames``."""
+    return f"{name}.{generation}.{'f16' if name == 'frames' and space.window_s else 'i8'}"
 
 
 def _dots(query_D: Int8Array, rows_SD: Int8Array) -> NDArray[np.float64]:
@@ -288,5 +320,6 @@ def _sync_directory(directory: Path) -> None:
             os.close(descriptor)
 
 
-def _crc(segments: Int8Array, frames: Int8Array) -> int:
-    return zlib.crc32(np.ascontiguousarray(frames).data, zlib.crc32(np.ascontiguousarray(segments).data))
+def _crc(segments: Int8Array, frames: NDArray[np.generic]) -> int:
+    rows = np.ascontiguousarray(frames).view(np.uint8)
+    return zlib.crc32(rows.data, zlib.crc32(np.ascontiguousarray(segments).data))

@@ -6,21 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from solfa.analysis.analyze import Listening
 from solfa.analysis.protocol import STRETCH_S, Extractor
 from solfa.audio import ContentHash, Limits, read_tags, stretches
+from solfa.collection.store import Space, TrackVectors
 from solfa.core.errors import DecodeError
 from solfa.core.types import Analysis, FileTags, JointModel
 from solfa.encoders.windows import Embedding
 from solfa.jobs import heartbeat, worker_threads
-from solfa.models.scoring import quantise
 from solfa.weights import set_threads
-
-Frames = NDArray[np.int8]
-
 
 @dataclass(frozen=True, slots=True)
 class Needs:
@@ -49,7 +43,7 @@ class Ask:
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
 class Heard:
-    """What came of a file; ``analysis`` and the vectors are None where they were not needed."""
+    """What came of a file; ``analysis`` and ``vectors`` are None where they were not needed."""
 
     path: str
     size: int
@@ -58,8 +52,7 @@ class Heard:
     duration_s: float
     tags: FileTags
     analysis: Analysis | None = None
-    segments_SD: Frames | None = None
-    frames_TD: Frames | None = None
+    vectors: TrackVectors | None = None
 
 
 class Hearer:
@@ -116,13 +109,10 @@ class Hearer:
                 embedding.add(audio)
             heartbeat()
         analysis = listening.conclude() if needs.analysis else None
-        segments_SD = frames_TD = None
+        vectors = None
         if embedding is not None:
-            windows = embedding.windows()
-            segments_SD, frames_TD = (
-                quantise(embedding.candidates(windows)),
-                quantise(np.asarray(windows.frames_TD, np.float32)),
-            )
+            windows, space = embedding.windows(), Space.of(self._made.audio.spec)
+            vectors = TrackVectors.of(0, space, embedding.candidates(windows), windows)
         return Heard(
             path=path,
             size=stat[0],
@@ -131,8 +121,7 @@ class Hearer:
             duration_s=round(end_s, 3),
             tags=tags,
             analysis=analysis,
-            segments_SD=segments_SD,
-            frames_TD=frames_TD,
+            vectors=vectors,
         )
 
 

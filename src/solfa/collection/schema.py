@@ -25,7 +25,15 @@ def m001_first(db: sqlite3.Connection) -> None:
             pending = ""
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m001_first,)
+def m002_windows(db: sqlite3.Connection) -> None:
+    """Spaces know their windows and the model that made them; ``counts`` are the frames of each window, uint32."""
+    for column in ("window_s REAL NOT NULL DEFAULT 0", "model TEXT NOT NULL DEFAULT ''",
+                   "allow_noncommercial INTEGER NOT NULL DEFAULT 0", "last_run INTEGER NOT NULL DEFAULT 0"):  # fmt: skip
+        db.execute(f"ALTER TABLE space ADD COLUMN {column}")
+    db.execute("ALTER TABLE vector ADD COLUMN counts BLOB NOT NULL DEFAULT x''")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m001_first, m002_windows)
 VERSION = len(MIGRATIONS)
 
 

@@ -1,6 +1,10 @@
 """Where vectors and frames live, behind a small protocol.
 
-Vectors are unit vectors as int8 with one global scale (``models.scoring.quantise``), queries too: a score is an
+Candidates are found by segment vectors and scored in detail by windows (``models.views``). Of a model that was trained
+on clips of one length a segment is a window of that length; its pooled vector and frames are kept in float16, fine
+enough that search orders tracks as evaluation does (``docs/adr/0006-views.md``). Other models' frames are int8.
+
+Segment vectors are unit vectors as int8 with one global scale (``models.scoring.quantise``), queries too: a score is an
 integer dot product over 127 squared. Integers leave no room for rounding, so every store that is exact gives the same
 scores to the last bit (the oracle of all is ``tests/unit/collection/numpy_store.py``).
 
@@ -17,8 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solfa.core.errors import InputError
-from solfa.core.types import FloatArray
-from solfa.models.scoring import INT8_SCALE
+from solfa.core.types import EncoderSpec, FloatArray
+from solfa.encoders.windows import segment_ranges
+from solfa.models.scoring import INT8_SCALE, quantise
+from solfa.models.views import Windows, laid_out
 
 Int8Array = NDArray[np.int8]
 Ids = NDArray[np.int64]
@@ -26,20 +32,64 @@ Ids = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Space:
-    """An embedding space: vectors of different spaces are never compared."""
+    """An embedding space: vectors of different spaces are never compared.
+
+    ``window_s`` is the length of a window of sound, 0 where windows are segments of pooled frames.
+    """
 
     name: str
     dim: int
     hop_s: float
+    window_s: float = 0.0
+
+    @classmethod
+    def of(cls, spec: EncoderSpec) -> Space:
+        """The space that an encoder writes to."""
+        return cls(name=spec.space, dim=spec.dim, hop_s=spec.hop_s, window_s=spec.window_s)
+
+    @property
+    def frame_dtype(self) -> np.dtype[np.generic]:
+        """How the frames file holds numbers."""
+        return np.dtype(np.float16 if self.window_s else np.int8)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
 class TrackVectors:
-    """What a store keeps of one track: segment vectors and frames, int8."""
+    """What a store keeps of one track: segment vectors in int8, and the rows of the frames file.
+
+    Where the space has windows, these rows are, window by window, its pooled vector and its frames, and ``counts`` says
+    how many frames each window has; else they are the frames.
+    """
 
     track_id: int
     segments_SD: Int8Array
-    frames_TD: Int8Array
+    frames_TD: NDArray[np.generic]
+    counts: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, track_id: int, space: Space, candidates_SD: FloatArray, windows: Windows) -> TrackVectors:
+        """What is kept of windows and the vectors that candidates are found by."""
+        segments, frames = quantise(candidates_SD), np.asarray(windows.frames_TD, np.float32)
+        if not space.window_s:
+            return cls(track_id=track_id, segments_SD=segments, frames_TD=quantise(frames))
+        ranges = windows.ranges_W2.tolist()
+        parts = [np.zeros((0, space.dim), np.float32)]
+        for vector, (first, last) in zip(np.asarray(windows.pooled_WD, np.float32), ranges, strict=True):
+            parts += [vector[None], frames[first:last]]
+        rows, counts = np.concatenate(parts).astype(np.float16), tuple(last - first for first, last in ranges)
+        return cls(track_id=track_id, segments_SD=segments, frames_TD=rows, counts=counts)
+
+    def windows(self, space: Space) -> Windows:
+        """The windows as they are scored."""
+        if not space.window_s:
+            ranges = np.array(segment_ranges(len(self.frames_TD), space.hop_s), np.int64).reshape(-1, 2)
+            times = (np.arange(len(self.frames_TD)) * space.hop_s).astype(np.float32)
+            return Windows(self.segments_SD, self.frames_TD, ranges, times)
+        rows = np.array(self.counts, np.int64) + 1
+        is_pooled = np.zeros(len(self.frames_TD), bool)
+        is_pooled[np.cumsum(rows) - rows] = True
+        pooled, frames = self.frames_TD[is_pooled], self.frames_TD[~is_pooled]
+        return laid_out(pooled, frames, self.counts, space.window_s, space.hop_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +149,8 @@ class Store(Protocol):
         """The ``k`` best tracks for each unit query vector, among the ``allowed`` ones (all when None)."""
         ...
 
-    def frames(self, track_ids: Sequence[int]) -> list[Int8Array]:
-        """Frame matrices [shape=(T, D)] in the order asked; read-only."""
+    def windows(self, track_ids: Sequence[int]) -> list[Windows]:
+        """What these tracks are scored by, in the order asked; read-only."""
         ...
 
     def append(self, tracks: Sequence[TrackVectors]) -> list[Placement]:

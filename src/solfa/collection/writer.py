@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solfa.collection import records
-from solfa.collection.flat import FlatStore
+from solfa.collection.flat import FlatStore, file_name
 from solfa.collection.hearing import Heard
 from solfa.collection.schema import transaction
 from solfa.collection.store import Placement, Space, TrackVectors
@@ -29,8 +29,10 @@ class Writer:
         self._db, self._directory = db, directory
         self._names: dict[str, int] = {text: n for n, text in db.execute("SELECT id, text FROM name")}
 
-    def space(self, space: Space) -> int:
+    def space(self, space: Space, model: str = "", allow_noncommercial: bool = False) -> int:
         """The number of an embedding space, made if it is new; its uncommitted tail is cut off.
+
+        A ``model`` is the name that made it: the one that the collection is searched with from now on.
 
         Raises
         ------
@@ -39,17 +41,25 @@ class Writer:
         """
         with transaction(self._db):
             self._db.execute(
-                "INSERT OR IGNORE INTO space (name, dim, hop_s, generation, segment_rows, frame_rows) "
-                "VALUES (?,?,?,0,0,0)",
-                (space.name, space.dim, space.hop_s),
+                "INSERT OR IGNORE INTO space (name, dim, hop_s, window_s, generation, segment_rows, frame_rows) "
+                "VALUES (?,?,?,?,0,0,0)",
+                (space.name, space.dim, space.hop_s, space.window_s),
             )
-        space_id, dim, hop_s, generation, segment_rows, frame_rows = self._db.execute(
-            "SELECT id, dim, hop_s, generation, segment_rows, frame_rows FROM space WHERE name = ?", (space.name,)
+            if model:
+                self._db.execute(
+                    "UPDATE space SET model = ?, allow_noncommercial = ?, "
+                    "last_run = (SELECT MAX(last_run) + 1 FROM space) WHERE name = ?",
+                    (model, int(allow_noncommercial), space.name),
+                )
+        space_id, dim, hop_s, window_s, generation, segment_rows, frame_rows = self._db.execute(
+            "SELECT id, dim, hop_s, window_s, generation, segment_rows, frame_rows FROM space WHERE name = ?",
+            (space.name,),
         ).fetchone()
-        if (dim, hop_s) != (space.dim, space.hop_s):
+        if (dim, hop_s, window_s) != (space.dim, space.hop_s, space.window_s):
             raise CollectionError(
-                f"the space {space.name!r} has {dim} dimensions every {hop_s} s here, the model gives {space.dim} "
-                f"every {space.hop_s} s; a model that changes its shape must change its space."
+                f"the space {space.name!r} has {dim} dimensions every {hop_s} s in windows of {window_s} s here, the "
+                f"model gives {space.dim} every {space.hop_s} s in windows of {space.window_s} s; a model that changes "
+                f"its shape must change its space."
             )
         if self._lost(space_id, space, generation, segment_rows, frame_rows):
             # The user was told to delete damaged files; their vectors are made again, analyses stay.
@@ -63,9 +73,9 @@ class Writer:
     def _lost(self, space_id: int, space: Space, generation: int, segment_rows: int, frame_rows: int) -> bool:
         """Whether a file of a space is shorter than what was committed."""
         folder = space_directory(self._directory, space_id)
-        for name, rows in (("segments", segment_rows), ("frames", frame_rows)):
-            path = folder / f"{name}.{generation}.i8"
-            if (path.stat().st_size if path.exists() else 0) < rows * space.dim:
+        for name, rows, itemsize in (("segments", segment_rows, 1), ("frames", frame_rows, space.frame_dtype.itemsize)):
+            path = folder / file_name(name, generation, space)
+            if (path.stat().st_size if path.exists() else 0) < rows * space.dim * itemsize:
                 return True
         return False
 
@@ -83,18 +93,14 @@ class Writer:
                 if track_id is None:
                     raise CollectionError(f"{heard.path}: heard in part, but its content is not known.")
                 if heard.path in placements:
-                    self._put_vectors(track_id, space_id, placements[heard.path])
+                    self._put_vectors(track_id, space_id, placements[heard.path], heard.vectors)
                 self._put_file(track_id, heard)
                 self._db.execute("DELETE FROM failure WHERE path = ?", (os.fsencode(heard.path),))
                 result.append((track_id, row is None))
         return result
 
     def _append(self, batch: Sequence[Heard], space_id: int, space: Space, generation: int) -> dict[str, Placement]:
-        with_vectors = [
-            (heard.path, TrackVectors(track_id=0, segments_SD=heard.segments_SD, frames_TD=heard.frames_TD))
-            for heard in batch
-            if heard.segments_SD is not None and heard.frames_TD is not None
-        ]
+        with_vectors = [(heard.path, heard.vectors) for heard in batch if heard.vectors is not None]
         if not with_vectors:
             return {}
         placements = self._store(space_id, space, generation).append([vectors for _, vectors in with_vectors])
@@ -161,11 +167,10 @@ class Writer:
         )
         return track_id
 
-    def _put_vectors(self, track_id: int, space_id: int, placed: Placement) -> None:
-        self._db.execute(
-            "INSERT OR REPLACE INTO vector VALUES (?,?,?,?,?,?,?)",
-            (space_id, track_id, placed.segment_at, placed.segments, placed.frame_at, placed.frames, placed.crc),
-        )
+    def _put_vectors(self, track_id: int, space_id: int, placed: Placement, vectors: TrackVectors | None) -> None:
+        counts = np.array(() if vectors is None else vectors.counts, "<u4").tobytes()
+        rows = (placed.segment_at, placed.segments, placed.frame_at, placed.frames, placed.crc, counts)
+        self._db.execute("INSERT OR REPLACE INTO vector VALUES (?,?,?,?,?,?,?,?)", (space_id, track_id, *rows))
         self._db.execute(
             "UPDATE space SET segment_rows = ?, frame_rows = ? WHERE id = ?",
             (placed.segment_at + placed.segments, placed.frame_at + placed.frames, space_id),
