@@ -29,15 +29,14 @@ from solfa.analysis.analyze import Listening, analysis_version
 from solfa.analysis.protocol import STRETCH_S, Extractor
 from solfa.analysis.registry import extractors as make_extractors
 from solfa.audio import SUFFIXES, ContentHash, read_tags, stretches
-from solfa.collection import Collection, Progress, Space
+from solfa.collection import Collection, Progress, Space, TrackVectors
 from solfa.collection.database import Database
 from solfa.collection.hearing import Heard
-from solfa.collection.pooling import pool
 from solfa.collection.writer import Writer
-from solfa.core.types import AudioEncoder
+from solfa.core.types import JointModel
 from solfa.encoders.registry import load_model
+from solfa.encoders.windows import Embedding
 from solfa.jobs import ProcessExecutor, SerialExecutor
-from solfa.models.scoring import quantise
 from solfa.testing.files import write_audio
 from solfa.testing.synth import song
 from solfa.weights import set_threads
@@ -60,11 +59,11 @@ class Clock:
             self.wall_s[name] += time.perf_counter() - wall
 
 
-def hear(path: Path, clock: Clock, extractors: tuple[Extractor, ...], encoder: AudioEncoder) -> Heard:
+def hear(path: Path, clock: Clock, extractors: tuple[Extractor, ...], model: JointModel) -> Heard:
     """What hearing.Hearer does, stage by stage."""
     with clock.stage("tags"):
         tags = read_tags(path)
-    content, frames, end_s = ContentHash(), [], 0.0
+    content, embedding, end_s = ContentHash(), Embedding(model), 0.0
     each = [(e, Listening((e,))) for e in extractors]
     pieces = stretches(path, STRETCH_S, content=content)
     while True:
@@ -76,29 +75,27 @@ def hear(path: Path, clock: Clock, extractors: tuple[Extractor, ...], encoder: A
         for extractor, listening in each:
             with clock.stage(extractor.spec.name):
                 listening.hear(audio)
-        with clock.stage(f"encoder {encoder.spec.name}"):
-            features = encoder.encode([audio])
-            frames.append(features.frames_BTD[0][features.mask_BT[0]])
+        with clock.stage(f"encoder {model.name}"):
+            embedding.add(audio)
     analysis = Listening(()).conclude()
     for extractor, listening in each:
         with clock.stage(extractor.spec.name):
             part = listening.conclude()
         analysis = replace(analysis, **{name: getattr(part, name) for name in extractor.spec.provides})
     with clock.stage("pool, quantise"):
-        whole = np.concatenate(frames)
-        vectors = quantise(pool(whole, encoder.spec.hop_s)), quantise(whole)
+        windows, space = embedding.windows(), Space.of(model.audio.spec)
+        vectors = TrackVectors.of(0, space, embedding.candidates(windows), windows)
     return Heard(
         path=str(path), size=0, mtime_ns=0, hash=content.hex, duration_s=end_s, tags=tags, analysis=analysis,
-        segments_SD=vectors[0], frames_TD=vectors[1],
+        vectors=vectors,
     )  # fmt: skip
 
 
 def stages(files: list[Path], model: str, scratch: Path) -> None:
     set_threads(1)
-    extractors, encoder, clock = make_extractors(), load_model(model).audio, Clock()
-    hear(files[0], Clock(), extractors, encoder)  # loads the networks
-    spec = encoder.spec
-    space = Space(name=spec.space, dim=spec.dim, hop_s=spec.hop_s)
+    extractors, joint, clock = make_extractors(), load_model(model), Clock()
+    hear(files[0], Clock(), extractors, joint)  # loads the networks
+    space = Space.of(joint.audio.spec)
     directory = scratch / "stages"
     Collection.open(directory, create=True).close()
     database, audio_s = Database(directory), 0.0
@@ -106,7 +103,7 @@ def stages(files: list[Path], model: str, scratch: Path) -> None:
         writer = Writer(db, directory)
         space_id = writer.space(space)
         for path in files:
-            heard = hear(path, clock, extractors, encoder)
+            heard = hear(path, clock, extractors, joint)
             audio_s += heard.duration_s
             with clock.stage("store (commit, fsync)"):
                 writer.heard([heard], analysis_version(extractors), space, space_id)

@@ -43,7 +43,7 @@ def content(collection: Collection) -> Content:
     """What the collection says about every path, without the numbers that depend on the order of arrival."""
     found: Content = {}
     for row in collection.tracks():
-        [frames] = collection.store(tiny_model().space).frames([row.id])
+        frames = collection.store(tiny_model().space).windows([row.id])[0].frames_TD
         mean = frames.astype(np.float32).mean(axis=0, keepdims=True)
         scores = collection.nearest(tiny_model().space, mean, 1, np.array([row.id])).scores_QK.tolist()
         [timeline] = collection.timelines([row.id])

@@ -19,8 +19,7 @@ from solfa.analysis.analyze import tidy
 from solfa.collection.collection import Collection
 from solfa.collection.database import Database
 from solfa.collection.hearing import Heard
-from solfa.collection.pooling import pool
-from solfa.collection.store import Space
+from solfa.collection.store import Space, TrackVectors
 from solfa.collection.writer import Writer
 from solfa.core.theory import Chord, Key
 from solfa.core.types import (
@@ -35,6 +34,7 @@ from solfa.core.types import (
     TagTrack,
 )
 from solfa.core.vocabulary import concepts
+from solfa.encoders.windows import pool, segment_ranges
 from solfa.models.scoring import quantise
 
 _BATCH = 500
@@ -156,8 +156,11 @@ def build(directory: Path, num_tracks: int, *, dim: int = 512, hop_s: float = 2.
                         duration_s=duration_s,
                         tags=maker.tags(),
                         analysis=analyses[i % len(analyses)],
-                        segments_SD=quantise(pool(frames, hop_s)),
-                        frames_TD=quantise(frames),
+                        vectors=TrackVectors(
+                            track_id=0,
+                            segments_SD=quantise(pool(frames, segment_ranges(len(frames), hop_s))),
+                            frames_TD=quantise(frames),
+                        ),
                     )
                 )
             writer.heard(batch, "synthetic", shape, space_id)

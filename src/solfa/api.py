@@ -9,17 +9,20 @@ from pathlib import Path
 from solfa.analysis.registry import extractors as make_extractors
 from solfa.collection import AddReport, Collection, Progress
 from solfa.core.query import Query
-from solfa.encoders.registry import load_model
+from solfa.core.types import ViewName
+from solfa.encoders.registry import absolute, load_model
 from solfa.jobs import Executor
 from solfa.query import parse, parse_where
-from solfa.retrieval import Display, Results, Searcher, like_example
+from solfa.retrieval import Display, RankBy, Results, Searcher, like_example
+
+DEFAULT_MODEL = "bridge"
 
 
 def index(
     collection: Collection,
     paths: Iterable[Path | str],
     *,
-    model: str = "bridge",
+    model: str | None = None,
     extractors: Sequence[str] | None = None,
     executor: Executor | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -35,7 +38,8 @@ def index(
     paths
         files, and folders to search
     model
-        name of a joint model (``solfa models list``)
+        name of a joint model (``solfa models list``); None: the one that the collection was last indexed with, at first
+        ``bridge``. It is remembered: a search takes it too
     extractors
         names of analysis tools; the permissive defaults when None
     executor
@@ -52,9 +56,12 @@ def index(
     SolfaError
         As ``Collection.add`` and ``load_model`` do.
     """
+    name, allowed = _model(collection, model, allow_noncommercial)
     return collection.add(
         paths,
-        model=partial(load_model, model, allow_noncommercial=allow_noncommercial),
+        model=partial(load_model, name, allow_noncommercial=allowed),
+        model_name=name,
+        allow_noncommercial=allowed,
         extractors=partial(make_extractors, extractors),
         executor=executor,
         progress=progress,
@@ -71,8 +78,10 @@ def search(
     k: int = 10,
     per_artist: int = 0,
     duplicates: bool = False,
-    model: str = "bridge",
+    model: str | None = None,
     allow_noncommercial: bool = False,
+    view: ViewName | None = None,
+    by: RankBy = "search",
 ) -> Results:
     """Ranked hits with evidence. For many queries make one ``solfa.retrieval.Searcher`` and keep it.
 
@@ -93,9 +102,13 @@ def search(
     duplicates
         show every copy of a recording
     model
-        the model whose vectors to search
+        the model whose vectors to search; None: the one that the collection was last indexed with
     allow_noncommercial
-        must be True for weights that may not be used commercially
+        must be True for weights that may not be used commercially (unless the collection was indexed so)
+    view
+        ``global``, ``frame`` or ``mix``: how sound and text are scored; None: as the model is made to rank
+    by
+        what orders the hits: all evidence (``search``), or the model's view of the whole text alone (``vectors``)
 
     Raises
     ------
@@ -106,11 +119,32 @@ def search(
     """
     parsed = read_query(query) if isinstance(query, str) else query
     filters = [parse_where(expression) for expression in where]
-    searcher = Searcher(collection, partial(load_model, model, allow_noncommercial=allow_noncommercial))
+    searcher = open_searcher(collection, model, allow_noncommercial=allow_noncommercial, view=view)
     examples = [like_example(searcher, text) for text in like]
     return searcher.search(
-        parsed, where=filters, like=examples, display=Display(k=k, per_artist=per_artist, duplicates=duplicates)
-    )
+        parsed, where=filters, like=examples, by=by,
+        display=Display(k=k, per_artist=per_artist, duplicates=duplicates),
+    )  # fmt: skip
+
+
+def open_searcher(
+    collection: Collection,
+    model: str | None = None,
+    *,
+    allow_noncommercial: bool = False,
+    view: ViewName | None = None,
+) -> Searcher:
+    """A searcher for many queries; arguments as ``search`` takes them. The model is loaded when it is first needed."""
+    name, allowed = _model(collection, model, allow_noncommercial)
+    return Searcher(collection, partial(load_model, name, allow_noncommercial=allowed), view)
+
+
+def _model(collection: Collection, model: str | None, allow_noncommercial: bool) -> tuple[str, bool]:
+    """The model to use, by a name that holds in any directory, and whether non-commercial weights are allowed."""
+    if model is not None:
+        return absolute(model), allow_noncommercial
+    remembered, allowed = collection.remembered_model() or (DEFAULT_MODEL, False)
+    return remembered, allowed or allow_noncommercial
 
 
 def read_query(text: str) -> Query:

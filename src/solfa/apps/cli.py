@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from zlib import crc32
 
 import typer
@@ -38,7 +38,10 @@ CollectionOption = Annotated[
                  envvar="SOLFA_COLLECTION"),
 ]  # fmt: skip
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON (docs/json.md) instead of text.")]
-ModelOption = Annotated[str, typer.Option("--model", help="Joint model: see 'solfa models list'.")]
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", help="Joint model, see 'solfa models list' (default: the collection's last, else bridge)."),
+]
 NoncommercialOption = Annotated[
     bool, typer.Option("--allow-noncommercial", help="Accept weights that are not for commercial use.")
 ]
@@ -62,7 +65,7 @@ def default_collection() -> Path:
 def index(
     paths: Annotated[list[Path], typer.Argument(help="Folders and files to index.")],
     collection: CollectionOption = None,
-    model: ModelOption = "bridge",
+    model: ModelOption = None,
     extractor: ExtractorOption = None,
     workers: Annotated[int, typer.Option(min=0, help="Worker processes (0: one per core).")] = 0,
     timeout_s: Annotated[
@@ -108,7 +111,15 @@ def search(
     m3u: Annotated[Path | None, typer.Option(help="Write the hits as an M3U8 playlist.")] = None,
     xspf: Annotated[Path | None, typer.Option(help="Write the hits as an XSPF playlist.")] = None,
     play: Annotated[bool, typer.Option("--play", help="Play the hits with the system's player.")] = False,
-    model: ModelOption = "bridge",
+    model: ModelOption = None,
+    view: Annotated[
+        Literal["global", "frame", "mix"] | None,
+        typer.Option(help="How a trained model scores sound and text (default: as it was made to rank)."),
+    ] = None,
+    by: Annotated[
+        Literal["search", "vectors"],
+        typer.Option(help="Rank by all evidence, or by the model's view of the whole text alone."),
+    ] = "search",
     allow_noncommercial: NoncommercialOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -124,7 +135,8 @@ def search(
                       avoid=tuple(avoid or ()), drop=tuple(drop or ()))  # fmt: skip
     with Collection.open(collection or default_collection()) as opened:
         results = find(opened, parsed, like=like or [], where=where or [], k=k, per_artist=per_artist,
-                       duplicates=duplicates, model=model, allow_noncommercial=allow_noncommercial)  # fmt: skip
+                       duplicates=duplicates, model=model, allow_noncommercial=allow_noncommercial,
+                       view=view, by=by)  # fmt: skip
     if m3u is not None:
         write_text(m3u, playlist.m3u(results.hits))
         for hit in playlist.unwritable(results.hits):

@@ -25,7 +25,7 @@ _LINES_EVERY_S = 10.0  # between progress lines where there is no terminal
 
 
 def run_index(
-    paths: Sequence[Path], directory: Path, *, model: str = "bridge", extractors: Sequence[str] | None = None,
+    paths: Sequence[Path], directory: Path, *, model: str | None = None, extractors: Sequence[str] | None = None,
     workers: int = 0, timeout_s: float = 120.0, retry_failed: bool = False, allow_noncommercial: bool = False,
     as_json: bool = False,
 ) -> int:  # fmt: skip

@@ -1,9 +1,9 @@
 """The default store: two append-only files of rows, memory-mapped, scanned exactly.
 
-``segments.G.i8`` and ``frames.G.i8`` (``frames.G.f16`` where the space has windows) hold nothing but rows; which row belongs to which track is in the database, and
-only what the database has committed counts. Rows are on disk (fsync) before the commit that names them, so a crash
-leaves at most a tail that nobody refers to; the next writer cuts it off. Readers map the committed range only and keep
-it however much is appended. Compaction writes generation G+1 beside G.
+``segments.G.i8`` and ``frames.G.i8`` (``frames.G.f16`` where the space has windows) hold nothing but rows; which row
+belongs to which track is in the database, and only what the database has committed counts. Rows are on disk (fsync)
+before the commit that names them, so a crash leaves at most a tail that nobody refers to; the next writer cuts it off.
+Readers map the committed range only and keep it however much is appended. Compaction writes generation G+1 beside G.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from solfa.encoders.windows import Embedding
 from solfa.jobs import heartbeat, worker_threads
 from solfa.weights import set_threads
 
+
 @dataclass(frozen=True, slots=True)
 class Needs:
     """What is still missing for a content."""

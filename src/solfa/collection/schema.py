@@ -27,8 +27,8 @@ def m001_first(db: sqlite3.Connection) -> None:
 
 def m002_windows(db: sqlite3.Connection) -> None:
     """Spaces know their windows and the model that made them; ``counts`` are the frames of each window, uint32."""
-    for column in ("window_s REAL NOT NULL DEFAULT 0", "model TEXT NOT NULL DEFAULT ''",
-                   "allow_noncommercial INTEGER NOT NULL DEFAULT 0", "last_run INTEGER NOT NULL DEFAULT 0"):  # fmt: skip
+    whole_numbers = (f"{name} INTEGER NOT NULL DEFAULT 0" for name in ("allow_noncommercial", "last_run"))
+    for column in ("window_s REAL NOT NULL DEFAULT 0", "model TEXT NOT NULL DEFAULT ''", *whole_numbers):
         db.execute(f"ALTER TABLE space ADD COLUMN {column}")
     db.execute("ALTER TABLE vector ADD COLUMN counts BLOB NOT NULL DEFAULT x''")
 

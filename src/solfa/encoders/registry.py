@@ -198,6 +198,16 @@ def _typed(what: str, key: str, value: Any, annotation: Any) -> Any:
     return made
 
 
+def absolute(name: str) -> str:
+    """The same model by a name that holds in any working directory: a source that is a path here becomes absolute."""
+    source = parse(name)[1]
+    try:
+        there = bool(source) and Path(source).expanduser().exists()
+    except (OSError, RuntimeError):  # too long for a path, or nobody's home
+        return name
+    return with_source(name, str(Path(source).expanduser().absolute())) if there else name
+
+
 def _trained(name: str) -> Path | None:
     """The folder of a trained model, if that or the folder of its run is what a name is."""
     try:

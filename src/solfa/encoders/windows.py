@@ -14,8 +14,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from solfa.core.types import Audio, FloatArray, JointModel
-from solfa.models.views import Windows, laid_out
+from solfa.core.types import Audio, FloatArray, JointModel, Views
+from solfa.models.views import Texts, Windows, laid_out
 
 SEGMENT_S = 30.0
 
@@ -25,8 +25,7 @@ class Embedding:
 
     def __init__(self, model: JointModel) -> None:
         self._encoder, self._spec = model.audio, model.audio.spec
-        # Where the pooled view was not trained its vectors say nothing; candidates are then found by the mean frame.
-        self._pooled_is_trained = "global" in model.views.trained
+        self._views = model.views
         self._rest: Audio | None = None
         self._pooled: list[FloatArray] = []
         self._frames: list[FloatArray] = []
@@ -65,10 +64,8 @@ class Embedding:
         return laid_out(pooled, frames, [len(f) for f in self._frames], self._spec.window_s, self._spec.hop_s)
 
     def candidates(self, windows: Windows) -> FloatArray:
-        """The vectors that a first search finds tracks by [shape=(W, D)]."""
-        if self._pooled_is_trained:
-            return np.asarray(windows.pooled_WD, np.float32)
-        return pool(np.asarray(windows.frames_TD, np.float32), [(int(a), int(b)) for a, b in windows.ranges_W2])
+        """``candidates`` of this model."""
+        return candidates(self._views, windows)
 
     def _encode(self, audio: Audio) -> None:
         features = self._encoder.encode([audio])
@@ -82,6 +79,23 @@ def embed(model: JointModel, stretches: Iterable[Audio]) -> Windows:
     for audio in stretches:
         embedding.add(audio)
     return embedding.windows()
+
+
+def candidates(views: Views, windows: Windows) -> FloatArray:
+    """The vectors that a first search finds windows by [shape=(W, D)].
+
+    The pooled vectors, or the mean of the frames where the pooled view was not trained and says nothing.
+    """
+    if "global" in views.trained:
+        return np.asarray(windows.pooled_WD, np.float32)
+    return pool(np.asarray(windows.frames_TD, np.float32), [(int(a), int(b)) for a, b in windows.ranges_W2])
+
+
+def text_candidates(views: Views, texts: Texts) -> FloatArray:
+    """What texts are compared with ``candidates`` by [shape=(X, D)]."""
+    if "global" in views.trained:
+        return texts.pooled_XD
+    return np.concatenate([pool(tokens, [(0, len(tokens))]) for tokens in texts.tokens])
 
 
 def segment_ranges(num_frames: int, hop_s: float) -> list[tuple[int, int]]:

@@ -13,11 +13,12 @@ from solfa.retrieval.types import Hit
 # missed copy is shown twice, a false one would hide a track.
 SAME_RECORDING = 0.995
 _SAME_LENGTH_S = 3.0
+Fingerprint = tuple[str, FloatArray]
 
 
 def collapse_hits(
     hits: Iterable[Hit],
-    fingerprint: Callable[[int], FloatArray | None],
+    fingerprint: Callable[[int], Fingerprint | None],
     k: int,
     *,
     per_artist: int,
@@ -26,10 +27,10 @@ def collapse_hits(
     """The first k hits after joining copies (unless ``duplicates``) and capping artists (0: no cap).
 
     Later copies are counted in ``more`` of the hit that is shown. Hits are drawn lazily: only as many are described
-    as are needed. ``fingerprint`` gives a unit vector of a track, or None if it cannot be compared.
+    as are needed. ``fingerprint`` gives a unit vector of a track and its space, or None if it cannot be compared.
     """
     shown: list[Hit] = []
-    vectors: list[FloatArray | None] = []
+    vectors: list[Fingerprint | None] = []
     for hit in hits:
         vector = None if duplicates else fingerprint(hit.track_id)
         if vector is not None:
@@ -49,6 +50,7 @@ def collapse_hits(
     return shown
 
 
-def _same(hit: Hit, vector: FloatArray, other: Hit, other_vector: FloatArray | None) -> bool:
-    close = abs(hit.duration_s - other.duration_s) <= _SAME_LENGTH_S
-    return close and other_vector is not None and float(vector @ other_vector) >= SAME_RECORDING
+def _same(hit: Hit, vector: Fingerprint, other: Hit, other_vector: Fingerprint | None) -> bool:
+    if other_vector is None or vector[0] != other_vector[0] or abs(hit.duration_s - other.duration_s) > _SAME_LENGTH_S:
+        return False
+    return float(vector[1] @ other_vector[1]) >= SAME_RECORDING

@@ -10,6 +10,7 @@ import numpy as np
 from solfa.audio import ContentHash, stretches
 from solfa.core.errors import InputError
 from solfa.core.types import Audio, FloatArray
+from solfa.encoders.windows import Embedding
 from solfa.retrieval.searcher import Like, Searcher
 
 _STRETCH_S = 120.0
@@ -54,13 +55,13 @@ def like_example(searcher: Searcher, text: str) -> Like:
     if not path.is_file():
         raise InputError(f"no such file: {path}. --like takes a file, or FILE@0:30-0:50.")
     content = ContentHash()
-    total, length_s = np.zeros(searcher.model.audio.spec.dim), 0.0
+    embedding, length_s = Embedding(searcher.model), 0.0
     for stretch in stretches(path, _STRETCH_S, content=content):
         part = _cut(stretch, start_s, end_s)
         length_s = stretch.start_s + stretch.duration_s
         if len(part.samples):
-            features = searcher.model.audio.encode([part])
-            total += features.frames_BTD[0][features.mask_BT[0]].sum(axis=0)
+            embedding.add(part)
+    total = embedding.candidates(embedding.windows()).sum(axis=0, dtype=np.float64)
     norm = float(np.linalg.norm(total))
     if norm < 1e-6:
         raise InputError(f"nothing to compare in {text!r}: the file is {length_s:.1f} s long. Choose another range.")

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,27 +16,33 @@ from numpy.typing import NDArray
 from solfa.collection import Collection, Store
 from solfa.core.errors import InputError
 from solfa.core.query import Constraint, Filter, Presence, Query
-from solfa.core.types import FloatArray, JointModel, Span
+from solfa.core.types import FloatArray, JointModel, Span, View, ViewName
 from solfa.core.vocabulary import concept
+from solfa.models.views import Floats, Texts, Windows
 from solfa.query import by_sound, explain
 from solfa.retrieval.evidence import Measured, describe
 from solfa.retrieval.fusion import log_ratio, to_unit
-from solfa.retrieval.groups import collapse_hits
+from solfa.retrieval.groups import Fingerprint, collapse_hits
 from solfa.retrieval.measures import Likelihood, coarse, fine, needs_detail, overruled
-from solfa.retrieval.sound import Heard, Sound, Wanted
+from solfa.retrieval.sound import Places, Sound, Wanted, no_texts
 from solfa.retrieval.types import Evidence, Hit, Results
 
 CANDIDATES = 200  # tracks that are scored in detail
 _REMEMBERED = 256  # vectors of texts
 _REMEMBERED_COLUMNS = 32  # what constraints say: a number for each track of the collection
-_SAMPLE = 4096  # segments over which phrases are standardised
+_SAMPLE = 4096  # segments over which texts are standardised
+_SAMPLE_TRACKS = 64  # tracks, where windows are scored by their frames
 _SOUND = 0.5  # nats per standard score of the embedding
 _WORDS = 3.0  # nats for a title, artist or path that holds all rare words of the query
 
 
+RankBy = Literal["search", "vectors"]
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Like:
-    """An example sound: its unit vector, what to call it, and the track it comes from (never its own answer)."""
+    """An example sound: its unit vector (of ``encoders.windows.candidates``), what to call it, and the track it comes
+    from (never its own answer)."""
 
     vector_D: FloatArray
     label: str
@@ -62,7 +69,7 @@ class _Found:
     track_ids: NDArray[np.int64]
     total: FloatArray
     scores: FloatArray
-    heard_NL: FloatArray
+    heard_NL: Floats
     likelihoods: list[Likelihood | None]
 
 
@@ -82,13 +89,16 @@ class _Clock:
 class Searcher:
     """Answers queries over one snapshot of an open collection.
 
-    ``load_model`` is called at the first query that has something to compare by sound.
+    ``load_model`` is called at the first query that has something to compare by sound. ``view`` overrides the view that
+    the model ranks by.
     """
 
-    def __init__(self, collection: Collection, load_model: Callable[[], JointModel]) -> None:
+    def __init__(
+        self, collection: Collection, load_model: Callable[[], JointModel], view: ViewName | None = None
+    ) -> None:
         self.collection = collection
-        self._load_model = load_model
-        self._vectors: dict[str, FloatArray] = {}
+        self._load_model, self._view = load_model, view
+        self._vectors: dict[str, tuple[FloatArray, FloatArray]] = {}
         # Queries are refined part by part: what a part says of all tracks is remembered.
         self._known: dict[Constraint, Likelihood | None] = {}
 
@@ -109,15 +119,45 @@ class Searcher:
         return self.collection.store(self.model.space)
 
     @cached_property
-    def _sample(self) -> FloatArray:
-        return self.store.sample(_SAMPLE)
+    def view(self) -> View:
+        """The view that tracks are ranked by.
+
+        Raises
+        ------
+        InputError
+            If a view is asked for that the model has no vectors for.
+        """
+        if self._view not in (None, "global") and not self.model.audio.spec.window_s:
+            raise InputError(
+                f"model {self.model.name!r} has the global view alone, {self._view!r} was asked for. Leave --view out."
+            )
+        rank = self.model.views.rank
+        return rank if self._view is None else replace(rank, name=self._view)
+
+    @cached_property
+    def _sample(self) -> list[Windows]:
+        store = self.store
+        if store.space.window_s:
+            ids = store.track_ids
+            at = np.unique(np.linspace(0, max(len(ids) - 1, 0), min(_SAMPLE_TRACKS, len(ids))).round().astype(np.int64))
+            return store.windows(ids[at].tolist())
+        segments = store.sample(_SAMPLE)
+        return [Windows(segments, segments[:0], np.zeros((0, 2), np.int64), np.zeros(0, np.float32))]
 
     def search(
-        self, query: Query, *, where: Sequence[Filter] = (), like: Sequence[Like] = (), display: Display | None = None
+        self,
+        query: Query,
+        *,
+        where: Sequence[Filter] = (),
+        like: Sequence[Like] = (),
+        display: Display | None = None,
+        by: RankBy = "search",
     ) -> Results:
         """The hits of a query, best first; ties by track id.
 
         A track must meet all of the exact conditions ``where``; example sounds, ``like``, are combined with the text.
+        ``by`` says what orders the hits: all evidence together (``search``), or the model's view of the query's whole
+        text alone (``vectors``), as ``solfa eval`` ranks.
 
         Raises
         ------
@@ -137,10 +177,12 @@ class Searcher:
         with clock.stage("filter"):
             table = self.collection.attributes()
             rows = self._allowed(where, like)
+        if by == "vectors":
+            query = Query(text=query.text, phrases=(query.text,) if query.text.strip() else ())
         listen, sound = self._sound(query, like), None
         # Networks, the scan, numpy and SQLite let go of the interpreter: hearing runs beside the columns.
         with ThreadPoolExecutor(1) as beside:
-            hearing = beside.submit(self._hear, listen, rows, clock) if listen else None
+            hearing = beside.submit(self._hear, listen, rows, clock, by) if listen else None
             with clock.stage("attributes"):
                 total, likelihoods = self._from_columns(query, rows)
             with clock.stage("words"):
@@ -152,9 +194,9 @@ class Searcher:
         with clock.stage("detail"):
             short = _top(total, table.track_ids[rows], max(CANDIDATES, 4 * display.k))
             known = [None if p is None else Likelihood(p.p[short], p.base) for p in likelihoods]
-            found = self._in_detail(query, sound, rows[short], named[short], known)
+            found = self._in_detail(query, sound, rows[short], named[short], known, by)
         with clock.stage("evidence"):
-            order = np.lexsort((found.track_ids, -np.round(found.total, 6)))
+            order = np.lexsort((found.track_ids, -np.round(found.total.astype(np.float64), 9)))
             hits = collapse_hits(
                 (self._hit(query, sound, found, i, where) for i in order.tolist()), self._fingerprint, display.k,
                 per_artist=display.per_artist, duplicates=display.duplicates,
@@ -171,41 +213,57 @@ class Searcher:
 
     def _sound(self, query: Query, like: Sequence[Like]) -> Callable[[], Sound] | None:
         """What makes the sound to look for, in any thread; None if nothing is looked for by sound."""
-        presences = [c for c in query.constraints if isinstance(c, Presence)]
-        named = tuple(dict.fromkeys(concept(c.concept).title for c in presences if not c.negated))
         phrases, avoided = by_sound(query)
+        named: tuple[str, ...] = ()
+        if query.text.strip() and self._reads_captions and (phrases or query.constraints):
+            phrases = (query.text,)  # what the model was trained on
+        else:
+            presences = [c for c in query.constraints if isinstance(c, Presence)]
+            named = tuple(dict.fromkeys(concept(c.concept).title for c in presences if not c.negated))
         texts = (*phrases, *avoided, *named)
         if not texts and not like:
             return None
         said = [(1.0, True)] * len(phrases) + [(-1.0, True)] * len(avoided) + [(1.0, False)] * len(named)
         weights, shown = zip(*said, *[(2.0, True)] * len(like), strict=True)
-        sample = self._sample
+        sample, space, view = self._sample, self.store.space, self.view
 
         def listen() -> Sound:
             wanted = Wanted(
-                vectors_LD=np.concatenate(self._encode(texts) + [e.vector_D[None] for e in like]),
+                texts=self._encode(texts),
+                examples_ED=np.stack([e.vector_D for e in like]) if like else np.zeros((0, space.dim), np.float32),
                 labels=(*texts, *(example.label for example in like)),
                 weights_L=np.array(weights, np.float32),
                 shown_L=shown,
             )
-            return Sound(wanted, sample)
+            return Sound(wanted, view, self.model.views, space.window_s, space.hop_s, sample)
 
         return listen
 
-    def _hear(self, listen: Callable[[], Sound], rows: NDArray[np.intp], clock: _Clock) -> tuple[Sound, FloatArray]:
+    @property
+    def _reads_captions(self) -> bool:
+        """Whether the model was trained on whole captions, rather than put together from the names of tags."""
+        return bool(self.model.audio.spec.window_s)
+
+    def _hear(
+        self, listen: Callable[[], Sound], rows: NDArray[np.intp], clock: _Clock, by: RankBy
+    ) -> tuple[Sound, FloatArray]:
         with clock.stage("text"):
             sound = listen()
         with clock.stage("vectors"):
-            return sound, self._from_vectors(sound, rows)
+            return sound, self._from_vectors(sound, rows, by)
 
-    def _encode(self, texts: Sequence[str]) -> list[FloatArray]:
-        """Unit vectors of texts [shape=(1, D) each]; instruments and moods come again and again."""
+    def _encode(self, texts: Sequence[str]) -> Texts:
+        """Vectors of texts; instruments and moods come again and again."""
         if len(self._vectors) > _REMEMBERED:
             self._vectors.clear()
         new = [text for text in dict.fromkeys(texts) if text not in self._vectors]
         if new:
-            self._vectors.update(zip(new, self.model.text.encode(new).global_BD[:, None], strict=True))
-        return [self._vectors[text] for text in texts]
+            found = Texts.of(self.model.text.encode(new))
+            self._vectors.update(zip(new, zip(found.pooled_XD, found.tokens, strict=True), strict=True))
+        if not texts:
+            return no_texts(self.store.space.dim)
+        pooled, tokens = zip(*(self._vectors[text] for text in texts), strict=True)
+        return Texts(np.stack(pooled), tokens)
 
     def _from_columns(self, query: Query, rows: NDArray[np.intp]) -> tuple[FloatArray, list[Likelihood | None]]:
         everything = len(rows) == len(self.collection.attributes())
@@ -233,7 +291,7 @@ class Searcher:
             found[at] = _WORDS * np.array([share for _, share in best])
         return found
 
-    def _from_vectors(self, sound: Sound, rows: NDArray[np.intp]) -> FloatArray:
+    def _from_vectors(self, sound: Sound, rows: NDArray[np.intp], by: RankBy) -> FloatArray:
         ids = self.collection.attributes().track_ids[rows]
         direction = sound.direction_D
         length = float(np.linalg.norm(direction))
@@ -242,7 +300,9 @@ class Searcher:
         near = self.store.nearest(unit_D[None], 4 * CANDIDATES, allowed=None if everything else ids)
         found = near.track_ids_QK[0] >= 0
         near_ids, cosines = near.track_ids_QK[0][found], near.scores_QK[0][found]
-        scores = np.clip(cosines * length - sound.offset, -4, 4)
+        scores = cosines * length - sound.offset
+        if by == "search":
+            scores = np.clip(scores, -4, 4)
         # Tracks beyond the list are at most as near as its last entry; those without vectors say nothing.
         full = len(scores) == 4 * CANDIDATES
         evidence = np.full(len(rows), min(float(scores.min()), 0.0) if full else 0.0, np.float32)
@@ -251,7 +311,7 @@ class Searcher:
 
     def _in_detail(
         self, query: Query, sound: Sound | None, rows: NDArray[np.intp], named: FloatArray,
-        likelihoods: list[Likelihood | None],
+        likelihoods: list[Likelihood | None], by: RankBy,
     ) -> _Found:  # fmt: skip
         ids = [int(i) for i in self.collection.attributes().track_ids[rows]]
         if any(needs_detail(wish) for wish in query.constraints):
@@ -261,13 +321,18 @@ class Searcher:
                 for wish, known in zip(query.constraints, likelihoods, strict=True)
             ]
         total = _sum_evidence(query.constraints, likelihoods, len(rows)) + named
-        heard_NL = np.zeros((len(ids), 0 if sound is None else len(sound.wanted.labels)), np.float32)
+        heard_NL = np.zeros((len(ids), 0 if sound is None else len(sound.wanted.labels)))
         if sound is not None:
             there = np.flatnonzero(_member(self.collection.attributes().track_ids[rows], self.store.track_ids))
-            frames = self.store.frames([ids[i] for i in there])
-            heard_NL[there] = sound.score(frames, self.store.space.hop_s)
-            total = total + np.float32(_SOUND) * sound.evidence(heard_NL)
-        return _Found(np.array(ids, np.int64), total, to_unit(total), heard_NL, likelihoods)
+            heard_NL[there] = sound.score(self.store.windows([ids[i] for i in there]))
+            if by == "vectors":
+                missing = np.ones(len(ids), bool)
+                missing[there] = False
+                total = np.where(missing, -np.inf, sound.total(heard_NL))
+            else:
+                total = total + np.float32(_SOUND) * sound.evidence(heard_NL)
+        return _Found(np.array(ids, np.int64), total, to_unit(_SOUND * total if by == "vectors" else total), heard_NL,
+                      likelihoods)  # fmt: skip
 
     def _hit(self, query: Query, sound: Sound | None, found: _Found, row: int, where: Sequence[Filter]) -> Hit:
         track_id = int(found.track_ids[row])
@@ -283,13 +348,12 @@ class Searcher:
             evidence.append(shown)
         duration_s, span = track.duration_s, (0.0, track.duration_s)
         if sound is not None and self._has_vectors(self.store, track_id):
-            hop_s = self.store.space.hop_s
-            heard = sound.places(self.store.frames([track_id])[0], hop_s)
-            evidence += _phrase_evidence(sound, found.heard_NL[row], heard, hop_s, duration_s)
-            span = _seconds(heard.window, hop_s, duration_s)
+            places = sound.places(self.store.windows([track_id])[0], duration_s)
+            evidence += _phrase_evidence(sound, found.heard_NL[row], places)
+            span = places.best_s
         else:
-            places = [s for e in evidence if e.satisfied for s in e.spans]
-            best = max(places, key=lambda s: (s.confidence, -s.start_s), default=None)
+            spans = [s for e in evidence if e.satisfied for s in e.spans]
+            best = max(spans, key=lambda s: (s.confidence, -s.start_s), default=None)
             span = (best.start_s, best.end_s) if best else span
         return Hit(track_id=track_id, path=track.paths[0], score=float(found.scores[row]), start_s=span[0],
                    end_s=span[1], duration_s=duration_s, tags=track.tags, evidence=tuple(evidence))  # fmt: skip
@@ -298,14 +362,14 @@ class Searcher:
     def _has_vectors(store: Store, track_id: int) -> bool:
         return bool(_member(np.array([track_id]), store.track_ids)[0])
 
-    def _fingerprint(self, track_id: int) -> FloatArray | None:
-        """Mean of the frames in any space the collection has, unit norm; None where there are none."""
+    def _fingerprint(self, track_id: int) -> Fingerprint | None:
+        """Mean of the frames in the first space that has the track, unit norm; None where there are none."""
         for space in self.collection.spaces():
             store = self.collection.store(space)
             if self._has_vectors(store, track_id):
-                mean = store.frames([track_id])[0].astype(np.float32).mean(axis=0)
+                mean = store.windows([track_id])[0].frames_TD.astype(np.float32).mean(axis=0)
                 unit: FloatArray = mean / max(float(np.linalg.norm(mean)), 1e-9)
-                return unit
+                return space, unit
         return None
 
 
@@ -341,15 +405,13 @@ def _member(ids: NDArray[np.int64], sorted_ids: NDArray[np.int64]) -> NDArray[np
     return sorted_ids[at] == ids if len(sorted_ids) else np.zeros(len(ids), bool)
 
 
-def _phrase_evidence(
-    sound: Sound, heard_L: FloatArray, heard: Heard, hop_s: float, duration_s: float
-) -> list[Evidence]:
+def _phrase_evidence(sound: Sound, heard_L: Floats, places: Places) -> list[Evidence]:
     found = []
     for i, label in enumerate(sound.wanted.labels):
         weight, z = float(sound.wanted.weights_L[i]), float(heard_L[i])
         if not sound.wanted.shown_L[i]:
             continue  # an instrument or mood: its own evidence says more
-        start, end = _seconds(heard.windows_L[i], hop_s, duration_s)
+        start, end = places.best_s_L[i]
         close = z >= 1.0
         satisfied = close != (weight < 0) if close or z <= 0.0 else None
         share = 0.5 * (1 + float(np.tanh(0.8 * z)))  # the logistic approximation of the normal distribution
@@ -359,7 +421,3 @@ def _phrase_evidence(
             satisfied=satisfied, spans=(Span(start_s=start, end_s=end, confidence=share),) if close else (),
         ))  # fmt: skip
     return found
-
-
-def _seconds(window: tuple[int, int], hop_s: float, duration_s: float) -> tuple[float, float]:
-    return min(window[0] * hop_s, duration_s), min(window[1] * hop_s, duration_s)

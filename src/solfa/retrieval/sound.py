@@ -1,8 +1,9 @@
-"""The part of a query that is compared by embedding: phrases and example sounds against frames.
+"""The part of a query that is compared by embedding: texts and example sounds against the windows of tracks.
 
-Cosines of different phrases are not comparable (some phrases are near everything), so each is standardised by its own
-mean and deviation over a sample of the collection's segments. The sum of standard scores is one linear functional of
-a vector, which is what the exact scan over all segments ranks by.
+Scores of different texts are not comparable (some texts are near everything), so each is standardised by its own mean
+and deviation over a sample of the collection. A track's score is that of ``models.views``: half its best window, half
+the mean. Windows are those that the model was trained on; models whose frames lie in the space of their pooled vectors
+have none, and every passage of 9 s is one.
 """
 
 from __future__ import annotations
@@ -11,53 +12,70 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from solfa.core.types import FloatArray
-from solfa.models.scoring import best_window, phrase_scores, similarity, smooth
+from solfa.core.types import FloatArray, View, Views
+from solfa.encoders.windows import candidates, text_candidates
+from solfa.models.scoring import best_window, similarity, smooth
+from solfa.models.views import Floats, Texts, Windows, track_scores, window_scores
 
-WINDOW_S = 9.0  # a phrase must fit a passage of this length, not one frame
-_BEST_SHARE = 0.5  # of a phrase's score: its best passage; the rest is the mean over the track
+PASSAGE_S = 9.0  # a text must fit a passage of this length, not one frame
 _LEAST_DEVIATION = 0.02  # cosines that vary less than this over a collection say nothing about its tracks
+_MOST = 4.0  # standard scores beyond which a text counts no more against constraints
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Wanted:
-    """L things to listen for: unit vectors, what to call them, and weights (negative: to avoid).
+    """L things to look for: texts, and then example sounds; what to call them, and weights (negative: to avoid).
 
-    ``shown_L``: whether the evidence of a hit speaks of it.
+    ``examples_ED`` are unit vectors as ``encoders.windows.candidates`` gives them. ``shown_L``: whether the evidence of
+    a hit speaks of it.
     """
 
-    vectors_LD: FloatArray
+    texts: Texts
+    examples_ED: FloatArray
     labels: tuple[str, ...]
     weights_L: FloatArray
     shown_L: tuple[bool, ...]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Heard:
-    """The best passage of one track, in frames: for everything together, and for each thing."""
+class Places:
+    """Where in a track it fits best, first and last second: for everything together, and for each thing.
 
-    window: tuple[int, int]
-    windows_L: tuple[tuple[int, int], ...]
+    ``heat_T`` is the standard score of everything together, ``hop_s`` apart from the start of the track.
+    """
+
+    best_s: tuple[float, float]
+    best_s_L: tuple[tuple[float, float], ...]
+    heat_T: FloatArray
+    hop_s: float
 
 
 class Sound:
-    """Things to listen for, standardised over a sample of a collection's segments: unit vectors [shape=(S, D)]."""
+    """Things to look for, standardised over a sample of a collection's tracks."""
 
-    def __init__(self, wanted: Wanted, sample_SD: FloatArray) -> None:
-        self.wanted = wanted
-        some_SD = sample_SD if len(sample_SD) else np.zeros((1, wanted.vectors_LD.shape[1]), np.float32)
-        cosines = similarity(some_SD, wanted.vectors_LD)
-        self.mean_L = cosines.mean(axis=0)
-        self.deviation_L = np.maximum(cosines.std(axis=0), _LEAST_DEVIATION)
-        # Phrases of one query say partly the same, so that their sum grows slower than their number.
+    def __init__(
+        self, wanted: Wanted, view: View, views: Views, window_s: float, hop_s: float, sample: Sequence[Windows]
+    ) -> None:
+        self.wanted, self._view, self._views = wanted, view, views
+        self._window_s, self._hop_s = window_s, hop_s
+        self._vectors_LD = np.concatenate([text_candidates(views, wanted.texts), wanted.examples_ED])
+        if window_s:
+            scores = [self._of_windows(windows) for windows in sample]
+        else:
+            scores = [similarity(windows.pooled_WD, self._vectors_LD).astype(np.float64) for windows in sample]
+        scores_SL = np.concatenate([np.zeros((0, len(wanted.labels))), *scores])
+        empty = len(scores_SL) == 0
+        self.mean_L = np.zeros(len(wanted.labels)) if empty else scores_SL.mean(axis=0)
+        deviation_L = np.zeros(len(wanted.labels)) if empty else scores_SL.std(axis=0)
+        self.deviation_L = np.maximum(deviation_L, _LEAST_DEVIATION)
+        # Texts of one query say partly the same, so that their sum grows slower than their number.
         self._share_L = wanted.weights_L / np.sqrt(np.abs(wanted.weights_L).sum() + 1e-9)
 
     @property
     def direction_D(self) -> FloatArray:
-        """The vector whose dot product with a segment is the sum of standard scores, up to ``offset``."""
-        direction: FloatArray = (self._share_L / self.deviation_L) @ self.wanted.vectors_LD
+        """The vector whose dot product with a candidate vector is about ``offset`` and the sum of standard scores."""
+        direction: FloatArray = ((self._share_L / self.deviation_L) @ self._vectors_LD).astype(np.float32)
         return direction
 
     @property
@@ -65,32 +83,67 @@ class Sound:
         """What to take off a dot product with ``direction_D`` to get the sum of standard scores."""
         return float((self._share_L * self.mean_L / self.deviation_L).sum())
 
-    def score(self, frames: Sequence[NDArray[np.int8]], hop_s: float) -> FloatArray:
-        """Standard score of each thing in each track, half its best passage, half its mean; 0 for no frames (N, L)."""
-        bounds = np.cumsum([0, *map(len, frames)])
-        scores = np.zeros((len(frames), len(self.wanted.labels)), np.float32)
-        filled = np.flatnonzero(np.diff(bounds))
-        if len(filled) == 0:
+    def score(self, tracks: Sequence[Windows]) -> Floats:
+        """Standard score of each thing in each track; 0 for a track without windows [shape=(N, L)]."""
+        scores = np.zeros((len(tracks), len(self.wanted.labels)))
+        filled = [i for i, windows in enumerate(tracks) if len(windows.frames_TD)]
+        if not filled:
             return scores
-        cosines_TL = np.concatenate([similarity(f, self.wanted.vectors_LD) for f in frames])
-        z_TL = (smooth(cosines_TL, _width(hop_s), bounds) - self.mean_L) / self.deviation_L
-        best = phrase_scores(z_TL, bounds)[filled]
-        mean = np.add.reduceat(z_TL, bounds[:-1][filled], axis=0) / np.diff(bounds)[filled, None]
-        scores[filled] = np.clip(_BEST_SHARE * best + (1 - _BEST_SHARE) * mean, -4, 4)
+        if self._window_s:
+            parts = [self._of_windows(tracks[i]) for i in filled]
+            bounds = np.cumsum([0, *map(len, parts)])
+            values_SL = np.concatenate(parts)
+        else:
+            bounds = np.cumsum([0, *(len(tracks[i].frames_TD) for i in filled)])
+            cosines = np.concatenate([similarity(tracks[i].frames_TD, self._vectors_LD) for i in filled])
+            values_SL = smooth(cosines, self._width, bounds).astype(np.float64)
+        scores[filled] = (track_scores(values_SL, bounds) - self.mean_L) / self.deviation_L
         return scores
 
-    def places(self, frames_TD: NDArray[np.int8], hop_s: float) -> Heard:
-        """Where in one track it fits best."""
-        width = _width(hop_s)
-        z_TL = (smooth(similarity(frames_TD, self.wanted.vectors_LD), width) - self.mean_L) / self.deviation_L
-        windows = tuple(best_window(z_TL[:, i], width) for i in range(z_TL.shape[1]))
-        return Heard(best_window((z_TL * self._share_L).sum(axis=1), width), windows)
-
-    def evidence(self, scores_NL: FloatArray) -> FloatArray:
+    def total(self, scores_NL: Floats) -> Floats:
         """Sum of standard scores of each track [shape=(N,)]."""
-        summed: FloatArray = np.clip(scores_NL @ self._share_L, -4, 4).astype(np.float32)
+        summed: Floats = scores_NL @ self._share_L
         return summed
 
+    def evidence(self, scores_NL: Floats) -> FloatArray:
+        """The same, bounded: what it may weigh against constraints [shape=(N,)]."""
+        bounded: FloatArray = np.clip(self.total(np.clip(scores_NL, -_MOST, _MOST)), -_MOST, _MOST).astype(np.float32)
+        return bounded
 
-def _width(hop_s: float) -> int:
-    return max(1, round(WINDOW_S / hop_s))
+    def places(self, windows: Windows, duration_s: float) -> Places:
+        """Where in one track it fits best."""
+        if self._window_s:
+            values = self._of_windows(windows)
+            z_WL = (values - self.mean_L) / self.deviation_L
+            heat = (z_WL * self._share_L).sum(axis=1)
+            best = [int(np.argmax(np.round(column, 9))) for column in (heat, *z_WL.T)]
+            spans = [self._window_span(row, len(heat), duration_s) for row in best]
+            return Places(spans[0], tuple(spans[1:]), heat.astype(np.float32), self._window_s)
+        cosines = similarity(windows.frames_TD, self._vectors_LD)
+        z_TL = (smooth(cosines, self._width) - self.mean_L) / self.deviation_L
+        heat = (z_TL * self._share_L).sum(axis=1)
+        ranges = [best_window(column.astype(np.float32), self._width) for column in (heat, *z_TL.T)]
+        spans = [(min(a * self._hop_s, duration_s), min(b * self._hop_s, duration_s)) for a, b in ranges]
+        return Places(spans[0], tuple(spans[1:]), heat.astype(np.float32), self._hop_s)
+
+    def _of_windows(self, windows: Windows) -> Floats:
+        """Score of each thing in each window [shape=(W, L)]; example sounds are compared by candidate vectors."""
+        by_text = window_scores(self._view, windows, self.wanted.texts)
+        if not len(self.wanted.examples_ED):
+            return by_text
+        by_example = similarity(candidates(self._views, windows), self.wanted.examples_ED).astype(np.float64)
+        return np.concatenate([by_text, by_example], axis=1)
+
+    def _window_span(self, row: int, count: int, duration_s: float) -> tuple[float, float]:
+        # The last window ends with the track.
+        start_s = row * self._window_s
+        return min(start_s, duration_s), duration_s if row == count - 1 else min(start_s + self._window_s, duration_s)
+
+    @property
+    def _width(self) -> int:
+        return max(1, round(PASSAGE_S / self._hop_s))
+
+
+def no_texts(dim: int) -> Texts:
+    """What is looked for where there are only example sounds."""
+    return Texts(np.zeros((0, dim), np.float32), ())

@@ -97,7 +97,7 @@ def content(collection: Collection) -> dict[str, Any]:
     store = collection.store(SPACE)
     result = {}
     for row in collection.tracks():
-        [frames] = store.frames([row.id])
+        frames = store.windows([row.id])[0].frames_TD
         [timeline] = collection.timelines([row.id])
         query = frames[:1].astype(np.float32)
         nearest = collection.nearest(SPACE, query, 1, np.array([row.id]))

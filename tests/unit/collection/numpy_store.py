@@ -9,7 +9,6 @@ import numpy as np
 from solfa.collection.store import (
     Found,
     Ids,
-    Int8Array,
     Nearest,
     Placement,
     Space,
@@ -20,6 +19,7 @@ from solfa.collection.store import (
 )
 from solfa.core.types import FloatArray
 from solfa.models.scoring import quantise
+from solfa.models.views import Windows
 
 
 class NumpyStore:
@@ -55,9 +55,9 @@ class NumpyStore:
             rows.append(Found(-minus_dots.astype(np.float64), track_ids, best))
         return answer(rows, k)
 
-    def frames(self, track_ids: Sequence[int]) -> list[Int8Array]:
-        """Frame matrices in the order asked."""
-        return [self._tracks[i].frames_TD for i in track_ids]
+    def windows(self, track_ids: Sequence[int]) -> list[Windows]:
+        """What these tracks are scored by."""
+        return [self._tracks[i].windows(self.space) for i in track_ids]
 
     def append(self, tracks: Sequence[TrackVectors]) -> list[Placement]:
         """Keep these tracks."""

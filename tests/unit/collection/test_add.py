@@ -52,7 +52,7 @@ def test_everything_about_a_file_is_kept(music: Path, shelf: Collection) -> None
     assert first.paths == (music / "00.wav",)
     assert shelf.analysis(first.id) == analyze(first.paths[0], extractors())
     assert (first.duration_s, first.key) == (2.0, shelf.analysis(first.id).key.value)
-    [frames] = shelf.store(SPACE).frames([first.id])
+    frames = shelf.store(SPACE).windows([first.id])[0].frames_TD
     [stretch] = stretches(first.paths[0])
     np.testing.assert_array_equal(frames, quantise(tiny_model().audio.encode([stretch]).frames_BTD[0]))
     found = shelf.nearest(SPACE, frames.mean(axis=0, keepdims=True) / 127, 1)
@@ -64,7 +64,7 @@ def test_a_long_track_has_a_vector_every_thirty_seconds(tmp_path: Path, shelf: C
     path = write_audio(tmp_path / "long.flac", np.concatenate([low, high]).astype(np.float32) / 2, RATE)
     index(shelf, path)
     [track] = shelf.tracks()
-    assert shelf.store(SPACE).frames([track.id])[0].shape == (135, 32)
+    assert shelf.store(SPACE).windows([track.id])[0].frames_TD.shape == (135, 32)
     assert len(segment_ranges(135, 1.0)) == 5
     words = tiny_model().text.encode(["low", "high"]).global_BD
     assert shelf.nearest(SPACE, words, 1).segments_QK[0, 0] == 0
@@ -213,8 +213,8 @@ def test_a_new_model_keeps_the_analysis(music: Path, shelf: Collection) -> None:
     report = index(shelf, music, model=other_model)
     assert (report.updated, heard) == (4, [])
     for track_id in shelf.select(()).tolist():
-        [old], [new] = (shelf.store(s).frames([track_id]) for s in (SPACE, "tiny/backwards/32"))
-        np.testing.assert_array_equal(old[:, ::-1], new)
+        [old], [new] = (shelf.store(s).windows([track_id]) for s in (SPACE, "tiny/backwards/32"))
+        np.testing.assert_array_equal(old.frames_TD[:, ::-1], new.frames_TD)
     assert index(shelf, music).unchanged == index(shelf, music, model=other_model).unchanged == 4
     assert shelf.stats().spaces == {SPACE: 4, "tiny/backwards/32": 4}
 

@@ -85,8 +85,9 @@ def test_the_flat_store_is_the_oracle(
         patch.setattr("solfa.collection.flat._ROWS_A_THREAD", rows_a_thread)
         same(flat.nearest(query, k, allowed), oracle.nearest(query, k, allowed))
     ids = [t.track_id for t in items]
-    for ours, theirs in zip(flat.frames(ids), oracle.frames(ids), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    for ours, theirs in zip(flat.windows(ids), oracle.windows(ids), strict=True):
+        for name in ("pooled_WD", "frames_TD", "ranges_W2", "start_s_T"):
+            np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
     assert len(flat.track_ids) == len(oracle.track_ids) == len(items)
 
 
@@ -134,13 +135,13 @@ def test_compaction_drops_what_nobody_owns(tmp_path: Path) -> None:
     space, items = Space(name="s", dim=32, hop_s=1.0), tracks(0, [2, 3, 1, 2], 32)
     placements = reopened(tmp_path, space, []).append(items)
     store = reopened(tmp_path, space, placements[1:3])
-    old = store.frames([items[1].track_id])[0]
+    old = store.windows([items[1].track_id])[0].frames_TD
     moved = store.compact()
     store.drop_older()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["frames.1.i8", "segments.1.i8"]
     assert (tmp_path / "segments.1.i8").stat().st_size == 4 * 32
     fresh = reopened(tmp_path, space, moved, 1)
-    np.testing.assert_array_equal(fresh.frames([items[1].track_id])[0], old)
+    np.testing.assert_array_equal(fresh.windows([items[1].track_id])[0].frames_TD, old)
     query = unit(np.random.default_rng(1), 1, 32)
     same(fresh.nearest(query, 3), NumpyStore(space, items[1:3]).nearest(query, 3))
 
@@ -158,7 +159,7 @@ def test_damage_is_found(tmp_path: Path) -> None:
     with pytest.raises(CollectionError, match=r"448 bytes, 480 were committed"):
         reopened(tmp_path, space, placements)
     with pytest.raises(CollectionError, match="track 77 has no vectors"):
-        NumpyStore(space) and reopened(tmp_path / "new", space, []).frames([77])
+        NumpyStore(space) and reopened(tmp_path / "new", space, []).windows([77])
 
 
 @given(st.integers(0, 500), st.sampled_from([0.2, 0.5, 1.0, 4.096, 45.0]))
