@@ -22,6 +22,8 @@ RECIPES = {
     "figma": "FIGMA: captions against frames, by the best token of each frame.",
     "finelap": "FineLAP: captions against clips, timed phrases against frames.",
     "united": "Both: FIGMA on captions, FineLAP's frame loss where phrases are timed.",
+    "clap": "A CLAP, on new pairs: both backbones from their own projections (--tune audio,text).",
+    "tutorial": "Two small maps of pooled vectors into 128 numbers, to learn how it works.",
 }
 
 
@@ -74,7 +76,7 @@ def _train(
         raise MissingExtra("training", "pip install 'solfa[torch]'") from error
     from solfa.data.shards import Dataset
     from solfa.training.recipes import changed
-    from solfa.training.run import run
+    from solfa.training.run import run, text_name
     from solfa.training.trainer import joined, rank
 
     changes: dict[str, Any] = {
@@ -101,6 +103,8 @@ def _train(
     with _stoppable(), joined(device):
         if rank() == 0 and not len(Dataset.open(data).split("val")):
             console().print("no val split: the last weights are kept", highlight=False)
+        if rank() == 0 and (named := text_name(text, small=size == "small", init=init)) != text:
+            console().print(f"long texts are cut off as published: --text {named}", markup=False, highlight=False)
         board = _board(out) if tensorboard and rank() == 0 else None
         folder, outcome = run(
             name, data, out, audio=audio, text=text, small=size == "small", device=device, features=features,

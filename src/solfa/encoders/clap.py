@@ -8,7 +8,7 @@ their length.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,9 @@ from solfa.core.errors import InputError, WeightsError
 from solfa.core.types import EncoderSpec, FloatArray, JointModel
 from solfa.encoders import laion, towers
 from solfa.encoders.joint import TextVectors, WindowVectors
-from solfa.encoders.torch_backbone import spec_of, weights_in
+from solfa.encoders.masks import Stripes
+from solfa.encoders.text_backbone import TextBackbone
+from solfa.encoders.torch_backbone import Tensors, spec_of, weights_in
 from solfa.encoders.windowed import Grid, WindowedBackbone
 from solfa.weights import path, weight
 
@@ -89,10 +91,18 @@ class _Vectors(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.audio_model, self.audio_projection = model.audio_model, model.audio_projection
+        self.stripes = striped(self.audio_model)
 
     def forward(self, mels: Tensor, lengths_W: Tensor) -> tuple[None, Tensor]:
         pooled = hear(self.audio_model, mels).pooler_output
         return None, F.normalize(self.audio_projection(pooled), dim=-1).unsqueeze(1)
+
+
+def striped(audio_model: Any) -> Stripes:
+    """Where stripes enter CLAP's audio tower: after its normalisation of each mel band [shape=(W, mels, T, 1)]."""
+    stripes = Stripes(time=2, frequency=1)
+    audio_model.audio_encoder.batch_norm.register_forward_hook(stripes.after)
+    return stripes
 
 
 def hear(audio_model: Any, mels: Tensor) -> Any:
@@ -134,6 +144,52 @@ def load_windows(
     dim, key = int(network.config.projection_dim), f"48k-{window_s:g}s-{step_s:g}s-v2"
     spec = spec_of("audio", name, source, file, key, dim, sample_rate_hz=RATE, hop_s=step_s)
     return WindowedBackbone(_Vectors(network), spec, towers.device_for(torch, device), grid, file, front(extractor))
+
+
+class _Pieces(nn.Module):
+    """The text tower with its projection: a unit vector of each piece, and their mean by length."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.text_model, self.text_projection = model.text_model, model.text_projection
+
+    def forward(self, tensors: Tensors) -> tuple[Tensor, Tensor, Tensor]:
+        """Pooled [shape=(B, D)], a state for each piece [shape=(B, T, D)] and the mask [shape=(B, T)]."""
+        out = self.text_model(input_ids=tensors["ids"], attention_mask=tensors["real"])
+        vectors_PD = F.normalize(self.text_projection(out.pooler_output).float(), dim=-1)
+        counts_B = (tensors["share"] > 0).sum(dim=1)
+        place_T = torch.arange(int(counts_B.max()) if len(counts_B) else 0, device=counts_B.device)
+        mask = place_T < counts_B[:, None]
+        states = vectors_PD[((counts_B.cumsum(0) - counts_B)[:, None] + place_T) * mask] * mask[..., None]
+        return tensors["share"] @ vectors_PD, states, mask
+
+
+class _TextBackbone(TextBackbone):
+    def lengths(self, batch: Sequence[str]) -> list[int]:
+        """How many pieces each text has."""
+        return [len(self.tokens(text)) for text in batch]
+
+
+def load_text(
+    *,
+    name: str,
+    hub: str,
+    source: str | Path | None = None,
+    device: str = "cpu",
+    tokenizer: str | Path | None = None,
+    cut: bool = False,
+) -> TextBackbone:
+    """CLAP's vectors of text as a backbone: one for each piece of 77 tokens, or of the first alone (``cut``).
+
+    ``name`` and ``hub`` as ``text_backbone.load``, the others and errors as ``load``.
+    """
+    towers.torch_for(name)
+    folder = path("clap") if source is None else towers.locate(str(source))
+    network, _, file = read(folder)
+    key, dim = f"pieces-{MAX_TOKENS}{'-cut' if cut else ''}-v1", int(network.config.projection_dim)
+    spec, on = spec_of("text", name, source, file, key, dim), towers.device_for(torch, device)
+    words = towers.tokenizer(_words(folder, tokenizer))
+    return _TextBackbone(_Pieces(network), spec, on, words, "", MAX_TOKENS, cut, True, file)
 
 
 def read(place: Path, loaded: dict[str, Any] | None = None) -> tuple[Any, Any, Path]:

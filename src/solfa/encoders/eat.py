@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from solfa.core.errors import WeightsError
 from solfa.encoders import towers
+from solfa.encoders.masks import Stripes
 from solfa.encoders.torch_backbone import place, spec_of, weights_in
 from solfa.encoders.windowed import Grid, WindowedBackbone
 
@@ -39,11 +40,11 @@ class EatNetwork(nn.Module):
         self.fixed_positional_encoder.register_buffer("positions", torch.zeros(1, positions, dim))
         self.pre_norm = nn.LayerNorm(dim, eps=1e-6)
         self.blocks = nn.Sequential(*(_Block(dim, hidden) for _ in range(depth)))
-        self.fbank = KaldiFbank()
+        self.fbank, self.stripes = KaldiFbank(), Stripes(time=1, frequency=2)
 
     def forward(self, windows_WN: Tensor, lengths_W: Tensor) -> tuple[Tensor, Tensor]:
         """The class token [shape=(W, D)] and the states [shape=(W, 64, D)]."""
-        mel = (self.fbank(windows_WN, lengths_W) - _MEAN) / (2 * _STD)
+        mel = self.stripes((self.fbank(windows_WN, lengths_W) - _MEAN) / (2 * _STD))
         patches = self.local_encoder.proj(mel.unsqueeze(1)).flatten(2).transpose(1, 2)
         x = patches + self.fixed_positional_encoder.positions[:, : patches.shape[1]]
         x = torch.cat([self.extra_tokens.expand(len(x), -1, -1), x], dim=1)

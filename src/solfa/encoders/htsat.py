@@ -33,6 +33,7 @@ class Ears(nn.Module):
         super().__init__()
         library: Any = transformers
         self.audio_model = library.ClapAudioModel(library.ClapAudioConfig(**config))
+        self.stripes = clap.striped(self.audio_model)
         self.register_buffer("window", torch.zeros(size))
         self.register_buffer("bank", torch.zeros(size // 2 + 1, config["num_mel_bins"]))
 
@@ -54,6 +55,7 @@ class _Tower(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.audio_model = model.audio_model
+        self.stripes = clap.striped(self.audio_model)
 
     def forward(self, mels: Tensor, lengths_W: Tensor) -> tuple[Tensor, Tensor]:
         return states_of(self.audio_model, mels)

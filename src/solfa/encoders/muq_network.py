@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from transformers.audio_utils import mel_filter_bank
 from transformers.models.wav2vec2_conformer import modeling_wav2vec2_conformer
 
+from solfa.encoders.masks import Stripes
 from solfa.encoders.torch_backbone import input_of
 
 SAMPLE_RATE_HZ = 24000
@@ -107,7 +108,7 @@ class MuQ(nn.Module):
         bank = mel_filter_bank(_FFT // 2 + 1, mels, 0.0, SAMPLE_RATE_HZ / 2, SAMPLE_RATE_HZ, norm=None, mel_scale="htk")
         self.register_buffer("bank", torch.from_numpy(np.ascontiguousarray(bank.T, np.float32)), persistent=False)
         self.register_buffer("window", torch.hann_window(_FFT), persistent=False)
-        self.conv = _Subsampling(int(config["conv_dim"]), dim, mels)
+        self.conv, self.stripes = _Subsampling(int(config["conv_dim"]), dim, mels), Stripes(time=2, frequency=1)
         known = {
             k: v for k, v in config["w2v2_config"].items() if k not in ("architectures", "model_type", "torch_dtype")
         }
@@ -125,7 +126,7 @@ class MuQ(nn.Module):
         self.conformer.layers = self.conformer.layers[: self.layer + 1]
 
     def forward(self, samples_BN: Tensor) -> Tensor:
-        hidden: Tensor = self.conv((self._log_mel(samples_BN) - self.mean) / self.std)
+        hidden: Tensor = self.conv(self.stripes((self._log_mel(samples_BN) - self.mean) / self.std))
         if self.layer == len(self.conformer.layers):
             last: Tensor = self.conformer(hidden).last_hidden_state
             return last

@@ -179,6 +179,18 @@ def parse(name: str) -> tuple[str, str, dict[str, str]]:
 def with_source(name: str, source: str) -> str:
     """The name with another source and the same options."""
     base, _, options = parse(name)
+    return _named(base, source, options)
+
+
+def with_default(name: str, entry: ModelEntry, key: str, value: str) -> str:
+    """The name with an option that it does not say itself; as it is where the entry's loader takes no such option."""
+    base, source, said = parse(name)
+    module, _, function = entry.loader.partition(":")
+    takes = inspect.signature(getattr(import_module(module), function)).parameters
+    return name if key in said or key not in takes else _named(base, source, {**said, key: value})
+
+
+def _named(base: str, source: str, options: Mapping[str, str]) -> str:
     said = "&".join(f"{key}={value}" for key, value in options.items())
     return base + (source and f":{source}") + (said and f"?{said}")
 

@@ -49,7 +49,7 @@ class TextBackbone(TorchBackbone[str]):
 
     def __init__(
         self,
-        network: TextNetwork,
+        network: nn.Module,
         spec: Any,
         device: Any,
         tokenize: towers.Tokenize,

@@ -19,6 +19,7 @@ from solfa.audio.resample import at_rate
 from solfa.core.errors import InputError
 from solfa.core.types import Audio, EncoderSpec, FloatArray, States
 from solfa.encoders import towers
+from solfa.encoders.masks import Stripes
 from solfa.encoders.torch_backbone import Tensors, TorchBackbone, masked_mean
 
 _AT_ONCE = 64  # windows in a pass of a GPU
@@ -86,9 +87,17 @@ class WindowedNetwork(nn.Module):
         super().__init__()
         self.body = body
 
+    @property
+    def striped(self) -> list[Stripes]:
+        """Where spectrograms can be striped (SpecAugment); none where the body takes no spectrogram."""
+        return [module for module in self.body.modules() if isinstance(module, Stripes)]
+
     def forward(self, tensors: Tensors) -> tuple[Tensor, Tensor, Tensor]:
         """Pooled [shape=(B, D)], states [shape=(B, T, D)] and mask [shape=(B, T)]."""
-        pooled_WD, states_WSD = self._hear(tensors["windows"], tensors["lengths"])
+        stripes = None
+        if "stripes" in tensors:  # of items; their windows have the same
+            stripes = tensors["stripes"][tensors["share"].argmax(dim=0)]
+        pooled_WD, states_WSD = self._hear(tensors["windows"], tensors["lengths"], stripes)
         last = states_WSD.shape[1] - 1
         at_BT = tensors["window"] * (last + 1) + tensors["state"].clamp(max=last)
         mask = tensors["window"] >= 0
@@ -97,10 +106,14 @@ class WindowedNetwork(nn.Module):
             return masked_mean(states, mask), states, mask
         return tensors["share"].to(pooled_WD.dtype) @ pooled_WD, states, mask
 
-    def _hear(self, windows: Tensor, lengths: Tensor) -> tuple[Tensor | None, Tensor]:
+    def _hear(self, windows: Tensor, lengths: Tensor, stripes: Tensor | None) -> tuple[Tensor | None, Tensor]:
         """The body over all windows; a few at once where no gradient needs the rest, so that long sound fits."""
         count = len(windows) if torch.is_grad_enabled() else 1 if windows.device.type == "cpu" else _AT_ONCE
-        parts = [self.body(windows[i : i + count], lengths[i : i + count]) for i in range(0, len(windows), count)]
+        parts = []
+        for part in (slice(i, i + count) for i in range(0, len(windows), count)):
+            for module in self.striped:
+                module.stripes_WM3 = None if stripes is None else stripes[part]
+            parts.append(self.body(windows[part], lengths[part]))
         pooled, states = zip(*parts, strict=True)
         return None if pooled[0] is None else torch.cat(pooled), torch.cat(states)
 

@@ -89,8 +89,8 @@ class Batch:
     Frame truth is given for the clips where ``grounded_B`` is True: N phrases each (pooled states), and for each phrase
     and frame whether it is heard (``labels_BNT``, 0 or 1). N may be 0.
 
-    A side whose body is tuned has masks but states of no width, and what they are made of: ``sounds``, or ``texts`` and
-    N ``phrases`` a clip.
+    A side whose body is tuned has masks but states of no width, and what they are made of: ``sounds`` and the stripes
+    over their spectrograms (``encoders.masks``), or ``texts`` and N ``phrases`` a clip.
     """
 
     ids: tuple[str, ...]
@@ -103,6 +103,7 @@ class Batch:
     phrases_BND: Tensor
     labels_BNT: Tensor
     grounded_B: Tensor
+    stripes_BM3: Tensor | None = None
     sounds: tuple[Any, ...] = ()
     texts: tuple[str, ...] = ()
     phrases: tuple[tuple[str, ...], ...] = ()
@@ -123,7 +124,8 @@ class Batch:
     def chunks(self, size: int) -> list[Batch]:
         """Parts of at most ``size`` pairs, padded alike."""
         cuts = [slice(i, i + size) for i in range(0, len(self), size)]
-        return [Batch(**{f.name: getattr(self, f.name)[cut] for f in fields(self)}) for cut in cuts]
+        given = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
+        return [Batch(**{name: value[cut] for name, value in given.items()}) for cut in cuts]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -216,7 +218,8 @@ class JointProjector(nn.Module):
         """The batch with the states of tuned bodies; without such bodies, as it is."""
         made: dict[str, Any] = {}
         if "audio" in self.bodies:
-            made["audio_BD"], made["frames_BTD"] = self._states("audio", batch.sounds, batch.frame_mask_BT.shape[1])
+            longest, more = batch.frame_mask_BT.shape[1], {"stripes": batch.stripes_BM3}
+            made["audio_BD"], made["frames_BTD"] = self._states("audio", batch.sounds, longest, more)
         if "text" in self.bodies:
             made["text_BD"], made["tokens_BLD"] = self._states("text", batch.texts, batch.token_mask_BL.shape[1])
             row = {text: i for i, text in enumerate(dict.fromkeys(chain(*batch.phrases)))}
@@ -225,9 +228,12 @@ class JointProjector(nn.Module):
                 made["phrases_BND"] = self._states("text", list(row), 0)[0][at_BN]
         return replace(batch, **made)
 
-    def _states(self, kind: str, items: Sequence[Any], longest: int) -> tuple[Tensor, Tensor]:
+    def _states(
+        self, kind: str, items: Sequence[Any], longest: int, more: Mapping[str, Tensor | None] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Pooled, and states filled up to those of the batch that these items are a part of."""
-        pooled, states, _ = self.bodies[kind](self._prepare[kind](items))
+        given = {name: tensor for name, tensor in (more or {}).items() if tensor is not None}
+        pooled, states, _ = self.bodies[kind](self._prepare[kind](items) | given)
         return pooled, F.pad(states, (0, 0, 0, max(0, longest - states.shape[1])))
 
     def forward(self, batch: Batch, rows: bool = True) -> list[Tensor]:

@@ -49,6 +49,7 @@ class MlpConfig:
     in_dim: int
     out_dim: int = 1024
     hidden: int | None = 1024
+    bias: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,14 +61,26 @@ class BiGruConfig:
     num_layers: int = 2
 
 
-ProjectorConfig: TypeAlias = TransformerConfig | MlpConfig | BiGruConfig
-_KINDS: dict[str, type[ProjectorConfig]] = {"transformer": TransformerConfig, "mlp": MlpConfig, "bigru": BiGruConfig}
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IdentityConfig:
+    """Nothing but the unit length: for backbones that end in a projection of their own, as CLAP's towers do."""
+
+    in_dim: int
+
+
+ProjectorConfig: TypeAlias = TransformerConfig | MlpConfig | BiGruConfig | IdentityConfig
+_KINDS: dict[str, type[ProjectorConfig]] = {
+    "transformer": TransformerConfig, "mlp": MlpConfig, "bigru": BiGruConfig, "identity": IdentityConfig
+}  # fmt: skip
 
 
 def to_json(config: ProjectorConfig) -> dict[str, Any]:
     """The configuration as plain JSON with its ``kind``; ``from_json`` gives an equal one."""
     kind = next(name for name, known in _KINDS.items() if type(config) is known)
-    return {"kind": kind, **asdict(config)}
+    values = asdict(config)
+    if values.get("bias"):
+        del values["bias"]  # as files had it before there was a choice
+    return {"kind": kind, **values}
 
 
 def from_json(data: Any) -> ProjectorConfig:
@@ -113,6 +126,8 @@ class Projector(nn.Module):
             self.out_dim = config.width if config.out_dim is None else config.out_dim
         elif isinstance(config, MlpConfig):
             self.body, self.out_dim = _Mlp(config), config.out_dim
+        elif isinstance(config, IdentityConfig):
+            self.body, self.out_dim = _Identity(), config.in_dim
         else:
             self.body, self.out_dim = _BiGru(config), 2 * config.hidden
 
@@ -179,13 +194,19 @@ class _Layer(nn.Module):
         return F.dropout(x, self.dropout, self.training)
 
 
+class _Identity(nn.Module):
+    def forward(self, x_BTD: Tensor, mask_BT: Tensor | None) -> Tensor:
+        return x_BTD
+
+
 class _Mlp(nn.Module):
     def __init__(self, config: MlpConfig) -> None:
         super().__init__()
         if config.hidden is None:
-            self.map: nn.Module = nn.Linear(config.in_dim, config.out_dim)
+            self.map: nn.Module = nn.Linear(config.in_dim, config.out_dim, config.bias)
         else:
-            into, out = nn.Linear(config.in_dim, config.hidden), nn.Linear(config.hidden, config.out_dim)
+            into = nn.Linear(config.in_dim, config.hidden, config.bias)
+            out = nn.Linear(config.hidden, config.out_dim, config.bias)
             self.map = nn.Sequential(into, nn.ReLU(), out)
 
     def forward(self, x_BTD: Tensor, mask_BT: Tensor | None) -> Tensor:

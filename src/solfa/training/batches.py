@@ -19,6 +19,7 @@ from solfa.data.records import Phrase
 from solfa.data.scenes.bank import PhraseBank, frame_labels, sample_phrases
 from solfa.data.scenes.pipeline import bank_of
 from solfa.data.shards import Dataset, Records
+from solfa.encoders.masks import draw
 from solfa.encoders.torch_backbone import TorchBackbone
 from solfa.models.joint import Batch
 
@@ -51,6 +52,8 @@ class PairSource:
         that are tuned: their side of a batch is cuts of sound, or texts
     crops
         where cuts come from if the audio body is tuned
+    stripes
+        numbers of stripes of time and of frequency over the spectrograms of cuts, and the bounds of their widths
 
     Raises
     ------
@@ -67,6 +70,7 @@ class PairSource:
         *,
         bodies: Bodies | None = None,
         crops: AudioSource | None = None,
+        stripes: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (1, 1)),
     ) -> None:
         frames, tokens = features.lengths()
         for what, bad_N in (("sound has no frame", frames < 1), ("no caption, or one of no token", tokens < 1)):
@@ -74,7 +78,7 @@ class PairSource:
         if num_phrases and bank is None and any(features.phrases):
             raise InputError(f"{num_phrases} phrases are to be drawn, but no bank was prepared: prepare(phrases=True).")
         self._features, self._bank = features, bank
-        self._bodies, self._crops = bodies or {}, crops
+        self._bodies, self._crops, self._stripes = bodies or {}, crops, stripes
         self._num_phrases = num_phrases if bank is not None else 0
         texts = bank_texts(bank) if bank is not None else []
         self._phrases = {text: i for i, text in enumerate(texts)}
@@ -98,6 +102,8 @@ class PairSource:
             pairs = zip(cut.samples_BN, cut.num_samples_B, strict=True)
             raw["sounds"], timed = tuple(Audio(s[:n], cut.sample_rate_hz) for s, n in pairs), cut.phrases
             audio = _to_come(self._bodies["audio"].lengths(raw["sounds"]))
+            if any(self._stripes[0]):
+                raw["stripes_BM3"] = torch.from_numpy(draw(len(rows), *self._stripes, rng))
         if "text" in self._bodies:
             raw["texts"], text = drawn.captions, _to_come(self._bodies["text"].lengths(drawn.captions))
         for what, states in (("sound has no frame", audio), ("caption has no token", text)):

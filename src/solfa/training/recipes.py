@@ -23,12 +23,13 @@ from solfa.models.objectives import (
     views_of,
 )
 from solfa.models.objectives import to_json as objective_json
-from solfa.models.projectors import BiGruConfig, MlpConfig, ProjectorConfig, TransformerConfig
+from solfa.models.projectors import BiGruConfig, IdentityConfig, MlpConfig, ProjectorConfig, TransformerConfig
 from solfa.training.batches import Widths
 
 _LEAST = {
     "epochs": 1, "batch_size": 2, "chunk_size": 1, "learning_rate": 0, "weight_decay": 0, "warmup_steps": 0,
     "grad_clip": 1e-9, "num_phrases": 0, "patience": 1, "checkpoint_every": 1, "seed": 0, "body_lr": 0, "crop_s": 0.1,
+    "time_masks": 0, "mel_masks": 0, "time_mask_frames": 1, "mel_mask_bands": 1,
 }  # fmt: skip
 
 
@@ -76,8 +77,12 @@ class Recipe:
         learning rate of bodies, as a factor of ``learning_rate``
     crop_s
         length of the cut of a clip that a tuned audio body hears in a step
+    time_masks, mel_masks
+        SpecAugment: stripes of time and of frequency over the spectrogram that a tuned audio body hears in a step
+    time_mask_frames, mel_mask_bands
+        a stripe is narrower than this
     seed
-        of all chance
+        random seed
 
     Raises
     ------
@@ -106,6 +111,10 @@ class Recipe:
     tune: tuple[str, ...] = ()
     body_lr: float = 0.1
     crop_s: float = 10.0
+    time_masks: int = 0
+    mel_masks: int = 0
+    time_mask_frames: int = 64
+    mel_mask_bands: int = 8
 
     def __post_init__(self) -> None:
         values = {name: getattr(self, name) for name in (*_LEAST, "ema_decay", "precision", "schedule", "select")}
@@ -126,7 +135,10 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, as ``config.json`` of a run has it."""
         plain = {**asdict(self), "model": self.model.to_json(), "objective": objective_json(self.objective)}
-        return {k: v for k, v in plain.items() if self.tune or k not in ("tune", "body_lr", "crop_s")}
+        unused = set() if self.tune else {"tune", "body_lr", "crop_s"}
+        if not (self.time_masks or self.mel_masks):
+            unused |= {"time_masks", "mel_masks", "time_mask_frames", "mel_mask_bands"}
+        return {k: v for k, v in plain.items() if k not in unused}
 
 
 def figma(widths: Widths, *, small: bool = False) -> Recipe:
@@ -226,7 +238,52 @@ def _changed(owner: Any, name: str, text: str, asked: str) -> Any:
     return replace(owner, **{first: value})
 
 
-RECIPES = {"figma": figma, "finelap": finelap, "united": united}
+def tutorial(widths: Widths, *, small: bool = False) -> Recipe:
+    """The joint embedding of the ISMIR 2024 tutorial on music and language: pooled vectors into 128 numbers.
+
+    Each side is Linear, ReLU, Linear without biases (262,144 parameters on MusicFM and RoBERTa); InfoNCE at 0.07, AdamW
+    at 1e-2, 10 epochs of 128 pairs. ``small`` differs in the steps alone. Frames take the way of pooled vectors.
+
+    Raises
+    ------
+    InputError
+        If pooled vectors and states of sound have different widths.
+    """
+    if widths.audio_whole != widths.audio_rows:
+        raise InputError(
+            f"pooled vectors have {widths.audio_whole} numbers, states {widths.audio_rows}: no one projector."
+        )
+    sizes: dict[str, Any] = {"hidden": 128, "out_dim": 128, "bias": False}
+    model = JointConfig(
+        audio=TowerConfig(whole=MlpConfig(in_dim=widths.audio_whole, **sizes), shared=True),
+        text=TowerConfig(whole=MlpConfig(in_dim=widths.text_whole, **sizes)),
+    )
+    common: dict[str, Any] = {"name": "tutorial", "model": model, "objective": FigmaConfig(alpha=1.0)}
+    if small:
+        return Recipe(**common, epochs=30, **_SMALL)
+    steps: dict[str, Any] = {"learning_rate": 1e-2, "weight_decay": 0.01, "patience": None}
+    return Recipe(**common, epochs=10, batch_size=128, **steps)
+
+
+def clap(widths: Widths, *, small: bool = False) -> Recipe:
+    """A CLAP that is trained on, from its own projections: the control of FIGMA's table, for backbones that are tuned.
+
+    InfoNCE of pooled vectors, its temperature learnt from 0.07. The rate, 1e-5, is that of the backbones; FIGMA's paper
+    gives none for its control.
+    """
+    model = JointConfig(
+        audio=TowerConfig(whole=IdentityConfig(in_dim=widths.audio_whole), shared=True),
+        text=TowerConfig(whole=IdentityConfig(in_dim=widths.text_whole)),
+    )
+    objective = FineLapConfig(beta=0.0, clip_loss="infonce", temperature=0.07)
+    rates: dict[str, Any] = {"learning_rate": 1e-5, "body_lr": 1.0}
+    common: dict[str, Any] = {"name": "clap", "model": model, "objective": objective}
+    if small:
+        return Recipe(**common, epochs=30, **{**_SMALL, **rates})
+    return Recipe(**common, epochs=15, batch_size=256, **rates)
+
+
+RECIPES = {"figma": figma, "finelap": finelap, "united": united, "tutorial": tutorial, "clap": clap}
 _SMALL: dict[str, Any] = {
     "batch_size": 64, "learning_rate": 5e-4, "weight_decay": 0.01, "warmup_steps": 100, "schedule": "cosine",
     "grad_clip": 1.0, "ema_decay": 0.99, "patience": 8, "checkpoint_every": 100,

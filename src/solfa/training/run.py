@@ -18,6 +18,8 @@ from solfa.core.errors import InputError, MissingExtra, UnknownName
 from solfa.data.features import Precision
 from solfa.data.scenes.bank import PhraseBank
 from solfa.data.shards import Dataset
+from solfa.encoders.backbones import built_in
+from solfa.encoders.registry import parse, with_default
 from solfa.encoders.towers import device_for
 from solfa.encoders.trained import load_body, read_description
 from solfa.models.gather import num_devices
@@ -63,7 +65,7 @@ def run(
     out
         folder of the run
     audio, text
-        bodies by name
+        bodies by name; the text one with ``cut`` where the recipe's authors cut (``text_name``)
     small
         sizes for a CPU, in place of the published ones
     device
@@ -104,6 +106,11 @@ def run(
     """
     if name not in RECIPES:
         raise UnknownName("recipe", name, RECIPES)
+    text = text_name(text, small=small, init=init)
+    if name == "clap" and not tune:
+        raise InputError(
+            "clap has no projectors to train, it trains the backbones: tune audio,text (--tune audio,text)."
+        )
     if frames is not None and name != "finelap":
         raise InputError(f"{name} has one projector for both views; frames={frames!r} is for finelap.")
     options: dict[str, Any] = {"small": small} | ({} if frames is None else {"frames": frames})
@@ -168,6 +175,21 @@ def run(
                 },
             )  # fmt: skip
     return out / "model", outcome
+
+
+def text_name(text: str, *, small: bool, init: Path | None = None) -> str:
+    """The text backbone as a run loads it: with ``cut`` where the published recipes cut long texts off.
+
+    The published sizes do (FIGMA's E5 after 128 tokens, FineLAP's RoBERTa after 30), the small ones read every word; a
+    run that starts from a model does as that did. What the name says of ``cut`` itself always counts.
+    """
+    cut = "" if small else "true"
+    if init is not None:
+        cut = parse(read_description(init)["text"]["backbone"])[2].get("cut", "")
+    try:
+        return with_default(text, built_in("text", parse(text)[0]), "cut", cut) if cut else text
+    except KeyError:  # of an installed package, or unknown
+        return text
 
 
 def _read(dataset: Dataset) -> tuple[list[str], list[float]]:

@@ -201,7 +201,14 @@ class Trainer:
         if "audio" in self.bodies:
             rate = self.bodies["audio"].spec.sample_rate_hz
             crops = AudioSource(self.data.records[split], crop_s=self.recipe.crop_s, sample_rate_hz=rate)
-        return PairSource(features, self.data.bank, self.recipe.num_phrases, bodies=self.bodies, crops=crops)
+        r, stripes = self.recipe, {}
+        if (r.time_masks or r.mel_masks) and split == "train":
+            if not (crops and getattr(self.bodies["audio"].network, "striped", None)):
+                raise InputError(
+                    f"{self.data.audio.name} is not tuned from spectrograms, which time_masks and mel_masks are for."
+                )
+            stripes["stripes"] = (r.time_masks, r.mel_masks), (r.time_mask_frames, r.mel_mask_bands)
+        return PairSource(features, self.data.bank, r.num_phrases, bodies=self.bodies, crops=crops, **stripes)
 
     def run(self, *, resume: bool = False, report: Callable[[Progress], None] = lambda progress: None) -> Outcome:
         """Train to the end, or until validation stops getting better; the best weights are then in ``model``.

@@ -51,6 +51,27 @@ def own_home(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def stripes_count():
+    """See that stripes of a tuned body change its states, and that it has none in use."""
+
+    def check(body, sound):
+        torch = pytest.importorskip("torch")
+        from solfa.encoders.masks import FREQUENCY, TIME
+
+        before = body.states([sound]).states_BTD
+        given = body.prepare([sound])
+        for axis in (TIME, FREQUENCY):
+            with torch.no_grad():
+                _, none, _ = body.network(given | {"stripes": torch.tensor([[[axis, 0, 0.4]]])})
+                _, some, mask = body.network(given | {"stripes": torch.tensor([[[axis, 7, 0.4]]])})
+            assert mask.any() and torch.isfinite(some).all() and (none - some).abs().max() > 1e-6
+            assert abs(none.numpy() - before).max() < 1e-5
+        assert len(body.network.striped) == 1 and (body.states([sound]).states_BTD == before).all()
+
+    return check
+
+
+@pytest.fixture
 def rebuild(tmp_path):
     """Writes a body as a model's folder has one that was tuned, and loads it from there alone."""
 

@@ -382,6 +382,14 @@ def test_a_trainer_can_tune_it(body):
     np.testing.assert_allclose(low.float(), full, atol=0.02 * np.abs(full).max())
 
 
+@pytest.mark.parametrize("name", ["muq", "musicfm", "eat"])
+def test_spectrograms_can_be_striped(name, muq_folder, musicfm_folder, eat_folder, stripes_count):
+    folder = {"muq": muq_folder, "musicfm": musicfm_folder, "eat": eat_folder}[name]
+    options = {"layer": 1} if name == "musicfm" else {}
+    body = load_backbone(f"{name}:{folder}", allow_noncommercial=True, **options)
+    stripes_count(body, noise(3, body.spec.sample_rate_hz))
+
+
 @pytest.mark.parametrize("name", ["muq", "musicfm", "eat", "muscall"])
 def test_a_tuned_body_is_rebuilt_from_its_own_files(name, muq_folder, musicfm_folder, eat_folder, rebuild, tmp_path):
     torch.save(muscall_state(), tmp_path / "muscall.pt")

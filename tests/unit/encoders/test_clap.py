@@ -286,6 +286,33 @@ def test_htsat_gives_the_states_of_the_librarys_tower(network, folder):
     np.testing.assert_allclose(states.states_BTD[0, 32:], rest.last_hidden_state[0].mean(dim=1).T[:10], atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["clap", "htsat"])
+def test_spectrograms_can_be_striped_after_the_norm(name, folder, stripes_count):
+    body = load_backbone(f"{name}:{folder}")
+    seen = []
+    tower = body.network.body.audio_model.audio_encoder
+    tower.patch_embed.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    stripes_count(body, Audio(NOISE[: 2 * RATE], RATE))
+    assert any((x == 0).any() for x in seen) and not (seen[0] == 0).any()  # 0 is the mean of a band
+
+
+def test_text_vectors_are_a_backbone_too(network, folder, model):
+    body = load_backbone(f"clap:{folder}", "text")
+    states = body.states([LONG, "a piano"])
+    expected = model.text.encode([LONG, "a piano"])
+    assert (
+        states.mask_BT.sum(axis=1).tolist() == expected.mask_BT.sum(axis=1).tolist() == body.lengths([LONG, "a piano"])
+    )
+    np.testing.assert_allclose(states.states_BTD, expected.frames_BTD, atol=1e-5)
+    unit = states.pooled_BD / np.linalg.norm(states.pooled_BD, axis=1, keepdims=True)
+    np.testing.assert_allclose(unit, expected.global_BD, atol=1e-5)
+    first = load_backbone(f"clap:{folder}", "text", cut=True)
+    assert first.states([LONG]).mask_BT.sum() == 1 and first.spec.space != body.spec.space
+    pooled, _, mask = body.network(body.prepare(["a piano", LONG, "drums"]))
+    pooled.square().mean().backward()
+    assert mask.shape == (3, len(expected.mask_BT[0])) and all(p.grad is not None for p in body.network.parameters())
+
+
 def test_a_laion_file_is_a_backbone_without_a_tokenizer(folder, laion_file, tmp_path):
     alone = shutil.copy(laion_file, tmp_path / "alone.pt")
     sound = [Audio(TONE, RATE)]

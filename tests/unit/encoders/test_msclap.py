@@ -128,7 +128,7 @@ def test_text_is_pooled_where_the_package_does(parts, gpt2_folder, model):
     assert model.text.encode([LONG]).mask_BT.sum() >= 3
 
 
-def test_the_audio_body_has_32_states_of_a_window(parts, folder):
+def test_the_audio_body_has_32_states_of_a_window(parts, folder, stripes_count):
     body = load_backbone(f"msclap:{folder}")
     assert (body.spec.sample_rate_hz, body.spec.hop_s, body.spec.dim) == (44100, 7 / 32, 128)
     states = body.states([Audio(NOISE[: 7 * RATE], RATE), Audio(TONE, RATE)])
@@ -136,6 +136,7 @@ def test_the_audio_body_has_32_states_of_a_window(parts, folder):
     expected = library(parts, NOISE[: 7 * RATE])
     np.testing.assert_allclose(states.pooled_BD[0], expected.pooler_output[0], atol=2e-4)
     np.testing.assert_allclose(states.states_BTD[0], expected.last_hidden_state[0].mean(dim=1).T, atol=2e-4)
+    stripes_count(body, Audio(TONE, RATE))
 
 
 def test_a_checkpoint_of_htsats_authors_is_heard_at_32_khz(parts, tmp_path, rebuild):

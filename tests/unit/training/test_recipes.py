@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from tiny_recipes import torch  # noqa: F401  (skips where it is missing)
 
 from solfa.core.errors import InputError
+from solfa.models.joint import JointConfig, JointProjector
 from solfa.models.objectives import FigmaConfig
 from solfa.training.batches import Widths
 from solfa.training.recipes import RECIPES, changed
+from solfa.training.run import text_name
 
 WIDTHS = Widths(audio_whole=8, audio_rows=8, text_whole=8, text_rows=8)
 
@@ -43,3 +47,34 @@ def test_values_are_of_the_type_that_the_recipe_has():
 def test_what_the_recipe_has_not_is_refused(name, text, told):
     with pytest.raises(InputError, match=told):
         changed(RECIPES["figma"](WIDTHS, small=True), {name: text})
+
+
+def test_published_sizes_cut_texts_off_as_their_authors_do(tmp_path):
+    assert text_name("e5", small=False) == "e5?cut=true" and text_name("e5", small=True) == "e5"
+    assert text_name("roberta:/a?max_tokens=40", small=False) == "roberta:/a?max_tokens=40&cut=true"
+    assert text_name("e5?cut=false", small=False) == "e5?cut=false"
+    assert text_name("minilm", small=False) == "minilm" and text_name("nobody", small=False) == "nobody"  # cannot cut
+    described = {"schema": "solfa.model/1", "name": "a", "space": "a", "dim": 4, "sha256": {}, "licence": ""}
+    for named, expected in (("e5?cut=true", "e5?cut=true"), ("e5", "e5")):  # a model that is gone on with
+        bodies = {kind: {"backbone": named, "space": "s"} for kind in ("audio", "text")}
+        (tmp_path / "model.json").write_text(json.dumps(described | bodies))
+        assert {text_name("e5", small=small, init=tmp_path) for small in (True, False)} == {expected}
+
+
+def test_the_tutorial_has_its_parameters():
+    recipe = RECIPES["tutorial"](Widths(audio_whole=1024, audio_rows=1024, text_whole=768, text_rows=768))
+    model = JointProjector(recipe.model)
+    counts = [sum(p.numel() for p in tower.parameters()) for tower in (model.audio, model.text)]
+    assert counts == [147_456, 114_688] and sum(counts) == 262_144 and model.dim == 128
+    assert (recipe.epochs, recipe.batch_size, recipe.learning_rate, recipe.objective.tau) == (10, 128, 1e-2, 0.07)
+    assert JointConfig.from_json(recipe.model.to_json()) == recipe.model
+    with pytest.raises(InputError, match="no one projector"):
+        RECIPES["tutorial"](Widths(audio_whole=8, audio_rows=16, text_whole=8, text_rows=8))
+
+
+def test_values_of_spec_augment_are_of_the_recipe():
+    made = changed(RECIPES["finelap"](WIDTHS), {"time_masks": "2", "mel_masks": "2"})
+    assert (made.time_masks, made.time_mask_frames, made.mel_masks, made.mel_mask_bands) == (2, 64, 2, 8)
+    assert made.to_json()["time_masks"] == 2 and "time_masks" not in RECIPES["finelap"](WIDTHS).to_json()
+    with pytest.raises(InputError, match="mel_masks -1"):
+        changed(made, {"mel_masks": "-1"})

@@ -28,6 +28,7 @@ from solfa.models.objectives import FigmaConfig, FineLapConfig, UnitedConfig, vi
 from solfa.training import checkpoint, validation
 from solfa.training import trainer as trainer_module
 from solfa.training.model_file import save_model
+from solfa.training.recipes import RECIPES
 from solfa.training.trainer import Trainer
 from solfa.training.validation import detection, recalls
 
@@ -57,6 +58,14 @@ def test_every_recipe_learns(name, data, tmp_path):
             for way in ("T2A", "A2T")
         ]
     )
+
+
+def test_the_tutorial_learns(data, tmp_path):
+    recipe = RECIPES["tutorial"](data.widths, small=True)
+    trainer = Trainer(replace(recipe, batch_size=16, epochs=15, patience=None), data, tmp_path / "run")
+    outcome = trainer.run()
+    losses = [line["loss"] for line in curve(tmp_path / "run") if "loss" in line]
+    assert np.mean(losses[-6:]) < 0.8 * np.mean(losses[:6]) and outcome.best >= 5 / 48  # chance is 1 in 48
 
 
 def test_validation_ranks_whole_vectors_and_makes_nothing_else(data, tmp_path, monkeypatch):
