@@ -110,6 +110,9 @@ def import_(
     ] = "0.9,0.05,0.05",
     seed: Annotated[int, typer.Option(min=0, help="Pairs: random seed of these splits.")] = 0,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Pairs: leave out rows that cannot be used.")] = False,
+    clips_per_shard: Annotated[
+        int, typer.Option(min=1, help="Fewer make more shards, which several GPUs share when states are computed.")
+    ] = 500,
     workers: Annotated[int | None, typer.Option(help="Processes; one for each core if not given.")] = None,
 ) -> None:  # fmt: skip
     """Make shards of your own pairs of sound and text, or of a published data set, to train on them.
@@ -120,6 +123,7 @@ def import_(
     """
     from solfa.data.imports import import_pairs, import_published
     from solfa.data.pairs import Table as Pairs
+    from solfa.data.records import SPLITS
     from solfa.jobs import ProcessExecutor
 
     into = out or out_option
@@ -128,7 +132,10 @@ def import_(
     ours = {theirs: name for name, theirs in pairs_of("--split", split, "val=valid")}
     executor = ProcessExecutor(workers)
     with progress_bars("shards") as show:
-        given: Any = {"executor": executor, "progress": lambda p: show("shards", p.done, p.total)}
+        given: Any = {
+            "clips_per_shard": clips_per_shard, "executor": executor,
+            "progress": lambda p: show("shards", p.done, p.total),
+        }  # fmt: skip
         if name in ("pairs", "finelap"):
             table = Pairs(
                 columns=dict(pairs_of("--column", column, "path=file")), root=audio, splits=ours,
@@ -141,8 +148,13 @@ def import_(
             raise InputError(f"say which splits of {name} become ours: --split train=train --split val=valid.")
         else:
             made = import_published(name, root, into, {ours[theirs]: theirs for theirs in ours}, **given)
-    clips, failures = sum(len(s.index.members) for s in made.shards), len(made.manifest["failures"])
-    tell(f"{clips} clips are in {into}, {failures} failed; see: solfa data info {into}")
+    counts = {name: num for name in SPLITS if (num := len(made.split(name)))}
+    tell(
+        f"{sum(counts.values())} clips are in {into} ({', '.join(f'{s} {n}' for s, n in counts.items())}), "
+        f"{len(made.manifest['failures'])} failed; see: solfa data info {into}"
+    )
+    if name in ("pairs", "finelap") and len(counts) == 1 and not ours:
+        tell("all are in one split; if one artist or group holds them all, leave that column out: --column artist=")
     raise typer.Exit(SOME_FAILED if tell_failures(made) else 0)
 
 

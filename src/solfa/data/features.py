@@ -82,21 +82,13 @@ class _InPrecision(Generic[X]):
     def states(self, batch: Sequence[X]) -> States:
         import torch
 
-        if self._precision == "bfloat16":
-            with torch.autocast(self._backbone.device.type, torch.bfloat16):
-                return self._given(batch)
-        flags: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
-        before = [flag.allow_tf32 for flag in flags]
+        before = torch.get_float32_matmul_precision()  # convolutions on CUDA are in TF32 unless it is forbidden
         try:
-            for flag in flags:
-                flag.allow_tf32 = True
-            return self._given(batch)
+            torch.set_float32_matmul_precision("high" if self._precision == "tf32" else before)
+            with torch.autocast(self._backbone.device.type, torch.bfloat16, enabled=self._precision == "bfloat16"):
+                found: States = self._backbone.states(batch)
         finally:
-            for flag, value in zip(flags, before, strict=True):
-                flag.allow_tf32 = value
-
-    def _given(self, batch: Sequence[X]) -> States:
-        found: States = self._backbone.states(batch)
+            torch.set_float32_matmul_precision(before)
         return found
 
 
@@ -163,9 +155,10 @@ def compute(
     folder = Path(folder)
     if not 0 <= rank < world_size:
         raise InputError(f"rank {rank} of {world_size}: expected a number from 0 to {world_size - 1}.")
-    # Texts come first: they take less time until a model's files are missed. Each kind is dealt out alone.
+    # Texts come first: they take less time until a model's files are missed. They are dealt from the other end, so that
+    # of a single shard one process has the texts and another the sound.
     spoken, sounds = _jobs(folder, records, audio, text, texts, batch_size, max(1, cores() // world_size))
-    jobs = [job for kind in (spoken, sounds) for job in list(kind.items())[rank::world_size]]
+    jobs = [*spoken.items()][world_size - 1 - rank :: world_size] + [*sounds.items()][rank::world_size]
     missing = {block: write for block, write in jobs if not block.is_dir()}
     if missing:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from solfa.evaluation.openvocab import merged
 from solfa.evaluation.readers import Item, load
 from solfa.jobs import Executor
 
-_SLACK_S = 1.0  # a file longer than the clip by more than this is the whole recording
+_SLACK_S = 1.0  # a published set's file longer than the clip by more than this is the whole recording
 _ID_CHARACTERS = 80
 
 
@@ -84,7 +85,8 @@ def import_pairs(
         As in ``pairs.read_pairs`` and ``build``; InputError also if no clip has sound that can be read.
     """
     items, bad = read_pairs(place, table)
-    make = _Import(items, clips_per_shard, place.stem, table.licence, tuple(Failure(item=w, reason=r) for w, r in bad))
+    left_out = tuple(Failure(item=where, reason=reason) for where, reason in bad)
+    make = _Import(items, clips_per_shard, place.stem, table.licence, left_out, slack_s=-math.inf)
     content = hashlib.sha256(repr((items, bad)).encode()).hexdigest()[:16]
     config = {"imported": "pairs", "clips_per_shard": clips_per_shard, "table": place.name, "content": content,
               "licence": table.licence}  # fmt: skip
@@ -115,6 +117,7 @@ class _Import:
     title: str = ""
     licence: str = ""
     failures: tuple[Failure, ...] = ()
+    slack_s: float = _SLACK_S
 
     def __call__(self, task: ShardTask) -> Iterator[Member | Failure]:
         if task.number == 0 and task.split == next(iter(self.items)):
@@ -133,7 +136,7 @@ class _Import:
         samples, rate = np.concatenate([p.samples for p in parts]), parts[0].sample_rate_hz
         whole_s = len(samples) / rate
         cut = None
-        if item.start_s is not None and item.end_s is not None and whole_s > item.end_s - item.start_s + _SLACK_S:
+        if item.start_s is not None and item.end_s is not None and whole_s > item.end_s - item.start_s + self.slack_s:
             cut = samples[round(item.start_s * rate) : round(item.end_s * rate)]
             if not len(cut):
                 raise DecodeError(file, f"ends at {whole_s:.1f} s, before the clip begins ({item.start_s:g} s)")

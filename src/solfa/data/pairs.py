@@ -90,7 +90,7 @@ def read_pairs(place: Path, table: Table) -> tuple[dict[str, tuple[Item, ...]], 
     clips, ids = dict[str, _Clip](), dict[str, _Clip]()
     bad, total, seen = list[tuple[str, str]](), 0, dict[str, None]()
     for file, split in _files(place):
-        for where, row in _rows(file):
+        for where, row in table_rows(file):
             total += 1
             named = where if file == place else f"{file.name}, {where}"
             try:
@@ -134,8 +134,8 @@ def _files(place: Path) -> list[tuple[Path, str]]:
     return named
 
 
-def _rows(file: Path) -> Iterator[tuple[str, Mapping[str, Any] | str]]:
-    """Each row and where it is; text in its place says why there is none."""
+def table_rows(file: Path) -> Iterator[tuple[str, Mapping[str, Any] | str]]:
+    """Each row of a table and where it is, text in its place why there is none. Raises InputError, MissingExtra."""
     kind = file.suffix.lower()
     try:
         if kind == ".parquet":

@@ -94,7 +94,7 @@ def test_every_kind_of_table(kind: str, root: Path, tmp_path: Path) -> None:
     rows = [{**row, "phrases": phrases} for row in rows]
     (root / name).write_bytes(write(rows))
     result = run("pairs", root / name, "--out", tmp_path / "out")
-    assert result.exit_code == 0 and "8 clips" in result.output
+    assert result.exit_code == 0 and "8 clips" in result.output and "(train 7, val 1)" in result.output
     dataset = Dataset.open(tmp_path / "out")
     assert [len(dataset.split(s)) for s in ("train", "val", "test")] == [7, 1, 0]
     (second,) = dataset.split("val")
@@ -261,8 +261,10 @@ def test_tables_that_cannot_be_read(name: str, data: bytes, message: str, root: 
 def test_paths_may_start_elsewhere(root: Path, tmp_path: Path) -> None:
     rows = [{"audio_path": str(root / "audio" / "0.wav"), "caption": "a"}, {"audio_path": "1.wav", "caption": "b"}]
     (tmp_path / "p.jsonl").write_bytes(as_jsonl(rows))
-    result = run("pairs", tmp_path / "p.jsonl", tmp_path / "out", "--audio", root / "audio")
-    assert result.exit_code == 0 and "2 clips" in result.output
+    more = ("--audio", root / "audio", "--splits", "1,0,0", "--clips-per-shard", 1)
+    result = run("pairs", tmp_path / "p.jsonl", tmp_path / "out", *more)
+    assert result.exit_code == 0 and "2 clips" in result.output and "--column artist=" in result.output
+    assert len(Dataset.open(tmp_path / "out").shards) == 2
 
 
 def test_a_stopped_import_goes_on_and_another_table_is_refused(root: Path, tmp_path: Path) -> None:

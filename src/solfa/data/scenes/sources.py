@@ -6,16 +6,15 @@ lies under the events.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from solfa.audio.decode import SUFFIXES
 from solfa.core.errors import InputError
+from solfa.data.pairs import table_rows
 from solfa.data.records import SPLITS
 from solfa.data.scenes.ontology import BACKGROUND, label_sounds, packages
 
@@ -138,17 +137,11 @@ def _table(path: Path) -> Iterator[Source]:
         yield replace(source, group=group or source.group)
 
 
-def _rows(path: Path) -> list[dict[str, object]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        if path.suffix.lower() == ".csv":
-            return [dict(row) for row in csv.DictReader(io.StringIO(text, newline=""))]
-        rows = [json.loads(line) for line in text.split("\n") if line.strip()]
-    except (OSError, ValueError, csv.Error) as bad:
-        raise InputError(f"{path} cannot be read as a table: {bad}.") from bad
-    if not all(isinstance(row, dict) for row in rows):
-        raise InputError(f"{path}: every line must be a JSON object with path and label.")
-    return rows
+def _rows(path: Path) -> list[Mapping[str, Any]]:
+    rows = list(table_rows(path))
+    if bad := [(where, row) for where, row in rows if isinstance(row, str)]:
+        raise InputError(f"{path}, {bad[0][0]}: {bad[0][1]}.")
+    return [row for _, row in rows if not isinstance(row, str)]
 
 
 def _fsd50k(root: Path) -> Iterator[Source]:

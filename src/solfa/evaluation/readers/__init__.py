@@ -76,7 +76,7 @@ def unpack_fgm_caps(root: Path, split: str = "test", into: Path | None = None) -
     target.mkdir(exist_ok=True)
     for row in folder.parquet(f"data/{split}-*.parquet", ("id", "audio")):
         name, sound = str(row["id"]), row.get("audio")
-        if not isinstance(sound, Inside) or not re.fullmatch(r"\w[\w.-]{0,199}", name) or not (data := sound.read()):
+        if not isinstance(sound, Inside) or not re.fullmatch(r"[\w-][\w.-]{0,199}", name) or not (data := sound.read()):
             raise InputError(f"FGMCaps: row {name[:80]!r} holds no sound, or its id is no plain file name.")
         suffix = Path(sound.name).suffix.lower()
         (target / (name + (suffix if suffix in AUDIO_SUFFIXES else ".wav"))).write_bytes(data)
