@@ -89,7 +89,7 @@ def index(
 
 @app.command()
 def search(
-    query: Annotated[str, typer.Argument(help="What you are looking for, as precisely as you hear it.")] = "",
+    query: Annotated[list[str] | None, typer.Argument(help="What you are looking for, with or without quotes.")] = None,
     collection: CollectionOption = None,
     like: Annotated[list[str] | None, typer.Option(help="Example sound FILE or FILE@0:30-0:50, repeatable.")] = None,
     where: Annotated[list[str] | None, typer.Option(help="Exact filter, e.g. tempo_bpm=90..110, repeatable.")] = None,
@@ -131,7 +131,8 @@ def search(
     from solfa.core.files import write_text
     from solfa.query import override
 
-    parsed = override(read_query(query), tempo=tempo, key=key, metre=metre, chords=chords, duration=duration,
+    words = " ".join(query or ())
+    parsed = override(read_query(words), tempo=tempo, key=key, metre=metre, chords=chords, duration=duration,
                       avoid=tuple(avoid or ()), drop=tuple(drop or ()))  # fmt: skip
     with Collection.open(collection or default_collection()) as opened:
         results = find(opened, parsed, like=like or [], where=where or [], k=k, per_artist=per_artist,

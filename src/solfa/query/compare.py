@@ -15,11 +15,15 @@ from solfa.query.source import Mention, Source
 
 _THAN = re.compile(
     r"\b(?<!rather )(?<!other )"
-    r"(?:(?P<not>(?:not|isn't|never|nothing)(?: quite| nearly| really| so)? )?as (?P<how>[a-z]{3,16}) as|than) "
+    r"(?:(?P<not>(?:not|isn't|never|nothing)(?: quite| nearly| really| so)? )?"
+    r"as (?!well\b|soon\b|long\b|far\b|much\b|many\b)(?P<how>[a-z]{3,16}) as|than) "
     r"(?!possible\b|you can\b|it gets\b|well\b|usual\b|ever\b)"
     r"(?P<skipped>(?:(?:a|an|the|any|some|most|your|my|its|usual|typical|normal|average|standard) )*)"
 )
 _WORDS = re.compile(r"[^\W_]+(?:'[a-z]+)?(?: (?!and\b|but\b|with\b|at\b|in\b|or\b|no\b|please\b|for\b)[^\W_]+){0,2}")
+_OTHER = re.compile(r"\b(?:no|not|n't|any|without|nothing) other(?: [a-z]+){1,2} $")
+# Without one of these, "than" is "then" written wrongly.
+_COMPARES = re.compile(r"\b(?:more|less|fewer|other|worse|rather|sooner|[a-z]{2,}er)\b[^.;!?\n]{0,50}$")
 _NUMBER = re.compile(rf"{NUMBER}\b")
 _PREFERS = re.compile(r"\b(?:rather|prefer|sooner)\b[^.;!?\n]{0,60}$")
 
@@ -34,7 +38,9 @@ def find(source: Source) -> None:
         other = next((m for m in starts.get(match.end(), []) if m.constraint is not None), None)
         degree = ends.get(match.start() - 1)
         number = other is None and _NUMBER.match(source.low, match.end())
-        if number or (not source.free(*match.span()) and not (match["how"] and other)):
+        if number or not (match["how"] or _COMPARES.search(source.before(match.start()))):
+            continue
+        if not source.free(*match.span()) and not (match["how"] and other):
             continue
         words = _WORDS.match(source.low, match.end())
         start, end = match.start(), other.end if other else words.end() if words else match.end()
@@ -47,6 +53,9 @@ def find(source: Source) -> None:
             usual = _usual(other)
         elif other is not None and match["how"] is None and _PREFERS.search(source.before(start, 80)):
             source.add(Mention(*match.span(), "negation", cue="than", weight=0.5))
+            continue
+        elif match["how"] is None and _OTHER.search(source.before(start)):
+            source.add(Mention(*match.span(), "negation", cue="exception"))
             continue
         elif degree is not None and degree.kind == "dynamics":
             start = degree.start

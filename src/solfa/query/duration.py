@@ -33,6 +33,7 @@ _IN = re.compile(r"\s(?:in(?:to (?:it|the \w+))?|mark)(?=\s*(?:$|[,.;!?)]|and\b|
 _AT = re.compile(r"\b(?:at|@|around the|at the|at around|at about)\s*(?:the )?$")
 _FROM = r"\b(?:from|after|past|starting (?:at|from)|since|beginning at|<<not_before>>)\s*(?:the )?$"
 _ONLY = re.compile(r" (?:only|alone)\b")
+_OPENS_WITH = re.compile(r"\b(?:starts?|begins?|opens?|starting|beginning|opening)(?: off)? with(?: about| around)? $")
 _THEN = re.compile(r"\sof (?:[a-z]+[ -]?){1,4}(?:,? then|,? followed by|,? before|,? and then)\b")
 _UNTIL = re.compile(r"\b(?:until|till|up to|before|by|to)\s*(?:the )?$")
 _ON = re.compile(r"\s(?:on(?:wards?)?|mark)\b")
@@ -110,7 +111,7 @@ def _place(source: Source, q: Quantity) -> bool:
     until = Place(start=0.0, end=1.0, event="leaves", start_s=0.0, end_s=upper)
     lead, on = None, _ON.match(source.low, end)
     cue = "time"
-    if not q.bound and not q.clock and _THEN.match(source.after(end)):
+    if not q.bound and not q.clock and (_THEN.match(source.after(end)) or _OPENS_WITH.search(before)):
         source.add(Mention(start, end, "place", place=Place(start=0.0, end=0.15, start_s=0.0, end_s=upper), cue="lead"))
         return True
     if lead := rx(_EDGE_OF).search(before):

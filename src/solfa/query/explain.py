@@ -117,12 +117,15 @@ def place_words(place: Place | None) -> str:
     """Where, for people: " in 50-100 %", " entering at 0:55-1:05"; empty for no place."""
     if place is None:
         return ""
-    verb = {"in": "in", "enters": "entering in", "leaves": "until", "only": "only in"}[place.event]
+    verb = {"in": "in", "enters": "entering in", "leaves": "leaving in", "only": "only in"}[place.event]
+    until = place.event == "leaves" and not (place.start_s if place.absolute else place.start)
+    if not place.absolute and until:
+        return f" until {place.end * 100:.0f} % of the track"
     if not place.absolute:
         return f" {verb} {place.start * 100:.0f}-{place.end * 100:.0f} % of the track"
     start = "the start" if place.start_s is None else _clock(place.start_s)
     end = "the end" if place.end_s is None else _clock(place.end_s)
-    return f" {verb} {start} to {end}"
+    return f" until {end}" if until else f" {verb} {start} to {end}"
 
 
 def _clock(seconds: float) -> str:

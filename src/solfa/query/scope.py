@@ -22,6 +22,8 @@ _CLAUSE_WORDS = {",", "but", "then", "before", "while", "followed"}
 _MEASURES = ("chords", "key", "metre", "tempo", "duration")
 _BETWEEN = {"do", "does", "did", "should", "must", "is", "are", "will", "can", "it", "they", "that", "which"}
 _SILENT = r"\s?<<presence>>(?=\s*(?:$|[,.;:!?)\n]|<<preposition>>\b|anywhere|at all|any ?more|and\b|but\b|here\b|so\b))"
+_VERB = re.compile(r"(?:do|does|did|is|are|was|were|can|should|must|lacks)\b")
+_ADJECTIVES = ("mood", "dynamics", "tempo")
 _MODIFIERS = ("weight", "optional", "optional after", "filler")
 
 
@@ -154,17 +156,29 @@ def _ends(source: Source, row: list[Item], i: int, state: _Negation) -> bool:
     if word == "-":
         return source.low[token.start - 1 : token.start] == " " and source.low[token.end : token.end + 1] == " "
     if word == ",":
-        return not _list_goes_on(row, i)
+        verb = state.cue is not None and bool(_VERB.match(state.cue.cue))
+        goes_on = _list_goes_on(row, i, verb=verb)
+        if not goes_on and state.head and state.flips and _list_goes_on(row, i, verb=True):
+            after = next(x for x in row[i + 1 :] if isinstance(x, Mention))
+            source.note(f"what follows {source.quote(state.head.start, state.head.end)} is read as wanted, from "
+                        f"{source.quote(after.start, after.end)} on: write 'or' for 'and' to shut it out")  # fmt: skip
+        return not goes_on
     head = state.head
     if head is None:  # "no reverb on the guitar" ends at "on", "not suitable for parties" does not end at "for"
-        if word in ("until", "unless") or (word == "and" and _verb_next(source, row, i)):
+        if word in ("until", "unless", "if", "whether", "because", "while") or (word == "and" and _verb_next(row, i)):
             return True
         noun = state.cue is not None and state.cue.cue in data["before_nouns"] and state.end > state.cue.end
-        return noun and word in data["prepositions"]
+        return noun and word in data["prepositions"] and not (word == "with" and _only_noise(row, i, state))
     return word in data["ends_after_a_thing"] or (word == "and" and not _and_goes_on(row, i, head))
 
 
-def _verb_next(source: Source, row: list[Item], i: int) -> bool:
+def _only_noise(row: list[Item], i: int, state: _Negation) -> bool:
+    """Whether "with" follows a word for any music: "no songs with drums"."""
+    before = row[i - 1]
+    return isinstance(before, Token) and before.word in words_table()["noise"] and row[max(0, i - 2)] is state.cue
+
+
+def _verb_next(row: list[Item], i: int) -> bool:
     """Whether a verb of its own follows "and": "does not slow down and ends with a fade"."""
     after = row[i + 1] if i + 1 < len(row) else None
     if isinstance(after, Mention):
@@ -188,6 +202,8 @@ def _starts_anew(row: list[Item], i: int, head: Mention, item: Mention) -> bool:
         return False
     if item.kind in ("key", "chords", "duration") or (item.kind in ("tempo", "metre") and not item.spoken):
         return True
+    if not between and head.kind in _ADJECTIVES and head.spoken and item.family == "heard":
+        return False  # "no slow piano"
     if item.family != head.family:
         return head.kind in ("instrument", "voice", *_MEASURES)
     return head.kind in ("instrument", "voice") and not between
@@ -203,8 +219,8 @@ def _and_goes_on(row: list[Item], i: int, head: Mention) -> bool:
     return False
 
 
-def _list_goes_on(row: list[Item], i: int) -> bool:
-    """Whether a comma stands in a list of bare things that ends in "or" or "nor"."""
+def _list_goes_on(row: list[Item], i: int, *, verb: bool) -> bool:
+    """Whether a comma stands in a list of bare things that ends in "or" or "nor", after a verb also in "and"."""
     scope = words_table()["scope"]
     expect_thing = True
     for item in row[i + 1 : i + 24]:
@@ -212,7 +228,7 @@ def _list_goes_on(row: list[Item], i: int) -> bool:
             if item.constraint is None:
                 return False
             expect_thing = False
-        elif item.word in ("or", "nor"):
+        elif item.word in ("or", "nor") or (verb and item.word == "and"):
             return True
         elif item.word == ",":
             if expect_thing:
@@ -258,7 +274,7 @@ def soften_modified(source: Source, row: list[Item]) -> None:
     """Reads "no soft vocals" as a weaker "no vocals": the adjective is not negated by itself."""
     for first, second in pairwise(filter(_asks, row)):
         adjacent = not source.low[first.end : second.start].strip(" -")
-        if first.negated and second.negated and adjacent and first.kind == "mood" and second.family == "heard":
+        if first.negated and second.negated and adjacent and first.kind in _ADJECTIVES and second.family == "heard":
             first.constraint = None
             second.weight = min(second.weight, 0.5)
             words = source.quote(first.start, second.end)
