@@ -56,7 +56,7 @@ def index(
     SolfaError
         As ``Collection.add`` and ``load_model`` do.
     """
-    name, allowed = _model(collection, model, allow_noncommercial)
+    name, allowed = resolve_model(collection, model, allow_noncommercial)
     return collection.add(
         paths,
         model=partial(load_model, name, allow_noncommercial=allowed),
@@ -135,16 +135,20 @@ def open_searcher(
     view: ViewName | None = None,
 ) -> Searcher:
     """A searcher for many queries; arguments as ``search`` takes them. The model is loaded when it is first needed."""
-    name, allowed = _model(collection, model, allow_noncommercial)
+    name, allowed = resolve_model(collection, model, allow_noncommercial)
     return Searcher(collection, partial(load_model, name, allow_noncommercial=allowed), view)
 
 
-def _model(collection: Collection, model: str | None, allow_noncommercial: bool) -> tuple[str, bool]:
-    """The model to use, by a name that holds in any directory, and whether non-commercial weights are allowed."""
+def resolve_model(collection: Collection | None, model: str | None, allow_noncommercial: bool) -> tuple[str, bool]:
+    """The model to use, by a name that holds in any directory, and whether non-commercial weights are allowed.
+
+    Of a ``model`` that is None it is the one that the collection was last indexed with, or ``DEFAULT_MODEL``.
+    """
     if model is not None:
         return absolute(model), allow_noncommercial
-    remembered, allowed = collection.remembered_model() or (DEFAULT_MODEL, False)
-    return remembered, allowed or allow_noncommercial
+    remembered = None if collection is None else collection.remembered_model()
+    name, allowed = remembered or (DEFAULT_MODEL, False)
+    return name, allowed or allow_noncommercial
 
 
 def read_query(text: str) -> Query:

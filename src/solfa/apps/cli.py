@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from zlib import crc32
 
 import typer
@@ -19,6 +19,10 @@ from solfa.apps.evaluating import eval_app
 from solfa.apps.training import train_app
 from solfa.core.errors import InputError, SolfaError
 from solfa.core.text import printable
+
+if TYPE_CHECKING:  # --help loads none of these
+    from solfa.core.types import JointModel
+    from solfa.retrieval.alignment import TimedMap
 
 app = typer.Typer(
     name="solfa", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -108,8 +112,9 @@ def search(
     per_artist: Annotated[int, typer.Option(min=0, help="At most so many hits by one artist (0: no limit).")] = 0,
     duplicates: Annotated[bool, typer.Option("--duplicates", help="Show every copy of a recording.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Show how long each stage took.")] = False,
-    m3u: Annotated[Path | None, typer.Option(help="Write the hits as an M3U8 playlist.")] = None,
-    xspf: Annotated[Path | None, typer.Option(help="Write the hits as an XSPF playlist.")] = None,
+    m3u: Annotated[Path | None, typer.Option(help="Write the hits as an M3U8 playlist (-: standard output).")] = None,
+    xspf: Annotated[Path | None, typer.Option(help="Write the hits as an XSPF playlist (-: standard output).")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
     play: Annotated[bool, typer.Option("--play", help="Play the hits with the system's player.")] = False,
     model: ModelOption = None,
     view: Annotated[
@@ -128,7 +133,7 @@ def search(
     from solfa.api import search as find
     from solfa.apps import player, playlist, render
     from solfa.collection import Collection
-    from solfa.core.files import write_text
+    from solfa.core.files import write_output
     from solfa.query import override
 
     words = " ".join(query or ())
@@ -139,11 +144,11 @@ def search(
                        duplicates=duplicates, model=model, allow_noncommercial=allow_noncommercial,
                        view=view, by=by)  # fmt: skip
     if m3u is not None:
-        write_text(m3u, playlist.m3u(results.hits))
+        write_output(m3u, playlist.m3u(results.hits), force=force)
         for hit in playlist.unwritable(results.hits):
             _complain(f"left out of {m3u}, M3U cannot hold a path with a line break (XSPF can): {hit.path}")
     if xspf is not None:
-        write_text(xspf, playlist.xspf(results.hits))
+        write_output(xspf, playlist.xspf(results.hits), force=force)
     if as_json:
         _print_json(render.results_json(results))
     else:
@@ -184,6 +189,90 @@ def analyze(
         _print_json(documents[0] if len(files) == 1 else documents)
     if failed:
         raise typer.Exit(3)
+
+
+PlotOption = Annotated[
+    Path | None, typer.Option("--plot", help="Draw it into FILE.svg or FILE.png (needs solfa[plot]).")
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
+
+
+@app.command()
+def align(
+    file: Annotated[Path, typer.Argument(help="Audio file.")],
+    text: Annotated[str, typer.Argument(help="What is said of it.")],
+    model: ModelOption = None,
+    collection: CollectionOption = None,
+    plot: PlotOption = None,
+    force: ForceOption = False,
+    allow_noncommercial: NoncommercialOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show which words of a text meet which seconds of a file: cosines of a model's frames and tokens."""
+    from solfa.retrieval import alignment
+
+    loaded = _loaded(collection, model, allow_noncommercial)
+    _show_map(alignment.align(loaded, file, text), None, plot, force, as_json, f"{file.name}: {text}")
+
+
+@app.command()
+def detect(
+    file: Annotated[Path, typer.Argument(help="Audio file.")],
+    phrases: Annotated[list[str], typer.Argument(help='What to detect, such as "dog barking" "rain".')],
+    model: ModelOption = None,
+    collection: CollectionOption = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=-1, max=1, help="Value from which a phrase counts as present (default: 0.5 of probabilities)."
+        ),
+    ] = None,
+    plot: PlotOption = None,
+    force: ForceOption = False,
+    allow_noncommercial: NoncommercialOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Detect phrases in a file over time: probabilities of a model trained on timed phrases, else cosines."""
+    from solfa.retrieval import alignment
+
+    loaded = _loaded(collection, model, allow_noncommercial)
+    found = alignment.detect(loaded, file, phrases)
+    if threshold is None and found.unit == "probability":
+        threshold = 0.5
+    _show_map(found, threshold, plot, force, as_json, file.name)
+
+
+def _loaded(collection: Path | None, model: str | None, allow_noncommercial: bool) -> JointModel:
+    """The model that is named, or the one that the collection remembers, or the default one."""
+    from solfa.api import resolve_model
+    from solfa.collection import Collection
+    from solfa.collection.database import Database
+    from solfa.encoders.registry import load_model
+
+    place = collection or default_collection()
+    if model is None and Database(place).exists():
+        with Collection.open(place) as opened:
+            name, allowed = resolve_model(opened, None, allow_noncommercial)
+    else:
+        name, allowed = resolve_model(None, model, allow_noncommercial)
+    return load_model(name, allow_noncommercial=allowed)
+
+
+def _show_map(
+    found: TimedMap, threshold: float | None, plot: Path | None, force: bool, as_json: bool, title: str
+) -> None:
+    from solfa.apps import render
+
+    if plot is not None:
+        from solfa.apps.figures import heat_map
+
+        heat_map(found, plot, title=printable(title), force=force)
+    if as_json:
+        _print_json(render.map_json(found, threshold))
+        return
+    render.show(render.map_text(found))
+    for row, spans in zip(found.rows, [] if threshold is None else found.spans(threshold), strict=False):
+        typer.echo(f"{printable(row)}: {render.spans_text(spans, most=20) or 'not detected'}")
 
 
 @app.command()

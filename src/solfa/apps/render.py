@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
+import numpy as np
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -17,10 +18,12 @@ from solfa.core.query import Query
 from solfa.core.text import printable
 from solfa.core.theory import Chord
 from solfa.core.types import Analysis, FileTags, Span, TagTrack
+from solfa.retrieval.alignment import TimedMap
 from solfa.retrieval.types import Evidence, Hit, Results
 
 SEARCH_SCHEMA = "solfa.search/1"
 NOTHING_DONE, SOME_FAILED, INTERRUPTED = 2, 3, 130  # exit codes
+_BLOCKS = "▁▂▃▄▅▆▇█"
 _MARK = {True: ("✓", "green"), False: ("✗", "red"), None: ("?", "yellow")}
 
 
@@ -72,8 +75,54 @@ def _hit_head(rank: int, hit: Hit) -> Text:
     head.append(f"  {clock(hit.start_s)}-{clock(hit.end_s)} of {clock(hit.duration_s)}")
     if hit.more:
         head.append(f"  (+{hit.more} alike)", style="dim")
+    if hit.heat is not None:
+        head.append(f"  {heat_line(hit.heat.values)}", style="magenta")
     head.append(f"\n    {printable(str(hit.path))}", style="dim")
     return head
+
+
+def heat_line(values: Sequence[float], width: int = 32) -> str:
+    """Values as a line of blocks, each the highest of its part; from the lowest to the highest of the line.
+
+    >>> heat_line([0.0, 1.0, 2.0, 8.0])
+    '▁▁▂█'
+    """
+    parts = np.array_split(np.asarray(values, np.float64), min(width, len(values))) if len(values) else []
+    highs = np.array([part.max() for part in parts])
+    span = float(np.ptp(highs)) if len(highs) else 0.0
+    levels = (highs - highs.min()) / span * 7 if span > 0 else np.zeros(len(highs))
+    return "".join(_BLOCKS[int(level)] for level in levels)
+
+
+def map_text(found: TimedMap, width: int = 64) -> Table:
+    """Rows of words or phrases over time, each as a line of blocks with its highest value and where that is."""
+    table = Table.grid(padding=(0, 1))
+    for row, values in zip(found.rows, found.values_RT, strict=True):
+        best = int(values.argmax())
+        place = f"{values[best]:.2f} at {clock(float(found.start_s_T[best]))}"
+        table.add_row(Text(printable(row[:32])), Text(heat_line(values.tolist(), width), style="magenta"), Text(place))
+    table.add_row("", Text(f"0:00 to {clock(found.end_s)}; highest {found.unit}", style="dim"), "")
+    return table
+
+
+def map_json(found: TimedMap, threshold: float | None) -> dict[str, Any]:
+    """The map in schema ``solfa.map/1``, with the stretches of time above a threshold if there is one."""
+    spans = [()] * len(found.rows) if threshold is None else found.spans(threshold)
+    return {
+        "schema": "solfa.map/1",
+        "unit": found.unit,
+        "threshold": threshold,
+        "start_s": [round(s, 3) for s in found.start_s_T.tolist()],
+        "end_s": round(found.end_s, 3),
+        "rows": [
+            {"text": row, "values": [round(v, 4) for v in values.tolist()], "spans": [_span_json(s) for s in own]}
+            for row, values, own in zip(found.rows, found.values_RT, spans, strict=True)
+        ],
+    }
+
+
+def _span_json(span: Span) -> dict[str, float]:
+    return {"start_s": round(span.start_s, 3), "end_s": round(span.end_s, 3), "confidence": round(span.confidence, 4)}
 
 
 def _evidence_table(evidence: Iterable[Evidence]) -> Table:
@@ -146,14 +195,13 @@ def _hit_json(hit: Hit) -> dict[str, Any]:
                 "measured": e.measured,
                 "confidence": round(e.confidence, 4),
                 "satisfied": e.satisfied,
-                "spans": [
-                    {"start_s": round(s.start_s, 3), "end_s": round(s.end_s, 3), "confidence": round(s.confidence, 4)}
-                    for s in e.spans
-                ],
+                "spans": [_span_json(span) for span in e.spans],
+                "words": [asdict(match) for match in e.words],
             }
             for e in hit.evidence
         ],
         "more": hit.more,
+        "heat": None if hit.heat is None else {"hop_s": hit.heat.hop_s, "values": list(hit.heat.values)},
     }
 
 

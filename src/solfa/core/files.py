@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
+import sys
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
 from secrets import token_hex
@@ -27,6 +29,8 @@ def table_of(package: str, name: str) -> dict[str, Any]:
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write and read back: beside its place until the block ends, then forced to disk and renamed.
 
+    A file that is replaced hands on its permissions.
+
     If the block raises, or the disk refuses, nothing is left and an older file at `path` stays as it was.
 
     Raises
@@ -40,6 +44,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        with suppress(OSError):
+            scratch.chmod(stat.S_IMODE(path.stat().st_mode))
         scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)
@@ -81,15 +87,43 @@ def write_whole(path: Path, data: bytes) -> None:
         file.write(data)
 
 
-def write_text(path: Path, text: str) -> None:
-    """The text as a UTF-8 file that a user named, whole or absent; file names that are not UTF-8 keep their bytes.
+def write_output(path: Path, data: str | bytes, *, force: bool) -> None:
+    """What a user asked for, at the place that they named: whole or absent; ``-`` is standard output.
+
+    Nothing that exists is replaced unless ``force`` is True, and nothing but a regular file ever is: no device, pipe or
+    folder, and no link, whose target may be anywhere. Text is UTF-8; file names in it keep their bytes.
 
     Raises
     ------
     InputError
-        If the folder cannot be written or the disk is full.
+        If something is there that is not to be replaced, the folder cannot be written, or the disk is full.
     """
+    content = data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
+    if str(path) == "-":
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+        return
     try:
-        write_whole(path, text.encode("utf-8", "surrogateescape"))
+        check_output(path, force=force)
+        write_whole(path, content)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}. Choose a folder that can be written.") from None
+
+
+def check_output(path: Path, *, force: bool) -> None:
+    """See that ``write_output`` may write there, before long work; raises InputError as it does, and OSError."""
+    if str(path) == "-" or not os.path.lexists(path):
+        return
+    mode = path.lstat().st_mode
+    kinds = {stat.S_ISLNK: "a link", stat.S_ISDIR: "a folder", stat.S_ISREG: ""}
+    kind = next((name for is_kind, name in kinds.items() if is_kind(mode)), "a device or a pipe")
+    if kind:
+        raise InputError(f"cannot write {path}: it is {kind}. Name a file, or - for standard output.")
+    if not force:
+        raise InputError(f"{path} exists. Say --force to replace it (force=True), or name another file.")
+
+
+def write_text(path: Path, text: str) -> None:
+    """``write_output`` of a text, in place of an older file. Raises InputError."""
+    write_output(path, text, force=True)

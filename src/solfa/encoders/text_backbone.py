@@ -64,6 +64,16 @@ class TextBackbone(TorchBackbone[str]):
         # What the tokenizer makes of nothing is what it adds to every piece.
         self._stateless = frozenset[int]() if special_tokens else frozenset(tokenize(""))
 
+    @property
+    def tokenizer(self) -> Any:
+        """What says which characters a token stands for, where the states are of tokens of ``tokenizer.json``."""
+        return getattr(self._tokenize, "tokenizer", None)
+
+    @property
+    def prefix(self) -> str:
+        """What is put before each text."""
+        return self._prefix
+
     def tokens(self, text: str) -> list[list[int]]:
         """The token numbers of a text, piece by piece, the prefix and the special ones included."""
         whole = towers.clean(self._prefix + text)

@@ -158,6 +158,16 @@ def pack(rows: Sequence[FloatArray], dim: int, weights: Sequence[Sequence[float]
     return Features(global_BD=pooled, frames_BTD=frames, mask_BT=mask)
 
 
+class TextTokenizer:
+    """Token numbers of a text; ``tokenizer`` is the ``tokenizers.Tokenizer`` behind it."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+
+    def __call__(self, text: str) -> list[int]:
+        return list(self.tokenizer.encode(text).ids)
+
+
 def tokenizer(folder: Path, special: Sequence[str] = ()) -> Tokenize:
     """What ``tokenizer.json`` of a folder makes of a text: its token numbers, special ones included, none cut off.
 
@@ -180,7 +190,7 @@ def tokenizer(folder: Path, special: Sequence[str] = ()) -> Tokenize:
     made.no_truncation()
     made.no_padding()
     made.add_special_tokens(list(special))
-    return lambda text: list(made.encode(text).ids)
+    return TextTokenizer(made)
 
 
 def fill(network: Any, state: Mapping[str, Any], file: Path, what: str) -> None:

@@ -172,6 +172,19 @@ class TrainedEncoder(Generic[X]):
         """The body's tokenizer, where it shows one."""
         return self._body.tokenizer
 
+    def token_spans(self, text: str, num_rows: int) -> list[tuple[int, int]] | None:
+        """The characters that each of a text's token vectors stands for, (0, 0) of special tokens.
+
+        None where vectors cannot be matched with tokens: of a text that was read in pieces, or a backbone that shows no
+        tokenizer.
+        """
+        tokenizer, prefix = getattr(self._body, "tokenizer", None), getattr(self._body, "prefix", "")
+        for special in (True, False) if tokenizer is not None else ():
+            offsets = tokenizer.encode(prefix + text, add_special_tokens=special).offsets
+            if len(offsets) == num_rows:
+                return [(max(0, a - len(prefix)), max(0, b - len(prefix))) for a, b in offsets]
+        return None
+
     def encode(self, batch: Sequence[X]) -> Features:
         """Vectors of each item; one without states has no frames, and the whole vector of a silent state."""
         states: States = self._body.states(batch)

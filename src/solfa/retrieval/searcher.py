@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from solfa.collection import Collection, Store
 from solfa.core.errors import InputError
 from solfa.core.query import Constraint, Filter, Presence, Query
-from solfa.core.types import FloatArray, JointModel, Span, View, ViewName
+from solfa.core.types import Curve, FloatArray, JointModel, Span, View, ViewName
 from solfa.core.vocabulary import concept
 from solfa.models.views import Floats, Texts, Windows
 from solfa.query import by_sound, explain
+from solfa.retrieval.alignment import WordMatch, word_matches, word_rows
 from solfa.retrieval.evidence import Measured, describe
 from solfa.retrieval.fusion import log_ratio, to_unit
 from solfa.retrieval.groups import Fingerprint, collapse_hits
@@ -346,17 +347,31 @@ class Searcher:
                 told = "a kind of it is wanted; the rest cannot be told apart"
                 shown = replace(shown, measured=told, confidence=0.0, satisfied=None, spans=())
             evidence.append(shown)
-        duration_s, span = track.duration_s, (0.0, track.duration_s)
+        duration_s, span, heat = track.duration_s, (0.0, track.duration_s), None
         if sound is not None and self._has_vectors(self.store, track_id):
-            places = sound.places(self.store.windows([track_id])[0], duration_s)
-            evidence += _phrase_evidence(sound, found.heard_NL[row], places)
+            windows = self.store.windows([track_id])[0]
+            places = sound.places(windows, duration_s)
+            words = [self._words(sound, i, windows, places) for i in range(len(sound.wanted.labels))]
+            evidence += _phrase_evidence(sound, found.heard_NL[row], places, words)
             span = places.best_s
+            heat = Curve(hop_s=places.hop_s, values=tuple(round(z, 2) for z in places.heat_T.tolist()))
         else:
             spans = [s for e in evidence if e.satisfied for s in e.spans]
             best = max(spans, key=lambda s: (s.confidence, -s.start_s), default=None)
             span = (best.start_s, best.end_s) if best else span
         return Hit(track_id=track_id, path=track.paths[0], score=float(found.scores[row]), start_s=span[0],
-                   end_s=span[1], duration_s=duration_s, tags=track.tags, evidence=tuple(evidence))  # fmt: skip
+                   end_s=span[1], duration_s=duration_s, tags=track.tags, evidence=tuple(evidence),
+                   heat=heat)  # fmt: skip
+
+    def _words(self, sound: Sound, thing: int, windows: Windows, places: Places) -> tuple[WordMatch, ...]:
+        """Which words of a text met which seconds of its best window; nothing of example sounds or untrained tokens."""
+        if "frame" not in self.model.views.trained or thing >= len(sound.wanted.texts.tokens):
+            return ()
+        tokens_LD = sound.wanted.texts.tokens[thing]
+        start_s, end_s = places.best_s_L[thing]
+        window = int(np.searchsorted(windows.start_s_T[windows.ranges_W2[:, 0]], start_s + 1e-3, side="right")) - 1
+        words = word_rows(self.model, sound.wanted.labels[thing], tokens_LD)
+        return word_matches(words, tokens_LD, windows, window, end_s)
 
     @staticmethod
     def _has_vectors(store: Store, track_id: int) -> bool:
@@ -405,7 +420,9 @@ def _member(ids: NDArray[np.int64], sorted_ids: NDArray[np.int64]) -> NDArray[np
     return sorted_ids[at] == ids if len(sorted_ids) else np.zeros(len(ids), bool)
 
 
-def _phrase_evidence(sound: Sound, heard_L: Floats, places: Places) -> list[Evidence]:
+def _phrase_evidence(
+    sound: Sound, heard_L: Floats, places: Places, words: Sequence[tuple[WordMatch, ...]]
+) -> list[Evidence]:
     found = []
     for i, label in enumerate(sound.wanted.labels):
         weight, z = float(sound.wanted.weights_L[i]), float(heard_L[i])
@@ -419,5 +436,6 @@ def _phrase_evidence(sound: Sound, heard_L: Floats, places: Places) -> list[Evid
             constraint="sound", asked=f"not like: {label}" if weight < 0 else label,
             measured=f"nearer than {100 * share:.0f} % of the collection", confidence=max(share, 1 - share),
             satisfied=satisfied, spans=(Span(start_s=start, end_s=end, confidence=share),) if close else (),
+            words=words[i],
         ))  # fmt: skip
     return found

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from solfa.core.query import Query
-from solfa.core.types import FileTags, Span
+from solfa.core.types import Curve, FileTags, Span
+from solfa.retrieval.alignment import WordMatch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -14,7 +15,8 @@ class Evidence:
     """How one wish of the query fared in one track.
 
     ``satisfied`` is None where nothing could be measured; ``confidence`` (0..1) is that of the measurement, so
-    ``satisfied=False`` with 0.9 means: surely not as asked. ``spans`` say where, if that makes sense.
+    ``satisfied=False`` with 0.9 means: surely not as asked. ``spans`` say where, if that makes sense; ``words`` which
+    words of a text met which seconds, where the model was trained on tokens.
     """
 
     constraint: str
@@ -23,6 +25,7 @@ class Evidence:
     confidence: float
     satisfied: bool | None
     spans: tuple[Span, ...] = ()
+    words: tuple[WordMatch, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +33,8 @@ class Hit:
     """One track that fits, the best place in it, and why.
 
     ``score`` is in 0..1 and orders the hits; it is comparable within one answer only. ``more`` counts what was
-    collapsed into this hit (other copies of the recording, further tracks of the artist).
+    collapsed into this hit (other copies of the recording, further tracks of the artist). ``heat`` is how near
+    the sound is to what was asked over the track, in standard scores of the collection.
     """
 
     track_id: int
@@ -42,6 +46,7 @@ class Hit:
     tags: FileTags
     evidence: tuple[Evidence, ...]
     more: int = 0
+    heat: Curve | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

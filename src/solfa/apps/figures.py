@@ -1,0 +1,63 @@
+"""Pictures with matplotlib (extra ``plot``): SVG or PNG, by the name of the file."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from solfa.core.errors import InputError, MissingExtra
+from solfa.core.files import write_output
+
+if TYPE_CHECKING:
+    from solfa.retrieval.alignment import TimedMap
+
+
+def pyplot(path: Path) -> Any:
+    """matplotlib without a display, after the name of the file was seen to be a picture's.
+
+    Raises
+    ------
+    InputError
+        If the name does not end in .svg or .png.
+    MissingExtra
+        If matplotlib is not installed.
+    """
+    if path.suffix.lower() not in (".svg", ".png"):
+        raise InputError(f"cannot draw {path.name!r}: expected a name that ends in .svg or .png.")
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise MissingExtra("drawing", "pip install 'solfa[plot]'") from error
+    matplotlib.use("agg")
+    matplotlib.rcParams["svg.hashsalt"] = "solfa"  # the same picture is the same file
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
+def save(plt: Any, figure: Any, path: Path, force: bool) -> None:
+    """Write a figure, whole or not at all, and close it."""
+    drawn = io.BytesIO()
+    metadata = {"Date": None} if path.suffix.lower() == ".svg" else None
+    figure.savefig(drawn, format=path.suffix[1:].lower(), dpi=150, metadata=metadata)
+    plt.close(figure)
+    write_output(path, drawn.getvalue(), force=force)
+
+
+def heat_map(found: TimedMap, path: Path, *, title: str, force: bool = False) -> None:
+    """Rows of words or phrases over time, the value as colour. Raises as ``pyplot`` and ``write_output``."""
+    plt = pyplot(path)
+    rows = len(found.rows)
+    figure, axes = plt.subplots(figsize=(10, 1.2 + 0.3 * max(3, rows)), layout="constrained")
+    edges = np.append(found.start_s_T, found.end_s)
+    limits = {"vmin": 0.0, "vmax": 1.0} if found.unit == "probability" else {}
+    drawn = axes.pcolormesh(edges, np.arange(rows + 1), found.values_RT, cmap="viridis", rasterized=True, **limits)
+    axes.set_yticks(np.arange(rows) + 0.5, [row[:40].replace("$", r"\$") for row in found.rows])
+    axes.invert_yaxis()
+    axes.set_xlabel("time, s")
+    axes.set_title(title.replace("$", r"\$"), fontsize=10)
+    figure.colorbar(drawn, ax=axes, label=found.unit)
+    save(plt, figure, path, force)
