@@ -106,9 +106,10 @@ def import_(
     ] = None,
     licence: Annotated[str, typer.Option(help="Pairs: of rows without one.")] = "",
     splits: Annotated[
-        str, typer.Option(help="Pairs without splits: shares of train, val, test; a group is never divided.")
-    ] = "0.9,0.05,0.05",
-    seed: Annotated[int, typer.Option(min=0, help="Pairs: random seed of these splits.")] = 0,
+        str, typer.Option(help="Shares of train, val, test for pairs without splits (default: 0.9,0.05,0.05), or for "
+                               "the one published split that --split names; a group is never divided.")
+    ] = "",
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of these splits.")] = 0,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Pairs: leave out rows that cannot be used.")] = False,
     clips_per_shard: Annotated[
         int, typer.Option(min=1, help="Fewer make more shards, which several GPUs share when states are computed.")
@@ -132,6 +133,7 @@ def import_(
     ours = {theirs: name for name, theirs in pairs_of("--split", split, "val=valid")}
     executor = ProcessExecutor(workers)
     with progress_bars("shards") as show:
+        shares = shares_of(splits or "0.9,0.05,0.05")
         given: Any = {
             "clips_per_shard": clips_per_shard, "executor": executor,
             "progress": lambda p: show("shards", p.done, p.total),
@@ -139,7 +141,7 @@ def import_(
         if name in ("pairs", "finelap"):
             table = Pairs(
                 columns=dict(pairs_of("--column", column, "path=file")), root=audio, splits=ours,
-                shares=shares_of(splits), seed=seed, licence=licence, skip_bad=skip_bad,
+                shares=shares, seed=seed, licence=licence, skip_bad=skip_bad,
             )  # fmt: skip
             made = import_pairs(root, into, table, **given)
         elif column or audio or licence or skip_bad:
@@ -147,6 +149,7 @@ def import_(
         elif not ours:
             raise InputError(f"say which splits of {name} become ours: --split train=train --split val=valid.")
         else:
+            given |= {"shares": shares, "seed": seed} if splits else {}
             made = import_published(name, root, into, {ours[theirs]: theirs for theirs in ours}, **given)
     counts = {name: num for name in SPLITS if (num := len(made.split(name)))}
     tell(

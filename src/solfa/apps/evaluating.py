@@ -211,7 +211,7 @@ def datasets() -> None:
     """Every data set that can be read: its layout, licence, and where to get it."""
     from solfa.evaluation.readers import sources
 
-    table = Table("name", "title", "splits", "licence", "where", "reader seen on")
+    table = Table("name", "title", "splits", "licence", "where", "reader written from")
     table.add_row(OWN, "any data set that solfa made", "test, train, val", "that of its records",
                   "solfa data world, scenes, caption, import", "real files")  # fmt: skip
     for name, source in sorted(sources().items()):

@@ -17,7 +17,7 @@ from solfa.core.errors import DecodeError, InputError
 from solfa.core.text import printable
 from solfa.data.building import Progress, ShardTask, build
 from solfa.data.loading import cropped
-from solfa.data.pairs import Table, read_pairs
+from solfa.data.pairs import Table, read_pairs, spread
 from solfa.data.records import Phrase, Record
 from solfa.data.shards import Dataset, Failure, Member
 from solfa.evaluation.openvocab import merged
@@ -34,6 +34,8 @@ def import_published(
     out: Path | str,
     splits: Mapping[str, str],
     *,
+    shares: Sequence[float] | None = None,
+    seed: int = 0,
     clips_per_shard: int = 500,
     executor: Executor | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
@@ -44,7 +46,8 @@ def import_published(
     become ``attributes`` and phrases.
 
     ``name`` and ``root`` are as in ``evaluation.readers.load``, ``executor`` and ``progress`` as in ``build``;
-    ``splits`` says which of its splits becomes our ``train``, ``val``, ``test``.
+    ``splits`` says which of its splits becomes our ``train``, ``val``, ``test``. With ``shares`` of these three it
+    names one split, whose groups (artists, recordings with their copies) are spread over them by ``seed``.
 
     Raises
     ------
@@ -52,14 +55,20 @@ def import_published(
         As in ``evaluation.readers.load`` and ``build``; InputError also if no clip has sound that can be read.
     """
     read = {ours: load(name, Path(root), theirs) for ours, theirs in splits.items()}
-    config = {
+    config: dict[str, Any] = {
         "imported": name, "clips_per_shard": clips_per_shard, "splits": dict(splits),
         "revisions": {ours: data.revision for ours, data in read.items()},
     }  # fmt: skip
     source = next(iter(read.values())).source if read else None
     if source and all(item.audio is None for data in read.values() for item in data.items):
         raise InputError(f"{root}: no clip has its audio file there, nothing to import. Expected: {source.layout}.")
-    make = _Import({ours: data.items for ours, data in read.items()}, clips_per_shard)
+    items = {ours: data.items for ours, data in read.items()}
+    if shares is not None:
+        if len(items) != 1:
+            raise InputError(f"shares are of one split of {name}, got {', '.join(splits.values()) or 'none'}.")
+        items = spread(next(iter(items.values())), shares, seed)
+        config |= {"shares": list(shares), "seed": seed}
+    make = _Import(items, clips_per_shard)
     if source:
         make = replace(make, title=source.title, licence=source.licence)
     return _made(root, out, name, config, make, executor, progress)

@@ -12,7 +12,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -120,6 +120,13 @@ def read_pairs(place: Path, table: Table) -> tuple[dict[str, tuple[Item, ...]], 
     return {split: items for split, items in by_split.items() if items}, bad
 
 
+def spread(items: Sequence[Item], shares: Sequence[float], seed: int) -> dict[str, tuple[Item, ...]]:
+    """Clips by split, every group whole. Raises InputError if the shares are not three that sum to 1."""
+    family, none = families([[item.group or item.id] for item in items]), [""] * len(items)
+    drawn = assign(family, none, targets({"": len(items)}, shares), seed=seed)
+    return {s: tuple(i for i, own in zip(items, drawn, strict=True) if own == s) for s in SPLITS if s in drawn}
+
+
 def _files(place: Path) -> list[tuple[Path, str]]:
     """The tables of a place, and the split that the name of each says."""
     if place.is_file() and place.suffix.lower() in _ENDINGS:
@@ -140,19 +147,23 @@ def table_rows(file: Path) -> Iterator[tuple[str, Mapping[str, Any] | str]]:
     try:
         if kind == ".parquet":
             yield from ((f"row {n}", row) for n, row in enumerate(parquet_rows(file), start=1))
-        elif kind == ".jsonl":
+        elif kind == ".json" and (found := _listed(file.read_bytes())) is not None:
+            yield from ((f"entry {n}", r if isinstance(r, dict) else "no object") for n, r in enumerate(found, start=1))
+        elif kind in (".json", ".jsonl"):  # some call their JSON lines .json
             with file.open("rb") as lines:
                 yield from ((f"line {n}", _parsed(line)) for n, line in enumerate(lines, start=1) if line.strip())
-        elif kind == ".json":
-            whole = _parsed(b'{"data":%b}' % data if (data := file.read_bytes().lstrip()).startswith(b"[") else data)
-            rows = whole.get("data") if isinstance(whole, dict) else whole
-            if not isinstance(rows, list):
-                raise InputError(f"{file}: {whole!s:.80}; expected a list of rows, or an object with one called data.")
-            yield from ((f"entry {n}", r if isinstance(r, dict) else "no object") for n, r in enumerate(rows, start=1))
         else:
             yield from _delimited(file)
     except (OSError, csv.Error, UnicodeDecodeError) as bad:
         raise InputError(f"{file} cannot be read: {bad}.") from bad
+
+
+def _listed(data: bytes) -> list[Any] | None:
+    """The rows of a JSON list, or of an object that calls it data."""
+    data = data.removeprefix(b"\xef\xbb\xbf").lstrip()
+    whole = _parsed(b'{"data":%b}' % data if data.startswith(b"[") else data)
+    rows = whole.get("data") if isinstance(whole, dict) else None
+    return rows if isinstance(rows, list) else None
 
 
 def _parsed(data: bytes) -> dict[str, Any] | str:

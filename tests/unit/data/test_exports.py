@@ -168,6 +168,27 @@ def test_clips_are_cut_out_of_whole_recordings(tmp_path: Path) -> None:
     assert by_name["whole_2000"].phrases[0].spans_s == ((1.0, 2.5),) and by_name["short_2000"].phrases == ()
 
 
+def test_a_published_split_is_spread_by_group(tmp_path: Path) -> None:
+    root = tmp_path / "bench"
+    names = [f"{'_-'[n % 2]}{n:02}rec_ord_" for n in range(10)]
+    places = [f"data{'_aug2' * bool(c)}/{name}{f'_{c}' * bool(c)}.wav" for name in names for c in range(3)]
+    row = {"main_caption": "A tone.", "is_audioset_eval_mcaps": False}
+    for place in places:
+        (root / place).parent.mkdir(parents=True, exist_ok=True)
+        write_audio(root / place, tone(60, 0.25, 8000), 8000)
+    (root / "MusicBench_train.json").write_text("\n".join(json.dumps({**row, "location": p}) for p in places))
+    arguments = ["import", "musicbench", root, tmp_path / "out", "--split", "train=train", "--splits", "0.5,0.25,0.25"]
+    result = CliRunner().invoke(data_app, [str(a) for a in (*arguments, "--workers", 1)], catch_exceptions=False)
+    assert result.exit_code == 0 and "30 clips" in result.output
+    made = Dataset.open(tmp_path / "out")
+    tracks = [{record.track for record in made.split(name)} for name in ("train", "val", "test")]
+    assert all(tracks) and sum(map(len, tracks)) == len(set.union(*tracks)) == 10  # no recording is in two splits
+    with pytest.raises(InputError, match="shares are of one split of musicbench, got train, test_A"):
+        (root / "MusicBench_test_A.json").write_text(json.dumps({**row, "location": places[0]}))
+        splits = {"train": "train", "test": "test_A"}
+        import_published("musicbench", root, tmp_path / "two", splits, shares=(0.5, 0.5, 0.0))
+
+
 def test_splits_must_be_named(published: Path, tmp_path: Path) -> None:
     arguments = ["import", "urbansed", str(published), str(tmp_path / "out"), "--split", "test"]
     with pytest.raises(InputError, match="OURS=THEIRS"):

@@ -65,8 +65,9 @@ def as_parquet(rows: Rows) -> bytes:
 
 
 KINDS: dict[str, tuple[str, Callable[[Rows], bytes]]] = {
-    "jsonl": ("p.jsonl", as_jsonl), "json": ("p.json", as_json), "wavcaps": ("p.json", as_wavcaps),
-    "csv": ("p.csv", as_csv), "tab": ("p.csv", lambda rows: as_csv(rows, "\t")), "parquet": ("p.parquet", as_parquet),
+    "jsonl": ("p.jsonl", as_jsonl), "lines": ("p.json", as_jsonl), "json": ("p.json", as_json),
+    "wavcaps": ("p.json", as_wavcaps), "csv": ("p.csv", as_csv), "parquet": ("p.parquet", as_parquet),
+    "tab": ("p.csv", lambda rows: as_csv(rows, "\t")),
 }  # fmt: skip
 
 
@@ -241,7 +242,7 @@ def test_bad_lines_of_csv(root: Path) -> None:
         ("p.jsonl", b"", "holds no rows"),
         ("p.csv", b"", "holds no rows"),
         ("p.csv", b"path,caption\n" + b'"' + b"x" * 200_000, "cannot be read: field larger"),
-        ("p.json", b"{}", "expected a list of rows, or an object with one called data"),
+        ("p.json", b'{"rows": []}', r"no column 'path'; it has: rows"),
         ("p.json", b"[{]", "not JSON"),
         ("p.txt", b"x", r"expected a table \(.jsonl, .json"),
         ("p.parquet", b"PAR1", "no Parquet file"),
@@ -338,6 +339,16 @@ def test_finelap_100k_as_the_hub_has_it(root: Path) -> None:
     item = found["train"][3]
     assert item.phrases == (("dog", ((0.0, 0.5),)),) and item.inside is not None
     assert item.inside.read() == rows[3]["audio"]["bytes"]  # type: ignore[index]
+
+
+def test_damaged_parquet_is_told(root: Path) -> None:
+    data = as_parquet([{**row, "caption": f"{i} {'x' * 999}"} for i, row in enumerate(pairs())])
+    for at in range(200, len(data) - 600, 97):
+        (root / "p.parquet").write_bytes(data[:at] + bytes(64) + data[at + 64 :])
+        try:
+            read_pairs(root / "p.parquet", Table(skip_bad=True))
+        except InputError as refused:
+            assert "p.parquet" in str(refused)
 
 
 def test_options_that_do_not_belong_together(root: Path, tmp_path: Path) -> None:

@@ -266,10 +266,15 @@ def parquet_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[d
     fields = {f.name: f.type for f in opened.schema_arrow if columns is None or f.name in columns}
     inside = [n for n, kind in fields.items() if any(kind.field(i).name == "bytes" for i in range(kind.num_fields))]
     wanted = [f"{name}.path" if name in inside else name for name in fields]
-    rows = (row for batch in opened.iter_batches(columns=wanted) for row in batch.to_pylist())
-    for number, row in enumerate(rows):
-        named = {c: Inside(path, number, c, (row.get(c) or {}).get("path") or f"{path.stem}-{number}") for c in inside}
-        yield {**row, **named}
+    number = 0
+    try:
+        for batch in opened.iter_batches(columns=wanted):
+            for row in batch.to_pylist():
+                names = {c: str((row.get(c) or {}).get("path") or f"{path.stem}-{number}") for c in inside}
+                yield {**row, **{c: Inside(path, number, c, name) for c, name in names.items()}}
+                number += 1
+    except (OSError, ValueError) as bad:  # pyarrow's are of these
+        raise InputError(f"{path} is damaged ({str(bad).splitlines()[0]}).") from bad
 
 
 def _parquet(path: Path) -> Any:
