@@ -13,7 +13,7 @@ from importlib.resources import files
 
 from solfa.core.query import Presence
 from solfa.core.vocabulary import concepts
-from solfa.query.lexis import rx, words_table
+from solfa.query.lexis import OF_TRACK, rx, words_table
 from solfa.query.source import Mention, Source
 
 _MAX_WORDS = 6
@@ -133,8 +133,10 @@ def find(source: Source, *, longer_than: int = 0) -> None:
 
 def _takes(source: Source, start: int, end: int, entry: Entry) -> bool:
     """Whether a name that needs care is meant here."""
-    if source.low[start].isdigit() and rx(r"\s?<<bpm>>").match(source.low, end):
-        return False
+    if source.low[start].isdigit():
+        seconds = OF_TRACK.search(source.low, max(0, start - 12), end - 1)  # "the last 30s"
+        if seconds or rx(r"\s?<<bpm>>").match(source.low, end):
+            return False
     if not entry.care:
         return True
     care = words_table()["care"]

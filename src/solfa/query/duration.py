@@ -26,7 +26,7 @@ _OWN_SECTION = r"[\s-](?:long )?(?:[a-z]+[ -]){1,2}?(?:(?P<head><<start_noun>>)|
 _PREP = (
     r"(?:\b(?P<only>only|just) )?"
     r"(?:\b(?P<prep><<not_before>>|in|during|for|within|over|after|past|until|till|up to|before|by|from"
-    r"|except(?: for| in| during)?) )?(?:the |its )?(?:very )?"
+    r"|<<not_after>>|except(?: for| in| during)?) )?(?:the |its )?(?:very )?"
 )
 _EDGE_OF = _PREP + r"\b(?:(?P<first>first|opening|initial)|last|final|closing) $"
 _IN = re.compile(r"\s(?:in(?:to (?:it|the \w+))?|mark)(?=\s*(?:$|[,.;!?)]|and\b|then\b|the\b|there\b))")
@@ -34,8 +34,9 @@ _AT = re.compile(r"\b(?:at|@|around the|at the|at around|at about)\s*(?:the )?$"
 _FROM = r"\b(?:from|after|past|starting (?:at|from)|since|beginning at|<<not_before>>)\s*(?:the )?$"
 _ONLY = re.compile(r" (?:only|alone)\b")
 _OPENS_WITH = re.compile(r"\b(?:starts?|begins?|opens?|starting|beginning|opening)(?: off)? with(?: about| around)? $")
+_MARGIN = re.compile(r"(?:give or take|plus or minus|\+/?-|±)\s?$")
 _THEN = re.compile(r"\sof (?:[a-z]+[ -]?){1,4}(?:,? then|,? followed by|,? before|,? and then)\b")
-_UNTIL = re.compile(r"\b(?:until|till|up to|before|by|to)\s*(?:the )?$")
+_UNTIL = r"\b(?:until|till|up to|before|by|to|<<not_after>>)\s*(?:the )?$"
 _ON = re.compile(r"\s(?:on(?:wards?)?|mark)\b")
 _ARTICLE = re.compile(
     r"\b(?P<n>half an?|a|an|one|a couple of|a few|several|half)[ -](?P<unit>second|minute|hour)s?\b"
@@ -55,6 +56,9 @@ def from_quantity(source: Source, q: Quantity, *, length_only: bool = False) -> 
     if q.unit != "s" or q.high <= 0:
         return False
     start, end = q.start, q.end
+    if _MARGIN.search(source.before(start)):
+        source.add(Mention(start, end, "filler"))  # "give or take ten seconds"
+        return True
     if not length_only and _place(source, q):
         return True
     if (section := rx(_OWN_SECTION).match(source.low, end)) and not length_only:
@@ -122,11 +126,13 @@ def _place(source: Source, q: Quantity) -> bool:
         end, place = inside.end(), replace(around, event="enters")
     elif lead := rx(_FROM).search(before):
         end, place = on.end() if on else end, replace(around, event="enters", start_s=lower, end_s=None)
+    elif rx(_LENGTH_TAIL).match(source.low, q.end):
+        return False
     elif q.span and q.clock and q.high > q.low:
         place = replace(around, start_s=lower, end_s=upper)
     elif lead := _AT.search(before):
         end, place = on.end() if on else end, around
-    elif lead := _UNTIL.search(before):
+    elif lead := rx(_UNTIL).search(before):
         place = until
     elif q.clock and q.high > q.low and "min" not in source.low[q.digits_start : q.end]:
         place = replace(around, start_s=lower, end_s=upper)
@@ -150,6 +156,8 @@ def _at_edge(match: re.Match[str], length_s: float) -> tuple[Place, str]:
     return place, "time" if cue == "adverb" else cue
 
 
+_ORDINALS = ["second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"]
+_NTH = _PREP + rf"\b(?P<n>{'|'.join(_ORDINALS)}) minute\b"
 _EDGE = _PREP + r"\b(?:(?P<first>first|opening)|last|final|closing) (?P<unit>second|minute|hour)\b"
 
 
@@ -158,6 +166,11 @@ def find(source: Source) -> None:
     for match in source.matches(rx(_EDGE)):
         place, cue = _at_edge(match, _UNITS[match["unit"]])
         source.add(Mention(*match.span(), "place", place=place, cue=cue))
+    for match in source.matches(rx(_NTH)):
+        n = _ORDINALS.index(match["n"]) + 2
+        stretch = Place(start=0.0, end=1.0, start_s=60.0 * (n - 1), end_s=60.0 * n)
+        place, cue = seen_from(match["prep"] or "", stretch)
+        source.add(Mention(*match.span(), "place", place=place, cue="time" if cue == "adverb" else cue))
     for match in source.matches(_ARTICLE):
         value = (_A_VALUES.get(match["n"], 1.0) + (0.5 if match["half"] else 0.0)) * _UNITS[match["unit"]]
         left = rx(_BOUNDS).search(source.before(match.start()))

@@ -8,6 +8,7 @@ from typing import Any
 
 from solfa.core.files import table_of
 
+OF_TRACK = re.compile(r"\b(?:first|last|final|opening|closing) \d+$")  # seconds follow, not a decade
 _SLOT = re.compile(r"<<(\w+)>>")
 
 

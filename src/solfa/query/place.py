@@ -37,6 +37,12 @@ _LEADS = (
     r"\b(?:(?P<start><<lead_start>>)|(?P<end><<lead_end>>))(?: (?:off|out|up))?(?: (?:very|really|quite|rather|super))?"
     r"(?P<with> with| on| mit| in a| by)?(?![^\W_])"
 )
+_TURNING = "<<not_before>>|<<not_after>>|until|till|before|after|from"
+_ENDS = r"(?=\s*(?:$|[,.;!?)\n]))"
+_SOMETIME = (
+    r"\b(?:(?P<prep><<not_before>>|until|till) (?!that|this|then|it\b)(?:[a-z]+ ){0,4}?|before the [a-z]+ )"
+    rf"[a-z]+{_ENDS}"
+)
 _SONG_FORM = (
     r"\b(?:only |just )?"
     r"(?P<prep><<not_before>>|until|till|before|up to|after|in|at|during|from|except(?: for)?(?: in)?) "
@@ -64,8 +70,10 @@ def find(source: Source) -> None:
     for match in rx(_ADVERBIAL).finditer(source.low):
         _adverbial(source, match)
     for name, (low, high) in patterns_table()["adverb"].items():
-        for match in whole(f"<<{name}>>").finditer(source.low):
-            _add(source, match.start(), match.end(), Place(start=low, end=high), "adverb")
+        for match in whole(f"(?:(?P<prep>{_TURNING}) )?<<{name}>>").finditer(source.low):
+            place, cue = seen_from(match["prep"] or "", Place(start=low, end=high))
+            _add(source, match.start(), match.end(), place, cue)
+    _sometime(source)
     for match in source.matches(rx(_EVENTS)):
         again = "event" in (m.kind for m in source.mentions[-1:]) and source.before(match.start(), 5).endswith(" and ")
         if again or source.heard_before(match.start()):
@@ -92,6 +100,12 @@ def _unmeasured(source: Source) -> None:
         source.add(Mention(*match.span(), "place", place=anywhere, cue="unmeasured", spoken=True))
 
 
+def _sometime(source: Source) -> None:
+    """Finds "until the fight starts" and the like: only what must not be there before depends on it."""
+    for match in source.matches(rx(_SOMETIME)):
+        source.add(Mention(*match.span(), "place", place=Place(start=0.1, end=1.0), cue="sometime", spoken=True))
+
+
 def section(noun: str) -> tuple[float, float]:
     """Start and end of a named section as fractions of the track.
 
@@ -111,8 +125,8 @@ def seen_from(prep: str, place: Place) -> tuple[Place, str]:
     (0.15, 1.0, 'enters', 'adverb')
     """
     at_start = place.end_s is not None and place.end_s > 0 and not place.start_s if place.absolute else place.end <= 0.5
-    if prep.startswith(("not ", "no ")):  # "not before the chorus", "no sooner than the last minute"
-        prep = "from" if not prep.endswith("after") else "until"
+    if prep.startswith(("not ", "no ", "never ")):  # "no sooner than the last minute", "no later than the end"
+        prep = "until" if prep.endswith(("after", "later than")) else "from"
     if prep.startswith(("until", "till", "before", "up to", "by")):
         edge, edge_s = (place.end, place.end_s) if at_start else (place.start, place.start_s)
         return Place(start=0.0, end=edge, end_s=edge_s, event="leaves"), "until"
@@ -196,7 +210,7 @@ def attach(source: Source, clauses: list[list[Item]]) -> None:
                 _give(source, place, found, nearest)
             elif nothing_else and before and source.low.startswith("except", place.start):
                 _give(source, place, before[-1:], None)
-            elif place.cue == "unmeasured":
+            elif place.cue in ("unmeasured", "sometime"):
                 _give(source, place, [], nearest)
             elif nothing_else:
                 waiting.append(place)
@@ -255,11 +269,13 @@ def _before(clause: list[Item], at: int, *, noun: bool) -> list[Mention]:
 
 def _give(source: Source, place: Mention, targets: list[Mention], event: Mention | None) -> None:
     assert place.place is not None
-    if place.cue == "unmeasured":
+    if place.cue == "sometime" and not any(t.negated for t in targets):
+        return
+    if place.cue in ("unmeasured", "sometime"):
         first = source.low[place.start : place.end].split()[0]
         if first in ("in", "at", "during") and not any(t.negated for t in targets):
             return
-        source.not_understood(place.start, place.end, "verses and choruses are not places that are measured")
+        source.not_understood(place.start, place.end, "no place in the track that is measured")
         place.spoken = False
         for target in targets:
             if target.negated and place.place.start > 0:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import pairwise
 
-from solfa.query.lexis import rx
+from solfa.query.lexis import OF_TRACK, rx
 from solfa.query.source import Source
 
 _ONES = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
@@ -220,7 +220,12 @@ def _unit(low: str, end: int) -> tuple[str, float, int]:
         return "bpm", 1.0, match.end()
     for name, scale in _TIME_SCALE.items():
         if match[name]:
-            decade = match[name] == "s" and match.end() == end + 1 and low[end - 1] == "0"
+            decade = (
+                not OF_TRACK.search(low, max(0, end - 14), end)
+                and match[name] == "s"
+                and match.end() == end + 1
+                and low[end - 1] == "0"
+            )
             if decade and not _SECONDS_AFTER_ALL.match(low, match.end()):
                 return "other", 1.0, match.end()
             return "s", scale, match.end()
@@ -259,7 +264,7 @@ def _suffix(low: str, end: int, bound: str) -> tuple[int, bool, str]:
             bound = bound or "above"
         else:
             approx = True
-    if match := _AFTERWARDS.match(low, end):
+    if bound == "" and (match := _AFTERWARDS.match(low, end)):
         end = match.end()
         bound = "above" if match["above"] else "below"
     return end, approx, bound

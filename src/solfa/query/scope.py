@@ -62,6 +62,7 @@ class _Negation:
         self.head: Mention | None = None  # the last thing it reached
         self.end = 0  # where its reach ends so far
         self.subject: Mention | None = None  # the thing that the negation stands behind: "the drums never ..."
+        self.label = False  # whether it heads a list: "exclude: drums, bass"
         self.last: Mention | None = None  # the thing just before, with nothing but small words since
         self.negative = False  # whether something of this sentence is unwanted: an exception to it is wanted
 
@@ -88,7 +89,7 @@ class _Negation:
             self.close()
             self.flips = not (exception and self.negative)
         self.negative = self.negative or not exception
-        self.cue, self.head, self.end = cue, None, cue.end
+        self.cue, self.head, self.end, self.label = cue, None, cue.end, False
 
     def pass_by(self, item: Item) -> None:
         """Remembers what a negation or an exception further on may be about."""
@@ -129,7 +130,8 @@ def negate(source: Source, row: list[Item]) -> None:
             elif item.is_word:
                 state.end = item.end
         elif item.constraint is not None:
-            if state.head is not None and _starts_anew(row, i, state.head, item):
+            listed = state.label and (item.kind not in _MEASURES or item.spoken)
+            if state.head is not None and not listed and _starts_anew(row, i, state.head, item):
                 state.close()
             else:
                 state.meet(item)
@@ -149,6 +151,11 @@ def _ends(source: Source, row: list[Item], i: int, state: _Negation) -> bool:
     word, data = token.word, words_table()["scope"]
     if word == "(" and state.cue is not None and not source.low[state.cue.end : token.start].strip():
         return False  # "not (drums or bass)"
+    if word == ":" and state.cue is not None and not source.low[state.cue.end : token.start].strip():
+        state.label = True  # "exclude: drums, bass"
+        return False
+    if state.label and word in (",", "and", "/", "&"):
+        return False
     if word in _HARD or word in data["contrast"]:
         return True
     if word == "+" and source.low[token.end : token.end + 1].isalnum():

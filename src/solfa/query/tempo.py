@@ -32,6 +32,7 @@ _SLOW_TO_FAST = re.compile(
     r"\b(slow|medium|moderate|mid)(?: ?- ?| to | or )(medium|mid|moderate|fast|up)[ -]?(?:tempo|pace|paced)?\b"
 )
 _ADVERB = r"(?:<<lead_start>>|<<lead_end>>|gets?|becomes?|turns?)(?: off| out)?(?: very| really)? $"
+_HALF_TIME = re.compile(r",? ?\(?(?:half|double|feels? like)[ -](?:time|\d)")
 _NEVER = re.compile(r"(?:\bnever|\bnot|n't) \w+ (?:very |really )?$")
 _SAID_BEFORE = re.compile(r"\b(?:tempo|bpm)\b[^.;]{0,24}\b(?:not|but|except|never) $")
 _LEAD = (
@@ -82,6 +83,8 @@ def _plausible(source: Source, q: Quantity) -> bool:
     if q.unit or q.clock or not (40 <= q.low <= q.high <= 250):
         return False
     follows = source.after(q.end)
+    if _HALF_TIME.match(follows):
+        return True
     if rx(_NEXT_NOUN).match(follows):
         return False
     hinted = q.approx or q.span or q.high > q.low or bool(_AT.search(source.before(q.start)))

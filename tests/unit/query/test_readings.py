@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from solfa.core.query import Dynamics, Presence
+from solfa.core.query import Dynamics, Presence, Tempo
 from solfa.core.vocabulary import concepts
 from solfa.query import explain, parse
 
@@ -98,3 +98,40 @@ def test_what_cannot_be_read_is_said(text: str) -> None:
     query = parse(text)
     assert query.unknown and any(line.startswith("not understood: ") for line in explain(query))
     assert not any(isinstance(c, Dynamics) for c in query.constraints)
+
+
+@pytest.mark.parametrize(
+    ("text", "low", "high"),
+    [
+        ("min. 100 bpm max. 110", 100, 110),
+        ("over 100 but not over 110", 100, 110),
+        ("it should never drop below 95 bpm", 95, 400),
+        ("not as slow as reggae", 95, 400),
+        ("trap Gm 142", 142, 142),
+        ("118/Bbm/deep house", 118, 118),
+        ("100 bpm, no wait, 112", 112, 112),
+        ("slower than that song", None, None),
+        ("area 51 techno", None, None),
+        ("100 violins", None, None),
+    ],
+)
+def test_numbers_have_roles(text: str, low: float | None, high: float | None) -> None:
+    tempi = [c for c in parse(text).constraints if isinstance(c, Tempo)]
+    assert [(c.low_bpm, c.high_bpm) for c in tempi] == ([] if low is None else [(low, high)])
+
+
+@pytest.mark.parametrize(
+    ("text", "event", "start_s", "end_s"),
+    [
+        ("harp only after the first minute", "enters", 60.0, None),
+        ("no harp until the second minute", "enters", 60.0, None),
+        ("the harp stops before the last 15 seconds", "leaves", None, -15.0),
+        ("harp enters no later than 0:30", "enters", None, 30.0),
+        ("no sooner than 0:40 should the harp enter", "enters", 40.0, None),
+        ("harp in the last 30s only", "only", -30.0, None),
+    ],
+)
+def test_a_preposition_turns_a_place(text: str, event: str, start_s: float | None, end_s: float | None) -> None:
+    (harp,) = (c for c in parse(text).constraints if isinstance(c, Presence))
+    assert harp.place is not None and not harp.negated
+    assert (harp.place.event, harp.place.start_s or None, harp.place.end_s) == (event, start_s, end_s)
