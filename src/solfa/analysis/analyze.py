@@ -102,6 +102,7 @@ def tidy(analysis: Analysis) -> Analysis:
         instruments=tuple(map(_tag, analysis.instruments)),
         genres=tuple(map(_tag, analysis.genres)),
         moods=tuple(map(_tag, analysis.moods)),
+        sounds=tuple(map(_tag, analysis.sounds)),
     )
 
 

@@ -33,7 +33,8 @@ def from_json(document: Mapping[str, Any]) -> Analysis:
         got = document.get("schema") if isinstance(document, Mapping) else type(document).__name__
         raise InputError(f"not an analysis that this version reads: schema {got!r}, expected {SCHEMA!r}.")
     try:
-        return Analysis(**{name: read(document[name]) for name, read in _READERS.items()})
+        known = {"sounds": (), **document}  # documents of 0.1 have none
+        return Analysis(**{name: read(known[name]) for name, read in _READERS.items()})
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"a damaged analysis document: {type(error).__name__} {error}.") from error
 
@@ -78,5 +79,5 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "chords": _rows(ChordSegment),
     "energy": _curve,
     "voice": _tag,
-    **dict.fromkeys(("instruments", "genres", "moods"), _tags),
+    **dict.fromkeys(("instruments", "genres", "moods", "sounds"), _tags),
 }

@@ -32,6 +32,7 @@ _EMPTY: dict[str, Any] = {
     "instruments": (),
     "genres": (),
     "moods": (),
+    "sounds": (),
 }
 
 

@@ -1,4 +1,4 @@
-"""Voices, instruments, genres and moods: how sure, and where, to the second.
+"""Voices, instruments, genres, moods and everyday sounds: how sure, and where, to the second.
 
 The scores of the tagging networks become evidence per concept (``solfa.tagging.concepts``) and then probabilities by
 monotone logistic curves, whose parameters and origin are in ``tags.toml`` beside this file.
@@ -26,6 +26,8 @@ from solfa.tagging.frames import PATCH_S, VERSION, tag_frames
 # A track counts by its best half minute: the curves were fitted on clips of that length, and a solo in a long track
 # is heard as surely as one in a short track.
 _WINDOW_S = 30
+# A sound counts by its best three seconds: a bark is short, and YAMNet was trained to find such in ten seconds.
+_SOUND_S = 3
 # A span begins where the probability passes the first bound and ends where it falls below the second.
 _ENTER, _LEAVE = 0.5, 0.3
 # Root mean square below which a second is silence (-60 dB of full scale); the networks name instruments even there.
@@ -46,10 +48,10 @@ class TagsExtractor:
 
     spec = ExtractorSpec(
         name="solfa-tags",
-        version=f"4/{VERSION}",
+        version=f"5/{VERSION}",
         licence="Apache-2.0 (networks: ISC and Apache-2.0)",
         commercial_use=True,
-        provides=("voice", "instruments", "genres", "moods"),
+        provides=("voice", "instruments", "genres", "moods", "sounds"),
     )
 
     def observe(self, audio: Audio) -> Observation:
@@ -65,15 +67,18 @@ class TagsExtractor:
         return {"evidence": votes, "heard": _heard(audio, seconds)}
 
     def conclude(self, observations: Sequence[Observation], duration_s: float) -> dict[str, Any]:
-        """``voice``, ``instruments``, ``genres`` and ``moods`` (uses among them), surest first.
+        """``voice``, ``instruments``, ``genres``, ``moods`` (uses among them) and ``sounds``, surest first.
 
         Every concept that some network can hear is there, however unlikely: "not heard" is a measurement, and a
-        concept that is missing was not looked for. A silent track has none.
+        concept that is missing was not looked for. A silent track has none
+        but the sound "silence".
         """
         names = list(voters())
         votes = np.concatenate([np.zeros((0, len(names)), np.float32), *(o["evidence"] for o in observations)])
         heard = np.concatenate([np.zeros(0, np.bool_), *(o["heard"] for o in observations)])
         tracks = _tracks(names, votes, heard, duration_s) if heard.any() else {}
+        if len(heard):
+            tracks["silence"] = _track("silence", float(not heard.all()), (~heard).astype(np.float32), duration_s)
         by_kind: dict[str, list[TagTrack]] = {}
         for track in sorted(tracks.values(), key=lambda t: (-t.confidence, t.concept)):
             by_kind.setdefault(track.kind, []).append(track)
@@ -85,6 +90,7 @@ class TagsExtractor:
             "instruments": (*by_kind.get("instrument", []), *voices),
             "genres": tuple(by_kind.get("genre", [])),
             "moods": tuple(moods),
+            "sounds": tuple(by_kind.get("sound", [])),
         }
 
 
@@ -100,9 +106,12 @@ def _curves() -> dict[str, _Curve]:
 
 def _tracks(names: list[str], votes: FloatArray, heard: BoolArray, duration_s: float) -> dict[str, TagTrack]:
     """Every measurable concept, whatever its confidence."""
+    sounds = np.array([concepts()[name].kind == "sound" for name in names])
     smooth = _smooth(votes)
+    smooth[:, sounds] = logit(_mean_of_three(expit(votes[:, sounds])))
     by_second = _probabilities(names, smooth) * heard[:, None]
     pooled = np.stack([_pool(smooth[window], heard[window]) for window in _windows(len(votes))])
+    pooled[:, sounds] = smooth[heard][:, sounds].max(axis=0)
     by_window = _probabilities(names, pooled).max(axis=0)
     return {name: _track(name, float(by_window[i]), by_second[:, i], duration_s) for i, name in enumerate(names)}
 
@@ -115,11 +124,11 @@ def _probabilities(names: list[str], votes: FloatArray) -> FloatArray:
     for name, i in place.items():
         out[:, i] = expit(curves[name].offset + curves[name].slope * votes[:, i])
     for name, i in place.items():
-        if not curves[name].given:
+        if curves[name].given not in lineage(name):
             for wider in lineage(name)[1:]:
                 if wider in place:
                     np.maximum(out[:, place[wider]], out[:, i], out=out[:, place[wider]])
-    for name, i in place.items():
+    for name, i in place.items():  # what is given stands before what depends on it
         if curves[name].given:
             out[:, i] *= out[:, place[curves[name].given]]
     return out
@@ -155,6 +164,13 @@ def _smooth(votes: FloatArray) -> FloatArray:
     padded = np.pad(votes, ((1, 1), (0, 0)), mode="edge")
     smooth: FloatArray = (padded[:-2] + 2 * padded[1:-1] + padded[2:]) / np.float32(4)
     return smooth
+
+
+def _mean_of_three(by_second: FloatArray) -> FloatArray:
+    """Running mean over ``_SOUND_S`` seconds, ends repeated."""
+    padded = np.pad(by_second, ((_SOUND_S // 2, _SOUND_S // 2), (0, 0)), mode="edge")
+    mean: FloatArray = np.mean([padded[i : i + len(by_second)] for i in range(_SOUND_S)], axis=0, dtype=np.float32)
+    return mean
 
 
 def _windows(seconds: int) -> list[slice]:

@@ -231,8 +231,8 @@ def analysis_text(analysis: Analysis) -> Group:
     loudness = analysis.loudness_lufs
     row("loudness", "silence" if loudness.value is None else f"{loudness.value:.1f} LUFS", loudness.confidence)
     row("voice", spans_text(analysis.voice.spans) or "none found", analysis.voice.confidence)
-    for name, tags in (("instruments", analysis.instruments), ("genres", analysis.genres), ("moods", analysis.moods)):
-        row(name, _tags_line(tags))
+    for name in ("instruments", "genres", "moods", "sounds"):
+        row(name, _tags_line(getattr(analysis, name)))
     return Group(table)
 
 

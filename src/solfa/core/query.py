@@ -186,6 +186,7 @@ FIELDS: dict[str, Field] = {
     "voice": Field(kind="concept", source="measured", meaning="voice heard (yes, no or a kind)", kinds=("voice",)),
     "style": Field(kind="concept", source="measured", meaning="genre as it sounds", kinds=("genre",)),
     "mood": Field(kind="concept", source="measured", meaning="mood or use", kinds=("mood", "use")),
+    "sound": Field(kind="concept", source="measured", meaning="everyday sound (rain, applause)", kinds=("sound",)),
     "title": Field(kind="text", source="tags", meaning="title tag"),
     "artist": Field(kind="text", source="tags", meaning="artist tag"),
     "album": Field(kind="text", source="tags", meaning="album tag"),

@@ -148,11 +148,12 @@ class Analysis:
     instruments: tuple[TagTrack, ...]
     genres: tuple[TagTrack, ...]
     moods: tuple[TagTrack, ...]
+    sounds: tuple[TagTrack, ...] = ()
     extractors: tuple[str, ...] = ()
 
     def tags(self) -> dict[str, TagTrack]:
         """Every concept that was measured, by id (the voice included)."""
-        return {t.concept: t for t in (self.voice, *self.instruments, *self.genres, *self.moods)}
+        return {t.concept: t for t in (self.voice, *self.instruments, *self.genres, *self.moods, *self.sounds)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

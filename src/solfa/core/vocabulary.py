@@ -12,7 +12,7 @@ from functools import cache
 from solfa.core.errors import UnknownName
 from solfa.core.files import table_of
 
-KINDS = ("instrument", "voice", "genre", "mood", "use")
+KINDS = ("instrument", "voice", "genre", "mood", "use", "sound")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,6 +19,7 @@ from solfa.query.source import Mention, Source
 _MAX_WORDS = 6
 _FUZZY_LIMIT = 400  # distinct unknown words looked up per query: keeps hostile texts linear
 
+_SOUND_OF = r"\b(?:sounds?|noises?|recordings?|samples?) of(?: an?| the)?$"
 # Measured as tempo and energy rather than as moods.
 _ELSEWHERE = {"slow", "fast"}
 _CARE = ("cautious", "listed", "capital", "verb", "denied", "of_sound")
@@ -60,7 +61,7 @@ def _forms(words: tuple[str, ...], kind: str) -> list[tuple[str, ...]]:
     last = words[-1]
     if not (last.isascii() and last.isalpha()):
         return []
-    many = len(last) > 2 if kind in ("instrument", "voice") else kind == "genre" and len(words) == 1 and len(last) > 4
+    many = len(last) > 2 if kind in ("instrument", "voice", "sound") else kind == "genre" and len(words) == 1 and len(last) > 4
     if many and not last.endswith(("s", "ing")) and last not in _NO_PLURAL:
         if last.endswith("y") and last[-2] not in "aeiou":
             return [(*words[:-1], last[:-1] + "ies")]
@@ -78,14 +79,17 @@ def lexicon() -> dict[str, dict[tuple[str, ...], Entry]]:
     further: dict[tuple[str, ...], Entry] = {}
     data = words_table()
     care = {name_words(n): kind for kind in _CARE for n in data["care"][kind]}
+    clear = frozenset(data["care"]["clear_sounds"])
     for name, concept in concepts().items():
         if name in _ELSEWHERE:
             continue
         names = [*concept.names, *data["names"].get(name, ())]
         for words in map(name_words, names):
-            table.setdefault(words, Entry(name, care.get(words, "")))
+            # "Fire", "train", "roll": one word for a sound is seldom meant as one.
+            usual = "sound" if concept.kind == "sound" and len(words) == 1 and words[0] not in clear else ""
+            table.setdefault(words, Entry(name, care.get(words, usual)))
             for form in _forms(words, concept.kind):
-                further.setdefault(form, Entry(name, care.get(form, care.get(words, ""))))
+                further.setdefault(form, Entry(name, care.get(form, care.get(words, usual))))
             joined = "".join(words)
             if len(words) == 2 and len(joined) > 5:
                 table.setdefault((joined,), Entry(name, care.get(words, "")))
@@ -154,13 +158,15 @@ def _takes(source: Source, start: int, end: int, entry: Entry) -> bool:
         return previous in ("no", "without", "any", "nor", "or")
     if entry.care == "verb":
         return following not in care["verb_before"]
-    if following in care["music_nouns"]:
+    if entry.care == "sound" and (following in care["named_sound"] or rx(_SOUND_OF).search(before)):
+        return True
+    if entry.care != "sound" and following in care["music_nouns"]:
         return True
     if entry.care == "cautious":
         return previous not in care["determiners"]
     joins = ("and", "or", "no", "not", "nor", "preferably", "without", "with", "plus", "solo", "featuring")
     opens = not before or before[-1] in ",;:(&/+" or previous in joins
-    closes = not after or after[0] in ",.;:)&/+\n" or following in ("and", "or", "solo", "solos", "plus", "in")
+    closes = not after or after[0] in ",.;:)&/+\n" or following in care["closing"]
     return opens and closes
 
 
@@ -200,7 +206,7 @@ def _spellings() -> dict[tuple[str, int], tuple[str, ...]]:
     table: dict[tuple[str, int], set[str]] = {}
     for entries in lexicon().values():
         for words, entry in entries.items():
-            if entry.concept is None or entry.care:
+            if entry.concept is None or entry.care or concepts()[entry.concept].kind == "sound":
                 continue
             for word in words:
                 if len(word) >= 5 and word.isalpha():

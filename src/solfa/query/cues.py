@@ -54,7 +54,7 @@ def mark(source: Source) -> None:
     things = [m for m in source.mentions if isinstance(m.constraint, Presence)]
     postfix = any(_PLAIN_YES.match(source.low, m.end) for m in things)
     for mention in things:
-        if mention.kind in ("instrument", "voice") and not mention.negated:
+        if mention.kind in ("instrument", "voice", "sound") and not mention.negated:
             _taken_away(source, mention, postfix) or _solo(source, mention)
 
 

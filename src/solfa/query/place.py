@@ -82,7 +82,7 @@ def find(source: Source) -> None:
         start = match.start("noun")
         if match["noun"].endswith("ing") and re.match(r" (?:with|on|by)\b", source.after(match.end())):
             continue  # "ending with strings" is a verb
-        adjective = source.heard_before(start, ("instrument", "voice", "mood", "dynamics", "genre"))
+        adjective = source.heard_before(start, ("instrument", "voice", "sound", "mood", "dynamics", "genre"))
         if adjective or whole("<<noun_alone>>").fullmatch(match["noun"]):
             low, high = section(match["noun"])
             _add(source, start, match.end(), Place(start=low, end=high), "noun", spoken=True)
@@ -168,7 +168,7 @@ _JOINS = {"and", "or", "&", "plus", "/", "+"}
 _STOPS = {"with", "featuring", "over", "then", "but", "while", "has", "have", "is", "are"}
 _MOVING = ("rises", "falls", "varies")
 _REACH = 24  # words and things: how far a place looks for what it speaks of
-_PLACED = ("instrument", "voice", "dynamics", "mood", "genre")
+_PLACED = ("instrument", "voice", "sound", "dynamics", "mood", "genre")
 
 
 def attach(source: Source, clauses: list[list[Item]]) -> None:

@@ -212,8 +212,8 @@ def _starts_anew(row: list[Item], i: int, head: Mention, item: Mention) -> bool:
     if not between and head.kind in _ADJECTIVES and head.spoken and item.family == "heard":
         return False  # "no slow piano"
     if item.family != head.family:
-        return head.kind in ("instrument", "voice", *_MEASURES)
-    return head.kind in ("instrument", "voice") and not between
+        return head.kind in ("instrument", "voice", "sound", *_MEASURES)
+    return head.kind in ("instrument", "voice", "sound") and not between
 
 
 def _and_goes_on(row: list[Item], i: int, head: Mention) -> bool:

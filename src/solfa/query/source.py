@@ -73,7 +73,7 @@ class Token:
         return self.word[0].isalnum()
 
 
-_FAMILY = {"mood": "feel", "tempo": "feel", "instrument": "heard", "voice": "heard"}
+_FAMILY = {"mood": "feel", "tempo": "feel", "instrument": "heard", "voice": "heard", "sound": "heard"}
 
 
 @dataclass(slots=True)
@@ -201,7 +201,7 @@ class Source:
         """The kind of the mention that ends at a position, if one does."""
         return self._ends.get(position, "")
 
-    def heard_before(self, position: int, kinds: tuple[str, ...] = ("instrument", "voice")) -> bool:
+    def heard_before(self, position: int, kinds: tuple[str, ...] = ("instrument", "voice", "sound")) -> bool:
         """Whether a mention of these kinds stands just before, with one word between at most."""
         for end in range(position, max(position - 16, 0), -1):
             if self._ends.get(end) in kinds:

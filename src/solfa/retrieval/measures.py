@@ -31,7 +31,7 @@ from solfa.retrieval.satisfaction import (
 )
 from solfa.retrieval.shape import Spans, alone, dynamics_fit, presence_at
 
-_PRESENCE_PRIOR = {"instrument": 0.2, "voice": 0.4, "genre": 0.1, "mood": 0.15, "use": 0.15}
+_PRESENCE_PRIOR = {"instrument": 0.2, "voice": 0.4, "genre": 0.1, "mood": 0.15, "use": 0.15, "sound": 0.05}
 _CHORDS_BASE = 0.08
 _SHAPE_BASE = 0.3
 # P(the narrower thing | only the wider one was measured and is there): a Rhodes, given an electric piano.

@@ -23,13 +23,15 @@ PATCH_S = 1.0
 _FILES = {"mtt": "musicnn-mtt", "msd": "musicnn-msd", "yamnet": "yamnet"}
 NETS = tuple(_FILES)
 # Raise when anything between the samples and the scores changes: part of cache keys and of the embedding space.
-VERSION = "1"
+VERSION = "2"
 
 _WINDOW = int(HOP_S * SAMPLE_RATE_HZ)
 _PATCHES = int(HOP_S / PATCH_S)
 _PATCH = 15600
 # A rest shorter than this at the end of a track is not a frame of its own.
 _LEAST_REST = SAMPLE_RATE_HZ // 2
+# Nor is a tenth of a second of its own to YAMNet.
+_LEAST_OF_UNIT = 10
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -76,7 +78,8 @@ def tag_frames(audio: Audio) -> TagFrames:
     """What the networks say about a stretch, computed once for it (``Audio.derive``).
 
     A rest of half a second or more at the end is a frame too, filled up by repeating it; a shorter rest is left out
-    unless it is all there is. Empty sound is one frame of silence.
+    unless it is all there is. YAMNet sees silence after the rest of a second, and then whole seconds again: a short
+    sound repeated at once has a beat, which it calls music. Empty sound is one frame of silence.
 
     Raises
     ------
@@ -93,32 +96,35 @@ def num_frames(audio: Audio) -> int:
 
 
 def _hear(audio: Audio) -> TagFrames:
-    windows = _windows(at_rate(audio, SAMPLE_RATE_HZ).samples, num_frames(audio))
+    samples, count = at_rate(audio, SAMPLE_RATE_HZ).samples, num_frames(audio)
+    windows, seconds = _windows(samples, count, 1), _windows(samples, count, SAMPLE_RATE_HZ)
     for net in NETS:
         _net(net)  # read the files before there are threads
     # One window a run: its activations (20 MB) stay near the cores, which is a quarter faster than eight at once and
     # takes a quarter of the memory; and a window's scores are the same to the last bit whatever lies around it. Threads
     # take a window each, rather than parts of a layer, so that none waits for another.
     with ThreadPoolExecutor(min(num_threads(), len(windows))) as pool:
-        runs = list(pool.map(_run, np.split(windows, len(windows))))
+        runs = list(pool.map(_run, np.split(windows, len(windows)), np.split(seconds, len(windows))))
     return TagFrames(*(np.concatenate(rows) for rows in zip(*runs, strict=True)))
 
 
-def _windows(samples: FloatArray, count: int) -> FloatArray:
+def _windows(samples: FloatArray, count: int, unit: int) -> FloatArray:
+    """Windows [shape=(count, 48000)]; a short piece is filled up with zeros to whole units, and then repeats."""
     out = np.zeros((count, _WINDOW), np.float32)
     for i in range(count):
         piece = samples[i * _WINDOW : (i + 1) * _WINDOW]
         if len(piece):
-            out[i] = np.resize(piece, _WINDOW)  # repeats a short piece
+            units = max(1, -(-(len(piece) - unit // _LEAST_OF_UNIT) // unit))
+            out[i] = np.resize(np.pad(piece, (0, max(0, units * unit - len(piece))))[: units * unit], _WINDOW)
     return out
 
 
-def _run(windows: FloatArray) -> tuple[FloatArray, ...]:
-    """The fields of ``TagFrames`` in their order, for windows [shape=(T, 48000)]."""
+def _run(windows: FloatArray, seconds: FloatArray) -> tuple[FloatArray, ...]:
+    """The fields of ``TagFrames`` in their order, for windows [shape=(T, 48000)] as musicnn and as YAMNet sees them."""
     mel = {"mel": musicnn_mel(windows)}
     mtt, mtt_hidden = _net("mtt").run(["probs", "penultimate"], mel)
     msd, msd_hidden = _net("msd").run(["probs", "penultimate"], mel)
-    patches = windows.reshape(-1, int(PATCH_S * SAMPLE_RATE_HZ))[:, :_PATCH]
+    patches = seconds.reshape(-1, int(PATCH_S * SAMPLE_RATE_HZ))[:, :_PATCH]
     yamnet, embedding = _net("yamnet").run(["probs", "embedding"], {"patch": yamnet_mel(patches)[:, None]})
     return mtt, msd, yamnet, mtt_hidden, msd_hidden, embedding
 

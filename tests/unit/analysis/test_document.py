@@ -48,6 +48,7 @@ analyses = st.builds(
     instruments=tag_lists,
     genres=tag_lists,
     moods=tag_lists,
+    sounds=tag_lists,
     extractors=st.lists(texts, max_size=2).map(tuple),
 )
 
@@ -65,7 +66,7 @@ def test_the_keys_that_others_build_on() -> None:
     assert document["schema"] == SCHEMA == "solfa.analysis/1"
     for name in ("tempo_bpm", "key", "metre", "loudness_lufs"):
         assert {"value", "confidence", "alternatives"} <= document[name].keys()
-    assert sorted(document) == sorted(JSON_SCHEMA["required"])
+    assert sorted(document) == sorted([*JSON_SCHEMA["required"], "sounds"])  # older documents have none
     jsonschema.validate(document, JSON_SCHEMA)
 
 
@@ -92,3 +93,10 @@ def test_a_damaged_document_is_refused() -> None:
     document = to_json(analyze((), ()))
     with pytest.raises(InputError, match="damaged"):
         from_json(document | {"tempo_bpm": {"value": 3}})
+
+
+def test_a_document_from_before_sounds_is_read() -> None:
+    old = to_json(analyze((), ()))
+    del old["sounds"]
+    jsonschema.validate(json.loads(json.dumps(old)), JSON_SCHEMA)
+    assert from_json(old).sounds == ()

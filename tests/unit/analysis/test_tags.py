@@ -8,12 +8,14 @@ from solfa.analysis.tags import TagsExtractor
 from solfa.core.types import Audio
 from solfa.core.vocabulary import concepts
 from solfa.tagging.concepts import measurable, voters
+from solfa.tagging.frames import labels
 from solfa.testing.synth import song, tone
 
 
 def _votes(seconds: int, **high: slice) -> dict[str, np.ndarray]:
     names = list(voters())
     votes = np.full((seconds, len(names)), -11.0, np.float32)
+    votes[:, names.index("music")] = 5.0
     for name, where in high.items():
         votes[where, names.index(name)] = 3.0
     return {"evidence": votes, "heard": np.ones(seconds, np.bool_)}
@@ -62,6 +64,7 @@ def test_the_same_song_with_and_without_drums() -> None:
 def test_a_genre_that_a_network_is_sure_of_is_found(genre: str) -> None:
     names = list(voters())
     votes = np.full((30, len(names)), -7.0, np.float32)  # a usual level
+    votes[:, names.index("music")] = 5.0
     votes[:, names.index(genre)] = 0.0  # the networks are in two minds: for a genre that is loud and clear
     found = TagsExtractor().conclude([{"evidence": votes, "heard": np.ones(30, np.bool_)}], 30.0)["genres"]
     assert {t.concept for t in found if t.confidence > 0.5} >= {genre}
@@ -83,13 +86,14 @@ def test_silence_and_scraps_give_empty_results(seconds: float) -> None:
         result = tool.conclude(observations, seconds)
         assert result["voice"].confidence == 0 and not result["voice"].spans
         assert result["instruments"] == result["genres"] == result["moods"] == ()
+        assert [t.concept for t in result["sounds"]] == (["silence"] if observations and seconds else [])
 
 
 def test_sound_to_tags() -> None:
     tool = TagsExtractor()
     audio = song(bars=4).audio
     result = tool.conclude([tool.observe(audio)], audio.duration_s)
-    every = [result["voice"], *result["instruments"], *result["genres"], *result["moods"]]
+    every = [result["voice"], *result["instruments"], *result["genres"], *result["moods"], *result["sounds"]]
     assert set(result) == set(tool.spec.provides) and len(every) > 10
     assert all(0 <= t.confidence <= 1 and 0 <= t.share <= 1 and t.kind == concepts()[t.concept].kind for t in every)
     assert result["voice"].confidence < 0.2
@@ -101,5 +105,35 @@ def test_sound_to_tags() -> None:
 def test_every_curve_rises_and_every_wider_concept_is_as_likely() -> None:
     curves = tags._curves()
     assert set(curves) == set(voters()) <= set(concepts())
-    assert all(c.slope > 0 for c in curves.values()) and {c.given for c in curves.values()} == {"", "voice", "drums"}
+    assert all(c.slope > 0 for c in curves.values()) and {c.given for c in curves.values()} == {"", "voice", "drums", "music"}
     assert measurable("piano") and not measurable("rhodes")
+
+
+def test_a_bark_of_a_second_is_found_and_placed_in_a_long_track() -> None:
+    votes = _votes(120, dog_bark=slice(70, 71), rain=slice(0, 120))
+    found = {t.concept: t for t in TagsExtractor().conclude([votes], 120.0)["sounds"]}
+    assert found["dog_bark"].confidence > 0.5 and len(found["dog_bark"].spans) == 1
+    assert abs(found["dog_bark"].spans[0].start_s - 70) <= 1 and found["dog_bark"].spans[0].end_s <= 72
+    assert found["dog"].confidence >= found["dog_bark"].confidence <= found["animal"].confidence
+    assert found["rain"].share == 1.0 and found["applause"].confidence < 0.01
+
+
+def test_silence_is_measured_by_level() -> None:
+    tool = TagsExtractor()
+    samples = np.concatenate([song(bars=4).audio.samples[: 6 * 22050], np.zeros(4 * 22050, np.float32)])
+    found = {t.concept: t for t in tool.conclude([tool.observe(Audio(samples, 22050))], 10.0)["sounds"]}
+    assert [(s.start_s, s.end_s) for s in found["silence"].spans] == [(6.0, 10.0)]
+
+
+def test_every_output_of_yamnet_speaks_for_a_concept() -> None:
+    spoken = {label for rows in voters().values() for row in rows if row.net == "yamnet" for label in row.labels}
+    assert spoken == set(labels()["yamnet"])
+
+
+def test_what_is_no_music_has_no_genre_and_no_voice() -> None:
+    noise = Audio((np.random.default_rng(0).standard_normal(10 * 22050) * 0.1).astype(np.float32), 22050)
+    tool = TagsExtractor()
+    found = tool.conclude([tool.observe(noise)], 10.0)
+    assert {"noise", "white_noise"} <= {t.concept for t in found["sounds"] if t.confidence > 0.9}
+    musical = [t for t in (*found["instruments"], *found["genres"], *found["moods"]) if t.confidence > 0.3]
+    assert {t.concept for t in musical} <= {"sound_effects", "noise_music"} and found["voice"].confidence < 0.1
