@@ -39,7 +39,7 @@ def test_search_finds_the_song_with_the_asked_attributes(indexed: Done, run: Run
     assert Path(answer["hits"][0]["path"]).name == "waltz-90.flac"
     by_name = {e["constraint"]: e for e in answer["hits"][0]["evidence"]}
     assert by_name["tempo"]["satisfied"] and by_name["key"]["measured"] == "D major"
-    unquoted = json.loads(run("search", *"waltz in D major around 90 bpm".split(), "--json").stdout)
+    unquoted = json.loads(run("search", *["waltz", "in", "D", "major", "around", "90", "bpm"], "--json").stdout)
     assert unquoted["query"] == answer["query"]
 
 

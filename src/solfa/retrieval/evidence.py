@@ -1,11 +1,16 @@
-"""What a hit has to show for each wish: asked, measured, how sure, where."""
+"""What a hit has to show for each constraint: asked, measured, how sure, where, and a verdict.
+
+A verdict follows from the value that is shown beside it and from nothing else: met, not met, or undecided. It is
+undecided where the measurement is, where only another reading of it would fit (half or double tempo, an alternative,
+another way to write the metre), and where only a broader concept was measured; the reading is then named.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,13 +22,16 @@ from solfa.query.explain import describe as asked_words
 from solfa.query.explain import label
 from solfa.retrieval.measures import key_of, progressions, spans_of
 from solfa.retrieval.progression import match, places
-from solfa.retrieval.satisfaction import key_fit, metre_fit, tempo_fit
+from solfa.retrieval.satisfaction import key_fit, metre_fit
 from solfa.retrieval.shape import alone, dynamics_fit, place_s, presence_at
 from solfa.retrieval.types import Evidence
 
-T = TypeVar("T")
-HEARD = 0.5
+PRESENT, ABSENT = 0.5, 0.35  # confidences from which on a concept counts as there, and below which as not there
 NONE_FOUND = "none found"
+_SHOWN = 0.1  # confidence from which on an alternative is worth a word
+_NEAR_BPM = 0.025  # log2: 2 % beside a bound is near enough to be undecided, and met where one number was asked
+_FELT_BPM = 45.0, 190.0  # half and double tempo are another way to count only where people count so
+_CHANGE = 0.1  # of the energy (0..1): less is no change that a listener could be sure of
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
@@ -49,105 +57,154 @@ class Measured:
         return [(value, round(sure, 4)) for value, sure in zip(values, confidences, strict=True)]
 
     def confidence(self, name: str) -> float:
-        """How sure it is that a concept is heard; NaN where it was not looked for."""
+        """How sure it is that a concept is there; NaN where it was not looked for."""
         return round(float(self.table.confidence(name)[self.row]), 4)
 
 
-def describe(wish: Constraint, track: Measured, likelihood: tuple[float, float] | None) -> Evidence:
-    """Evidence of one track for one constraint.
-
-    ``likelihood`` is P(satisfied) and its base rate as the score took them, the negation included; None where the wish
-    did not count. So what is shown never contradicts the order: satisfied from one half on, not below the base rate,
-    undecided between.
-    """
-    measured, confidence, spans = next(tell for kind, tell in _KINDS if isinstance(wish, kind))(wish, track)
-    satisfied = None
-    if likelihood is not None and confidence > 0:
-        p, base = likelihood
-        satisfied = True if p >= HEARD else False if p < max(base, 0.1) else None
-    return Evidence(constraint=label(wish), asked=asked_words(wish), measured=measured, confidence=float(confidence),
-                    satisfied=satisfied, spans=spans)  # fmt: skip
+def describe(constraint: Constraint, track: Measured) -> Evidence:
+    """Evidence of one track for one constraint, its negation included in the verdict."""
+    told = next(tell for kind, tell in _KINDS if isinstance(constraint, kind))(constraint, track)
+    met = told.met
+    if told.confidence < PRESENT:
+        met = None
+    elif met is not None and constraint.negated:
+        met = not met
+    return Evidence(constraint=label(constraint), asked=asked_words(constraint), measured=told.measured,
+                    confidence=float(told.confidence), satisfied=met, spans=told.spans)  # fmt: skip
 
 
-_Told = tuple[str, float, tuple[Span, ...]]  # what was measured, how surely, where
+class _Told(NamedTuple):
+    """What was measured, how surely, whether that is what was asked (before any negation), and where."""
+
+    measured: str
+    confidence: float
+    met: bool | None
+    spans: tuple[Span, ...] = ()
 
 
-def _estimate(choices: list[tuple[T, float]], show: Callable[[T], str], fits: Callable[[T], bool]) -> _Told:
-    """Of a value and its alternatives, each with a confidence."""
+_NOTHING = _Told("could not be measured", 0.0, None)
+
+
+def _estimate(
+    choices: list[tuple[Any, float]],
+    show: Callable[[Any], str],
+    fits: Callable[[Any], bool],
+    otherwise: Callable[[Any], str] = lambda value: "",
+) -> _Told:
+    """The verdict on a value; ``otherwise`` names another reading of it that fits, which leaves it undecided."""
     if not choices:
-        return "could not be measured", 0.0, ()
+        return _NOTHING
     (value, confidence), *others = choices
-    told = show(value)
-    fitting = next(((v, c) for v, c in others if fits(v) and c >= 0.1), None)
-    if fitting is not None and not fits(value):
-        told += f", or {show(fitting[0])} ({fitting[1]:.2f})"
-    return told, confidence, ()
+    if fits(value):
+        return _Told(show(value), confidence, True)
+    reading = otherwise(value)
+    if not reading:
+        second = next(((v, c) for v, c in others if c >= _SHOWN and fits(v)), None)
+        reading = "" if second is None else f"perhaps {show(second[0])} ({second[1]:.2f})"
+    return _Told(f"{show(value)}, {reading}" if reading else show(value), confidence, None if reading else False)
 
 
-def _tempo(wish: Tempo, track: Measured) -> _Told:
-    choices = [(round(v, 2), c) for v, c in track.choices("tempo_bpm") if not math.isnan(v)]
-    return _estimate(choices, lambda v: f"{v:.1f} BPM", lambda v: float(tempo_fit(np.array([v]), wish)[0]) >= HEARD)
+def _tempo(asked: Tempo, track: Measured) -> _Told:
+    choices = [(round(v, 1), c) for v, c in track.choices("tempo_bpm") if not math.isnan(v)]
+    is_point = asked.low_bpm == asked.high_bpm
+
+    def beyond(bpm: float) -> float:
+        """How far outside the range, in octaves."""
+        return max(0.0, math.log2(max(asked.low_bpm, 1.0) / bpm), math.log2(bpm / asked.high_bpm))
+
+    def otherwise(bpm: float) -> str:
+        if beyond(bpm) <= _NEAR_BPM:
+            return "just outside"
+        octaves = (("in double time", 2.0), ("in half time", 0.5))
+        slowest, fastest = _FELT_BPM
+        fitting = ((bpm * by, name) for name, by in octaves if slowest <= bpm * by <= fastest)
+        return next((f"{value:.1f} {name}" for value, name in fitting if beyond(value) == 0), "")
+
+    return _estimate(
+        choices, lambda v: f"{v:.1f} BPM", lambda v: beyond(v) <= (_NEAR_BPM if is_point else 0.0), otherwise
+    )
 
 
-def _key(wish: InKey, track: Measured) -> _Told:
+def _key(asked: InKey, track: Measured) -> _Told:
     choices = [(key_of(v), c) for v, c in track.choices("key") if v >= 0]
-    return _estimate(choices, str, lambda v: key_fit(v, wish) >= HEARD)
+    return _estimate(choices, str, lambda v: key_fit(v, asked) == 1.0)
 
 
-def _metre(wish: Metre, track: Measured) -> _Told:
+def _metre(asked: Metre, track: Measured) -> _Told:
     choices = [(f"{beats}/{unit}", c) for (beats, unit), c in track.choices("metre") if unit]
-    return _estimate(choices, str, lambda v: metre_fit(v, wish) >= HEARD)
+    return _estimate(
+        choices, str, lambda v: v in asked.metres, lambda v: "another way to write it" if metre_fit(v, asked) else ""
+    )
 
 
-def _duration(wish: Duration, track: Measured) -> _Told:
-    return f"{track.duration_s:.0f} s", 1.0, ()
+def _duration(asked: Duration, track: Measured) -> _Told:
+    seconds = round(track.duration_s)
+    return _Told(f"{seconds} s", 1.0, round(asked.low_s) <= seconds <= round(asked.high_s))
 
 
-def _presence(wish: Presence, track: Measured) -> _Told:
-    name = next((wider for wider in lineage(wish.concept) if not math.isnan(track.confidence(wider))), None)
+def _presence(asked: Presence, track: Measured) -> _Told:
+    name = next((wider for wider in lineage(asked.concept) if not math.isnan(track.confidence(wider))), None)
     if name is None:
-        return "cannot be measured; compared by sound", 0.0, ()
-    confidence, heard_at = track.confidence(name), spans_of([track.timeline], lambda text: text == name)
-    rows, duration_s_N = heard_at.rows_S3.tolist(), np.array([track.duration_s])
+        return _Told("cannot be measured; compared by sound", 0.0, None)
+    confidence, found = track.confidence(name), spans_of([track.timeline], lambda text: text == name)
+    rows, duration_s_N = found.rows_S3.tolist(), np.array([track.duration_s])
     spans = tuple(Span(start_s=round(a, 3), end_s=round(b, 3), confidence=round(c, 4)) for a, b, c in rows)
-    if wish.place is not None:
-        low, high = place_s(wish.place, track.duration_s)
+    if asked.place is not None:
+        low, high = place_s(asked.place, track.duration_s)
         if low >= high:
-            return f"the track ends at {track.duration_s:.0f} s", 1.0, ()
-        confidence = float(presence_at(heard_at, wish.place, duration_s_N)[0])
+            return _Told(f"the track ends at {track.duration_s:.0f} s", 1.0, False)
+        confidence = float(presence_at(found, asked.place, duration_s_N)[0])
         spans = tuple(s for s in spans if s.end_s > low and s.start_s < high)
-    named = "" if name == wish.concept else f"{concept(name).title}: "
-    heard = confidence >= HEARD
-    told = f"{named}{'heard' if heard else NONE_FOUND if confidence < 0.35 else 'perhaps'}"
-    if wish.solo and heard:
+    if confidence < ABSENT:
+        return _Told(NONE_FOUND if name == asked.concept else f"no {concept(name).title} found", 1 - confidence, False)
+    met: bool | None = True if confidence >= PRESENT else None
+    said = "present" if met else "perhaps"
+    if name != asked.concept:  # a Rhodes is asked for, an electric piano is what can be told
+        met, said = None, f"{concept(name).title} {said}; its kind cannot be told"
+    if asked.solo and met:
         others = spans_of([track.timeline], lambda text: is_other_source(text, name))
-        told += f", alone in {100 * float(alone(others, duration_s_N)[0]):.0f} % of the track"
-    return told, confidence if confidence >= 0.35 else 1 - confidence, spans if confidence >= 0.35 else ()
+        share = float(alone(others, duration_s_N)[0])
+        said, met = f"{said}, alone in {100 * share:.0f} % of the track", share >= PRESENT
+    return _Told(said, confidence, met, spans)
 
 
-def _chords(wish: Chords, track: Measured) -> _Told:
+def _chords(asked: Chords, track: Measured) -> _Told:
     if not len(track.timeline.chords):
-        return "could not be measured", 0.0, ()
+        return _NOTHING
     chords = progressions([track.timeline])
-    found = match(chords, wish)
+    found = match(chords, asked)
     p, shift = float(found.p_N[0]), int(found.shift_N[0])
     if p < 0.25:
-        return NONE_FOUND, 1 - p, ()
-    spans, heard = places(chords, found, len(wish.chords))
+        return _Told(NONE_FOUND, 1 - p, False)
+    spans, played = places(chords, found, len(asked.chords))
     moved = f", {shift if shift <= 6 else shift - 12:+d} semitones" if shift else ""
-    return f"{'-'.join(heard)}{moved}, {100 * float(found.coverage_N[0]):.0f} % of the track", p, spans
+    told = f"{'-'.join(played)}{moved}, {100 * float(found.coverage_N[0]):.0f} % of the track"
+    return _Told(told, p, True if p >= PRESENT else None, spans)
 
 
-def _dynamics(wish: Dynamics, track: Measured) -> _Told:
+def _dynamics(asked: Dynamics, track: Measured) -> _Told:
     energy, duration_s = track.timeline.energy, track.duration_s
-    p = float(dynamics_fit(energy[None], np.array([duration_s]), wish)[0]) if len(energy) else np.nan
+    p = float(dynamics_fit(energy[None], np.array([duration_s]), asked)[0]) if len(energy) else np.nan
     if np.isnan(p):
-        return "too short to tell", 0.0, ()
-    low, high = place_s(wish.place or Place(start=0, end=1), duration_s)
+        return _Told("too short to tell", 0.0, None)
+    low, high = place_s(asked.place or Place(start=0, end=1), duration_s)
     hop_s = track.timeline.energy_hop_s
-    part = energy[min(int(low / hop_s), len(energy) - 1) :][: max(1, round((high - low) / hop_s))]
-    told = f"energy {part[0]:.2f} to {part[-1]:.2f}, mean {part.mean():.2f} (track {energy.mean():.2f})"
-    return told, max(p, 1 - p), (Span(start_s=low, end_s=high, confidence=p),) if wish.place and high > low else ()
+    part = energy[min(int(low / hop_s), len(energy) - 1) :][: max(1, round((high - low) / hop_s))].astype(np.float64)
+    if asked.shape in ("rises", "falls"):
+        quarter = max(1, len(part) // 4)
+        first, last = float(part[:quarter].mean()), float(part[-quarter:].mean())
+        told = f"energy {first:.2f} in the first quarter, {last:.2f} in the last"
+        margin = (last - first if asked.shape == "rises" else first - last) - _CHANGE
+    elif asked.shape in ("quiet", "loud"):
+        level = 0.5 if asked.place is None else float(energy.mean())
+        told = f"energy {part.mean():.2f}" + (" of 1" if asked.place is None else f" there, {level:.2f} in the track")
+        margin = float(part.mean()) - level if asked.shape == "loud" else level - float(part.mean())
+    else:
+        told = f"energy varies by {part.std():.2f} around {part.mean():.2f}"
+        margin = float(part.std()) - 0.12 if asked.shape == "varies" else 0.12 - float(part.std())
+    met = None if abs(margin) < 0.02 else margin > 0
+    spans = (Span(start_s=low, end_s=high, confidence=p),) if asked.place and high > low else ()
+    return _Told(told, max(p, 1 - p), met, spans)
 
 
 _KINDS: tuple[tuple[type[Constraint], Callable[..., _Told]], ...] = (

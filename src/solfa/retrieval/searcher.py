@@ -341,8 +341,8 @@ class Searcher:
         table, [timeline] = self.collection.attributes(), self.collection.timelines([track_id])
         measured = Measured(table=table, row=int(table.rows(found.track_ids[row : row + 1])[0]), timeline=timeline)
         evidence = []
-        for wish, p in zip(query.constraints, found.likelihoods, strict=True):
-            shown = describe(wish, measured, None if p is None else (float(p.p[row]), p.base))
+        for wish in query.constraints:
+            shown = describe(wish, measured)
             if overruled(wish, query):
                 told = "a kind of it is wanted; the rest cannot be told apart"
                 shown = replace(shown, measured=told, confidence=0.0, satisfied=None, spans=())
