@@ -36,7 +36,7 @@ _SAID = {"train": "train", "training": "train", "val": "val", "valid": "val", "v
          "test": "test", "testing": "test", "eval": "test", "evaluation": "test"}  # fmt: skip
 _ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 _NAMED = 5
-_PART = re.compile(r"\{([^{}]+)\}")  # of a template
+_PART = re.compile(r"\{([^{}:]+)(:stem)?\}")  # of a template
 _ELSEWHERE = "-"  # in place of a split that is not wanted
 
 
@@ -45,9 +45,10 @@ class Table:
     """How a table is read.
 
     ``columns`` maps kinds of ``COLUMNS`` to a column, to several with commas (captions), to a template such as
-    ``audio/{id}.flac``, or to "" where no column is to be taken. Relative paths start at ``root``, the table's folder
-    by default, and none may lead out of it. ``splits`` maps the table's names of splits to ours; rows of others are
-    left out. Where no split is given, whole groups are spread over the splits by ``shares`` and ``seed``.
+    ``audio/{id}.flac`` (``{id:stem}``: without its ending), or to "" where no column is to be taken. Relative paths
+    start at ``root``, the table's folder by default, and none may lead out of it. ``splits`` maps the table's names of
+    splits to ours; rows of others are left out. Where no split is given, whole groups are spread over the splits by
+    ``shares`` and ``seed``.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -193,7 +194,7 @@ def _delimited(file: Path) -> Iterator[tuple[str, Mapping[str, Any] | str]]:
 
 
 def _columns_of(given: str) -> list[str]:
-    return _PART.findall(given) or [name.strip() for name in given.split(",") if name.strip()]
+    return [part[1] for part in _PART.finditer(given)] or [name.strip() for name in given.split(",") if name.strip()]
 
 
 def _values(row: Mapping[str, Any], kind: str, table: Table) -> list[Any]:
@@ -204,7 +205,8 @@ def _values(row: Mapping[str, Any], kind: str, table: Table) -> list[Any]:
         names += [name for name in row if re.fullmatch(r"caption_\d+", name)]
     values = [v for v in map(row.get, names) if not (v is None or v == "" or (isinstance(v, float) and math.isnan(v)))]
     if given is not None and "{" in given:
-        return [_PART.sub(lambda m: _text(row[m[1]]), given)] if len(values) == len(names) else []
+        filled = _PART.sub(lambda m: Path(_text(row.get(m[1]))).stem if m[2] else _text(row.get(m[1])), given)
+        return [filled] if len(values) == len(names) else []
     for i, value in enumerate(values):
         if isinstance(value, str) and kind in ("caption", "phrases") and value.lstrip().startswith("["):
             parsed = _parsed(b'{"":%b}' % value.encode())
