@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
 from solfa.apps.render import INTERRUPTED, clock, console, tell
-from solfa.core.errors import MissingExtra
+from solfa.core.errors import InputError, MissingExtra
 
 if TYPE_CHECKING:
     from solfa.training.recipes import Recipe
     from solfa.training.trainer import Outcome, Progress
 
-train_app = typer.Typer(no_args_is_help=True, help="Train a model on a data set; share it.")
+
+class _Group(TyperGroup):
+    """``solfa train --config FILE`` is ``solfa train RECIPE --config FILE`` with the recipe of the file."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        first, _, inline = args[0].partition("=") if args else ("", "", "")
+        if first == "--config" and (inline or len(args) > 1):
+            args = [str(_recorded(Path(inline or args[1]))["command"]["name"]), *args]
+        return super().parse_args(ctx, args)
+
+
+train_app = typer.Typer(
+    cls=_Group, no_args_is_help=True,
+    help="Train a model on a data set; share it. A run begins again from its config.json: --config FILE --out FOLDER.",
+)  # fmt: skip
+TERMINATED = 143  # 128 + SIGTERM
+_TEXTS, _MOST_BYTES = ("audio", "text", "features", "precision", "frames", "bank", "init"), 1 << 20
 RECIPES = {
     "figma": "FIGMA: captions against frames, by the best token of each frame.",
     "finelap": "FineLAP: captions against clips, timed phrases against frames.",
@@ -29,11 +47,22 @@ RECIPES = {
 
 def _train(
     context: typer.Context,
-    data: Annotated[Path, typer.Option(help="Folder of the data set (see 'solfa data').")],
     out: Annotated[Path, typer.Option(help="Folder of the run; the model is in its folder 'model'.")],
-    audio: Annotated[str, typer.Option(help="Body that hears; NAME or NAME:SOURCE, ?option=value.")] = "taggers",
-    text: Annotated[str, typer.Option(help="Body that reads; NAME or NAME:SOURCE, ?option=value.")] = "minilm",
-    size: Annotated[Literal["small", "published"], typer.Option(help="small is for a CPU.")] = "small",
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="Folder of the data set (see 'solfa data'); of several FOLDER=WEIGHT, repeatable."),
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="config.json of a run, whose settings are the defaults.")] = None,
+    audio: Annotated[
+        str | None,
+        typer.Option(help="Backbone of sound; NAME or NAME:SOURCE, ?option=value.", show_default="taggers"),
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option(help="Backbone of text; NAME or NAME:SOURCE, ?option=value.", show_default="minilm")
+    ] = None,
+    size: Annotated[
+        Literal["small", "published"] | None, typer.Option(help="small is for a CPU.", show_default="small")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data at most.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=2, help="Pairs of one step.")] = None,
     chunk_size: Annotated[int | None, typer.Option(min=1, help="Pairs projected at once; bounds memory.")] = None,
@@ -41,16 +70,20 @@ def _train(
     precision: Annotated[
         Literal["float32", "bfloat16"] | None, typer.Option(help="Of the projectors (default: by size).")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of all chance.")] = 0,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="Random seed.", show_default="0")] = None,
     device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
     features: Annotated[
         Path | None, typer.Option(help="Cache of states (default: 'features' in the data set).")
     ] = None,
     states_precision: Annotated[
-        Literal["float32", "tf32", "bfloat16"], typer.Option(help="Of frozen backbones on torch; tf32 on CUDA only.")
-    ] = "float32",
+        Literal["float32", "tf32", "bfloat16"] | None,
+        typer.Option(help="Of frozen backbones on torch; tf32 on CUDA only.", show_default="float32"),
+    ] = None,
+    bank: Annotated[Path | None, typer.Option(help="Phrases to draw from (JSONL; default: the ontology's).")] = None,
     init: Annotated[Path | None, typer.Option(help="Folder of a model to start from.")] = None,
-    tune: Annotated[str, typer.Option(help="Bodies to train too: audio, text or audio,text (on torch only).")] = "",
+    tune: Annotated[
+        str | None, typer.Option(help="Bodies to train too: audio, text or audio,text (on torch only).")
+    ] = None,
     body_lr: Annotated[
         float | None, typer.Option(min=0, max=1000, help="Learning rate of bodies, as a factor of --lr.")
     ] = None,
@@ -63,7 +96,10 @@ def _train(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Any value of the recipe, repeatable: objective.alpha=0.3.")
     ] = None,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write RUN/tensorboard too.")] = False,
+    track: Annotated[
+        list[str] | None, typer.Option(help="Show figures in tensorboard, wandb or trackio too; repeatable.")
+    ] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="As --track tensorboard.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     allow_noncommercial: Annotated[bool, typer.Option("--allow-noncommercial", help="Accept such weights.")] = False,
 ) -> None:
@@ -75,9 +111,18 @@ def _train(
     except ImportError as error:
         raise MissingExtra("training", "pip install 'solfa[torch]'") from error
     from solfa.data.shards import Dataset
-    from solfa.training.recipes import changed
+    from solfa.training.recipes import changed, settings_of
     from solfa.training.run import run, text_name
+    from solfa.training.trackers import tracker
     from solfa.training.trainer import joined, rank
+
+    recorded = {} if config is None else _recorded(config)
+    before: dict[str, Any] = recorded.get("command", {})
+    if before.get("name", name) != name:
+        raise InputError(f"{config} is of the recipe {before['name']}, not of {name}.")
+    old = settings_of(recorded["fixed"]["recipe"]) if recorded else {}
+    if any((audio, text, size, frames)):  # other networks than the recorded ones
+        old = {key: value for key, value in old.items() if not key.startswith("model.")}
 
     changes: dict[str, Any] = {
         "epochs": epochs, "batch_size": batch_size, "chunk_size": chunk_size, "learning_rate": lr, "seed": seed,
@@ -86,12 +131,12 @@ def _train(
     pairs = [setting.partition("=") for setting in settings or []]
 
     def change(recipe: Recipe) -> Recipe:
-        recipe = replace(recipe, **{k: v for k, v in changes.items() if v is not None})
+        recipe = replace(changed(recipe, old), **{k: v for k, v in changes.items() if v is not None})
         return changed(recipe, {key.strip(): value.strip() for key, _, value in pairs})
 
     def report(progress: Progress) -> None:
-        if board is not None:
-            board(progress)
+        for each in trackers:
+            each(progress)
         values = ", ".join(f"{k} {v:.4g}" for k, v in progress.metrics.items() if isinstance(v, float))
         if progress.step % 20 == 0 or progress.step == 1 or any(k.startswith("val") for k in progress.metrics):
             left = clock(progress.seconds_left)
@@ -100,47 +145,72 @@ def _train(
                 markup=False, highlight=False, soft_wrap=True,
             )  # fmt: skip
 
-    with _stoppable(), joined(device):
-        if rank() == 0 and not len(Dataset.open(data).split("val")):
+    folders = dict(map(_weighted, data)) if data else {Path(f): w for f, w in before.get("data", {}).items()}
+    if len(folders) < len(data or ()):
+        raise InputError("one data set was given twice. Give it once, with a weight: --data FOLDER=2.")
+    if not folders:
+        raise InputError("what is to be trained on? Give a data set: --data FOLDER, or a run's file: --config FILE.")
+    sides = tuple(before.get("tune", ())) if tune is None else tuple(sorted(set(filter(None, tune.split(",")))))
+    places: dict[str, Any] = {
+        key: given or (Path(before[key]) if before.get(key) else None)
+        for key, given in (("features", features), ("init", init), ("bank", bank))
+    }
+    small = before.get("small", True) if size is None else size == "small"
+    words = text or before.get("text", "minilm")
+    with _stoppable(), joined(device), ExitStack() as closing:
+        if rank() == 0 and not any(len(Dataset.open(folder).split("val")) for folder in folders):
             console().print("no val split: the last weights are kept", highlight=False)
-        if rank() == 0 and (named := text_name(text, small=size == "small", init=init)) != text:
+        if rank() == 0 and (named := text_name(words, small=small, init=places["init"])) != words:
             console().print(f"long texts are cut off as published: --text {named}", markup=False, highlight=False)
-        board = _board(out) if tensorboard and rank() == 0 else None
+        names = [*(track or ()), *(["tensorboard"] if tensorboard else ())]
+        trackers = [tracker(each, out) for each in dict.fromkeys(names)] if rank() == 0 else []
+        for each in trackers:
+            closing.callback(each.close)
         folder, outcome = run(
-            name, data, out, audio=audio, text=text, small=size == "small", device=device, features=features,
-            precision=states_precision, init=init, tune=tuple(sorted(set(filter(None, tune.split(","))))),
-            resume=resume, frames=frames, allow_noncommercial=allow_noncommercial, report=report, change=change,
+            name, folders, out, audio=audio or before.get("audio", "taggers"), device=device, small=small,
+            text=words, tune=sides, resume=resume, **places,
+            precision=states_precision or before.get("precision", "float32"), frames=frames or before.get("frames"),
+            allow_noncommercial=allow_noncommercial, report=report, change=change,
             progress=lambda done, total: console().print(f"states: {done}/{total} blocks", highlight=False),
         )  # fmt: skip
         if rank() == 0:
             tell(_summary(folder, outcome))
 
 
+def _recorded(file: Path) -> dict[str, Any]:
+    """The ``config.json`` of a run. Raises InputError if it is none."""
+    try:
+        if file.stat().st_size > _MOST_BYTES:
+            raise ValueError("too large")
+        found: dict[str, Any] = json.loads(file.read_bytes())
+        command, recipe = found["command"], found["fixed"]["recipe"]
+        texts = [command["name"], *command["data"], *(command[k] for k in _TEXTS if command.get(k) is not None)]
+        weights = [w for w in command["data"].values() if w is not None]
+        fine = all(isinstance(t, str) for t in [*texts, *command["tune"]]) and isinstance(recipe, dict)
+        if not fine or command["name"] not in RECIPES or not all(isinstance(w, int | float) for w in weights):
+            raise ValueError("a value of another kind")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as bad:
+        raise InputError(f"{file} is no config.json of a run ({bad!r}). Runs of solfa train have one.") from bad
+    return found
+
+
+def _weighted(text: str) -> tuple[Path, float | None]:
+    folder, _, weight = text.rpartition("=")
+    if not folder or Path(text).exists():
+        return Path(text), None
+    try:
+        return Path(folder), float(weight)
+    except ValueError:
+        return Path(text), None
+
+
 @contextmanager
 def _stoppable() -> Iterator[None]:
     try:
         yield
-    except KeyboardInterrupt:
-        typer.echo("solfa: stopped; go on with --resume", err=True)
-        raise typer.Exit(INTERRUPTED) from None
-
-
-def _board(out: Path) -> Callable[[Progress], None]:
-    """What writes a line of metrics; its files are made with the first: a run has its folder to itself until then."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise MissingExtra("--tensorboard", "pip install tensorboard") from error
-    writers: list[Any] = []
-
-    def write(progress: Progress) -> None:
-        if not writers:  # what a killed run wrote after its last checkpoint comes again, and is to be shown once
-            made: Any = SummaryWriter
-            writers.append(made(str(out / "tensorboard"), purge_step=progress.step))
-        for key, value in progress.metrics.items():
-            writers[0].add_scalar(key, value, progress.step)
-
-    return write
+    except KeyboardInterrupt as stop:
+        typer.echo(f"solfa: stopped{' ' if str(stop) else ''}{stop}; go on with --resume", err=True)
+        raise typer.Exit(TERMINATED if str(stop) else INTERRUPTED) from None
 
 
 def _summary(folder: Path, outcome: Outcome) -> str:

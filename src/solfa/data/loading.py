@@ -18,7 +18,7 @@ be sent anywhere (``benchmarks/loading.py`` has the figures). numpy only; ``torc
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -83,6 +83,14 @@ class Loader(Generic[B]):
         which of how many processes this is
     shuffle
         False: in order, for evaluation
+    shares
+        where the source is several data sets one after the other: how many clips each has, and its weight. An epoch is
+        as long as without, and has as many clips of each as its share says, spread evenly over the batches; each
+        data set is gone through again and again, in a new order, from one epoch into the next
+    lengths_N, bucket
+        so many batches (of all ranks) that follow each other are sorted by length together, so that little is padded,
+        and the batches of an epoch are shuffled; 1 leaves batches as they are drawn. With more, a state goes on only
+        with the same batch size times ranks
     drop_last
         leave out the clips at the end of an epoch that do not fill a batch on every rank; False: the last batches are
         smaller, and ranks may have unequal numbers of them
@@ -99,7 +107,8 @@ class Loader(Generic[B]):
 
     def __init__(
         self, source: Source[B], *, batch_size: int, seed: int = 0, rank: int = 0, world_size: int = 1,
-        shuffle: bool = True, drop_last: bool = True, workers: int = 2, prefetch: int = 4,
+        shuffle: bool = True, shares: Sequence[tuple[int, float]] = (), lengths_N: IntArray | None = None,
+        bucket: int = 1, drop_last: bool = True, workers: int = 2, prefetch: int = 4,
     ) -> None:  # fmt: skip
         if batch_size < 1 or not 0 <= rank < world_size or workers < 0 or prefetch < 1 or seed < 0:
             raise InputError(
@@ -111,7 +120,16 @@ class Loader(Generic[B]):
                 f"loader: {len(source)} clips do not fill one batch of {batch_size} on {world_size} ranks. "
                 f"Take a smaller batch."
             )
-        self._source, self._batch_size, self._seed = source, batch_size, seed
+        weights = [weight for _, weight in shares]
+        if shares and not (
+            sum(count for count, _ in shares) == len(source) and sum(weights) > 0 and min(weights) >= 0
+            and min(count for count, _ in shares) > 0 and sum(weights) < np.inf
+        ):  # fmt: skip
+            raise InputError(
+                f"loader: shares {list(shares)} of {len(source)} clips; expected clips, and weights above 0."
+            )
+        self._source, self._batch_size, self._seed, self._shares = source, batch_size, seed, tuple(shares)
+        self._lengths_N, self._bucket = lengths_N, bucket
         self._rank, self._world_size, self._shuffle, self._drop_last = rank, world_size, shuffle, drop_last
         self._workers, self._prefetch = workers, prefetch
         self._epoch = self._position = 0
@@ -146,9 +164,7 @@ class Loader(Generic[B]):
 
     def __iter__(self) -> Iterator[B]:
         epoch, step, end = self._epoch, self._batch_size * self._world_size, self._end()
-        rows = np.arange(len(self._source))
-        if self._shuffle:
-            rows = np.random.default_rng([self._seed, epoch]).permutation(len(self._source))
+        rows = self._bucketed(self._order(epoch), epoch)
 
         def make(position: int) -> B:
             first = position + self._rank * self._batch_size
@@ -165,6 +181,37 @@ class Loader(Generic[B]):
                 self._epoch, self._position = (epoch + 1, 0) if last else (epoch, position + step)
                 yield batch
         self._epoch, self._position = epoch + 1, 0
+
+    def _order(self, epoch: int) -> IntArray:
+        rng = np.random.default_rng([self._seed, epoch])
+        if not self._shuffle:
+            return np.arange(len(self._source))
+        if not self._shares:
+            return rng.permutation(len(self._source))
+        total, first, taken = sum(weight for _, weight in self._shares), 0, 0.0
+        rows, places = [], []
+        for number, (count, weight) in enumerate(self._shares):
+            start, taken = taken, taken + weight
+            wanted = round(taken / total * len(self._source)) - round(start / total * len(self._source))
+            begin = epoch * wanted
+            passes = range(begin // count, -(-(begin + wanted) // count))
+            orders = [np.random.default_rng([self._seed, number, p]).permutation(count) for p in passes]
+            stream = np.concatenate([np.zeros(0, np.int64), *orders])[begin % count :][:wanted]
+            rows.append(stream + first)
+            places.append((np.arange(wanted) + rng.random(wanted)) / max(wanted, 1))
+            first += count
+        return np.concatenate(rows)[np.argsort(np.concatenate(places), kind="stable")]
+
+    def _bucketed(self, rows: IntArray, epoch: int) -> IntArray:
+        step = self._batch_size * self._world_size
+        if self._lengths_N is None or self._bucket == 1 or not self._shuffle:
+            return rows
+        full, size = len(rows) // step * step, step * self._bucket
+        parts = [rows[at : min(at + size, full)] for at in range(0, full, size)]
+        ordered = [part[np.argsort(self._lengths_N[part], kind="stable")] for part in parts]
+        batches = np.concatenate([rows[:0], *ordered]).reshape(-1, step)
+        order = np.random.default_rng([self._seed, epoch, len(rows)]).permutation(len(batches))
+        return np.concatenate([batches[order].ravel(), rows[full:]])
 
     def _end(self) -> int:
         # The first position at which no batch begins; after resuming with another batch size it may lie between two.

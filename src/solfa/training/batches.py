@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,8 @@ class PairSource:
             _refuse(what, features.ids, bad_N)
         if num_phrases and bank is None and any(features.phrases):
             raise InputError(f"{num_phrases} phrases are to be drawn, but no bank was prepared: prepare(phrases=True).")
+        # What a pair takes of a padded batch: of its captions the shortest; tuned sides are not known before.
+        self.lengths_N = frames + tokens
         self._features, self._bank = features, bank
         self._bodies, self._crops, self._stripes = bodies or {}, crops, stripes
         self._num_phrases = num_phrases if bank is not None else 0
@@ -201,6 +203,7 @@ class TrainingData:
 
     ``audio`` and ``text`` are the backbones', ``spaces`` name what their states are, with the precision.
 
+    ``sets`` are the data sets that it is made of, in order; ``own_bank`` is a hash of a phrase bank of one's own.
     ``bodies`` are to be tuned, and ``records`` of both splits are what their states are made of.
     """
 
@@ -215,6 +218,44 @@ class TrainingData:
     revision: str
     bodies: Bodies = field(default_factory=dict)
     records: Mapping[str, Records] = field(default_factory=dict)
+    sets: tuple[DataShare, ...] = ()
+    own_bank: str | None = None
+
+    @property
+    def shares(self) -> list[tuple[int, float]]:
+        """Clips and weight of each data set, for the ``Loader``; none where all are passed through alike."""
+        return [(one.num_clips, one.weight) for one in self.sets if one.weight is not None]
+
+    def stated(self) -> dict[str, Any]:
+        """What ``config.json`` says of it."""
+        return stated(self.name, self.revision, len(self.train), self.spaces, self.sets, self.own_bank)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataShare:
+    """One of several data sets: how many clips to train on it has, and its share of each epoch (None: its clips)."""
+
+    name: str
+    revision: str
+    num_clips: int
+    weight: float | None = None
+
+
+def stated(
+    name: str, revision: str, num_clips: int, spaces: Mapping[str, str], sets: Sequence[DataShare], bank: str | None
+) -> dict[str, Any]:
+    """What ``config.json`` says of data."""
+    several = {"sets": [asdict(one) for one in sets]} if len(sets) > 1 else {}
+    own = {} if bank is None else {"bank": bank}
+    return {"name": name, "revision": revision, "num_clips": num_clips, **spaces, **several, **own}
+
+
+def together(datasets: Sequence[Dataset]) -> Dataset:
+    """Several data sets as one whose splits are theirs, one after the other."""
+    if len(datasets) == 1:
+        return datasets[0]
+    manifest = {name: " + ".join(getattr(d, name) for d in datasets) for name in ("name", "revision")}
+    return Dataset(datasets[0].folder, manifest, tuple(shard for d in datasets for shard in d.shards), {})
 
 
 def prepare(
@@ -245,7 +286,7 @@ def prepare(
     phrases
         whether timed phrases will be trained on
     bank
-        phrases to draw from; by default the ontology's, with a cluster for each phrase of the data it does not know
+        phrases to draw from, by default the ontology's; a cluster is added for each phrase of the data it does not know
     rank, world_size
         which of how many processes of the run this is: each computes its part of what is missing
     wait
@@ -271,11 +312,11 @@ def prepare(
         raise InputError(f"{dataset.folder} has no clips to train on (split 'train').")
     if rank == 0:
         _refuse("no caption", [record.id for records in splits.values() for record in records if not record.captions])
-    if phrases and bank is None:
+    if phrases:
         own = {phrase.text for records in splits.values() for record in records for phrase in record.phrases}
         if not own:
             raise InputError(f"no clip of {dataset.folder} has timed phrases to train frames on. Take 'figma' instead.")
-        bank = bank_of(own)
+        bank = bank_of(own, bank)
     texts = bank_texts(bank) if bank is not None else []
     present = {name: records for name, records in splits.items() if len(records)}
     for records in present.values():

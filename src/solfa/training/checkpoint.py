@@ -3,6 +3,7 @@
 ::
 
     RUN/config.json             recipe, data, bodies, versions, git revision; written first
+    RUN/history.jsonl           a line for each time that it was begun or resumed: where, and what may differ
     RUN/metrics.jsonl           a line for every step and every validation
     RUN/checkpoint.safetensors  all that a run needs to go on: weights, moments, running means; counters in its header
     RUN/best.safetensors        weights of the best validation
@@ -22,6 +23,7 @@ import shutil
 import subprocess
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,19 +37,33 @@ from solfa.core.files import write_whole
 
 SCHEMA = "solfa.run/1"
 CONFIG, METRICS, CHECKPOINT, BEST = "config.json", "metrics.jsonl", "checkpoint.safetensors", "best.safetensors"
+HISTORY = "history.jsonl"
+# Of a recipe, what a run may be resumed with another value of: it changes no step that has been made.
+MAY_CHANGE = ("epochs", "chunk_size", "patience", "checkpoint_every")
 
 
 def describe(
-    recipe: Mapping[str, Any], *, name: str, revision: str, num_clips: int, audio: str, text: str, init: str | None
+    recipe: Mapping[str, Any], data: Mapping[str, Any], init: str | None, command: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What ``config.json`` says: the recipe, the data, the spaces of both bodies and of the model it started from.
+    """What ``config.json`` says.
 
-    ``fixed`` must be equal for a run to go on.
+    ``fixed`` (recipe, data, space of the model it started from) must be equal for a run to be resumed, but for what
+    ``MAY_CHANGE``. ``command`` holds the other arguments of ``run.run``, to begin such a run again.
     """
-    data = {"name": name, "revision": revision, "num_clips": num_clips, "audio": audio, "text": text}
-    versions = {"solfa": version("solfa"), "torch": torch.__version__, "python": platform.python_version()}
     fixed = {"recipe": recipe, "data": data, "init": init}
-    return {"schema": SCHEMA, "fixed": fixed, "versions": versions, "git": _git_revision()}
+    return {"schema": SCHEMA, "fixed": fixed, "command": command, "versions": _versions(), "git": _git_revision()}
+
+
+def note(folder: Path, step: int, settings: Mapping[str, Any]) -> None:
+    """Add a line to ``history.jsonl``: when, from which step, with which settings and versions."""
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    line = {"time": when, "step": step, **settings, "versions": _versions(), "git": _git_revision()}
+    with (folder / HISTORY).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def _versions() -> dict[str, str]:
+    return {"solfa": version("solfa"), "torch": torch.__version__, "python": platform.python_version()}
 
 
 def check(folder: Path, resume: bool, features: Path) -> None:
@@ -129,7 +145,11 @@ def compare(folder: Path, config: Mapping[str, Any], leave_out: Collection[str] 
     differing = _differences(
         old.get("fixed") if isinstance(old, dict) else None, json.loads(json.dumps(config["fixed"]))
     )
-    differing = [line for line in differing if not line.startswith(tuple(f"recipe.{name}" for name in leave_out))]
+    free = ("num_devices", *MAY_CHANGE)  # the first is of older versions
+    differing = [
+        line for line in differing
+        if not line.startswith((*(f"recipe.{n}:" for n in free), *(f"recipe.{n}" for n in leave_out)))
+    ]  # fmt: skip
     if differing:
         raise InputError(
             f"{folder} holds another run; different are: {'; '.join(differing[:5])}. "

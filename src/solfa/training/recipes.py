@@ -26,9 +26,12 @@ from solfa.models.objectives import to_json as objective_json
 from solfa.models.projectors import BiGruConfig, IdentityConfig, MlpConfig, ProjectorConfig, TransformerConfig
 from solfa.training.batches import Widths
 
+# Of a recipe, what its function, the backbones and the command line say.
+_NO_SETTING = ("name", "tune", "shared", "in_dim", "num_devices")
 _LEAST = {
     "epochs": 1, "batch_size": 2, "chunk_size": 1, "learning_rate": 0, "weight_decay": 0, "warmup_steps": 0,
-    "grad_clip": 1e-9, "num_phrases": 0, "patience": 1, "checkpoint_every": 1, "seed": 0, "body_lr": 0, "crop_s": 0.1,
+    "grad_clip": 1e-9, "num_phrases": 0, "bucket_batches": 1, "patience": 1, "checkpoint_every": 1,
+    "seed": 0, "body_lr": 0, "crop_s": 0.1,
     "time_masks": 0, "mel_masks": 0, "time_mask_frames": 1, "mel_mask_bands": 1,
 }  # fmt: skip
 
@@ -63,6 +66,8 @@ class Recipe:
         ``bfloat16`` runs the projectors under autocast; losses are float32 always
     num_phrases
         phrases of each labelled clip
+    bucket_batches
+        so many batches are sorted by the length of cached states together, so that little is padded (``Loader``)
     select
         what the validation split is scored by; the weights of the best epoch are kept: R@1, mean of both directions, in
         the ``global``, ``frame`` or ``mix`` view; ``detection`` of timed phrases by frames (``validation.detection``);
@@ -104,6 +109,7 @@ class Recipe:
     ema_decay: float | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
     num_phrases: int = 0
+    bucket_batches: int = 1
     select: Literal["global", "frame", "mix", "detection", "last"] | None = None
     patience: int | None = 3
     checkpoint_every: int = 500
@@ -202,6 +208,17 @@ def united(widths: Widths, *, small: bool = False) -> Recipe:
     return Recipe(**{**values, "name": "united", "objective": UnitedConfig(figma=base.objective), "num_phrases": 20})
 
 
+def settings_of(recipe: Mapping[str, Any]) -> dict[str, str]:
+    """What ``changed`` takes to make this recipe of the one of its name: the values of its ``to_json`` as text."""
+    texts: dict[str, str] = {}
+    for name, value in recipe.items():
+        if isinstance(value, Mapping):
+            texts.update({f"{name}.{inner}": text for inner, text in settings_of(value).items()})
+        elif name not in (*_NO_SETTING, "kind", "rows"):
+            texts[name] = str(value).lower() if value is None or isinstance(value, bool) else str(value)
+    return texts
+
+
 def changed(recipe: Recipe, values: Mapping[str, str]) -> Recipe:
     """The recipe with values given as text, by name: ``patience``, ``objective.alpha``; ``none`` where None is allowed.
 
@@ -217,7 +234,7 @@ def changed(recipe: Recipe, values: Mapping[str, str]) -> Recipe:
 
 def _changed(owner: Any, name: str, text: str, asked: str) -> Any:
     first, _, rest = name.partition(".")
-    known = [f.name for f in fields(owner) if f.name not in ("name", "model", "tune")] if is_dataclass(owner) else []
+    known = [f.name for f in fields(owner) if f.name not in _NO_SETTING] if is_dataclass(owner) else []
     if first not in known or is_dataclass(getattr(owner, first)) is not bool(rest):
         names = [f"{n}.*" if is_dataclass(getattr(owner, n)) else n for n in known]
         raise InputError(f"{asked!r} is no value of this recipe. There: {', '.join(names) or 'nothing'}.")

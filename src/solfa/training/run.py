@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
+from math import inf
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,9 +25,10 @@ from solfa.encoders.registry import parse, with_default
 from solfa.encoders.towers import device_for
 from solfa.encoders.trained import load_body, read_description
 from solfa.models.gather import num_devices
-from solfa.models.objectives import views_of
+from solfa.models.joint import JointProjector
+from solfa.models.objectives import objective, views_of
 from solfa.training import checkpoint
-from solfa.training.batches import Widths, prepare, spaces_of
+from solfa.training.batches import DataShare, Widths, prepare, spaces_of, stated, together
 from solfa.training.model_file import check_bodies, load_projectors, save_model
 from solfa.training.recipes import RECIPES, Recipe
 from solfa.training.trainer import Outcome, Progress, Trainer, check_spread, rank
@@ -35,7 +38,7 @@ _MOST_LICENCES = 30
 
 def run(
     name: str,
-    data: Path,
+    data: Path | Mapping[Path, float | None],
     out: Path,
     *,
     audio: str = "taggers",
@@ -44,7 +47,7 @@ def run(
     device: str = "cpu",
     features: Path | None = None,
     precision: Precision = "float32",
-    bank: PhraseBank | None = None,
+    bank: PhraseBank | Path | None = None,
     init: Path | None = None,
     tune: tuple[str, ...] = (),
     frames: str | None = None,
@@ -61,7 +64,7 @@ def run(
     name
         of a recipe: ``figma``, ``finelap``, ``united``
     data
-        folder of a data set
+        folder of a data set; or of several, each with its share of an epoch (``Loader``), None for its clips
     out
         folder of the run
     audio, text
@@ -71,11 +74,11 @@ def run(
     device
         a torch device, of the projectors and of bodies on torch
     features
-        cache of states; ``features`` in the data set's folder by default
+        cache of states; ``features`` in the (first) data set's folder by default
     precision
         of frozen backbones on torch while states are computed: ``float32``, ``tf32`` (CUDA), ``bfloat16``
     bank
-        phrases to draw from (see ``batches.prepare``)
+        phrases to draw from (see ``batches.prepare``), or the file that has them
     init
         folder of a model to start from
     tune
@@ -118,9 +121,11 @@ def run(
     if find_spec("onnx") is None:  # or torch would say so at the end, when the model is written
         raise MissingExtra("training", "pip install 'solfa[torch]'")
     device_for(torch, device)
-    features = features or data / "features"
+    weights = data if isinstance(data, Mapping) else {data: None}
+    features = features or next(iter(weights)) / "features"
     checkpoint.check(out, resume, features)
-    dataset = Dataset.open(data)
+    sets = [Dataset.open(folder) for folder in weights]
+    dataset, shares = together(sets), _shares(sets, list(weights.values()))
     planned = _planned(lambda widths: change(replace(recipes(widths), tune=tune)), init)
     num_clips = len(dataset.split("train"))
     if 0 < num_clips < planned.batch_size:
@@ -139,17 +144,21 @@ def run(
     spaces = spaces_of(given, precision, tune)
     if precision != "float32" and spaces == spaces_of(given, "float32", tune):
         raise InputError(f"no frozen backbone runs on torch, nothing to compute in {precision}. Leave it out.")
+    if bank is not None and not planned.num_phrases:
+        raise InputError(f"{name} trains on no phrases as it is set: leave the phrase bank out.")
+    bank_file = str(bank.absolute()) if isinstance(bank, Path) else None
+    bank = PhraseBank.load(bank) if isinstance(bank, Path) else bank
+    own_bank = None if bank is None else hashlib.sha256(repr(bank.clusters).encode()).hexdigest()[:16]
     if (out / checkpoint.CONFIG).exists():
         config = checkpoint.describe(
-            {**planned.to_json(), "num_devices": num_devices()}, name=dataset.name, revision=dataset.revision,
-            num_clips=num_clips, **spaces,
-            init=None if init is None else read_description(init)["space"],
+            planned.to_json(), stated(dataset.name, dataset.revision, num_clips, spaces, shares, own_bank),
+            None if init is None else read_description(init)["space"], {},
         )  # fmt: skip
         checkpoint.compare(out, config, leave_out=["model."])  # it has the widths of states
     with checkpoint.held(out) if rank() == 0 else nullcontext():
         prepared = prepare(
             dataset, features, audio=hears, text=reads, phrases=planned.num_phrases > 0,
-            bank=bank if planned.num_phrases else None, rank=rank(), world_size=num_devices(),
+            bank=bank, rank=rank(), world_size=num_devices(),
             wait=distributed.barrier if num_devices() > 1 else lambda: None, precision=precision, tune=tune,
             progress=progress if rank() == 0 else lambda done, total: None,
         )  # fmt: skip
@@ -157,7 +166,13 @@ def run(
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         recipe = change(replace(recipes(prepared.widths), tune=tune))
-        trainer = Trainer(recipe, prepared, out, device=device, init=init)
+        prepared = replace(prepared, sets=shares, own_bank=own_bank)
+        command = {
+            "name": name, "data": {str(f.absolute()): w for f, w in weights.items()}, "audio": audio, "text": text,
+            "small": small, "features": str(features.absolute()), "precision": precision, "frames": frames,
+            "bank": bank_file, "init": None if init is None else str(init.absolute()), "tune": tune,
+        }  # fmt: skip
+        trainer = Trainer(recipe, prepared, out, device=device, init=init, command=command)
         outcome = trainer.run(resume=resume, report=report)
         if rank() == 0:
             licences, durations_s = _read(dataset)
@@ -192,6 +207,22 @@ def text_name(text: str, *, small: bool, init: Path | None = None) -> str:
         return text
 
 
+def _shares(sets: list[Dataset], weights: list[float | None]) -> tuple[DataShare, ...]:
+    """The shares of an epoch. Raises InputError if they are none, or a data set comes twice."""
+    if len({one.revision for one in sets}) < len(sets):
+        raise InputError("one data set was given twice. Give it once, with a weight: --data FOLDER=2.")
+    if None in weights and any(w is not None for w in weights):
+        raise InputError("give a weight to each data set or to none: --data A=0.7 --data B=0.3.")
+    given = list(zip(sets, weights, strict=True))
+    shares = [DataShare(name=s.name, revision=s.revision, num_clips=len(s.split("train")), weight=w) for s, w in given]
+    for share in shares:
+        if share.weight is not None and not 0 < share.weight < inf:
+            raise InputError(f"{share.name}: a share of {share.weight}; expected a number above 0.")
+        if len(sets) > 1 and not share.num_clips:
+            raise InputError(f"{share.name} has no clips to train on (split 'train'). Leave it out.")
+    return tuple(shares)
+
+
 def _read(dataset: Dataset) -> tuple[list[str], list[float]]:
     """Licences (a clip of several sounds names them with semicolons) and durations of what was trained on."""
     stated, durations_s = set[str](), list[float]()
@@ -210,6 +241,14 @@ def _window_s(durations_s: list[float], recipe: Recipe) -> float:
     return round(min(max(median(durations_s), 0.1), longest_s), 3)
 
 
+def _checked(recipe: Recipe) -> Recipe:
+    """The recipe, if its networks and its loss can be built."""
+    with torch.device("meta"):
+        JointProjector(recipe.model)
+    objective(recipe.objective)
+    return recipe
+
+
 def _planned(make: Callable[[Widths], Recipe], init: Path | None) -> Recipe:
     """The recipe before states say how wide they are: as wide as the model it starts from takes them, or any.
 
@@ -219,7 +258,7 @@ def _planned(make: Callable[[Widths], Recipe], init: Path | None) -> Recipe:
         If ``init`` is no model, or has other projectors whatever the widths.
     """
     if init is None:
-        return make(Widths(audio_whole=16, audio_rows=16, text_whole=16, text_rows=16))
+        return _checked(make(Widths(audio_whole=48, audio_rows=48, text_whole=48, text_rows=48)))
     config = load_projectors(init).config
     whole = {kind: getattr(config, kind).whole.in_dim for kind in ("audio", "text")}
     rows = {kind: (getattr(config, kind).rows or getattr(config, kind).whole).in_dim for kind in whole}
@@ -228,4 +267,4 @@ def _planned(make: Callable[[Widths], Recipe], init: Path | None) -> Recipe:
     )
     if config != recipe.model:
         raise InputError(f"{init} has other projectors than the recipe; start from its recipe and sizes.")
-    return recipe
+    return _checked(recipe)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -112,6 +114,10 @@ def check_spread(recipe: Recipe) -> None:
         )
 
 
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end (SIGTERM) and has written a checkpoint."""
+
+
 class Trainer:
     """One run.
 
@@ -127,6 +133,8 @@ class Trainer:
         a torch device
     init
         folder of a model to start from, of the same projectors
+    command
+        for ``config.json``: how to begin such a run (``run.run``)
 
     Raises
     ------
@@ -136,12 +144,14 @@ class Trainer:
     """
 
     def __init__(
-        self, recipe: Recipe, data: TrainingData, folder: Path, *, device: str = "cpu", init: Path | None = None
-    ) -> None:
+        self, recipe: Recipe, data: TrainingData, folder: Path, *, device: str = "cpu", init: Path | None = None,
+        command: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
         check_spread(recipe)
         if set(recipe.tune) != set(data.bodies):
             raise InputError(f"the recipe tunes {list(recipe.tune)}, the data is for tuning {list(data.bodies)}.")
         self.recipe, self.data, self.folder, self.device = recipe, data, folder, torch.device(device)
+        self.command, self._terminated = command or {}, False
         self.init: str | None = None if init is None else read_description(init)["space"]
         self.bodies = deepcopy(dict(data.bodies))  # another run on the same data starts where this one did
         with torch.random.fork_rng(devices=[]):
@@ -164,6 +174,7 @@ class Trainer:
         self.loader = Loader(
             _OnDevice(source, self.device) if self.device.type == "cuda" else source,
             batch_size=recipe.batch_size // num_devices(), seed=recipe.seed, rank=rank(), world_size=num_devices(),
+            shares=data.shares, lengths_N=source.lengths_N, bucket=recipe.bucket_batches,
             workers=4 if self.device.type == "cuda" else 2,
         )  # fmt: skip
         self.val = data.val
@@ -221,6 +232,8 @@ class Trainer:
             If the loss or the gradient is not finite; names the clips of the batch.
         WeightsError
             If the checkpoint is damaged or of another model.
+        Terminated
+            At SIGTERM, when a checkpoint has been written.
         """
         if rank() == 0:
             checkpoint.start(self.folder, self._config(), resume)
@@ -229,7 +242,10 @@ class Trainer:
             self._load()
         if rank() == 0:
             checkpoint.cut_metrics(self.folder, self.where.step)
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            free = {name: getattr(self.recipe, name) for name in checkpoint.MAY_CHANGE}
+            where = {"device": str(self.device), "num_devices": num_devices()}
+            checkpoint.note(self.folder, self.where.step, free | where)
+        with self._at_sigterm(), torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             while not self.where.done:
                 self._epoch(report)
         if (self.folder / checkpoint.BEST).exists():
@@ -250,11 +266,35 @@ class Trainer:
             metrics = self.step(batch)
             passed, steps = time.monotonic() - began, self.where.step - first
             self._note(metrics, steps / max(passed, 1e-9), report)
-            inside = self.loader.state["position"] != 0
-            if inside and self.where.step % self.recipe.checkpoint_every == 0:
+            inside, asked = self.loader.state["position"] != 0, self._asked_to_end()
+            if inside and (asked or self.where.step % self.recipe.checkpoint_every == 0):
                 self._save()
+            if inside and asked:
+                raise Terminated(f"at step {self.where.step}, a checkpoint is written")
         self._end_of_epoch(report, (self.where.step - first) / max(time.monotonic() - began, 1e-9))
         self._save()
+        if not self.where.done and self._asked_to_end():
+            raise Terminated(f"at step {self.where.step}, a checkpoint is written")
+
+    @contextmanager
+    def _at_sigterm(self) -> Iterator[None]:
+        """SIGTERM, as of a scheduler, asks for an end after the step; only the main thread can take signals."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_terminated", True))
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+    def _asked_to_end(self) -> bool:
+        """Whether any of the processes was."""
+        if num_devices() == 1:
+            return self._terminated
+        asked = torch.tensor(int(self._terminated), device=self.device)
+        distributed.all_reduce(asked)
+        return bool(asked)
 
     def step(self, batch: Batch) -> dict[str, Any]:
         """One step of the optimizer; the terms of the loss, the learning rate, the norm of the gradient.
@@ -294,7 +334,9 @@ class Trainer:
                 for name, parameter in self._named():
                     self.mean[name].lerp_(parameter, 1 - decay)
         self.where.step += 1
-        counters = {"step": step + 1, "epoch": step // len(self.loader)}
+        counters: dict[str, Any] = {"step": step + 1, "epoch": step // len(self.loader)}
+        if self.device.type == "cuda":
+            values["gpu_GiB"] = torch.cuda.max_memory_allocated(self.device) / 2**30
         return {**counters, "loss": loss, **values, "lr": self.learning_rate(step)}
 
     def learning_rate(self, step: int) -> float:
@@ -352,8 +394,11 @@ class Trainer:
                 elif where.step >= recipe.warmup_steps:
                     where.bad_epochs += 1
             self._note({"step": where.step, **found}, rate, report)
-        bad = 0 if self.measured is None or recipe.patience is None else where.bad_epochs // recipe.patience
-        where.done = where.step >= self.num_steps or bad > 0
+        where.done = self._is_done()
+
+    def _is_done(self) -> bool:
+        patience = None if self.measured is None else self.recipe.patience
+        return self.where.step >= self.num_steps or (patience is not None and self.where.bad_epochs >= patience)
 
     @property
     def measured(self) -> str | None:
@@ -413,11 +458,7 @@ class Trainer:
             report(Progress(**where, metrics=metrics, clips_per_s=rate, seconds_left=left))
 
     def _config(self) -> dict[str, Any]:
-        data = self.data
-        return checkpoint.describe(
-            {**self.recipe.to_json(), "num_devices": num_devices()}, name=data.name, revision=data.revision,
-            num_clips=len(data.train), **data.spaces, init=self.init,
-        )  # fmt: skip
+        return checkpoint.describe(self.recipe.to_json(), self.data.stated(), self.init, self.command)
 
     def _save(self) -> None:
         self.where.loader = self.loader.state
@@ -459,6 +500,7 @@ class Trainer:
             moments.setdefault(int(number), {})[what] = tensor
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
         self.where = _Where(**state)
+        self.where.done = self._is_done()  # by the epochs and the patience of now
         use_kernel_choices(self.where.kernels.get(str(rank()), {}))
         self.loader.load_state(self.where.loader)
 

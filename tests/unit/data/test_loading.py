@@ -77,6 +77,62 @@ def test_epochs_differ_and_seeds_differ() -> None:
     assert np.corrcoef(first[0], range(50))[0, 1] < 0.5
 
 
+SHARES = [(30, 0.5), (6, 0.3), (4, 0.2)]
+
+
+def test_shares_of_several_data_sets_fill_every_batch() -> None:
+    loader = Loader(Numbers(40), batch_size=10, seed=2, shares=SHARES)
+    epochs = [[rows for rows, _ in loader] for _ in range(6)]
+    parts = [range(30), range(30, 36), range(36, 40)]
+    for batches in epochs:
+        counts = [sum(row in part for rows in batches for row in rows) for part in parts]
+        assert counts == [20, 12, 8]
+        assert all(abs(sum(row in part for row in rows) - share) <= 2 for rows in batches
+                   for part, share in zip(parts, (5, 3, 2), strict=True))  # fmt: skip
+    for part in parts:  # each is gone through in new orders, and no clip comes again before all have come
+        stream = [row for batches in epochs for rows in batches for row in rows if row in part]
+        rounds = [stream[at : at + len(part)] for at in range(0, len(stream) - len(part) + 1, len(part))]
+        assert len(rounds) >= 4 and all(set(r) == set(part) for r in rounds) and len({tuple(r) for r in rounds}) > 1
+
+
+@settings(deadline=None)
+@given(stop=st.integers(0, 20), world=st.sampled_from([1, 2]), bucket=st.sampled_from([1, 3]))
+def test_shares_and_buckets_go_on_exactly_and_on_any_ranks(stop: int, world: int, bucket: int) -> None:
+    lengths = np.random.default_rng(0).integers(1, 50, 40)
+    more = {"seed": 3, "shares": SHARES, "lengths_N": lengths, "bucket": bucket, "workers": 0}
+    whole = run(Loader(Numbers(40), batch_size=8, **more), 4)
+    first = Loader(Numbers(40), batch_size=8, **more)
+    begun = list(islice(endless(first), stop))
+    ranks = [Loader(Numbers(40), batch_size=8 // world, rank=r, world_size=world, **more) for r in range(world)]
+    for loader in ranks:
+        loader.load_state(json.loads(json.dumps(first.state)))
+    rest = list(zip(*(islice(endless(loader), len(whole) - stop) for loader in ranks), strict=True))
+    rows = [r for r, _ in begun] + [[row for r, _ in parts for row in r] for parts in rest]
+    assert rows == [r for r, _ in whole]
+
+
+def test_buckets_pad_little_and_leave_no_clip_out() -> None:
+    lengths = np.random.default_rng(0).integers(1, 100, 203)
+
+    def padded(bucket: int) -> float:
+        loader = Loader(Numbers(203), batch_size=10, seed=1, lengths_N=lengths, bucket=bucket)
+        first, second = ([rows for rows, _ in loader] for _ in range(2))
+        assert first != second and len({row for rows in first for row in rows}) == 200
+        return float(np.mean([lengths[rows].max() for rows in first]))
+
+    assert padded(20) < padded(5) < 0.75 * padded(1)
+    ascending = [lengths[rows].max() for rows, _ in Loader(Numbers(203), batch_size=10, lengths_N=lengths, bucket=20)]
+    assert abs(np.corrcoef(ascending, range(20))[0, 1]) < 0.6  # batches come in no order of length
+
+
+@pytest.mark.parametrize(
+    "shares", [[(30, 1.0)], [(30, 0.0), (10, 0.0)], [(30, -1.0), (10, 2.0)], [(30, np.nan), (10, 1)]]
+)
+def test_shares_that_are_none_are_refused(shares: list[tuple[int, float]]) -> None:
+    with pytest.raises(InputError, match="shares"):
+        Loader(Numbers(40), batch_size=4, shares=shares)
+
+
 def test_in_order_and_to_the_last_for_evaluation() -> None:
     loader = Loader(Numbers(10), batch_size=4, shuffle=False, drop_last=False)
     assert [rows for rows, _ in loader] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]] and len(loader) == 3

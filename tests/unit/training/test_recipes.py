@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from tiny_recipes import torch  # noqa: F401  (skips where it is missing)
@@ -11,7 +12,7 @@ from solfa.core.errors import InputError
 from solfa.models.joint import JointConfig, JointProjector
 from solfa.models.objectives import FigmaConfig
 from solfa.training.batches import Widths
-from solfa.training.recipes import RECIPES, changed
+from solfa.training.recipes import RECIPES, changed, settings_of
 from solfa.training.run import text_name
 
 WIDTHS = Widths(audio_whole=8, audio_rows=8, text_whole=8, text_rows=8)
@@ -30,6 +31,16 @@ def test_values_are_of_the_type_that_the_recipe_has():
     assert united.objective.figma == FigmaConfig(tau=0.1) and recipe.objective == FigmaConfig()
 
 
+def test_projectors_are_values_too_and_a_recipe_is_made_again_from_its_record():
+    given = {"model.audio.whole.width": "16", "model.audio.whole.num_heads": "2", "model.text.whole.dropout": "0"}
+    made = changed(RECIPES["figma"](WIDTHS, small=True), {**given, "objective.num_negatives": "9", "patience": "none"})
+    assert (made.model.audio.whole.width, made.model.text.whole.dropout) == (16, 0.0)
+    for name, recipe in RECIPES.items():
+        other = replace(recipe(WIDTHS, small=True), seed=5, learning_rate=3e-4, grad_clip=None, select="last")
+        for one in (made, other) if name == "figma" else (other,):
+            assert changed(recipe(WIDTHS, small=True), settings_of(json.loads(json.dumps(one.to_json())))) == one
+
+
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
@@ -37,6 +48,8 @@ def test_values_are_of_the_type_that_the_recipe_has():
         ("objective", "1", "no value"),
         ("objective.alpha.x", "1", "no value"),
         ("model.audio", "1", "no value"),
+        ("model.audio.whole.in_dim", "1", "no value"),
+        ("model.audio.whole.width", "x", "expected int"),
         ("objective.alpha", "much", "expected float"),
         ("patience", "1.5", "expected int or none"),
         ("schedule", "zigzag", "expected constant or cosine"),

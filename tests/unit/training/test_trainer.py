@@ -29,7 +29,7 @@ from solfa.training import checkpoint, validation
 from solfa.training import trainer as trainer_module
 from solfa.training.model_file import save_model
 from solfa.training.recipes import RECIPES
-from solfa.training.trainer import Trainer
+from solfa.training.trainer import Terminated, Trainer
 from solfa.training.validation import detection, recalls
 
 
@@ -351,6 +351,60 @@ def test_a_folder_with_a_run_is_refused_or_must_be_the_same_run(data, tmp_path):
     (tmp_path / "run" / checkpoint.CHECKPOINT).write_bytes(b"junk" * 100)
     with pytest.raises(WeightsError, match="no checkpoint"):
         Trainer(recipe, data, tmp_path / "run").run(resume=True)
+
+
+def test_what_changes_no_step_may_change_and_is_history(data, tmp_path):
+    recipe = tiny("figma", data, epochs=3, schedule="constant", dropout=0.0)
+    Trainer(recipe, data, tmp_path / "long").run()
+    run = tmp_path / "run"
+    assert Trainer(replace(recipe, epochs=1), data, run).run().epochs == 1
+    changed = replace(recipe, chunk_size=5, patience=7, checkpoint_every=2)
+    assert Trainer(changed, data, run).run(resume=True).epochs == 3
+    for one, other in zip(curve(run), curve(tmp_path / "long"), strict=True):  # chunks round otherwise
+        assert one == pytest.approx(other, rel=1e-3, abs=0.03)
+    history = [json.loads(line) for line in (run / checkpoint.HISTORY).read_text().splitlines()]
+    kept = [{k: line[k] for k in ("step", "num_devices", *checkpoint.MAY_CHANGE)} for line in history]
+    assert kept == [
+        {"step": 0, "num_devices": 1, "epochs": 1, "chunk_size": None, "patience": None, "checkpoint_every": 100},
+        {"step": 6, "num_devices": 1, "epochs": 3, "chunk_size": 5, "patience": 7, "checkpoint_every": 2},
+    ]
+    assert all(set(line["versions"]) == {"solfa", "torch", "python"} and line["device"] == "cpu" for line in history)
+    stopped = tiny("figma", data, epochs=10, patience=1, learning_rate=0.0)
+    assert Trainer(stopped, data, tmp_path / "early").run().epochs == 2
+    assert Trainer(replace(stopped, patience=3), data, tmp_path / "early").run(resume=True).epochs == 4
+
+
+def test_a_cosine_of_more_epochs_is_followed_from_the_step_that_was_reached(data, tmp_path):
+    recipe = tiny("figma", data, epochs=2)
+    Trainer(recipe, data, tmp_path / "run").run()
+    trainer = Trainer(replace(recipe, epochs=4), data, tmp_path / "run")
+    trainer.run(resume=True)
+    rates = [line["lr"] for line in curve(tmp_path / "run") if "lr" in line]
+    assert rates[12:] == [trainer.learning_rate(step) for step in range(12, 24)] and rates[11] < rates[12]
+
+
+@pytest.mark.parametrize("step", [2, 6, 12])
+def test_sigterm_writes_a_checkpoint_and_the_run_goes_on_with_the_same_bits(step, data, tmp_path):
+    recipe = tiny("united", data, epochs=2, checkpoint_every=10**6, bucket_batches=3)
+    Trainer(recipe, data, tmp_path / "whole").run()
+
+    def end(progress):
+        if progress.step == step and "loss" in progress.metrics:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    handler = signal.getsignal(signal.SIGTERM)
+    if step == 12:  # it has ended: nothing is left to do
+        Trainer(recipe, data, tmp_path / "run").run(report=end)
+    else:
+        with pytest.raises(Terminated, match=f"at step {step}, a checkpoint is written"):
+            Trainer(recipe, data, tmp_path / "run").run(report=end)
+        assert checkpoint.load(tmp_path / "run" / checkpoint.CHECKPOINT)[1]["step"] == step
+        Trainer(recipe, data, tmp_path / "run").run(resume=True)
+    assert signal.getsignal(signal.SIGTERM) is handler
+    assert curve(tmp_path / "run") == curve(tmp_path / "whole")
+    for file in (checkpoint.BEST, checkpoint.CHECKPOINT):
+        one, other = (checkpoint.load(tmp_path / run / file)[0] for run in ("run", "whole"))
+        assert one.keys() == other.keys() and all(torch.equal(one[n], other[n]) for n in one)
 
 
 def test_a_checkpoint_of_another_model_is_refused(data, tmp_path):

@@ -183,8 +183,8 @@ def _described(pool: Pool, config: SceneConfig) -> dict[str, Any]:
     return {"version": _VERSION, "pool_digest": pool.digest, **plain, **model}
 
 
-def bank_of(labels: set[str]) -> PhraseBank:
-    """The ontology's bank, and a cluster for each label it does not know; labels that differ in case are one."""
-    bank = sound_bank()
+def bank_of(labels: set[str], bank: PhraseBank | None = None) -> PhraseBank:
+    """A bank, by default the ontology's, with a cluster for each label it does not know; case makes no difference."""
+    bank = sound_bank() if bank is None else bank
     new = {label.strip().casefold(): label for label in sorted(labels) if not bank.clusters_of(label)}
     return bank.merged(PhraseBank(Cluster(phrase=label) for label in new.values()))
