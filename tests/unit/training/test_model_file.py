@@ -237,7 +237,7 @@ def test_the_command_writes_for_tensorboard(folder, tmp_path, monkeypatch):
 
     def writer(place, purge_step):
         assert place == str(tmp_path / "run" / "tensorboard") and purge_step == 1
-        return SimpleNamespace(add_scalar=lambda *given: seen.append(given))
+        return SimpleNamespace(add_scalar=lambda *given: seen.append(given), close=lambda: None)
 
     command = ["train", "figma", "--data", str(folder), "--features", str(tmp_path / "f"), "--epochs", "1"]
     command += ["--tensorboard", "--batch-size", "32", "--out"]
