@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.table import Table
@@ -32,9 +32,19 @@ def caption(
     seconds: Annotated[float, typer.Option(help="Length of a clip.")] = 10.0,
     clips: Annotated[int, typer.Option(help="Clips of one track at most, spread evenly; 0: all.")] = 0,
     require: Annotated[
-        str, typer.Option(help="Attributes without which a clip is left out; 'none'. Default for figma and --llm: "
-                               "tempo_bpm,metre,key,chords.")
+        str, typer.Option(help="Attributes without which a clip is left out, such as tempo_bpm,metre,key,chords: the "
+                               "four of FGMCaps.")
     ] = "",
+    precision: Annotated[
+        float, typer.Option(help="Share of true statements aimed at, of each kind; what is less sure is left out.")
+    ] = 0.9,
+    trust: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Table of what is sure enough, fitted by "
+                                  "benchmarks/caption_truth.py; else the one that is shipped.")
+    ] = None,
+    guesses: Annotated[
+        bool, typer.Option("--guesses", help="Also genres and moods that only a tagger names.")
+    ] = False,
     extractors: Annotated[str, typer.Option(help="Analysis tools, see 'solfa models list'.")] = "default",
     splits: Annotated[
         str, typer.Option(help="Shares of train, val, test within each source; or 'fgmcaps' for its clip counts.")
@@ -44,6 +54,17 @@ def caption(
     llm_model: Annotated[str, typer.Option(help="Its name at the endpoint.")] = "",
     llm_key_env: Annotated[str, typer.Option(help="Environment variable that holds the endpoint's key.")] = "",
     llm_rate: Annotated[float, typer.Option(min=0, help="Requests a second at most, all together; 0: no limit.")] = 0.0,
+    llm_concurrency: Annotated[int, typer.Option(min=1, max=256, help="Requests that wait at a time.")] = 8,
+    llm_omit: Annotated[
+        str, typer.Option(help="Fields of the request to leave out, for servers that refuse them: temperature, "
+                               "max_tokens, seed, response_format.")
+    ] = "",
+    llm_price: Annotated[
+        str, typer.Option(help="Prices of a million tokens, asked and answered, such as 0.15,0.60: the cost is shown.")
+    ] = "",
+    llm_estimate: Annotated[
+        bool, typer.Option("--llm-estimate", help="Say how many requests and tokens it would take, and stop.")
+    ] = False,
     on_failure: Annotated[
         Literal["drop", "grammar"], typer.Option(help="What becomes of a rejected answer of the model.")
     ] = "drop",
@@ -56,36 +77,51 @@ def caption(
 
     Exit code 0: all is well; 2: nothing was made; 3: some files failed, they are listed.
     """
-    from solfa.data.captions.pipeline import FIGMA_REQUIRED, caption_tracks
+    from solfa.data.captions.llm import Usage
+    from solfa.data.captions.pipeline import caption_tracks, stages_of
     from solfa.data.captions.sources import tracks_in
     from solfa.data.captions.splits import FGMCAPS
-    from solfa.data.captions.stages import Settings
+    from solfa.data.captions.stages import Settings, usage_of
     from solfa.jobs import ProcessExecutor
 
     executor = ProcessExecutor(jobs)
-    endpoint = endpoint_of(llm, llm_model, llm_key_env, llm_rate / executor.workers)
-    figma = style == "figma" or endpoint is not None
+    omit = tuple(_names(llm_omit)) if llm_omit else ()
+    endpoint = endpoint_of(llm, llm_model, llm_key_env, llm_rate, omit=omit, concurrency=llm_concurrency)
+    prices = _prices(llm_price)
     settings = Settings(
         seconds=seconds, clips=clips, per_clip=per_clip, style=style or None, seed=seed, endpoint=endpoint,
-        required=_names(require) if require else FIGMA_REQUIRED if figma else (),
+        required=_names(require) if require else (), precision=precision, trust=trust, guesses=guesses,
         extractors=tuple(e.strip() for e in extractors.split(",")), grammar_on_failure=on_failure == "grammar",
         counts=FGMCAPS if splits == "fgmcaps" else None,
         shares=(1.0, 0.0, 0.0) if splits == "fgmcaps" else shares_of(splits),
     )  # fmt: skip
     tracks = tracks_in(src, dataset)
+
+    def announce(expected: Usage) -> None:
+        cost = f", a cost of {expected.cost(*prices):.2f}" if prices else ""
+        tell(f"about {expected.requests} requests, {expected.prompt_tokens} tokens asked and "
+             f"{expected.completion_tokens} answered{cost}, fewer where answers are kept, up to twice as many where "
+             f"they are rejected")  # fmt: skip
+        if llm_estimate:
+            raise typer.Exit
+
     with progress_bars("hear", "write", "split", "shards") as show:
-        made = caption_tracks(tracks, out, settings, executor=executor, progress=show)
+        made = caption_tracks(tracks, out, settings, executor=executor, progress=show, announce=announce)
+    if usage := usage_of(settings, stages_of(out) / "answers"):
+        cost = f", a cost of {usage.cost(*prices):.2f}" if prices else ""
+        tell(f"{usage.requests} requests, {usage.kept} answers kept from before, {usage.prompt_tokens} tokens asked "
+             f"and {usage.completion_tokens} answered{cost}; {usage.uncounted} answers without a count")  # fmt: skip
     _report(made.manifest["config"], len(made.manifest["failures"]), out)
     raise typer.Exit(SOME_FAILED if tell_failures(made) else 0)
 
 
-def endpoint_of(url: str, model: str, key_env: str, rate_per_s: float = 0.0) -> Endpoint | None:
+def endpoint_of(url: str, model: str, key_env: str, rate_per_s: float = 0.0, **options: Any) -> Endpoint | None:
     """The language model that the options name; None if they name none."""
     from solfa.data.captions.llm import Endpoint
 
     if bool(url) != bool(model):
         raise InputError("--llm and --llm-model go together.")
-    return Endpoint(url=url, model=model, key_env=key_env, rate_per_s=rate_per_s) if url else None
+    return Endpoint(url=url, model=model, key_env=key_env, rate_per_s=rate_per_s, **options) if url else None
 
 
 def tell_failures(made: Dataset) -> int:
@@ -100,6 +136,14 @@ def tell_failures(made: Dataset) -> int:
 
 def _names(text: str) -> tuple[str, ...]:
     return () if text == "none" else tuple(n.strip() for n in text.split(","))
+
+
+def _prices(text: str) -> tuple[float, float] | None:
+    try:
+        asked, answered = map(float, text.split(",")) if text else (0.0, 0.0)
+    except ValueError:
+        raise InputError(f"--llm-price {text!r}: expected two prices of a million tokens, such as 0.15,0.60.") from None
+    return (asked, answered) if text else None
 
 
 def shares_of(text: str) -> tuple[float, ...]:

@@ -51,6 +51,11 @@ _PATTERNS: dict[Kind, tuple[str, ...]] = {
     ),
     "chords": (rf"(?<![\w#♯/])(?P<value>{CHORD}(?:{_SEPARATOR}{CHORD})+)(?![\w#♯])",),
 }
+# What stands before a value that is not stated for sure, or is one of several: no claim.
+_HEDGE = re.compile(
+    r"(?i)\b(?:probably|prob\.|perhaps|possibly|maybe|may be|might be|seem(?:s|ingly)?|likely|apparently|around|"
+    r"such as|includ(?:es?|ing))(?!\w)[^.;:]{0,24}$"
+)
 _CASELESS = ("bpm", "marking", "beats")
 
 
@@ -65,7 +70,7 @@ class Claim:
 
 
 def find_claims(text: str) -> dict[Kind, Claim]:
-    """The attributes that a caption states exactly once.
+    """The attributes that a caption states exactly once, for sure: "probably in F major" is no claim.
 
     >>> found = find_claims("An Allegro in F# minor at 132 BPM, 4/4, over Bm - G - D - A.")
     >>> {kind: claim.value for kind, claim in found.items()}
@@ -74,7 +79,10 @@ def find_claims(text: str) -> dict[Kind, Claim]:
     claims: dict[Kind, Claim] = {}
     for kind, patterns in _PATTERNS.items():
         flags = re.IGNORECASE if kind in _CASELESS else 0
-        spans = {m.span("value") for p in patterns for m in re.finditer(p, text, flags)}
+        spans = {
+            m.span("value") for p in patterns for m in re.finditer(p, text, flags)
+            if not _HEDGE.search(text[max(0, m.start("value") - 48) : m.start("value")])
+        }  # fmt: skip
         if len(spans) == 1:
             (start, end) = spans.pop()
             claims[kind] = Claim(kind=kind, start=start, end=end, value=text[start:end])

@@ -2,7 +2,7 @@
 
 from solfa.jobs.processes import ProcessExecutor, cores
 from solfa.jobs.protocol import Done, Executor, Failed, heartbeat, prepare, worker_threads
-from solfa.jobs.serial import SerialExecutor
+from solfa.jobs.serial import SerialExecutor, ThreadExecutor
 
 __all__ = [
     "Done",
@@ -10,6 +10,7 @@ __all__ = [
     "Failed",
     "ProcessExecutor",
     "SerialExecutor",
+    "ThreadExecutor",
     "cores",
     "heartbeat",
     "prepare",

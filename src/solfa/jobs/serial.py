@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TypeVar
 
 from solfa.core.errors import DecodeError
@@ -21,6 +22,28 @@ class SerialExecutor:
         prepare(fn)
         for item in items:
             yield attempt(fn, item)
+
+
+class ThreadExecutor:
+    """Items in threads of this process: for work that waits for others, such as a server, and not for a core.
+
+    What raises ends its own item; an item that hangs holds its thread.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+
+    def map(self, fn: Callable[[T], R], items: Iterable[T]) -> Generator[Done[T, R] | Failed[T]]:
+        """Every item once, as soon as it is done. Closing the generator drops what has not begun."""
+        prepare(fn)
+        with ThreadPoolExecutor(self.workers) as pool:
+            futures = [pool.submit(attempt, fn, item) for item in items]
+            try:
+                for future in as_completed(futures):
+                    yield future.result()
+            finally:
+                for future in futures:
+                    future.cancel()
 
 
 def attempt(fn: Callable[[T], R], item: T) -> Done[T, R] | Failed[T]:

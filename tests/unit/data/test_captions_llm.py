@@ -1,5 +1,8 @@
 import json
+import os
+import socketserver
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -8,8 +11,10 @@ from typing import Any
 
 import pytest
 
-from solfa.core.errors import InputError, SolfaError
-from solfa.data.captions.llm import Captioner, Endpoint, facts
+from solfa.core.errors import InputError, SolfaError, UnknownName
+from solfa.data.captions.grounding import Grounding, grounding
+from solfa.data.captions.llm import Captioner, Endpoint, Usage, estimate, facts
+from solfa.jobs import Done, ThreadExecutor
 
 SONG = {"key": "F major", "tempo_bpm": 110.2, "tempo_marking": "moderato", "beats_per_bar": 4,
         "chords": ["A:min", "F:maj", "C:maj", "G:maj"], "genre": ["jazz"], "mood": ["sad"]}  # fmt: skip
@@ -91,7 +96,14 @@ def test_a_good_answer_is_taken_cached_and_asked_for_in_an_order_of_the_seed(
     [
         ("Sure! Here is a caption: jazz.", "malformed"),
         ('{"caption": 3}', "malformed"),
-        ('{"caption": "x", "more": 1}', "malformed"),
+        ('{"caption": "x"', "malformed"),
+        ('{"text": "x", "more": {"caption": 3}}', "malformed"),
+        ("<think>" + "{" * 5000, "malformed"),
+        (json.dumps({"caption": GOOD.replace(" at 110", " in a very fast tempo of 110")}), "invented"),
+        (json.dumps({"caption": GOOD.replace("piece", "piece recorded live in 1969 by the Beatles")}), "invented"),
+        (json.dumps({"caption": GOOD.replace("piece", "piece without drums")}), "invented"),
+        (json.dumps({"caption": GOOD.replace("piece", "piece from London")}), "invented"),
+        (json.dumps({"caption": GOOD.replace("piece", "slow piece")}), "invented"),
         ("[" * 10_000, "malformed"),
         (json.dumps({"caption": ""}), "empty"),
         (json.dumps({"caption": GOOD.replace("F major", "G major")}), "false"),
@@ -111,6 +123,105 @@ def test_nonsense_is_rejected_by_name_after_two_attempts_and_never_replaced(
         answer = asker(fake, tmp_path).caption(SONG, seed=0)
         assert answer.text == "" and rule in answer.rejected
         assert len(fake.asked) == 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "```json\n" + json.dumps({"caption": GOOD}) + "\n```",
+        '<think>Perhaps {"caption": "no"}? {{{</think>\n' + json.dumps({"caption": GOOD, "confidence": 0.9}),
+        "Here it is: " + json.dumps({"notes": [1, {}], "caption": GOOD}) + " Tell me if you need more.",
+    ],
+)
+def test_fences_thinking_and_further_keys_are_passed_over(content: str, tmp_path: Path) -> None:
+    with server(lambda body, n: (200, said(content))) as fake:
+        assert asker(fake, tmp_path).caption(SONG, seed=0).text == GOOD and len(fake.asked) == 1
+
+
+def test_a_request_leaves_out_what_a_server_refuses(tmp_path: Path) -> None:
+    def strict(body: dict[str, Any], n: int) -> tuple[int, bytes]:
+        refused = {"temperature", "max_tokens", "response_format", "seed"} & set(body)
+        return (400, f"unknown field {refused}".encode()) if refused else (200, captioned(GOOD))
+
+    with server(strict) as fake:
+        with pytest.raises(InputError, match=r"HTTP 400.*--llm-omit"):
+            asker(fake, tmp_path).caption(SONG, seed=0)
+        every = ("temperature", "max_tokens", "seed", "response_format")
+        assert asker(fake, tmp_path, omit=every).caption(SONG, seed=0).text == GOOD
+    with pytest.raises(UnknownName, match="do without"):
+        Endpoint(url="http://x/v1", model="m", omit=("messages",))
+
+
+def test_tokens_are_estimated_before_and_counted_after(tmp_path: Path) -> None:
+    expected = estimate([SONG, SONG], 3)
+    assert expected.requests == 6 and 150 < expected.prompt_tokens / 6 < 600
+    assert expected.cost(1.0, 2.0) == pytest.approx((expected.prompt_tokens + 2 * expected.completion_tokens) / 1e6)
+    counts: list[Any] = [{"prompt_tokens": 200, "completion_tokens": 40}, {"prompt_tokens": "many"}, None]
+
+    def counting(body: dict[str, Any], n: int) -> tuple[int, bytes]:
+        return 200, json.dumps({**json.loads(captioned(GOOD)), "usage": counts[n - 1]}).encode()
+
+    with server(counting) as fake:
+        captioner = asker(fake, tmp_path)
+        for seed in (1, 2, 3, 1):
+            assert captioner.caption(SONG, seed=seed).text == GOOD
+    assert captioner.usage == Usage(requests=3, kept=1, prompt_tokens=200, completion_tokens=40, uncounted=2)
+
+
+def test_an_answer_of_megabytes_or_that_never_ends_is_given_up(tmp_path: Path) -> None:
+    with server(lambda body, n: (200, captioned(GOOD + " " * 10_000_000))) as fake:
+        assert asker(fake, tmp_path).caption(SONG, seed=0).rejected == ("malformed",)
+
+    with socketserver.TCPServer(("127.0.0.1", 0), _Drip) as drip:
+        thread = threading.Thread(target=drip.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{drip.server_address[1]}/v1"
+            slow = Endpoint(url=url, model="m", retries=0, timeout_s=0.3)
+            with pytest.raises(SolfaError, match="took too long"):
+                Captioner(slow, tmp_path / "slow").caption(SONG, seed=0)
+        finally:
+            drip.shutdown()
+            thread.join()
+
+
+class _Drip(socketserver.BaseRequestHandler):
+    """Sends a byte now and then, each sooner than the timeout of a connection."""
+
+    def handle(self) -> None:
+        self.request.recv(65536)
+        self.request.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+        for _ in range(40):
+            try:
+                self.request.sendall(b" ")
+            except OSError:
+                return
+            time.sleep(0.05)
+
+
+def test_more_requests_wait_than_there_are_cores(tmp_path: Path) -> None:
+    busy, most, lock = 0, 0, threading.Lock()
+
+    def waiting(body: dict[str, Any], n: int) -> tuple[int, bytes]:
+        nonlocal busy, most
+        with lock:
+            busy, most = busy + 1, max(most, busy + 1)
+        time.sleep(0.2)
+        with lock:
+            busy -= 1
+        return 200, captioned(GOOD)
+
+    with server(waiting) as fake:
+        captioner = asker(fake, tmp_path)
+        found = ThreadExecutor(12).map(lambda seed: captioner.caption(SONG, seed=seed).text, range(24))
+        assert [r.value for r in found if isinstance(r, Done)] == [GOOD] * 24
+    assert most > min(os.cpu_count() or 1, 4) and captioner.usage.requests == 24
+
+
+def test_the_gate_says_what_it_cannot_check() -> None:
+    text = GOOD.replace("piece", "piece of shimmering nostalgia")
+    assert grounding(text, SONG) == Grounding(unchecked=("shimmering", "nostalgia"))
+    assert grounding(GOOD, SONG) == Grounding()
 
 
 def test_what_is_no_protocol_is_malformed_and_not_kept(tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from solfa.analysis.registry import extractors
+from solfa.audio import ContentHash, stretches
 from solfa.collection import Collection
 from solfa.core.errors import InputError, SolfaError, UnknownName
 from solfa.data.captions.llm import Captioner, Endpoint
-from solfa.data.captions.pipeline import FIGMA_REQUIRED, Settings, caption_tracks
+from solfa.data.captions.pipeline import Settings, caption_tracks
 from solfa.data.captions.reading import claims_agree
 from solfa.data.captions.sources import folder_tracks, published_tracks, tracks_in
 from solfa.data.captions.stages import Journal, windows
@@ -30,7 +31,7 @@ FAST = Settings(
 )  # fmt: skip
 PROGRESSIONS = (
     "A:min F:maj C:maj G:maj",
-    "D:maj A:maj B:min G:maj",
+    "D:maj F#:min G:maj E:min",
     "E:min C:maj G:maj D:maj",
     "C:maj A:min F:maj G:maj",
 )
@@ -71,6 +72,45 @@ def test_a_folder_becomes_captioned_clips_without_leaks(made: Dataset) -> None:
     # Five sounds in four families: the MP3 goes where its original goes.
     assert len(by_track) == 5 and all(len(splits) == 1 for splits in by_track.values())
     assert made.manifest["config"]["families"] == 4 and {r.split for r in records} == {"train", "val", "test"}
+
+
+def content_of(path: str) -> str:
+    content = ContentHash()
+    for _ in stretches(path, content=content):
+        pass
+    return content.hex
+
+
+def test_planted_copies_and_albums_of_a_plain_folder_stay_together(tmp_path: Path) -> None:
+    folder = tmp_path / "music"
+    places = [
+        "data/a.wav", "data_aug2/a_1.wav", "data_aug2/a_2.wav", "Nina/Live/01 b.wav", "Nina/Home/CD 2/02 c.wav",
+        "Max - Album/d.wav", "Zed/e.wav", "Zed/f.wav", "g.wav", "h.wav", "i.wav", "j.wav",
+    ]  # fmt: skip
+    for i, place in enumerate(places):  # all different music: only names link them
+        chords = " ".join(np.random.default_rng(i).permutation(PROGRESSIONS[i % 4].split()))
+        made = song(chords, tempo_bpm=80.0 + 7 * i, bars=4, seed=i)
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        write_audio(folder / place, made.audio.samples, made.audio.sample_rate_hz)
+    (folder / "index.csv").write_text("file,artist,title\ng.wav,Max,One\nh.wav,Zoe,Two\ni.wav,ZOE ft. Max,Three\n")
+    tracks = {t.name: t for t in folder_tracks(folder)}
+    artist = {name: t.artist for name, t in tracks.items()}
+    assert artist["Nina/Live/01 b.wav"] == artist["Nina/Home/CD 2/02 c.wav"] == "Nina"
+    assert artist["g.wav"] == artist["Max - Album/d.wav"] == "Max" and artist["data/a.wav"] == artist["j.wav"] == ""
+    for seed in range(3):
+        made_set = caption_tracks(list(tracks.values()), tmp_path / f"set-{seed}", replace(FAST, seed=seed, per_clip=1))
+        split = {r.track: r.split for s in ("train", "val", "test") for r in made_set.split(s)}
+        by_name = {name: split.get(content_of(t.path)) for name, t in tracks.items()}
+        for group in (places[:3], places[3:5], [places[5], "g.wav"], places[6:8], ["h.wav", "i.wav"]):
+            assert len({by_name[name] for name in group} - {None}) == 1, group
+        assert {"train", "val", "test"} <= set(by_name.values())
+
+
+def test_an_index_that_is_no_table_is_refused(tmp_path: Path, music: Path) -> None:
+    shutil.copy(music / "song-0.wav", tmp_path)
+    (tmp_path / "index.csv").write_bytes(b"file,artist\n\xff\xfe\x00,x\n")
+    with pytest.raises(InputError, match=r"index.csv cannot be read as a CSV table"):
+        folder_tracks(tmp_path)
 
 
 def test_bad_files_are_listed_and_rules_counted(made: Dataset) -> None:
@@ -145,7 +185,7 @@ def test_an_endpoint_that_is_not_there_stops_the_run_and_it_goes_on_later(
 ) -> None:
     endpoint = Endpoint(url="http://127.0.0.1:9/v1", model="m", retries=0, first_wait_s=0.0)
     tracks = [t for t in folder_tracks(music) if t.name in ("song-0.wav", "song-1.wav")]
-    settings = replace(FAST, endpoint=endpoint, style=None, required=FIGMA_REQUIRED, per_clip=1)
+    settings = replace(FAST, endpoint=endpoint, style=None, per_clip=1)
     with pytest.raises(SolfaError, match="cannot be reached"):
         caption_tracks(tracks, tmp_path / "set", settings)
     monkeypatch.setattr(Captioner, "_ask", lambda self, body: "no idea")

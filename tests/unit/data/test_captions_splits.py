@@ -9,7 +9,7 @@ from solfa.audio import stretches
 from solfa.core.errors import InputError
 from solfa.core.types import Audio
 from solfa.data.captions.fingerprints import agreement, fingerprint, near_duplicates
-from solfa.data.captions.splits import FGMCAPS, assign, families, link_keys, targets
+from solfa.data.captions.splits import FGMCAPS, assign, families, link_keys, originals, targets
 from solfa.testing.files import write_audio
 from solfa.testing.synth import tone
 
@@ -89,10 +89,32 @@ def test_tracks_artists_pieces_and_equal_sound_stay_together() -> None:
 
     rows = [
         keys("1", artist="Björk"), keys("2", artist="bjork"), keys("3", piece="Sonata 1"), keys("4", "X", "sonata  1"),
-        keys("5", artist="x"), keys("6", content="abc"), keys("7", content="abc"), keys("8", "Various"),
+        keys("5", artist="X feat. Nobody"), keys("6", content="abc"), keys("7", content="abc"), keys("8", "Various"),
         keys("9", "various"),
     ]  # fmt: skip
     assert families(rows) == [0, 0, 2, 2, 2, 5, 5, 7, 8]
+
+
+MUSICBENCH = (
+    *("data/-0SdAVK79lg.wav", "data_aug2/-0SdAVK79lg_1.wav", "data_aug2/-0SdAVK79lg_2.wav"),
+    *("data/a_b-cdefg_1.wav", "data_aug2/a_b-cdefg_1_1.wav", "data/a_b-cdefg_2.wav"),
+)
+
+
+def test_changed_copies_go_with_their_original_whatever_their_names_say_of_the_change() -> None:
+    assert originals(MUSICBENCH) == ["-0SdAVK79lg"] * 3 + ["a_b-cdefg_1"] * 2 + ["a_b-cdefg_2"]
+    changed = ["s_pitch+2.wav", "s-speed0.9.flac", "s (copy).mp3", "augmented/s.wav", "s_tempo_1.1x.ogg", "s_+3.wav",
+               "pitch_up/s.wav", "s_ps-1_ts1.1.wav", "s (1).mp3"]  # fmt: skip
+    assert set(originals(["s.wav", *changed])) == {"s"}
+    apart = ["Nina/01.mp3", "Max/01.mp3", "clip_0001.wav", "clip_0002.wav", "song 1.wav", "song 2.wav"]
+    assert len(set(originals(apart))) == len(apart)
+
+
+def test_pitch_and_tempo_copies_are_found_without_their_names() -> None:
+    songs = [melody(seed, 12.0) for seed in range(4)]
+    stretched = [faster(s, ratio) for s, ratio in zip(songs, (1.12, 0.9, 2 ** (2 / 12), 2 ** (-2 / 12)), strict=True)]
+    prints = [fingerprint([a]) for a in (*songs, *stretched)]
+    assert near_duplicates(prints) == [(i, i + 4) for i in range(4)]
 
 
 def sample(num: int = 4000) -> tuple[list[int], list[str]]:

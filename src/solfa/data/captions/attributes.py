@@ -1,50 +1,31 @@
 """What an analysis and a source's own metadata are sure enough of, for one clip of a track.
 
-What is below its threshold is left out, never guessed: a missing attribute is unknown. Tempo, key and metre are those
-of the whole track, which are heard more surely than those of ten seconds; chords, instruments and the voice are those
-of the clip.
+What is not sure enough for the precision asked for is left out, never guessed: a missing attribute is unknown. Tempo,
+key and metre are those of the whole track, which are measured more surely than those of ten seconds; chords,
+instruments and the voice are those of the clip. ``trust`` says what is sure enough.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import cache
 from typing import Any
-
-import numpy as np
 
 from solfa.audio.tags import clean
 from solfa.core.query import Presence
 from solfa.core.types import Analysis, TagTrack
 from solfa.core.vocabulary import concepts, lineage
-from solfa.data.captions.facts import harmony
+from solfa.data.captions.trust import KIT, Trust
 from solfa.data.records import Phrase
 from solfa.evaluation.claims import marking_of
 from solfa.query import parse
 
-ATTRIBUTES = ("tempo_bpm", "tempo_marking", "metre", "beats_per_bar", "key", "chords", "instruments", "genre", "mood",
-              "voice")  # fmt: skip
-_MOST_INSTRUMENTS, _MOST_GENRES, _MOST_MOODS = 6, 2, 3
-_TEMPO_GAP = 0.04  # how far the beats of a clip may be from the tempo of the track
-_SHORTEST_CHORD_S, _SHORTEST_PHRASE_S = 0.4, 1.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Thresholds:
-    """How sure a measurement must be to be told, in 0..1 each; the confidence must be above it.
-
-    ``chords`` is for every chord: more than ``unsure_chords`` of the clip's time below it, and there are none.
-    ``absent`` is how unlikely a voice must be to say that there is none.
-    """
-
-    key: float = 0.5
-    tempo: float = 0.5
-    metre: float = 0.5
-    chords: float = 0.5
-    unsure_chords: float = 0.15
-    concepts: float = 0.6
-    absent: float = 0.1
+ATTRIBUTES = ("tempo_bpm", "tempo_marking", "metre", "beats_per_bar", "key", "chords", "some_chords", "instruments",
+              "genre", "mood", "voice")  # fmt: skip
+_MOST_INSTRUMENTS, _MOST_GENRES, _MOST_MOODS, _MOST_CHORDS = 6, 2, 3, 4
+_SHORTEST_PHRASE_S = 1.0
+_GUESS = 0.6  # confidence of a tagger's genre or mood, where guesses are asked for
 
 
 def attributes_of(
@@ -53,38 +34,67 @@ def attributes_of(
     start_s: float = 0.0,
     end_s: float | None = None,
     metadata: Mapping[str, Sequence[str]] | None = None,
-    thresholds: Thresholds | None = None,
+    trust: Trust | None = None,
+    precision: float = 0.9,
+    guesses: bool = False,
 ) -> tuple[dict[str, Any], tuple[Phrase, ...]]:
-    """Attributes of a clip as a `Record` has them, and what is heard in a part of it only.
+    """Attributes of a clip as a `Record` has them, and what is detected in a part of it only.
 
     The clip is a part of the track that was analysed. ``metadata`` holds ids of ``genre``, ``mood`` and ``instruments``
-    that the source names; they go before what was heard.
+    that the source names; they go before what was measured. ``precision`` is the share of true ones among the
+    statements of each kind, as ``trust`` (None: the table that is shipped) estimates it; ``unsure`` holds values of
+    tempo, metre and key below it that are told with a hedge. Where the sequence of chords is not sure, ``some_chords``
+    are those that surely occur. ``guesses`` takes genres and moods that only a tagger names.
     """
-    sure = thresholds or Thresholds()
+    trust = trust or shipped()
     end = analysis.duration_s if end_s is None else end_s
-    known: dict[str, Any] = {
-        **_tempo(analysis, start_s, end, sure),
-        **({"key": analysis.key.value} if analysis.key.value and analysis.key.confidence > sure.key else {}),
-        **_chords(analysis, start_s, end, sure),
-    }
-    heard = [t for t in analysis.instruments if _within(t, start_s, end, sure.concepts)]
+    found = trust.told(analysis, start_s, end, precision)
+    known: dict[str, Any] = {}
+    unsure: dict[str, Any] = {}
+    for name in ("tempo", "metre", "key"):
+        for value, hedged in found[name]:
+            (unsure if hedged else known).update(_single(name, value))
+    for chords, hedged in found["chords"]:
+        if not hedged:
+            known["chords"] = [str(c) for c in chords]
+    if "chords" not in known and (sure := [str(c) for c, hedged in found["some_chords"] if not hedged][:_MOST_CHORDS]):
+        known["some_chords"] = sure
+    tags = [t for t, hedged in found["instruments"] if not hedged]
     given = metadata or {}
     lists = {
-        "instruments": (given.get("instruments", ()), heard, _MOST_INSTRUMENTS),
-        "genre": (given.get("genre", ()), [t for t in analysis.genres if t.confidence > sure.concepts], _MOST_GENRES),
-        "mood": (given.get("mood", ()), [t for t in analysis.moods if t.confidence > sure.concepts], _MOST_MOODS),
+        "instruments": (given.get("instruments", ()), tags, _MOST_INSTRUMENTS),
+        "genre": (given.get("genre", ()), _guessed(analysis.genres, guesses), _MOST_GENRES),
+        "mood": (given.get("mood", ()), _guessed(analysis.moods, guesses), _MOST_MOODS),
     }
     for name, (said, measured, most) in lists.items():
         if names := _narrowest(said or [t.concept for t in measured])[:most]:
             known[name] = names
     sung = any(concepts()[i].kind == "voice" for i in given.get("instruments", ()))
-    if _within(analysis.voice, start_s, end, sure.concepts):
+    voice = analysis.voice
+    if voice.confidence >= precision and _is_within(voice, start_s, end):
         known["voice"] = True
-    elif not sung and analysis.voice.confidence < sure.absent and analysis.instruments:
+    elif not sung and voice.confidence <= 1 - precision and analysis.instruments:
         known["voice"] = False
         known["instruments"] = [i for i in known.get("instruments", ()) if concepts()[i].kind != "voice"]
-    told = [*heard, *([analysis.voice] if known.get("voice") else [])]
-    return {k: v for k, v in known.items() if v != []}, _phrases(told, known, start_s, end)
+    known["unsure"] = unsure
+    told = [*tags, *([voice] if known.get("voice") else [])]
+    return {k: v for k, v in known.items() if v not in ([], {})}, _phrases(told, known, start_s, end)
+
+
+@cache
+def shipped() -> Trust:
+    """The table that comes with the package."""
+    return Trust.load()
+
+
+def _single(name: str, value: Any) -> dict[str, Any]:
+    if name == "tempo":
+        return {"tempo_bpm": float(value), "tempo_marking": marking_of(value)}
+    return {name: value, **({"beats_per_bar": int(value.partition("/")[0])} if name == "metre" else {})}
+
+
+def _guessed(tags: Sequence[TagTrack], guesses: bool) -> list[TagTrack]:
+    return [t for t in tags if guesses and t.confidence > _GUESS]
 
 
 def concepts_in(texts: Iterable[str], kinds: Sequence[str]) -> list[str]:
@@ -99,42 +109,15 @@ def concepts_in(texts: Iterable[str], kinds: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(named))
 
 
-def _tempo(analysis: Analysis, start_s: float, end_s: float, sure: Thresholds) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    bpm = analysis.tempo_bpm.value
-    beats = np.array([b for b in analysis.beats_s if start_s <= b < end_s])
-    local = 60.0 / float(np.median(np.diff(beats))) if len(beats) > 3 else bpm
-    if bpm and local and analysis.tempo_bpm.confidence > sure.tempo and abs(local / bpm - 1) <= _TEMPO_GAP:
-        found = {"tempo_bpm": float(bpm), "tempo_marking": marking_of(bpm)}
-    if analysis.metre.value and analysis.metre.confidence > sure.metre:
-        found |= {"metre": analysis.metre.value, "beats_per_bar": int(analysis.metre.value.partition("/")[0])}
-    return found
-
-
-def _chords(analysis: Analysis, start_s: float, end_s: float, sure: Thresholds) -> dict[str, Any]:
-    labels, unsure_s = [], 0.0
-    for chord in analysis.chords:
-        inside_s = min(chord.end_s, end_s) - max(chord.start_s, start_s)
-        if inside_s <= 0 or chord.label in ("N", "X"):
-            continue
-        if chord.confidence <= sure.chords:
-            unsure_s += inside_s
-        elif inside_s >= _SHORTEST_CHORD_S:
-            labels.append(chord.label)
-    if unsure_s > sure.unsure_chords * (end_s - start_s):
-        return {}
-    return {"chords": [str(c) for c in harmony(labels)]} if labels else {}
-
-
-def _within(tag: TagTrack, start_s: float, end_s: float, threshold: float) -> bool:
-    """Whether a concept is surely heard in the clip; a tool that gives no places vouches for the whole track."""
-    if tag.confidence <= threshold:
-        return False
+def _is_within(tag: TagTrack, start_s: float, end_s: float) -> bool:
+    """Whether a tag lies in the clip; a tool that gives no places vouches for the whole track."""
     return not tag.spans or any(min(s.end_s, end_s) - max(s.start_s, start_s) >= _SHORTEST_PHRASE_S for s in tag.spans)
 
 
 def _narrowest(names: Sequence[str]) -> list[str]:
-    """Without the wider concepts of others: no guitar where there is an electric guitar."""
+    """Without the wider concepts of others (no guitar beside an electric one), and with the parts of a kit as one."""
+    if len(kit := [n for n in names if n in KIT and n != "percussion"]) > 1:
+        names = ["drums" if n == kit[0] else n for n in names if n == kit[0] or n not in KIT]
     wider = {w for name in names for w in lineage(name)[1:]}
     return [name for name in dict.fromkeys(names) if name not in wider]
 

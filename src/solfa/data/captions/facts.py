@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -76,11 +77,15 @@ def facts_of(
 
     ``language`` is a table of the grammar with its own names; None is English.
     """
+    unsure = attributes.get("unsure") or {}
+    sounding = harmony([*(attributes.get("chords") or ()), *(attributes.get("some_chords") or ())])
+    spelling = Spelling.of(attributes.get("key") or unsure.get("key"), sounding, rng)
     found = [
-        *_key(attributes, rng, language),
+        *_key(attributes, rng, language, spelling.tonic),
         *_tempo(attributes, rng, language),
         *_metre(attributes, language),
-        *_chords(attributes, rng, language),
+        *_chords(attributes, rng, language, spelling),
+        *(_unsure(unsure, rng, spelling) if language is None else ()),
         *_concepts(attributes, rng, language),
     ]
     if language is None:
@@ -90,20 +95,72 @@ def facts_of(
     return found
 
 
-def _key(attributes: Mapping[str, Any], rng: np.random.Generator, language: Mapping[str, Any] | None) -> list[Fact]:
+# Where a tonic stands on the line of fifths, C major being 0, by its spelling.
+_FIFTHS = {"C": 0, "D": 2, "E": 4, "F": -1, "G": 1, "A": 3, "B": 5}
+_BLACK = {1: ("C#", "Db"), 3: ("D#", "Eb"), 6: ("F#", "Gb"), 8: ("G#", "Ab"), 10: ("A#", "Bb")}
+
+
+def _fifths(note: str, mode: str = "major") -> int:
+    return _FIFTHS[note[0]] + 7 * note.count("#") - 7 * note.count("b") - (3 if mode == "minor" else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """One spelling for all the notes of a text: the tonic, and flats or sharps for the black keys.
+
+    ``of`` draws it; without ``rng`` it is the usual one. Chords are spelled within the key, or where none is known on
+    the side of the line of fifths that keeps them together.
+    """
+
+    tonic: str
+    flats: bool
+
+    @classmethod
+    def of(cls, key: str | None, chords: Sequence[Chord], rng: np.random.Generator | None = None) -> Spelling:
+        """For a key as `Key` writes it, None if not known."""
+        roots = {c.root for c in chords}
+        if key is None:
+            center, tonic = sum(_nearest(r) for r in roots) / max(len(roots), 1), ""
+        else:
+            known = Key.parse(key)
+            tonic = str(known).partition(" ")[0]
+            others = [n for n in _BLACK.get(known.tonic, ()) if abs(_fifths(n, known.mode)) <= 7]
+            if rng is not None and others and rng.random() < 0.15:
+                tonic = pick(rng, others)
+            center = float(_fifths(tonic, known.mode))
+        if center >= 1 or center <= -1:
+            return cls(tonic, center < 0)
+        far = [sum(abs(_fifths(_BLACK[r][i]) - center) for r in roots if r in _BLACK) for i in (0, 1)]
+        return cls(tonic, far[1] <= far[0])
+
+    def symbol(self, chord: Chord) -> str:
+        """A chord as lead sheets write it, with its bass."""
+        root, text = self.note(chord.root), re.sub(r"^[A-G][#b]?", "", chord_symbol(chord))
+        return f"{root}{text}/{self.note((chord.root + chord.bass) % 12)}" if chord.bass else root + text
+
+    def note(self, pitch_class: int) -> str:
+        """The name of a pitch class."""
+        return _BLACK[pitch_class][self.flats] if pitch_class in _BLACK else "C D EF G A B"[pitch_class]
+
+
+def _nearest(pitch_class: int) -> int:
+    """Place on the line of fifths, the nearest to D."""
+    return (pitch_class * 7 + 3) % 12 - 3
+
+
+def _key(
+    attributes: Mapping[str, Any], rng: np.random.Generator, language: Mapping[str, Any] | None, tonic: str,
+    section: str = "key",
+) -> list[Fact]:  # fmt: skip
     if not attributes.get("key"):
         return []
     key = Key.parse(attributes["key"])
     if language is not None:
         notes = language["notes" if key.mode == "major" else "minor_notes"]
         return [Fact("key", ("key",), {"key": language[key.mode].format(note=notes[key.tonic])})]
-    note = str(key).partition(" ")[0]
-    other = {1: ("C#", "Db"), 3: ("D#", "Eb"), 6: ("F#", "Gb"), 8: ("G#", "Ab"), 10: ("A#", "Bb")}.get(key.tonic)
-    if other and rng.random() < 0.15:
-        note = pick(rng, other)
     # "A sharp minor" is read less often than written; it is a spelling like the others.
-    spoken = note.replace("#", " sharp").replace("b", " flat") if rng.random() < 0.15 else note
-    return [Fact("key", ("key",), {"key": f"{spoken} {key.mode}", "key_short": f"{note} {key.mode[:3]}"})]
+    spoken = tonic.replace("#", " sharp").replace("b", " flat") if rng.random() < 0.15 else tonic
+    return [Fact("key", (section,), {"key": f"{spoken} {key.mode}", "key_short": f"{tonic} {key.mode[:3]}"})]
 
 
 def _tempo(attributes: Mapping[str, Any], rng: np.random.Generator, language: Mapping[str, Any] | None) -> list[Fact]:
@@ -128,38 +185,32 @@ def _metre(attributes: Mapping[str, Any], language: Mapping[str, Any] | None) ->
     return [Fact("metre", sections, slots)] if slots else []
 
 
-def _chords(attributes: Mapping[str, Any], rng: np.random.Generator, language: Mapping[str, Any] | None) -> list[Fact]:
+def _unsure(attributes: Mapping[str, Any], rng: np.random.Generator, spelling: Spelling) -> list[Fact]:
+    """What is told with a hedge; each of them half of the time."""
+    unsure = {name: value for name, value in attributes.items() if rng.random() < 0.5}
+    found = _key(unsure, rng, None, spelling.tonic, "key_unsure")
+    if unsure.get("tempo_bpm"):
+        found.append(Fact("tempo", ("tempo_unsure",), {"bpm": f"{unsure['tempo_bpm']:.0f}"}))
+    if unsure.get("metre"):
+        found.append(Fact("metre", ("metre_unsure",), {"metre": unsure["metre"]}))
+    return found
+
+
+def _chords(
+    attributes: Mapping[str, Any], rng: np.random.Generator, language: Mapping[str, Any] | None, spelling: Spelling
+) -> list[Fact]:
     inverted = rng.random() < 0.5
     chords = harmony(attributes.get("chords") or ())
     chords = loop(chords if inverted else merged([Chord(c.root, c.quality) for c in chords]))
+    if not chords and language is None and (some := harmony(attributes.get("some_chords") or ())):
+        names = [spelling.symbol(some[i]) for i in rng.permutation(len(some))[: int(rng.integers(1, len(some) + 1))]]
+        return [Fact("chords", ("some_chords" if len(names) > 1 else "a_chord",), {"chords": " and ".join(names)})]
     if not chords:
         return []
-    spelling = _spelling(attributes.get("key")) if rng.random() < 0.8 else {}
-    names = [_symbol(chord, spelling) for chord in chords[:MOST_CHORDS]]
+    names = [spelling.symbol(chord) for chord in chords[:MOST_CHORDS]]
     section = "chord" if len(chords) == 1 else "chords" if len(chords) <= MOST_CHORDS else "chords_begin"
     joint = pick(rng, _JOINTS if language is None else _TIGHT_JOINTS)
     return [Fact("chords", (section,), {"chords": joint.join(names)})]
-
-
-def _spelling(key: str | None) -> dict[str, str]:
-    """How a key spells the black keys: flats or sharps for all of them; nothing where no key is known."""
-    if not key:
-        return {}
-    known = Key.parse(key)
-    major = known if known.mode == "major" else known.relative
-    flat = major.tonic in (5, 10, 3, 8, 1)
-    pairs = (("C#", "Db"), ("D#", "Eb"), ("F#", "Gb"), ("G#", "Ab"), ("A#", "Bb"))
-    return dict(pairs) if flat else {f: s for s, f in pairs}
-
-
-def _symbol(chord: Chord, spelling: Mapping[str, str]) -> str:
-    def spelled(symbol: str) -> str:
-        return spelling.get(symbol[:2], symbol[:2]) + symbol[2:]
-
-    symbol = spelled(chord_symbol(chord))
-    if not chord.bass:
-        return symbol
-    return f"{symbol}/{spelled(chord_symbol(Chord((chord.root + chord.bass) % 12, 'maj')))}"
 
 
 def _concepts(

@@ -29,8 +29,8 @@ _PARTNERS = 5
 MOST_HASHES = 4096
 # Copies share at least 50 triplets and different recordings at most 10 (half minutes, see docs/data.md); of less sound
 # there are fewer.
-_SAME, _SAME_SHORT, _LONG_HASHES = 22, 8, 2000
-_MOST_SHIFT, _MOST_STRETCH = 4.0, 0.06  # bins, logarithm of the tempo ratio
+_SAME, _SAME_SHORT, _LONG_HASHES = 30, 8, 2000
+_MOST_SHIFT, _MOST_STRETCH = 10.0, 0.3  # bins, logarithm of the tempo ratio: three semitones, a third faster
 _DIFFERENT_HASHES = 700_000  # as many equally likely ones would meet by chance as often as those of real music do
 _MANY = 50  # recordings
 _MOST_WORK = 40_000_000  # pairs of equal hashes that are counted; the most common hashes are left out beyond it

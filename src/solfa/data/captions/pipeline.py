@@ -30,12 +30,13 @@ from solfa.core.files import write_whole
 from solfa.core.text import printable
 from solfa.data.building import ShardTask, build
 from solfa.data.captions.fingerprints import near_duplicates
+from solfa.data.captions.llm import Usage, estimate
 from solfa.data.captions.sources import Track
-from solfa.data.captions.splits import assign, families, link_keys, targets
+from solfa.data.captions.splits import assign, families, link_keys, originals, targets
 from solfa.data.captions.stages import Hear, Settings, Write, load_print, phrases_in, run_stage
 from solfa.data.records import SPLITS, Record
 from solfa.data.shards import Dataset, Failure, Member
-from solfa.jobs import Executor, SerialExecutor
+from solfa.jobs import Executor, SerialExecutor, ThreadExecutor
 
 FIGMA_REQUIRED = ("tempo_bpm", "metre", "key", "chords")
 Stage = Literal["hear", "write", "split", "shards"]
@@ -49,6 +50,7 @@ def caption_tracks(
     *,
     executor: Executor | None = None,
     progress: Callable[[Stage, int, int], None] = lambda *_: None,
+    announce: Callable[[Usage], None] = lambda _: None,
 ) -> Dataset:
     """A data set of captioned clips; a stopped run goes on where it was.
 
@@ -56,7 +58,8 @@ def caption_tracks(
     rule are counted by rule in the manifest (``config.rules``).
 
     The stages' files lie beside the data set, in ``OUT.stages``, and can be deleted in the end. ``progress`` is called
-    with a stage and how many of its items are done.
+    with a stage and how many of its items are done, ``announce`` with what a language model will be asked, before it
+    is; what it raises ends the run.
 
     Raises
     ------
@@ -66,7 +69,7 @@ def caption_tracks(
         If the endpoint does not answer, or a shard could not be made.
     """
     out = Path(out)
-    stages = out.with_name(f"{out.name}.stages")
+    stages = stages_of(out)
     executor = executor or SerialExecutor()
     try:
         stages.mkdir(parents=True, exist_ok=True)
@@ -76,7 +79,12 @@ def caption_tracks(
             heard = run_stage(journal, hear, {_key(t): t for t in tracks}, executor, partial(progress, "hear"))
             journal = stages / f"written-{_digest(settings.of_writing())[:16]}.jsonl"
             fatal = ("InputError", "SolfaError") if settings.endpoint is not None else ()
-            written = run_stage(journal, write, _distinct(heard), executor, partial(progress, "write"), fatal=fatal)
+            distinct = _distinct(heard)
+            if settings.endpoint is not None:
+                clips = [c["attributes"] for row in distinct.values() for c in row["clips"] if not write.refused(c)]
+                announce(estimate(clips, settings.per_clip))
+            writers = executor if settings.endpoint is None else ThreadExecutor(settings.endpoint.concurrency)
+            written = run_stage(journal, write, distinct, writers, partial(progress, "write"), fatal=fatal)
             plan = _plan(tracks, heard, written, stages, settings)
             progress("split", 1, 1)
             return build(
@@ -88,6 +96,11 @@ def caption_tracks(
         raise InputError(f"{out}: another process is making this data set.") from busy
     except OSError as bad:
         raise InputError(f"{stages} cannot be used: {bad.strerror}.") from bad
+
+
+def stages_of(out: Path) -> Path:
+    """Where the stages of a data set keep their files."""
+    return out.with_name(f"{out.name}.stages")
 
 
 def _digest(value: Any) -> str:
@@ -155,10 +168,12 @@ def _plan(
 def _families(by_key: Mapping[str, Track], kept: Rows, stages: Path) -> dict[str, int]:
     tracks = [by_key[key] for key in kept]
     prints = [load_print(stages / "prints", row["content"]) for row in kept.values()]
+    original = dict(zip(by_key, originals([Path(t.path).as_posix() for t in by_key.values()]), strict=True))
     keys = [
-        link_keys(source=t.source, track=t.name, artist=t.artist, piece=t.piece, content=row["content"])
-        for t, row in zip(tracks, kept.values(), strict=True)
-    ]
+        (*link_keys(source=t.source, track=t.name, artist=t.artist, piece=t.piece, content=row["content"]),
+         f"original:{original[key]}")
+        for t, (key, row) in zip(tracks, kept.items(), strict=True)
+    ]  # fmt: skip
     return dict(zip(kept, families(keys, near_duplicates(prints)), strict=True))
 
 
@@ -202,7 +217,8 @@ def _record(track: Track, content: str, clip: Mapping[str, Any], split: str) -> 
     return Record(
         id=f"{content[:16]}-{round(clip['start_s'] * 1000):08d}", audio="", duration_s=clip["duration_s"],
         captions=tuple(clip["captions"]), phrases=phrases_in(clip),
-        attributes={**clip["attributes"], "caption_styles": clip["styles"]},
+        attributes={**clip["attributes"], "caption_styles": clip["styles"],
+                    **({"unchecked": clip["unchecked"]} if clip.get("unchecked") else {})},
         source=track.source, licence=track.licence, track=content, artist=track.artist, piece=track.piece, split=split,
     )  # fmt: skip
 

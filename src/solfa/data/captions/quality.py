@@ -11,6 +11,7 @@ from typing import Any
 from solfa.audio.tags import clean
 from solfa.core.vocabulary import concepts
 from solfa.data.captions.facts import grammar
+from solfa.data.captions.grounding import grounding
 from solfa.data.captions.reading import agreement
 from solfa.query.source import MAX_CHARS
 
@@ -24,6 +25,7 @@ CAPTION_RULES = {
     "sentences": "more than one sentence where one was asked for",
     "subjective": "a word of judgement",
     "false": "something else than an attribute says, or an attribute that is not known",
+    "invented": "a statement that no attribute bears out: a number, a name, a speed, a place, a circumstance",
     "missing": "an attribute is left out where all were asked for",
 }
 _MARKUP = re.compile(r"<[a-z/!]|https?://|```|\*\*|\]\(|^\s*[#>]\s", re.IGNORECASE | re.MULTILINE)
@@ -32,9 +34,10 @@ _SENTENCE_END = re.compile(r"[.!?](?=\s+\S)")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wishes:
-    """What is asked of a caption: all attributes, one sentence, no judgement, at most so many words."""
+    """What is asked of a caption: all attributes, one sentence, no judgement, no invention, so many words."""
 
     complete: bool = True
+    grounded: bool = False
     one_sentence: bool = False
     objective: bool = False
     most_words: int = 300
@@ -58,6 +61,7 @@ def broken_rules(text: str, attributes: Mapping[str, Any], wishes: Wishes) -> tu
         "sentences": wishes.one_sentence and _SENTENCE_END.search(text.strip()) is not None,
         "subjective": wishes.objective and bool(_judgement(text, attributes)),
         "false": bool(seen.false),
+        "invented": wishes.grounded and bool(grounding(text, attributes).invented),
         "missing": wishes.complete and bool(seen.missing),
     }
     return tuple(rule for rule, broken in checks.items() if broken)
@@ -72,4 +76,4 @@ def _judgement(text: str, attributes: Mapping[str, Any]) -> set[str]:
         for phrase in concepts()[concept].names
         for word in phrase.lower().split()
     }
-    return (set(grammar()["rules"]["subjective"]) & set(re.findall(r"[a-z]+", text.lower()))) - own
+    return (set(grammar()["rules"]["judgement"]["subjective"]) & set(re.findall(r"[a-z]+", text.lower()))) - own

@@ -63,11 +63,12 @@ def agreement(text: str, attributes: Mapping[str, Any]) -> Agreement:
     """
     claims = find_claims(text)
     constraints = parse(text).constraints
+    hedged = {**(attributes.get("unsure") or {}), **attributes}
     missing, false = [], []
     for name in (*_CLAIMED, "voice"):
         claim = claims.get(_CLAIMED[name]) if name in _CLAIMED else None
         verdicts = [] if claim is None else [_claim_holds(claim, attributes)]
-        verdicts += [v for c in constraints if (v := _constraint_holds(name, c, attributes)) is not None]
+        verdicts += [v for c in constraints if (v := _constraint_holds(name, c, hedged)) is not None]
         known = attributes.get(name) not in (None, "", [], ())
         if False in verdicts:
             false.append(name)
@@ -147,6 +148,8 @@ def _constraint_holds(name: str, constraint: Constraint, attributes: Mapping[str
         return bool(said & _counts(attributes))
     if name == "chords" and isinstance(constraint, Chords) and not constraint.transposable:
         chords = [_bare(c) for c in harmony(attributes.get("chords") or ())]
+        if not chords and attributes.get("some_chords"):
+            return {_bare(c) for c in constraint.chords} <= {_bare(c) for c in harmony(attributes["some_chords"])}
         return _same_chords([_bare(c) for c in constraint.chords], chords)
     if name == "voice" and isinstance(constraint, Presence) and constraint.kind == "voice":
         return attributes.get("voice") is not None and bool(attributes["voice"]) != constraint.negated

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import csv
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
+from os.path import commonpath
 from pathlib import Path
 
 from solfa.audio import read_tags
+from solfa.audio.tags import clean
 from solfa.collection import Collection
 from solfa.collection.database import Database
 from solfa.collection.scan import scan
 from solfa.core.errors import InputError
+from solfa.core.query import folded
 from solfa.core.text import printable
 from solfa.core.types import FileTags
+from solfa.core.vocabulary import concepts
 from solfa.data.captions.attributes import concepts_in
+from solfa.data.captions.splits import is_shelf
 from solfa.evaluation.readers import load
 
 
@@ -53,21 +61,86 @@ def tracks_in(src: Path, dataset: str = "") -> list[Track]:
 def folder_tracks(root: Path) -> list[Track]:
     """Every audio file below a folder, with what its tags say of artist, genre and mood.
 
+    The artist is the one of a table in the folder (``index.csv`` or ``metadata.csv``: a column ``file``, ``path`` or
+    ``filename``, and one ``artist``), else of the tags, else of the path (Artist/Album/Track, Artist - Title).
+
     Raises
     ------
     InputError
-        If there is none.
+        If there is none, or the table cannot be read.
     """
     found = scan([str(root.absolute())], ()).found
     if not found:
         raise InputError(f"no audio found in {root}.")
     base = root.absolute() if root.is_dir() else root.absolute().parent
-    return [_tagged(f.path, str(Path(f.path).relative_to(base)), read_tags(f.path), base.name) for f in found]
+    listed = _listed_artists(base)
+    names = [Path(f.path).relative_to(base) for f in found]
+    return [
+        _tagged(f.path, str(name), read_tags(f.path), base.name, listed.get(name.as_posix()) or listed.get(name.name))
+        for f, name in zip(found, names, strict=True)
+    ]
 
 
-def _tagged(path: str, name: str, tags: FileTags, source: str) -> Track:
-    return Track(path=path, name=printable(name), source=printable(source), artist=tags.artist,
+def _tagged(path: str, name: str, tags: FileTags, source: str, artist: str | None = None) -> Track:
+    return Track(path=path, name=printable(name), source=printable(source),
+                 artist=artist or tags.artist or artist_in(Path(name)),
                  metadata=_concepts({"genre": [tags.genre]}))  # fmt: skip
+
+
+_TABLES = ("index.csv", "metadata.csv")
+_MOST_TABLE_BYTES = 64 << 20
+_DISC = re.compile(r"(?i)(?:cd|disc|disk|vol(?:ume)?|side)[ _.-]*\w{1,2}")
+_TRACK_NUMBER = re.compile(r"^(?:\d{1,3}|[A-Z]\d)(?:[-.]\d{1,2})?[ ._-]+")
+
+
+def _listed_artists(base: Path) -> dict[str, str]:
+    """Artist by relative path or file name, of the table of a folder; none where there is no table."""
+    found: dict[str, str] = {}
+    for path in (base / name for name in _TABLES):
+        if not path.is_file():
+            continue
+        try:
+            if path.stat().st_size > _MOST_TABLE_BYTES:
+                raise InputError(f"{path}: larger than {_MOST_TABLE_BYTES >> 20} MB, expected a table of tracks.")
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                for row in csv.DictReader(file):
+                    cells = {str(k).strip().lower(): v.strip() for k, v in row.items() if isinstance(v, str)}
+                    file_name = next((cells[c] for c in ("file", "path", "filename", "file_name") if cells.get(c)), "")
+                    artist = next((cells[c] for c in ("artist", "artist_name", "composer") if cells.get(c)), "")
+                    if file_name and artist:
+                        found[file_name.removeprefix("./")] = clean(artist)
+        except (OSError, UnicodeError, csv.Error) as bad:
+            raise InputError(f"{path} cannot be read as a CSV table in UTF-8 ({bad}). Repair or rename it.") from bad
+    return found
+
+
+def artist_in(name: Path) -> str:
+    """The artist that a path below the music folder names; empty where it names none.
+
+    >>> [artist_in(Path(p)) for p in ("Nina/Live/CD 1/01 Sky.mp3", "Nina - Live/01.mp3", "02 - Nina - Sky.mp3")]
+    ['Nina', 'Nina', 'Nina']
+    >>> [artist_in(Path(p)) for p in ("Nina/Sky.mp3", "jazz/a.wav", "train/a.wav", "01 - Sky.mp3")]
+    ['Nina', '', '', '']
+    """
+    folders = [part for part in name.parent.parts if not _DISC.fullmatch(part)]
+    if len(folders) >= 2 and _is_artist(folders[-2]):
+        return folders[-2]
+    for said in (*folders[-1:], _TRACK_NUMBER.sub("", name.stem)):
+        before, dash, _ = said.partition(" - ")
+        if dash and not before.strip().isdigit() and _is_artist(before.strip()):
+            return before.strip()
+    return folders[-1] if folders and _is_artist(folders[-1]) else ""
+
+
+def _is_artist(folder: str) -> bool:
+    # A folder of a genre or an instrument holds many artists.
+    name = folded(folder)
+    return len(name) > 1 and not is_shelf(folder) and name.replace("_", " ") not in _titles()
+
+
+@cache
+def _titles() -> frozenset[str]:
+    return frozenset(folded(n) for c in concepts().values() for n in c.names)
 
 
 def _concepts(labels: Mapping[str, list[str]]) -> dict[str, list[str]]:
@@ -109,7 +182,8 @@ def collection_tracks(directory: Path) -> list[Track]:
     if not rows:
         raise InputError(f"the collection in {directory} holds no tracks.")
     source = directory.absolute().name
-    found = [_tagged(str(row.paths[0]), row.paths[0].name, row.tags, source) for row in rows]
+    base = commonpath([row.paths[0].parent for row in rows])
+    found = [_tagged(str(row.paths[0]), str(row.paths[0].relative_to(base)), row.tags, source) for row in rows]
     return [
         replace(track, name=row.hash, collection=str(directory), number=row.id)
         for track, row in zip(found, rows, strict=True)

@@ -6,11 +6,12 @@ most one torn line, which the next run cuts off; everything before it is not don
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,17 +26,19 @@ from solfa.collection import Collection
 from solfa.core.errors import DecodeError, InputError, SolfaError, UnknownName
 from solfa.core.files import write_whole
 from solfa.core.types import Audio
-from solfa.data.captions.attributes import ATTRIBUTES, Thresholds, attributes_of
+from solfa.data.captions.attributes import ATTRIBUTES, attributes_of
 from solfa.data.captions.fingerprints import PRINT, Fingerprint, fingerprint
 from solfa.data.captions.grammar import FULL_STYLES, STYLES, caption, drawn_style
-from solfa.data.captions.llm import PROMPT_VERSION, Captioner, Endpoint
+from solfa.data.captions.grounding import grounding
+from solfa.data.captions.llm import PROMPT_VERSION, Captioner, Endpoint, Usage
 from solfa.data.captions.quality import Wishes, broken_rules
 from solfa.data.captions.sources import Track
 from solfa.data.captions.splits import targets
+from solfa.data.captions.trust import Trust
 from solfa.data.records import Phrase
 from solfa.jobs import Done, Executor
 
-VERSION = 1
+VERSION = 2
 _SHORTEST_S = 2.0
 
 
@@ -44,7 +47,9 @@ class Settings:
     """All that decides what comes out: clips of ``seconds``, with ``per_clip`` captions each.
 
     ``clips`` of one track at most are taken, spread evenly (0: all), none that lacks a ``required`` attribute. A
-    ``style`` of None draws one of the grammar's for each caption. ``shares`` are those of train, val and test in each
+    ``style`` of None draws one of the grammar's for each caption. ``precision`` is the share of true statements aimed
+    at, of each kind; ``trust`` is a table other than the shipped one that says which are sure enough, and ``guesses``
+    takes genres and moods that only a tagger names. ``shares`` are those of train, val and test in each
     source; ``counts`` instead are their clips by source, such as ``splits.FGMCAPS``, and other sources are left out.
 
     At an ``endpoint`` a language model writes instead of the grammar. Where its answer is rejected the caption is lost,
@@ -57,7 +62,9 @@ class Settings:
     style: str | None = None
     required: tuple[str, ...] = ()
     extractors: tuple[str, ...] = ("default",)
-    thresholds: Thresholds = field(default_factory=Thresholds)
+    precision: float = 0.9
+    guesses: bool = False
+    trust: Path | None = None
     shares: tuple[float, ...] = (0.9, 0.05, 0.05)
     counts: Mapping[str, tuple[int, int, int]] | None = None
     endpoint: Endpoint | None = None
@@ -73,6 +80,8 @@ class Settings:
             )
         if self.style is not None and self.style not in STYLES:
             raise UnknownName("caption style", self.style, STYLES)
+        if not 0.5 <= self.precision < 1.0:
+            raise InputError(f"a precision of {self.precision:g}: expected 0.5 or more and below 1, such as 0.9.")
         targets({}, self.shares)
         if unknown := [name for name in self.required if name not in ATTRIBUTES]:
             raise UnknownName("attribute", unknown[0], ATTRIBUTES)
@@ -80,7 +89,8 @@ class Settings:
     def of_hearing(self) -> dict[str, Any]:
         """What decides the first stage."""
         return {"version": VERSION, "seconds": self.seconds, "clips": self.clips, "extractors": list(self.extractors),
-                "thresholds": asdict(self.thresholds)}  # fmt: skip
+                "precision": self.precision, "guesses": self.guesses,
+                "trust": _digest_of(self.trust)}  # fmt: skip
 
     def of_writing(self) -> dict[str, Any]:
         """What decides the first two stages."""
@@ -200,8 +210,9 @@ class Hear:
         for start_s in windows(end_s, wanted.seconds, wanted.clips):
             stop_s = min(start_s + wanted.seconds, end_s)
             attributes, phrases = attributes_of(
-                analysis, start_s=start_s, end_s=stop_s, metadata=track.metadata, thresholds=wanted.thresholds
-            )
+                analysis, start_s=start_s, end_s=stop_s, metadata=track.metadata, trust=_trust(wanted.trust),
+                precision=wanted.precision, guesses=wanted.guesses,
+            )  # fmt: skip
             clips.append({
                 "start_s": start_s, "duration_s": round(stop_s - start_s, 6), "attributes": attributes,
                 "phrases": [asdict(p) for p in phrases], "key_confidence": analysis.key.confidence,
@@ -211,6 +222,16 @@ class Hear:
 
 # Loaded once in each process.
 _extractors, _collection, _captioner = cache(extractors_named), cache(Collection.open), cache(Captioner)
+_trust = cache(Trust.load)
+
+
+def usage_of(settings: Settings, answers: Path) -> Usage | None:
+    """What the endpoint of the settings was asked by this process."""
+    return None if settings.endpoint is None else _captioner(settings.endpoint, answers).usage
+
+
+def _digest_of(trust: Path | None) -> str:
+    return hashlib.sha256(json.dumps(_trust(trust).table, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def windows(duration_s: float, seconds: float, most: int) -> list[float]:
@@ -245,7 +266,8 @@ class Write:
     """Captions for the clips of a track that was heard, held against the rules; answers of a model are kept.
 
     Rules of clips: ``nothing_known`` (no attribute is sure enough to be told), ``failed_extraction`` (a required one
-    could not be measured), ``key_confidence`` (a required key is not above its threshold).
+    could not be measured), ``key_confidence`` (a required key is not sure enough). ``unchecked_words`` counts captions
+    of a model with words that nothing can check; the clip's attribute ``unchecked`` lists them.
     """
 
     settings: Settings
@@ -260,16 +282,23 @@ class Write:
     def __call__(self, item: tuple[str, Mapping[str, Any]]) -> dict[str, Any]:
         heard, clips, broken = item[1], [], Counter[str]()
         for clip in heard["clips"]:
-            refused = self._refused(clip)
+            refused = self.refused(clip)
             broken.update(refused)
             if refused:
                 continue
             texts = self._texts(clip, f"{self.settings.seed}/{heard['content']}/{clip['start_s']:.3f}", broken)
             if texts:
-                clips.append({**clip, "captions": list(texts), "styles": list(texts.values())})
+                model = [
+                    grounding(t, clip["attributes"]).unchecked if s.startswith("llm:") else () for t, s in texts.items()
+                ]
+                unchecked = {"unchecked": [list(words) for words in model]} if any(model) else {}
+                broken["unchecked_words"] += sum(map(bool, model))
+                clips.append({**clip, "captions": list(texts), "styles": list(texts.values()), **unchecked})
+        broken = +broken
         return {"content": heard["content"], "clips": clips, "broken": dict(broken), "heard": len(heard["clips"])}
 
-    def _refused(self, clip: Mapping[str, Any]) -> list[str]:
+    def refused(self, clip: Mapping[str, Any]) -> list[str]:
+        """The rules of clips that one breaks."""
         known = clip["attributes"]
         if not known:
             return ["nothing_known"]
