@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from solfa.core.theory import Chord, Key
+from solfa.core.theory import Chord, Key, pitch_class
 
 Kind = Literal["key", "bpm", "marking", "beats", "chords"]
 KINDS: tuple[Kind, ...] = ("key", "bpm", "marking", "beats", "chords")
@@ -49,7 +49,7 @@ _PATTERNS: dict[Kind, tuple[str, ...]] = {
         r"\b(?P<value>\d) beats (?:per|to the|in a) (?:bar|measure)\b",
         r"(?<![\d/])(?P<value>\d)/(?:2|4|8)(?![\d/])",
     ),
-    "chords": (rf"(?<![\w#♯/])(?P<value>{CHORD}(?:{_SEPARATOR}{CHORD})+)(?![\w#♯])",),
+    "chords": (rf"(?<![\w#♯/])(?P<value>{CHORD}(?:{_SEPARATOR}{CHORD})+)(?![\w#♯]|[ -](?:major|minor|maj|min)\b)",),
 }
 # What stands before a value that is not stated for sure, or is one of several: no claim.
 _HEDGE = re.compile(
@@ -106,6 +106,43 @@ def marking_of(tempo_bpm: float) -> str:
     ('largo', 'adagio', 'moderato', 'presto')
     """
     return next(terms[0] for upper, terms in MARKINGS if tempo_bpm < upper)
+
+
+def band_of(term: str) -> str:
+    """The first term of the band that an Italian marking is in.
+
+    >>> band_of("Allegretto")
+    'allegro'
+    """
+    return next(terms[0] for _, terms in MARKINGS if term.lower() in terms)
+
+
+def key_of(value: str) -> Key:
+    """The key that a claim states.
+
+    >>> str(key_of("B flat min")), str(key_of("F#-major"))
+    ('Bb minor', 'F# major')
+    """
+    note, _, mode = re.split(r"([ -])(?=ma|mi)", value)
+    tonic = pitch_class(note.replace(" sharp", "#").replace(" flat", "b"))
+    return Key(tonic, "major" if mode.startswith("maj") else "minor")
+
+
+def triads_of(value: str) -> list[tuple[int, str]]:
+    """Root (pitch class) and triad of every chord that a claim states.
+
+    >>> triads_of("Am7 - Fmaj7/A - C - Bdim")
+    [(9, 'min'), (5, 'maj'), (0, 'maj'), (11, 'dim')]
+    """
+    found = []
+    for match in re.finditer(CHORD, value):
+        root, suffix = re.match(r"([A-G][#♯b♭]?)([^/]*)", match[0]).groups()  # type: ignore[union-attr]
+        other = next((q for q in ("dim", "aug", "sus2", "sus4") if suffix.startswith(q)), None)
+        if suffix in ("m7b5", "sus"):
+            other = {"m7b5": "dim", "sus": "sus4"}[suffix]
+        minor = suffix.startswith("m") and not suffix.startswith("maj")
+        found.append((pitch_class(root), other or ("min" if minor else "maj")))
+    return found
 
 
 def chord_symbol(chord: Chord) -> str:

@@ -1,22 +1,28 @@
 """Does a search understand "F major, 110 BPM, 4/4, Am-F-C-G"? Two figures, proposed to the field.
 
+Conventions
+-----------
+A system gives a score for every text and track [shape=(Q, N)], -inf for what it does not return; of equal scores the
+wrong one stands ahead. Lists of rows, best first, are taken from systems without scores: they have no ties.
+
 Constraint satisfaction@K
 -------------------------
-A query states *wishes* (a constraint, or alternatives: "piano or guitar"). CS@K of a wish is the share of the first K
-tracks that truly meet it. Unknown truth and missing results count as not met. A wish that no track of the pool meets,
-or that all do, tells nothing and is left out (and counted). Beside the share stand what chance would give (the share of
-the pool that meets it) and what is attainable (min(K, tracks that meet it) / K); ``lift`` puts the share between them:
-0 is chance, 1 the best possible. ``joint`` is the share of the first K that meet every wish of the query at once.
+A query states constraints, or alternatives ("piano or guitar"). CS@K of one is the share of the first K tracks that
+truly meet it. Unknown truth and missing results count as not met. A constraint that no track of the pool meets, or that
+all do, tells nothing and is left out (and counted). Beside the share stand what chance would give, what the best
+constant list earns (the same K tracks for every query, chosen by the truth) and what is attainable (min(K, tracks that
+meet it) / K); ``lift`` puts the share between the last two: 0 is the best list that reads no query, 1 the best
+possible. ``joint`` is the share of the first K that meet everything that the query states at once.
 
 Attribute sensitivity
 ---------------------
-Take a query whose every attribute is true of a track, and its twin with exactly one attribute made false. The *fall* is
-log2(rank by the twin / rank by the query): how often the track's rank doubles. 0: the attribute is not heard. It is
-averaged per attribute, with the share of tracks that fell at all. A model also falls because words changed, not only
-because truth did; so a third wording with the same truth can be given, and the fall that it causes (``control``) is
-reported beside. An attribute is heard if its fall is surely above both 0 and the control's. A query that states much
-holds its track on top of a small pool even with one statement false: state as little as the pool needs (two attributes
-for a hundred tracks), and give the fall of a system that ranks by truth beside, which is what is attainable.
+Take a query whose every statement is true of a track, and its counterfactual with one attribute made false. *Rivals*
+are the tracks that truth brings above the track by this edit: they meet all of the counterfactual. The *fall* is
+log2(rank among the rivals by the counterfactual / by the query), in doublings of the rank: 0 where the edit changes
+nothing, ``attainable`` = log2(1 + rivals) where the track loses to all of them as truth does. Rows without a rival
+cannot be moved even by the truth, and are left out. Two controls: another wording with the same truth (``control``),
+and the same edit in a query about a track for which neither value holds (``placebo``), among as many other tracks for
+which neither holds. An attribute is detected if its fall is surely above 0 and above both controls.
 """
 
 from __future__ import annotations
@@ -28,16 +34,15 @@ import numpy as np
 
 from solfa.core.errors import InputError
 from solfa.core.query import Constraint
-from solfa.evaluation.claims import KINDS, Kind
-from solfa.evaluation.perturbation import perturb
-from solfa.evaluation.relevance import Bools, Floats, Ints
+from solfa.evaluation.relevance import Bools, Floats
 from solfa.evaluation.significance import Difference, Interval, compare_paired, interval
 from solfa.evaluation.truth import TrackTruth, holds
 from solfa.query.explain import label
 
 Wish = tuple[Constraint, ...]
-# The rank, 1..N, of one target track for each text, ties pessimistic.
-RankTargets = Callable[[Sequence[str], Ints], Ints]
+# Scores of all tracks for each text [shape=(Q, N)], or lists of rows, best first.
+Rank = Callable[[Sequence[str]], Sequence[Sequence[int]] | Floats]
+_TEXTS_AT_ONCE = 256
 
 
 def wishes_of(constraints: Sequence[Constraint]) -> list[Wish]:
@@ -50,14 +55,16 @@ def wishes_of(constraints: Sequence[Constraint]) -> list[Wish]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KindSatisfaction:
-    """CS@K of one kind of wish: the share met among the first K, beside chance and what is attainable.
+    """CS@K of one kind of constraint: the share met among the first K, and what chance, the best ``constant`` list and
+    the truth earn.
 
-    ``lift`` is (share - chance) / (attainable - chance) of the means. ``num`` wishes were scored, ``num_left_out`` were
-    met by no track or by all. ``shares`` has the share for each wish.
+    ``lift`` is (share - constant) / (attainable - constant) of the means. ``num`` constraints were scored,
+    ``num_left_out`` were met by no track or by all. ``shares`` has the share for each.
     """
 
     share: Interval
     chance: float
+    constant: float
     attainable: float
     num_left_out: int
     shares: tuple[float, ...]
@@ -68,9 +75,10 @@ class KindSatisfaction:
         return self.share.num
 
     @property
-    def lift(self) -> float:
-        """0 by chance, 1 at best."""
-        return (self.share.value - self.chance) / (self.attainable - self.chance)
+    def lift(self) -> float | None:
+        """0 for the best constant list, 1 at best; None where a constant list attains all there is."""
+        room = self.attainable - self.constant
+        return (self.share.value - self.constant) / room if room > 1e-12 else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,179 +98,207 @@ class Satisfaction:
 
 def constraint_satisfaction(
     queries: Sequence[Sequence[Constraint]],
-    results: Sequence[Sequence[int]] | Ints,
+    results: Sequence[Sequence[int]] | Floats,
     truths: Sequence[TrackTruth],
     k: int,
     *,
     seed: int = 0,
 ) -> Satisfaction:
-    """CS@K of a system's results: for each query the rows of the tracks returned, best first, at least ``k`` deep.
+    """CS@K of a system's results for each query: scores [shape=(Q, N)], or rows of tracks, best first.
 
-    ``queries`` has what each query states, ``truths`` what is known of every track of the pool. The bootstrap draws
-    whole queries.
+    ``queries`` has what each query states, ``truths`` what is known of every track of the pool. Intervals keep the
+    constraints of a query together.
 
     Raises
     ------
     InputError
         If queries and results differ in number, a result is outside the pool or named twice, `k` is not in 1..N, or no
-        wish can be scored.
+        constraint can be scored.
     """
     if len(queries) != len(results) or not 1 <= k <= len(truths):
         raise InputError(
             f"{len(queries)} queries, {len(results)} result lists, {len(truths)} tracks and k = {k} do not fit."
         )
-    rows: dict[str, list[tuple[int, float, float, float]]] = {}
+    scores = as_scores(results, len(truths))
+    rows: dict[str, list[tuple[int, float, Bools]]] = {}
     left_out: dict[str, int] = {}
-    for q, (constraints, returned) in enumerate(zip(queries, results, strict=True)):
-        top = np.asarray(returned, np.int64)[:k]
-        if len(top) and (top.min() < 0 or top.max() >= len(truths) or len(np.unique(top)) < len(top)):
-            raise InputError(f"the results of query {q} name a track twice or one outside the pool.")
+    for q, constraints in enumerate(queries):
         wishes = wishes_of(constraints)
         met = [_met(wish, truths) for wish in wishes]
         named = [(label(wish[0]), m) for wish, m in zip(wishes, met, strict=True)]
         named += [("every wish", m) for m in met] + ([("joint", np.logical_and.reduce(met))] if met else [])
         for kind, who in named:
             if 0 < who.sum() < len(truths):
-                attainable = min(k, int(who.sum())) / k
-                rows.setdefault(kind, []).append((q, float(who[top].sum() / k), float(who.mean()), attainable))
+                top = np.lexsort((who, -scores[q]))[:k]  # of equal scores those first that do not meet it
+                share = float((who[top] & (scores[q, top] > -np.inf)).sum() / k)
+                rows.setdefault(kind, []).append((q, share, who))
             else:
                 left_out[kind] = left_out.get(kind, 0) + 1
     if "every wish" not in rows:
-        raise InputError("no wish is met by some but not all tracks of the pool; there is nothing to score.")
+        raise InputError("no constraint is met by some but not all tracks of the pool; there is nothing to score.")
     if "joint" not in rows:
-        raise InputError("no query's wishes are all met at once by any track; the pool does not fit the queries.")
-    kinds = {kind: _summary(values, left_out.get(kind, 0), seed) for kind, values in rows.items()}
+        raise InputError("no query's constraints are all met at once by any track; the pool does not fit the queries.")
+    kinds = {kind: _summary(values, left_out.get(kind, 0), k) for kind, values in rows.items()}
     every, joint = kinds.pop("every wish"), kinds.pop("joint")
     return Satisfaction(k=k, kinds=kinds, every=every, joint=joint)
+
+
+def as_scores(results: Sequence[Sequence[int]] | Floats, num_items: int) -> Floats:
+    """Results as scores [shape=(Q, N)]: those of a list fall from row to row, what it does not hold has -inf.
+
+    Raises
+    ------
+    InputError
+        If scores have another shape or are NaN, or a list names a track twice or one outside the pool.
+    """
+    if isinstance(results, np.ndarray) and results.dtype.kind == "f":
+        if results.ndim != 2 or results.shape[1] != num_items or np.isnan(results).any():
+            raise InputError(f"scores of shape {results.shape} for {num_items} tracks; none may be NaN.")
+        return np.asarray(results, np.float64)
+    scores = np.full((len(results), num_items), -np.inf)
+    for q, returned in enumerate(results):
+        top = np.asarray(returned, np.int64)
+        if len(top) and (top.min() < 0 or top.max() >= num_items or len(np.unique(top)) < len(top)):
+            raise InputError(f"the results of query {q} name a track twice or one outside the pool.")
+        scores[q, top] = -np.arange(len(top), dtype=np.float64)
+    return scores
 
 
 def _met(wish: Wish, truths: Sequence[TrackTruth]) -> Bools:
     return np.array([any(holds(c, t) is True for c in wish) for t in truths])
 
 
-def _summary(rows: list[tuple[int, float, float, float]], left_out: int, seed: int) -> KindSatisfaction:
-    query, share, chance, attainable = (np.array(column) for column in zip(*rows, strict=True))
+def _summary(rows: list[tuple[int, float, Bools]], left_out: int, k: int) -> KindSatisfaction:
+    share, met = np.array([s for _, s, _ in rows]), np.stack([who for _, _, who in rows])
     return KindSatisfaction(
-        share=interval(share, groups=query, seed=seed),
-        chance=float(chance.mean()),
-        attainable=float(attainable.mean()),
+        share=interval(share, groups=[q for q, _, _ in rows], proportion=True),
+        chance=float(met.mean()),
+        constant=float(np.sort(met.mean(axis=0))[-k:].sum() / k),
+        attainable=float(np.mean(np.minimum(met.sum(axis=1), k)) / k),
         num_left_out=left_out,
         shares=tuple(share.tolist()),
     )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TwinQuery:
-    """A text that is true of the track in row ``target``, its twin with one attribute of ``kind`` made false, and,
-    if there is one, another wording with the same truth.
-    """
+class Edited:
+    """A text about the track in row ``target``, the text with one value edited, and the rows of its ``rivals``."""
 
     target: int
-    kind: str
     text: str
     false_text: str
-    control_text: str | None = None
+    rivals: tuple[int, ...]
 
 
-def twin_queries(
-    texts: Sequence[str],
-    targets: Sequence[int],
-    *,
-    kinds: Sequence[Kind] = KINDS,
-    controls: Sequence[str] | None = None,
-    seed: int = 0,
-) -> list[TwinQuery]:
-    """Twins of texts for every attribute of ``kinds`` that they state (see `perturbation.perturb`).
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TwinQuery(Edited):
+    """A text that is true of its track and its counterfactual with one attribute of ``kind`` made false.
 
-    Each text is true, in every attribute, of the track in its row of ``targets``; ``controls`` are other wordings of
-    the texts with the same truth.
-
-    Raises
-    ------
-    InputError
-        If numbers differ.
+    ``control_text`` is another wording with the same truth, ``placebo`` the same edit about another track, for which
+    neither value holds; None where there is none.
     """
-    if len(texts) != len(targets) or (controls is not None and len(controls) != len(texts)):
-        raise InputError(f"{len(texts)} texts, {len(targets)} targets and their controls must be as many.")
-    return [
-        TwinQuery(
-            target=target, kind=kind, text=text, false_text=twin, control_text=None if controls is None else controls[i]
-        )
-        for i, (text, target) in enumerate(zip(texts, targets, strict=True))
-        for kind in kinds
-        if (twin := perturb(text, kind, seed=seed)) is not None
-    ]
+
+    kind: str
+    control_text: str | None = None
+    placebo: Edited | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sensitivity:
-    """How far tracks fall when one attribute of the query is made false.
+    """How far tracks fall among their rivals when one attribute of the query is made false.
 
-    ``fall`` in doublings of the rank, ``fall_percent`` in points of the pool, ``fell`` the share of tracks that fell at
-    all, ``control`` the fall by another wording with the same truth, ``beyond_control`` the paired difference.
-    ``falls`` has the fall of each track.
+    ``fall`` in doublings of the rank, ``attainable`` what the truth gives, ``fall_percent`` in points of the rivals,
+    ``fell`` the share of tracks that fell at all; ``control`` and ``placebo`` the falls of the controls, ``beyond_*``
+    the paired differences. ``falls`` has the fall of each track; ``num_left_out`` had no rival.
     """
 
     falls: tuple[float, ...]
     fall: Interval
+    attainable: float
     fall_percent: Interval
     fell: Interval
+    num_left_out: int
     control: Interval | None = None
     beyond_control: Difference | None = None
+    placebo: Interval | None = None
+    beyond_placebo: Difference | None = None
 
     @property
     def heard(self) -> bool:
-        """Whether the attribute matters to the system, beyond chance and beyond mere wording."""
-        beyond = self.beyond_control is None or (self.beyond_control.real and self.beyond_control.difference.value > 0)
-        return self.fall.low > 0 and beyond
+        """Whether the attribute matters to the system, beyond chance, mere wording and the edited word itself."""
+        beyond = [d for d in (self.beyond_control, self.beyond_placebo) if d is not None]
+        return self.fall.low > 0 and all(d.real and d.difference.value > 0 for d in beyond)
 
 
 def sensitivity_metrics(result: Mapping[str, Sensitivity]) -> dict[str, Interval]:
     """Falls, shares and controls, by the names that reports use (``key fall``)."""
-    named = {f"{kind} {name}": getattr(s, name) for kind, s in result.items() for name in ("fall", "fell", "control")}
+    parts = ("fall", "fell", "control", "placebo")
+    named = {f"{kind} {name}": getattr(s, name) for kind, s in result.items() for name in parts}
     return {name: value for name, value in named.items() if value is not None}
 
 
 def attribute_sensitivity(
-    rank: RankTargets, twins: Sequence[TwinQuery], num_items: int, *, seed: int = 0
+    rank: Rank, twins: Sequence[TwinQuery], num_items: int, *, seed: int = 0
 ) -> dict[str, Sensitivity]:
-    """Attribute sensitivity, by kind, of a system that ranks targets in a pool of ``num_items``, at least 2.
+    """Attribute sensitivity, by kind, of a system that scores a pool of ``num_items`` tracks.
 
     Raises
     ------
     InputError
-        If there are no twins, the pool is smaller than 2, or a rank is not in 1..`num_items`.
+        If no twin has a rival, or the system's results do not fit the pool.
     """
-    if not twins or num_items < 2:
-        raise InputError(f"{len(twins)} twin queries over a pool of {num_items}: there is nothing to measure.")
-    targets = np.array([t.target for t in twins], np.int64)
-    true = _ranks(rank, [t.text for t in twins], targets, num_items)
-    false = _ranks(rank, [t.false_text for t in twins], targets, num_items)
-    controlled = np.array([t.control_text is not None for t in twins])
-    control = np.ones(len(twins))
-    if controlled.any():
-        texts = [t.control_text for t in twins if t.control_text is not None]
-        control[controlled] = _ranks(rank, texts, targets[controlled], num_items)
-    kinds = np.array([t.kind for t in twins])
+    kept = [t for t in twins if t.rivals]
+    if not kept:
+        raise InputError(f"none of {len(twins)} twin queries has a rival among {num_items} tracks: nothing to measure.")
+    true = _ranks(rank, [(t.text, t) for t in kept], num_items)
+    false = _ranks(rank, [(t.false_text, t) for t in kept], num_items)
+    control = _ranks(rank, [(t.control_text, t) for t in kept], num_items)
+    blank = [t.placebo for t in kept]
+    before = _ranks(rank, [(p.text if p else None, p) for p in blank], num_items)
+    after = _ranks(rank, [(p.false_text if p else None, p) for p in blank], num_items)
+    falls, by_word, by_edit = np.log2(false / true), np.log2(control / true), np.log2(after / before)
+    rivals = np.array([len(t.rivals) for t in kept])
     result = {}
-    for kind in dict.fromkeys(kinds.tolist()):
-        own = kinds == kind
-        paired = own & controlled
-        by_word, by_truth = np.log2(control[paired] / true[paired]), np.log2(false[paired] / true[paired])
-        falls = np.log2(false[own] / true[own])
+    for kind in dict.fromkeys(t.kind for t in kept):
+        own = np.array([t.kind == kind for t in kept])
+
+        def beside(other: Floats, own: Bools = own) -> tuple[Interval | None, Difference | None]:
+            there = own & np.isfinite(other)
+            if not there.any():
+                return None, None
+            beyond = compare_paired(other[there], falls[there], seed=seed)
+            return interval(other[there], proportion=False, seed=seed), beyond
+
+        (control_fall, beyond_control), (placebo_fall, beyond_placebo) = beside(by_word), beside(by_edit)
         result[kind] = Sensitivity(
-            falls=tuple(falls.tolist()),
-            fall=interval(falls, seed=seed),
-            fall_percent=interval(100 * (false[own] - true[own]) / (num_items - 1), seed=seed),
-            fell=interval(false[own] > true[own], seed=seed),
-            control=interval(by_word, seed=seed) if len(by_word) else None,
-            beyond_control=compare_paired(by_word, by_truth, seed=seed) if len(by_word) else None,
+            falls=tuple(falls[own].tolist()),
+            fall=interval(falls[own], proportion=False, seed=seed),
+            attainable=float(np.log2(1 + rivals[own]).mean()),
+            fall_percent=interval(100 * (false - true)[own] / rivals[own], proportion=False, seed=seed),
+            fell=interval((false > true)[own], seed=seed),
+            num_left_out=sum(t.kind == kind and not t.rivals for t in twins),
+            control=control_fall,
+            beyond_control=beyond_control,
+            placebo=placebo_fall,
+            beyond_placebo=beyond_placebo,
         )
     return result
 
 
-def _ranks(rank: RankTargets, texts: Sequence[str], targets: Ints, num_items: int) -> Floats:
-    ranks = np.asarray(rank(texts, targets), np.float64)
-    if ranks.shape != (len(texts),) or not ((ranks >= 1) & (ranks <= num_items)).all():
-        raise InputError(f"a rank lies outside 1..{num_items}, or not every text was ranked.")
+def _ranks(rank: Rank, asked: Sequence[tuple[str | None, Edited | None]], num_items: int) -> Floats:
+    # Rank of every target among its rivals, from 1, a rival with the same score ahead; NaN where nothing is asked.
+    ranks = np.full(len(asked), np.nan)
+    places = [i for i, (text, edited) in enumerate(asked) if text is not None and edited is not None]
+    for at in range(0, len(places), _TEXTS_AT_ONCE):
+        part = places[at : at + _TEXTS_AT_ONCE]
+        texts = list(dict.fromkeys(str(asked[i][0]) for i in part))
+        scores = as_scores(rank(texts), num_items)
+        if len(scores) != len(texts):
+            raise InputError(f"{len(scores)} result lists for {len(texts)} texts: not every text was ranked.")
+        row_of = {text: row for row, text in enumerate(texts)}
+        for i in part:
+            text, edited = asked[i]
+            own = scores[row_of[str(text)]]
+            assert edited is not None
+            ranks[i] = 1 + (own[list(edited.rivals)] >= own[edited.target]).sum()
     return ranks

@@ -1,36 +1,48 @@
 """Queries whose truth is known, made from annotations: what the two figures of `finegrained` are measured with.
 
-Queries state tempo, key, metre and a loop of four major or minor triads that a track truly contains: for CS@K one to
-three of them, for sensitivity two, of which one is made false. The control is the same two in another order.
+Queries state tempo, key, time signature and a loop of four major or minor triads that a track truly contains: for CS@K
+one to three of them, for sensitivity two, of which one is exchanged for another track's. They are worded in six ways
+(``paraphrases.toml``) that were written without regard to what solfa's query parser reads, so that a search by parsing
+and one by vectors meet the same texts. The control is the same in another wording.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
+from typing import Any, Literal
 
 import numpy as np
 
+from solfa.core.files import table_of
 from solfa.core.query import Chords, Constraint, InKey, Metre, Tempo
 from solfa.core.theory import Chord
-from solfa.evaluation.claims import Attributes, Kind, describe
+from solfa.evaluation.claims import chord_symbol
 from solfa.evaluation.finegrained import (
+    Edited,
+    Rank,
     Satisfaction,
     Sensitivity,
     TwinQuery,
+    as_scores,
     attribute_sensitivity,
     constraint_satisfaction,
-    twin_queries,
 )
-from solfa.evaluation.relevance import Ints
-from solfa.evaluation.truth import TrackTruth
+from solfa.evaluation.perturbation import beats_apart, tempi_apart
+from solfa.evaluation.relevance import Bools
+from solfa.evaluation.truth import TrackTruth, holds
 
-# For each text the rows of the pool, best first; a row that is not returned counts as the last.
-Rank = Callable[[Sequence[str]], Sequence[Sequence[int]]]
-_FIELDS: dict[str, tuple[Kind, ...]] = {
-    "tempo_bpm": ("bpm", "marking"), "key": ("key",), "beats": ("beats",), "chords": ("chords",)
-}  # fmt: skip
+Wording = Literal["paraphrased", "plain"]
+# What a query states: any of "tempo" (BPM, whole), "key" (Key), "metre" ("6/8"), "chords" (tuple of Chord).
+Stated = Mapping[str, Any]
+
+_MOST_TARGETS = 200
+_FIELDS = ("tempo", "key", "metre", "chords")
+_ONES = ("", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+         "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen")  # fmt: skip
+_TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,78 +71,169 @@ def loop_of(truth: TrackTruth) -> tuple[Chord, ...]:
     return ()
 
 
-def attributes_of(truth: TrackTruth) -> Attributes:
-    """The statements that are true of a track."""
+def stated_of(truth: TrackTruth) -> dict[str, Any]:
+    """The statements that are true of a track; what is not known is left out."""
     music = truth.music
-    beats = None if music.metre is None else int(music.metre.split("/")[0])
-    return Attributes(key=music.key, tempo_bpm=music.tempo_bpm, beats=beats, chords=loop_of(truth))
+    bpm = None if music.tempo_bpm is None else round(music.tempo_bpm)
+    known = {"tempo": bpm, "key": music.key, "metre": music.metre, "chords": loop_of(truth)}
+    return {field: value for field, value in known.items() if value}
 
 
-def constraints_of(stated: Attributes) -> tuple[Constraint, ...]:
-    """The same statements as constraints, independent of solfa's parser."""
-    wishes: list[Constraint] = []
-    if stated.tempo_bpm is not None:
-        bpm = round(stated.tempo_bpm)
-        wishes.append(Tempo(text="", low_bpm=bpm, high_bpm=bpm))
-    if stated.key is not None:
-        wishes.append(InKey(text="", tonic=stated.key.tonic, mode=stated.key.mode))
-    if stated.beats is not None:
-        wishes.append(Metre(text="", metres=(f"{stated.beats}/4", f"{stated.beats}/8")))
-    if stated.chords:
-        wishes.append(Chords(text="", chords=stated.chords))
-    return tuple(wishes)
+def constraint_of(field: str, value: Any) -> Constraint:
+    """One statement as a constraint, independent of solfa's parser. A time signature means itself: 6/8 is not 3/4."""
+    if field == "tempo":
+        return Tempo(text="", low_bpm=value, high_bpm=value)
+    if field == "key":
+        return InKey(text="", tonic=value.tonic, mode=value.mode)
+    return Metre(text="", metres=(value,)) if field == "metre" else Chords(text="", chords=value)
 
 
-def fine_queries(truths: Sequence[TrackTruth], *, num_targets: int | None = None, seed: int = 0) -> FineQueries:
-    """Queries about a pool's tracks, that follow from the seed; the first ``num_targets`` get twins, all if None."""
+def worded(stated: Stated, style: str, order: Sequence[int] | None = None) -> str:
+    """A query that makes these statements, in one of the styles of ``paraphrases.toml``.
+
+    >>> worded({"tempo": 110, "metre": "6/8"}, "listener")
+    'I am after something with about one hundred and ten pulses every minute, that swings in groups of six, so 6/8.'
+    """
+    table = _styles()[style]
+    slots: dict[str, str] = {}
+    if "tempo" in stated:
+        slots |= {"bpm": str(stated["tempo"]), "bpm_words": _in_words(stated["tempo"])}
+    if "key" in stated:
+        slots |= {"note": _spoken(str(stated["key"]).split()[0]), "mode": stated["key"].mode}
+    if "metre" in stated:
+        slots |= {"signature": stated["metre"], "count": _in_words(int(stated["metre"].split("/")[0]))}
+    if "chords" in stated:
+        symbols = [chord_symbol(c) for c in stated["chords"]]
+        spoken = [f"{_spoken(s.removesuffix('m'))} {'minor' if s.endswith('m') else 'major'}" for s in symbols]
+        slots |= {
+            "symbols": " - ".join(symbols),
+            **dict(zip(("first", "second", "third", "fourth"), spoken, strict=True)),
+        }
+    parts = [table[field].format(**slots) for field in _FIELDS if field in stated]
+    return table["open"] + table["joint"].join(parts[i] for i in order or range(len(parts))) + "."
+
+
+@cache
+def _styles() -> dict[str, dict[str, str]]:
+    return table_of("solfa.evaluation", "paraphrases.toml")
+
+
+def _spoken(note: str) -> str:
+    return note.replace("#", " sharp").replace("b", " flat")
+
+
+def _in_words(number: int) -> str:
+    if number >= 100:
+        rest = f" and {_in_words(number % 100)}" if number % 100 else ""
+        return f"{_in_words(number // 100)} hundred{rest}"
+    if number < 20:
+        return _ONES[number]
+    return "-".join(word for word in (_TENS[number // 10], _ONES[number % 10]) if word)
+
+
+def fine_queries(
+    truths: Sequence[TrackTruth],
+    *,
+    num_targets: int = _MOST_TARGETS,
+    wording: Wording = "paraphrased",
+    seed: int = 0,
+) -> FineQueries:
+    """Queries about a pool's tracks, that follow from the seed; the first ``num_targets`` tracks get twins."""
     rng = np.random.default_rng(seed)
-    known = [attributes_of(t) for t in truths]
-    some = (_only(a, rng.permutation(list(_FIELDS))[: rng.integers(1, 4)].tolist()) for a in known)
-    asked = [a for a in some if a != Attributes()]
-    return FineQueries(
-        texts=tuple(describe(a, seed=i) for i, a in enumerate(asked)),
-        wishes=tuple(constraints_of(a) for a in asked),
-        twins=tuple(_twins(known[:num_targets], rng, seed)),
-    )
+    maker = _Maker(truths, wording, rng)
+    texts, wishes = [], []
+    for stated in maker.known:
+        fields = [f for f in rng.permutation(_FIELDS)[: rng.integers(1, 4)].tolist() if f in stated]
+        if fields:
+            texts.append(maker.text({f: stated[f] for f in fields}))
+            wishes.append(tuple(constraint_of(f, stated[f]) for f in fields))
+    twins = [
+        twin for row in range(min(num_targets, len(truths))) for field in _FIELDS if (twin := maker.twin(row, field))
+    ]
+    return FineQueries(texts=tuple(texts), wishes=tuple(wishes), twins=tuple(twins))
 
 
-def _only(stated: Attributes, fields: Sequence[str]) -> Attributes:
-    return replace(Attributes(), **{field: getattr(stated, field) for field in fields})
+class _Maker:
+    """Makes texts and twins over one pool."""
 
+    def __init__(self, truths: Sequence[TrackTruth], wording: Wording, rng: np.random.Generator) -> None:
+        self.truths, self.rng, self.known = truths, rng, [stated_of(t) for t in truths]
+        self.styles = ["plain"] if wording == "plain" else [s for s in _styles() if s != "plain"]
+        self._met: dict[tuple[str, Any], Bools] = {}
 
-def _twins(known: Sequence[Attributes], rng: np.random.Generator, seed: int) -> list[TwinQuery]:
-    # Two attributes each: a query that states all keeps its track on top of a small pool with one statement false.
-    twins: list[TwinQuery] = []
-    for row, attributes in enumerate(known):
-        for field, kinds in _FIELDS.items():
-            short = _only(attributes, [field, str(rng.choice([f for f in _FIELDS if f != field]))])
-            text = describe(short, seed=row)
-            other = next((t for i in range(1, 20) if (t := describe(short, seed=row + i)) != text), None)
-            if other is not None:
-                twins += twin_queries([text], [row], kinds=kinds, controls=[other], seed=seed)
-    return twins
+    def text(self, stated: Stated) -> str:
+        style = str(self.rng.choice(self.styles))
+        return worded(stated, style, self.rng.permutation(len(stated)).tolist())
+
+    def met(self, field: str, value: Any) -> Bools:
+        if (field, value) not in self._met:
+            constraint = constraint_of(field, value)
+            self._met[field, value] = np.array([holds(constraint, t) is True for t in self.truths])
+        return self._met[field, value]
+
+    def twin(self, row: int, field: str) -> TwinQuery | None:
+        """A track's own value of a field exchanged for that of a track which truth would then prefer."""
+        stated = self.known[row]
+        harmonic = ("key", "chords")  # each says much about the other: never both in one query
+        others = [f for f in stated if f != field and not (f in harmonic and field in harmonic)]
+        if field not in stated or not others:
+            return None
+        other, value = str(self.rng.choice(others)), stated[field]
+        may = self.met(other, stated[other]) & ~self.met(field, value)
+        given = [j for j in self.rng.permutation(np.flatnonzero(may)).tolist() if field in self.known[j]]
+        false = next(
+            (self.known[j][field] for j in given if self._apart(row, field, value, self.known[j][field])), None
+        )
+        if false is None:
+            return None
+        order, styles = self.rng.permutation(2).tolist(), self.rng.permutation(self.styles).tolist()
+        turned = order if len(styles) > 1 else order[::-1]
+        rivals = np.flatnonzero(may & self.met(field, false))
+
+        def said(with_other: Any, with_value: Any, style: str = styles[0], order: Sequence[int] = order) -> str:
+            return worded({other: with_other, field: with_value}, style, order)
+
+        neither = ~self.met(field, value) & ~self.met(field, false) & np.array([field in k for k in self.known])
+        blank = [p for p in self.rng.permutation(np.flatnonzero(neither)).tolist() if other in self.known[p]]
+        placebo = None
+        if blank:
+            about, *rest = blank
+            own = self.known[about][other]
+            rest.sort(key=lambda p: not self.met(other, own)[p])  # those first that share its other attribute
+            if rest:
+                placebo = Edited(
+                    target=about, text=said(own, value), false_text=said(own, false), rivals=tuple(rest[: len(rivals)])
+                )
+        return TwinQuery(
+            target=row,
+            kind=field,
+            text=said(stated[other], value),
+            false_text=said(stated[other], false),
+            rivals=tuple(rivals.tolist()),
+            control_text=said(stated[other], value, styles[-1], turned),
+            placebo=placebo,
+        )
+
+    def _apart(self, row: int, field: str, value: Any, false: Any) -> bool:
+        if self.met(field, false)[row]:
+            return False
+        if field == "tempo":
+            return tempi_apart(value, false)
+        return field != "metre" or beats_apart(value, false)
 
 
 def measure(
     rank: Rank, queries: FineQueries, truths: Sequence[TrackTruth], k: int, *, seed: int = 0
 ) -> tuple[Satisfaction, dict[str, Sensitivity]]:
-    """CS@K and attribute sensitivity of a system; every text is ranked once.
+    """CS@K and attribute sensitivity of a system.
 
     Raises
     ------
     InputError
         If nothing can be scored: see `constraint_satisfaction` and `attribute_sensitivity`.
     """
-    paired = (t for twin in queries.twins for t in (twin.text, twin.false_text, twin.control_text) if t)
-    unique = list(dict.fromkeys([*queries.texts, *paired]))
-    orders = dict(zip(unique, rank(unique), strict=True))
-
-    def places(asked: Sequence[str], targets: Ints) -> Ints:
-        found = (np.flatnonzero(np.asarray(orders[text]) == row) for text, row in zip(asked, targets, strict=True))
-        return np.array([at[0] + 1 if len(at) else len(truths) for at in found], np.int64)
-
-    found = [orders[text] for text in queries.texts]
+    found = as_scores(rank(queries.texts), len(truths))
     return (
         constraint_satisfaction(queries.wishes, found, truths, k, seed=seed),
-        attribute_sensitivity(places, queries.twins, len(truths), seed=seed),
+        attribute_sensitivity(rank, queries.twins, len(truths), seed=seed),
     )

@@ -1,189 +1,412 @@
-"""FIGMA's attribute perturbations: captions with exactly one false attribute, and what a model makes of them.
+"""FIGMA's attribute perturbations: counterfactual captions, and what a model makes of them.
 
 Conventions
 -----------
-An edit changes one stated attribute and leaves every other character as it was. It follows from the seed, the kind and
-the text, so that a caption's twin is the same whatever else is in the set. The published edit rules were not found;
-these are ours (docs/evaluation.md):
+A caption's counterfactual states another value of one attribute, which another caption of the same pool states: two
+clips exchange values, so that false values are as frequent, as long and as spelled as true ones, and a rule that sees
+only texts gains on one clip what it loses on the other. Everything that depends on the value is exchanged with it, and
+only clips whose texts agree in what would give the value away are paired (docs/evaluation.md has the reasons):
 
-key      another of the 24 major and minor keys, enharmonic spellings being one key
-bpm      times 0.5-0.8 or 1.25-2, written with as many decimals; the marking stays
-marking  a term of another tempo band; the number stays
-beats    another of 2-7
-chords   another order that is no rotation of the first; where there is none, some roots are moved
+key      another tonic of the same mode; stated chords are transposed along
+tempo    BPM and Italian marking together
+bpm      the number alone; a stated marking is true of both
+marking  the marking alone, where no number is stated
+beats    beats per bar, or the time signature as a whole
+chords   the sequence of another clip in the same stated key
 
-Both readings of the published protocol are computed: the *twins* pool holds the true captions and their false twins,
-the *replaced* pool only the false ones (there a high score means that the edit went unheard).
+A value within the tolerance of the true one, at half or double of it, or one that the clip's truth meets as well, is no
+counterfactual. FIGMA's own edit rules were not found; its published figures are not comparable.
+
+Two readings of the published protocol are computed: the *twins* pool holds the true captions and their counterfactuals,
+the *replaced* pool only these (there a high score means that the edit changed nothing).
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
 from solfa.core.errors import InputError
-from solfa.core.theory import Key, pitch_class
-from solfa.evaluation.claims import CHORD, KINDS, MARKINGS, Claim, Kind, find_claims
+from solfa.core.query import Chords, Constraint, InKey, Metre, Tempo
+from solfa.core.theory import Chord, Key, pitch_class
+from solfa.evaluation.annotation import MusicAnnotation
+from solfa.evaluation.blind import Unigrams, plausibility
+from solfa.evaluation.claims import CHORD, Claim, Kind, band_of, find_claims, key_of, marking_of, triads_of
 from solfa.evaluation.ranking import Scores, rank_relevant
 from solfa.evaluation.relevance import Ints, Relevance
 from solfa.evaluation.retrieval import evaluate
-from solfa.evaluation.significance import Interval, interval
+from solfa.evaluation.significance import Difference, Interval, compare_paired, interval
+from solfa.evaluation.truth import TrackTruth, holds
 
+Edit = Literal["key", "tempo", "bpm", "marking", "beats", "chords"]
+EDITS: tuple[Edit, ...] = ("key", "tempo", "bpm", "marking", "beats", "chords")
 # Scores of some audio items (rows of the pool) as queries against these texts.
 ScoreTexts = Callable[[Ints, Sequence[str]], Scores]
 
+# How captions in a key spell a pitch class, once for each time.
+Names = dict[tuple[Key, int], list[str]]
 
-def perturb(text: str, kind: Kind, *, seed: int = 0) -> str | None:
-    """The caption with one attribute made false; None where it does not state that attribute exactly once.
+_NUM_MISMATCHED = 16
+_LEAST_TEMPO_RATIO = 1.08  # twice the tolerance of tempo accuracy
+_SPEED = re.compile(
+    r"\b(?:slow|fast|quick|up-?tempo|upbeat|mid-?tempo|brisk|lively|relaxed|calm|energetic|driving|racing|ballad|gentl)"
+)
+_METRE = re.compile(r"\b(?:waltz|triple|duple|compound|jig|march|odd)\b")
+_NUM_CHORDS = re.compile(r"\b(?:two|three|four|five|six|seven|eight|\d+)[- ]chords?\b")
+_LONE_CHORD = re.compile(
+    r"(?<![\w#♯])[A-G](?:[#♯b♭]|m|maj7|m7|7|dim|sus[24])\b(?! (?:major|minor|maj|min))|\b[A-G] chord\b|\bchord of\b"
+)
+_ROOT = r"(?:^|(?<=/))[A-G][#♯b♭]?"
+_FLATS = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
+_SHARPS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
-    The same seed gives the same edit of the same caption.
 
-    >>> perturb("Rock in A minor at 120 BPM.", "key"), perturb("Rock in A minor.", "bpm")
-    ('Rock in G minor at 120 BPM.', None)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Counterfactual:
+    """The caption of the clip in ``row`` with one attribute of the clip in ``partner``; that one has the reverse."""
+
+    row: int
+    partner: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Stated:
+    """What a caption states of an attribute; only captions of one ``form`` can exchange ``value``s."""
+
+    text: str
+    claims: dict[Kind, Claim]
+    form: Hashable
+    value: Any
+
+
+def counterfactuals(
+    captions: Sequence[str], kind: Edit, *, truths: Sequence[MusicAnnotation | None] | None = None, seed: int = 0
+) -> list[Counterfactual]:
+    """Counterfactual captions of a pool, in order of rows; clips come in pairs that exchange their values.
+
+    A caption that does not state the attribute exactly once, or finds no partner, has none. ``truths`` is what is known
+    of the clips, where something is: an exchanged value that is true of the other clip as well is not used.
+
+    >>> [c.text for c in counterfactuals(["Rock in A minor.", "Jazz in G minor."], "key")]
+    ['Rock in G minor.', 'Jazz in A minor.']
     """
-    claim = find_claims(text).get(kind)
-    if claim is None:
+    if truths is not None and len(truths) != len(captions):
+        raise InputError(f"{len(captions)} captions, but what is known of {len(truths)} clips.")
+    stated = [_READ[kind](text, find_claims(text)) for text in captions]
+    rng = np.random.default_rng([seed, EDITS.index(kind)])
+    names: Names = {}
+    for found in stated if kind == "key" else ():
+        for name in _roots(found):
+            names.setdefault((found.value, pitch_class(name)), []).append(name)  # type: ignore[union-attr]
+    groups: dict[Hashable, list[int]] = {}
+    for row in rng.permutation(len(stated)).tolist():
+        if (found := stated[row]) is not None:
+            groups.setdefault(found.form, []).append(row)
+    made: list[Counterfactual] = []
+    for rows in groups.values():
+        often = Counter(str(_at(stated, row).value) for row in rows)
+        left = sorted(rows, key=lambda row: often[str(_at(stated, row).value)])  # rare values are served first
+        while left:
+            row = left.pop(0)
+            mine = _at(stated, row)
+            for place, other in enumerate(left):
+                theirs = _at(stated, other)
+                if not _APART[kind](mine.value, theirs.value) or _still_true(kind, truths, row, other, mine, theirs):
+                    continue
+                texts = [_exchanged(kind, *both, names, rng) for both in ((mine, theirs), (theirs, mine))]
+                made += [Counterfactual(row=row, partner=other, text=texts[0]),
+                         Counterfactual(row=other, partner=row, text=texts[1])]  # fmt: skip
+                del left[place]
+                break
+    return sorted(made, key=lambda c: c.row)
+
+
+def _at(stated: Sequence[_Stated | None], row: int) -> _Stated:
+    found = stated[row]
+    assert found is not None
+    return found
+
+
+def _read_key(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
+    if "key" not in claims:
         return None
-    digest = hashlib.sha256(f"{seed}\n{kind}\n{text}".encode()).digest()
-    rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
-    return text[: claim.start] + _EDITS[kind](claim, rng) + text[claim.end :]
+    claim, key = claims["key"], key_of(claims["key"].value)
+    if "chords" not in claims and _LONE_CHORD.search(text[: claim.start] + text[claim.end :]):
+        return None  # a chord that cannot be transposed would give the key away
+    return _Stated(text, claims, ("chords" in claims, key.mode), key)
 
 
-def _note(text: str) -> int:
-    return pitch_class(text.replace(" sharp", "#").replace(" flat", "b"))
+def _read_tempo(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
+    if "bpm" not in claims or "marking" not in claims:
+        return None
+    return _Stated(text, claims, (_decimals(claims), _words(_SPEED, text)), float(claims["bpm"].value))
 
 
-def _edit_key(claim: Claim, rng: np.random.Generator) -> str:
-    note, separator, mode = re.split(r"([ -])(?=ma|mi)", claim.value)
-    old = Key(_note(note), "major" if mode.startswith("maj") else "minor")
-    others = [Key(t, m) for t in range(12) for m in ("major", "minor") if Key(t, m) != old]
-    new = others[rng.integers(len(others))]
-    name, _, new_mode = str(new).partition(" ")
-    return f"{name}{separator}{new_mode[: len(mode)] if len(mode) == 3 else new_mode}"
+def _read_bpm(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
+    if "bpm" not in claims:
+        return None
+    band = band_of(claims["marking"].value) if "marking" in claims else None
+    return _Stated(text, claims, (band, _decimals(claims), _words(_SPEED, text)), float(claims["bpm"].value))
 
 
-def _edit_bpm(claim: Claim, rng: np.random.Generator) -> str:
-    decimals = len(claim.value.partition(".")[2])
-    low, high = ((0.5, 0.8), (1.25, 2.0))[rng.integers(2)]
-    old = float(claim.value)
-    new = round(old * float(np.exp(rng.uniform(np.log(low), np.log(high)))), decimals)
-    # Rounding must not bring the value back inside the gap.
-    step = 10.0**-decimals
-    return f"{min(new, old * 0.8 // step * step) if low < 1 else max(new, -(-old * 1.25 // step) * step):.{decimals}f}"
+def _decimals(claims: dict[Kind, Claim]) -> int:
+    return len(claims["bpm"].value.partition(".")[2])
 
 
-def _edit_marking(claim: Claim, rng: np.random.Generator) -> str:
-    own = claim.value.lower()
-    others = [terms[0] for _, terms in MARKINGS if own not in terms]
-    term = others[rng.integers(len(others))]
-    return term.capitalize() if claim.value[0].isupper() else term
+def _read_marking(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
+    if "marking" not in claims or re.search(r"\d ?(?:bpm|beats per minute)", text, re.IGNORECASE):
+        return None
+    return _Stated(text, claims, _words(_SPEED, text), band_of(claims["marking"].value))
 
 
-def _edit_beats(claim: Claim, rng: np.random.Generator) -> str:
-    others = [n for n in range(2, 8) if str(n) != claim.value]
-    return str(others[rng.integers(len(others))])
+def _read_beats(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
+    if "beats" not in claims:
+        return None
+    claim = claims["beats"]
+    signature = re.match(r"/\d+", text[claim.end :])
+    if signature:  # 6/8 becomes 4/4, not 4/8
+        end = claim.end + signature.end()
+        claims = {**claims, "beats": Claim(kind="beats", start=claim.start, end=end, value=text[claim.start : end])}
+    elif re.search(r"(?<![\d/])\d{1,2}/\d(?!\d)", text):
+        return None  # the signature stands elsewhere and would contradict another count
+    return _Stated(text, claims, (bool(signature), _words(_METRE, text)), claims["beats"].value)
 
 
-def _moved(symbol: str, semitones: int) -> str:
-    names = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
-    return re.sub(r"(^|(?<=/))[A-G][#♯b♭]?", lambda m: names[(pitch_class(m[0]) + semitones) % 12], symbol)
+def _read_chords(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
+    chords = _sequence(claims["chords"].value) if "chords" in claims else []
+    if len(set(chords)) < 2:
+        return None
+    key = key_of(claims["key"].value) if "key" in claims else None
+    if key is None and re.search(r"\b[A-G](?:[#b♯♭]| sharp| flat)? (?:major|minor)\b", text):
+        return None  # keys are stated, but not exactly one
+    return _Stated(text, claims, (key, len(chords) > 16, _words(_NUM_CHORDS, text)), chords)
 
 
-def _same(a: Sequence[str], b: Sequence[str]) -> bool:
-    # One loop: equal up to rotation, enharmonic spellings being equal.
-    plain = [[_moved(s, 0) for s in chords] for chords in (a, b)]
-    return any(plain[0][i:] + plain[0][:i] == plain[1] for i in range(len(a)))
+def _words(pattern: re.Pattern[str], text: str) -> frozenset[str]:
+    return frozenset(pattern.findall(text.lower()))
 
 
-def _edit_chords(claim: Claim, rng: np.random.Generator) -> str:
-    places = list(re.finditer(CHORD, claim.value))
-    old = [m[0] for m in places]
-    for _ in range(20):
-        new = [old[i] for i in rng.permutation(len(old))]
-        if not _same(old, new):
-            break
-    else:  # Every order is a rotation ("Am F"): move the roots of some chords instead.
-        new = list(old)
-        while _same(old, new):
-            for i in rng.choice(len(old), size=rng.integers(1, len(old) + 1), replace=False):
-                new[i] = _moved(old[i], int(rng.integers(1, 12)))
-    out, last = "", 0
-    for match, chord in zip(places, new, strict=True):
-        out += claim.value[last : match.start()] + chord
-        last = match.end()
-    return out + claim.value[last:]
+def _sequence(value: str) -> list[tuple[int, str]]:
+    chords = triads_of(value)
+    return [c for i, c in enumerate(chords) if i == 0 or c != chords[i - 1]]
 
 
-_EDITS: dict[Kind, Callable[[Claim, np.random.Generator], str]] = {
-    "key": _edit_key,
-    "bpm": _edit_bpm,
-    "marking": _edit_marking,
-    "beats": _edit_beats,
-    "chords": _edit_chords,
+def tempi_apart(a: float, b: float) -> bool:
+    """Whether two tempi in BPM are surely two: 8 % apart and neither a multiple of the other."""
+    ratio = max(a, b) / max(min(a, b), 1e-9)
+    return ratio >= _LEAST_TEMPO_RATIO and all(abs(ratio / multiple - 1) > 0.04 for multiple in (2, 3, 4))
+
+
+def beats_apart(a: str, b: str) -> bool:
+    """Whether counts or time signatures are surely two metres: 2 and 4, or 2 and 6 (in 6/8), may be one pulse."""
+    low, high = sorted(int(x.partition("/")[0]) for x in (a, b))
+    return low > 0 and high / low not in (1, 2, 3, 4)
+
+
+def _chords_apart(a: Sequence[tuple[int, str]], b: Sequence[tuple[int, str]]) -> bool:
+    short, long = sorted(([*a], [*b]), key=len)
+    around = long + long  # repeated, as a loop is
+    turns = [short[i:] + short[:i] for i in range(len(short))]
+    return not any(around[i : i + len(short)] == turn for turn in turns for i in range(len(long)))
+
+
+def _constraint(kind: Edit, stated: _Stated) -> Constraint | None:
+    """What a caption states, as what can be held against truth."""
+    value = stated.value
+    if kind == "key":
+        return InKey(text="", tonic=value.tonic, mode=value.mode)
+    if kind in ("tempo", "bpm"):
+        return Tempo(text="", low_bpm=value, high_bpm=value)
+    if kind == "beats":
+        signatures = (value,) if "/" in value else tuple(f"{value}/{unit}" for unit in (2, 4, 8))
+        compound = () if "/" in value else (f"{3 * int(value)}/8",)
+        return Metre(text="", metres=(*signatures, *compound))
+    if kind == "chords":
+        return Chords(text="", chords=tuple(Chord(root, triad) for root, triad in value))
+    return None
+
+
+def _still_true(
+    kind: Edit, truths: Sequence[MusicAnnotation | None] | None, a: int, b: int, mine: _Stated, theirs: _Stated
+) -> bool:
+    for row, stated in ((a, theirs), (b, mine)):
+        truth, asked = None if truths is None else truths[row], _constraint(kind, stated)
+        if truth is None:
+            continue
+        if asked is not None and holds(asked, TrackTruth(music=truth)):
+            return True
+        if kind == "marking" and truth.tempo_bpm and band_of(marking_of(truth.tempo_bpm)) == stated.value:
+            return True
+    return False
+
+
+def _exchanged(kind: Edit, into: _Stated, of: _Stated, names: Names, rng: np.random.Generator) -> str:
+    changed: dict[Kind, str] = {}
+    for claim in {"key": ("key",), "tempo": ("bpm", "marking")}.get(kind, (kind,)):
+        changed[claim] = of.claims[claim].value  # type: ignore[index]
+    if "marking" in changed:
+        capital = into.claims["marking"].value[0].isupper()
+        changed["marking"] = changed["marking"].capitalize() if capital else changed["marking"].lower()
+    if kind == "key" and "chords" in into.claims:
+        spelled, steps = _spelled(of, names, rng), of.value.tonic - into.value.tonic
+        changed["chords"] = re.sub(
+            CHORD, lambda chord: _transposed(chord[0], steps, spelled), into.claims["chords"].value
+        )
+    text = into.text
+    for of_kind, value in sorted(changed.items(), key=lambda item: -into.claims[item[0]].start):
+        found = into.claims[of_kind]
+        before = text[: found.start]
+        if article := re.search(r"\b([Aa])n? $", before):
+            before = before[: article.start()] + article[1] + ("n " if _begins_with_vowel(value) else " ")
+        text = before + value + text[found.end :]
+    return text
+
+
+def _begins_with_vowel(value: str) -> bool:
+    if re.match(r"[A-G](?![a-z])", value):  # a note is read as a letter: "an F"
+        return value[0] in "AEF"
+    return value[0].lower() in "aeiou8" or value.startswith(("11", "18"))
+
+
+def _roots(stated: _Stated | None) -> list[str]:
+    chords = stated.claims["chords"].value if stated and "chords" in stated.claims else ""
+    return [name for chord in re.finditer(CHORD, chords) for name in re.findall(_ROOT, chord[0])]
+
+
+def _spelled(of: _Stated, names: Names, rng: np.random.Generator) -> list[str]:
+    # The names of the twelve notes: as this caption spells them, else as others in its key do, else by its signature.
+    signature = of.value if of.value.mode == "major" else of.value.relative
+    spelled = list(_FLATS if signature.tonic in (5, 10, 3, 8, 1) else _SHARPS)
+    for tone in range(12):
+        if others := names.get((of.value, tone)):
+            spelled[tone] = others[int(rng.integers(len(others)))]
+    for name in _roots(of):
+        spelled[pitch_class(name)] = name
+    return spelled
+
+
+def _transposed(symbol: str, semitones: int, names: Sequence[str]) -> str:
+    return re.sub(_ROOT, lambda m: names[(pitch_class(m[0]) + semitones) % 12], symbol)
+
+
+_READ: dict[Edit, Callable[[str, dict[Kind, Claim]], _Stated | None]] = {
+    "key": _read_key,
+    "tempo": _read_tempo,
+    "bpm": _read_bpm,
+    "marking": _read_marking,
+    "beats": _read_beats,
+    "chords": _read_chords,
+}
+_APART: dict[Edit, Callable[[Any, Any], bool]] = {
+    "key": lambda a, b: bool(a != b),
+    "tempo": lambda a, b: tempi_apart(a, b) and marking_of(a) != marking_of(b),
+    "bpm": tempi_apart,
+    "marking": lambda a, b: bool(a != b),
+    "beats": beats_apart,
+    "chords": _chords_apart,
 }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Robustness:
-    """What one kind of edit does to audio-to-text retrieval, over the ``num`` clips that state the attribute.
+    """What one kind of edit does to audio-to-text retrieval, over ``num`` clips; ``num_skipped`` have none.
 
-    ``original`` scores the true captions alone, ``twins`` with the false ones among them, ``replaced`` finds the false
-    caption where only false ones are. ``preferred`` is the share of clips whose own true caption scores above its own
-    false twin: 1 for a model that hears the attribute, 0.5 for one that guesses, 0 for one that cannot tell (ties).
+    ``original`` scores the true captions alone, ``twins`` with the counterfactuals among them, ``replaced`` finds the
+    counterfactual where only such are. ``preferred`` is the share of clips whose own true caption scores above its own
+    counterfactual: 1 for a model that detects the attribute, 0.5 for one that cannot (a tie counts as a half).
+    ``mismatched`` is the same share of the same captions with the sound of other clips: what their words alone earn.
+    The attribute is detected where ``beyond``, the paired difference of the two, is real and positive. ``text_only``
+    is what rules earn that see no sound (`blind`).
     """
 
-    kind: Kind
+    kind: Edit
     num: int
     num_skipped: int
     original: dict[str, Interval]
     twins: dict[str, Interval]
     replaced: dict[str, Interval]
     preferred: Interval
+    mismatched: Interval
+    beyond: Difference
+    text_only: dict[str, Interval]
+
+    @property
+    def detected(self) -> bool:
+        """Whether the model prefers the true caption because of the sound."""
+        return self.beyond.real and self.beyond.difference.value > 0
 
 
 def robustness(
     score: ScoreTexts,
     captions: Sequence[str],
     *,
-    kinds: Sequence[Kind] = KINDS,
+    kinds: Sequence[Edit] = EDITS,
+    truths: Sequence[MusicAnnotation | None] | None = None,
     metrics: Sequence[str] = ("R@1", "R@5"),
     seed: int = 0,
-) -> dict[Kind, Robustness]:
+) -> dict[Edit, Robustness]:
     """Perturbation robustness of a model, for every kind of edit, from the true caption of every audio row.
 
-    ``metrics`` are named as in `retrieval`.
+    ``metrics`` are named as in `retrieval`, ``truths`` are those of `counterfactuals`. A kind of which the pool has
+    fewer than three pairs is left out.
 
     Raises
     ------
     InputError
-        If a kind is stated by none of the captions.
+        If none of the kinds can be made.
     """
-    return {kind: _robustness(score, captions, kind, metrics, seed) for kind in kinds}
+    made = {kind: counterfactuals(captions, kind, truths=truths, seed=seed) for kind in kinds}
+    found = {
+        kind: _robustness(score, captions, kind, edits, metrics, seed)
+        for kind, edits in made.items()
+        if len(edits) >= 6
+    }
+    if not found:
+        raise InputError(
+            f"none of {', '.join(kinds)} is stated once by enough of {len(captions)} captions, with other values to "
+            f"exchange it for (three pairs are needed). Use captions with control sentences (MusicBench B, FGMCaps)."
+        )
+    return found
 
 
 def _robustness(
-    score: ScoreTexts, captions: Sequence[str], kind: Kind, metrics: Sequence[str], seed: int
+    score: ScoreTexts,
+    captions: Sequence[str],
+    kind: Edit,
+    edits: Sequence[Counterfactual],
+    metrics: Sequence[str],
+    seed: int,
 ) -> Robustness:
-    twins = [perturb(c, kind, seed=seed) for c in captions]
-    rows = np.array([i for i, t in enumerate(twins) if t is not None], np.int64)
-    if len(rows) == 0:
-        raise InputError(
-            f"none of {len(captions)} captions states the attribute {kind!r} exactly once, so it cannot be perturbed. "
-            f"Leave this kind out, or use captions with control sentences (MusicBench B, FGMCaps)."
-        )
-    true, false = [captions[i] for i in rows], [t for t in twins if t is not None]
-    num = len(rows)
-    both = score(rows, [*true, *false])
-    own = np.arange(num)
-    above = both.pairs(own, own) > both.pairs(own, own + num)
+    rows, pair = np.array([e.row for e in edits]), np.array([min(e.row, e.partner) for e in edits])
+    true, false, num = [captions[e.row] for e in edits], [e.text for e in edits], len(edits)
+    both, own = score(rows, [*true, *false]), np.arange(num)
+
+    def prefers(clips: Ints) -> np.ndarray:
+        return _above(both.pairs(clips, own) - both.pairs(clips, own + num))
 
     def measure(pool: Scores, size: int) -> dict[str, Interval]:
         return evaluate(rank_relevant(pool, Relevance.of_targets(own, size)), metrics, seed=seed)
 
+    preferred, total, count = prefers(own), np.zeros(num), np.zeros(num)
+    rng = np.random.default_rng([seed, 1])
+    for shift in rng.permutation(np.arange(1, num))[:_NUM_MISMATCHED].tolist():
+        others = (own + shift) % num
+        apart = pair[others] != pair  # the partner's sound fits the counterfactual
+        total, count = total + np.where(apart, prefers(others), 0.0), count + apart
+    mismatched = total / count
+    half = np.unique(pair, return_inverse=True)[1] % 2  # words are those of the pairs in the other half
+    words = [Unigrams(t for t, h in zip(true, half, strict=True) if h != side) for side in (0, 1)]
+    rules = {
+        "plausibility": [plausibility(t) - plausibility(f) for t, f in zip(true, false, strict=True)],
+        "words": [words[h].score(t) - words[h].score(f) for h, t, f in zip(half, true, false, strict=True)],
+        "length": [float(len(f) - len(t)) for t, f in zip(true, false, strict=True)],
+    }
     return Robustness(
         kind=kind,
         num=num,
@@ -191,5 +414,12 @@ def _robustness(
         original=measure(score(rows, true), num),
         twins=measure(both, 2 * num),
         replaced=measure(score(rows, false), num),
-        preferred=interval(above, seed=seed),
+        preferred=interval(preferred, groups=pair, proportion=True),
+        mismatched=interval(mismatched, groups=pair, proportion=True),
+        beyond=compare_paired(mismatched, preferred, groups=pair, seed=seed),
+        text_only={n: interval(_above(np.array(d)), groups=pair, proportion=True) for n, d in rules.items()},
     )
+
+
+def _above(margin: np.ndarray) -> np.ndarray:
+    return np.where(margin > 0, 1.0, np.where(margin == 0, 0.5, 0.0))

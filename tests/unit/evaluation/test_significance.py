@@ -85,3 +85,30 @@ def test_only_the_same_queries_can_be_paired() -> None:
         compare_paired([1.0, 2.0, 3.0], [1.0, 2.0])
     with pytest.raises(InputError, match="one group per query"):
         interval([1.0, 2.0], groups=[1])
+
+
+@pytest.mark.parametrize(("num", "p"), [(50, 0.02), (50, 0.98), (20, 0.05), (200, 0.005), (30, 0.5)])
+def test_intervals_of_shares_cover_near_zero_and_one(num: int, p: float) -> None:
+    rng = np.random.default_rng(7)
+    found = [interval(rng.random(num) < p) for _ in range(400)]
+    assert np.mean([i.low <= p <= i.high for i in found]) >= 0.93
+    assert interval(np.zeros(50)).high == pytest.approx(stats.beta.ppf(0.975, 1, 50))
+    assert (interval(np.zeros(50)).low, interval(np.ones(50)).high) == (0, 1)
+
+
+@pytest.mark.parametrize("p", [0.02, 0.3, 0.97])
+def test_intervals_of_grouped_and_fractional_shares_cover(p: float) -> None:
+    rng = np.random.default_rng(8)
+    groups = np.repeat(np.arange(60), 5)
+    alike = [interval(np.repeat(rng.random(60) < p, 5), groups=groups) for _ in range(300)]
+    assert np.mean([i.low <= p <= i.high for i in alike]) >= 0.92
+    wide = interval(np.repeat([0.0, 1.0], 150), groups=groups)
+    assert wide.high - wide.low > 1.8 * (interval(np.repeat([0.0, 1.0], 150)).high - wide.value) * 1.0
+    some = [interval((rng.random((60, 5)) < p).mean(axis=1), proportion=True) for _ in range(300)]
+    assert np.mean([i.low <= p <= i.high for i in some]) >= 0.92
+
+
+def test_what_is_no_share_keeps_the_bootstrap() -> None:
+    assert interval(np.zeros(9), proportion=False).high == 0
+    with pytest.raises(InputError, match=r"lie in 0\.\.1"):
+        interval([0.5, 2.0], proportion=True)
