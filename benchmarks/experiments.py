@@ -32,7 +32,7 @@ from experiments_runs import Job
 from experiments_scenes import SCENES, attainable, scenes, scenes_pool, scenes_run
 from solfa.data.shards import Dataset
 from solfa.evaluation import plots
-from solfa.evaluation.perturbation import KINDS
+from solfa.evaluation.perturbation import EDITS
 from solfa.training.trainer import Trainer
 
 # Name -> the runs that it needs.
@@ -71,6 +71,9 @@ class Results:
                 self._found.setdefault(job.variant, []).append(json.loads(job.result.read_text()))
         self.variants = tuple(self._found)
 
+    def has(self, variant: str, key: str) -> bool:
+        return all(key in one for one in self._found[variant])
+
     def mean(self, variant: str, key: str) -> float:
         return statistics.mean(one[key] for one in self._found[variant])
 
@@ -108,11 +111,14 @@ def saturated(r: Results, figures: Path) -> str:
 
 
 def perturbed(r: Results, figures: Path) -> str:
-    asked = ("original R@1", "twins R@1", "replaced R@1", "preferred")
-    head = ["loss", "ranked by", "false", "clips", *asked]
-    lines = [(v, "global" if v == "global" else "mix", kind) for v in r.variants for kind in KINDS]
+    asked = ("original R@1", "twins R@1", "replaced R@1", "preferred", "mismatched", "detected")
+    head = ["loss", "ranked by", "false", "clips", *asked, "text-only, best rule"]
+    lines = [
+        (v, "global" if v == "global" else "mix", kind) for v in r.variants for kind in EDITS if r.has(v, f"{kind} num")
+    ]
     return table(head, [
-        [v, view, kind, f"{r.mean(v, f'{kind} num'):.0f}", *(r.cell(v, f"{kind} {view} {what}") for what in asked)]
+        [v, view, kind, f"{r.mean(v, f'{kind} num'):.0f}", *(r.cell(v, f"{kind} {view} {what}") for what in asked),
+         r.cell(v, f"{kind} text-only")]
         for v, view, kind in lines
     ])  # fmt: skip
 

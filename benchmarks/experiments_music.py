@@ -20,7 +20,7 @@ from solfa.data.scenes.bank import Cluster, PhraseBank
 from solfa.data.scenes.music_words import music_bank
 from solfa.data.shards import Dataset, Records
 from solfa.encoders.backbones import load_backbone
-from solfa.evaluation.perturbation import KINDS, perturb, robustness
+from solfa.evaluation.perturbation import EDITS, counterfactuals, robustness
 from solfa.evaluation.ranking import rank_relevant
 from solfa.evaluation.relevance import Relevance
 from solfa.evaluation.retrieval import hit_at
@@ -60,7 +60,7 @@ class Texts:
         """Every text that the pool is asked with."""
         spans = tokenizer_spans(load_backbone("minilm", "text").tokenizer)
         cuts = [cut_tokens(t, n, spans) for t in (*self.late, *self.early) for n in STEPS]
-        twins = [twin for t in self.mixed for kind in KINDS if (twin := perturb(t, kind)) is not None]
+        twins = [c.text for kind in EDITS for c in counterfactuals(self.mixed, kind)]
         return list(dict.fromkeys([*self.late, *self.early, *self.mixed, *cuts, *twins]))
 
 
@@ -203,4 +203,8 @@ def falsified(
         for pool in ("original", "twins", "replaced"):
             found |= {f"{kind} {view} {pool} {n}": v.value for n, v in getattr(result, pool).items()}
         found |= {f"{kind} {view} preferred": result.preferred.value, f"{kind} num": float(result.num)}
+        found |= {
+            f"{kind} {view} mismatched": result.mismatched.value, f"{kind} {view} detected": float(result.detected),
+            f"{kind} text-only": max(i.value for i in result.text_only.values()),
+        }  # fmt: skip
     return found

@@ -6,8 +6,8 @@
 Systems, over one pool and the same queries (`solfa.evaluation.finequeries`): ``solfa`` (the whole search), ``vectors
 only`` (the same model, the whole text as one phrase, nothing measured), ``tags only`` (instruments, genres and moods
 heard, and words in the files' tags), ``counted: X`` (how many of the wishes X's analysis meets, X being solfa,
-Essentia, librosa, or the annotations themselves: what is attainable) and ``chance``. Ties stand in the order of the
-pool.
+Essentia, librosa, or the annotations themselves) and ``chance``. Ties are pessimistic. Queries are paraphrased, so that
+no system's own grammar is asked (``--wording plain`` for the words of solfa's documentation).
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from solfa.core.types import ChordSegment
 from solfa.encoders.registry import load_model
 from solfa.evaluation import plots
 from solfa.evaluation.annotation import MusicAnnotation
-from solfa.evaluation.finegrained import Satisfaction, Sensitivity
-from solfa.evaluation.finequeries import Rank, fine_queries, measure
+from solfa.evaluation.finegrained import KindSatisfaction, Rank, Satisfaction, Sensitivity
+from solfa.evaluation.finequeries import fine_queries, measure
 from solfa.evaluation.truth import TrackTruth, holds
 from solfa.query import parse
 from solfa.retrieval import Display, Searcher
@@ -82,24 +82,27 @@ def counted(claims: Sequence[MusicAnnotation]) -> Rank:
     """Tracks in order of how many wishes their claims meet."""
     tracks = [TrackTruth(music=claim) for claim in claims]
 
-    def order(text: str) -> list[int]:
-        met = [sum(holds(c, t) is True for c in parse(text).constraints) for t in tracks]
-        return np.argsort(-np.array(met), kind="stable").tolist()
+    def rank(texts: Sequence[str]) -> np.ndarray:
+        return np.array(
+            [[sum(holds(c, t) is True for c in parse(text).constraints) for t in tracks] for text in texts], float
+        )
 
-    return each(order)
+    return rank
 
 
 def searched(searcher: Searcher, rows: dict[int, int], make: Callable[[str], Query]) -> Rank:
     """Tracks in the order of a search; none where nothing is left to search for."""
     whole = Display(k=len(rows), duplicates=True)
 
-    def order(text: str) -> list[int]:
-        query = make(text)
-        if not (query.constraints or query.phrases or query.negated_phrases or query.words):
-            return []
-        return [rows[h.track_id] for h in searcher.search(query, display=whole).hits]
+    def rank(texts: Sequence[str]) -> np.ndarray:
+        scores = np.full((len(texts), len(rows)), -np.inf)
+        for q, query in enumerate(map(make, texts)):
+            if query.constraints or query.phrases or query.negated_phrases or query.words:
+                for hit in searcher.search(query, display=whole).hits:
+                    scores[q, rows[hit.track_id]] = hit.score
+        return scores
 
-    return each(order)
+    return rank
 
 
 def tags_alone(text: str) -> Query:
@@ -116,14 +119,18 @@ def chance(num: int, seed: int) -> Rank:
     return each(order)
 
 
+def lift(kind: KindSatisfaction) -> str:
+    return "-" if kind.lift is None else f"{kind.lift:.2f}"
+
+
 def show_satisfaction(rows: dict[str, Satisfaction]) -> None:
     first = next(iter(rows.values()))
     kinds = list(first.kinds)
-    print(f"\nCS@{first.k}: share of the first {first.k} in per cent [95 %] (lift: 0 chance, 1 attainable)")
+    print(f"\nCS@{first.k}: per cent of the first {first.k} [95 %] (lift: 0 best constant list, 1 attainable)")
     print(f"| system | {' | '.join([*kinds, 'every', 'joint'])} |\n|---|{'---|' * (len(kinds) + 2)}")
     for name, result in rows.items():
         cells = [result.kinds[kind] for kind in kinds] + [result.every, result.joint]
-        texts = [f"{100 * c.share.value:.0f} [{100 * c.share.low:.0f}, {100 * c.share.high:.0f}] ({c.lift:.2f})"
+        texts = [f"{100 * c.share.value:.0f} [{100 * c.share.low:.0f}, {100 * c.share.high:.0f}] ({lift(c)})"
                  for c in cells]  # fmt: skip
         print(f"| {name} | {' | '.join(texts)} |")
     print("wishes:", {kind: r.num for kind, r in first.kinds.items()})
@@ -142,7 +149,8 @@ def show_sensitivity(rows: dict[str, dict[str, Sensitivity]]) -> None:
             cells.append(f"{mark}{s.fall.value:.2f}{mark} [{s.fall.low:.2f}, {s.fall.high:.2f}]{control}")
         print(f"| {name} | {' | '.join(cells)} |")
     nums = {k: s.fall.num for k, s in next(iter(rows.values())).items()}
-    print("bold: heard, beyond chance and wording. Tracks:", nums)
+    best = {k: round(s.attainable, 2) for k, s in next(iter(rows.values())).items()}
+    print("bold: detected, beyond chance, wording and the edited word. Attainable:", best, "tracks:", nums)
 
 
 def main() -> None:
@@ -150,6 +158,7 @@ def main() -> None:
     parser.add_argument("--clips", type=Path, required=True)
     parser.add_argument("--collection", type=Path, required=True)
     parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--wording", choices=("paraphrased", "plain"), default="paraphrased")
     parser.add_argument("--targets", type=int, help="clips whose sensitivity is measured; all if not given")
     parser.add_argument("--k", type=int, default=5)
     parser.add_argument("--model", default="bridge")
@@ -179,7 +188,9 @@ def main() -> None:
             "chance": chance(len(names), options.seed),
         }
         known = [TrackTruth(music=t) for t in truths]
-        queries = fine_queries(known, num_targets=options.targets, seed=options.seed)
+        queries = fine_queries(
+            known, num_targets=options.targets or len(known), wording=options.wording, seed=options.seed
+        )
         found = {n: measure(rank, queries, known, options.k, seed=options.seed) for n, rank in systems.items()}
     print(f"{len(names)} clips, {len(queries.texts)} queries, {len(queries.twins)} twins, model {options.model}, "
           f"seed {options.seed}")  # fmt: skip

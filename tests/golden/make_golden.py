@@ -12,6 +12,17 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).parent
+# Sentences as captions have them, in pairs of one thing said in two ways.
+PLAIN = (
+    "It's a slow, low-quality recording (live): the singer doesn't rush. Drums enter.",
+    "The recording is slow and isn't clean; there's a singer (female). The drums don't rush.",
+    'An R&B track in F# minor, 4/4 at 92.5 BPM - lo-fi, "warm" and mellow.',
+    "R&B, F# minor, 92.5 bpm: a lo-fi and mellow song that's warm.",
+    "The U.S. band can't play fast; I'm gonna say it's rock & roll, e.g. from the 1960s.",
+    "Rock & roll of the '60s by a band which can't play fast... It's from the U.S.",
+    "Am7 - D7 - Gmaj7, then a key change! They've added 12 strings and/or horns?",
+    "The chords are Am7, D7, Gmaj7; there're horns, strings and a key change.",
+)
 
 
 def trec() -> None:
@@ -172,6 +183,16 @@ def captions() -> None:
             return []
 
     meteor = [meteor_score([r.split() for r in rs], c.split(), wordnet=NoWords()) for c, rs in texts]
+    # Java is needed for the tokenizer.
+    from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
+
+    told = [*PLAIN, *(t for c, rs in texts for t in (c, *rs))]
+    java = PTBTokenizer().tokenize({i: [{"caption": t}] for i, t in enumerate(told)})
+    ptb = [[t, java[i][0].split()] for i, t in enumerate(told)]
+    full = {i: [c] for i, c in enumerate(PLAIN[::2])}, {i: [c] for i, c in enumerate(PLAIN[1::2])}
+    tokens = [PTBTokenizer().tokenize({i: [{"caption": c[0]}] for i, c in side.items()}) for side in full]
+    _, full_cider = Cider().compute_score(tokens[1], tokens[0])
+    write("ptb.json", {"tokens": ptb, "cider": list(full_cider)})
     write("captions.json", {"texts": texts, "bleu": bleu, "rouge": list(rouge), "cider": list(cider), "meteor": meteor})
 
 

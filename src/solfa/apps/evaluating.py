@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,16 +13,16 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from solfa.apps.measuring import captions, fidelity, judges
 from solfa.apps.render import console
+from solfa.apps.reporting import show
 from solfa.core.errors import InputError, UnknownName
-from solfa.core.files import write_text
 from solfa.core.types import JointModel
 
 if TYPE_CHECKING:  # --help loads none of these
     from solfa.collection import Collection
-    from solfa.evaluation.finequeries import Rank
+    from solfa.evaluation.finegrained import Rank
     from solfa.evaluation.readers import DataSet
-    from solfa.evaluation.reports import Report
 
 eval_app = typer.Typer(no_args_is_help=True, help="Measure a model on a task; compare two reports.")
 
@@ -32,8 +32,9 @@ OWN = "solfa"  # as the name of a data set: one that solfa made
 TASKS = {
     "retrieval": "Text to audio and audio to text: R@K, median rank, mAP, nDCG.",
     "saturation": "Recall against the number of caption tokens kept (FIGMA).",
-    "perturbation": "Audio to text with one attribute of the caption made false (FIGMA).",
+    "perturbation": "Audio to text against counterfactual captions: one attribute false (FIGMA).",
     "zeroshot": "Classification by a template sentence for each label.",
+    "tagging": "Several labels a clip by a template sentence for each: mAP, PR-AUC, ROC-AUC.",
     "sed": "Sound events: PSDS, segment and collar F1 (FineLAP).",
     "grounding": "Where in the audio a phrase is heard (FineLAP).",
     "finegrained": "Constraint satisfaction@K and attribute sensitivity, on music with known truth.",
@@ -45,7 +46,9 @@ def _run(
     dataset: Annotated[str, typer.Option(help="Data set: see 'solfa eval datasets'; 'solfa': one of your own.")],
     data: Annotated[Path, typer.Option(help="Folder of the data set, as its authors lay it out.")],
     split: Annotated[str | None, typer.Option(help="Split (default: the data set's first).")] = None,
-    model: Annotated[str, typer.Option(help="Joint model: see 'solfa models list'.")] = "bridge",
+    model: Annotated[
+        list[str] | None, typer.Option(help="Joint model, repeatable for one table: see 'solfa models list'.")
+    ] = None,
     view: Annotated[
         Literal["global", "frame", "mix"] | None,
         typer.Option(help="Score to rank by (default: the one that the model is made to rank by)."),
@@ -54,44 +57,58 @@ def _run(
         Literal["vectors", "search"],
         typer.Option(help="finegrained: rank by the model's vectors, or by the whole search."),
     ] = "vectors",
+    wording: Annotated[
+        Literal["paraphrased", "plain"],
+        typer.Option(help="finegrained: queries in words that the parser was not made for, or in plain ones."),
+    ] = "paraphrased",
     seed: Annotated[int, typer.Option(min=0, help="Of resampling and edits.")] = 0,
     with_audio: Annotated[
         bool, typer.Option("--with-audio", help="Leave out clips without audio (the pool is then another one).")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Write the report as JSON.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Write the figure as SVG.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the report as JSON; of several models a folder of them.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write the figure as SVG, of one model.")] = None,
     allow_noncommercial: Annotated[bool, typer.Option("--allow-noncommercial", help="Accept such weights.")] = False,
 ) -> None:
-    """Measure a model on one split of a data set; published numbers stand beside, each with its source."""
+    """Measure models on one split of a data set: one table over one pool, with what blind systems earn below."""
     from solfa.encoders.registry import load_model
     from solfa.evaluation import reports, tasks
     from solfa.evaluation.saturation import tokenizer_spans
 
-    task = str(context.info_name)
-    loaded = load_model(model, allow_noncommercial=allow_noncommercial)
-    settings = tasks.Settings(view=None if view is None else replace(loaded.views.rank, name=view), seed=seed)
-    if task == "saturation":
-        tokenizer = getattr(loaded.text, "tokenizer", None)
-        if tokenizer is None:
-            raise InputError(f"model {model!r} does not show its tokenizer, which token saturation cuts with.")
-        settings = replace(settings, spans=tokenizer_spans(tokenizer))
+    task, names = str(context.info_name), model or ["bridge"]
     if by == "search" and task != "finegrained":
         raise InputError(f"--by search ranks for the task finegrained only, not for {task!r}.")
+    if len(names) > 1 and plot is not None:
+        raise InputError(f"--plot draws one model, got {len(names)}. Run it for each.")
+    found = []
     with ExitStack() as stack:
         clips = stack.enter_context(_opened(dataset, data, split))
         clips = clips.with_audio() if with_audio else clips
-        rank = stack.enter_context(_searched(loaded, clips)) if by == "search" else None
-        report = tasks.run_task(task, loaded, clips, settings=replace(settings, rank=rank))
-    if by == "search":
-        report = replace(report, model=f"{report.model}, whole search")
-    _show(report, out, plot)
-    for row in reports.beside(report):
+        for name in names:
+            loaded = load_model(name, allow_noncommercial=allow_noncommercial)
+            rank_by = None if view is None else replace(loaded.views.rank, name=view)
+            settings = tasks.Settings(view=rank_by, seed=seed, wording=wording)
+            if task == "saturation":
+                tokenizer = getattr(loaded.text, "tokenizer", None)
+                if tokenizer is None:
+                    raise InputError(f"model {name!r} does not show its tokenizer, which token saturation cuts with.")
+                settings = replace(settings, spans=tokenizer_spans(tokenizer))
+            with _searched(loaded, clips) if by == "search" else nullcontext() as rank:
+                report = tasks.run_task(task, loaded, clips, settings=replace(settings, rank=rank))
+            found.append(replace(report, model=f"{report.model}, whole search") if rank else report)
+    show(found, out, plot)
+    for row in reports.beside(found[0]):
         values = ", ".join(f"{name} {value:g}" for name, value in row.metrics.items())
         console().print(Text(f"published: {row.model}: {values} ({row.source}{'; ' + row.note if row.note else ''})"))
 
 
 for _task, _what in TASKS.items():
     eval_app.command(_task, help=f"{_what} Published numbers stand beside, each with its source.")(_run)
+
+
+for _command in (captions, fidelity, judges):
+    eval_app.command()(_command)
 
 
 # Fields of a truth that tools measure by the same name, and what stands for "not annotated".
@@ -134,7 +151,7 @@ def mir(
     system = " ".join(f"{tool.spec.name}@{tool.spec.version}" for tool in tools)
     report = tasks.run_mir(truth, claims, system=system, data=clips.name, split=clips.split,
                            revision=clips.revision, seed=seed)  # fmt: skip
-    _show(report, out, plot)
+    show([report], out, plot)
 
 
 @contextmanager
@@ -176,7 +193,7 @@ def _searched(model: JointModel, clips: DataSet) -> Iterator[Rank]:
 
 
 def by_search(collection: Collection, load_model: Callable[[], JointModel], paths: Sequence[Path]) -> Rank:
-    """The whole search as an order of these files for each text (``solfa.evaluation.finequeries.Rank``)."""
+    """The whole search's scores of these files for each text (``solfa.evaluation.finegrained.Rank``)."""
     from solfa.query import parse
     from solfa.retrieval import Display, Searcher
 
@@ -185,7 +202,15 @@ def by_search(collection: Collection, load_model: Callable[[], JointModel], path
     if len(row_of) < len(paths):
         raise InputError(f"{len(paths)} clips are {len(row_of)} recordings: the pool holds copies. Leave them out.")
     searcher, whole = Searcher(collection, load_model), Display(k=len(paths), duplicates=True)
-    return lambda texts: [[row_of[h.track_id] for h in searcher.search(parse(t), display=whole).hits] for t in texts]
+
+    def rank(texts: Sequence[str]) -> Any:
+        scores = np.full((len(texts), len(paths)), -np.inf)
+        for q, text in enumerate(texts):
+            for hit in searcher.search(parse(text), display=whole).hits:
+                scores[q, row_of[hit.track_id]] = hit.score
+        return scores
+
+    return rank
 
 
 @eval_app.command("compare")
@@ -216,48 +241,5 @@ def datasets() -> None:
                   "solfa data world, scenes, caption, import", "real files")  # fmt: skip
     for name, source in sorted(sources().items()):
         cells = (name, source.title, ", ".join(source.splits), source.licence, source.where, source.seen)
-        table.add_row(*map(Text, cells))
-    console().print(table)
-
-
-def _figure(report: Report) -> str:
-    from solfa.evaluation import plots
-    from solfa.evaluation.psds import Curve
-    from solfa.evaluation.reports import in_percent
-
-    title = f"{report.model} on {report.data}, {report.task}"
-    if "PSD-ROC" in report.details:
-        rocs = report.details["PSD-ROC"]
-        stairs = {n: Curve(np.array(r["efpr_per_hour"]), np.array(r["tpr"])) for n, r in rocs.items()}
-        limit = min(r["max_efpr_per_hour"] for r in rocs.values())
-        return plots.staircases(stairs, max_efpr_per_hour=limit, title=title)
-    if report.task == "finegrained":
-        falls = {n.removesuffix(" fall"): i for n, i in report.metrics.items() if n.endswith(" fall")}
-        return plots.bars(falls, title=title, y_label="fall, doublings of the rank", scale=1.0)
-    if report.task == "saturation":
-        points = report.details["curve"]
-        whole = max((p["tokens"] for p in points if p["tokens"] is not None), default=0) + 5
-        names = [name for name in points[0] if name.startswith("R@")]
-        series = {n: [(whole if p["tokens"] is None else p["tokens"], 100 * p[n]) for p in points] for n in names}
-        return plots.curves(series, title=title, x_label="tokens kept", y_label="recall, %")
-    shares = {name: value for name, value in report.metrics.items() if in_percent(name)}
-    return plots.bars(shares, title=title, y_label="%")
-
-
-def _show(report: Report, out: Path | None, plot: Path | None) -> None:
-    from solfa.evaluation import reports
-
-    if out is not None:
-        reports.write_report(report, out)
-    if plot is not None:
-        write_text(plot, _figure(report))
-    _print_row(reports.row(report))
-
-
-def _print_row(row: dict[str, str]) -> None:
-    """One line while it fits a terminal, one line for each number where there are many."""
-    wide = len(row) > 9
-    table = Table(*(("", "value") if wide else row))
-    for cells in row.items() if wide else [row.values()]:
         table.add_row(*map(Text, cells))
     console().print(table)

@@ -3,11 +3,13 @@
 =====================  ==============================================================================================
 retrieval              `relevance` `similarity` `ranking` `retrieval` `significance`
 FIGMA                  `saturation` `claims` `perturbation`
+blind systems          `blind`
 FineLAP                `events` `detections` `psds` `openvocab`
+tags                   `tagging`
 GD-Retriever           `generative`
 MIR                    `annotation` `mir`
 captions, judges       `text` `judges`
-fine-grained search    `truth` `finegrained`
+fine-grained search    `truth` `finegrained` `finequeries`
 data                   `readers`
 reports                `tasks` `reports` `plots` `interop`
 =====================  ==============================================================================================

@@ -128,7 +128,8 @@ def compare(a: Report, b: Report, *, num_resamples: int = 5000) -> dict[str, Dif
     }
 
 
-_DOUBLINGS = (" fall", " control")  # in doublings of a rank
+_DOUBLINGS = (" fall", " control", " placebo")  # in doublings of a rank
+_PLAIN = ("CIDEr-D", "FD", "motion FD", "Vendi", "MIVS", "MICS", "density", "distance", "spread", "words", "kappa")
 
 
 def row(report: Report) -> dict[str, str]:
@@ -145,9 +146,15 @@ def row(report: Report) -> dict[str, str]:
     return cells
 
 
+def plain_row(metrics: Mapping[str, float]) -> dict[str, str]:
+    """Numbers without intervals, as `row` writes them."""
+    digits = {name: 2 if name.endswith(_DOUBLINGS) else 1 for name in metrics}
+    return {n: f"{(100.0 if in_percent(n) else 1.0) * v:.{digits[n]}f}" for n, v in metrics.items()}
+
+
 def in_percent(metric: str) -> bool:
     """Whether a metric is a fraction that tables show in per cent (not a rank, nor in per cent already)."""
-    return not metric.endswith(("MedR", "MeanR", "MedR%", *_DOUBLINGS))
+    return not metric.endswith(("MedR", "MeanR", "MedR%", *_DOUBLINGS, *_PLAIN))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -26,6 +26,7 @@ from solfa.evaluation.relevance import Relevance
 from solfa.evaluation.reports import Report, beside, compare, published, read_report, row, write_report
 from solfa.evaluation.retrieval import per_query
 from solfa.evaluation.significance import Interval
+from solfa.evaluation.tagging import tag_scores
 from solfa.evaluation.tasks import TASKS, Settings, encode_files, run_mir, run_task
 from solfa.evaluation.truth import TrackTruth, holds
 from solfa.query import parse
@@ -109,16 +110,60 @@ def test_zero_shot_and_saturation_and_perturbation(captioned: DataSet, tmp_path:
     )
     curve = run_task("saturation", model, captioned, settings=words).details["curve"]
     assert [p["tokens"] for p in curve] == [1, 2, None] and curve[-1]["R@1"] == 1
-    with pytest.raises(InputError, match="states the attribute 'key'"):
+    with pytest.raises(InputError, match="none of key, tempo"):
         run_task("perturbation", model, captioned, settings=FEW)
     stated = [
         (f"c{i}", sound(n), {"captions": (f"{n} in {k} major",)})
-        for i, (n, k) in enumerate([("low", "C"), ("high", "D"), ("bright", "E")])
+        for i, (n, k) in enumerate([(n, k) for k in "CDE" for n in ("low", "high", "bright")])
     ]
     keyed = run_task(
         "perturbation", model, data_set(tmp_path, *stated), settings=dataclasses.replace(FEW, kinds=("key",))
     )
-    assert keyed.metrics["key original R@1"].value == 1 and keyed.details == {"skipped": {"key": 0}}
+    assert 0 <= keyed.metrics["key original R@1"].value <= 1 and keyed.details["skipped"]["key"] <= 1
+    blind = keyed.details["blind"]
+    assert set(blind) == {"random", "text-only, plausibility", "text-only, words", "text-only, length"}
+    assert {"key preferred, mismatched sound", "key preferred beyond mismatched"} <= set(keyed.metrics)
+
+
+def test_blind_rows_stand_beside_every_task(captioned: DataSet, tmp_path: Path) -> None:
+    model = tiny_model()
+    items = [dataclasses.replace(item, captions=item.captions * (3 if n == 2 else 1), labels=("a",) if n else ("b",))
+             for n, item in enumerate(captioned.items)]  # fmt: skip
+    some = dataclasses.replace(captioned, items=tuple(items))
+    blind = run_task("zeroshot", model, some, settings=FEW).details["blind"]
+    assert blind["popularity-only"]["accuracy"] == 0.8  # the class of four of five
+    assert blind["text-only"]["accuracy"] in (0.2, 0.8) and 0 <= blind["random"]["accuracy"] <= 1
+    retrieval = run_task("retrieval", model, some, settings=FEW)
+    blind = retrieval.details["blind"]
+    assert blind["popularity-only"]["T2A R@1"] == 6 / 14  # the clip with six of fourteen captions
+    assert blind["text-only"]["A2T R@1"] == 0.2 and blind["random"]["T2A R@1"] < 0.6
+    assert all(set(row) == set(retrieval.metrics) for row in blind.values())
+    tags = [dataclasses.replace(item, labels=("low", "all") if n < 2 else ("all", "x")[: 1 + n % 2])
+            for n, item in enumerate(captioned.items)]  # fmt: skip
+    report = run_task("tagging", model, dataclasses.replace(captioned, items=tuple(tags)), settings=FEW)
+    assert report.details["blind"]["popularity-only"]["ROC-AUC"] < 1 and 0 <= report.metrics["mAP"].value <= 1
+    with pytest.raises(InputError, match="no clip has a label"):
+        bare = tuple(dataclasses.replace(item, labels=()) for item in captioned.items)
+        run_task("tagging", model, dataclasses.replace(captioned, items=bare), settings=FEW)
+
+
+@pytest.mark.parametrize("levels", [0, 4])
+def test_tag_scores_equal_scikit_learn(levels: int) -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(levels)
+    truth = rng.random((80, 6)) < 0.25
+    truth[:, 5] = True  # has no score
+    scores = rng.random((80, 6)) + 0.4 * truth
+    scores = np.round(scores * levels) / levels if levels else scores
+    ours = tag_scores(scores, truth)
+    for c in range(5):
+        assert ours["AP"][c] == pytest.approx(metrics.average_precision_score(truth[:, c], scores[:, c]))
+        assert ours["ROC-AUC"][c] == pytest.approx(metrics.roc_auc_score(truth[:, c], scores[:, c]))
+        precision, recall, _ = metrics.precision_recall_curve(truth[:, c], scores[:, c])
+        assert ours["PR-AUC"][c] == pytest.approx(metrics.auc(recall, precision))
+    assert np.isnan(ours["AP"][5])
+    with pytest.raises(InputError, match="none of 6 tags"):
+        tag_scores(scores, np.ones((80, 6), bool))
 
 
 def test_detection_and_grounding(tmp_path: Path) -> None:
@@ -148,7 +193,7 @@ def test_detection_and_grounding(tmp_path: Path) -> None:
     assert report.metrics["PSDS1"].value == report.metrics["best segment F1"].value == 1
     grounded = run_task("grounding", tiny_model(), data, settings=FEW)
     assert grounded.metrics["PSDS2021"].value == 1 and grounded.num_queries == 3
-    assert set(grounded.details) == {"Th-AUC of (cosine + 1) / 2", "PSD-ROC"}
+    assert set(grounded.details) == {"Th-AUC of (cosine + 1) / 2", "PSD-ROC", "blind"}
     assert "F1 at probability 0.5" not in report.details
     sharp, vague = (  # what is there has a cosine of 1: a probability of 1, or of 0
         dataclasses.replace(tiny_model(), logits={"frame": Logit(temperature=0.05, bias=bias)}) for bias in (-10, -30)
@@ -198,15 +243,24 @@ def test_the_staircases_of_a_report_have_the_area_of_its_score(tmp_path: Path) -
 
 
 def pool_of_music(folder: Path) -> DataSet:
-    """Twelve tracks whose key, tempo, metre and chords all differ."""
+    """Tracks whose key, tempo, metre and chords recur in all combinations."""
     items = []
-    for i in range(12):
+    for i in range(36):
         chords = tuple(
-            ChordSegment(start_s=float(j), end_s=j + 1.0, label=str(Chord((i + step) % 12, quality)), confidence=1.0)
+            ChordSegment(
+                start_s=float(j),
+                end_s=j + 1.0,
+                label=str(Chord((5 * (i // 2 % 3) + step) % 12, quality)),
+                confidence=1.0,
+            )
             for j, (step, quality) in enumerate([(0, "maj"), (9, "min"), (5, "maj"), (7, "maj")])
         )
         music = MusicAnnotation(
-            duration_s=4.0, tempo_bpm=60.0 + 9 * i, key=Key(i, "major"), metre=f"{3 + i % 2}/4", chords=chords
+            duration_s=4.0,
+            tempo_bpm=60.0 + 17 * (i % 3),
+            key=Key(2 * (i // 3 % 3), "major"),
+            metre=f"{3 + i // 9 % 2}/4",
+            chords=chords,
         )
         items.append((f"t{i}", sound("low", "high"), {"music": music}))
     return data_set(folder, *items)
@@ -216,15 +270,17 @@ def test_fine_grained_tells_what_hears_from_what_does_not(tmp_path: Path) -> Non
     data = pool_of_music(tmp_path)
     truths = [TrackTruth(music=item.music) for item in data.items if item.music]
 
-    def rank(texts: Sequence[str]) -> list[list[int]]:
+    def rank(texts: Sequence[str]) -> np.ndarray:
         met = [[sum(holds(c, t) is True for c in parse(text).constraints) for t in truths] for text in texts]
-        return [np.argsort(-np.array(row), kind="stable").tolist() for row in met]
+        return np.array(met, np.float64)
 
-    settings = dataclasses.replace(FEW, k=2)
+    settings = dataclasses.replace(FEW, k=2, wording="plain")
     deaf = run_task("finegrained", tiny_model(), data, settings=settings)
     hears = run_task("finegrained", tiny_model(), data, settings=dataclasses.replace(settings, rank=rank))
     assert hears.details["lift"]["joint"] == pytest.approx(1.0) and deaf.details["lift"]["joint"] < 0.5
-    assert hears.details["heard"]["bpm"] and not any(deaf.details["heard"].values())
+    assert hears.metrics["tempo fall"].value == pytest.approx(hears.details["attainable fall"]["tempo"])
+    assert set(hears.details["blind"]) == {"random", "text-only", "popularity-only"}
+    assert hears.details["heard"]["tempo"] and not any(deaf.details["heard"].values())
     assert compare(deaf, hears)["CS@2 metre"].real and hears.pool == deaf.pool
     assert run_task("finegrained", tiny_model(), data, settings=dataclasses.replace(settings, seed=1)).pool != deaf.pool
     with pytest.raises(InputError, match="no truth of the music"):
@@ -239,7 +295,16 @@ def test_a_pool_never_shrinks_unnoticed(captioned: DataSet) -> None:
         run_task("retreival", tiny_model(), captioned)
     with pytest.raises(InputError, match="no audio to encode"):
         encode_files([], tiny_model())
-    assert set(TASKS) == {"retrieval", "saturation", "perturbation", "zeroshot", "sed", "grounding", "finegrained"}
+    assert set(TASKS) == {
+        "retrieval",
+        "saturation",
+        "perturbation",
+        "zeroshot",
+        "tagging",
+        "sed",
+        "grounding",
+        "finegrained",
+    }
 
 
 def test_mir_reports_pair_tracks_by_name() -> None:

@@ -26,6 +26,39 @@ def test_equal_to_the_reference_packages() -> None:
     np.testing.assert_allclose(text.meteor(CANDIDATES, REFERENCES), GOLDEN["meteor"], atol=1e-12)
 
 
+def test_treebank_tokens_and_the_cider_of_them_equal_the_reference() -> None:
+    pytest.importorskip("nltk")
+    golden = json.loads((Path(__file__).parents[2] / "golden" / "ptb.json").read_text())
+    for told, tokens in golden["tokens"]:
+        assert text.ptb_words(told) == tokens, told
+    plain = [told for told, _ in golden["tokens"]][:8]
+    ours = text.cider([text.ptb_words(t) for t in plain[::2]], [[text.ptb_words(t)] for t in plain[1::2]])
+    np.testing.assert_allclose(ours, golden["cider"], atol=1e-12)
+    split = text.cider([text.words(t) for t in plain[::2]], [[text.words(t)] for t in plain[1::2]])
+    assert abs(split.mean() / ours.mean() - 1) > 0.02  # another tokenizer is another number
+
+
+def test_bert_score_equals_the_reference_package(tmp_path: Path) -> None:
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    reference = pytest.importorskip("bert_score")
+    from solfa.apps.measuring import _hidden_layer
+
+    torch.manual_seed(0)
+    names = "a slow fast piano song with drums and bass in f minor"
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *names.split()]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    config = transformers.BertConfig(vocab_size=len(words), hidden_size=32, num_hidden_layers=3, num_attention_heads=4,
+                                     intermediate_size=37)  # fmt: skip
+    transformers.BertModel(config).save_pretrained(tmp_path)
+    transformers.BertTokenizerFast(str(tmp_path / "vocab.txt"), model_max_length=128).save_pretrained(tmp_path)
+    said = ["a slow piano song", "fast drums and bass", "bass in f minor with drums"]
+    known = [["a fast piano song in f minor", "slow song"], ["drums with fast bass"], ["piano"]]
+    ours = text.bert_score(said, known, _hidden_layer(tmp_path, 2), special=(1, 1))
+    theirs = reference.score(said, known, model_type=str(tmp_path), num_layers=2, idf=False, lang=None)[2]
+    np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-5)
+    assert np.abs(text.bert_score(said, known, _hidden_layer(tmp_path, 2)) - ours).max() > 1e-3
+
+
 def _split(*texts: str) -> list[list[str]]:
     return [t.split() for t in texts]
 

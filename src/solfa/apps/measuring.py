@@ -1,0 +1,225 @@
+"""``solfa eval captions|fidelity|judges``: scores of files that some system wrote, without a model of sound."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+from rich.text import Text
+
+from solfa.apps.render import console
+from solfa.apps.reporting import show
+from solfa.core.errors import InputError, MissingExtra
+
+if TYPE_CHECKING:
+    from solfa.core.types import TextEncoder
+    from solfa.evaluation.significance import Interval
+
+
+def captions(
+    candidates: Annotated[Path, typer.Argument(help="JSON {id: caption} or CSV with the columns id, caption.")],
+    references: Annotated[Path, typer.Argument(help="JSON {id: [captions]} or CSV, one row a reference.")],
+    training: Annotated[Path | None, typer.Option(help="Captions that the system was trained on: novelty.")] = None,
+    bert: Annotated[Path | None, typer.Option(help="Folder of a BERT or RoBERTa (Hugging Face): BERTScore.")] = None,
+    layer: Annotated[int, typer.Option(help="Its hidden layer (bert-score: 17 of roberta-large).")] = 17,
+    seed: Annotated[int, typer.Option(min=0, help="Of resampling.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Write the report as JSON.")] = None,
+) -> None:
+    """Score captions against references: BLEU, ROUGE-L, METEOR, CIDEr-D, BERTScore, on Treebank tokens."""
+    from solfa.evaluation import text
+    from solfa.evaluation.reports import Report
+    from solfa.evaluation.significance import Interval, interval
+
+    said, known = _texts(candidates), _texts(references)
+    if odd := sorted(set(said) ^ set(known)):
+        raise InputError(f"{candidates} and {references} name different items: {len(odd)}, such as {odd[0]!r}.")
+    if double := [name for name, own in said.items() if len(own) > 1]:
+        raise InputError(
+            f"{candidates}: {len(double)} items have several captions, such as {double[0]!r}; one is scored."
+        )
+    names = sorted(said)
+    mine = [text.ptb_words(said[n][0]) for n in names]
+    theirs = [[text.ptb_words(r) for r in known[n]] for n in names]
+    each = {
+        "ROUGE-L": text.rouge_l(mine, theirs), "METEOR": text.meteor(mine, theirs), "CIDEr-D": text.cider(mine, theirs)
+    }  # fmt: skip
+    if bert is not None:
+        tokens = _hidden_layer(bert, layer)
+        each["BERTScore"] = text.bert_score(
+            [said[n][0] for n in names], [known[n] for n in names], tokens, special=(1, 1)
+        )
+    rng = np.random.default_rng(seed)
+    draws = [rng.integers(len(names), size=len(names)) for _ in range(200)]
+    resampled = [text.bleu([mine[i] for i in d], [theirs[i] for i in d]) for d in draws]
+    metrics = {
+        f"BLEU-{n + 1}": Interval(value=value, low=float(low), high=float(high), num=len(names))
+        for n, (value, (low, high)) in enumerate(
+            zip(text.bleu(mine, theirs), np.quantile(resampled, [0.025, 0.975], axis=0).T, strict=True)
+        )
+    }
+    metrics |= {name: interval(v, proportion=name in ("ROUGE-L", "METEOR"), seed=seed) for name, v in each.items()}
+    metrics["words"] = interval([float(len(m)) for m in mine], proportion=False, seed=seed)
+    details: dict[str, Any] = {"not computed": "SPICE and SPIDEr: they need a scene-graph parser, which solfa has not"}
+    if training is not None:
+        found = text.vocabulary(mine, [text.ptb_words(t) for own in _texts(training).values() for t in own])
+        details["vocabulary"] = {"size": found.size, "diversity": found.diversity, "novelty": found.novelty}
+    report = Report(
+        task="captions", model=candidates.stem, space="" if bert is None else f"{bert.name}, layer {layer}",
+        data=references.stem, split="all", revision=_hash(references), pool=_hash(references), num_queries=len(names),
+        num_items=len(names), seed=seed, metrics=metrics, statistics=dict.fromkeys(each, "mean"),
+        per_query={name: tuple(values.tolist()) for name, values in each.items()}, details=details,
+    )  # fmt: skip
+    show([report], out)
+    for name, value in details.items():
+        console().print(Text(f"{name}: {value}"))
+
+
+def _texts(path: Path) -> dict[str, list[str]]:
+    """Captions by id, from JSON or CSV."""
+    try:
+        if path.suffix.lower() == ".csv":
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                found: dict[str, list[str]] = {}
+                for row in csv.DictReader(file):
+                    found.setdefault(row["id"], []).append(row["caption"])
+        else:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+            found = {str(k): [v] if isinstance(v, str) else list(v) for k, v in raw.items()}
+        if not found or not all(own and all(isinstance(t, str) for t in own) for own in found.values()):
+            raise ValueError("no captions, or one that is no text")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as bad:
+        raise InputError(
+            f"{path}: expected JSON {{id: caption}} or {{id: [captions]}}, or CSV with id and caption ({bad})."
+        ) from bad
+    return found
+
+
+def _hidden_layer(folder: Path, layer: int) -> TextEncoder:
+    """Token vectors of one hidden layer of a Hugging Face model in a folder."""
+    try:
+        import torch
+        from transformers import AutoModel, AutoTokenizer
+    except ImportError as missing:
+        raise MissingExtra("BERTScore", "pip install 'solfa[torch]'") from missing
+    from solfa.core.types import EncoderSpec, Features
+
+    try:
+        model = AutoModel.from_pretrained(folder, local_files_only=True).eval()
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as bad:
+        raise InputError(f"{folder}: not a Hugging Face model with its tokenizer ({bad}).") from bad
+    if not 0 <= layer <= model.config.num_hidden_layers:
+        raise InputError(f"--layer must be 0..{model.config.num_hidden_layers} for {folder}, got {layer}.")
+
+    class Tokens:
+        spec = EncoderSpec(
+            name=folder.name, space=folder.name, dim=model.config.hidden_size, licence="", commercial_use=False
+        )
+
+        def encode(self, batch: Any) -> Features:
+            read = tokenizer([t.strip() for t in batch], return_tensors="pt", padding=True, truncation=True)
+            with torch.no_grad():
+                states = model(**read, output_hidden_states=True).hidden_states[layer].numpy()
+            return Features(states[:, 0], states, read["attention_mask"].numpy().astype(bool))
+
+    return Tokens()
+
+
+def fidelity(
+    generated: Annotated[Path, typer.Argument(help="Vectors as .npy: (N, D), or (prompts, samples, D).")],
+    real: Annotated[Path, typer.Argument(help="Real vectors as .npy (M, D).")],
+    k: Annotated[int, typer.Option(min=1, help="Neighbours of precision, recall, density and coverage.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Of resampling.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Write the report as JSON.")] = None,
+) -> None:
+    """Score generated vectors: Frechet distance, precision, recall, density, coverage, Vendi, modality gap."""
+    from solfa.evaluation import generative
+    from solfa.evaluation.reports import Report
+    from solfa.evaluation.significance import Interval
+
+    samples, truth = _vectors(generated, (2, 3)), _vectors(real, (2,))
+    fake = samples.reshape(-1, samples.shape[-1])
+
+    def score(a: Any, b: Any) -> dict[str, float]:
+        near, gap = generative.prdc(a, b, k=k), generative.modality_gap(a, b)
+        return {
+            "FD": generative.frechet_distance(a, b), "precision": near.precision, "recall": near.recall,
+            "density": near.density, "coverage": near.coverage, "Vendi": generative.vendi_score(a),
+            "centroid distance": gap.centroid_distance, "generated spread": gap.generated_spread,
+            "real spread": gap.real_spread,
+        }  # fmt: skip
+
+    values = score(fake, truth)
+    if samples.ndim == 3:
+        values |= {"MICS": generative.intra_prompt_cosine(samples), "MIVS": generative.intra_prompt_vendi(samples)}
+    # Distances of samples depend on their number and are moved by repeats: no bootstrap gives an honest interval.
+    report = Report(
+        task="fidelity", model=generated.stem, space="", data=real.stem, split="all", revision=_hash(real),
+        pool=_hash(real), num_queries=len(fake), num_items=len(truth), seed=seed,
+        metrics={n: Interval(value=v, low=v, high=v, num=len(fake)) for n, v in values.items()},
+        options={"k": k}, details={"intervals": "none: these scores are of whole sets"},
+    )  # fmt: skip
+    show([report], out)
+
+
+def _vectors(path: Path, dims: tuple[int, ...]) -> Any:
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as bad:
+        raise InputError(f"{path}: not a .npy file of numbers ({bad}).") from bad
+    if not isinstance(found, np.ndarray) or found.ndim not in dims or found.dtype.kind != "f":
+        raise InputError(f"{path}: expected a .npy array of floats with {' or '.join(map(str, dims))} dimensions.")
+    return found
+
+
+def judges(
+    verdicts: Annotated[Path, typer.Argument(help="CSV, one row a pair: a column for each rater; values first, second, "
+                                                  "tie. RATER:swapped has the same pairs with places changed.")],
+    seed: Annotated[int, typer.Option(min=0, help="Of resampling.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Write the report as JSON.")] = None,
+) -> None:  # fmt: skip
+    """Say whether judges can be trusted: the same verdict in both orders, and Cohen's kappa between raters."""
+    from solfa.evaluation import judges as scoring
+    from solfa.evaluation.reports import Report
+    from solfa.evaluation.significance import interval
+
+    try:
+        with verdicts.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, ValueError) as bad:
+        raise InputError(f"{verdicts}: not a CSV file ({bad}).") from bad
+    columns = {name: [str(row[name]).strip() for row in rows] for name in (rows[0] if rows else {}) if name}
+    raters = {name: values for name, values in columns.items() if not name.endswith(":swapped") and name != "id"}
+    if not raters:
+        raise InputError(f"{verdicts}: expected a header with a column for each rater, and at least one row.")
+    metrics: dict[str, Interval] = {}
+    details: dict[str, Any] = {}
+    for name, given in raters.items():
+        if f"{name}:swapped" in columns:
+            found = scoring.order_consistency(given, columns[f"{name}:swapped"])  # type: ignore[arg-type]
+            metrics[f"{name} consistent"] = found.rate
+            details[f"{name} first bias"] = found.first_bias
+            raters[name] = list(found.winners)
+    for a, b in combinations(raters, 2):
+        agree = [x == y for x, y in zip(raters[a], raters[b], strict=True)]
+        metrics[f"{a} and {b} agree"] = interval(agree, seed=seed)
+        details[f"{a} and {b} kappa"] = scoring.cohen_kappa(raters[a], raters[b])
+    if not metrics:
+        raise InputError(f"{verdicts}: one rater in one order; give RATER:swapped or a second rater.")
+    report = Report(
+        task="judges", model=verdicts.stem, space="", data=verdicts.stem, split="all", revision=_hash(verdicts),
+        pool=_hash(verdicts), num_queries=len(rows), num_items=len(raters), seed=seed, metrics=metrics, details=details,
+    )  # fmt: skip
+    show([report], out)
+    for name, value in details.items():
+        console().print(Text(f"{name}: {value:.3f}"))
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

@@ -1,0 +1,76 @@
+"""How a report is shown: a table with the blind rows beside it, the file, the figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from solfa.apps.render import console
+from solfa.core.files import write_text
+
+if TYPE_CHECKING:  # --help loads none of these
+    from solfa.evaluation.reports import Report
+
+
+def figure(report: Report) -> str:
+    from solfa.evaluation import plots
+    from solfa.evaluation.psds import Curve
+    from solfa.evaluation.reports import in_percent
+
+    title = f"{report.model} on {report.data}, {report.task}"
+    if "PSD-ROC" in report.details:
+        rocs = report.details["PSD-ROC"]
+        stairs = {n: Curve(np.array(r["efpr_per_hour"]), np.array(r["tpr"])) for n, r in rocs.items()}
+        limit = min(r["max_efpr_per_hour"] for r in rocs.values())
+        return plots.staircases(stairs, max_efpr_per_hour=limit, title=title)
+    if report.task == "finegrained":
+        falls = {n.removesuffix(" fall"): i for n, i in report.metrics.items() if n.endswith(" fall")}
+        return plots.bars(falls, title=title, y_label="fall, doublings of the rank", scale=1.0)
+    if report.task == "saturation":
+        points = report.details["curve"]
+        whole = max((p["tokens"] for p in points if p["tokens"] is not None), default=0) + 5
+        names = [name for name in points[0] if name.startswith("R@")]
+        series = {n: [(whole if p["tokens"] is None else p["tokens"], 100 * p[n]) for p in points] for n in names}
+        return plots.curves(series, title=title, x_label="tokens kept", y_label="recall, %")
+    shares = {name: value for name, value in report.metrics.items() if in_percent(name)}
+    return plots.bars(shares, title=title, y_label="%")
+
+
+def show(found: Sequence[Report], out: Path | None = None, plot: Path | None = None) -> None:
+    """The reports of several systems on one pool as one table, the blind rows below; files where asked for."""
+    from solfa.core.errors import InputError
+    from solfa.evaluation import reports
+
+    if len({r.pool for r in found}) > 1:
+        raise InputError("the reports are of different pools, so they cannot stand in one table.")
+    if out is not None and len(found) > 1:
+        out.mkdir(parents=True, exist_ok=True)
+        for number, report in enumerate(found):
+            name = "".join(c if c.isalnum() else "-" for c in report.model)[:80]
+            reports.write_report(report, out / f"{number}-{name}.json")
+    elif out is not None:
+        reports.write_report(found[0], out)
+    if plot is not None:
+        write_text(plot, figure(found[0]))
+    rows = [reports.row(report) for report in found]
+    for report in found:
+        for name, metrics in report.details.get("blind", {}).items():
+            own = name if len(found) == 1 or name != "text-only" else f"text-only ({report.model})"
+            if all(row["model"] != own for row in rows):
+                rows.append({"model": own, **reports.plain_row(metrics)})
+    columns = list(dict.fromkeys(name for row in rows[: len(found)] for name in row))
+    if len(columns) <= 9:
+        table = Table(*columns)
+        for row in rows:
+            table.add_row(*(Text(row.get(name, "")) for name in columns))
+    else:  # one line for each number where there are many
+        table = Table("", *(escape(row["model"]) for row in rows))
+        for name in columns[1:]:
+            table.add_row(Text(name), *(Text(row.get(name, "")) for row in rows))
+    console().print(table)
