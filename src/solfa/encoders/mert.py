@@ -64,12 +64,10 @@ def load(
         As ``text_backbone.load``.
     """
     towers.torch_for(name)
-    where = place(source, hub)
-    file = weights_in(where, "a MERT model")
-    config, front = (towers.config(file.parent / f) for f in ("config.json", "preprocessor_config.json"))
+    model, file = read(place(source, hub))
+    front = towers.config(file.parent / "preprocessor_config.json")
     with towers.reading(file.parent, "a MERT model"):
-        model = _network(config, file)
-        depth, rate = model.config.num_hidden_layers, int(config.get("sample_rate", 24000))
+        depth, rate = model.config.num_hidden_layers, int(getattr(model.config, "sample_rate", 24000))
         hop_s = prod(model.config.conv_stride) / rate
     if not -depth - 1 <= layer <= depth:
         raise InputError(f"{name} has the layers 0 to {depth}, got layer {layer}.")
@@ -80,6 +78,14 @@ def load(
     spec = spec_of("audio", name, source, file, key, dim, sample_rate_hz=rate, hop_s=hop_s)
     body = _Body(model, bool(front.get("do_normalize", True)), index)
     return WindowedBackbone(body, spec, towers.device_for(torch, device), grid, file)
+
+
+def read(where: Path) -> tuple[Any, Path]:
+    """Network and weight file of a folder. Raises WeightsError if they are not MERT's."""
+    file = weights_in(where, "a MERT model")
+    config = towers.config(file.parent / "config.json")
+    with towers.reading(file.parent, "a MERT model"):
+        return _network(config, file), file
 
 
 def _network(config: dict[str, Any], file: Path) -> Any:

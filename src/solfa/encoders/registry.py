@@ -97,6 +97,28 @@ _BUILT_IN = (
     ),
     ModelEntry(
         info=ModelInfo(
+            name="m2d-clap",
+            kind=JOINT,
+            licence="NTT's licence of code and weights: evaluation, not commercial",
+            commercial_use=False,
+            source="m2d-clap:PATH, checkpoint-30.pth of 2025 from the releases of github.com/nttcslab/m2d",
+            description="M2D-CLAP of 2025: sound and English text in 768 numbers; needs solfa[torch]",
+        ),
+        loader="solfa.encoders.m2d_clap:load",
+    ),
+    ModelEntry(
+        info=ModelInfo(
+            name="clamp3",
+            kind=JOINT,
+            licence="code and weights MIT, MERT's weights CC-BY-NC-4.0",
+            commercial_use=False,
+            source="Hugging Face hub, sander-wood/clamp3 and m-a-p/MERT-v1-95M; or clamp3:PATH",
+            description="CLaMP 3: music and text of a hundred languages in 768 numbers; needs solfa[torch]",
+        ),
+        loader="solfa.encoders.clamp3:load",
+    ),
+    ModelEntry(
+        info=ModelInfo(
             name="trained",
             kind=JOINT,
             licence="of the bodies that it was trained on, see model.json",

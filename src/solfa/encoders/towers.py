@@ -6,6 +6,7 @@ import hashlib
 import json
 import pickle
 import re
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -253,9 +254,9 @@ def load_tensors(torch: Any, file: Path) -> dict[str, Any]:
 
         with reading(file, "a readable safetensors file"):
             return dict(load_file(str(file)))
-    # Training scripts leave numpy scalars beside the tensors; they are plain numbers and safe to read.
+    # Training scripts leave numpy scalars and their arguments beside the tensors; they are plain and safe to read.
     scalar = np.float64(0).__reduce__()[0]
-    plain = [scalar, np.dtype, *(type(np.dtype(kind)) for kind in ("f8", "f4", "i8"))]
+    plain = [scalar, Namespace, np.dtype, *(type(np.dtype(kind)) for kind in ("f8", "f4", "i8"))]
     with torch.serialization.safe_globals(plain), reading(file, "a checkpoint that can be read safely"):
         loaded = torch.load(file, map_location="cpu", weights_only=True)
     if not isinstance(loaded, dict):

@@ -1,8 +1,8 @@
 """Discrete tokens of states: targets of self-supervised training, as MusicFM and MuQ have them.
 
 ``RandomProjectionTokens`` is BEST-RQ (Chiu et al., ICML 2022): a random projection that is never trained, and the
-nearest of random codes on the sphere. ``ResidualTokens`` is residual vector quantisation (SoundStream, Zeghidour et al.,
-2021): each codebook holds the means (k-means) of what the ones before it left over, so that the error falls with each.
+nearest of random codes on the sphere. ``ResidualTokens`` is residual vector quantisation (Zeghidour et al., 2021): each
+codebook holds the means (k-means) of what the ones before it left over, so that the error falls with each.
 
 Shape letters: N states, D dimensions, Q codebooks.
 """

@@ -1,0 +1,163 @@
+"""CLaMP 3 (Wu et al., 2025): music and text of a hundred languages in one space. Needs torch and transformers.
+
+Sound, at 24 kHz and brought to mean 0 and variance 1 as one, goes through MERT-v1-95M in windows of 5 s: the mean over
+time and over all its hidden states is one vector each 5 s. A transformer reads up to 126 of them with a zero vector at
+either end; the vector of a stretch is the projected mean of its states, as published, and a frame what one state adds.
+Longer stretches are read in parts of 128 that count by their length, as do the pieces of a text longer than 128 tokens.
+MERT's weights are CC-BY-NC-4.0: not for commercial use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from solfa.audio.resample import at_rate
+from solfa.core.errors import WeightsError
+from solfa.core.types import Audio, EncoderSpec, Features, FloatArray, JointModel
+from solfa.encoders import mert, towers
+from solfa.encoders.backbones import pack_states
+from solfa.encoders.bert import bert
+from solfa.encoders.joint import TextVectors
+from solfa.encoders.torch_backbone import place, weights_in
+
+HUB, MERT, LICENCE = "sander-wood/clamp3", "m-a-p/MERT-v1-95M", "code and weights MIT, MERT's weights CC-BY-NC-4.0"
+_WORDS = "FacebookAI/xlm-roberta-base"
+_RATE, _WINDOW_S, _ROWS, _MAX_TOKENS = 24000, 5.0, 128, 128
+_PARTS = ("audio_model.", "audio_proj.", "text_model.", "text_proj.")
+
+
+class _Network(nn.Module):
+    """Both towers, with the names of the checkpoint."""
+
+    def __init__(self, state: dict[str, Tensor]) -> None:
+        super().__init__()
+        self.audio_model, self.text_model = (
+            bert("Bert", state, "audio_model."),
+            bert("XLMRoberta", state, "text_model."),
+        )
+        shapes = (state[f"{kind}_proj.weight"].shape for kind in ("audio", "text"))
+        self.audio_proj, self.text_proj = (nn.Linear(into, out) for out, into in shapes)
+
+    def text(self, ids_PL: Tensor) -> Tensor:
+        """Vectors of pieces of text [shape=(P, D)]."""
+        out: Tensor = self.text_proj(self.text_model(input_ids=ids_PL).last_hidden_state.mean(dim=1))
+        return out
+
+
+class ClampAudio:
+    """Sound to unit vectors; made by ``load``."""
+
+    def __init__(self, network: _Network, hears: Any, spec: EncoderSpec, device: Any) -> None:
+        self.spec, self._network, self._mert, self._device = spec, network, hears, device
+
+    def encode(self, batch: Sequence[Audio]) -> Features:
+        """One frame for each 5 s of each stretch, and the published vector of the whole; nothing counts as silence."""
+        towers.refuse_not_finite(batch)
+        with torch.inference_mode():
+            parts = [self._stretch(at_rate(audio, _RATE).samples) for audio in batch]
+        packed: Any = pack_states([frames for _, frames in parts], self.spec.dim, [whole for whole, _ in parts])
+        return Features(packed.pooled_BD, packed.states_BTD, packed.mask_BT)
+
+    def _stretch(self, samples: FloatArray) -> tuple[FloatArray, FloatArray]:
+        heard_TD = F.pad(self._vectors(samples), (0, 0, 1, 1))
+        weights, hidden = [], []
+        for start in range(0, len(heard_TD), _ROWS):
+            weights.append(min(_ROWS, len(heard_TD) - start))
+            rows = heard_TD[-_ROWS:] if weights[-1] < _ROWS else heard_TD[start : start + _ROWS]
+            hidden.append(
+                self._network.audio_proj(self._network.audio_model(inputs_embeds=rows[None]).last_hidden_state[0])
+            )
+        whole_D = torch.stack([w * h.mean(dim=0) for w, h in zip(weights, hidden, strict=True)]).sum(dim=0)
+        frames_TD = torch.cat([h[-w:] for w, h in zip(weights, hidden, strict=True)])[1:-1]
+        whole, frames = (F.normalize(x, dim=-1).float().cpu().numpy() for x in (whole_D, frames_TD))
+        if not (np.isfinite(frames).all() and np.abs(whole).max() > 0):
+            raise WeightsError("clamp3 gave vectors that are not finite or have no direction: dead weights.")
+        return whole, frames
+
+    def _vectors(self, samples: FloatArray) -> Tensor:
+        """MERT's vectors of 5 s windows [shape=(T, D)]; a rest under 1 s is left out."""
+        if len(samples) < _RATE:
+            samples = np.pad(samples, (0, _RATE - len(samples)))
+        sound = torch.from_numpy(samples).to(self._device)
+        sound = (sound - sound.mean()) / torch.sqrt(sound.var(unbiased=False) + 1e-7)
+        windows = [w for w in torch.split(sound, int(_WINDOW_S * _RATE)) if len(w) >= _RATE * towers.LEAST_REST_S]
+        return torch.stack([self._mean(window) for window in windows])
+
+    def _mean(self, window: Tensor) -> Tensor:
+        """The mean over time and over what goes into each layer and comes out of the last."""
+        states: list[Tensor] = []
+        hooks = [
+            layer.register_forward_pre_hook(
+                lambda _, args, kwargs: states.append(args[0] if args else kwargs["hidden_states"]), with_kwargs=True
+            )
+            for layer in self._mert.encoder.layers
+        ]
+        try:
+            states.append(self._mert(window[None]).last_hidden_state)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return torch.stack(states).mean(dim=(0, 1, 2))
+
+
+def load(
+    *,
+    source: str | Path | None = None,
+    device: str = "cpu",
+    mert_source: str | Path | None = None,
+    tokenizer: str | Path | None = None,
+) -> JointModel:
+    """CLaMP 3, its audio and text side; that of scores is left out.
+
+    Parameters
+    ----------
+    source
+        a file ``weights_clamp3_*.pth`` or its folder; by default what the local Hugging Face cache has of
+        sander-wood/clamp3 (``saas``, which its authors advise for sound, before others)
+    device
+        a torch device; it is used or refused
+    mert_source
+        a folder of MERT-v1-95M; by default what the local cache has of m-a-p/MERT-v1-95M
+    tokenizer
+        folder with XLM-RoBERTa's ``tokenizer.json``; by default the folder of the weights, or else what the local cache
+        has of FacebookAI/xlm-roberta-base
+
+    Raises
+    ------
+    InputError
+        If one of these is not on this machine, or the device cannot be used.
+    MissingExtra
+        If torch or transformers is not installed.
+    WeightsError
+        If a file is something else, or the weights do not fit MERT's.
+    """
+    towers.torch_for("clamp3")
+    on, where = towers.device_for(torch, device), place(source, HUB)
+    names = sorted((p.name for p in where.glob("weights_clamp3_*.pth")), key=lambda n: "saas" not in n)
+    file = weights_in(where, "CLaMP 3", names or ("weights_clamp3_*.pth",))
+    loaded = towers.load_tensors(torch, file)
+    with towers.reading(file, "CLaMP 3"):
+        given = loaded.get("model", loaded)
+        state = {k: v for k, v in given.items() if k.startswith(_PARTS) and ".pooler." not in k}
+        network = _Network(state)
+    towers.fill(network, state, file, "CLaMP 3")
+    hears, heard = mert.read(place(mert_source, MERT))
+    dim, width = network.audio_proj.out_features, network.audio_model.config.hidden_size
+    if hears.config.hidden_size != width:
+        raise WeightsError(f"{heard} gives {hears.config.hidden_size} numbers, {file} takes {width}. Take MERT-v1-95M.")
+    spec = EncoderSpec(
+        name="clamp3", space=f"clamp3/{towers.digest(file)}-{towers.digest(heard)}/{dim}/24k-5s-v1", dim=dim,
+        licence=LICENCE, commercial_use=False, sample_rate_hz=_RATE, hop_s=_WINDOW_S,
+    )  # fmt: skip
+    network, hears = network.to(on).eval(), hears.to(on).eval()
+    beside = file.parent if (file.parent / "tokenizer.json").is_file() else _WORDS
+    words = towers.tokenizer(towers.locate(str(tokenizer or beside)))
+    text = TextVectors(spec, on, words, _MAX_TOKENS, network.text)
+    return JointModel(name="clamp3", audio=ClampAudio(network, hears, spec, on), text=text)

@@ -1,0 +1,145 @@
+"""M2D-CLAP of 2025 (Niizumi et al., IEEE Access 2025): sound and English text in one space. Needs torch, transformers.
+
+A vision transformer over patches of 16 x 16 of a log-mel spectrogram (16 kHz, 80 bands, 10 ms), a token that attends to
+all patches of 10 s, and BERT, whose first token's state stands for a text. Sound is taken in windows of 10 s, one after
+the other from the start; a shorter one at the end is filled with silence, as its authors do. The checkpoint of 2024 has
+no text encoder inside and is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.audio_utils import mel_filter_bank
+
+from solfa.core.errors import InputError, WeightsError
+from solfa.core.types import EncoderSpec, JointModel
+from solfa.encoders import laion, towers
+from solfa.encoders.bert import bert
+from solfa.encoders.joint import TextVectors, WindowVectors
+from solfa.encoders.torch_backbone import weights_in
+from solfa.encoders.windowed import Grid, WindowedBackbone
+
+LICENCE = "NTT's licence of code and weights: evaluation, not commercial"
+_RATE, _WINDOW_S, _FFT, _HOP, _HEAD, _MAX_TOKENS = 16000, 10.0, 400, 160, 64, 512
+_WORDS = "google-bert/bert-base-uncased"
+# torch's own layer, under timm's names.
+_NAMES = {
+    "attn.qkv.": "self_attn.in_proj_",
+    "attn.proj.": "self_attn.out_proj.",
+    "mlp.fc1.": "linear1.",
+    "mlp.fc2.": "linear2.",
+}
+
+
+class M2dNetwork(nn.Module):
+    """Both towers, sized by the tensors of a checkpoint (``_state``)."""
+
+    bank: Tensor
+    window: Tensor
+
+    def __init__(self, state: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        dim, _, high, long = state["patch_embed.proj.weight"].shape
+        self.patch_embed: Any = nn.Module()
+        self.patch_embed.proj = nn.Conv2d(1, dim, (high, long), (high, long))
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.pos_embed = nn.Parameter(torch.zeros_like(state["pos_embed"]))
+        self.register_buffer("norm_stats", torch.zeros(2))
+        self.blocks = _layers(state, "blocks", max(1, dim // _HEAD), 1e-6)
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.audio_proj: Any = nn.Module()
+        self.audio_proj.sem_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.audio_proj.sem_blocks = _layers(state, "audio_proj.sem_blocks", 1, 1e-5)
+        self.audio_proj.norm = nn.LayerNorm(dim)
+        self.words = bert("Bert", state, "words.")
+        rows = (self.pos_embed.shape[1] - 1) // (int(_WINDOW_S * _RATE // _HOP + 1) // long)
+        mels = mel_filter_bank(_FFT // 2 + 1, rows * high, 50.0, 8000.0, _RATE, norm="slaney", mel_scale="slaney")
+        self.register_buffer("bank", torch.from_numpy(mels.T.astype(np.float32)), persistent=False)
+        self.register_buffer("window", torch.hann_window(_FFT), persistent=False)
+
+    def forward(self, windows_WN: Tensor, lengths_W: Tensor) -> tuple[None, Tensor]:
+        """Unit vectors of windows [shape=(W, 1, D)]."""
+        power = torch.stft(windows_WN, _FFT, _HOP, window=self.window, return_complex=True).abs() ** 2
+        mean, std = self.get_buffer("norm_stats")
+        mel = (torch.log(self.bank @ power + torch.finfo(torch.float32).eps) - mean) / std
+        patches = self.patch_embed.proj(mel.unsqueeze(1)).flatten(2).transpose(1, 2) + self.pos_embed[:, 1:]
+        first = (self.cls_token + self.pos_embed[:, :1]).expand(len(patches), -1, -1)
+        states = self.norm(self.blocks(torch.cat([first, patches], dim=1)))[:, 1:]
+        asked = torch.cat([self.audio_proj.sem_token.expand(len(states), -1, -1), states], dim=1)
+        return None, F.normalize(self.audio_proj.norm(self.audio_proj.sem_blocks(asked)[:, :1]), dim=-1)
+
+
+def _layers(state: Mapping[str, Tensor], prefix: str, heads: int, eps: float) -> nn.Sequential:
+    hidden, dim = state[f"{prefix}.0.linear1.weight"].shape
+    count = laion.count(state, rf"{re.escape(prefix)}\.(\d+)\.")
+    settings: dict[str, Any] = {"activation": "gelu", "batch_first": True, "norm_first": True, "layer_norm_eps": eps}
+    return nn.Sequential(*(nn.TransformerEncoderLayer(dim, heads, hidden, 0.0, **settings) for _ in range(count)))
+
+
+def load(*, source: str | Path | None = None, device: str = "cpu", tokenizer: str | Path | None = None) -> JointModel:
+    """The model.
+
+    Parameters
+    ----------
+    source
+        ``checkpoint-30.pth`` of ``m2d_clap_vit_base-80x1001p16x16p16kpBpTI-2025``, from the releases of the repository
+        nttcslab/m2d, or its folder
+    device
+        a torch device; it is used or refused
+    tokenizer
+        folder with the ``tokenizer.json`` of BERT base, uncased; by default the folder of the weights, or else what the
+        local Hugging Face cache has of google-bert/bert-base-uncased
+
+    Raises
+    ------
+    InputError
+        If one of these is not on this machine, or the device cannot be used.
+    MissingExtra
+        If torch or transformers is not installed.
+    WeightsError
+        If the file is not such a checkpoint.
+    """
+    towers.torch_for("m2d-clap")
+    if source is None:
+        raise InputError("m2d-clap is named with its file, from github.com/nttcslab/m2d/releases: m2d-clap:PATH.")
+    on = towers.device_for(torch, device)
+    file = weights_in(towers.locate(str(source)), "M2D-CLAP", ("checkpoint-30.pth",))
+    loaded = towers.load_tensors(torch, file)
+    with towers.reading(file, "M2D-CLAP of 2025"):
+        state = _state(loaded.get("model", loaded))
+        if "audio_proj.sem_token" not in state or "words.embeddings.word_embeddings.weight" not in state:
+            raise WeightsError(f"{file} has no text encoder with a semantic token; expected the M2D-CLAP of 2025.")
+        network = M2dNetwork(state)
+    towers.fill(network, state, file, "M2D-CLAP of 2025")
+    dim = network.cls_token.shape[-1]
+    spec = EncoderSpec(
+        name="m2d-clap", space=f"m2d-clap/{towers.digest(file)}/{dim}/16k-10s-v1", dim=dim, licence=LICENCE,
+        commercial_use=False,
+    )  # fmt: skip
+    network = network.to(on).eval()
+    grid = Grid(sample_rate_hz=_RATE, window_s=_WINDOW_S, step_s=_WINDOW_S, hop_s=_WINDOW_S, fill="zeros")
+    beside = file.parent if (file.parent / "tokenizer.json").is_file() else _WORDS
+    words = towers.tokenizer(towers.locate(str(tokenizer or beside)))
+    audio = WindowVectors(WindowedBackbone(network, spec, on, grid, file))
+    text = TextVectors(spec, on, words, _MAX_TOKENS, lambda ids: network.words(input_ids=ids).last_hidden_state[:, 0])
+    return JointModel(name="m2d-clap", audio=audio, text=text)
+
+
+def _state(given: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors that are used, under ``M2dNetwork``'s names; decoders, teachers and poolers are left out."""
+    state = {}
+    for key, value in given.items():
+        name = re.sub(r"^(text_encoder\.)+", "words.", key.removeprefix("backbone."))
+        if re.match(r"(cls_token|pos_embed|patch_embed|norm_stats|blocks|norm|audio_proj|words)\b(?!\.pooler)", name):
+            for theirs, ours in _NAMES.items() if not name.startswith("words.") else ():
+                name = name.replace(theirs, ours)
+            state[name] = value
+    return state
