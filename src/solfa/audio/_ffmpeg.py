@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import av
 import numpy as np
 from av.error import FFmpegError
 
-from solfa.audio.source import AudioInfo
+from solfa.audio.source import AudioInfo, Part
 from solfa.core.errors import DecodeError
 from solfa.core.types import FloatArray
 
@@ -34,7 +34,7 @@ class FfmpegSource:
         If no decoder knows it, it has no audio, or it is protected.
     """
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
+    def __init__(self, path: Path, file: Part) -> None:
         self._path = path
         options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": ""}
         try:

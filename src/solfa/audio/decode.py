@@ -1,14 +1,18 @@
 """Files to stretches of mono sound, streaming: memory does not grow with the length of the file.
 
-libsndfile reads what it knows; FFmpeg (PyAV) reads opus, which it decodes 2.5 times faster, m4a/aac and the rest. Both
-look at the bytes, not at the name, so a wrong extension does no harm. A file of which more than two seconds and two
-per cent are missing against its own header is refused as truncated rather than indexed as something it is not.
+libsndfile reads what it knows; FFmpeg (PyAV) reads opus, which it decodes 2.5 times faster, m4a/aac, and everything
+that libsndfile cannot begin or knows no length of. Both look at the bytes, not at the name, so a wrong extension does
+no harm. A file of which more than two seconds and two per cent are missing against its own header is refused as
+truncated rather than indexed as something it is not.
 """
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -18,9 +22,10 @@ import soundfile
 
 from solfa.audio._ffmpeg import FfmpegSource
 from solfa.audio._libsndfile import SndfileSource
+from solfa.audio.chain import ChainSource, links
 from solfa.audio.content import ContentHash
-from solfa.audio.integrity import refuse_if_cut, refuse_if_protected
-from solfa.audio.source import DEFAULT_LIMITS, AudioInfo, Limits, Source, open_regular
+from solfa.audio.integrity import refuse_if_cut, refuse_if_overloaded, refuse_if_protected
+from solfa.audio.source import DEFAULT_LIMITS, AudioInfo, Limits, Part, Source, open_regular
 from solfa.core.errors import DecodeError
 from solfa.core.types import Audio, FloatArray
 
@@ -33,6 +38,8 @@ SUFFIXES = frozenset((
 # fmt: on
 
 _SIDE = "side"
+_MAX_ID3 = 10
+_LEAST_MIX = 0.1  # of the power that the mean of unlike channels would have; out of phase is near 0
 
 
 def probe(path: Path | str, limits: Limits = DEFAULT_LIMITS) -> AudioInfo:
@@ -43,7 +50,7 @@ def probe(path: Path | str, limits: Limits = DEFAULT_LIMITS) -> AudioInfo:
     DecodeError
         If the file cannot be read as sound, or asks for more than the limits allow.
     """
-    with _opened(Path(path), limits) as source:
+    with _opened(Path(path), limits) as (source, _):
         return source.info
 
 
@@ -57,9 +64,10 @@ def stretches(
 ) -> Iterator[Audio]:
     """The file as mono stretches at its own sample rate, each ``seconds`` long but the last.
 
-    Channels are averaged. ``data`` holds the file's bytes where they do not lie on disk; ``path`` is then only their
-    name. ``content`` takes in all samples on the way. The difference signal of a stereo file travels
-    along for those who need it (``side_of``).
+    Channels are averaged, unless they cancel each other: then stereo gives half the difference, and of more channels
+    the strongest counts. ``data`` holds the file's bytes where they do not lie on disk; ``path`` is then only their
+    name. ``content`` takes in all samples on the way. The difference signal of a stereo file travels along for those
+    who need it (``side_of``).
 
     Raises
     ------
@@ -67,13 +75,14 @@ def stretches(
         If the file cannot be read to its end, holds numbers that are not sound, or exceeds the limits.
     """
     path = Path(path)
-    with _opened(path, limits, data) as source:
+    with _opened(path, limits, data) as (source, part):
         info = source.info
         size = round(seconds * info.sample_rate_hz)
         pending = _Pending(size, info)
         total, maximum = 0, int(limits.duration_s * info.sample_rate_hz)
-        for block in source.blocks():
+        for block in _timed(path, source.blocks(), info, limits):
             total += len(block)
+            part.spent = 0 if len(block) else part.spent
             if total > maximum:
                 raise DecodeError(path, f"longer than the limit of {limits.duration_s / 3600:g} h")
             peak = float(np.abs(block).max(initial=0.0))
@@ -82,6 +91,8 @@ def stretches(
             if content is not None:
                 content.update(block, info.sample_rate_hz)
             yield from pending.push(block)
+        if part.exhausted:
+            raise DecodeError(path, f"more than {limits.silent_bytes >> 20} MiB on end hold no sound")
         yield from pending.rest()
         _refuse_if_short(path, total, info)
 
@@ -112,6 +123,8 @@ class _Pending:
             for channel in range(1, self._channels):
                 into += part[:, channel]
             into /= self._channels
+            if self._channels > 2 and _cancels(into, powers := [float(np.vdot(c, c)) for c in part.T]):
+                np.copyto(into, part[:, int(np.argmax(powers))])
             if self._channels == 2:
                 np.subtract(into, part[:, 1], out=self._side[self._fill : self._fill + take])
             self._fill += take
@@ -132,25 +145,75 @@ class _Pending:
 
     def _cut(self) -> Audio:
         start_s = self._done / self._rate
-        derived = {_SIDE: self._side[: self._fill]} if self._channels == 2 else {}
-        audio = Audio(self._mono[: self._fill], self._rate, start_s, derived)
+        mono, derived = self._mono[: self._fill], {}
+        if self._channels == 2:
+            side = self._side[: self._fill]
+            if _cancels(mono, [float(np.vdot(mono, mono) + np.vdot(side, side))] * 2):
+                mono, side = side, mono  # left and minus right: the power of both together stays what it was
+            derived = {_SIDE: side}
+        audio = Audio(mono, self._rate, start_s, derived)
         self._done += self._fill
         self._mono, self._side, self._fill = np.empty(0, np.float32), np.empty(0, np.float32), 0
         return audio
 
 
+def _timed(path: Path, blocks: Iterator[FloatArray], info: AudioInfo, limits: Limits) -> Iterator[FloatArray]:
+    """The blocks, as long as decoding them takes no more processor time than the limits allow for so much sound."""
+    spent_s, total = 0.0, 0
+    while True:
+        began_s = time.thread_time()
+        block = next(blocks, None)
+        spent_s += time.thread_time() - began_s
+        if block is None:
+            return
+        total += len(block)
+        sound_s = total / info.sample_rate_hz
+        if spent_s > limits.decode_cpu_s + limits.decode_cpu_s_per_s * sound_s:
+            raise DecodeError(path, f"decoding took {spent_s:.0f} s of processor time for {sound_s:.1f} s of sound")
+        yield block
+
+
+def _cancels(mix: FloatArray, powers: list[float]) -> bool:
+    """Whether channels of these powers cancel in their mean: unlike ones would leave 1/N of their mean power in it."""
+    return float(np.vdot(mix, mix)) < _LEAST_MIX * sum(powers) / len(powers) ** 2
+
+
 @contextmanager
-def _opened(path: Path, limits: Limits, data: bytes | None = None) -> Iterator[Source]:
+def _opened(path: Path, limits: Limits, data: bytes | None = None) -> Iterator[tuple[Source, Part]]:
     with open_regular(path, limits) if data is None else BytesIO(data) as file:
         head = file.read(64)
         refuse_if_protected(path, file, head)
+        refuse_if_overloaded(path, file, head)
         refuse_if_cut(path, file, head)
-        source = _source(path, file, head)
+        size = file.seek(0, os.SEEK_END)
+        first, *rest = links(file, size) if head[:4] == b"OggS" else [(_after_id3(file, size), size)]
+        part = Part(file, 0, size, limits.silent_bytes)
+
+        def opened(link: tuple[int, int]) -> Source:
+            part.span(*link)
+            return _source(path, part, part.read(64))
+
+        source = opened(first)
+        if rest:
+            source = ChainSource(source, [partial(opened, link) for link in rest])
         try:
             _refuse_if_beyond(path, source.info, limits)
-            yield source
+            yield source, part
         finally:
             source.close()
+
+
+def _after_id3(file: BinaryIO, size: int) -> int:
+    """Where the sound begins: decoders go through ID3 tags too, some in a time that grows with the square of them."""
+    at = 0
+    for _ in range(_MAX_ID3):
+        file.seek(at)
+        head = file.read(10)
+        if head[:3] != b"ID3" or len(head) < 10:
+            break
+        length = sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
+        at += 10 + length + (10 if head[5] & 0x10 else 0)  # the flag of a footer
+    return at if at < size else 0
 
 
 def _refuse_if_beyond(path: Path, info: AudioInfo, limits: Limits) -> None:
@@ -163,14 +226,17 @@ def _refuse_if_beyond(path: Path, info: AudioInfo, limits: Limits) -> None:
         raise DecodeError(path, f"{hours:.1f} h long, over the limit of {limits.duration_s / 3600:g} h")
 
 
-def _source(path: Path, file: BinaryIO, head: bytes) -> Source:
-    file.seek(0)
+def _source(path: Path, part: Part, head: bytes) -> Source:
     if not (b"OpusHead" in head or head[4:8] == b"ftyp" or head[:4] == b"\x1aE\xdf\xa3"):
-        try:
-            return SndfileSource(path, file)
-        except (soundfile.LibsndfileError, RuntimeError):
-            file.seek(0)
-    return FfmpegSource(path, file)
+        part.seek(0)
+        with suppress(soundfile.LibsndfileError, RuntimeError):
+            source = SndfileSource(path, part)
+            # Of a stream without a length libsndfile reads nothing, or fails at its end. An mp3 hardly ever has one.
+            if source.info.duration_s or source.info.codec.startswith("mp3"):
+                return source
+            source.close()
+    part.seek(0)
+    return FfmpegSource(path, part)
 
 
 def _refuse_if_short(path: Path, total: int, info: AudioInfo) -> None:

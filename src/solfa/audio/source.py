@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from solfa.core.errors import DecodeError
 from solfa.core.types import FloatArray
@@ -24,6 +26,9 @@ class Limits:
     sample_rate_hz: int = 400_000
     channels: int = 64
     peak: float = 1000.0  # float formats may exceed 1; beyond this the samples are not sound
+    silent_bytes: int = 64 << 20  # read one after the other without a sample coming out of them
+    decode_cpu_s: float = 5.0  # processor time of decoding, and what is added to it ...
+    decode_cpu_s_per_s: float = 0.2  # ... for every second of sound
 
 
 DEFAULT_LIMITS = Limits()
@@ -37,6 +42,60 @@ class AudioInfo:
     sample_rate_hz: int
     channels: int
     duration_s: float | None
+
+
+class Part(io.RawIOBase):
+    """A part of a file, read by a decoder; it seems to end where too much was read and nothing decoded from it."""
+
+    def __init__(self, file: BinaryIO, start: int, end: int, limit: int) -> None:
+        super().__init__()
+        self._file, self._limit = file, limit
+        self.spent = 0  # bytes; the reader sets it to 0 whenever sound has come
+        self.span(start, end)
+
+    def span(self, start: int, end: int) -> None:
+        """Read this part of the file from now on."""
+        self._start, self._size, self._at = start, end - start, 0
+
+    @property
+    def exhausted(self) -> bool:
+        """True once more was read without sound than the limit."""
+        return self.spent > self._limit
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def seekable(self) -> bool:
+        """Always."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Bytes, never beyond the part, nor many more than the limit."""
+        left = min(self._size - self._at, self._limit + 1 - self.spent)
+        self._file.seek(self._start + self._at)
+        data = self._file.read(max(0, left if size < 0 else min(size, left)))
+        self._at += len(data)
+        self.spent += len(data)
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        """The next bytes into a buffer, and how many they are."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """The new place in the part."""
+        place = offset + (0, self._at, self._size)[whence]
+        if place < 0:
+            raise OSError(errno.EINVAL, "before the start")
+        self._at = place
+        return place
+
+    def tell(self) -> int:
+        """The place in the part."""
+        return self._at
 
 
 class Source(Protocol):

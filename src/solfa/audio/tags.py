@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import math
 import re
+import sys
+import time
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import mutagen
 
-from solfa.audio.source import DEFAULT_LIMITS, open_regular
+from solfa.audio.source import DEFAULT_LIMITS, Part, open_regular
 from solfa.core.errors import DecodeError, InputError
 from solfa.core.theory import Key, pitch_class
 from solfa.core.types import FileTags
 
 MAX_TEXT = 1000
+_MAX_BYTES = 32 << 20  # pictures are among them
+_MAX_FRAMES = 2000
+_MAX_CPU_S = 1.0  # tags with a hundred frames and pictures take 0.01
 _FIELDS: dict[str, tuple[str, ...]] = {
     # ID3 frames, Vorbis comments, MP4 atoms, ASF attributes
     "title": ("TIT2", "title", "©nam", "Title"),  # codespell:ignore nam
@@ -40,11 +47,51 @@ def read_tags(path: Path | str) -> FileTags:
     """The tags of a file; empty where there are none or they cannot be read. Pictures are never decoded."""
     path = Path(path)
     try:
-        with open_regular(path, DEFAULT_LIMITS) as file:
-            parsed = mutagen.File(file)
+        with open_regular(path, DEFAULT_LIMITS) as file, _bounded():
+            if _too_many_frames(file):
+                return FileTags()
+            parsed = mutagen.File(Part(file, 0, path.stat().st_size, _MAX_BYTES))
     except _BAD:  # bad tags never cost a file its place
         return FileTags()
     return _from(getattr(parsed, "tags", None))
+
+
+def _too_many_frames(file: BinaryIO) -> bool:
+    """Whether an ID3 tag holds more frames than anybody writes: mutagen copies the rest of the tag for each."""
+    head = file.read(10)
+    if head[:3] != b"ID3" or len(head) < 10:
+        return False
+    name, length = (3, 3) if head[3] == 2 else (4, 4)
+    bits = 7 if head[3] == 4 else 8
+    at = 10
+    for _ in range(_MAX_FRAMES):
+        file.seek(at)
+        frame = file.read(name + length)
+        if len(frame) < name + length or not frame[:name].isalnum():
+            return False
+        at += name + length + (2 if name == 4 else 0)
+        at += sum(byte << bits * (length - 1 - k) for k, byte in enumerate(frame[name:]))
+    return True
+
+
+@contextmanager
+def _bounded() -> Iterator[None]:
+    """A limit on the parser's processor time: 100,000 frames, chunks or comments take it half a minute."""
+    calls, end_s = 0, time.thread_time() + _MAX_CPU_S
+
+    def check(_: object, event: str, __: object) -> None:
+        nonlocal calls
+        calls += 1
+        # Only where a function begins: elsewhere Python may be cleaning up, and drop the error.
+        if event == "call" and calls % 64 < 2 and time.thread_time() > end_s:
+            raise RuntimeError("too many tags")
+
+    before = sys.getprofile()
+    sys.setprofile(check)
+    try:
+        yield
+    finally:
+        sys.setprofile(before)
 
 
 def _from(tags: Any) -> FileTags:

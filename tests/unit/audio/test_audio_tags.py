@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import time
 from pathlib import Path
 
 import mutagen
@@ -9,10 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mutagen.id3 import APIC, COMM, ID3, TBPM, TCON, TIT2, TKEY, TPE1
+from mutagen.id3 import APIC, COMM, ID3, TBPM, TCON, TIT2, TKEY, TPE1, TXXX
 
-from solfa.audio import read_tags
+from solfa.audio import read_tags, stretches
 from solfa.audio.tags import MAX_TEXT, clean, parse_key
+from solfa.core.errors import DecodeError
 from solfa.core.types import FileTags
 from solfa.testing.files import write_audio
 
@@ -123,3 +126,47 @@ def test_clean_text_is_one_printable_line(text: str) -> None:
 )
 def test_keys_as_djs_write_them(text: str, key: str | None) -> None:
     assert parse_key(text) == key
+
+
+def id3(*frames: bytes) -> bytes:
+    body = b"".join(frames)
+    return b"ID3\x04\0\0" + bytes(len(body) >> shift & 0x7F for shift in (21, 14, 7, 0)) + body
+
+
+def text_frame(name: bytes, text: bytes) -> bytes:
+    return name + bytes(len(text) >> shift & 0x7F for shift in (21, 14, 7, 0)) + b"\0\0" + text
+
+
+def comments(count: int) -> bytes:
+    items = b"".join(struct.pack("<I", 9) + b"k%06d=v" % i for i in range(count))
+    return struct.pack("<II", 0, count) + items
+
+
+@pytest.mark.parametrize("kind", ["comments", "one comment", "titles", "chunks", "blocks", "vorbis"])
+def test_a_hundred_thousand_tags_cost_no_time(tmp_path: Path, kind: str) -> None:
+    sound = {s: write_audio(tmp_path / f"x{s}", SILENCE, 44_100).read_bytes() for s in (".mp3", ".wav", ".flac")}
+    flac_head = b"fLaC\0" + sound[".flac"][5:42]
+    data = {
+        "comments": lambda: id3(*(text_frame(b"COMM", b"\x03eng%d\0hi" % i) for i in range(100_000))) + sound[".mp3"],
+        "one comment": lambda: id3(*[text_frame(b"COMM", b"\x03eng\0hi")] * 100_000) + sound[".mp3"],
+        "titles": lambda: id3(*[text_frame(b"TIT2", b"\x03a")] * 100_000) + sound[".mp3"],
+        "chunks": lambda: sound[".wav"] + b"junk\0\0\0\0" * 200_000,
+        "blocks": lambda: flac_head + b"\1\0\0\0" * 100_000 + sound[".flac"][42:],
+        "vorbis": lambda: flac_head + b"\4" + len(comments(100_000)).to_bytes(3, "big") + comments(100_000)
+        + sound[".flac"][42:],
+    }[kind]()  # fmt: skip
+    path = tmp_path / "a.mp3"
+    path.write_bytes(data)
+    began_s = time.process_time()
+    assert isinstance(read_tags(path), FileTags)
+    if kind == "vorbis":
+        with pytest.raises(DecodeError, match="has 100,000 comments"):
+            list(stretches(path))
+    else:
+        assert sum(s.duration_s for s in stretches(path)) == pytest.approx(1.0, abs=0.1)
+    assert time.process_time() - began_s < 5
+
+
+def test_many_tags_are_still_read(tmp_path: Path) -> None:
+    path = tagged_mp3(tmp_path / "a.mp3", TIT2(text="One"), *(TXXX(desc=f"d{i}", text="x" * 50) for i in range(500)))
+    assert read_tags(path).title == "One"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import struct
+import time
 import tracemalloc
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
 
-from solfa.audio import ContentHash, Limits, probe, side_of, stretches
+from solfa.audio import ContentHash, Limits, probe, read_tags, side_of, stretches
 from solfa.core.errors import DecodeError
 from solfa.core.types import FloatArray
 from solfa.testing.files import write_audio
@@ -198,3 +200,112 @@ def test_protected_files_say_so(tmp_path: Path) -> None:
     path = tmp_path / "a.m4a"
     path.write_bytes(b"\0\0\0\x20ftypM4P \0\0\0\0" + b"\0\0\0\x40stsd drms sinf schm" + b"\0" * 100)
     assert reason(path) == "protected by DRM"
+
+
+def as_bytes(tmp_path: Path, suffix: str, samples: FloatArray | None = None, rate: int = RATE) -> bytearray:
+    return bytearray(
+        write_audio(tmp_path / f"part{suffix}", sound() if samples is None else samples, rate).read_bytes()
+    )
+
+
+@pytest.mark.parametrize("size", [0, 0x7FFFFFFF, 0xFFFFFFFF, 0xFFFFFFF7])
+def test_a_wav_from_a_pipe(tmp_path: Path, size: int) -> None:
+    data = as_bytes(tmp_path, ".wav")
+    data[4:8] = struct.pack("<I", size)
+    at = data.index(b"data") + 4
+    data[at : at + 4] = struct.pack("<I", size)
+    (tmp_path / "a.wav").write_bytes(data)
+    np.testing.assert_allclose(whole(tmp_path / "a.wav")[0], sound().mean(axis=1), atol=1e-4)
+
+
+def test_a_flac_without_a_length(tmp_path: Path) -> None:
+    data = as_bytes(tmp_path, ".flac")
+    data[21] &= 0xF0
+    data[22:26] = bytes(4)
+    (tmp_path / "a.flac").write_bytes(data)
+    np.testing.assert_allclose(whole(tmp_path / "a.flac")[0], sound().mean(axis=1), atol=1e-4)
+
+
+@pytest.mark.parametrize("second", [(".ogg", RATE, 2), (".ogg", 44_100, 1), (".opus", 48_000, 2)], ids=str)
+def test_chained_ogg_is_one_sound(tmp_path: Path, second: tuple[str, int, int]) -> None:
+    suffix, rate, channels = second
+    parts = [as_bytes(tmp_path, ".ogg"), as_bytes(tmp_path, suffix, sound(2.0, rate)[:, :channels], rate)]
+    (tmp_path / "a.ogg").write_bytes(b"".join([*parts, parts[0]]))
+    mono, got_rate, _ = whole(tmp_path / "a.ogg")
+    assert got_rate == RATE and len(mono) == pytest.approx(8.0 * RATE, abs=0.1 * RATE)
+    middle = mono[4 * RATE - RATE // 2 : 4 * RATE + RATE // 2]  # inside the second link: the same tone
+    assert int(np.abs(np.fft.rfft(middle)).argmax()) == 440
+
+
+@pytest.mark.parametrize("gains", [(1, -1), (1, -0.95), (1, -1, 0.5, -0.5), (0.2, -0.2, 1, -1, 0, 0)], ids=str)
+def test_channels_out_of_phase_do_not_cancel(tmp_path: Path, gains: tuple[float, ...]) -> None:
+    tone = sound()[:, :1]
+    path = write_audio(tmp_path / "a.wav", tone * np.float32(gains), RATE)
+    assert np.std(whole(path)[0]) > 0.5 * np.std(tone)
+
+
+def test_channels_that_differ_are_still_averaged(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, (RATE, 6)).astype(np.float32)
+    for channels in (2, 6):
+        mono = whole(write_audio(tmp_path / "a.wav", noise[:, :channels], RATE))[0]
+        np.testing.assert_allclose(mono, noise[:, :channels].mean(axis=1), atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["AU", "CAF", "W64", "RF64", "WMA"])
+@pytest.mark.parametrize("share", [0.3, 0.9, 1.0])
+def test_a_cut_file_of_the_rarer_kinds(tmp_path: Path, kind: str, share: float) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, (44_100 * 10, 2)).astype(np.float32)
+    path = tmp_path / f"a.{kind.lower()}"
+    if kind == "WMA":
+        with av.open(str(path), "w", format="asf") as container:
+            stream = container.add_stream("wmav2", rate=44_100, layout="stereo")
+            stream.bit_rate = 128_000
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(noise.T), format="fltp", layout="stereo")
+            frame.sample_rate = 44_100
+            container.mux([*stream.encode(frame), *stream.encode(None)])
+    else:
+        soundfile.write(path, noise, 44_100, format=kind, subtype="PCM_16")
+    os.truncate(path, int(path.stat().st_size * share))
+    if share == 1.0:
+        assert len(whole(path)[0]) == pytest.approx(len(noise), abs=4096)
+    else:
+        assert "truncated" in reason(path)
+
+
+GIB = 1 << 30
+
+
+@pytest.mark.parametrize("suffix", [".mp3", ".flac", ".ogg", ".wav"])
+def test_gigabytes_of_nothing_behind_a_small_file(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(as_bytes(tmp_path, suffix) + b"end")
+    os.truncate(path, 4 * GIB)  # no blocks on the disk
+    began_s = time.process_time()
+    assert reason(path) if suffix == ".ogg" else len(whole(path)[0])
+    read_tags(path)
+    assert time.process_time() - began_s < 5
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"\0", b"\xff\xf1\x50\x80\x01\x7f\xfc\0", b"\x0b\x77", b"FORM\xff\xff\xff\xffAIFF", b"caff\0\1\0\0", b"MPCK",
+     b"TTA1", b"\0\0\0\x18ftypM4A \0\0\0\0M4A mp42", b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\0\0"],
+)  # fmt: skip
+def test_gigabytes_behind_a_head_alone(tmp_path: Path, head: bytes) -> None:
+    path = tmp_path / "a.mp3"
+    path.write_bytes(head)
+    os.truncate(path, 4 * GIB)
+    began_s = time.process_time()
+    assert reason(path)
+    assert time.process_time() - began_s < 5
+
+
+def test_bytes_without_sound_and_slow_decoding_are_limited(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp3"
+    path.write_bytes(
+        as_bytes(tmp_path, ".mp3") + np.random.default_rng(0).integers(0, 127, 1 << 20, np.uint8).tobytes()
+    )
+    with pytest.raises(DecodeError, match=r"hold no sound|not an audio file"):
+        list(stretches(path, limits=Limits(silent_bytes=1 << 10)))
+    wav = write_audio(tmp_path / "a.wav", sound(), RATE)
+    assert "processor time" in reason(wav, limits=Limits(decode_cpu_s=0.0, decode_cpu_s_per_s=0.0))

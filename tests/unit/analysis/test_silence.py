@@ -1,0 +1,48 @@
+"""Hours of silence cost nothing, and what sounds around them stays where it is."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from solfa.analysis.analyze import Listening
+from solfa.analysis.protocol import STRETCH_S
+from solfa.analysis.registry import extractors
+from solfa.core.types import Audio
+from solfa.testing.synth import song
+
+RATE = 22050
+
+
+class Counting:
+    def __init__(self, inner) -> None:
+        self.inner, self.spec, self.calls = inner, inner.spec, 0
+
+    def observe(self, audio):
+        self.calls += 1
+        return self.inner.observe(audio)
+
+    def conclude(self, observations, duration_s):
+        return self.inner.conclude(observations, duration_s)
+
+
+def test_silence_is_observed_once_and_changes_nothing() -> None:
+    music = song(seed=1, chords="A:min F:maj C:maj G:maj", tempo_bpm=120.0, bars=4).audio
+    quiet = np.zeros(round(STRETCH_S * RATE), np.float32)
+    faint = quiet + np.float32(1e-3)  # not silent: observed each time
+    faint[::2] *= -1
+
+    def hear(parts: list[np.ndarray]):
+        tools = [Counting(e) for e in extractors() if {"beats_s", "energy"} & {*e.spec.provides}]
+        listening = Listening(tools)
+        for k, samples in enumerate(parts):
+            listening.hear(Audio(samples, RATE, k * STRETCH_S))
+        return listening.conclude(), [tool.calls for tool in tools]
+
+    sounding = np.zeros_like(quiet)
+    part = np.asarray(music.samples[: len(quiet)])
+    sounding[: len(part)] = part
+    silent, calls = hear([quiet, sounding, quiet, quiet, sounding, quiet])
+    assert calls == [3, 3]
+    assert silent.energy.values[130] == 0 and max(silent.energy.values[480:500]) > 0
+    assert any(4 * STRETCH_S <= beat <= 4 * STRETCH_S + 5 for beat in silent.beats_s)
+    assert hear([faint, faint])[1] == [2, 2]
