@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from solfa.analysis.protocol import STRETCH_S, Extractor, Observation, empty
 from solfa.analysis.registry import extractors as extractors_named
 from solfa.audio import stretches
@@ -97,7 +99,7 @@ class Listening:
 
 def _later(observation: Observation, seconds: float) -> Observation:
     """The same, where it says when it was, so much later."""
-    return {name: v + seconds if name == "start_s" else v for name, v in observation.items()}
+    return {name: np.asarray(v, np.float64) + seconds if name == "start_s" else v for name, v in observation.items()}
 
 
 def tidy(analysis: Analysis) -> Analysis:
