@@ -45,7 +45,8 @@ _SOMETIME = (
 )
 _SONG_FORM = (
     r"\b(?:only |just )?"
-    r"(?P<prep><<not_before>>|until|till|before|up to|after|in|at|during|from|except(?: for)?(?: in)?) "
+    r"(?P<prep><<not_before>>|until|till|before|up to|after|in|at|during"
+    r"|(?<!apart )(?<!aside )from|(?:except|apart from|aside from)(?: for)?(?: in)?) "
     r"(?:the |its |a |each |every )?(?:very )?(?:(?:first|second|third|last|final|next|main|big) )?<<song_part>>\b"
 )
 _EVENTS = r"\b(?:(?P<in><<event_in>>)|(?P<out><<event_out>>))\b(?! with\b)"
@@ -277,7 +278,7 @@ def _give(source: Source, place: Mention, targets: list[Mention], event: Mention
             return
         source.not_understood(place.start, place.end, "no place in the track that is measured")
         place.spoken = False
-        for target in targets:
+        for target in [] if first in ("except", "apart", "aside") else targets:
             if target.negated and place.place.start > 0:
                 target.negated = False  # "no drums until the chorus": there are drums
             elif target.negated:

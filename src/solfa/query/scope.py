@@ -301,8 +301,8 @@ def correct(source: Source, row: list[Item]) -> None:
 
 
 def settle_contradictions(source: Source) -> None:
-    """Drops what is wanted and unwanted at once: of one word the later stands ("fast, well, not that fast"), of two
-    words for one thing ("melancholic but not sad") neither: only the words can tell."""
+    """Settles what is wanted and unwanted at once: of one word the negation stands ("no harp, everyone uses harp"), of
+    two words for one thing ("melancholic but not sad") neither: only the words can tell."""
     signs: dict[Constraint, list[Mention]] = {}
     for mention in sorted(source.mentions, key=lambda m: m.start):
         if mention.place is None and isinstance(mention.constraint, (Presence, Tempo)):
@@ -315,9 +315,10 @@ def settle_contradictions(source: Source) -> None:
         same_word = all(m.constraint and m.constraint.text.lower() == last.constraint.text.lower() for m in mentions)
         what = asked.concept if isinstance(asked, Presence) else last.constraint.text
         source.note(f"'{what}' is both wanted and unwanted: "
-                    + ("the later words count" if same_word else "compared as words only"))  # fmt: skip
-        for mention in mentions[:-1] if same_word else mentions:
-            mention.constraint = None
+                    + ("the negation counts" if same_word else "compared as words only"))  # fmt: skip
+        for mention in mentions:
+            if not (same_word and mention.negated):
+                mention.constraint = None
 
 
 def _bounds(constraint: Constraint | None) -> tuple[float, float, float, float] | None:
@@ -365,6 +366,10 @@ def straighten(source: Source) -> None:
 
 def settle_measures(source: Source) -> None:
     """A track has one tempo, key and metre: several are alternatives, and a plain one beats an implied one."""
+    genres = {m.start for m in source.mentions if m.kind == "genre"}
+    for mention in source.mentions:
+        if mention.kind == "metre" and mention.spoken and mention.negated and mention.start in genres:
+            mention.constraint = None  # "not a waltz" says nothing about the metre
     group = max((m.any_of for m in source.mentions), default=0)
     for kind in ("tempo", "key", "metre"):
         wanted = [m for m in source.mentions if m.kind == kind and m.constraint is not None and not m.negated]

@@ -6,12 +6,13 @@ Ranges of markings follow the usual metronome (Maelzel) ranges without gaps; wha
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable
 
 from solfa.core.query import FASTEST_BPM, SLOWEST_BPM, Tempo
 from solfa.query import key
 from solfa.query.lexis import patterns_table, rx, words_table
-from solfa.query.quantity import Quantity
+from solfa.query.quantity import Quantity, quantities
 from solfa.query.source import Mention, Source, Token
 
 # Marks that are everyday words in some language unless the query speaks of tempo.
@@ -45,6 +46,8 @@ _AT = re.compile(r"\bat $")
 _NEXT_NOUN = r"[ ]?(?!(?:<<after_a_key>>|to|the|an?)\b)[^\W\d_]{2,}"
 _STRAY = re.compile(r"\b(?:(?P<word>[^\W_]+) )?(?P<unit>b\.?p\.?m\b|beats per minute\b)")
 _PLURAL = re.compile(r"[^s]s$")
+_SLASHED = re.compile(r"\s?/\s?(\d{2,3})(?![\d.:])")
+_COUNTED = ("instrument", "voice")
 # What a bare number may stand beside as a tempo.
 _BESIDE = ("genre", "key", "metre", "chords", "instrument", "voice", "mood", "use")
 _CLAUSE_START, _CLAUSE_END = re.compile(r"(?:^|[,;.\n(]\s?)\s*$"), re.compile(r"\s*(?:$|[,;\n)]|\.(?!\d))")
@@ -157,33 +160,42 @@ def _add_words(source: Source, start: int, end: int, bounds: Iterable[float], *,
 
 
 def find_beside(source: Source, row: list[Mention | Token]) -> None:
-    """Reads a bare number among nothing but recognised things as a tempo: "deep house Am 122", "dnb 174"."""
+    """Reads bare numbers among nothing but recognised things as a tempo: "deep house Am 122", "trap 75/150"."""
     if any(m.kind == "tempo" and m.cue != "word" for m in source.mentions):
         return
-    for i, item in enumerate(row):
-        if not isinstance(item, Token) or not re.fullmatch(r"[6-9]\d|1\d\d|200", item.word):
+    starts = [item.start for item in row]
+    for q in list(quantities(source)):
+        if q.unit or q.clock or not 60 <= q.low <= q.high <= 220 or q.start != q.digits_start:
             continue
-        near = [x for x in row[max(0, i - 2) : i + 3] if not isinstance(x, Token) or x.word not in "-/|"]
-        at = near.index(item)
-        before, after = near[at - 1] if at else None, near[at + 1] if at + 1 < len(near) else None
-        short = key.beside(source, item.end, after=True) or key.beside(source, item.start, after=False)
+        first, end = bisect_left(starts, q.start), bisect_left(starts, q.end)
+        before = next((x for x in reversed(row[max(0, first - 3) : first]) if not _links(x, q.low)), None)
+        behind = [x for x in row[end : end + 4] if not _links(x, q.low)]
+        after = behind[0] if behind else None
+        short = key.beside(source, q.end, after=True) or key.beside(source, q.start, after=False)
         sure = short is not None or any(isinstance(m, Mention) and m.kind == "key" for m in (before, after))
         words = [m for m in (before, after) if isinstance(m, Token) and m.is_word]
         if words and (not sure or words[-1].word.endswith("s")):
             continue
-        if (
-            isinstance(after, Mention)
-            and after.kind in ("instrument", "voice")
-            and _PLURAL.search(source.before(after.end))
-        ):
+        if isinstance(after, Mention) and after.kind in _COUNTED and _PLURAL.search(source.before(after.end)):
             continue  # "100 violins"
+        if not sure and len(behind) > 1 and isinstance(behind[1], Token) and _PLURAL.search(behind[1].word):
+            continue  # "100 piano songs"
         if sure or any(isinstance(m, Mention) and m.kind in _BESIDE for m in (before, after)):
-            source.note(f"'{item.word}' read as a tempo in BPM")
-            bpm = float(item.word)
-            tempo = Tempo(text=source.cut(item.start, item.end), low_bpm=bpm, high_bpm=bpm)
-            row[i] = source.add(Mention(item.start, item.end, "tempo", tempo))
+            spans = [(q.start, q.end, q.low, q.high)]
+            if (second := _SLASHED.match(source.low, q.end)) and float(second[1]) in (q.low * 2, q.low / 2):
+                spans.append((*second.span(1), float(second[1]), float(second[1])))
+            for start, stop, low, high in spans:
+                said = source.cut(start, stop)
+                source.note(f"'{said}' read as a tempo in BPM")
+                source.add(Mention(start, stop, "tempo", Tempo(text=said, low_bpm=low, high_bpm=high)))
             if short:
                 key.take(source, short)
+
+
+def _links(item: Mention | Token, bpm: float) -> bool:
+    """Whether something between a tempo and its neighbours says nothing: a dash, or its half or double."""
+    other = isinstance(item, Token) and item.word in (f"{bpm * 2:g}", f"{bpm / 2:g}")
+    return isinstance(item, Token) and (other or item.word in "-/|@")
 
 
 def find_strays(source: Source) -> None:
