@@ -21,6 +21,7 @@ _THAN = re.compile(
     r"(?P<skipped>(?:(?:a|an|the|any|some|most|your|my|its|usual|typical|normal|average|standard) )*)"
 )
 _WORDS = re.compile(r"[^\W_]+(?:'[a-z]+)?(?: (?!and\b|but\b|with\b|at\b|in\b|or\b|no\b|please\b|for\b)[^\W_]+){0,2}")
+_OVER = re.compile(r"\bprefer(?:red|ring|s)? [a-z -]{1,30}? (?P<over>over|to) (?:the |an? )?(?!be\b|have\b)")
 _OTHER = re.compile(r"\b(?:no|not|n't|any|without|nothing) other(?: [a-z]+){1,2} $")
 # Without one of these, "than" is "then" written wrongly.
 _COMPARES = re.compile(r"\b(?:more|less|fewer|other|worse|rather|sooner|[a-z]{2,}er)\b[^.;!?\n]{0,50}$")
@@ -34,6 +35,9 @@ def find(source: Source) -> None:
     for mention in source.mentions:
         starts.setdefault(mention.start, []).append(mention)
     ends = {m.end: m for m in source.mentions if m.constraint is not None}
+    for match in _OVER.finditer(source.low):
+        if match.end() in starts and source.free(*match.span("over")):  # "I prefer guitar over piano"
+            source.add(Mention(*match.span("over"), "negation", cue="than", weight=0.5))
     for match in _THAN.finditer(source.low):
         other = next((m for m in starts.get(match.end(), []) if m.constraint is not None), None)
         degree = ends.get(match.start() - 1)

@@ -200,6 +200,12 @@ def attach(source: Source, clauses: list[list[Item]]) -> None:
         nothing_else = len(mentions) == len(places) + len(events) and not any(
             isinstance(i, Token) and i.is_word for i in clause
         )
+        if before and len(places) == 1 and _afterthought(source, clause):
+            place = places[0][1]
+            if denied and place.place is not None:  # "drums, though not in the intro"
+                place.place = seen_from("except", place.place)[0]
+            _give(source, place, before[-1:], None)
+            continue
         for at, place in places:
             opened = opened or (place.place is not None and place.place.start == 0.0)
             i = bisect(events, at, key=lambda e: e[0])
@@ -219,6 +225,15 @@ def attach(source: Source, clauses: list[list[Item]]) -> None:
                 _unattached(source, place)
             given = found or given
         before = things or before
+
+
+def _afterthought(source: Source, clause: list[Item]) -> bool:
+    """Whether a clause says nothing but where the thing before it is: "drums, but only in the second half"."""
+    lead = re.search(r"\b(?:but|though|although)(?: only| not)? $", source.before(clause[0].start, 16))
+    if not lead and not (isinstance(clause[0], Token) and clause[0].word in ("though", "although")):
+        return False
+    small = {"though", "although", "only", "just", "not"}
+    return all(i.kind in ("place", "negation") if isinstance(i, Mention) else i.word in small for i in clause)
 
 
 def _unattached(source: Source, place: Mention) -> None:
@@ -288,7 +303,7 @@ def _give(source: Source, place: Mention, targets: list[Mention], event: Mention
         where = place.place
         if event is not None and event.cue == "enters" and place.start == event.start and target.negated:
             continue  # "the drums never come in"
-        if target.negated and where.event == "enters" and event is None and place.cue != "until":
+        if target.negated and where.event in ("enters", "leaves") and event is None and place.cue != "until":
             where = replace(where, event="in")  # "no vocals after 1:00"
         if place.cue == "until" and target.negated:
             # "no drums until the end": they are heard, but not before.

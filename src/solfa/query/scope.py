@@ -22,6 +22,7 @@ _CLAUSE_WORDS = {",", "but", "then", "before", "while", "followed"}
 _MEASURES = ("chords", "key", "metre", "tempo", "duration")
 _BETWEEN = {"do", "does", "did", "should", "must", "is", "are", "will", "can", "it", "they", "that", "which"}
 _SILENT = r"\s?<<presence>>(?=\s*(?:$|[,.;:!?)\n]|<<preposition>>\b|anywhere|at all|any ?more|and\b|but\b|here\b|so\b))"
+_PRONOUN = re.compile(r" (?:them|it|those)\b")
 _VERB = re.compile(r"(?:do|does|did|is|are|was|were|can|should|must|lacks)\b")
 _ADJECTIVES = ("mood", "dynamics", "tempo")
 _MODIFIERS = ("weight", "optional", "optional after", "filler")
@@ -63,6 +64,7 @@ class _Negation:
         self.end = 0  # where its reach ends so far
         self.subject: Mention | None = None  # the thing that the negation stands behind: "the drums never ..."
         self.label = False  # whether it heads a list: "exclude: drums, bass"
+        self.thing: Mention | None = None  # what "them" or "it" is
         self.last: Mention | None = None  # the thing just before, with nothing but small words since
         self.negative = False  # whether something of this sentence is unwanted: an exception to it is wanted
 
@@ -70,7 +72,8 @@ class _Negation:
         """Ends the reach; one that met nothing but a verb is about the thing before it ("the drums never come in")."""
         if self.cue is not None and self.flips and self.end > self.cue.end:
             self.source.reach.append((self.cue.end, self.end))
-        silent = self.cue and self.flips and not self.head and rx(_SILENT).match(self.source.low, self.cue.end)
+        verb = self.cue.start + len(re.sub(r"(?:play|sound)$", "", self.cue.cue)) if self.cue else 0
+        silent = self.cue and self.flips and not self.head and rx(_SILENT).match(self.source.low, verb)
         if silent and self.subject:
             self.subject.negated = not self.subject.negated
         self.cue = None
@@ -88,6 +91,8 @@ class _Negation:
         else:
             self.close()
             self.flips = not (exception and self.negative)
+        if _PRONOUN.search(cue.cue) and self.thing and not self.thing.negated:
+            self.thing.negated = True  # "trumpets drive me mad, leave them out"
         self.negative = self.negative or not exception
         self.cue, self.head, self.end, self.label = cue, None, cue.end, False
 
@@ -98,7 +103,8 @@ class _Negation:
             if item.word not in _BETWEEN:
                 self.last = None
         elif item.constraint is not None:
-            self.last, self.negative = item, self.negative or item.negated
+            self.last = self.thing = item
+            self.negative = self.negative or item.negated
         elif item.kind not in ("filler", "weight"):
             self.last = None
 
@@ -106,7 +112,9 @@ class _Negation:
         """Turns a mention round."""
         assert self.cue is not None
         if self.flips:
-            mention.negated = not mention.negated
+            mention.negated = not mention.negated or (
+                mention.said_from >= 0 and self.cue.weight < 1
+            )  # "too many ruin it"
             if self.cue.weight != 1:
                 mention.weight = self.cue.weight
             gap = self.source.low[self.cue.end : mention.start].split()
@@ -151,6 +159,7 @@ def _ends(source: Source, row: list[Item], i: int, state: _Negation) -> bool:
     word, data = token.word, words_table()["scope"]
     if word == "(" and state.cue is not None and not source.low[state.cue.end : token.start].strip():
         return False  # "not (drums or bass)"
+    verb = state.cue is not None and bool(_VERB.match(state.cue.cue))
     if word == ":" and state.cue is not None and not source.low[state.cue.end : token.start].strip():
         state.label = True  # "exclude: drums, bass"
         return False
@@ -163,7 +172,6 @@ def _ends(source: Source, row: list[Item], i: int, state: _Negation) -> bool:
     if word == "-":
         return source.low[token.start - 1 : token.start] == " " and source.low[token.end : token.end + 1] == " "
     if word == ",":
-        verb = state.cue is not None and bool(_VERB.match(state.cue.cue))
         goes_on = _list_goes_on(row, i, verb=verb)
         if not goes_on and state.head and state.flips and _list_goes_on(row, i, verb=True):
             after = next(x for x in row[i + 1 :] if isinstance(x, Mention))
@@ -176,7 +184,7 @@ def _ends(source: Source, row: list[Item], i: int, state: _Negation) -> bool:
             return True
         noun = state.cue is not None and state.cue.cue in data["before_nouns"] and state.end > state.cue.end
         return noun and word in data["prepositions"] and not (word == "with" and _only_noise(row, i, state))
-    return word in data["ends_after_a_thing"] or (word == "and" and not _and_goes_on(row, i, head))
+    return word in data["ends_after_a_thing"] or (word == "and" and not _and_goes_on(row, i, head, verb=verb))
 
 
 def _only_noise(row: list[Item], i: int, state: _Negation) -> bool:
@@ -216,11 +224,16 @@ def _starts_anew(row: list[Item], i: int, head: Mention, item: Mention) -> bool:
     return head.kind in ("instrument", "voice", "sound") and not between
 
 
-def _and_goes_on(row: list[Item], i: int, head: Mention) -> bool:
-    """Whether "and" joins the negated thing to another of its kind."""
-    for item in row[i + 1 : i + 3]:
+def _and_goes_on(row: list[Item], i: int, head: Mention, *, verb: bool) -> bool:
+    """Whether "and" joins the negated thing to another of its kind; after a verb also "and a flute", if that is all."""
+    for at, item in enumerate(row[i + 1 : i + 3], start=i + 1):
         if isinstance(item, Mention):
             return item.constraint is not None and item.family == head.family
+        if verb and item.word in ("a", "an", "any"):
+            behind = row[at + 2] if at + 2 < len(row) else None
+            verb = behind is None or (isinstance(behind, Token) and not behind.is_word)
+            if verb:
+                continue
         if item.word in words_table()["scope"]["new_wish"] or not item.is_word:
             return False
     return False
@@ -241,6 +254,8 @@ def _list_goes_on(row: list[Item], i: int, *, verb: bool) -> bool:
             if expect_thing:
                 return False
             expect_thing = True
+        elif verb and item.word in ("a", "an"):
+            continue
         elif not item.is_word or item.word in scope["ends_after_a_thing"] or item.word in scope["new_wish"]:
             return False
     return False

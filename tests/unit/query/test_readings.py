@@ -135,3 +135,20 @@ def test_a_preposition_turns_a_place(text: str, event: str, start_s: float | Non
     (harp,) = (c for c in parse(text).constraints if isinstance(c, Presence))
     assert harp.place is not None and not harp.negated
     assert (harp.place.event, harp.place.start_s or None, harp.place.end_s) == (event, start_s, end_s)
+
+
+@pytest.mark.parametrize(
+    ("text", "unwanted"),
+    [
+        ("tubas drive me crazy, so leave them out", {"tuba"}),
+        ("I prefer a flute over an oboe", {"oboe"}),
+        ("folk in which the banjo does not play", {"banjo"}),
+        ("no harp please, everybody uses a harp", {"harp"}),
+        ("exclude: harp, banjo; include: flute", {"harp", "banjo"}),
+        ("it does not contain a harp, a banjo and a flute", {"harp", "banjo", "flute"}),
+        ("harp, though not in the intro", set()),
+        ("none of them but a harp", set()),
+    ],
+)
+def test_negation_finds_what_is_meant(text: str, unwanted: set[str]) -> None:
+    test_negation_reaches_what_it_speaks_of(text, unwanted)
