@@ -57,6 +57,8 @@ def spans_text(spans: Sequence[Span], most: int = 3) -> str:
 def results_text(results: Results, explain: bool) -> Group:
     """The answer as a table of hits, each with its evidence below."""
     parts: list[Any] = [Text(f"  {line}", style="dim") for line in results.parsed]
+    if results.note:
+        parts.append(Text(printable(results.note), style="yellow"))
     if not results.hits:
         parts.append(Text(f"No hits ({results.candidates} tracks passed the filters)."))
     for rank, hit in enumerate(results.hits, start=1):
@@ -143,6 +145,7 @@ def results_json(results: Results) -> dict[str, Any]:
         "schema": SEARCH_SCHEMA,
         "query": results.query.text,
         "parsed": {"lines": list(results.parsed), **query_json(results.query)},
+        "note": results.note,
         "candidates": results.candidates,
         "hits": [_hit_json(hit) for hit in results.hits],
         "timing_ms": {name: round(ms, 3) for name, ms in results.timing_ms.items()},

@@ -180,6 +180,10 @@ class Writer:
         tags, key, digits = heard.tags, os.fsencode(heard.path), heard.tags.date[:4]
         said = {name: _text(getattr(tags, name)) for name in ("title", "artist", "album", "genre", "comment")}
         shown = {**said, "path": _text(heard.path)}
+        titled = {
+            **shown,
+            "title": shown["title"] or _text(Path(heard.path).stem),
+        }  # an untagged file's name is its title
         row = {
             **{"track_id": track_id, "size": heard.size, "mtime_ns": heard.mtime_ns, "present": 1},
             **{**said, "date": _text(tags.date), "tag_tempo_bpm": tags.tempo_bpm, "tag_key": tags.key},
@@ -195,7 +199,7 @@ class Writer:
         file_id = self._db.execute("SELECT id FROM file WHERE path = ?", (key,)).fetchone()[0]
         self._db.execute("DELETE FROM words WHERE rowid = ?", (file_id,))
         self._db.execute(
-            f"INSERT INTO words (rowid, {', '.join(shown)}) VALUES (?,?,?,?,?,?,?)", (file_id, *shown.values())
+            f"INSERT INTO words (rowid, {', '.join(shown)}) VALUES (?,?,?,?,?,?,?)", (file_id, *titled.values())
         )
 
     def _number(self, text: str) -> int:

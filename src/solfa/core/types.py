@@ -323,12 +323,32 @@ class Logit:
         return np.asarray(0.5 + 0.5 * np.tanh((np.asarray(cosines, np.float64) / self.temperature + self.bias) / 2))
 
 
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class Match:
+    """What turns scores of a model that learnt no probabilities into some, whatever collection is searched.
+
+    Parameters
+    ----------
+    sounds_SD, texts_XD
+        unit vectors of sounds and of texts at large, which an unlike text and an unlike sound are judged by
+    weights
+        of a logistic model: of the standard score among sounds, among texts, of ``familiarity``, and a constant
+
+    Source: S-norm of speaker verification (Kenny 2010), fitted by ``tools/fit_match.py``.
+    """
+
+    sounds_SD: FloatArray
+    texts_XD: FloatArray
+    weights: tuple[float, float, float, float]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JointModel:
     """An audio tower and a text tower that share a space.
 
     ``logits`` has what the model's sigmoid losses learnt: ``clip`` for pooled vectors of sound and caption, ``frame``
-    for a frame and the pooled vector of a phrase. It is empty where no such loss was trained.
+    for a frame and the pooled vector of a phrase; its ``match`` was fitted to the validation split's scores in the view
+    that the model ranks by, with as many true as false pairs. The field ``match`` serves models that were not trained.
     """
 
     name: str
@@ -336,6 +356,7 @@ class JointModel:
     text: TextEncoder
     views: Views = Views()
     logits: Mapping[str, Logit] = field(default_factory=dict)
+    match: Match | None = None
 
     @property
     def space(self) -> str:

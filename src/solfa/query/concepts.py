@@ -61,7 +61,11 @@ def _forms(words: tuple[str, ...], kind: str) -> list[tuple[str, ...]]:
     last = words[-1]
     if not (last.isascii() and last.isalpha()):
         return []
-    many = len(last) > 2 if kind in ("instrument", "voice", "sound") else kind == "genre" and len(words) == 1 and len(last) > 4
+    many = (
+        len(last) > 2
+        if kind in ("instrument", "voice", "sound")
+        else kind == "genre" and len(words) == 1 and len(last) > 4
+    )
     if many and not last.endswith(("s", "ing")) and last not in _NO_PLURAL:
         if last.endswith("y") and last[-2] not in "aeiou":
             return [(*words[:-1], last[:-1] + "ies")]

@@ -15,6 +15,7 @@ from solfa.core.types import FloatArray
 # A measurement is never trusted beyond these odds (floor of P, ceiling of one piece of evidence).
 _FLOOR = 0.05
 _MOST = 3.0
+_SLOPE, _OFFSET = 6.0, -3.0
 
 
 def log_ratio(p: NDArray[np.floating], base: float) -> FloatArray:
@@ -34,7 +35,15 @@ def base_rate(p: NDArray[np.floating], prior: float, pseudo_count: float = 10.0)
     return float(np.clip(mean, 0.02, 0.98))
 
 
-def to_unit(total: NDArray[np.floating]) -> FloatArray:
-    """Total evidence as a score in 0..1 (logistic, slope one half: nats rarely exceed +-10) [same shape]."""
-    unit: FloatArray = (1.0 / (1.0 + np.exp(-0.5 * np.asarray(total, np.float64)))).astype(np.float32)
+def to_unit(total: NDArray[np.floating], least: float, most: float) -> FloatArray:
+    """Total evidence as a score in 0..1: about the share of what was asked that is expected to hold [same shape].
+
+    ``least`` and ``most`` are what the evidence would be if surely nothing and surely everything held, so that scores
+    of different queries lie on one scale. The curve between is fitted (``benchmarks/scores.py``).
+
+    >>> [f"{x:.2f}" for x in to_unit(np.array([-3.0, 0.0, 3.0]), -3.0, 3.0)]
+    ['0.05', '0.50', '0.95']
+    """
+    place = (np.asarray(total, np.float64) - least) / max(most - least, 1e-6)
+    unit: FloatArray = (1.0 / (1.0 + np.exp(-(_SLOPE * np.clip(place, 0, 1) + _OFFSET)))).astype(np.float32)
     return unit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,9 +14,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from solfa.collection import Collection, Store
+from solfa.collection import Collection, Store, TrackRow
 from solfa.core.errors import InputError
-from solfa.core.query import Constraint, Filter, Presence, Query
+from solfa.core.query import Constraint, Filter, Presence, Query, folded
 from solfa.core.types import Curve, FloatArray, JointModel, Span, View, ViewName
 from solfa.core.vocabulary import concept
 from solfa.models.views import Floats, Texts, Windows
@@ -25,7 +26,7 @@ from solfa.retrieval.evidence import Measured, describe
 from solfa.retrieval.fusion import log_ratio, to_unit
 from solfa.retrieval.groups import Fingerprint, collapse_hits
 from solfa.retrieval.measures import Likelihood, coarse, fine, needs_detail, overruled
-from solfa.retrieval.sound import Places, Sound, Wanted, no_texts
+from solfa.retrieval.sound import Places, Sound, Wanted, familiarity, no_texts
 from solfa.retrieval.types import Evidence, Hit, Results
 
 CANDIDATES = 200  # tracks that are scored in detail
@@ -34,6 +35,10 @@ _REMEMBERED_COLUMNS = 32  # what constraints say: a number for each track of the
 _SAMPLE = 4096  # segments over which texts are standardised
 _SAMPLE_TRACKS = 64  # tracks, where windows are scored by their frames
 _SOUND = 0.5  # nats per standard score of the embedding
+HALF_NAMED = 0.5  # share of the query's rare words from which a track counts as the one that was named
+FIT_Z, MISS_Z = 2.0, 1.0  # standard scores of sounds that are what a text says, and of sounds that are not
+UNKNOWN = 0.2  # familiarity below which a text tower knows nothing of a phrase
+FITS = 0.7  # probability from which a text is said to fit, and below whose complement it is said not to
 _WORDS = 3.0  # nats for a title, artist or path that holds all rare words of the query
 
 
@@ -72,6 +77,7 @@ class _Found:
     scores: FloatArray
     heard_NL: Floats
     likelihoods: list[Likelihood | None]
+    named: FloatArray
 
 
 @dataclass(slots=True)
@@ -142,7 +148,8 @@ class Searcher:
             ids = store.track_ids
             at = np.unique(np.linspace(0, max(len(ids) - 1, 0), min(_SAMPLE_TRACKS, len(ids))).round().astype(np.int64))
             return store.windows(ids[at].tolist())
-        segments = store.sample(_SAMPLE)
+        match = self.model.match
+        segments = store.sample(_SAMPLE) if match is None else match.sounds_SD
         return [Windows(segments, segments[:0], np.zeros((0, 2), np.int64), np.zeros(0, np.float32))]
 
     def search(
@@ -173,6 +180,7 @@ class Searcher:
             raise InputError(
                 f"nothing to search for.{unread} Give a query, an example sound (--like) or a filter (--where)."
             )
+        query = self._understood(query)
         clock = _Clock()
         started = time.perf_counter()
         with clock.stage("filter"):
@@ -192,6 +200,9 @@ class Searcher:
             if hearing is not None:
                 sound, near = hearing.result()
                 total += near
+        if listen is None and not (query.constraints or where or like or named.any()):
+            rows, total = rows[:0], total[:0]  # nothing to rank by: any order would be made up
+            named, likelihoods = named[:0], []
         with clock.stage("detail"):
             short = _top(total, table.track_ids[rows], max(CANDIDATES, 4 * display.k))
             known = [None if p is None else Likelihood(p.p[short], p.base) for p in likelihoods]
@@ -204,7 +215,18 @@ class Searcher:
             )  # fmt: skip
         clock.ms["total"] = (time.perf_counter() - started) * 1000
         return Results(query=query, parsed=tuple(explain(query)), hits=tuple(hits), candidates=len(rows),
-                       timing_ms=clock.ms)  # fmt: skip
+                       timing_ms=clock.ms, note=_note(query, hits))  # fmt: skip
+
+    def _understood(self, query: Query) -> Query:
+        """The query without phrases that the text tower knows nothing of; those are told, and looked up as names."""
+        phrases, avoided = by_sound(query)
+        if not (phrases or avoided) or self._reads_captions:
+            return query
+        unknown = tuple(p for p in (*phrases, *avoided) if familiarity(self.model, p) < UNKNOWN)
+        if not unknown:
+            return query
+        kept, apart = (tuple(p for p in own if p not in unknown) for own in (query.phrases, query.negated_phrases))
+        return replace(query, phrases=kept, negated_phrases=apart, unknown=(*query.unknown, *unknown))
 
     def _allowed(self, where: Sequence[Filter], like: Sequence[Like]) -> NDArray[np.intp]:
         ids = self.collection.attributes().track_ids
@@ -236,7 +258,7 @@ class Searcher:
                 weights_L=np.array(weights, np.float32),
                 shown_L=shown,
             )
-            return Sound(wanted, view, self.model.views, space.window_s, space.hop_s, sample)
+            return Sound(wanted, self.model, view, sample)
 
         return listen
 
@@ -332,8 +354,9 @@ class Searcher:
                 total = np.where(missing, -np.inf, sound.total(heard_NL))
             else:
                 total = total + np.float32(_SOUND) * sound.evidence(heard_NL)
-        return _Found(np.array(ids, np.int64), total, to_unit(_SOUND * total if by == "vectors" else total), heard_NL,
-                      likelihoods)  # fmt: skip
+        least, most = _bounds(query.constraints, likelihoods, sound, named)
+        scores = to_unit(_SOUND * total if by == "vectors" else total, least, most)
+        return _Found(np.array(ids, np.int64), total, scores, heard_NL, likelihoods, named)
 
     def _hit(self, query: Query, sound: Sound | None, found: _Found, row: int, where: Sequence[Filter]) -> Hit:
         track_id = int(found.track_ids[row])
@@ -347,12 +370,14 @@ class Searcher:
                 told = "a kind of it is wanted; the rest cannot be told apart"
                 shown = replace(shown, measured=told, confidence=0.0, satisfied=None, spans=())
             evidence.append(shown)
+        if found.named[row] > 0:
+            evidence.append(_name_evidence(query.words, track, float(found.named[row]) / _WORDS))
         duration_s, span, heat = track.duration_s, (0.0, track.duration_s), None
         if sound is not None and self._has_vectors(self.store, track_id):
             windows = self.store.windows([track_id])[0]
             places = sound.places(windows, duration_s)
             words = [self._words(sound, i, windows, places) for i in range(len(sound.wanted.labels))]
-            evidence += _phrase_evidence(sound, found.heard_NL[row], places, words)
+            evidence += _sound_evidence(sound, sound.probabilities(windows), found.heard_NL[row], places, words)
             span = places.best_s
             heat = Curve(hop_s=places.hop_s, values=tuple(round(z, 2) for z in places.heat_T.tolist()))
         else:
@@ -405,6 +430,47 @@ def _sum_evidence(wishes: Sequence[Constraint], likelihoods: Sequence[Likelihood
     return total
 
 
+def _bounds(
+    constraints: Sequence[Constraint], likelihoods: Sequence[Likelihood | None], sound: Sound | None, named: FloatArray
+) -> tuple[float, float]:
+    """The evidence if surely nothing that was asked held, and if surely all of it did."""
+    ends = [
+        float(_sum_evidence(constraints, [known and Likelihood(np.full(1, p, np.float32), known.base)
+                                          for known in likelihoods], 1)[0])
+        for p in (0.0, 1.0)
+    ]  # fmt: skip
+    if sound is not None:
+        ends = [ends[0] - _SOUND * MISS_Z, ends[1] + _SOUND * FIT_Z]
+    if sound is None and named.any() and all(known is None for known in likelihoods):
+        ends[1] = _WORDS
+    return ends[0], ends[1]
+
+
+def _note(query: Query, hits: Sequence[Hit]) -> str:
+    """One line where nothing fits: no hit shows that anything asked was met."""
+    if not hits:
+        unread = ", ".join(repr(phrase) for phrase in query.unknown)
+        return "Nothing fits" + (f": not understood, and in no name or tag: {unread}." if unread else ".")
+    asked = [evidence for hit in hits for evidence in hit.evidence]
+    if not asked or any(evidence.satisfied for evidence in asked):
+        return ""
+    return "Nothing fits well; these tracks are the nearest."
+
+
+def _name_evidence(words: str, track: TrackRow, share: float) -> Evidence:
+    """Which words of the query stand in which tags, or in the path."""
+    tags = {name: getattr(track.tags, name) for name in ("title", "artist", "album", "genre", "comment")}
+    texts = {**tags, "path": str(track.paths[0])}
+    asked = dict.fromkeys(re.findall(r"\w+", folded(words)))
+    held = {name: set(re.findall(r"\w+", folded(text))) for name, text in texts.items()}
+    places = [name for name, own in held.items() if own & asked.keys()]
+    found = [word for word in asked if any(word in own for own in held.values())]
+    return Evidence(
+        constraint="name", asked=" ".join(found), measured=f"in {', '.join(places)}", confidence=min(share, 1.0),
+        satisfied=True if share >= HALF_NAMED else None,
+    )  # fmt: skip
+
+
 def _top(total: FloatArray, ids: NDArray[np.int64], count: int) -> NDArray[np.intp]:
     """Rows of the highest totals, ties by id."""
     rounded = np.round(total, 6)
@@ -420,22 +486,24 @@ def _member(ids: NDArray[np.int64], sorted_ids: NDArray[np.int64]) -> NDArray[np
     return sorted_ids[at] == ids if len(sorted_ids) else np.zeros(len(ids), bool)
 
 
-def _phrase_evidence(
-    sound: Sound, heard_L: Floats, places: Places, words: Sequence[tuple[WordMatch, ...]]
+def _sound_evidence(
+    sound: Sound, p_L: Floats, z_L: Floats, places: Places, words: Sequence[tuple[WordMatch, ...]]
 ) -> list[Evidence]:
+    """What the vectors say: a verdict only where a probability was fitted; a rank in the collection proves nothing."""
     found = []
     for i, label in enumerate(sound.wanted.labels):
-        weight, z = float(sound.wanted.weights_L[i]), float(heard_L[i])
         if not sound.wanted.shown_L[i]:
             continue  # an instrument or mood: its own evidence says more
+        avoided, p = float(sound.wanted.weights_L[i]) < 0, float(p_L[i])
+        if np.isnan(p):
+            told, met, sure = f"{z_L[i]:+.1f} deviations from the collection's mean", None, 0.0
+        else:
+            met = True if p >= FITS else False if p <= 1 - FITS else None
+            told = {True: "fits", False: "does not fit", None: "may fit"}[met]
+            met, sure = (met if met is None else met != avoided), max(p, 1 - p)
         start, end = places.best_s_L[i]
-        close = z >= 1.0
-        satisfied = close != (weight < 0) if close or z <= 0.0 else None
-        share = 0.5 * (1 + float(np.tanh(0.8 * z)))  # the logistic approximation of the normal distribution
         found.append(Evidence(
-            constraint="sound", asked=f"not like: {label}" if weight < 0 else label,
-            measured=f"nearer than {100 * share:.0f} % of the collection", confidence=max(share, 1 - share),
-            satisfied=satisfied, spans=(Span(start_s=start, end_s=end, confidence=share),) if close else (),
-            words=words[i],
+            constraint="not like" if avoided else "sounds like", asked=label, measured=told, confidence=sure,
+            satisfied=met, spans=(Span(start_s=start, end_s=end, confidence=p),) if p >= FITS else (), words=words[i],
         ))  # fmt: skip
     return found

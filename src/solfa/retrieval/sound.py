@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from solfa.core.types import FloatArray, View, Views
+from solfa.core.types import FloatArray, JointModel, View
 from solfa.encoders.windows import candidates, text_candidates
 from solfa.models.scoring import best_window, similarity, smooth
 from solfa.models.views import Floats, Texts, Windows, track_scores, window_scores
@@ -54,11 +54,10 @@ class Places:
 class Sound:
     """Things to look for, standardised over a sample of a collection's tracks."""
 
-    def __init__(
-        self, wanted: Wanted, view: View, views: Views, window_s: float, hop_s: float, sample: Sequence[Windows]
-    ) -> None:
-        self.wanted, self._view, self._views = wanted, view, views
-        self._window_s, self._hop_s = window_s, hop_s
+    def __init__(self, wanted: Wanted, model: JointModel, view: View, sample: Sequence[Windows]) -> None:
+        self.wanted, self._view, self._views, self._model = wanted, view, model.views, model
+        self._window_s, self._hop_s = model.audio.spec.window_s, model.audio.spec.hop_s
+        views, window_s = self._views, self._window_s
         self._vectors_LD = np.concatenate([text_candidates(views, wanted.texts), wanted.examples_ED])
         if window_s:
             scores = [self._of_windows(windows) for windows in sample]
@@ -110,6 +109,30 @@ class Sound:
         bounded: FloatArray = np.clip(self.total(np.clip(scores_NL, -_MOST, _MOST)), -_MOST, _MOST).astype(np.float32)
         return bounded
 
+    def probabilities(self, windows: Windows) -> Floats:
+        """P(a text says what the sound is), were half of all pairs true; NaN where that was never fitted [shape=(L,)].
+
+        It depends on the model alone, not on what else is in the collection.
+        """
+        found = np.full(len(self.wanted.labels), np.nan)
+        count = len(self.wanted.texts.tokens)
+        raw = self.score([windows])[0, :count] * self.deviation_L[:count] + self.mean_L[:count]
+        logit, match = self._model.logits.get("match"), self._model.match
+        if logit is not None:
+            found[:count] = logit.probability(raw)
+        elif match is not None and not self._window_s:
+            texts_XD = np.concatenate([self._vectors_LD[:count], match.texts_XD])
+            among = similarity(match.sounds_SD, texts_XD).astype(np.float64)
+            passages = smooth(similarity(windows.frames_TD, texts_XD), self._width).astype(np.float64)
+            score_X = track_scores(passages, np.array([0, len(passages)]))[0]
+            z_X = (score_X - among.mean(axis=0)) / np.maximum(among.std(axis=0), _LEAST_DEVIATION)
+            others = z_X[count:]
+            by_text = (z_X[:count] - others.mean()) / max(float(others.std()), 0.1)
+            known = np.array([familiarity(self._model, text) for text in self.wanted.labels[:count]])
+            features = np.stack([z_X[:count], by_text, known, np.ones(count)], axis=1)
+            found[:count] = 1.0 / (1.0 + np.exp(-(features @ np.array(match.weights))))
+        return found
+
     def places(self, windows: Windows, duration_s: float) -> Places:
         """Where in one track it fits best."""
         if self._window_s:
@@ -142,6 +165,12 @@ class Sound:
     @property
     def _width(self) -> int:
         return max(1, round(PASSAGE_S / self._hop_s))
+
+
+def familiarity(model: JointModel, text: str) -> float:
+    """How near a text is to what the model's text tower knows, 0..1; 1 where the tower cannot tell."""
+    tell = getattr(model.text, "familiarity", None)
+    return 1.0 if tell is None else float(tell(text))
 
 
 def no_texts(dim: int) -> Texts:

@@ -32,7 +32,8 @@ class Evidence:
 class Hit:
     """One track that fits, the best place in it, and why.
 
-    ``score`` is in 0..1 and orders the hits; it is comparable within one answer only. ``more`` counts what was
+    ``score`` is in 0..1 and orders the hits: about the share of what was asked that is expected to hold, on one scale
+    for all queries. ``more`` counts what was
     collapsed into this hit (other copies of the recording, further tracks of the artist). ``heat`` is how near
     the sound is to what was asked over the track, in standard scores of the collection.
     """
@@ -52,10 +53,11 @@ class Hit:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Results:
     """The answer to a query: ``parsed`` is how it was read, line by line; ``candidates`` how many tracks passed
-    the filters; ``timing_ms`` the stages."""
+    the filters; ``timing_ms`` the stages; ``note`` is one line where nothing fits, else empty."""
 
     query: Query
     parsed: tuple[str, ...]
     hits: tuple[Hit, ...]
     candidates: int
     timing_ms: dict[str, float]
+    note: str = ""

@@ -105,7 +105,12 @@ def test_sound_to_tags() -> None:
 def test_every_curve_rises_and_every_wider_concept_is_as_likely() -> None:
     curves = tags._curves()
     assert set(curves) == set(voters()) <= set(concepts())
-    assert all(c.slope > 0 for c in curves.values()) and {c.given for c in curves.values()} == {"", "voice", "drums", "music"}
+    assert all(c.slope > 0 for c in curves.values()) and {c.given for c in curves.values()} == {
+        "",
+        "voice",
+        "drums",
+        "music",
+    }
     assert measurable("piano") and not measurable("rhodes")
 
 
