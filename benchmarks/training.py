@@ -32,6 +32,7 @@ from solfa.data.building import ShardTask, build
 from solfa.data.records import Phrase, Record
 from solfa.data.scenes.bank import Cluster, PhraseBank
 from solfa.data.shards import Member
+from solfa.encoders.backbones import pack_states
 from solfa.models.joint import Projected
 from solfa.training.batches import prepare
 from solfa.training.recipes import RECIPES
@@ -55,16 +56,20 @@ class Clips:
 
 
 class Body:
-    """Random states of one shape."""
+    """Random states of one shape, or of an eighth of its rows up to all."""
 
-    def __init__(self, name: str, rows: int, dim: int, hop_s: float) -> None:
-        self._rows, self._rng = rows, np.random.default_rng(0)
+    def __init__(self, name: str, rows: int, dim: int, hop_s: float, ragged: bool = False) -> None:
+        self._rows, self._ragged, self._rng = rows, ragged, np.random.default_rng(0)
         self.spec = EncoderSpec(
             name=name, space=f"{name}/{rows}/{dim}", dim=dim, licence="", commercial_use=True, sample_rate_hz=8000,
             hop_s=hop_s,
         )  # fmt: skip
 
     def states(self, batch: Sequence[Any]) -> States:
+        if self._ragged:
+            lengths = self._rng.integers(self._rows // 8, self._rows, len(batch), endpoint=True).tolist()
+            rows = [self._rng.standard_normal((count, self.spec.dim)).astype(np.float32) for count in lengths]
+            return pack_states(rows, self.spec.dim)
         states = self._rng.standard_normal((len(batch), self._rows, self.spec.dim)).astype(np.float32)
         return States(states.mean(axis=1), states, np.ones(states.shape[:2], np.bool_))
 
@@ -82,10 +87,10 @@ def timed(device: str, run: Callable[[], Any]) -> tuple[float, Any]:
 
 def measure(o: argparse.Namespace, folder: Path) -> dict[str, float]:
     dataset = build(folder / "data", Clips(o.clips), name="random", config={}, seed=0, num_shards={"train": 1})
-    audio, text = Body("hear", o.frames, o.audio_dim, 10 / o.frames), Body("read", o.tokens, o.text_dim, 0.0)
+    audio, text = Body("hear", o.frames, o.audio_dim, 10 / o.frames), Body("read", o.tokens, o.text_dim, 0.0, o.ragged)
     data = prepare(dataset, folder / "features", audio=audio, text=text, phrases=True, bank=BANK)
     recipe = replace(RECIPES[o.recipe](data.widths, small=o.small), batch_size=o.batch, chunk_size=o.chunk, epochs=1000)
-    recipe = replace(recipe, precision=o.precision or recipe.precision)
+    recipe = replace(recipe, precision=o.precision or recipe.precision, bucket_batches=o.bucket)
     trainer = Trainer(recipe, data, folder / "run", device=o.device)
     batches = (batch for _ in range(1000) for batch in trainer.loader)
     for _ in range(3):
@@ -180,6 +185,8 @@ def main() -> None:
     parser.add_argument("--audio-dim", type=int, help="1024 (MuQ), 768 (EAT), 1424 (small: taggers)")
     parser.add_argument("--text-dim", type=int, help="1024 (E5), 768 (RoBERTa), 384 (small: MiniLM)")
     parser.add_argument("--grow", action="store_true", help="peak memory against batch, frames and tokens")
+    parser.add_argument("--ragged", action="store_true", help="captions of an eighth of --tokens up to all")
+    parser.add_argument("--bucket", type=int, default=1, help="batches sorted by length together")
     parser.add_argument("--peak", action="store_true", help=argparse.SUPPRESS)
     o = parser.parse_args()
     shape = (
