@@ -125,7 +125,9 @@ _TRUTHS: dict[str, Any] = {
 @eval_app.command("mir")
 def mir(
     data: Annotated[Path, typer.Option(help="Folder of the data set.")],
-    dataset: Annotated[str, typer.Option(help="Data set with the truth of its music: 'jams' or 'solfa'.")] = "jams",
+    dataset: Annotated[
+        str, typer.Option(help="Data set with the truth of its music: 'jams', 'solfa' or 'mirdata:NAME'.")
+    ] = "jams",
     split: Annotated[str | None, typer.Option(help="Split (default: the data set's first).")] = None,
     extractor: Annotated[list[str] | None, typer.Option(help="Analysis tool, repeatable (default: 'default').")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of resampling.")] = 0,
@@ -165,6 +167,11 @@ def _opened(dataset: str, folder: Path, split: str | None) -> Iterator[DataSet]:
     with TemporaryDirectory() as scratch:
         if dataset == OWN:
             yield data_set(folder, split or "test", Path(scratch))
+            return
+        if dataset.startswith("mirdata:"):
+            from solfa.evaluation.from_mirdata import load_mirdata
+
+            yield load_mirdata(dataset.partition(":")[2], folder)
             return
         if dataset not in sources():
             raise UnknownName("data set", dataset, [*sources(), OWN])
