@@ -31,7 +31,7 @@ from solfa.training import checkpoint
 from solfa.training.batches import DataShare, Widths, prepare, spaces_of, stated, together
 from solfa.training.model_file import check_bodies, load_projectors, save_model
 from solfa.training.recipes import RECIPES, Recipe
-from solfa.training.trainer import Outcome, Progress, Trainer, check_spread, rank
+from solfa.training.trainer import Outcome, Progress, Trainer, check_masks, check_spread, rank
 
 _MOST_LICENCES = 30
 
@@ -136,6 +136,7 @@ def run(
     check_spread(planned)
     given: Any = {"device": device, "allow_noncommercial": allow_noncommercial}
     hears, reads = load_body(audio, "audio", **given), load_body(text, "text", **given)
+    check_masks(planned, hears)
     if init is not None:
         check_bodies(
             init, {kind: body.spec.space for kind, body in (("audio", hears), ("text", reads)) if kind in tune}

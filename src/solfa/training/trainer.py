@@ -118,6 +118,13 @@ class Terminated(KeyboardInterrupt):
     """The process was asked to end (SIGTERM) and has written a checkpoint."""
 
 
+def check_masks(recipe: Recipe, audio: Any) -> None:
+    """See that an audio backbone has spectrograms to mask, if the recipe does. Raises InputError if not."""
+    tuned = "audio" in recipe.tune and getattr(getattr(audio, "network", None), "striped", None)
+    if (recipe.time_masks or recipe.mel_masks) and not tuned:
+        raise InputError("time_masks and mel_masks are for a tuned audio backbone of spectrograms (--tune audio).")
+
+
 class Trainer:
     """One run.
 
@@ -148,6 +155,7 @@ class Trainer:
         command: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         check_spread(recipe)
+        check_masks(recipe, data.bodies.get("audio"))
         if set(recipe.tune) != set(data.bodies):
             raise InputError(f"the recipe tunes {list(recipe.tune)}, the data is for tuning {list(data.bodies)}.")
         self.recipe, self.data, self.folder, self.device = recipe, data, folder, torch.device(device)
@@ -212,14 +220,9 @@ class Trainer:
         if "audio" in self.bodies:
             rate = self.bodies["audio"].spec.sample_rate_hz
             crops = AudioSource(self.data.records[split], crop_s=self.recipe.crop_s, sample_rate_hz=rate)
-        r, stripes = self.recipe, {}
-        if (r.time_masks or r.mel_masks) and split == "train":
-            if not (crops and getattr(self.bodies["audio"].network, "striped", None)):
-                raise InputError(
-                    f"{self.data.audio.name} is not tuned from spectrograms, which time_masks and mel_masks are for."
-                )
-            stripes["stripes"] = (r.time_masks, r.mel_masks), (r.time_mask_frames, r.mel_mask_bands)
-        return PairSource(features, self.data.bank, r.num_phrases, bodies=self.bodies, crops=crops, **stripes)
+        r, counts = self.recipe, (self.recipe.time_masks, self.recipe.mel_masks) if split == "train" else (0, 0)
+        stripes = counts, (r.time_mask_frames, r.mel_mask_bands)
+        return PairSource(features, self.data.bank, r.num_phrases, bodies=self.bodies, crops=crops, stripes=stripes)
 
     def run(self, *, resume: bool = False, report: Callable[[Progress], None] = lambda progress: None) -> Outcome:
         """Train to the end, or until validation stops getting better; the best weights are then in ``model``.

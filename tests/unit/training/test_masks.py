@@ -107,5 +107,5 @@ def test_a_run_masks_its_steps_alone_and_resumes_to_the_bit(data, tmp_path):
 def test_masks_without_a_tuned_spectrogram_are_refused(data, tmp_path):
     given = data()
     given.bodies["audio"].network.body.stripes = torch.nn.Identity()
-    with pytest.raises(InputError, match="spectral is not tuned from spectrograms"):
+    with pytest.raises(InputError, match="for a tuned audio backbone of spectrograms"):
         Trainer(recipe(given), given, tmp_path / "run")
