@@ -22,6 +22,7 @@ from solfa.tagging.concepts import logit
 from solfa.tagging.frames import TagFrames, tag_frames
 
 ROOM = Path(bridge.__file__).parent
+_NAMES = 2  # of a sound; the text tower knows the others by the vocabulary
 
 
 def hear(folders: list[Path]) -> list[TagFrames]:
@@ -66,10 +67,27 @@ def prompt_vectors() -> dict[str, NDArray[np.float32]]:
             owner.append(i)
     encoder = MiniLM()
     vectors = encoder.encode(texts)
-    general = encoder.encode([name for c in concepts().values() for name in c.names])
+    general = encoder.encode(_musical())
     near = general @ vectors.T
     bias = np.maximum.reduceat(near, np.flatnonzero(np.diff(owner, prepend=-1)), axis=1).mean(axis=0)
     return {"prompt_PM": vectors, "prompt_axis_P": np.array(owner, np.float32), "prompt_bias_A": bias}
+
+
+def sound_vectors(seed: int = 0) -> dict[str, NDArray[np.float32]]:
+    """Vectors of the first names of everyday sounds, how near these are to musical words, and the random fold."""
+    names = [(i, name) for i, sound in enumerate(bridge.sounds()) for name in concepts()[sound].names[:_NAMES]]
+    owner, encoder = np.array([i for i, _ in names]), MiniLM()
+    vectors = encoder.encode([name for _, name in names])
+    near = encoder.encode(_musical()) @ vectors.T
+    bias = np.maximum.reduceat(near, np.flatnonzero(np.diff(owner, prepend=-1)), axis=1).mean(axis=0)
+    shape = len(bridge.sounds()), bridge.SOUND_DIM
+    axes, _ = np.linalg.qr(np.random.default_rng(seed).standard_normal(shape))
+    fold = (axes * (shape[0] / shape[1]) ** 0.5).astype(np.float32)
+    return {"sound_prompt_PM": vectors, "sound_axis_P": owner, "sound_bias_S": bias, "sound_fold_SF": fold}
+
+
+def _musical() -> list[str]:
+    return [name for c in concepts().values() if c.kind != "sound" for name in c.names]
 
 
 def _scores(heard: TagFrames) -> dict[str, NDArray[np.float32]]:
@@ -81,7 +99,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folders", type=Path, nargs="+", help="folders of varied music")
     heard = hear(parser.parse_args().folders)
-    arrays = tag_statistics(heard) | timbre_axes(heard, bridge.DIM - len(bridge.axes())) | prompt_vectors()
+    count = bridge.DIM - len(bridge.axes()) - bridge.SOUND_DIM
+    arrays = tag_statistics(heard) | timbre_axes(heard, count) | prompt_vectors() | sound_vectors()
     np.savez_compressed(ROOM / "bridge.npz", **{name: value.astype(np.float16) for name, value in arrays.items()})
 
 

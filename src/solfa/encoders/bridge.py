@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from solfa.core.types import Audio, EncoderSpec, Features, FloatArray, JointModel
-from solfa.encoders.bridge_space import DIM, columns, fit, space
+from solfa.encoders.bridge_space import DIM, columns, fit, sounds, space
 from solfa.encoders.bridge_text import BridgeText
 from solfa.encoders.towers import pack, refuse_not_finite
-from solfa.tagging.concepts import logit
+from solfa.tagging.concepts import evidence, logit
 from solfa.tagging.frames import HOP_S, TagFrames, tag_frames
 from solfa.tagging.mel import SAMPLE_RATE_HZ
 
@@ -22,6 +22,9 @@ from solfa.tagging.mel import SAMPLE_RATE_HZ
 _TAG_SHARE = 0.5
 # Standard deviations beyond which a score counts no more: one wild output must not be the whole vector.
 _MOST = 4.0
+# Log-odds from which an everyday sound counts, and above which it counts no more. In music they are near -11, so that
+# music lies where it would without these axes.
+_SOUND_LEAST, _SOUND_MOST = -6.0, 6.0
 
 
 class BridgeAudio:
@@ -73,6 +76,10 @@ def _vectors(frames: TagFrames) -> FloatArray:
     standard = np.clip((hidden - f.timbre_mean_E) / f.timbre_scale_E, -_MOST, _MOST)
     # einsum without BLAS: the same bits for a frame whatever the number of frames.
     timbre = np.einsum("te,ek->tk", standard, f.timbre_axes_EK)
+    everyday = np.stack([evidence(name, scores) for name in sounds()], axis=1)
+    everyday = np.clip(everyday, _SOUND_LEAST, _SOUND_MOST) - np.float32(_SOUND_LEAST)
+    folded = np.einsum("ts,sf->tf", everyday, f.sound_fold_SF)
+    tags = np.concatenate([tags, folded], axis=1)
     parts = (_unit(tags) * _TAG_SHARE**0.5, _unit(timbre) * (1 - _TAG_SHARE) ** 0.5)
     whole: FloatArray = np.concatenate(parts, axis=1).astype(np.float32)
     return whole

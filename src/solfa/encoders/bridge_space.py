@@ -1,8 +1,10 @@
 """The axes of the bridge's space and the numbers that it was fitted with.
 
-A vector is ``[tags | timbre]``: 250 axes that are outputs of the tagging networks, which text can point along, and 134
-axes of what the networks hear but have no word for, where every text is zero. So the dot product of a text and a sound
-compares tags only, and that of two sounds compares both.
+A vector is ``[tags | sounds | timbre]``: 250 axes that are outputs of the tagging networks and 128 onto which the
+everyday sounds of the vocabulary are folded, which text can point along, and 134 axes of what the networks find but
+have no word for, where every text is zero. So the dot product of a text and a sound compares tags and everyday sounds
+only, and that of two sounds compares all. Folding is a fixed random projection (Johnson and Lindenstrauss 1984): a clip
+has few of the hundreds of everyday sounds, so that products of sparse vectors are nearly kept with fewer numbers.
 
 The numbers are in ``bridge.npz`` beside this file, written by ``tools/fit_bridge.py``.
 """
@@ -17,10 +19,13 @@ from importlib.resources import files
 import numpy as np
 
 from solfa.core.types import FloatArray
+from solfa.core.vocabulary import concepts
+from solfa.tagging.concepts import voters
 from solfa.tagging.frames import VERSION, labels
 from solfa.weights import weight
 
-DIM = 384
+DIM = 512
+SOUND_DIM = 128
 NETS = ("musicnn-mtt", "musicnn-msd", "yamnet")
 # AudioSet's branch of music, less its two roots, which say nothing about which music; and the voices, which AudioSet
 # keeps elsewhere.
@@ -32,7 +37,8 @@ _VOICES = ("Singing", "Choir", "Chant", "Rapping", "Humming", "Speech", "Whistli
 class Fit:
     """What ``tools/fit_bridge.py`` wrote; float32.
 
-    Shape letters: A axes with a name, E numbers of the networks' last layers, K timbre axes, P prompts, M of MiniLM.
+    Shape letters: A axes with a name, E numbers of the networks' last layers, K timbre axes, P prompts, M of MiniLM,
+    S everyday sounds, F axes that they are folded onto.
     """
 
     tag_mean_A: FloatArray
@@ -43,6 +49,10 @@ class Fit:
     prompt_PM: FloatArray
     prompt_axis_P: FloatArray
     prompt_bias_A: FloatArray
+    sound_prompt_PM: FloatArray
+    sound_axis_P: FloatArray
+    sound_bias_S: FloatArray
+    sound_fold_SF: FloatArray
 
 
 @cache
@@ -53,6 +63,14 @@ def axes() -> tuple[tuple[str, str], ...]:
     heard = [name for i, name in enumerate(yamnet) if first <= i <= last or name in _VOICES]
     nets = {"mtt": labels()["mtt"], "msd": labels()["msd"], "yamnet": tuple(heard)}
     return tuple((net, name) for net, names in nets.items() for name in names)
+
+
+@cache
+def sounds() -> tuple[str, ...]:
+    """Concepts of everyday sounds that have an axis, in order; music itself and silence tell no two clips apart."""
+    told = {label for net, label in axes() if net == "yamnet"}
+    kept = (c for c in voters() if concepts()[c].kind == "sound" and c not in ("music", "silence"))
+    return tuple(c for c in kept if not told.issuperset(voters()[c][0].labels))
 
 
 @cache
@@ -75,4 +93,4 @@ def space() -> str:
     digest = hashlib.sha256(files("solfa.encoders").joinpath("bridge.npz").read_bytes())
     digest.update(files("solfa.tagging").joinpath("concepts.toml").read_bytes())
     digest.update(" ".join([VERSION, *(weight(name).sha256 for name in (*NETS, "minilm"))]).encode())
-    return f"bridge/1/{DIM}/{digest.hexdigest()[:12]}"
+    return f"bridge/2/{DIM}/{digest.hexdigest()[:12]}"

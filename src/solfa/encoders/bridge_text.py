@@ -20,7 +20,7 @@ import numpy as np
 
 from solfa.core.types import EncoderSpec, Features, FloatArray
 from solfa.core.vocabulary import concepts, lineage
-from solfa.encoders.bridge_space import DIM, axes, fit
+from solfa.encoders.bridge_space import DIM, axes, fit, sounds
 from solfa.encoders.minilm import MiniLM
 from solfa.encoders.towers import pack
 from solfa.tagging.concepts import voters
@@ -87,6 +87,7 @@ class BridgeText:
         meanings = _meanings([told for text in cut for piece in text for told in _told(piece)])
         for text in cut:
             tags = np.stack([_piece(piece, meanings) for piece in text])
+            tags = np.concatenate([tags[:, : len(axes())], tags[:, len(axes()) :] @ fit().sound_fold_SF], axis=1)
             rows.append(np.pad(tags, ((0, 0), (0, DIM - tags.shape[1]))))
         return pack(rows, DIM, [np.linalg.norm(row, axis=1).tolist() for row in rows])
 
@@ -109,7 +110,7 @@ def _parts(words: list[str]) -> Iterator[list[str]]:
 
 
 def _piece(piece: str, meanings: Mapping[str, FloatArray]) -> FloatArray:
-    """Weights over the tag axes; the length says how definite the piece is."""
+    """Weights over the tag axes and the everyday sounds; the length says how definite the piece is."""
     whole, *words = (meanings[told] for told in _told(piece))
     total = whole
     for word in words:
@@ -126,17 +127,19 @@ def _told(piece: str) -> list[str]:
 
 
 def _meanings(texts: Sequence[str]) -> dict[str, FloatArray]:
-    """For each text the softmax over the axes of how near their prompts are, less the mean of the axes."""
+    """For each text the softmax over tags and sounds of how near their prompts are, less the mean of the tags."""
     known = {text: MEANINGS.get(text) for text in texts}
     new = [text for text, meaning in known.items() if meaning is None]
     found = {text: meaning for text, meaning in known.items() if meaning is not None}
-    starts = np.flatnonzero(np.diff(fit().prompt_axis_P, prepend=-1))
+    f, tags = fit(), len(axes())
+    prompts, bias = np.concatenate([f.prompt_PM, f.sound_prompt_PM]), np.concatenate([f.prompt_bias_A, f.sound_bias_S])
+    starts = np.flatnonzero(np.diff(np.concatenate([f.prompt_axis_P, tags + f.sound_axis_P]), prepend=-1))
     for text, vector in zip(new, _minilm().encode(new), strict=True):
-        near = np.einsum("pm,m->p", fit().prompt_PM, vector)
-        best = np.maximum.reduceat(near, starts) - fit().prompt_bias_A
+        best = np.maximum.reduceat(np.einsum("pm,m->p", prompts, vector), starts) - bias
         weights = np.exp(_SHARPNESS * (best - best.max()))
         weights /= weights.sum()
-        found[text] = np.asarray(weights - weights.mean(), np.float32)
+        weights[:tags] -= weights[:tags].mean()  # nothing of a sound is below zero
+        found[text] = np.asarray(weights, np.float32)
     if len(MEANINGS) > _MOST_MEANINGS:
         MEANINGS.clear()
     MEANINGS.update(found)
@@ -170,14 +173,17 @@ def _pattern() -> re.Pattern[str]:
 
 @cache
 def _known() -> dict[str, FloatArray]:
-    """Unit weights over the axes for every concept that the networks hear."""
-    place = {axis: i for i, axis in enumerate(axes())}
+    """Unit weights over tags and sounds for every concept that the networks find."""
+    place = {axis: i for i, axis in enumerate((*axes(), *sounds()))}
     known = {}
     for concept, rows in voters().items():
         weights = np.zeros(len(place), np.float32)
         for voter in rows:
             on = [place[voter.net, name] for name in voter.labels if (voter.net, name) in place]
             weights[on] += voter.weight / max(1, len(on)) ** 0.5
+        if concept in place:
+            weights[:] = 0
+            weights[place[concept]] = 1
         if weights.any():
             known[concept] = weights / np.float32(np.linalg.norm(weights))
     return known

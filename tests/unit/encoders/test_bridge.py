@@ -22,8 +22,8 @@ def _text(*texts: str) -> np.ndarray:
 def test_the_model_is_alive_and_its_towers_share_a_space() -> None:
     model = load()
     check(model)
-    assert model.space == model.text.spec.space and model.audio.spec.dim == 384
-    assert model.audio.spec.hop_s == 3.0 and model.space.startswith("bridge/1/384/")
+    assert model.space == model.text.spec.space and model.audio.spec.dim == 512
+    assert model.audio.spec.hop_s == 3.0 and model.space.startswith("bridge/2/512/")
 
 
 def test_the_text_tower_shows_its_tokens() -> None:
@@ -37,7 +37,7 @@ def test_sound_does_not_depend_on_the_batch() -> None:
     short = Audio(tone(60, 2.0), 22050)
     long = song(bars=5).audio
     both = audio.encode([short, long])
-    assert both.frames_BTD.shape == (2, both.mask_BT[1].sum(), 384) and both.mask_BT[0].sum() == 1
+    assert both.frames_BTD.shape == (2, both.mask_BT[1].sum(), 512) and both.mask_BT[0].sum() == 1
     fresh = Audio(short.samples.copy(), 22050)
     assert np.allclose(audio.encode([fresh]).global_BD[0], both.global_BD[0], atol=1e-6)
     assert np.allclose(np.linalg.norm(both.frames_BTD[both.mask_BT], axis=1), 1, atol=1e-5)
@@ -45,7 +45,8 @@ def test_sound_does_not_depend_on_the_batch() -> None:
 
 def test_text_has_no_timbre_and_sound_has_both() -> None:
     tags = len(bridge_space.axes())
-    assert tags == 250 and not _text("warm Rhodes")[:, tags:].any()
+    named = tags + bridge_space.SOUND_DIM
+    assert tags == 250 and not _text("warm Rhodes")[:, named:].any()
     sound = load().audio.encode([song(bars=2).audio]).global_BD[0]
     assert 0.2 < float(sound[tags:] @ sound[tags:]) < 0.8
 
@@ -112,3 +113,20 @@ def test_prompts_and_fit_belong_together() -> None:
     )
     assert len(fit.prompt_PM) == expected and set(fit.prompt_axis_P.astype(int)) == set(range(len(axes)))
     assert fit.timbre_axes_EK.shape == (1424, 384 - len(axes)) and (fit.tag_scale_A > 0).all()
+
+
+def test_music_lies_as_it_would_without_sounds_and_texts_reach_them() -> None:
+    model = load()
+    names, tags = bridge_space.sounds(), len(bridge_space.axes())
+    music = model.audio.encode([song(bars=4).audio]).global_BD[0]
+    assert np.linalg.norm(music[tags : tags + bridge_space.SOUND_DIM]) < 0.2
+    fold = bridge_space.fit().sound_fold_SF
+    texts = {
+        "dog barking": "dog_bark",
+        "heavy rain": "rain",
+        "an audience applauding": "applause",
+        "chainsaw": "chainsaw",
+    }
+    for vector, sound in zip(model.text.encode(list(texts)).global_BD, texts.values(), strict=True):
+        likeness = fold @ vector[tags : tags + bridge_space.SOUND_DIM]
+        assert names.index(sound) in np.argsort(-likeness)[:5], sound
