@@ -29,7 +29,7 @@ from solfa.analysis.registry import extractors
 from solfa.core.types import Analysis
 from solfa.data.building import build
 from solfa.data.captions.attributes import attributes_of
-from solfa.data.captions.grammar import STYLES, caption
+from solfa.data.captions.grammar import LANGUAGES, STYLES, caption
 from solfa.data.captions.trust import FIELDS, Trust, candidates, fit, holds
 from solfa.data.records import SPLITS
 from solfa.data.world.generate import World
@@ -113,7 +113,10 @@ def spread(args: argparse.Namespace) -> None:
     """Print how unlike each other captions are."""
     known = [attributes_of(a, end_s=e)[0] for a, _, _, e, _ in clips(args.clips)]
     print("| captions | texts | words | distinct 1-, 2-, 3-grams | self-BLEU |\n|---|---|---|---|---|")
-    sets = {s: [caption(k, seed=i, style=s)[0] for i, k in enumerate(known) if k] for s in (None, *STYLES)}
+    sets = {
+        s: [caption(k, seed=i, style=s)[0] for i, k in enumerate(known) if k]
+        for s in (None, *(s for s in STYLES if s not in LANGUAGES))
+    }
     if args.people:
         with args.people.open(encoding="utf-8", newline="") as file:
             sets = {"people": [row[args.column] for row in csv.DictReader(file)], **sets}  # type: ignore[dict-item]

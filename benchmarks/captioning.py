@@ -67,7 +67,7 @@ def grammar(num: int, seed: int, plot: Path | None) -> None:
     rng = np.random.default_rng(seed)
     known = [drawn(rng) for _ in range(num)]
     start = time.process_time()
-    styles = [drawn_style(f"{seed}/{i}") for i in range(num)]
+    styles = [drawn_style(f"{seed}/{i}", a) for i, a in enumerate(known)]
     texts = [caption(a, seed=f"{seed}/{i}", style=s)[0] for i, (a, s) in enumerate(zip(known, styles, strict=True))]
     rate = num / (time.process_time() - start)
     print(

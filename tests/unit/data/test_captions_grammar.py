@@ -127,6 +127,12 @@ def test_phrases_are_told_with_their_place_where_it_is_true() -> None:
     assert "drums" not in caption({"genre": ["rock"]}, [always], seed=0, style="prose", duration_s=10.0)[0]
 
 
+def test_a_little_is_said_in_every_drawn_style() -> None:
+    for seed in range(120):
+        assert caption({"some_chords": ["A:min"]}, seed=seed)[0]
+        assert "110" in caption({"unsure": {"tempo_bpm": 110.0}}, seed=seed)[0]
+
+
 def test_what_is_not_known_is_not_said() -> None:
     (text,) = caption({"mood": ["sad"]}, seed=0, style="prose")
     assert not find_claims(text) and "vocal" not in text

@@ -17,7 +17,7 @@ from solfa.data.captions.llm import Captioner, Endpoint
 from solfa.data.captions.pipeline import Settings, caption_tracks
 from solfa.data.captions.reading import claims_agree
 from solfa.data.captions.sources import folder_tracks, published_tracks, tracks_in
-from solfa.data.captions.stages import Journal, windows
+from solfa.data.captions.stages import Journal, Write, windows
 from solfa.data.shards import Dataset
 from solfa.data.summary import defects
 from solfa.jobs import Done, Failed, SerialExecutor
@@ -196,6 +196,13 @@ def test_an_endpoint_that_is_not_there_stops_the_run_and_it_goes_on_later(
     rules = found.manifest["config"]["rules"]
     assert rules["malformed"] == rules["clips_kept"] > 0
     assert {s for r in found.split("train") for s in r.attributes["caption_styles"]} == {"figma"}
+
+
+@pytest.mark.parametrize("attributes", [{"some_chords": ["A:min"]}, {"unsure": {"key": "A minor"}}])
+def test_a_clip_of_which_a_model_would_be_told_nothing_is_left_out(attributes: dict[str, Any], tmp_path: Path) -> None:
+    endpoint = Endpoint(url="http://127.0.0.1:9/v1", model="m")
+    for settings in (replace(FAST, endpoint=endpoint, style=None), replace(FAST, style="german")):
+        assert Write(settings, tmp_path).refused({"attributes": attributes}) == ["nothing_known"]
 
 
 def test_a_published_set_is_read_with_its_labels(music: Path, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def facts_of(
         *_tempo(attributes, rng, language),
         *_metre(attributes, language),
         *_chords(attributes, rng, language, spelling),
-        *(_unsure(unsure, rng, spelling) if language is None else ()),
+        *(_unsure(unsure, rng, spelling, alone=set(attributes) <= {"unsure"}) if language is None else ()),
         *_concepts(attributes, rng, language),
     ]
     if language is None:
@@ -144,8 +144,8 @@ class Spelling:
 
 
 def _nearest(pitch_class: int) -> int:
-    """Place on the line of fifths, the nearest to D."""
-    return (pitch_class * 7 + 3) % 12 - 3
+    """Place on the line of fifths, from Db (-5) to F# (6)."""
+    return (pitch_class * 7 + 5) % 12 - 5
 
 
 def _key(
@@ -185,9 +185,9 @@ def _metre(attributes: Mapping[str, Any], language: Mapping[str, Any] | None) ->
     return [Fact("metre", sections, slots)] if slots else []
 
 
-def _unsure(attributes: Mapping[str, Any], rng: np.random.Generator, spelling: Spelling) -> list[Fact]:
-    """What is told with a hedge; each of them half of the time."""
-    unsure = {name: value for name, value in attributes.items() if rng.random() < 0.5}
+def _unsure(attributes: Mapping[str, Any], rng: np.random.Generator, spelling: Spelling, *, alone: bool) -> list[Fact]:
+    """What is told with a hedge; each of them half of the time, all where there is nothing else."""
+    unsure = {name: value for name, value in attributes.items() if alone or rng.random() < 0.5}
     found = _key(unsure, rng, None, spelling.tonic, "key_unsure")
     if unsure.get("tempo_bpm"):
         found.append(Fact("tempo", ("tempo_unsure",), {"bpm": f"{unsure['tempo_bpm']:.0f}"}))

@@ -22,12 +22,13 @@ from solfa.data.records import Phrase
 
 # Style -> how often it is drawn. A full style says every attribute.
 _SHARES = {
-    "sentence": 0.16, "figma": 0.16, "prose": 0.12, "request": 0.1, "tags": 0.08, "catalogue": 0.06, "producer": 0.06,
-    "late": 0.1, "partial": 0.08, "short": 0.04, "german": 0.02, "spanish": 0.01, "french": 0.01,
+    "sentence": 0.14, "figma": 0.1, "prose": 0.2, "request": 0.1, "tags": 0.06, "catalogue": 0.04, "producer": 0.06,
+    "late": 0.05, "partial": 0.17, "short": 0.04, "german": 0.02, "spanish": 0.01, "french": 0.01,
 }  # fmt: skip
 STYLES = tuple(_SHARES)
 FULL_STYLES = tuple(s for s in STYLES if s not in ("partial", "short"))
 LANGUAGES = ("german", "spanish", "french")
+ENGLISH_ONLY = frozenset(("unsure", "some_chords"))  # attributes
 _DECISIVE = ("key", "tempo", "metre", "chords")
 _ATTEMPTS = 12
 
@@ -74,16 +75,17 @@ def caption(
         raise InputError(f"{num} captions were asked for; expected at least 1.")
     texts: dict[str, None] = {}
     for index in range(2 * num):
-        chosen = style or drawn_style(f"{seed}/{index}")
+        chosen = style or drawn_style(f"{seed}/{index}", attributes)
         texts[_caption(attributes, phrases, _rng(f"{seed}/{chosen}/{index}"), chosen, duration_s)] = None
         if len(texts) == num:
             break
     return tuple(texts)
 
 
-def drawn_style(seed: int | str) -> str:
-    """The style that a seed draws, as often as their shares say."""
-    return STYLES[int(_rng(f"style/{seed}").choice(len(STYLES), p=list(_SHARES.values())))]
+def drawn_style(seed: int | str, attributes: Mapping[str, Any]) -> str:
+    """The style that a seed draws, as often as their shares say; a language only where it has words for something."""
+    style = STYLES[int(_rng(f"style/{seed}").choice(len(STYLES), p=list(_SHARES.values())))]
+    return "tags" if style in LANGUAGES and set(attributes) <= ENGLISH_ONLY else style
 
 
 def _rng(seed: str) -> np.random.Generator:
@@ -186,10 +188,20 @@ def _prose(facts: list[Fact], rng: np.random.Generator) -> str:
 
 
 def _sentences(facts: Sequence[Fact], rng: np.random.Generator) -> list[str]:
-    texts = []
-    for fact in facts:
-        if rng.random() < 0.5:
-            texts.append(f"{pick(rng, grammar()['styles']['subject'])} {_say(fact, 'verb', rng)}.")
+    """A sentence for each fact, or for two of them."""
+    texts, left, styles = [], list(facts), grammar()["styles"]
+    while left:
+        fact = left.pop(0)
+        subject = pick(rng, styles["subject"])
+        if left and rng.random() < 0.5:
+            other, says = left.pop(0), _say(fact, "says", rng)
+            low = says if re.match(r"\w*[A-Z0-9#]\w*[A-Z0-9#]|[A-G]\b|I\b|A\b", says) else says[:1].lower() + says[1:]
+            texts.append(pick(rng, styles["joined"]).format(
+                says=says, says_low=low, Subject=subject, subject=subject[:1].lower() + subject[1:],
+                verb=_say(other, "verb", rng), verb_2=_say(fact, "verb", rng),
+            ))  # fmt: skip
+        elif rng.random() < 0.5:
+            texts.append(f"{subject} {_say(fact, 'verb', rng)}.")
         else:
             texts.append(f"{_say(fact, 'says', rng)}.")
     return [_article(t) for t in texts]

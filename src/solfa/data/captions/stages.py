@@ -28,7 +28,7 @@ from solfa.core.files import write_whole
 from solfa.core.types import Audio
 from solfa.data.captions.attributes import ATTRIBUTES, attributes_of
 from solfa.data.captions.fingerprints import PRINT, Fingerprint, fingerprint
-from solfa.data.captions.grammar import FULL_STYLES, STYLES, caption, drawn_style
+from solfa.data.captions.grammar import ENGLISH_ONLY, FULL_STYLES, LANGUAGES, STYLES, caption, drawn_style
 from solfa.data.captions.grounding import grounding
 from solfa.data.captions.llm import PROMPT_VERSION, Captioner, Endpoint, Usage
 from solfa.data.captions.quality import Wishes, broken_rules
@@ -300,7 +300,9 @@ class Write:
     def refused(self, clip: Mapping[str, Any]) -> list[str]:
         """The rules of clips that one breaks."""
         known = clip["attributes"]
-        if not known:
+        # For sure, in the words of the language asked for, or of what a model is told.
+        few = ENGLISH_ONLY if self.settings.endpoint is not None or self.settings.style in LANGUAGES else {"unsure"}
+        if set(known) <= few:
             return ["nothing_known"]
         lost = [name for name in self.settings.required if name not in known]
         rules = ["failed_extraction"] if set(lost) - {"key"} else []
@@ -320,7 +322,7 @@ class Write:
                     found[answer.text] = f"llm:{wanted.endpoint.model}"
                 if answer.text or not wanted.grammar_on_failure:
                     continue
-            style = "figma" if wanted.endpoint is not None else wanted.style or drawn_style(f"{seed}/{i}")
+            style = "figma" if wanted.endpoint is not None else wanted.style or drawn_style(f"{seed}/{i}", known)
             (text,) = caption(known, phrases, seed=f"{seed}/{i}", style=style, duration_s=clip["duration_s"])
             figma = style == "figma"
             wishes = Wishes(complete=style in FULL_STYLES, one_sentence=figma, objective=figma)
