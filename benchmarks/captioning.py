@@ -253,6 +253,9 @@ CHANGES: dict[str, Callable[[Audio], Audio]] = {
     "speed +1 %": lambda a: speed(a, 1.01),
     "pitch +0.5 semitones": lambda a: pitch(a, 0.5),
     "pitch -0.5 semitones": lambda a: pitch(a, -0.5),
+    **{f"pitch {n:+g} semitones": lambda a, n=n: pitch(a, n) for n in (1, -2, 3, -3)},  # type: ignore[misc]
+    **{f"tempo x {r}": lambda a, r=r: filtered(a, ("atempo", str(r))) for r in (1.1, 0.9, 1.25, 0.8)},  # type: ignore[misc]
+    "pitch +2 semitones, tempo x 1.1": lambda a: filtered(pitch(a, 2), ("atempo", "1.1")),
     "tempo +3 %": lambda a: filtered(a, ("atempo", "1.03")),
     "speed +2 %, cut, quieter, mp3": lambda a: mp3(
         cut(speed(Audio(a.samples / 2, a.sample_rate_hz), 1.02), 0.15, 0.1), 96_000
