@@ -139,6 +139,8 @@ def row(report: Report) -> dict[str, str]:
     (True, False, False)
     """
     cells = {"model": report.model, "data": f"{report.data}/{report.split}", "pool": str(report.num_items)}
+    if "intervals" in report.details:  # says why there are none
+        return cells | plain_row({name: i.value for name, i in report.metrics.items()})
     for name, i in report.metrics.items():
         scale = 100.0 if in_percent(name) else 1.0
         value, low, high = (f"{scale * v:.{2 if name.endswith(_DOUBLINGS) else 1}f}" for v in (i.value, i.low, i.high))
@@ -148,7 +150,7 @@ def row(report: Report) -> dict[str, str]:
 
 def plain_row(metrics: Mapping[str, float]) -> dict[str, str]:
     """Numbers without intervals, as `row` writes them."""
-    digits = {name: 2 if name.endswith(_DOUBLINGS) else 1 for name in metrics}
+    digits = {n: 2 if n.endswith(_DOUBLINGS) else 3 if n.endswith(_PLAIN) else 1 for n in metrics}
     return {n: f"{(100.0 if in_percent(n) else 1.0) * v:.{digits[n]}f}" for n, v in metrics.items()}
 
 
