@@ -61,6 +61,17 @@ def test_a_run_prints_a_row_and_writes_report_and_figure(
     assert "not shown" in compared and "yes" not in compared
 
 
+def test_several_models_stand_in_one_table_with_blind_rows(
+    song_describer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["eval", "retrieval", "--dataset", "song_describer", "--data", song_describer]
+    output = call(monkeypatch, [*arguments, "--model", "a", "--model", "b", "--out", tmp_path / "reports"])
+    assert len(list((tmp_path / "reports").glob("*.json"))) == 2
+    assert all(word in output for word in ("random", "popularity", "text-only"))
+    with pytest.raises(InputError, match="draws one model, got 2"):
+        call(monkeypatch, [*arguments, "--model", "a", "--model", "b", "--plot", tmp_path / "x.svg"])
+
+
 @pytest.fixture
 def annotated(tmp_path: Path) -> Path:
     """Six tones with JAMS beside them."""
