@@ -38,7 +38,6 @@ from solfa.data.records import SPLITS, Record
 from solfa.data.shards import Dataset, Failure, Member
 from solfa.jobs import Executor, SerialExecutor, ThreadExecutor
 
-FIGMA_REQUIRED = ("tempo_bpm", "metre", "key", "chords")
 Stage = Literal["hear", "write", "split", "shards"]
 Rows = Mapping[str, Mapping[str, Any]]  # what a stage made of each track, by its key
 
