@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from solfa.core.errors import DecodeError
+from solfa.core.errors import DecodeError, FileUnavailable
 from solfa.core.types import FloatArray
 
 BLOCK_SAMPLES = 1 << 20  # of all channels together: 4 MiB of float32, whatever the channel count
@@ -117,15 +117,17 @@ def open_regular(path: Path, limits: Limits) -> BinaryIO:
 
     Raises
     ------
+    FileUnavailable
+        If it is missing or cannot be opened.
     DecodeError
-        If it is missing, unreadable, not a regular file, empty, or larger than the limit.
+        If it is not a regular file, empty, or larger than the limit.
     """
     try:
         # O_NONBLOCK: opening a FIFO would wait for a writer for ever. The check is on the descriptor, so nothing can
         # be swapped in between.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
-        raise DecodeError(path, f"cannot be opened: {getattr(error, 'strerror', None) or error}") from error
+        raise FileUnavailable(path, f"cannot be opened: {getattr(error, 'strerror', None) or error}") from error
     status = os.fstat(descriptor)
     reason = None
     if not stat.S_ISREG(status.st_mode):

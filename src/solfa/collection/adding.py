@@ -18,6 +18,7 @@ from solfa.collection.hearing import Ask, Heard, Hearer, Needs
 from solfa.collection.scan import Found, Scan, scan
 from solfa.collection.store import Space
 from solfa.collection.writer import Writer
+from solfa.core.errors import FileUnavailable
 from solfa.core.types import JointModel
 from solfa.jobs import Done, Executor, Failed
 
@@ -201,7 +202,9 @@ class _Outcome:
         path = result.item.path
         if isinstance(result, Failed):
             found = self.stats[path]
-            self.writer.failed(path, found.size, found.mtime_ns, result.reason)
+            # What lies outside the file is tried again by itself; what was known of the file still holds.
+            if result.error != FileUnavailable.__name__ and result.kind != "starved":
+                self.writer.failed(path, found.size, found.mtime_ns, result.reason)
             self.failed.append(Failure(path=Path(path), reason=result.reason))
             return
         track_id, is_new = self.commit(result.value)

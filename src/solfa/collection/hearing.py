@@ -10,7 +10,7 @@ from solfa.analysis.analyze import Listening
 from solfa.analysis.protocol import STRETCH_S, Extractor
 from solfa.audio import ContentHash, Limits, read_tags, stretches
 from solfa.collection.store import Space, TrackVectors
-from solfa.core.errors import DecodeError
+from solfa.core.errors import FileUnavailable
 from solfa.core.types import Analysis, FileTags, JointModel
 from solfa.encoders.windows import Embedding
 from solfa.jobs import heartbeat, worker_threads
@@ -86,7 +86,7 @@ class Hearer:
         Raises
         ------
         DecodeError
-            If it cannot be read, or changes while it is read.
+            If it cannot be read; FileUnavailable where it cannot be reached or changes while it is read.
         """
         before = _stat(ask.path)
         tags = read_tags(ask.path)
@@ -95,7 +95,7 @@ class Hearer:
         if not ask.guess.covers(needs):
             heard = self._hear(ask.path, before, tags, needs)
         if _stat(ask.path) != before:
-            raise DecodeError(ask.path, "changed while it was read")
+            raise FileUnavailable(ask.path, "changed while it was read")
         return heard
 
     def _hear(self, path: str, stat: tuple[int, int], tags: FileTags, needs: Needs) -> Heard:
@@ -130,5 +130,5 @@ def _stat(path: str) -> tuple[int, int]:
     try:
         status = Path(path).stat()
     except OSError as error:
-        raise DecodeError(path, f"cannot be opened: {error.strerror}") from error
+        raise FileUnavailable(path, f"cannot be opened: {error.strerror}") from error
     return status.st_size, status.st_mtime_ns

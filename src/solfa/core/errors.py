@@ -6,6 +6,7 @@
     ├── InputError (ValueError)      a bad argument, query or file of the user's
     │   └── UnknownName              a name that nothing is registered under
     ├── DecodeError                  one audio file that cannot be read
+    │   └── FileUnavailable          the disk, a permission or another program is in the way; worth another try
     ├── MissingExtra                 an optional package that is not installed
     ├── MissingWeights               a model whose files have not been pulled
     ├── WeightsError                 a model whose files are not what they should be, or are dead
@@ -53,6 +54,10 @@ class DecodeError(SolfaError):
 
     def __reduce__(self) -> tuple[type[DecodeError], tuple[str, str]]:
         return type(self), (str(self.path), self.reason)  # crosses process borders
+
+
+class FileUnavailable(DecodeError):
+    """A file that cannot be reached now; that says nothing of what is in it."""
 
 
 class MissingExtra(SolfaError):

@@ -29,6 +29,7 @@ R = TypeVar("R")
 _POLL_S = 0.5
 _NOTHING: Any = object()
 _START_LIMIT_S = 300.0
+_LEAST_SHARE = 0.25  # of the processor: a worker that gets less is held up from outside
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -103,6 +104,8 @@ class ProcessExecutor:
         if process.rss() > self.max_rss_bytes:
             return process.fail("memory", f"took more than {self.max_rss_bytes / 2**30:.1f} GiB of memory")
         if silence > limit:
+            if process.cpu_s() - process.cpu_heard_s < _LEAST_SHARE * limit:
+                return process.fail("starved", f"no progress for {limit:g} s, and hardly any processor time in it")
             return process.fail("timeout", f"no progress for {limit:g} s")
         return None
 
@@ -118,12 +121,12 @@ class _Process:
             self._process.start()
         theirs.close()
         self.busy = self.ready = self.gone = False
-        self.heard = time.monotonic()
+        self.heard, self.cpu_heard_s = time.monotonic(), 0.0
         self._item: Any = None
 
     def give(self, item: Any) -> None:
         """Send the next item; a worker that has died meanwhile shows it at the next reading."""
-        self._item, self.busy, self.heard = item, True, time.monotonic()
+        self._item, self.busy, self.heard, self.cpu_heard_s = item, True, time.monotonic(), self.cpu_s()
         try:
             self.pipe.send(item)
         except (BrokenPipeError, ConnectionResetError):
@@ -134,7 +137,7 @@ class _Process:
         try:
             while self.pipe.poll():
                 kind, value = self.pipe.recv()
-                self.heard = time.monotonic()
+                self.heard, self.cpu_heard_s = time.monotonic(), self.cpu_s()
                 if kind == RESULT:
                     self.busy = False
                     result: Done[Any, Any] | Failed[Any] = value
@@ -160,6 +163,14 @@ class _Process:
         except (OSError, IndexError, ValueError):
             return 0
         return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def cpu_s(self) -> float:
+        """Processor time so far; where it cannot be told, as if the worker had all it wanted."""
+        try:
+            fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        except (OSError, IndexError, ValueError):
+            return time.monotonic()
 
     def end(self) -> None:
         if self._process.is_alive():

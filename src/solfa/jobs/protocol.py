@@ -9,7 +9,7 @@ from typing import Generic, Literal, Protocol, TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 
-FailureKind = Literal["raised", "timeout", "crashed", "memory"]
+FailureKind = Literal["raised", "timeout", "starved", "crashed", "memory"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +24,8 @@ class Done(Generic[T, R]):
 class Failed(Generic[T]):
     """One item that came to nothing; the others go on.
 
-    ``kind``: the function ``raised``; its worker went silent (``timeout``), died (``crashed``) or took too much
+    ``kind``: the function ``raised``; its worker went silent at work (``timeout``) or without
+    getting to work (``starved``: a busy machine, a disk that does not answer), died (``crashed``) or took too much
     ``memory``. ``reason`` is a short clause; ``error`` is the class of what was raised, ``details`` its traceback.
     """
 

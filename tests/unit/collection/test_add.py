@@ -272,3 +272,22 @@ def test_files_by_themselves_and_mistakes(music: Path, shelf: Collection) -> Non
         index(shelf)
     with pytest.raises(CollectionError, match="no track 99"):
         shelf.track(99)
+
+
+def test_what_is_not_the_file_s_fault_is_tried_again(
+    music: Path, shelf: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = sorted(music.glob("*.wav"))[0]
+    real = os.open
+
+    def refused(name: object, *rest: int) -> int:
+        if str(name) == str(path):
+            raise PermissionError(13, "Permission denied")
+        return real(name, *rest)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refused)
+        report = index(shelf, music)
+    assert [f.path for f in report.failed] == [path] and "Permission denied" in report.failed[0].reason
+    again = index(shelf, music)
+    assert again.added == 1 and not again.failed and not again.known_bad

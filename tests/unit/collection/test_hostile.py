@@ -124,5 +124,5 @@ def test_a_file_that_kills_or_stalls_its_worker_is_listed(tmp_path: Path) -> Non
         assert report.added == len(music)
         assert {f.path.name: f.reason for f in report.failed} == {
             "abort.wav": "its worker died (signal -6)",
-            "stall.wav": "no progress for 3 s",
+            "stall.wav": "no progress for 3 s, and hardly any processor time in it",
         }

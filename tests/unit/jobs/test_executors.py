@@ -90,7 +90,7 @@ def test_a_crash_a_hang_and_a_hog_cost_one_item_each() -> None:
     assert kinds == {
         "segfault": "crashed",
         "exit": "crashed",
-        "hang": "timeout",
+        "hang": "starved",
         "greedy": "memory",
         "unsendable": "raised",
     }
