@@ -16,6 +16,7 @@ import typer
 
 from solfa.apps.data import data_app
 from solfa.apps.evaluating import eval_app
+from solfa.apps.options import ForceOption
 from solfa.apps.training import train_app
 from solfa.core.errors import InputError, SolfaError
 from solfa.core.text import printable
@@ -114,7 +115,7 @@ def search(
     explain: Annotated[bool, typer.Option("--explain", help="Show how long each stage took.")] = False,
     m3u: Annotated[Path | None, typer.Option(help="Write the hits as an M3U8 playlist (-: standard output).")] = None,
     xspf: Annotated[Path | None, typer.Option(help="Write the hits as an XSPF playlist (-: standard output).")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+    force: ForceOption = False,
     play: Annotated[bool, typer.Option("--play", help="Play the hits with the system's player.")] = False,
     model: ModelOption = None,
     view: Annotated[
@@ -133,9 +134,11 @@ def search(
     from solfa.api import search as find
     from solfa.apps import player, playlist, render
     from solfa.collection import Collection
-    from solfa.core.files import write_output
+    from solfa.core.files import check_output, write_output
     from solfa.query import override
 
+    for output in filter(None, (m3u, xspf)):
+        check_output(output, force=force)
     words = " ".join(query or ())
     parsed = override(read_query(words), tempo=tempo, key=key, metre=metre, chords=chords, duration=duration,
                       avoid=tuple(avoid or ()), drop=tuple(drop or ()))  # fmt: skip
@@ -194,7 +197,6 @@ def analyze(
 PlotOption = Annotated[
     Path | None, typer.Option("--plot", help="Draw it into FILE.svg or FILE.png (needs solfa[plot]).")
 ]
-ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
 
 
 @app.command()
@@ -209,8 +211,10 @@ def align(
     as_json: JsonOption = False,
 ) -> None:
     """Show which words of a text meet which seconds of a file: cosines of a model's frames and tokens."""
+    from solfa.apps.figures import check_plot
     from solfa.retrieval import alignment
 
+    check_plot(plot, force=force)
     loaded = _loaded(collection, model, allow_noncommercial)
     _show_map(alignment.align(loaded, file, text), None, plot, force, as_json, f"{file.name}: {text}")
 
@@ -233,8 +237,10 @@ def detect(
     as_json: JsonOption = False,
 ) -> None:
     """Detect phrases in a file over time: probabilities of a model trained on timed phrases, else cosines."""
+    from solfa.apps.figures import check_plot
     from solfa.retrieval import alignment
 
+    check_plot(plot, force=force)
     loaded = _loaded(collection, model, allow_noncommercial)
     found = alignment.detect(loaded, file, phrases)
     if threshold is None and found.unit == "probability":

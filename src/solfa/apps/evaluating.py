@@ -14,8 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from solfa.apps.measuring import captions, fidelity, judges
+from solfa.apps.options import ForceOption
 from solfa.apps.render import console
-from solfa.apps.reporting import show
+from solfa.apps.reporting import check, show
 from solfa.core.errors import InputError, UnknownName
 from solfa.core.types import JointModel
 
@@ -69,6 +70,7 @@ def _run(
         Path | None, typer.Option(help="Write the report as JSON; of several models a folder of them.")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Write the figure as SVG, of one model.")] = None,
+    force: ForceOption = False,
     allow_noncommercial: Annotated[bool, typer.Option("--allow-noncommercial", help="Accept such weights.")] = False,
 ) -> None:
     """Measure models on one split of a data set: one table over one pool, with what blind systems earn below."""
@@ -81,6 +83,7 @@ def _run(
         raise InputError(f"--by search ranks for the task finegrained only, not for {task!r}.")
     if len(names) > 1 and plot is not None:
         raise InputError(f"--plot draws one model, got {len(names)}. Run it for each.")
+    check(out, plot, len(names), force=force)
     found = []
     with ExitStack() as stack:
         clips = stack.enter_context(_opened(dataset, data, split))
@@ -97,7 +100,7 @@ def _run(
             with _searched(loaded, clips) if by == "search" else nullcontext() as rank:
                 report = tasks.run_task(task, loaded, clips, settings=replace(settings, rank=rank))
             found.append(replace(report, model=f"{report.model}, whole search") if rank else report)
-    show(found, out, plot)
+    show(found, out, plot, force=force)
     for row in reports.beside(found[0]):
         values = ", ".join(f"{name} {value:g}" for name, value in row.metrics.items())
         console().print(Text(f"published: {row.model}: {values} ({row.source}{'; ' + row.note if row.note else ''})"))
@@ -133,6 +136,7 @@ def mir(
     seed: Annotated[int, typer.Option(min=0, help="Of resampling.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Write the report as JSON.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Write the figure as SVG.")] = None,
+    force: ForceOption = False,
 ) -> None:
     """Measure tempo, key, metre, chords and beats against truth (JAMS), with mir_eval's scores."""
     from solfa.analysis.analyze import analyze
@@ -140,6 +144,7 @@ def mir(
     from solfa.evaluation import tasks
     from solfa.evaluation.annotation import MusicAnnotation
 
+    check(out, plot, force=force)
     tools = extractors(extractor)
     with _opened(dataset, data, split) as clips:
         known = {item.id: (item.audio, item.music) for item in clips.with_audio().items}
@@ -153,7 +158,7 @@ def mir(
     system = " ".join(f"{tool.spec.name}@{tool.spec.version}" for tool in tools)
     report = tasks.run_mir(truth, claims, system=system, data=clips.name, split=clips.split,
                            revision=clips.revision, seed=seed)  # fmt: skip
-    show([report], out, plot)
+    show([report], out, plot, force=force)
 
 
 @contextmanager

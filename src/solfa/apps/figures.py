@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from solfa.core.errors import InputError, MissingExtra
-from solfa.core.files import write_output
+from solfa.core.files import check_output, write_output
 
 if TYPE_CHECKING:
     from solfa.retrieval.alignment import TimedMap
@@ -36,6 +36,13 @@ def pyplot(path: Path) -> Any:
     import matplotlib.pyplot as plt
 
     return plt
+
+
+def check_plot(path: Path | None, *, force: bool) -> None:
+    """See that a picture can be drawn and written there. Raises as ``pyplot`` and ``write_output``."""
+    if path is not None:
+        pyplot(path)
+        check_output(path, force=force)
 
 
 def save(plt: Any, figure: Any, path: Path, force: bool) -> None:

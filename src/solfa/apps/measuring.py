@@ -13,8 +13,9 @@ import numpy as np
 import typer
 from rich.text import Text
 
+from solfa.apps.options import ForceOption
 from solfa.apps.render import console
-from solfa.apps.reporting import show
+from solfa.apps.reporting import check, show
 from solfa.core.errors import InputError, MissingExtra
 
 if TYPE_CHECKING:
@@ -30,8 +31,10 @@ def captions(
     layer: Annotated[int, typer.Option(help="Its hidden layer (bert-score: 17 of roberta-large).")] = 17,
     seed: Annotated[int, typer.Option(min=0, help="Of resampling.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Write the report as JSON.")] = None,
+    force: ForceOption = False,
 ) -> None:
     """Score captions against references: BLEU, ROUGE-L, METEOR, CIDEr-D, BERTScore, on Treebank tokens."""
+    check(out, None, force=force)
     from solfa.evaluation import text
     from solfa.evaluation.reports import Report
     from solfa.evaluation.significance import Interval, interval
@@ -75,7 +78,7 @@ def captions(
         num_items=len(names), seed=seed, metrics=metrics, statistics=dict.fromkeys(each, "mean"),
         per_query={name: tuple(values.tolist()) for name, values in each.items()}, details=details,
     )  # fmt: skip
-    show([report], out)
+    show([report], out, force=force)
     for name, value in details.items():
         console().print(Text(f"{name}: {value}"))
 
@@ -137,8 +140,10 @@ def fidelity(
     k: Annotated[int, typer.Option(min=1, help="Neighbours of precision, recall, density and coverage.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Of resampling.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Write the report as JSON.")] = None,
+    force: ForceOption = False,
 ) -> None:
     """Score generated vectors: Frechet distance, precision, recall, density, coverage, Vendi, modality gap."""
+    check(out, None, force=force)
     from solfa.evaluation import generative
     from solfa.evaluation.reports import Report
     from solfa.evaluation.significance import Interval
@@ -165,7 +170,7 @@ def fidelity(
         metrics={n: Interval(value=v, low=v, high=v, num=len(fake)) for n, v in values.items()},
         options={"k": k}, details={"intervals": "none: these scores are of whole sets"},
     )  # fmt: skip
-    show([report], out)
+    show([report], out, force=force)
 
 
 def _vectors(path: Path, dims: tuple[int, ...]) -> Any:
@@ -183,8 +188,10 @@ def judges(
                                                   "tie. RATER:swapped has the same pairs with places changed.")],
     seed: Annotated[int, typer.Option(min=0, help="Of resampling.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Write the report as JSON.")] = None,
+    force: ForceOption = False,
 ) -> None:  # fmt: skip
     """Say whether judges can be trusted: the same verdict in both orders, and Cohen's kappa between raters."""
+    check(out, None, force=force)
     from solfa.evaluation import judges as scoring
     from solfa.evaluation.reports import Report
     from solfa.evaluation.significance import interval
@@ -216,7 +223,7 @@ def judges(
         task="judges", model=verdicts.stem, space="", data=verdicts.stem, split="all", revision=_hash(verdicts),
         pool=_hash(verdicts), num_queries=len(rows), num_items=len(raters), seed=seed, metrics=metrics, details=details,
     )  # fmt: skip
-    show([report], out)
+    show([report], out, force=force)
     for name, value in details.items():
         console().print(Text(f"{name}: {value:.3f}"))
 

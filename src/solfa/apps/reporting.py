@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from solfa.apps.render import console
-from solfa.core.files import write_text
+from solfa.core.files import check_output, write_output
 
 if TYPE_CHECKING:  # --help loads none of these
     from solfa.evaluation.reports import Report
@@ -42,7 +42,15 @@ def figure(report: Report) -> str:
     return plots.bars(shares, title=title, y_label="%")
 
 
-def show(found: Sequence[Report], out: Path | None = None, plot: Path | None = None) -> None:
+def check(out: Path | None, plot: Path | None, num_reports: int = 1, *, force: bool) -> None:
+    """See that ``show`` may write there, before long work; raises InputError."""
+    if out is not None:
+        check_output(out, force=force, folder=num_reports > 1)
+    if plot is not None:
+        check_output(plot, force=force)
+
+
+def show(found: Sequence[Report], out: Path | None = None, plot: Path | None = None, *, force: bool = False) -> None:
     """The reports of several systems on one pool as one table, the blind rows below; files where asked for."""
     from solfa.core.errors import InputError
     from solfa.evaluation import reports
@@ -53,11 +61,11 @@ def show(found: Sequence[Report], out: Path | None = None, plot: Path | None = N
         out.mkdir(parents=True, exist_ok=True)
         for number, report in enumerate(found):
             name = "".join(c if c.isalnum() else "-" for c in report.model)[:80]
-            reports.write_report(report, out / f"{number}-{name}.json")
+            reports.write_report(report, out / f"{number}-{name}.json", force=force)
     elif out is not None:
-        reports.write_report(found[0], out)
+        reports.write_report(found[0], out, force=force)
     if plot is not None:
-        write_text(plot, figure(found[0]))
+        write_output(plot, figure(found[0]), force=force)
     rows = [reports.row(report) for report in found]
     for report in found:
         for name, metrics in report.details.get("blind", {}).items():

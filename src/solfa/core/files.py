@@ -111,19 +111,26 @@ def write_output(path: Path, data: str | bytes, *, force: bool) -> None:
         raise InputError(f"cannot write {path}: {error.strerror}. Choose a folder that can be written.") from None
 
 
-def check_output(path: Path, *, force: bool) -> None:
-    """See that ``write_output`` may write there, before long work; raises InputError as it does, and OSError."""
-    if str(path) == "-" or not os.path.lexists(path):
+def check_output(path: Path, *, force: bool, folder: bool = False) -> None:
+    """See that ``write_output`` may write there, or into a ``folder``, before long work; raises InputError as it does.
+
+    A folder may exist, but not as a link, and unless ``force`` is True it is empty.
+    """
+    if str(path) == "-":
+        return
+    if not os.path.lexists(path):
+        if not folder and not (path.parent.is_dir() and os.access(path.parent, os.W_OK | os.X_OK)):
+            raise InputError(f"cannot write {path}: {path.parent} is no folder that can be written. Choose another.")
         return
     mode = path.lstat().st_mode
-    kinds = {stat.S_ISLNK: "a link", stat.S_ISDIR: "a folder", stat.S_ISREG: ""}
+    if folder and stat.S_ISDIR(mode):
+        if not force and any(path.iterdir()):
+            raise InputError(f"{path} holds files. Say --force to write into it, or name another folder.")
+        return
+    kinds = {stat.S_ISLNK: "a link", stat.S_ISDIR: "a folder", stat.S_ISREG: "a file" if folder else ""}
     kind = next((name for is_kind, name in kinds.items() if is_kind(mode)), "a device or a pipe")
     if kind:
-        raise InputError(f"cannot write {path}: it is {kind}. Name a file, or - for standard output.")
+        place = "new folder" if folder else "file, or - for standard output"
+        raise InputError(f"cannot write {path}: it is {kind}. Name a {place}.")
     if not force:
         raise InputError(f"{path} exists. Say --force to replace it (force=True), or name another file.")
-
-
-def write_text(path: Path, text: str) -> None:
-    """``write_output`` of a text, in place of an older file. Raises InputError."""
-    write_output(path, text, force=True)

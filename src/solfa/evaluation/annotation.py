@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from solfa.core.errors import InputError
-from solfa.core.files import write_text
+from solfa.core.files import write_output
 from solfa.core.theory import Key
 from solfa.core.types import Analysis, ChordSegment, Curve
 
@@ -171,10 +171,12 @@ def _key(value: str) -> Key | None:
     return Key.parse(f"{note} {mode}") if mode in ("major", "minor") else None
 
 
-def write_jams(annotation: MusicAnnotation, path: Path, *, tool: str, title: str = "", artist: str = "") -> None:
-    """Write ``jams_of`` to a file; an existing one is replaced."""
+def write_jams(
+    annotation: MusicAnnotation, path: Path, *, tool: str, title: str = "", artist: str = "", force: bool = False
+) -> None:
+    """Write ``jams_of`` to a file; ``force`` replaces an existing one."""
     jam = jams_of(annotation, tool=tool, title=title, artist=artist)
-    write_text(path, json.dumps(jam, indent=2) + "\n")
+    write_output(path, json.dumps(jam, indent=2) + "\n", force=force)
 
 
 def jams_of(annotation: MusicAnnotation, *, tool: str, title: str = "", artist: str = "") -> dict[str, Any]:

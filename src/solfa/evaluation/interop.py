@@ -11,7 +11,7 @@ import numpy as np
 
 from solfa.audio import stretches
 from solfa.core.errors import InputError, MissingExtra
-from solfa.core.files import write_text
+from solfa.core.files import write_output
 from solfa.core.types import Audio, FloatArray, JointModel
 from solfa.evaluation.relevance import Floats, Ints, Relevance
 from solfa.evaluation.similarity import unit_rows
@@ -25,8 +25,10 @@ def _checked_ids(ids: Sequence[str], num: int, what: str) -> None:
         raise InputError(f"{what}: the id {bad!r} is empty or holds a blank, which TREC's format cannot carry.")
 
 
-def write_qrels(path: Path, relevance: Relevance, query_ids: Sequence[str], item_ids: Sequence[str]) -> None:
-    """TREC qrels: ``QUERY 0 ITEM GAIN`` a line. Gains must be whole numbers.
+def write_qrels(
+    path: Path, relevance: Relevance, query_ids: Sequence[str], item_ids: Sequence[str], *, force: bool = False
+) -> None:
+    """TREC qrels: ``QUERY 0 ITEM GAIN`` a line. Gains must be whole numbers; ``force`` replaces an existing file.
 
     Raises
     ------
@@ -38,16 +40,23 @@ def write_qrels(path: Path, relevance: Relevance, query_ids: Sequence[str], item
     if (relevance.gains != np.rint(relevance.gains)).any():
         raise InputError("TREC qrels hold whole gains only.")
     rows = zip(relevance.queries, relevance.items, relevance.gains, strict=True)
-    write_text(path, "".join(f"{query_ids[q]} 0 {item_ids[i]} {int(g)}\n" for q, i, g in rows))
+    write_output(path, "".join(f"{query_ids[q]} 0 {item_ids[i]} {int(g)}\n" for q, i, g in rows), force=force)
 
 
 def write_run(
-    path: Path, items: Ints, scores: Floats, query_ids: Sequence[str], item_ids: Sequence[str], *, tag: str = "solfa"
+    path: Path,
+    items: Ints,
+    scores: Floats,
+    query_ids: Sequence[str],
+    item_ids: Sequence[str],
+    *,
+    tag: str = "solfa",
+    force: bool = False,
 ) -> None:
     """A TREC run from `ranking.top_k`: ``QUERY Q0 ITEM RANK SCORE TAG`` a line, scores exact.
 
     ``trec_eval`` orders by score, and equal scores by id downwards: with ties its numbers may differ from ours. Items
-    and their scores are [shape=(Q, K)], best first; ``tag`` names the system. An existing file is replaced.
+    and their scores are [shape=(Q, K)], best first; ``tag`` names the system; ``force`` replaces an existing file.
 
     Raises
     ------
@@ -64,7 +73,7 @@ def write_run(
         for q in range(len(items))
         for rank, (item, score) in enumerate(zip(items[q], scores[q], strict=True), start=1)
     )
-    write_text(path, "".join(lines))
+    write_output(path, "".join(lines), force=force)
 
 
 class MtebModel:

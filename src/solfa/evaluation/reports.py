@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from solfa.core.errors import InputError
-from solfa.core.files import table_of, write_text
+from solfa.core.files import table_of, write_output
 from solfa.evaluation.significance import Difference, Interval, Statistic, compare_paired
 
 SCHEMA = "solfa.report/1"
@@ -65,8 +65,8 @@ class Report:
             raise InputError(f"metric {bad[0]!r} is not a finite number; it cannot be reported.")
 
 
-def write_report(report: Report, path: Path) -> None:
-    """The report as JSON, whole or absent; an existing file is replaced.
+def write_report(report: Report, path: Path, *, force: bool = False) -> None:
+    """The report as JSON, whole or absent; ``-`` is standard output, ``force`` replaces an existing file.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def write_report(report: Report, path: Path) -> None:
         If the file cannot be written.
     """
     text = json.dumps({"schema": SCHEMA, **asdict(report)}, indent=1, allow_nan=False, ensure_ascii=False)
-    write_text(path, f"{text}\n")
+    write_output(path, f"{text}\n", force=force)
 
 
 def read_report(path: Path) -> Report:

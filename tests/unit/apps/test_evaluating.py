@@ -59,6 +59,9 @@ def test_a_run_prints_a_row_and_writes_report_and_figure(
     assert figure.read_text().startswith("<svg")
     compared = call(monkeypatch, ["eval", "compare", report, report])
     assert "not shown" in compared and "yes" not in compared
+    for option, path in (("--out", report), ("--plot", figure)):
+        with pytest.raises(InputError, match=rf"{path.name} exists"):  # before the work: the data set is not looked at
+            call(monkeypatch, [*arguments[:5], "nowhere", option, path])
 
 
 def test_several_models_stand_in_one_table_with_blind_rows(
@@ -89,7 +92,7 @@ def test_fine_grained_by_vectors_and_by_the_whole_search(annotated: Path, monkey
     vectors = call(monkeypatch, arguments)
     assert "tiny" in vectors and "doublings of the rank" in figure.read_text()
     pool = json.loads(report.read_text())["pool"]
-    call(monkeypatch, [*arguments, "--by", "search"])
+    call(monkeypatch, [*arguments, "--by", "search", "--force"])
     value = json.loads(report.read_text())
     assert value["model"] == "tiny, whole search" and value["pool"] == pool and "key fall" in value["metrics"]
 
@@ -117,7 +120,7 @@ def test_a_data_set_of_solfa_is_judged_like_those_of_others(tmp_path: Path, monk
 
     words = [clip(n, *WORDS[name]) for n, name in enumerate(WORDS)]
     build(tmp_path / "set", lambda task: iter(words), name="tones", config={}, seed=0, num_shards={"test": 1})
-    own = ["--dataset", "solfa", "--data", tmp_path / "set", "--out", tmp_path / "report.json"]
+    own = ["--dataset", "solfa", "--data", tmp_path / "set", "--out", tmp_path / "report.json", "--force"]
     for task, metric in (("retrieval", "T2A R@1"), ("grounding", "PSDS2021")):
         call(monkeypatch, ["eval", task, *own])
         value = json.loads((tmp_path / "report.json").read_text())

@@ -3,7 +3,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from solfa.apps.playlist import m3u, unwritable, xspf
-from solfa.core.files import write_text
+from solfa.core.files import write_output
 from solfa.core.types import FileTags
 from solfa.retrieval import Hit
 
@@ -43,5 +43,5 @@ def test_xspf_is_well_formed_whatever_the_tags_say() -> None:
 
 def test_names_that_are_not_unicode_survive(tmp_path: Path) -> None:
     name = os.fsdecode(b"/music/\xff.mp3")
-    write_text(tmp_path / "out.m3u8", m3u([hit(name)]))
+    write_output(tmp_path / "out.m3u8", m3u([hit(name)]), force=False)
     assert b"/music/\xff.mp3" in (tmp_path / "out.m3u8").read_bytes()

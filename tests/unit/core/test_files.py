@@ -1,9 +1,11 @@
+import os
+import stat
 from pathlib import Path
 
 import pytest
 
 from solfa.core.errors import InputError
-from solfa.core.files import whole_file, whole_folder, write_text, write_whole
+from solfa.core.files import check_output, whole_file, whole_folder, write_output, write_whole
 
 
 def test_a_file_appears_whole_and_replaces_the_old_one(tmp_path: Path) -> None:
@@ -27,7 +29,7 @@ def test_what_fails_leaves_nothing_and_keeps_the_old_file(tmp_path: Path) -> Non
     with pytest.raises(OSError):
         write_whole(tmp_path / "none" / "x", b"")
     with pytest.raises(InputError, match="cannot write"):
-        write_text(tmp_path / "none" / "x", "")
+        write_output(tmp_path / "none" / "x", "", force=False)
 
 
 def test_others_may_read_it_as_the_system_allows(tmp_path: Path) -> None:
@@ -56,3 +58,59 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         (folder / "z").write_bytes(b"1")
         assert (tmp_path / "a" / "x" / "y").exists()
     assert [p.name for p in (tmp_path / "a").rglob("*")] == ["x", "z"]
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_nothing_but_a_plain_file_is_ever_written_to(tmp_path: Path, force: bool) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_bytes(b"mine")
+    place = tmp_path / "place"
+    place.mkdir()
+    (place / "to-file").symlink_to(outside / "precious")
+    (place / "to-folder").symlink_to(outside)
+    (place / "dangling").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(place / "pipe")
+    (place / "folder").mkdir()
+    before = {p: p.lstat().st_mtime_ns for p in tmp_path.rglob("*")}
+    for path in [
+        *place.iterdir(),
+        Path("/dev/null"),
+        Path("/dev/full"),
+        place / "none" / "x",
+        outside / "precious" / "x",
+    ]:
+        for refuse in (check_output, lambda p, force: write_output(p, "new", force=force)):
+            with pytest.raises(InputError, match=r"cannot write .*(a link|a folder|a device or a pipe|no folder that)"):
+                refuse(path, force=force)
+    assert {p: p.lstat().st_mtime_ns for p in tmp_path.rglob("*")} == before
+    assert (outside / "precious").read_bytes() == b"mine"
+
+
+def test_a_file_is_replaced_only_when_told_to_and_keeps_its_mode(tmp_path: Path, capfdbinary: object) -> None:
+    path, other = tmp_path / "x", tmp_path / "y"
+    write_output(path, "one", force=False)
+    path.chmod(0o640)
+    os.link(path, other)
+    with pytest.raises(InputError, match=r"exists\. Say --force"):
+        write_output(path, "two", force=False)
+    assert path.read_text() == "one"
+    write_output(path, "two", force=True)
+    assert path.read_text() == "two" and stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert other.read_text() == "one"  # another name of the old file keeps the old text
+    write_output(Path("-"), b"to \xff standard output", force=False)
+    assert capfdbinary.readouterr().out == b"to \xff standard output"  # type: ignore[attr-defined]
+
+
+def test_a_folder_of_outputs_is_new_or_empty(tmp_path: Path) -> None:
+    for name in ("new", "empty", "full"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "new").rmdir()
+    (tmp_path / "full" / "x").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    for fine in ("new", "empty"):
+        check_output(tmp_path / fine, force=False, folder=True)
+    check_output(tmp_path / "full", force=True, folder=True)
+    for bad in ("full", "link", "full/x"):
+        with pytest.raises(InputError):
+            check_output(tmp_path / bad, force=False, folder=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from solfa.core.errors import InputError
-from solfa.core.files import write_text
+from solfa.core.files import write_output
 from solfa.core.types import BoolArray, FloatArray
 
 FINELAP_RESOLUTION_S = 10 / 64
@@ -114,11 +114,11 @@ class PhraseBank:
             for i, c in enumerate(self.clusters)
         )
 
-    def save(self, path: Path) -> None:
-        """Write JSON lines."""
+    def save(self, path: Path, *, force: bool = False) -> None:
+        """Write JSON lines; ``force`` replaces an existing file."""
         rows = [{"phrase": c.phrase, "alternatives": c.texts, "related": c.related} for c in self.clusters]
         plain = [{name: value for name, value in row.items() if value or name != "related"} for row in rows]
-        write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in plain))
+        write_output(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in plain), force=force)
 
     @classmethod
     def load(cls, path: Path) -> PhraseBank:
