@@ -81,7 +81,11 @@ def collection_times(directory: Path, space: str, rounds: int) -> None:
         timed(f"  nearest 800 of the {passed}", lambda i=ids: shelf.nearest(space, query(), 800, i), rounds)
     wanted = found.track_ids_QK[0, :200].tolist()
     timed("one concept's column, first time", lambda: [table.confidence(c) for c in ("drums", "violin")], 1)
-    timed("frames of 200 candidates, summed", lambda: [w.frames_TD.sum(dtype=np.int64) for w in store.windows(wanted)], rounds)
+    timed(
+        "frames of 200 candidates, summed",
+        lambda: [w.frames_TD.sum(dtype=np.int64) for w in store.windows(wanted)],
+        rounds,
+    )
     timed("timelines of 200 candidates", lambda: shelf.timelines(wanted), rounds)
     timed("rows and analyses of 10 hits", lambda: [(shelf.track(i), shelf.analysis(i)) for i in wanted[:10]], rounds)
     timed("full text, two words", lambda: shelf.text_search("blue river"), rounds)

@@ -1,13 +1,14 @@
 """What search ranks by against what was trained: global, frame, mix, and the mean frame that search once used.
 
     solfa data soundfonts && solfa data world WORLD --count 1200 --seed 0
-    python benchmarks/views.py --world WORLD --scratch DIR [--captions DIR] [--recipes figma,finelap,united] [--seeds 0,1,2]
+    python benchmarks/views.py --world WORLD --scratch DIR [--seeds 0,1,2]
+        [--captions DIR] [--recipes figma,finelap,united]
 
-Trains each recipe at its small sizes on the taggers and MiniLM for each seed, indexes the test split and, with --captions,
-a folder of whole tracks with an index.csv (columns file, description), and asks every caption through the public API
-(``solfa.api.open_searcher``, ``by="vectors"``). Prints R@1 and R@10 of each view, mean and range over seeds. "mean
-frame" is the way that search once ranked: the pooled text against the mean of all frames. "shuffled" answers with the
-captions of other clips: what a system that does not listen gets.
+Trains each recipe at its small sizes on the taggers and MiniLM for each seed, indexes the test split and, with
+--captions, a folder of whole tracks with an index.csv (columns file, description), and asks every caption through the
+public API (``solfa.api.open_searcher``, ``by="vectors"``). Prints R@1 and R@10 of each view, mean and range over
+seeds. "mean frame" is the way that search once ranked: the pooled text against the mean of all frames. "shuffled"
+answers with the captions of other clips: what a system that does not listen gets.
 """
 
 from __future__ import annotations

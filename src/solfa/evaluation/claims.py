@@ -54,7 +54,7 @@ _PATTERNS: dict[Kind, tuple[str, ...]] = {
 # What stands before a value that is not stated for sure, or is one of several: no claim.
 _HEDGE = re.compile(
     r"(?i)\b(?:probably|prob\.|perhaps|possibly|maybe|may be|might be|seem(?:s|ingly)?|likely|apparently|around|"
-    r"such as|includ(?:es?|ing))(?!\w)[^.;:]{0,24}$"
+    r"such as|includes?|including)(?!\w)[^.;:]{0,24}$"
 )
 _CASELESS = ("bpm", "marking", "beats")
 
