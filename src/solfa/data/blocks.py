@@ -27,10 +27,7 @@ _LARGEST = float(np.finfo(np.float16).max)
 def write_block(folder: Path, spec: EncoderSpec, batches: Iterable[States], content: Mapping[str, Any]) -> None:
     """Write the states of all batches; ``content`` goes into the index, its ``items`` say what each one is of.
 
-    Raises
-    ------
-    InputError
-        If states cannot be held in float16, and of which item; or are not as wide as ``spec`` says.
+    Raises InputError if states cannot be held in float16, and of which item; or are not as wide as ``spec`` says.
     """
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -61,10 +58,7 @@ def _half(what: str, values: Any) -> bytes:
 class Block:
     """One block, opened for reading.
 
-    Raises
-    ------
-    InputError
-        If it is not there, damaged, or of another space than ``space``.
+    Raises InputError if it is not there, damaged, or of another space than ``space``.
     """
 
     def __init__(self, folder: Path, space: str) -> None:

@@ -78,32 +78,13 @@ def build(
 ) -> Dataset:
     """Make the shards that are not there yet, then write ``dataset.json``; a stopped run goes on where it was.
 
-    Parameters
-    ----------
-    folder
-        where to; absent, empty, or begun with the same name, config and seed
-    make_shard
-        makes the clips of shard k as a pure function of (config, seed, k)
-    name
-        of the data set and its pipeline
-    config
-        plain JSON that decides what comes out, down to the version of the pipeline and the number of shards if it
-        divides something among them; another one is another data set
-    seed
-        of all chance
-    num_shards
-        how many for each split; more than before extends the data set
-    executor
-        spreads shards; in this process if None
-    progress
-        called after every shard
-
-    Raises
-    ------
-    InputError
-        If the folder holds something else, or another process is at it.
-    SolfaError
-        If a shard could not be made; the others are kept, and a rerun tries again.
+    ``folder`` is absent, empty, or begun with the same name, config and seed. ``make_shard`` makes the clips of
+    shard k as a pure function of (config, seed, k). ``config`` is plain JSON that decides what comes out, down to
+    the version of the pipeline and the number of shards if it divides something among them; another one is another
+    data set. ``num_shards`` is how many for each split; more than before extends the data set. ``executor`` spreads
+    shards (None: in this process), ``progress`` is called after every shard. Raises InputError if the folder holds
+    something else, or another process is at it; SolfaError if a shard could not be made; the others are kept, and a
+    rerun tries again.
     """
     folder = Path(folder)
     plan = _plan(name, config, seed)

@@ -31,14 +31,8 @@ _SCHEMA = {
 def export(dataset: Dataset, layout: str, out: Path | str) -> int:
     """Write the data set to ``out`` in a layout of ``LAYOUTS``; returns the number of clips.
 
-    Raises
-    ------
-    UnknownName
-        If there is no such layout.
-    InputError
-        If ``out`` exists or cannot be written, or no clip has what the layout needs.
-    MissingExtra
-        If the layout is Parquet and pyarrow is not installed.
+    Raises UnknownName if there is no such layout; InputError if ``out`` exists or cannot be written, or no clip has
+    what the layout needs; MissingExtra if the layout is Parquet and pyarrow is not installed.
     """
     if layout not in LAYOUTS:
         raise UnknownName("layout", layout, LAYOUTS)

@@ -41,20 +41,10 @@ X = TypeVar("X")
 class FeatureBatch:
     """States of some clips and of one caption of each, and the timed phrases of each.
 
-    Parameters
-    ----------
-    ids
-        of the clips
-    rows_B
-        their numbers in the split
-    audio, text
-        float16 states of the sound and of the caption that was drawn; a clip without captions has no text row
-    captions
-        the captions that were drawn, "" where there is none
-    caption_index_B
-        which of the clip's captions it is, -1 where there is none
-    phrases
-        timed phrases of each clip; their states are had from ``FrozenFeatures.texts``
+    ``ids`` [shape=(B,)] of the clips, ``rows_B`` their numbers in the split; ``audio`` and ``text`` are float16
+    states of the sound and of the caption that was drawn, which ``captions`` has ("" where a clip has none, and no
+    text row), and ``caption_index_B`` its number (-1: none). States of ``phrases`` are had from
+    ``FrozenFeatures.texts``.
     """
 
     ids: tuple[str, ...]
@@ -95,12 +85,8 @@ class _InPrecision(Generic[X]):
 def in_precision(backbone: Backbone[X], precision: Precision) -> Backbone[X]:
     """A backbone on torch that computes in TF32 (CUDA only) or, by autocast, in bfloat16; others stay as they are.
 
-    Its ``spec.space`` ends with the precision, so that a cache never mixes two.
-
-    Raises
-    ------
-    InputError
-        If TF32 is asked for on another device than CUDA.
+    Its ``spec.space`` ends with the precision, so that a cache never mixes two. Raises InputError if TF32 is asked for
+    on another device than CUDA.
     """
     device = getattr(backbone, "device", None)
     if precision == "float32" or getattr(device, "type", None) is None:
@@ -126,31 +112,12 @@ def compute(
 
     Sound is decoded and resampled by threads while the backbone computes.
 
-    Parameters
-    ----------
-    folder
-        of the cache; one serves any number of data sets and bodies
-    records
-        the clips
-    audio, text
-        the bodies
-    texts
-        more texts than the records have, such as a phrase bank
-    batch_size
-        of the bodies; clips of like length share a batch
-    rank, world_size
-        which of how many processes this is: it makes every ``world_size``-th block, and returns when its own are done
-    progress
-        called with the number of blocks that are done, and of all (two for each shard, one for ``texts``), of this
-        process
-
-    Raises
-    ------
-    InputError
-        If states cannot be held in float16 or are not as wide as the body says, another process is at it, or the disk
-        refuses.
-    DecodeError
-        If a clip cannot be decoded.
+    ``folder`` is the cache's; one serves any number of data sets and backbones. ``texts`` are more than the records
+    have, such as a phrase bank; clips of like length share a batch of ``batch_size``. Of ``world_size`` processes,
+    number ``rank`` makes every ``world_size``-th block and returns when its own are done; ``progress`` is called
+    with the blocks that it has done and all that it does (two for each shard, one for ``texts``). Raises InputError
+    if states cannot be held in float16 or are not as wide as the body says, another process is at it, or the disk
+    refuses; DecodeError if a clip cannot be decoded.
     """
     folder = Path(folder)
     if not 0 <= rank < world_size:
@@ -294,10 +261,7 @@ class FrozenFeatures:
     ) -> FrozenFeatures:
         """What ``compute`` has kept for these records and texts.
 
-        Raises
-        ------
-        InputError
-            If there are no records, or states are missing, damaged, or of another space.
+        Raises InputError if there are no records, or states are missing, damaged, or of another space.
         """
         folder = Path(folder)
         if not len(records):
@@ -319,12 +283,7 @@ class FrozenFeatures:
     ) -> FrozenFeatures:
         """The same clips with other captions or phrases, one sequence for each clip; None leaves those there are.
 
-        Raises
-        ------
-        InputError
-            If there are not as many as clips.
-        UnknownName
-            If the states of a caption were not computed.
+        Raises InputError if there are not as many as clips; UnknownName if the states of a caption were not computed.
         """
         other = copy(self)
         for given in (captions, phrases):
@@ -359,13 +318,7 @@ class FrozenFeatures:
         return _gathered([self._clips[i] for i in rows.tolist()], *self._heard_dims)
 
     def texts(self, texts: Sequence[str]) -> States:
-        """States of these texts; "" has none.
-
-        Raises
-        ------
-        UnknownName
-            If one was not among what was computed.
-        """
+        """States of these texts; "" has none. Raises UnknownName if one was not among what was computed."""
         for text in texts:
             if text and text not in self._texts:
                 raise UnknownName("text", text, ())

@@ -47,12 +47,9 @@ def import_published(
 
     ``name`` and ``root`` are as in ``evaluation.readers.load``, ``executor`` and ``progress`` as in ``build``;
     ``splits`` says which of its splits becomes our ``train``, ``val``, ``test``. With ``shares`` of these three it
-    names one split, whose groups (artists, recordings with their copies) are spread over them by ``seed``.
-
-    Raises
-    ------
-    UnknownName, InputError, SolfaError
-        As in ``evaluation.readers.load`` and ``build``; InputError also if no clip has sound that can be read.
+    names one split, whose groups (artists, recordings with their copies) are spread over them by ``seed``. Raises
+    UnknownName, InputError or SolfaError as in ``evaluation.readers.load`` and ``build``; InputError also if no clip
+    has sound that can be read.
     """
     read = {ours: load(name, Path(root), theirs) for ours, theirs in splits.items()}
     config: dict[str, Any] = {
@@ -86,12 +83,8 @@ def import_pairs(
     """The clips of a table of pairs (``pairs.read_pairs``), files taken as they are, parts of files cut out.
 
     Rows that were left out and sound that cannot be read are listed as failures. A stopped run goes on where it was, as
-    long as the table and the files that it names are the same.
-
-    Raises
-    ------
-    InputError, SolfaError, MissingExtra
-        As in ``pairs.read_pairs`` and ``build``; InputError also if no clip has sound that can be read.
+    long as the table and the files that it names are the same. Raises InputError, SolfaError or MissingExtra as in
+    ``pairs.read_pairs`` and ``build``; InputError also if no clip has sound that can be read.
     """
     items, bad = read_pairs(place, table)
     left_out = tuple(Failure(item=where, reason=reason) for where, reason in bad)

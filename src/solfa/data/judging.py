@@ -16,12 +16,8 @@ from solfa.evaluation.readers import DataSet, Item, Source
 def data_set(folder: Path, split: str, scratch: Path) -> DataSet:
     """The clips of a split of a finished data set, their sound laid out as files in ``scratch``, an empty folder.
 
-    Raises
-    ------
-    InputError
-        If the folder is no data set, the split is empty, or a member is damaged.
-    UnknownName
-        If there is no such split.
+    Raises InputError if the folder is no data set, the split is empty, or a member is damaged; UnknownName if there is
+    no such split.
     """
     opened = Dataset.open(folder)
     items = tuple(_item(opened, record, scratch) for record in opened.split(split))

@@ -71,38 +71,19 @@ def ahead(make: Callable[[J], T], jobs: Iterable[J], *, workers: int, depth: int
 class Loader(Generic[B]):
     """Iterating gives the rest of the current epoch; iterating again gives the next one.
 
-    Parameters
-    ----------
-    source
-        what batches are made of
-    batch_size
-        clips of one batch of one rank
-    seed
-        of order and draws
-    rank, world_size
-        which of how many processes this is
-    shuffle
-        False: in order, for evaluation
-    shares
-        where the source is several data sets one after the other: how many clips each has, and its weight. An epoch is
-        as long as without, and has as many clips of each as its share says, spread evenly over the batches; each
-        data set is gone through again and again, in a new order, from one epoch into the next
-    lengths_N, bucket
-        so many batches (of all ranks) that follow each other are sorted by length together, so that little is padded,
-        and the batches of an epoch are shuffled; 1 leaves batches as they are drawn. With more, a state goes on only
-        with the same batch size times ranks
-    drop_last
-        leave out the clips at the end of an epoch that do not fill a batch on every rank; False: the last batches are
-        smaller, and ranks may have unequal numbers of them
-    workers
-        threads that make batches; 0 makes them when they are asked for
-    prefetch
-        batches that are ready or in the making
+    Process ``rank`` of ``world_size`` takes batches of ``batch_size`` clips; ``seed`` decides order and draws, and
+    without ``shuffle`` clips come in order, for evaluation. ``workers`` threads make batches (0: made when they are
+    asked for), of which ``prefetch`` are ready or in the making.
 
-    Raises
-    ------
-    InputError
-        If a number is out of range, or no batch can be filled.
+    Where the source is several data sets one after the other, ``shares`` say how many clips each has, and its
+    weight. An epoch is as long as without, and has as many clips of each as its share says, spread evenly over the
+    batches; each data set is gone through again and again, in a new order, from one epoch into the next.
+
+    With ``lengths_N``, ``bucket`` batches (of all ranks) that follow each other are sorted by length together, so
+    that little is padded, and the batches of an epoch are shuffled; 1 leaves batches as they are drawn. With more,
+    a state goes on only with the same batch size times ranks. ``drop_last`` leaves out the clips at the end of an
+    epoch that do not fill a batch on every rank; without it the last batches are smaller, and ranks may have
+    unequal numbers of them. Raises InputError if a number is out of range, or no batch can be filled.
     """
 
     def __init__(
@@ -141,13 +122,7 @@ class Loader(Generic[B]):
         return {"seed": self._seed, "clips": clips, "epoch": self._epoch, "position": self._position}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on where ``state`` was taken.
-
-        Raises
-        ------
-        InputError
-            If it is of another seed or of other data.
-        """
+        """Go on where ``state`` was taken. Raises InputError if it is of another seed or of other data."""
         for name in ("seed", "clips"):
             if state.get(name) != self.state[name]:
                 raise InputError(f"the loader's state is of {name} {state.get(name)}, this one has {self.state[name]}.")
@@ -238,14 +213,8 @@ class AudioBatch:
 class AudioSource:
     """Cuts of fixed length, at random places, of clips of any length and sample rate.
 
-    Parameters
-    ----------
-    records
-        of one split (``Dataset.split``), or several joined (``Records``)
-    crop_s
-        length of a cut; shorter clips are filled with silence
-    sample_rate_hz
-        of all cuts
+    ``records`` are of one split (``Dataset.split``), or several joined; cuts last ``crop_s``, shorter clips are
+    filled with silence.
     """
 
     def __init__(self, records: Records, *, crop_s: float, sample_rate_hz: int) -> None:
@@ -255,13 +224,7 @@ class AudioSource:
         return len(self.records)
 
     def gather(self, rows: IntArray, rng: np.random.Generator) -> AudioBatch:
-        """Decode, resample, cut.
-
-        Raises
-        ------
-        InputError, DecodeError
-            If a shard is damaged.
-        """
+        """Decode, resample, cut. Raises InputError or DecodeError if a shard is damaged."""
         size = round(self.crop_s * self.sample_rate_hz)
         samples = np.zeros((len(rows), size), np.float32)
         lengths, starts = np.zeros(len(rows), np.int64), np.zeros(len(rows))

@@ -76,13 +76,8 @@ def read_pairs(place: Path, table: Table) -> tuple[dict[str, tuple[Item, ...]], 
     """The clips of a table by split, and where the rows are that were left out, each with the reason.
 
     ``place`` is a file, or a folder of files named after their split (``train.jsonl``, ``data/test-00000.parquet``).
-
-    Raises
-    ------
-    InputError
-        If it cannot be read, lacks a column, a row cannot be used and ``skip_bad`` is not set, or none can.
-    MissingExtra
-        If it is Parquet and pyarrow is not installed.
+    Raises InputError if it cannot be read, lacks a column, a row cannot be used and ``skip_bad`` is not set, or none
+    can; MissingExtra if it is Parquet and pyarrow is not installed.
     """
     for option, names, known in (("--column", table.columns, COLUMNS), ("--split", table.splits.values(), SPLITS)):
         if unknown := set(names) - set(known):

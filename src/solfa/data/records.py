@@ -36,30 +36,16 @@ class Phrase:
 class Record:
     """One clip.
 
-    Parameters
-    ----------
-    id
-        letters, digits, ``_`` and ``-`` (96 at most); unique in its data set, and the stem of its files
-    audio
-        where the sound lies: a path relative to the data set's folder, or the name of a member of its shard
-    duration_s
-        length of the clip > 0
-    start_s
-        where the clip starts in ``audio``
-    captions
-        texts for the whole clip, any number
-    phrases
-        timed texts (frame labels); none means that nothing is known of time, not that nothing happens
-    attributes
-        plain JSON: ``tempo_bpm``, ``tempo_marking``, ``metre``, ``beats_per_bar``, ``key`` ("F major"), ``chords``
-        (Harte labels in order, equal neighbours merged), ``instruments``, ``voice`` (bool), ``genre``, ``mood`` (lists
-        of vocabulary ids), and what a pipeline adds under its own name
-    source, licence
-        the collection it comes from, and its terms
-    track, artist, piece
-        the recording, who made it, the composition
-    split
-        ``train``, ``val``, ``test``, or empty before splitting
+    ``id`` has letters, digits, ``_`` and ``-`` (96 at most), is unique in its data set and the stem of its files.
+    ``audio`` is a path relative to the data set's folder, or the name of a member of its shard; the clip lasts
+    ``duration_s`` > 0 from ``start_s`` on. ``captions`` are of the whole clip; ``phrases`` are timed texts (frame
+    labels), and none means that nothing is known of time, not that nothing happens.
+
+    ``attributes``: ``tempo_bpm``, ``tempo_marking``, ``metre``, ``beats_per_bar``, ``key`` ("F major"), ``chords``
+    (Harte labels in order, equal neighbours merged), ``instruments``, ``voice`` (bool), ``genre``, ``mood`` (lists
+    of vocabulary ids), and what a pipeline adds under its own name. ``source`` is the collection it comes from,
+    ``track``, ``artist`` and ``piece`` the recording, who made it and the composition; ``split`` is empty before
+    splitting.
     """
 
     id: str
@@ -103,10 +89,7 @@ class Record:
     def from_json(cls, data: Any) -> Record:
         """The record of ``to_json``'s form.
 
-        Raises
-        ------
-        InputError
-            If it is of another schema, misses a field, has an unknown one, or breaks a rule of the class.
+        Raises InputError if it is of another schema, misses a field, has an unknown one, or breaks a rule of the class.
         """
         if not isinstance(data, dict) or data.get("schema") != SCHEMA:
             raise InputError(f"not a record of schema {SCHEMA}.")

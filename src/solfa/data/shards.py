@@ -44,18 +44,10 @@ _MAX_JSON_BYTES = 1 << 30
 class Member:
     """One clip on its way into a shard.
 
-    Parameters
-    ----------
-    record
-        what is true of it; its ``audio`` is set when it is written
-    audio_bytes
-        the encoded file as it is, or None where ``samples`` are given
-    samples, sample_rate_hz
-        sound to encode, float32 [shape=(N,) or (N, channels)] within -1..1; 16 bits, ``format`` flac or wav
-    format
-        ending of the audio member: flac, wav, mp3, ogg, opus, m4a, ...
-    jams
-        exact truth as a JAMS document (``evaluation.annotation.jams_of``), or None
+    The ``audio`` of ``record`` is set when it is written. Sound is the encoded file as it is (``audio_bytes``), or
+    ``samples`` to encode in 16 bits, float32 [shape=(N,) or (N, channels)] within -1..1; ``format`` is the ending
+    of the audio member (flac, wav, mp3, ogg, opus, m4a, ...; flac or wav of samples). ``jams`` is exact truth as a
+    JAMS document (``evaluation.annotation.jams_of``).
     """
 
     record: Record
@@ -99,13 +91,7 @@ class ShardIndex:
 
     @classmethod
     def read(cls, path: Path) -> ShardIndex:
-        """The index beside a tar.
-
-        Raises
-        ------
-        InputError
-            If it is missing or not of the schema.
-        """
+        """The index beside a tar. Raises InputError if it is missing or not of the schema."""
         file = index_path(path)
         data = read_json(file, SHARD_SCHEMA)
         try:
@@ -127,10 +113,7 @@ def index_path(shard: Path) -> Path:
 def read_json(path: Path, schema: str) -> dict[str, Any]:
     """The JSON object in a file.
 
-    Raises
-    ------
-    InputError
-        If it is missing, not JSON, larger than 1 GiB, or of another schema.
+    Raises InputError if it is missing, not JSON, larger than 1 GiB, or of another schema.
     """
     try:
         if path.stat().st_size > _MAX_JSON_BYTES:
@@ -153,20 +136,10 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 def write_shard(path: Path, items: Iterable[Member | Failure], *, config_hash: str = "") -> ShardIndex:
     """Write a tar and its index, both or neither; the same members give the same bytes.
 
-    Parameters
-    ----------
-    path
-        ``.../000000.tar``; its folder is made
-    items
-        the clips in order, and what failed between them (kept in the index)
-    config_hash
-        what the shard was made from
-
-    Raises
-    ------
-    InputError
-        If an id comes twice or is longer than 95 characters, sound is missing, not finite, louder than 1 or not as
-        long as its record says, or a value is not JSON.
+    ``path`` is ``.../000000.tar``, its folder is made. ``items`` are the clips in order, and what failed between
+    them, which is kept in the index; ``config_hash`` is what the shard was made from. Raises InputError if an id
+    comes twice or is longer than 95 characters, sound is missing, not finite, louder than 1 or not as long as its
+    record says, or a value is not JSON.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     members: dict[str, dict[str, tar.Place]] = {}
@@ -252,10 +225,7 @@ class Shard:
     def read(self, name: str, ending: str) -> bytes:
         """The bytes of ``NAME.ENDING``.
 
-        Raises
-        ------
-        InputError
-            If there is no such member, or the tar is not what the index says.
+        Raises InputError if there is no such member, or the tar is not what the index says.
         """
         place = self.index.members.get(name, {}).get(ending)
         if place is None:
@@ -265,10 +235,7 @@ class Shard:
     def record(self, name: str) -> Record:
         """The record called ``name``.
 
-        Raises
-        ------
-        InputError
-            If it is missing or not a record of that name and split, with sound in this shard.
+        Raises InputError if it is missing or not a record of that name and split, with sound in this shard.
         """
         try:
             record = Record.from_json(json.loads(self.read(name, "json")))
@@ -282,13 +249,7 @@ class Shard:
         return record if record.split else replace(record, split=self.split)
 
     def audio(self, record: Record) -> Audio:
-        """The clip's sound, mono at its own sample rate.
-
-        Raises
-        ------
-        DecodeError
-            If its bytes are not sound.
-        """
+        """The clip's sound, mono at its own sample rate. Raises DecodeError if its bytes are not sound."""
         data = self.read(record.id, record.audio.rpartition(".")[2])
         (whole,) = stretches(f"{self.path}/{record.audio}", 1e9, data=data)
         start = round(record.start_s * whole.sample_rate_hz)
@@ -300,10 +261,7 @@ class Shard:
     def annotation(self, record: Record) -> MusicAnnotation | None:
         """The exact truth of its music, None where there is none.
 
-        Raises
-        ------
-        InputError
-            If it is not JAMS of the expected shape.
+        Raises InputError if it is not JAMS of the expected shape.
         """
         if "jams" not in self.index.members[record.id]:
             return None
@@ -323,10 +281,7 @@ class Dataset:
     def open(cls, folder: Path | str) -> Dataset:
         """The data set in a folder.
 
-        Raises
-        ------
-        InputError
-            If it is not one, is not finished, or its parts do not belong together.
+        Raises InputError if it is not one, is not finished, or its parts do not belong together.
         """
         folder = Path(folder)
         if not (folder / "dataset.json").is_file():
@@ -367,23 +322,14 @@ class Dataset:
     def split(self, name: str) -> Records:
         """The records of ``train``, ``val`` or ``test``, in order; each is read when it is asked for.
 
-        Raises
-        ------
-        UnknownName
-            If there is no such split.
+        Raises UnknownName if there is no such split.
         """
         if name not in SPLITS:
             raise UnknownName("split", name, SPLITS)
         return Records([s for s in self.shards if s.split == name])
 
     def shard_of(self, name: str) -> Shard:
-        """Where the record called ``name`` lies.
-
-        Raises
-        ------
-        UnknownName
-            If there is none.
-        """
+        """Where the record called ``name`` lies. Raises UnknownName if there is none."""
         if name not in self._where:
             raise UnknownName("record", name, ())
         return self._where[name]

@@ -31,10 +31,7 @@ class Place(NamedTuple):
 def append(file: BinaryIO, name: str, data: bytes) -> Place:
     """Write one member at the end; returns where its bytes lie.
 
-    Raises
-    ------
-    InputError
-        If it is too large or its name is not ``ID.ENDING`` of at most 100 characters.
+    Raises InputError if it is too large or its name is not ``ID.ENDING`` of at most 100 characters.
     """
     if len(name) > MAX_NAME or not _NAME.fullmatch(name):
         raise InputError(f"{name!r} cannot be in a shard: expected ID.ENDING, {MAX_NAME} characters at most.")
@@ -57,10 +54,7 @@ def finish(file: BinaryIO) -> None:
 def read(path: Path, name: str, place: Place) -> bytes:
     """The bytes of one member; its header is checked against what the index says.
 
-    Raises
-    ------
-    InputError
-        If the tar is missing, cut short, or has another member in that place.
+    Raises InputError if the tar is missing, cut short, or has another member in that place.
     """
     try:
         with path.open("rb", buffering=0) as file:
@@ -82,10 +76,8 @@ def read(path: Path, name: str, place: Place) -> bytes:
 def walk(path: Path) -> Iterator[tuple[str, str, Place]]:
     """Stem, ending and place of every member, in order.
 
-    Raises
-    ------
-    InputError
-        If it is no tar, is cut short, or holds anything but regular files called ``ID.ENDING``, each once.
+    Raises InputError if it is no tar, is cut short, or holds anything but regular files called ``ID.ENDING``, each
+    once.
     """
     seen = set()
     with path.open("rb") as file:

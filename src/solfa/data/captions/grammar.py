@@ -44,27 +44,11 @@ def caption(
 ) -> tuple[str, ...]:
     """Different captions of one clip, at most ``num``: few attributes do not give many texts.
 
-    Parameters
-    ----------
-    attributes
-        as in `Record`; a missing one is not spoken of, names that are unknown here are passed over
-    phrases
-        timed texts; some of them are told, with their place, in the styles that have room
-    seed
-        the same seed gives the same captions
-    style
-        one of ``STYLES``; None draws one for each caption
-    num
-        how many, at least 1
-    duration_s
-        length of the clip, for places such as "in the second half"
-
-    Raises
-    ------
-    InputError
-        If there is no attribute to speak of, or ``num`` is below 1, or an attribute is not of its form.
-    UnknownName
-        If there is no such style.
+    ``attributes`` are as in `Record`; a missing one is not spoken of, names that are unknown here are passed over.
+    Some ``phrases`` are told, with their place (which needs ``duration_s``, the length of the clip), in the styles
+    that have room. ``style`` is one of ``STYLES``; None draws one for each caption. The same ``seed`` gives the
+    same captions. Raises InputError if there is no attribute to speak of, or ``num`` is below 1, or an attribute is
+    not of its form; UnknownName if there is no such style.
 
     >>> caption({"key": "F major", "tempo_bpm": 110.0, "metre": "4/4"}, seed=2, style="tags")
     ('metre: 4/4, 110 bpm, in F major',)

@@ -118,12 +118,8 @@ def prompt() -> str:
 class Captioner:
     """Asks the endpoint, at most twice for one caption: the second time with the attributes in another order.
 
-    Answers are kept in the folder ``cache``, which is made if needed.
-
-    Raises
-    ------
-    InputError
-        If the environment variable for the key is not set.
+    Answers are kept in the folder ``cache``, which is made if needed. Raises InputError if the environment variable for
+    the key is not set.
     """
 
     def __init__(self, endpoint: Endpoint, cache: Path, wishes: Wishes = ONE_SENTENCE) -> None:
@@ -142,12 +138,8 @@ class Captioner:
     def caption(self, attributes: Mapping[str, Any], *, seed: int | str) -> Answer:
         """One caption of the attributes, shuffled by the seed.
 
-        Raises
-        ------
-        InputError
-            If the endpoint refuses for good (a wrong key, an unknown model), or there is no attribute.
-        SolfaError
-            If it cannot be reached, or refuses many clips in a row.
+        Raises InputError if the endpoint refuses for good (a wrong key, an unknown model), or there is no attribute;
+        SolfaError if it cannot be reached, or refuses many clips in a row.
         """
         rows = facts(attributes)
         if not rows:
@@ -164,10 +156,7 @@ class Captioner:
     ) -> Answer:
         """One caption of the rows, shuffled by the seed, by these instructions; ``check`` names the rules it breaks.
 
-        Raises
-        ------
-        InputError, SolfaError
-            As ``caption``.
+        Raises InputError or SolfaError as ``caption``.
         """
         broken: tuple[str, ...] = ()
         for attempt in range(2):

@@ -58,14 +58,8 @@ def caption_tracks(
 
     The stages' files lie beside the data set, in ``OUT.stages``, and can be deleted in the end. ``progress`` is called
     with a stage and how many of its items are done, ``announce`` with what a language model will be asked, before it
-    is; what it raises ends the run.
-
-    Raises
-    ------
-    InputError
-        If no clip is left, the endpoint refuses, or another process is at it.
-    SolfaError
-        If the endpoint does not answer, or a shard could not be made.
+    is; what it raises ends the run. Raises InputError if no clip is left, the endpoint refuses, or another process is
+    at it; SolfaError if the endpoint does not answer, or a shard could not be made.
     """
     out = Path(out)
     stages = stages_of(out)

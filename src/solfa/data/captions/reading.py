@@ -56,10 +56,7 @@ def claims_agree(text: str, attributes: Mapping[str, Any], *, complete: bool) ->
 def agreement(text: str, attributes: Mapping[str, Any]) -> Agreement:
     """What a text leaves out or gets wrong. An attribute that is not known is never missing and cannot be false.
 
-    Raises
-    ------
-    InputError
-        If the text is blank or too long to be parsed.
+    Raises InputError if the text is blank or too long to be parsed.
     """
     claims = find_claims(text)
     constraints = parse(text).constraints

@@ -47,10 +47,7 @@ class Track:
 def tracks_in(src: Path, dataset: str = "") -> list[Track]:
     """The tracks of a published data set (``NAME`` or ``NAME:SPLIT``), else of a collection or a folder of music.
 
-    Raises
-    ------
-    InputError
-        As the functions below.
+    Raises InputError as the functions below.
     """
     if dataset:
         name, _, split = dataset.partition(":")
@@ -62,12 +59,8 @@ def folder_tracks(root: Path) -> list[Track]:
     """Every audio file below a folder, with what its tags say of artist, genre and mood.
 
     The artist is the one of a table in the folder (``index.csv`` or ``metadata.csv``: a column ``file``, ``path`` or
-    ``filename``, and one ``artist``), else of the tags, else of the path (Artist/Album/Track, Artist - Title).
-
-    Raises
-    ------
-    InputError
-        If there is none, or the table cannot be read.
+    ``filename``, and one ``artist``), else of the tags, else of the path (Artist/Album/Track, Artist - Title). Raises
+    InputError if there is none, or the table cannot be read.
     """
     found = scan([str(root.absolute())], ()).found
     if not found:
@@ -152,10 +145,7 @@ def _concepts(labels: Mapping[str, list[str]]) -> dict[str, list[str]]:
 def published_tracks(name: str, root: Path, split: str | None = None) -> list[Track]:
     """The clips of a published data set whose sound is there; their labels are metadata, their group the artist.
 
-    Raises
-    ------
-    UnknownName, InputError
-        As in ``evaluation.readers.load``, and if no sound is there.
+    Raises UnknownName or InputError as in ``evaluation.readers.load``, and if no sound is there.
     """
     data = load(name, root, split).with_audio()
     return [
@@ -170,12 +160,7 @@ def published_tracks(name: str, root: Path, split: str | None = None) -> list[Tr
 def collection_tracks(directory: Path) -> list[Track]:
     """The tracks of a collection; what was measured when it was indexed is not measured again.
 
-    Raises
-    ------
-    CollectionError
-        If there is no collection.
-    InputError
-        If it is empty.
+    Raises CollectionError if there is no collection; InputError if it is empty.
     """
     with Collection.open(directory) as collection:
         rows = list(collection.tracks())

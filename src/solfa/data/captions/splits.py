@@ -122,10 +122,7 @@ def families(keys: Sequence[Iterable[str]], pairs: Iterable[tuple[int, int]] = (
 def targets(sizes: Mapping[str, int], shares: Sequence[float]) -> dict[str, tuple[int, int, int]]:
     """How many clips of each source train, val and test should get, for shares of the whole.
 
-    Raises
-    ------
-    InputError
-        If the shares are not three numbers in 0..1 that sum to 1.
+    Raises InputError if the shares are not three numbers in 0..1 that sum to 1.
     """
     if len(shares) != 3 or min(shares) < 0 or not math.isclose(sum(shares), 1.0, abs_tol=1e-6):
         raise InputError(f"shares {tuple(shares)}: expected three numbers of 0 or more for train, val, test; sum 1.")

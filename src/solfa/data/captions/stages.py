@@ -102,13 +102,7 @@ class Settings:
 
 
 class Journal:
-    """Finished items by key.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read or written.
-    """
+    """Finished items by key. Raises InputError if the file cannot be read or written."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -148,12 +142,8 @@ def run_stage(
 ) -> dict[str, dict[str, Any]]:
     """A row for each item, in the order of the items; what the journal at ``path`` has is not done again.
 
-    ``work`` gives the row of a key and its item; one that fails gets a row with ``failed``, the reason.
-
-    Raises
-    ------
-    SolfaError
-        If an item fails with an error whose class ``fatal`` names: the others would fail as well.
+    ``work`` gives the row of a key and its item; one that fails gets a row with ``failed``, the reason. Raises
+    SolfaError if an item fails with an error whose class ``fatal`` names: the others would fail as well.
     """
     journal = Journal(path)
     missing = {key: item for key, item in items.items() if key not in journal.rows}

@@ -238,12 +238,7 @@ def fit(
 ) -> dict[str, Any]:
     """The table of a ``Trust``, from (analysis, true attributes, start and end of the clip in s, name of the piece).
 
-    Clips of one piece are in one fold of the cross-validation.
-
-    Raises
-    ------
-    InputError
-        If there are too few clips.
+    Clips of one piece are in one fold of the cross-validation. Raises InputError if there are too few clips.
     """
     data: dict[str, tuple[list[Sequence[float]], list[bool], list[int]]] = {name: ([], [], []) for name in FIELDS}
     tools: dict[str, str] = {}
@@ -317,10 +312,7 @@ class Trust:
     def load(cls, path: Path | None = None) -> Trust:
         """The table of a file, by default the one that is shipped.
 
-        Raises
-        ------
-        InputError
-            If it cannot be read, or is not such a table.
+        Raises InputError if it cannot be read, or is not such a table.
         """
         place = files("solfa.data.captions").joinpath("trust.json") if path is None else path
         try:

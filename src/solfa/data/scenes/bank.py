@@ -43,10 +43,7 @@ class Cluster:
 class PhraseBank:
     """Clusters in order, and which of them a phrase belongs to.
 
-    Raises
-    ------
-    InputError
-        If a phrase is empty or two clusters have one centroid.
+    Raises InputError if a phrase is empty or two clusters have one centroid.
     """
 
     def __init__(self, clusters: Iterable[Cluster]) -> None:
@@ -124,10 +121,7 @@ class PhraseBank:
     def load(cls, path: Path) -> PhraseBank:
         """The bank of a JSONL file, ours or FineLAP's.
 
-        Raises
-        ------
-        InputError
-            If the file cannot be read, or a line is not of the form; names the line.
+        Raises InputError if the file cannot be read, or a line is not of the form; names the line.
         """
         try:
             lines = path.read_text(encoding="utf-8").split("\n")
@@ -162,12 +156,8 @@ def sample_phrases(
     cluster of any positive, also of those cut off because there are more than ``n``.
 
     The bank holds every positive (see `PhraseBank.extended`). With ``augment`` each phrase is said by a random member
-    of its cluster, else by the positive itself, or the centroid. Equal states of ``rng`` give equal phrases.
-
-    Raises
-    ------
-    InputError
-        If the bank does not know a positive, or has too few clusters left for the negatives.
+    of its cluster, else by the positive itself, or the centroid. Equal states of ``rng`` give equal phrases. Raises
+    InputError if the bank does not know a positive, or has too few clusters left for the negatives.
     """
     groups: dict[int, list[int]] = {}
     taken: set[int] = set()

@@ -41,10 +41,7 @@ def rule_caption(
 def llm_caption(labels: Sequence[str], captioner: Captioner, seed: str) -> Answer:
     """A language model's sentence that names every label, or the rules that its answers broke.
 
-    Raises
-    ------
-    InputError, SolfaError
-        As ``Captioner.ask``.
+    Raises InputError or SolfaError as ``Captioner.ask``.
     """
 
     def check(text: str) -> tuple[str, ...]:

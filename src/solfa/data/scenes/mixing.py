@@ -78,12 +78,8 @@ def mix(
     """A scene of these events over the background.
 
     An event shorter than ``repeat_below_s`` comes several times; copies of one event never overlap, and one that finds
-    no place in ``tries`` tries is left out. Different events may overlap.
-
-    Raises
-    ------
-    InputError
-        If the background is silent or not as long as the scene, an event is silent, or as long as the scene.
+    no place in ``tries`` tries is left out. Different events may overlap. Raises InputError if the background is silent
+    or not as long as the scene, an event is silent, or as long as the scene.
     """
     length = round(rule.duration_s * sample_rate_hz)
     floor = _rms(background)

@@ -34,12 +34,8 @@ def music_cluster(kind: str, instrument: str = "") -> Cluster:
     """The cluster of an event; its ``phrase`` is what a Record says.
 
     ``related`` holds the same event of an instrument that is a case of this one or the other way round: a solo of a
-    guitar may be one of an electric guitar, so neither is a false answer to the other.
-
-    Raises
-    ------
-    UnknownName
-        If there is no such kind, no such instrument, or an instrument where the kind takes none (or the reverse).
+    guitar may be one of an electric guitar, so neither is a false answer to the other. Raises UnknownName if there is
+    no such kind, no such instrument, or an instrument where the kind takes none (or the reverse).
 
     >>> music_cluster("solo", "rhodes").phrase, music_cluster("fill").phrase
     ('Rhodes solo', 'drum fill')

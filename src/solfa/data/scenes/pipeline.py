@@ -153,12 +153,8 @@ def make_scenes(
     phrase bank beside it.
 
     The pool was made with ``config.pool``; ``maker`` says what is made, scenes of events or music (`MusicMaker`).
-    ``executor`` and ``progress`` are as in `build`.
-
-    Raises
-    ------
-    InputError
-        If a split has no event or no background, or lengths do not fit.
+    ``executor`` and ``progress`` are as in `build`. Raises InputError if a split has no event or no background, or
+    lengths do not fit.
     """
     if count < 1 or config.per_shard < 1:
         raise InputError(f"expected one scene or more, got count {count}, per_shard {config.per_shard}.")

@@ -84,13 +84,7 @@ class Pool:
 
     @classmethod
     def open(cls, folder: Path) -> Pool:
-        """The pool in a folder.
-
-        Raises
-        ------
-        InputError
-            If there is none, or it is damaged.
-        """
+        """The pool in a folder. Raises InputError if there is none, or it is damaged."""
         data = read_json(folder / "pool.json", SCHEMA)
         try:
             entries = tuple(Entry(**e) for e in data["entries"])
@@ -118,14 +112,9 @@ def make_pool(
     """The pool of these recordings, made now or found in the cache.
 
     Takes of one group, and equal sound, are of one split. Splits that a source has are kept (of several, the one
-    furthest from training); else, of the groups of a label, about 15 %
-    (one at least, where there are two) are for testing, then as many (where there are three) for validation. A label
-    with one group is trained on, but one in ten of those is kept for testing alone: a phrase never seen.
-
-    Raises
-    ------
-    InputError
-        If no recording can be used.
+    furthest from training); else, of the groups of a label, about 15 % (one at least, where there are two) are for
+    testing, then as many (where there are three) for validation. A label with one group is trained on, but one in ten
+    of those is kept for testing alone: a phrase never seen. Raises InputError if no recording can be used.
     """
     folder = cache / _key(sources, rule)
     if (folder / "pool.json").is_file():

@@ -37,10 +37,7 @@ class Source:
 def read_events(place: Path) -> list[Source]:
     """Labelled recordings of a table (``.csv``, ``.jsonl``), of FSD50K, or of a folder with a folder for each label.
 
-    Raises
-    ------
-    InputError
-        If the place does not exist, is of no such layout, or holds nothing.
+    Raises InputError if the place does not exist, is of no such layout, or holds nothing.
     """
     if place.suffix.lower() in (".csv", ".jsonl"):
         found = list(_table(place))
@@ -60,13 +57,7 @@ def read_events(place: Path) -> list[Source]:
 
 
 def read_backgrounds(folder: Path) -> list[Source]:
-    """All recordings of a folder, as backgrounds.
-
-    Raises
-    ------
-    InputError
-        If there are none.
-    """
+    """All recordings of a folder, as backgrounds. Raises InputError if there are none."""
     found = [_source(path, folder, BACKGROUND) for path in _recordings(folder)]
     if not found:
         raise InputError(f"{folder} holds no recordings.")
@@ -76,12 +67,7 @@ def read_backgrounds(folder: Path) -> list[Source]:
 def read_packages(folder: Path) -> list[Source]:
     """The sounds that ``fetch_sounds`` put into a folder, labelled by the ontology.
 
-    Takes of one thing (velocities, numbers) are one group.
-
-    Raises
-    ------
-    InputError
-        If there are none.
+    Takes of one thing (velocities, numbers) are one group. Raises InputError if there are none.
     """
     files = {
         f"{package.name}/{path.relative_to(folder / package.name).with_suffix('').as_posix().lower()}": (path, package)

@@ -111,12 +111,8 @@ class World:
     def perform(self, name: str, split: str, rng: np.random.Generator) -> Performance:
         """The music of a clip called ``name`` before anything is done to its sound.
 
-        Raises
-        ------
-        Unusable
-            If what was drawn cannot be played, or cannot be heard.
-        InputError
-            If a song of a corpus cannot be read.
+        Raises Unusable if what was drawn cannot be played, or cannot be heard; InputError if a song of a corpus cannot
+        be read.
         """
         score = self._score(name, split, rng)
         shift, speed = _drawn_shift(rng)

@@ -39,14 +39,9 @@ class Midi:
 def read_midi(path: Path, metre: str = "") -> Midi:
     """The music in a MIDI file of one metre (``metre`` overrules the file's).
 
-    A beat is a dotted quarter in 6/8, 9/8 and 12/8, an eighth in 7/8.
-
-    Raises
-    ------
-    MissingExtra
-        If mido is not installed.
-    InputError
-        If it is no MIDI file, holds more than 200,000 notes or 20,000 beats, or its metre changes or is unknown here.
+    A beat is a dotted quarter in 6/8, 9/8 and 12/8, an eighth in 7/8. Raises MissingExtra if mido is not installed;
+    InputError if it is no MIDI file, holds more than 200,000 notes or 20,000 beats, or its metre changes or is unknown
+    here.
     """
     try:
         import mido

@@ -51,13 +51,7 @@ class Stem:
 
 
 def synthesiser() -> Any:
-    """The synthesiser's module.
-
-    Raises
-    ------
-    MissingExtra
-        If tinysoundfont is not installed.
-    """
+    """The synthesiser's module. Raises MissingExtra if tinysoundfont is not installed."""
     try:
         from tinysoundfont import _tinysoundfont as native
     except ImportError as missing:
@@ -68,12 +62,7 @@ def synthesiser() -> Any:
 def check_soundfont(path: Path) -> Any:
     """The synthesiser's module, after a look at the head of a soundfont: nothing is loaded.
 
-    Raises
-    ------
-    MissingExtra
-        If tinysoundfont is not installed.
-    InputError
-        If the file is no SF2 or SF3 soundfont.
+    Raises MissingExtra if tinysoundfont is not installed; InputError if the file is no SF2 or SF3 soundfont.
     """
     native = synthesiser()
     if not path.is_file():
@@ -89,10 +78,7 @@ def check_soundfont(path: Path) -> Any:
 def load_soundfont(path: Path) -> Any:
     """A soundfont in memory.
 
-    Raises
-    ------
-    MissingExtra, InputError
-        As ``check_soundfont`` does, or if the file is broken.
+    Raises MissingExtra or InputError as ``check_soundfont`` does, or if the file is broken.
     """
     native = check_soundfont(path)
     try:

@@ -199,10 +199,7 @@ def plain_label(label: str) -> str:
     >>> plain_label("D:7(#9)"), plain_label("G:maj6(9)/2"), plain_label("Cb:sus4(b7,9)/5"), plain_label("A")
     ('D:7', 'G:maj6', 'B:sus4/5', 'A:maj')
 
-    Raises
-    ------
-    InputError
-        If it is no chord label.
+    Raises InputError if it is no chord label.
     """
     if label in ("N", "X", "&pause"):
         return "N"

@@ -58,10 +58,8 @@ def here() -> tuple[Soundfont, ...]:
 def fetch(say: Callable[[str], None]) -> tuple[Soundfont, ...]:
     """All of them, fetched where they are not here yet (about 250 MB).
 
-    Raises
-    ------
-    InputError
-        If a registry cannot be reached, or gives another file than the pinned one; what came before is kept.
+    Raises InputError if a registry cannot be reached, or gives another file than the pinned one; what came before is
+    kept.
     """
     for font in soundfonts().values():
         if font.path.is_file():

@@ -65,13 +65,7 @@ Bars = list[tuple[list[str], str, int, str]]  # of each bar: chord of each part 
 
 @cache
 def songs(corpus: str, folder: Path) -> tuple[str, ...]:
-    """Names of all songs of a corpus, sorted.
-
-    Raises
-    ------
-    InputError
-        If the folder holds none.
-    """
+    """Names of all songs of a corpus, sorted. Raises InputError if the folder holds none."""
     if corpus == "groove" and (folder / "info.csv").is_file():
         try:
             with (folder / "info.csv").open(encoding="utf-8", newline="") as rows:
@@ -104,10 +98,7 @@ def artist_of(corpus: str, folder: Path, song: str) -> str:
 def read_song(corpus: str, folder: Path, song: str, seconds: float, rng: np.random.Generator) -> Score:
     """A stretch of a song, some twice ``seconds`` long, transposed at random and played by a band.
 
-    Raises
-    ------
-    InputError
-        If the file is broken or larger than 16 MiB, or its key, metre or chords are not clear.
+    Raises InputError if the file is broken or larger than 16 MiB, or its key, metre or chords are not clear.
     """
     path = folder / song
     if not path.is_file() or path.stat().st_size > _MAX_BYTES:
