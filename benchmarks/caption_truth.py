@@ -17,26 +17,32 @@ import argparse
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from solfa.analysis.analyze import analyze
 from solfa.analysis.document import from_json, to_json
 from solfa.analysis.registry import extractors
+from solfa.core.errors import InputError
 from solfa.core.types import Analysis
+from solfa.core.vocabulary import lineage
 from solfa.data.building import build
 from solfa.data.captions.attributes import attributes_of
+from solfa.data.captions.facts import harmony, merged
 from solfa.data.captions.grammar import LANGUAGES, STYLES, caption
-from solfa.data.captions.trust import FIELDS, Trust, candidates, fit, holds
+from solfa.data.captions.trust import FIELDS, SCHEMA, Trust, candidates, tool_of
 from solfa.data.records import SPLITS
 from solfa.data.world.generate import World
 from solfa.data.world.soundfonts import here
 from solfa.evaluation.diversity import diversity
 
 SECONDS = 10.0
+_RIDGE, _FOLDS, _STEPS = 1.0, 5, 60
+_LEAST_TOLD = 20  # statements above a threshold, below which its precision says nothing
 
 
 def render(args: argparse.Namespace) -> None:
@@ -66,6 +72,85 @@ def clips(names: list[str]) -> Iterator[tuple[Analysis, dict[str, Any], float, f
             row = json.loads(line)
             if not splits or row["split"] in splits.split(","):
                 yield from_json(row["analysis"]), row["truth"], 0.0, SECONDS, row["piece"]
+
+
+def holds(statement: str, value: Any, truth: Mapping[str, Any]) -> bool | None:
+    """Whether a candidate's value is true of a clip with these attributes; None where nothing is known of it.
+
+    A tempo is true within 2 %; of chords root and quality count, inversions do not; an instrument also under a wider
+    name. A tempo, metre or key that the clip does not have throughout is false.
+    """
+    if statement == "tempo":
+        return bool(truth.get("tempo_bpm")) and abs(value / truth["tempo_bpm"] - 1) <= 0.02
+    if statement in ("metre", "key"):
+        return bool(truth.get(statement) == value)
+    if statement == "instruments":
+        return value.concept in {w for i in truth.get("instruments", ()) for w in lineage(i)}
+    if "chords" not in truth:
+        return None
+    known = [(c.root, c.quality) for c in harmony(truth["chords"])]
+    if statement == "some_chords":
+        return (value.root, value.quality) in known
+    return [(c.root, c.quality) for c in value] == list(merged(known))
+
+
+def fit(
+    rows: Iterable[tuple[Analysis, Mapping[str, Any], float, float, str]], *, seed: int, about: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The table of a ``Trust``, from (analysis, true attributes, start and end of the clip in s, name of the piece).
+
+    Clips of one piece are in one fold of the cross-validation. Raises InputError if there are too few clips.
+    """
+    data: dict[str, tuple[list[Sequence[float]], list[bool], list[int]]] = {name: ([], [], []) for name in FIELDS}
+    tools: dict[str, str] = {}
+    pieces: dict[str, int] = {}
+    clips_seen = 0
+    for analysis, truth, start_s, end_s, piece in rows:
+        clips_seen += 1
+        tools |= {field: tool for field in set(FIELDS.values()) if (tool := tool_of(analysis.extractors, field))}
+        for name, found in candidates(analysis, start_s, end_s).items():
+            for candidate in found:
+                if (verdict := holds(name, candidate.value, truth)) is not None:
+                    features, verdicts, clips = data[name]
+                    features.append(candidate.features)
+                    verdicts.append(verdict)
+                    clips.append(pieces.setdefault(piece, len(pieces)))
+    few = [name for name, (_, verdicts, _) in data.items() if len(verdicts) < 5 * _LEAST_TOLD]
+    if few:
+        raise InputError(f"{clips_seen} clips give fewer than {5 * _LEAST_TOLD} statements of {few[0]}; fit on more.")
+    return {"schema": SCHEMA, "about": {**about, "clips": clips_seen, "pieces": len(pieces)}, "tools": tools,
+            "statements": {name: _fitted(*columns, seed) for name, columns in data.items()}}  # fmt: skip
+
+
+def _fitted(
+    features: Sequence[Sequence[float]], verdicts: Sequence[bool], clips: Sequence[int], seed: int
+) -> dict[str, Any]:
+    x, y = np.array(features, np.float64), np.array(verdicts, np.float64)
+    mean, scale = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-2)
+    x = np.column_stack([(x - mean) / scale, np.ones(len(x))])
+    fold = np.random.default_rng(seed).integers(_FOLDS, size=max(clips) + 1)[np.array(clips)]
+    score = np.zeros(len(y))
+    for k in range(_FOLDS):
+        score[fold == k] = x[fold == k] @ _logistic(x[fold != k], y[fold != k])
+    order = np.argsort(-score, kind="stable")
+    told = np.unique(np.linspace(_LEAST_TOLD, len(y), _STEPS).round().astype(int))
+    true = np.cumsum(y[order])
+    curve = [[round(float(score[order[n - 1]]), 4), int(n), int(true[n - 1])] for n in told]
+    weights = _logistic(x, y)
+    return {"mean": mean.round(5).tolist(), "scale": scale.round(5).tolist(), "weights": weights.round(5).tolist(),
+            "curve": curve}  # fmt: skip
+
+
+def _logistic(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weights of a logistic regression with a ridge, by Newton's method; the last column is the constant."""
+    weights = np.zeros(x.shape[1])
+    ridge = np.full(len(weights), _RIDGE)
+    ridge[-1] = 1e-6
+    for _ in range(30):
+        p = 1 / (1 + np.exp(-np.clip(x @ weights, -30, 30)))
+        hessian = (x * (p * (1 - p))[:, None]).T @ x + np.diag(ridge)
+        weights += np.linalg.solve(hessian, x.T @ (y - p) - ridge * weights)
+    return weights
 
 
 def wilson(true: int, told: int) -> str:

@@ -154,10 +154,12 @@ def shares_of(text: str) -> tuple[float, ...]:
         raise InputError(f"--splits {text!r}: expected three shares such as 0.9,0.05,0.05, or fgmcaps.") from None
 
 
-def _report(config: dict[str, object], failures: int, out: Path) -> None:
-    table = Table("rule", "how often")
-    rules = config["rules"]
-    assert isinstance(rules, dict)
+def _report(config: dict[str, Any], failures: int, out: Path) -> None:
+    for statement, tools in config["own_confidence"].items():
+        tell(
+            f"{statement}: told by the own confidence of {', '.join(tools)}; the trust table was fitted on another tool"
+        )
+    table, rules = Table("rule", "how often"), config["rules"]
     for name, count in rules.items():
         table.add_row(name, str(count))
     console().print(table)

@@ -1,3 +1,4 @@
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,14 @@ import pytest
 
 from solfa.core.errors import InputError
 from solfa.core.types import Analysis, ChordSegment, Curve, Estimate, Span, TagTrack
-from solfa.data.captions.trust import FIELDS, Trust, candidates, fit, holds
+from solfa.data.captions.trust import FIELDS, Trust, candidates
+
+SCRIPT = Path(__file__).parents[3] / "benchmarks" / "caption_truth.py"
+spec = importlib.util.spec_from_file_location("caption_truth", SCRIPT)
+assert spec is not None and spec.loader is not None
+benchmark = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(benchmark)
+fit, holds = benchmark.fit, benchmark.holds
 
 TOOLS = ("solfa-rhythm@1", "solfa-harmony@2", "solfa-tags@4/1")
 
@@ -67,6 +75,7 @@ def test_another_tool_is_believed_by_its_own_confidence(fitted: Trust) -> None:
     other = Analysis(**{n: getattr(analysis, n) for n in analysis.__slots__} | {
         "extractors": (*TOOLS, "essentia-key@1"), "key": Estimate(value="C major", confidence=0.95)})  # fmt: skip
     assert fitted.is_fitted("key", analysis) and not fitted.is_fitted("key", other) and fitted.is_fitted("tempo", other)
+    assert fitted.unfitted(TOOLS) == {} and fitted.unfitted(other.extractors) == {"key": "essentia-key@1"}
     assert fitted.told(other, 0.0, 10.0, 0.9)["key"] == [("C major", False)]
     assert fitted.told(other, 0.0, 10.0, 0.97)["key"] == [("C major", True)]
 

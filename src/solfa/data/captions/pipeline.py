@@ -33,7 +33,7 @@ from solfa.data.captions.fingerprints import near_duplicates
 from solfa.data.captions.llm import Usage, estimate
 from solfa.data.captions.sources import Track
 from solfa.data.captions.splits import assign, families, link_keys, originals, targets
-from solfa.data.captions.stages import Hear, Settings, Write, load_print, phrases_in, run_stage
+from solfa.data.captions.stages import Hear, Settings, Write, load_print, own_confidence, phrases_in, run_stage
 from solfa.data.records import SPLITS, Record
 from solfa.data.shards import Dataset, Failure, Member
 from solfa.jobs import Executor, SerialExecutor, ThreadExecutor
@@ -154,6 +154,7 @@ def _plan(
         "clips_per_shard": settings.clips_per_shard, "plan": digest, "tracks": len(tracks),
         "failed": len(failures), "equal_sound": sum("failed" not in r for r in heard.values()) - len(written),
         "families": len(set(family.values())), "left_over": split.count(""), "rules": _rules(written),
+        "own_confidence": own_confidence(settings, heard.values()),
     }  # fmt: skip
     return _Plan(folder, config, dict(Counter(name for name, _ in shards)))
 

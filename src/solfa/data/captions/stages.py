@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -218,6 +218,15 @@ _trust = cache(Trust.load)
 def usage_of(settings: Settings, answers: Path) -> Usage | None:
     """What the endpoint of the settings was asked by this process."""
     return None if settings.endpoint is None else _captioner(settings.endpoint, answers).usage
+
+
+def own_confidence(settings: Settings, rows: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Statements told by the own confidence of tools that the trust table was not fitted on, and these tools."""
+    found: dict[str, set[str]] = {}
+    for row in rows:
+        for name, tool in _trust(settings.trust).unfitted(row.get("extractors", ())).items():
+            found.setdefault(name, set()).update([tool] if tool else [])
+    return {name: sorted(tools) for name, tools in found.items() if tools}
 
 
 def _digest_of(trust: Path | None) -> str:

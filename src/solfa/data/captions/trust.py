@@ -2,16 +2,16 @@
 
 A statement is a key, a tempo, a metre, a whole sequence of chords, one chord that occurs, or one instrument. Its
 likelihood is a logistic regression on what the analysis says around it (a key is surer where its tonic chord is
-played), fitted on music whose truth is known; the threshold for a target precision is read off the precision of
-everything above it on clips that the regression was not fitted on (cross-validation). ``benchmarks/caption_truth.py``
-fits the table that is shipped, ``trust.json``, and measures it on other pieces.
+played); the threshold for a target precision is read off the precision of everything above it on clips that the
+regression was not fitted on. ``benchmarks/caption_truth.py`` fits the table that is shipped, ``trust.json``, on music
+whose truth is known, and measures it on other pieces.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
@@ -20,14 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from solfa.analysis.registry import extractor_specs
 from solfa.core.errors import InputError
 from solfa.core.theory import Chord, Key
 from solfa.core.types import Analysis, ChordSegment, Estimate, TagTrack
 from solfa.core.vocabulary import lineage
-from solfa.data.captions.facts import harmony, merged
 
 SCHEMA = "solfa.trust/1"
 # Statement -> the field of the analysis that it rests on.
@@ -35,9 +33,7 @@ FIELDS = {
     "tempo": "tempo_bpm", "metre": "metre", "key": "key", "chords": "chords", "some_chords": "chords",
     "instruments": "instruments",
 }  # fmt: skip
-_RIDGE, _FOLDS, _STEPS = 1.0, 5, 60
-_LEAST_TOLD = 20  # statements above a threshold, below which its precision says nothing
-_MAJOR, _MINOR = (0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10)
+_STEPS = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10), "": range(12)}
 # One kit has one name, however many of its parts a tagger names.
 KIT = ("drums", "drum_machine", "bass_drum", "snare_drum", "hi_hat", "cymbal", "percussion")
 _COMMON = ("drums", "keyboard", "piano", "synthesizer", "guitar", "electric_guitar", "acoustic_guitar", "bass",
@@ -46,6 +42,7 @@ _HEDGED = 0.7  # precision of what is said with "probably"
 _SURER = 1.0  # standard errors by which the precision above a threshold exceeds the target
 _TEMPO_GAP = 0.04  # how far the beats of a clip may be from the tempo of the track
 _SHORTEST_S = 1.0
+_PARTS = ("mean", "scale", "weights", "curve")  # of what was fitted for a statement
 
 
 def odds(confidence: float) -> float:
@@ -58,9 +55,19 @@ def _rival(estimate: Estimate[Any]) -> float:
     return odds(max((a.confidence for a in estimate.alternatives), default=0.0))
 
 
-def _inside(analysis: Analysis, start_s: float, end_s: float) -> list[tuple[float, ChordSegment]]:
+def _sounding(analysis: Analysis, start_s: float, end_s: float) -> list[tuple[float, ChordSegment, Chord]]:
+    """The chords of a clip with their length in s."""
     rows = [(min(c.end_s, end_s) - max(c.start_s, start_s), c) for c in analysis.chords]
-    return [(length_s, c) for length_s, c in rows if length_s > 0.05]
+    return [(s, c, chord) for s, c in rows if s > 0.05 and (chord := Chord.parse(c.label)) is not None]
+
+
+def _scale(key: Key | None) -> set[int]:
+    """Pitch classes of a key; all of them where none is known."""
+    return {((key.tonic if key else 0) + i) % 12 for i in _STEPS[key.mode if key else ""]}
+
+
+def _key_of(analysis: Analysis) -> Key | None:
+    return Key.parse(analysis.key.value) if analysis.key.value else None
 
 
 def tempo_features(analysis: Analysis, start_s: float, end_s: float) -> list[float]:
@@ -88,16 +95,13 @@ def metre_features(analysis: Analysis, start_s: float, end_s: float) -> list[flo
 
 def key_features(analysis: Analysis, start_s: float, end_s: float) -> list[float]:
     """Of the statement that the clip is in the key of the track."""
-    key = Key.parse(analysis.key.value) if analysis.key.value else Key(0, "major")
-    rows = [(s, c, Chord.parse(c.label)) for s, c in _inside(analysis, start_s, end_s)]
-    sounding = [(s, c, chord) for s, c, chord in rows if chord is not None]
+    key, sounding = _key_of(analysis) or Key(0, "major"), _sounding(analysis, start_s, end_s)
     total = sum(s for s, _, _ in sounding) or 1.0
 
     def share(of: Key) -> float:
         return sum(s for s, _, chord in sounding if _is_tonic(chord, of)) / total
 
-    scale = {(key.tonic + i) % 12 for i in (_MAJOR if key.mode == "major" else _MINOR)}
-    inside = sum(s for s, _, chord in sounding if chord.pitch_classes <= scale) / total
+    inside = sum(s for s, _, chord in sounding if chord.pitch_classes <= _scale(key)) / total
     dominant = sum(s for s, _, c in sounding if c.root == (key.tonic + 7) % 12 and c.triad == "maj") / total
     sure = sum(s * c.confidence for s, c, _ in sounding) / total
     first, last = (sounding[i][2] if sounding else None for i in (0, -1))
@@ -114,7 +118,7 @@ def _is_tonic(chord: Chord, key: Key) -> bool:
 
 def told_chords(analysis: Analysis, start_s: float, end_s: float) -> tuple[list[Chord], list[float]]:
     """The chords of a clip in order, without inversions, neighbours merged; and the features of that sequence."""
-    rows = [(s, c, chord) for s, c in _inside(analysis, start_s, end_s) if (chord := Chord.parse(c.label)) is not None]
+    rows = _sounding(analysis, start_s, end_s)
     merged = [list(group) for _, group in groupby(rows, key=lambda r: (r[2].root, r[2].quality))]
     chords = [Chord(g[0][2].root, g[0][2].quality) for g in merged]
     if not chords:
@@ -125,8 +129,7 @@ def told_chords(analysis: Analysis, start_s: float, end_s: float) -> tuple[list[
     repeated = sum(chords[i] == chords[j] for i in range(len(chords)) for j in range(i)) / len(chords)
     silent = max(0.0, 1.0 - sum(lengths) / (end_s - start_s))
     bass = sum(s for s, _, c in rows if c.bass) / (end_s - start_s)
-    key = Key.parse(analysis.key.value) if analysis.key.value else None
-    scale = {(key.tonic + i) % 12 for i in (_MAJOR if key.mode == "major" else _MINOR)} if key else set(range(12))
+    scale = _scale(_key_of(analysis))
     inside = float(np.mean([c.pitch_classes <= scale for c in chords]))
     even = float(np.std(lengths[1:-1]) / np.mean(lengths[1:-1])) if len(lengths) > 3 else 0.5
     return chords, [
@@ -140,9 +143,8 @@ def told_chords(analysis: Analysis, start_s: float, end_s: float) -> tuple[list[
 
 def each_chord(analysis: Analysis, start_s: float, end_s: float) -> list[tuple[Chord, list[float]]]:
     """The chords that occur in a clip, each once, and the features of the statement that it does."""
-    rows = [(s, c, chord) for s, c in _inside(analysis, start_s, end_s) if (chord := Chord.parse(c.label)) is not None]
-    key = Key.parse(analysis.key.value) if analysis.key.value else None
-    scale = {(key.tonic + i) % 12 for i in (_MAJOR if key.mode == "major" else _MINOR)} if key else set(range(12))
+    rows = _sounding(analysis, start_s, end_s)
+    scale = _scale(_key_of(analysis))
     found = []
     for chord in dict.fromkeys(Chord(c.root, c.quality) for _, _, c in rows):
         mine = [(s, c) for s, c, other in rows if (other.root, other.quality) == (chord.root, chord.quality)]
@@ -196,7 +198,7 @@ class Candidate:
 def candidates(analysis: Analysis, start_s: float, end_s: float) -> dict[str, list[Candidate]]:
     """Everything that the analysis would say of a clip, sure or not, by statement of ``FIELDS``."""
     chords, of_chords = told_chords(analysis, start_s, end_s)
-    sure = [c.confidence for _, c in _inside(analysis, start_s, end_s) if c.label not in ("N", "X")]
+    sure = [c.confidence for _, c, _ in _sounding(analysis, start_s, end_s)]
     single = {
         "tempo": (analysis.tempo_bpm, tempo_features), "metre": (analysis.metre, metre_features),
         "key": (analysis.key, key_features),
@@ -213,88 +215,9 @@ def candidates(analysis: Analysis, start_s: float, end_s: float) -> dict[str, li
     return found
 
 
-def holds(statement: str, value: Any, truth: Mapping[str, Any]) -> bool | None:
-    """Whether a candidate's value is true of a clip with these attributes; None where nothing is known of it.
-
-    A tempo is true within 2 %; of chords root and quality count, inversions do not; an instrument also under a wider
-    name. A tempo, metre or key that the clip does not have throughout is false.
-    """
-    if statement == "tempo":
-        return bool(truth.get("tempo_bpm")) and abs(value / truth["tempo_bpm"] - 1) <= 0.02
-    if statement in ("metre", "key"):
-        return bool(truth.get(statement) == value)
-    if statement == "instruments":
-        return value.concept in {w for i in truth.get("instruments", ()) for w in lineage(i)}
-    if "chords" not in truth:
-        return None
-    known = [(c.root, c.quality) for c in harmony(truth["chords"])]
-    if statement == "some_chords":
-        return (value.root, value.quality) in known
-    return [(c.root, c.quality) for c in value] == list(merged(known))
-
-
-def fit(
-    rows: Iterable[tuple[Analysis, Mapping[str, Any], float, float, str]], *, seed: int, about: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The table of a ``Trust``, from (analysis, true attributes, start and end of the clip in s, name of the piece).
-
-    Clips of one piece are in one fold of the cross-validation. Raises InputError if there are too few clips.
-    """
-    data: dict[str, tuple[list[Sequence[float]], list[bool], list[int]]] = {name: ([], [], []) for name in FIELDS}
-    tools: dict[str, str] = {}
-    pieces: dict[str, int] = {}
-    clips_seen = 0
-    for analysis, truth, start_s, end_s, piece in rows:
-        clips_seen += 1
-        tools |= {field: tool for field in set(FIELDS.values()) if (tool := _tool(analysis, field))}
-        for name, found in candidates(analysis, start_s, end_s).items():
-            for candidate in found:
-                if (verdict := holds(name, candidate.value, truth)) is not None:
-                    features, verdicts, clips = data[name]
-                    features.append(candidate.features)
-                    verdicts.append(verdict)
-                    clips.append(pieces.setdefault(piece, len(pieces)))
-    few = [name for name, (_, verdicts, _) in data.items() if len(verdicts) < 5 * _LEAST_TOLD]
-    if few:
-        raise InputError(f"{clips_seen} clips give fewer than {5 * _LEAST_TOLD} statements of {few[0]}; fit on more.")
-    return {"schema": SCHEMA, "about": {**about, "clips": clips_seen, "pieces": len(pieces)}, "tools": tools,
-            "statements": {name: _fitted(*columns, seed) for name, columns in data.items()}}  # fmt: skip
-
-
-def _fitted(
-    features: Sequence[Sequence[float]], verdicts: Sequence[bool], clips: Sequence[int], seed: int
-) -> dict[str, Any]:
-    x, y = np.array(features, np.float64), np.array(verdicts, np.float64)
-    mean, scale = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-2)
-    x = np.column_stack([(x - mean) / scale, np.ones(len(x))])
-    fold = np.random.default_rng(seed).integers(_FOLDS, size=max(clips) + 1)[np.array(clips)]
-    score = np.zeros(len(y))
-    for k in range(_FOLDS):
-        score[fold == k] = x[fold == k] @ _logistic(x[fold != k], y[fold != k])
-    order = np.argsort(-score, kind="stable")
-    told = np.unique(np.linspace(_LEAST_TOLD, len(y), _STEPS).round().astype(int))
-    true = np.cumsum(y[order])
-    curve = [[round(float(score[order[n - 1]]), 4), int(n), int(true[n - 1])] for n in told]
-    weights = _logistic(x, y)
-    return {"mean": mean.round(5).tolist(), "scale": scale.round(5).tolist(), "weights": weights.round(5).tolist(),
-            "curve": curve}  # fmt: skip
-
-
-def _logistic(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weights of a logistic regression with a ridge, by Newton's method; the last column is the constant."""
-    weights = np.zeros(x.shape[1])
-    ridge = np.full(len(weights), _RIDGE)
-    ridge[-1] = 1e-6
-    for _ in range(30):
-        p = 1 / (1 + np.exp(-np.clip(x @ weights, -30, 30)))
-        hessian = (x * (p * (1 - p))[:, None]).T @ x + np.diag(ridge)
-        weights += np.linalg.solve(hessian, x.T @ (y - p) - ridge * weights)
-    return weights
-
-
-def _tool(analysis: Analysis, field: str) -> str:
-    """NAME@VERSION of the extractor that gave a field."""
-    return next((e for e in reversed(analysis.extractors) if field in _provided().get(e.partition("@")[0], ())), "")
+def tool_of(extractors: Sequence[str], field: str) -> str:
+    """NAME@VERSION of the one of these extractors that gave a field."""
+    return next((e for e in reversed(extractors) if field in _provided().get(e.partition("@")[0], ())), "")
 
 
 @cache
@@ -318,14 +241,10 @@ class Trust:
         try:
             table = json.loads(place.read_bytes())
             for name in FIELDS:
-                one = table["statements"][name]
-                sizes = {len(one["mean"]), len(one["scale"]), len(one["weights"]) - 1}
-                numbers = [*one["mean"], *one["scale"], *one["weights"], *(n for row in one["curve"] for n in row)]
-                if (
-                    len(sizes) != 1
-                    or not all(math.isfinite(n) for n in numbers)
-                    or {len(r) for r in one["curve"]} != {3}
-                ):
+                one = {part: np.array(table["statements"][name][part], np.float64) for part in _PARTS}
+                sizes = {one["mean"].shape, one["scale"].shape, one["weights"][1:].shape}
+                finite = np.isfinite(np.concatenate([v.ravel() for v in one.values()])).all()
+                if len(sizes) != 1 or one["curve"].shape[1:] != (3,) or not finite:
                     raise ValueError(f"{name}: weights, means and scales do not fit")
             if table["schema"] != SCHEMA or not isinstance(table["tools"], dict):
                 raise ValueError("another schema")
@@ -340,7 +259,7 @@ class Trust:
     ) -> dict[str, list[tuple[Any, bool]]]:
         """The values of each statement that are sure enough, surest first, and whether each needs a hedge.
 
-        What another tool measured than the table was fitted on is told from its own confidence on.
+        What another tool measured than the table was fitted on (``unfitted``) is told from its own confidence on.
         """
         found = {}
         for name, rows in candidates(analysis, start_s, end_s).items():
@@ -354,16 +273,19 @@ class Trust:
 
     def is_fitted(self, statement: str, analysis: Analysis) -> bool:
         """Whether the table was fitted on the tool that measured this."""
-        return bool(self.table["tools"].get(FIELDS[statement]) == _tool(analysis, FIELDS[statement]))
+        return statement not in self.unfitted(analysis.extractors)
+
+    def unfitted(self, extractors: Sequence[str]) -> dict[str, str]:
+        """The statements whose tool is another than the table was fitted on, and that tool (NAME@VERSION)."""
+        tools = {name: tool_of(extractors, field) for name, field in FIELDS.items()}
+        return {name: tool for name, tool in tools.items() if self.table["tools"].get(FIELDS[name]) != tool}
 
     def score(self, statement: str, features: Sequence[float]) -> float:
         """Log odds that a statement is true."""
         one = self.table["statements"][statement]
+        if (num := len(features)) != len(one["mean"]):
+            raise InputError(f"the table was fitted with {len(one['mean'])} features of {statement}, expected {num}.")
         x = (np.array(features) - one["mean"]) / one["scale"]
-        if len(x) != len(one["mean"]):
-            raise InputError(
-                f"the table was fitted with {len(one['mean'])} features of {statement}, this version has {len(x)}."
-            )
         return float(x @ one["weights"][:-1] + one["weights"][-1])
 
     def thresholds(self, statement: str, precision: float) -> tuple[float, float]:
