@@ -26,7 +26,7 @@ from solfa.audio.chain import ChainSource, links
 from solfa.audio.content import ContentHash
 from solfa.audio.integrity import refuse_if_cut, refuse_if_overloaded, refuse_if_protected
 from solfa.audio.source import DEFAULT_LIMITS, AudioInfo, Limits, Part, Source, open_regular
-from solfa.core.errors import DecodeError
+from solfa.core.errors import DecodeError, FileUnavailable
 from solfa.core.types import Audio, FloatArray
 
 # What a folder is searched for; mp4 and webm are left out because they are mostly films. Any file can be named itself.
@@ -72,7 +72,8 @@ def stretches(
     Raises
     ------
     DecodeError
-        If the file cannot be read to its end, holds numbers that are not sound, or exceeds the limits.
+        If the file cannot be read to its end, holds numbers that are not sound, or exceeds the limits;
+        ``FileUnavailable`` where that is the fault of the disk.
     """
     path = Path(path)
     with _opened(path, limits, data) as (source, part):
@@ -180,14 +181,16 @@ def _cancels(mix: FloatArray, powers: list[float]) -> bool:
 
 @contextmanager
 def _opened(path: Path, limits: Limits, data: bytes | None = None) -> Iterator[tuple[Source, Part]]:
-    with open_regular(path, limits) if data is None else BytesIO(data) as file:
+    with (
+        open_regular(path, limits) if data is None else BytesIO(data) as file,
+        _disk_blamed(path, Part(file, 0, 0, limits.silent_bytes)) as part,
+    ):
         head = file.read(64)
         refuse_if_protected(path, file, head)
         refuse_if_overloaded(path, file, head)
         refuse_if_cut(path, file, head)
         size = file.seek(0, os.SEEK_END)
         first, *rest = links(file, size) if head[:4] == b"OggS" else [(_after_id3(file, size), size)]
-        part = Part(file, 0, size, limits.silent_bytes)
 
         def opened(link: tuple[int, int]) -> Source:
             part.span(*link)
@@ -201,6 +204,20 @@ def _opened(path: Path, limits: Limits, data: bytes | None = None) -> Iterator[t
             yield source, part
         finally:
             source.close()
+
+
+@contextmanager
+def _disk_blamed(path: Path, part: Part) -> Iterator[Part]:
+    """Where the disk failed, no conclusion about the file holds."""
+    error: BaseException | None = None
+    try:
+        yield part
+    except (DecodeError, OSError) as raised:
+        error = raised
+    if isinstance(cause := part.failed or error, OSError):
+        raise FileUnavailable(path, f"cannot be read now: {cause.strerror or cause}") from cause
+    if error is not None:
+        raise error
 
 
 def _after_id3(file: BinaryIO, size: int) -> int:

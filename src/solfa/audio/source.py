@@ -45,12 +45,16 @@ class AudioInfo:
 
 
 class Part(io.RawIOBase):
-    """A part of a file, read by a decoder; it seems to end where too much was read and nothing decoded from it."""
+    """A part of a file, read by a decoder; it seems to end where too much was read and nothing decoded from it.
+
+    It also seems to end where the disk fails: decoders lose or hide errors of their reader. ``failed`` tells.
+    """
 
     def __init__(self, file: BinaryIO, start: int, end: int, limit: int) -> None:
         super().__init__()
         self._file, self._limit = file, limit
         self.spent = 0  # bytes; the reader sets it to 0 whenever sound has come
+        self.failed: OSError | None = None
         self.span(start, end)
 
     def span(self, start: int, end: int) -> None:
@@ -73,8 +77,14 @@ class Part(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         """Bytes, never beyond the part, nor many more than the limit."""
         left = min(self._size - self._at, self._limit + 1 - self.spent)
-        self._file.seek(self._start + self._at)
-        data = self._file.read(max(0, left if size < 0 else min(size, left)))
+        if self.failed:
+            return b""
+        try:
+            self._file.seek(self._start + self._at)
+            data = self._file.read(max(0, left if size < 0 else min(size, left)))
+        except OSError as error:
+            self.failed = error
+            return b""
         self._at += len(data)
         self.spent += len(data)
         return data

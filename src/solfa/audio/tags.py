@@ -10,12 +10,12 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import mutagen
 
 from solfa.audio.source import DEFAULT_LIMITS, Part, open_regular
-from solfa.core.errors import DecodeError, InputError
+from solfa.core.errors import DecodeError, FileUnavailable, InputError
 from solfa.core.theory import Key, pitch_class
 from solfa.core.types import FileTags
 
@@ -44,19 +44,29 @@ _KEY = re.compile(r"([A-Ga-g][#b♯♭]?)\s*(m|min|minor|moll|maj|major|dur)?", 
 
 
 def read_tags(path: Path | str) -> FileTags:
-    """The tags of a file; empty where there are none or they cannot be read. Pictures are never decoded."""
-    path = Path(path)
+    """The tags of a file; empty where there are none or they cannot be read. Pictures are never decoded.
+
+    Raises
+    ------
+    FileUnavailable
+        If the disk fails while they are read.
+    """
+    path, parsed, part = Path(path), None, None
     try:
         with open_regular(path, DEFAULT_LIMITS) as file, _bounded():
-            if _too_many_frames(file):
-                return FileTags()
-            parsed = mutagen.File(Part(file, 0, path.stat().st_size, _MAX_BYTES))
+            part = Part(file, 0, path.stat().st_size, _MAX_BYTES)
+            if not _too_many_frames(part):
+                part.spent = 0
+                part.seek(0)
+                parsed = mutagen.File(part)
     except _BAD:  # bad tags never cost a file its place
-        return FileTags()
+        parsed = None
+    if part is not None and part.failed:
+        raise FileUnavailable(path, f"cannot be read now: {part.failed.strerror or part.failed}")
     return _from(getattr(parsed, "tags", None))
 
 
-def _too_many_frames(file: BinaryIO) -> bool:
+def _too_many_frames(file: Part) -> bool:
     """Whether an ID3 tag holds more frames than anybody writes: mutagen copies the rest of the tag for each."""
     head = file.read(10)
     if head[:3] != b"ID3" or len(head) < 10:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from solfa.analysis.analyze import analysis_version
@@ -126,7 +127,7 @@ def run(db: sqlite3.Connection, directory: Path, wish: Run) -> AddReport:
         moved=moved,
         unchanged=plan.unchanged,
         removed=removed,
-        failed=tuple(sorted(outcome.failed, key=lambda f: f.path)),
+        failed=tuple(sorted([*outcome.failed, *_by_lost_folder(outcome.unreached)], key=lambda f: f.path)),
         known_bad=tuple(plan.known_bad),
         notes=seen.notes,
         audio_s=round(outcome.audio_s, 3),
@@ -195,6 +196,7 @@ class _Outcome:
     updated: int = 0
     audio_s: float = 0.0
     failed: list[Failure] = field(default_factory=list)
+    unreached: list[Failure] = field(default_factory=list)  # by no fault of theirs
     linked: Counter[int] = field(default_factory=Counter)  # new paths that point to a track that was there before
 
     def take(self, result: Done[Ask, Heard] | Failed[Ask]) -> None:
@@ -203,9 +205,10 @@ class _Outcome:
         if isinstance(result, Failed):
             found = self.stats[path]
             # What lies outside the file is tried again by itself; what was known of the file still holds.
-            if result.error != FileUnavailable.__name__ and result.kind != "starved":
+            outside = result.error == FileUnavailable.__name__ or result.kind == "starved"
+            if not outside:
                 self.writer.failed(path, found.size, found.mtime_ns, result.reason)
-            self.failed.append(Failure(path=Path(path), reason=result.reason))
+            (self.unreached if outside else self.failed).append(Failure(path=Path(path), reason=result.reason))
             return
         track_id, is_new = self.commit(result.value)
         self.audio_s += result.value.duration_s
@@ -217,15 +220,38 @@ class _Outcome:
 
     def progress(self, result: Done[Ask, Heard] | Failed[Ask], total: int, started: float) -> Progress:
         """How far it is after a result."""
+        failed = len(self.failed) + len(self.unreached)
         return Progress(
-            done=self.added + self.updated + len(self.failed),
+            done=self.added + self.updated + failed,
             total=total,
-            failed=len(self.failed),
+            failed=failed,
             audio_s=self.audio_s,
             seconds=time.monotonic() - started,
             path=Path(result.item.path),
             reason=result.reason if isinstance(result, Failed) else "",
         )
+
+
+def _by_lost_folder(failures: Sequence[Failure]) -> list[Failure]:
+    """The failures; one for all files of a folder that went away during the run (deleted, unmounted)."""
+
+    @cache
+    def alive(folder: Path) -> bool:
+        try:
+            return any(folder.iterdir())  # an empty one is the place of a disk that is not there
+        except OSError:
+            return False
+
+    lost: Counter[Path] = Counter()
+    told = []
+    for failure in failures:
+        gone = [folder for folder in failure.path.parents if not alive(folder)]
+        if gone:
+            lost[gone[-1]] += 1
+        else:
+            told.append(failure)
+    reason = "cannot be reached any more; the next run tries its {} again".format
+    return told + [Failure(path=p, reason=reason(f"{n} files" if n > 1 else "file")) for p, n in lost.items()]
 
 
 def _settle_missing(writer: Writer, seen: Scan, known: dict[str, _Known], linked: Counter[int]) -> tuple[int, int]:

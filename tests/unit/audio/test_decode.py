@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import struct
 import time
@@ -14,7 +16,7 @@ import pytest
 import soundfile
 
 from solfa.audio import ContentHash, Limits, probe, read_tags, side_of, stretches
-from solfa.core.errors import DecodeError
+from solfa.core.errors import DecodeError, FileUnavailable
 from solfa.core.types import FloatArray
 from solfa.testing.files import write_audio
 
@@ -309,3 +311,32 @@ def test_bytes_without_sound_and_slow_decoding_are_limited(tmp_path: Path) -> No
         list(stretches(path, limits=Limits(silent_bytes=1 << 10)))
     wav = write_audio(tmp_path / "a.wav", sound(), RATE)
     assert "processor time" in reason(wav, limits=Limits(decode_cpu_s=0.0, decode_cpu_s_per_s=0.0))
+
+
+class _FailingDisk(io.FileIO):
+    """A file whose disk fails from a place on."""
+
+    good = 0
+
+    def readinto(self, buffer: object) -> int:
+        if self.tell() + len(buffer) > self.good:  # type: ignore[arg-type]
+            raise OSError(errno.EIO, "Input/output error")
+        return super().readinto(buffer)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a"])
+@pytest.mark.parametrize("share", [0.0, 0.6, 0.99])
+def test_a_disk_that_fails_is_not_the_file_s_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, share: float
+) -> None:
+    path = write_audio(tmp_path / f"a{suffix}", sound(20.0, 48_000), 48_000)
+    good = round(share * path.stat().st_size)
+    monkeypatch.setattr(_FailingDisk, "good", good)
+    monkeypatch.setattr(os, "fdopen", lambda fd, mode: io.BufferedReader(_FailingDisk(fd, mode), 512))
+    with pytest.raises(FileUnavailable, match="Input/output error"):
+        list(stretches(path))
+    if not share:
+        with pytest.raises(FileUnavailable, match="Input/output error"):
+            read_tags(path)
+    monkeypatch.undo()
+    assert sum(a.duration_s for a in stretches(path)) == pytest.approx(20.0, abs=0.1)

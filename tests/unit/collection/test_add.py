@@ -291,3 +291,22 @@ def test_what_is_not_the_file_s_fault_is_tried_again(
     assert [f.path for f in report.failed] == [path] and "Permission denied" in report.failed[0].reason
     again = index(shelf, music)
     assert again.added == 1 and not again.failed and not again.known_bad
+
+
+def test_a_folder_that_goes_away_during_a_run_keeps_its_tracks(music: Path, shelf: Collection) -> None:
+    index(shelf, music)
+    before, away = content(shelf), music.with_name("away")
+    for path in music.iterdir():
+        os.utime(path, (1, 1))
+
+    def unplugged(_: Progress) -> None:
+        if music.exists():
+            music.rename(away)
+
+    report = index(shelf, music, progress=unplugged)
+    [failure] = report.failed
+    assert report.updated == 1 and failure.path == music and "tries its 3 files again" in failure.reason
+    assert content(shelf) == before and not shelf.failures()
+    away.rename(music)
+    again = index(shelf, music)
+    assert (again.updated, again.unchanged, again.failed) == (3, 1, ())
