@@ -7,13 +7,16 @@ of music at large; a text is which tags its words are near to (``bridge_text``).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
 
 import numpy as np
 
-from solfa.core.types import Audio, EncoderSpec, Features, FloatArray, JointModel
+from solfa.core.types import Audio, EncoderSpec, Features, FloatArray, JointModel, Match
 from solfa.encoders.bridge_space import DIM, columns, fit, sounds, space
 from solfa.encoders.bridge_text import BridgeText
 from solfa.encoders.towers import pack, refuse_not_finite
+from solfa.models.scoring import INT8_SCALE
 from solfa.tagging.concepts import evidence, logit
 from solfa.tagging.frames import HOP_S, TagFrames, tag_frames
 from solfa.tagging.mel import SAMPLE_RATE_HZ
@@ -51,7 +54,17 @@ class BridgeAudio:
 
 def load() -> JointModel:
     """The bridge; networks are read when they are first used."""
-    return JointModel(name="bridge", audio=BridgeAudio(), text=BridgeText(_spec(0.0, 0)))
+    return JointModel(name="bridge", audio=BridgeAudio(), text=BridgeText(_spec(0.0, 0)), match=_match())
+
+
+@cache
+def _match() -> Match:
+    """What ``tools/fit_match.py`` wrote."""
+    with files("solfa.encoders").joinpath("bridge_match.npz").open("rb") as stream:
+        arrays = np.load(stream, allow_pickle=False)
+        sounds, texts = (arrays[name].astype(np.float32) / np.float32(INT8_SCALE) for name in ("sounds_SD", "texts_XD"))
+        sound, text, known, constant = arrays["weights"].tolist()
+    return Match(sounds_SD=sounds, texts_XD=texts, weights=(sound, text, known, constant))
 
 
 def _spec(hop_s: float, sample_rate_hz: int) -> EncoderSpec:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,6 +36,9 @@ _NAME_WEIGHT = 0.5
 # What texts mean: queries repeat their words. One entry is 1 kB.
 MEANINGS: dict[str, FloatArray] = {}
 _MOST_MEANINGS = 4096
+NEAREST: dict[str, float] = {}  # and how near their nearest prompt is, a cosine
+# Cosines of the nearest prompt: of unrelated texts, and of words that surely name a tag or sound.
+_FAR, _NEAR = 0.3, 0.7
 # Words in a piece at most: MiniLM blurs longer ones into one meaning.
 _PIECE_WORDS = 5
 _STOP_WORDS = frozenset(
@@ -91,6 +95,27 @@ class BridgeText:
             rows.append(np.pad(tags, ((0, 0), (0, DIM - tags.shape[1]))))
         return pack(rows, DIM, [np.linalg.norm(row, axis=1).tolist() for row in rows])
 
+    def familiarity(self, text: str) -> float:
+        """How near the best known word or piece of a text is to a name of a tag or sound, 0..1.
+
+        Words that nobody uses of music or sound count nothing: MiniLM puts them anywhere.
+        """
+        told = [known for piece in pieces(text) for known in _told(piece)]
+        _meanings(told)
+        return max((min(max((NEAREST[t] - _FAR) / (_NEAR - _FAR), 0.0), 1.0) for t in told if _is_read(t)), default=0.0)
+
+
+def _is_read(text: str) -> bool:
+    """Whether a text names a tag or sound, or people describe sound with each of its words."""
+    words = [word for word in re.findall(r"[^\W\d_]{3,}", text) if word not in _STOP_WORDS]
+    return NEAREST[text] >= _NEAR or (bool(words) and all(word in _lexicon() for word in words))
+
+
+@cache
+def _lexicon() -> frozenset[str]:
+    """Words of captions of music and sound: all of MusicCaps', and AudioCaps' that occur three times."""
+    return frozenset(files("solfa.encoders").joinpath("words.txt").read_text("utf-8").split())
+
 
 def pieces(text: str) -> list[str]:
     """The text cut at punctuation and joining words, and then into parts of at most five words.
@@ -135,13 +160,17 @@ def _meanings(texts: Sequence[str]) -> dict[str, FloatArray]:
     prompts, bias = np.concatenate([f.prompt_PM, f.sound_prompt_PM]), np.concatenate([f.prompt_bias_A, f.sound_bias_S])
     starts = np.flatnonzero(np.diff(np.concatenate([f.prompt_axis_P, tags + f.sound_axis_P]), prepend=-1))
     for text, vector in zip(new, _minilm().encode(new), strict=True):
-        best = np.maximum.reduceat(np.einsum("pm,m->p", prompts, vector), starts) - bias
+        near = np.einsum("pm,m->p", prompts, vector)
+        NEAREST[text] = float(near.max())
+        best = np.maximum.reduceat(near, starts) - bias
         weights = np.exp(_SHARPNESS * (best - best.max()))
         weights /= weights.sum()
         weights[:tags] -= weights[:tags].mean()  # nothing of a sound is below zero
         found[text] = np.asarray(weights, np.float32)
     if len(MEANINGS) > _MOST_MEANINGS:
         MEANINGS.clear()
+        for text in NEAREST.keys() - found.keys():
+            del NEAREST[text]
     MEANINGS.update(found)
     return found
 

@@ -37,7 +37,7 @@ _SAMPLE_TRACKS = 64  # tracks, where windows are scored by their frames
 _SOUND = 0.5  # nats per standard score of the embedding
 HALF_NAMED = 0.5  # share of the query's rare words from which a track counts as the one that was named
 FIT_Z, MISS_Z = 2.0, 1.0  # standard scores of sounds that are what a text says, and of sounds that are not
-UNKNOWN = 0.2  # familiarity below which a text tower knows nothing of a phrase
+UNKNOWN = 0.1  # familiarity below which a text tower knows nothing of a phrase
 FITS = 0.7  # probability from which a text is said to fit, and below whose complement it is said not to
 _WORDS = 3.0  # nats for a title, artist or path that holds all rare words of the query
 

@@ -130,3 +130,20 @@ def test_music_lies_as_it_would_without_sounds_and_texts_reach_them() -> None:
     for vector, sound in zip(model.text.encode(list(texts)).global_BD, texts.values(), strict=True):
         likeness = fold @ vector[tags : tags + bridge_space.SOUND_DIM]
         assert names.index(sound) in np.argsort(-likeness)[:5], sound
+
+
+def test_probabilities_were_fitted_to_this_space() -> None:
+    with files("solfa.encoders").joinpath("bridge_match.npz").open("rb") as stream:
+        assert str(np.load(stream)["space"]) == load().space, "run tools/fit_match.py"
+    match = load().match
+    assert match is not None and match.sounds_SD.shape[1] == match.texts_XD.shape[1] == load().audio.spec.dim
+
+
+@pytest.mark.parametrize("text", ["asdfghjkl", "Satie", "грустная музыка", "悲しいピアノ", "musique triste", "BWV 565"])
+def test_what_nobody_says_of_sound_is_unfamiliar(text: str) -> None:
+    assert load().text.familiarity(text) == 0  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("text", ["dreamy", "spooky cave", "dog barking", "whimsical", "a song for late night driving"])
+def test_what_people_say_of_sound_is_familiar(text: str) -> None:
+    assert load().text.familiarity(text) > 0.1  # type: ignore[attr-defined]
