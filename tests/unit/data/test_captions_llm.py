@@ -218,6 +218,22 @@ def test_more_requests_wait_than_there_are_cores(tmp_path: Path) -> None:
     assert most > min(os.cpu_count() or 1, 4) and captioner.usage.requests == 24
 
 
+def test_a_model_is_told_what_is_not_sure_and_must_hedge_it(tmp_path: Path) -> None:
+    known = {"genre": ["jazz"], "some_chords": ["A:min", "F:maj"],
+             "unsure": {"key": "A minor", "tempo_bpm": 93.0, "tempo_marking": "andante", "metre": "3/4"}}  # fmt: skip
+    assert {"name": "some of the chords, in no order", "value": "Am, F"} in facts(known)
+    unsure = [(f["name"], f["value"]) for f in facts(known) if f.get("sure") is False]
+    assert unsure == [("tempo", "93 BPM"), ("metre", "3/4"), ("key", "A minor")]
+    text = "A jazz piece with chords such as Am and F, probably in A minor, perhaps in 3/4 and probably at 93 BPM."
+    for said_, rejected in {
+        text: (), text.replace("probably in A", "in A"): ("false",), text.replace("perhaps ", ""): ("false",),
+        text.replace("probably at ", "at "): ("false",), text.replace("and F", "and G"): ("false",),
+        text.replace("93", "120"): ("false", "invented"),
+    }.items():  # fmt: skip
+        with server(lambda body, n, said_=said_: (200, captioned(said_))) as fake:
+            assert asker(fake, tmp_path / said_).caption(known, seed=0).rejected == rejected, said_
+
+
 def test_the_gate_says_what_it_cannot_check() -> None:
     text = GOOD.replace("piece", "piece of shimmering nostalgia")
     assert grounding(text, SONG) == Grounding(unchecked=("shimmering", "nostalgia"))

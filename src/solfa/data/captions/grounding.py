@@ -40,12 +40,13 @@ def grounding(text: str, attributes: Mapping[str, Any]) -> Grounding:
     >>> grounding("A jazz piece with shimmering colours.", {"genre": ["jazz"]}).unchecked
     ('shimmering', 'colours')
     """
-    own, plain = _own_words(attributes), _without_facts(text)
+    told = {**(attributes.get("unsure") or {}), **attributes}  # whether a hedge stands by it, ``reading`` says
+    own, plain = _own_words(told), _without_facts(text)
     circumstances = [m[0].lower() for m in _circumstances().finditer(plain) if m[0].lower() not in own]
     speeds, absences = _speeds(text, attributes), _absences(text, attributes)
     invented = [*speeds, *absences, *(f"circumstance:{c}" for c in circumstances)]
     judged = {w for c in (*_speed_words(text), *invented) for w in re.findall(r"[a-z]+(?:-[a-z]+)*", c.lower())}
-    unchecked, numbers = [], _numbers(attributes)
+    unchecked, numbers = [], _numbers(told)
     start = True
     for match in _WORD.finditer(plain):
         word = match[0]

@@ -35,7 +35,7 @@ from solfa.data.captions.facts import Spelling, harmony
 from solfa.data.captions.quality import Wishes, broken_rules
 from solfa.jobs import heartbeat
 
-PROMPT_VERSION = 1
+PROMPT_VERSION = 2
 ONE_SENTENCE = Wishes(complete=True, grounded=True, one_sentence=True, objective=True, most_words=120)
 OPTIONAL_FIELDS = ("temperature", "max_tokens", "seed", "response_format")
 _MOST_BYTES = 1 << 20
@@ -274,10 +274,14 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 
 def facts(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The attributes as the model sees them: names and plain values, chords as lead sheets write them."""
+    """The attributes as the model sees them: names and plain values, chords as lead sheets write them.
+
+    What is to be told with a hedge has ``"sure": false``.
+    """
     known = {name: value for name, value in attributes.items() if value}
-    chords = harmony(known.get("chords", ()))
-    spelling = Spelling.of(known.get("key"), chords)
+    unsure = known.get("unsure", {})
+    chords, some = harmony(known.get("chords", ())), harmony(known.get("some_chords", ()))
+    spelling = Spelling.of(known.get("key") or unsure.get("key"), (*chords, *some))
     found = {
         "tempo": f"{known['tempo_bpm']:.0f} BPM" if "tempo_bpm" in known else None,
         "tempo marking": known.get("tempo_marking"),
@@ -285,10 +289,14 @@ def facts(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
         "metre": None if "beats_per_bar" in known else known.get("metre"),
         "key": known.get("key"),
         "chords": " - ".join(spelling.symbol(Chord(c.root, c.quality)) for c in chords),
+        "some of the chords, in no order": ", ".join(spelling.symbol(Chord(c.root, c.quality)) for c in some),
         **{n: [concepts()[i].title for i in known.get(n, ())] for n in ("instruments", "genre", "mood")},
         "vocals": None if attributes.get("voice") is None else "yes" if attributes["voice"] else "none",
     }
-    return [{"name": name, "value": value} for name, value in found.items() if value]
+    hedged = {"tempo": unsure.get("tempo_bpm") and f"{unsure['tempo_bpm']:.0f} BPM", "metre": unsure.get("metre"),
+              "key": unsure.get("key")}  # fmt: skip
+    rows: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in found.items() if value]
+    return rows + [{"name": name, "value": value, "sure": False} for name, value in hedged.items() if value]
 
 
 def _read(response: HTTPResponse, end_s: float) -> bytes:

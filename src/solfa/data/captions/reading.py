@@ -60,11 +60,15 @@ def agreement(text: str, attributes: Mapping[str, Any]) -> Agreement:
     """
     claims = find_claims(text)
     constraints = parse(text).constraints
-    hedged = {**(attributes.get("unsure") or {}), **attributes}
+    unsure = attributes.get("unsure") or {}
+    hedged = {**unsure, **attributes}
+    # A hedge reaches no further than its clause.
+    bare = {c.kind: c for part in re.split(r"[,;]| and ", text) for c in find_claims(part).values()} if unsure else {}
     missing, false = [], []
     for name in (*_CLAIMED, "voice"):
-        claim = claims.get(_CLAIMED[name]) if name in _CLAIMED else None
-        verdicts = [] if claim is None else [_claim_holds(claim, attributes)]
+        kind = _CLAIMED.get(name)
+        claim = kind and (claims.get(kind) or (bare.get(kind) if name in unsure else None))
+        verdicts = [_claim_holds(claim, attributes)] if claim else []
         verdicts += [v for c in constraints if (v := _constraint_holds(name, c, hedged)) is not None]
         known = attributes.get(name) not in (None, "", [], ())
         if False in verdicts:

@@ -299,8 +299,7 @@ class Write:
     def refused(self, clip: Mapping[str, Any]) -> list[str]:
         """The rules of clips that one breaks."""
         known = clip["attributes"]
-        # For sure, in the words of the language asked for, or of what a model is told.
-        few = ENGLISH_ONLY if self.settings.endpoint is not None or self.settings.style in LANGUAGES else {"unsure"}
+        few = ENGLISH_ONLY if self.settings.style in LANGUAGES else {"unsure"}
         if set(known) <= few:
             return ["nothing_known"]
         lost = [name for name in self.settings.required if name not in known]
