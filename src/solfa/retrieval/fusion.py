@@ -15,7 +15,7 @@ from solfa.core.types import FloatArray
 # A measurement is never trusted beyond these odds (floor of P, ceiling of one piece of evidence).
 _FLOOR = 0.05
 _MOST = 3.0
-_SLOPE, _OFFSET = 6.0, -3.0
+SLOPE, OFFSET = 6.0, -4.8  # of the logistic curve between (benchmarks/scores.py)
 
 
 def log_ratio(p: NDArray[np.floating], base: float) -> FloatArray:
@@ -39,11 +39,11 @@ def to_unit(total: NDArray[np.floating], least: float, most: float) -> FloatArra
     """Total evidence as a score in 0..1: about the share of what was asked that is expected to hold [same shape].
 
     ``least`` and ``most`` are what the evidence would be if surely nothing and surely everything held, so that scores
-    of different queries lie on one scale. The curve between is fitted (``benchmarks/scores.py``).
+    of different queries lie on one scale.
 
     >>> [f"{x:.2f}" for x in to_unit(np.array([-3.0, 0.0, 3.0]), -3.0, 3.0)]
-    ['0.05', '0.50', '0.95']
+    ['0.01', '0.14', '0.77']
     """
     place = (np.asarray(total, np.float64) - least) / max(most - least, 1e-6)
-    unit: FloatArray = (1.0 / (1.0 + np.exp(-(_SLOPE * np.clip(place, 0, 1) + _OFFSET)))).astype(np.float32)
+    unit: FloatArray = (1.0 / (1.0 + np.exp(-(SLOPE * np.clip(place, 0, 1) + OFFSET)))).astype(np.float32)
     return unit

@@ -97,7 +97,7 @@ def test_scores_share_a_scale(searcher: Searcher) -> None:
     for text in ("110 BPM", "110 BPM, F major", "110 BPM, F major, 4/4, no vocals"):
         hits = searcher.search(parse(text), display=Display(k=20, duplicates=True)).hits
         by_share = sorted(hits, key=lambda hit: sum(bool(e.satisfied) for e in hit.evidence))
-        assert by_share[-1].score > 0.75, text
+        assert by_share[-1].score > 0.6, text
         assert all(e.satisfied for e in by_share[-1].evidence)
         none_met = [hit for hit in hits if all(e.satisfied is False for e in hit.evidence)]
-        assert all(hit.score < 0.3 for hit in none_met), text
+        assert all(hit.score < 0.2 for hit in none_met), text
