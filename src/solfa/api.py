@@ -78,6 +78,8 @@ def search(
     k: int = 10,
     per_artist: int = 0,
     duplicates: bool = False,
+    page: int = 1,
+    sort: str = "score",
     model: str | None = None,
     allow_noncommercial: bool = False,
     view: ViewName | None = None,
@@ -101,6 +103,10 @@ def search(
         at most so many hits by one artist; 0: no limit
     duplicates
         show every copy of a recording
+    page
+        which k hits, counted from 1
+    sort
+        what the hits of the page are ordered by: a name of ``solfa.core.query.SORTS``, turned round after a ``-``
     model
         the model whose vectors to search; None: the one that the collection was last indexed with
     allow_noncommercial
@@ -123,7 +129,7 @@ def search(
     examples = [like_example(searcher, text) for text in like]
     return searcher.search(
         parsed, where=filters, like=examples, by=by,
-        display=Display(k=k, per_artist=per_artist, duplicates=duplicates),
+        display=Display(k=k, per_artist=per_artist, duplicates=duplicates, page=page, sort=sort),
     )  # fmt: skip
 
 

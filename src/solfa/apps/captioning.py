@@ -162,7 +162,7 @@ def _report(config: dict[str, Any], failures: int, out: Path) -> None:
     table, rules = Table("rule", "how often"), config["rules"]
     for name, count in rules.items():
         table.add_row(name, str(count))
-    console().print(table)
+    console().print(table, soft_wrap=False)
     tell(
         f"{config['tracks']} tracks, {failures} failed, {config['equal_sound']} of equal sound, {config['families']} "
         f"families; {rules['clips_kept']} clips are in {out}; see: solfa data info {out}"

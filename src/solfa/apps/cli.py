@@ -7,7 +7,7 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from zlib import crc32
@@ -16,17 +16,40 @@ import typer
 
 from solfa.apps.data import data_app
 from solfa.apps.evaluating import eval_app
-from solfa.apps.options import ForceOption
+from solfa.apps.options import (
+    CollectionOption,
+    CountOption,
+    DuplicatesOption,
+    ExplainOption,
+    ForceOption,
+    JsonOption,
+    LikeOption,
+    M3uOption,
+    ModelOption,
+    NoncommercialOption,
+    PageOption,
+    PerArtistOption,
+    PlayerOption,
+    PlayOption,
+    PlotOption,
+    SortOption,
+    VerboseOption,
+    ViewOption,
+    WhereOption,
+    XspfOption,
+)
 from solfa.apps.training import train_app
 from solfa.core.errors import InputError, SolfaError
 from solfa.core.text import printable
 
 if TYPE_CHECKING:  # --help loads none of these
+    from solfa.core.query import Query
     from solfa.core.types import JointModel
     from solfa.retrieval.alignment import TimedMap
+    from solfa.retrieval.types import Results
 
 app = typer.Typer(
-    name="solfa", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    name="solfa", no_args_is_help=True, pretty_exceptions_enable=False,
     help="Find music by what is written about it: tempo, key, metre, chords, instruments, mood, with evidence.",
 )  # fmt: skip
 models_app = typer.Typer(
@@ -37,26 +60,20 @@ app.add_typer(eval_app, name="eval")
 app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
 
-CollectionOption = Annotated[
-    Path | None,
-    typer.Option("--collection", help="Folder of the collection (default: in the platform's data directory).",
-                 envvar="SOLFA_COLLECTION"),
-]  # fmt: skip
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON (docs/json.md) instead of text.")]
-ModelOption = Annotated[
-    str | None,
-    typer.Option("--model", help="Joint model, see 'solfa models list' (default: the collection's last, else bridge)."),
-]
-NoncommercialOption = Annotated[
-    bool, typer.Option("--allow-noncommercial", help="Accept weights that are not for commercial use.")
-]
 ExtractorOption = Annotated[
     list[str] | None,
     typer.Option("--extractor", help="Analysis tool, repeatable; later ones override earlier (default: 'default')."),
 ]
 
 
-_PLAIN = {"✓": "ok", "✗": "no", "·": "-", "→": "->", "…": "..."}  # for terminals that show ASCII only
+_PLAIN = {
+    "✓": "ok",
+    "✗": "no",
+    "·": "-",
+    "→": "->",
+    "…": "...",
+    **dict(zip("▁▂▃▄▅▆▇█", "_.-:=+*#", strict=True)),
+}  # for terminals that show ASCII only
 
 
 def default_collection() -> Path:
@@ -96,8 +113,8 @@ def index(
 def search(
     query: Annotated[list[str] | None, typer.Argument(help="What you are looking for, with or without quotes.")] = None,
     collection: CollectionOption = None,
-    like: Annotated[list[str] | None, typer.Option(help="Example sound FILE or FILE@0:30-0:50, repeatable.")] = None,
-    where: Annotated[list[str] | None, typer.Option(help="Exact filter, e.g. tempo_bpm=90..110, repeatable.")] = None,
+    like: LikeOption = None,
+    where: WhereOption = None,
     tempo: Annotated[
         str | None, typer.Option("--tempo", "--bpm", help="Override the tempo: 110, 105..115, andante.")
     ] = None,
@@ -107,21 +124,22 @@ def search(
     duration: Annotated[str | None, typer.Option(help="Override the length: 'under 3 minutes'.")] = None,
     drop: Annotated[list[str] | None, typer.Option(help="Words that nothing is to be read from, repeatable.")] = None,
     avoid: Annotated[
-        list[str] | None, typer.Option("--avoid", "--not", help="What must not be heard, repeatable.")
+        list[str] | None, typer.Option("--avoid", "--not", help="What must not be present, repeatable.")
     ] = None,
-    k: Annotated[int, typer.Option("-k", min=1, max=1000, help="How many hits.")] = 10,
-    per_artist: Annotated[int, typer.Option(min=0, help="At most so many hits by one artist (0: no limit).")] = 0,
-    duplicates: Annotated[bool, typer.Option("--duplicates", help="Show every copy of a recording.")] = False,
-    explain: Annotated[bool, typer.Option("--explain", help="Show how long each stage took.")] = False,
-    m3u: Annotated[Path | None, typer.Option(help="Write the hits as an M3U8 playlist (-: standard output).")] = None,
-    xspf: Annotated[Path | None, typer.Option(help="Write the hits as an XSPF playlist (-: standard output).")] = None,
+    k: CountOption = 10,
+    page: PageOption = 1,
+    sort: SortOption = "score",
+    per_artist: PerArtistOption = 0,
+    duplicates: DuplicatesOption = False,
+    verbose: VerboseOption = False,
+    explain: ExplainOption = False,
+    m3u: M3uOption = None,
+    xspf: XspfOption = None,
     force: ForceOption = False,
-    play: Annotated[bool, typer.Option("--play", help="Play the hits with the system's player.")] = False,
+    play: PlayOption = False,
+    player: PlayerOption = None,
     model: ModelOption = None,
-    view: Annotated[
-        Literal["global", "frame", "mix"] | None,
-        typer.Option(help="How a trained model scores sound and text (default: as it was made to rank)."),
-    ] = None,
+    view: ViewOption = None,
     by: Annotated[
         Literal["search", "vectors"],
         typer.Option(help="Rank by all evidence, or by the model's view of the whole text alone."),
@@ -131,33 +149,72 @@ def search(
 ) -> None:
     """Find music by detailed text, example sounds and filters; say where and why each track fits."""
     from solfa.api import read_query
-    from solfa.api import search as find
-    from solfa.apps import player, playlist, render
-    from solfa.collection import Collection
-    from solfa.core.files import check_output, write_output
     from solfa.query import override
 
-    for output in filter(None, (m3u, xspf)):
+    parsed = override(read_query(" ".join(query or ())), tempo=tempo, key=key, metre=metre, chords=chords,
+                      duration=duration, avoid=tuple(avoid or ()), drop=tuple(drop or ()))  # fmt: skip
+    found = _found(collection, (m3u, xspf), force, parsed, like=like or [], where=where or [], k=k,
+                   page=page, sort=sort, per_artist=per_artist, duplicates=duplicates, model=model, view=view, by=by,
+                   allow_noncommercial=allow_noncommercial)  # fmt: skip
+    _give(found, verbose, explain, m3u, xspf, force, play, player, as_json)
+
+
+@app.command()
+def similar(
+    file: Annotated[str, typer.Argument(help="Audio FILE, or FILE@0:30-0:50 of it.")],
+    collection: CollectionOption = None,
+    where: WhereOption = None,
+    k: CountOption = 10,
+    page: PageOption = 1,
+    sort: SortOption = "score",
+    per_artist: PerArtistOption = 0,
+    duplicates: DuplicatesOption = False,
+    verbose: VerboseOption = False,
+    explain: ExplainOption = False,
+    m3u: M3uOption = None,
+    xspf: XspfOption = None,
+    force: ForceOption = False,
+    play: PlayOption = False,
+    player: PlayerOption = None,
+    model: ModelOption = None,
+    allow_noncommercial: NoncommercialOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Find music that sounds like a file, or like a stretch of it. With words as well: solfa search --like FILE."""
+    found = _found(collection, (m3u, xspf), force, "", like=[file], where=where or [], k=k, page=page,
+                   sort=sort, per_artist=per_artist, duplicates=duplicates, model=model,
+                   allow_noncommercial=allow_noncommercial)  # fmt: skip
+    _give(found, verbose, explain, m3u, xspf, force, play, player, as_json)
+
+
+def _found(
+    collection: Path | None, outputs: Sequence[Path | None], force: bool, query: Query | str, **options: Any
+) -> Results:
+    from solfa.api import search as find
+    from solfa.collection import Collection
+    from solfa.core.files import check_output
+
+    for output in filter(None, outputs):  # before the work
         check_output(output, force=force)
-    words = " ".join(query or ())
-    parsed = override(read_query(words), tempo=tempo, key=key, metre=metre, chords=chords, duration=duration,
-                      avoid=tuple(avoid or ()), drop=tuple(drop or ()))  # fmt: skip
     with Collection.open(collection or default_collection()) as opened:
-        results = find(opened, parsed, like=like or [], where=where or [], k=k, per_artist=per_artist,
-                       duplicates=duplicates, model=model, allow_noncommercial=allow_noncommercial,
-                       view=view, by=by)  # fmt: skip
-    if m3u is not None:
-        write_output(m3u, playlist.m3u(results.hits), force=force)
-        for hit in playlist.unwritable(results.hits):
-            _complain(f"left out of {m3u}, M3U cannot hold a path with a line break (XSPF can): {hit.path}")
-    if xspf is not None:
-        write_output(xspf, playlist.xspf(results.hits), force=force)
+        return find(opened, query, **options)
+
+
+def _give(
+    results: Results, verbose: bool, explain: bool, m3u: Path | None, xspf: Path | None, force: bool, play: bool,
+    player: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Print the hits, write them as playlists, play them."""
+    from solfa.apps import playlist, render
+    from solfa.apps.player import play as play_hits
+
+    playlist.write(results.hits, m3u, xspf, force=force)
     if as_json:
         _print_json(render.results_json(results))
     else:
-        render.show(render.results_text(results, explain))
-    if play:
-        player.play(results.hits)
+        render.show(render.results_text(results, verbose=verbose, explain=explain))
+    if play and not play_hits(results.hits, player):
+        raise typer.Exit(render.SOME_FAILED)
 
 
 @app.command()
@@ -181,7 +238,7 @@ def analyze(
             if len(files) == 1:
                 raise
             failed += 1
-            _complain(str(error))
+            render.complain(str(error))
             continue
         documents.append({"path": str(file).encode("utf-8", "replace").decode(), **to_json(measured)})
         if not as_json:
@@ -192,11 +249,6 @@ def analyze(
         _print_json(documents[0] if len(files) == 1 else documents)
     if failed:
         raise typer.Exit(3)
-
-
-PlotOption = Annotated[
-    Path | None, typer.Option("--plot", help="Draw it into FILE.svg or FILE.png (needs solfa[plot]).")
-]
 
 
 @app.command()
@@ -360,7 +412,7 @@ def demo(
         for text in query or source.QUERIES:
             command = f"\n$ solfa search {json.dumps(text, ensure_ascii=False)} --collection {where}"
             out.print(command, style="bold", markup=False)
-            show(results_text(find(opened, text, k=3), explain=False))
+            show(results_text(find(opened, text, k=3)))
     raise typer.Exit(code)
 
 
@@ -401,13 +453,15 @@ def _print_json(value: Any) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False))
 
 
-def _complain(message: str) -> None:
-    typer.echo(f"solfa: {printable(message)}", err=True)
-
-
 def _plainly(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeEncodeError)
     return "".join(_PLAIN.get(c, "?") for c in error.object[error.start : error.end]), error.end
+
+
+def _complain(message: str) -> None:
+    from solfa.apps.render import complain
+
+    complain(message)
 
 
 def main(run: Callable[[], object] = app) -> None:

@@ -10,11 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from solfa.apps.captioning import caption, shares_of, tell_failures
-from solfa.apps.render import SOME_FAILED, clock, console, progress_bars, tell
+from solfa.apps.render import SOME_FAILED, console, progress_bars, tell
 from solfa.apps.scenes import scenes, sounds
 from solfa.apps.world import soundfonts, world
 from solfa.core.errors import InputError
-from solfa.core.text import printable
+from solfa.core.text import clock, printable
 
 data_app = typer.Typer(no_args_is_help=True, help="Make data sets for training; look into them, check them, export.")
 

@@ -240,7 +240,7 @@ def compare(
         p = max(found.p_bootstrap, found.p_randomisation)
         interval, real = f"[{change.low:+.4f}, {change.high:+.4f}]", "yes" if found.real else "not shown"
         table.add_row(*map(Text, (name, f"{change.value:+.4f}", interval, f"{p:.4f}", real)))
-    console().print(table)
+    console().print(table, soft_wrap=False)
 
 
 @eval_app.command("datasets")
@@ -254,4 +254,4 @@ def datasets() -> None:
     for name, source in sorted(sources().items()):
         cells = (name, source.title, ", ".join(source.splits), source.licence, source.where, source.seen)
         table.add_row(*map(Text, cells))
-    console().print(table)
+    console().print(table, soft_wrap=False)

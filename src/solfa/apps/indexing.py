@@ -15,10 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from solfa.api import index
-from solfa.apps.render import INTERRUPTED, NOTHING_DONE, SOME_FAILED, clock, console
+from solfa.apps.render import INTERRUPTED, NOTHING_DONE, SOME_FAILED, console
 from solfa.audio import SUFFIXES
 from solfa.collection import AddReport, Collection, Failure, Progress
-from solfa.core.text import printable
+from solfa.core.text import clock, printable
 from solfa.jobs import ProcessExecutor
 
 _LINES_EVERY_S = 10.0  # between progress lines where there is no terminal

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from xml.etree import ElementTree
 
-from solfa.apps.render import name_of
+from solfa.apps.render import complain, name_of
+from solfa.core.files import write_output
 from solfa.core.text import printable
 from solfa.retrieval.types import Hit
+
+
+def write(hits: Sequence[Hit], m3u_path: Path | None, xspf_path: Path | None, *, force: bool) -> None:
+    """Write what has a path; hits that M3U cannot hold are named on standard error. Raises as ``write_output``."""
+    if m3u_path is not None:
+        write_output(m3u_path, m3u(hits), force=force)
+        for hit in unwritable(hits):
+            complain(f"left out of {m3u_path}, M3U cannot hold a path with a line break (XSPF can): {hit.path}")
+    if xspf_path is not None:
+        write_output(xspf_path, xspf(hits), force=force)
 
 
 def m3u(hits: Sequence[Hit]) -> str:

@@ -6,36 +6,30 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields, is_dataclass
-from typing import Any
+from itertools import groupby
+from typing import Any, TypeVar
 
 import numpy as np
-from rich.console import Console, Group, RenderableType
+import typer
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from solfa.core.query import Query
-from solfa.core.text import printable
+from solfa.core.text import clock, printable
 from solfa.core.theory import Chord
-from solfa.core.types import Analysis, FileTags, Span, TagTrack
+from solfa.core.types import Analysis, Estimate, FileTags, Span, TagTrack
+from solfa.core.vocabulary import concept
 from solfa.retrieval.alignment import TimedMap
+from solfa.retrieval.evidence import NONE_FOUND, NOT_MEASURED, presence_words
 from solfa.retrieval.types import Evidence, Hit, Results
 
+T = TypeVar("T")
 SEARCH_SCHEMA = "solfa.search/1"
 NOTHING_DONE, SOME_FAILED, INTERRUPTED = 2, 3, 130  # exit codes
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _MARK = {True: ("✓", "green"), False: ("✗", "red"), None: ("?", "yellow")}
-
-
-def clock(seconds: float) -> str:
-    """``m:ss``, or ``h:mm:ss`` from an hour on.
-
-    >>> clock(70), clock(3725.4)
-    ('1:10', '1:02:05')
-    """
-    whole = round(seconds)
-    hours, rest = divmod(whole, 3600)
-    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
 @contextmanager
@@ -54,16 +48,18 @@ def spans_text(spans: Sequence[Span], most: int = 3) -> str:
     return f"{shown}, +{len(spans) - most} more" if len(spans) > most else shown
 
 
-def results_text(results: Results, explain: bool) -> Group:
-    """The answer as a table of hits, each with its evidence below."""
-    parts: list[Any] = [Text(f"  {line}", style="dim") for line in results.parsed]
+def results_text(results: Results, *, verbose: bool = False, explain: bool = False) -> Group:
+    """How the query was read, then the hits: a line, the marks of the evidence, the path; all evidence if verbose."""
+    parts: list[Any] = [_line(f"  {printable(line)}", "dim") for line in results.parsed]
     if results.note:
         parts.append(Text(printable(results.note), style="yellow"))
     if not results.hits:
-        parts.append(Text(f"No hits ({results.candidates} tracks passed the filters)."))
-    for rank, hit in enumerate(results.hits, start=1):
+        what = f"No more hits after the first {results.before}" if results.before else "No hits"
+        parts.append(Text(f"{what} ({results.candidates} tracks passed the filters)."))
+    for rank, hit in enumerate(results.hits, start=results.before + 1):
         parts.append(_hit_head(rank, hit))
-        parts.append(Padding(_evidence_table(hit.evidence), (0, 0, 0, 4)))
+        parts.append(Padding(_evidence_table(hit.evidence), (0, 0, 0, 4)) if verbose else _Marks(hit.evidence))
+        parts.append(_line(f"    {printable(str(hit.path))}", "dim"))
     if explain:
         stages = ", ".join(f"{name} {ms:.1f}" for name, ms in results.timing_ms.items())
         parts.append(Text(f"{results.candidates} tracks passed the filters; ms: {stages}", style="dim"))
@@ -71,7 +67,7 @@ def results_text(results: Results, explain: bool) -> Group:
 
 
 def _hit_head(rank: int, hit: Hit) -> Text:
-    head = Text(f"{rank:>2}. ", style="bold")
+    head = _line(f"{rank:>2}. ", "bold")
     head.append(name_of(hit), style="bold")
     head.append(f"  {hit.score:.2f}", style="cyan")
     head.append(f"  {clock(hit.start_s)}-{clock(hit.end_s)} of {clock(hit.duration_s)}")
@@ -79,8 +75,42 @@ def _hit_head(rank: int, hit: Hit) -> Text:
         head.append(f"  (+{hit.more} alike)", style="dim")
     if hit.heat is not None:
         head.append(f"  {heat_line(hit.heat.values)}", style="magenta")
-    head.append(f"\n    {printable(str(hit.path))}", style="dim")
     return head
+
+
+def _line(text: str, style: str = "") -> Text:
+    """A line that is left to the terminal to wrap: a path that is broken by us cannot be copied."""
+    return Text(text, style=style, no_wrap=True, overflow="ignore")
+
+
+class _Marks:
+    """The verdicts of a hit beside each other, as many in a line as fit."""
+
+    def __init__(self, evidence: Iterable[Evidence]) -> None:
+        self._marks = [Text.assemble((mark, style), f" {_short(item)}") for item in evidence
+                       for mark, style in (_MARK[item.satisfied],)]  # fmt: skip
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        line = _line("   ")
+        for mark in self._marks:
+            if len(line) > 3 and line.cell_len + mark.cell_len + 2 > options.max_width and console.is_terminal:
+                yield line
+                line = _line("   ")
+            line.append(" " if len(line) == 3 else "  ").append_text(mark)
+        if self._marks:
+            yield line
+
+
+def _short(item: Evidence) -> str:
+    """What was measured; where a value does not say what it is about, after what was asked.
+
+    >>> _short(Evidence(constraint="voice", asked="no vocals", measured="present", confidence=0.9, satisfied=False))
+    'no vocals: present'
+    """
+    if item.constraint in ("tempo", "key", "metre", "duration", "chords"):
+        return printable(item.measured if item.confidence else f"{item.constraint}: {item.measured}")
+    asked = f"'{item.asked}'" if item.constraint == "name" else f"{item.asked}:"
+    return printable(f"{asked} {item.measured}")
 
 
 def heat_line(values: Sequence[float], width: int = 32) -> str:
@@ -146,6 +176,7 @@ def results_json(results: Results) -> dict[str, Any]:
         "query": results.query.text,
         "parsed": {"lines": list(results.parsed), **query_json(results.query)},
         "note": results.note,
+        "before": results.before,
         "candidates": results.candidates,
         "hits": [_hit_json(hit) for hit in results.hits],
         "timing_ms": {name: round(ms, 3) for name, ms in results.timing_ms.items()},
@@ -218,30 +249,41 @@ def analysis_text(analysis: Analysis) -> Group:
     """An analysis as a short sheet."""
     table = Table.grid(padding=(0, 2))
 
-    def row(name: str, value: str, confidence: float | None = None) -> None:
-        table.add_row(Text(name, style="bold"), Text(value), Text("" if confidence is None else f"{confidence:.2f}"))
+    def row(name: str, value: str) -> None:
+        table.add_row(Text(name, style="bold"), Text(value))
 
-    tempo, key, metre = analysis.tempo_bpm, analysis.key, analysis.metre
     row("duration", clock(analysis.duration_s))
-    others = ", ".join(f"{a.value:.1f} ({a.confidence:.2f})" for a in tempo.alternatives)
-    bpm = "none found" if tempo.value is None else f"{tempo.value:.1f} BPM   or {others or '-'}"
-    row("tempo", bpm, tempo.confidence)
-    counts = f"{len(analysis.beats_s)} beats, {len(analysis.downbeats_s)} bars"
-    row("metre", f"{metre.value or 'none found'}   {counts}", metre.confidence)
-    others = ", ".join(f"{a.value} ({a.confidence:.2f})" for a in key.alternatives[:3])
-    row("key", f"{key.value or 'none found'}   or {others or '-'}", key.confidence)
+    row("tempo", _estimate(analysis.tempo_bpm, "{:.1f} BPM".format))
+    counts = f"; {len(analysis.beats_s)} beats, {len(analysis.downbeats_s)} bars" if analysis.beats_s else ""
+    row("metre", _estimate(analysis.metre, str) + counts)
+    row("key", _estimate(analysis.key, str))
     row("chords", " ".join(c.label for c in analysis.chords[:16]) + (" …" if len(analysis.chords) > 16 else ""))
     loudness = analysis.loudness_lufs
-    row("loudness", "silence" if loudness.value is None else f"{loudness.value:.1f} LUFS", loudness.confidence)
-    row("voice", spans_text(analysis.voice.spans) or "none found", analysis.voice.confidence)
+    row("loudness", "silence" if loudness.value is None else f"{loudness.value:.1f} LUFS")
+    voice, said = analysis.voice, presence_words(analysis.voice.confidence)
+    row("voice", f"{said} ({voice.confidence if said != NONE_FOUND else 1 - voice.confidence:.2f})"
+                 + (f"  {spans_text(voice.spans)}" if voice.spans and said != NONE_FOUND else ""))  # fmt: skip
     for name in ("instruments", "genres", "moods", "sounds"):
         row(name, _tags_line(getattr(analysis, name)))
     return Group(table)
 
 
+def _estimate(estimate: Estimate[T], show: Callable[[T], str]) -> str:
+    """``120.0 BPM (0.93), or 60.0 BPM (0.04), 240.0 BPM (0.01)``, in the words of a search."""
+    if estimate.value is None:
+        return NOT_MEASURED
+    others = [f"{show(a.value)} ({a.confidence:.2f})" for a in estimate.alternatives[:3] if a.confidence >= 0.01]
+    return f"{show(estimate.value)} ({estimate.confidence:.2f})" + (f", or {', '.join(others)}" if others else "")
+
+
 def _tags_line(tags: Sequence[TagTrack], most: int = 8) -> str:
-    likely = sorted((t for t in tags if t.confidence >= 0.3), key=lambda t: (-t.confidence, t.concept))[:most]
-    return ", ".join(f"{t.concept.replace('_', ' ')} {t.confidence:.2f}" for t in likely) or "none found"
+    """``present: piano (0.91); may be present: house (0.46)``, the surest ones."""
+    surest = sorted(tags, key=lambda t: (-t.confidence, t.concept))[:most]
+    parts = []
+    for said, group in groupby(surest, key=lambda tag: presence_words(tag.confidence)):
+        if said != NONE_FOUND:
+            parts.append(f"{said}: " + ", ".join(f"{concept(t.concept).title} ({t.confidence:.2f})" for t in group))
+    return "; ".join(parts) or NONE_FOUND
 
 
 def name_of(hit: Hit) -> str:
@@ -251,22 +293,27 @@ def name_of(hit: Hit) -> str:
 
 
 def console(stderr: bool = False) -> Console:
-    """A console that wraps nothing when its output goes to a pipe."""
-    made = Console(stderr=stderr, highlight=False)
+    """A console that breaks no line: terminals do, and a path stays one word. Tables go through ``show``."""
+    made = Console(stderr=stderr, highlight=False, soft_wrap=True)
     return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=200, soft_wrap=True)
 
 
 def tell(line: str) -> None:
     """Print one line as it is: no markup, not wrapped."""
-    console().print(line, markup=False, soft_wrap=True)
+    console().print(line, markup=False)
+
+
+def complain(message: str) -> None:
+    """One line on standard error."""
+    typer.echo(f"solfa: {printable(message)}", err=True)
 
 
 def show(renderable: RenderableType) -> None:
     """Print it; without the blanks that pad tables when the output goes to a pipe."""
     out = console()
     if out.is_terminal:
-        out.print(renderable)
+        out.print(renderable, crop=False, soft_wrap=False)
         return
     with out.capture() as captured:
-        out.print(renderable)
+        out.print(renderable, crop=False)
     sys.stdout.write("".join(line.rstrip() + "\n" for line in captured.get().splitlines()))

@@ -81,4 +81,4 @@ def show(found: Sequence[Report], out: Path | None = None, plot: Path | None = N
         table = Table("", *(escape(row["model"]) for row in rows))
         for name in columns[1:]:
             table.add_row(Text(name), *(Text(row.get(name, "")) for row in rows))
-    console().print(table)
+    console().print(table, soft_wrap=False)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from solfa.apps.render import INTERRUPTED, clock, console, tell
+from solfa.apps.render import INTERRUPTED, console, tell
 from solfa.core.errors import InputError, MissingExtra
+from solfa.core.text import clock
 
 if TYPE_CHECKING:
     from solfa.training.recipes import Recipe

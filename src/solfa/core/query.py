@@ -198,6 +198,9 @@ FIELDS: dict[str, Field] = {
     "path": Field(kind="text", source="file", meaning="path of the file"),
 }
 
+# What the hits of an answer can be ordered by (``retrieval.sorting``).
+SORTS = ("score", "tempo", "key", "duration", "loudness", "title", "artist", "album", "date", "path")
+
 HEARD = 0.5  # a concept counts as heard in a filter from this confidence on
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from solfa.core.query import (
     FASTEST_BPM,
     LONGEST_S,
@@ -17,6 +19,7 @@ from solfa.core.query import (
     Query,
     Tempo,
 )
+from solfa.core.text import clock
 from solfa.core.theory import Key
 from solfa.core.vocabulary import concept
 
@@ -90,17 +93,22 @@ def _wish(constraint: Constraint) -> str:
     if isinstance(constraint, Dynamics):
         return constraint.shape + place_words(constraint.place)
     assert isinstance(constraint, Duration)
-    return _range(constraint.low_s, constraint.high_s, 0.0, LONGEST_S, "s")
+    return _range(constraint.low_s, constraint.high_s, 0.0, LONGEST_S, "length", clock)
 
 
-def _range(low: float, high: float, least: float, most: float, unit: str) -> str:
+def _range(
+    low: float, high: float, least: float, most: float, unit: str, show: Callable[[float], str] | None = None
+) -> str:
+    """The range in numbers with their unit, or as ``show`` writes its ends."""
     if low <= least and high >= most:
         return f"any {unit}"
+    after = "" if show else f" {unit}"
+    first, last = (show or "{:g}".format)(low), (show or "{:g}".format)(high)
     if low <= least:
-        return f"at most {high:g} {unit}"
+        return f"at most {last}{after}"
     if high >= most:
-        return f"at least {low:g} {unit}"
-    return f"{low:g} {unit}" if low == high else f"{low:g}-{high:g} {unit}"
+        return f"at least {first}{after}"
+    return f"{first}{after}" if first == last else f"{first}-{last}{after}"
 
 
 def _key(wish: InKey) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 
 from solfa.collection import Attributes, Timeline
 from solfa.core.query import Chords, Constraint, Duration, Dynamics, InKey, Metre, Place, Presence, Tempo
+from solfa.core.text import clock
 from solfa.core.types import Span
 from solfa.core.vocabulary import concept, is_other_source, lineage
 from solfa.query.explain import describe as asked_words
@@ -27,7 +28,8 @@ from solfa.retrieval.shape import alone, dynamics_fit, place_s, presence_at
 from solfa.retrieval.types import Evidence
 
 PRESENT, ABSENT = 0.5, 0.35  # confidences from which on a concept counts as there, and below which as not there
-NONE_FOUND = "none found"
+NONE_FOUND, NOT_MEASURED = "none found", "could not be measured"
+MAY_BE = "may be present"
 _SHOWN = 0.1  # confidence from which on an alternative is worth a word
 _NEAR_BPM = 0.025  # log2: 2 % beside a bound is near enough to be undecided, and met where one number was asked
 _FELT_BPM = 45.0, 190.0  # half and double tempo are another way to count only where people count so
@@ -73,6 +75,11 @@ def describe(constraint: Constraint, track: Measured) -> Evidence:
                     confidence=float(told.confidence), satisfied=met, spans=told.spans)  # fmt: skip
 
 
+def presence_words(confidence: float) -> str:
+    """What is said of a concept whose presence has this confidence, here and in ``solfa analyze``."""
+    return "present" if confidence >= PRESENT else MAY_BE if confidence >= ABSENT else NONE_FOUND
+
+
 class _Told(NamedTuple):
     """What was measured, how surely, whether that is what was asked (before any negation), and where."""
 
@@ -82,7 +89,7 @@ class _Told(NamedTuple):
     spans: tuple[Span, ...] = ()
 
 
-_NOTHING = _Told("could not be measured", 0.0, None)
+_NOTHING = _Told(NOT_MEASURED, 0.0, None)
 
 
 def _estimate(
@@ -100,7 +107,7 @@ def _estimate(
     reading = otherwise(value)
     if not reading:
         second = next(((v, c) for v, c in others if c >= _SHOWN and fits(v)), None)
-        reading = "" if second is None else f"perhaps {show(second[0])} ({second[1]:.2f})"
+        reading = "" if second is None else f"or {show(second[0])} ({second[1]:.2f})"
     return _Told(f"{show(value)}, {reading}" if reading else show(value), confidence, None if reading else False)
 
 
@@ -139,7 +146,7 @@ def _metre(asked: Metre, track: Measured) -> _Told:
 
 def _duration(asked: Duration, track: Measured) -> _Told:
     seconds = round(track.duration_s)
-    return _Told(f"{seconds} s", 1.0, round(asked.low_s) <= seconds <= round(asked.high_s))
+    return _Told(clock(seconds), 1.0, round(asked.low_s) <= seconds <= round(asked.high_s))
 
 
 def _presence(asked: Presence, track: Measured) -> _Told:
@@ -152,13 +159,13 @@ def _presence(asked: Presence, track: Measured) -> _Told:
     if asked.place is not None:
         low, high = place_s(asked.place, track.duration_s)
         if low >= high:
-            return _Told(f"the track ends at {track.duration_s:.0f} s", 1.0, False)
+            return _Told(f"the track ends at {clock(track.duration_s)}", 1.0, False)
         confidence = float(presence_at(found, asked.place, duration_s_N)[0])
         spans = tuple(s for s in spans if s.end_s > low and s.start_s < high)
     if confidence < ABSENT:
         return _Told(NONE_FOUND if name == asked.concept else f"no {concept(name).title} found", 1 - confidence, False)
     met: bool | None = True if confidence >= PRESENT else None
-    said = "present" if met else "perhaps"
+    said = presence_words(confidence)
     if name != asked.concept:  # a Rhodes is asked for, an electric piano is what can be told
         met, said = None, f"{concept(name).title} {said}; its kind cannot be told"
     if asked.solo and met:

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solfa.collection import Collection, Store, TrackRow
-from solfa.core.errors import InputError
-from solfa.core.query import Constraint, Filter, Presence, Query, folded
+from solfa.core.errors import InputError, UnknownName
+from solfa.core.query import SORTS, Constraint, Filter, Presence, Query, folded
 from solfa.core.types import Curve, FloatArray, JointModel, Span, View, ViewName
 from solfa.core.vocabulary import concept
 from solfa.models.views import Floats, Texts, Windows
@@ -26,9 +26,11 @@ from solfa.retrieval.evidence import Measured, describe
 from solfa.retrieval.fusion import log_ratio, to_unit
 from solfa.retrieval.groups import Fingerprint, collapse_hits
 from solfa.retrieval.measures import Likelihood, coarse, fine, needs_detail, overruled
+from solfa.retrieval.sorting import ordered
 from solfa.retrieval.sound import Places, Sound, Wanted, familiarity, no_texts
 from solfa.retrieval.types import Evidence, Hit, Results
 
+MOST_HITS = 10_000  # over all pages: each is described
 CANDIDATES = 200  # tracks that are scored in detail
 _REMEMBERED = 256  # vectors of texts
 _REMEMBERED_COLUMNS = 32  # what constraints say: a number for each track of the collection
@@ -57,15 +59,27 @@ class Like:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Display:
-    """How hits are thinned out at display time; nothing is deleted. ``per_artist`` 0: no limit."""
+    """How hits are thinned out and ordered at display time; nothing is deleted.
+
+    ``k`` hits a page, pages counted from 1; ``per_artist`` 0: no limit. ``sort`` is a name of ``SORTS`` and orders the
+    hits of a page, a leading ``-`` turns it round; what has no value comes last, ties keep their ranks.
+    """
 
     k: int = 10
     per_artist: int = 0
     duplicates: bool = False
+    page: int = 1
+    sort: str = "score"
 
     def __post_init__(self) -> None:
         if self.k < 1 or self.per_artist < 0:
             raise InputError(f"k must be at least 1 and per_artist at least 0, got {self.k} and {self.per_artist}.")
+        if self.page < 1 or self.k * self.page > MOST_HITS:
+            raise InputError(
+                f"page {self.page} of {self.k} hits; pages count from 1, at most {MOST_HITS} hits are ranked."
+            )
+        if self.sort.removeprefix("-") not in SORTS:
+            raise UnknownName("order", self.sort, SORTS)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -204,18 +218,21 @@ class Searcher:
             rows, total = rows[:0], total[:0]  # nothing to rank by: any order would be made up
             named, likelihoods = named[:0], []
         with clock.stage("detail"):
-            short = _top(total, table.track_ids[rows], max(CANDIDATES, 4 * display.k))
+            short = _top(total, table.track_ids[rows], max(CANDIDATES, 4 * display.k * display.page))
             known = [None if p is None else Likelihood(p.p[short], p.base) for p in likelihoods]
             found = self._in_detail(query, sound, rows[short], named[short], known, by)
         with clock.stage("evidence"):
             order = np.lexsort((found.track_ids, -np.round(found.total.astype(np.float64), 9)))
             hits = collapse_hits(
-                (self._hit(query, sound, found, i, where) for i in order.tolist()), self._fingerprint, display.k,
-                per_artist=display.per_artist, duplicates=display.duplicates,
+                (self._hit(query, sound, found, i, where) for i in order.tolist()), self._fingerprint,
+                display.k * display.page, per_artist=display.per_artist, duplicates=display.duplicates,
             )  # fmt: skip
+            before = display.k * (display.page - 1)
+            note = _note(query, hits)
+            hits = ordered(hits[before:], display.sort, table)
         clock.ms["total"] = (time.perf_counter() - started) * 1000
         return Results(query=query, parsed=tuple(explain(query)), hits=tuple(hits), candidates=len(rows),
-                       timing_ms=clock.ms, note=_note(query, hits))  # fmt: skip
+                       timing_ms=clock.ms, note=note, before=before)  # fmt: skip
 
     def _understood(self, query: Query) -> Query:
         """The query without phrases that the text tower knows nothing of; those are told, and looked up as names."""

@@ -53,7 +53,8 @@ class Hit:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Results:
     """The answer to a query: ``parsed`` is how it was read, line by line; ``candidates`` how many tracks passed
-    the filters; ``timing_ms`` the stages; ``note`` is one line where nothing fits, else empty."""
+    the filters; ``timing_ms`` the stages; ``note`` is one line where nothing fits, else empty;
+    ``before`` how many hits are on the pages before this one."""
 
     query: Query
     parsed: tuple[str, ...]
@@ -61,3 +62,4 @@ class Results:
     candidates: int
     timing_ms: dict[str, float]
     note: str = ""
+    before: int = 0

@@ -1,14 +1,19 @@
 import io
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
+import pytest
 from rich.console import Console
 
-from solfa.apps.render import clock, results_json, results_text
-from solfa.core.types import FileTags, Span
+from solfa.apps.render import _tags_line, results_json, results_text, show
+from solfa.core.text import clock
+from solfa.core.types import FileTags, Span, TagTrack
 from solfa.query import parse
 from solfa.retrieval import Evidence, Hit, Results
+from solfa.retrieval.evidence import presence_words
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "src/solfa/apps/search.schema.json").read_text())
 
@@ -35,11 +40,36 @@ def results() -> Results:
 
 def test_the_table_shows_evidence_and_is_safe_for_the_terminal() -> None:
     out = io.StringIO()
-    Console(file=out, width=160).print(results_text(results(), explain=True))
+    Console(file=out, width=160).print(results_text(results(), verbose=True, explain=True))
     text = out.getvalue()
     for part in ("tempo: 110 BPM", "→ 110.2 BPM (0.93)", "0:42-1:10", "0:42-1:12 of 3:20", "(+2 alike)", "[red]a"):
         assert part in text
     assert "\x1b" not in text
+
+
+def test_compact_marks_are_kept_apart_and_nothing_is_broken_at_any_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    Console(file=out, width=40, force_terminal=True, no_color=True, _environ={}).print(
+        results_text(results()), crop=False
+    )
+    lines = re.sub(r"\x1b\[\d*m", "", out.getvalue()).splitlines()
+    assert "    ✓ 110.2 BPM  ✓ Rhodes: heard" in lines and "    ? key: could not be measured" in lines
+    assert f"    {results().hits[0].path}".replace("\x1b", "\ufffd") in lines
+    long = replace(results().hits[0], path=Path("/music/" + "a name " * 20 + ".mp3"), evidence=())
+    monkeypatch.setattr("sys.stdout", out := io.StringIO())
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    show(results_text(replace(results(), hits=(long,), before=20)))
+    assert f"    {long.path}" in re.sub(r"\x1b\[\d*m", "", out.getvalue()).splitlines()
+    assert "21. " in out.getvalue()
+
+
+def test_what_is_said_of_presence_is_one_set_of_words() -> None:
+    tags = [TagTrack(concept=c, kind="instrument", confidence=p) for c, p in
+            (("piano", 0.9), ("cello", 0.4), ("guitar", 0.5), ("violin", 0.1))]  # fmt: skip
+    assert _tags_line(tags) == "present: piano (0.90), guitar (0.50); may be present: cello (0.40)"
+    assert _tags_line(tags[3:]) == "none found" == presence_words(0.1)
 
 
 def test_json_follows_its_schema() -> None:
