@@ -33,6 +33,7 @@ from solfa.encoders.registry import load_model
 from solfa.evaluation.ranking import MatrixScores, rank_lists, rank_relevant
 from solfa.evaluation.relevance import Relevance
 from solfa.evaluation.retrieval import evaluate
+from solfa.models.views import Texts, window_scores
 from solfa.query import parse
 from solfa.retrieval import Display
 from solfa.training.run import run
@@ -82,11 +83,18 @@ def recalls(directory: Path, model: str, files: list[Path], captions: list[tuple
             ranks = rank_lists(lists, relevance)
             found[view] = [i.value for i in evaluate(ranks, METRICS, num_resamples=10).values()]
         ids = sorted(rows, key=rows.__getitem__)
-        frames = [w.frames_TD.astype(np.float32).mean(axis=0) for w in collection.store(joint.space).windows(ids)]
+        tracks = collection.store(joint.space).windows(ids)
+        frames = [w.frames_TD.astype(np.float32).mean(axis=0) for w in tracks]
         mean = np.stack([f / np.linalg.norm(f) for f in frames])
-        asked = joint.text.encode([text for text, _ in captions]).global_BD
-        ranks = rank_relevant(MatrixScores((asked @ mean.T).astype(np.float64)), relevance)
-        found["mean frame (once)"] = [i.value for i in evaluate(ranks, METRICS, num_resamples=10).values()]
+        asked = Texts.of(joint.text.encode([text for text, _ in captions]))
+        by_window = [window_scores(joint.views.rank, w, asked) for w in tracks] if joint.audio.spec.window_s else []
+        matrices = {"mean frame (once)": asked.pooled_XD @ mean.T}
+        if any(len(w) > 1 for w in by_window):  # the rule from windows to a track, in the view that the model ranks by
+            matrices["best window alone"] = np.stack([w.max(axis=0) for w in by_window], axis=1)
+            matrices["mean window alone"] = np.stack([w.mean(axis=0) for w in by_window], axis=1)
+        for name, matrix in matrices.items():
+            ranks = rank_relevant(MatrixScores(matrix.astype(np.float64)), relevance)
+            found[name] = [i.value for i in evaluate(ranks, METRICS, num_resamples=10).values()]
         order = np.random.default_rng(0).permutation(len(files))
         shuffled = Relevance.of_targets([int(order[row]) for _, row in captions], len(files))
         found["shuffled"] = [i.value for i in evaluate(rank_lists(lists, shuffled), METRICS, num_resamples=10).values()]

@@ -1,6 +1,6 @@
 """Free text to constraints and a rest, by rule."""
 
-from solfa.query.explain import by_sound, explain
+from solfa.query.explain import by_sound, explain, is_told
 from solfa.query.override import override, parse_chords, parse_duration, parse_key, parse_metre, parse_tempo
 from solfa.query.parser import parse
 from solfa.query.where import parse_where
@@ -8,6 +8,7 @@ from solfa.query.where import parse_where
 __all__ = [
     "by_sound",
     "explain",
+    "is_told",
     "override",
     "parse",
     "parse_chords",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from solfa.core.query import (
@@ -32,8 +33,8 @@ def explain(query: Query) -> list[str]:
     ["tempo: 105-115 BPM (from 'around 110 bpm')", "voice: no vocals (from 'no vocals')"]
     """
     lines = [_line(c) for c in query.constraints]
-    for what, phrases in zip(("sounds like", "not like"), by_sound(query), strict=True):
-        if phrases:
+    for what, compared in zip(("sounds like", "not like"), by_sound(query), strict=True):
+        if phrases := [phrase for phrase in compared if not is_told(phrase, query)]:
             lines.append(f"{what}: " + "; ".join(f"'{p}'" for p in phrases))
     if query.unknown:
         lines.append("not understood: " + "; ".join(f"'{u}'" for u in query.unknown))
@@ -48,6 +49,17 @@ def by_sound(query: Query) -> tuple[tuple[str, ...], tuple[str, ...]]:
     }
     wanted = tuple(p for p in query.phrases if p.casefold() not in measured)
     return wanted, tuple(p for p in query.negated_phrases if p.casefold() not in measured)
+
+
+def is_told(phrase: str, query: Query) -> bool:
+    """Whether constraints were read from every word of a phrase: it is compared too, but says nothing more.
+
+    >>> from solfa.query import parse
+    >>> [is_told(phrase, parse("fast jazz waltz")) for phrase in ("fast jazz waltz", "slow jazz waltz")]
+    [True, False]
+    """
+    read = set(re.findall(r"\w+", " ".join(c.text for c in query.constraints).casefold()))
+    return set(re.findall(r"\w+", phrase.casefold())) <= read
 
 
 def describe(constraint: Constraint) -> str:

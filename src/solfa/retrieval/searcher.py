@@ -20,7 +20,7 @@ from solfa.core.query import SORTS, Constraint, Filter, Presence, Query, folded
 from solfa.core.types import Curve, FloatArray, JointModel, Span, View, ViewName
 from solfa.core.vocabulary import concept
 from solfa.models.views import Floats, Texts, Windows
-from solfa.query import by_sound, explain
+from solfa.query import by_sound, explain, is_told
 from solfa.retrieval.alignment import WordMatch, word_matches, word_rows
 from solfa.retrieval.evidence import Measured, describe
 from solfa.retrieval.fusion import log_ratio, to_unit
@@ -263,7 +263,9 @@ class Searcher:
         texts = (*phrases, *avoided, *named)
         if not texts and not like:
             return None
-        said = [(1.0, True)] * len(phrases) + [(-1.0, True)] * len(avoided) + [(1.0, False)] * len(named)
+        shown_texts = [not is_told(phrase, query) for phrase in (*phrases, *avoided)]
+        weights_of = [1.0] * len(phrases) + [-1.0] * len(avoided)
+        said = [*zip(weights_of, shown_texts, strict=True), *[(1.0, False)] * len(named)]
         weights, shown = zip(*said, *[(2.0, True)] * len(like), strict=True)
         sample, space, view = self._sample, self.store.space, self.view
 
