@@ -112,10 +112,11 @@ def _train(
     except ImportError as error:
         raise MissingExtra("training", "pip install 'solfa[torch]'") from error
     from solfa.data.shards import Dataset
+    from solfa.models.gather import rank
     from solfa.training.recipes import changed, settings_of
     from solfa.training.run import run, text_name
     from solfa.training.trackers import tracker
-    from solfa.training.trainer import joined, rank
+    from solfa.training.trainer import joined
 
     recorded = {} if config is None else _recorded(config)
     before: dict[str, Any] = recorded.get("command", {})

@@ -62,7 +62,7 @@ def load_backbone(
 
 def built_in(kind: str, name: str) -> registry.ModelEntry:
     """An entry of the table."""
-    return _entry(kind, name, dict(_table()[kind][name]))
+    return registry.entry_of(f"{kind} backbone", name, _table()[kind][name])
 
 
 def _entries(kind: str, *, installed: bool = False) -> dict[str, registry.ModelEntry]:
@@ -73,15 +73,6 @@ def _entries(kind: str, *, installed: bool = False) -> dict[str, registry.ModelE
 @cache
 def _table() -> dict[str, Any]:
     return table_of("solfa.encoders", "backbones.toml")
-
-
-def _entry(kind: str, name: str, row: dict[str, Any]) -> registry.ModelEntry:
-    fields = {key: row.pop(key) for key in ("description", "licence", "commercial_use")}
-    loader = row.pop("loader")
-    fields["source"] = f"Hugging Face hub, {row['hub']}" if "hub" in row else row.pop("source")
-    return registry.ModelEntry(
-        info=ModelInfo(name=name, kind=f"{kind} backbone", **fields), loader=loader, defaults=row
-    )
 
 
 def pack_states(rows: Sequence[FloatArray], dim: int, pooled: Sequence[FloatArray] | None = None) -> States:

@@ -22,10 +22,9 @@ from solfa.audio.resample import at_rate
 from solfa.core.errors import WeightsError
 from solfa.core.types import Audio, EncoderSpec, Features, FloatArray, JointModel
 from solfa.encoders import mert, towers
-from solfa.encoders.backbones import pack_states
 from solfa.encoders.bert import bert
 from solfa.encoders.joint import TextVectors
-from solfa.encoders.torch_backbone import place, weights_in
+from solfa.encoders.torch_backbone import inputs_of, place, weights_in
 
 HUB, MERT, LICENCE = "sander-wood/clamp3", "m-a-p/MERT-v1-95M", "code and weights MIT, MERT's weights CC-BY-NC-4.0"
 _WORDS = "FacebookAI/xlm-roberta-base"
@@ -38,10 +37,8 @@ class _Network(nn.Module):
 
     def __init__(self, state: dict[str, Tensor]) -> None:
         super().__init__()
-        self.audio_model, self.text_model = (
-            bert("Bert", state, "audio_model."),
-            bert("XLMRoberta", state, "text_model."),
-        )
+        self.audio_model = bert("Bert", state, "audio_model.")
+        self.text_model = bert("XLMRoberta", state, "text_model.")
         shapes = (state[f"{kind}_proj.weight"].shape for kind in ("audio", "text"))
         self.audio_proj, self.text_proj = (nn.Linear(into, out) for out, into in shapes)
 
@@ -62,8 +59,7 @@ class ClampAudio:
         towers.refuse_not_finite(batch)
         with torch.inference_mode():
             parts = [self._stretch(at_rate(audio, _RATE).samples) for audio in batch]
-        packed: Any = pack_states([frames for _, frames in parts], self.spec.dim, [whole for whole, _ in parts])
-        return Features(packed.pooled_BD, packed.states_BTD, packed.mask_BT)
+        return towers.features([frames for _, frames in parts], self.spec.dim, [whole for whole, _ in parts])
 
     def _stretch(self, samples: FloatArray) -> tuple[FloatArray, FloatArray]:
         heard_TD = F.pad(self._vectors(samples), (0, 0, 1, 1))
@@ -92,19 +88,8 @@ class ClampAudio:
 
     def _mean(self, window: Tensor) -> Tensor:
         """The mean over time and over what goes into each layer and comes out of the last."""
-        states: list[Tensor] = []
-        hooks = [
-            layer.register_forward_pre_hook(
-                lambda _, args, kwargs: states.append(args[0] if args else kwargs["hidden_states"]), with_kwargs=True
-            )
-            for layer in self._mert.encoder.layers
-        ]
-        try:
-            states.append(self._mert(window[None]).last_hidden_state)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return torch.stack(states).mean(dim=(0, 1, 2))
+        states, out = inputs_of(self._mert.encoder.layers, lambda: self._mert(window[None]))
+        return torch.stack([*states, out.last_hidden_state]).mean(dim=(0, 1, 2))
 
 
 def load(
@@ -114,7 +99,7 @@ def load(
     mert_source: str | Path | None = None,
     tokenizer: str | Path | None = None,
 ) -> JointModel:
-    """CLaMP 3, its audio and text side; that of scores is left out.
+    """CLaMP 3, its audio and text side; that of scores is left out. Other parameters and errors as ``msclap.load``.
 
     Parameters
     ----------
@@ -122,27 +107,16 @@ def load(
         a file ``weights_clamp3_*.pth`` or its folder; by default what the local Hugging Face cache has of
         sander-wood/clamp3 (``saas``, which its authors advise for sound, before others)
     device
-        a torch device; it is used or refused
+        a torch device
     mert_source
         a folder of MERT-v1-95M; by default what the local cache has of m-a-p/MERT-v1-95M
     tokenizer
-        folder with XLM-RoBERTa's ``tokenizer.json``; by default the folder of the weights, or else what the local cache
-        has of FacebookAI/xlm-roberta-base
-
-    Raises
-    ------
-    InputError
-        If one of these is not on this machine, or the device cannot be used.
-    MissingExtra
-        If torch or transformers is not installed.
-    WeightsError
-        If a file is something else, or the weights do not fit MERT's.
+        folder with XLM-RoBERTa's ``tokenizer.json``; by default that of the weights, or FacebookAI/xlm-roberta-base
     """
-    towers.torch_for("clamp3")
-    on, where = towers.device_for(torch, device), place(source, HUB)
+    on, where = towers.device_for(device), place(source, HUB)
     names = sorted((p.name for p in where.glob("weights_clamp3_*.pth")), key=lambda n: "saas" not in n)
     file = weights_in(where, "CLaMP 3", names or ("weights_clamp3_*.pth",))
-    loaded = towers.load_tensors(torch, file)
+    loaded = towers.load_tensors(file)
     with towers.reading(file, "CLaMP 3"):
         given = loaded.get("model", loaded)
         state = {k: v for k, v in given.items() if k.startswith(_PARTS) and ".pooler." not in k}
@@ -157,7 +131,5 @@ def load(
         licence=LICENCE, commercial_use=False, sample_rate_hz=_RATE, hop_s=_WINDOW_S,
     )  # fmt: skip
     network, hears = network.to(on).eval(), hears.to(on).eval()
-    beside = file.parent if (file.parent / "tokenizer.json").is_file() else _WORDS
-    words = towers.tokenizer(towers.locate(str(tokenizer or beside)))
-    text = TextVectors(spec, on, words, _MAX_TOKENS, network.text)
+    text = TextVectors(spec, on, towers.tokenizer_of(file, tokenizer, _WORDS), _MAX_TOKENS, network.text)
     return JointModel(name="clamp3", audio=ClampAudio(network, hears, spec, on), text=text)

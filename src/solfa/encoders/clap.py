@@ -57,8 +57,7 @@ def load(*, source: str | Path | None = None, device: str = "cpu", tokenizer: st
     WeightsError
         If the files are not a CLAP model.
     """
-    towers.torch_for("clap")
-    place = towers.device_for(torch, device)
+    place = towers.device_for(device)
     folder = path("clap") if source is None else towers.locate(str(source))
     own = source is None
     network, extractor, file = read(folder)
@@ -125,25 +124,20 @@ def load_windows(
 
     Parameters
     ----------
-    name, hub, source, device
-        As ``text_backbone.load``; a LAION ``.pt`` file can be the source too. By default what ``solfa models pull
-        clap`` fetched.
+    name, hub
+        as ``text_backbone.load``
+    source, device
+        and errors as ``load``
     window_s, step_s
-        Seconds heard for one vector (10 at most), and from one to the next.
-
-    Raises
-    ------
-    InputError, MissingExtra, MissingWeights, WeightsError
-        As ``load``.
+        seconds of one vector (10 at most), and from one to the next
     """
     if not 0 < step_s <= window_s <= WINDOW_S:
         raise InputError(f"clap needs 0 < step_s <= window_s <= {WINDOW_S:g}, got {step_s} and {window_s}.")
-    towers.torch_for(name)
     network, extractor, file = read(path("clap") if source is None else towers.locate(str(source)))
     grid = Grid(sample_rate_hz=RATE, window_s=window_s, step_s=step_s, hop_s=step_s, fill="front")
     dim, key = int(network.config.projection_dim), f"48k-{window_s:g}s-{step_s:g}s-v2"
     spec = spec_of("audio", name, source, file, key, dim, sample_rate_hz=RATE, hop_s=step_s)
-    return WindowedBackbone(_Vectors(network), spec, towers.device_for(torch, device), grid, file, front(extractor))
+    return WindowedBackbone(_Vectors(network), spec, towers.device_for(device), grid, file, front(extractor))
 
 
 class _Pieces(nn.Module):
@@ -183,11 +177,10 @@ def load_text(
 
     ``name`` and ``hub`` as ``text_backbone.load``, the others and errors as ``load``.
     """
-    towers.torch_for(name)
     folder = path("clap") if source is None else towers.locate(str(source))
     network, _, file = read(folder)
     key, dim = f"pieces-{MAX_TOKENS}{'-cut' if cut else ''}-v1", int(network.config.projection_dim)
-    spec, on = spec_of("text", name, source, file, key, dim), towers.device_for(torch, device)
+    spec, on = spec_of("text", name, source, file, key, dim), towers.device_for(device)
     words = towers.tokenizer(_words(folder, tokenizer))
     return _TextBackbone(_Pieces(network), spec, on, words, "", MAX_TOKENS, cut, True, file)
 
@@ -240,7 +233,7 @@ def _transformers(folder: Path) -> tuple[Any, Any, Path]:
 def _laion(file: Path, loaded: dict[str, Any] | None) -> tuple[Any, Any, Path]:
     library: Any = transformers
     with towers.reading(file, "a LAION-CLAP checkpoint"):
-        state = laion.convert(towers.load_tensors(torch, file) if loaded is None else loaded)
+        state = laion.convert(towers.load_tensors(file) if loaded is None else loaded)
         network = library.ClapModel(library.ClapConfig(**laion.config(state)))
     towers.fill(network, state, file, "LAION-CLAP")
     fused = network.config.audio_config.enable_fusion

@@ -107,10 +107,9 @@ def load(*, name: str, hub: str, source: str | Path | None = None, device: str =
     A fairseq ``.pt`` file holds configuration objects that cannot be read safely; save its ``model`` alone.
     Parameters and errors as ``text_backbone.load``.
     """
-    towers.torch_for(name)
     file = weights_in(place(source, hub), "an EAT model")
     with towers.reading(file, "an EAT checkpoint"):
-        state = _names(towers.load_tensors(torch, file))
+        state = _names(towers.load_tensors(file))
         dim, positions = len(state["local_encoder.proj.bias"]), state["fixed_positional_encoder.positions"].shape[1]
         hidden, depth = len(state["blocks.0.mlp.fc1.bias"]), sum(key.endswith("attn.qkv.bias") for key in state)
         network = EatNetwork(dim, depth, hidden, positions)
@@ -119,7 +118,7 @@ def load(*, name: str, hub: str, source: str | Path | None = None, device: str =
     towers.fill(network, state, file, "EAT")
     grid = Grid(sample_rate_hz=_RATE, window_s=10.24, step_s=10.24, hop_s=0.16, fill="zeros")
     spec = spec_of("audio", name, source, file, "16k-10.24s-v1", dim, sample_rate_hz=_RATE, hop_s=0.16)
-    return WindowedBackbone(network, spec, towers.device_for(torch, device), grid, file)
+    return WindowedBackbone(network, spec, towers.device_for(device), grid, file)
 
 
 def _names(loaded: Mapping[str, Any]) -> dict[str, Tensor]:

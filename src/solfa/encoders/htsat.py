@@ -85,23 +85,12 @@ def hop_s(audio: Any, window_s: float) -> float:
 
 
 def load(*, name: str, hub: str, source: str | Path | None = None, device: str = "cpu") -> WindowedBackbone:
-    """HTS-AT's states before any projection.
+    """HTS-AT's states before any projection; parameters and errors as ``clap.load_windows``.
 
-    Parameters
-    ----------
-    name, hub, device
-        As ``text_backbone.load``.
-    source
-        What ``clap.load`` takes, or a checkpoint of HTS-AT's authors such as ``HTSAT_AudioSet_Saved_1.ckpt``.
-
-    Raises
-    ------
-    InputError, MissingExtra, MissingWeights, WeightsError
-        As ``clap.load``.
+    ``source`` can also be a checkpoint of HTS-AT's authors such as ``HTSAT_AudioSet_Saved_1.ckpt``.
     """
-    towers.torch_for(name)
     place = path("clap") if source is None else towers.locate(str(source))
-    loaded = towers.load_tensors(torch, place) if place.is_file() else None
+    loaded = towers.load_tensors(place) if place.is_file() else None
     authors = None if loaded is None else _authors(place, loaded)
     body: Any = authors
     fill: Literal["repeat", "front"]
@@ -115,7 +104,7 @@ def load(*, name: str, hub: str, source: str | Path | None = None, device: str =
     step_s, key = hop_s(config, window_s), f"{rate // 1000}k-10s-v2"
     grid = Grid(sample_rate_hz=rate, window_s=window_s, step_s=window_s, hop_s=step_s, fill=fill)
     spec = spec_of("audio", name, source, file, key, int(config.hidden_size), sample_rate_hz=rate, hop_s=step_s)
-    return WindowedBackbone(body, spec, towers.device_for(torch, device), grid, file, front)
+    return WindowedBackbone(body, spec, towers.device_for(device), grid, file, front)
 
 
 def _authors(file: Path, loaded: dict[str, Any]) -> Ears | None:

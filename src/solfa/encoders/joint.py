@@ -31,20 +31,9 @@ class WindowVectors:
 
 
 class TextVectors:
-    """Text to unit vectors, through a tower that takes the tokens of one piece, one frame a piece.
+    """Text to unit vectors, through a tower from the tokens of a piece [shape=(1, L)] to a vector [shape=(1, D)].
 
-    Parameters
-    ----------
-    spec
-        What it is.
-    device
-        Where the tower is.
-    tokenize
-        Token numbers of a text.
-    limit
-        How many the tower reads; a longer text is cut between clauses, and its pieces count by their length.
-    tower
-        Token numbers [shape=(1, L)] to a vector [shape=(1, D)].
+    A text of more tokens than ``limit`` is cut between clauses; each piece is a frame and counts by its length.
     """
 
     def __init__(

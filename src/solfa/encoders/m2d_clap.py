@@ -85,34 +85,16 @@ def _layers(state: Mapping[str, Tensor], prefix: str, heads: int, eps: float) ->
 
 
 def load(*, source: str | Path | None = None, device: str = "cpu", tokenizer: str | Path | None = None) -> JointModel:
-    """The model.
+    """The model. Parameters and errors as ``msclap.load``.
 
-    Parameters
-    ----------
-    source
-        ``checkpoint-30.pth`` of ``m2d_clap_vit_base-80x1001p16x16p16kpBpTI-2025``, from the releases of the repository
-        nttcslab/m2d, or its folder
-    device
-        a torch device; it is used or refused
-    tokenizer
-        folder with the ``tokenizer.json`` of BERT base, uncased; by default the folder of the weights, or else what the
-        local Hugging Face cache has of google-bert/bert-base-uncased
-
-    Raises
-    ------
-    InputError
-        If one of these is not on this machine, or the device cannot be used.
-    MissingExtra
-        If torch or transformers is not installed.
-    WeightsError
-        If the file is not such a checkpoint.
+    ``source`` is ``checkpoint-30.pth`` of ``m2d_clap_vit_base-80x1001p16x16p16kpBpTI-2025``, from the releases of the
+    repository nttcslab/m2d, or its folder; ``tokenizer`` that of google-bert/bert-base-uncased.
     """
-    towers.torch_for("m2d-clap")
     if source is None:
         raise InputError("m2d-clap is named with its file, from github.com/nttcslab/m2d/releases: m2d-clap:PATH.")
-    on = towers.device_for(torch, device)
+    on = towers.device_for(device)
     file = weights_in(towers.locate(str(source)), "M2D-CLAP", ("checkpoint-30.pth",))
-    loaded = towers.load_tensors(torch, file)
+    loaded = towers.load_tensors(file)
     with towers.reading(file, "M2D-CLAP of 2025"):
         state = _state(loaded.get("model", loaded))
         if "audio_proj.sem_token" not in state or "words.embeddings.word_embeddings.weight" not in state:
@@ -126,8 +108,7 @@ def load(*, source: str | Path | None = None, device: str = "cpu", tokenizer: st
     )  # fmt: skip
     network = network.to(on).eval()
     grid = Grid(sample_rate_hz=_RATE, window_s=_WINDOW_S, step_s=_WINDOW_S, hop_s=_WINDOW_S, fill="zeros")
-    beside = file.parent if (file.parent / "tokenizer.json").is_file() else _WORDS
-    words = towers.tokenizer(towers.locate(str(tokenizer or beside)))
+    words = towers.tokenizer_of(file, tokenizer, _WORDS)
     audio = WindowVectors(WindowedBackbone(network, spec, on, grid, file))
     text = TextVectors(spec, on, words, _MAX_TOKENS, lambda ids: network.words(input_ids=ids).last_hidden_state[:, 0])
     return JointModel(name="m2d-clap", audio=audio, text=text)

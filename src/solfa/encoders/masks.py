@@ -28,13 +28,7 @@ def draw(items: int, counts: tuple[int, int], bounds: tuple[int, int], rng: np.r
 
 
 class Stripes(nn.Module):
-    """Where a network's spectrogram passes through; the identity until ``stripes_WM3`` are given.
-
-    Parameters
-    ----------
-    time, frequency
-        which dimensions of the spectrogram they are
-    """
+    """Where a network's spectrogram, with these dimensions, passes through; the identity until stripes are given."""
 
     def __init__(self, time: int, frequency: int) -> None:
         super().__init__()

@@ -15,9 +15,9 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from solfa.core.errors import InputError, WeightsError
+from solfa.core.errors import WeightsError
 from solfa.encoders import towers
-from solfa.encoders.torch_backbone import input_of, place, spec_of, weights_in
+from solfa.encoders.torch_backbone import layer_of, place, spec_of, states_at, weights_in
 from solfa.encoders.windowed import Grid, WindowedBackbone
 
 _HUBERT = {"feature_extractor_cqt": False, "deepnorm": False}
@@ -32,10 +32,7 @@ class _Body(nn.Module):
         if self.normalise:  # as transformers' Wav2Vec2FeatureExtractor
             mean = windows_WN.mean(dim=1, keepdim=True)
             windows_WN = (windows_WN - mean) / torch.sqrt(windows_WN.var(dim=1, unbiased=False, keepdim=True) + 1e-7)
-        layers = self.model.encoder.layers
-        if self.layer == len(layers):
-            return None, self.model(windows_WN).last_hidden_state
-        return None, input_of(layers[self.layer], lambda: self.model(windows_WN))
+        return None, states_at(self.layer, self.model.encoder.layers, lambda: self.model(windows_WN))
 
 
 def load(
@@ -47,37 +44,22 @@ def load(
     layer: int = -1,
     window_s: float = 5.0,
 ) -> WindowedBackbone:
-    """MERT.
+    """MERT: a folder with ``config.json``, ``preprocessor_config.json`` and the weights.
 
-    Parameters
-    ----------
-    name, hub, source, device
-        As ``text_backbone.load``; the folder has ``config.json``, ``preprocessor_config.json`` and the weights.
-    layer
-        Whose states: 0 is what goes into the first layer, -1 what comes out of the last.
-    window_s
-        Seconds heard at once; the model was trained on 5.
-
-    Raises
-    ------
-    InputError, MissingExtra, WeightsError
-        As ``text_backbone.load``.
+    It was trained on windows of 5 s. Parameters and errors as ``muq_backbone.load_muq``.
     """
-    towers.torch_for(name)
     model, file = read(place(source, hub))
     front = towers.config(file.parent / "preprocessor_config.json")
     with towers.reading(file.parent, "a MERT model"):
         depth, rate = model.config.num_hidden_layers, int(getattr(model.config, "sample_rate", 24000))
         hop_s = prod(model.config.conv_stride) / rate
-    if not -depth - 1 <= layer <= depth:
-        raise InputError(f"{name} has the layers 0 to {depth}, got layer {layer}.")
-    index = layer % (depth + 1)
+    index = layer_of(name, layer, depth)
     model.encoder.layers = model.encoder.layers[: index + 1]  # later ones cost time, and a trainer finds no gradient
     grid = Grid(sample_rate_hz=rate, window_s=window_s, step_s=window_s, hop_s=hop_s)
     key, dim = f"{rate}-{window_s:g}s-layer{index}-v1", int(model.config.hidden_size)
     spec = spec_of("audio", name, source, file, key, dim, sample_rate_hz=rate, hop_s=hop_s)
     body = _Body(model, bool(front.get("do_normalize", True)), index)
-    return WindowedBackbone(body, spec, towers.device_for(torch, device), grid, file)
+    return WindowedBackbone(body, spec, towers.device_for(device), grid, file)
 
 
 def read(where: Path) -> tuple[Any, Path]:
@@ -97,7 +79,7 @@ def _network(config: dict[str, Any], file: Path) -> Any:
     library: Any = transformers
     known = {key: value for key, value in config.items() if key not in ("architectures", "auto_map", "model_type")}
     model = library.HubertModel(library.HubertConfig(**known))
-    state = towers.load_tensors(torch, file)
+    state = towers.load_tensors(file)
     if "masked_spec_embed" not in state:
         state["masked_spec_embed"] = model.masked_spec_embed  # of training only
     towers.fill(model, state, file, "MERT")

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 DIM = 384
 WINDOW = 256  # tokens of one pass, [CLS] and [SEP] among them: what the model was trained on
-
-
 _TOKENS_AT_ONCE = 2048  # of one run, which bounds its memory
 
 
@@ -32,12 +30,8 @@ class MiniLM:
     """Sentence vectors and token states of English text.
 
     Windows of one length run together, as reading the weights takes most of the time; none is ever padded, so that a
-    vector is the same to the last bit whatever stands beside its text.
-
-    Parameters
-    ----------
-    threads
-        Threads of one forward pass; texts are short, and more than one seldom pays.
+    vector is the same to the last bit whatever stands beside its text. More than one of ``threads`` seldom pays: texts
+    are short.
     """
 
     def __init__(self, *, threads: int = 1) -> None:
@@ -81,7 +75,8 @@ class MiniLM:
 
     def _forward(self, windows: Sequence[list[int]]) -> FloatArray:
         """Hidden states of windows of one length [shape=(B, L, 384)]."""
-        rows = np.array([[self._cls, *ids, self._sep] for ids in windows], np.int64)
+        first, last = self._ends
+        rows = np.array([[first, *ids, last] for ids in windows], np.int64)
         feeds = {"input_ids": rows, "attention_mask": np.ones_like(rows), "token_type_ids": np.zeros_like(rows)}
         hidden: FloatArray = session("minilm", threads=self._threads).run(["last_hidden_state"], feeds)[0]
         return hidden
@@ -103,18 +98,11 @@ class MiniLM:
         return tokenizer
 
     @cached_property
-    def _cls(self) -> int:
-        return self._special("[CLS]")
-
-    @cached_property
-    def _sep(self) -> int:
-        return self._special("[SEP]")
-
-    def _special(self, token: str) -> int:
-        found = self.tokenizer.token_to_id(token)
-        if found is None:
-            raise WeightsError(f"minilm-tokenizer has no token {token}; expected one, as BERT's tokenizers have.")
-        return found
+    def _ends(self) -> tuple[int, int]:
+        cls, sep = (self.tokenizer.token_to_id(token) for token in ("[CLS]", "[SEP]"))
+        if cls is None or sep is None:
+            raise WeightsError("minilm-tokenizer has no token [CLS] or [SEP]; expected both, as BERT's have.")
+        return cls, sep
 
 
 def _direction(text: str, states_LD: FloatArray) -> FloatArray:

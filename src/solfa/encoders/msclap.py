@@ -115,8 +115,7 @@ def load(*, source: str | Path | None = None, device: str = "cpu", tokenizer: st
     WeightsError
         If the file is not such a checkpoint.
     """
-    towers.torch_for("msclap")
-    on = towers.device_for(torch, device)
+    on = towers.device_for(device)
     network, file = _read(source, "microsoft/msclap")
     spec = spec_of("audio", "msclap", source, file, f"joint-{_KEY}", network.dim)
     network = network.to(on).eval()
@@ -127,13 +126,12 @@ def load(*, source: str | Path | None = None, device: str = "cpu", tokenizer: st
 
 def load_audio(*, name: str, hub: str, source: str | Path | None = None, device: str = "cpu") -> WindowedBackbone:
     """HTS-AT's states, before the projection; parameters and errors as ``load``."""
-    towers.torch_for(name)
     network, file = _read(source, hub)
     config = network.ears.audio_model.config
     hop_s = htsat.hop_s(config, WINDOW_S)
     grid = Grid(sample_rate_hz=_RATE, window_s=WINDOW_S, step_s=WINDOW_S, hop_s=hop_s)
     spec = spec_of("audio", name, source, file, _KEY, int(config.hidden_size), sample_rate_hz=_RATE, hop_s=hop_s)
-    return WindowedBackbone(network.ears, spec, towers.device_for(torch, device), grid, file)
+    return WindowedBackbone(network.ears, spec, towers.device_for(device), grid, file)
 
 
 def load_text(
@@ -150,11 +148,10 @@ def load_text(
 
     ``cut`` and ``special_tokens`` as ``text_backbone.load``.
     """
-    towers.torch_for(name)
     network, file = _read(source, hub)
     key = f"end-{clap.MAX_TOKENS}{'-cut' if cut else ''}{'' if special_tokens else '-words'}-v1"
     spec = spec_of("text", name, source, file, key, int(network.words.config.n_embd))
-    reader, on = Reader(network.words, "cls"), towers.device_for(torch, device)
+    reader, on = Reader(network.words, "cls"), towers.device_for(device)
     words = _tokenize(file, tokenizer)
     return TextBackbone(reader, spec, on, words, "", clap.MAX_TOKENS, cut, special_tokens, file)
 
@@ -162,7 +159,7 @@ def load_text(
 def _read(source: str | Path | None, hub: str) -> tuple[MsClap, Path]:
     """Network and weight file."""
     file = weights_in(place(source, hub), "Microsoft's CLAP of 2023", (_FILE,))
-    loaded = towers.load_tensors(torch, file)
+    loaded = towers.load_tensors(file)
     with towers.reading(file, "Microsoft's CLAP of 2023"):
         given = {k: v for k, v in loaded.get("model", loaded).items() if not k.endswith(_UNUSED)}
         ears, own = htsat.ears(given, _FRONT)
@@ -179,8 +176,7 @@ def _renamed(key: str) -> str:
 
 
 def _tokenize(file: Path, tokenizer: str | Path | None) -> towers.Tokenize:
-    beside = file.parent if (file.parent / "tokenizer.json").is_file() else _WORDS
-    read = towers.tokenizer(towers.locate(str(tokenizer or beside)), ["!"])
+    read = towers.tokenizer_of(file, tokenizer, _WORDS, ["!"])
     return lambda text: read(f"{text} <|endoftext|>")
 
 

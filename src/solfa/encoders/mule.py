@@ -34,23 +34,10 @@ class _Body(nn.Module):
 def load(
     *, name: str, hub: str, source: str | Path | None = None, device: str = "cpu", step_s: float = 1.0
 ) -> WindowedBackbone:
-    """MULE.
+    """MULE: a folder with ``config.json`` and ``model.safetensors``; parameters and errors as ``text_backbone.load``.
 
-    Parameters
-    ----------
-    name, hub, source, device
-        As ``text_backbone.load``; the folder has ``config.json`` and ``model.safetensors``.
-    step_s
-        Seconds from one window to the next: 1 as in GD-Retriever, 2 as in the original.
-
-    Raises
-    ------
-    InputError, WeightsError
-        As ``text_backbone.load``.
-    MissingExtra
-        If torch or mule-torch is not installed.
+    ``step_s`` is the time from one window to the next: 1 s as in GD-Retriever, 2 s as in the original.
     """
-    towers.torch_for(name)
     try:
         package: Any = import_module("mule_torch")
     except ImportError as error:
@@ -64,4 +51,4 @@ def load(
     rate, dim = int(model.sample_rate), int(model.embedding_dim)
     grid = Grid(sample_rate_hz=rate, window_s=_WINDOW_S, step_s=step_s, hop_s=step_s)
     spec = spec_of("audio", name, source, file, f"16k-3s-{step_s:g}s-v1", dim, sample_rate_hz=rate, hop_s=step_s)
-    return WindowedBackbone(_Body(model), spec, towers.device_for(torch, device), grid, file)
+    return WindowedBackbone(_Body(model), spec, towers.device_for(device), grid, file)

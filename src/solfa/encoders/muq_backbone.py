@@ -10,13 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from solfa.core.errors import InputError, WeightsError
+from solfa.core.errors import WeightsError
 from solfa.encoders import towers
 from solfa.encoders.muq_network import SAMPLE_RATE_HZ, MuQ
-from solfa.encoders.torch_backbone import place, spec_of, weights_in
+from solfa.encoders.torch_backbone import layer_of, place, spec_of, weights_in
 from solfa.encoders.windowed import Grid, WindowedBackbone
 
 _HOP_S, _MEL_HOP = 0.04, 240
@@ -44,26 +43,20 @@ def load_muq(
     layer: int = -1,
     window_s: float = 10.0,
 ) -> WindowedBackbone:
-    """MuQ.
+    """MuQ: a folder with ``config.json`` and the weights, as the package muq saves it.
 
     Parameters
     ----------
     name, hub, source, device
-        As ``text_backbone.load``; the folder has ``config.json`` and the weights, as the package muq saves it.
+        and errors as ``text_backbone.load``
     layer
-        Whose states: 0 is what goes into the first layer, 12 or -1 what comes out of the last.
+        whose states: 0 is what goes into the first layer, -1 what comes out of the last
     window_s
-        Seconds heard at once.
-
-    Raises
-    ------
-    InputError, MissingExtra, WeightsError
-        As ``text_backbone.load``.
+        seconds analyzed at once
     """
-    towers.torch_for(name)
     where = place(source, hub)
     file = weights_in(where, "a MuQ model")
-    state = towers.load_tensors(torch, file)
+    state = towers.load_tensors(file)
     return _backbone(name, source, file, state, towers.config(file.parent / "config.json"), layer, window_s, device)
 
 
@@ -80,11 +73,10 @@ def load_musicfm(
 
     Parameters and errors as ``load_muq``.
     """
-    towers.torch_for(name)
     where = place(source, hub)
     file = weights_in(where, "a MusicFM checkpoint", ("pretrained_msd.pt", "pretrained_fma.pt"))
     stats = file.with_name(file.stem.removeprefix("pretrained_") + "_stats.json")
-    loaded = towers.load_tensors(torch, file)
+    loaded = towers.load_tensors(file)
     with towers.reading(file, "a MusicFM checkpoint"):
         state = loaded.get("state_dict", loaded)
         sizes = _sizes(state) | {"stat": towers.config(stats)}
@@ -129,8 +121,7 @@ def _backbone(
 ) -> WindowedBackbone:
     with towers.reading(file, f"a checkpoint of {name} with its configuration"):
         depth, dim = int(config["encoder_depth"]), int(config["encoder_dim"])
-        if not -depth - 1 <= layer <= depth:
-            raise InputError(f"{name} has the layers 0 to {depth}, got layer {layer}.")
+        layer = layer_of(name, layer, depth)
         model = MuQ(config, layer)
     if model.hop != _MEL_HOP:
         raise WeightsError(f"the configuration of {file} says hop_length = {model.hop}, expected {_MEL_HOP}.")
@@ -138,6 +129,6 @@ def _backbone(
     towers.fill(body, {key: value for key, value in state.items() if not _UNUSED.search(key)}, file, name)
     model.drop_unread()
     grid = Grid(sample_rate_hz=SAMPLE_RATE_HZ, window_s=window_s, step_s=window_s, hop_s=_HOP_S)
-    key = f"24k-{window_s:g}s-layer{layer % (depth + 1)}-v1"
+    key = f"24k-{window_s:g}s-layer{layer}-v1"
     spec = spec_of("audio", name, source, file, key, dim, sample_rate_hz=SAMPLE_RATE_HZ, hop_s=_HOP_S)
-    return WindowedBackbone(body, spec, towers.device_for(torch, device), grid, file)
+    return WindowedBackbone(body, spec, towers.device_for(device), grid, file)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -44,21 +43,9 @@ def load(*, source: str | Path | None = None, device: str = "cpu") -> JointModel
         ``model.safetensors``, and, where they differ from the published ones, ``muq/config.json`` and
         ``xlm-roberta-base/``; by default what ``solfa models pull muq-mulan`` fetched.
     device
-        A torch device. It is used or refused, never replaced by another.
-
-    Raises
-    ------
-    InputError
-        If ``source`` is no folder, or the device cannot be used.
-    MissingExtra
-        If torch or transformers is not installed.
-    MissingWeights
-        If a file was not given and not pulled.
-    WeightsError
-        If the files are not a MuQ-MuLan model.
+        and errors as ``clap.load``
     """
-    towers.torch_for("muq-mulan")
-    place = towers.device_for(torch, device)
+    place = towers.device_for(device)
     network, tokenizer, file = read(source)
     info = weight("muq-mulan")
     spec = EncoderSpec(
@@ -87,11 +74,10 @@ class _Vectors(nn.Module):
 
 def load_windows(*, name: str, hub: str, source: str | Path | None = None, device: str = "cpu") -> WindowedBackbone:
     """The vectors of 10 s windows as a body; parameters and errors as ``load``."""
-    towers.torch_for(name)
     network, _, file = read(source)
     spec = spec_of("audio", name, source, file, "24k-10s-v1", network.dim, sample_rate_hz=RATE, hop_s=WINDOW_S)
     # Its configurations lie elsewhere: from this file alone it cannot be rebuilt.
-    return WindowedBackbone(_Vectors(network), spec, towers.device_for(torch, device), _GRID, None)
+    return WindowedBackbone(_Vectors(network), spec, towers.device_for(device), _GRID, None)
 
 
 def read(source: str | Path | None) -> tuple[MuQMuLanNetwork, towers.Tokenize, Path]:
@@ -105,6 +91,6 @@ def read(source: str | Path | None) -> tuple[MuQMuLanNetwork, towers.Tokenize, P
     configs = [towers.config(place / "config.json") for place in (folder, muq, text)]
     with towers.reading(folder, "a MuQ-MuLan model"):
         network = MuQMuLanNetwork(*configs)
-    state = {k: v for k, v in towers.load_tensors(torch, file).items() if not _UNUSED.search(k)}
+    state = {k: v for k, v in towers.load_tensors(file).items() if not _UNUSED.search(k)}
     towers.fill(network, state, file, "MuQ-MuLan")
     return network, towers.tokenizer(text), file

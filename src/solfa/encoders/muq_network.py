@@ -22,7 +22,7 @@ from transformers.audio_utils import mel_filter_bank
 from transformers.models.wav2vec2_conformer import modeling_wav2vec2_conformer
 
 from solfa.encoders.masks import Stripes
-from solfa.encoders.torch_backbone import input_of
+from solfa.encoders.torch_backbone import states_at
 
 SAMPLE_RATE_HZ = 24000
 _FFT = 2048
@@ -127,10 +127,7 @@ class MuQ(nn.Module):
 
     def forward(self, samples_BN: Tensor) -> Tensor:
         hidden: Tensor = self.conv(self.stripes((self._log_mel(samples_BN) - self.mean) / self.std))
-        if self.layer == len(self.conformer.layers):
-            last: Tensor = self.conformer(hidden).last_hidden_state
-            return last
-        return input_of(self.conformer.layers[self.layer], lambda: self.conformer(hidden))
+        return states_at(self.layer, self.conformer.layers, lambda: self.conformer(hidden))
 
     def _log_mel(self, samples_BN: Tensor) -> Tensor:
         """Decibels, [shape=(B, mels, T)], 100 frames a second, the one past the end left out."""

@@ -125,11 +125,10 @@ class _AttentionPool(nn.Module):
 
 def load(*, name: str, hub: str, source: str | Path | None = None, device: str = "cpu") -> WindowedBackbone:
     """MusCALL's audio tower from a checkpoint file (``muscall:PATH``); parameters and errors as ``eat.load``."""
-    towers.torch_for(name)
     if source is None:
         raise InputError(f"no weights of {name} are published; name a checkpoint of your own: {name}:PATH")
     file = weights_in(towers.locate(str(source)), "a MusCALL checkpoint")
-    loaded = towers.load_tensors(torch, file)
+    loaded = towers.load_tensors(file)
     with towers.reading(file, "a MusCALL checkpoint"):
         state = {key: value for key, value in loaded.get("state_dict", loaded).items() if key.startswith("audio_")}
         state = {key: value for key, value in state.items() if not key.startswith("audio_ssl.")}
@@ -146,4 +145,4 @@ def load(*, name: str, hub: str, source: str | Path | None = None, device: str =
     grid = Grid(sample_rate_hz=_RATE, window_s=_WINDOW_S, step_s=_WINDOW_S, hop_s=hop / _RATE, fill="zeros")
     dim = network.audio_projection.out_features
     spec = spec_of("audio", name, source, file, "16k-20s-v1", dim, sample_rate_hz=_RATE, hop_s=hop / _RATE)
-    return WindowedBackbone(network, spec, towers.device_for(torch, device), grid, file)
+    return WindowedBackbone(network, spec, towers.device_for(device), grid, file)

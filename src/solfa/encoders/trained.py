@@ -130,7 +130,7 @@ def tuned_folder(kind: str) -> str:
 def fill_tuned(body: Any, folder: Path) -> None:
     """Give a body on torch the weights that it was tuned to. Raises WeightsError if they are not its own."""
     file = folder / TUNED
-    towers.fill(body.network, towers.load_tensors(towers.torch_for(body.spec.name), file), file, body.spec.name)
+    towers.fill(body.network, towers.load_tensors(file), file, body.spec.name)
 
 
 def _rebuilt(folder: Path, kind: str, described: dict[str, Any]) -> str:
@@ -179,7 +179,9 @@ class TrainedEncoder(Generic[X]):
         tokenizer.
         """
         tokenizer, prefix = getattr(self._body, "tokenizer", None), getattr(self._body, "prefix", "")
-        for special in (True, False) if tokenizer is not None else ():
+        if tokenizer is None:
+            return None
+        for special in (True, False):
             offsets = tokenizer.encode(prefix + text, add_special_tokens=special).offsets
             if len(offsets) == num_rows:
                 return [(max(0, a - len(prefix)), max(0, b - len(prefix))) for a, b in offsets]
@@ -188,24 +190,15 @@ class TrainedEncoder(Generic[X]):
     def encode(self, batch: Sequence[X]) -> Features:
         """Vectors of each item; one without states has no frames, and the whole vector of a silent state."""
         states: States = self._body.states(batch)
-        whole = np.zeros((len(batch), self.spec.dim), np.float32)
-        rows = [
-            self._one(states.pooled_BD[i], states.states_BTD[i][states.mask_BT[i]], whole[i]) for i in range(len(batch))
-        ]
-        longest = max((len(r) for r in rows), default=0)
-        frames = np.zeros((len(batch), longest, self.spec.dim), np.float32)
-        for i, row in enumerate(rows):
-            frames[i, : len(row)] = row
-        mask = np.arange(longest) < np.array([len(r) for r in rows], np.int64).reshape(-1, 1)
-        return Features(whole, frames, mask)
+        items = zip(states.pooled_BD, states.states_BTD, states.mask_BT, strict=True)
+        found = [self._one(pooled, rows[mask]) for pooled, rows, mask in items]
+        return towers.features([rows for _, rows in found], self.spec.dim, [whole for whole, _ in found])
 
-    def _one(self, pooled_D: FloatArray, states_TD: FloatArray, whole_E: FloatArray) -> FloatArray:
+    def _one(self, pooled_D: FloatArray, states_TD: FloatArray) -> tuple[FloatArray, FloatArray]:
         given = states_TD if len(states_TD) else np.zeros((1, states_TD.shape[1]), np.float32)
         feeds = {"pooled": pooled_D[None].astype(np.float32), "states": given[None].astype(np.float32)}
         whole, rows = self._session.run(["whole", "rows"], feeds)
-        whole_E[:] = whole[0]
-        found: FloatArray = rows[0] if len(states_TD) else rows[0][:0]
-        return found
+        return whole[0], rows[0][: None if len(states_TD) else 0]
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -249,9 +242,9 @@ def logits_of(described: Mapping[str, Any]) -> dict[str, Logit]:
         if "logits" not in described:
             return {}
         raise WeightsError(f"model.json: logits: expected temperature and bias by name, got {bad!r}.") from bad
-    if not fine or not set(read) <= {"clip", "frame"}:
+    if not fine or not set(read) <= {"clip", "frame", "match"}:
         raise WeightsError(
-            f"model.json: logits: expected finite numbers for clip and frame, got {described['logits']}."
+            f"model.json: logits: expected finite numbers for clip, frame and match, got {described['logits']}."
         )
     return read
 

@@ -21,6 +21,11 @@ def num_devices() -> int:
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
+def rank() -> int:
+    """Which of the processes this is; 0 writes and speaks."""
+    return distributed.get_rank() if num_devices() > 1 else 0
+
+
 def gather(rows: Tensor) -> Tensor:
     """The rows of all devices in order [shape=(devices * B, ...)]; the tensor itself on one device.
 
@@ -52,7 +57,7 @@ class _Gather(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         whole = grads[0].clone(memory_format=torch.contiguous_format)  # another operation may have been given it too
         distributed.all_reduce(whole)
-        start = distributed.get_rank() * ctx.count
+        start = rank() * ctx.count
         return whole[start : start + ctx.count]
 
 

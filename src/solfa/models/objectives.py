@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from solfa.core import types
 from solfa.core.errors import InputError
 from solfa.models.alignment import Direction, Implementation, frame_scores
-from solfa.models.gather import gather
+from solfa.models.gather import gather, rank
 from solfa.models.joint import Projected
 
 
@@ -96,17 +96,20 @@ def views_of(config: ObjectiveConfig) -> types.Views:
 
 
 class Objective(nn.Module):
-    """What is minimised; the learnt parameters of a loss are its own."""
+    """What is minimised; the learnt parameters of a loss are its own.
 
-    @property
-    def reads_rows(self) -> bool:
-        """Whether frames and tokens are looked at; where not, they need not be projected."""
-        return True
+    Attributes
+    ----------
+    reads_rows
+        Whether frames and tokens are looked at; where not, they need not be projected.
+    logits
+        The temperatures and biases that its sigmoid terms of a weight learn: of ``clip``, of ``frame``.
+    """
 
-    @property
-    def logits(self) -> dict[str, Logit]:
-        """The temperatures and biases that its sigmoid terms learn: of ``clip``, of ``frame``."""
-        return {}
+    def __init__(self, *, reads_rows: bool = True) -> None:
+        super().__init__()
+        self.reads_rows = reads_rows
+        self.logits: dict[str, Logit] = {}
 
     def losses(self, batch: Projected) -> dict[str, Tensor]:
         """The terms by name, weighted: scalars whose sum is minimised."""
@@ -123,15 +126,10 @@ class Figma(Objective):
     """
 
     def __init__(self, config: FigmaConfig) -> None:
-        super().__init__()
+        super().__init__(reads_rows=config.alpha < 1)
         if not (0 <= config.alpha <= 1 and config.tau > 0):
             raise InputError(f"figma: alpha {config.alpha} and tau {config.tau}; expected 0..1 and > 0.")
         self.config = config
-
-    @property
-    def reads_rows(self) -> bool:
-        """Not at alpha 1."""
-        return self.config.alpha < 1
 
     @property
     def _negatives(self) -> int | None:
@@ -198,21 +196,12 @@ class FineLap(Objective):
     """FineLAP's dual-stream sigmoid loss."""
 
     def __init__(self, config: FineLapConfig) -> None:
-        super().__init__()
+        super().__init__(reads_rows=config.beta > 0)
         self.config = config
         self.clip = Logit(config.temperature, config.bias, config.safe_temperature)
         self.frame = Logit(config.temperature, config.bias, config.safe_temperature)
-
-    @property
-    def reads_rows(self) -> bool:
-        """Not at beta 0."""
-        return self.config.beta > 0
-
-    @property
-    def logits(self) -> dict[str, Logit]:
-        """Of the sigmoid terms that have a weight."""
-        used = {"clip": self.config.alpha > 0 and self.config.clip_loss == "sigmoid", "frame": self.config.beta > 0}
-        return {name: getattr(self, name) for name, is_used in used.items() if is_used}
+        used = {"clip": config.alpha > 0 and config.clip_loss == "sigmoid", "frame": config.beta > 0}
+        self.logits = {name: getattr(self, name) for name, is_used in used.items() if is_used}
 
     def losses(self, batch: Projected) -> dict[str, Tensor]:
         """``clip`` and ``frame``; a term of weight 0 is not computed."""
@@ -230,7 +219,7 @@ class FineLap(Objective):
         """-1/B of the sum over all pairs of log sigmoid(y x), y = 1 on the diagonal and -1 elsewhere."""
         text_BD = gather(batch.text_BD)
         logits = self.clip(batch.audio_BD @ text_BD.T)
-        first = _offset(len(batch.audio_BD))
+        first = rank() * len(batch.audio_BD)  # of this device's rows among those of all
         own = torch.arange(len(logits), device=logits.device)
         sign = torch.full_like(logits, -1.0)
         sign[own, own + first] = 1.0
@@ -244,11 +233,7 @@ class United(Objective):
         super().__init__()
         self.config, self.figma = config, Figma(config.figma)
         self.label = Logit(config.temperature, config.bias, safe=True)
-
-    @property
-    def logits(self) -> dict[str, Logit]:
-        """Of the labels' term, if it has a weight."""
-        return {"frame": self.label} if self.config.beta > 0 else {}
+        self.logits = {"frame": self.label} if config.beta > 0 else {}
 
     def losses(self, batch: Projected) -> dict[str, Tensor]:
         """``global``, ``frame``, ``label``."""
@@ -289,12 +274,6 @@ def _drawn(count: int, num_negatives: int, generator: torch.Generator) -> Tensor
     """For each row its own column and so many others, bool [shape=(B, B)]."""
     chance = torch.rand((count, count), generator=generator).fill_diagonal_(2.0)
     return torch.zeros((count, count), dtype=torch.bool).scatter_(1, chance.topk(num_negatives + 1).indices, True)
-
-
-def _offset(count: int) -> int:
-    """The first row of this device among those of all."""
-    initialised = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return torch.distributed.get_rank() * count if initialised else 0
 
 
 _BY_CONFIG: dict[type[ObjectiveConfig], tuple[str, type[Objective]]] = {

@@ -177,7 +177,7 @@ def load_projectors(folder: Path) -> JointProjector:
     described, file = read_description(folder), folder / "model.safetensors"
     config = JointConfig.from_json(described.get("projectors"))
     check_file(file, str(described["sha256"].get(file.name)))
-    tensors = load_tensors(torch, file)
+    tensors = load_tensors(file)
     with torch.device("meta"):  # a description may ask for more than there is memory; a file has what it has
         wanted = {name: tensor.shape for name, tensor in JointProjector(config).state_dict().items()}
     if wanted != {name: tensor.shape for name, tensor in tensors.items()}:
@@ -239,6 +239,8 @@ def card(described: Mapping[str, Any]) -> str:
         f"- data: `{data.get('name')}`, revision {data.get('revision')}, {data.get('num_clips')} clips to train on; "
         f"licences: {', '.join(data.get('licences', ())) or 'none stated'}",
         f"- validation: {scored}",
+        f"- probability that a text fits: {'fitted to' if 'match' in described['logits'] else 'not known from'} the "
+        f"validation split's scores in the view that it ranks by",
         "", "```console", "$ solfa index MUSIC --model trained:FOLDER", "```", "",
     ]  # fmt: skip
     return "\n".join(printable(line) for line in lines)

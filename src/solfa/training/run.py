@@ -24,14 +24,15 @@ from solfa.encoders.backbones import built_in
 from solfa.encoders.registry import parse, with_default
 from solfa.encoders.towers import device_for
 from solfa.encoders.trained import load_body, read_description
-from solfa.models.gather import num_devices
+from solfa.models.gather import num_devices, rank
 from solfa.models.joint import JointProjector
 from solfa.models.objectives import objective, views_of
 from solfa.training import checkpoint
 from solfa.training.batches import DataShare, Widths, prepare, spaces_of, stated, together
 from solfa.training.model_file import check_bodies, load_projectors, save_model
 from solfa.training.recipes import RECIPES, Recipe
-from solfa.training.trainer import Outcome, Progress, Trainer, check_masks, check_spread, rank
+from solfa.training.trainer import Outcome, Progress, Trainer, check_masks, check_spread
+from solfa.training.validation import match_logit
 
 _MOST_LICENCES = 30
 
@@ -120,7 +121,7 @@ def run(
     recipes: Callable[[Widths], Recipe] = partial(RECIPES[name], **options)
     if find_spec("onnx") is None:  # or torch would say so at the end, when the model is written
         raise MissingExtra("training", "pip install 'solfa[torch]'")
-    device_for(torch, device)
+    device_for(device)
     weights = data if isinstance(data, Mapping) else {data: None}
     features = features or next(iter(weights)) / "features"
     checkpoint.check(out, resume, features)
@@ -177,11 +178,15 @@ def run(
         outcome = trainer.run(resume=resume, report=report)
         if rank() == 0:
             licences, durations_s = _read(dataset)
+            views, logits = views_of(recipe.objective), {n: each.value for n, each in trainer.objective.logits.items()}
+            match = None
+            if trainer.val is not None:
+                match = match_logit(trainer.model, trainer.val, trainer.device, views.rank, recipe.seed)
             save_model(
                 out / "model", trainer.model, name=name, audio=prepared.audio, text=prepared.text,
                 backbones=(audio, text), bodies=trainer.bodies,
-                views=views_of(recipe.objective), window_s=_window_s(durations_s, recipe),
-                logits={name: logit.value for name, logit in trainer.objective.logits.items()},
+                views=views, window_s=_window_s(durations_s, recipe),
+                logits=logits if match is None else {**logits, "match": match},
                 trained_on={
                     "recipe": recipe.to_json(), "validation": outcome.text, "steps": outcome.steps,
                     "init": trainer.init, "data": {

@@ -29,7 +29,7 @@ from solfa.data.loading import AudioSource, IntArray, Loader
 from solfa.encoders.towers import device_for, fill
 from solfa.encoders.trained import logits_of, read_description
 from solfa.models.alignment import kernel_choices, use_kernel_choices
-from solfa.models.gather import average_gradients, gather, num_devices
+from solfa.models.gather import average_gradients, gather, num_devices, rank
 from solfa.models.joint import Batch, JointProjector, Projected
 from solfa.models.objectives import objective, views_of
 from solfa.training import checkpoint
@@ -89,7 +89,7 @@ def joined(device: str = "cpu") -> Iterator[None]:
         yield
         return
     local = int(os.environ.get("LOCAL_RANK", "0"))
-    cuda = device_for(torch, f"cuda:{local}" if device == "cuda" else device).type == "cuda"
+    cuda = device_for(f"cuda:{local}" if device == "cuda" else device).type == "cuda"
     if cuda:
         torch.cuda.set_device(local)
     # A process may compute states for hours longer than another.
@@ -98,11 +98,6 @@ def joined(device: str = "cpu") -> Iterator[None]:
         yield
     finally:
         distributed.destroy_process_group()
-
-
-def rank() -> int:
-    """Which of the processes this is; 0 writes and speaks."""
-    return distributed.get_rank() if num_devices() > 1 else 0
 
 
 def check_spread(recipe: Recipe) -> None:

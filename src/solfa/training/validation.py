@@ -1,6 +1,7 @@
 """What a run is stopped and chosen by: retrieval of the validation split in one view, or frames against phrases.
 
-Needs torch, and makes no more of a split than the measure reads.
+And what is fitted to the split when the run has ended: the probability that a text fits a sound. Needs torch, and
+makes no more of a split than the measure reads.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit
 from torch import Tensor
 
-from solfa.core.types import States, View
+from solfa.core.types import Logit, States, View
 from solfa.data.features import FrozenFeatures
 from solfa.data.scenes.bank import frame_labels
 from solfa.evaluation.ranking import MatrixScores, Scores, rank_relevant
@@ -33,6 +36,52 @@ def recalls(
     model: JointProjector, split: FrozenFeatures, device: torch.device, view: View = _GLOBAL
 ) -> tuple[float, float]:
     """R@1 of text to audio and of audio to text over a whole split, in a view."""
+    scores, rows = _scores(model, split, device, view)
+    relevance = Relevance.of_targets(rows, len(split))
+    t2a = hit_at(rank_relevant(scores, relevance), 1).mean()
+    a2t = hit_at(rank_relevant(Transposed(scores), relevance.transposed()), 1).mean()
+    return float(t2a), float(a2t)
+
+
+@torch.no_grad()
+def match_logit(
+    model: JointProjector, split: FrozenFeatures, device: torch.device, view: View, seed: int
+) -> Logit | None:
+    """``fit_match`` to each caption of a split with its clip, and with another clip drawn from the seed."""
+    if len(split) < 2:
+        return None
+    scores, rows = _scores(model, split, device, view)
+    captions, own = np.arange(len(rows)), np.array(rows)
+    others = (own + np.random.default_rng(seed).integers(1, len(split), len(own))) % len(split)
+    return fit_match(scores.pairs(captions, own), scores.pairs(captions, others))
+
+
+def fit_match(matched_N: NDArray[Any], mismatched_N: NDArray[Any]) -> Logit | None:
+    """The logistic regression of matched pairs against as many mismatched ones on their scores.
+
+    None where a higher score does not speak for a match. Targets are a pair's share short of 0 and 1 (Platt 1999), so
+    that scores without overlap give a finite slope.
+    """
+    scores = np.concatenate([matched_N, mismatched_N]).astype(np.float64)
+    mean, deviation = scores.mean(), scores.std()
+    if not deviation > 1e-9:
+        return None
+    count = len(matched_N)
+    x = np.stack([(scores - mean) / deviation, np.ones(len(scores))], axis=1)
+    target = np.repeat([(count + 1) / (count + 2), 1 / (count + 2)], count)
+
+    def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        z = x @ weights
+        return float(np.mean(np.logaddexp(0, z) - target * z)), x.T @ (expit(z) - target) / len(z)
+
+    slope, bias = minimize(loss, np.zeros(2), jac=True, method="BFGS").x
+    if not slope > 1e-6:
+        return None
+    return Logit(temperature=float(deviation / slope), bias=float(bias - slope * mean / deviation))
+
+
+def _scores(model: JointProjector, split: FrozenFeatures, device: torch.device, view: View) -> tuple[Scores, list[int]]:
+    """Scores of all captions with all clips in a view, and each caption's clip."""
     captions = [(text, row) for row, texts in enumerate(split.captions) for text in texts]
     texts = [text for text, _ in captions]
     model.eval()
@@ -45,10 +94,7 @@ def recalls(
         scores = CosineScores(torch.cat(text).cpu().numpy(), torch.cat(audio).cpu().numpy())
         if view.name == "mix":
             scores = MixScores(scores, MatrixScores(_by_frames(model, split, texts, device, view)), view.alpha)
-    relevance = Relevance.of_targets([row for _, row in captions], len(split))
-    t2a = hit_at(rank_relevant(scores, relevance), 1).mean()
-    a2t = hit_at(rank_relevant(Transposed(scores), relevance.transposed()), 1).mean()
-    return float(t2a), float(a2t)
+    return scores, [row for _, row in captions]
 
 
 @torch.no_grad()
