@@ -30,6 +30,10 @@ def load_backbone(
 ) -> Backbone[Any]:
     """A pretrained body, ready to give states; those on torch can be tuned too (``torch_backbone.TorchBackbone``).
 
+    Raises UnknownName if no body of this kind has this name; InputError if the weights are non-commercial and were not
+    allowed, the loader takes no such option or value, or ``kind`` is neither; MissingExtra, MissingWeights or
+    WeightsError if packages or files are missing or wrong.
+
     Parameters
     ----------
     name
@@ -41,16 +45,6 @@ def load_backbone(
         Must be True for weights that may not be used commercially.
     **options
         What the loader takes, such as ``device``, ``window_s`` or ``max_tokens``.
-
-    Raises
-    ------
-    UnknownName
-        If no body of this kind has this name.
-    InputError
-        If the weights are non-commercial and were not allowed, the loader takes no such option or value, or ``kind`` is
-        neither.
-    MissingExtra, MissingWeights, WeightsError
-        If packages or files are missing or wrong.
     """
     if kind not in ("audio", "text"):
         raise InputError(f"a backbone hears 'audio' or reads 'text', got kind {kind!r}.")

@@ -14,10 +14,7 @@ from solfa.encoders import laion
 def bert(kind: Literal["Bert", "XLMRoberta"], state: Mapping[str, Tensor], prefix: str) -> Any:
     """The network, without a pooler, that the tensors of this prefix fit; heads are 64 wide, as in all published ones.
 
-    Raises
-    ------
-    KeyError
-        If a tensor that shows a size is missing (``towers.reading`` makes it a WeightsError).
+    Raises KeyError if a tensor that shows a size is missing (``towers.reading`` makes it a WeightsError).
     """
     library: Any = transformers
     sizes = {

@@ -35,6 +35,10 @@ MAX_TOKENS = 77
 def load(*, source: str | Path | None = None, device: str = "cpu", tokenizer: str | Path | None = None) -> JointModel:
     """A CLAP model.
 
+    Raises InputError if ``source`` is nothing of these, or the device cannot be used; MissingExtra if torch or
+    transformers is not installed; MissingWeights if nothing was given and nothing was pulled; WeightsError if the files
+    are not a CLAP model.
+
     Parameters
     ----------
     source
@@ -45,17 +49,6 @@ def load(*, source: str | Path | None = None, device: str = "cpu", tokenizer: st
     tokenizer
         For a ``.pt`` file: a folder with RoBERTa's ``tokenizer.json``; by default the folder of the file, or else
         what ``solfa models pull roberta-tokenizer`` fetched.
-
-    Raises
-    ------
-    InputError
-        If ``source`` is nothing of these, or the device cannot be used.
-    MissingExtra
-        If torch or transformers is not installed.
-    MissingWeights
-        If nothing was given and nothing was pulled.
-    WeightsError
-        If the files are not a CLAP model.
     """
     place = towers.device_for(device)
     folder = path("clap") if source is None else towers.locate(str(source))
@@ -188,12 +181,8 @@ def load_text(
 def read(place: Path, loaded: dict[str, Any] | None = None) -> tuple[Any, Any, Path]:
     """Network, feature extractor and weight file of a folder that transformers saved, or of a LAION checkpoint.
 
-    ``loaded`` is what the checkpoint holds, where it has been read already.
-
-    Raises
-    ------
-    WeightsError
-        If the files are not a CLAP model.
+    ``loaded`` is what the checkpoint holds, where it has been read already. Raises WeightsError if the files are not a
+    CLAP model.
     """
     return _laion(place, loaded) if place.is_file() else _transformers(place)
 

@@ -34,10 +34,7 @@ _UNUSED = re.compile(
 def convert(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """The state dictionary of ``ClapModel`` from what a LAION ``.pt`` file holds.
 
-    Raises
-    ------
-    WeightsError
-        If this is no LAION-CLAP checkpoint with HTSAT and RoBERTa towers.
+    Raises WeightsError if this is no LAION-CLAP checkpoint with HTSAT and RoBERTa towers.
     """
     state = checkpoint.get("state_dict", checkpoint)
     state = {str(key).removeprefix("module."): value for key, value in state.items()}

@@ -45,12 +45,7 @@ class ListenerBackbone:
     def states(self, batch: Sequence[Audio]) -> States:
         """Rows of each stretch, and their mean.
 
-        Raises
-        ------
-        InputError
-            If sound is not of finite numbers.
-        WeightsError
-            If a network's file is damaged.
+        Raises InputError if sound is not of finite numbers; WeightsError if a network's file is damaged.
         """
         heard = self._taggers.states(batch)
         rows = [

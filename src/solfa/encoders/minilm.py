@@ -41,14 +41,9 @@ class MiniLM:
         """Unit vectors of texts, float32 [shape=(B, 384)].
 
         A text longer than one window is read window by window and its tokens averaged together, so that every word
-        counts. A text without words has a vector too, the same for all of them.
-
-        Raises
-        ------
-        MissingWeights
-            If the network is neither installed nor pulled.
-        WeightsError
-            If it is not the file it should be, or answers with something that is no direction.
+        counts. A text without words has a vector too, the same for all of them. Raises MissingWeights if the network is
+        neither installed nor pulled; WeightsError if it is not the file it should be, or answers with something that is
+        no direction.
         """
         if isinstance(texts, str):
             raise TypeError("encode takes a sequence of texts, got one string")
@@ -85,10 +80,7 @@ class MiniLM:
     def tokenizer(self) -> Tokenizer:
         """The tokenizer of the model, which neither cuts nor fills up.
 
-        Raises
-        ------
-        MissingWeights
-            If its file is neither installed nor pulled.
+        Raises MissingWeights if its file is neither installed nor pulled.
         """
         from tokenizers import Tokenizer
 
@@ -142,20 +134,14 @@ class MiniLMBackbone:
     def tokenizer(self) -> Tokenizer:
         """What says which word pieces the states belong to.
 
-        Raises
-        ------
-        MissingWeights
-            If its file is neither installed nor pulled.
+        Raises MissingWeights if its file is neither installed nor pulled.
         """
         return self._network.tokenizer
 
     def states(self, batch: Sequence[str]) -> States:
         """States of every token, however long the text, and their mean.
 
-        Raises
-        ------
-        MissingWeights, WeightsError
-            As ``MiniLM.encode``.
+        Raises MissingWeights or WeightsError as ``MiniLM.encode``.
         """
         if isinstance(batch, str):
             raise TypeError("states takes a sequence of texts, got one string")

@@ -96,6 +96,9 @@ class _Vectors(nn.Module):
 def load(*, source: str | Path | None = None, device: str = "cpu", tokenizer: str | Path | None = None) -> JointModel:
     """Both towers as a joint model.
 
+    Raises InputError if one of these is not on this machine, or the device cannot be used; MissingExtra if torch or
+    transformers is not installed; WeightsError if the file is not such a checkpoint.
+
     Parameters
     ----------
     source
@@ -105,15 +108,6 @@ def load(*, source: str | Path | None = None, device: str = "cpu", tokenizer: st
     tokenizer
         A folder with GPT-2's ``tokenizer.json``; by default the folder of the weights, or else what the local Hugging
         Face cache has of openai-community/gpt2.
-
-    Raises
-    ------
-    InputError
-        If one of these is not on this machine, or the device cannot be used.
-    MissingExtra
-        If torch or transformers is not installed.
-    WeightsError
-        If the file is not such a checkpoint.
     """
     on = towers.device_for(device)
     network, file = _read(source, "microsoft/msclap")

@@ -74,6 +74,10 @@ def available() -> tuple[ModelInfo, ...]:
 def load_model(name: str, *, allow_noncommercial: bool = False, **options: Any) -> JointModel:
     """A model that passed the self-test.
 
+    Raises UnknownName if no model has this name; InputError if the weights are non-commercial and were not allowed, or
+    the loader takes no such option; MissingExtra, MissingWeights or WeightsError if packages or files are missing,
+    wrong or dead.
+
     Parameters
     ----------
     name
@@ -82,15 +86,6 @@ def load_model(name: str, *, allow_noncommercial: bool = False, **options: Any) 
         Must be True for weights that may not be used commercially.
     **options
         What the model's loader takes, such as ``device``.
-
-    Raises
-    ------
-    UnknownName
-        If no model has this name.
-    InputError
-        If the weights are non-commercial and were not allowed, or the loader takes no such option.
-    MissingExtra, MissingWeights, WeightsError
-        If packages or files are missing, wrong or dead.
     """
     # Installed packages are looked at only when asked for: a broken one must not stop the others.
     entries = _built_in() if parse(name)[0] in _built_in() else installed(JOINT)

@@ -31,12 +31,9 @@ _SECONDS = 4.0
 def check(model: JointModel) -> None:
     """Nothing, where both towers of a model are alive.
 
-    Raises
-    ------
-    WeightsError
-        If a vector is not finite, not of unit length or not of the stated dimension, if unlike texts or unlike sounds
-        have a cosine above 0.99, or if the same input gives another vector the second time. The message says what was
-        seen.
+    Raises WeightsError if a vector is not finite, not of unit length or not of the stated dimension, if unlike texts or
+    unlike sounds have a cosine above 0.99, or if the same input gives another vector the second time. The message says
+    what was seen.
     """
     if model.audio.spec.space != model.text.spec.space:
         raise WeightsError(
@@ -51,12 +48,7 @@ def check(model: JointModel) -> None:
 def check_once(model: JointModel) -> None:
     """``check``, unless this very space passed it on this machine before (a note under ``weights.home()``).
 
-    The space names the checkpoint's hash, so other weights are checked anew.
-
-    Raises
-    ------
-    WeightsError
-        As ``check``.
+    The space names the checkpoint's hash, so other weights are checked anew. Raises WeightsError as ``check``.
     """
     digest = hashlib.sha256(model.space.encode()).hexdigest()[:24]
     note = home() / "selftest" / f"{digest}.txt"

@@ -43,12 +43,7 @@ class TaggersBackbone:
     def states(self, batch: Sequence[Audio]) -> States:
         """Rows of each stretch, and their mean.
 
-        Raises
-        ------
-        InputError
-            If sound is not of finite numbers.
-        WeightsError
-            If a network's file is damaged.
+        Raises InputError if sound is not of finite numbers; WeightsError if a network's file is damaged.
         """
         refuse_not_finite(batch)
         return pack_states([_rows(audio) for audio in batch], DIM)

@@ -124,6 +124,9 @@ def load(
 ) -> TextBackbone:
     """A text encoder.
 
+    Raises InputError if the source is not on this machine, the device cannot be used, or an option makes no sense;
+    MissingExtra if torch or transformers is not installed; WeightsError if the files are not such an encoder.
+
     Parameters
     ----------
     name, hub
@@ -143,15 +146,6 @@ def load(
     special_tokens
         Whether the tokens that the tokenizer adds ([CLS], [SEP], <s>, </s>) are among the states; False leaves the
         words alone. The pooled vector is the same.
-
-    Raises
-    ------
-    InputError
-        If the source is not on this machine, the device cannot be used, or an option makes no sense.
-    MissingExtra
-        If torch or transformers is not installed.
-    WeightsError
-        If the files are not such an encoder.
     """
     if pooling not in ("cls", "mean") or max_tokens < 3:
         raise InputError(f"pooling is 'cls' or 'mean' and max_tokens 3 or more, got {pooling!r} and {max_tokens}.")

@@ -58,10 +58,7 @@ class TorchBackbone(ABC, Generic[X]):
     def states(self, batch: Sequence[X]) -> States:
         """The states of a batch, without gradients, dropout or anything else of training.
 
-        Raises
-        ------
-        WeightsError
-            If a state is not a finite number: dead weights, or a precision that the body does not bear.
+        Raises WeightsError if a state is not a finite number: dead weights, or a precision that the body does not bear.
         """
         if isinstance(batch, str):
             raise TypeError("states takes a sequence, got one string")
@@ -89,22 +86,13 @@ class TorchBackbone(ABC, Generic[X]):
 def place(source: str | Path | None, hub: str) -> Path:
     """The file or folder of a source: a path, or an id (by default ``hub``) in the local Hugging Face cache.
 
-    Raises
-    ------
-    InputError
-        If it is neither; the message says how to fetch it.
+    Raises InputError if it is neither; the message says how to fetch it.
     """
     return towers.locate(str(source or hub))
 
 
 def weights_in(where: Path, what: str, names: Sequence[str] = ("model.safetensors", "pytorch_model.bin")) -> Path:
-    """The weight file of a folder, or the file itself.
-
-    Raises
-    ------
-    WeightsError
-        If the folder has none of these names.
-    """
+    """The weight file of a folder, or the file itself. Raises WeightsError if the folder has none of these names."""
     if where.is_file():
         return where
     found = [where / name for name in names if (where / name).is_file()]

@@ -29,10 +29,7 @@ _MOST = {("layers", "depth", "depths"): 1000, ("size", "dim", "d_model", "d_ff",
 def device_for(name: str) -> Any:
     """The torch device of this name, seen to work; there is no fallback to another.
 
-    Raises
-    ------
-    InputError
-        If torch does not know the name or cannot use the device.
+    Raises InputError if torch does not know the name or cannot use the device.
     """
     import torch
 
@@ -50,10 +47,7 @@ def device_for(name: str) -> Any:
 def locate(source: str) -> Path:
     """A folder or file, or the cached snapshot of a Hugging Face id; nothing is fetched.
 
-    Raises
-    ------
-    InputError
-        If it is none of these.
+    Raises InputError if it is none of these.
     """
     try:
         place = Path(source).expanduser()
@@ -120,10 +114,7 @@ def _halves(clause: str, count: Callable[[str], int], limit: int) -> list[str]:
 def pack(rows: Sequence[FloatArray], dim: int, weights: Sequence[Sequence[float]] | None = None) -> Features:
     """Frames (each [shape=(T, D)], any T) as ``Features``; the global vector is their (weighted) mean direction.
 
-    Raises
-    ------
-    WeightsError
-        If a frame has no direction (zeros, NaN).
+    Raises WeightsError if a frame has no direction (zeros, NaN).
     """
     units = [_unit(row) for row in rows]
     shares = [None] * len(units) if weights is None else weights
@@ -150,12 +141,8 @@ class TextTokenizer:
 def tokenizer(folder: Path, special: Sequence[str] = ()) -> Tokenize:
     """What ``tokenizer.json`` of a folder makes of a text: its token numbers, special ones included, none cut off.
 
-    ``special`` are more words that are one token wherever they stand.
-
-    Raises
-    ------
-    WeightsError
-        If there is no such file or it cannot be read.
+    ``special`` are more words that are one token wherever they stand. Raises WeightsError if there is no such file or
+    it cannot be read.
     """
     from tokenizers import Tokenizer
 
@@ -181,10 +168,7 @@ def tokenizer_of(file: Path, given: str | Path | None, hub: str, special: Sequen
 def fill(network: Any, state: Mapping[str, Any], file: Path, what: str) -> None:
     """Put tensors into a network, all of them and no others.
 
-    Raises
-    ------
-    WeightsError
-        If weights are missing, unknown, or of another shape.
+    Raises WeightsError if weights are missing, unknown, or of another shape.
     """
     with reading(file, what):
         try:
@@ -213,10 +197,7 @@ def _unit(rows: FloatArray) -> FloatArray:
 def digest(file: Path) -> str:
     """The first 12 hex digits of a file's SHA-256, for the name of an embedding space.
 
-    Raises
-    ------
-    WeightsError
-        If the file cannot be read.
+    Raises WeightsError if the file cannot be read.
     """
     try:
         with file.open("rb") as stream:
@@ -228,10 +209,7 @@ def digest(file: Path) -> str:
 def load_tensors(file: Path) -> dict[str, Any]:
     """The tensors of a checkpoint: safetensors, or a torch file without anything that runs code.
 
-    Raises
-    ------
-    WeightsError
-        If the file holds something else.
+    Raises WeightsError if the file holds something else.
     """
     if file.suffix == ".safetensors":
         from safetensors.torch import load_file
@@ -253,10 +231,7 @@ def load_tensors(file: Path) -> dict[str, Any]:
 def pretrained(made: Any, folder: Path, what: str) -> Any:
     """A network of the library's class ``made`` that transformers saved; a pooler, which nothing uses, is left out.
 
-    Raises
-    ------
-    WeightsError
-        If it is not ``what`` it should be, or weights are missing or of another shape.
+    Raises WeightsError if it is not ``what`` it should be, or weights are missing or of another shape.
     """
     import transformers
 
@@ -314,10 +289,7 @@ def _reason(error: BaseException) -> str:
 def config(file: Path) -> dict[str, Any]:
     """The object in a JSON file.
 
-    Raises
-    ------
-    WeightsError
-        If the file cannot be read, holds something else, or speaks of absurd sizes.
+    Raises WeightsError if the file cannot be read, holds something else, or speaks of absurd sizes.
     """
     try:
         loaded = json.loads(file.read_text(encoding="utf-8"))

@@ -44,6 +44,10 @@ X = TypeVar("X", Audio, str)
 def load(*, source: str | Path | None = None, device: str = "cpu", allow_noncommercial: bool = False) -> JointModel:
     """The model in a folder.
 
+    Raises InputError if there is no such folder, or a body is non-commercial and was not allowed; WeightsError if a
+    file is missing, damaged, or does not fit the bodies on this machine; MissingExtra or MissingWeights if a body's
+    packages or files are missing.
+
     Parameters
     ----------
     source
@@ -52,15 +56,6 @@ def load(*, source: str | Path | None = None, device: str = "cpu", allow_noncomm
         of bodies that run on torch
     allow_noncommercial
         must be True where a body's weights may not be used commercially
-
-    Raises
-    ------
-    InputError
-        If there is no such folder, or a body is non-commercial and was not allowed.
-    WeightsError
-        If a file is missing, damaged, or does not fit the bodies on this machine.
-    MissingExtra, MissingWeights
-        If a body's packages or files are missing.
     """
     if not source:
         raise InputError("a trained model is named with its folder: trained:FOLDER, as in trained:runs/figma/model.")
@@ -202,13 +197,7 @@ class TrainedEncoder(Generic[X]):
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """``model.json`` of a folder.
-
-    Raises
-    ------
-    WeightsError
-        If it is missing or not of the schema.
-    """
+    """``model.json`` of a folder. Raises WeightsError if it is missing or not of the schema."""
     file, inner = folder / "model.json", folder / "model"
     if not file.exists() and (inner / "model.json").is_file():
         raise WeightsError(f"{folder} has no model.json; its model is {inner} (--model trained:{inner}).")
@@ -230,10 +219,7 @@ def read_description(folder: Path) -> dict[str, Any]:
 def logits_of(described: Mapping[str, Any]) -> dict[str, Logit]:
     """The learnt temperatures and biases of a description; none where no sigmoid loss was trained.
 
-    Raises
-    ------
-    WeightsError
-        If they are not of the form.
+    Raises WeightsError if they are not of the form.
     """
     try:
         read = {name: Logit(temperature=v["temperature"], bias=v["bias"]) for name, v in described["logits"].items()}

@@ -31,13 +31,7 @@ class Embedding:
         self._frames: list[FloatArray] = []
 
     def add(self, audio: Audio) -> None:
-        """The next stretch of the sound.
-
-        Raises
-        ------
-        InputError
-            If the encoder refuses the sound.
-        """
+        """The next stretch of the sound. Raises InputError if the encoder refuses the sound."""
         if not self._spec.window_s:
             self._encode(audio)
             return

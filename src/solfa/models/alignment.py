@@ -48,6 +48,10 @@ def frame_scores(
 ) -> Tensor:
     """Scores of all pairs, float32 [shape=(A, C)].
 
+    Raises InputError if shapes or devices do not fit, or ``fused`` is asked for on a device it does not run on; in the
+    backward pass if a second derivative is asked for (``create_graph=True``). Raises MissingExtra if ``fused`` is asked
+    for and Triton is not installed.
+
     Parameters
     ----------
     frames_AFD, tokens_CTD
@@ -63,14 +67,6 @@ def frame_scores(
         what vectors are rounded to before they are multiplied; ``fused`` adds up in float32 whatever it is
     block
         how many texts ``blocked`` scores at once; by default what fits ``BLOCK_COSINES``
-
-    Raises
-    ------
-    InputError
-        If shapes or devices do not fit, or ``fused`` is asked for on a device it does not run on; in the backward pass
-        if a second derivative is asked for (``create_graph=True``).
-    MissingExtra
-        If ``fused`` is asked for and Triton is not installed.
     """
     if direction == "tokens":
         frames_AFD, frame_mask_AF, tokens_CTD, token_mask_CT = tokens_CTD, token_mask_CT, frames_AFD, frame_mask_AF

@@ -82,13 +82,9 @@ def fused_scores(
 ) -> Tensor:
     """Scores [shape=(A, C)], float32; what pairs with an empty item get is arbitrary but finite.
 
-    Vectors are multiplied in ``precision``, by weights in the same where a token's gradient is added up; gradients
-    come out in the type that went in.
-
-    Raises
-    ------
-    InputError
-        If the tensors are not on a CUDA device that the kernel fits (and Triton's interpreter is not on).
+    Vectors are multiplied in ``precision``, by weights in the same where a token's gradient is added up; gradients come
+    out in the type that went in. Raises InputError if the tensors are not on a CUDA device that the kernel fits (and
+    Triton's interpreter is not on).
     """
     if why := unfit(frames_AFD.device):
         raise InputError(f"the fused frame score {why}; use implementation='blocked' here.")

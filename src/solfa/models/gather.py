@@ -70,8 +70,5 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     if grads:
         flat = torch.cat([g.flatten() for g in grads])
         distributed.all_reduce(flat)
-        flat /= num_devices()
-        start = 0
-        for grad in grads:
-            grad.copy_(flat[start : start + grad.numel()].view_as(grad))
-            start += grad.numel()
+        for grad, mean in zip(grads, (flat / num_devices()).split([g.numel() for g in grads]), strict=True):
+            grad.copy_(mean.view_as(grad))

@@ -61,13 +61,7 @@ class JointConfig:
 
     @classmethod
     def from_json(cls, data: Any) -> JointConfig:
-        """The configuration of ``to_json``'s form.
-
-        Raises
-        ------
-        InputError
-            If it is not of that form.
-        """
+        """The configuration of ``to_json``'s form. Raises InputError if it is not of that form."""
         try:
             towers = {
                 name: TowerConfig(
@@ -188,12 +182,8 @@ class JointProjector(nn.Module):
     """Both towers, and below them the bodies that are tuned, by kind (``audio``, ``text``).
 
     Bodies never draw: no dropout, no skipped layers, normalisation by the statistics that they came with. So chunks
-    change nothing and a run resumes to the bit.
-
-    Raises
-    ------
-    InputError
-        If the towers end in different widths, or the audio tower has no view of frames.
+    change nothing and a run resumes to the bit. Raises InputError if the towers end in different widths, or the audio
+    tower has no view of frames.
     """
 
     def __init__(self, config: JointConfig, bodies: Mapping[str, Body] | None = None) -> None:

@@ -117,13 +117,7 @@ class Objective(nn.Module):
 
 
 class Figma(Objective):
-    """FIGMA's two InfoNCE terms.
-
-    Raises
-    ------
-    InputError
-        If alpha is not in 0..1 or tau is not positive.
-    """
+    """FIGMA's two InfoNCE terms. Raises InputError if alpha is not in 0..1 or tau is not positive."""
 
     def __init__(self, config: FigmaConfig) -> None:
         super().__init__(reads_rows=config.alpha < 1)
@@ -252,12 +246,8 @@ def frame_cross_entropy(batch: Projected, logit: Logit) -> Tensor:
 def info_nce(logits_BB: Tensor, num_negatives: int | None = None, seed: int = 0) -> Tensor:
     """Mean of both directions' cross-entropies with the diagonal as answer.
 
-    With ``num_negatives`` every anchor has so many others in its denominator, drawn from ``seed``.
-
-    Raises
-    ------
-    InputError
-        If the batch has not so many.
+    With ``num_negatives`` every anchor has so many others in its denominator, drawn from ``seed``. Raises InputError if
+    the batch has not so many.
     """
     targets = torch.arange(len(logits_BB), device=logits_BB.device)
     rows, columns = logits_BB.float(), logits_BB.float().T

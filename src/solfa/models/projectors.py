@@ -86,10 +86,7 @@ def to_json(config: ProjectorConfig) -> dict[str, Any]:
 def from_json(data: Any) -> ProjectorConfig:
     """The configuration of ``to_json``'s form.
 
-    Raises
-    ------
-    InputError
-        If the kind is unknown, or a field is missing, unknown or out of range.
+    Raises InputError if the kind is unknown, or a field is missing, unknown or out of range.
     """
     known = _KINDS.get(str(data.get("kind"))) if isinstance(data, dict) else None
     if known is None:

@@ -25,6 +25,8 @@ Tokens = NDArray[np.int64]
 class RandomProjectionTokens:
     """One token a state, 0 to ``codes`` less one; the same seed and examples give the same tokens.
 
+    Raises InputError if there are no examples, or they are not finite numbers.
+
     Parameters
     ----------
     examples_ND
@@ -33,11 +35,6 @@ class RandomProjectionTokens:
         of the codebook, and of the space that states are projected into (8,192 and 16 in the paper)
     seed
         random seed
-
-    Raises
-    ------
-    InputError
-        If there are no examples, or they are not finite numbers.
     """
 
     def __init__(self, examples_ND: FloatArray, *, codes: int = 8192, code_dim: int = 16, seed: int = 0) -> None:
@@ -54,21 +51,9 @@ class RandomProjectionTokens:
 
 
 class ResidualTokens:
-    """Q tokens a state, the coarsest first; fitted to examples.
+    """Q tokens a state, the coarsest first, from ``codebooks`` of so many ``codes`` that k-means fits to examples.
 
-    Parameters
-    ----------
-    examples_ND
-        states that the codebooks are fitted to
-    codebooks, codes
-        how many, and codes of each
-    seed
-        random seed of k-means
-
-    Raises
-    ------
-    InputError
-        If there are fewer examples than codes, or they are not finite numbers.
+    Raises InputError if there are fewer examples than codes, or they are not finite numbers.
     """
 
     def __init__(self, examples_ND: FloatArray, *, codebooks: int = 8, codes: int = 1024, seed: int = 0) -> None:

@@ -38,28 +38,13 @@ class Widths:
 
 
 class PairSource:
-    """Batches of clips and captions, with ``num_phrases`` phrases for each clip that has timed ones; for a ``Loader``.
+    """Batches of a split's clips and captions, with ``num_phrases`` for each clip that has timed ones (``Loader``).
 
-    Parameters
-    ----------
-    features
-        of one split
-    bank
-        what phrases are drawn from; None where the data has none
-    num_phrases
-        N of FineLAP's Algorithm 1; 0 leaves phrases unused
-    bodies
-        that are tuned: their side of a batch is cuts of sound, or texts
-    crops
-        where cuts come from if the audio body is tuned
-    stripes
-        numbers of stripes of time and of frequency over the spectrograms of cuts, and the bounds of their widths
-
-    Raises
-    ------
-    InputError
-        If a clip has no caption, its sound no frame or a caption no token (of a tuned side it shows in ``gather``); or
-        phrases are to be drawn from clips that have some but no bank was prepared.
+    Phrases are drawn from ``bank`` (N of FineLAP's Algorithm 1; 0 leaves them unused). The side of a batch of tuned
+    ``bodies`` is texts, or cuts of sound from ``crops`` with ``stripes`` over their spectrograms: the numbers of those
+    of time and of frequency, and the bounds of their widths. Raises InputError if a clip has no caption, its sound no
+    frame or a caption no token (of a tuned side it shows in ``gather``); or phrases are to be drawn from clips that
+    have some but no bank was prepared.
     """
 
     def __init__(
@@ -92,10 +77,7 @@ class PairSource:
     def gather(self, rows: IntArray, rng: np.random.Generator) -> Batch:
         """The batch of these clips, each with one of its captions and its phrases drawn at random.
 
-        Raises
-        ------
-        InputError
-            If the sound of a clip has no frame or a caption no token; names the clips.
+        Raises InputError if the sound of a clip has no frame or a caption no token; names the clips.
         """
         drawn = self._features.gather(rows, rng)
         audio, text, timed, raw = drawn.audio, drawn.text, drawn.phrases, dict[str, Any]()
@@ -275,12 +257,13 @@ def prepare(
 ) -> TrainingData:
     """Both splits of a data set as states of two bodies; what the cache does not hold is computed.
 
+    Raises InputError if there is nothing to train on, a clip has no caption, none has timed phrases although they are
+    to be trained on, or a body cannot be tuned.
+
     Parameters
     ----------
-    dataset
-        with the splits ``train`` and perhaps ``val``
-    folder
-        of the cache (``data.features``)
+    dataset, folder
+        with the splits ``train`` and perhaps ``val``; of the cache (``data.features``)
     audio, text
         the bodies
     phrases
@@ -297,12 +280,6 @@ def prepare(
         sides whose body is to be tuned (``audio``, ``text``); nothing is cached of them
     progress
         called with the number of blocks done, and of all, of each split and this process
-
-    Raises
-    ------
-    InputError
-        If there is nothing to train on, a clip has no caption, none has timed phrases although they are to be trained
-        on, or a body cannot be tuned.
     """
     given: dict[str, Backbone[Any]] = {"audio": audio, "text": text}
     bodies = {kind: _tunable(kind, given) for kind in tune}

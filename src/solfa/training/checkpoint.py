@@ -69,10 +69,8 @@ def _versions() -> dict[str, str]:
 def check(folder: Path, resume: bool, features: Path) -> None:
     """See that a run may be begun in a folder, or gone on with; the cache of states may lie in it.
 
-    Raises
-    ------
-    InputError
-        If the folder has a run and it is not to be resumed, has other files and no run, or cannot be used.
+    Raises InputError if the folder has a run and it is not to be resumed, has other files and no run, or cannot be
+    used.
     """
     try:
         there = [p for p in folder.iterdir() if not p.name.startswith(".")] if folder.exists() else []
@@ -92,10 +90,7 @@ def check(folder: Path, resume: bool, features: Path) -> None:
 def held(folder: Path) -> Iterator[None]:
     """A run's folder for this process alone while the block runs; half files of killed ones go.
 
-    Raises
-    ------
-    InputError
-        If another process has it, or the disk refuses.
+    Raises InputError if another process has it, or the disk refuses.
     """
     lock = FileLock(folder / ".lock", timeout=0)
     try:
@@ -114,10 +109,7 @@ def held(folder: Path) -> Iterator[None]:
 def start(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
     """Write ``config.json``, or see that the one that is there is the same.
 
-    Raises
-    ------
-    InputError
-        If the folder has a run and it is not to be resumed, or has another run.
+    Raises InputError if the folder has a run and it is not to be resumed, or has another run.
     """
     file = folder / CONFIG
     if not file.exists():
@@ -132,10 +124,7 @@ def start(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
 def compare(folder: Path, config: Mapping[str, Any], leave_out: Collection[str] = ()) -> None:
     """See that ``config.json`` says the same; ``leave_out`` names settings of the recipe that are not known yet.
 
-    Raises
-    ------
-    InputError
-        If the folder has another run.
+    Raises InputError if the folder has another run.
     """
     file = folder / CONFIG
     try:
@@ -171,13 +160,7 @@ def save(file: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) ->
 
 
 def load(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What ``save`` wrote.
-
-    Raises
-    ------
-    WeightsError
-        If the file is damaged or something else.
-    """
+    """What ``save`` wrote. Raises WeightsError if the file is damaged or something else."""
     from safetensors import SafetensorError, safe_open
 
     try:

@@ -19,14 +19,8 @@ _FILE = re.compile(rf"(?:(?:{tuned_folder('audio')}|{tuned_folder('text')})/)?\w
 def push(folder: Path, repo: str, *, private: bool = True) -> str:
     """Put a model folder on the Hugging Face hub, with its card; the address.
 
-    Raises
-    ------
-    MissingExtra
-        If ``huggingface_hub`` is not installed.
-    InputError
-        If a body is named by a path, which only this machine has.
-    WeightsError
-        If the folder is no model or damaged, or the hub refuses or cannot be reached.
+    Raises MissingExtra if ``huggingface_hub`` is not installed; InputError if a body is named by a path, which only
+    this machine has; WeightsError if the folder is no model or damaged, or the hub refuses or cannot be reached.
     """
     described = read_description(folder)
     for kind in ("audio", "text"):
@@ -53,14 +47,8 @@ def push(folder: Path, repo: str, *, private: bool = True) -> str:
 def pull(repo: str, folder: Path, *, revision: str | None = None) -> Path:
     """Fetch a model folder from the Hugging Face hub, whole or not at all; only the files that ``model.json`` names.
 
-    Raises
-    ------
-    InputError
-        If ``folder`` is there already.
-    MissingExtra
-        If ``huggingface_hub`` is not installed.
-    WeightsError
-        If the hub does not have it or cannot be reached, or what came is no model.
+    Raises InputError if ``folder`` is there already; MissingExtra if ``huggingface_hub`` is not installed; WeightsError
+    if the hub does not have it or cannot be reached, or what came is no model.
     """
     if folder.exists():
         raise InputError(f"{folder} is there already; choose another folder.")

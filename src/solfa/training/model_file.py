@@ -58,18 +58,14 @@ def save_model(
 ) -> Path:
     """Write the folder, whole or not at all; an older one is replaced.
 
+    Raises WeightsError if ONNX Runtime answers other than torch.
+
     Parameters
     ----------
-    folder
-        to write
-    model
-        the projectors
-    name
-        of the model
-    audio, text
-        what the bodies are
-    backbones
-        their names, as ``load_backbone`` takes them
+    folder, model, name
+        to write, the projectors, and what they are called
+    audio, text, backbones
+        what the bodies are, and their names, as ``load_backbone`` takes them
     trained_on
         recipe, data and scores, for the card
     bodies
@@ -80,11 +76,6 @@ def save_model(
         which were trained, and the one to rank by (``objectives.views_of``); a reader takes the global one if None
     window_s
         length of the sounds that it was trained on, which search and evaluation cut others into
-
-    Raises
-    ------
-    WeightsError
-        If ONNX Runtime answers other than torch.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with whole_folder(folder, replace=True) as scratch:
@@ -142,12 +133,7 @@ def save_body(body: TorchBackbone[Any], folder: Path) -> dict[str, Any]:
 def load_bodies(folder: Path, bodies: Bodies) -> None:
     """Give bodies the weights that they were tuned to for a model, to go on from there.
 
-    Raises
-    ------
-    InputError
-        If the model has a tuned body that is not among them.
-    WeightsError
-        If the folder is damaged.
+    Raises InputError if the model has a tuned body that is not among them; WeightsError if the folder is damaged.
     """
     check_bodies(folder, {kind: body.spec.space for kind, body in bodies.items()})
     described = read_description(folder)
@@ -169,10 +155,7 @@ def check_bodies(folder: Path, spaces: Mapping[str, str]) -> None:
 def load_projectors(folder: Path) -> JointProjector:
     """The projectors of a model folder, to train on.
 
-    Raises
-    ------
-    InputError, WeightsError
-        If the folder is damaged or not a model.
+    Raises InputError or WeightsError if the folder is damaged or not a model.
     """
     described, file = read_description(folder), folder / "model.safetensors"
     config = JointConfig.from_json(described.get("projectors"))

@@ -34,11 +34,15 @@ _LEAST = {
     "seed": 0, "body_lr": 0, "crop_s": 0.1,
     "time_masks": 0, "mel_masks": 0, "time_mask_frames": 1, "mel_mask_bands": 1,
 }  # fmt: skip
+_CHOICES: dict[str, tuple[str | None, ...]] = {
+    "precision": ("float32", "bfloat16"), "schedule": ("constant", "cosine"),
+    "select": (None, "global", "frame", "mix", "detection", "last"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """A training run.
+    """A training run. Raises InputError if a value is out of range.
 
     Parameters
     ----------
@@ -88,11 +92,6 @@ class Recipe:
         a stripe is narrower than this
     seed
         random seed
-
-    Raises
-    ------
-    InputError
-        If a value is out of range.
     """
 
     name: str
@@ -123,12 +122,10 @@ class Recipe:
     mel_mask_bands: int = 8
 
     def __post_init__(self) -> None:
-        values = {name: getattr(self, name) for name in (*_LEAST, "ema_decay", "precision", "schedule", "select")}
+        values = {name: getattr(self, name) for name in (*_LEAST, "ema_decay", *_CHOICES)}
         bad = [name for name, least in _LEAST.items() if values[name] is not None and not least <= values[name] < inf]
         bad += [] if 0 <= (self.ema_decay or 0) < 1 else ["ema_decay"]
-        bad += [] if self.precision in ("float32", "bfloat16") else ["precision"]
-        bad += [] if self.schedule in ("constant", "cosine") else ["schedule"]
-        bad += [] if self.select in (None, "global", "frame", "mix", "detection", "last") else ["select"]
+        bad += [name for name, choices in _CHOICES.items() if values[name] not in choices]
         if bad:
             raise InputError(f"recipe: out of range: {', '.join(f'{name} {values[name]!r}' for name in bad)}.")
 
@@ -167,17 +164,11 @@ def finelap(
 ) -> Recipe:
     """FineLAP: 10 epochs of 1,024 pairs, Adam at 5e-5, 1,000 steps of warm-up, cosine, 20 phrases.
 
-    ``frames`` is the projector of frames; ``shared`` is the ablation that sends frames through the global one.
-
-    Raises
-    ------
-    InputError
-        If one projector is to take pooled vectors and states of different widths.
+    ``frames`` is the projector of frames; ``shared`` is the ablation that sends frames through the global one. Raises
+    InputError if one projector is to take pooled vectors and states of different widths.
     """
-    if frames == "shared" and widths.audio_whole != widths.audio_rows:
-        raise InputError(
-            f"pooled vectors have {widths.audio_whole} numbers, states {widths.audio_rows}: no one projector."
-        )
+    if frames == "shared":
+        _check_one_width(widths)
     width = 256 if small else 1024
     whole = MlpConfig(in_dim=widths.audio_whole, hidden=width, out_dim=width)
     rows: dict[str, ProjectorConfig | None] = {
@@ -222,10 +213,7 @@ def settings_of(recipe: Mapping[str, Any]) -> dict[str, str]:
 def changed(recipe: Recipe, values: Mapping[str, str]) -> Recipe:
     """The recipe with values given as text, by name: ``patience``, ``objective.alpha``; ``none`` where None is allowed.
 
-    Raises
-    ------
-    InputError
-        If the recipe has no such value, or the text is none of its type.
+    Raises InputError if the recipe has no such value, or the text is none of its type.
     """
     for name, text in values.items():
         recipe = _changed(recipe, name, text, name)
@@ -259,17 +247,10 @@ def tutorial(widths: Widths, *, small: bool = False) -> Recipe:
     """The joint embedding of the ISMIR 2024 tutorial on music and language: pooled vectors into 128 numbers.
 
     Each side is Linear, ReLU, Linear without biases (262,144 parameters on MusicFM and RoBERTa); InfoNCE at 0.07, AdamW
-    at 1e-2, 10 epochs of 128 pairs. ``small`` differs in the steps alone. Frames take the way of pooled vectors.
-
-    Raises
-    ------
-    InputError
-        If pooled vectors and states of sound have different widths.
+    at 1e-2, 10 epochs of 128 pairs. ``small`` differs in the steps alone. Frames take the way of pooled vectors. Raises
+    InputError if pooled vectors and states of sound have different widths.
     """
-    if widths.audio_whole != widths.audio_rows:
-        raise InputError(
-            f"pooled vectors have {widths.audio_whole} numbers, states {widths.audio_rows}: no one projector."
-        )
+    _check_one_width(widths)
     sizes: dict[str, Any] = {"hidden": 128, "out_dim": 128, "bias": False}
     model = JointConfig(
         audio=TowerConfig(whole=MlpConfig(in_dim=widths.audio_whole, **sizes), shared=True),
@@ -305,6 +286,13 @@ _SMALL: dict[str, Any] = {
     "batch_size": 64, "learning_rate": 5e-4, "weight_decay": 0.01, "warmup_steps": 100, "schedule": "cosine",
     "grad_clip": 1.0, "ema_decay": 0.99, "patience": 8, "checkpoint_every": 100,
 }  # fmt: skip
+
+
+def _check_one_width(widths: Widths) -> None:
+    if widths.audio_whole != widths.audio_rows:
+        raise InputError(
+            f"pooled vectors have {widths.audio_whole} numbers, states {widths.audio_rows}: no one projector."
+        )
 
 
 def _shared(whole: int, rows: int, small: bool) -> TowerConfig:

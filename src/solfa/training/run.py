@@ -60,6 +60,11 @@ def run(
 ) -> tuple[Path, Outcome]:
     """Train by a recipe and write ``OUT/model``; that folder and how the run ended.
 
+    Raises UnknownName if there is no such recipe or body. Raises MissingExtra if ``onnx`` is not installed, without
+    which no model can be written. Raises InputError if torch cannot use the device, ``out`` holds something else, or
+    the data does not fill a batch. Raises InputError, TrainingError or WeightsError as ``Trainer.run`` and
+    ``batches.prepare``. What can be known before states are computed is seen before.
+
     Parameters
     ----------
     name
@@ -96,17 +101,6 @@ def run(
         called after each step and validation
     progress
         called with the number of blocks of states that are done, and of all, of each split
-
-    Raises
-    ------
-    UnknownName
-        If there is no such recipe or body.
-    MissingExtra
-        If ``onnx`` is not installed, without which no model can be written.
-    InputError
-        If torch cannot use the device, ``out`` holds something else, or the data does not fill a batch.
-    InputError, TrainingError, WeightsError
-        As ``Trainer.run`` and ``batches.prepare``. What can be known before states are computed is seen before.
     """
     if name not in RECIPES:
         raise UnknownName("recipe", name, RECIPES)
@@ -258,10 +252,7 @@ def _checked(recipe: Recipe) -> Recipe:
 def _planned(make: Callable[[Widths], Recipe], init: Path | None) -> Recipe:
     """The recipe before states say how wide they are: as wide as the model it starts from takes them, or any.
 
-    Raises
-    ------
-    InputError, WeightsError
-        If ``init`` is no model, or has other projectors whatever the widths.
+    Raises InputError or WeightsError if ``init`` is no model, or has other projectors whatever the widths.
     """
     if init is None:
         return _checked(make(Widths(audio_whole=48, audio_rows=48, text_whole=48, text_rows=48)))

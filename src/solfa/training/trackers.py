@@ -31,12 +31,7 @@ class Tracker(Protocol):
 def tracker(name: str, out: Path) -> Tracker:
     """A tracker by name, for the run in a folder.
 
-    Raises
-    ------
-    InputError
-        If there is none of that name.
-    MissingExtra
-        If its package is not installed.
+    Raises InputError if there is none of that name; MissingExtra if its package is not installed.
     """
     if name not in NAMES:
         raise InputError(f"{name!r} is no tracker; expected {', '.join(NAMES)}.")

@@ -121,28 +121,11 @@ def check_masks(recipe: Recipe, audio: Any) -> None:
 
 
 class Trainer:
-    """One run.
+    """One run, in a folder of its own, on what ``batches.prepare`` made.
 
-    Parameters
-    ----------
-    recipe
-        what the run is
-    data
-        what it is trained on (``batches.prepare``)
-    folder
-        of the run
-    device
-        a torch device
-    init
-        folder of a model to start from, of the same projectors
-    command
-        for ``config.json``: how to begin such a run (``run.run``)
-
-    Raises
-    ------
-    InputError
-        If the batch cannot be spread over the devices or is larger than the data, ``init`` is of other sizes, or the
-        data was not prepared for the bodies that the recipe tunes.
+    ``init`` is the folder of a model to start from, of the same projectors; ``command`` says in ``config.json`` how to
+    begin such a run (``run.run``). Raises InputError if the batch cannot be spread over the devices or is larger than
+    the data, ``init`` is of other sizes, or the data was not prepared for the bodies that the recipe tunes.
     """
 
     def __init__(
@@ -222,19 +205,14 @@ class Trainer:
     def run(self, *, resume: bool = False, report: Callable[[Progress], None] = lambda progress: None) -> Outcome:
         """Train to the end, or until validation stops getting better; the best weights are then in ``model``.
 
-        Raises
-        ------
-        InputError
-            If the folder has a run and it is not to be resumed, or has another one; or the data is bad.
-        TrainingError
-            If the loss or the gradient is not finite; names the clips of the batch.
-        WeightsError
-            If the checkpoint is damaged or of another model.
-        Terminated
-            At SIGTERM, when a checkpoint has been written.
+        Raises InputError if the folder has a run and it is not to be resumed, or has another one; or the data is bad.
+        Raises TrainingError if the loss or the gradient is not finite; names the clips of the batch. Raises
+        WeightsError if the checkpoint is damaged or of another model. Raises Terminated at SIGTERM, when a checkpoint
+        has been written.
         """
         if rank() == 0:
-            checkpoint.start(self.folder, self._config(), resume)
+            config = checkpoint.describe(self.recipe.to_json(), self.data.stated(), self.init, self.command)
+            checkpoint.start(self.folder, config, resume)
         self._barrier()
         if (self.folder / checkpoint.CHECKPOINT).exists():
             self._load()
@@ -297,10 +275,7 @@ class Trainer:
     def step(self, batch: Batch) -> dict[str, Any]:
         """One step of the optimizer; the terms of the loss, the learning rate, the norm of the gradient.
 
-        Raises
-        ------
-        TrainingError
-            If the loss or the gradient is not finite, or the batch does not fit into memory.
+        Raises TrainingError if the loss or the gradient is not finite, or the batch does not fit into memory.
         """
         step, recipe = self.where.step, self.recipe
         self.model.train(), self.objective.train()
@@ -454,9 +429,6 @@ class Trainer:
                 file.write(json.dumps({**metrics, "clips_per_s": round(rate, 1)}) + "\n")
             where = {"step": self.where.step, "num_steps": self.num_steps}
             report(Progress(**where, metrics=metrics, clips_per_s=rate, seconds_left=left))
-
-    def _config(self) -> dict[str, Any]:
-        return checkpoint.describe(self.recipe.to_json(), self.data.stated(), self.init, self.command)
 
     def _save(self) -> None:
         self.where.loader = self.loader.state
