@@ -70,5 +70,5 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     if grads:
         flat = torch.cat([g.flatten() for g in grads])
         distributed.all_reduce(flat)
-        for grad, mean in zip(grads, (flat / num_devices()).split([g.numel() for g in grads]), strict=True):
+        for grad, mean in zip(grads, torch.split(flat / num_devices(), [g.numel() for g in grads]), strict=True):
             grad.copy_(mean.view_as(grad))
