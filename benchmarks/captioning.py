@@ -24,6 +24,7 @@ import av
 import numpy as np
 import soxr
 
+from solfa.apps.figures import curves
 from solfa.audio import SUFFIXES, stretches
 from solfa.core.theory import QUALITIES, Chord, Key
 from solfa.core.types import Audio
@@ -33,7 +34,6 @@ from solfa.data.captions.grammar import FULL_STYLES, STYLES, caption, drawn_styl
 from solfa.data.captions.quality import Wishes, broken_rules
 from solfa.data.captions.splits import assign, families, targets
 from solfa.evaluation.claims import MARKINGS, marking_of
-from solfa.evaluation.plots import curves
 
 FGMCAPS = 380_878
 
@@ -86,7 +86,7 @@ def grammar(num: int, seed: int, plot: Path | None) -> None:
     diversity(texts, styles)
     given_away(texts, known, styles, seed)
     if plot is not None:
-        plot.write_text(lengths(texts, styles), encoding="utf-8")
+        draw_lengths(texts, styles, plot)
 
 
 def diversity(texts: list[str], styles: list[str]) -> None:
@@ -170,7 +170,7 @@ def given_away(texts: list[str], known: list[dict[str, Any]], styles: list[str],
         print(f"| {name} | {len(set(truth))} | {accuracy:.3f} | {chance:.3f} | {error:.3f} |")
 
 
-def lengths(texts: list[str], styles: list[str]) -> str:
+def draw_lengths(texts: list[str], styles: list[str], path: Path) -> None:
     """How long captions are, as a plot: share of each style at or below a number of words."""
     series = {}
     for style in ("short", "tags", "figma", "prose", "late"):
@@ -178,7 +178,8 @@ def lengths(texts: list[str], styles: list[str]) -> str:
         series[style] = [
             (float(x), float(np.mean(sizes <= x))) for x in np.unique(np.percentile(sizes, range(0, 101, 5)))
         ]
-    return curves(series, title="Length of captions", x_label="words", y_label="share of captions")
+    labels = {"title": "Length of captions", "x_label": "words", "y_label": "share of captions"}
+    curves(series, path, **labels, force=True)
 
 
 # --- copies -----------------------------------------------------------------------------------------------------------

@@ -30,8 +30,8 @@ import torch
 from experiments_music import LOSSES, NEGATIVES, SHORT, STEPS, VIEWS, music, music_run
 from experiments_runs import Job
 from experiments_scenes import SCENES, attainable, scenes, scenes_pool, scenes_run
+from solfa.apps.figures import curves
 from solfa.data.shards import Dataset
-from solfa.evaluation import plots
 from solfa.evaluation.perturbation import EDITS
 from solfa.training.trainer import Trainer
 
@@ -103,8 +103,8 @@ def saturated(r: Results, figures: Path) -> str:
     lines = [(v, "global" if "global" in v else "mix", o) for o in ("early", "late") for v in r.variants]
     series = {v: [(float(n), 100 * r.mean(v, f"cut {o} {view} {n}")) for n in STEPS]
               for v, view, o in lines if o == "late"}  # fmt: skip
-    svg = plots.curves(series, title="What decides stands last", x_label="tokens kept", y_label="T2A R@10, %")
-    (figures / "experiments-saturation.svg").write_text(svg)
+    labels = {"title": "What decides stands last", "x_label": "tokens kept", "y_label": "T2A R@10, %"}
+    curves(series, figures / "experiments-saturation.svg", **labels, force=True)
     head = ["loss", "ranked by", "what decides", *map(str, STEPS), "whole"]
     return table(head, [[v, view, o, *(r.cell(v, f"cut {o} {view} {n}") for n in (*STEPS, "whole"))]
                         for v, view, o in lines])  # fmt: skip
@@ -128,8 +128,8 @@ def swept(r: Results, figures: Path) -> str:
     names = {v: f"alpha {ALPHAS[v]}" if v in ALPHAS else v.replace("-", " ") for v in r.variants}
     if "frame" in r.variants:
         series = {view: [(ALPHAS[v], 100 * r.mean(v, f"late {view} T2A R@1")) for v in r.variants] for view in VIEWS}
-        svg = plots.curves(series, title="What decides stands last", x_label="alpha", y_label="T2A R@1, %")
-        (figures / "experiments-alpha.svg").write_text(svg)
+        labels = {"title": "What decides stands last", "x_label": "alpha", "y_label": "T2A R@1, %"}
+        curves(series, figures / "experiments-alpha.svg", **labels, force=True)
     keys = [f"{view} {way}" for way in ("T2A R@1", "T2A R@10") for view in VIEWS]
     return table(["", *keys], [[names[v], *(r.cell(v, f"late {key}") for key in keys)] for v in r.variants])
 

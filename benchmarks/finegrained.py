@@ -1,7 +1,7 @@
 """Constraint satisfaction and attribute sensitivity of whole systems, on rendered music with known truth.
 
-    python benchmarks/render.py --out CLIPS ...                       (or any folder of NAME.wav with NAME.json)
-    python benchmarks/finegrained.py --clips CLIPS --collection DIR --count 100 --seed 0 [--figures OUT]
+    solfa data soundfonts && solfa data world WORLD --count 1000 --seed 0   (or any with truth of its music)
+    python benchmarks/finegrained.py --data WORLD --collection DIR --count 100 --seed 0 [--figures OUT]
 
 Systems, over one pool and the same queries (`solfa.evaluation.finequeries`): ``solfa`` (the whole search), ``vectors
 only`` (the same model, the whole text as one phrase, nothing measured), ``tags only`` (instruments, genres and moods
@@ -14,23 +14,25 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import soundfile
+import soxr
 
 from harmony import essentia_chords, essentia_key, librosa_templates
 from solfa.api import index
+from solfa.apps.figures import bars
 from solfa.collection import Collection
 from solfa.core.query import Presence, Query
 from solfa.core.theory import Key
 from solfa.core.types import ChordSegment
+from solfa.data.judging import data_set
 from solfa.encoders.registry import load_model
-from solfa.evaluation import plots
 from solfa.evaluation.annotation import MusicAnnotation
 from solfa.evaluation.finegrained import KindSatisfaction, Rank, Satisfaction, Sensitivity
 from solfa.evaluation.finequeries import fine_queries, measure
@@ -51,25 +53,22 @@ def annotation(segments: Sequence[tuple[float, float, str]], **known: object) ->
     return MusicAnnotation(duration_s=chords[-1].end_s if chords else 30.0, chords=chords, **known)  # type: ignore[arg-type]
 
 
-def truth_of(path: Path) -> MusicAnnotation:
-    """What the renderer knows of a clip."""
-    raw = json.loads(path.read_text())
-    segments = [(c["start_s"], c["end_s"], c["label"]) for c in raw["chords"]]
-    return annotation(segments, tempo_bpm=raw["tempo_bpm"], key=Key.parse(raw["key"]), metre=raw["metre"])
+def resampled(path: Path, rate: int = 22050) -> tuple[np.ndarray, int]:
+    """Mono sound at the rate that both tools are made for here."""
+    samples, own = soundfile.read(path, dtype="float32", always_2d=True)
+    return (samples.mean(axis=1) if own == rate else soxr.resample(samples.mean(axis=1), own, rate)), rate
 
 
 def by_essentia(path: Path) -> MusicAnnotation:
     """RhythmExtractor2013, KeyExtractor (bgate), ChordsDetection."""
-    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    mono = samples.mean(axis=1)
+    mono, rate = resampled(path)
     key = Key.parse(essentia_key("bgate")(mono, rate)["key"])
     return annotation(essentia_chords(mono, rate)["chords"], tempo_bpm=essentia_tempo(mono, rate)["tempo_bpm"], key=key)
 
 
 def by_librosa(path: Path) -> MusicAnnotation:
     """beat_track, Krumhansl's profiles and triad templates over chroma_cqt."""
-    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    mono = samples.mean(axis=1)
+    mono, rate = resampled(path)
     heard, bpm = librosa_templates(mono, rate), librosa_tempo(mono, rate)["tempo_bpm"]
     return annotation(heard["chords"], tempo_bpm=bpm or None, key=Key.parse(heard["key"]))
 
@@ -155,7 +154,8 @@ def show_sensitivity(rows: dict[str, dict[str, Sensitivity]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--split", default="test")
     parser.add_argument("--collection", type=Path, required=True)
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--wording", choices=("paraphrased", "plain"), default="paraphrased")
@@ -167,15 +167,16 @@ def main() -> None:
     options = parser.parse_args()
 
     rng = np.random.default_rng(options.seed)
-    names = sorted(p.stem for p in options.clips.glob("*.json") if p.with_suffix(".wav").exists())
-    names = sorted(rng.permutation(names)[: options.count].tolist())
-    with Collection.open(options.collection, create=True) as collection:
-        index(collection, [options.clips / f"{n}.wav" for n in names], model=options.model)
+    with TemporaryDirectory() as scratch, Collection.open(options.collection, create=True) as collection:
+        items = data_set(options.data, options.split, Path(scratch)).items
+        known = {i.audio.stem: i.music for i in items if i.audio is not None and i.music is not None and i.music.key}
+        names = sorted(rng.permutation(sorted(known))[: options.count].tolist())
+        sounds = {i.audio.stem: i.audio for i in items if i.audio is not None}
+        index(collection, [sounds[n] for n in names], model=options.model)
         by_path = {path.stem: t.id for t in collection.tracks() for path in t.paths}
         names = [n for n in names if n in by_path]
         rows = {by_path[n]: row for row, n in enumerate(names)}
-        paths = [options.clips / f"{n}.wav" for n in names]
-        truths = [truth_of(path.with_suffix(".json")) for path in paths]
+        paths, truths = [sounds[n] for n in names], [known[n] for n in names]
         searcher = Searcher(collection, partial(load_model, options.model))
         systems = {
             "solfa": searched(searcher, rows, parse),
@@ -187,11 +188,11 @@ def main() -> None:
             "counted: truth": counted(truths),
             "chance": chance(len(names), options.seed),
         }
-        known = [TrackTruth(music=t) for t in truths]
+        pool = [TrackTruth(music=t) for t in truths]
         queries = fine_queries(
-            known, num_targets=options.targets or len(known), wording=options.wording, seed=options.seed
+            pool, num_targets=options.targets or len(pool), wording=options.wording, seed=options.seed
         )
-        found = {n: measure(rank, queries, known, options.k, seed=options.seed) for n, rank in systems.items()}
+        found = {n: measure(rank, queries, pool, options.k, seed=options.seed) for n, rank in systems.items()}
     print(f"{len(names)} clips, {len(queries.texts)} queries, {len(queries.twins)} twins, model {options.model}, "
           f"seed {options.seed}")  # fmt: skip
     show_satisfaction({n: satisfied for n, (satisfied, _) in found.items()})
@@ -199,8 +200,8 @@ def main() -> None:
     if options.figures:
         options.figures.mkdir(parents=True, exist_ok=True)
         falls = {kind: s.fall for kind, s in found["solfa"][1].items()}
-        figure = plots.bars(falls, title="Attribute sensitivity", y_label="doublings of the rank", scale=1.0)
-        (options.figures / "sensitivity.svg").write_text(figure, encoding="utf-8")
+        bars(falls, options.figures / "sensitivity.svg", title="Attribute sensitivity", y_label="doublings of the rank",
+             scale=1.0, force=True)  # fmt: skip
 
 
 if __name__ == "__main__":

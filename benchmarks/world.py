@@ -23,6 +23,7 @@ import numpy as np
 
 from solfa.analysis.analyze import analyze
 from solfa.analysis.registry import extractors
+from solfa.apps.figures import bars
 from solfa.core.errors import SolfaError
 from solfa.core.theory import Chord
 from solfa.core.types import Audio, FloatArray
@@ -35,7 +36,6 @@ from solfa.data.world.sources import CORPORA
 from solfa.data.world.truth import annotate
 from solfa.evaluation.annotation import MusicAnnotation
 from solfa.evaluation.mir import evaluate, key_weighted
-from solfa.evaluation.plots import bars
 from solfa.evaluation.significance import Interval
 
 FGMCAPS_CLIPS = 380_878
@@ -206,8 +206,8 @@ def spread(dataset: Path, plots: Path | None) -> None:
             plots.mkdir(parents=True, exist_ok=True)
             rows = sorted(counter.items(), key=lambda r: float(r[0]) if name == "tempo" else -r[1])[:12]
             shown = {v: Interval(value=n, low=n, high=n, num=n) for v, n in rows}
-            text = bars(shown, title=f"{name} in {clips} clips", y_label="clips", scale=1.0)
-            (plots / f"world-{name.replace(' ', '-')}.svg").write_text(text, encoding="utf-8")
+            drawn = plots / f"world-{name.replace(' ', '-')}.svg"
+            bars(shown, drawn, title=f"{name} in {clips} clips", y_label="clips", scale=1.0, force=True)
 
 
 def _values(attributes: object) -> Iterator[tuple[str, str]]:

@@ -69,7 +69,7 @@ def _run(
     out: Annotated[
         Path | None, typer.Option(help="Write the report as JSON; of several models a folder of them.")
     ] = None,
-    plot: Annotated[Path | None, typer.Option(help="Write the figure as SVG, of one model.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the figure (.svg, .png), of one model.")] = None,
     force: ForceOption = False,
     allow_noncommercial: Annotated[bool, typer.Option("--allow-noncommercial", help="Accept such weights.")] = False,
 ) -> None:
@@ -135,7 +135,7 @@ def mir(
     extractor: Annotated[list[str] | None, typer.Option(help="Analysis tool, repeatable (default: 'default').")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of resampling.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Write the report as JSON.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Write the figure as SVG.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the figure (.svg, .png).")] = None,
     force: ForceOption = False,
 ) -> None:
     """Measure tempo, key, metre, chords and beats against truth (JAMS), with mir_eval's scores."""

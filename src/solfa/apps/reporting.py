@@ -6,48 +6,50 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from solfa.apps import figures
 from solfa.apps.render import console
-from solfa.core.files import check_output, write_output
+from solfa.core.files import check_output
 
 if TYPE_CHECKING:  # --help loads none of these
     from solfa.evaluation.reports import Report
 
 
-def figure(report: Report) -> str:
-    from solfa.evaluation import plots
-    from solfa.evaluation.psds import Curve
+def draw(report: Report, path: Path, *, force: bool = False) -> None:
+    """The figure of a task: staircases, curves or bars (``figures``)."""
     from solfa.evaluation.reports import in_percent
 
     title = f"{report.model} on {report.data}, {report.task}"
     if "PSD-ROC" in report.details:
         rocs = report.details["PSD-ROC"]
-        stairs = {n: Curve(np.array(r["efpr_per_hour"]), np.array(r["tpr"])) for n, r in rocs.items()}
         limit = min(r["max_efpr_per_hour"] for r in rocs.values())
-        return plots.staircases(stairs, max_efpr_per_hour=limit, title=title)
-    if report.task == "finegrained":
-        falls = {n.removesuffix(" fall"): i for n, i in report.metrics.items() if n.endswith(" fall")}
-        return plots.bars(falls, title=title, y_label="fall, doublings of the rank", scale=1.0)
-    if report.task == "saturation":
+        stairs = {n: [p for p in zip(r["efpr_per_hour"], r["tpr"], strict=True) if p[0] <= limit]
+                  for n, r in rocs.items()}  # fmt: skip
+        stairs = {n: [*points, (limit, points[-1][1])] for n, points in stairs.items()}
+        labels = {"x_label": "effective false positives per hour", "y_label": "effective TPR"}
+        figures.curves(stairs, path, title=title, **labels, steps=True, force=force)
+    elif report.task == "saturation":
         points = report.details["curve"]
         whole = max((p["tokens"] for p in points if p["tokens"] is not None), default=0) + 5
         names = [name for name in points[0] if name.startswith("R@")]
         series = {n: [(whole if p["tokens"] is None else p["tokens"], 100 * p[n]) for p in points] for n in names}
-        return plots.curves(series, title=title, x_label="tokens kept", y_label="recall, %")
-    shares = {name: value for name, value in report.metrics.items() if in_percent(name)}
-    return plots.bars(shares, title=title, y_label="%")
+        figures.curves(series, path, title=title, x_label="tokens kept", y_label="recall, %", force=force)
+    elif report.task == "finegrained":
+        falls = {n.removesuffix(" fall"): i for n, i in report.metrics.items() if n.endswith(" fall")}
+        figures.bars(falls, path, title=title, y_label="fall, doublings of the rank", scale=1.0, force=force)
+    else:
+        shares = {name: value for name, value in report.metrics.items() if in_percent(name)}
+        figures.bars(shares, path, title=title, y_label="%", force=force)
 
 
 def check(out: Path | None, plot: Path | None, num_reports: int = 1, *, force: bool) -> None:
     """See that ``show`` may write there, before long work; raises InputError."""
     if out is not None:
         check_output(out, force=force, folder=num_reports > 1)
-    if plot is not None:
-        check_output(plot, force=force)
+    figures.check_plot(plot, force=force)
 
 
 def show(found: Sequence[Report], out: Path | None = None, plot: Path | None = None, *, force: bool = False) -> None:
@@ -65,7 +67,7 @@ def show(found: Sequence[Report], out: Path | None = None, plot: Path | None = N
     elif out is not None:
         reports.write_report(found[0], out, force=force)
     if plot is not None:
-        write_output(plot, figure(found[0]), force=force)
+        draw(found[0], plot, force=force)
     rows = [reports.row(report) for report in found]
     for report in found:
         for name, metrics in report.details.get("blind", {}).items():

@@ -11,7 +11,7 @@ MIR                    `annotation` `mir`
 captions, judges       `text` `judges`
 fine-grained search    `truth` `finegrained` `finequeries`
 data                   `readers`
-reports                `tasks` `reports` `plots` `interop`
+reports                `tasks` `reports` `interop`
 =====================  ==============================================================================================
 
 Guide: docs/evaluation.md.

@@ -56,7 +56,7 @@ def test_a_run_prints_a_row_and_writes_report_and_figure(
     assert "tiny" in output
     value = json.loads(report.read_text())
     assert value["metrics"]["T2A R@1"]["value"] == 1.0 and value["num_items"] == 4
-    assert figure.read_text().startswith("<svg")
+    assert "<svg" in figure.read_text()
     compared = call(monkeypatch, ["eval", "compare", report, report])
     assert "not shown" in compared and "yes" not in compared
     for option, path in (("--out", report), ("--plot", figure)):
