@@ -36,8 +36,7 @@ def captions(
     """Score captions against references: BLEU, ROUGE-L, METEOR, CIDEr-D, BERTScore, on Treebank tokens."""
     check(out, None, force=force)
     from solfa.evaluation import text
-    from solfa.evaluation.reports import Report
-    from solfa.evaluation.significance import Interval, interval
+    from solfa.evaluation.significance import interval, resampled
 
     said, known = _texts(candidates), _texts(references)
     if odd := sorted(set(said) ^ set(known)):
@@ -57,30 +56,40 @@ def captions(
         each["BERTScore"] = text.bert_score(
             [said[n][0] for n in names], [known[n] for n in names], tokens, special=(1, 1)
         )
-    rng = np.random.default_rng(seed)
-    draws = [rng.integers(len(names), size=len(names)) for _ in range(200)]
-    resampled = [text.bleu([mine[i] for i in d], [theirs[i] for i in d]) for d in draws]
-    metrics = {
-        f"BLEU-{n + 1}": Interval(value=value, low=float(low), high=float(high), num=len(names))
-        for n, (value, (low, high)) in enumerate(
-            zip(text.bleu(mine, theirs), np.quantile(resampled, [0.025, 0.975], axis=0).T, strict=True)
-        )
-    }
+
+    def bleu(rows: Any) -> dict[str, float]:
+        scores = text.bleu([mine[i] for i in rows], [theirs[i] for i in rows])
+        return {f"BLEU-{n}": score for n, score in enumerate(scores, start=1)}
+
+    metrics = resampled(bleu, len(names), num_resamples=200, seed=seed)
     metrics |= {name: interval(v, proportion=name in ("ROUGE-L", "METEOR"), seed=seed) for name, v in each.items()}
     metrics["words"] = interval([float(len(m)) for m in mine], proportion=False, seed=seed)
     details: dict[str, Any] = {"not computed": "SPICE and SPIDEr: they need a scene-graph parser, which solfa has not"}
     if training is not None:
         found = text.vocabulary(mine, [text.ptb_words(t) for own in _texts(training).values() for t in own])
         details["vocabulary"] = {"size": found.size, "diversity": found.diversity, "novelty": found.novelty}
+    _show(
+        "captions", candidates, references, (len(names), len(names)), metrics, out, force, seed=seed, details=details,
+        space="" if bert is None else f"{bert.name}, layer {layer}", statistics=dict.fromkeys(each, "mean"),
+        per_query={name: tuple(values.tolist()) for name, values in each.items()},
+    )  # fmt: skip
+
+
+def _show(
+    task: str, given: Path, known: Path, sizes: tuple[int, int], metrics: dict[str, Interval], out: Path | None,
+    force: bool, **more: Any,
+) -> None:  # fmt: skip
+    """The report on a file that some system wrote, held against what is known."""
+    from solfa.evaluation.reports import Report
+
+    revision = hashlib.sha256(known.read_bytes()).hexdigest()[:16]
     report = Report(
-        task="captions", model=candidates.stem, space="" if bert is None else f"{bert.name}, layer {layer}",
-        data=references.stem, split="all", revision=_hash(references), pool=_hash(references), num_queries=len(names),
-        num_items=len(names), seed=seed, metrics=metrics, statistics=dict.fromkeys(each, "mean"),
-        per_query={name: tuple(values.tolist()) for name, values in each.items()}, details=details,
+        task=task, model=given.stem, data=known.stem, split="all", revision=revision, pool=revision,
+        num_queries=sizes[0], num_items=sizes[1], metrics=metrics, **{"space": "", **more},
     )  # fmt: skip
     show([report], out, force=force)
-    for name, value in details.items():
-        console().print(Text(f"{name}: {value}"))
+    for name, value in report.details.items():
+        console().print(Text(f"{name}: {value:.3f}" if isinstance(value, float) else f"{name}: {value}"))
 
 
 def _texts(path: Path) -> dict[str, list[str]]:
@@ -145,7 +154,6 @@ def fidelity(
     """Score generated vectors: Frechet distance, precision, recall, density, coverage, Vendi, modality gap."""
     check(out, None, force=force)
     from solfa.evaluation import generative
-    from solfa.evaluation.reports import Report
     from solfa.evaluation.significance import Interval
 
     samples, truth = _vectors(generated, (2, 3)), _vectors(real, (2,))
@@ -164,13 +172,10 @@ def fidelity(
     if samples.ndim == 3:
         values |= {"MICS": generative.intra_prompt_cosine(samples), "MIVS": generative.intra_prompt_vendi(samples)}
     # Distances of samples depend on their number and are moved by repeats: no bootstrap gives an honest interval.
-    report = Report(
-        task="fidelity", model=generated.stem, space="", data=real.stem, split="all", revision=_hash(real),
-        pool=_hash(real), num_queries=len(fake), num_items=len(truth), seed=seed,
-        metrics={n: Interval(value=v, low=v, high=v, num=len(fake)) for n, v in values.items()},
-        options={"k": k}, details={"intervals": "none: these scores are of whole sets"},
-    )  # fmt: skip
-    show([report], out, force=force)
+    metrics = {n: Interval(value=v, low=v, high=v, num=len(fake)) for n, v in values.items()}
+    details = {"intervals": "none: these scores are of whole sets"}
+    _show("fidelity", generated, real, (len(fake), len(truth)), metrics, out, force,
+          seed=seed, options={"k": k}, details=details)  # fmt: skip
 
 
 def _vectors(path: Path, dims: tuple[int, ...]) -> Any:
@@ -193,7 +198,6 @@ def judges(
     """Say whether judges can be trusted: the same verdict in both orders, and Cohen's kappa between raters."""
     check(out, None, force=force)
     from solfa.evaluation import judges as scoring
-    from solfa.evaluation.reports import Report
     from solfa.evaluation.significance import interval
 
     try:
@@ -219,14 +223,4 @@ def judges(
         details[f"{a} and {b} kappa"] = scoring.cohen_kappa(raters[a], raters[b])
     if not metrics:
         raise InputError(f"{verdicts}: one rater in one order; give RATER:swapped or a second rater.")
-    report = Report(
-        task="judges", model=verdicts.stem, space="", data=verdicts.stem, split="all", revision=_hash(verdicts),
-        pool=_hash(verdicts), num_queries=len(rows), num_items=len(raters), seed=seed, metrics=metrics, details=details,
-    )  # fmt: skip
-    show([report], out, force=force)
-    for name, value in details.items():
-        console().print(Text(f"{name}: {value:.3f}"))
-
-
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    _show("judges", verdicts, verdicts, (len(rows), len(raters)), metrics, out, force, seed=seed, details=details)

@@ -3,7 +3,7 @@
 Conventions
 -----------
 The five kinds are FIGMA's: ``key``, ``bpm``, ``marking``, ``beats``, ``chords``. Only explicit statements count, in
-the forms of the MusicBench and FGMCaps captions and of `describe`. A kind that a caption states not at all or more
+the forms of the MusicBench and FGMCaps captions. A kind that a caption states not at all or more
 than once has no claim: an edit there would leave a contradiction, so it is skipped and counted.
 """
 
@@ -12,8 +12,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Literal
-
-import numpy as np
 
 from solfa.core.theory import Chord, Key, pitch_class
 
@@ -89,16 +87,6 @@ def find_claims(text: str) -> dict[Kind, Claim]:
     return claims
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Attributes:
-    """The structured truth that a caption can be made from. None or empty where it is not known."""
-
-    key: Key | None = None
-    tempo_bpm: float | None = None
-    beats: int | None = None
-    chords: tuple[Chord, ...] = ()
-
-
 def marking_of(tempo_bpm: float) -> str:
     """The Italian term of a tempo's band.
 
@@ -154,23 +142,3 @@ def chord_symbol(chord: Chord) -> str:
     root, _, quality = str(Chord(chord.root, chord.quality)).partition(":")
     names = {"maj": "", "min": "m", "min7": "m7", "min6": "m6", "min9": "m9", "maj6": "6", "hdim7": "m7b5"}
     return root + names.get(quality, quality)
-
-
-def describe(attributes: Attributes, seed: int = 0) -> str:
-    """One objective sentence that states every known attribute once, in an order that follows from the seed.
-
-    >>> describe(Attributes(key=Key(5, "major"), tempo_bpm=110.0, beats=4), seed=1)
-    'A piece in F major, at 110 BPM, marked moderato, with 4 beats per bar.'
-    """
-    parts = []
-    if attributes.key is not None:
-        parts.append(f"in {attributes.key}")
-    if attributes.tempo_bpm is not None:
-        parts.append(f"at {attributes.tempo_bpm:.0f} BPM")
-        parts.append(f"marked {marking_of(attributes.tempo_bpm)}")
-    if attributes.beats is not None:
-        parts.append(f"with {attributes.beats} beats per bar")
-    if len(attributes.chords) > 1:
-        parts.append("over the chords " + " - ".join(chord_symbol(c) for c in attributes.chords))
-    order = np.random.default_rng(seed).permutation(len(parts))
-    return "A piece " + ", ".join(parts[i] for i in order) + "."

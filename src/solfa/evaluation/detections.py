@@ -7,7 +7,8 @@ active where its score is at least the threshold; neighbouring active frames are
 any threshold can give is a *run*: a stretch whose frames all score at least its ``born`` level and whose neighbours
 score at most its ``dies`` level. It is there for thresholds in (dies, born]. A signal of T frames has at most T runs,
 so all thresholds together cost little more than one (Ebbers, Haeb-Umbach and Serizel, ICASSP 2022). Both best F1 raise
-InputError where `events.check_truth` does, or if the resolution is not positive.
+InputError where `events.check_truth` does, or if the resolution is not positive; scores and thresholds that do not fit
+their frames, clips and classes raise it too.
 """
 
 from __future__ import annotations
@@ -29,19 +30,14 @@ from solfa.evaluation.events import (
     check_truth,
     collar_hits,
     num_matched,
+    segment_edges,
 )
 from solfa.evaluation.relevance import Bools, Floats, Ints
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ClipScores:
-    """Scores of one clip: float64 [shape=(T, C)] and frame borders in seconds [shape=(T + 1,)], ascending.
-
-    Raises
-    ------
-    InputError
-        If shapes do not fit, borders do not ascend, or a score is not finite.
-    """
+    """Scores of one clip: float64 [shape=(T, C)] and frame borders in seconds [shape=(T + 1,)], ascending."""
 
     values_TC: Floats
     boundaries_s: Floats
@@ -64,13 +60,7 @@ class ClipScores:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SystemScores:
-    """What a system says about every clip; columns are ``classes``.
-
-    Raises
-    ------
-    InputError
-        If there is no clip or class, or a clip has another number of columns.
-    """
+    """What a system says about every clip; columns are ``classes``."""
 
     classes: tuple[str, ...]
     clips: Mapping[str, ClipScores]
@@ -135,13 +125,7 @@ def _nearest_lower(x: Floats, frames: Ints, step: int) -> Ints:
 
 
 def decide(scores: SystemScores, thresholds: Mapping[str, float]) -> dict[str, list[Event]]:
-    """The events that a system reports at one threshold per class.
-
-    Raises
-    ------
-    InputError
-        If a class has no threshold.
-    """
+    """The events that a system reports at one threshold per class."""
     missing = set(scores.classes) - set(thresholds)
     if missing:
         raise InputError(f"no threshold for class {sorted(missing)[0]!r}.")
@@ -225,8 +209,6 @@ def _match_changes(runs: Runs, own: slice, true: Floats, collar_s: float, offset
 
 def best_segment_f1(truth: Truth, scores: SystemScores, *, resolution_s: float = 1.0) -> BestF1:
     """Segment-based F1 at each class's best threshold; a segment's score is the largest of the frames it touches."""
-    if not resolution_s > 0:
-        raise InputError(f"the resolution must be positive, got {resolution_s} s.")
     check_truth(truth, scores.clips, scores.classes)
     segments = {
         name: _segment_maxima(clip, truth[name].duration_s, resolution_s) for name, clip in scores.clips.items()
@@ -247,12 +229,11 @@ def best_segment_f1(truth: Truth, scores: SystemScores, *, resolution_s: float =
 
 
 def _segment_maxima(clip: ClipScores, duration_s: float, resolution_s: float) -> Floats:
-    num = int(np.ceil(np.round(duration_s / resolution_s, TIME_DECIMALS)))
-    edges = np.round(np.arange(num + 1) * resolution_s, TIME_DECIMALS)
+    edges = segment_edges(duration_s, resolution_s)
     first = np.maximum(np.searchsorted(clip.boundaries_s, edges[:-1], side="right") - 1, 0)
     last = np.minimum(np.searchsorted(clip.boundaries_s, edges[1:], side="left"), len(clip.values_TC))
-    out = np.full((num, clip.values_TC.shape[1]), -np.inf)
-    for i in range(num):
+    out = np.full((len(edges) - 1, clip.values_TC.shape[1]), -np.inf)
+    for i in range(len(out)):
         if first[i] < last[i]:
             out[i] = clip.values_TC[first[i] : last[i]].max(axis=0)
     return out

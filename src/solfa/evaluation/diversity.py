@@ -1,20 +1,18 @@
 """How unlike each other the captions of a set are: distinct n-grams and self-BLEU.
 
 Both depend on how many texts and how many words are compared, so figures are comparable only between sets cut to the
-same number of texts; `diversity` draws such a sample.
+same number of texts; `diversity` draws such a sample. Fewer than two texts, or an empty one, raise InputError.
 """
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from solfa.core.errors import InputError
-from solfa.evaluation.text import Tokens, words
+from solfa.evaluation.text import Tokens, bleu, words
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,44 +36,15 @@ def distinct(texts: Sequence[Tokens], n: int) -> float:
 
 
 def self_bleu(texts: Sequence[Tokens]) -> float:
-    """Mean BLEU-4 of each text against all the others (Zhu et al., SIGIR 2018, "Texygen").
-
-    Raises
-    ------
-    InputError
-        If there are fewer than two texts, or one is empty.
-    """
+    """Mean BLEU-4 of each text against all the others (Zhu et al., SIGIR 2018, "Texygen")."""
     if len(texts) < 2 or not all(texts):
         raise InputError(f"{len(texts)} texts: self-BLEU needs at least two, none of them empty.")
-    scores = []
-    counts = [[Counter(tuple(t[i : i + n]) for i in range(len(t) - n + 1)) for t in texts] for n in range(1, 5)]
-    most: list[dict[tuple[str, ...], list[int]]] = [{} for _ in counts]
-    for of_n, table in zip(counts, most, strict=True):
-        for counter in of_n:
-            for gram, count in counter.items():
-                table[gram] = sorted((*table.get(gram, (0, 0)), count))[-2:]
-    lengths = np.array([len(t) for t in texts])
-    for i, text in enumerate(texts):
-        others = np.delete(lengths, i)
-        closest = others[np.lexsort((others, np.abs(others - len(text))))[0]]
-        shares = []
-        for of_n, table in zip(counts, most, strict=True):
-            own = of_n[i]
-            # The most that any other text has: the second largest where this one has the largest.
-            clipped = sum(min(c, table[g][0] if table[g][1] == c else table[g][1]) for g, c in own.items())
-            shares.append(clipped / max(own.total(), 1))
-        scores.append(math.exp(min(0.0, 1 - closest / len(text))) * math.prod(shares) ** 0.25)
-    return float(np.mean(scores))
+    others = [[t for j, t in enumerate(texts) if j != i] for i in range(len(texts))]
+    return float(np.mean([bleu([t], [rest])[-1] for t, rest in zip(texts, others, strict=True)]))
 
 
 def diversity(texts: Sequence[str], *, sample: int = 200, seed: int = 0) -> Diversity:
-    """The measures on at most ``sample`` texts drawn at random.
-
-    Raises
-    ------
-    InputError
-        As in ``self_bleu``.
-    """
+    """The measures on at most ``sample`` texts drawn at random."""
     order = np.random.default_rng(seed).permutation(len(texts))[:sample]
     tokens = [words(texts[i]) for i in order]
     shares = (distinct(tokens, 1), distinct(tokens, 2), distinct(tokens, 3))

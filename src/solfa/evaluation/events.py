@@ -198,14 +198,21 @@ def collar_counts(
     return Counts(tp=tp, fp=detected - tp, fn=true - tp)
 
 
+def segment_edges(duration_s: float, resolution_s: float) -> Floats:
+    """Where segments of a resolution begin and end, the last at or after the end [shape=(S + 1,)]."""
+    if not resolution_s > 0:
+        raise InputError(f"the resolution must be positive, got {resolution_s} s.")
+    num = int(np.ceil(np.round(duration_s / resolution_s, TIME_DECIMALS)))
+    return np.round(np.arange(num + 1) * resolution_s, TIME_DECIMALS)
+
+
 def active_segments(spans: Floats, duration_s: float, resolution_s: float) -> Bools:
     """Which segments of ``resolution_s`` are touched by a span [shape=(ceil(duration / resolution),)].
 
     >>> active_segments(np.array([[0.9, 1.1]]), duration_s=3.0, resolution_s=1.0).tolist()
     [True, True, False]
     """
-    num = int(np.ceil(np.round(duration_s / resolution_s, TIME_DECIMALS)))
-    edges = np.round(np.arange(num + 1) * resolution_s, TIME_DECIMALS)
+    edges = segment_edges(duration_s, resolution_s)
     touched = (edges[:-1, None] < spans[None, :, 1]) & (edges[1:, None] > spans[None, :, 0])
     return np.asarray(touched.any(axis=1))
 
@@ -214,8 +221,6 @@ def segment_f1(
     truth: Truth, found: Mapping[str, Sequence[Event]], classes: Sequence[str], *, resolution_s: float = 1.0
 ) -> EventScores:
     """Segment-based F1: every segment of ``resolution_s`` is right or wrong for every class."""
-    if not resolution_s > 0:
-        raise InputError(f"the resolution must be positive, got {resolution_s} s.")
     check_truth(truth, found, classes)
     counts = partial(segment_counts, truth, found, resolution_s=resolution_s)
     return EventScores(classes={label: counts(label) for label in classes})

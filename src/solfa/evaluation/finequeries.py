@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from solfa.core.files import table_of
-from solfa.core.query import Chords, Constraint, InKey, Metre, Tempo
+from solfa.core.query import Constraint
 from solfa.core.theory import Chord
 from solfa.evaluation.claims import chord_symbol
 from solfa.evaluation.finegrained import (
@@ -32,7 +32,7 @@ from solfa.evaluation.finegrained import (
 )
 from solfa.evaluation.perturbation import beats_apart, tempi_apart
 from solfa.evaluation.relevance import Bools
-from solfa.evaluation.truth import TrackTruth, holds
+from solfa.evaluation.truth import TrackTruth, constraint_of, holds
 
 Wording = Literal["paraphrased", "plain"]
 # What a query states: any of "tempo" (BPM, whole), "key" (Key), "metre" ("6/8"), "chords" (tuple of Chord).
@@ -77,15 +77,6 @@ def stated_of(truth: TrackTruth) -> dict[str, Any]:
     bpm = None if music.tempo_bpm is None else round(music.tempo_bpm)
     known = {"tempo": bpm, "key": music.key, "metre": music.metre, "chords": loop_of(truth)}
     return {field: value for field, value in known.items() if value}
-
-
-def constraint_of(field: str, value: Any) -> Constraint:
-    """One statement as a constraint, independent of solfa's parser. A time signature means itself: 6/8 is not 3/4."""
-    if field == "tempo":
-        return Tempo(text="", low_bpm=value, high_bpm=value)
-    if field == "key":
-        return InKey(text="", tonic=value.tonic, mode=value.mode)
-    return Metre(text="", metres=(value,)) if field == "metre" else Chords(text="", chords=value)
 
 
 def worded(stated: Stated, style: str, order: Sequence[int] | None = None) -> str:
@@ -225,13 +216,7 @@ class _Maker:
 def measure(
     rank: Rank, queries: FineQueries, truths: Sequence[TrackTruth], k: int, *, seed: int = 0
 ) -> tuple[Satisfaction, dict[str, Sensitivity]]:
-    """CS@K and attribute sensitivity of a system.
-
-    Raises
-    ------
-    InputError
-        If nothing can be scored: see `constraint_satisfaction` and `attribute_sensitivity`.
-    """
+    """CS@K and attribute sensitivity of a system; raises as `constraint_satisfaction` and `attribute_sensitivity`."""
     found = as_scores(rank(queries.texts), len(truths))
     return (
         constraint_satisfaction(queries.wishes, found, truths, k, seed=seed),

@@ -3,6 +3,7 @@
 Conventions
 -----------
 Legend: N, M vectors, P prompts, S samples per prompt, T steps, D dimensions. Sums are float64.
+Every function raises InputError for fewer vectors than it needs, dead or non-finite ones, and shapes that do not fit.
 Sources: Heusel et al. 2017 (FD), Naeem et al. 2020 (density and coverage), Friedman and Dieng 2023 (Vendi), Liang et
 al. 2022 (modality gap).
 """
@@ -39,11 +40,6 @@ def frechet_distance(generated_ND: Vectors, real_MD: Vectors) -> float:
 
     With fewer vectors than dimensions the covariance is singular and the value depends on N: compare equal N only.
 
-    Raises
-    ------
-    InputError
-        If a side has fewer than two vectors or dimensions differ.
-
     >>> x = np.array([[0.0], [2.0]])
     >>> frechet_distance(x, x + 3.0)
     9.0
@@ -65,11 +61,6 @@ def motion_features(sequences: Sequence[Vectors]) -> Floats:
     Each sequence [shape=(T, D), T >= 3] is put to unit norm step by step, so that the norm of a first difference lies
     in 0..2 and of a second difference in 0..4; 32 equal bins each, as shares of the sequence's steps. Sequences may
     differ in length. (The published code does not state its bins; these are ours.)
-
-    Raises
-    ------
-    InputError
-        If there are no sequences, or one has fewer than 3 steps or a dead vector.
     """
     if not sequences:
         raise InputError("there are no sequences to compare.")
@@ -101,13 +92,7 @@ class Prdc:
 
 
 def prdc(generated_ND: Vectors, real_MD: Vectors, *, k: int = 5) -> Prdc:
-    """Precision, recall, density and coverage by k-nearest-neighbour balls, Euclidean, as the ``prdc`` package.
-
-    Raises
-    ------
-    InputError
-        If a side has ``k`` vectors or fewer, or dimensions differ.
-    """
+    """Precision, recall, density and coverage by k-nearest-neighbour balls, Euclidean, as the ``prdc`` package."""
     fake, real = _checked(generated_ND, real_MD, k + 1)
     real_radius, fake_radius = _radii(real, k), _radii(fake, k)
     in_real_balls, in_fake_ball, covered = np.zeros(len(fake)), np.empty(len(real), bool), np.empty(len(real), bool)
@@ -157,13 +142,7 @@ def _per_prompt(samples_PSD: Vectors) -> Vectors:
 
 
 def intra_prompt_cosine(samples_PSD: Vectors) -> float:
-    """MICS: mean cosine of pairs of samples of one prompt, averaged over prompts; 1 if every sample is the same.
-
-    Raises
-    ------
-    InputError
-        If a prompt has fewer than two samples.
-    """
+    """MICS: mean cosine of pairs of samples of one prompt, averaged over prompts; 1 if every sample is the same."""
     unit = _per_prompt(samples_PSD).astype(np.float64)
     num = unit.shape[1]
     pair_sums = (unit.sum(axis=1) ** 2).sum(axis=1) - (unit**2).sum(axis=(1, 2))
@@ -171,13 +150,7 @@ def intra_prompt_cosine(samples_PSD: Vectors) -> float:
 
 
 def intra_prompt_vendi(samples_PSD: Vectors) -> float:
-    """MIVS: Vendi score of the samples of one prompt, averaged over prompts; 1 if every sample is the same.
-
-    Raises
-    ------
-    InputError
-        If a prompt has fewer than two samples.
-    """
+    """MIVS: Vendi score of the samples of one prompt, averaged over prompts; 1 if every sample is the same."""
     return float(np.mean([vendi_score(samples) for samples in _per_prompt(samples_PSD)]))
 
 

@@ -1,4 +1,8 @@
-"""Rankings in TREC's file formats, and a solfa model behind mteb's encoder protocol."""
+"""Rankings in TREC's file formats, and a solfa model behind mteb's encoder protocol.
+
+InputError is raised where ids do not fit or hold blanks, gains are not whole numbers, or a batch holds nothing to
+encode.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +32,7 @@ def _checked_ids(ids: Sequence[str], num: int, what: str) -> None:
 def write_qrels(
     path: Path, relevance: Relevance, query_ids: Sequence[str], item_ids: Sequence[str], *, force: bool = False
 ) -> None:
-    """TREC qrels: ``QUERY 0 ITEM GAIN`` a line. Gains must be whole numbers; ``force`` replaces an existing file.
-
-    Raises
-    ------
-    InputError
-        If ids do not fit, hold blanks, or a gain is not a whole number.
-    """
+    """TREC qrels: ``QUERY 0 ITEM GAIN`` a line. Gains must be whole numbers; ``force`` replaces an existing file."""
     _checked_ids(query_ids, relevance.num_queries, "queries")
     _checked_ids(item_ids, relevance.num_items, "items")
     if (relevance.gains != np.rint(relevance.gains)).any():
@@ -57,11 +55,6 @@ def write_run(
 
     ``trec_eval`` orders by score, and equal scores by id downwards: with ties its numbers may differ from ours. Items
     and their scores are [shape=(Q, K)], best first; ``tag`` names the system; ``force`` replaces an existing file.
-
-    Raises
-    ------
-    InputError
-        If ids do not fit or hold blanks.
     """
     _checked_ids(query_ids, len(items), "queries")
     _checked_ids([*item_ids], len(item_ids), "items")
@@ -90,13 +83,7 @@ class MtebModel:
         self.model = model
 
     def encode(self, inputs: Iterable[dict[str, Any]], **kwargs: Any) -> FloatArray:
-        """Unit vectors of batches that hold ``text``, or ``audio`` as arrays with their sampling rate.
-
-        Raises
-        ------
-        InputError
-            If a batch holds neither, or both.
-        """
+        """Unit vectors of batches that hold ``text``, or ``audio`` as arrays with their sampling rate."""
         parts = []
         for batch in _batches(inputs):
             if ("text" in batch) == ("audio" in batch):

@@ -3,7 +3,7 @@
 Conventions
 -----------
 A pairwise verdict names a place, not a track: ``first``, ``second`` or ``tie``. Each pair is judged twice, the second
-time with places changed.
+time with places changed. InputError is raised where two lists differ in number or are empty, and for unknown values.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Literal
 import numpy as np
 
 from solfa.core.errors import InputError
+from solfa.evaluation.ranking import Ranks
+from solfa.evaluation.retrieval import ndcg_at
 from solfa.evaluation.significance import Interval, interval
 
 Verdict = Literal["first", "second", "tie"]
@@ -34,13 +36,7 @@ class Consistency:
 
 
 def order_consistency(verdicts: Sequence[Verdict], swapped: Sequence[Verdict], *, seed: int = 0) -> Consistency:
-    """How often a judge holds to its verdicts on (A, B) when places are changed: ``swapped`` are those on (B, A).
-
-    Raises
-    ------
-    InputError
-        If the two differ in number, there are none, or a verdict is not one of the three.
-    """
+    """How often a judge holds to its verdicts on (A, B) when places are changed: ``swapped`` are those on (B, A)."""
     if len(verdicts) != len(swapped):
         raise InputError(f"{len(verdicts)} verdicts but {len(swapped)} with places changed.")
     unknown = {*verdicts, *swapped} - set(_SWAPPED)
@@ -112,6 +108,5 @@ def order_ndcg(gains: Sequence[float], k: int | None = None) -> float:
     values = np.asarray(gains, np.float64)
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all() or (values < 0).any() or values.max() == 0:
         raise InputError("nDCG needs gains >= 0, at least one of them positive.")
-    discounts = 1 / np.log2(np.arange(2, len(values) + 2))
-    discounts[len(values) if k is None else k :] = 0.0
-    return float((values * discounts).sum() / (np.sort(values)[::-1] * discounts).sum())
+    num = len(values)
+    return float(ndcg_at(Ranks(np.array([0, num]), np.arange(1, num + 1), values, num), num if k is None else k)[0])

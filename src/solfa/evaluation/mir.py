@@ -19,7 +19,8 @@ beats_f, downbeats_f
 metre_acc
     the time signature is the reference's
 
-A track whose reference lacks a field does not count for it; one whose estimate lacks it counts as wrong.
+A track whose reference lacks a field does not count for it; one whose estimate lacks it counts as wrong. InputError is
+raised where no reference allows a score, numbers of tracks differ, chords overlap or a label is not in Harte syntax.
 """
 
 from __future__ import annotations
@@ -79,13 +80,7 @@ def key_weighted(reference: str, estimate: str | None) -> float:
 
 
 def beat_f(reference_s: Sequence[float], estimate_s: Sequence[float]) -> float:
-    """F-measure of beats within 70 ms, from 5 s on.
-
-    Raises
-    ------
-    InputError
-        If the reference has no beat after 5 s.
-    """
+    """F-measure of beats within 70 ms, from 5 s on."""
     beat = _mir_eval().beat
     reference, estimate = (
         beat.trim_beats(np.array(sorted(b), np.float64), BEAT_TRIM_S) for b in (reference_s, estimate_s)
@@ -106,11 +101,6 @@ def chord_scores(reference: Sequence[ChordSegment], estimate: Sequence[ChordSegm
     """The chord scores of one track, weighted by the seconds whose reference chord a vocabulary can compare.
 
     A score without a comparable second is left out. An estimate without chords scores 0. Both are in order of time.
-
-    Raises
-    ------
-    InputError
-        If the reference is empty, segments overlap or are out of order, or a label is not in Harte syntax.
     """
     if not reference:
         raise InputError("the reference has no chords; such a track cannot be scored.")
@@ -182,13 +172,7 @@ def track_scores(reference: MusicAnnotation, estimate: MusicAnnotation) -> dict[
 def evaluate(
     references: Sequence[MusicAnnotation], estimates: Sequence[MusicAnnotation], *, seed: int = 0
 ) -> dict[str, Interval]:
-    """Every score over all tracks whose reference allows it, with interval; absent where none does.
-
-    Raises
-    ------
-    InputError
-        If the two differ in number, or no reference allows any score.
-    """
+    """Every score over all tracks whose reference allows it, with interval; absent where none does."""
     if len(references) != len(estimates):
         raise InputError(f"the pool does not match: {len(references)} references, {len(estimates)} estimates.")
     rows = [track_scores(r, e) for r, e in zip(references, estimates, strict=True)]

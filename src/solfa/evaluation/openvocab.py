@@ -3,11 +3,12 @@
 Conventions
 -----------
 Zero-shot classification puts every class into a template ("The sound of {}", underscores as blanks) and takes the class
-whose vector has the highest cosine; of equal classes none is right. In grounding every pair of a clip and a phrase is
-a clip of its own with one generic class, unfiltered for PSDS.
-Th-AUC is the area under event-F1 against the threshold (Xu et al., *Text-to-audio grounding*): precision counts
-detections that found events fill to at least DTC, recall counts events that relevant detections fill to at least GTC.
-Here 50 thresholds 0.01, 0.03, ..., 0.99 are joined by straight lines and the area is over 0..1.
+whose vector has the highest cosine; of equal classes none is right. In grounding every pair of a clip and a phrase is a
+clip of its own with one generic class, unfiltered for PSDS. Labels, scores and clips that differ in number, fewer than
+two classes, and a phrase without a segment raise InputError. Th-AUC is the area under event-F1 against the threshold
+(Xu et al., *Text-to-audio grounding*): precision counts detections that found events fill to at least DTC, recall
+counts events that relevant detections fill to at least GTC. Here 50 thresholds 0.01, 0.03, ..., 0.99 are joined by
+straight lines and the area is over 0..1.
 """
 
 from __future__ import annotations
@@ -20,9 +21,8 @@ from scipy.ndimage import median_filter
 
 from solfa.core.errors import InputError
 from solfa.core.types import TextEncoder
-from solfa.evaluation.detections import ClipScores, SystemScores, stretches_of
-from solfa.evaluation.events import TIME_DECIMALS, ClipTruth, Event, Truth, check_truth
-from solfa.evaluation.psds import PSDS2021, Psds, psds
+from solfa.evaluation.detections import ClipScores, stretches_of
+from solfa.evaluation.events import TIME_DECIMALS, ClipTruth, Event, Truth
 from solfa.evaluation.ranking import rank_relevant
 from solfa.evaluation.relevance import Bools, Floats, Relevance, Vectors
 from solfa.evaluation.retrieval import hit_at
@@ -69,11 +69,6 @@ def zero_shot(
     """Zero-shot classification accuracy of one vector per clip; the classes are the sorted set of the true labels.
 
     ``encoder`` is the text tower of the same space, ``template`` the text around the class name.
-
-    Raises
-    ------
-    InputError
-        If there is one class only, or labels and clips differ in number.
     """
     classes = sorted(set(labels))
     if len(classes) < 2 or len(labels) != len(audio_AD):
@@ -100,40 +95,10 @@ class GroundingPair:
     segments_s: tuple[tuple[float, float], ...]
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Grounding:
-    """Text-to-audio grounding: PSDS2021 and Th-AUC."""
-
-    psds: Psds
-    th_auc: float
-
-
-def grounding(pairs: Sequence[GroundingPair], scores: Sequence[ClipScores], *, join_s: float = 0.5) -> Grounding:
-    """How well phrases are found in time, by every pair's scores in each frame, 0..1 [shape=(T, 1)].
-
-    For Th-AUC, detections closer than ``join_s`` are one.
-
-    Raises
-    ------
-    InputError
-        If pairs and scores differ in number or there are none, or a pair has no segment.
-    """
-    truth, by_pair = as_clips(pairs, scores)
-    check_truth(truth, by_pair, (GENERIC_CLASS,))
-    system = SystemScores((GENERIC_CLASS,), by_pair)
-    return Grounding(psds(truth, system, PSDS2021), th_auc(truth, by_pair, join_s=join_s))
-
-
 def as_clips(
     pairs: Sequence[GroundingPair], scores: Sequence[ClipScores]
 ) -> tuple[dict[str, ClipTruth], dict[str, ClipScores]]:
-    """Every pair as a clip of its own with one generic class: truth and scores by name.
-
-    Raises
-    ------
-    InputError
-        If pairs and scores differ in number, or a pair has no segment.
-    """
+    """Every pair as a clip of its own with one generic class: truth and scores by name."""
     if len(pairs) != len(scores):
         raise InputError(f"{len(pairs)} pairs but scores for {len(scores)}.")
     truth, by_pair = {}, {}

@@ -32,7 +32,7 @@ from typing import Any, Literal
 import numpy as np
 
 from solfa.core.errors import InputError
-from solfa.core.query import Chords, Constraint, InKey, Metre, Tempo
+from solfa.core.query import Constraint, Metre
 from solfa.core.theory import Chord, Key, pitch_class
 from solfa.evaluation.annotation import MusicAnnotation
 from solfa.evaluation.blind import Unigrams, plausibility
@@ -41,10 +41,14 @@ from solfa.evaluation.ranking import Scores, rank_relevant
 from solfa.evaluation.relevance import Ints, Relevance
 from solfa.evaluation.retrieval import evaluate
 from solfa.evaluation.significance import Difference, Interval, compare_paired, interval
-from solfa.evaluation.truth import TrackTruth, holds
+from solfa.evaluation.truth import TrackTruth, constraint_of, holds
 
 Edit = Literal["key", "tempo", "bpm", "marking", "beats", "chords"]
 EDITS: tuple[Edit, ...] = ("key", "tempo", "bpm", "marking", "beats", "chords")
+_EXCHANGED: dict[Edit, tuple[Kind, ...]] = {
+    "key": ("key",), "tempo": ("bpm", "marking"), "bpm": ("bpm",), "marking": ("marking",), "beats": ("beats",),
+    "chords": ("chords",),
+}  # fmt: skip
 # Scores of some audio items (rows of the pool) as queries against these texts.
 ScoreTexts = Callable[[Ints, Sequence[str]], Scores]
 
@@ -98,7 +102,7 @@ def counterfactuals(
     """
     if truths is not None and len(truths) != len(captions):
         raise InputError(f"{len(captions)} captions, but what is known of {len(truths)} clips.")
-    stated = [_READ[kind](text, find_claims(text)) for text in captions]
+    stated = [_read(kind, text) for text in captions]
     rng = np.random.default_rng([seed, EDITS.index(kind)])
     names: Names = {}
     for found in stated if kind == "key" else ():
@@ -133,41 +137,36 @@ def _at(stated: Sequence[_Stated | None], row: int) -> _Stated:
     return found
 
 
+def _read(kind: Edit, text: str) -> _Stated | None:
+    claims = find_claims(text)
+    return _READ[kind](text, claims) if all(claim in claims for claim in _EXCHANGED[kind]) else None
+
+
 def _read_key(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
-    if "key" not in claims:
-        return None
     claim, key = claims["key"], key_of(claims["key"].value)
     if "chords" not in claims and _LONE_CHORD.search(text[: claim.start] + text[claim.end :]):
         return None  # a chord that cannot be transposed would give the key away
     return _Stated(text, claims, ("chords" in claims, key.mode), key)
 
 
-def _read_tempo(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
-    if "bpm" not in claims or "marking" not in claims:
-        return None
-    return _Stated(text, claims, (_decimals(claims), _words(_SPEED, text)), float(claims["bpm"].value))
+def _read_tempo(text: str, claims: dict[Kind, Claim]) -> _Stated:
+    number = claims["bpm"].value
+    return _Stated(text, claims, (len(number.partition(".")[2]), _words(_SPEED, text)), float(number))
 
 
-def _read_bpm(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
-    if "bpm" not in claims:
-        return None
+def _read_bpm(text: str, claims: dict[Kind, Claim]) -> _Stated:
     band = band_of(claims["marking"].value) if "marking" in claims else None
-    return _Stated(text, claims, (band, _decimals(claims), _words(_SPEED, text)), float(claims["bpm"].value))
-
-
-def _decimals(claims: dict[Kind, Claim]) -> int:
-    return len(claims["bpm"].value.partition(".")[2])
+    both = _read_tempo(text, claims)
+    return _Stated(text, claims, (band, both.form), both.value)
 
 
 def _read_marking(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
-    if "marking" not in claims or re.search(r"\d ?(?:bpm|beats per minute)", text, re.IGNORECASE):
+    if re.search(r"\d ?(?:bpm|beats per minute)", text, re.IGNORECASE):
         return None
     return _Stated(text, claims, _words(_SPEED, text), band_of(claims["marking"].value))
 
 
 def _read_beats(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
-    if "beats" not in claims:
-        return None
     claim = claims["beats"]
     signature = re.match(r"/\d+", text[claim.end :])
     if signature:  # 6/8 becomes 4/4, not 4/8
@@ -179,12 +178,11 @@ def _read_beats(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
 
 
 def _read_chords(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
-    chords = _sequence(claims["chords"].value) if "chords" in claims else []
-    if len(set(chords)) < 2:
-        return None
+    chords = _sequence(claims["chords"].value)
     key = key_of(claims["key"].value) if "key" in claims else None
-    if key is None and re.search(r"\b[A-G](?:[#b♯♭]| sharp| flat)? (?:major|minor)\b", text):
-        return None  # keys are stated, but not exactly one
+    several_keys = key is None and re.search(r"\b[A-G](?:[#b♯♭]| sharp| flat)? (?:major|minor)\b", text)
+    if len(set(chords)) < 2 or several_keys:
+        return None
     return _Stated(text, claims, (key, len(chords) > 16, _words(_NUM_CHORDS, text)), chords)
 
 
@@ -216,40 +214,34 @@ def _chords_apart(a: Sequence[tuple[int, str]], b: Sequence[tuple[int, str]]) ->
     return not any(around[i : i + len(short)] == turn for turn in turns for i in range(len(long)))
 
 
-def _constraint(kind: Edit, stated: _Stated) -> Constraint | None:
+def _constraint(kind: Edit, value: Any) -> Constraint:
     """What a caption states, as what can be held against truth."""
-    value = stated.value
-    if kind == "key":
-        return InKey(text="", tonic=value.tonic, mode=value.mode)
-    if kind in ("tempo", "bpm"):
-        return Tempo(text="", low_bpm=value, high_bpm=value)
     if kind == "beats":
-        signatures = (value,) if "/" in value else tuple(f"{value}/{unit}" for unit in (2, 4, 8))
-        compound = () if "/" in value else (f"{3 * int(value)}/8",)
-        return Metre(text="", metres=(*signatures, *compound))
+        counted = () if "/" in value else (*(f"{value}/{unit}" for unit in (2, 4, 8)), f"{3 * int(value)}/8")
+        return Metre(text="", metres=counted or (value,))
     if kind == "chords":
-        return Chords(text="", chords=tuple(Chord(root, triad) for root, triad in value))
-    return None
+        return constraint_of(kind, tuple(Chord(root, triad) for root, triad in value))
+    return constraint_of("key" if kind == "key" else "tempo", value)
 
 
 def _still_true(
     kind: Edit, truths: Sequence[MusicAnnotation | None] | None, a: int, b: int, mine: _Stated, theirs: _Stated
 ) -> bool:
     for row, stated in ((a, theirs), (b, mine)):
-        truth, asked = None if truths is None else truths[row], _constraint(kind, stated)
+        truth = None if truths is None else truths[row]
         if truth is None:
             continue
-        if asked is not None and holds(asked, TrackTruth(music=truth)):
-            return True
-        if kind == "marking" and truth.tempo_bpm and band_of(marking_of(truth.tempo_bpm)) == stated.value:
+        if kind == "marking":
+            true = truth.tempo_bpm is not None and marking_of(truth.tempo_bpm) == stated.value
+        else:
+            true = holds(_constraint(kind, stated.value), TrackTruth(music=truth)) is True
+        if true:
             return True
     return False
 
 
 def _exchanged(kind: Edit, into: _Stated, of: _Stated, names: Names, rng: np.random.Generator) -> str:
-    changed: dict[Kind, str] = {}
-    for claim in {"key": ("key",), "tempo": ("bpm", "marking")}.get(kind, (kind,)):
-        changed[claim] = of.claims[claim].value  # type: ignore[index]
+    changed = {claim: of.claims[claim].value for claim in _EXCHANGED[kind]}
     if "marking" in changed:
         capital = into.claims["marking"].value[0].isupper()
         changed["marking"] = changed["marking"].capitalize() if capital else changed["marking"].lower()

@@ -4,7 +4,8 @@ Conventions
 -----------
 Higher scores are better; ranks start at 1. Ties are pessimistic: an irrelevant item with an equal score stands ahead.
 Blocks are scored in float32 for speed, and every comparison that rounding could decide is repeated pair by pair in
-float64, so that ranks depend neither on the size of blocks nor on the order of the pool.
+float64, so that ranks depend neither on the size of blocks nor on the order of the pool. Pools that do not match,
+queries without an answer and lists that name an item twice raise InputError.
 """
 
 from __future__ import annotations
@@ -70,11 +71,6 @@ class Ranks(Ragged):
 
 def rank_relevant(scores: Scores, relevance: Relevance) -> Ranks:
     """The rank of every relevant item, ties pessimistic; scores and answers are for the same queries and items.
-
-    Raises
-    ------
-    InputError
-        If the pool does not match or a query has no relevant item.
 
     >>> m = MatrixScores(np.array([[0.1, 0.9, 0.5], [0.3, 0.3, 0.2]]))
     >>> rank_relevant(m, Relevance.of_targets([2, 0], num_items=3)).ranks.tolist()
@@ -152,12 +148,6 @@ def rank_lists(lists: list[list[int]] | list[Ints], relevance: Relevance) -> Ran
     """The rank of every relevant item in lists that a searcher returned: for every query item columns, best first.
 
     A relevant item that a list does not hold counts as not found at any depth.
-
-    Raises
-    ------
-    InputError
-        If the number of lists is not the number of queries, a list names an item twice or outside the pool, or a
-        query has no relevant item.
     """
     if len(lists) != relevance.num_queries:
         raise InputError(

@@ -176,20 +176,13 @@ def published() -> tuple[Published, ...]:
     """Every published row that ships with solfa (``published.toml``), each with its source."""
     rows = []
     for table in table_of("solfa.evaluation", "published.toml")["table"]:
+        told = {"note": "", **{name: value for name, value in table.items() if name != "rows"}}
         for model, values in table["rows"].items():
             if len(values) != len(table["metrics"]):
                 raise InputError(f"published.toml: {model!r} of {table['data']!r} has {len(values)} values.")
             pairs = zip(table["metrics"], values, strict=True)
-            rows.append(
-                Published(
-                    task=table["task"],
-                    data=table["data"],
-                    model=model,
-                    source=table["source"],
-                    note=table.get("note", ""),
-                    metrics={name: float(v) for name, v in pairs if not math.isnan(v)},
-                )
-            )
+            metrics = {name: float(v) for name, v in pairs if not math.isnan(v)}
+            rows.append(Published(**{**told, "model": model, "metrics": metrics}))
     return tuple(rows)
 
 

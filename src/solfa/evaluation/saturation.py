@@ -4,7 +4,8 @@ Conventions
 -----------
 A caption cut to k tokens ends with its k-th token as the model's own tokenizer counts them (special tokens do not
 count); the audio pool stays as it is. The curve of a model that reads the whole caption keeps rising; one that stops
-reading goes flat (FIGMA, arXiv 2606.06615: CLAP-like models at 40-50 tokens).
+reading goes flat (FIGMA, arXiv 2606.06615: CLAP-like models at 40-50 tokens). No captions, a step below 1 and a size
+that the pool does not have raise InputError.
 """
 
 from __future__ import annotations
@@ -49,13 +50,7 @@ class Saturation:
     points: tuple[SaturationPoint, ...]
 
     def gain_after(self, num_tokens: int, metric: str = "R@10") -> float:
-        """What the words beyond ``num_tokens`` add to a metric; near 0 for a model that does not read them.
-
-        Raises
-        ------
-        InputError
-            If the curve has no point at `num_tokens`.
-        """
+        """What the words beyond ``num_tokens`` add to a metric; near 0 for a model that does not read them."""
         for point in self.points:
             if point.num_tokens == num_tokens:
                 return self.points[-1].metrics[metric].value - point.metrics[metric].value
@@ -100,11 +95,6 @@ def saturation(
     ``rank`` ranks the pool's audio for the cut captions, in the order given; ``spans`` is the model's own tokenizer.
     Captions of one of the ``groups`` belong together in the bootstrap. ``steps`` are numbers of tokens: those beyond
     the longest caption are left out, as they repeat the whole. ``metrics`` are named as in `retrieval`.
-
-    Raises
-    ------
-    InputError
-        If there are no captions or a step is below 1.
     """
     if not captions:
         raise InputError("there are no captions to cut.")

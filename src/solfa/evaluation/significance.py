@@ -2,15 +2,17 @@
 
 Conventions
 -----------
-Values come one per query. Queries that hang together (the captions of one track) share a group and are drawn
-together; without that, several captions per track would feign a certainty that is not there.
-Every result follows from ``seed``. Sources: Clopper and Pearson 1934 (exact interval of a proportion), Korn and
-Graubard 1998 (the same with the effective number of values), Efron and Tibshirani 1993 (percentile bootstrap; test by
-the shifted bootstrap, algorithm 16.2), Smucker, Allan and Carterette, CIKM 2007 (randomisation test for retrieval).
+Values come one per query. Queries that hang together (the captions of one track) share a group and are drawn together;
+without that, several captions per track would feign a certainty that is not there. Every result follows from ``seed``.
+Empty, non-finite or uneven input raises InputError. Sources: Clopper and Pearson 1934 (exact interval of a proportion),
+Korn and Graubard 1998 (the same with the effective number of values), Efron and Tibshirani 1993 (percentile bootstrap;
+test by the shifted bootstrap, algorithm 16.2), Smucker, Allan and Carterette, CIKM 2007 (randomisation test for
+retrieval).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -83,18 +85,18 @@ def interval(
         or given for a median, or a value of a `proportion` is not in 0..1.
     """
     data = _checked(values)
-    members = _groups(groups, len(data))
+    units = _units(groups, len(data))
     binary = bool(((data == 0) | (data == 1)).all()) if proportion is None else proportion
     if binary and statistic == "mean" and weights is None:
-        return _exact(data, members, level)
+        return _exact(data, units, level)
     if weights is None:
-        draws = _bootstrap(data[:, None], statistic, members, num_resamples, seed)[:, 0]
+        draws = _bootstrap(data[:, None], statistic, units, num_resamples, seed)[:, 0]
         return _interval(_statistic(data[:, None], statistic)[0], draws, len(data), level)
     w = np.asarray(weights, np.float64)
     if w.shape != data.shape or not (np.isfinite(w) & (w > 0)).all() or statistic != "mean":
         raise InputError("weights must be positive, one per value, and belong to a mean.")
     # A weighted mean is the mean of w x over the mean of w, both from the same draw.
-    draws = _bootstrap(np.stack([w * data, w], axis=1), "mean", members, num_resamples, seed)
+    draws = _bootstrap(np.stack([w * data, w], axis=1), "mean", units, num_resamples, seed)
     return _interval(float((w * data).sum() / w.sum()), draws[:, 0] / draws[:, 1], len(data), level)
 
 
@@ -111,25 +113,20 @@ def compare_paired(
     """Whether the second system differs from the first on the same queries.
 
     Parameters are those of `interval`, with one value of each system per query.
-
-    Raises
-    ------
-    InputError
-        If the two have different lengths, there are no values, or one is not finite.
     """
     a, b = _checked(first), _checked(second)
     if len(a) != len(b):
         raise InputError(f"systems were scored on {len(a)} and {len(b)} queries; only the same queries can be paired.")
-    members = _groups(groups, len(a))
+    units = _units(groups, len(a))
     both = np.stack([a, b], axis=1)
     observed = float(np.diff(_statistic(both, statistic))[0])
-    draws = np.diff(_bootstrap(both, statistic, members, num_resamples, seed), axis=1)[:, 0]
+    draws = np.diff(_bootstrap(both, statistic, units, num_resamples, seed), axis=1)[:, 0]
     slack = 1e-12 * max(1.0, abs(observed))
     beyond = np.abs(draws - observed) >= abs(observed) - slack
     return Difference(
         difference=_interval(observed, draws, len(a), level),
         p_bootstrap=float((1 + beyond.sum()) / (1 + num_resamples)),
-        p_randomisation=_randomisation(both, statistic, members, observed, slack, num_resamples, seed),
+        p_randomisation=_randomisation(both, statistic, units, observed, slack, num_resamples, seed),
     )
 
 
@@ -144,42 +141,42 @@ def _checked(values: ArrayLike) -> Floats:
     return data
 
 
-def _groups(groups: ArrayLike | None, num: int) -> list[Ints]:
-    if groups is None:
-        return []
-    labels = np.asarray(groups)
+def _units(groups: ArrayLike | None, num: int) -> Ints:
+    # What is drawn together, numbered from 0 [shape=(num,)].
+    labels = np.arange(num) if groups is None else np.asarray(groups)
     if labels.shape != (num,):
         raise InputError(f"groups must name one group per query: expected shape ({num},), got {labels.shape}.")
-    order = np.argsort(labels, kind="stable")
-    borders = np.flatnonzero(np.diff(np.unique(labels, return_inverse=True)[1][order])) + 1
-    return list(np.split(order, borders))
+    return np.unique(labels, return_inverse=True)[1]
 
 
 def _statistic(data: Floats, statistic: Statistic) -> Floats:
     return np.asarray(data.mean(axis=0) if statistic == "mean" else np.median(data, axis=0))
 
 
-def _bootstrap(data: Floats, statistic: Statistic, groups: list[Ints], num_resamples: int, seed: int) -> Floats:
-    rng = np.random.default_rng(seed)
+def _bootstrap(data: Floats, statistic: Statistic, units: Ints, num_resamples: int, seed: int) -> Floats:
+    rng, num = np.random.default_rng(seed), int(units.max()) + 1
     out = np.empty((num_resamples, data.shape[1]))
-    if groups and statistic == "median":
-        for i in range(num_resamples):
-            drawn = rng.integers(len(groups), size=len(groups))
-            out[i] = np.median(data[np.concatenate([groups[j] for j in drawn])], axis=0)
-        return out
-    if groups:
-        sums = np.stack([np.append(data[g].sum(axis=0), len(g)) for g in groups])
-        for i in range(0, num_resamples, 100):
-            picks = rng.integers(len(groups), size=(min(100, num_resamples - i), len(groups)))
-            drawn_BC = sums[picks].sum(axis=1)
-            out[i : i + 100] = drawn_BC[:, :-1] / drawn_BC[:, -1:]
-        return out
-    step = max(1, _CHUNK_FLOATS // data.size)
-    for i in range(0, num_resamples, step):
-        picks = rng.integers(len(data), size=(min(step, num_resamples - i), len(data)))
-        drawn_BQC = data[picks]
-        out[i : i + step] = drawn_BQC.mean(axis=1) if statistic == "mean" else np.median(drawn_BQC, axis=1)
+    for i in range(num_resamples):
+        times = np.bincount(rng.integers(num, size=num), minlength=num)[units]
+        out[i] = (
+            times @ data / times.sum() if statistic == "mean" else np.median(np.repeat(data, times, axis=0), axis=0)
+        )
     return out
+
+
+def resampled(
+    score: Callable[[Ints], Mapping[str, float] | None], num: int, *, num_resamples: int, seed: int = 0
+) -> dict[str, Interval]:
+    """Scores of a whole set of ``num`` items, with percentile intervals by drawing items and scoring the draw.
+
+    ``score`` takes rows of items; where it gives None, a draw cannot be scored and another is made in its place.
+    """
+    rng, draws = np.random.default_rng(seed), list[Mapping[str, float]]()
+    while len(draws) < num_resamples:
+        if (found := score(rng.integers(num, size=num))) is not None:
+            draws.append(found)
+    whole = score(np.arange(num)) or {}
+    return {name: _interval(value, np.array([d[name] for d in draws]), num, 0.95) for name, value in whole.items()}
 
 
 def _interval(value: float, draws: Floats, num: int, level: float) -> Interval:
@@ -189,17 +186,17 @@ def _interval(value: float, draws: Floats, num: int, level: float) -> Interval:
     return Interval(value=float(value), low=float(low), high=float(high), num=num, level=level)
 
 
-def _exact(data: Floats, groups: list[Ints], level: float) -> Interval:
+def _exact(data: Floats, units: Ints, level: float) -> Interval:
     # Clopper-Pearson with the number of independent 0/1 values that would have the variance found: of values in groups,
     # and of values between 0 and 1, that is another number than len(data).
     if not 0 < level < 1 or not ((data >= 0) & (data <= 1)).all():
         raise InputError(
             f"level and values of a proportion lie in 0..1, got level {level}, {data.min()}..{data.max()}."
         )
-    value, units = float(data.mean()), groups or [np.array([i]) for i in range(len(data))]
-    residuals = np.array([(data[unit] - value).sum() for unit in units])
-    variance = (residuals**2).sum() / len(data) ** 2 * len(units) / max(len(units) - 1, 1)
-    num = value * (1 - value) / variance if variance > 0 else float(len(units))
+    value = float(data.mean())
+    residuals = np.bincount(units, data - value)
+    variance = (residuals**2).sum() / len(data) ** 2 * len(residuals) / max(len(residuals) - 1, 1)
+    num = value * (1 - value) / variance if variance > 0 else float(len(residuals))
     hits, tail = num * value, (1 - level) / 2
     low = beta.ppf(tail, hits, num - hits + 1) if value > 0 else 0.0
     high = beta.ppf(1 - tail, hits + 1, num - hits) if value < 1 else 1.0
@@ -207,14 +204,11 @@ def _exact(data: Floats, groups: list[Ints], level: float) -> Interval:
 
 
 def _randomisation(
-    both: Floats, statistic: Statistic, groups: list[Ints], observed: float, slack: float, num_resamples: int, seed: int
+    both: Floats, statistic: Statistic, units: Ints, observed: float, slack: float, num_resamples: int, seed: int
 ) -> float:
     # Under the null a system's name is a coin toss per query (or group): swap at random and see how often the
     # difference is as large. All 2^n swaps are tried where that is less work.
-    members = np.empty(len(both), np.int64)
-    for label, group in enumerate(groups or [np.array([i]) for i in range(len(both))]):
-        members[group] = label
-    num_units = int(members.max()) + 1
+    num_units = int(units.max()) + 1
     exact = num_units < 63 and 2**num_units <= num_resamples
     total = 2**num_units if exact else num_resamples
     rng = np.random.default_rng([seed, 1])
@@ -225,7 +219,7 @@ def _randomisation(
             swap = (np.arange(i, i + rows)[:, None] >> np.arange(num_units)) & 1 == 1
         else:
             swap = rng.integers(0, 2, size=(rows, num_units), dtype=np.int8) == 1
-        flip = swap[:, members]
+        flip = swap[:, units]
         first, second = np.where(flip, both[:, 1], both[:, 0]), np.where(flip, both[:, 0], both[:, 1])
         deltas = _statistic(second.T, statistic) - _statistic(first.T, statistic)
         extreme += int((np.abs(deltas) >= abs(observed) - slack).sum())

@@ -2,10 +2,10 @@
 
 Conventions
 -----------
-Legend of shape letters: Q queries, N items, A audio, X texts, T frames, L tokens, D dimensions.
-Vectors are normalised here once more, in float32; the score of a pair is the float64 sum over those values.
-Whichever side asks, the frame score takes the best token of every frame, then the mean over frames (or the other way
-round, where a view's direction is ``tokens``).
+Legend of shape letters: Q queries, N items, A audio, X texts, T frames, L tokens, D dimensions. Vectors are normalised
+here once more, in float32; the score of a pair is the float64 sum over those values. Whichever side asks, the frame
+score takes the best token of every frame, then the mean over frames (or the other way round, where a view's direction
+is ``tokens``). Dead or non-finite vectors, and spaces or pools that do not fit each other, raise InputError.
 """
 
 from __future__ import annotations
@@ -30,13 +30,7 @@ if TYPE_CHECKING:
 
 
 def unit_rows(vectors_ND: Vectors, what: str = "vectors") -> FloatArray:
-    """The vectors with norm 1 along the last axis, float32.
-
-    Raises
-    ------
-    InputError
-        If a vector is zero or not finite, or there are none.
-    """
+    """The vectors with norm 1 along the last axis, float32."""
     if vectors_ND.ndim < 2 or 0 in vectors_ND.shape:
         raise InputError(f"{what}: expected vectors of shape (N, D) with N, D > 0, got {vectors_ND.shape}.")
     norms = np.linalg.norm(vectors_ND.astype(np.float64), axis=-1, keepdims=True)
@@ -116,11 +110,6 @@ class FrameScores:
     """Texts (rows) against audio (columns): the mean over real frames of the best real token's cosine (FIGMA, S(i, j)).
 
     The masks say which frames and tokens are real.
-
-    Raises
-    ------
-    InputError
-        If an item has no real frame or token, dimensions differ, or a real vector is zero or not finite.
     """
 
     block_shape: ClassVar = (64, 64)
@@ -172,13 +161,7 @@ class FrameScores:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class MixScores:
-    """``alpha`` times the first scores and ``1 - alpha`` times the second (FIGMA trains with 0.6).
-
-    Raises
-    ------
-    InputError
-        If the shapes differ or `alpha` is not in 0..1.
-    """
+    """``alpha`` times the first scores and ``1 - alpha`` times the second (FIGMA trains with 0.6)."""
 
     first: Scores
     second: Scores

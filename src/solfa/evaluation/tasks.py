@@ -40,7 +40,7 @@ from solfa.evaluation.relevance import Floats, Ints, Relevance, Vectors
 from solfa.evaluation.reports import Report
 from solfa.evaluation.retrieval import DEFAULT_METRICS, evaluate, per_query
 from solfa.evaluation.saturation import FIGMA_STEPS, TokenSpans, saturation
-from solfa.evaluation.significance import Interval
+from solfa.evaluation.significance import Interval, resampled
 from solfa.evaluation.similarity import Pool, Transposed, joint_scores
 from solfa.evaluation.tagging import tagging_metrics
 from solfa.evaluation.truth import TrackTruth
@@ -71,6 +71,11 @@ class Settings:
     spans: TokenSpans | None = None
     rank: Rank | None = None
     wording: Wording = "paraphrased"
+
+    @property
+    def drawing(self) -> dict[str, int]:
+        """What `resampled` is told."""
+        return {"num_resamples": self.num_clip_resamples, "seed": self.seed}
 
 
 def encode_files(paths: Sequence[Path], model: JointModel) -> Pool:
@@ -378,17 +383,15 @@ def _tagging(run: _Run) -> Report:
     truth = np.array([[c in item.labels for c in classes] for item in run.data.items])
     scores = run.scores(openvocab.class_prompts(classes, run.settings.template))
     found_NC = as_numpy(scores.block(slice(0, len(classes)), slice(0, len(truth)))).T.astype(np.float64)
-    rng, draws, num = np.random.default_rng(run.settings.seed), list[dict[str, float]](), len(truth)
-    values = tagging_metrics(found_NC, truth)
-    while len(draws) < run.settings.num_clip_resamples:
-        drawn = rng.integers(num, size=num)
-        if (np.ptp(truth[drawn].astype(int), axis=0) > 0).any():
-            draws.append(tagging_metrics(found_NC[drawn], truth[drawn]))
-    ends = {n: np.quantile([d[n] for d in draws], [0.025, 0.975]) for n in values}
+
+    def score(rows: Ints) -> dict[str, float] | None:
+        drawn = truth[rows]
+        return tagging_metrics(found_NC[rows], drawn) if (drawn.any(axis=0) & ~drawn.all(axis=0)).any() else None
+
     return run.report(
         pool=hashlib.sha256(repr([item.labels for item in run.data.items]).encode()).hexdigest()[:32],
         num_queries=len(classes),
-        metrics={n: Interval(value=v, low=ends[n][0], high=ends[n][1], num=num) for n, v in values.items()},
+        metrics=resampled(score, len(truth), **run.settings.drawing),
         details={"classes": classes},
     )
 
@@ -407,28 +410,21 @@ def _psds(
     truth: Truth, scores: SystemScores, named: Mapping[str, psds.PsdsSetting], settings: Settings
 ) -> dict[str, Interval]:
     # PSDS of a whole set, and intervals by drawing clips. A class without an event in a draw is left out of it.
-    def score(known: Truth, system: SystemScores) -> dict[str, float]:
+    names = list(truth)
+
+    def score(rows: Ints) -> dict[str, float] | None:
+        picks = {f"{i} {names[row]}": names[row] for i, row in enumerate(rows)}
+        known = {key: truth[name] for key, name in picks.items()}
+        present = {e.label for clip in known.values() for e in clip.events}
+        columns = [c for c, label in enumerate(scores.classes) if label in present]
+        if not columns:
+            return None
+        whole = {key: scores.clips[name] for key, name in picks.items()}
+        clips = {key: ClipScores(clip.values_TC[:, columns], clip.boundaries_s) for key, clip in whole.items()}
+        system = SystemScores(tuple(scores.classes[c] for c in columns), clips)
         return {name: psds.psds(known, system, setting).value for name, setting in named.items()}
 
-    names = list(truth)
-    rng = np.random.default_rng(settings.seed)
-    draws: list[dict[str, float]] = []
-    while len(draws) < settings.num_clip_resamples:
-        picks = {f"{i} {names[j]}": names[j] for i, j in enumerate(rng.integers(len(names), size=len(names)))}
-        known = {key: truth[name] for key, name in picks.items()}
-        heard = {e.label for clip in known.values() for e in clip.events}
-        columns = [c for c, label in enumerate(scores.classes) if label in heard]
-        if columns:
-            clips = {
-                key: ClipScores(scores.clips[name].values_TC[:, columns], scores.clips[name].boundaries_s)
-                for key, name in picks.items()
-            }
-            draws.append(score(known, SystemScores(tuple(scores.classes[c] for c in columns), clips)))
-    result = {}
-    for name, value in score(truth, scores).items():
-        low, high = np.quantile([d[name] for d in draws], [0.025, 0.975])
-        result[name] = Interval(value=value, low=float(low), high=float(high), num=len(names))
-    return result
+    return resampled(score, len(names), **settings.drawing)
 
 
 def _at_best(

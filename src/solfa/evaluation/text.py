@@ -5,7 +5,8 @@ Conventions
 Candidates and references are lists of tokens, one candidate and one or more references per item; `words` makes tokens,
 and tokens of any other tokeniser are taken as well. Published captioning numbers use the Java PTB tokeniser, which
 splits contractions; on plain captions the difference is small, but it is one. Scores are per item [shape=(I,)] where a
-metric has such a thing; BLEU is of the whole set. Every metric of tokens refuses what `check_items` refuses.
+metric has such a thing; BLEU is of the whole set. Every metric of tokens refuses what `check_items` refuses, and all
+others raise InputError for sets that are empty or differ in number or shape.
 """
 
 from __future__ import annotations
@@ -255,13 +256,7 @@ def tuple_f1(candidate: Iterable[Hashable], reference: Iterable[Hashable]) -> fl
 
 
 def spider(cider_scores: Sequence[float] | Floats, spice_scores: Sequence[float] | Floats) -> Floats:
-    """SPIDEr of every item: the mean of CIDEr-D and SPICE. SPICE needs a scene-graph parser and is the caller's.
-
-    Raises
-    ------
-    InputError
-        If the two differ in number or there are none.
-    """
+    """SPIDEr of every item: the mean of CIDEr-D and SPICE. SPICE needs a scene-graph parser and is the caller's."""
     if len(cider_scores) != len(spice_scores) or not len(cider_scores):
         raise InputError(f"{len(cider_scores)} CIDEr scores for {len(spice_scores)} SPICE scores.")
     return (np.asarray(cider_scores, np.float64) + np.asarray(spice_scores, np.float64)) / 2
@@ -282,13 +277,7 @@ class Vocabulary:
 
 
 def vocabulary(candidates: Sequence[Tokens], training: Sequence[Tokens]) -> Vocabulary:
-    """How varied and new captions are.
-
-    Raises
-    ------
-    InputError
-        If there are no candidates or no training captions.
-    """
+    """How varied and new captions are."""
     if not candidates or not any(training):
         raise InputError(f"{len(candidates)} candidates, {len(training)} training captions: nothing to compare.")
     known, different = {tuple(t) for t in training}, {tuple(c) for c in candidates}
@@ -314,11 +303,6 @@ def bert_score(
     ``special`` are the numbers of the encoder's own tokens at a text's beginning and end: as in the ``bert-score``
     package (to which this is then equal) they can be matched, but do not count. Numbers of different encoders and
     layers are not comparable: name them beside the score.
-
-    Raises
-    ------
-    InputError
-        If there are no items, numbers differ, or an item has no reference.
     """
     if not candidates or len(candidates) != len(references) or not all(references):
         raise InputError(f"{len(candidates)} candidates for {len(references)} sets of references, none may be empty.")
@@ -339,13 +323,7 @@ def bert_score(
 
 
 def clap_score(audio_ID: Vectors, text_ID: Vectors) -> Floats:
-    """CLAP score of every item: cosine of its audio with its text, -1..1.
-
-    Raises
-    ------
-    InputError
-        If shapes differ or a vector is dead.
-    """
+    """CLAP score of every item: cosine of its audio with its text, -1..1."""
     audio, text = unit_rows(audio_ID, "audio"), unit_rows(text_ID, "text")
     if audio.shape != text.shape:
         raise InputError(f"audio {audio.shape} and text {text.shape} must be paired item by item.")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from solfa.core.errors import InputError
 from solfa.core.query import Chords, Constraint, Duration, InKey, Metre, Presence, Tempo
@@ -118,3 +119,12 @@ def _parsed(label: str, loose: bool) -> tuple[int, str]:
 
 def _collapsed(chords: list[tuple[int, str]]) -> list[tuple[int, str]]:
     return [c for i, c in enumerate(chords) if i == 0 or c != chords[i - 1]]
+
+
+def constraint_of(field: str, value: Any) -> Constraint:
+    """One statement as a constraint, independent of solfa's parser. A time signature means itself: 6/8 is not 3/4."""
+    if field == "tempo":
+        return Tempo(text="", low_bpm=value, high_bpm=value)
+    if field == "key":
+        return InKey(text="", tonic=value.tonic, mode=value.mode)
+    return Metre(text="", metres=(value,)) if field == "metre" else Chords(text="", chords=value)

@@ -14,7 +14,15 @@ from solfa.core.errors import InputError
 from solfa.core.types import EncoderSpec, Features
 from solfa.evaluation.detections import ClipScores, SystemScores, best_collar_f1, best_segment_f1, decide, runs_of
 from solfa.evaluation.events import ClipTruth, Event, collar_f1, num_matched, segment_f1
-from solfa.evaluation.openvocab import GroundingPair, class_prompts, grounding, merged, th_auc, zero_shot
+from solfa.evaluation.openvocab import (
+    GENERIC_CLASS,
+    GroundingPair,
+    as_clips,
+    class_prompts,
+    merged,
+    th_auc,
+    zero_shot,
+)
 from solfa.evaluation.psds import PSDS1, PSDS2, PSDS2021, PsdsSetting, psds
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "psds.json"
@@ -218,14 +226,18 @@ def test_grounding_finds_phrases_in_time() -> None:
     spans = [(1.0, 3.0), (4.0, 9.0)]
     pairs = [GroundingPair(clip="c", phrase=f"p{i}", duration_s=10.0, segments_s=(s,)) for i, s in enumerate(spans)]
     sharp = [ClipScores(((borders[:-1] >= a) & (borders[:-1] < b)).astype(float)[:, None], borders) for a, b in spans]
-    good = grounding(pairs, sharp)
-    assert good.psds.value == 1.0 and good.th_auc == pytest.approx(0.98)  # 0.01..0.99, as the source integrates
+
+    def grounding(scores: list[ClipScores]) -> tuple[float, float]:
+        truth, clips = as_clips(pairs, scores)
+        return psds(truth, SystemScores((GENERIC_CLASS,), clips), PSDS2021).value, th_auc(truth, clips)
+
+    assert grounding(sharp) == pytest.approx((1.0, 0.98))  # 0.01..0.99, as the source integrates
     blurred = [ClipScores(0.3 + 0.2 * c.values_TC, borders) for c in sharp]
-    assert grounding(pairs, blurred).psds.value == 1.0  # free of thresholds
-    assert grounding(pairs, blurred).th_auc < 0.6  # not free of them
+    assert grounding(blurred)[0] == 1.0  # free of thresholds
+    assert grounding(blurred)[1] < 0.6  # not free of them
     assert merged([(0, 1), (1, 2), (5, 6)]) == [(0, 2), (5, 6)]
     with pytest.raises(InputError, match="heard nowhere"):
-        grounding([GroundingPair(clip="c", phrase="p", duration_s=1.0, segments_s=())], sharp[:1])
+        as_clips([GroundingPair(clip="c", phrase="p", duration_s=1.0, segments_s=())], sharp[:1])
 
 
 def test_th_auc_by_hand() -> None:

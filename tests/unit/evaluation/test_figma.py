@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -17,7 +18,7 @@ from solfa.core.theory import Chord, Key
 from solfa.core.types import ChordSegment
 from solfa.evaluation.annotation import MusicAnnotation
 from solfa.evaluation.blind import Unigrams, plausibility
-from solfa.evaluation.claims import KINDS, Attributes, describe, find_claims, key_of, marking_of, triads_of
+from solfa.evaluation.claims import KINDS, chord_symbol, find_claims, key_of, marking_of, triads_of
 from solfa.evaluation.perturbation import counterfactuals, robustness
 from solfa.evaluation.ranking import MatrixScores, Ranks, rank_relevant
 from solfa.evaluation.relevance import Relevance
@@ -26,6 +27,26 @@ from solfa.evaluation.significance import interval
 from solfa.evaluation.truth import TrackTruth, holds
 
 WORDS = lambda text: [m.span() for m in re.finditer(r"[\w#]+", text)]  # noqa: E731
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attributes:
+    key: Key
+    tempo_bpm: float
+    beats: int
+    chords: tuple[Chord, ...]
+
+
+def describe(attributes: Attributes, seed: int = 0) -> str:
+    """One sentence that states every attribute once, in an order that follows from the seed."""
+    parts = [
+        f"in {attributes.key}",
+        f"at {attributes.tempo_bpm:.0f} BPM",
+        f"marked {marking_of(attributes.tempo_bpm)}",
+        f"with {attributes.beats} beats per bar",
+        "over the chords " + " - ".join(chord_symbol(c) for c in attributes.chords),
+    ]
+    return "A piece " + ", ".join(parts[i] for i in np.random.default_rng(seed).permutation(len(parts))) + "."
 
 
 def attributes(seed: int) -> Attributes:

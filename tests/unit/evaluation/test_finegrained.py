@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ from solfa.core.query import Chords, Constraint, Duration, Dynamics, InKey, Metr
 from solfa.core.theory import Chord, Key
 from solfa.core.types import ChordSegment
 from solfa.evaluation.annotation import MusicAnnotation
-from solfa.evaluation.claims import Attributes
 from solfa.evaluation.finegrained import (
     Edited,
     Rank,
@@ -24,9 +24,9 @@ from solfa.evaluation.finegrained import (
     sensitivity_metrics,
     wishes_of,
 )
-from solfa.evaluation.finequeries import constraint_of, fine_queries, loop_of, measure, stated_of, worded
+from solfa.evaluation.finequeries import fine_queries, loop_of, measure, stated_of, worded
 from solfa.evaluation.perturbation import beats_apart
-from solfa.evaluation.truth import TrackTruth, holds
+from solfa.evaluation.truth import TrackTruth, constraint_of, holds
 from solfa.query.explain import label
 
 
@@ -104,7 +104,7 @@ def test_what_is_not_known_is_not_known_and_chords_of_no_name_match_nothing() ->
         TrackTruth(music=unknown.music, heard=frozenset({"rhodes"}), not_heard=frozenset({"keyboard"}))
 
 
-def pool(num: int = 60) -> tuple[list[TrackTruth], list[Attributes]]:
+def pool(num: int = 60) -> tuple[list[TrackTruth], list[SimpleNamespace]]:
     rng = np.random.default_rng(0)
     truths, attributes = [], []
     for _ in range(num):
@@ -112,7 +112,7 @@ def pool(num: int = 60) -> tuple[list[TrackTruth], list[Attributes]]:
         roots = rng.permutation(12)[:4]
         beats = int(rng.integers(3, 5))
         chords = tuple(Chord(int(r), "maj") for r in roots)
-        attributes.append(Attributes(key=key, tempo_bpm=bpm, beats=beats, chords=chords))
+        attributes.append(SimpleNamespace(key=key, tempo_bpm=bpm, beats=beats, chords=chords))
         truths.append(track(bpm, str(key), f"{beats}/4", chords=tuple(map(str, chords))))
     return truths, attributes
 

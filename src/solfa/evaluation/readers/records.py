@@ -3,7 +3,8 @@
 Conventions
 -----------
 A data set is read from a folder in its authors' own layout. Nothing is downloaded, nothing is written. Paths inside
-metadata may not lead out of the folder. ``revision`` hashes every metadata file that was read.
+metadata may not lead out of the folder. Files that are missing, damaged or of another shape, and clips that lack what
+is asked of them, raise InputError. ``revision`` hashes every metadata file that was read.
 """
 
 from __future__ import annotations
@@ -100,13 +101,7 @@ class DataSet:
     items: tuple[Item, ...]
 
     def with_audio(self) -> DataSet:
-        """The clips whose audio is there.
-
-        Raises
-        ------
-        InputError
-            If none is.
-        """
+        """The clips whose audio is there."""
         have = tuple(i for i in self.items if i.audio is not None)
         if not have:
             raise InputError(
@@ -116,13 +111,7 @@ class DataSet:
         return replace(self, items=have)
 
     def captions(self) -> tuple[list[str], list[int]]:
-        """Every caption, and the row of the clip it describes.
-
-        Raises
-        ------
-        InputError
-            If a clip has none.
-        """
+        """Every caption, and the row of the clip it describes."""
         bare = [i.id for i in self.items if not i.captions]
         if bare:
             raise InputError(f"{self.source.title}: {len(bare)} clips have no caption (such as {bare[0]!r}).")
@@ -130,13 +119,7 @@ class DataSet:
         return [c for c, _ in pairs], [row for _, row in pairs]
 
     def truth(self) -> dict[str, ClipTruth]:
-        """Sound events by clip.
-
-        Raises
-        ------
-        InputError
-            If a clip's duration is not known.
-        """
+        """Sound events by clip."""
         out = {}
         for item in self.items:
             if item.duration_s is None:
@@ -167,13 +150,7 @@ class Folder:
         return self._digest.hexdigest()[:16]
 
     def text(self, relative: str) -> str:
-        """A metadata file's text.
-
-        Raises
-        ------
-        InputError
-            If it is not there or not UTF-8.
-        """
+        """A metadata file's text."""
         path = self.root / relative
         if not path.is_file():
             raise InputError(
@@ -190,13 +167,7 @@ class Folder:
     def table(
         self, relative: str, *, delimiter: str = ",", columns: Sequence[str] | None = None
     ) -> list[dict[str, str]]:
-        """Rows of a delimited file as dicts; `columns` names them where the file has no header.
-
-        Raises
-        ------
-        InputError
-            If the file is missing or a row has more or fewer cells than columns.
-        """
+        """Rows of a delimited file as dicts; `columns` names them where the file has no header."""
         rows = list(csv.reader(io.StringIO(self.text(relative), newline=""), delimiter=delimiter))
         names = list(columns) if columns is not None else rows.pop(0) if rows else []
         for number, row in enumerate(rows, start=1):
@@ -227,13 +198,7 @@ class Folder:
             yield from parquet_rows(path, columns)
 
     def audio(self, *relative: str) -> Path | None:
-        """The first of these paths that is a file; None if none is.
-
-        Raises
-        ------
-        InputError
-            If a path leads out of the folder.
-        """
+        """The first of these paths that is a file; None if none is."""
         for name in relative:
             path = self.root / name
             if not path.resolve().is_relative_to(self.root.resolve()):
