@@ -339,12 +339,15 @@ def status(
     failures: Annotated[
         bool, typer.Option("--failures", help="List the files that could not be indexed, and why.")
     ] = False,
+    copies: Annotated[
+        bool, typer.Option("--copies", help="List files that hold the same sound, copy by copy.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """What the collection holds, and which files failed."""
     from solfa.apps.indexing import run_status
 
-    run_status(collection or default_collection(), failures=failures, as_json=as_json)
+    run_status(collection or default_collection(), failures=failures, copies=copies, as_json=as_json)
 
 
 @models_app.command("list")
@@ -417,12 +420,22 @@ def demo(
 
 
 @app.command()
-def doctor(collection: CollectionOption = None, as_json: JsonOption = False) -> None:
-    """What works on this machine, what is missing, and how to get it. Exit code 1 if something needed is missing."""
+def doctor(
+    collection: CollectionOption = None,
+    mend: Annotated[
+        bool, typer.Option("--repair", help="Mend a damaged collection; the damaged database is kept beside it.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """What works on this machine, what is missing, how to get it, and whether the collection is undamaged.
+
+    Exit code 1 if something needed is missing or damaged. The collection is read whole: vectors against their CRCs,
+    everything else against the analyses.
+    """
     from solfa.apps.doctor import examine
     from solfa.apps.render import console
 
-    findings = list(examine(collection or default_collection()))
+    findings = list(examine(collection or default_collection(), mend=mend))
     if as_json:
         _print_json([{"name": f.name, "ok": f.ok, "message": f.message} for f in findings])
     else:

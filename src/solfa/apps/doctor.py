@@ -7,12 +7,16 @@ import importlib.util
 import os
 import platform
 import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from solfa.analysis.registry import extractor_specs
+from solfa.collection.database import Database
+from solfa.collection.repair import examine as look
+from solfa.collection.repair import repair
 from solfa.core.errors import SolfaError
 from solfa.encoders.registry import load_model
 from solfa.weights import models as weight_models
@@ -32,8 +36,8 @@ class Finding:
     message: str
 
 
-def examine(collection: Path) -> Iterator[Finding]:
-    """Every check, as it is made; needs no network and changes nothing."""
+def examine(collection: Path, *, mend: bool = False) -> Iterator[Finding]:
+    """Every check, as it is made; needs no network and changes nothing, unless it is to ``mend`` the collection."""
     yield Finding(name="system", ok=None, message=f"Python {platform.python_version()}, {platform.platform()}, "
                   f"{os.cpu_count()} cores")  # fmt: skip
     for package in _PACKAGES:
@@ -48,6 +52,8 @@ def examine(collection: Path) -> Iterator[Finding]:
         here = ", not installed" if spec.version.endswith("not installed") else ""
         yield Finding(name=f"extractor {spec.name}", ok=None, message=f"{spec.licence}{terms}{here}")
     yield _folder(collection)
+    if Database(collection).exists():
+        yield from _collection(collection, mend)
     player = next((p for p in ("mpv", "ffplay", "vlc", "xdg-open", "open") if shutil.which(p)), None)
     yield Finding(name="player", ok=None, message=player or "none found: --play needs one, e.g. mpv; --m3u does not")
 
@@ -89,6 +95,31 @@ def _model() -> Finding:
     except SolfaError as error:
         return Finding(name="default model", ok=False, message=str(error))
     return Finding(name="default model", ok=True, message=f"{model.name} loads and passes its self-test")
+
+
+def _collection(directory: Path, mend: bool) -> Iterator[Finding]:
+    """What is wrong with a collection, what was mended, and what is left to do."""
+    try:
+        damage = repair(directory) if mend else look(directory)
+    except SolfaError as error:
+        yield Finding(name="contents", ok=False, message=str(error))
+        return
+    if not damage.found:
+        yield Finding(name="contents", ok=True, message="everything is as it was written")
+        return
+    for fault in damage.found:
+        yield Finding(name="mended" if mend else "damage", ok=None if mend else False, message=fault)
+    place = shlex.quote(str(directory))
+    folders = " ".join(shlex.quote(str(f)) for f in damage.folders) if 0 < len(damage.folders) < 10 else "FOLDER"
+    model = f" --model {shlex.quote(damage.model)}" if damage.model else ""
+    then = f"solfa index {folders} --collection {place}{model}"
+    if mend:
+        yield Finding(name="collection", ok=True, message=f"mended; the damaged database is kept as {damage.kept}")
+        yield Finding(name="next", ok=None, message=f"what could not be saved is made again by: {then}")
+    else:
+        yield Finding(
+            name="next", ok=None, message=f"mend it: solfa doctor --repair --collection {place}; then: {then}"
+        )
 
 
 def _folder(collection: Path) -> Finding:

@@ -55,13 +55,18 @@ def run_index(
     return SOME_FAILED if bad else 0
 
 
-def run_status(directory: Path, *, failures: bool, as_json: bool) -> None:
+def run_status(directory: Path, *, failures: bool, copies: bool, as_json: bool) -> None:
     """Print what a collection holds."""
     with Collection.open(directory) as collection:
         stats, failed = collection.stats(), collection.failures()
+        same = (
+            [[str(p) for p in track.paths] for track in collection.tracks() if len(track.paths) > 1] if copies else []
+        )
     if as_json:
         value = {"schema": "solfa.status/1", "collection": str(directory), **asdict(stats),
                  "failed": _failures_json(failed)}  # fmt: skip
+        if copies:
+            value["copies"] = [[path.encode("utf-8", "replace").decode() for path in group] for group in same]
         typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
         return
     out = console()
@@ -71,6 +76,8 @@ def run_status(directory: Path, *, failures: bool, as_json: bool) -> None:
               f"{stats.failures} failed files")  # fmt: skip
     for space, count in stats.spaces.items():
         out.print(f"embedding space {space}: {count} tracks", markup=False)
+    for group in same:
+        out.print("the same sound:\n  " + "\n  ".join(map(printable, group)), markup=False)
     if failures:
         _print_failures(out, failed)
     elif failed:

@@ -28,6 +28,7 @@ from solfa.retrieval.types import Evidence, Hit, Results
 T = TypeVar("T")
 SEARCH_SCHEMA = "solfa.search/1"
 NOTHING_DONE, SOME_FAILED, INTERRUPTED = 2, 3, 130  # exit codes
+_COPIES = 3  # copies of a recording that are named beside a hit
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _MARK = {True: ("✓", "green"), False: ("✗", "red"), None: ("?", "yellow")}
 
@@ -60,6 +61,9 @@ def results_text(results: Results, *, verbose: bool = False, explain: bool = Fal
         parts.append(_hit_head(rank, hit))
         parts.append(Padding(_evidence_table(hit.evidence), (0, 0, 0, 4)) if verbose else _Marks(hit.evidence))
         parts.append(_line(f"    {printable(str(hit.path))}", "dim"))
+        parts += [_line(f"    same sound: {printable(str(copy))}", "dim") for copy in hit.copies[:_COPIES]]
+        if len(hit.copies) > _COPIES:
+            parts.append(_line(f"    and {len(hit.copies) - _COPIES} copies more: solfa status --copies", "dim"))
     if explain:
         stages = ", ".join(f"{name} {ms:.1f}" for name, ms in results.timing_ms.items())
         parts.append(Text(f"{results.candidates} tracks passed the filters; ms: {stages}", style="dim"))
@@ -235,6 +239,7 @@ def _hit_json(hit: Hit) -> dict[str, Any]:
             for e in hit.evidence
         ],
         "more": hit.more,
+        "copies": [str(path).encode("utf-8", "replace").decode() for path in hit.copies],
         "heat": None if hit.heat is None else {"hop_s": hit.heat.hop_s, "values": list(hit.heat.values)},
     }
 

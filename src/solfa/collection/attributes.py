@@ -117,13 +117,36 @@ def load(db: sqlite3.Connection) -> Attributes:
         "FROM track AS t JOIN scoring AS s ON s.track_id = t.id WHERE t.present = 1 ORDER BY t.id"
     ).fetchall()
     ids, layouts, summaries, confidences, progressions = zip(*rows, strict=True) if rows else ((),) * 5
-    return Attributes(
+    if any(len(summary) != SUMMARY.itemsize for summary in summaries):
+        raise ValueError("a summary has another length")
+    made = Attributes(
         track_ids=np.array(ids, np.int64),
         summary=np.frombuffer(b"".join(summaries), SUMMARY),
         progressions=np.frombuffer(b"".join(progressions), np.uint8),
         bounds=np.concatenate([[0], np.cumsum(np.fromiter(map(len, progressions), np.int64, len(rows)))]),
         _blocks=tuple(_blocks(db, np.array(layouts, np.int64), confidences)),
     )
+    _check(made)
+    return made
+
+
+def _check(made: Attributes) -> None:
+    """Raise ValueError where a value is none that is ever written."""
+    row, finite = made.summary, np.isfinite
+    sure = [row[f"{name}_confidence"] for name in ("tempo", "key", "metre")]
+    tempo, loudness = row["tempo_bpm"], row["loudness_lufs"]
+    fine = (
+        all(((c >= 0) & (c <= 1)).all() for c in sure)
+        and (np.isnan(tempo) | ((tempo > 0) & finite(tempo))).all()
+        and (np.isnan(loudness) | finite(loudness)).all()
+        and (finite(row["duration_s"]) & (row["duration_s"] >= 0)).all()
+        and ((row["key"] >= -1) & (row["key"] < 24)).all()
+        and bool((made.progressions < 25).all() and (np.diff(made.track_ids) > 0).all())
+        and sum(len(block.rows) for block in made._blocks) == len(made)
+        and all(block.steps_NC.max(initial=0) <= CONFIDENCE_STEPS for block in made._blocks)
+    )
+    if not fine:
+        raise ValueError("a measured value is out of its range")
 
 
 def _blocks(db: sqlite3.Connection, layouts: Ids, confidences: Sequence[bytes]) -> Iterator[_Block]:

@@ -97,6 +97,12 @@ def load(path: Path, num_rows: int, dim: int) -> Cells | None:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as parts:
             cells = Cells(parts["centres"], parts["bounds"], parts["rows"])
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+            centres, bounds, rows = cells.centres_CD, cells.bounds, cells.rows
+            fits = (
+                centres.ndim == 2 and centres.shape[1] == dim and np.isfinite(centres).all()
+                and bounds.shape == (len(centres) + 1,) and bounds[0] == 0 and bounds[-1] == len(rows) <= num_rows
+                and (np.diff(bounds) >= 0).all() and rows.min(initial=0) >= 0 and rows.max(initial=0) < num_rows
+            )  # fmt: skip
+    except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, BadZipFile, RuntimeError, MemoryError):
         return None
-    return cells if cells.centres_CD.shape[1] == dim and cells.covered <= num_rows else None
+    return cells if fits else None

@@ -6,13 +6,15 @@ import math
 import os
 import re
 import sqlite3
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from functools import wraps
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
 
@@ -25,16 +27,22 @@ from solfa.collection.attributes import Attributes
 from solfa.collection.database import Database
 from solfa.collection.filters import Filters
 from solfa.collection.flat import FlatStore
-from solfa.collection.schema import transaction
+from solfa.collection.schema import misfits, transaction
 from solfa.collection.store import Ids, Nearest, Space
 from solfa.collection.writer import space_directory
-from solfa.core.errors import CollectionError, InputError, SpaceMismatch
+from solfa.core.errors import CollectionDamaged, CollectionError, InputError, SolfaError, SpaceMismatch
 from solfa.core.query import Filter
 from solfa.core.types import Analysis, FileTags, FloatArray, JointModel
 from solfa.jobs import Executor, SerialExecutor
 
+P = ParamSpec("P")
 T = TypeVar("T")
+# What reading raises where a value is of another type, length or size than what was written.
+_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError, zlib.error)
 PROFILE_PARTS = 32
+_NONE = type(None)
+_FILE = ((int,), (int,), (bytes,), *[(str,)] * 6, (float, _NONE), (str, _NONE))
+_TRACK = ((int,), (str,), (float,), (float, _NONE), (str, _NONE), (str, _NONE), (float, _NONE))
 _CHUNK = 500  # ids in one SQL statement
 _SMALL = 5000  # files up to which a word that many of them hold is looked up for want of a rarer one
 _BM25_MOST = 2.2  # times its IDF is the most that one word can score (k1 = 1.2)
@@ -66,6 +74,29 @@ class Stats:
     duration_s: float
     size_bytes: int
     spaces: dict[str, int]  # embedding space -> tracks that have vectors in it
+
+
+def _trusting(read: Callable[P, T]) -> Callable[P, T]:
+    """A method of a collection that reads: values that cannot be what was written are told as damage, in one place."""
+
+    @wraps(read)
+    def reading(*args: P.args, **options: P.kwargs) -> T:
+        with _trusted(cast("Collection", args[0]).directory):
+            return read(*args, **options)
+
+    return reading
+
+
+@contextmanager
+def _trusted(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except SolfaError:
+        raise
+    except OSError as error:
+        raise CollectionError(f"cannot read {error.filename or directory}: {error.strerror}.") from error
+    except _UNREADABLE as error:
+        raise CollectionDamaged(directory, str(error) or type(error).__name__) from error
 
 
 class Collection:
@@ -150,14 +181,15 @@ class Collection:
             raise InputError("nothing to index: give at least one file or folder.")
         with self._writing() as db:
             report = adding.run(db, self.directory, wish)
-            for space_id, space, generation in _spaces(db, cells.WORTH_IT):
-                _store(db, self.directory, space_id, space, generation).index()
+            with _trusted(self.directory):
+                for space_id, space, generation in _spaces(db, cells.WORTH_IT):
+                    _store(db, self.directory, space_id, space, generation).index()
         return report
 
     def vacuum(self) -> int:
         """Give back the room of vectors and pages that nothing refers to; returns the bytes gained."""
         before = self.stats().size_bytes
-        with self._writing() as db:
+        with self._writing() as db, _trusted(self.directory):
             for space_id, space, generation in _spaces(db):
                 store = _store(db, self.directory, space_id, space, generation)
                 placements = store.compact()
@@ -200,6 +232,7 @@ class Collection:
         """
         return self.rows([track_id], where)[0]
 
+    @_trusting
     def rows(self, track_ids: Sequence[int], where: Sequence[Filter] = ()) -> list[TrackRow]:
         """These tracks, in the order asked; also those without a file at present.
 
@@ -216,6 +249,7 @@ class Collection:
         columns = "track_id, id, path, title, artist, album, genre, date, comment, tag_tempo_bpm, tag_key"
         tags = [field.name for field in fields(FileTags)]  # in the order of the columns
         for row in self._in(f"SELECT {columns} FROM file WHERE present = 1 AND", "track_id", track_ids):
+            _check(row, _FILE)
             said = FileTags(**dict(zip(tags, row[3:], strict=True)))
             files.setdefault(row[0], []).append((row[1], row[2], said))
         result = []
@@ -225,6 +259,7 @@ class Collection:
                 met = self._conditions().met(where, np.array([file_id for file_id, *_ in copies]))
                 copies = [copies[i] for i in np.argsort(-met, kind="stable")]
             paths = tuple(Path(os.fsdecode(path)) for _, path, _ in copies)
+            _check(tracks[track_id], _TRACK)
             known = dict(zip(measured, tracks[track_id], strict=True))
             result.append(TrackRow(paths=paths, tags=copies[0][2] if copies else FileTags(), **known))
         return result
@@ -234,26 +269,25 @@ class Collection:
         row = self._reader.execute("SELECT id FROM track WHERE hash = ?", (content_hash,)).fetchone()
         return None if row is None else int(row[0])
 
+    @_trusting
     def analysis(self, track_id: int) -> Analysis:
         """All that was measured about one track."""
         packed = self._by_id("SELECT track_id, analysis FROM document", "track_id", [track_id])[track_id][1]
-        return records.unpack_document(packed)
+        try:
+            return records.unpack_document(packed)
+        except InputError as error:
+            raise CollectionDamaged(self.directory, error) from error
 
+    @_trusting
     def timelines(self, track_ids: Sequence[int]) -> list[records.Timeline]:
         """What happens when in these tracks, in the order asked, as arrays."""
-        names = self._once("names", lambda: dict(self._reader.execute("SELECT id, text FROM name")))
+        names = self._once(
+            "names", lambda: {n: str(text) for n, text in self._reader.execute("SELECT id, text FROM name")}
+        )
         rows = self._by_id("SELECT track_id, chords, spans, energy, energy_hop_s FROM timeline", "track_id", track_ids)
-        return [
-            records.Timeline(
-                chords=np.frombuffer(rows[i][1], records.CHORD),
-                spans=np.frombuffer(rows[i][2], records.SPAN),
-                energy=np.frombuffer(rows[i][3], np.float32),
-                energy_hop_s=rows[i][4],
-                names=names,
-            )
-            for i in track_ids
-        ]
+        return [records.read_timeline(names, *rows[i][1:]) for i in track_ids]
 
+    @_trusting
     def energy_profiles(self) -> FloatArray:
         """Mean energy in 32 equal parts of every present track, NaN where there is none; read once [shape=(N, 32)]."""
         return self._once("profiles", self._profiles)
@@ -262,17 +296,19 @@ class Collection:
         ids = self.attributes().track_ids
         profiles = np.full((len(ids), PROFILE_PARTS), np.nan, np.float32)
         for track_id, blob in self._reader.execute("SELECT track_id, energy FROM timeline ORDER BY track_id"):
-            row, energy = int(np.searchsorted(ids, track_id)), np.frombuffer(blob, np.float32)
+            row, energy = int(np.searchsorted(ids, track_id)), records.read_energy(blob)
             if row < len(ids) and ids[row] == track_id and len(energy):
                 edges = np.arange(PROFILE_PARTS) * len(energy) // PROFILE_PARTS
                 counts = np.maximum(np.diff(np.append(edges, len(energy))), 1)
                 profiles[row] = np.add.reduceat(energy, edges) / counts
         return profiles
 
+    @_trusting
     def attributes(self) -> Attributes:
         """The attributes of all present tracks as columns; read once."""
         return self._once("attributes", lambda: attributes.load(self._reader))
 
+    @_trusting
     def select(self, filters: Sequence[Filter]) -> Ids:
         """Ids of the present tracks that pass every filter, ascending.
 
@@ -283,6 +319,7 @@ class Collection:
         """
         return self._conditions().select(filters)
 
+    @_trusting
     def text_search(self, words: str, limit: int = 100, allowed: Ids | None = None) -> list[tuple[int, float]]:
         """Present tracks whose tags or path hold rare words of a text, best first: (id, share in 0..1).
 
@@ -314,11 +351,13 @@ class Collection:
         order = np.lexsort((ids, -best))[:limit]
         return list(zip(ids[order].tolist(), np.minimum(best[order] / ideal, 1.0).tolist(), strict=True))
 
+    @_trusting
     def failures(self) -> list[Failure]:
         """Files that could not be indexed, by path."""
         rows = self._reader.execute("SELECT path, reason FROM failure ORDER BY path")
-        return [Failure(path=Path(os.fsdecode(path)), reason=reason) for path, reason in rows]
+        return [Failure(path=Path(os.fsdecode(path)), reason=str(reason)) for path, reason in rows]
 
+    @_trusting
     def stats(self) -> Stats:
         """What is in the collection."""
         one = self._reader.execute
@@ -338,6 +377,7 @@ class Collection:
             ),
         )
 
+    @_trusting
     def remembered_model(self) -> tuple[str, bool] | None:
         """Name of the model of the last ``add``, and whether non-commercial weights were allowed; None if unknown."""
         row = self._reader.execute(
@@ -345,6 +385,7 @@ class Collection:
         ).fetchone()
         return None if row is None else (row[0], bool(row[1]))
 
+    @_trusting
     def spaces(self) -> tuple[str, ...]:
         """The embedding spaces that tracks have vectors in, in the order of their first use."""
         return tuple(space.name for _, space, _ in _spaces(self._reader))
@@ -361,6 +402,7 @@ class Collection:
         """
         return self._once(f"store {space}", lambda: self._opened(space))
 
+    @_trusting
     def _opened(self, name: str) -> FlatStore:
         rows = {row[1].name: row for row in _spaces(self._reader)}
         if name not in rows:
@@ -373,6 +415,7 @@ class Collection:
         """The best tracks for each query vector among the ``allowed`` ones (all present ones when None)."""
         return self.store(space).nearest(query_QD, k, self.attributes().track_ids if allowed is None else allowed)
 
+    @_trusting
     def damaged(self) -> dict[str, list[int]]:
         """Ids of tracks whose vectors are not what was written, for each space; reads everything."""
         found = {}
@@ -424,6 +467,8 @@ class Collection:
             self.close()  # an open snapshot would keep the write-ahead log from being folded in
             try:
                 with self._database.writer() as db:
+                    if found := misfits(db):
+                        raise CollectionDamaged(self.directory, f"{', '.join(found)} holds what is never written")
                     yield db
             finally:
                 self._closed = False  # the next reading begins a new snapshot
@@ -442,11 +487,21 @@ class Collection:
         return found
 
 
+def _check(row: Sequence[object], kinds: Sequence[tuple[type, ...]]) -> None:
+    """Raise TypeError where SQLite gives out what is never written."""
+    finite = all(math.isfinite(value) for value in row if isinstance(value, float))
+    if not (finite and all(map(isinstance, row, kinds))):
+        raise TypeError("a value is of another type than what is written")
+
+
 def _spaces(db: sqlite3.Connection, over: int = -1) -> list[tuple[int, Space, int]]:
     """Number, shape and generation of the spaces with more segments than ``over``."""
     columns = "id, name, dim, hop_s, window_s, generation"
     rows = db.execute(f"SELECT {columns} FROM space WHERE segment_rows > ? ORDER BY id", (over,)).fetchall()
-    return [(row[0], Space(name=row[1], dim=row[2], hop_s=row[3], window_s=row[4]), row[5]) for row in rows]
+    found = [(row[0], Space(name=row[1], dim=row[2], hop_s=row[3], window_s=row[4]), row[5]) for row in rows]
+    if any(not (0 < s.dim <= 1 << 16 and 0 < s.hop_s < 1e6 and 0 <= s.window_s < 1e6 and g >= 0) for _, s, g in found):
+        raise ValueError("an embedding space has a shape that none can have")
+    return found
 
 
 def _store(db: sqlite3.Connection, directory: Path, space_id: int, space: Space, generation: int) -> FlatStore:
@@ -458,4 +513,6 @@ def _store(db: sqlite3.Connection, directory: Path, space_id: int, space: Space,
     if space.window_s:
         packed = db.execute("SELECT track_id, counts FROM vector WHERE space_id = ?", (space_id,))
         counts = {track_id: tuple(np.frombuffer(blob, "<u4").tolist()) for track_id, blob in packed}
+        if any(sum(counts[row[0]]) + len(counts[row[0]]) != row[4] for row in placements.tolist()):
+            raise ValueError("the windows of a track do not make its frames")
     return FlatStore(space_directory(directory, space_id), space, generation, placements, counts)

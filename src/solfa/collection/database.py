@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,13 @@ from typing import Any
 import filelock
 
 from solfa.collection import schema
-from solfa.core.errors import CollectionBusy, CollectionError
+from solfa.core.errors import CollectionBusy, CollectionDamaged, CollectionError
 
 _NAME = "collection.sqlite"
+# Primary result codes that tell of the machine and not of the file: permission, busy, locked, memory, read-only, I/O,
+# full, cannot open, locking protocol, access.
+_MACHINE = {3, 5, 6, 7, 8, 10, 13, 14, 15, 23}
+FAULTS = (sqlite3.DatabaseError, UnicodeDecodeError)  # the latter where SQLite quotes a damaged schema
 _CREATING_S = 10.0  # how long to wait for another process that is just creating or updating the schema
 
 
@@ -39,12 +44,21 @@ class Database:
         CollectionError
             If there is none and ``create`` is False, or the directory cannot be written.
         """
-        if not self.exists() and not create:
+        try:
+            there = self.exists() and stat.S_ISREG(self.path.stat().st_mode)  # a pipe would never answer
+        except OSError as error:
+            raise CollectionError(f"cannot read {self.path}: {error.strerror}.") from error
+        if self.exists() and not there:
+            raise CollectionDamaged(self.directory, f"{self.path.name} is not a regular file")
+        if not there and not create:
             raise CollectionError(f"there is no collection in {self.directory}. Make one with: solfa index FOLDER")
-        if self.exists():
-            with closing(self.reader()) as db:
-                if schema.version(db) == schema.VERSION:
-                    return
+        if there:
+            try:
+                with closing(self.reader()) as db:
+                    if schema.version(db) == schema.VERSION:
+                        return
+            except FAULTS as error:
+                raise told(error, self.directory) from error
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -52,13 +66,13 @@ class Database:
         with self.lock(wait_s=_CREATING_S), self.writer() as db:
             schema.migrate(db)
 
-    def reader(self) -> sqlite3.Connection:
-        """A connection that cannot write; what SQLite cannot read is a CollectionError."""
+    def reader(self, factory: type[sqlite3.Connection] | None = None) -> sqlite3.Connection:
+        """A connection that cannot write; what SQLite cannot read is a CollectionError, unless of another class."""
         uri = self.path.absolute().as_uri()
         log = self.path.with_name(_NAME + "-wal")
         # Where nothing can be written, SQLite cannot make the files that it shares with writers; nor are there any.
         frozen = not os.access(self.directory, os.W_OK) and not (log.exists() and log.stat().st_size)
-        return self._connect(uri + ("?mode=ro&immutable=1" if frozen else "?mode=ro"), _Reader)
+        return self._connect(uri + ("?mode=ro&immutable=1" if frozen else "?mode=ro"), factory or _Reader)
 
     @contextmanager
     def writer(self) -> Iterator[sqlite3.Connection]:
@@ -77,11 +91,8 @@ class Database:
             yield db
             db.execute("PRAGMA busy_timeout = 0")  # readers may keep the log from being folded in; that is no error
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        except sqlite3.DatabaseError as error:
-            raise CollectionError(
-                f"cannot write to {self.directory}: {error}. What was committed before is safe; make room and run the "
-                f"command again."
-            ) from error
+        except FAULTS as error:
+            raise told(error, self.directory, "write to") from error
         finally:
             db.close()
 
@@ -114,19 +125,50 @@ class Database:
 
     def _connect(self, uri: str, factory: type[sqlite3.Connection]) -> sqlite3.Connection:
         try:
-            return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30.0, factory=factory)
+            db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30.0, factory=factory)
+            if isinstance(db, _Reader):
+                db.directory = self.directory
+            return db
         except sqlite3.Error as error:
             raise CollectionError(f"cannot open {self.path}: {error}.") from error
 
 
-class _Reader(sqlite3.Connection):
-    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+def told(error: Exception, directory: Path, doing: str = "read") -> CollectionError:
+    """What an error of SQLite means: the machine refuses, or the file is damaged."""
+    if getattr(error, "sqlite_errorcode", 1) & 0xFF in _MACHINE:
+        safe = "What was committed before is safe; make room and run the command again." if doing != "read" else ""
+        return CollectionError(f"cannot {doing} {directory}: {error}. {safe}".strip())
+    return CollectionDamaged(directory, error)
+
+
+def _guarded(name: str) -> Callable[..., Any]:
+    method = getattr(sqlite3.Cursor, name)
+
+    def call(cursor: sqlite3.Cursor, *values: Any) -> Any:
         try:
-            return super().execute(sql, parameters)
-        except sqlite3.DatabaseError as error:
-            raise CollectionError(
-                f"not a collection, or a damaged one: {error}. Choose another directory, or restore it from a backup."
-            ) from error
+            return method(cursor, *values)
+        except FAULTS as error:
+            raise told(error, getattr(cursor.connection, "directory")) from error  # noqa: B009
+
+    return call
+
+
+class _Rows(sqlite3.Cursor):
+    """A cursor whose rows may turn out to be damaged when they are fetched."""
+
+    execute, fetchone, fetchmany, fetchall = map(_guarded, ("execute", "fetchone", "fetchmany", "fetchall"))
+
+    def __iter__(self) -> Any:
+        while rows := self.fetchmany(1000):
+            yield from rows
+
+
+class _Reader(sqlite3.Connection):
+    directory: Path
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        cursor: sqlite3.Cursor = _Rows(self).execute(sql, parameters)
+        return cursor
 
 
 def _write_note(note: Path) -> None:

@@ -36,12 +36,13 @@ from solfa.collection.store import (
     check_query,
     evenly,
 )
-from solfa.core.errors import CollectionError
+from solfa.core.errors import CollectionDamaged, CollectionError
 from solfa.core.types import FloatArray
 from solfa.models.scoring import quantise
 from solfa.models.views import Windows
 
 _ROWS_A_THREAD = 500_000  # rows that one thread scans; more are shared with another
+_MOST_ROWS = 1 << 40  # no file is larger; beyond it sums would overflow
 _GATHER_BELOW = 0.1  # share of rows under which copying the wanted ones together beats scanning all
 
 
@@ -68,6 +69,8 @@ class FlatStore:
     ------
     CollectionError
         If a file is shorter than what was committed.
+    ValueError
+        If tracks lie where none can, or across each other.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class FlatStore:
         counts: Mapping[int, tuple[int, ...]] | None = None,
     ) -> None:
         self._directory, self.space, self.generation, self._counts = directory, space, generation, counts or {}
+        _check(placements)
         order = np.argsort(placements[:, 1], kind="stable") if len(placements) else slice(None)
         self._placements = placements[order]
         columns = self._placements[self._placements[:, 2] > 0, :3].T
@@ -153,6 +157,8 @@ class FlatStore:
                 start = at * width // mmap.PAGESIZE * mmap.PAGESIZE
                 backing.madvise(mmap.MADV_WILLNEED, start, (at + count) * width - start)
         rows = self._frames.view(np.ndarray)
+        if rows.dtype == np.float16 and any(not_finite(rows[at : at + count]) for _, _, at, count in ranges):
+            raise CollectionDamaged(self._directory.parents[1], f"{self._path('frames')} holds what is no number")
         return [
             TrackVectors(
                 track_id=track_id,
@@ -203,12 +209,8 @@ class FlatStore:
 
     def damaged(self, crcs: dict[int, int]) -> list[int]:
         """Ids of tracks whose rows are not what was written."""
-        bad = []
-        for track_id, segment_at, segments, frame_at, frames in self._placements.tolist():
-            segment_rows = self._segments[segment_at : segment_at + segments]
-            if _crc(segment_rows, self._frames[frame_at : frame_at + frames]) != crcs[track_id]:
-                bad.append(track_id)
-        return bad
+        placed = [Placement(i, at, n, frame_at, m, crcs[i]) for i, at, n, frame_at, m in self._placements.tolist()]
+        return sorted(set(crcs) - {p.track_id for p in intact(self._directory, self.space, self.generation, placed)})
 
     def _cells_path(self) -> Path:
         return self._directory / f"cells.{self.generation}.npz"
@@ -270,6 +272,40 @@ class FlatStore:
 def file_name(name: str, generation: int, space: Space) -> str:
     """The file of a space that holds its ``segments`` or ``frames``."""
     return f"{name}.{generation}.{'f16' if name == 'frames' and space.window_s else 'i8'}"
+
+
+def not_finite(rows: NDArray[Any]) -> bool:
+    """Whether a number of float16 is infinite or none: all bits of its exponent are set."""
+    return bool(((rows.view(np.uint16) & 0x7C00) == 0x7C00).any())
+
+
+def _check(placements: NDArray[np.int64]) -> None:
+    if ((placements[:, 1:] < 0) | (placements[:, 1:] > _MOST_ROWS)).any():
+        raise ValueError("the rows of a track lie where none can be")
+    for at, count in ((1, 2), (3, 4)):
+        own = placements[placements[:, count] > 0]
+        own = own[np.argsort(own[:, at], kind="stable")]
+        if (own[:-1, at] + own[:-1, count] > own[1:, at]).any():
+            raise ValueError("the rows of two tracks lie across each other")
+
+
+def intact(directory: Path, space: Space, generation: int, placed: Iterable[Placement]) -> list[Placement]:
+    """Those whose rows are in the files and are what was written, none across another."""
+    files = []
+    for name, dtype in (("segments", np.dtype(np.int8)), ("frames", space.frame_dtype)):
+        path = directory / file_name(name, generation, space)
+        rows = path.stat().st_size // (space.dim * dtype.itemsize) if path.is_file() else 0
+        shape = (rows, space.dim)
+        files.append(np.memmap(path, dtype, "r", shape=shape) if rows else np.zeros(shape, dtype))
+    good, ends = [], (0, 0)
+    for p in sorted(placed, key=lambda p: (p.segment_at, p.frame_at)):
+        spans = ((p.segment_at, p.segments), (p.frame_at, p.frames))
+        inside = all(count >= 0 and end <= at <= at + count <= len(rows)
+                     for (at, count), end, rows in zip(spans, ends, files, strict=True))  # fmt: skip
+        if inside and _crc(*(rows[at : at + count] for (at, count), rows in zip(spans, files, strict=True))) == p.crc:
+            good.append(p)
+            ends = (p.segment_at + p.segments, p.frame_at + p.frames)
+    return good
 
 
 def _dots(query_D: Int8Array, rows_SD: Int8Array) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solfa.analysis.document import from_json, to_json
+from solfa.collection.store import Space
 from solfa.core.errors import InputError
 from solfa.core.theory import QUALITIES, Chord, Key
 from solfa.core.types import Analysis, Estimate, FloatArray
@@ -136,6 +137,43 @@ def _chord_code(label: str) -> int:
     if chord is None:
         return 0
     return 1 + chord.root + (12 if 3 in QUALITIES[chord.quality] else 0)
+
+
+def read_timeline(names: dict[int, str], chords: bytes, spans: bytes, energy: bytes, energy_hop_s: float) -> Timeline:
+    """What ``timeline`` made. Raises ValueError if that cannot be."""
+    made = Timeline(
+        chords=np.frombuffer(chords, CHORD),
+        spans=np.frombuffer(spans, SPAN),
+        energy=read_energy(energy),
+        energy_hop_s=energy_hop_s,
+        names=names,
+    )
+    named = {*made.chords["label"].tolist(), *made.spans["concept"].tolist()} <= names.keys()
+    for events in (made.chords, made.spans):
+        named &= bool((events["start_s"] <= events["end_s"]).all() and np.isfinite(events["end_s"]).all())
+        named &= bool(((events["confidence"] >= 0) & (events["confidence"] <= 1) & (events["start_s"] >= 0)).all())
+    if not named or not 0 <= energy_hop_s < 1e6:
+        raise ValueError("a timeline holds what is never written")
+    return made
+
+
+def read_energy(packed: bytes) -> FloatArray:
+    """A curve of energy. Raises ValueError if it holds what is none."""
+    energy = np.frombuffer(packed, np.float32)
+    if not ((energy >= 0) & (energy <= 1)).all():
+        raise ValueError("a curve of energy is not within 0 and 1")
+    return energy
+
+
+def file_crc(row: Mapping[str, Any], content_hash: str) -> int:
+    """CRC-32 of a row of the table ``file``: where it is, what its tags say, and which content it holds."""
+    names = ("path", "size", "mtime_ns", "title", "artist", "album", "genre", "date", "comment", "tag_tempo_bpm")
+    return zlib.crc32(repr((content_hash, *(row[name] for name in (*names, "tag_key")))).encode())
+
+
+def space_crc(space: Space) -> int:
+    """CRC-32 of the shape of an embedding space."""
+    return zlib.crc32(repr((space.name, space.dim, float(space.hop_s), float(space.window_s))).encode())
 
 
 def pack_document(analysis: Analysis) -> bytes:

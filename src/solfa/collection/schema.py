@@ -5,8 +5,9 @@ Nothing here is ever edited once released; a change of shape is a new step.
 
 from __future__ import annotations
 
+import math
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
 
@@ -33,8 +34,16 @@ def m002_windows(db: sqlite3.Connection) -> None:
     db.execute("ALTER TABLE vector ADD COLUMN counts BLOB NOT NULL DEFAULT x''")
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m001_first, m002_windows)
+def m003_checksums(db: sqlite3.Connection) -> None:
+    """Files and spaces have a CRC-32 of what nothing else in a collection can be checked against (NULL: not known)."""
+    for table in ("file", "space"):
+        db.execute(f"ALTER TABLE {table} ADD COLUMN crc INTEGER")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m001_first, m002_windows, m003_checksums)
 VERSION = len(MIGRATIONS)
+TABLES = {"track", "scoring", "layout", "document", "timeline", "heard", "name", "file", "failure", "space", "vector"}
+_KINDS: dict[str, type] = {"INTEGER": int, "REAL": float, "TEXT": str, "BLOB": bytes}
 
 
 @contextmanager
@@ -57,9 +66,14 @@ def version(db: sqlite3.Connection) -> int:
     ------
     CollectionError
         If it belongs to another program, or was written by a newer solfa.
+    sqlite3.DatabaseError
+        If its header is damaged.
     """
     found = int(db.execute("PRAGMA user_version").fetchone()[0])
     owner = int(db.execute("PRAGMA application_id").fetchone()[0])
+    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if tables >= TABLES and (owner != APPLICATION_ID or not 0 < found < VERSION + 1000):
+        raise sqlite3.DatabaseError("its header is damaged")
     if owner not in (0, APPLICATION_ID) or (found and not owner):
         raise CollectionError("the database belongs to another program. Choose another directory with --collection.")
     if found > VERSION:
@@ -76,3 +90,25 @@ def migrate(db: sqlite3.Connection) -> None:
             MIGRATIONS[number](db)
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             db.execute(f"PRAGMA user_version = {number + 1}")
+
+
+def fits(db: sqlite3.Connection, table: str, row: Mapping[str, object]) -> bool:
+    """Whether the values of a row are of the types that its table declares."""
+    for _, name, kind, not_null, *_ in db.execute(f"PRAGMA table_info({table})"):
+        value = row.get(name)
+        fine = value is None and not not_null and name != "id"
+        if not (fine or isinstance(value, _KINDS[kind])) or (isinstance(value, float) and not math.isfinite(value)):
+            return False
+    return True
+
+
+def misfits(db: sqlite3.Connection) -> list[str]:
+    """Columns that hold a value of another type than they declare, which SQLite itself would give out."""
+    found = []
+    for table in sorted(TABLES):
+        for _, name, kind, not_null, *_ in db.execute(f"PRAGMA table_info({table})").fetchall():
+            other = "" if not_null or name == "id" else f" AND {name} IS NOT NULL"
+            sql = f"SELECT 1 FROM {table} WHERE typeof({name}) <> ?{other} LIMIT 1"
+            if db.execute(sql, (kind.lower(),)).fetchone():
+                found.append(f"{table}.{name}")
+    return found

@@ -6,6 +6,7 @@ import os
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,9 +42,9 @@ class Writer:
         """
         with transaction(self._db):
             self._db.execute(
-                "INSERT OR IGNORE INTO space (name, dim, hop_s, window_s, generation, segment_rows, frame_rows) "
-                "VALUES (?,?,?,?,0,0,0)",
-                (space.name, space.dim, space.hop_s, space.window_s),
+                "INSERT OR IGNORE INTO space (name, dim, hop_s, window_s, generation, segment_rows, frame_rows, crc) "
+                "VALUES (?,?,?,?,0,0,0,?)",
+                (space.name, space.dim, space.hop_s, space.window_s, records.space_crc(space)),
             )
             if model:
                 self._db.execute(
@@ -89,12 +90,12 @@ class Writer:
                 row = self._db.execute("SELECT id FROM track WHERE hash = ?", (heard.hash,)).fetchone()
                 track_id = None if row is None else int(row[0])
                 if heard.analysis is not None:
-                    track_id = self._put_analysis(track_id, heard, heard.analysis, version)
+                    track_id = self.put_analysis(track_id, heard, heard.analysis, version)
                 if track_id is None:
                     raise CollectionError(f"{heard.path}: heard in part, but its content is not known.")
                 if heard.path in placements:
                     self._put_vectors(track_id, space_id, placements[heard.path], heard.vectors)
-                self._put_file(track_id, heard)
+                self.put_file(track_id, heard)
                 self._db.execute("DELETE FROM failure WHERE path = ?", (os.fsencode(heard.path),))
                 result.append((track_id, row is None))
         return result
@@ -137,7 +138,8 @@ class Writer:
     def _store(self, space_id: int, space: Space, generation: int) -> FlatStore:
         return FlatStore(space_directory(self._directory, space_id), space, generation, _EMPTY)
 
-    def _put_analysis(self, track_id: int | None, heard: Heard, analysis: Analysis, version: str) -> int:
+    def put_analysis(self, track_id: int | None, heard: Heard, analysis: Analysis, version: str) -> int:
+        """Everything that is read from an analysis, within a transaction; the number of its track."""
         columns = "duration_s, analysis_version, tempo_bpm, key, metre, loudness_lufs"
         measured = (analysis.tempo_bpm, analysis.key, analysis.metre, analysis.loudness_lufs)
         asked = (heard.duration_s, version, *(estimate.value for estimate in measured))
@@ -176,7 +178,8 @@ class Writer:
             (placed.segment_at + placed.segments, placed.frame_at + placed.frames, space_id),
         )
 
-    def _put_file(self, track_id: int, heard: Heard) -> None:
+    def put_file(self, track_id: int, heard: Heard, file_id: int | None = None) -> None:
+        """A file and the words of its tags, within a transaction; ``file_id`` is the number of a new one."""
         tags, key, digits = heard.tags, os.fsencode(heard.path), heard.tags.date[:4]
         said = {name: _text(getattr(tags, name)) for name in ("title", "artist", "album", "genre", "comment")}
         shown = {**said, "path": _text(heard.path)}
@@ -184,17 +187,18 @@ class Writer:
             **shown,
             "title": shown["title"] or _text(Path(heard.path).stem),
         }  # an untagged file's name is its title
-        row = {
+        row: dict[str, Any] = {
             **{"track_id": track_id, "size": heard.size, "mtime_ns": heard.mtime_ns, "present": 1},
-            **{**said, "date": _text(tags.date), "tag_tempo_bpm": tags.tempo_bpm, "tag_key": tags.key},
+            **{**said, "date": _text(tags.date), "tag_tempo_bpm": _number(tags.tempo_bpm), "tag_key": tags.key},
             **{f"{name}_folded": folded(text) for name, text in shown.items()},
             "year": int(digits) if len(digits) == 4 and digits.isascii() and digits.isdigit() else None,
         }
+        row["crc"] = records.file_crc({**row, "path": key}, heard.hash)
         columns, marks = ", ".join(row), ", ".join("?" * len(row))
         self._db.execute(
-            f"INSERT INTO file (path, {columns}) VALUES (?, {marks}) "
+            f"INSERT INTO file (id, path, {columns}) VALUES (?, ?, {marks}) "
             f"ON CONFLICT (path) DO UPDATE SET ({columns}) = ({marks})",
-            (key, *row.values(), *row.values()),
+            (file_id, key, *row.values(), *row.values()),
         )
         file_id = self._db.execute("SELECT id FROM file WHERE path = ?", (key,)).fetchone()[0]
         self._db.execute("DELETE FROM words WHERE rowid = ?", (file_id,))
@@ -216,6 +220,10 @@ def space_directory(directory: Path, space_id: int) -> Path:
 
 def _blob(array: NDArray[np.generic]) -> bytes:
     return np.ascontiguousarray(array).tobytes()
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None else float(value)
 
 
 def _text(text: str) -> str:

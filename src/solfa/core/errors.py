@@ -12,6 +12,7 @@
     ├── WeightsError                 a model whose files are not what they should be, or are dead
     ├── CollectionError              a collection that cannot be opened, written or trusted
     │   ├── CollectionBusy           another process is writing to it
+    │   ├── CollectionDamaged        what is stored is not what was written
     │   └── SpaceMismatch            vectors of two embedding spaces would meet
     ├── ExtractorError               an analysis tool that failed on sound input
     └── TrainingError                a training run that cannot go on
@@ -21,6 +22,7 @@ A message says what happened, what was got, what was expected and what to do.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
@@ -88,6 +90,18 @@ class CollectionError(SolfaError):
 
 class CollectionBusy(CollectionError):
     """Another process is writing to the collection."""
+
+
+class CollectionDamaged(CollectionError):
+    """What is stored in a collection is not what was written."""
+
+    def __init__(self, directory: Path | str, reason: object) -> None:
+        said = " ".join(str(reason).split())
+        super().__init__(
+            f"{directory} is not a collection, or a damaged one: {said}. See what is wrong with: solfa doctor "
+            f"--collection {shlex.quote(str(directory))}; mend it by adding --repair."
+        )
+        self.directory, self.reason = Path(directory), said
 
 
 class SpaceMismatch(CollectionError):

@@ -403,9 +403,9 @@ class Searcher:
             spans = [s for e in evidence if e.satisfied for s in e.spans]
             best = max(spans, key=lambda s: (s.confidence, -s.start_s), default=None)
             span = (best.start_s, best.end_s) if best else span
-        return Hit(track_id=track_id, path=track.paths[0], score=float(found.scores[row]), start_s=span[0],
-                   end_s=span[1], duration_s=duration_s, tags=track.tags, evidence=tuple(evidence),
-                   heat=heat)  # fmt: skip
+        return Hit(track_id=track_id, path=track.paths[0], copies=track.paths[1:],
+                   score=float(found.scores[row]), start_s=span[0], end_s=span[1], duration_s=duration_s,
+                   tags=track.tags, evidence=tuple(evidence), heat=heat)  # fmt: skip
 
     def _words(self, sound: Sound, thing: int, windows: Windows, places: Places) -> tuple[WordMatch, ...]:
         """Which words of a text met which seconds of its best window; nothing of example sounds or untrained tokens."""

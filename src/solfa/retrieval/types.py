@@ -34,7 +34,8 @@ class Hit:
 
     ``score`` is in 0..1 and orders the hits: about the share of what was asked that is expected to hold, on one scale
     for all queries. ``more`` counts what was
-    collapsed into this hit (other copies of the recording, further tracks of the artist). ``heat`` is how near
+    collapsed into this hit (other copies of the recording, further tracks of the artist); ``copies`` are other files of
+    the same decoded content. ``heat`` is how near
     the sound is to what was asked over the track, in standard scores of the collection.
     """
 
@@ -47,6 +48,7 @@ class Hit:
     tags: FileTags
     evidence: tuple[Evidence, ...]
     more: int = 0
+    copies: tuple[Path, ...] = ()
     heat: Curve | None = None
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from solfa.analysis.loudness import LoudnessExtractor
 from solfa.analysis.protocol import Extractor, ExtractorSpec, Observation
 from solfa.collection import AddReport, Collection
-from solfa.core.types import Audio, Estimate, Features, FloatArray, JointModel, TagTrack
+from solfa.core.types import Audio, Estimate, Features, FloatArray, JointModel, Span, TagTrack
 from solfa.testing.files import write_audio
 from solfa.testing.tiny import tiny_model
 
@@ -47,7 +47,15 @@ class Fake:
         return {
             "tempo_bpm": Estimate(value=60 + 100 * peak, confidence=0.9, unit="BPM"),
             "key": Estimate(value="F major" if peak > 0.5 else "D minor", confidence=0.8),
-            "instruments": (TagTrack(concept="rhodes", kind="instrument", confidence=peak, share=0.5),),
+            "instruments": (
+                TagTrack(
+                    concept="rhodes",
+                    kind="instrument",
+                    confidence=peak,
+                    share=0.5,
+                    spans=(Span(start_s=0.0, end_s=1.0, confidence=peak),),
+                ),
+            ),
         }
 
 

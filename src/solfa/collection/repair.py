@@ -1,0 +1,312 @@
+"""Mending a damaged collection: what can be verified goes into a new database, the next index makes the rest again.
+
+An analysis is verified by the checksum of its compressed document, and everything that is derived from it is derived
+again; vectors by their CRC-32; files and spaces by theirs. So one and the same copy mends whatever is wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from secrets import token_hex
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from solfa.collection import records, schema
+from solfa.collection.database import FAULTS, Database, told
+from solfa.collection.flat import file_name, intact
+from solfa.collection.hearing import Heard
+from solfa.collection.store import Placement, Space
+from solfa.collection.writer import Writer, space_directory
+from solfa.core.errors import CollectionDamaged, CollectionError
+from solfa.core.types import FileTags
+
+Row = dict[str, Any]
+_ROW_BYTES = 64  # no row is smaller: so many ids at most are looked up one by one around a damaged page
+_WHAT = {
+    "tracks": "{} recordings cannot be told from others: their files are analyzed again",
+    "analyses": "{} analyses are damaged: made again",
+    "vectors": "the vectors of {} recordings are damaged: made again, analyses are kept",
+    "spaces": "{} embedding spaces are damaged: their vectors are made again, analyses are kept",
+    "files": "{} entries of files are damaged: the files are read again, analyses are kept",
+}
+_INDEX = "CREATE VIRTUAL TABLE temp.terms USING fts5vocab(main, words, instance)"
+_SAID = ("title", "artist", "album", "genre", "date", "comment")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Damage:
+    """What is wrong with a collection, a sentence each; nothing where all is well.
+
+    ``folders`` hold its files, ``model`` it was last indexed with; ``kept`` is the copy of a database that was mended.
+    """
+
+    found: tuple[str, ...]
+    folders: tuple[Path, ...] = ()
+    model: str = ""
+    kept: Path | None = None
+
+
+def examine(directory: Path) -> Damage:
+    """What is wrong: reads everything, changes nothing.
+
+    Raises
+    ------
+    CollectionError
+        If there is no collection, it is not ours, or it was written by a newer version.
+    """
+    with TemporaryDirectory() as scratch:
+        return _mended(Database(directory), Path(scratch))
+
+
+def repair(directory: Path) -> Damage:
+    """Mend what is wrong; the damaged database stays beside the new one.
+
+    Raises
+    ------
+    CollectionBusy
+        If another process is writing.
+    CollectionError
+        As ``examine``, or if the disk refuses; the collection stays as it was.
+    """
+    database = Database(directory)
+    if not database.exists():
+        return _mended(database, directory)  # says that there is none
+    scratch = directory / f".solfa-{token_hex(8)}.tmp"
+    with database.lock():
+        try:
+            scratch.mkdir()
+            damage = _mended(database, scratch)
+            if not damage.found:
+                return damage
+            kept = directory / f"damaged-{time.strftime('%Y%m%d-%H%M%S')}-{token_hex(2)}.sqlite"
+            log = database.path.with_name(f"{database.path.name}-wal")
+            shutil.copyfile(database.path, kept)
+            if log.exists():
+                shutil.copyfile(log, kept.with_name(f"{kept.name}-wal"))
+            for path in (log, database.path.with_name(f"{database.path.name}-shm")):
+                path.unlink(missing_ok=True)  # of the old database: it must not be applied to the new one
+            Database(scratch).path.replace(database.path)
+        except OSError as error:
+            raise CollectionError(f"cannot mend {directory}: {error.strerror}. Make room, then try again.") from error
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return Damage(found=damage.found, folders=damage.folders, model=damage.model, kept=kept)
+
+
+def _mended(old: Database, scratch: Path) -> Damage:
+    """A database with what can be verified, in the folder ``scratch``, and what could not be."""
+    try:
+        old.prepare(False)
+    except CollectionDamaged:
+        if not old.path.is_file():
+            raise
+    new, lost, found = Database(scratch), Counter[str](), []
+    with new.writer() as db:
+        schema.migrate(db)
+        try:
+            with closing(old.reader(sqlite3.Connection)) as source, schema.transaction(db):
+                source.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
+                with suppress(*FAULTS):
+                    source.execute("BEGIN")  # one state, whatever others write
+                    schema.version(source)
+                reason = _structure(source)
+                _Copy(source, db, old.directory, lost).run()
+                differing = [name for name, sql in _compared().items() if _differ(source, db, sql)]
+        except FAULTS as error:
+            raise told(error, old.directory) from error
+        if reason:
+            found.append(f"the database file is damaged ({reason}): what can be read of it is copied")
+        found += [_WHAT[name].format(count) for name, count in lost.items() if count]
+        if differing and not found:
+            found.append(f"{', '.join(differing)} do not hold what they should: made again from the analyses")
+        model = db.execute("SELECT model FROM space WHERE model <> '' ORDER BY last_run DESC LIMIT 1").fetchone()
+        folders = {Path(os.fsdecode(path)).parent for (path,) in db.execute("SELECT path FROM file")}
+    top = sorted(folder for folder in folders if folders.isdisjoint(folder.parents))
+    return Damage(found=tuple(found), folders=tuple(top), model=model[0] if model else "")
+
+
+class _Copy:
+    """Copies what can be verified of ``source`` to the new, empty database ``db``, and counts what cannot."""
+
+    def __init__(self, source: sqlite3.Connection, db: sqlite3.Connection, directory: Path, lost: Counter[str]) -> None:
+        self._source, self._db, self._directory, self._lost = source, db, directory, lost
+        self._hashes: dict[int, str] = {}
+        self._analysed: set[int] = set()
+        self._most = max(Database(directory).path.stat().st_size // _ROW_BYTES, 1000)
+
+    def run(self) -> None:
+        """Everything, in the order in which one refers to the other."""
+        for table in ("name", "layout", "failure"):
+            for row in self._rows(table, "path" if table == "failure" else "id"):
+                if schema.fits(self._db, table, row):
+                    self._insert(table, row)
+        writer = Writer(self._db, self._directory)
+        for row in self._rows("track"):
+            self._track(writer, row)
+        for row in self._rows("space"):
+            self._space(row)
+        for row in self._rows("file"):
+            self._file(writer, row)
+
+    def _track(self, writer: Writer, row: Row) -> None:
+        bare = {"id": row["id"], "hash": row["hash"], "present": 0, "duration_s": 0.0, "analysis_version": ""}
+        named = schema.fits(self._db, "track", bare) and re.fullmatch("[0-9a-f]+", row["hash"])
+        if not named or not self._insert("track", bare):
+            self._lost["tracks"] += 1
+            return
+        track_id = int(row["id"])
+        self._hashes[track_id] = row["hash"]
+        packed = (self._one("document", track_id=track_id) or {}).get("analysis", b"")
+        self._db.execute("SAVEPOINT analysis")
+        try:
+            analysis = records.unpack_document(packed)
+            heard = Heard(
+                path="", size=0, mtime_ns=0, hash=row["hash"], duration_s=analysis.duration_s, tags=FileTags()
+            )
+            writer.put_analysis(track_id, heard, analysis, row["analysis_version"])
+            self._db.execute("UPDATE document SET analysis = ? WHERE track_id = ?", (packed, track_id))
+            self._analysed.add(track_id)
+        except Exception:  # (whatever a damaged document makes of it, it cannot be used)
+            self._db.execute("ROLLBACK TO analysis")
+            self._lost["analyses"] += row["analysis_version"] != ""  # empty: it waits for the next index
+        self._db.execute("RELEASE analysis")
+
+    def _space(self, row: Row) -> None:
+        bounds = {"dim": 1 << 16, "hop_s": 1e6, "window_s": 1e6}
+        whole = schema.fits(self._db, "space", row) and all(0 <= row[name] < most for name, most in bounds.items())
+        space = Space(**{name: row[name] for name in ("name", "dim", "hop_s", "window_s")}) if whole else None
+        if space is None or not space.dim or not space.hop_s or row["crc"] not in (None, records.space_crc(space)):
+            self._lost["spaces"] += 1
+            return
+        wanted, counts = [], {}
+        for track_id in self._hashes:
+            found = self._one("vector", space_id=row["id"], track_id=track_id)
+            if found is not None:
+                counts[track_id] = found.pop("counts", None)
+                found.pop("space_id", None)
+                wanted.append(Placement(**found))
+        wanted = [p for p in wanted if all(isinstance(getattr(p, n), int) for n in p.__slots__)]
+        wanted = [p for p in wanted if _windows_fit(counts[p.track_id], p.frames, space)]
+        folder = space_directory(self._directory, row["id"])
+        on_disk = {p.name.split(".")[1] for p in folder.glob("segments.*.i8")}
+        others = [int(name) for name in sorted(on_disk) if name.isdigit()]
+        best: list[Placement] = []
+        for generation in dict.fromkeys([row["generation"], *others]):
+            good = intact(folder, space, generation, wanted)
+            if len(good) > len(best) or not best:
+                best, row["generation"] = good, generation if good else row["generation"]
+            if len(good) == len(wanted):
+                break
+        self._lost["vectors"] += len(counts) - len(best)
+        ends = {
+            "segment_rows": [p.segment_at + p.segments for p in best],
+            "frame_rows": [p.frame_at + p.frames for p in best],
+        }
+        for name, own in ends.items():
+            path = folder / file_name(name.removesuffix("_rows") + "s", row["generation"], space)
+            width = space.dim * (space.frame_dtype.itemsize if name == "frame_rows" else 1)
+            least, most = max(own, default=0), path.stat().st_size // width if path.is_file() else 0
+            row[name] = row[name] if least <= row[name] <= most else least
+        self._insert("space", row)
+        for p in best:
+            placed = {name: getattr(p, name) for name in p.__slots__}
+            self._insert("vector", {"space_id": row["id"], **placed, "counts": counts[p.track_id]})
+
+    def _file(self, writer: Writer, row: Row) -> None:
+        track_id, path = row["track_id"], row["path"]
+        if track_id not in self._hashes or not isinstance(path, bytes) or not path.startswith(b"/"):
+            self._lost["files"] += 1
+            return
+        whole = schema.fits(self._db, "file", row)
+        whole = whole and row["crc"] in (None, records.file_crc(row, self._hashes[track_id]))
+        tags = {**{name: row[name] for name in _SAID}, "tempo_bpm": row["tag_tempo_bpm"], "key": row["tag_key"]}
+        self._lost["files"] += not whole
+        heard = Heard(
+            path=os.fsdecode(path), size=row["size"] if whole else -1, mtime_ns=row["mtime_ns"] if whole else 0,
+            hash=self._hashes[track_id], duration_s=0.0, tags=FileTags(**tags) if whole else FileTags(),
+        )  # fmt: skip
+        writer.put_file(track_id, heard, row["id"] if isinstance(row["id"], int) else None)
+        if row["present"] != 1 or track_id not in self._analysed:
+            self._db.execute("UPDATE file SET present = 0 WHERE path = ?", (path,))
+        if whole and row["crc"] is None:
+            self._db.execute("UPDATE file SET crc = NULL WHERE path = ?", (path,))
+
+    def _insert(self, table: str, row: Mapping[str, Any]) -> bool:
+        sql = f"INSERT OR IGNORE INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"
+        return self._db.execute(sql, (*row.values(),)).rowcount > 0
+
+    def _one(self, table: str, **key: int) -> Row | None:
+        with suppress(*FAULTS):
+            where = " AND ".join(f"{name} = ?" for name in key)
+            return next(_named(self._source.execute(f"SELECT * FROM {table} WHERE {where}", (*key.values(),))), None)
+        return None
+
+    def _rows(self, table: str, key: str = "id") -> list[Row]:
+        """Rows of a table that may be damaged: from both ends, and between them one by one."""
+        found: dict[Any, Row] = {}
+        ends = []
+        for order in ("", " DESC"):
+            last = 0
+            try:
+                for row in _named(self._source.execute(f"SELECT * FROM {table} ORDER BY {key}{order}")):
+                    found[row[key]], last = row, row[key]
+                return list(found.values())
+            except FAULTS:
+                ends.append(last)
+        if key == "id" and all(isinstance(end, int) for end in ends):
+            for number in range(ends[0] + 1, min(ends[1] or self._most, ends[0] + self._most)):
+                if (one := self._one(table, id=number)) is not None:
+                    found[number] = one
+        return list(found.values())
+
+
+def _named(cursor: sqlite3.Cursor) -> Iterator[Row]:
+    names = [column[0] for column in cursor.description]
+    return (dict(zip(names, row, strict=True)) for row in cursor)
+
+
+def _windows_fit(counts: object, frames: int, space: Space) -> bool:
+    if not isinstance(counts, bytes) or len(counts) % 4:
+        return False
+    windows = memoryview(counts).cast("I")
+    return sum(windows) + len(windows) == frames if space.window_s else not counts
+
+
+def _structure(source: sqlite3.Connection) -> str:
+    """The first fault of the file itself, empty if it has none."""
+    try:
+        said = source.execute("PRAGMA integrity_check(1)").fetchone()
+    except FAULTS as error:
+        return str(error)
+    return "" if said == ("ok",) else " ".join(str(said[0]).split()) if said else "no answer"
+
+
+def _compared() -> dict[str, str]:
+    tables = {name: f"SELECT * FROM {name} ORDER BY 1, 2" for name in sorted(schema.TABLES)}
+    return {
+        **tables,
+        "words": "SELECT rowid, * FROM words ORDER BY rowid",
+        "index of words": "SELECT term, doc, col, offset FROM temp.terms",
+        "lengths of words": "SELECT id, sz FROM words_docsize ORDER BY id",
+        "mean lengths of words": "SELECT block FROM words_data WHERE id = 1",
+    }
+
+
+def _differ(source: sqlite3.Connection, db: sqlite3.Connection, sql: str) -> bool:
+    try:
+        for each in (source, db):
+            if "temp.terms" in sql:
+                each.execute(_INDEX)
+        return any(a != b for a, b in zip_longest(source.execute(sql), db.execute(sql)))
+    except FAULTS:
+        return True
