@@ -142,7 +142,7 @@ def find(source: Source, *, longer_than: int = 0) -> None:
 def _takes(source: Source, start: int, end: int, entry: Entry) -> bool:
     """Whether a name that needs care is meant here."""
     if source.low[start].isdigit():
-        seconds = OF_TRACK.search(source.low, max(0, start - 12), end - 1)  # "the last 30s"
+        seconds = OF_TRACK.search(source.low, max(0, start - 16), end - 1)  # "the last 30s"
         if seconds or rx(r"\s?<<bpm>>").match(source.low, end):
             return False
     if not entry.care:
@@ -167,7 +167,7 @@ def _takes(source: Source, start: int, end: int, entry: Entry) -> bool:
     if entry.care != "sound" and following in care["music_nouns"]:
         return True
     if entry.care == "cautious":
-        return previous not in care["determiners"]
+        return previous not in care["determiners"] or bool(_DENIED.search(before))
     joins = ("and", "or", "no", "not", "nor", "preferably", "without", "with", "plus", "solo", "featuring")
     opens = not before or before[-1] in ",;:(&/+" or previous in joins
     closes = not after or after[0] in ",.;:)&/+\n" or following in care["closing"]
@@ -183,9 +183,10 @@ def _add(source: Source, start: int, end: int, entry: Entry) -> None:
     source.add(Mention(start, end, kind, constraint, spoken=True))
 
 
+_DENIED = re.compile(r"\b(?:not|n't) a$")
 _PERSON = re.compile(r"\b(?:(?P<f>female|wom[ae]n|girls?|lad(?:y|ies))|male|m[ae]n|guys?|boys?)\b")
 _PERSON_CUT = re.compile(r"[.;!?\n,]|\b(?:no|not|nor|never|without|but|while|nobody|who)\b|n't\b")
-_SUNG_BY = re.compile(r" by (?:an? |the )?")
+_SUNG_BY = re.compile(r" by (?:an? |the )?|\s?[:=]\s?")
 
 
 def find_gender(source: Source) -> None:
@@ -195,7 +196,7 @@ def find_gender(source: Source) -> None:
             before = _PERSON_CUT.split(source.before(mention.start))[-1]
             person = max(_PERSON.finditer(before), key=lambda m: m.start(), default=None)
             by = _SUNG_BY.match(source.low, mention.end)
-            person = _PERSON.match(source.low, by.end()) if by else person
+            person = _PERSON.match(source.low, by.end()) if by else person  # or "vocals: male"
             if person:
                 concept = "female_voice" if person["f"] else "male_voice"
                 mention.constraint = replace(mention.constraint, concept=concept)
@@ -277,11 +278,11 @@ def edit_distance(a: str, b: str, limit: int) -> int:
 
 
 def find_without(source: Source) -> None:
-    """Finds "drumless", "voiceless", "beatless": the concept is not wanted."""
+    """Finds "drumless", "beatless", "novocals": the concept is not wanted."""
     for token in source.tokens:
-        if not token.word.endswith("less") or len(token.word) < 7 or not source.free(token.start, token.end):
+        stem = token.word[:-4] if token.word.endswith("less") else token.word[2:] if token.word[:2] == "no" else ""
+        if len(stem) < 3 or not source.free(token.start, token.end):
             continue
-        stem = token.word[:-4]
         name = words_table()["less"].get(stem) or concept_named(stem)
         if name is not None and concepts()[name].kind in ("instrument", "voice"):
             _add(source, token.start, token.end, Entry(name))

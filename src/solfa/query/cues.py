@@ -13,11 +13,16 @@ _SUFFIX_FREE = re.compile(
     r"(?:[ -]?free|-?less)(?![^\W_])(?! (?:of|from|form|jazz|improvisation|time|flowing|download|music))"
 )
 _END = r"(?=\s*(?:$|[,;!?)/|\n]|\.(?!\s?\d)|and\b|but\b))"
-_SAID_NONE = rf"\s?[:=?]\s?<<said_none>>(?![^\W_])| (?:is |are )?(?:a )?<<said_no>>{_END}"
+_SAID_NONE = (
+    r"\s?(?:[:=?]|->)\s?<<said_none>>(?![^\W_])"
+    rf"| - <<said_none>>{_END}(?![^\W_])| (?:is |are )?(?:a )?<<said_no>>{_END}"
+)
 _SAID_YES = rf"\s?[:=?]\s?<<said_yes>>\b| (?:is |are )?(?:a )?<<said_yes>>{_END}"
 # "guitar yes piano no": where something is said to be there so, "no" behind a thing is about that thing.
+_OF_ONE = re.compile(r" ?(?:free|-|less)| (?:is|stays|remains|drives|makes|annoys|bothers|ruins|no|out|off)\b")
+_OF_SEVERAL = re.compile(r" (?:are|should|must|stay|remain)\b")
 _PLAIN_YES, _PLAIN_NO = re.compile(r" yes\b"), re.compile(r" no(?![^\W_])")
-_OUT = re.compile(r" (?:out|off)(?! of\b)(?![^\W_])")
+_OUT = re.compile(r" (?:out|off)(?: of (?:it|this|there|the (?:mix|song|track|picture)))?(?! of\b)(?![^\W_])")
 _OUT_BEFORE = re.compile(r"\b(?:keep|keeping|leave|leaving|take|cut|cutting|kick|without) (?:the |any |all )*$")
 _MINUS = re.compile(r"(?:^|(?<=[\s(,;]))[-!]$")
 _SOLO_BEFORE = r"\b<<solo_before>>[ -]$"
@@ -70,6 +75,10 @@ def _taken_away(source: Source, mention: Mention, postfix: bool) -> bool:
         source.reach.append((mention.start, mention.end))
         source.add(Mention(*match.span(), "filler"))
         mention.negated, mention.said_from = True, mention.start
+        if not _OF_ONE.match(match[0]):  # "piano and strings are forbidden"
+            for other in source.joined_before(mention, commas=bool(_OF_SEVERAL.match(match[0]))):
+                other.negated = True
+                source.reach.append((other.start, other.end))
         assert mention.constraint is not None
         mention.constraint = replace(mention.constraint, text=source.cut(mention.start, match.end()))
         return True

@@ -12,7 +12,7 @@ from dataclasses import replace
 from solfa.core.query import LONGEST_S, Duration, Place
 from solfa.query.lexis import rx
 from solfa.query.place import seen_from
-from solfa.query.quantity import Quantity
+from solfa.query.quantity import NUMBER, Quantity, number_value, suffix
 from solfa.query.source import Mention, Source
 
 _SLACK, _ABOUT = 0.05, 0.15  # how far "3 minutes" and "about 3 minutes" reach
@@ -35,12 +35,13 @@ _FROM = r"\b(?:from|after|past|starting (?:at|from)|since|beginning at|<<not_bef
 _ONLY = re.compile(r" (?:only|alone)\b")
 _OPENS_WITH = re.compile(r"\b(?:starts?|begins?|opens?|starting|beginning|opening)(?: off)? with(?: about| around)? $")
 _MARGIN = re.compile(r"(?:give or take|plus or minus|\+/?-|±)\s?$")
+_OVER = re.compile(r"\b(?:over|done|finished|gone|out|away|silent|ends?|ended|stop(?:s|ped)?) $")
 _THEN = re.compile(r"\sof (?:[a-z]+[ -]?){1,4}(?:,? then|,? followed by|,? before|,? and then)\b")
 _UNTIL = r"\b(?:until|till|up to|before|by|to|<<not_after>>)\s*(?:the )?$"
 _ON = re.compile(r"\s(?:on(?:wards?)?|mark)\b")
 _ARTICLE = re.compile(
     r"\b(?P<n>half an?|a|an|one|a couple of|a few|several|half)[ -](?P<unit>second|minute|hour)s?\b"
-    r"(?P<half> and a half)?"
+    r"(?P<half> and a half)?(?! (?:more|less|longer|shorter)\b)"
 )
 _A_VALUES = {"half an": 0.5, "half a": 0.5, "half": 0.5, "a couple of": 2.0, "a few": 3.0, "several": 4.0}
 _UNITS = {"second": 1.0, "minute": 60.0, "hour": 3600.0}
@@ -122,10 +123,11 @@ def _place(source: Source, q: Quantity) -> bool:
         place, cue = _at_edge(lead, upper)
         if after := _ONLY.match(source.low, end):
             end, place = after.end(), replace(place, event="only")
-    elif inside and not q.bound:
+    elif inside and not q.bound and not (rx(_FROM).search(before) or rx(_UNTIL).search(before)):
         end, place = inside.end(), replace(around, event="enters")
     elif lead := rx(_FROM).search(before):
-        end, place = on.end() if on else end, replace(around, event="enters", start_s=lower, end_s=None)
+        end = inside.end() if inside else on.end() if on else end
+        place = replace(around, event="enters", start_s=lower, end_s=None)
     elif rx(_LENGTH_TAIL).match(source.low, q.end):
         return False
     elif q.span and q.clock and q.high > q.low:
@@ -133,7 +135,9 @@ def _place(source: Source, q: Quantity) -> bool:
     elif lead := _AT.search(before):
         end, place = on.end() if on else end, around
     elif lead := rx(_UNTIL).search(before):
-        place = until
+        by = lead[0][:2] == "by" and not _OVER.search(source.before(q.start - len(lead[0])))
+        place = replace(until, event="enters") if by else until
+        end = inside.end() if inside else end  # "until the two minute mark"
     elif q.clock and q.high > q.low and "min" not in source.low[q.digits_start : q.end]:
         place = replace(around, start_s=lower, end_s=upper)
     elif q.bound == "below" and source.low.startswith("up to", q.start) and q.clock:
@@ -157,7 +161,7 @@ def _at_edge(match: re.Match[str], length_s: float) -> tuple[Place, str]:
 
 
 _ORDINALS = ["second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"]
-_NTH = _PREP + rf"\b(?P<n>{'|'.join(_ORDINALS)}) minute\b"
+_NTH = _PREP + rf"\b(?:(?P<n>{'|'.join(_ORDINALS)}) minute|minute (?P<number>{NUMBER}))\b(?: on(?:wards?)?\b)?"
 _EDGE = _PREP + r"\b(?:(?P<first>first|opening)|last|final|closing) (?P<unit>second|minute|hour)\b"
 
 
@@ -167,7 +171,7 @@ def find(source: Source) -> None:
         place, cue = _at_edge(match, _UNITS[match["unit"]])
         source.add(Mention(*match.span(), "place", place=place, cue=cue))
     for match in source.matches(rx(_NTH)):
-        n = _ORDINALS.index(match["n"]) + 2
+        n = _ORDINALS.index(match["n"]) + 2 if match["n"] else int(number_value(match["number"]))
         stretch = Place(start=0.0, end=1.0, start_s=60.0 * (n - 1), end_s=60.0 * n)
         place, cue = seen_from(match["prep"] or "", stretch)
         source.add(Mention(*match.span(), "place", place=place, cue="time" if cue == "adverb" else cue))
@@ -176,7 +180,9 @@ def find(source: Source) -> None:
         left = rx(_BOUNDS).search(source.before(match.start()))
         bound = "" if left is None else "below" if left["below"] else "above" if left["above"] else ""
         approx = match["n"] in ("a couple of", "a few", "several") or bool(left and left["approx"])
-        start, end = match.start() - (len(left[0]) if left else 0), match.end()
+        start = match.start() - (len(left[0]) if left else 0)
+        end, about, bound = suffix(source.low, match.end(), bound)
+        approx = approx or about
         q = Quantity(start, end, value, value, "s", approx=approx, bound=bound, digits_start=match.start())
         from_quantity(source, q)
     for match in source.matches(rx(_SHORT)):

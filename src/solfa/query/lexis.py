@@ -8,7 +8,10 @@ from typing import Any
 
 from solfa.core.files import table_of
 
-OF_TRACK = re.compile(r"\b(?:first|last|final|opening|closing) \d+$")  # seconds follow, not a decade
+# Seconds follow, not a decade.
+OF_TRACK = re.compile(
+    r"\b(?:first|last|final|opening|closing|(?:length|duration|lasts|lasting)(?: of| is| ?[:=])?) ?\d+\s?$"
+)
 _SLOT = re.compile(r"<<(\w+)>>")
 
 

@@ -16,6 +16,9 @@ _BY_COUNT: dict[int, tuple[str, ...]] = {
 NUMBER_WORDS = {word: number for word, number in VALUES.items() if number <= 16 and number != 14}
 _WORD = "|".join(sorted(NUMBER_WORDS, key=len, reverse=True))
 _CUE_BEFORE = re.compile(r"(?:time(?: signatures?)?|met(?:er|re)|signature)(?:\s?[:=]|\s(?:of|is|in))*\s*$")
+# "it's in three four"
+_IN_BEFORE = re.compile(r"\bin (?:a )?$")
+_IN_AFTER = re.compile(r"\s*(?:$|[,.;!?)\n]|(?:and|with|at|no|please|but)\b)")
 _FRACTION = r"(?<![\w./])(\d{1,2}(?:\s?\+\s?\d{1,2}){0,4})\s?/\s?(\d{1,2})(?![\w/]|\.\d)(?P<cue>[ -]<<time_word>>\b)?"
 _SPELLED = (
     rf"\b(?P<a>{_WORD}|\d{{1,2}})(?P<dash>[- ])(?P<b>two|four|eight|sixteen|2|4|8|16)"
@@ -53,6 +56,7 @@ def find(source: Source) -> None:
         _fraction(source, match)
     for match in rx(_SPELLED).finditer(source.low):
         cue = match["cue"] or _CUE_BEFORE.search(source.before(match.start()))
+        cue = cue or (_IN_BEFORE.search(source.before(match.start())) and _IN_AFTER.match(source.low, match.end()))
         words = match["a"].isalpha() and match["b"].isalpha()
         if (cue or (words and match["dash"] == "-")) and (words or not match["a"].isalpha()):
             a, b = parse_number(match["a"]), parse_number(match["b"])

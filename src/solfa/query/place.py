@@ -37,7 +37,7 @@ _LEADS = (
     r"\b(?:(?P<start><<lead_start>>)|(?P<end><<lead_end>>))(?: (?:off|out|up))?(?: (?:very|really|quite|rather|super))?"
     r"(?P<with> with| on| mit| in a| by)?(?![^\W_])"
 )
-_TURNING = "<<not_before>>|<<not_after>>|until|till|before|after|from"
+_TURNING = "<<not_before>>|<<not_after>>|until|till|before|prior to|after|past|following|from"
 _ENDS = r"(?=\s*(?:$|[,.;!?)\n]))"
 _SOMETIME = (
     r"\b(?:(?P<prep><<not_before>>|until|till) (?!that|this|then|it\b)(?:[a-z]+ ){0,4}?|before the [a-z]+ )"
@@ -50,6 +50,8 @@ _SONG_FORM = (
     r"(?:the |its |a |each |every )?(?:very )?(?:(?:first|second|third|last|final|next|main|big) )?<<song_part>>\b"
 )
 _EVENTS = r"\b(?:(?P<in><<event_in>>)|(?P<out><<event_out>>))\b(?! with\b)"
+
+_OBJECT = r"\b(?P<verb>(?P<in><<brings>>)|<<takes>>) (?:all )?(?:the |its )?"
 
 
 def find_fractions(source: Source) -> None:
@@ -79,6 +81,10 @@ def find(source: Source) -> None:
         again = "event" in (m.kind for m in source.mentions[-1:]) and source.before(match.start(), 5).endswith(" and ")
         if again or source.heard_before(match.start()):
             source.add(Mention(*match.span(), "event", cue="enters" if match["in"] else "leaves"))
+    things = {m.start for m in source.mentions if m.kind in ("instrument", "voice", "sound")}
+    for match in source.matches(rx(_OBJECT)):
+        if match.end() in things:
+            source.add(Mention(*match.span("verb"), "event", cue="enters" if match["in"] else "leaves"))
     for match in rx(_NOUN).finditer(source.low):
         start = match.start("noun")
         if match["noun"].endswith("ing") and re.match(r" (?:with|on|by)\b", source.after(match.end())):
@@ -128,10 +134,10 @@ def seen_from(prep: str, place: Place) -> tuple[Place, str]:
     at_start = place.end_s is not None and place.end_s > 0 and not place.start_s if place.absolute else place.end <= 0.5
     if prep.startswith(("not ", "no ", "never ")):  # "no sooner than the last minute", "no later than the end"
         prep = "until" if prep.endswith(("after", "later than")) else "from"
-    if prep.startswith(("until", "till", "before", "up to", "by")):
+    if prep.startswith(("until", "till", "before", "prior", "up to", "by")):
         edge, edge_s = (place.end, place.end_s) if at_start else (place.start, place.start_s)
         return Place(start=0.0, end=edge, end_s=edge_s, event="leaves"), "until"
-    if prep.startswith(("after", "past")) or (prep.startswith("except") and at_start):
+    if prep.startswith(("after", "past", "following")) or (prep.startswith("except") and at_start):
         return Place(start=place.end, end=1.0, start_s=place.end_s, event="enters"), "adverb"
     if prep.startswith("except"):
         return Place(start=0.0, end=place.start, end_s=place.start_s, event="leaves"), "adverb"
@@ -191,7 +197,7 @@ def attach(source: Source, clauses: list[list[Item]]) -> None:
             for earlier in waiting:
                 _give(source, earlier, things[:_REACH], event)
         elif event and not places:
-            found = _before(clause, events[0][0], noun=False)
+            found = _before(clause, events[0][0], noun=False) or things[:1]
             _give(source, Mention(event.start, event.end, "place", place=Place(start=0.1, end=1.0)), found, event)
         elif isinstance(first, Token) and first.word in ("then", "before") and opened and not places:
             later = Mention(first.start, first.end, "place", place=Place(start=0.15, end=1.0))
@@ -202,8 +208,8 @@ def attach(source: Source, clauses: list[list[Item]]) -> None:
         )
         if before and len(places) == 1 and _afterthought(source, clause):
             place = places[0][1]
-            if denied and place.place is not None:  # "drums, though not in the intro"
-                place.place = seen_from("except", place.place)[0]
+            if _denied(clause, clause.index(place)) and not before[-1].negated:  # "drums, though not in the intro"
+                _turn(source, place)
             _give(source, place, before[-1:], None)
             continue
         for at, place in places:
@@ -211,6 +217,8 @@ def attach(source: Source, clauses: list[list[Item]]) -> None:
             i = bisect(events, at, key=lambda e: e[0])
             nearest = min(events[max(0, i - 1) : i + 1], key=lambda e: abs(e[0] - at))[1] if events else None
             if found := _targets(clause, at, place):
+                if _denied(clause, at) and found[0].start < place.start and not found[0].negated:
+                    _turn(source, place)
                 _give(source, place, found, nearest)
             elif nearest is not None and given:
                 found = given  # "strings enter at 1:00 and leave at 2:00"
@@ -230,10 +238,37 @@ def attach(source: Source, clauses: list[list[Item]]) -> None:
 def _afterthought(source: Source, clause: list[Item]) -> bool:
     """Whether a clause says nothing but where the thing before it is: "drums, but only in the second half"."""
     lead = re.search(r"\b(?:but|though|although)(?: only| not)? $", source.before(clause[0].start, 16))
-    if not lead and not (isinstance(clause[0], Token) and clause[0].word in ("though", "although")):
+    first = clause[0]
+    opens = first.word in ("though", "although") if isinstance(first, Token) else first.cue in ("not", "never")
+    if not lead and not opens:
         return False
     small = {"though", "although", "only", "just", "not"}
     return all(i.kind in ("place", "negation") if isinstance(i, Mention) else i.word in small for i in clause)
+
+
+def _denied(clause: list[Item], at: int) -> bool:
+    """Whether a place is shut out: "strings not in the intro", "strings everywhere except the ending"."""
+    small = ("the", "its", "in", "at", "during", "for")
+    before = next(
+        (i for i in reversed(clause[max(0, at - 3) : at]) if isinstance(i, Mention) or i.word not in small), None
+    )
+    return isinstance(before, Mention) and before.kind == "negation" and before.cue in ("not", "never", "exception")
+
+
+def _turn(source: Source, place: Mention) -> None:
+    """Makes a place that is shut out the rest of the track; says so where that is in two parts."""
+    where = place.place
+    if where is None or place.cue in ("unmeasured", "sometime"):
+        return
+    if place.cue == "until" or where.event == "leaves":  # "not until the end"
+        place.place = Place(start=where.end, end=1.0, start_s=where.end_s, event="enters")
+        place.cue = "adverb"
+    elif where.event == "enters":
+        place.place = Place(start=0.0, end=where.start, end_s=where.start_s, event="leaves")
+    elif (where.start == 0.0 and not where.start_s) or where.end == 1.0:
+        place.place = seen_from("except", where)[0]
+    else:
+        place.cue = "around"
 
 
 def _unattached(source: Source, place: Mention) -> None:
@@ -287,9 +322,9 @@ def _give(source: Source, place: Mention, targets: list[Mention], event: Mention
     assert place.place is not None
     if place.cue == "sometime" and not any(t.negated for t in targets):
         return
-    if place.cue in ("unmeasured", "sometime"):
+    if place.cue in ("unmeasured", "sometime", "around"):
         first = source.low[place.start : place.end].split()[0]
-        if first in ("in", "at", "during") and not any(t.negated for t in targets):
+        if place.cue != "around" and first in ("in", "at", "during") and not any(t.negated for t in targets):
             return
         source.not_understood(place.start, place.end, "no place in the track that is measured")
         place.spoken = False
@@ -310,6 +345,8 @@ def _give(source: Source, place: Mention, targets: list[Mention], event: Mention
             target.negated = False
             where = replace(where, start=where.end, end=1.0, start_s=where.end_s, end_s=None, event="enters")
         elif isinstance(target.constraint, Presence) and event is not None and where.event != "only":
+            if event.cue == "leaves" and source.low.startswith("for ", place.start):  # "for the last minute"
+                where = Place(start=0.0, end=where.start, end_s=where.start_s)
             where = replace(where, event="enters" if event.cue == "enters" else "leaves")
         if target.place is not None and (target.place.event, where.event) == ("enters", "leaves"):
             # "strings enter at 1:00 and leave at 2:00"
@@ -323,4 +360,8 @@ def placed(constraint: Constraint, place: Place) -> Constraint:
         if constraint.concept == "soft":
             return Dynamics(text=constraint.text, shape="quiet", place=place)
         return replace(constraint, place=place)
+    if place.event == "enters":  # loud from there on, quiet until there: measured against the rest of the track
+        place = replace(place, end=1.0, end_s=None, event="in")
+    elif place.event == "leaves":
+        place = replace(place, start=0.0, start_s=None, event="in")
     return replace(constraint, place=place) if isinstance(constraint, Dynamics) else constraint

@@ -38,7 +38,11 @@ _LEFT = (
     r"(?:(?<![^\W_])(?:(?P<approx><<approx>>)|(?P<exact><<exact>>)))?\s*(?:(?<![^\W_])(?P<span><<span>>)\s+)?$"
 )
 _NOT_A_MEASURE = r"(?:\b<<numbered>>\.?\s?|[#$€£]\s?)$"
-_RANGE = re.compile(rf"\s*(?:-|~|/|\.\.+|(?:up )?to|and|till|until|bis|a|und|et|y|>)\s*(?P<b>{NUMBER})")
+# "120 < bpm < 130", "5 min > length > 3 min"
+_CHAIN = r"[<>≤≥]=?\s*(?P<what>bpm|tempo|speed|length|duration|[a-z]\b)\s*[<>≤≥]=?"
+_RANGE = re.compile(
+    rf"\s*(?:-|~|/|\.\.+|(?:up )?to|through|thru|and|till|until|bis|a|und|et|y|>|{_CHAIN})\s*(?P<b>{NUMBER})"
+)
 _AND_A_HALF = r" and a half(?=[\s-](?:<<hours>>|<<minutes>>|<<seconds>>))"
 _MORE_TIME = r"\s?(?:and\s)?(\d{1,2})(?!\d)(?:[\s-]?(?:<<seconds>>|<<minutes>>)|(?=\s*(?:long|$|[,.;])))"
 _OR_NUMBER = rf"(?=,? or (?:{NUMBER})(?:[\s-]?(?P<bpm><<bpm>>)))"
@@ -52,6 +56,12 @@ _AFTERWARDS = re.compile(
     r"|min(?:imum)?\b|plus\b(?! or))"
     r"|(?P<below>(?:or|and) (?:less|slower|below|lower|under|shorter|fewer)(?! than)"
     r"|max(?:imum)?\b|at (?:the )?most\b|tops\b))"
+)
+# What shuts a number or all beyond a bound out: "anything above 120 bpm is too fast".
+_TOO = re.compile(
+    r"\s(?:is|are|would be|feels)(?: already| just| way| far| much)? "
+    r"(?:too (?:fast|long|high|much|(?P<slow>slow|short|low|little))"
+    r"|out(?! of)|off limits|forbidden|not (?:ok|okay|allowed|acceptable|wanted)|(?:a )?no[ -]?go)(?![^\W_])"
 )
 _SECONDS_AFTER_ALL = re.compile(
     r"\s(?:long|clip|intro|loop|in(?:to)?\b|mark|in length|or (?:less|more|shorter|longer))"
@@ -133,18 +143,25 @@ def _read(source: Source, match: re.Match[str]) -> Quantity:
     unit = "bpm" if unit == "tens of bpm" else unit
     before = _before(source, match.start())
     ranged, margin = False, None
-    if unit in ("", "s") and (upper := _upper(source, match, end, unit, before)):
+    if (unit in ("", "s") or low.startswith(("<", ">"), end + 1)) and (
+        upper := _upper(source, match, end, unit, before)
+    ):
         b, scale, unit, end, ranged = *upper, True
         a *= scale
     elif pm := _MARGIN.match(low, end):
         margin, end = float(pm["pm"]), pm.end()
         if unit == "" and (again := _unit(low, end))[0] == "bpm":
             unit, end = "bpm", again[2]
-    end, after_approx, bound = _suffix(low, end, before.bound)
+    end, after_approx, bound = suffix(low, end, before.bound)
     if unit == "":
-        unit, _, end = _unit(low, end)
-        end, more, bound = _suffix(low, end, bound)
+        unit, scale, end = _unit(low, end)
+        a, b = a * scale, b * scale
+        end, more, bound = suffix(low, end, bound)
         after_approx = after_approx or more
+    if too := _TOO.match(low, end):
+        up = bound == "below" if bound else too["slow"] is not None
+        end, bound = too.end(), "above" if up else "below"
+        unit = unit or ("bpm" if "fast" in too[0] or "slow" in too[0] else "")
     lone_span = before.span and not (ranged or before.bound or before.approx or before.exact)
     start = match.start() if lone_span else before.start
     unit = "s" if clock and unit == "" else unit
@@ -208,7 +225,8 @@ def _upper(
     if unit_b == "s" and ":" not in upper["b"]:
         value, end_b = _compound_time(source.low, end_b, value * scale, scale)
         first_scale = scale if unit == "" else 1.0
-    return value, first_scale, unit_b or unit, end_b
+    asked = "bpm" if upper["what"] in ("bpm", "tempo", "speed") else ""
+    return value, first_scale, unit_b or unit or asked, end_b
 
 
 def _unit(low: str, end: int) -> tuple[str, float, int]:
@@ -221,7 +239,7 @@ def _unit(low: str, end: int) -> tuple[str, float, int]:
     for name, scale in _TIME_SCALE.items():
         if match[name]:
             decade = (
-                not OF_TRACK.search(low, max(0, end - 14), end)
+                not OF_TRACK.search(low, max(0, end - 18), end)
                 and match[name] == "s"
                 and match.end() == end + 1
                 and low[end - 1] == "0"
@@ -250,13 +268,16 @@ def _joins(source: Source, a: str, upper: re.Match[str], span: bool) -> bool:
     link = upper[0][: upper.start("b") - upper.start()].strip()
     if link == "and":
         return span
+    if upper["what"]:
+        return True
     if link in ("/", ">", "a", "y", "et", "und"):
         unit = _unit(source.low, upper.end())[0]
         return unit in ("bpm", "s") and (link != "/" or not source.low[upper.end() : upper.end() + 1].isalnum())
     return (":" in a) == (":" in upper["b"])
 
 
-def _suffix(low: str, end: int, bound: str) -> tuple[int, bool, str]:
+def suffix(low: str, end: int, bound: str) -> tuple[int, bool, str]:
+    """End, whether it is about, and bound of a number once the words behind it are read: "or so", "tops"."""
     approx = False
     if match := _POST.match(low, end):
         end = match.end()

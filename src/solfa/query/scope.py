@@ -24,6 +24,10 @@ _BETWEEN = {"do", "does", "did", "should", "must", "is", "are", "will", "can", "
 _SILENT = r"\s?<<presence>>(?=\s*(?:$|[,.;:!?)\n]|<<preposition>>\b|anywhere|at all|any ?more|and\b|but\b|here\b|so\b))"
 _PRONOUN = re.compile(r" (?:them|it|those)\b")
 _VERB = re.compile(r"(?:do|does|did|is|are|was|were|can|should|must|lacks)\b")
+_EXCLUDES = re.compile(
+    r"(?:avoid|excl|hate|detest|dislike|omit|nothing with|free of|devoid of|none of|leave out|ban|remov|get rid of"
+    r"|allergic|sick of|tired of|fed up)"
+)
 _ADJECTIVES = ("mood", "dynamics", "tempo")
 _MODIFIERS = ("weight", "optional", "optional after", "filler")
 
@@ -66,7 +70,15 @@ class _Negation:
         self.label = False  # whether it heads a list: "exclude: drums, bass"
         self.thing: Mention | None = None  # what "them" or "it" is
         self.last: Mention | None = None  # the thing just before, with nothing but small words since
+        self.opens = True  # whether the sentence wanted nothing before the negation
         self.negative = False  # whether something of this sentence is unwanted: an exception to it is wanted
+
+    def lists(self) -> bool:
+        """Whether a list that "and" ends is unwanted as a whole: "avoid drums, bass and vocals", not "not sad, ..."."""
+        if self.cue is None or self.head is None or _EXCLUDES.match(self.cue.cue):
+            return self.cue is not None and self.head is not None
+        plain = self.cue.cue.startswith("without") or (self.cue.cue == "no" and self.opens)
+        return plain and self.head.kind in ("instrument", "sound")
 
     def close(self) -> None:
         """Ends the reach; one that met nothing but a verb is about the thing before it ("the drums never come in")."""
@@ -75,7 +87,8 @@ class _Negation:
         verb = self.cue.start + len(re.sub(r"(?:play|sound)$", "", self.cue.cue)) if self.cue else 0
         silent = self.cue and self.flips and not self.head and rx(_SILENT).match(self.source.low, verb)
         if silent and self.subject:
-            self.subject.negated = not self.subject.negated
+            for thing in (self.subject, *self.source.joined_before(self.subject, commas=True)):
+                thing.negated = not thing.negated
         self.cue = None
 
     def open(self, cue: Mention) -> None:
@@ -94,16 +107,20 @@ class _Negation:
         if _PRONOUN.search(cue.cue) and self.thing and not self.thing.negated:
             self.thing.negated = True  # "trumpets drive me mad, leave them out"
         self.negative = self.negative or not exception
+        if cue.cue.endswith((" by", " with", " for")) and _PRONOUN.search(cue.cue):
+            return  # "ditch the strings and replace them by brass"
         self.cue, self.head, self.end, self.label = cue, None, cue.end, False
 
     def pass_by(self, item: Item) -> None:
         """Remembers what a negation or an exception further on may be about."""
         if isinstance(item, Token):
             self.negative = self.negative and item.word not in _HARD
+            self.opens = self.opens or item.word in _HARD
             if item.word not in _BETWEEN:
                 self.last = None
         elif item.constraint is not None:
             self.last = self.thing = item
+            self.opens = self.opens and item.negated
             self.negative = self.negative or item.negated
         elif item.kind not in ("filler", "weight"):
             self.last = None
@@ -172,11 +189,13 @@ def _ends(source: Source, row: list[Item], i: int, state: _Negation) -> bool:
     if word == "-":
         return source.low[token.start - 1 : token.start] == " " and source.low[token.end : token.end + 1] == " "
     if word == ",":
-        goes_on = _list_goes_on(row, i, verb=verb)
-        if not goes_on and state.head and state.flips and _list_goes_on(row, i, verb=True):
+        goes_on = _list_goes_on(row, i, verb=verb) or (state.lists() and _list_goes_on(row, i, joins=("and", "&")))
+        if not verb and state.head and state.flips and _list_goes_on(row, i, verb=True, joins=("and",)):
             after = next(x for x in row[i + 1 :] if isinstance(x, Mention))
-            source.note(f"what follows {source.quote(state.head.start, state.head.end)} is read as wanted, from "
-                        f"{source.quote(after.start, after.end)} on: write 'or' for 'and' to shut it out")  # fmt: skip
+            source.note(f"what follows {source.quote(state.head.start, state.head.end)} is read as "
+                        + ("unwanted too, from " if goes_on else "wanted, from ")
+                        + f"{source.quote(after.start, after.end)} on: write "
+                        + ("'with' before what is wanted" if goes_on else "'or' for 'and' to shut it out"))  # fmt: skip
         return not goes_on
     head = state.head
     if head is None:  # "no reverb on the guitar" ends at "on", "not suitable for parties" does not end at "for"
@@ -239,16 +258,16 @@ def _and_goes_on(row: list[Item], i: int, head: Mention, *, verb: bool) -> bool:
     return False
 
 
-def _list_goes_on(row: list[Item], i: int, *, verb: bool) -> bool:
-    """Whether a comma stands in a list of bare things that ends in "or" or "nor", after a verb also in "and"."""
+def _list_goes_on(row: list[Item], i: int, *, verb: bool = False, joins: tuple[str, ...] = ()) -> bool:
+    """Whether a comma stands in a list of bare things that ends in "or", "nor" or ``joins``, after a verb in "and"."""
     scope = words_table()["scope"]
     expect_thing = True
     for item in row[i + 1 : i + 24]:
         if isinstance(item, Mention):
             if item.constraint is None:
-                return False
+                return item.cue == "nor"
             expect_thing = False
-        elif item.word in ("or", "nor") or (verb and item.word == "and"):
+        elif item.word in ("or", "nor", *joins) or (verb and item.word == "and"):
             return True
         elif item.word == ",":
             if expect_thing:
@@ -383,8 +402,8 @@ def settle_measures(source: Source) -> None:
     """A track has one tempo, key and metre: several are alternatives, and a plain one beats an implied one."""
     genres = {m.start for m in source.mentions if m.kind == "genre"}
     for mention in source.mentions:
-        if mention.kind == "metre" and mention.spoken and mention.negated and mention.start in genres:
-            mention.constraint = None  # "not a waltz" says nothing about the metre
+        if mention.kind == "metre" and mention.negated and mention.start in genres and mention.weight < 1:
+            mention.constraint = None  # "not a polka" says nothing about the metre
     group = max((m.any_of for m in source.mentions), default=0)
     for kind in ("tempo", "key", "metre"):
         wanted = [m for m in source.mentions if m.kind == kind and m.constraint is not None and not m.negated]

@@ -37,6 +37,8 @@ _SYMBOLS = str.maketrans(
 # Control characters, lone surrogates and odd line ends become spaces; invisible format characters vanish.
 _CLEAN = {"Cc": " ", "Cs": " ", "Zl": " ", "Zp": " ", "Cf": ""}
 _SPACES = re.compile(r"[^\S\n]+")
+_JOINT = re.compile(r"(?:,? (?:and|or|nor|&) |\s?[/&]\s?)(?:the |any |an? )?$")
+_COMMA, _NEVER = re.compile(r", (?:the |any |an? )?$"), re.compile(r"(?!)")
 _TOKEN = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|\d+(?:[.,:]\d+)*|\n|[^\w\s]|_")
 
 
@@ -119,7 +121,7 @@ class Source:
     notes: list[str] = field(default_factory=list)
     spelling: dict[int, str] = field(default_factory=dict)  # corrected words by their position
     reach: list[tuple[int, int]] = field(default_factory=list)  # stretches that a negation covers
-    _ends: dict[int, str] = field(default_factory=dict)
+    _ends: dict[int, Mention] = field(default_factory=dict)
     _taken: bytearray = field(default_factory=bytearray)
 
     @classmethod
@@ -161,14 +163,14 @@ class Source:
         """Record a mention and claim its characters."""
         self.claim(mention.start, mention.end)
         self.mentions.append(mention)
-        self._ends[mention.end] = mention.kind
+        self._ends[mention.end] = mention
         return mention
 
     def stretch(self, mention: Mention, start: int, end: int) -> None:
         """Make a mention longer."""
         self.claim(start, end)
         mention.start, mention.end = start, end
-        self._ends[end] = mention.kind
+        self._ends[end] = mention
 
     def note(self, message: str) -> None:
         """Say what was assumed, once."""
@@ -199,12 +201,24 @@ class Source:
 
     def ends_at(self, position: int) -> str:
         """The kind of the mention that ends at a position, if one does."""
-        return self._ends.get(position, "")
+        return self._ends[position].kind if position in self._ends else ""
+
+    def joined_before(self, mention: Mention, *, commas: bool) -> list[Mention]:
+        """The things that "and" or "or" joins to one, and with ``commas`` the list before: "harp, oboe and tuba"."""
+        found: list[Mention] = []
+        start, joint = mention.start, _JOINT
+        while len(found) < 24 and (gap := joint.search(self.before(start, 16))):
+            other = self._ends.get(start - len(gap[0]))
+            if other is None or other.constraint is None or other.family != mention.family:
+                break
+            found.append(other)
+            start, joint = other.start, _COMMA if commas else _NEVER
+        return found
 
     def heard_before(self, position: int, kinds: tuple[str, ...] = ("instrument", "voice", "sound")) -> bool:
         """Whether a mention of these kinds stands just before, with one word between at most."""
         for end in range(position, max(position - 16, 0), -1):
-            if self._ends.get(end) in kinds:
+            if self.ends_at(end) in kinds:
                 between = self.low[end:position].strip(" -")
                 return len(between.split()) <= 1 and not set(between) & set(",.;")
         return False

@@ -173,7 +173,10 @@ def find_beside(source: Source, row: list[Mention | Token]) -> None:
         after = behind[0] if behind else None
         short = key.beside(source, q.end, after=True) or key.beside(source, q.start, after=False)
         sure = short is not None or any(isinstance(m, Mention) and m.kind == "key" for m in (before, after))
-        words = [m for m in (before, after) if isinstance(m, Token) and m.is_word]
+        double = _SLASHED.match(source.low, q.end)
+        sure = sure or bool(double and float(double[1]) in (q.low * 2, q.low / 2))
+        ranged = q.high > q.low and isinstance(before, Mention) and before.kind == "genre"  # "jungle 160-170 amens"
+        words = [m for m in (before, after) if isinstance(m, Token) and m.is_word and not ranged]
         if words and (not sure or words[-1].word.endswith("s")):
             continue
         if isinstance(after, Mention) and after.kind in _COUNTED and _PLURAL.search(source.before(after.end)):
@@ -182,8 +185,8 @@ def find_beside(source: Source, row: list[Mention | Token]) -> None:
             continue  # "100 piano songs"
         if sure or any(isinstance(m, Mention) and m.kind in _BESIDE for m in (before, after)):
             spans = [(q.start, q.end, q.low, q.high)]
-            if (second := _SLASHED.match(source.low, q.end)) and float(second[1]) in (q.low * 2, q.low / 2):
-                spans.append((*second.span(1), float(second[1]), float(second[1])))
+            if double and float(double[1]) in (q.low * 2, q.low / 2):
+                spans.append((*double.span(1), float(double[1]), float(double[1])))
             for start, stop, low, high in spans:
                 said = source.cut(start, stop)
                 source.note(f"'{said}' read as a tempo in BPM")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from solfa.core.query import Dynamics, Presence, Tempo
+from solfa.core.query import Duration, Dynamics, Presence, Tempo
 from solfa.core.vocabulary import concepts
 from solfa.query import explain, parse
 
@@ -77,6 +77,26 @@ def test_the_judge_sees_what_is_turned_round() -> None:
         ("you can't go wrong with a cello", set()),
         ("it does not have to have drums", set()),
         ("no accordion until the chorus", set()),
+        ("tubas and harps are a no-go", {"tuba", "harp"}),
+        ("flute, tuba and harp are forbidden", {"flute", "tuba", "harp"}),
+        ("the harps and oboes never come in", {"harp", "oboe"}),
+        ("no harp, oboe and tuba", {"harp", "oboe", "tuba"}),
+        ("avoid harps, oboes and tubas", {"harp", "oboe", "tuba"}),
+        ("no singing, harp and tuba", {"voice"}),
+        ("neither harp, oboe nor tuba", {"harp", "oboe", "tuba"}),
+        ("harp ok, tuba not ok", {"tuba"}),
+        ("harp in, tuba out", {"tuba"}),
+        ("harp: true, tuba: false", {"tuba"}),
+        ("folk unless there is a banjo", {"banjo"}),
+        ("without no banjo", {"banjo"}),
+        ("0 banjos", {"banjo"}),
+        ("nobanjo harp", {"banjo"}),
+        ("drop the tubas and replace them with a harp", {"tuba"}),
+        ("a tuba would ruin it", {"tuba"}),
+        ("keep the tuba out of it", {"tuba"}),
+        ("harp absent oboe", {"oboe"}),
+        ("no more than one tuba", set()),
+        ("I wouldn't mind a tuba", set()),
     ],
 )
 def test_negation_reaches_what_it_speaks_of(text: str, unwanted: set[str]) -> None:
@@ -113,6 +133,14 @@ def test_what_cannot_be_read_is_said(text: str) -> None:
         ("slower than that song", None, None),
         ("area 51 techno", None, None),
         ("100 violins", None, None),
+        ("120<bpm<130", 120, 130),
+        ("130 >= tempo > 120", 120, 130),
+        ("sub-110 bpm", 20, 110),
+        ("north of 110 bpm", 110, 400),
+        ("max tempo 110", 20, 110),
+        ("anything above 110 bpm is too fast", 20, 110),
+        ("90 is too slow", 90, 400),
+        ("no lower than 90 and no higher than 100 bpm", 90, 100),
     ],
 )
 def test_numbers_have_roles(text: str, low: float | None, high: float | None) -> None:
@@ -129,6 +157,12 @@ def test_numbers_have_roles(text: str, low: float | None, high: float | None) ->
         ("harp enters no later than 0:30", "enters", None, 30.0),
         ("no sooner than 0:40 should the harp enter", "enters", 40.0, None),
         ("harp in the last 30s only", "only", -30.0, None),
+        ("the harp must be in by 0:30", "enters", None, 30.0),
+        ("the harp must be gone by 0:30", "leaves", None, 30.0),
+        ("harp until the two minute mark", "leaves", None, 120.0),
+        ("loses the harp at 1:00", "leaves", 55.0, 65.0),
+        ("brings in a harp at 1:00", "enters", 55.0, 65.0),
+        ("harp, but not after 1:00", "leaves", None, 60.0),
     ],
 )
 def test_a_preposition_turns_a_place(text: str, event: str, start_s: float | None, end_s: float | None) -> None:
@@ -152,3 +186,35 @@ def test_a_preposition_turns_a_place(text: str, event: str, start_s: float | Non
 )
 def test_negation_finds_what_is_meant(text: str, unwanted: set[str]) -> None:
     test_negation_reaches_what_it_speaks_of(text, unwanted)
+
+
+@pytest.mark.parametrize(
+    ("text", "event", "start", "end"),
+    [
+        ("harp not in the intro", "enters", 0.15, 1.0),
+        ("harp not until the end", "enters", 0.85, 1.0),
+        ("harp everywhere except the ending", "leaves", 0.0, 0.85),
+        ("harp following the intro", "enters", 0.15, 1.0),
+    ],
+)
+def test_a_place_that_is_shut_out_is_the_rest(text: str, event: str, start: float, end: float) -> None:
+    (harp,) = (c for c in parse(text).constraints if isinstance(c, Presence))
+    assert harp.place is not None and not harp.negated
+    assert (harp.place.event, harp.place.start, harp.place.end) == (event, start, end)
+
+
+@pytest.mark.parametrize(
+    ("text", "start_s", "end_s"), [("loud from 1:00 on", 60.0, None), ("loud until 1:00", None, 60.0)]
+)
+def test_loudness_is_asked_of_a_stretch(text: str, start_s: float | None, end_s: float | None) -> None:
+    (loud,) = parse(text).constraints
+    assert isinstance(loud, Dynamics) and loud.place is not None
+    assert (loud.place.event, loud.place.start_s, loud.place.end_s) == ("in", start_s, end_s)
+
+
+@pytest.mark.parametrize(
+    ("text", "low_s", "high_s"), [("6+ min", 360, 86400), ("a minute tops", 0, 60), ("length 60s", 57, 63)]
+)
+def test_lengths_keep_their_unit(text: str, low_s: float, high_s: float) -> None:
+    (length,) = parse(text).constraints
+    assert isinstance(length, Duration) and (length.low_s, length.high_s) == (low_s, high_s)
