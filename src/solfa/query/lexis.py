@@ -8,7 +8,6 @@ from typing import Any
 
 from solfa.core.files import table_of
 
-# Seconds follow, not a decade.
 OF_TRACK = re.compile(
     r"\b(?:first|last|final|opening|closing|(?:length|duration|lasts|lasting)(?: of| is| ?[:=])?) ?\d+\s?$"
 )

@@ -16,7 +16,6 @@ _BY_COUNT: dict[int, tuple[str, ...]] = {
 NUMBER_WORDS = {word: number for word, number in VALUES.items() if number <= 16 and number != 14}
 _WORD = "|".join(sorted(NUMBER_WORDS, key=len, reverse=True))
 _CUE_BEFORE = re.compile(r"(?:time(?: signatures?)?|met(?:er|re)|signature)(?:\s?[:=]|\s(?:of|is|in))*\s*$")
-# "it's in three four"
 _IN_BEFORE = re.compile(r"\bin (?:a )?$")
 _IN_AFTER = re.compile(r"\s*(?:$|[,.;!?)\n]|(?:and|with|at|no|please|but)\b)")
 _FRACTION = r"(?<![\w./])(\d{1,2}(?:\s?\+\s?\d{1,2}){0,4})\s?/\s?(\d{1,2})(?![\w/]|\.\d)(?P<cue>[ -]<<time_word>>\b)?"

@@ -51,7 +51,7 @@ _SONG_FORM = (
 )
 _EVENTS = r"\b(?:(?P<in><<event_in>>)|(?P<out><<event_out>>))\b(?! with\b)"
 
-_OBJECT = r"\b(?P<verb>(?P<in><<brings>>)|<<takes>>) (?:all )?(?:the |its )?"
+_OBJECT = r"\b(?P<verb>(?P<in><<brings>>)|<<takes>>) (?:all )?(?:the |its |an? |some )?"
 
 
 def find_fractions(source: Source) -> None:
@@ -174,6 +174,7 @@ def _add(source: Source, start: int, end: int, place: Place, cue: str, *, spoken
 _JOINS = {"and", "or", "&", "plus", "/", "+"}
 _STOPS = {"with", "featuring", "over", "then", "but", "while", "has", "have", "is", "are"}
 _MOVING = ("rises", "falls", "varies")
+_SMALL = ("the", "its", "in", "at", "during", "for")
 _REACH = 24  # words and things: how far a place looks for what it speaks of
 _PLACED = ("instrument", "voice", "sound", "dynamics", "mood", "genre")
 
@@ -248,10 +249,8 @@ def _afterthought(source: Source, clause: list[Item]) -> bool:
 
 def _denied(clause: list[Item], at: int) -> bool:
     """Whether a place is shut out: "strings not in the intro", "strings everywhere except the ending"."""
-    small = ("the", "its", "in", "at", "during", "for")
-    before = next(
-        (i for i in reversed(clause[max(0, at - 3) : at]) if isinstance(i, Mention) or i.word not in small), None
-    )
+    near = [i for i in clause[max(0, at - 3) : at] if isinstance(i, Mention) or i.word not in _SMALL]
+    before = near[-1] if near else None
     return isinstance(before, Mention) and before.kind == "negation" and before.cue in ("not", "never", "exception")
 
 

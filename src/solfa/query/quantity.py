@@ -38,7 +38,6 @@ _LEFT = (
     r"(?:(?<![^\W_])(?:(?P<approx><<approx>>)|(?P<exact><<exact>>)))?\s*(?:(?<![^\W_])(?P<span><<span>>)\s+)?$"
 )
 _NOT_A_MEASURE = r"(?:\b<<numbered>>\.?\s?|[#$€£]\s?)$"
-# "120 < bpm < 130", "5 min > length > 3 min"
 _CHAIN = r"[<>≤≥]=?\s*(?P<what>bpm|tempo|speed|length|duration|[a-z]\b)\s*[<>≤≥]=?"
 _RANGE = re.compile(
     rf"\s*(?:-|~|/|\.\.+|(?:up )?to|through|thru|and|till|until|bis|a|und|et|y|>|{_CHAIN})\s*(?P<b>{NUMBER})"
