@@ -49,7 +49,7 @@ if TYPE_CHECKING:  # --help loads none of these
     from solfa.retrieval.types import Results
 
 app = typer.Typer(
-    name="solfa", no_args_is_help=True, pretty_exceptions_enable=False,
+    name="solfa", invoke_without_command=True, pretty_exceptions_enable=False,
     help="Find music by what is written about it: tempo, key, metre, chords, instruments, mood, with evidence.",
 )  # fmt: skip
 models_app = typer.Typer(
@@ -94,6 +94,7 @@ def index(
         float, typer.Option(min=1, help="Seconds without progress after which a file is given up.")
     ] = 120,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try files again that failed before.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on: index again when files change, until Ctrl-C.")] = False,
     allow_noncommercial: NoncommercialOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -101,9 +102,9 @@ def index(
 
     Exit code 0: all files are indexed; 3: some files failed, now or in an earlier run; 2: no audio was found.
     """
-    from solfa.apps.indexing import run_index
+    from solfa.apps import indexing
 
-    raise typer.Exit(run_index(
+    raise typer.Exit((indexing.watch if watch else indexing.run_index)(
         paths, collection or default_collection(), model=model, extractors=extractor, workers=workers,
         timeout_s=timeout_s, retry_failed=retry_failed, allow_noncommercial=allow_noncommercial, as_json=as_json,
     ))  # fmt: skip
@@ -221,6 +222,8 @@ def _give(
 def analyze(
     files: Annotated[list[Path], typer.Argument(help="Audio files.")],
     extractor: ExtractorOption = None,
+    plot: PlotOption = None,
+    force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure tempo, metre, key, chords, loudness, voice, instruments, genres and moods of audio files."""
@@ -228,7 +231,11 @@ def analyze(
     from solfa.analysis.document import to_json
     from solfa.analysis.registry import extractors
     from solfa.apps import render
+    from solfa.apps.figures import check_plot, draw_analysis
 
+    if plot is not None and len(files) > 1:
+        raise InputError(f"--plot draws one file, got {len(files)}. Run it for each.")
+    check_plot(plot, force=force)
     tools = extractors(extractor)
     failed, documents = 0, []
     for file in files:
@@ -240,6 +247,8 @@ def analyze(
             failed += 1
             render.complain(str(error))
             continue
+        if plot is not None:
+            draw_analysis(measured, plot, title=printable(file.name), force=force)
         documents.append({"path": str(file).encode("utf-8", "replace").decode(), **to_json(measured)})
         if not as_json:
             if len(files) > 1:
@@ -453,13 +462,54 @@ def _version(show: bool) -> None:
         raise typer.Exit
 
 
+@app.command()
+def session(
+    collection: CollectionOption = None,
+    model: ModelOption = None,
+    k: CountOption = 5,
+    player: PlayerOption = None,
+    allow_noncommercial: NoncommercialOption = False,
+) -> None:
+    """Ask, refine, play, line by line; 'solfa' alone on a terminal starts the same."""
+    from solfa.api import open_searcher
+    from solfa.apps.interactive import loop
+    from solfa.apps.session import Session
+    from solfa.collection import Collection
+    from solfa.retrieval import Display
+
+    with Collection.open(collection or default_collection()) as opened:
+        searcher = open_searcher(opened, model, allow_noncommercial=allow_noncommercial)
+        loop(Session(searcher, Display(k=k)), player)
+
+
+@app.command()
+def config(collection: CollectionOption = None) -> None:
+    """Where the configuration file is, and the values in force. Keys are options, tables are commands (README)."""
+    from solfa.apps import config as file
+    from solfa.apps.render import tell
+
+    for line in file.in_force(file.config_path(), collection or default_collection()):
+        tell(printable(line))
+
+
 @app.callback()
 def _root(
+    ctx: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    pass
+    from solfa.apps.config import config_path, defaults
+
+    if (path := config_path()).exists():
+        ctx.default_map = defaults(ctx.command, ctx, path)
+    if ctx.invoked_subcommand is None:
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            typer.echo(ctx.get_help())
+            raise typer.Exit(2)
+        alone = ctx.command.get_command(ctx, "session")  # type: ignore[attr-defined]
+        with alone.make_context("session", [], parent=ctx) as inner:
+            alone.invoke(inner)
 
 
 def _print_json(value: Any) -> None:

@@ -12,10 +12,16 @@ import numpy as np
 
 from solfa.core.errors import InputError, MissingExtra
 from solfa.core.files import check_output, write_output
+from solfa.core.theory import Chord
+from solfa.core.vocabulary import concept
+from solfa.retrieval.evidence import ABSENT
 
 if TYPE_CHECKING:
+    from solfa.core.types import Analysis
     from solfa.evaluation.significance import Interval
     from solfa.retrieval.alignment import TimedMap
+
+_MOST_ROWS = 16  # of what is drawn over time
 
 
 def pyplot(path: Path) -> Any:
@@ -116,3 +122,45 @@ def bars(
 
 def _plain(text: str) -> str:
     return text.replace("$", r"\$")  # no formula
+
+
+def draw_analysis(analysis: Analysis, path: Path, *, title: str, force: bool = False) -> None:
+    """What was measured of a track over time; tempo, key and metre in the title. Raises as ``heat_map``.
+
+    Energy with bars (downbeats), chords coloured by root, and a row for the voice and for each instrument and sound
+    that is or may be present, darker where it is surer. Sections are not measured, and not drawn.
+    """
+    plt = pyplot(path)
+    timed = [t for t in (analysis.voice, *analysis.instruments, *analysis.sounds)
+             if t.spans and t.confidence >= ABSENT]  # fmt: skip
+    timed = sorted(timed, key=lambda tag: -tag.confidence)[:_MOST_ROWS]
+    figure, (energy, chords, tags) = plt.subplots(
+        3, 1, sharex=True, layout="constrained", figsize=(10, 3.4 + 0.25 * max(1, len(timed))),
+        height_ratios=[2, 0.6, 0.25 * max(1, len(timed))],
+    )  # fmt: skip
+    times = np.arange(len(analysis.energy.values)) * analysis.energy.hop_s
+    energy.fill_between(times, analysis.energy.values, color="tab:blue", alpha=0.4, linewidth=0)
+    energy.vlines(analysis.beats_s, 0, 0.04, color="black", linewidth=0.4)
+    energy.vlines(analysis.downbeats_s, 0, 0.1, color="black", linewidth=0.8)
+    energy.set(ylim=(0, 1), ylabel="energy\n(ticks: beats, bars)", xlim=(0, analysis.duration_s))
+    wheel, wide_s = plt.get_cmap("hsv"), analysis.duration_s / 45
+    for segment in analysis.chords:
+        chord, length_s = Chord.parse(segment.label), segment.end_s - segment.start_s
+        if chord is not None:  # neighbours on the circle of fifths have neighbouring colours
+            colour = wheel(chord.root * 7 % 12 / 12)
+            chords.broken_barh(
+                [(segment.start_s, length_s)], (0, 1), color=colour, alpha=0.25 + 0.4 * segment.confidence
+            )
+            if length_s > wide_s:
+                chords.text(segment.start_s + length_s / 2, 0.5, segment.label, ha="center", va="center", fontsize=7)
+    chords.set(yticks=[], ylim=(0, 1), ylabel="chords")
+    for row, tag in enumerate(timed):
+        for span in tag.spans:
+            tags.broken_barh([(span.start_s, span.end_s - span.start_s)], (row + 0.1, 0.8), color="tab:green",
+                             alpha=min(1.0, max(0.15, span.confidence)), linewidth=0)  # fmt: skip
+    names = [f"{concept(tag.concept).title} ({tag.confidence:.2f})" for tag in timed]
+    tags.set(yticks=np.arange(len(timed)) + 0.5, yticklabels=names, ylim=(max(1, len(timed)), 0), xlabel="time, s")
+    known = [(analysis.tempo_bpm.value, "{:.1f} BPM"), (analysis.metre.value, "{}"), (analysis.key.value, "{}")]
+    told = ", ".join(form.format(value) for value, form in known if value is not None)
+    figure.suptitle(f"{title}: {told or 'no tempo, metre or key found'}".replace("$", r"\$"), fontsize=10)
+    save(plt, figure, path, force)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,25 +18,30 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from solfa.api import index
-from solfa.apps.render import INTERRUPTED, NOTHING_DONE, SOME_FAILED, console
+from solfa.apps.render import INTERRUPTED, NOTHING_DONE, SOME_FAILED, console, tell
 from solfa.audio import SUFFIXES
 from solfa.collection import AddReport, Collection, Failure, Progress
+from solfa.collection.scan import scan
 from solfa.core.text import clock, printable
 from solfa.jobs import ProcessExecutor
 
+_LOOK_EVERY_S = 3.0  # between looks at watched folders
 _LINES_EVERY_S = 10.0  # between progress lines where there is no terminal
 
 
 def run_index(
     paths: Sequence[Path], directory: Path, *, model: str | None = None, extractors: Sequence[str] | None = None,
     workers: int = 0, timeout_s: float = 120.0, retry_failed: bool = False, allow_noncommercial: bool = False,
-    as_json: bool = False,
+    as_json: bool = False, brief: bool = False,
 ) -> int:  # fmt: skip
-    """Index, print what happened, and give the exit code."""
+    """Index, print what happened (``brief``: a line, and the failures), and give the exit code."""
     executor = ProcessExecutor(workers or None, timeout_s=timeout_s)
     out = console(stderr=as_json)
     try:
-        with Collection.open(directory, create=True) as collection, _progress(out) as show:
+        with (
+            Collection.open(directory, create=True) as collection,
+            nullcontext() if brief else _progress(out) as show,
+        ):
             report = index(collection, paths, model=model, extractors=extractors, executor=executor, progress=show,
                            retry_failed=retry_failed, allow_noncommercial=allow_noncommercial)  # fmt: skip
     except KeyboardInterrupt:
@@ -47,12 +55,41 @@ def run_index(
         note = f"no audio found in {places}. Folders are searched for {' '.join(sorted(SUFFIXES))}."
         report = replace(report, notes=(*report.notes, note))
     if as_json:
-        typer.echo(json.dumps(_report_json(report, directory), ensure_ascii=False, indent=2))
+        typer.echo(json.dumps(_report_json(report, directory), ensure_ascii=False, indent=None if brief else 2))
     else:
-        _print_report(out, report, directory)
+        _print_report(out, report, directory, brief)
     if not touched + bad:
         return NOTHING_DONE
     return SOME_FAILED if bad else 0
+
+
+def watch(paths: Sequence[Path], directory: Path, **options: Any) -> int:
+    """Index, then again whenever files were added, changed, moved or removed; until Ctrl-C or SIGTERM, then 0.
+
+    Folders are looked over every few seconds; a change is taken up once two looks agree, so that no file is read while
+    it is still being copied.
+    """
+    absolute = [os.path.abspath(path) for path in paths]  # noqa: PTH100  (resolve would follow links)
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        seen = scan(absolute, ()).found
+        if (code := run_index(paths, directory, **options)) in (NOTHING_DONE, INTERRUPTED):
+            return code
+        tell(f"watching {', '.join(map(str, paths))}; stop with Ctrl-C")
+        last = seen
+        while True:
+            time.sleep(_LOOK_EVERY_S)
+            now = scan(absolute, ()).found
+            if now == last != seen:
+                seen = now
+                if run_index(paths, directory, **options, brief=True) == INTERRUPTED:
+                    return 0
+            last = now
+    except KeyboardInterrupt:
+        tell("stopped watching; what was finished is kept")
+        return 0
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def run_status(directory: Path, *, failures: bool, copies: bool, as_json: bool) -> None:
@@ -117,13 +154,15 @@ def _rate(progress: Progress) -> str:
     return f"{progress.audio_s / max(progress.seconds, 1e-3):.0f}x real time"
 
 
-def _print_report(out: Console, report: AddReport, directory: Path) -> None:
+def _print_report(out: Console, report: AddReport, directory: Path, brief: bool) -> None:
     parts = [f"{getattr(report, name)} {name}" for name in ("added", "updated", "moved", "unchanged", "removed")]
     out.print(f"{', '.join(parts)}, {len(report.failed)} failed; {clock(report.audio_s)} of music in "
-              f"{report.seconds:.1f} s")  # fmt: skip
+              f"{report.seconds:.1f} s ({report.audio_s / max(report.seconds, 1e-3):.0f} x real time)")  # fmt: skip
     for note in report.notes:
         out.print(f"note: {printable(note)}", markup=False)
     _print_failures(out, report.failed)
+    if brief:
+        return
     if report.known_bad:
         out.print(f"{len(report.known_bad)} files failed in an earlier run and were passed over: see 'solfa status "
                   f"--failures', try them again with --retry-failed")  # fmt: skip

@@ -1,0 +1,140 @@
+"""Defaults of options from a TOML file: a key is an option, a table a command; the command line goes before it."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+from platformdirs import user_config_path
+
+from solfa.core.errors import InputError
+
+_NEVER = ("help", "version", "install-completion", "show-completion", "force", "json")  # belong to one call
+
+
+def config_path() -> Path:
+    """``SOLFA_CONFIG`` where set, else config.toml in the platform's configuration directory."""
+    named = os.environ.get("SOLFA_CONFIG")
+    return Path(named).expanduser() if named else user_config_path("solfa", appauthor=False) / "config.toml"
+
+
+def load(path: Path) -> tuple[dict[str, Any], str]:
+    """The settings as written, and the text they were read from; nothing if there is no file.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or is no TOML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        return tomllib.loads(text), text
+    except FileNotFoundError:
+        return {}, ""
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}.") from None
+    except ValueError as error:  # no UTF-8, or no TOML: the message says where
+        raise InputError(f"{path} is no TOML: {error}. Expected lines such as model = 'bridge'.") from None
+
+
+def defaults(root: Any, ctx: typer.Context, path: Path) -> dict[str, Any]:
+    """What click takes as ``default_map``, every key and value checked against the options of the commands.
+
+    Raises
+    ------
+    InputError
+        If a key is no option, a table no command, or a value of the wrong type; names the line.
+    """
+    settings, text = load(path)
+    common = {key: value for key, value in settings.items() if not isinstance(value, dict)}
+    wrong: dict[str, str] = {}
+    found, used = _of_group(root, ctx, common, settings, (path, text), "", wrong)
+    for key in common.keys() - used:
+        raise _mistake(path, text, "", key, wrong.get(key, f"no command has an option {key!r}"))
+    return found
+
+
+def _of_group(
+    group: Any, ctx: typer.Context, common: Mapping[str, Any], own: Mapping[str, Any], source: tuple[Path, str],
+    at: str, wrong: dict[str, str],
+) -> tuple[dict[str, Any], set[str]]:  # fmt: skip
+    """Defaults by command, and the common keys that some command takes; ``wrong`` collects why others do not."""
+    tables = {key: value for key, value in own.items() if isinstance(value, dict)}
+    for name in tables.keys() - group.commands.keys():
+        raise _mistake(*source, f"{at}{name}", None, f"no such command: {at.replace('.', ' ')}{name}")
+    found: dict[str, Any] = {}
+    used: set[str] = set()
+    for name, command in group.commands.items():
+        table, here = tables.get(name, {}), f"{at}{name}"
+        if hasattr(command, "commands"):
+            found[name], inner = _of_group(command, ctx, common, table, source, f"{here}.", wrong)
+            used |= inner
+            for key in (key for key, value in table.items() if not isinstance(value, dict)):
+                raise _mistake(*source, here, key, f"{key!r} has to stand in the table of a command of {name}")
+            continue
+        options = dict(_options(command))
+        for key in table.keys() - options.keys():
+            raise _mistake(*source, here, key, f"{here.replace('.', ' ')} has no option {key!r}")
+        found[name] = {}
+        for key, value in {**{k: v for k, v in common.items() if k in options}, **table}.items():
+            try:
+                found[name][options[key].name] = _checked(options[key], ctx, value, source[0].parent)
+                used.add(key)
+            except (TypeError, ValueError, typer.BadParameter) as error:
+                reason = getattr(error, "message", str(error)).rstrip(".")
+                said = wrong.setdefault(key, f"{key} = {value!r}: {reason}")
+                if key in table:
+                    raise _mistake(*source, here, key, said) from None
+    return found, used
+
+
+def _options(command: Any) -> Iterator[tuple[str, Any]]:
+    for param in command.params:
+        if param.param_type_name == "option":
+            names = [name.lstrip("-") for name in param.opts]
+            yield from ((name, param) for name in names if not set(names) & set(_NEVER))
+
+
+def _checked(param: Any, ctx: typer.Context, value: Any, folder: Path) -> Any:
+    """The value as the option takes it; TOML has types, so "2" is no number and 2 no text."""
+    if getattr(param, "is_flag", False) is not isinstance(value, bool):
+        raise TypeError("expected true or false" if not isinstance(value, bool) else "expected no truth value")
+    if param.multiple is not isinstance(value, list):
+        raise TypeError("expected a list in [ ]" if param.multiple else "expected one value, not a list")
+    made = param.process_value(ctx, value)
+    for given, one in zip(value, made, strict=True) if param.multiple else [(value, made)]:
+        if isinstance(given, str) == isinstance(one, int | float) or not isinstance(given, str | int | float):
+            raise TypeError(f"expected {'a number' if isinstance(one, int | float) else 'text in quotes'}")
+    return str(folder / made.expanduser()) if isinstance(made, Path) else value
+
+
+def _mistake(path: Path, text: str, table: str, key: str | None, what: str) -> InputError:
+    """The error with the line where a key stands in its table (None: the table itself)."""
+    here, where = "", str(path)
+    for number, line in enumerate(text.splitlines(), start=1):
+        if head := re.match(r"\s*\[([^\[\]]+)\]", line):
+            here = re.sub(r"[\s\"']", "", head[1])
+        if here == table and (head if key is None else re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line)):
+            where = f"{path}, line {number}"
+            break
+    return InputError(f"{where}: {what}. 'solfa COMMAND --help' lists the options, without the dashes they are keys.")
+
+
+def in_force(path: Path, collection: Path) -> Iterator[str]:
+    """Lines for people: where the file is, what it sets, which collection is used."""
+    settings, _ = load(path)
+    yield f"{path}{'' if path.exists() else ' (not there; everything is as built in)'}"
+    yield f"collection: {collection}"
+    stack = [("", settings)]
+    while stack:
+        at, table = stack.pop(0)
+        for key, value in table.items():
+            if isinstance(value, dict):
+                stack.append((f"{at}{key} ", value))
+            else:
+                yield f"{at}{key}: {value}"

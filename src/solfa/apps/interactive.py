@@ -1,0 +1,123 @@
+"""``solfa`` alone on a terminal: a line is a query, or a command on the one before."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from solfa.apps import playlist
+from solfa.apps.player import play
+from solfa.apps.render import complain, name_of, results_text, show, tell
+from solfa.apps.session import Session
+from solfa.core.errors import InputError, SolfaError
+from solfa.core.text import clock, printable
+from solfa.retrieval import Hit, Results
+
+HELP = """\
+TEXT                     a new query
++ TEXT, and TEXT         ask for more
+- TEXT, without TEXT     not this
+drop TEXT                take a part of the query back
+like 2                   more that sounds like hit 2
+1 3                      select hits, for play and playlist
+play [2]                 play hits
+playlist FILE [2]        write hits as M3U8, or XSPF if FILE ends in .xspf
+show [2]                 all evidence
+more, undo, help, quit
+:TEXT                    a query that begins like a command"""
+_BARE = ("more", "undo", "help", "quit", "exit", "?")
+_NUMBERED = ("play", "like", "show")  # commands where nothing but numbers follows; else it is a query
+
+
+def loop(session: Session, player: str | None) -> None:
+    """Read lines until the end of input or ``quit``; a mistake is one line, and the session goes on."""
+    with suppress(ImportError):
+        import readline  # noqa: F401  (line editing and history of input())
+    tell(f"{len(session.searcher.collection.attributes())} tracks. Ask for music; 'help' lists what else you can say.")
+    while True:
+        try:
+            line = input("> ").strip()
+        except EOFError:
+            tell("")
+            return
+        except KeyboardInterrupt:  # clears the line, as in a shell
+            tell("")
+            continue
+        except UnicodeDecodeError:
+            complain("that line is no text in the encoding of this terminal.")
+            continue
+        if line in ("quit", "exit"):
+            return
+        try:
+            _turn(session, line, player)
+        except KeyboardInterrupt:
+            tell("stopped")
+        except SolfaError as error:
+            complain(str(error))
+        sys.stdout.flush()
+
+
+def _turn(session: Session, line: str, player: str | None) -> None:
+    word, _, rest = line.partition(" ")
+    word, rest = word.casefold(), rest.strip()
+    numbers = all(part.isdigit() for part in rest.replace(",", " ").split())
+    if not line:
+        return
+    if line[0] in "+-" and line[1:].strip():
+        _answer(session, (session.add if line[0] == "+" else session.avoid)(line[1:].strip()))
+    elif line[0] == ":":
+        _answer(session, session.ask(line[1:].strip()))
+    elif word in _BARE and not rest:
+        if word in ("help", "?"):
+            tell(HELP)
+        else:
+            _answer(session, session.more() if word == "more" else session.undo())
+    elif word in ("and", "without") and rest and session.results:
+        _answer(session, (session.add if word == "and" else session.avoid)(rest))
+    elif word == "drop" and rest and session.results:
+        _answer(session, session.drop(rest))
+    elif word in _NUMBERED and numbers:
+        if word == "play":
+            play(session.hits(rest), player)
+        elif word == "like":
+            _answer(session, session.like(rest))
+        else:
+            _show_hits(session, session.hits(rest))
+    elif word == "playlist" and rest:
+        _write(session, rest)
+    elif line.replace(",", " ").replace(" ", "").isdigit() and session.results:
+        for hit in session.select(line):
+            tell(f"selected: {name_of(hit)}  {clock(hit.start_s)}-{clock(hit.end_s)}")
+    else:
+        _answer(session, session.ask(line))
+
+
+def _answer(session: Session, results: Results | None) -> None:
+    if results is not None:
+        show(results_text(results))
+    tell(f"asked: {printable(str(session.request))}")
+
+
+def _show_hits(session: Session, hits: Sequence[Hit]) -> None:
+    assert session.results is not None
+    for hit in hits:
+        at = session.results.hits.index(hit)
+        one = replace(session.results, parsed=(), note="", hits=(hit,), before=session.results.before + at)
+        show(results_text(one, verbose=True))
+
+
+def _write(session: Session, rest: str) -> None:
+    """``playlist FILE [NUMBERS]``: what follows the name's last blank may be numbers."""
+    words = rest.split()
+    at = len(words)
+    while at > 1 and words[at - 1].replace(",", "").isdigit():
+        at -= 1
+    path, hits = Path(" ".join(words[:at])).expanduser(), session.hits(" ".join(words[at:]))
+    if path.suffix.lower() not in (".m3u", ".m3u8", ".xspf"):
+        raise InputError(f"cannot tell the kind of playlist from {path.name!r}: end the name in .m3u8 or .xspf.")
+    is_xspf = path.suffix.lower() == ".xspf"
+    playlist.write(hits, None if is_xspf else path, path if is_xspf else None, force=False)
+    tell(f"{len(hits)} hits written to {printable(str(path))}")
