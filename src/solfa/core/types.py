@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from solfa.core.errors import InputError
 
 T = TypeVar("T")
+Rng = np.random.Generator
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
 HalfArray = NDArray[np.float16]

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from solfa.audio.resample import at_rate
 from solfa.core.errors import InputError
-from solfa.core.types import FloatArray
+from solfa.core.types import FloatArray, Rng
 from solfa.data.records import Phrase, Record
 from solfa.data.shards import Records
 
@@ -46,7 +46,7 @@ class Source(Protocol[B]):
     def __len__(self) -> int:
         """How many clips there are."""
 
-    def gather(self, rows: IntArray, rng: np.random.Generator) -> B:
+    def gather(self, rows: IntArray, rng: Rng) -> B:
         """The batch of these clips [shape=(B,)]; a pure function of both, called from several threads."""
 
 
@@ -223,7 +223,7 @@ class AudioSource:
     def __len__(self) -> int:
         return len(self.records)
 
-    def gather(self, rows: IntArray, rng: np.random.Generator) -> AudioBatch:
+    def gather(self, rows: IntArray, rng: Rng) -> AudioBatch:
         """Decode, resample, cut. Raises InputError or DecodeError if a shard is damaged."""
         size = round(self.crop_s * self.sample_rate_hz)
         samples = np.zeros((len(rows), size), np.float32)

@@ -9,10 +9,9 @@ from functools import cache
 from itertools import groupby
 from typing import Any, TypeVar
 
-import numpy as np
-
 from solfa.core.files import table_of
 from solfa.core.theory import Chord, Key
+from solfa.core.types import Rng
 from solfa.core.vocabulary import concepts
 from solfa.data.records import Phrase
 from solfa.evaluation.claims import chord_symbol
@@ -39,7 +38,7 @@ def grammar() -> dict[str, Any]:
     return table_of("solfa.data.captions", "grammar.toml")
 
 
-def pick(rng: np.random.Generator, options: Sequence[str]) -> str:
+def pick(rng: Rng, options: Sequence[str]) -> str:
     """One of them."""
     return options[int(rng.integers(len(options)))]
 
@@ -70,7 +69,7 @@ def facts_of(
     attributes: Mapping[str, Any],
     phrases: Sequence[Phrase],
     duration_s: float | None,
-    rng: np.random.Generator,
+    rng: Rng,
     language: Mapping[str, Any] | None = None,
 ) -> list[Fact]:
     """Every fact of the attributes, and at most three of the timed phrases, with names drawn at random.
@@ -116,7 +115,7 @@ class Spelling:
     flats: bool
 
     @classmethod
-    def of(cls, key: str | None, chords: Sequence[Chord], rng: np.random.Generator | None = None) -> Spelling:
+    def of(cls, key: str | None, chords: Sequence[Chord], rng: Rng | None = None) -> Spelling:
         """For a key as `Key` writes it, None if not known."""
         roots = {c.root for c in chords}
         if key is None:
@@ -149,7 +148,7 @@ def _nearest(pitch_class: int) -> int:
 
 
 def _key(
-    attributes: Mapping[str, Any], rng: np.random.Generator, language: Mapping[str, Any] | None, tonic: str,
+    attributes: Mapping[str, Any], rng: Rng, language: Mapping[str, Any] | None, tonic: str,
     section: str = "key",
 ) -> list[Fact]:  # fmt: skip
     if not attributes.get("key"):
@@ -163,7 +162,7 @@ def _key(
     return [Fact("key", (section,), {"key": f"{spoken} {key.mode}", "key_short": f"{tonic} {key.mode[:3]}"})]
 
 
-def _tempo(attributes: Mapping[str, Any], rng: np.random.Generator, language: Mapping[str, Any] | None) -> list[Fact]:
+def _tempo(attributes: Mapping[str, Any], rng: Rng, language: Mapping[str, Any] | None) -> list[Fact]:
     bpm, marking = attributes.get("tempo_bpm"), attributes.get("tempo_marking")
     slots = {}
     if bpm:
@@ -185,7 +184,7 @@ def _metre(attributes: Mapping[str, Any], language: Mapping[str, Any] | None) ->
     return [Fact("metre", sections, slots)] if slots else []
 
 
-def _unsure(attributes: Mapping[str, Any], rng: np.random.Generator, spelling: Spelling, *, alone: bool) -> list[Fact]:
+def _unsure(attributes: Mapping[str, Any], rng: Rng, spelling: Spelling, *, alone: bool) -> list[Fact]:
     """What is told with a hedge; each of them half of the time, all where there is nothing else."""
     unsure = {name: value for name, value in attributes.items() if alone or rng.random() < 0.5}
     found = _key(unsure, rng, None, spelling.tonic, "key_unsure")
@@ -197,7 +196,7 @@ def _unsure(attributes: Mapping[str, Any], rng: np.random.Generator, spelling: S
 
 
 def _chords(
-    attributes: Mapping[str, Any], rng: np.random.Generator, language: Mapping[str, Any] | None, spelling: Spelling
+    attributes: Mapping[str, Any], rng: Rng, language: Mapping[str, Any] | None, spelling: Spelling
 ) -> list[Fact]:
     inverted = rng.random() < 0.5
     chords = harmony(attributes.get("chords") or ())
@@ -213,9 +212,7 @@ def _chords(
     return [Fact("chords", (section,), {"chords": joint.join(names)})]
 
 
-def _concepts(
-    attributes: Mapping[str, Any], rng: np.random.Generator, language: Mapping[str, Any] | None
-) -> list[Fact]:
+def _concepts(attributes: Mapping[str, Any], rng: Rng, language: Mapping[str, Any] | None) -> list[Fact]:
     def names(field: str, kinds: tuple[str, ...]) -> list[str]:
         ids = [i for i in attributes.get(field) or () if concepts()[i].kind in kinds]
         return [name_of(ids[i], rng, language) for i in rng.permutation(len(ids))]
@@ -233,7 +230,7 @@ def _concepts(
     return found
 
 
-def name_of(concept: str, rng: np.random.Generator, language: Mapping[str, Any] | None = None) -> str:
+def name_of(concept: str, rng: Rng, language: Mapping[str, Any] | None = None) -> str:
     """A true name of a concept: its title or a synonym, or its name in another language where there is one."""
     title = concepts()[concept].title
     if language is not None:
@@ -249,7 +246,7 @@ def enumerated(names: Sequence[str], english: bool = True) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _place(phrase: Phrase, duration_s: float | None, rng: np.random.Generator) -> str:
+def _place(phrase: Phrase, duration_s: float | None, rng: Rng) -> str:
     """Where the only stretch of a phrase lies, in words that are true of it; empty where it is all or several."""
     if len(phrase.spans_s) != 1:
         return ""

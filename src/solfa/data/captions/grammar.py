@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from solfa.core.errors import InputError, UnknownName
+from solfa.core.types import Rng
 from solfa.data.captions.facts import Fact, facts_of, grammar, pick
 from solfa.data.captions.reading import claims_agree
 from solfa.data.records import Phrase
@@ -72,7 +73,7 @@ def drawn_style(seed: int | str, attributes: Mapping[str, Any]) -> str:
     return "tags" if style in LANGUAGES and set(attributes) <= ENGLISH_ONLY else style
 
 
-def _rng(seed: str) -> np.random.Generator:
+def _rng(seed: str) -> Rng:
     digest = hashlib.sha256(seed.encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "big"))
 
@@ -80,7 +81,7 @@ def _rng(seed: str) -> np.random.Generator:
 def _caption(
     attributes: Mapping[str, Any],
     phrases: Sequence[Phrase],
-    rng: np.random.Generator,
+    rng: Rng,
     chosen: str,
     duration_s: float | None,
 ) -> str:
@@ -109,7 +110,7 @@ def _without_phrases(text: str, facts: Sequence[Fact]) -> str:
     return text
 
 
-def _say(fact: Fact, role: str, rng: np.random.Generator) -> str:
+def _say(fact: Fact, role: str, rng: Rng) -> str:
     table = grammar()["facts"][pick(rng, fact.sections)]
     slots = fact.slots | {name.capitalize(): _upper(value) for name, value in fact.slots.items() if name in _CAPITALS}
     return pick(rng, table[role]).format(**slots)
@@ -134,7 +135,7 @@ def _article(text: str) -> str:
     return re.sub(r"\b(?P<a>[Aa])\(n\) (?P<next>\S+)", choose, text)
 
 
-def _head(facts: list[Fact], rng: np.random.Generator, *, always: bool = False) -> tuple[str, list[Fact]]:
+def _head(facts: list[Fact], rng: Rng, *, always: bool = False) -> tuple[str, list[Fact]]:
     """ "sad jazz piece", and the facts that it leaves to say."""
     by_kind = {f.kind: f for f in facts}
     words, said = [], []
@@ -147,14 +148,14 @@ def _head(facts: list[Fact], rng: np.random.Generator, *, always: bool = False) 
     return " ".join(words), [f for f in facts if f not in said]
 
 
-def _sentence(facts: list[Fact], rng: np.random.Generator, frames: str = "sentence") -> str:
+def _sentence(facts: list[Fact], rng: Rng, frames: str = "sentence") -> str:
     head, rest = _head(facts, rng)
     parts = [_say(f, "with", rng) for f in sorted(rest, key=lambda f: f.kind == "phrase")]  # what happens when: last
     text = pick(rng, grammar()["styles"][frames]).format(head=head, A="A(n)", **{"with": ", ".join(parts)})
     return _article(re.sub(r" (?=[.,?]$)| (?=, please)", "", text))
 
 
-def _figma(facts: list[Fact], rng: np.random.Generator) -> str:
+def _figma(facts: list[Fact], rng: Rng) -> str:
     """One objective sentence, as the captions of FGMCaps are."""
     head, rest = _head(facts, rng, always=True)
     if not rest:
@@ -165,13 +166,13 @@ def _figma(facts: list[Fact], rng: np.random.Generator) -> str:
     return _article(pick(rng, grammar()["styles"]["figma"]).format(head=head, verb=verb))
 
 
-def _prose(facts: list[Fact], rng: np.random.Generator) -> str:
+def _prose(facts: list[Fact], rng: Rng) -> str:
     head, rest = _head(facts, rng)
     sentences = [_article(pick(rng, grammar()["styles"]["prose"]).format(head=head))]
     return " ".join([*sentences, *_sentences(rest, rng)])
 
 
-def _sentences(facts: Sequence[Fact], rng: np.random.Generator) -> list[str]:
+def _sentences(facts: Sequence[Fact], rng: Rng) -> list[str]:
     """A sentence for each fact, or for two of them."""
     texts, left, styles = [], list(facts), grammar()["styles"]
     while left:
@@ -191,7 +192,7 @@ def _sentences(facts: Sequence[Fact], rng: np.random.Generator) -> list[str]:
     return [_article(t) for t in texts]
 
 
-def _late(facts: list[Fact], rng: np.random.Generator) -> str:
+def _late(facts: list[Fact], rng: Rng) -> str:
     """A long text whose first sixty words say little; what tells one clip from another comes last."""
     table = grammar()["late"]
     decisive = [f for f in facts if f.kind in _DECISIVE]
@@ -205,8 +206,8 @@ def _late(facts: list[Fact], rng: np.random.Generator) -> str:
     return " ".join(parts)
 
 
-def _list(role: str, joints: str) -> Callable[[list[Fact], np.random.Generator], str]:
-    def compose(facts: list[Fact], rng: np.random.Generator) -> str:
+def _list(role: str, joints: str) -> Callable[[list[Fact], Rng], str]:
+    def compose(facts: list[Fact], rng: Rng) -> str:
         joint = pick(rng, grammar()["styles"][joints])
         text = joint.join(_say(f, role, rng) for f in facts)
         return text + "." if joint == ". " else text
@@ -214,19 +215,19 @@ def _list(role: str, joints: str) -> Callable[[list[Fact], np.random.Generator],
     return compose
 
 
-def _partial(facts: list[Fact], rng: np.random.Generator) -> str:
+def _partial(facts: list[Fact], rng: Rng) -> str:
     """Some of the facts, at least two where there are as many, in a style of the full ones."""
     size = int(rng.integers(min(2, len(facts)), max(3, len(facts))))
     return _COMPOSERS[pick(rng, ("sentence", "prose", "request", "tags", "producer"))](facts[:size], rng)
 
 
-def _short(facts: list[Fact], rng: np.random.Generator) -> str:
+def _short(facts: list[Fact], rng: Rng) -> str:
     """One or two facts."""
     return _COMPOSERS[pick(rng, ("sentence", "tags", "producer"))](facts[: int(rng.integers(1, 3))], rng)
 
 
-def _foreign(language: str) -> Callable[[list[Fact], np.random.Generator], str]:
-    def compose(facts: list[Fact], rng: np.random.Generator) -> str:
+def _foreign(language: str) -> Callable[[list[Fact], Rng], str]:
+    def compose(facts: list[Fact], rng: Rng) -> str:
         table = grammar()[language]
         parts = [pick(rng, table[pick(rng, f.sections)]).format(**f.slots) for f in facts]
         return _upper(pick(rng, (", ", "; ")).join(parts))
@@ -234,7 +235,7 @@ def _foreign(language: str) -> Callable[[list[Fact], np.random.Generator], str]:
     return compose
 
 
-_COMPOSERS: dict[str, Callable[[list[Fact], np.random.Generator], str]] = {
+_COMPOSERS: dict[str, Callable[[list[Fact], Rng], str]] = {
     "sentence": _sentence,
     "figma": _figma,
     "prose": _prose,

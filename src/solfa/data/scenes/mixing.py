@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from solfa.core.errors import InputError
-from solfa.core.types import FloatArray
+from solfa.core.types import FloatArray, Rng
 from solfa.evaluation.openvocab import merged
 
 
@@ -72,9 +72,7 @@ class Scene:
         return {label: tuple(merged(spans)) for label, spans in found.items()}
 
 
-def mix(
-    events: Sequence[Sound], background: FloatArray, rule: MixRule, sample_rate_hz: int, rng: np.random.Generator
-) -> Scene:
+def mix(events: Sequence[Sound], background: FloatArray, rule: MixRule, sample_rate_hz: int, rng: Rng) -> Scene:
     """A scene of these events over the background.
 
     An event shorter than ``repeat_below_s`` comes several times; copies of one event never overlap, and one that finds
@@ -104,7 +102,7 @@ def mix(
     return Scene(total * gain, background * gain, tuple(levelled), sample_rate_hz)
 
 
-def _starts(copies: int, size: int, length: int, tries: int, rng: np.random.Generator) -> list[int]:
+def _starts(copies: int, size: int, length: int, tries: int, rng: Rng) -> list[int]:
     found: list[int] = []
     for _ in range(copies):
         for start in rng.integers(0, length - size, size=tries, endpoint=True):
@@ -114,7 +112,7 @@ def _starts(copies: int, size: int, length: int, tries: int, rng: np.random.Gene
     return sorted(found)
 
 
-def noise(length: int, rng: np.random.Generator) -> FloatArray:
+def noise(length: int, rng: Rng) -> FloatArray:
     """Noise whose power falls with frequency to a random power 0 (white) to 2 (brown), swelling slowly."""
     slope, depth = rng.uniform(0, 2), rng.uniform(0, 0.5)
     spectrum = rng.standard_normal(length // 2 + 1) + 1j * rng.standard_normal(length // 2 + 1)

@@ -17,7 +17,7 @@ import soxr
 
 from solfa.core.errors import InputError
 from solfa.core.theory import Chord
-from solfa.core.types import FloatArray
+from solfa.core.types import FloatArray, Rng
 from solfa.data.building import ShardTask
 from solfa.data.captions.facts import merged
 from solfa.data.records import SPLITS, Record
@@ -93,9 +93,7 @@ class MusicMaker(SceneMaker):
         strums = self._strums[split]
         return found + [_GUITAR] * bool(strums["maj"] and strums["min"]) + [_BASS_ID] * bool(self._basses(split))
 
-    def play(
-        self, plan: Plan, split: str, rng: np.random.Generator
-    ) -> tuple[dict[str, FloatArray], list[str], list[Entry]]:
+    def play(self, plan: Plan, split: str, rng: Rng) -> tuple[dict[str, FloatArray], list[str], list[Entry]]:
         """One stem for each instrument, the chords that the guitar strums in order, and the sounds used."""
         player = _Player(self, plan, rng)
         tonic = int(rng.integers(12))
@@ -118,7 +116,7 @@ class MusicMaker(SceneMaker):
         heard = merged([str(c) for b, (c, on) in enumerate(zip(chords, strummed, strict=False)) if on and b <= last])
         return player.levelled(), list(heard), player.used
 
-    def _one(self, split: str, label: str, rng: np.random.Generator) -> Entry:
+    def _one(self, split: str, label: str, rng: Rng) -> Entry:
         found = self._material[split][label]
         return found[int(rng.integers(len(found)))]
 
@@ -141,7 +139,7 @@ class MusicMaker(SceneMaker):
 class _Player:
     """Lays hits on the grid of a plan."""
 
-    def __init__(self, maker: MusicMaker, plan: Plan, rng: np.random.Generator) -> None:
+    def __init__(self, maker: MusicMaker, plan: Plan, rng: Rng) -> None:
         self.maker, self.plan, self.rng = maker, plan, rng
         self.rate = maker.config.pool.sample_rate_hz
         self.length = round(maker.config.mix.duration_s * self.rate)

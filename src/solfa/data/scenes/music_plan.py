@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from solfa.core.types import Rng
 from solfa.data.records import Phrase
 from solfa.data.scenes.music_words import music_cluster
 
@@ -57,7 +58,7 @@ class Plan:
         return None if before is None else before + 1
 
 
-def draw_plan(instruments: Sequence[str], pitched: Sequence[str], duration_s: float, rng: np.random.Generator) -> Plan:
+def draw_plan(instruments: Sequence[str], pitched: Sequence[str], duration_s: float, rng: Rng) -> Plan:
     """A piece of two to four of the instruments (vocabulary ids), among them the drums if they can be had.
 
     ``pitched`` are those that a change of key is heard by.
@@ -83,9 +84,7 @@ def draw_plan(instruments: Sequence[str], pitched: Sequence[str], duration_s: fl
     return Plan(tempo_bpm=tempo_bpm, active={i: tuple(map(bool, a)) for i, a in plays.items()}, **events)
 
 
-def _drum_events(
-    plays: dict[str, np.ndarray[tuple[int], np.dtype[np.bool_]]], bars: int, rng: np.random.Generator
-) -> dict[str, Any]:
+def _drum_events(plays: dict[str, np.ndarray[tuple[int], np.dtype[np.bool_]]], bars: int, rng: Rng) -> dict[str, Any]:
     drums = plays.get(DRUMS)
     if drums is None:
         return {}

@@ -8,10 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import numpy as np
-
 from solfa.core.errors import InputError
-from solfa.core.types import FloatArray
+from solfa.core.types import FloatArray, Rng
 from solfa.data.building import Progress, ShardTask, build
 from solfa.data.captions.llm import Captioner, Endpoint
 from solfa.data.records import SPLITS, Phrase, Record
@@ -59,7 +57,7 @@ class SceneMaker:
         for i in range(self.config.per_shard):
             yield from self.captioned(self._member(task, i, *self.draw(task, i)), task.rng(i, 1))
 
-    def captioned(self, member: Member, rng: np.random.Generator) -> Iterator[Member | Failure]:
+    def captioned(self, member: Member, rng: Rng) -> Iterator[Member | Failure]:
         """The member with its caption, and why a language model's caption is missing, where it is."""
         record = member.record
         labels = [p.text for p in record.phrases]
@@ -104,7 +102,7 @@ class SceneMaker:
     def _material(self) -> dict[str, dict[str, list[Entry]]]:
         return {split: by_label(e for e in self.pool.entries if e.split == split) for split in SPLITS}
 
-    def _events(self, split: str, rng: np.random.Generator) -> list[Entry]:
+    def _events(self, split: str, rng: Rng) -> list[Entry]:
         labels = {label: found for label, found in self._material[split].items() if label != BACKGROUND}
         wanted = int(rng.integers(*self.config.mix.num_events, endpoint=True))
         if self.config.pick == "file":
@@ -114,7 +112,7 @@ class SceneMaker:
         drawn = [labels[names[i]] for i in rng.choice(len(names), min(wanted, len(names)), replace=False)]
         return [found[int(rng.integers(len(found)))] for found in drawn]
 
-    def _background(self, split: str, rng: np.random.Generator) -> tuple[tuple[Entry, ...], FloatArray]:
+    def _background(self, split: str, rng: Rng) -> tuple[tuple[Entry, ...], FloatArray]:
         found = self._material[split].get(BACKGROUND, [])
         if rng.random() < self.config.noise_share:
             return (), noise(round(self.config.mix.duration_s * self.config.pool.sample_rate_hz), rng)

@@ -14,6 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from solfa.core.theory import QUALITIES, Chord
+from solfa.core.types import Rng
 from solfa.data.world.melody import guide_tones, held, melody
 from solfa.data.world.score import METRES, Metre, Note, Part, Score
 from solfa.data.world.styles import Style, concept_of, is_voice_like, kit_concept, pool, styles, table
@@ -32,13 +33,13 @@ class Band:
     swell: dict[int, int] = field(default_factory=dict)  # section: +1 crescendo, -1 diminuendo
 
 
-def style_for(metre: str, rng: np.random.Generator) -> Style:
+def style_for(metre: str, rng: Rng) -> Style:
     """A style that has patterns for a metre; any, where none has."""
     fit = [s for s in styles().values() if metre in s.metres] or list(styles().values())
     return fit[int(rng.integers(len(fit)))]
 
 
-def arrange(chart: Score, style: Style, rng: np.random.Generator, keep: tuple[Part, ...] = ()) -> Score:
+def arrange(chart: Score, style: Style, rng: Rng, keep: tuple[Part, ...] = ()) -> Score:
     """The chart played by a band; one piece in four is scored for other instruments than the style's.
 
     The chart's own parts are left out. ``keep`` are parts that come with it (a melody, a drummer); no part of the same
@@ -63,7 +64,7 @@ def arrange(chart: Score, style: Style, rng: np.random.Generator, keep: tuple[Pa
     )  # fmt: skip
 
 
-def _programs(style: Style, rng: np.random.Generator) -> dict[str, int]:
+def _programs(style: Style, rng: Rng) -> dict[str, int]:
     other = rng.random() < 0.25
 
     def draw(role: str, own: tuple[int, ...]) -> int:
@@ -77,7 +78,7 @@ def _programs(style: Style, rng: np.random.Generator) -> dict[str, int]:
     }  # fmt: skip
 
 
-def _plan(chart: Score, style: Style, rng: np.random.Generator, kept: set[str]) -> Band:
+def _plan(chart: Score, style: Style, rng: Rng, kept: set[str]) -> Band:
     n = max(1, len(chart.sections))
     chances = {
         "drums": 1 - style.drumless, "bass": 0.88, "comp": 1.0, "comp2": 0.3, "pad": style.pads,
@@ -136,7 +137,7 @@ def _fill_beats(metre: Metre) -> int:
 # --- drums ----------------------------------------------------------------------------------------------------------
 
 
-def _drums(role: str, style: Style, chart: Score, bars: list[Bar], band: Band, rng: np.random.Generator) -> Part:
+def _drums(role: str, style: Style, chart: Score, bars: list[Bar], band: Band, rng: Rng) -> Part:
     drums = table()["drums"]
     key = str(rng.choice(list(drums["players"])))
     kits = pool("kits") if rng.random() < 0.2 else style.kit
@@ -176,7 +177,7 @@ def drum_hits(pattern: str, start: float, end: float) -> Iterator[Note]:
                 yield Note(start + i * (end - start) / len(steps), 0.2, drums["keys"][name], velocity)
 
 
-def _fill(start: float, end: float, metre: Metre, rng: np.random.Generator) -> list[Note]:
+def _fill(start: float, end: float, metre: Metre, rng: Rng) -> list[Note]:
     steps = int((end - start) * (4 if metre.division == 2 else 3 if metre.division == 3 else 2))
     drums = table()["drums"]
     text = str(rng.choice(drums["fills"]))
@@ -190,7 +191,7 @@ def _fill(start: float, end: float, metre: Metre, rng: np.random.Generator) -> l
 
 def _pitched(
     seat: str, programs: dict[str, int], style: Style, chart: Score, bars: list[Bar], band: Band,
-    rng: np.random.Generator,
+    rng: Rng,
 ) -> Part:  # fmt: skip
     role, program = seat.rstrip("2"), programs[seat]
     active = [bar for bar in bars if band.seats[seat][bar[3]]]
@@ -228,7 +229,7 @@ def hits(pattern: str, start: float, end: float, changes: list[float]) -> Iterat
 
 
 def _patterned(
-    kind: str, style: Style, chart: Score, bars: list[Bar], rng: np.random.Generator
+    kind: str, style: Style, chart: Score, bars: list[Bar], rng: Rng
 ) -> Iterator[tuple[float, float, str, Chord]]:
     starts, chosen = [a for a, _, _ in chart.chords], dict[tuple[str, str], str]()
     chords = [Chord.parse(label) for _, _, label in chart.chords]
@@ -243,7 +244,7 @@ def _patterned(
                 yield start, min(end, chart.chords[at][1]), symbol, chord
 
 
-def _bass(style: Style, chart: Score, bars: list[Bar], rng: np.random.Generator) -> list[Note]:
+def _bass(style: Style, chart: Score, bars: list[Bar], rng: Rng) -> list[Note]:
     low, notes = int(rng.integers(28, 34)), list[Note]()
     row = list(_patterned("bass", style, chart, bars, rng))
     for i, (start, end, symbol, chord) in enumerate(row):
@@ -263,9 +264,7 @@ def _bass(style: Style, chart: Score, bars: list[Bar], rng: np.random.Generator)
     return notes
 
 
-def _comp(
-    style: Style, chart: Score, bars: list[Bar], rng: np.random.Generator, low: int, grounded: bool
-) -> list[Note]:
+def _comp(style: Style, chart: Score, bars: list[Bar], rng: Rng, low: int, grounded: bool) -> list[Note]:
     notes, step, previous, last = list[Note](), 0, tuple[int, ...](), None
     for start, end, symbol, chord in _patterned("comp", style, chart, bars, rng):
         if chord != last:

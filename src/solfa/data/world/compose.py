@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from solfa.core.types import Rng
 from solfa.data.world.arrange import arrange
 from solfa.data.world.harmony import draw_scale, modulated, progression
 from solfa.data.world.score import METRES, Part, Scale, Score, joined, tempo_map
@@ -14,7 +15,7 @@ _SHAPES = (("steady", 0.66), ("drifting", 0.18), ("ritardando", 0.05), ("acceler
 _OFTEN = {"odd": 3.0, "waltz": 1.5}  # so that rare metres are heard as well
 
 
-def draw_tempo(style: Style, rng: np.random.Generator) -> float:
+def draw_tempo(style: Style, rng: Rng) -> float:
     """A tempo of the style in BPM, one in eight beyond its range."""
     low, high = style.tempo
     if rng.random() < 0.125:
@@ -22,14 +23,14 @@ def draw_tempo(style: Style, rng: np.random.Generator) -> float:
     return round(float(np.exp(rng.uniform(np.log(low), np.log(high)))), 1)
 
 
-def draw_shape(rng: np.random.Generator) -> str:
+def draw_shape(rng: Rng) -> str:
     """A shape of tempo for ``tempo_map``."""
     return str(rng.choice([name for name, _ in _SHAPES], p=[share for _, share in _SHAPES]))
 
 
 def compose(
     seconds: float,
-    rng: np.random.Generator,
+    rng: Rng,
     *,
     metre: str = "",
     tempo_bpm: float = 0.0,
@@ -64,7 +65,7 @@ def compose(
     return arrange(chart, chosen, rng, keep)
 
 
-def _sections(n_bars: int, long: int, rng: np.random.Generator) -> list[tuple[int, int, str]]:
+def _sections(n_bars: int, long: int, rng: Rng) -> list[tuple[int, int, str]]:
     # (first bar, end bar, name): even lengths, names that return.
     long = min((2, 4, 8, 12, 16), key=lambda n: abs(n - long))
     names = ["intro"] if rng.random() < 0.4 else []
@@ -80,7 +81,7 @@ def _sections(n_bars: int, long: int, rng: np.random.Generator) -> list[tuple[in
 
 
 def _metres(
-    metre: str, sections: list[tuple[int, int, str]], bar_beats: int, rng: np.random.Generator
+    metre: str, sections: list[tuple[int, int, str]], bar_beats: int, rng: Rng
 ) -> tuple[tuple[int, int, str], ...]:
     end = sections[-1][1] * bar_beats
     partner = {"4/4": "3/4", "3/4": "4/4", "6/8": "9/8", "5/4": "4/4", "2/4": "3/4"}.get(metre)
@@ -101,7 +102,7 @@ def _section_beats(
 
 def _harmony(
     spans: tuple[tuple[float, float, str], ...], metres: tuple[tuple[int, int, str], ...], style: Style,
-    rng: np.random.Generator,
+    rng: Rng,
 ) -> tuple[tuple[tuple[float, float, Scale], ...], tuple[tuple[float, float, str], ...]]:  # fmt: skip
     scale, colour = draw_scale(rng), str(rng.choice(style.colour))
     change_at = int(rng.integers(1, len(spans))) if len(spans) > 1 and rng.random() < 0.15 else None

@@ -16,12 +16,12 @@ import numpy as np
 import soxr
 from scipy import signal
 
-from solfa.core.types import FloatArray
+from solfa.core.types import FloatArray, Rng
 
-Effect = Callable[[FloatArray, int, np.random.Generator], FloatArray]
+Effect = Callable[[FloatArray, int, Rng], FloatArray]
 
 
-def equalise(samples: FloatArray, rate: int, rng: np.random.Generator) -> FloatArray:
+def equalise(samples: FloatArray, rate: int, rng: Rng) -> FloatArray:
     """One to three bells or shelves of up to 8 dB."""
     for _ in range(int(rng.integers(1, 4))):
         centre = float(np.exp(rng.uniform(math.log(80), math.log(min(9000, 0.4 * rate)))))
@@ -38,7 +38,7 @@ def _bell(samples: FloatArray, rate: int, centre: float, gain_db: float, q: floa
     return np.asarray(signal.lfilter(b, [1 + alpha / a, -2 * math.cos(w), 1 - alpha / a], samples), np.float32)
 
 
-def compress(samples: FloatArray, rate: int, rng: np.random.Generator) -> FloatArray:
+def compress(samples: FloatArray, rate: int, rng: Rng) -> FloatArray:
     """A compressor: ratio 2-8 above a threshold 6-20 dB under the peak, 5 ms attack and 120 ms release together."""
     hop = max(1, rate // 400)
     blocks = np.abs(np.pad(samples, (0, -len(samples) % hop))).reshape(-1, hop).max(axis=1)
@@ -49,7 +49,7 @@ def compress(samples: FloatArray, rate: int, rng: np.random.Generator) -> FloatA
     return np.asarray(samples * 10 ** (gain / 20), np.float32)
 
 
-def room(samples: FloatArray, rate: int, rng: np.random.Generator) -> FloatArray:
+def room(samples: FloatArray, rate: int, rng: Rng) -> FloatArray:
     """A room of 0.15 to 1.8 s: direct sound, a few reflections, noise that dies away, faster in the treble."""
     rt60, wet = float(np.exp(rng.uniform(math.log(0.15), math.log(1.8)))), float(rng.uniform(-22, -6))
     n = int(rt60 * rate)
@@ -65,14 +65,14 @@ def room(samples: FloatArray, rate: int, rng: np.random.Generator) -> FloatArray
     return np.asarray(samples + wet_part, np.float32)
 
 
-def hiss(samples: FloatArray, rate: int, rng: np.random.Generator) -> FloatArray:
+def hiss(samples: FloatArray, rate: int, rng: Rng) -> FloatArray:
     """Broadband noise, white to brown, 20 to 50 dB under the music."""
     noise = rng.standard_normal(len(samples))
     colour = float(rng.uniform(0, 0.98))
     return add_at(samples, np.asarray(signal.lfilter([1], [1, -colour], noise), np.float32), float(rng.uniform(20, 50)))
 
 
-def vinyl(samples: FloatArray, rate: int, rng: np.random.Generator) -> FloatArray:
+def vinyl(samples: FloatArray, rate: int, rng: Rng) -> FloatArray:
     """Crackle, rumble and a little hiss."""
     clicks = (rng.random(len(samples)) < rng.uniform(5, 60) / rate) * rng.standard_normal(len(samples)) * 12
     crackle = signal.lfilter([1], [1, -0.6], clicks)
@@ -81,7 +81,7 @@ def vinyl(samples: FloatArray, rate: int, rng: np.random.Generator) -> FloatArra
     return add_at(samples, np.asarray(noise, np.float32), float(rng.uniform(18, 38)))
 
 
-def wow(samples: FloatArray, rate: int, rng: np.random.Generator) -> FloatArray:
+def wow(samples: FloatArray, rate: int, rng: Rng) -> FloatArray:
     """Uneven speed of a tape or record, less than 4 ms and a tenth of a semitone off."""
     hz, depth_s = float(rng.uniform(0.4, 1.2)), float(rng.uniform(0.0002, 0.0007))
     at = np.arange(len(samples), dtype=np.float64)
@@ -89,13 +89,13 @@ def wow(samples: FloatArray, rate: int, rng: np.random.Generator) -> FloatArray:
     return np.asarray(np.interp(moved, at, samples), np.float32)
 
 
-def distort(samples: FloatArray, rate: int, rng: np.random.Generator) -> FloatArray:
+def distort(samples: FloatArray, rate: int, rng: Rng) -> FloatArray:
     """Soft saturation of the whole mix."""
     drive, peak = float(rng.uniform(1, 5)), float(np.abs(samples).max(initial=1e-9))
     return np.asarray(np.tanh(samples / peak * drive) / math.tanh(drive) * peak, np.float32)
 
 
-def low_rate(samples: FloatArray, rate: int, rng: np.random.Generator) -> FloatArray:
+def low_rate(samples: FloatArray, rate: int, rng: Rng) -> FloatArray:
     """Through 8 or 11.025 kHz, at 8 bits now and then."""
     low = int(rng.choice([8000, 11025]))
     back = soxr.resample(soxr.resample(samples, rate, low), low, rate)
@@ -105,7 +105,7 @@ def low_rate(samples: FloatArray, rate: int, rng: np.random.Generator) -> FloatA
     return fitted(np.asarray(back, np.float32), len(samples))
 
 
-def rerecord(samples: FloatArray, rate: int, rng: np.random.Generator) -> FloatArray:
+def rerecord(samples: FloatArray, rate: int, rng: Rng) -> FloatArray:
     """A small loudspeaker heard by a telephone in a room."""
     low, high = float(rng.uniform(90, 350)), float(min(rng.uniform(3500, 9000), 0.45 * rate))
     sections = signal.butter(2, [low, high], "bandpass", fs=rate, output="sos")
@@ -113,7 +113,7 @@ def rerecord(samples: FloatArray, rate: int, rng: np.random.Generator) -> FloatA
     return hiss(room(played, rate, rng), rate, rng)
 
 
-def codec(samples: FloatArray, rate: int, rng: np.random.Generator) -> FloatArray:
+def codec(samples: FloatArray, rate: int, rng: Rng) -> FloatArray:
     """Through MP3, Opus or AAC at 16 to 96 kbit/s and back, its delay undone."""
     name, bits = str(rng.choice(["libmp3lame", "libopus", "aac"])), int(rng.choice([16, 24, 32, 48, 64, 96])) * 1000
     peak = float(np.abs(samples).max(initial=1e-9))
@@ -222,7 +222,7 @@ class Treated:
 def treat(
     samples: FloatArray,
     rate: int,
-    rng: np.random.Generator,
+    rng: Rng,
     *,
     background: FloatArray | None = None,
     snr_db: float = 0.0,

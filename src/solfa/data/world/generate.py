@@ -19,7 +19,7 @@ import numpy as np
 from solfa.audio.decode import SUFFIXES, stretches
 from solfa.audio.resample import at_rate
 from solfa.core.errors import DecodeError, InputError, SolfaError
-from solfa.core.types import FloatArray
+from solfa.core.types import FloatArray, Rng
 from solfa.data.building import ShardTask
 from solfa.data.captions import caption
 from solfa.data.records import Record
@@ -108,7 +108,7 @@ class World:
                 except (Unusable, InputError, DecodeError) as why:
                     yield Failure(item=f"{name}, attempt {attempt}", reason=str(why)[:300])
 
-    def perform(self, name: str, split: str, rng: np.random.Generator) -> Performance:
+    def perform(self, name: str, split: str, rng: Rng) -> Performance:
         """The music of a clip called ``name`` before anything is done to its sound.
 
         Raises Unusable if what was drawn cannot be played, or cannot be heard; InputError if a song of a corpus cannot
@@ -129,7 +129,7 @@ class World:
         }  # fmt: skip
         return Performance(score, window, stems, effects.fitted(dry, round(self.seconds * rate)), about)
 
-    def _clip(self, name: str, split: str, rng: np.random.Generator) -> Member:
+    def _clip(self, name: str, split: str, rng: Rng) -> Member:
         played, rate = self.perform(name, split, rng), self.sample_rate_hz
         score, stems, window = played.score, played.stems, played.window
         background, snr_db = self._noise(split, rng)
@@ -151,7 +151,7 @@ class World:
         )  # fmt: skip
         return Member(record=record, samples=wet.samples, sample_rate_hz=rate, jams=jams_of(truth, tool="solfa world"))
 
-    def _score(self, name: str, split: str, rng: np.random.Generator) -> Score:
+    def _score(self, name: str, split: str, rng: Rng) -> Score:
         seconds = self.seconds * 1.14  # room for playing it faster
         corpus = "" if not self.corpora or rng.random() < 0.5 else str(rng.choice(sorted(self.corpora)))
         folder = self.corpora.get(corpus, Path())
@@ -162,7 +162,7 @@ class World:
         score, artist = read_song(corpus, folder, song, seconds, rng), artist_of(corpus, folder, song)
         return replace(score, piece=f"{corpus}:{song}", artist=artist, licence=CORPORA[corpus])
 
-    def _patched(self, score: Score, split: str, rng: np.random.Generator) -> tuple[Score, list[Patch], float]:
+    def _patched(self, score: Score, split: str, rng: Rng) -> tuple[Score, list[Patch], float]:
         fonts = [p for p in self.soundfonts if (p.name == self.held_out) == (split == "test")]
         main, mixed = fonts[int(rng.integers(len(fonts)))], rng.random() < 0.3
         cents = float(np.clip(rng.normal(0, 14), -40, 40)) if rng.random() < 0.5 else 0.0
@@ -180,7 +180,7 @@ class World:
             patches.append(Patch(soundfont=font, cents=cents, layer=layer, layer_cents=off))
         return replace(score, parts=tuple(parts)), patches, cents
 
-    def _noise(self, split: str, rng: np.random.Generator) -> tuple[FloatArray | None, float]:
+    def _noise(self, split: str, rng: Rng) -> tuple[FloatArray | None, float]:
         if self.background is None or rng.random() > 0.12:
             return None, 0.0
         mine = [f for f in _recordings(self.background) if split_of(f.name) == split]
@@ -225,7 +225,7 @@ def _recordings(folder: Path) -> tuple[Path, ...]:
     return found
 
 
-def _drawn_shift(rng: np.random.Generator) -> tuple[int, float]:
+def _drawn_shift(rng: Rng) -> tuple[int, float]:
     # Semitones and speed: both by varispeed (6 % of clips), one of them alone (2 % each), mostly none.
     draw, shift = float(rng.random()), int(rng.choice([-2, -1, 1, 2]))
     if draw < 0.06:
@@ -233,7 +233,7 @@ def _drawn_shift(rng: np.random.Generator) -> tuple[int, float]:
     return (shift, 1.0) if draw < 0.08 else (0, float(rng.uniform(0.87, 1.13)) if draw < 0.1 else 1.0)
 
 
-def _window(score: Score, seconds: float, shift: int, ratio: float, rng: np.random.Generator) -> Window:
+def _window(score: Score, seconds: float, shift: int, ratio: float, rng: Rng) -> Window:
     shown = seconds * ratio
     first, last = float(score.beat_s[0]), float(score.beat_s[-1]) - shown
     if last < first:

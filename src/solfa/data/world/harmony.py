@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from solfa.core.theory import QUALITIES, Chord
+from solfa.core.types import Rng
 from solfa.data.world.score import MODES, Scale
 from solfa.data.world.styles import table
 
@@ -31,7 +32,7 @@ def diatonic(scale: Scale, degree: int, tones: int = 3) -> Chord:
     return Chord(root, "5")
 
 
-def progression(scale: Scale, colour: str, rng: np.random.Generator, inversions: float = 0.1) -> list[Chord]:
+def progression(scale: Scale, colour: str, rng: Rng, inversions: float = 0.1) -> list[Chord]:
     """Two to twelve chords that can be repeated; ``inversions`` is how likely one does not stand on its root."""
     if rng.random() < 0.7:
         loops = table()["harmony"]["loops"][scale.mode]
@@ -49,7 +50,7 @@ def progression(scale: Scale, colour: str, rng: np.random.Generator, inversions:
     return [_inverted(chord, rng) if rng.random() < inversions else chord for chord in chords]
 
 
-def _coloured(scale: Scale, degree: int, colour: str, rng: np.random.Generator) -> Chord:
+def _coloured(scale: Scale, degree: int, colour: str, rng: Rng) -> Chord:
     triad = diatonic(scale, degree)
     if scale.mode == "minor" and degree == 4 and rng.random() < 0.65:
         return Chord(triad.root, "7" if colour in ("seventh", "jazz") or rng.random() < 0.3 else "maj")
@@ -72,7 +73,7 @@ def _coloured(scale: Scale, degree: int, colour: str, rng: np.random.Generator) 
     return triad
 
 
-def _borrow(chords: list[Chord], scale: Scale, colour: str, rng: np.random.Generator) -> None:
+def _borrow(chords: list[Chord], scale: Scale, colour: str, rng: Rng) -> None:
     # A chord from beyond the scale now and then, in place of one that is not the first.
     for i in range(1, len(chords)):
         follows, draw = chords[(i + 1) % len(chords)], rng.random()
@@ -88,19 +89,19 @@ def _borrow(chords: list[Chord], scale: Scale, colour: str, rng: np.random.Gener
             chords[i] = Chord(scale.degree(4), "aug")
 
 
-def _inverted(chord: Chord, rng: np.random.Generator) -> Chord:
+def _inverted(chord: Chord, rng: Rng) -> Chord:
     tones = [t for t in QUALITIES[chord.quality][1:] if t not in (2, 8)]
     weights = np.array([0.5, 0.35, 0.15, 0.1][: len(tones)])
     return Chord(chord.root, chord.quality, int(rng.choice(tones, p=weights / weights.sum())))
 
 
-def draw_scale(rng: np.random.Generator) -> Scale:
+def draw_scale(rng: Rng) -> Scale:
     """A key: every tonic alike; major and minor most, the other modes in a third of the pieces."""
     shares = (0.36, 0.32, 0.1, 0.05, 0.06, 0.09, 0.02)
     return Scale(int(rng.integers(12)), str(rng.choice(list(MODES), p=shares)))
 
 
-def modulated(scale: Scale, rng: np.random.Generator) -> Scale:
+def modulated(scale: Scale, rng: Rng) -> Scale:
     """Another key that songs go to from this one: a step or two up, the dominant's, the relative or parallel one."""
     if scale.mode in ("major", "minor") and rng.random() < 0.4:
         other = "minor" if scale.mode == "major" else "major"

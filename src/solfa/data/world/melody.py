@@ -5,9 +5,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 
-import numpy as np
-
 from solfa.core.theory import QUALITIES, Chord
+from solfa.core.types import Rng
 from solfa.data.world.score import MODES, Metre, Note, Score
 
 # Lowest note of instruments that do not play from middle C on.
@@ -18,9 +17,7 @@ _LOW = {
 _SPAN = 17
 
 
-def melody(
-    chart: Score, bars: list[tuple[int, int, Metre, int]], program: int, busy: float, rng: np.random.Generator
-) -> list[Note]:
+def melody(chart: Score, bars: list[tuple[int, int, Metre, int]], program: int, busy: float, rng: Rng) -> list[Note]:
     """A tune for the given bars (first beat, end beat, metre, section); ``busy`` 0-1 sets how many notes there are."""
     low = _LOW.get(program, 60) + int(rng.integers(0, 4))
     starts = [a for a, _, _ in chart.chords]
@@ -43,7 +40,7 @@ def melody(
     return notes
 
 
-def _rhythm(metre: Metre, busy: float, rng: np.random.Generator) -> list[tuple[float, float]]:
+def _rhythm(metre: Metre, busy: float, rng: Rng) -> list[tuple[float, float]]:
     grid = 1 / metre.division if busy < 0.9 or metre.division != 2 else 0.25
     steps = round(metre.beats / grid)
     onsets = []
@@ -56,9 +53,7 @@ def _rhythm(metre: Metre, busy: float, rng: np.random.Generator) -> list[tuple[f
     return [(a * grid, min(b - a, steps) * grid) for a, b in zip(onsets, ends, strict=True)]
 
 
-def _next_pitch(
-    pitch: int, low: int, chord: Chord, chart: Score, beat: float, strong: bool, rng: np.random.Generator
-) -> int:
+def _next_pitch(pitch: int, low: int, chord: Chord, chart: Score, beat: float, strong: bool, rng: Rng) -> int:
     tones = {(chord.root + t) % 12 for t in QUALITIES[chord.quality]}
     scale = chart.scale_at(beat)
     inside = tones if strong else tones | {scale.degree(d) for d in range(len(MODES[scale.mode]))}

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from solfa.core.errors import InputError, MissingExtra
-from solfa.core.types import FloatArray
+from solfa.core.types import FloatArray, Rng
 from solfa.data.world.score import Part, Score
 
 MOST_LOADED = 8
@@ -101,9 +101,7 @@ def playable(part: Part, path: Path) -> Part | None:
     return None
 
 
-def performed(
-    part: Part, score: Score, rng: np.random.Generator, *, mechanical: bool
-) -> list[tuple[float, float, int, int]]:
+def performed(part: Part, score: Score, rng: Rng, *, mechanical: bool) -> list[tuple[float, float, int, int]]:
     """Notes as (on_s, off_s, pitch, velocity): swung, and unless ``mechanical`` a little early, late, loud or soft."""
     notes = np.array(part.notes, np.float64).reshape(-1, 4)
     start, stop = notes[:, 0].copy(), notes[:, 0] + notes[:, 1]
@@ -171,7 +169,7 @@ def _silence(font: Any, part: Part, cents: float, sample_rate_hz: int) -> None:
 
 def render(
     score: Score, patches: Sequence[Patch], begin_s: float, seconds: float, sample_rate_hz: int,
-    rng: np.random.Generator, *, mechanical: bool = False,
+    rng: Rng, *, mechanical: bool = False,
 ) -> list[Stem]:  # fmt: skip
     """The stems of a stretch of a piece, levelled by role; parts that are silent there are left out.
 

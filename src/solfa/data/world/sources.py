@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from solfa.core.errors import InputError
 from solfa.core.theory import Chord, Key, pitch_class
+from solfa.core.types import Rng
 from solfa.data.world.arrange import arrange, style_for
 from solfa.data.world.compose import compose, draw_shape, draw_tempo
 from solfa.data.world.midi import Midi, read_midi
@@ -95,7 +96,7 @@ def artist_of(corpus: str, folder: Path, song: str) -> str:
     return {"openewld": parts[0], "groove": "/".join(parts[:2])}.get(corpus, "") if len(parts) > 2 else ""
 
 
-def read_song(corpus: str, folder: Path, song: str, seconds: float, rng: np.random.Generator) -> Score:
+def read_song(corpus: str, folder: Path, song: str, seconds: float, rng: Rng) -> Score:
     """A stretch of a song, some twice ``seconds`` long, transposed at random and played by a band.
 
     Raises InputError if the file is broken or larger than 16 MiB, or its key, metre or chords are not clear.
@@ -112,7 +113,7 @@ def read_song(corpus: str, folder: Path, song: str, seconds: float, rng: np.rand
     return replace(score, about={**score.about, "source": corpus})
 
 
-def _read(corpus: str, path: Path, seconds: float, rng: np.random.Generator) -> Score:
+def _read(corpus: str, path: Path, seconds: float, rng: Rng) -> Score:
     if corpus == "groove":
         return _groove(path, seconds, rng)
     if corpus == "billboard":
@@ -129,7 +130,7 @@ def _read(corpus: str, path: Path, seconds: float, rng: np.random.Generator) -> 
 # --- charts ---------------------------------------------------------------------------------------------------------
 
 
-def _billboard(text: str, seconds: float, rng: np.random.Generator) -> Score:
+def _billboard(text: str, seconds: float, rng: Rng) -> Score:
     bars, metre, tonic, section = Bars(), "", "", ""
     for line in text.splitlines():
         if line.startswith("#"):
@@ -149,7 +150,7 @@ def _billboard(text: str, seconds: float, rng: np.random.Generator) -> Score:
     return _played_chart(bars, (), seconds, rng)
 
 
-def _played_chart(bars: Bars, melody: tuple[Note, ...], seconds: float, rng: np.random.Generator) -> Score:
+def _played_chart(bars: Bars, melody: tuple[Note, ...], seconds: float, rng: Rng) -> Score:
     # A stretch of bars of one metre as a chart; a melody is counted in beats from the first bar.
     first = int(rng.integers(0, max(1, len(bars) - 4)))
     metre = bars[first][3]
@@ -199,14 +200,14 @@ def _scale(tonic: int, chords: list[tuple[float, float, str]], start: float, end
     return Scale(tonic, "major" if best == "maj" else "minor")
 
 
-def _part(role: str, style: Style, notes: tuple[Note, ...], rng: np.random.Generator) -> Part:
+def _part(role: str, style: Style, notes: tuple[Note, ...], rng: Rng) -> Part:
     own = {"lead": style.lead_pool, "comp": style.comp_pool}.get(role, ())
     options = (own if rng.random() < 0.6 else ()) or pool(role)
     program = int(options[int(rng.integers(len(options)))])
     return Part(role=role, concept=concept_of(program), program=program, notes=notes)
 
 
-def _openewld(path: Path, seconds: float, rng: np.random.Generator) -> Score:
+def _openewld(path: Path, seconds: float, rng: Rng) -> Score:
     with zipfile.ZipFile(path) as archive:
         name = next(n for n in archive.namelist() if n.endswith(".xml") and not n.startswith("META-INF"))
         if archive.getinfo(name).file_size > _MAX_BYTES:
@@ -268,7 +269,7 @@ def _harmony(item: ElementTree.Element) -> str:
 # --- performances ---------------------------------------------------------------------------------------------------
 
 
-def _pop909(folder: Path, seconds: float, rng: np.random.Generator) -> Score:
+def _pop909(folder: Path, seconds: float, rng: Rng) -> Score:
     keys = {line.split("\t")[2] for line in (folder / "key_audio.txt").read_text().splitlines() if line.strip()}
     beats = np.loadtxt(folder / "beat_midi.txt")
     downs = np.flatnonzero(beats[:, 2] == 1)
@@ -323,7 +324,7 @@ def _shown(notes: tuple[Note, ...], first: int, count: int) -> tuple[Note, ...]:
     return tuple(n._replace(start=n.start - first) for n in notes if -0.1 <= n.start - first < count)
 
 
-def _groove(path: Path, seconds: float, rng: np.random.Generator) -> Score:
+def _groove(path: Path, seconds: float, rng: Rng) -> Score:
     # Played drums under a made-up band: "1_funk-groove1_138_beat_4-4.mid" names tempo and metre.
     found = re.search(r"_(\d+)_beat_(\d)-4\.mid$", path.name)
     if found is None:
@@ -357,7 +358,7 @@ def _fits(key: Key, start: float, end: float, notes: list[Note]) -> bool:
     return sum(inside) >= 0.9 * sum(n.length for n in notes if start <= n.start < end) > 0
 
 
-def _any_midi(midi: Midi, seconds: float, rng: np.random.Generator) -> Score:
+def _any_midi(midi: Midi, seconds: float, rng: Rng) -> Score:
     # Parts as they are, chords unknown; the key only where the file states one and nine tenths of the notes are in it.
     count = len(midi.beat_s) - 1
     parts = [
