@@ -276,10 +276,7 @@ class FrozenFeatures:
         return len(self.ids)
 
     def relabelled(
-        self,
-        *,
-        captions: Sequence[Sequence[str]] | None = None,
-        phrases: Sequence[Sequence[Phrase]] | None = None,
+        self, *, captions: Sequence[Sequence[str]] | None = None, phrases: Sequence[Sequence[Phrase]] | None = None
     ) -> FrozenFeatures:
         """The same clips with other captions or phrases, one sequence for each clip; None leaves those there are.
 

@@ -148,9 +148,8 @@ def _nearest(pitch_class: int) -> int:
 
 
 def _key(
-    attributes: Mapping[str, Any], rng: Rng, language: Mapping[str, Any] | None, tonic: str,
-    section: str = "key",
-) -> list[Fact]:  # fmt: skip
+    attributes: Mapping[str, Any], rng: Rng, language: Mapping[str, Any] | None, tonic: str, section: str = "key"
+) -> list[Fact]:
     if not attributes.get("key"):
         return []
     key = Key.parse(attributes["key"])

@@ -79,11 +79,7 @@ def _rng(seed: str) -> Rng:
 
 
 def _caption(
-    attributes: Mapping[str, Any],
-    phrases: Sequence[Phrase],
-    rng: Rng,
-    chosen: str,
-    duration_s: float | None,
+    attributes: Mapping[str, Any], phrases: Sequence[Phrase], rng: Rng, chosen: str, duration_s: float | None
 ) -> str:
     language = grammar()[chosen] if chosen in LANGUAGES else None
     text = ""

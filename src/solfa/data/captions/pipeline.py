@@ -123,10 +123,7 @@ class _Plan:
     num_shards: dict[str, int]
 
 
-def _plan(
-    tracks: Sequence[Track], heard: Rows, written: Rows,
-    stages: Path, settings: Settings,
-) -> _Plan:  # fmt: skip
+def _plan(tracks: Sequence[Track], heard: Rows, written: Rows, stages: Path, settings: Settings) -> _Plan:
     """Which clip goes to which shard, one file for each shard."""
     by_key = {_key(t): t for t in tracks}
     kept = {key: row for key, row in written.items() if row.get("clips")}

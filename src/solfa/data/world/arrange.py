@@ -190,9 +190,8 @@ def _fill(start: float, end: float, metre: Metre, rng: Rng) -> list[Note]:
 
 
 def _pitched(
-    seat: str, programs: dict[str, int], style: Style, chart: Score, bars: list[Bar], band: Band,
-    rng: Rng,
-) -> Part:  # fmt: skip
+    seat: str, programs: dict[str, int], style: Style, chart: Score, bars: list[Bar], band: Band, rng: Rng
+) -> Part:
     role, program = seat.rstrip("2"), programs[seat]
     active = [bar for bar in bars if band.seats[seat][bar[3]]]
     if role == "bass":

@@ -29,13 +29,7 @@ def draw_shape(rng: Rng) -> str:
 
 
 def compose(
-    seconds: float,
-    rng: Rng,
-    *,
-    metre: str = "",
-    tempo_bpm: float = 0.0,
-    keep: tuple[Part, ...] = (),
-    style: str = "",
+    seconds: float, rng: Rng, *, metre: str = "", tempo_bpm: float = 0.0, keep: tuple[Part, ...] = (), style: str = ""
 ) -> Score:
     """A piece of about twice ``seconds``, so that a clip of that length can begin anywhere in its first half.
 
@@ -101,9 +95,8 @@ def _section_beats(
 
 
 def _harmony(
-    spans: tuple[tuple[float, float, str], ...], metres: tuple[tuple[int, int, str], ...], style: Style,
-    rng: Rng,
-) -> tuple[tuple[tuple[float, float, Scale], ...], tuple[tuple[float, float, str], ...]]:  # fmt: skip
+    spans: tuple[tuple[float, float, str], ...], metres: tuple[tuple[int, int, str], ...], style: Style, rng: Rng
+) -> tuple[tuple[tuple[float, float, Scale], ...], tuple[tuple[float, float, str], ...]]:
     scale, colour = draw_scale(rng), str(rng.choice(style.colour))
     change_at = int(rng.integers(1, len(spans))) if len(spans) > 1 and rng.random() < 0.15 else None
     inversions, per_bar = float(rng.choice([0.0, 0.1, 0.3])), float(rng.choice([0.5, 1, 1, 1, 2]))
