@@ -49,7 +49,7 @@ def caption(
     splits: Annotated[
         str, typer.Option(help="Shares of train, val, test within each source; or 'fgmcaps' for its clip counts.")
     ] = "0.9,0.05,0.05",
-    seed: Annotated[int, typer.Option(min=0, help="Of all chance.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
     llm: Annotated[str, typer.Option(help="A language model writes: OpenAI-compatible address, up to /v1.")] = "",
     llm_model: Annotated[str, typer.Option(help="Its name at the endpoint.")] = "",
     llm_key_env: Annotated[str, typer.Option(help="Environment variable that holds the endpoint's key.")] = "",

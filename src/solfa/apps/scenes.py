@@ -26,7 +26,7 @@ def sounds() -> None:
 def scenes(
     out: Annotated[Path, typer.Argument(help="Folder of the data set; a stopped run goes on where it was.")],
     count: Annotated[int, typer.Option(help="Scenes at least (each split is filled to whole shards).")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Of all chance.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
     events: Annotated[
         Path | None,
         typer.Option(help="Folder of folders named by label, a CSV or JSONL table (path, label), or FSD50K."),

@@ -26,7 +26,7 @@ def world(
     out: Annotated[Path, typer.Argument(help="Folder of the data set; a stopped run goes on where it was.")],
     count: Annotated[int, typer.Option(min=1, help="Clips at least: 9 of 10 train, then as many val as test.")] = 1000,
     seconds: Annotated[float, typer.Option(help="Length of a clip.")] = 10.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of all chance.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
     rate: Annotated[int, typer.Option(help="Sample rate in Hz.")] = 24_000,
     soundfont: Annotated[
         list[Path] | None, typer.Option(help="SF2 or SF3, repeatable; all of 'solfa data soundfonts' if not given.")

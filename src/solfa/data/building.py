@@ -110,9 +110,7 @@ def _plan(name: str, config: Mapping[str, Any], seed: int) -> dict[str, Any]:
 def _tasks(num_shards: Mapping[str, int], seed: int) -> list[ShardTask]:
     counts = list(num_shards.values())
     if not {*num_shards} <= {*SPLITS} or sum(counts) < 1 or min(counts) < 0 or max(counts) > 999_999:
-        raise InputError(
-            f"num_shards {dict(num_shards)}: expected counts 0-999999 for {', '.join(SPLITS)}, one at least."
-        )
+        raise InputError(f"num_shards {dict(num_shards)}: expected 0-999999 for {', '.join(SPLITS)}, one at least.")
     return [ShardTask(split=s, number=n, seed=seed) for s in SPLITS for n in range(num_shards.get(s, 0))]
 
 

@@ -106,9 +106,7 @@ class Loader(Generic[B]):
             sum(count for count, _ in shares) == len(source) and sum(weights) > 0 and min(weights) >= 0
             and min(count for count, _ in shares) > 0 and sum(weights) < np.inf
         ):  # fmt: skip
-            raise InputError(
-                f"loader: shares {list(shares)} of {len(source)} clips; expected clips, and weights above 0."
-            )
+            raise InputError(f"loader: shares {list(shares)} of {len(source)} clips; expected weights above 0.")
         self._source, self._batch_size, self._seed, self._shares = source, batch_size, seed, tuple(shares)
         self._lengths_N, self._bucket = lengths_N, bucket
         self._rank, self._world_size, self._shuffle, self._drop_last = rank, world_size, shuffle, drop_last

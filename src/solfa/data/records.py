@@ -69,7 +69,7 @@ class Record:
             raise InputError(f"record {self.id}: split {self.split!r} is none of {', '.join(SPLITS)}.")
         if not (0 < self.duration_s < math.inf and 0 <= self.start_s < math.inf):
             raise InputError(
-                f"record {self.id}: starts at {self.start_s} s and lasts {self.duration_s} s; expected >= 0 and > 0."
+                f"record {self.id}: starts at {self.start_s} s, lasts {self.duration_s} s; expected >= 0, > 0."
             )
         for phrase in self.phrases:
             last = 0.0

@@ -243,9 +243,7 @@ class Shard:
             raise InputError(f"{self.path}: {name}.json: {bad}") from bad
         sounds = [f"{name}.{ending}" for ending in self.index.members[name]]
         if (record.id, record.split or self.split) != (name, self.split) or record.audio not in sounds:
-            raise InputError(
-                f"{self.path}: {name}.json is of {record.id!r}, split {record.split!r}, sound {record.audio!r}."
-            )
+            raise InputError(f"{self.path}: {name}.json is of {record.id!r}, {record.split!r}, sound {record.audio!r}.")
         return record if record.split else replace(record, split=self.split)
 
     def audio(self, record: Record) -> Audio:

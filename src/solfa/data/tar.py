@@ -109,7 +109,5 @@ def _header(path: Path, block: bytes) -> tarfile.TarInfo:
     except (tarfile.HeaderError, ValueError) as bad:
         raise InputError(f"{path}: not a whole tar ({bad}). Make the shard again.") from bad
     if info.type != tarfile.REGTYPE or not _NAME.fullmatch(info.name) or not 0 <= info.size <= _MAX_MEMBER_BYTES:
-        raise InputError(
-            f"{path}: holds {info.name!r}, which is no regular file called ID.ENDING; it is not read any further."
-        )
+        raise InputError(f"{path}: holds {info.name!r}, no regular file called ID.ENDING; it is not read further.")
     return info

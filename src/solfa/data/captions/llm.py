@@ -126,9 +126,7 @@ class Captioner:
         self._endpoint, self._cache, self._wishes = endpoint, cache, wishes
         self._key = os.environ.get(endpoint.key_env, "") if endpoint.key_env else ""
         if endpoint.key_env and not self._key:
-            raise InputError(
-                f"the environment variable {endpoint.key_env} should hold the endpoint's key; it is not set."
-            )
+            raise InputError(f"the environment variable {endpoint.key_env} for the endpoint's key is not set.")
         self._open = urllib.request.build_opener(_NoRedirects).open
         self._next_s = 0.0
         self._silent = 0

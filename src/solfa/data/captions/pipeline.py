@@ -131,9 +131,8 @@ def _plan(tracks: Sequence[Track], heard: Rows, written: Rows, stages: Path, set
     clips = [(key, clip) for key, row in kept.items() for clip in row["clips"]]
     source = [by_key[key].source for key, _ in clips]
     wanted = settings.counts if settings.counts is not None else targets(Counter(source), settings.shares)
-    split = assign(
-        [family[key] for key, _ in clips], source, wanted, seed=settings.seed, exact=settings.counts is not None
-    )
+    own, exact = [family[key] for key, _ in clips], settings.counts is not None
+    split = assign(own, source, wanted, seed=settings.seed, exact=exact)
     shards = _shards(clips, split, by_key, kept, settings)
     if not shards:
         raise InputError(f"no clip is left of {len(tracks)} tracks: {_why(heard, written)}")

@@ -117,6 +117,5 @@ def _timed(
     ends = [*(beat for beat, _ in rows_of_keys[1:]), count]
     spans = tuple((a, b, key) for (a, key), b in zip(rows_of_keys, ends, strict=False) if b > a)
     beats = METRES[metre].beats
-    return Midi(
-        seconds(np.arange(count + 1, dtype=np.float64) * unit), ((0, -(-count // beats) * beats, metre),), spans, tracks
-    )
+    beat_s = seconds(np.arange(count + 1, dtype=np.float64) * unit)
+    return Midi(beat_s, ((0, -(-count // beats) * beats, metre),), spans, tracks)

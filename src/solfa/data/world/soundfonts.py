@@ -68,9 +68,7 @@ def fetch(say: Callable[[str], None]) -> tuple[Soundfont, ...]:
         say(f"{font.name}: fetching {font.size_mb} MB, {font.licence}")
         data = _from_wheel(font, font.pypi) if font.pypi else _from_debian(font)
         if hashlib.sha256(data).hexdigest() != font.sha256:
-            raise InputError(
-                f"{font.name}: what came is not the pinned file {font.file}. Give one with --soundfont FILE."
-            )
+            raise InputError(f"{font.name}: what came is not the pinned file {font.file}. Give one: --soundfont FILE.")
         write_whole(font.path, data)
     return here()
 
