@@ -133,7 +133,7 @@ def _fitted(
     for k in range(_FOLDS):
         score[fold == k] = x[fold == k] @ _logistic(x[fold != k], y[fold != k])
     order = np.argsort(-score, kind="stable")
-    told = np.unique(np.linspace(_LEAST_TOLD, len(y), _STEPS).round().astype(int))
+    told = np.unique(np.geomspace(_LEAST_TOLD, len(y), _STEPS).round().astype(int))  # dense where few are told
     true = np.cumsum(y[order])
     curve = [[round(float(score[order[n - 1]]), 4), int(n), int(true[n - 1])] for n in told]
     weights = _logistic(x, y)

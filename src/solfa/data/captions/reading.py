@@ -67,7 +67,7 @@ def agreement(text: str, attributes: Mapping[str, Any]) -> Agreement:
     missing, false = [], []
     for name in (*_CLAIMED, "voice"):
         kind = _CLAIMED.get(name)
-        claim = kind and (claims.get(kind) or (bare.get(kind) if name in unsure else None))
+        claim = None if kind is None else claims.get(kind) or (bare.get(kind) if name in unsure else None)
         verdicts = [_claim_holds(claim, attributes)] if claim else []
         verdicts += [v for c in constraints if (v := _constraint_holds(name, c, hedged)) is not None]
         known = attributes.get(name) not in (None, "", [], ())

@@ -33,7 +33,7 @@ FIELDS = {
     "tempo": "tempo_bpm", "metre": "metre", "key": "key", "chords": "chords", "some_chords": "chords",
     "instruments": "instruments",
 }  # fmt: skip
-_STEPS = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10), "": range(12)}
+_STEPS: dict[str, Sequence[int]] = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10), "": range(12)}
 # One kit has one name, however many of its parts a tagger names.
 KIT = ("drums", "drum_machine", "bass_drum", "snare_drum", "hi_hat", "cymbal", "percussion")
 _COMMON = ("drums", "keyboard", "piano", "synthesizer", "guitar", "electric_guitar", "acoustic_guitar", "bass",
