@@ -33,6 +33,7 @@ from solfa.collection.writer import space_directory
 from solfa.core.errors import CollectionDamaged, CollectionError, InputError, SolfaError, SpaceMismatch
 from solfa.core.query import Filter
 from solfa.core.types import Analysis, FileTags, FloatArray, JointModel
+from solfa.encoders.windows import segment_ranges
 from solfa.jobs import Executor, SerialExecutor
 
 P = ParamSpec("P")
@@ -496,9 +497,11 @@ def _check(row: Sequence[object], kinds: Sequence[tuple[type, ...]]) -> None:
 
 def _spaces(db: sqlite3.Connection, over: int = -1) -> list[tuple[int, Space, int]]:
     """Number, shape and generation of the spaces with more segments than ``over``."""
-    columns = "id, name, dim, hop_s, window_s, generation"
+    columns = "id, name, dim, hop_s, window_s, generation, crc"
     rows = db.execute(f"SELECT {columns} FROM space WHERE segment_rows > ? ORDER BY id", (over,)).fetchall()
     found = [(row[0], Space(name=row[1], dim=row[2], hop_s=row[3], window_s=row[4]), row[5]) for row in rows]
+    if any(row[6] not in (None, records.space_crc(space)) for row, (_, space, _) in zip(rows, found, strict=True)):
+        raise ValueError("the shape of an embedding space is not what was written")
     if any(not (0 < s.dim <= 1 << 16 and 0 < s.hop_s < 1e6 and 0 <= s.window_s < 1e6 and g >= 0) for _, s, g in found):
         raise ValueError("an embedding space has a shape that none can have")
     return found
@@ -515,4 +518,8 @@ def _store(db: sqlite3.Connection, directory: Path, space_id: int, space: Space,
         counts = {track_id: tuple(np.frombuffer(blob, "<u4").tolist()) for track_id, blob in packed}
         if any(sum(counts[row[0]]) + len(counts[row[0]]) != row[4] for row in placements.tolist()):
             raise ValueError("the windows of a track do not make its frames")
-    return FlatStore(space_directory(directory, space_id), space, generation, placements, counts)
+    store = FlatStore(space_directory(directory, space_id), space, generation, placements, counts)
+    segments = {n: len(segment_ranges(n, space.hop_s)) for n in np.unique(placements[:, 4]).tolist()}
+    if not space.window_s and any(row[2] != segments[row[4]] for row in placements.tolist()):
+        raise ValueError("the segments of a track are not those of its frames")
+    return store

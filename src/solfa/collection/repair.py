@@ -116,9 +116,6 @@ def _mended(old: Database, scratch: Path) -> Damage:
         try:
             with closing(old.reader(sqlite3.Connection)) as source, schema.transaction(db):
                 source.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
-                with suppress(*FAULTS):
-                    source.execute("BEGIN")  # one state, whatever others write
-                    schema.version(source)
                 reason = _structure(source)
                 _Copy(source, db, old.directory, lost).run()
                 differing = [name for name, sql in _compared().items() if _differ(source, db, sql)]
@@ -285,6 +282,8 @@ def _windows_fit(counts: object, frames: int, space: Space) -> bool:
 def _structure(source: sqlite3.Connection) -> str:
     """The first fault of the file itself, empty if it has none."""
     try:
+        source.execute("BEGIN")  # one state, whatever others write
+        schema.version(source)
         said = source.execute("PRAGMA integrity_check(1)").fetchone()
     except FAULTS as error:
         return str(error)
