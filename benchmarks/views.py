@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument("--captions", type=Path)
     parser.add_argument("--recipes", default="figma,finelap,united")
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=8)
     args = parser.parse_args()
     load_body = trained.load_body
     trained.load_body = lambda name, kind, **options: (  # type: ignore[assignment]
@@ -132,7 +132,9 @@ def main() -> None:
         for seed in map(int, args.seeds.split(",")):
             out = args.scratch / f"{recipe}-{seed}"
             if not (out / "model" / "model.json").exists():
-                change = lambda r, seed=seed: replace(r, seed=seed, epochs=args.epochs)  # noqa: E731
+                change = lambda r, seed=seed: replace(
+                    r, seed=seed, epochs=args.epochs, precision="bfloat16", bucket_batches=8
+                )  # noqa: E731
                 run(recipe, args.world, out, change=change, resume=(out / "config.json").exists())
             for pool, (files, captions) in pools.items():
                 directory = args.scratch / f"{recipe}-{seed}-{pool}"
