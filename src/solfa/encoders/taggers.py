@@ -8,16 +8,19 @@ costs nothing where they run anyway.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
 from solfa.core.types import Audio, EncoderSpec, FloatArray, States
 from solfa.encoders.backbones import pack_states
-from solfa.encoders.bridge_space import fit, space
+from solfa.encoders.bridge_space import NETS, fit
 from solfa.encoders.towers import refuse_not_finite
-from solfa.tagging.frames import HOP_S, PATCH_S, tag_frames
+from solfa.tagging.frames import HOP_S, PATCH_S, VERSION, tag_frames
 from solfa.tagging.mel import SAMPLE_RATE_HZ
+from solfa.weights import weight
 
 DIM = 1424
 _REPEAT = int(HOP_S / PATCH_S)
@@ -32,7 +35,7 @@ class TaggersBackbone:
         """What this body is; the space changes with the networks and with what the scores are taken against."""
         return EncoderSpec(
             name="taggers",
-            space=f"taggers/1/{DIM}/{space().rsplit('/', 1)[1]}",
+            space=f"taggers/1/{DIM}/{_digest()}",
             dim=DIM,
             licence="ISC (musicnn), Apache-2.0 (YAMNet)",
             commercial_use=True,
@@ -47,6 +50,14 @@ class TaggersBackbone:
         """
         refuse_not_finite(batch)
         return pack_states([_rows(audio) for audio in batch], DIM)
+
+
+@cache
+def _digest() -> str:
+    """A hash of what the states depend on: the networks and the scale, not the text side of the bridge."""
+    digest = hashlib.sha256(" ".join([VERSION, *(weight(name).sha256 for name in NETS)]).encode())
+    digest.update(fit().timbre_mean_E.tobytes() + fit().timbre_scale_E.tobytes())
+    return digest.hexdigest()[:12]
 
 
 def load() -> TaggersBackbone:
