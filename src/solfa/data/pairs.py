@@ -256,7 +256,8 @@ def _phrases(row: Mapping[str, Any], table: Table) -> dict[str, list[tuple[float
         except (AttributeError, KeyError, TypeError, ValueError) as bad:
             if isinstance(bad, _BadRow):
                 raise
-            raise _BadRow(f"phrases is {value!r:.60}, expected objects with phrase, segments [[start, end]]") from bad
+            told = "expected objects with phrase and segments [[start, end]]"
+            raise _BadRow(f"phrases is {value!r:.60}, {told}") from bad
     if "" in found:
         raise _BadRow("a phrase without text")
     return found
