@@ -84,13 +84,12 @@ class Display:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Found:
-    """The shortlist as it was scored: ids, evidence in nats, scores, phrases, and P(satisfied) of each constraint."""
+    """The shortlist as it was scored: ids, evidence in nats, scores, texts, and the evidence of names in nats."""
 
     track_ids: NDArray[np.int64]
     total: FloatArray
     scores: FloatArray
     heard_NL: Floats
-    likelihoods: list[Likelihood | None]
     named: FloatArray
 
 
@@ -194,9 +193,10 @@ class Searcher:
             raise InputError(
                 f"nothing to search for.{unread} Give a query, an example sound (--like) or a filter (--where)."
             )
-        query = self._understood(query)
         clock = _Clock()
         started = time.perf_counter()
+        with clock.stage("text"):
+            query = self._understood(query)
         with clock.stage("filter"):
             table = self.collection.attributes()
             rows = self._allowed(where, like)
@@ -375,7 +375,7 @@ class Searcher:
                 total = total + np.float32(_SOUND) * sound.evidence(heard_NL)
         least, most = _bounds(query.constraints, likelihoods, sound, named)
         scores = to_unit(_SOUND * total if by == "vectors" else total, least, most)
-        return _Found(np.array(ids, np.int64), total, scores, heard_NL, likelihoods, named)
+        return _Found(np.array(ids, np.int64), total, scores, heard_NL, named)
 
     def _hit(self, query: Query, sound: Sound | None, found: _Found, row: int, where: Sequence[Filter]) -> Hit:
         track_id = int(found.track_ids[row])
@@ -396,7 +396,9 @@ class Searcher:
             windows = self.store.windows([track_id])[0]
             places = sound.places(windows, duration_s)
             words = [self._words(sound, i, windows, places) for i in range(len(sound.wanted.labels))]
-            evidence += _sound_evidence(sound, sound.probabilities(windows), found.heard_NL[row], places, words)
+            evidence += _sound_evidence(
+                sound, sound.probabilities(windows, found.heard_NL[row]), found.heard_NL[row], places, words
+            )
             span = places.best_s
             heat = Curve(hop_s=places.hop_s, values=tuple(round(z, 2) for z in places.heat_T.tolist()))
         else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -109,29 +110,36 @@ class Sound:
         bounded: FloatArray = np.clip(self.total(np.clip(scores_NL, -_MOST, _MOST)), -_MOST, _MOST).astype(np.float32)
         return bounded
 
-    def probabilities(self, windows: Windows) -> Floats:
+    def probabilities(self, windows: Windows, z_L: Floats) -> Floats:
         """P(a text says what the sound is), were half of all pairs true; NaN where that was never fitted [shape=(L,)].
 
-        It depends on the model alone, not on what else is in the collection.
+        ``z_L`` is the track's ``score``. The result depends on the model alone, not on what else is in the collection.
         """
         found = np.full(len(self.wanted.labels), np.nan)
         count = len(self.wanted.texts.tokens)
-        raw = self.score([windows])[0, :count] * self.deviation_L[:count] + self.mean_L[:count]
         logit, match = self._model.logits.get("match"), self._model.match
         if logit is not None:
-            found[:count] = logit.probability(raw)
+            found[:count] = logit.probability(z_L[:count] * self.deviation_L[:count] + self.mean_L[:count])
         elif match is not None and not self._window_s:
-            texts_XD = np.concatenate([self._vectors_LD[:count], match.texts_XD])
-            among = similarity(match.sounds_SD, texts_XD).astype(np.float64)
-            passages = smooth(similarity(windows.frames_TD, texts_XD), self._width).astype(np.float64)
-            score_X = track_scores(passages, np.array([0, len(passages)]))[0]
-            z_X = (score_X - among.mean(axis=0)) / np.maximum(among.std(axis=0), _LEAST_DEVIATION)
-            others = z_X[count:]
-            by_text = (z_X[:count] - others.mean()) / max(float(others.std()), 0.1)
-            known = np.array([familiarity(self._model, text) for text in self.wanted.labels[:count]])
-            features = np.stack([z_X[:count], by_text, known, np.ones(count)], axis=1)
+            mean_X, deviation_X = self._texts_at_large
+            passages = smooth(similarity(windows.frames_TD, match.texts_XD), self._width).astype(np.float64)
+            others = (track_scores(passages, np.array([0, len(passages)]))[0] - mean_X) / deviation_X
+            by_text = (z_L[:count] - others.mean()) / max(float(others.std()), 0.1)
+            features = np.stack([z_L[:count], by_text, self._known_L[:count], np.ones(count)], axis=1)
             found[:count] = 1.0 / (1.0 + np.exp(-(features @ np.array(match.weights))))
         return found
+
+    @cached_property
+    def _texts_at_large(self) -> tuple[Floats, Floats]:
+        """Mean and deviation of each text at large over the sounds at large."""
+        match = self._model.match
+        assert match is not None
+        scores = similarity(match.sounds_SD, match.texts_XD).astype(np.float64)
+        return scores.mean(axis=0), np.maximum(scores.std(axis=0), _LEAST_DEVIATION)
+
+    @cached_property
+    def _known_L(self) -> Floats:
+        return np.array([familiarity(self._model, label) for label in self.wanted.labels])
 
     def places(self, windows: Windows, duration_s: float) -> Places:
         """Where in one track it fits best."""
