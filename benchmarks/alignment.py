@@ -30,7 +30,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from solfa.models.alignment import blocked_scores, frame_scores
+from solfa.alignment.pairwise import blocked_scores, frame_scores
 
 CUDA_SIZES = "256,250,64,512 256,250,128,512 256,750,128,512 256,750,256,512 1024,250,128,512"
 CPU_SIZES = "32,50,32,128 64,50,32,128 32,100,32,128 32,50,64,128 64,100,64,128"
@@ -132,7 +132,7 @@ def resources(capability: int, D: int = 512, lengths: tuple[int, ...] = (16, 512
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource, compile
 
-    from solfa.models import alignment_kernel as kernels
+    from solfa.alignment import kernel as kernels
 
     dump = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
     shared_kib, at_once = {80: (163, 164), 90: (227, 228)}.get(capability, (99, 100))

@@ -11,6 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from experiments_runs import Job, heard, progress, read, small
+from solfa.alignment.joint import JointConfig, JointProjector, TowerConfig
+from solfa.alignment.objectives import FigmaConfig, UnitedConfig
+from solfa.alignment.projectors import TransformerConfig
 from solfa.core.types import Features
 from solfa.data.captions import caption
 from solfa.data.captions.facts import grammar, harmony
@@ -26,9 +29,6 @@ from solfa.evaluation.relevance import Relevance
 from solfa.evaluation.retrieval import hit_at
 from solfa.evaluation.saturation import cut_tokens, saturation, tokenizer_spans
 from solfa.evaluation.similarity import Transposed, View, joint_scores
-from solfa.models.joint import JointConfig, JointProjector, TowerConfig
-from solfa.models.objectives import FigmaConfig, UnitedConfig
-from solfa.models.projectors import TransformerConfig
 from solfa.training.batches import TrainingData, Widths, bank_texts
 from solfa.training.recipes import Recipe, figma, united
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from solfa.alignment.joint import JointProjector
 from solfa.core.types import Features
 from solfa.data.features import FrozenFeatures
-from solfa.models.joint import JointProjector
 from solfa.training.recipes import Recipe
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from experiments_runs import Job, heard, progress, read, small
+from solfa.alignment.joint import JointConfig, JointProjector
+from solfa.alignment.objectives import FineLapConfig
 from solfa.audio.resample import at_rate
 from solfa.core.types import Audio, EncoderSpec, FloatArray, States
 from solfa.data.features import FrozenFeatures, compute
@@ -24,8 +26,6 @@ from solfa.evaluation.ranking import rank_relevant
 from solfa.evaluation.relevance import Relevance
 from solfa.evaluation.retrieval import hit_at
 from solfa.evaluation.similarity import Transposed, joint_scores
-from solfa.models.joint import JointConfig, JointProjector
-from solfa.models.objectives import FineLapConfig
 from solfa.tagging.mel import SAMPLE_RATE_HZ, yamnet_mel
 from solfa.training.batches import TrainingData, prepare
 from solfa.training.recipes import Recipe, finelap

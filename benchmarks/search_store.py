@@ -24,11 +24,11 @@ from typing import Any
 
 import numpy as np
 
+from solfa.alignment.scores import quantise
 from solfa.collection import Collection, Space, cells
 from solfa.collection.flat import FlatStore
 from solfa.core.query import Filter
 from solfa.core.types import FloatArray
-from solfa.models.scoring import quantise
 
 
 def timed(name: str, call: Callable[[], Any], rounds: int) -> Any:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from solfa.alignment.scores import quantise
 from solfa.analysis.analyze import tidy
 from solfa.collection.collection import Collection
 from solfa.collection.database import Database
@@ -35,7 +36,6 @@ from solfa.core.types import (
 )
 from solfa.core.vocabulary import concepts
 from solfa.encoders.windows import pool, segment_ranges
-from solfa.models.scoring import quantise
 
 _BATCH = 500
 _ADJECTIVES = ("Blue", "Silent", "Golden", "Broken", "Distant", "Little", "Electric", "Northern", "Paper", "Velvet")

@@ -27,13 +27,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from solfa.alignment.joint import Projected
 from solfa.core.types import EncoderSpec, States
 from solfa.data.building import ShardTask, build
 from solfa.data.records import Phrase, Record
 from solfa.data.scenes.bank import Cluster, PhraseBank
 from solfa.data.shards import Member
 from solfa.encoders.backbones import pack_states
-from solfa.models.joint import Projected
 from solfa.training.batches import prepare
 from solfa.training.recipes import RECIPES
 from solfa.training.trainer import Trainer

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from solfa.alignment.scores import Texts, window_scores
 from solfa.api import index, open_searcher
 from solfa.collection import Collection
 from solfa.core.types import Audio, States
@@ -34,7 +35,6 @@ from solfa.encoders.registry import load_model
 from solfa.evaluation.ranking import MatrixScores, rank_lists, rank_relevant
 from solfa.evaluation.relevance import Relevance
 from solfa.evaluation.retrieval import evaluate
-from solfa.models.views import Texts, window_scores
 from solfa.query import parse
 from solfa.retrieval import Display
 from solfa.training.recipes import Recipe

@@ -20,13 +20,12 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 
+from solfa.alignment.scores import quantise, similarity, smooth, track_scores
 from solfa.audio import stretches
 from solfa.core.types import FloatArray
 from solfa.core.vocabulary import concepts
 from solfa.encoders import bridge
 from solfa.encoders.windows import embed
-from solfa.models.scoring import quantise, similarity, smooth
-from solfa.models.views import track_scores
 from solfa.query import parse
 from solfa.query.explain import by_sound
 from solfa.retrieval.sound import PASSAGE_S

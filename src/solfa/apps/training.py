@@ -111,8 +111,8 @@ def _train(
         import torch  # noqa: F401
     except ImportError as error:
         raise MissingExtra("training", "pip install 'solfa[torch]'") from error
+    from solfa.alignment.gather import rank
     from solfa.data.shards import Dataset
-    from solfa.models.gather import rank
     from solfa.training.recipes import changed, settings_of
     from solfa.training.run import run, text_name
     from solfa.training.trackers import tracker

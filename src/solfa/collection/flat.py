@@ -21,6 +21,7 @@ import numkong
 import numpy as np
 from numpy.typing import NDArray
 
+from solfa.alignment.scores import Windows, quantise
 from solfa.collection import cells
 from solfa.collection.cells import Cells
 from solfa.collection.store import (
@@ -38,8 +39,6 @@ from solfa.collection.store import (
 )
 from solfa.core.errors import CollectionDamaged, CollectionError
 from solfa.core.types import FloatArray
-from solfa.models.scoring import quantise
-from solfa.models.views import Windows
 
 _ROWS_A_THREAD = 500_000  # rows that one thread scans; more are shared with another
 _MOST_ROWS = 1 << 40  # no file is larger; beyond it sums would overflow

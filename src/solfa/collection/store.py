@@ -1,12 +1,12 @@
 """Where vectors and frames live, behind a small protocol.
 
-Candidates are found by segment vectors and scored in detail by windows (``models.views``). Of a model that was trained
-on clips of one length a segment is a window of that length; its pooled vector and frames are kept in float16, fine
-enough that search orders tracks as evaluation does (``docs/adr/0006-views.md``). Other models' frames are int8.
+Candidates are found by segment vectors and scored in detail by windows (``alignment.scores``). Of a model that was
+trained on clips of one length a segment is a window of that length; its pooled vector and frames are kept in float16,
+fine enough that search orders tracks as evaluation does (``docs/adr/0006-views.md``). Other models' frames are int8.
 
-Segment vectors are unit vectors as int8 with one global scale (``models.scoring.quantise``), queries too: a score is an
-integer dot product over 127 squared. Integers leave no room for rounding, so every store that is exact gives the same
-scores to the last bit (the oracle of all is ``tests/unit/collection/numpy_store.py``).
+Segment vectors are unit vectors as int8 with one global scale (``alignment.scores.quantise``), queries too: a score is
+an integer dot product over 127 squared. Integers leave no room for rounding, so every store that is exact gives the
+same scores to the last bit (the oracle of all is ``tests/unit/collection/numpy_store.py``).
 
 Shape letters: Q queries, K results, S segments, T frames, D dimensions.
 """
@@ -20,11 +20,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from solfa.alignment.scores import INT8_SCALE, Windows, laid_out, quantise
 from solfa.core.errors import InputError
 from solfa.core.types import EncoderSpec, FloatArray
 from solfa.encoders.windows import segment_ranges
-from solfa.models.scoring import INT8_SCALE, quantise
-from solfa.models.views import Windows, laid_out
 
 Int8Array = NDArray[np.int8]
 Ids = NDArray[np.int64]

@@ -200,7 +200,7 @@ Direction = Literal["frames", "tokens"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class View:
-    """How a window of sound and a text are scored (computed in ``models.views``).
+    """How a window of sound and a text are scored (computed in ``alignment.scores``).
 
     Parameters
     ----------

@@ -14,8 +14,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from solfa.alignment.scores import Texts, Windows, laid_out
 from solfa.core.types import Audio, FloatArray, JointModel, Views
-from solfa.models.views import Texts, Windows, laid_out
 
 SEGMENT_S = 30.0
 

@@ -17,13 +17,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from solfa.alignment.scores import Windows, frame_scores, similarity, track_scores
 from solfa.core.errors import InputError, MissingExtra
 from solfa.core.types import BoolArray, Direction, Features, FloatArray, View, ViewName
 from solfa.evaluation.ranking import Block, Scored, Scores, as_numpy
 from solfa.evaluation.relevance import Floats, Ints, Vectors
-from solfa.models.scoring import frame_score
-from solfa.models.views import Texts, Windows, track_scores
-from solfa.models.views import frame_scores as window_frame_scores
 
 if TYPE_CHECKING:
     import torch
@@ -139,23 +137,22 @@ class FrameScores:
         return _rounding(self.audio_frames_ATD.shape[2])  # as of one cosine: max and mean do not add to it
 
     def block(self, queries: slice, items: slice) -> Scored:
-        masks = zip(self.text_tokens_XLD[queries], self.text_mask_XL[queries], strict=True)
-        texts = Texts(np.zeros((0, 0), np.float32), tuple(tokens[real] for tokens, real in masks))
-        view, rows = View(name="frame", direction=self.direction), []
+        real_XL = self.text_mask_XL[queries]
+        tokens_LD, counts_X = self.text_tokens_XLD[queries][real_XL], real_XL.sum(axis=1)
+        rows = []
         for frames, real in zip(self.audio_frames_ATD[items], self.audio_mask_AT[items], strict=True):
-            window = Windows(frames[:0], frames[real], np.array([[0, real.sum()]]), np.zeros(0, np.float32))
-            rows.append(window_frame_scores(view, window, texts)[0])
+            cosines_TL = similarity(frames[real], tokens_LD)
+            rows.append(frame_scores(cosines_TL, np.array([[0, len(cosines_TL)]]), counts_X, self.direction)[0])
         return np.stack(rows).T
 
     def pairs(self, queries: Ints, items: Ints) -> Floats:
         out = np.empty(len(queries))
         for i, (x, a) in enumerate(zip(queries, items, strict=True)):
-            frames, tokens = self.audio_frames_ATD[a].astype(np.float64), self.text_tokens_XLD[x].astype(np.float64)
-            cosines_TL = np.einsum("td,ld->tl", frames, tokens)
-            if self.direction == "frames":
-                out[i] = frame_score(cosines_TL, self.audio_mask_AT[a], self.text_mask_XL[x])
-            else:
-                out[i] = frame_score(cosines_TL.T, self.text_mask_XL[x], self.audio_mask_AT[a])
+            frames_TD = self.audio_frames_ATD[a][self.audio_mask_AT[a]].astype(np.float64)
+            tokens_LD = self.text_tokens_XLD[x][self.text_mask_XL[x]].astype(np.float64)
+            cosines_TL = np.einsum("td,ld->tl", frames_TD, tokens_LD)
+            ranges, counts = np.array([[0, len(frames_TD)]]), np.array([len(tokens_LD)])
+            out[i] = frame_scores(cosines_TL, ranges, counts, self.direction)[0, 0]
         return out
 
 
@@ -197,7 +194,7 @@ class MixScores:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class TrackScores:
-    """Scores of tracks from those of their windows (``models.views.track_scores``).
+    """Scores of tracks from those of their windows (``alignment.scores.track_scores``).
 
     Item i has the columns ``[bounds[i], bounds[i + 1])`` of ``windows``, at least one.
     """
@@ -279,7 +276,7 @@ class Pool:
 def joint_scores(
     audio: Features | Pool, text: Features, view: View | ViewName, *, alpha: float | None = None
 ) -> Scores:
-    """Scores with texts as queries and sounds as items, by one view (``models.views``).
+    """Scores with texts as queries and sounds as items, by one view (``alignment.scores``).
 
     ``Features`` are sounds of one window each; ``alpha`` overrides the view's. Published FIGMA tables rank by
     ``global``; ``frame`` and ``mix`` are extras of ours.

@@ -13,12 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from solfa.alignment.scores import Floats, Texts, Windows, similarity
 from solfa.audio import stretches
 from solfa.core.errors import InputError
 from solfa.core.types import FloatArray, JointModel, Span
 from solfa.encoders.windows import embed
-from solfa.models.scoring import similarity
-from solfa.models.views import Floats, Texts, Windows
 
 _STRETCH_S = 120.0
 _LEAST_S = 0.05

@@ -14,12 +14,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from solfa.alignment.scores import Floats, Texts, Windows
 from solfa.collection import Collection, Store, TrackRow
 from solfa.core.errors import InputError, UnknownName
 from solfa.core.query import SORTS, Constraint, Filter, Presence, Query, folded
 from solfa.core.types import Curve, FloatArray, JointModel, Span, View, ViewName
 from solfa.core.vocabulary import concept
-from solfa.models.views import Floats, Texts, Windows
 from solfa.query import by_sound, explain, is_told
 from solfa.retrieval.alignment import WordMatch, word_matches, word_rows
 from solfa.retrieval.evidence import Measured, describe

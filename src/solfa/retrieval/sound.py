@@ -1,9 +1,9 @@
 """The part of a query that is compared by embedding: texts and example sounds against the windows of tracks.
 
 Scores of different texts are not comparable (some texts are near everything), so each is standardised by its own mean
-and deviation over a sample of the collection. A track's score is that of ``models.views``: half its best window, half
-the mean. Windows are those that the model was trained on; models whose frames lie in the space of their pooled vectors
-have none, and every passage of 9 s is one.
+and deviation over a sample of the collection. A track's score is that of ``alignment.scores``: half its best window,
+half the mean. Windows are those that the model was trained on; models whose frames lie in the space of their pooled
+vectors have none, and every passage of 9 s is one.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from functools import cached_property
 
 import numpy as np
 
+from solfa.alignment.scores import Floats, Texts, Windows, best_window, similarity, smooth, track_scores, window_scores
 from solfa.core.types import FloatArray, JointModel, View
 from solfa.encoders.windows import candidates, text_candidates
-from solfa.models.scoring import best_window, similarity, smooth
-from solfa.models.views import Floats, Texts, Windows, track_scores, window_scores
 
 PASSAGE_S = 9.0  # a text must fit a passage of this length, not one frame
 _LEAST_DEVIATION = 0.02  # cosines that vary less than this over a collection say nothing about its tracks

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from solfa.alignment.joint import Batch
 from solfa.core.errors import InputError
 from solfa.core.types import Audio, Backbone, EncoderSpec, States
 from solfa.data.features import FrozenFeatures, Precision, compute, in_precision
@@ -21,7 +22,6 @@ from solfa.data.scenes.pipeline import bank_of
 from solfa.data.shards import Dataset, Records
 from solfa.encoders.masks import draw
 from solfa.encoders.torch_backbone import TorchBackbone
-from solfa.models.joint import Batch
 
 Array = NDArray[Any]
 Bodies = Mapping[str, TorchBackbone[Any]]  # by kind: audio, text

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
+from solfa.alignment.joint import JointConfig, JointProjector, Tower
 from solfa.core.errors import InputError, WeightsError
 from solfa.core.files import whole_folder
 from solfa.core.text import printable
@@ -35,7 +36,6 @@ from solfa.encoders.trained import (
     read_description,
     tuned_folder,
 )
-from solfa.models.joint import JointConfig, JointProjector, Tower
 from solfa.weights.sessions import open_session
 
 Bodies = Mapping[str, TorchBackbone[Any]]

@@ -13,17 +13,17 @@ from math import inf
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from solfa.core.errors import InputError
-from solfa.models.joint import JointConfig, TowerConfig
-from solfa.models.objectives import (
+from solfa.alignment.joint import JointConfig, TowerConfig
+from solfa.alignment.objectives import (
     FigmaConfig,
     FineLapConfig,
     ObjectiveConfig,
     UnitedConfig,
     views_of,
 )
-from solfa.models.objectives import to_json as objective_json
-from solfa.models.projectors import BiGruConfig, IdentityConfig, MlpConfig, ProjectorConfig, TransformerConfig
+from solfa.alignment.objectives import to_json as objective_json
+from solfa.alignment.projectors import BiGruConfig, IdentityConfig, MlpConfig, ProjectorConfig, TransformerConfig
+from solfa.core.errors import InputError
 from solfa.training.batches import Widths
 
 # Of a recipe, what its function, the backbones and the command line say.

@@ -16,6 +16,9 @@ from typing import Any
 import torch
 from torch import distributed
 
+from solfa.alignment.gather import num_devices, rank
+from solfa.alignment.joint import JointProjector
+from solfa.alignment.objectives import objective, views_of
 from solfa.core.errors import InputError, MissingExtra, UnknownName
 from solfa.data.features import Precision
 from solfa.data.scenes.bank import PhraseBank
@@ -24,9 +27,6 @@ from solfa.encoders.backbones import built_in
 from solfa.encoders.registry import parse, with_default
 from solfa.encoders.towers import device_for
 from solfa.encoders.trained import load_body, read_description
-from solfa.models.gather import num_devices, rank
-from solfa.models.joint import JointProjector
-from solfa.models.objectives import objective, views_of
 from solfa.training import checkpoint
 from solfa.training.batches import DataShare, Widths, prepare, spaces_of, stated, together
 from solfa.training.model_file import check_bodies, load_projectors, save_model

@@ -23,15 +23,15 @@ import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 
+from solfa.alignment.gather import average_gradients, gather, num_devices, rank
+from solfa.alignment.joint import Batch, JointProjector, Projected
+from solfa.alignment.objectives import objective, views_of
+from solfa.alignment.pairwise import kernel_choices, use_kernel_choices
 from solfa.core.errors import InputError, TrainingError, WeightsError
 from solfa.data.features import FrozenFeatures
 from solfa.data.loading import AudioSource, IntArray, Loader
 from solfa.encoders.towers import device_for, fill
 from solfa.encoders.trained import logits_of, read_description
-from solfa.models.alignment import kernel_choices, use_kernel_choices
-from solfa.models.gather import average_gradients, gather, num_devices, rank
-from solfa.models.joint import Batch, JointProjector, Projected
-from solfa.models.objectives import objective, views_of
 from solfa.training import checkpoint
 from solfa.training.batches import LiveFeatures, PairSource, TrainingData
 from solfa.training.model_file import load_bodies, load_projectors

@@ -16,6 +16,8 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from torch import Tensor
 
+from solfa.alignment.joint import JointProjector, Tower
+from solfa.alignment.pairwise import frame_scores
 from solfa.core.types import Logit, States, View
 from solfa.data.features import FrozenFeatures
 from solfa.data.scenes.bank import frame_labels
@@ -23,8 +25,6 @@ from solfa.evaluation.ranking import MatrixScores, Scores, rank_relevant
 from solfa.evaluation.relevance import Relevance
 from solfa.evaluation.retrieval import hit_at
 from solfa.evaluation.similarity import CosineScores, MixScores, Transposed
-from solfa.models.alignment import frame_scores
-from solfa.models.joint import JointProjector, Tower
 
 T = TypeVar("T", NDArray[np.int64], list[Any])
 _GLOBAL = View()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from solfa.alignment.scores import Windows, quantise
 from solfa.collection.store import (
     Found,
     Ids,
@@ -18,8 +19,6 @@ from solfa.collection.store import (
     evenly,
 )
 from solfa.core.types import FloatArray
-from solfa.models.scoring import quantise
-from solfa.models.views import Windows
 
 
 class NumpyStore:

@@ -22,13 +22,13 @@ from indexing import (
     tune,
 )
 
+from solfa.alignment.scores import quantise
 from solfa.analysis.analyze import analyze
 from solfa.audio import Limits, stretches
 from solfa.collection import Collection, Progress
 from solfa.core.errors import CollectionError, InputError, SpaceMismatch
 from solfa.encoders.windows import segment_ranges
 from solfa.jobs import ProcessExecutor
-from solfa.models.scoring import quantise
 from solfa.testing.files import write_audio
 from solfa.testing.tiny import tiny_model
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from numpy_store import NumpyStore
 
+from solfa.alignment.scores import quantise
 from solfa.collection import Placement, Space, TrackVectors, cells
 from solfa.collection.flat import FlatStore
 from solfa.core.types import FloatArray
-from solfa.models.scoring import quantise
 
 SPACE = Space(name="s", dim=32, hop_s=1.0)
 

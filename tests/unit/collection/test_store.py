@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy_store import NumpyStore
 
+from solfa.alignment.scores import INT8_SCALE, quantise
 from solfa.collection import Nearest, Placement, Space, TrackVectors
 from solfa.collection.flat import FlatStore
 from solfa.core.errors import CollectionError, InputError
 from solfa.core.types import FloatArray
 from solfa.encoders.windows import pool, segment_ranges
-from solfa.models.scoring import INT8_SCALE, quantise
 
 NONE = np.zeros((0, 5), np.int64)
 

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from solfa.alignment.scores import Texts, laid_out, track_scores, window_scores
 from solfa.core.errors import InputError, UnknownName
 from solfa.core.types import Features, FloatArray, View, ViewName
 from solfa.evaluation import retrieval as R
 from solfa.evaluation.ranking import MatrixScores, Ranks, rank_lists, rank_relevant, top_k
 from solfa.evaluation.relevance import Relevance
 from solfa.evaluation.similarity import CosineScores, FrameScores, MixScores, Pool, Transposed, joint_scores
-from solfa.models.views import Texts, laid_out, track_scores, window_scores
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "trec.json"
 

@@ -13,13 +13,13 @@ import pytest
 from small import BANK, NOTES, Hear, Read, body, make_data
 from tiny_recipes import features_of, tiny, torch
 
+from solfa.alignment.joint import JointProjector
 from solfa.apps.cli import app
 from solfa.core.errors import InputError, MissingExtra, UnknownName, WeightsError
 from solfa.core.types import Audio, States, View, Views
 from solfa.data.shards import Dataset
 from solfa.encoders import trained
 from solfa.encoders.registry import load_model
-from solfa.models.joint import JointProjector
 from solfa.training import checkpoint, model_file
 from solfa.training.batches import PairSource, Widths, prepare
 from solfa.training.recipes import finelap

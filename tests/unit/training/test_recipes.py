@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from tiny_recipes import torch  # noqa: F401  (skips where it is missing)
 
+from solfa.alignment.joint import JointConfig, JointProjector
+from solfa.alignment.objectives import FigmaConfig
 from solfa.core.errors import InputError
-from solfa.models.joint import JointConfig, JointProjector
-from solfa.models.objectives import FigmaConfig
 from solfa.training.batches import Widths
 from solfa.training.recipes import RECIPES, changed, settings_of
 from solfa.training.run import text_name

@@ -23,7 +23,7 @@ sys.path.insert(0, {here!r})
 from small import BANK, Hear, Read
 from torch import distributed
 from solfa.data.shards import Dataset
-from solfa.models.gather import num_devices
+from solfa.alignment.gather import num_devices
 from solfa.training.batches import prepare
 from solfa.training.trainer import joined, rank
 

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from tiny_recipes import features_of, tiny, torch
 
+from solfa.alignment.objectives import FigmaConfig, FineLapConfig, UnitedConfig, views_of
 from solfa.core.errors import InputError, TrainingError, WeightsError
 from solfa.core.types import View
 from solfa.encoders.trained import read_description
@@ -24,7 +25,6 @@ from solfa.evaluation.ranking import rank_relevant
 from solfa.evaluation.relevance import Relevance
 from solfa.evaluation.retrieval import hit_at
 from solfa.evaluation.similarity import Transposed, joint_scores
-from solfa.models.objectives import FigmaConfig, FineLapConfig, UnitedConfig, views_of
 from solfa.training import checkpoint, validation
 from solfa.training import trainer as trainer_module
 from solfa.training.model_file import save_model

@@ -13,6 +13,7 @@ from test_hub import Hub
 from test_trainer import curve
 from tiny_recipes import features_of, tiny, torch
 
+from solfa.alignment.joint import Projected
 from solfa.apps.cli import app
 from solfa.core.errors import InputError, TrainingError, WeightsError
 from solfa.core.types import Audio
@@ -20,7 +21,6 @@ from solfa.data.shards import Dataset
 from solfa.encoders import trained
 from solfa.encoders.backbones import load_backbone
 from solfa.encoders.registry import with_source
-from solfa.models.joint import Projected
 from solfa.training import checkpoint, model_file
 from solfa.training import hub as hub_files
 from solfa.training.batches import prepare

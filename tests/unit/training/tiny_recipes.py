@@ -10,9 +10,9 @@ import pytest
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)  # the nets are tiny
 
+from solfa.alignment.joint import JointConfig, JointProjector, TowerConfig  # noqa: E402
+from solfa.alignment.projectors import TransformerConfig  # noqa: E402
 from solfa.core.types import Features  # noqa: E402
-from solfa.models.joint import JointConfig, JointProjector, TowerConfig  # noqa: E402
-from solfa.models.projectors import TransformerConfig  # noqa: E402
 from solfa.training.batches import TrainingData  # noqa: E402
 from solfa.training.recipes import Recipe, figma, finelap, united  # noqa: E402
 

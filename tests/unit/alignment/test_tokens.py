@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from solfa.alignment.tokens import RandomProjectionTokens, ResidualTokens
 from solfa.core.errors import InputError
-from solfa.models.tokens import RandomProjectionTokens, ResidualTokens
 
 RNG = np.random.default_rng(0)
 STATES = (

@@ -4,11 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from solfa.models.scoring import (
+from solfa.alignment.scores import (
     EMPTY_SCORE,
     best_window,
-    frame_score,
-    phrase_scores,
+    frame_scores,
     quantise,
     similarity,
     smooth,
@@ -17,6 +16,12 @@ from solfa.models.scoring import (
 grids = st.tuples(st.integers(1, 12), st.integers(1, 6)).flatmap(
     lambda shape: arrays(np.float32, shape, elements=st.floats(-1, 1, width=32))
 )
+
+
+def frame_score(grid: np.ndarray, frames: np.ndarray, tokens: np.ndarray) -> float:
+    """Of one window and one text, without what is masked."""
+    real = grid[frames][:, tokens]
+    return float(frame_scores(real, np.array([[0, real.shape[0]]]), np.array([real.shape[1]]))[0, 0])
 
 
 def loops(grid: np.ndarray, frames: np.ndarray, tokens: np.ndarray) -> float:
@@ -52,8 +57,13 @@ def test_items_scored_together_score_as_they_do_alone(lengths: list[int], width:
     bounds = np.cumsum([0, *lengths])
     together = smooth(np.concatenate(grids), width, bounds)
     assert np.allclose(together, np.concatenate([smooth(g, width) for g in grids]), atol=1e-5)
-    alone = [g.max(axis=0) if len(g) else np.full(3, EMPTY_SCORE) for g in grids]
-    assert (phrase_scores(np.concatenate(grids), bounds) == np.stack(alone)).all()
+    ranges = np.stack([bounds[:-1], bounds[1:]], axis=1)
+    for direction in ("frames", "tokens"):
+        scores = frame_scores(np.concatenate(grids), ranges, np.array([2, 0, 1]), direction)
+        for row, grid in zip(scores, grids, strict=True):
+            alone = [frame_scores(part, np.array([[0, len(grid)]]), np.array([part.shape[1]]), direction)[0, 0]
+                     for part in (grid[:, :2], grid[:, :0], grid[:, 2:])]  # fmt: skip
+            assert row.tolist() == alone
 
 
 def test_int8_products_are_exact_and_close_to_float() -> None:

@@ -23,11 +23,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from solfa.alignment.gather import gather, rank
+from solfa.alignment.joint import Projected
+from solfa.alignment.pairwise import Direction, Implementation, frame_scores
 from solfa.core import types
 from solfa.core.errors import InputError
-from solfa.models.alignment import Direction, Implementation, frame_scores
-from solfa.models.gather import gather, rank
-from solfa.models.joint import Projected
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

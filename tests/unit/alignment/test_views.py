@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from solfa.alignment.scores import Texts, laid_out, track_scores, window_scores
 from solfa.core.errors import InputError
 from solfa.core.types import Direction, FloatArray, View
-from solfa.models.views import Texts, laid_out, track_scores, window_scores
 
 
 def unit(rng: np.random.Generator, *shape: int) -> FloatArray:
@@ -42,7 +42,7 @@ def test_views_are_what_plain_loops_compute(seed: int, direction: Direction) -> 
 
 def test_the_loss_scores_pairs_as_search_does() -> None:
     torch = pytest.importorskip("torch")
-    from solfa.models.alignment import frame_scores
+    from solfa.alignment.pairwise import frame_scores
 
     rng = np.random.default_rng(0)
     frames, tokens = unit(rng, 4, 5, 8), unit(rng, 3, 6, 8)

@@ -7,8 +7,8 @@ import pytest
 from solfa.core.errors import InputError
 
 torch = pytest.importorskip("torch")
-from solfa.models.joint import JointConfig, JointProjector, TowerConfig  # noqa: E402
-from solfa.models.projectors import (  # noqa: E402
+from solfa.alignment.joint import JointConfig, JointProjector, TowerConfig  # noqa: E402
+from solfa.alignment.projectors import (  # noqa: E402
     BiGruConfig,
     MlpConfig,
     Projector,

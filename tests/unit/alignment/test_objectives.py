@@ -17,8 +17,8 @@ from solfa.core.errors import InputError
 torch = pytest.importorskip("torch")
 import torch.nn.functional as F  # noqa: E402
 
-from solfa.models.joint import Projected  # noqa: E402
-from solfa.models.objectives import (  # noqa: E402
+from solfa.alignment.joint import Projected  # noqa: E402
+from solfa.alignment.objectives import (  # noqa: E402
     FigmaConfig,
     FineLapConfig,
     Logit,
@@ -210,9 +210,9 @@ sys.path.insert(0, {here!r})
 import torch
 from torch import distributed, multiprocessing
 from test_objectives import NAMES, projected
-from solfa.models.joint import Projected
-from solfa.models.gather import average_gradients, gather
-from solfa.models.objectives import *
+from solfa.alignment.joint import Projected
+from solfa.alignment.gather import average_gradients, gather
+from solfa.alignment.objectives import *
 
 CONFIGS = [FigmaConfig(num_negatives=4), FineLapConfig(), FineLapConfig(clip_loss="infonce"), UnitedConfig()]
 

@@ -1,4 +1,4 @@
-"""All-pairs frame scores with gradients: the twin of ``scoring.frame_score`` that training uses. Needs torch.
+"""All-pairs frame scores with gradients: ``scores.frame_scores`` as training uses it. Needs torch.
 
 ``S(i, j)`` is the mean over the real frames of item i of the maximum over the real tokens of item j (FIGMA, arXiv
 2606.06615); ``direction="tokens"`` takes the mean over tokens of the maximum over frames instead (late interaction).
@@ -8,7 +8,7 @@ changes nothing. There is no second derivative.
 
 Two implementations give the same scores: ``blocked`` runs anywhere, holds the cosines of one block of texts at a time
 and computes them again for the gradient, so memory grows linearly in items, frames and tokens; ``fused`` is a Triton
-kernel (``alignment_kernel``) that never writes a cosine, only the place of each maximum (one or two bytes each).
+kernel (``kernel.py``) that never writes a cosine, only the place of each maximum (one or two bytes each).
 
 Shape letters: A items that have frames, C items that have tokens, F frames, T tokens, D dimensions.
 """
@@ -26,8 +26,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from solfa.alignment.scores import EMPTY_SCORE
 from solfa.core.errors import InputError, MissingExtra
-from solfa.models.scoring import EMPTY_SCORE
 
 Implementation = Literal["auto", "blocked", "fused"]
 Direction = Literal["frames", "tokens"]
@@ -179,14 +179,14 @@ def _gradients(
 
 def kernel_choices() -> dict[str, list[int]]:
     """The block sizes that the fused kernel was tuned to in this process, as plain JSON; empty if it did not run."""
-    kernel = sys.modules.get("solfa.models.alignment_kernel")
+    kernel = sys.modules.get("solfa.alignment.kernel")
     return kernel.chosen() if kernel else {}
 
 
 def use_kernel_choices(choices: Mapping[str, Sequence[int]]) -> None:
     """Take block sizes of an earlier process (``kernel_choices``), so that a run has the same bits when it goes on."""
     if choices and find_spec("triton") is not None:
-        from solfa.models.alignment_kernel import choose
+        from solfa.alignment.kernel import choose
 
         choose(choices)
 
@@ -196,7 +196,7 @@ def _fits(device: torch.device) -> bool:
     """Whether the kernel runs on a CUDA device; where not, one sentence says so, once."""
     why = "needs Triton, which is not installed"
     if find_spec("triton") is not None:
-        from solfa.models.alignment_kernel import unfit
+        from solfa.alignment.kernel import unfit
 
         why = unfit(device)
     if why:
@@ -209,6 +209,6 @@ def _fused() -> Callable[..., Tensor]:
         import triton  # noqa: F401  (a CUDA build of torch brings it)
     except ImportError as error:
         raise MissingExtra("the fused frame score", "pip install triton") from error
-    from solfa.models.alignment_kernel import fused_scores
+    from solfa.alignment.kernel import fused_scores
 
     return fused_scores

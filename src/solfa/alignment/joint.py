@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from solfa.alignment.projectors import Projector, ProjectorConfig, from_json, to_json
 from solfa.core.errors import InputError
-from solfa.models.projectors import Projector, ProjectorConfig, from_json, to_json
 
 
 class Body(Protocol):

@@ -11,11 +11,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from solfa.alignment.scores import EMPTY_SCORE, similarity
+from solfa.alignment.scores import frame_scores as scored
 from solfa.core.errors import InputError
-from solfa.models.scoring import EMPTY_SCORE, frame_score, similarity
 
 torch = pytest.importorskip("torch")
-from solfa.models.alignment import frame_scores  # noqa: E402
+from solfa.alignment.pairwise import frame_scores  # noqa: E402
 
 
 def case(A, C, F, T, D, seed, *, holes=True, empty=True, ties=True):
@@ -107,8 +108,10 @@ def test_it_is_the_score_that_search_uses():
     scores, _, _ = run((frames, frame_mask, tokens, token_mask), np.ones((4, 5)))
     for i in range(4):
         for j in range(5):
-            cosines = similarity(frames[i].astype(np.float32), tokens[j].astype(np.float32))
-            assert scores[i, j] == pytest.approx(frame_score(cosines, frame_mask[i], token_mask[j]), abs=1e-6)
+            real = frames[i][frame_mask[i]].astype(np.float32), tokens[j][token_mask[j]].astype(np.float32)
+            ranges, counts = np.array([[0, len(real[0])]]), np.array([len(real[1])])
+            searched = scored(similarity(*real), ranges, counts)
+            assert scores[i, j] == pytest.approx(searched[0, 0], abs=1e-6)
 
 
 def test_direction_tokens_is_the_transposed_score_of_exchanged_sides():
@@ -210,8 +213,8 @@ def test_kernels_compile_for_a_card_without_one(capability, shared_kib):
 
 
 def test_a_card_that_the_kernel_does_not_fit_is_told_once(monkeypatch, caplog):
-    kernels = pytest.importorskip("solfa.models.alignment_kernel")
-    from solfa.models import alignment
+    kernels = pytest.importorskip("solfa.alignment.kernel")
+    from solfa.alignment import pairwise as alignment
 
     for name, value in {"get_device_capability": (8, 6), "get_device_name": "Tiny"}.items():
         monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
@@ -237,7 +240,7 @@ def test_a_card_that_the_kernel_does_not_fit_is_told_once(monkeypatch, caplog):
 
 
 def test_a_launch_is_on_the_device_of_its_tensors_and_takes_the_chosen_blocks(monkeypatch):
-    kernels = pytest.importorskip("solfa.models.alignment_kernel")
+    kernels = pytest.importorskip("solfa.alignment.kernel")
     launched, current = [], ["cuda:0"]
 
     class Device:
