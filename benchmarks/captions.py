@@ -17,13 +17,12 @@ from pathlib import Path
 
 from solfa.api import index
 from solfa.collection import Collection
-from solfa.core.query import Query
 from solfa.encoders.registry import load_model
 from solfa.evaluation.ranking import rank_lists
 from solfa.evaluation.relevance import Relevance
 from solfa.evaluation.retrieval import evaluate
 from solfa.jobs import ProcessExecutor
-from solfa.query import parse
+from solfa.query import Query, parse
 from solfa.retrieval import Display, Searcher
 
 

@@ -28,7 +28,7 @@ from harmony import essentia_chords, essentia_key, librosa_templates
 from solfa.api import index
 from solfa.apps.figures import bars
 from solfa.collection import Collection
-from solfa.core.query import Presence, Query
+from solfa.constraints import Presence
 from solfa.core.theory import Key
 from solfa.core.types import ChordSegment
 from solfa.data.judging import data_set
@@ -37,7 +37,7 @@ from solfa.evaluation.annotation import MusicAnnotation
 from solfa.evaluation.finegrained import KindSatisfaction, Rank, Satisfaction, Sensitivity
 from solfa.evaluation.finequeries import fine_queries, measure
 from solfa.evaluation.truth import TrackTruth, holds
-from solfa.query import parse
+from solfa.query import Query, parse
 from solfa.retrieval import Display, Searcher
 from tempo import essentia as essentia_tempo
 from tempo import librosa as librosa_tempo

@@ -26,9 +26,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from solfa.core.query import Chords, Constraint, Duration, Dynamics, InKey, Metre, Place, Presence, Query, Tempo
-from solfa.query import parse, parse_chords, parse_key
-from solfa.query.explain import describe, label
+from solfa.constraints import Chords, Constraint, Duration, Dynamics, InKey, Metre, Place, Presence, Tempo
+from solfa.query import Query, parse, parse_chords, parse_key
 
 READINGS = Path(__file__).parent / "readings"
 _TRACK_S = 200.0  # places in seconds and in fractions are compared on a track of this length
@@ -131,15 +130,15 @@ def judge(row: dict[str, Any], query: Query) -> tuple[int, list[str], list[str],
         elif not found:
             missed.append(wanted)
             turned = [c for c in query.constraints if any(matches(o, c, turned=True) for o in options)]
-            inverted += [f"{label(c)}: {describe(c)}" for c in turned[:1]]
+            inverted += [f"{c.label}: {c.words()}" for c in turned[:1]]
         else:
             left = [c for c in left if c not in found]
     reverse = [c for c in query.constraints if any(matches(n, c) for n in row.get("not", []))]
-    inverted += [text for c in reverse if (text := f"{label(c)}: {describe(c)}") not in inverted]
+    inverted += [text for c in reverse if (text := f"{c.label}: {c.words()}") not in inverted]
     may = [o for m in row.get("may", []) for o in (m, m.partition(" @")[0])]
     kinds = ("instrument", "voice", "genre", "mood", "use")
     extra = [
-        f"{label(c)}: {describe(c)}"
+        f"{c.label}: {c.words()}"
         for c in left
         if not any(matches(o, c) for o in may) and not (isinstance(c, Presence) and c.kind not in kinds)
     ]

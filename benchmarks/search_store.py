@@ -27,7 +27,7 @@ import numpy as np
 from solfa.alignment.scores import quantise
 from solfa.collection import Collection, Space, cells
 from solfa.collection.flat import FlatStore
-from solfa.core.query import Filter
+from solfa.core.filters import Filter
 from solfa.core.types import FloatArray
 
 

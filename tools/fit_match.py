@@ -28,7 +28,7 @@ from solfa.encoders import bridge
 from solfa.encoders.windows import embed
 from solfa.query import parse
 from solfa.query.explain import by_sound
-from solfa.retrieval.sound import PASSAGE_S
+from solfa.retrieval.targets import PASSAGE_S
 
 OUT = Path(__file__).parents[1] / "src" / "solfa" / "encoders" / "bridge_match.npz"
 # Nothing that a tag could be near to: made up, names, other languages, other trades.

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from solfa.analysis.registry import extractors as make_extractors
 from solfa.collection import AddReport, Collection, Progress
-from solfa.core.query import Query
 from solfa.core.types import ViewName
 from solfa.encoders.registry import absolute, load_model
 from solfa.jobs import Executor
-from solfa.query import parse, parse_where
+from solfa.query import Query, parse, parse_where
 from solfa.retrieval import Display, RankBy, Results, Searcher, like_example
 
 DEFAULT_MODEL = "bridge"
@@ -106,7 +105,7 @@ def search(
     page
         which k hits, counted from 1
     sort
-        what the hits of the page are ordered by: a name of ``solfa.core.query.SORTS``, turned round after a ``-``
+        what the hits of the page are ordered by: a name of ``solfa.core.filters.SORTS``, turned round after a ``-``
     model
         the model whose vectors to search; None: the one that the collection was last indexed with
     allow_noncommercial

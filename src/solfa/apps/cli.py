@@ -43,8 +43,8 @@ from solfa.core.errors import InputError, SolfaError
 from solfa.core.text import printable
 
 if TYPE_CHECKING:  # --help loads none of these
-    from solfa.core.query import Query
     from solfa.core.types import JointModel
+    from solfa.query import Query
     from solfa.retrieval.alignment import TimedMap
     from solfa.retrieval.types import Results
 

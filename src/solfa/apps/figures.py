@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from solfa.constraints import ABSENT
 from solfa.core.errors import InputError, MissingExtra
 from solfa.core.files import check_output, write_output
 from solfa.core.theory import Chord
 from solfa.core.vocabulary import concept
-from solfa.retrieval.evidence import ABSENT
 
 if TYPE_CHECKING:
     from solfa.core.types import Analysis

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from solfa.core.query import FIELDS, SORTS
+from solfa.core.filters import FIELDS, SORTS
 
 
 def _fields(incomplete: str) -> list[str]:

@@ -16,13 +16,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from solfa.core.query import Query
+from solfa.constraints import NONE_FOUND, NOT_MEASURED, presence_words
 from solfa.core.text import clock, printable
 from solfa.core.theory import Chord
 from solfa.core.types import Analysis, Estimate, FileTags, Span, TagTrack
 from solfa.core.vocabulary import concept
+from solfa.query import Query
 from solfa.retrieval.alignment import TimedMap
-from solfa.retrieval.evidence import NONE_FOUND, NOT_MEASURED, presence_words
 from solfa.retrieval.types import Evidence, Hit, Results
 
 T = TypeVar("T")

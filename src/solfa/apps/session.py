@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from solfa.api import read_query
 from solfa.core.errors import InputError
-from solfa.core.query import Query
-from solfa.query import override
+from solfa.query import Query, override
 from solfa.retrieval import Display, Hit, Results, Searcher, like_example
 
 

@@ -31,7 +31,7 @@ from solfa.collection.schema import misfits, transaction
 from solfa.collection.store import Ids, Nearest, Space
 from solfa.collection.writer import space_directory
 from solfa.core.errors import CollectionDamaged, CollectionError, InputError, SolfaError, SpaceMismatch
-from solfa.core.query import Filter
+from solfa.core.filters import Filter
 from solfa.core.types import Analysis, FileTags, FloatArray, JointModel
 from solfa.encoders.windows import segment_ranges
 from solfa.jobs import Executor, SerialExecutor

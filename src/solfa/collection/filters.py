@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from solfa.collection.store import Ids
 from solfa.core.errors import InputError, UnknownName
-from solfa.core.query import FIELDS, Filter
+from solfa.core.filters import FIELDS, Filter
 from solfa.core.theory import Key, pitch_class
 from solfa.core.types import BoolArray, FloatArray
 from solfa.core.vocabulary import concepts, lineage

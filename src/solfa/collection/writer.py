@@ -17,7 +17,7 @@ from solfa.collection.hearing import Heard
 from solfa.collection.schema import transaction
 from solfa.collection.store import Placement, Space, TrackVectors
 from solfa.core.errors import CollectionError
-from solfa.core.query import HEARD, folded
+from solfa.core.filters import HEARD, folded
 from solfa.core.types import Analysis
 
 _EMPTY = np.zeros((0, 5), np.int64)

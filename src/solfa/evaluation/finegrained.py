@@ -32,12 +32,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from solfa.constraints import Constraint
 from solfa.core.errors import InputError
-from solfa.core.query import Constraint
 from solfa.evaluation.relevance import Bools, Floats
 from solfa.evaluation.significance import Difference, Interval, compare_paired, interval
 from solfa.evaluation.truth import TrackTruth, holds
-from solfa.query.explain import label
 
 Wish = tuple[Constraint, ...]
 # Scores of all tracks for each text [shape=(Q, N)], or lists of rows, best first.
@@ -125,7 +124,7 @@ def constraint_satisfaction(
     for q, constraints in enumerate(queries):
         wishes = wishes_of(constraints)
         met = [_met(wish, truths) for wish in wishes]
-        named = [(label(wish[0]), m) for wish, m in zip(wishes, met, strict=True)]
+        named = [(wish[0].label, m) for wish, m in zip(wishes, met, strict=True)]
         named += [("every wish", m) for m in met] + ([("joint", np.logical_and.reduce(met))] if met else [])
         for kind, who in named:
             if 0 < who.sum() < len(truths):

@@ -31,8 +31,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from solfa.constraints import Constraint, Metre
 from solfa.core.errors import InputError
-from solfa.core.query import Constraint, Metre
 from solfa.core.theory import Chord, Key, pitch_class
 from solfa.evaluation.annotation import MusicAnnotation
 from solfa.evaluation.blind import Unigrams, plausibility

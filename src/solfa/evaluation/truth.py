@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from solfa.constraints import Chords, Constraint, Duration, InKey, Metre, Presence, Tempo
 from solfa.core.errors import InputError
-from solfa.core.query import Chords, Constraint, Duration, InKey, Metre, Presence, Tempo
 from solfa.core.theory import Chord, Key
 from solfa.core.types import ChordSegment
 from solfa.core.vocabulary import lineage

@@ -2,10 +2,12 @@
 
 from solfa.query.explain import by_sound, explain, is_told
 from solfa.query.override import override, parse_chords, parse_duration, parse_key, parse_metre, parse_tempo
+from solfa.query.parsed import Query
 from solfa.query.parser import parse
 from solfa.query.where import parse_where
 
 __all__ = [
+    "Query",
     "by_sound",
     "explain",
     "is_told",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 
-from solfa.core.query import Chords
+from solfa.constraints import Chords
 from solfa.core.theory import Chord, pitch_class
 from solfa.query.lexis import patterns_table, rx
 from solfa.query.source import Mention, Source

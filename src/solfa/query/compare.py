@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from solfa.core.query import FASTEST_BPM, SLOWEST_BPM, Presence, Tempo
+from solfa.constraints import FASTEST_BPM, SLOWEST_BPM, Presence, Tempo
 from solfa.query.lexis import patterns_table
 from solfa.query.quantity import NUMBER
 from solfa.query.source import Mention, Source

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 
-from solfa.core.query import Presence
+from solfa.constraints import Presence
 from solfa.core.vocabulary import concepts
 from solfa.query.lexis import OF_TRACK, rx, words_table
 from solfa.query.source import Mention, Source

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from solfa.core.query import Presence
+from solfa.constraints import Presence
 from solfa.query.lexis import rx, whole
 from solfa.query.source import Mention, Source
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from solfa.core.query import LONGEST_S, Duration, Place
+from solfa.constraints import LONGEST_S, Duration, Place
 from solfa.query.lexis import rx
 from solfa.query.place import seen_from
 from solfa.query.quantity import NUMBER, Quantity, number_value, suffix

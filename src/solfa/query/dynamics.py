@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from solfa.core.query import Dynamics, Place
+from solfa.constraints import Dynamics, Place
 from solfa.query.lexis import patterns_table, whole
 from solfa.query.source import Mention, Source
 

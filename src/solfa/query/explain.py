@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
-from solfa.core.query import (
-    FASTEST_BPM,
-    LONGEST_S,
-    SLOWEST_BPM,
-    Chords,
+from solfa.constraints import (
     Constraint,
-    Duration,
-    Dynamics,
-    InKey,
-    Metre,
-    Place,
     Presence,
-    Query,
-    Tempo,
 )
-from solfa.core.text import clock
-from solfa.core.theory import Key
 from solfa.core.vocabulary import concept
+from solfa.query.parsed import Query
 
 
 def explain(query: Query) -> list[str]:
@@ -62,92 +49,7 @@ def is_told(phrase: str, query: Query) -> bool:
     return set(re.findall(r"\w+", phrase.casefold())) <= read
 
 
-def describe(constraint: Constraint) -> str:
-    """What one constraint asks, without where it came from.
-
-    >>> describe(Tempo(text="", low_bpm=90, high_bpm=100))
-    '90-100 BPM'
-    """
-    no = ("no " if isinstance(constraint, Presence) else "not ") if constraint.negated else ""
-    return no + _wish(constraint)
-
-
 def _line(constraint: Constraint) -> str:
     degree = " (a must)" if constraint.weight > 1 else " (if possible)" if constraint.weight < 1 else ""
     group = f" (any of group {constraint.any_of})" if constraint.any_of else ""
-    return f"{label(constraint)}: {describe(constraint)}{degree}{group} (from '{constraint.text}')"
-
-
-def label(constraint: Constraint) -> str:
-    """The word for what a constraint is about: tempo, key, metre, chords, a vocabulary kind, dynamics, duration."""
-    if isinstance(constraint, Presence):
-        return constraint.kind
-    names = {Tempo: "tempo", InKey: "key", Metre: "metre", Chords: "chords", Dynamics: "dynamics", Duration: "duration"}
-    return names[type(constraint)]
-
-
-def _wish(constraint: Constraint) -> str:
-    if isinstance(constraint, Tempo):
-        return _range(constraint.low_bpm, constraint.high_bpm, SLOWEST_BPM, FASTEST_BPM, "BPM") + (
-            "" if constraint.exact else " (half or double counts a little)"
-        )
-    if isinstance(constraint, InKey):
-        return _key(constraint)
-    if isinstance(constraint, Metre):
-        return " or ".join(constraint.metres)
-    if isinstance(constraint, Chords):
-        how = ", in any key" if constraint.transposable else ""
-        exact = "" if constraint.loose_quality else ", exactly"
-        return "-".join(map(str, constraint.chords)) + how + exact
-    if isinstance(constraint, Presence):
-        solo = " (alone or leading)" if constraint.solo else ""
-        return concept(constraint.concept).title + solo + place_words(constraint.place)
-    if isinstance(constraint, Dynamics):
-        return constraint.shape + place_words(constraint.place)
-    assert isinstance(constraint, Duration)
-    return _range(constraint.low_s, constraint.high_s, 0.0, LONGEST_S, "length", clock)
-
-
-def _range(
-    low: float, high: float, least: float, most: float, unit: str, show: Callable[[float], str] | None = None
-) -> str:
-    """The range in numbers with their unit, or as ``show`` writes its ends."""
-    if low <= least and high >= most:
-        return f"any {unit}"
-    after = "" if show else f" {unit}"
-    first, last = (show or "{:g}".format)(low), (show or "{:g}".format)(high)
-    if low <= least:
-        return f"at most {last}{after}"
-    if high >= most:
-        return f"at least {first}{after}"
-    return f"{first}{after}" if first == last else f"{first}-{last}{after}"
-
-
-def _key(wish: InKey) -> str:
-    if wish.tonic is None:
-        text = f"{wish.mode}"
-    elif wish.mode is None:
-        text = f"{str(Key(wish.tonic, 'major')).split()[0]} (major or minor)"
-    else:
-        text = str(Key(wish.tonic, wish.mode))
-    return f"{text} or a neighbour on the wheel" if wish.compatible else text
-
-
-def place_words(place: Place | None) -> str:
-    """Where, for people: " in 50-100 %", " entering at 0:55-1:05"; empty for no place."""
-    if place is None:
-        return ""
-    verb = {"in": "in", "enters": "entering in", "leaves": "leaving in", "only": "only in"}[place.event]
-    until = place.event == "leaves" and not (place.start_s if place.absolute else place.start)
-    if not place.absolute and until:
-        return f" until {place.end * 100:.0f} % of the track"
-    if not place.absolute:
-        return f" {verb} {place.start * 100:.0f}-{place.end * 100:.0f} % of the track"
-    start = "the start" if place.start_s is None else _clock(place.start_s)
-    end = "the end" if place.end_s is None else _clock(place.end_s)
-    return f" until {end}" if until else f" {verb} {start} to {end}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(abs(seconds)), 60)
-    return f"{minutes}:{rest:02d}" + (" before the end" if seconds < 0 else "")
+    return f"{constraint.label}: {constraint.words()}{degree}{group} (from '{constraint.text}')"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from solfa.core.query import InKey
+from solfa.constraints import InKey
 from solfa.core.theory import Key, Mode, pitch_class
 from solfa.query.chords import name_at
 from solfa.query.lexis import rx, whole

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from solfa.core.query import Metre
+from solfa.constraints import Metre
 from solfa.query.lexis import patterns_table, rx, whole
 from solfa.query.quantity import VALUES
 from solfa.query.source import Mention, Source

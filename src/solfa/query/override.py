@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TypeVar
 
+from solfa.constraints import Chords, Constraint, Duration, InKey, Metre, Tempo
 from solfa.core.errors import InputError
-from solfa.core.query import Chords, Constraint, Duration, InKey, Metre, Query, Tempo
 from solfa.query import chords as chords_room
 from solfa.query import duration as duration_room
 from solfa.query import key as key_room
 from solfa.query import metre as metre_room
 from solfa.query import roman, scope
 from solfa.query import tempo as tempo_room
+from solfa.query.parsed import Query
 from solfa.query.parser import parse
 from solfa.query.quantity import quantities
 from solfa.query.source import Source, Token

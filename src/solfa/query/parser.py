@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from solfa.core.query import Constraint, Query, Tempo
+from solfa.constraints import Constraint, Tempo
 from solfa.query import (
     chords,
     compare,
@@ -20,6 +20,7 @@ from solfa.query import (
     scope,
     tempo,
 )
+from solfa.query.parsed import Query
 from solfa.query.quantity import quantities, share_units
 from solfa.query.source import Mention, Source
 

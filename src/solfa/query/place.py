@@ -11,7 +11,7 @@ from bisect import bisect
 from dataclasses import replace
 from typing import Literal
 
-from solfa.core.query import Constraint, Dynamics, Place, Presence
+from solfa.constraints import Constraint, Dynamics, Place, Presence
 from solfa.query.lexis import patterns_table, rx, whole
 from solfa.query.source import Mention, Source, Token
 

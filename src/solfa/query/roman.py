@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
-from solfa.core.query import Chords, InKey
+from solfa.constraints import Chords, InKey
 from solfa.core.theory import Chord
 from solfa.query.chords import cued, distinct
 from solfa.query.lexis import patterns_table, rx, whole

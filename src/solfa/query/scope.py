@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TypeGuard
 
-from solfa.core.query import FASTEST_BPM, LONGEST_S, SLOWEST_BPM, Constraint, Duration, Presence, Tempo
+from solfa.constraints import FASTEST_BPM, LONGEST_S, SLOWEST_BPM, Constraint, Duration, Presence, Tempo
 from solfa.query.lexis import rx, words_table
 from solfa.query.place import Item
 from solfa.query.source import Mention, Source, Token

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 
+from solfa.constraints import Constraint, Place
 from solfa.core.errors import InputError
-from solfa.core.query import Constraint, Place
 
 MAX_CHARS = 100_000
 

@@ -9,7 +9,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable
 
-from solfa.core.query import FASTEST_BPM, SLOWEST_BPM, Tempo
+from solfa.constraints import FASTEST_BPM, SLOWEST_BPM, Tempo
 from solfa.query import key
 from solfa.query.lexis import patterns_table, rx, words_table
 from solfa.query.quantity import Quantity, quantities

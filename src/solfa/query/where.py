@@ -7,7 +7,7 @@ from dataclasses import replace
 from math import inf, isfinite
 
 from solfa.core.errors import InputError, UnknownName
-from solfa.core.query import FIELDS, Field, Filter, folded
+from solfa.core.filters import FIELDS, Field, Filter, folded
 from solfa.core.theory import Key, Mode
 from solfa.core.vocabulary import concepts
 from solfa.query.concepts import concept_named

@@ -1,15 +1,18 @@
 """One number from unlike pieces of evidence: sums of clipped log-likelihood ratios.
 
 Each piece says how much more probable "this is the track that was meant" is than for a track taken at random: the
-logarithm of P(satisfied | measured) over its base rate. Nothing measured is 0, a sure hit on a rare wish is large, a
-sure miss is as strongly negative. Clipping keeps one wild measurement from overruling all others.
+logarithm of P(satisfied | measured) over its base rate. Nothing measured is 0, a sure hit on a rare constraint is
+large, a sure miss is as strongly negative. Clipping keeps one wild measurement from overruling all others.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
+from solfa.constraints import Constraint, Likelihood
 from solfa.core.types import FloatArray
 
 # A measurement is never trusted beyond these odds (floor of P, ceiling of one piece of evidence).
@@ -29,12 +32,6 @@ def log_ratio(p: NDArray[np.floating], base: float) -> FloatArray:
     return clipped
 
 
-def base_rate(p: NDArray[np.floating], prior: float, pseudo_count: float = 10.0) -> float:
-    """Mean of P over the collection, drawn towards a prior in small collections; within 0.02..0.98."""
-    mean = (float(np.sum(p, dtype=np.float64)) + prior * pseudo_count) / (len(p) + pseudo_count)
-    return float(np.clip(mean, 0.02, 0.98))
-
-
 def to_unit(total: NDArray[np.floating], least: float, most: float) -> FloatArray:
     """Total evidence as a score in 0..1: about the share of what was asked that is expected to hold [same shape].
 
@@ -47,3 +44,30 @@ def to_unit(total: NDArray[np.floating], least: float, most: float) -> FloatArra
     place = (np.asarray(total, np.float64) - least) / max(most - least, 1e-6)
     unit: FloatArray = (1.0 / (1.0 + np.exp(-(SLOPE * np.clip(place, 0, 1) + OFFSET)))).astype(np.float32)
     return unit
+
+
+def summed(constraints: Sequence[Constraint], likelihoods: Sequence[Likelihood | None], count: int) -> FloatArray:
+    """Evidence of all constraints, in nats; of alternatives ("piano or guitar") the best counts [shape=(count,)]."""
+    total = np.zeros(count, np.float32)
+    groups: dict[int, FloatArray] = {}
+    for constraint, likelihood in zip(constraints, likelihoods, strict=True):
+        if likelihood is None:
+            continue
+        evidence = np.float32(constraint.weight) * log_ratio(likelihood.p, likelihood.base)
+        if constraint.any_of:
+            groups[constraint.any_of] = np.maximum(groups.get(constraint.any_of, evidence), evidence)
+        else:
+            total += evidence
+    for evidence in groups.values():
+        total += evidence
+    return total
+
+
+def extremes(constraints: Sequence[Constraint], likelihoods: Sequence[Likelihood | None]) -> tuple[float, float]:
+    """What ``summed`` would be if surely none of the constraints held, and if surely all of them did."""
+    least, most = (
+        float(summed(constraints, [known and Likelihood(np.full(1, p, np.float32), known.base)
+                                   for known in likelihoods], 1)[0])
+        for p in (0.0, 1.0)
+    )  # fmt: skip
+    return least, most

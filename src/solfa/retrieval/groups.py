@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from solfa.core.query import folded
+from solfa.core.filters import folded
 from solfa.core.types import FloatArray
 from solfa.retrieval.types import Hit
 

@@ -11,7 +11,8 @@ from solfa.audio import ContentHash, stretches
 from solfa.core.errors import InputError
 from solfa.core.types import Audio, FloatArray
 from solfa.encoders.windows import Embedding
-from solfa.retrieval.searcher import Like, Searcher
+from solfa.retrieval.searcher import Searcher
+from solfa.retrieval.types import Like
 
 _STRETCH_S = 120.0
 _RANGE = re.compile(r"(?P<start>[\d:.]+)-(?P<end>[\d:.]+)")

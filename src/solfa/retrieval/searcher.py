@@ -2,84 +2,41 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from solfa.alignment.scores import Floats, Texts, Windows
-from solfa.collection import Collection, Store, TrackRow
-from solfa.core.errors import InputError, UnknownName
-from solfa.core.query import SORTS, Constraint, Filter, Presence, Query, folded
-from solfa.core.types import Curve, FloatArray, JointModel, Span, View, ViewName
+from solfa.collection import Collection, Store
+from solfa.constraints import Constraint, Likelihood, Measured, Presence
+from solfa.core.errors import InputError
+from solfa.core.filters import Filter
+from solfa.core.types import Curve, FloatArray, JointModel, View, ViewName
 from solfa.core.vocabulary import concept
-from solfa.query import by_sound, explain, is_told
+from solfa.query import Query, by_sound, explain, is_told
 from solfa.retrieval.alignment import WordMatch, word_matches, word_rows
-from solfa.retrieval.evidence import Measured, describe
-from solfa.retrieval.fusion import log_ratio, to_unit
+from solfa.retrieval.evidence import note_on, of_constraints, of_names, of_targets, overruled
+from solfa.retrieval.fusion import extremes, summed, to_unit
 from solfa.retrieval.groups import Fingerprint, collapse_hits
-from solfa.retrieval.measures import Likelihood, coarse, fine, needs_detail, overruled
 from solfa.retrieval.sorting import ordered
-from solfa.retrieval.sound import Places, Sound, Wanted, familiarity, no_texts
-from solfa.retrieval.types import Evidence, Hit, Results
+from solfa.retrieval.targets import BestWindows, QueryEmbedding, Targets, familiarity, no_texts
+from solfa.retrieval.types import Display, Hit, Like, RankBy, Results
 
-MOST_HITS = 10_000  # over all pages: each is described
 CANDIDATES = 200  # tracks that are scored in detail
 _REMEMBERED = 256  # vectors of texts
 _REMEMBERED_COLUMNS = 32  # what constraints say: a number for each track of the collection
 _SAMPLE = 4096  # segments over which texts are standardised
 _SAMPLE_TRACKS = 64  # tracks, where windows are scored by their frames
 _SOUND = 0.5  # nats per standard score of the embedding
-HALF_NAMED = 0.5  # share of the query's rare words from which a track counts as the one that was named
 FIT_Z, MISS_Z = 2.0, 1.0  # standard scores of sounds that are what a text says, and of sounds that are not
 UNKNOWN = 0.1  # familiarity below which a text tower knows nothing of a phrase
-FITS = 0.7  # probability from which a text is said to fit, and below whose complement it is said not to
 _WORDS = 3.0  # nats for a title, artist or path that holds all rare words of the query
-
-
-RankBy = Literal["search", "vectors"]
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Like:
-    """An example sound: its unit vector (of ``encoders.windows.candidates``), what to call it, and the track it comes
-    from (never its own answer)."""
-
-    vector_D: FloatArray
-    label: str
-    track_id: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Display:
-    """How hits are thinned out and ordered at display time; nothing is deleted.
-
-    ``k`` hits a page, pages counted from 1; ``per_artist`` 0: no limit. ``sort`` is a name of ``SORTS`` and orders the
-    hits of a page, a leading ``-`` turns it round; what has no value comes last, ties keep their ranks.
-    """
-
-    k: int = 10
-    per_artist: int = 0
-    duplicates: bool = False
-    page: int = 1
-    sort: str = "score"
-
-    def __post_init__(self) -> None:
-        if self.k < 1 or self.per_artist < 0:
-            raise InputError(f"k must be at least 1 and per_artist at least 0, got {self.k} and {self.per_artist}.")
-        if self.page < 1 or self.k * self.page > MOST_HITS:
-            raise InputError(
-                f"page {self.page} of {self.k} hits; pages count from 1, at most {MOST_HITS} hits are ranked."
-            )
-        if self.sort.removeprefix("-") not in SORTS:
-            raise UnknownName("order", self.sort, SORTS)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -89,7 +46,7 @@ class _Found:
     track_ids: NDArray[np.int64]
     total: FloatArray
     scores: FloatArray
-    heard_NL: Floats
+    scores_NL: Floats
     named: FloatArray
 
 
@@ -202,33 +159,33 @@ class Searcher:
             rows = self._allowed(where, like)
         if by == "vectors":
             query = Query(text=query.text, phrases=(query.text,) if query.text.strip() else ())
-        listen, sound = self._sound(query, like), None
-        # Networks, the scan, numpy and SQLite let go of the interpreter: hearing runs beside the columns.
+        embed, embedding = self._targets(query, like), None
+        # Networks, the scan, numpy and SQLite let go of the interpreter: vectors are compared beside the columns.
         with ThreadPoolExecutor(1) as beside:
-            hearing = beside.submit(self._hear, listen, rows, clock, by) if listen else None
+            comparing = beside.submit(self._compare, embed, rows, clock, by) if embed else None
             with clock.stage("attributes"):
                 total, likelihoods = self._from_columns(query, rows)
             with clock.stage("words"):
                 named = self._named(query, rows)
                 total += named
-            if hearing is not None:
-                sound, near = hearing.result()
+            if comparing is not None:
+                embedding, near = comparing.result()
                 total += near
-        if listen is None and not (query.constraints or where or like or named.any()):
+        if embed is None and not (query.constraints or where or like or named.any()):
             rows, total = rows[:0], total[:0]  # nothing to rank by: any order would be made up
             named, likelihoods = named[:0], []
         with clock.stage("detail"):
             short = _top(total, table.track_ids[rows], max(CANDIDATES, 4 * display.k * display.page))
             known = [None if p is None else Likelihood(p.p[short], p.base) for p in likelihoods]
-            found = self._in_detail(query, sound, rows[short], named[short], known, by)
+            found = self._in_detail(query, embedding, rows[short], named[short], known, by)
         with clock.stage("evidence"):
             order = np.lexsort((found.track_ids, -np.round(found.total.astype(np.float64), 9)))
             hits = collapse_hits(
-                (self._hit(query, sound, found, i, where) for i in order.tolist()), self._fingerprint,
+                (self._hit(query, embedding, found, i, where) for i in order.tolist()), self._fingerprint,
                 display.k * display.page, per_artist=display.per_artist, duplicates=display.duplicates,
             )  # fmt: skip
             before = display.k * (display.page - 1)
-            note = _note(query, hits)
+            note = note_on(query, hits)
             hits = ordered(hits[before:], display.sort, table)
         clock.ms["total"] = (time.perf_counter() - started) * 1000
         return Results(query=query, parsed=tuple(explain(query)), hits=tuple(hits), candidates=len(rows),
@@ -251,8 +208,8 @@ class Searcher:
         keep &= ~np.isin(ids, [example.track_id for example in like if example.track_id is not None])
         return np.flatnonzero(keep)
 
-    def _sound(self, query: Query, like: Sequence[Like]) -> Callable[[], Sound] | None:
-        """What makes the sound to look for, in any thread; None if nothing is looked for by sound."""
+    def _targets(self, query: Query, like: Sequence[Like]) -> Callable[[], QueryEmbedding] | None:
+        """What makes the query embedding, in any thread; None if nothing is looked for by sound."""
         phrases, avoided = by_sound(query)
         named: tuple[str, ...] = ()
         if query.text.strip() and self._reads_captions and (phrases or query.constraints):
@@ -269,30 +226,30 @@ class Searcher:
         weights, shown = zip(*said, *[(2.0, True)] * len(like), strict=True)
         sample, space, view = self._sample, self.store.space, self.view
 
-        def listen() -> Sound:
-            wanted = Wanted(
+        def embed() -> QueryEmbedding:
+            targets = Targets(
                 texts=self._encode(texts),
                 examples_ED=np.stack([e.vector_D for e in like]) if like else np.zeros((0, space.dim), np.float32),
                 labels=(*texts, *(example.label for example in like)),
                 weights_L=np.array(weights, np.float32),
                 shown_L=shown,
             )
-            return Sound(wanted, self.model, view, sample)
+            return QueryEmbedding(targets, self.model, view, sample)
 
-        return listen
+        return embed
 
     @property
     def _reads_captions(self) -> bool:
         """Whether the model was trained on whole captions, rather than put together from the names of tags."""
         return bool(self.model.audio.spec.window_s)
 
-    def _hear(
-        self, listen: Callable[[], Sound], rows: NDArray[np.intp], clock: _Clock, by: RankBy
-    ) -> tuple[Sound, FloatArray]:
+    def _compare(
+        self, embed: Callable[[], QueryEmbedding], rows: NDArray[np.intp], clock: _Clock, by: RankBy
+    ) -> tuple[QueryEmbedding, FloatArray]:
         with clock.stage("text"):
-            sound = listen()
+            embedding = embed()
         with clock.stage("vectors"):
-            return sound, self._from_vectors(sound, rows, by)
+            return embedding, self._from_vectors(embedding, rows, by)
 
     def _encode(self, texts: Sequence[str]) -> Texts:
         """Vectors of texts; instruments and moods come again and again."""
@@ -310,16 +267,16 @@ class Searcher:
     def _from_columns(self, query: Query, rows: NDArray[np.intp]) -> tuple[FloatArray, list[Likelihood | None]]:
         everything = len(rows) == len(self.collection.attributes())
         likelihoods: list[Likelihood | None] = []
-        for wish in query.constraints:
-            if wish not in self._known:
+        for constraint in query.constraints:
+            if constraint not in self._known:
                 if len(self._known) >= _REMEMBERED_COLUMNS:
                     self._known.clear()
-                self._known[wish] = coarse(wish, self.collection)
-            known = self._known[wish]
+                self._known[constraint] = _signed(constraint, constraint.from_columns(self.collection))
+            known = self._known[constraint]
             if known is not None and not everything:
                 known = Likelihood(known.p[rows], known.base)
-            likelihoods.append(None if overruled(wish, query) else known)
-        return _sum_evidence(query.constraints, likelihoods, len(rows)), likelihoods
+            likelihoods.append(None if overruled(constraint, query) else known)
+        return summed(query.constraints, likelihoods, len(rows)), likelihoods
 
     def _named(self, query: Query, rows: NDArray[np.intp]) -> FloatArray:
         found = np.zeros(len(rows), np.float32)
@@ -333,16 +290,16 @@ class Searcher:
             found[at] = _WORDS * np.array([share for _, share in best])
         return found
 
-    def _from_vectors(self, sound: Sound, rows: NDArray[np.intp], by: RankBy) -> FloatArray:
+    def _from_vectors(self, embedding: QueryEmbedding, rows: NDArray[np.intp], by: RankBy) -> FloatArray:
         ids = self.collection.attributes().track_ids[rows]
-        direction = sound.direction_D
+        direction = embedding.direction_D
         length = float(np.linalg.norm(direction))
         unit_D = direction / max(length, 1e-9)
         everything = np.array_equal(ids, self.store.track_ids)
         near = self.store.nearest(unit_D[None], 4 * CANDIDATES, allowed=None if everything else ids)
         found = near.track_ids_QK[0] >= 0
         near_ids, cosines = near.track_ids_QK[0][found], near.scores_QK[0][found]
-        scores = cosines * length - sound.offset
+        scores = cosines * length - embedding.offset
         if by == "search":
             scores = np.clip(scores, -4, 4)
         # Tracks beyond the list are at most as near as its last entry; those without vectors say nothing.
@@ -352,71 +309,78 @@ class Searcher:
         return evidence * np.float32(_SOUND)
 
     def _in_detail(
-        self, query: Query, sound: Sound | None, rows: NDArray[np.intp], named: FloatArray,
+        self, query: Query, embedding: QueryEmbedding | None, rows: NDArray[np.intp], named: FloatArray,
         likelihoods: list[Likelihood | None], by: RankBy,
     ) -> _Found:  # fmt: skip
         ids = [int(i) for i in self.collection.attributes().track_ids[rows]]
-        if any(needs_detail(wish) for wish in query.constraints):
+        if any(constraint.needs_timeline for constraint in query.constraints):
             table, timelines = self.collection.attributes(), self.collection.timelines(ids)
             likelihoods = [
-                fine(wish, table, rows, timelines) if needs_detail(wish) and not overruled(wish, query) else known
-                for wish, known in zip(query.constraints, likelihoods, strict=True)
-            ]
-        total = _sum_evidence(query.constraints, likelihoods, len(rows)) + named
-        heard_NL = np.zeros((len(ids), 0 if sound is None else len(sound.wanted.labels)))
-        if sound is not None:
+                _signed(constraint, constraint.from_timelines(table, rows, timelines))
+                if constraint.needs_timeline and not overruled(constraint, query) else known
+                for constraint, known in zip(query.constraints, likelihoods, strict=True)
+            ]  # fmt: skip
+        total = summed(query.constraints, likelihoods, len(rows)) + named
+        scores_NL = np.zeros((len(ids), 0 if embedding is None else len(embedding.targets.labels)))
+        if embedding is not None:
             there = np.flatnonzero(_member(self.collection.attributes().track_ids[rows], self.store.track_ids))
-            heard_NL[there] = sound.score(self.store.windows([ids[i] for i in there]))
+            scores_NL[there] = embedding.score(self.store.windows([ids[i] for i in there]))
             if by == "vectors":
                 missing = np.ones(len(ids), bool)
                 missing[there] = False
-                total = np.where(missing, -np.inf, sound.total(heard_NL))
+                total = np.where(missing, -np.inf, embedding.total(scores_NL))
             else:
-                total = total + np.float32(_SOUND) * sound.evidence(heard_NL)
-        least, most = _bounds(query.constraints, likelihoods, sound, named)
+                total = total + np.float32(_SOUND) * embedding.evidence(scores_NL)
+        least, most = extremes(query.constraints, likelihoods)
+        if embedding is not None:
+            least, most = least - _SOUND * MISS_Z, most + _SOUND * FIT_Z
+        elif named.any() and all(known is None for known in likelihoods):
+            most = _WORDS
         scores = to_unit(_SOUND * total if by == "vectors" else total, least, most)
-        return _Found(np.array(ids, np.int64), total, scores, heard_NL, named)
+        return _Found(np.array(ids, np.int64), total, scores, scores_NL, named)
 
-    def _hit(self, query: Query, sound: Sound | None, found: _Found, row: int, where: Sequence[Filter]) -> Hit:
+    def _hit(
+        self, query: Query, embedding: QueryEmbedding | None, found: _Found, row: int, where: Sequence[Filter]
+    ) -> Hit:
         track_id = int(found.track_ids[row])
         track = self.collection.track(track_id, where)
         table, [timeline] = self.collection.attributes(), self.collection.timelines([track_id])
         measured = Measured(table=table, row=int(table.rows(found.track_ids[row : row + 1])[0]), timeline=timeline)
-        evidence = []
-        for wish in query.constraints:
-            shown = describe(wish, measured)
-            if overruled(wish, query):
-                told = "a kind of it is wanted; the rest cannot be told apart"
-                shown = replace(shown, measured=told, confidence=0.0, satisfied=None, spans=())
-            evidence.append(shown)
+        evidence = of_constraints(query, measured)
         if found.named[row] > 0:
-            evidence.append(_name_evidence(query.words, track, float(found.named[row]) / _WORDS))
+            evidence.append(of_names(query.words, track, float(found.named[row]) / _WORDS))
         duration_s, span, heat = track.duration_s, (0.0, track.duration_s), None
-        if sound is not None and self._has_vectors(self.store, track_id):
+        if embedding is not None and self._has_vectors(self.store, track_id):
             windows = self.store.windows([track_id])[0]
-            places = sound.places(windows, duration_s)
-            words = [self._words(sound, i, windows, places) for i in range(len(sound.wanted.labels))]
-            evidence += _sound_evidence(
-                sound, sound.probabilities(windows, found.heard_NL[row]), found.heard_NL[row], places, words
+            best = embedding.best_windows(windows, duration_s)
+            words = [self._words(embedding, i, windows, best) for i in range(len(embedding.targets.labels))]
+            evidence += of_targets(
+                embedding,
+                embedding.probabilities(windows, found.scores_NL[row]),
+                found.scores_NL[row],
+                best,
+                words,
             )
-            span = places.best_s
-            heat = Curve(hop_s=places.hop_s, values=tuple(round(z, 2) for z in places.heat_T.tolist()))
+            span = best.best_s
+            heat = Curve(hop_s=best.hop_s, values=tuple(round(z, 2) for z in best.heat_T.tolist()))
         else:
             spans = [s for e in evidence if e.satisfied for s in e.spans]
-            best = max(spans, key=lambda s: (s.confidence, -s.start_s), default=None)
-            span = (best.start_s, best.end_s) if best else span
+            surest = max(spans, key=lambda s: (s.confidence, -s.start_s), default=None)
+            span = (surest.start_s, surest.end_s) if surest else span
         return Hit(track_id=track_id, path=track.paths[0], copies=track.paths[1:],
                    score=float(found.scores[row]), start_s=span[0], end_s=span[1], duration_s=duration_s,
                    tags=track.tags, evidence=tuple(evidence), heat=heat)  # fmt: skip
 
-    def _words(self, sound: Sound, thing: int, windows: Windows, places: Places) -> tuple[WordMatch, ...]:
+    def _words(
+        self, embedding: QueryEmbedding, thing: int, windows: Windows, best: BestWindows
+    ) -> tuple[WordMatch, ...]:
         """Which words of a text met which seconds of its best window; nothing of example sounds or untrained tokens."""
-        if "frame" not in self.model.views.trained or thing >= len(sound.wanted.texts.tokens):
+        if "frame" not in self.model.views.trained or thing >= len(embedding.targets.texts.tokens):
             return ()
-        tokens_LD = sound.wanted.texts.tokens[thing]
-        start_s, end_s = places.best_s_L[thing]
+        tokens_LD = embedding.targets.texts.tokens[thing]
+        start_s, end_s = best.best_s_L[thing]
         window = int(np.searchsorted(windows.start_s_T[windows.ranges_W2[:, 0]], start_s + 1e-3, side="right")) - 1
-        words = word_rows(self.model, sound.wanted.labels[thing], tokens_LD)
+        words = word_rows(self.model, embedding.targets.labels[thing], tokens_LD)
         return word_matches(words, tokens_LD, windows, window, end_s)
 
     @staticmethod
@@ -434,62 +398,8 @@ class Searcher:
         return None
 
 
-def _sum_evidence(wishes: Sequence[Constraint], likelihoods: Sequence[Likelihood | None], count: int) -> FloatArray:
-    """Evidence of all constraints; of alternatives ("piano or guitar") the best counts."""
-    total = np.zeros(count, np.float32)
-    groups: dict[int, FloatArray] = {}
-    for wish, likelihood in zip(wishes, likelihoods, strict=True):
-        if likelihood is None:
-            continue
-        evidence = np.float32(wish.weight) * log_ratio(likelihood.p, likelihood.base)
-        if wish.any_of:
-            groups[wish.any_of] = np.maximum(groups.get(wish.any_of, evidence), evidence)
-        else:
-            total += evidence
-    for evidence in groups.values():
-        total += evidence
-    return total
-
-
-def _bounds(
-    constraints: Sequence[Constraint], likelihoods: Sequence[Likelihood | None], sound: Sound | None, named: FloatArray
-) -> tuple[float, float]:
-    """The evidence if surely nothing that was asked held, and if surely all of it did."""
-    ends = [
-        float(_sum_evidence(constraints, [known and Likelihood(np.full(1, p, np.float32), known.base)
-                                          for known in likelihoods], 1)[0])
-        for p in (0.0, 1.0)
-    ]  # fmt: skip
-    if sound is not None:
-        ends = [ends[0] - _SOUND * MISS_Z, ends[1] + _SOUND * FIT_Z]
-    if sound is None and named.any() and all(known is None for known in likelihoods):
-        ends[1] = _WORDS
-    return ends[0], ends[1]
-
-
-def _note(query: Query, hits: Sequence[Hit]) -> str:
-    """One line where nothing fits: no hit shows that anything asked was met."""
-    if not hits:
-        unread = ", ".join(repr(phrase) for phrase in query.unknown)
-        return "Nothing fits" + (f": not understood, and in no name or tag: {unread}." if unread else ".")
-    asked = [evidence for hit in hits for evidence in hit.evidence]
-    if not asked or any(evidence.satisfied for evidence in asked):
-        return ""
-    return "Nothing fits well; these tracks are the nearest."
-
-
-def _name_evidence(words: str, track: TrackRow, share: float) -> Evidence:
-    """Which words of the query stand in which tags, or in the path."""
-    tags = {name: getattr(track.tags, name) for name in ("title", "artist", "album", "genre", "comment")}
-    texts = {**tags, "path": str(track.paths[0])}
-    asked = dict.fromkeys(re.findall(r"\w+", folded(words)))
-    held = {name: set(re.findall(r"\w+", folded(text))) for name, text in texts.items()}
-    places = [name for name, own in held.items() if own & asked.keys()]
-    found = [word for word in asked if any(word in own for own in held.values())]
-    return Evidence(
-        constraint="name", asked=" ".join(found), measured=f"in {', '.join(places)}", confidence=min(share, 1.0),
-        satisfied=True if share >= HALF_NAMED else None,
-    )  # fmt: skip
+def _signed(constraint: Constraint, likelihood: Likelihood | None) -> Likelihood | None:
+    return likelihood.negated() if likelihood is not None and constraint.negated else likelihood
 
 
 def _top(total: FloatArray, ids: NDArray[np.int64], count: int) -> NDArray[np.intp]:
@@ -505,26 +415,3 @@ def _top(total: FloatArray, ids: NDArray[np.int64], count: int) -> NDArray[np.in
 def _member(ids: NDArray[np.int64], sorted_ids: NDArray[np.int64]) -> NDArray[np.bool_]:
     at = np.minimum(np.searchsorted(sorted_ids, ids), max(len(sorted_ids) - 1, 0))
     return sorted_ids[at] == ids if len(sorted_ids) else np.zeros(len(ids), bool)
-
-
-def _sound_evidence(
-    sound: Sound, p_L: Floats, z_L: Floats, places: Places, words: Sequence[tuple[WordMatch, ...]]
-) -> list[Evidence]:
-    """What the vectors say: a verdict only where a probability was fitted; a rank in the collection proves nothing."""
-    found = []
-    for i, label in enumerate(sound.wanted.labels):
-        if not sound.wanted.shown_L[i]:
-            continue  # an instrument or mood: its own evidence says more
-        avoided, p = float(sound.wanted.weights_L[i]) < 0, float(p_L[i])
-        if np.isnan(p):
-            told, met, sure = f"{z_L[i]:+.1f} deviations from the collection's mean", None, 0.0
-        else:
-            met = True if p >= FITS else False if p <= 1 - FITS else None
-            told = {True: "fits", False: "does not fit", None: "may fit"}[met]
-            met, sure = (met if met is None else met != avoided), max(p, 1 - p)
-        start, end = places.best_s_L[i]
-        found.append(Evidence(
-            constraint="not like" if avoided else "sounds like", asked=label, measured=told, confidence=sure,
-            satisfied=met, spans=(Span(start_s=start, end_s=end, confidence=p),) if p >= FITS else (), words=words[i],
-        ))  # fmt: skip
-    return found

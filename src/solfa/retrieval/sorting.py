@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from solfa.collection import Attributes
-from solfa.core.query import folded
+from solfa.constraints.key import key_of
+from solfa.core.filters import folded
 from solfa.core.theory import Key
-from solfa.retrieval.measures import key_of
 from solfa.retrieval.types import Hit
 
 _Row = tuple[Hit, Attributes, int]

@@ -1,18 +1,60 @@
-"""What a search gives back."""
+"""What a search is given besides the query, and what it gives back."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from solfa.core.query import Query
-from solfa.core.types import Curve, FileTags, Span
+from solfa.core.errors import InputError, UnknownName
+from solfa.core.filters import SORTS
+from solfa.core.types import Curve, FileTags, FloatArray, Span
+from solfa.query import Query
 from solfa.retrieval.alignment import WordMatch
+
+MOST_HITS = 10_000  # over all pages: each is described
+
+RankBy = Literal["search", "vectors"]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Like:
+    """An example sound: its unit vector (of ``encoders.windows.candidates``), what to call it, and the track it comes
+    from (never its own answer)."""
+
+    vector_D: FloatArray
+    label: str
+    track_id: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Display:
+    """How hits are thinned out and ordered at display time; nothing is deleted.
+
+    ``k`` hits a page, pages counted from 1; ``per_artist`` 0: no limit. ``sort`` is a name of ``SORTS`` and orders the
+    hits of a page, a leading ``-`` turns it round; what has no value comes last, ties keep their ranks.
+    """
+
+    k: int = 10
+    per_artist: int = 0
+    duplicates: bool = False
+    page: int = 1
+    sort: str = "score"
+
+    def __post_init__(self) -> None:
+        if self.k < 1 or self.per_artist < 0:
+            raise InputError(f"k must be at least 1 and per_artist at least 0, got {self.k} and {self.per_artist}.")
+        if self.page < 1 or self.k * self.page > MOST_HITS:
+            raise InputError(
+                f"page {self.page} of {self.k} hits; pages count from 1, at most {MOST_HITS} hits are ranked."
+            )
+        if self.sort.removeprefix("-") not in SORTS:
+            raise UnknownName("order", self.sort, SORTS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evidence:
-    """How one wish of the query fared in one track.
+    """What one part of the query found in one track.
 
     ``satisfied`` is None where nothing could be measured; ``confidence`` (0..1) is that of the measurement, so
     ``satisfied=False`` with 0.9 means: surely not as asked. ``spans`` say where, if that makes sense; ``words`` which

@@ -9,11 +9,11 @@ import pytest
 from rich.console import Console
 
 from solfa.apps.render import _tags_line, results_json, results_text, show
+from solfa.constraints import presence_words
 from solfa.core.text import clock
 from solfa.core.types import FileTags, Span, TagTrack
 from solfa.query import parse
 from solfa.retrieval import Evidence, Hit, Results
-from solfa.retrieval.evidence import presence_words
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "src/solfa/apps/search.schema.json").read_text())
 

@@ -7,8 +7,8 @@ import pytest
 from solfa.apps import interactive
 from solfa.apps.session import Session
 from solfa.core.errors import InputError
-from solfa.core.query import Query
 from solfa.core.types import FileTags
+from solfa.query import Query
 from solfa.retrieval import Display, Hit, Results
 
 

@@ -17,7 +17,7 @@ from solfa.collection.database import Database
 from solfa.collection.hearing import Heard
 from solfa.collection.writer import Writer
 from solfa.core.errors import InputError, UnknownName
-from solfa.core.query import FIELDS, HEARD, Filter, folded
+from solfa.core.filters import FIELDS, HEARD, Filter, folded
 from solfa.core.theory import Key, pitch_class
 from solfa.core.types import Analysis, Estimate, FileTags, TagTrack
 from solfa.core.vocabulary import lineage

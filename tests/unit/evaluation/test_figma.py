@@ -12,8 +12,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
+from solfa.constraints import Chords, Tempo
 from solfa.core.errors import InputError
-from solfa.core.query import Chords, Tempo
 from solfa.core.theory import Chord, Key
 from solfa.core.types import ChordSegment
 from solfa.evaluation.annotation import MusicAnnotation

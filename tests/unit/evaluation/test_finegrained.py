@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from solfa.constraints import Chords, Constraint, Duration, Dynamics, InKey, Metre, Place, Presence, Tempo
 from solfa.core.errors import InputError
-from solfa.core.query import Chords, Constraint, Duration, Dynamics, InKey, Metre, Place, Presence, Tempo
 from solfa.core.theory import Chord, Key
 from solfa.core.types import ChordSegment
 from solfa.evaluation.annotation import MusicAnnotation
@@ -27,7 +27,6 @@ from solfa.evaluation.finegrained import (
 from solfa.evaluation.finequeries import fine_queries, loop_of, measure, stated_of, worded
 from solfa.evaluation.perturbation import beats_apart
 from solfa.evaluation.truth import TrackTruth, constraint_of, holds
-from solfa.query.explain import label
 
 
 def chord_segments(*labels: str) -> tuple[ChordSegment, ...]:
@@ -293,7 +292,7 @@ def test_constant_and_random_systems_earn_nothing() -> None:
         assert all(s.fall.low <= 0 and not s.heard for s in sensitive.values())
         assert all(k.lift is not None and k.lift < 0.1 for k in (*satisfied.kinds.values(), satisfied.joint))
     assert ties[0].every.share.value == 0  # pessimistic: of equal scores the wrong ones come first
-    metre = [w for own in QUERIES.wishes for w in own if label(w) == "metre"]
+    metre = [w for own in QUERIES.wishes for w in own if w.label == "metre"]
     often = np.mean([[holds(w, t) is True for t in TRUTHS] for w in metre], axis=0)
     constant = constraint_satisfaction(QUERIES.wishes, np.tile(often, (len(QUERIES.texts), 1)), TRUTHS, 5)
     assert constant.kinds["metre"].lift == pytest.approx(0)  # the best constant list

@@ -6,7 +6,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from solfa.core.query import Chords, Constraint, Duration, Dynamics, InKey, Metre, Place, Presence, Query, Tempo
+from solfa.constraints import Chords, Constraint, Duration, Dynamics, InKey, Metre, Place, Presence, Tempo
+from solfa.query import Query
 
 TABLE = Path(__file__).parent / "query_golden.toml"
 

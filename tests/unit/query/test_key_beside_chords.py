@@ -1,6 +1,6 @@
 import pytest
 
-from solfa.core.query import Chords, InKey
+from solfa.constraints import Chords, InKey
 from solfa.query import parse
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from solfa.constraints import Chords, Duration, InKey, Metre, Presence, Tempo
 from solfa.core.errors import InputError, UnknownName
-from solfa.core.query import FIELDS, Chords, Duration, InKey, Metre, Presence, Tempo
+from solfa.core.filters import FIELDS
 from solfa.query import override, parse, parse_chords, parse_duration, parse_key, parse_metre, parse_tempo, parse_where
 
 

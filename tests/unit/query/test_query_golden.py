@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from query_golden import cases, outcome
 
-from solfa.core.query import Constraint
+from solfa.constraints import Constraint
 from solfa.query import explain, parse
 
 CASES = cases()

@@ -9,10 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from solfa.constraints import FASTEST_BPM, SLOWEST_BPM, Duration, Presence, Tempo
 from solfa.core.errors import InputError
-from solfa.core.query import FASTEST_BPM, SLOWEST_BPM, Duration, Presence, Query, Tempo
 from solfa.core.vocabulary import concepts
-from solfa.query import explain, override, parse, parse_chords, parse_duration, parse_key, parse_metre, parse_tempo
+from solfa.query import (
+    Query,
+    explain,
+    override,
+    parse,
+    parse_chords,
+    parse_duration,
+    parse_key,
+    parse_metre,
+    parse_tempo,
+)
 from solfa.query.source import MAX_CHARS
 
 PIECES = [

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from solfa.core.query import Duration, Dynamics, Presence, Tempo
+from solfa.constraints import Duration, Dynamics, Presence, Tempo
 from solfa.core.vocabulary import concepts
 from solfa.query import explain, parse
 

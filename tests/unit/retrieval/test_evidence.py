@@ -13,9 +13,20 @@ from hypothesis import strategies as st
 
 from solfa.collection import Timeline
 from solfa.collection.records import CHORD, SPAN, key_number
-from solfa.core.query import FASTEST_BPM, SLOWEST_BPM, Constraint, Duration, Dynamics, InKey, Metre, Presence, Tempo
+from solfa.constraints import (
+    FASTEST_BPM,
+    SLOWEST_BPM,
+    Constraint,
+    Duration,
+    Dynamics,
+    InKey,
+    Measured,
+    Metre,
+    Presence,
+    Tempo,
+)
 from solfa.query import parse
-from solfa.retrieval.evidence import Measured, describe
+from solfa.retrieval.evidence import describe
 from solfa.retrieval.types import Evidence
 
 

@@ -7,9 +7,8 @@ from given_tracks import RATE, TRACKS, extractors, sound
 
 from solfa.collection import Collection
 from solfa.core.errors import InputError, SpaceMismatch
-from solfa.core.query import Query
 from solfa.core.types import JointModel
-from solfa.query import parse, parse_where
+from solfa.query import Query, parse, parse_where
 from solfa.retrieval import Display, Hit, Searcher, like_example
 from solfa.testing.tiny import tiny_model
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from solfa.collection import Attributes
-from solfa.core.query import SORTS
+from solfa.core.filters import SORTS
 from solfa.core.types import FileTags
 from solfa.retrieval import Hit
 from solfa.retrieval.sorting import _VALUES, ordered

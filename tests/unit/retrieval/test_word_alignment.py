@@ -17,7 +17,7 @@ from solfa.core.errors import InputError
 from solfa.core.types import Audio, Features, JointModel, Logit, View, Views
 from solfa.encoders.windows import embed
 from solfa.retrieval.alignment import align, detect, word_matches, word_rows
-from solfa.retrieval.sound import Texts
+from solfa.retrieval.targets import Texts
 from solfa.testing.tiny import tiny_model
 
 RATE = 16000

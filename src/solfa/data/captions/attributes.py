@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from solfa.audio.tags import clean
-from solfa.core.query import Presence
+from solfa.constraints import Presence
 from solfa.core.types import Analysis, TagTrack
 from solfa.core.vocabulary import concepts, lineage
 from solfa.data.captions.trust import KIT, Trust

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from solfa.core.query import Duration, Dynamics, Presence
+from solfa.constraints import Duration, Dynamics, Presence
 from solfa.core.vocabulary import concepts, lineage
 from solfa.data.captions.facts import grammar, harmony
 from solfa.evaluation.claims import CHORD, MARKINGS, NOTE, marking_of

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from solfa.core.query import Chords, Constraint, InKey, Metre, Presence, Tempo
+from solfa.constraints import Chords, Constraint, InKey, Metre, Presence, Tempo
 from solfa.core.theory import Chord, Key, pitch_class
 from solfa.core.vocabulary import concepts, lineage
 from solfa.data.captions.facts import harmony, loop, merged

@@ -16,7 +16,7 @@ from solfa.collection import Collection
 from solfa.collection.database import Database
 from solfa.collection.scan import scan
 from solfa.core.errors import InputError
-from solfa.core.query import folded
+from solfa.core.filters import folded
 from solfa.core.text import printable
 from solfa.core.types import FileTags
 from solfa.core.vocabulary import concepts

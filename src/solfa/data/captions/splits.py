@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from solfa.core.errors import InputError
-from solfa.core.query import folded
+from solfa.core.filters import folded
 from solfa.data.records import SPLITS
 
 # Names that say that the artist is not known.

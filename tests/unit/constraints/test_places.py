@@ -1,20 +1,19 @@
 import numpy as np
 
-from solfa.core.query import Dynamics, Place
-from solfa.retrieval import shape as places
-from solfa.retrieval.shape import Spans, dynamics_fit, place_s
+from solfa.constraints import Dynamics, Place, presence
+from solfa.constraints.presence import Spans
 
 
-def fit(energy: np.ndarray, wish: Dynamics) -> float:
-    return float(dynamics_fit(energy[None], np.array([float(len(energy))]), wish)[0])
+def fit(energy: np.ndarray, constraint: Dynamics) -> float:
+    return float(constraint.fit(energy[None], np.array([float(len(energy))]))[0])
 
 
 def presence_at(rows: np.ndarray, place: Place, duration_s: float) -> float:
-    return float(places.presence_at(spans(rows), place, np.array([duration_s]))[0])
+    return float(presence.presence_at(spans(rows), place, np.array([duration_s]))[0])
 
 
 def alone(rows: np.ndarray, duration_s: float) -> float:
-    return float(places.alone(spans(rows), np.array([duration_s]))[0])
+    return float(presence.alone(spans(rows), np.array([duration_s]))[0])
 
 
 def spans(*tracks: np.ndarray) -> Spans:
@@ -58,15 +57,15 @@ def test_drums_that_come_in_late() -> None:
 
 
 def test_places_are_at_least_three_seconds_and_inside_the_track() -> None:
-    assert place_s(Place(start=0, end=0.01), 30) == (0, 3)
-    assert place_s(Place(start=0.99, end=1), 30) == (27, 30)
-    low, high = place_s(Place(start=0.5, end=0.5), 30)
+    assert Place(start=0, end=0.01).span_s(30) == (0, 3)
+    assert Place(start=0.99, end=1).span_s(30) == (27, 30)
+    low, high = Place(start=0.5, end=0.5).span_s(30)
     assert high - low == 3
 
 
 def test_a_place_after_the_end_is_nowhere() -> None:
     there = Place(start=0, end=1, start_s=300, end_s=310)
-    assert place_s(there, 25) == (25, 25)
+    assert there.span_s(25) == (25, 25)
     assert presence_at(np.array([[0, 25, 0.9]], np.float32), there, 25) == 0
 
 
@@ -75,9 +74,9 @@ def test_many_tracks_at_once_are_as_each_by_itself() -> None:
     energy, seconds = rng.random((6, 32)).astype(np.float32), np.array([4.0, 10, 32, 100, 300, 4000])
     for place in (None, START, END, Place(start=0, end=1, start_s=20), Place(start=0, end=1, start_s=-20)):
         for shape in ("quiet", "loud", "rises", "falls", "steady", "varies"):
-            wish = Dynamics(text="", shape=shape, place=place)
-            alone_p = [dynamics_fit(energy[i : i + 1], seconds[i : i + 1], wish)[0] for i in range(6)]
-            assert np.array_equal(dynamics_fit(energy, seconds, wish), np.array(alone_p), equal_nan=True)
+            constraint = Dynamics(text="", shape=shape, place=place)
+            alone_p = [constraint.fit(energy[i : i + 1], seconds[i : i + 1])[0] for i in range(6)]
+            assert np.array_equal(constraint.fit(energy, seconds), np.array(alone_p), equal_nan=True)
 
 
 def test_a_solo_is_alone() -> None:
@@ -94,10 +93,10 @@ def test_spans_of_many_tracks_are_each_tracks_own() -> None:
         np.array([[3.5, 3.6, 0.8]], np.float32),
     ]
     seconds = np.array([90.0, 30.0, 60.0, 0.0])
-    together = places.alone(spans(*tracks), seconds)
+    together = presence.alone(spans(*tracks), seconds)
     assert together.tolist() == [np.float32(alone(t, s)) for t, s in zip(tracks, seconds, strict=True)]
     assert together[1] == together[3] == 1
     for event in ("in", "enters", "leaves", "only"):
         place = Place(start=0, end=0.3, event=event)
-        at = places.presence_at(spans(*tracks), place, seconds)
+        at = presence.presence_at(spans(*tracks), place, seconds)
         assert at.tolist() == [np.float32(presence_at(t, place, s)) for t, s in zip(tracks, seconds, strict=True)]

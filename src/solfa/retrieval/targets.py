@@ -24,7 +24,7 @@ _MOST = 4.0  # standard scores beyond which a text counts no more against constr
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Wanted:
+class Targets:
     """L things to look for: texts, and then example sounds; what to call them, and weights (negative: to avoid).
 
     ``examples_ED`` are unit vectors as ``encoders.windows.candidates`` gives them. ``shown_L``: whether the evidence of
@@ -39,7 +39,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Places:
+class BestWindows:
     """Where in a track it fits best, first and last second: for everything together, and for each thing.
 
     ``heat_T`` is the standard score of everything together, ``hop_s`` apart from the start of the track.
@@ -51,25 +51,25 @@ class Places:
     hop_s: float
 
 
-class Sound:
-    """Things to look for, standardised over a sample of a collection's tracks."""
+class QueryEmbedding:
+    """Targets of a query, standardised over a sample of a collection's tracks."""
 
-    def __init__(self, wanted: Wanted, model: JointModel, view: View, sample: Sequence[Windows]) -> None:
-        self.wanted, self._view, self._views, self._model = wanted, view, model.views, model
+    def __init__(self, targets: Targets, model: JointModel, view: View, sample: Sequence[Windows]) -> None:
+        self.targets, self._view, self._views, self._model = targets, view, model.views, model
         self._window_s, self._hop_s = model.audio.spec.window_s, model.audio.spec.hop_s
         views, window_s = self._views, self._window_s
-        self._vectors_LD = np.concatenate([text_candidates(views, wanted.texts), wanted.examples_ED])
+        self._vectors_LD = np.concatenate([text_candidates(views, targets.texts), targets.examples_ED])
         if window_s:
             scores = [self._of_windows(windows) for windows in sample]
         else:
             scores = [similarity(windows.pooled_WD, self._vectors_LD).astype(np.float64) for windows in sample]
-        scores_SL = np.concatenate([np.zeros((0, len(wanted.labels))), *scores])
+        scores_SL = np.concatenate([np.zeros((0, len(targets.labels))), *scores])
         empty = len(scores_SL) == 0
-        self.mean_L = np.zeros(len(wanted.labels)) if empty else scores_SL.mean(axis=0)
-        deviation_L = np.zeros(len(wanted.labels)) if empty else scores_SL.std(axis=0)
+        self.mean_L = np.zeros(len(targets.labels)) if empty else scores_SL.mean(axis=0)
+        deviation_L = np.zeros(len(targets.labels)) if empty else scores_SL.std(axis=0)
         self.deviation_L = np.maximum(deviation_L, _LEAST_DEVIATION)
         # Texts of one query say partly the same, so that their sum grows slower than their number.
-        self._share_L = wanted.weights_L / np.sqrt(np.abs(wanted.weights_L).sum() + 1e-9)
+        self._share_L = targets.weights_L / np.sqrt(np.abs(targets.weights_L).sum() + 1e-9)
 
     @property
     def direction_D(self) -> FloatArray:
@@ -84,7 +84,7 @@ class Sound:
 
     def score(self, tracks: Sequence[Windows]) -> Floats:
         """Standard score of each thing in each track; 0 for a track without windows [shape=(N, L)]."""
-        scores = np.zeros((len(tracks), len(self.wanted.labels)))
+        scores = np.zeros((len(tracks), len(self.targets.labels)))
         filled = [i for i, windows in enumerate(tracks) if len(windows.frames_TD)]
         if not filled:
             return scores
@@ -114,8 +114,8 @@ class Sound:
 
         ``z_L`` is the track's ``score``. The result depends on the model alone, not on what else is in the collection.
         """
-        found = np.full(len(self.wanted.labels), np.nan)
-        count = len(self.wanted.texts.tokens)
+        found = np.full(len(self.targets.labels), np.nan)
+        count = len(self.targets.texts.tokens)
         logit, match = self._model.logits.get("match"), self._model.match
         if logit is not None:
             found[:count] = logit.probability(z_L[:count] * self.deviation_L[:count] + self.mean_L[:count])
@@ -138,9 +138,9 @@ class Sound:
 
     @cached_property
     def _known_L(self) -> Floats:
-        return np.array([familiarity(self._model, label) for label in self.wanted.labels])
+        return np.array([familiarity(self._model, label) for label in self.targets.labels])
 
-    def places(self, windows: Windows, duration_s: float) -> Places:
+    def best_windows(self, windows: Windows, duration_s: float) -> BestWindows:
         """Where in one track it fits best."""
         if self._window_s:
             values = self._of_windows(windows)
@@ -148,20 +148,20 @@ class Sound:
             heat = (z_WL * self._share_L).sum(axis=1)
             best = [int(np.argmax(np.round(column, 9))) for column in (heat, *z_WL.T)]
             spans = [self._window_span(row, len(heat), duration_s) for row in best]
-            return Places(spans[0], tuple(spans[1:]), heat.astype(np.float32), self._window_s)
+            return BestWindows(spans[0], tuple(spans[1:]), heat.astype(np.float32), self._window_s)
         cosines = similarity(windows.frames_TD, self._vectors_LD)
         z_TL = (smooth(cosines, self._width) - self.mean_L) / self.deviation_L
         heat = (z_TL * self._share_L).sum(axis=1)
         ranges = [best_window(column.astype(np.float32), self._width) for column in (heat, *z_TL.T)]
         spans = [(min(a * self._hop_s, duration_s), min(b * self._hop_s, duration_s)) for a, b in ranges]
-        return Places(spans[0], tuple(spans[1:]), heat.astype(np.float32), self._hop_s)
+        return BestWindows(spans[0], tuple(spans[1:]), heat.astype(np.float32), self._hop_s)
 
     def _of_windows(self, windows: Windows) -> Floats:
         """Score of each thing in each window [shape=(W, L)]; example sounds are compared by candidate vectors."""
-        by_text = window_scores(self._view, windows, self.wanted.texts)
-        if not len(self.wanted.examples_ED):
+        by_text = window_scores(self._view, windows, self.targets.texts)
+        if not len(self.targets.examples_ED):
             return by_text
-        by_example = similarity(candidates(self._views, windows), self.wanted.examples_ED).astype(np.float64)
+        by_example = similarity(candidates(self._views, windows), self.targets.examples_ED).astype(np.float64)
         return np.concatenate([by_text, by_example], axis=1)
 
     def _window_span(self, row: int, count: int, duration_s: float) -> tuple[float, float]:

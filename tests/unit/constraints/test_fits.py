@@ -3,44 +3,35 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solfa.core.query import Duration, InKey, Metre, Tempo
+from solfa.constraints import Duration, InKey, Metre, Tempo
+from solfa.constraints.base import expected
 from solfa.core.theory import Key
 from solfa.retrieval import fusion
-from solfa.retrieval.satisfaction import (
-    duration_fit,
-    expected,
-    key_base,
-    key_fit,
-    metre_base,
-    metre_fit,
-    tempo_base,
-    tempo_fit,
-)
 
 
 def tempo(low: float, high: float, exact: bool = True) -> Tempo:
     return Tempo(text="", low_bpm=low, high_bpm=high, exact=exact)
 
 
-def test_tempo_fit_is_one_inside_and_falls_off_on_a_log_scale() -> None:
-    wish = tempo(108, 112)
-    fits = tempo_fit(np.array([108.0, 110.0, 112.0, 115.0, 130.0, 55.0]), wish)
+def test_tempo_fit_is_one_inside_and_decreases_on_a_log_scale() -> None:
+    constraint = tempo(108, 112)
+    fits = constraint.fit(np.array([108.0, 110.0, 112.0, 115.0, 130.0, 55.0]))
     assert fits[:3].tolist() == [1, 1, 1]
     assert 1 > fits[3] > fits[4]
     assert fits[4] < 0.01 and fits[5] < 0.01
 
 
 def test_a_missing_tempo_gives_no_evidence_and_a_wrong_one_counts_against() -> None:
-    wish = tempo(108, 112)
-    base = tempo_base(wish)
+    constraint = tempo(108, 112)
+    base = constraint.base
     values = np.array([[110.0, np.nan], [np.nan, np.nan], [150.0, 75.0]])
     confidences = np.array([[0.9, 0.0], [0.0, 0.0], [0.8, 0.15]])
-    evidence = fusion.log_ratio(expected(tempo_fit(values, wish), confidences, base), base)
+    evidence = fusion.log_ratio(expected(constraint.fit(values), confidences, base), base)
     assert evidence[0] > 1 and evidence[1] == pytest.approx(0, abs=1e-6) and evidence[2] < -0.5
 
 
 @pytest.mark.parametrize(
-    ("key", "wish", "fit"),
+    ("key", "constraint", "fit"),
     [
         ("F major", InKey(text="", tonic=5, mode="major"), 1),
         ("D minor", InKey(text="", tonic=5, mode="major"), 0),
@@ -52,24 +43,24 @@ def test_a_missing_tempo_gives_no_evidence_and_a_wrong_one_counts_against() -> N
         ("A major", InKey(text="", mode="minor"), 0),
     ],
 )
-def test_key_fit(key: str, wish: InKey, fit: float) -> None:
-    assert key_fit(Key.parse(key), wish) == fit
+def test_key_fit(key: str, constraint: InKey, fit: float) -> None:
+    assert constraint.fits(Key.parse(key)) == fit
 
 
 def test_base_rates_are_shares() -> None:
-    assert key_base(InKey(text="", tonic=5, mode="major")) == pytest.approx(1 / 24)
-    assert key_base(InKey(text="", mode="minor")) == pytest.approx(1 / 2)
-    assert metre_base(Metre(text="", metres=("3/4",))) == pytest.approx(0.12)
+    assert InKey(text="", tonic=5, mode="major").base == pytest.approx(1 / 24)
+    assert InKey(text="", mode="minor").base == pytest.approx(1 / 2)
+    assert Metre(text="", metres=("3/4",)).base == pytest.approx(0.12)
 
 
 def test_metre_fit_knows_relatives() -> None:
-    assert metre_fit("3/4", Metre(text="", metres=("3/4",))) == 1
-    assert metre_fit("6/8", Metre(text="", metres=("3/4",))) == 0.5
-    assert metre_fit("4/4", Metre(text="", metres=("3/4",))) == 0
+    assert Metre(text="", metres=("3/4",)).fit("3/4") == 1
+    assert Metre(text="", metres=("3/4",)).fit("6/8") == 0.5
+    assert Metre(text="", metres=("3/4",)).fit("4/4") == 0
 
 
 def test_duration_fit() -> None:
-    fits = duration_fit(np.array([100.0, 179.0, 181.0, 400.0]), Duration(text="", low_s=0, high_s=180))
+    fits = Duration(text="", low_s=0, high_s=180).fit(np.array([100.0, 179.0, 181.0, 400.0]))
     assert fits[0] == fits[1] == 1 and fits[2] > 0.9 and fits[3] < 0.01
 
 

@@ -2,27 +2,27 @@
 
 The chords of a track are collapsed (equal neighbours joined, passing blips dropped), then the asked sequence, repeated
 cyclically, is laid at every place in every rotation and transposition. A place scores the mean agreement of its
-chords; one that was not heard surely counts little either way. All tracks are scored in one pass over flat arrays.
+chords; one that was not recognised surely counts little either way. All tracks are scored in one pass over flat arrays.
 
 Shape letters: N tracks, M collapsed chords of all tracks, L asked chords.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from solfa.core.query import Chords
 from solfa.core.theory import QUALITIES, Chord
 from solfa.core.types import FloatArray, Span
 
 _BLIP_S = 0.3  # shorter segments are passing notes or recogniser noise
 _TRANSPOSED = 0.4  # what the sequence in another key is worth where the asked pitches matter
 _LONGEST_LOOP = 16  # chords of a sequence that is looked for in every rotation
-_UNSURE = 0.3  # agreement granted to a chord that was not heard with confidence
+_UNSURE = 0.3  # agreement granted to a chord that was not recognised with confidence
 _AGREED = 0.78  # agreement at which a place is as likely the sequence as not: one wrong chord of four is below
 _GOOD = 0.75  # agreement from which a place counts as covered
 _QUALITY_NAMES = tuple(QUALITIES)
@@ -94,16 +94,18 @@ def collapse(
     )
 
 
-def match(progressions: Progressions, wish: Chords, *, moved: bool = True) -> Matches:
+def match(
+    progressions: Progressions, chords: Sequence[Chord], transposable: bool, loose_quality: bool, *, moved: bool = True
+) -> Matches:
     """The best match of every track over places, rotations and shifts.
 
-    A sequence in another key counts fully where the wish allows it, else for part of its worth; with ``moved`` False it
-    is then not looked for at all, which is faster.
+    A sequence in another key counts fully if it is ``transposable``, else for part of its worth; with ``moved`` False
+    it is then not looked for at all, which is faster.
     """
-    shifts = 12 if wish.transposable or moved else 1
+    shifts = 12 if transposable or moved else 1
     bounds, num_tracks = progressions.bounds_N1, len(progressions.bounds_N1) - 1
     filled = np.flatnonzero(np.diff(bounds))
-    scores = _scores(progressions, wish, shifts)  # (shifts, M)
+    scores = _scores(progressions, tuple(chords), loose_quality, shifts)  # (shifts, M)
     nothing = np.zeros(num_tracks, np.float32)
     if len(filled) == 0:
         return Matches(p_N=nothing, coverage_N=nothing, shift_N=np.zeros(num_tracks, np.int64),
@@ -111,24 +113,24 @@ def match(progressions: Progressions, wish: Chords, *, moved: bool = True) -> Ma
     top = np.zeros((shifts, num_tracks), np.float32)
     top[:, filled] = np.maximum.reduceat(scores, bounds[:-1][filled], axis=1)
     fit = 1.0 / (1.0 + np.exp(-(top - _AGREED) / 0.035))
-    worth = np.full((shifts, 1), 1.0 if wish.transposable else _TRANSPOSED)
+    worth = np.full((shifts, 1), 1.0 if transposable else _TRANSPOSED)
     worth[0] = 1.0
     shift = np.argmax(np.round(fit * worth, 6), axis=0)
     track = np.repeat(np.arange(num_tracks), np.diff(bounds))
     own = scores[shift[track], np.arange(len(track))]
     best = top[shift, np.arange(num_tracks)]
     starts = own >= np.maximum(_GOOD, best[track] - 0.1)
-    coverage = _coverage(progressions, starts, len(wish.chords), track)
+    coverage = _coverage(progressions, starts, len(chords), track)
     p = (fit * worth)[shift, np.arange(num_tracks)] * (np.diff(bounds) > 0)
     # A short sequence turns up by accident in many tracks, so it must also fill a good part of this one.
-    needed = {1: 0.4, 2: 0.4, 3: 0.15}.get(len(wish.chords))
+    needed = {1: 0.4, 2: 0.4, 3: 0.15}.get(len(chords))
     if needed is not None:
         p = p * np.minimum(1.0, 0.3 + 0.7 * coverage / needed)
     return Matches(p_N=p.astype(np.float32), coverage_N=coverage, shift_N=shift, scores_M=own, starts_M=starts)
 
 
 def places(progressions: Progressions, matches: Matches, length: int) -> tuple[tuple[Span, ...], tuple[str, ...]]:
-    """Where a sequence of ``length`` chords is in the first track, and the chords heard at its best place."""
+    """Where a sequence of ``length`` chords is in the first track, and the chords played at its best place."""
     end_of_track = int(progressions.bounds_N1[1])
     spans: list[Span] = []
     for i in np.flatnonzero(matches.starts_M[:end_of_track]).tolist():
@@ -142,21 +144,21 @@ def places(progressions: Progressions, matches: Matches, length: int) -> tuple[t
     if end_of_track == 0:
         return (), ()
     at = int(np.argmax(matches.scores_M[:end_of_track]))
-    heard = progressions.codes_M[at : min(at + length, end_of_track)].tolist()
-    return tuple(spans), tuple(map(_label, heard))
+    played = progressions.codes_M[at : min(at + length, end_of_track)].tolist()
+    return tuple(spans), tuple(map(_label, played))
 
 
-def pair_share(pairs: NDArray[np.uint8], wish: Chords) -> FloatArray:
+def pair_share(pairs: NDArray[np.uint8], chords: Sequence[Chord], transposable: bool) -> FloatArray:
     """Share of the neighbouring pairs of the asked cycle that each track has anywhere [shape=(N,)].
 
     A cheap look at all tracks (``pairs`` is ``Attributes.chord_pairs``): ``match`` says more about the few that are
     left. Chords count by root and third: 1..12 major from C, 13..24 minor.
     """
-    asked = [1 + c.root + (12 if 3 in QUALITIES[c.quality] else 0) for c in wish.chords]
+    asked = [1 + c.root + (12 if 3 in QUALITIES[c.quality] else 0) for c in chords]
     followers = asked[1:] + asked[:1] if len(asked) > 1 else [_ANY]
     cycle = list(dict.fromkeys(zip(asked, followers, strict=True)))
     best = np.zeros(pairs.shape[1], np.uint16)
-    for shift in range(12) if wish.transposable else (0,):
+    for shift in range(12) if transposable else (0,):
         count = np.zeros(pairs.shape[1], np.uint16)
         for pair in cycle:
             first, second = (c if c == _ANY else 12 * ((c - 1) // 12) + 1 + (c - 1 + shift) % 12 for c in pair)
@@ -167,12 +169,12 @@ def pair_share(pairs: NDArray[np.uint8], wish: Chords) -> FloatArray:
     return share
 
 
-def _scores(progressions: Progressions, wish: Chords, shifts: int) -> FloatArray:
+def _scores(progressions: Progressions, chords: tuple[Chord, ...], loose_quality: bool, shifts: int) -> FloatArray:
     """Agreement of the best rotation begun at each chord, for each shift [shape=(shifts, M)]; 0 where a track ends."""
-    asked, count = len(wish.chords), len(progressions.codes_M)
+    asked, count = len(chords), len(progressions.codes_M)
     sure = progressions.confidences_M
-    heard = np.moveaxis(agreement(wish.chords, wish.loose_quality)[:shifts], 2, 0)[:, :, progressions.codes_M]
-    grid = heard * sure + _UNSURE * (1 - sure)  # (L, shifts, M): the passes below go along M
+    agreed = np.moveaxis(agreement(chords, loose_quality)[:shifts], 2, 0)[:, :, progressions.codes_M]
+    grid = agreed * sure + _UNSURE * (1 - sure)  # (L, shifts, M): the passes below go along M
     length = np.repeat(np.diff(progressions.bounds_N1), np.diff(progressions.bounds_N1))
     left = np.repeat(progressions.bounds_N1[1:], np.diff(progressions.bounds_N1)) - np.arange(count)
     best = np.zeros((shifts, count), np.float32)
@@ -213,13 +215,13 @@ def agreement(chords: tuple[Chord, ...], loose_quality: bool) -> FloatArray:
     >>> [float(table[shift, code(c), 0]) for shift, c in ((0, "C:maj7"), (0, "A:min"), (2, "D:maj"), (2, "C:maj"))]
     [1.0, 0.25, 1.0, 0.0]
     """
-    heard = [Chord(root, quality) for root in range(12) for quality in _QUALITY_NAMES]
-    triads, notes = [c.triad for c in heard], np.array([sum(1 << pc for pc in c.pitch_classes) for c in heard])
+    others = [Chord(root, quality) for root in range(12) for quality in _QUALITY_NAMES]
+    triads, notes = [c.triad for c in others], np.array([sum(1 << pc for pc in c.pitch_classes) for c in others])
     still = np.zeros((_NO_CHORD + 1, len(chords)), np.float32)
     for column, asked in enumerate(chords):
-        root = np.array([c.root == asked.root for c in heard])
+        root = np.array([c.root == asked.root for c in others])
         third = np.array([triad == asked.triad for triad in triads])
-        same = np.array([c.quality == asked.quality for c in heard])
+        same = np.array([c.quality == asked.quality for c in others])
         common = np.bitwise_count(notes & sum(1 << pc for pc in asked.pitch_classes)) >= 2
         values = np.where(root, np.where(third, 1.0 if loose_quality else 0.7, 0.3), 0.25 * common)
         still[:-1, column] = np.where(root & same, 1.0, values)
