@@ -67,7 +67,7 @@ def main() -> None:
         show("independent", kind, [(t, f) for t, f in pairs if t != f], None, rules)
     for kind in EDITS:
         made = counterfactuals(captions[:half], kind, seed=options.seed)
-        pairs = [(captions[c.row], c.text) for c in made]
+        pairs = [(c.true, c.text) for c in made]
         show("exchanged", kind, pairs, [min(c.row, c.partner) for c in made], rules)
 
 

@@ -1,11 +1,13 @@
 """Captions against music whose truth is known: fits what is sure enough to be told, and measures what is told.
 
     python benchmarks/caption_truth.py render WORLD --seed 11 --train 16 --val 4 --test 4 --corpus pop909=DIR ...
+    python benchmarks/caption_truth.py analyze WORLD
     python benchmarks/caption_truth.py fit WORLD/clips.jsonl[:train,val] ... --save trust.json
     python benchmarks/caption_truth.py report WORLD/clips.jsonl[:test] ... [--trust trust.json] [--precision 0.9]
     python benchmarks/caption_truth.py diversity WORLD/clips.jsonl [--people CAPTIONS.csv --column caption]
 
-``render`` makes clips of 10 s (shards of 50 for each split) and analyses them; corpora are those of `solfa data world`.
+``render`` makes clips of 10 s (shards of 50 for each split), ``analyze`` writes what today's analyzers find in them to
+WORLD/clips.jsonl; corpora are those of `solfa data world`.
 Splits hold other pieces, artists and drummers, and ``test`` another soundfont. ``report`` prints for each kind of
 statement how many are told, the share that is true with a 95 % Wilson interval, and how many clips are left with what.
 ``diversity`` prints distinct n-grams and self-BLEU of captions, and of a table of captions that people wrote.
@@ -36,6 +38,7 @@ from solfa.data.captions.facts import harmony, merged
 from solfa.data.captions.grammar import LANGUAGES, STYLES, caption
 from solfa.data.captions.trust import FIELDS, SCHEMA, Trust, candidates, tool_of
 from solfa.data.records import SPLITS
+from solfa.data.shards import Dataset
 from solfa.data.world.generate import World
 from solfa.data.world.soundfonts import here
 from solfa.evaluation.diversity import diversity
@@ -46,18 +49,22 @@ _LEAST_TOLD = 20  # statements above a threshold, below which its precision says
 
 
 def render(args: argparse.Namespace) -> None:
-    """Make and analyse the clips."""
+    """Make the clips."""
     world = World(
         soundfonts=tuple(f.path for f in here()), held_out=next(f.file for f in here() if f.held_out),
         corpora={name: Path(folder) for name, folder in (c.split("=", 1) for c in args.corpus)}, seconds=SECONDS,
-        clips_per_shard=50, captions=1,
+        clips_per_shard=50, captions=args.captions,
     )  # fmt: skip
     world.prepare()
     shards = {split: n for split in SPLITS if (n := getattr(args, split))}
-    made = build(args.clips[0], world, name="world", config=world.config(), seed=args.seed, num_shards=shards)
-    tools = extractors()
-    with (Path(args.clips[0]) / "clips.jsonl").open("w") as file:
-        for split in shards:
+    build(args.clips[0], world, name="world", config=world.config(), seed=args.seed, num_shards=shards)
+
+
+def analysed(args: argparse.Namespace) -> None:
+    """Analyse the clips that render made."""
+    made, tools = Dataset.open(args.clips[0]), extractors()
+    with (Path(args.clips[0]) / "clips.jsonl").open("w", encoding="utf-8") as file:
+        for split in SPLITS:
             for record in made.split(split):
                 row = {"split": split, "id": record.id, "piece": record.piece, "truth": dict(record.attributes),
                        "analysis": to_json(analyze([made.audio(record)], tools))}  # fmt: skip
@@ -215,11 +222,12 @@ def spread(args: argparse.Namespace) -> None:
 def main() -> None:
     """Run one of the commands."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=("render", "fit", "report", "diversity"))
+    parser.add_argument("command", choices=("render", "analyze", "fit", "report", "diversity"))
     parser.add_argument("clips", nargs="+", help="the folder to make, or files that render made")
     parser.add_argument("--seed", type=int, default=0)
     for split in SPLITS:
         parser.add_argument(f"--{split}", type=int, default=0, help="shards of 50 clips")
+    parser.add_argument("--captions", type=int, default=1, help="of each clip that render makes")
     parser.add_argument("--corpus", action="append", default=[], metavar="NAME=DIR")
     parser.add_argument("--save", type=Path)
     parser.add_argument("--trust", type=Path)
@@ -231,7 +239,7 @@ def main() -> None:
         about = {"data": [Path(c).name for c in args.clips], "seed": args.seed}
         args.save.write_text(json.dumps(fit(clips(args.clips), seed=args.seed, about=about)) + "\n")
     else:
-        {"render": render, "report": report, "diversity": spread}[args.command](args)
+        {"render": render, "analyze": analysed, "report": report, "diversity": spread}[args.command](args)
 
 
 if __name__ == "__main__":

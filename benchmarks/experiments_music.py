@@ -60,7 +60,7 @@ class Texts:
         """Every text that the pool is asked with."""
         spans = tokenizer_spans(load_backbone("minilm", "text").tokenizer)
         cuts = [cut_tokens(t, n, spans) for t in (*self.late, *self.early) for n in STEPS]
-        twins = [c.text for kind in EDITS for c in counterfactuals(self.mixed, kind)]
+        twins = [t for kind in EDITS for c in counterfactuals(self.mixed, kind) for t in (c.true, c.text)]
         return list(dict.fromkeys([*self.late, *self.early, *self.mixed, *cuts, *twins]))
 
 

@@ -70,10 +70,10 @@ def show(found: Sequence[Report], out: Path | None = None, plot: Path | None = N
         draw(found[0], plot, force=force)
     rows = [reports.row(report) for report in found]
     for report in found:
-        for name, metrics in report.details.get("blind", {}).items():
+        for name, cells in reports.blind_rows(report).items():
             own = name if len(found) == 1 or name != "text-only" else f"text-only ({report.model})"
             if all(row["model"] != own for row in rows):
-                rows.append({"model": own, **reports.plain_row(metrics)})
+                rows.append({"model": own, **cells})
     columns = list(dict.fromkeys(name for row in rows[: len(found)] for name in row))
     if len(columns) <= 9:
         table = Table(*columns)

@@ -8,9 +8,10 @@ only texts gains on one clip what it loses on the other. Everything that depends
 only clips whose texts agree in what would give the value away are paired (docs/evaluation.md has the reasons):
 
 key      another tonic of the same mode; stated chords are transposed along
+mode     the relative or the parallel key, with the chords of the clip that is in it
 tempo    BPM and Italian marking together
 bpm      the number alone; a stated marking is true of both
-marking  the marking alone, where no number is stated
+marking  the marking alone; a stated number, which would contradict it, is "some" in both texts
 beats    beats per bar, or the time signature as a whole
 chords   the sequence of another clip in the same stated key
 
@@ -26,7 +27,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -43,11 +44,11 @@ from solfa.evaluation.retrieval import evaluate
 from solfa.evaluation.significance import Difference, Interval, compare_paired, interval
 from solfa.evaluation.truth import TrackTruth, constraint_of, holds
 
-Edit = Literal["key", "tempo", "bpm", "marking", "beats", "chords"]
-EDITS: tuple[Edit, ...] = ("key", "tempo", "bpm", "marking", "beats", "chords")
+Edit = Literal["key", "tempo", "bpm", "marking", "beats", "chords", "mode"]
+EDITS: tuple[Edit, ...] = ("key", "tempo", "bpm", "marking", "beats", "chords", "mode")
 _EXCHANGED: dict[Edit, tuple[Kind, ...]] = {
     "key": ("key",), "tempo": ("bpm", "marking"), "bpm": ("bpm",), "marking": ("marking",), "beats": ("beats",),
-    "chords": ("chords",),
+    "chords": ("chords",), "mode": ("key",),
 }  # fmt: skip
 # Scores of some audio items (rows of the pool) as queries against these texts.
 ScoreTexts = Callable[[Ints, Sequence[str]], Scores]
@@ -60,6 +61,8 @@ _LEAST_TEMPO_RATIO = 1.08  # twice the tolerance of tempo accuracy
 _SPEED = re.compile(
     r"\b(?:slow|fast|quick|up-?tempo|upbeat|mid-?tempo|brisk|lively|relaxed|calm|energetic|driving|racing|ballad|gentl)"
 )
+_NUMBER = re.compile(r"\d ?(?:bpm|beats per minute)", re.IGNORECASE)
+_FEELING = re.compile(r"\b(?:sad|happy|dark|bright|melanchol|cheer|sombre|somber|joy|gloom|minor|major)")
 _METRE = re.compile(r"\b(?:waltz|triple|duple|compound|jig|march|odd)\b")
 _NUM_CHORDS = re.compile(r"\b(?:two|three|four|five|six|seven|eight|\d+)[- ]chords?\b")
 _LONE_CHORD = re.compile(
@@ -72,10 +75,14 @@ _SHARPS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Counterfactual:
-    """The caption of the clip in ``row`` with one attribute of the clip in ``partner``; that one has the reverse."""
+    """The caption of the clip in ``row`` with one attribute of the clip in ``partner``; that one has the reverse.
+
+    ``true`` is what it is compared with: the caption, but for what would give the exchanged value away.
+    """
 
     row: int
     partner: int
+    true: str
     text: str
 
 
@@ -123,9 +130,9 @@ def counterfactuals(
                 theirs = _at(stated, other)
                 if not _APART[kind](mine.value, theirs.value) or _still_true(kind, truths, row, other, mine, theirs):
                     continue
-                texts = [_exchanged(kind, *both, names, rng) for both in ((mine, theirs), (theirs, mine))]
-                made += [Counterfactual(row=row, partner=other, text=texts[0]),
-                         Counterfactual(row=other, partner=row, text=texts[1])]  # fmt: skip
+                for into, of, here, there in ((mine, theirs, row, other), (theirs, mine, other, row)):
+                    text = _exchanged(kind, into, of, names, rng)
+                    made.append(Counterfactual(row=here, partner=there, true=into.text, text=text))
                 del left[place]
                 break
     return sorted(made, key=lambda c: c.row)
@@ -149,6 +156,14 @@ def _read_key(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
     return _Stated(text, claims, ("chords" in claims, key.mode), key)
 
 
+def _read_mode(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
+    found, claim = _read_key(text, claims), claims["key"]
+    chords = _sequence(claims["chords"].value) if "chords" in claims else []
+    elsewhere = _words(_FEELING, text[: claim.start] + text[claim.end :])
+    form = (bool(chords), len(chords) > 16, _words(_NUM_CHORDS, text), elsewhere)
+    return replace(found, form=form) if found else None
+
+
 def _read_tempo(text: str, claims: dict[Kind, Claim]) -> _Stated:
     number = claims["bpm"].value
     return _Stated(text, claims, (len(number.partition(".")[2]), _words(_SPEED, text)), float(number))
@@ -161,9 +176,12 @@ def _read_bpm(text: str, claims: dict[Kind, Claim]) -> _Stated:
 
 
 def _read_marking(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
-    if re.search(r"\d ?(?:bpm|beats per minute)", text, re.IGNORECASE):
+    if number := claims.get("bpm"):
+        text = f"{text[: number.start]}some{text[number.end :]}"
+        claims = find_claims(text)
+    if _NUMBER.search(text) or "marking" not in claims:
         return None
-    return _Stated(text, claims, _words(_SPEED, text), band_of(claims["marking"].value))
+    return _Stated(text, claims, (number is None, _words(_SPEED, text)), band_of(claims["marking"].value))
 
 
 def _read_beats(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
@@ -221,7 +239,7 @@ def _constraint(kind: Edit, value: Any) -> Constraint:
         return Metre(text="", metres=counted or (value,))
     if kind == "chords":
         return constraint_of(kind, tuple(Chord(root, triad) for root, triad in value))
-    return constraint_of("key" if kind == "key" else "tempo", value)
+    return constraint_of("key" if kind in ("key", "mode") else "tempo", value)
 
 
 def _still_true(
@@ -245,7 +263,9 @@ def _exchanged(kind: Edit, into: _Stated, of: _Stated, names: Names, rng: np.ran
     if "marking" in changed:
         capital = into.claims["marking"].value[0].isupper()
         changed["marking"] = changed["marking"].capitalize() if capital else changed["marking"].lower()
-    if kind == "key" and "chords" in into.claims:
+    if kind == "mode" and "chords" in into.claims:
+        changed["chords"] = of.claims["chords"].value
+    elif kind == "key" and "chords" in into.claims:
         spelled, steps = _spelled(of, names, rng), of.value.tonic - into.value.tonic
         changed["chords"] = re.sub(
             CHORD, lambda chord: _transposed(chord[0], steps, spelled), into.claims["chords"].value
@@ -294,6 +314,7 @@ _READ: dict[Edit, Callable[[str, dict[Kind, Claim]], _Stated | None]] = {
     "marking": _read_marking,
     "beats": _read_beats,
     "chords": _read_chords,
+    "mode": _read_mode,
 }
 _APART: dict[Edit, Callable[[Any, Any], bool]] = {
     "key": lambda a, b: bool(a != b),
@@ -302,6 +323,7 @@ _APART: dict[Edit, Callable[[Any, Any], bool]] = {
     "marking": lambda a, b: bool(a != b),
     "beats": beats_apart,
     "chords": _chords_apart,
+    "mode": lambda a, b: a.mode != b.mode and (a.tonic == b.tonic or a.relative == b),
 }
 
 
@@ -376,7 +398,7 @@ def _robustness(
     seed: int,
 ) -> Robustness:
     rows, pair = np.array([e.row for e in edits]), np.array([min(e.row, e.partner) for e in edits])
-    true, false, num = [captions[e.row] for e in edits], [e.text for e in edits], len(edits)
+    true, false, num = [e.true for e in edits], [e.text for e in edits], len(edits)
     both, own = score(rows, [*true, *false]), np.arange(num)
 
     def prefers(clips: Ints) -> np.ndarray:

@@ -139,19 +139,22 @@ def row(report: Report) -> dict[str, str]:
     (True, False, False)
     """
     cells = {"model": report.model, "data": f"{report.data}/{report.split}", "pool": str(report.num_items)}
-    if "intervals" in report.details:  # says why there are none
-        return cells | plain_row({name: i.value for name, i in report.metrics.items()})
-    for name, i in report.metrics.items():
-        scale = 100.0 if in_percent(name) else 1.0
-        value, low, high = (f"{scale * v:.{2 if name.endswith(_DOUBLINGS) else 1}f}" for v in (i.value, i.low, i.high))
-        cells[name] = f"{value} [{low}, {high}]"
-    return cells
+    with_interval = "intervals" not in report.details  # says why there are none
+    return cells | {name: _cell(name, i, with_interval) for name, i in report.metrics.items()}
 
 
-def plain_row(metrics: Mapping[str, float]) -> dict[str, str]:
-    """Numbers without intervals, as `row` writes them."""
-    digits = {n: 2 if n.endswith(_DOUBLINGS) else 3 if n.endswith(_PLAIN) else 1 for n in metrics}
-    return {n: f"{(100.0 if in_percent(n) else 1.0) * v:.{digits[n]}f}" for n, v in metrics.items()}
+def blind_rows(report: Report) -> dict[str, dict[str, str]]:
+    """The rows of blind systems beside the report, written as `row` writes its own; by their names."""
+    found: Mapping[str, Mapping[str, Any]] = report.details.get("blind", {})
+    return {row: {name: _cell(name, Interval(**i)) for name, i in own.items()} for row, own in found.items()}
+
+
+def _cell(name: str, i: Interval, with_interval: bool = True) -> str:
+    scale, digits = 100.0 if in_percent(name) else 1.0, 2 if name.endswith(_DOUBLINGS) else 1
+    value, low, high = (f"{scale * v:.{digits}f}" for v in (i.value, i.low, i.high))
+    if with_interval:
+        return f"{value} [{low}, {high}]"
+    return f"{scale * i.value:.{3 if name.endswith(_PLAIN) else digits}f}"
 
 
 def in_percent(metric: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -175,16 +175,16 @@ def run_task(
 _BLIND = ("retrieval", "zeroshot", "tagging", "sed", "grounding", "finegrained")
 
 
-def _blind(run: _Run) -> dict[str, dict[str, float]]:
+def _blind(run: _Run) -> dict[str, dict[str, Any]]:
     """What the same task gives to a random system, to the model without sound, and to the best constant answer."""
-    few = replace(run.settings, num_resamples=1, num_clip_resamples=1, rank=None)
+    few = replace(run.settings, num_clip_resamples=min(20, run.settings.num_clip_resamples), rank=None)
     rows = {
         "random": replace(run, settings=few, pool=random_vectors(run.pool, seed=few.seed)),
         "text-only": replace(run, settings=few, pool=without_sound(run.pool, seed=few.seed)),
         "popularity-only": _popular(replace(run, settings=few)),
     }
     return {
-        name: {metric: i.value for metric, i in TASKS[run.task](row).metrics.items() if not metric.endswith(_OF_FEW)}
+        name: {metric: asdict(i) for metric, i in TASKS[run.task](row).metrics.items() if not metric.endswith(_OF_FEW)}
         for name, row in rows.items()
     }
 
@@ -330,16 +330,16 @@ def _perturbation(run: _Run) -> Report:
     truths = [item.music for item in run.data.items]
     results = perturbation.robustness(score, captions, kinds=run.settings.kinds, truths=truths, seed=run.settings.seed)
     metrics: dict[str, Interval] = {}
-    blind: dict[str, dict[str, float]] = {"random": {}}
+    blind: dict[str, dict[str, Any]] = {"random": {}}
     for kind, r in results.items():
         metrics[f"{kind} preferred"] = r.preferred
         metrics[f"{kind} preferred, mismatched sound"] = r.mismatched
         metrics[f"{kind} preferred beyond mismatched"] = r.beyond.difference
         for reading, scores in (("original ", r.original), ("", r.twins), ("replaced ", r.replaced)):
             metrics.update({f"{kind} {reading}{name}": i for name, i in scores.items()})
-        blind["random"][f"{kind} preferred"] = 0.5
-        for rule, share in r.text_only.items():
-            blind.setdefault(f"text-only, {rule}", {})[f"{kind} preferred"] = share.value
+        half = Interval(value=0.5, low=0.5, high=0.5, num=r.num)  # exactly, whatever is drawn
+        for rule, share in {"random": half, **{f"text-only, {n}": i for n, i in r.text_only.items()}}.items():
+            blind.setdefault(rule, {})[f"{kind} preferred"] = asdict(share)
     return run.report(
         pool=Relevance.of_targets(range(len(captions)), len(captions)).fingerprint(),
         num_queries=len(captions),

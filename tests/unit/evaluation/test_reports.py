@@ -23,7 +23,7 @@ from solfa.evaluation.psds import Curve
 from solfa.evaluation.ranking import MatrixScores, rank_relevant, top_k
 from solfa.evaluation.readers import DataSet, Item, sources
 from solfa.evaluation.relevance import Relevance
-from solfa.evaluation.reports import Report, beside, compare, published, read_report, row, write_report
+from solfa.evaluation.reports import Report, beside, blind_rows, compare, published, read_report, row, write_report
 from solfa.evaluation.retrieval import per_query
 from solfa.evaluation.significance import Interval
 from solfa.evaluation.tagging import tag_scores
@@ -131,17 +131,19 @@ def test_blind_rows_stand_beside_every_task(captioned: DataSet, tmp_path: Path) 
              for n, item in enumerate(captioned.items)]  # fmt: skip
     some = dataclasses.replace(captioned, items=tuple(items))
     blind = run_task("zeroshot", model, some, settings=FEW).details["blind"]
-    assert blind["popularity-only"]["accuracy"] == 0.8  # the class of four of five
-    assert blind["text-only"]["accuracy"] in (0.2, 0.8) and 0 <= blind["random"]["accuracy"] <= 1
+    assert blind["popularity-only"]["accuracy"]["value"] == 0.8  # the class of four of five
+    assert blind["text-only"]["accuracy"]["value"] in (0.2, 0.8) and 0 <= blind["random"]["accuracy"]["value"] <= 1
     retrieval = run_task("retrieval", model, some, settings=FEW)
     blind = retrieval.details["blind"]
-    assert blind["popularity-only"]["T2A R@1"] == 6 / 14  # the clip with six of fourteen captions
-    assert blind["text-only"]["A2T R@1"] == 0.2 and blind["random"]["T2A R@1"] < 0.6
+    popular = blind["popularity-only"]["T2A R@1"]
+    assert popular["value"] == 6 / 14 and popular["low"] < 6 / 14 < popular["high"]  # the clip with six of fourteen
+    assert blind["text-only"]["A2T R@1"]["value"] == 0.2 and blind["random"]["T2A R@1"]["value"] < 0.6
+    assert blind_rows(retrieval)["popularity-only"]["T2A R@1"].startswith("42.9 [")
     assert all(set(row) == set(retrieval.metrics) for row in blind.values())
     tags = [dataclasses.replace(item, labels=("low", "all") if n < 2 else ("all", "x")[: 1 + n % 2])
             for n, item in enumerate(captioned.items)]  # fmt: skip
     report = run_task("tagging", model, dataclasses.replace(captioned, items=tuple(tags)), settings=FEW)
-    assert report.details["blind"]["popularity-only"]["ROC-AUC"] < 1 and 0 <= report.metrics["mAP"].value <= 1
+    assert report.details["blind"]["popularity-only"]["ROC-AUC"]["value"] < 1 and 0 <= report.metrics["mAP"].value <= 1
     with pytest.raises(InputError, match="no clip has a label"):
         bare = tuple(dataclasses.replace(item, labels=()) for item in captioned.items)
         run_task("tagging", model, dataclasses.replace(captioned, items=bare), settings=FEW)
