@@ -31,7 +31,7 @@ from solfa.analysis.registry import extractors as make_extractors
 from solfa.audio import SUFFIXES, ContentHash, read_tags, stretches
 from solfa.collection import Collection, Progress, Space, TrackVectors
 from solfa.collection.database import Database
-from solfa.collection.hearing import Heard
+from solfa.collection.indexing import IndexedFile
 from solfa.collection.writer import Writer
 from solfa.core.types import JointModel
 from solfa.encoders.registry import load_model
@@ -59,8 +59,8 @@ class Clock:
             self.wall_s[name] += time.perf_counter() - wall
 
 
-def hear(path: Path, clock: Clock, extractors: tuple[Extractor, ...], model: JointModel) -> Heard:
-    """What hearing.Hearer does, stage by stage."""
+def hear(path: Path, clock: Clock, extractors: tuple[Extractor, ...], model: JointModel) -> IndexedFile:
+    """What hearing.FileIndexer does, stage by stage."""
     with clock.stage("tags"):
         tags = read_tags(path)
     content, embedding, end_s = ContentHash(), Embedding(model), 0.0
@@ -85,7 +85,7 @@ def hear(path: Path, clock: Clock, extractors: tuple[Extractor, ...], model: Joi
     with clock.stage("pool, quantise"):
         windows, space = embedding.windows(), Space.of(model.audio.spec)
         vectors = TrackVectors.of(0, space, embedding.candidates(windows), windows)
-    return Heard(
+    return IndexedFile(
         path=str(path), size=0, mtime_ns=0, hash=content.hex, duration_s=end_s, tags=tags, analysis=analysis,
         vectors=vectors,
     )  # fmt: skip
@@ -103,10 +103,10 @@ def stages(files: list[Path], model: str, scratch: Path) -> None:
         writer = Writer(db, directory)
         space_id = writer.space(space)
         for path in files:
-            heard = hear(path, clock, extractors, joint)
-            audio_s += heard.duration_s
+            indexed = hear(path, clock, extractors, joint)
+            audio_s += indexed.duration_s
             with clock.stage("store (commit, fsync)"):
-                writer.heard([heard], analysis_version(extractors), space, space_id)
+                writer.commit([indexed], analysis_version(extractors), space, space_id)
     total = sum(clock.cpu_s.values())
     print(f"\n{len(files)} files, {audio_s / 60:.1f} min of sound; one process, one thread")
     print(f"{'stage':32}{'cpu ms / min':>14}{'x real time':>14}{'share':>8}")

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from solfa.alignment.scores import quantise
-from solfa.collection import Collection, Space, cells
+from solfa.collection import Collection, Space, ivf
 from solfa.collection.flat import FlatStore
 from solfa.core.filters import Filter
 from solfa.core.types import FloatArray
@@ -148,7 +148,7 @@ def ann(store: FlatStore, copies: int, rounds: int) -> None:
         exact = timed("exact scan, 800 tracks", lambda: large.nearest(some[:1], 800), rounds)
         exact = large.nearest(some, 100)
         started = time.perf_counter()
-        assert large.index(), f"not over {cells.WORTH_IT} segments: use more --copies"
+        assert large.index(), f"not over {ivf.WORTH_IT} segments: use more --copies"
         print(f"index made in {time.perf_counter() - started:.0f} s")
         timed("with the derived index, 800 tracks", lambda: large.nearest(some[:1], 800), rounds)
         found = large.nearest(some, 100)

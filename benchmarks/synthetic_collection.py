@@ -19,7 +19,7 @@ from solfa.alignment.scores import quantise
 from solfa.analysis.analyze import tidy
 from solfa.collection.collection import Collection
 from solfa.collection.database import Database
-from solfa.collection.hearing import Heard
+from solfa.collection.indexing import IndexedFile
 from solfa.collection.store import Space, TrackVectors
 from solfa.collection.writer import Writer
 from solfa.core.theory import Chord, Key
@@ -148,7 +148,7 @@ def build(directory: Path, num_tracks: int, *, dim: int = 512, hop_s: float = 2.
             for i in range(start, min(start + _BATCH, num_tracks)):
                 frames = maker.frames(round(duration_s / hop_s))
                 batch.append(
-                    Heard(
+                    IndexedFile(
                         path=f"/music/{i // 1000:03d}/{i:06d}.flac",
                         size=i,
                         mtime_ns=i,
@@ -163,7 +163,7 @@ def build(directory: Path, num_tracks: int, *, dim: int = 512, hop_s: float = 2.
                         ),
                     )
                 )
-            writer.heard(batch, "synthetic", shape, space_id)
+            writer.commit(batch, "synthetic", shape, space_id)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""How a folder gets into a collection: look, plan, hear, commit one file at a time."""
+"""How a folder gets into a collection: scan, plan, index, commit one file at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from solfa.analysis.analyze import analysis_version
 from solfa.analysis.protocol import Extractor
 from solfa.audio import Limits
-from solfa.collection.hearing import Ask, Heard, Hearer, Needs
+from solfa.collection.indexing import FileIndexer, IndexedFile, IndexTask, Needs
 from solfa.collection.scan import Found, Scan, scan
 from solfa.collection.store import Space
 from solfa.collection.writer import Writer
@@ -49,7 +49,7 @@ class Progress:
 class AddReport:
     """What a run did, in files. ``known_bad`` failed in an earlier run and were passed over; ``notes`` are for people.
 
-    ``added`` new paths; ``updated`` changed files, or known ones analysed or embedded anew; ``moved`` known content at
+    ``added`` new paths; ``updated`` changed files, or known ones analysed or embedded again; ``moved`` known content at
     a new path, the old one gone; ``removed`` gone from disk (the analysis is kept).
     """
 
@@ -93,33 +93,33 @@ class _Known:
 
 @dataclass(kw_only=True, slots=True)
 class _Plan:
-    asks: dict[str, Ask] = field(default_factory=dict)
+    tasks: dict[str, IndexTask] = field(default_factory=dict)
     stats: dict[str, Found] = field(default_factory=dict)
     unchanged: int = 0
     returned: list[str] = field(default_factory=list)
     known_bad: list[Failure] = field(default_factory=list)
 
 
-def run(db: sqlite3.Connection, directory: Path, wish: Run) -> AddReport:
+def execute(db: sqlite3.Connection, directory: Path, run: Run) -> AddReport:
     """Bring the collection in step with the disk. The caller holds the writer's lock."""
     started = time.monotonic()
-    model, extractors = wish.model(), wish.extractors()
+    model, extractors = run.model(), run.extractors()
     space = Space.of(model.audio.spec)
     version = analysis_version(extractors)
     writer = Writer(db, directory)
-    space_id = writer.space(space, wish.model_name, wish.allow_noncommercial)
+    space_id = writer.space(space, run.model_name, run.allow_noncommercial)
     known = _known(db, version, space_id)
     failures = _failures(db)
-    seen = scan(wish.paths, [*known, *failures])
-    plan = _plan(failures, seen, known, wish)
+    seen = scan(run.paths, [*known, *failures])
+    plan = _plan(failures, seen, known, run)
     writer.present(plan.returned, True)
-    outcome = _Outcome(writer, known, plan.stats, lambda heard: writer.heard([heard], version, space, space_id)[0])
-    hearer = Hearer(wish.model, wish.extractors, wish.limits)
-    with closing(wish.executor.map(hearer, plan.asks.values())) as results:
+    outcome = _Outcome(writer, known, plan.stats, lambda indexed: writer.commit([indexed], version, space, space_id)[0])
+    indexer = FileIndexer(run.model, run.extractors, run.limits)
+    with closing(run.executor.map(indexer, plan.tasks.values())) as results:
         for result in results:
             outcome.take(result)
-            if wish.progress is not None:
-                wish.progress(outcome.progress(result, len(plan.asks), started))
+            if run.progress is not None:
+                run.progress(outcome.progress(result, len(plan.tasks), started))
     moved, removed = _settle_missing(writer, seen, known, outcome.linked)
     return AddReport(
         added=outcome.added - moved + len(plan.returned),
@@ -153,7 +153,7 @@ def _failures(db: sqlite3.Connection) -> dict[str, tuple[int, int, str]]:
     return {os.fsdecode(path): (size, mtime_ns, reason) for path, size, mtime_ns, reason in rows}
 
 
-def _plan(failures: dict[str, tuple[int, int, str]], seen: Scan, known: dict[str, _Known], wish: Run) -> _Plan:
+def _plan(failures: dict[str, tuple[int, int, str]], seen: Scan, known: dict[str, _Known], run: Run) -> _Plan:
     plan = _Plan()
     by_size: dict[int, list[_Known]] = {}
     for entry in known.values():
@@ -164,23 +164,25 @@ def _plan(failures: dict[str, tuple[int, int, str]], seen: Scan, known: dict[str
         plan.stats[found.path] = found
         before = known.get(found.path)
         bad = failures.get(found.path)
-        if bad and bad[:2] == (found.size, found.mtime_ns) and not (wish.retry_failed or wish.force):
+        if bad and bad[:2] == (found.size, found.mtime_ns) and not (run.retry_failed or run.force):
             plan.known_bad.append(Failure(path=Path(found.path), reason=bad[2]))
-        elif wish.force:
-            plan.asks[found.path] = Ask(path=found.path)
+        elif run.force:
+            plan.tasks[found.path] = IndexTask(path=found.path)
         elif before and (before.size, before.mtime_ns) == (found.size, found.mtime_ns):
-            # Copies of one content are heard once; the others only point to it.
+            # Copies of one content are indexed once; the others only point to it.
             if before.needs != nothing and before.track_id not in asked_tracks:
                 asked_tracks.add(before.track_id)
-                plan.asks[found.path] = Ask(path=found.path, guess=before.needs, known={before.hash: before.needs})
+                plan.tasks[found.path] = IndexTask(
+                    path=found.path, guess=before.needs, known={before.hash: before.needs}
+                )
             elif before.present:
                 plan.unchanged += 1
             else:
                 plan.returned.append(found.path)
         else:
-            # It may be a content that we have (moved, copied, tags changed): then hearing its hash is enough.
+            # It may be a content that we have (moved, copied, tags changed): then its hash is enough.
             maybe = {e.hash: e.needs for e in ([before] if before else []) + by_size.get(found.size, [])}
-            plan.asks[found.path] = Ask(path=found.path, guess=nothing if maybe else Needs(), known=maybe)
+            plan.tasks[found.path] = IndexTask(path=found.path, guess=nothing if maybe else Needs(), known=maybe)
     return plan
 
 
@@ -191,7 +193,7 @@ class _Outcome:
     writer: Writer
     known: dict[str, _Known]
     stats: dict[str, Found]
-    commit: Callable[[Heard], tuple[int, bool]]
+    commit: Callable[[IndexedFile], tuple[int, bool]]
     added: int = 0
     updated: int = 0
     audio_s: float = 0.0
@@ -199,7 +201,7 @@ class _Outcome:
     unreached: list[Failure] = field(default_factory=list)  # by no fault of theirs
     linked: Counter[int] = field(default_factory=Counter)  # new paths that point to a track that was there before
 
-    def take(self, result: Done[Ask, Heard] | Failed[Ask]) -> None:
+    def take(self, result: Done[IndexTask, IndexedFile] | Failed[IndexTask]) -> None:
         """Commit one result; only then is it counted."""
         path = result.item.path
         if isinstance(result, Failed):
@@ -218,7 +220,9 @@ class _Outcome:
             self.added += 1
             self.linked[track_id] += not is_new
 
-    def progress(self, result: Done[Ask, Heard] | Failed[Ask], total: int, started: float) -> Progress:
+    def progress(
+        self, result: Done[IndexTask, IndexedFile] | Failed[IndexTask], total: int, started: float
+    ) -> Progress:
         """How far it is after a result."""
         failed = len(self.failed) + len(self.unreached)
         return Progress(
@@ -257,7 +261,7 @@ def _by_lost_folder(failures: Sequence[Failure]) -> list[Failure]:
 def _settle_missing(writer: Writer, seen: Scan, known: dict[str, _Known], linked: Counter[int]) -> tuple[int, int]:
     """A missing path whose content turned up under a new one has moved; the others are removed."""
     moved, removed = [], []
-    writer.forgive(sorted(seen.missing))
+    writer.clear_failures(sorted(seen.missing))
     for path in sorted(seen.missing & known.keys()):
         track_id = known[path].track_id
         if linked[track_id] > 0:
@@ -265,6 +269,6 @@ def _settle_missing(writer: Writer, seen: Scan, known: dict[str, _Known], linked
             moved.append(path)
         elif known[path].present:
             removed.append(path)
-    writer.forget(moved)
+    writer.delete_files(moved)
     writer.present(removed, False)
     return len(moved), len(removed)

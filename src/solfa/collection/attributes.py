@@ -63,7 +63,7 @@ class Attributes:
         return self._fields[name]
 
     def confidence(self, concept: str) -> FloatArray:
-        """How sure it is that a concept is heard in each track [shape=(N,)]; NaN where it was not looked for."""
+        """How sure it is that a concept is present in each track [shape=(N,)]; NaN where it was not looked for."""
         if concept not in self._confidences:
             column = np.full(len(self), np.nan, np.float32)
             for block in self._blocks:

@@ -21,7 +21,7 @@ import numpy as np
 from solfa.analysis.protocol import Extractor
 from solfa.analysis.registry import extractors as default_extractors
 from solfa.audio import Limits
-from solfa.collection import adding, attributes, cells, records
+from solfa.collection import adding, attributes, ivf, records
 from solfa.collection.adding import AddReport, Failure, Progress, Run
 from solfa.collection.attributes import Attributes
 from solfa.collection.database import Database
@@ -154,7 +154,7 @@ class Collection:
         ``model`` and ``extractors`` are functions that make them, of module level, so that worker processes can make
         their own; without an ``executor`` this process does the work. ``model_name`` (as ``load_model`` takes it) and
         ``allow_noncommercial`` are kept for ``remembered_model``. ``progress`` is called after each file is
-        committed. ``force`` hears everything again, ``retry_failed`` also files that failed before and have not
+        committed. ``force`` indexes everything again, ``retry_failed`` also files that failed before and have not
         changed. ``limits`` say what a file may ask for.
 
         Raises
@@ -166,7 +166,7 @@ class Collection:
         InputError
             If no path is given.
         """
-        wish = Run(
+        run = Run(
             paths=tuple(os.path.abspath(p) for p in paths),  # noqa: PTH100  (resolve() would follow links)
             model=model,
             model_name=model_name,
@@ -178,12 +178,12 @@ class Collection:
             retry_failed=retry_failed,
             progress=progress,
         )
-        if not wish.paths:
+        if not run.paths:
             raise InputError("nothing to index: give at least one file or folder.")
         with self._writing() as db:
-            report = adding.run(db, self.directory, wish)
+            report = adding.execute(db, self.directory, run)
             with _trusted(self.directory):
-                for space_id, space, generation in _spaces(db, cells.WORTH_IT):
+                for space_id, space, generation in _spaces(db, ivf.WORTH_IT):
                     _store(db, self.directory, space_id, space, generation).index()
         return report
 

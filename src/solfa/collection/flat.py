@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solfa.alignment.scores import Windows, quantise
-from solfa.collection import cells
-from solfa.collection.cells import Cells
+from solfa.collection import ivf
+from solfa.collection.ivf import IvfIndex
 from solfa.collection.store import (
     NOTHING,
     Found,
@@ -90,15 +90,15 @@ class FlatStore:
         self._row = {int(track_id): row for row, track_id in enumerate(self._placements[:, 0])}
         self._segments: Int8Array = self._map("segments", 1)
         self._frames = self._map("frames", 3)
-        large = len(self._segments) > cells.WORTH_IT
-        self._cells = cells.load(self._cells_path(), len(self._segments), space.dim) if large else None
+        large = len(self._segments) > ivf.WORTH_IT
+        self._ivf = ivf.load(self._ivf_path(), len(self._segments), space.dim) if large else None
 
     def sample(self, count: int) -> FloatArray:
         """Evenly spaced segments; rows that no track owns any more may be among them."""
         return evenly(self._segments, count)
 
     def nearest(self, query_QD: FloatArray, k: int, allowed: Ids | None = None) -> Nearest:
-        """The best tracks: by an exact scan, or over ``cells.WORTH_IT`` segments of what the derived index names."""
+        """The best tracks: by an exact scan, or over ``ivf.WORTH_IT`` segments of what the derived index names."""
         queries = quantise(check_query(query_QD, self.space))
         tracks = self._scanned
         if allowed is not None:
@@ -110,11 +110,11 @@ class FlatStore:
             packed = _Tracks(tracks.ids, np.cumsum(tracks.counts) - tracks.counts, tracks.counts)
             rows = self._segments[np.repeat(tracks.starts - packed.starts, tracks.counts) + np.arange(total)]
             return answer([_best(_dots(query, rows), packed, k) for query in queries], k)
-        if self._cells is not None:
-            return answer([self._among_cells(self._cells, query, tracks, k) for query in queries], k)
+        if self._ivf is not None:
+            return answer([self._among_visited(self._ivf, query, tracks, k) for query in queries], k)
         return answer([_best(_dots(query, self._segments), tracks, k) for query in queries], k)
 
-    def _among_cells(self, index: Cells, query_D: Int8Array, tracks: _Tracks, k: int) -> Found:
+    def _among_visited(self, index: IvfIndex, query_D: Int8Array, tracks: _Tracks, k: int) -> Found:
         rows = index.visit(query_D.astype(np.float32), len(self._segments))
         owner = np.searchsorted(tracks.starts, rows, side="right") - 1
         mine = (owner >= 0) & (rows < (tracks.starts + tracks.counts)[owner])
@@ -133,10 +133,10 @@ class FlatStore:
     def index(self) -> bool:
         """Make the derived index if the store is large enough and has none, or a stale one; says if it did."""
         size = len(self._segments)
-        if size <= cells.WORTH_IT or (self._cells and self._cells.covered >= (1 - cells.STALE) * size):
+        if size <= ivf.WORTH_IT or (self._ivf and self._ivf.covered >= (1 - ivf.STALE) * size):
             return False
-        self._cells = cells.build(self._segments)
-        cells.save(self._cells, self._cells_path())
+        self._ivf = ivf.build(self._segments)
+        ivf.save(self._ivf, self._ivf_path())
         return True
 
     def windows(self, track_ids: Sequence[int]) -> list[Windows]:
@@ -211,7 +211,7 @@ class FlatStore:
         placed = [Placement(i, at, n, frame_at, m, crcs[i]) for i, at, n, frame_at, m in self._placements.tolist()]
         return sorted(set(crcs) - {p.track_id for p in intact(self._directory, self.space, self.generation, placed)})
 
-    def _cells_path(self) -> Path:
+    def _ivf_path(self) -> Path:
         return self._directory / f"cells.{self.generation}.npz"
 
     def _dtype(self, name: str) -> np.dtype[np.generic]:
@@ -233,7 +233,7 @@ class FlatStore:
         if size < needed:
             raise CollectionError(
                 f"{path} holds {size} bytes, {needed} were committed: the file is damaged. Restore it from a "
-                f"backup, or run solfa index again: vectors are made anew, the analysis is kept."
+                f"backup, or run solfa index again: vectors are made again, the analysis is kept."
             )
         return np.memmap(path, self._dtype(name), "r", shape=(rows, self.space.dim))
 

@@ -3,7 +3,7 @@
 -- layout     which concepts the confidences of a `scoring` row belong to: a JSON list of ids
 -- document   the whole analysis as compressed JSON
 -- timeline   what detailed scoring of a candidate reads: chords, spans, energy, as packed arrays
--- heard      concepts with confidence >= core.filters.HEARD, for filters
+-- heard      concepts with confidence >= core.filters.PRESENT, for filters
 -- name       texts that the arrays of a timeline refer to by number (concepts, chord labels)
 -- file       a path that holds a track, what its tags say; `present` 0 once it is gone (the analysis stays)
 -- space      an embedding space: `generation` numbers its files, *_rows is how much of them is committed

@@ -1,6 +1,6 @@
 """Analyses as the database holds them: a document to show, packed arrays to score with.
 
-Everything here is made from an ``Analysis`` and nothing else, so it can be made anew at any time.
+Everything here is made from an ``Analysis`` and nothing else, so it can be made again at any time.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from typing import Any
 from solfa.collection import records, schema
 from solfa.collection.database import FAULTS, Database, told
 from solfa.collection.flat import file_name, intact
-from solfa.collection.hearing import Heard
+from solfa.collection.indexing import IndexedFile
 from solfa.collection.store import Placement, Space
 from solfa.collection.writer import Writer, space_directory
 from solfa.core.errors import CollectionDamaged, CollectionError
@@ -167,10 +167,10 @@ class _Copy:
         self._db.execute("SAVEPOINT analysis")
         try:
             analysis = records.unpack_document(packed)
-            heard = Heard(
+            indexed = IndexedFile(
                 path="", size=0, mtime_ns=0, hash=row["hash"], duration_s=analysis.duration_s, tags=FileTags()
             )
-            writer.put_analysis(track_id, heard, analysis, row["analysis_version"])
+            writer.put_analysis(track_id, indexed, analysis, row["analysis_version"])
             self._db.execute("UPDATE document SET analysis = ? WHERE track_id = ?", (packed, track_id))
             self._analysed.add(track_id)
         except Exception:  # (whatever a damaged document makes of it, it cannot be used)
@@ -228,11 +228,11 @@ class _Copy:
         whole = whole and row["crc"] in (None, records.file_crc(row, self._hashes[track_id]))
         tags = {**{name: row[name] for name in _SAID}, "tempo_bpm": row["tag_tempo_bpm"], "key": row["tag_key"]}
         self._lost["files"] += not whole
-        heard = Heard(
+        indexed = IndexedFile(
             path=os.fsdecode(path), size=row["size"] if whole else -1, mtime_ns=row["mtime_ns"] if whole else 0,
             hash=self._hashes[track_id], duration_s=0.0, tags=FileTags(**tags) if whole else FileTags(),
         )  # fmt: skip
-        writer.put_file(track_id, heard, row["id"] if isinstance(row["id"], int) else None)
+        writer.put_file(track_id, indexed, row["id"] if isinstance(row["id"], int) else None)
         if row["present"] != 1 or track_id not in self._analysed:
             self._db.execute("UPDATE file SET present = 0 WHERE path = ?", (path,))
         if whole and row["crc"] is None:

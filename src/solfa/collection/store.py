@@ -153,11 +153,11 @@ class Store(Protocol):
         ...
 
     def append(self, tracks: Sequence[TrackVectors]) -> list[Placement]:
-        """Keep these tracks; on return they are safe on disk, but not part of the store before it is opened anew."""
+        """Keep these tracks; on return they are safe on disk, but not part of the store before it is opened again."""
         ...
 
     def compact(self) -> list[Placement]:
-        """Rewrite without the rows that no track owns any more; in force once the store is opened anew."""
+        """Rewrite without the rows that no track owns any more; in force once the store is opened again."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Putting what was heard into the truth: vectors to disk first, then one transaction that names them."""
+"""Commits what was indexed: vectors to disk first, then one transaction that names them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from solfa.collection import records
 from solfa.collection.flat import FlatStore, file_name
-from solfa.collection.hearing import Heard
+from solfa.collection.indexing import IndexedFile
 from solfa.collection.schema import transaction
 from solfa.collection.store import Placement, Space, TrackVectors
 from solfa.core.errors import CollectionError
-from solfa.core.filters import HEARD, folded
+from solfa.core.filters import PRESENT, folded
 from solfa.core.types import Analysis
 
 _EMPTY = np.zeros((0, 5), np.int64)
@@ -80,28 +80,30 @@ class Writer:
                 return True
         return False
 
-    def heard(self, batch: Sequence[Heard], version: str, space: Space, space_id: int) -> list[tuple[int, bool]]:
-        """Commit what was heard, all or nothing; for each file its track, and whether the content is new."""
+    def commit(self, batch: Sequence[IndexedFile], version: str, space: Space, space_id: int) -> list[tuple[int, bool]]:
+        """Commit indexed files, all or nothing; for each file its track, and whether the content is new."""
         generation = self._db.execute("SELECT generation FROM space WHERE id = ?", (space_id,)).fetchone()[0]
         placements = self._append(batch, space_id, space, generation)
         result = []
         with transaction(self._db):
-            for heard in batch:
-                row = self._db.execute("SELECT id FROM track WHERE hash = ?", (heard.hash,)).fetchone()
+            for indexed in batch:
+                row = self._db.execute("SELECT id FROM track WHERE hash = ?", (indexed.hash,)).fetchone()
                 track_id = None if row is None else int(row[0])
-                if heard.analysis is not None:
-                    track_id = self.put_analysis(track_id, heard, heard.analysis, version)
+                if indexed.analysis is not None:
+                    track_id = self.put_analysis(track_id, indexed, indexed.analysis, version)
                 if track_id is None:
-                    raise CollectionError(f"{heard.path}: heard in part, but its content is not known.")
-                if heard.path in placements:
-                    self._put_vectors(track_id, space_id, placements[heard.path], heard.vectors)
-                self.put_file(track_id, heard)
-                self._db.execute("DELETE FROM failure WHERE path = ?", (os.fsencode(heard.path),))
+                    raise CollectionError(f"{indexed.path}: indexed in part, but its content is not known.")
+                if indexed.path in placements:
+                    self._put_vectors(track_id, space_id, placements[indexed.path], indexed.vectors)
+                self.put_file(track_id, indexed)
+                self._db.execute("DELETE FROM failure WHERE path = ?", (os.fsencode(indexed.path),))
                 result.append((track_id, row is None))
         return result
 
-    def _append(self, batch: Sequence[Heard], space_id: int, space: Space, generation: int) -> dict[str, Placement]:
-        with_vectors = [(heard.path, heard.vectors) for heard in batch if heard.vectors is not None]
+    def _append(
+        self, batch: Sequence[IndexedFile], space_id: int, space: Space, generation: int
+    ) -> dict[str, Placement]:
+        with_vectors = [(indexed.path, indexed.vectors) for indexed in batch if indexed.vectors is not None]
         if not with_vectors:
             return {}
         placements = self._store(space_id, space, generation).append([vectors for _, vectors in with_vectors])
@@ -120,11 +122,11 @@ class Writer:
         """Commit that these files are there, or no longer."""
         self._for_each("UPDATE file SET present = ? WHERE path = ?", [(int(present), os.fsencode(p)) for p in paths])
 
-    def forgive(self, paths: Sequence[str]) -> None:
+    def clear_failures(self, paths: Sequence[str]) -> None:
         """Commit that these paths are bad files no more."""
         self._for_each("DELETE FROM failure WHERE path = ?", [(os.fsencode(p),) for p in paths])
 
-    def forget(self, paths: Sequence[str]) -> None:
+    def delete_files(self, paths: Sequence[str]) -> None:
         """Commit that these paths are to be unknown (their tracks live on under others)."""
         keys = [(os.fsencode(p),) for p in paths]
         self._for_each("DELETE FROM words WHERE rowid = (SELECT id FROM file WHERE path = ?)", keys)
@@ -138,14 +140,14 @@ class Writer:
     def _store(self, space_id: int, space: Space, generation: int) -> FlatStore:
         return FlatStore(space_directory(self._directory, space_id), space, generation, _EMPTY)
 
-    def put_analysis(self, track_id: int | None, heard: Heard, analysis: Analysis, version: str) -> int:
+    def put_analysis(self, track_id: int | None, indexed: IndexedFile, analysis: Analysis, version: str) -> int:
         """Everything that is read from an analysis, within a transaction; the number of its track."""
         columns = "duration_s, analysis_version, tempo_bpm, key, metre, loudness_lufs"
         measured = (analysis.tempo_bpm, analysis.key, analysis.metre, analysis.loudness_lufs)
-        asked = (heard.duration_s, version, *(estimate.value for estimate in measured))
+        asked = (indexed.duration_s, version, *(estimate.value for estimate in measured))
         if track_id is None:
             cursor = self._db.execute(
-                f"INSERT INTO track (hash, {columns}) VALUES (?,?,?,?,?,?,?)", (heard.hash, *asked)
+                f"INSERT INTO track (hash, {columns}) VALUES (?,?,?,?,?,?,?)", (indexed.hash, *asked)
             )
             track_id = int(cursor.lastrowid or 0)
         else:
@@ -165,7 +167,7 @@ class Writer:
         self._db.execute("DELETE FROM heard WHERE track_id = ?", (track_id,))
         self._db.executemany(
             "INSERT INTO heard (concept, track_id) VALUES (?,?)",
-            [(t.concept, track_id) for t in analysis.tags().values() if t.confidence >= HEARD],
+            [(t.concept, track_id) for t in analysis.tags().values() if t.confidence >= PRESENT],
         )
         return track_id
 
@@ -178,22 +180,22 @@ class Writer:
             (placed.segment_at + placed.segments, placed.frame_at + placed.frames, space_id),
         )
 
-    def put_file(self, track_id: int, heard: Heard, file_id: int | None = None) -> None:
+    def put_file(self, track_id: int, indexed: IndexedFile, file_id: int | None = None) -> None:
         """A file and the words of its tags, within a transaction; ``file_id`` is the number of a new one."""
-        tags, key, digits = heard.tags, os.fsencode(heard.path), heard.tags.date[:4]
+        tags, key, digits = indexed.tags, os.fsencode(indexed.path), indexed.tags.date[:4]
         said = {name: _text(getattr(tags, name)) for name in ("title", "artist", "album", "genre", "comment")}
-        shown = {**said, "path": _text(heard.path)}
+        shown = {**said, "path": _text(indexed.path)}
         titled = {
             **shown,
-            "title": shown["title"] or _text(Path(heard.path).stem),
+            "title": shown["title"] or _text(Path(indexed.path).stem),
         }  # an untagged file's name is its title
         row: dict[str, Any] = {
-            **{"track_id": track_id, "size": heard.size, "mtime_ns": heard.mtime_ns, "present": 1},
+            **{"track_id": track_id, "size": indexed.size, "mtime_ns": indexed.mtime_ns, "present": 1},
             **{**said, "date": _text(tags.date), "tag_tempo_bpm": _number(tags.tempo_bpm), "tag_key": tags.key},
             **{f"{name}_folded": folded(text) for name, text in shown.items()},
             "year": int(digits) if len(digits) == 4 and digits.isascii() and digits.isdigit() else None,
         }
-        row["crc"] = records.file_crc({**row, "path": key}, heard.hash)
+        row["crc"] = records.file_crc({**row, "path": key}, indexed.hash)
         columns, marks = ", ".join(row), ", ".join("?" * len(row))
         self._db.execute(
             f"INSERT INTO file (id, path, {columns}) VALUES (?, ?, {marks}) "

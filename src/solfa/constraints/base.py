@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from solfa.core.types import FloatArray, Span
 
-PRESENT, ABSENT = 0.5, 0.35  # confidences from which on something counts as there, and below which as not there
+ABSENT = 0.35  # confidence below which something counts as not there (from ``PRESENT`` on it counts as there)
 NONE_FOUND, NOT_MEASURED = "none found", "could not be measured"
 SHAPE_BASE = 0.3  # base rate of what depends on a place or a shape
 _SHOWN = 0.1  # confidence from which on an alternative is worth a word

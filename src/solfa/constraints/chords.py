@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from solfa.constraints.base import (
     NONE_FOUND,
-    PRESENT,
     UNMEASURED,
     Columns,
     Constraint,
@@ -23,6 +22,7 @@ from solfa.constraints.base import (
     base_rate,
 )
 from solfa.constraints.progression import Progressions, code, collapse, match, pair_share, places
+from solfa.core.filters import PRESENT
 from solfa.core.theory import Chord
 
 _BASE = 0.08

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from solfa.constraints.base import (
     ABSENT,
     NONE_FOUND,
-    PRESENT,
     SHAPE_BASE,
     Columns,
     Constraint,
@@ -27,6 +26,7 @@ from solfa.constraints.base import (
     Tracks,
     base_rate,
 )
+from solfa.core.filters import PRESENT
 from solfa.core.text import clock
 from solfa.core.types import FloatArray, Span
 from solfa.core.vocabulary import concept, is_other_source, lineage

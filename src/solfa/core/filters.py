@@ -28,8 +28,8 @@ FIELDS: dict[str, Field] = {
     "metre": Field(kind="metre", source="measured", meaning="measured metre"),
     "duration_s": Field(kind="number", source="file", meaning="length of the track in seconds"),
     "loudness_lufs": Field(kind="number", source="measured", meaning="integrated loudness in LUFS"),
-    "instrument": Field(kind="concept", source="measured", meaning="instrument heard", kinds=("instrument",)),
-    "voice": Field(kind="concept", source="measured", meaning="voice heard (yes, no or a kind)", kinds=("voice",)),
+    "instrument": Field(kind="concept", source="measured", meaning="instrument present", kinds=("instrument",)),
+    "voice": Field(kind="concept", source="measured", meaning="voice present (yes, no or a kind)", kinds=("voice",)),
     "style": Field(kind="concept", source="measured", meaning="genre as it sounds", kinds=("genre",)),
     "mood": Field(kind="concept", source="measured", meaning="mood or use", kinds=("mood", "use")),
     "sound": Field(kind="concept", source="measured", meaning="everyday sound (rain, applause)", kinds=("sound",)),
@@ -47,7 +47,7 @@ FIELDS: dict[str, Field] = {
 # What the hits of an answer can be ordered by (``retrieval.sorting``).
 SORTS = ("score", "tempo", "key", "duration", "loudness", "title", "artist", "album", "date", "path")
 
-HEARD = 0.5  # a concept counts as heard in a filter from this confidence on
+PRESENT = 0.5  # a concept counts as present from this confidence on
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +61,7 @@ class Filter:
       ``tempo_bpm=110`` means "rounds to 110": 109.5 <= value < 110.5.
     - key, metre: the value is one of ``values`` ("F major", "3/4"); for keys also one of ``values`` without mode ("F").
     - text: ``folded`` of the value equals one of ``values``, or with ``contains`` holds one of them.
-    - concept: one of ``values`` (ids) or a narrower concept has confidence >= ``HEARD``.
+    - concept: one of ``values`` (ids) or a narrower concept has confidence >= ``PRESENT``.
     """
 
     field: str

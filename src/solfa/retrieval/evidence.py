@@ -14,8 +14,8 @@ import numpy as np
 
 from solfa.alignment.scores import Floats
 from solfa.collection import TrackRow
-from solfa.constraints import PRESENT, Constraint, Measured, Presence
-from solfa.core.filters import folded
+from solfa.constraints import Constraint, Measured, Presence
+from solfa.core.filters import PRESENT, folded
 from solfa.core.types import Span
 from solfa.core.vocabulary import lineage
 from solfa.query import Query

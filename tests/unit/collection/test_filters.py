@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from solfa.analysis.analyze import analyze, tidy
 from solfa.collection import Collection, Space
 from solfa.collection.database import Database
-from solfa.collection.hearing import Heard
+from solfa.collection.indexing import IndexedFile
 from solfa.collection.writer import Writer
 from solfa.core.errors import InputError, UnknownName
-from solfa.core.filters import FIELDS, HEARD, Filter, folded
+from solfa.core.filters import FIELDS, PRESENT, Filter, folded
 from solfa.core.theory import Key, pitch_class
 from solfa.core.types import Analysis, Estimate, FileTags, TagTrack
 from solfa.core.vocabulary import lineage
@@ -46,7 +46,7 @@ def make_tracks() -> list[Track]:
             return Estimate(value=value if known else None, confidence=0.5 * known)
 
         tags = [
-            TagTrack(concept=c, kind=KINDS[c], confidence=float(rng.choice([0.0, 0.3, HEARD - 1e-4, HEARD, 0.9])))
+            TagTrack(concept=c, kind=KINDS[c], confidence=float(rng.choice([0.0, 0.3, PRESENT - 1e-4, PRESENT, 0.9])))
             for c in CONCEPTS
             if rng.random() < 0.7
         ]
@@ -97,7 +97,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Any:
         space_id = writer.space(SPACE)
         for track in TRACKS:
             for path, tags in track.files:
-                heard = Heard(
+                indexed = IndexedFile(
                     path=path,
                     size=1,
                     mtime_ns=1,
@@ -106,7 +106,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Any:
                     tags=tags,
                     analysis=track.analysis,
                 )
-                assert writer.heard([heard], "v", SPACE, space_id)[0][0] == track.id
+                assert writer.commit([indexed], "v", SPACE, space_id)[0][0] == track.id
     with Collection.open(directory) as collection:
         yield collection
 
@@ -139,7 +139,7 @@ def passes(track: Track, item: Filter) -> bool:
     """The definition of ``Filter``, read out."""
     if item.kind == "concept":
         found = any(
-            tag.confidence >= HEARD and set(lineage(name)) & set(item.values)
+            tag.confidence >= PRESENT and set(lineage(name)) & set(item.values)
             for name, tag in track.analysis.tags().items()
         )
     elif item.field in ("tempo_bpm", "key", "metre", "loudness_lufs"):

@@ -10,7 +10,7 @@ import pytest
 from numpy_store import NumpyStore
 
 from solfa.alignment.scores import quantise
-from solfa.collection import Placement, Space, TrackVectors, cells
+from solfa.collection import Placement, Space, TrackVectors, ivf
 from solfa.collection.flat import FlatStore
 from solfa.core.types import FloatArray
 
@@ -39,8 +39,8 @@ def opened(directory: Path, placements: list[Placement]) -> FlatStore:
 
 @pytest.fixture
 def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, list[TrackVectors], list[Placement]]:
-    monkeypatch.setattr(cells, "WORTH_IT", 1000)
-    monkeypatch.setattr(cells, "VISITED", 20)
+    monkeypatch.setattr(ivf, "WORTH_IT", 1000)
+    monkeypatch.setattr(ivf, "VISITED", 20)
     tracks = make(0, 1, 1500)
     placements = opened(tmp_path, []).append(tracks)
     assert opened(tmp_path, placements).index()
@@ -106,7 +106,7 @@ def test_it_can_be_lost_or_damaged(large: tuple[Path, list[TrackVectors], list[P
 
 def test_the_same_vectors_give_the_same_index() -> None:
     rows = quantise(clustered(np.random.default_rng(0), 3000))
-    a, b = cells.build(rows), cells.build(rows)
+    a, b = ivf.build(rows), ivf.build(rows)
     np.testing.assert_array_equal(a.rows, b.rows)
     assert sorted(a.rows.tolist()) == list(range(3000))
 

@@ -1,8 +1,8 @@
-"""A derived index for collections beyond a million segments: which rows lie near which centre.
+"""An inverted-file (IVF) index for collections beyond a million segments: which rows lie near which centre.
 
 The rows themselves stay where they are. A query visits the cells whose centres are nearest, and everything in them is
 scored exactly, as in a full scan; only rows of cells that are not visited can be missed. Rows added since the index was
-made are always visited. It is made from the vectors alone, so it can be deleted and made anew at any time.
+made are always visited. It is made from the vectors alone, so it can be deleted and made again at any time.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from solfa.core.files import whole_file
 from solfa.core.types import FloatArray
 
 WORTH_IT = 1_000_000  # segments up to which scanning them all is fast enough, and exact
-STALE = 0.2  # share of rows that came after the index, from which on it is made anew
+STALE = 0.2  # share of rows that came after the index, from which on it is made again
 VISITED = 32  # cells that a query visits; a cell holds about sqrt(rows) / 2 rows
 _SAMPLE_PER_CELL = 50
 _ASSIGN_ROWS = 16_384
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Cells:
+class IvfIndex:
     """``rows`` in the order of their cells; those of cell c are ``rows[bounds[c]:bounds[c + 1]]``."""
 
     centres_CD: FloatArray
@@ -46,7 +46,7 @@ class Cells:
         return np.sort(np.concatenate([*found, np.arange(self.covered, num_rows)]).astype(np.int64))
 
 
-def build(segments_SD: Int8Array, seed: int = 0) -> Cells:
+def build(segments_SD: Int8Array, seed: int = 0) -> IvfIndex:
     """An index over all these rows: spherical k-means on a sample, then every row to its nearest centre."""
     num_rows = len(segments_SD)
     num_cells = max(1, round(2 * num_rows**0.5))
@@ -56,11 +56,11 @@ def build(segments_SD: Int8Array, seed: int = 0) -> Cells:
     nearest = _nearest(segments_SD, centres)
     rows = np.argsort(nearest, kind="stable").astype(np.int32)
     counts = np.bincount(nearest, minlength=num_cells)
-    return Cells(centres, np.concatenate([[0], np.cumsum(counts)]), rows)
+    return IvfIndex(centres, np.concatenate([[0], np.cumsum(counts)]), rows)
 
 
 def _centres(sample_SD: Int8Array, num_cells: int, rng: np.random.Generator) -> FloatArray:
-    """Unit centres after eight rounds of spherical k-means; a cell that runs empty starts anew somewhere."""
+    """Unit centres after eight rounds of spherical k-means; a cell that runs empty starts again somewhere."""
     centres = sample_SD[rng.choice(len(sample_SD), num_cells, replace=False)].astype(np.float32)
     for _ in range(8):
         centres /= np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), 1e-9)
@@ -84,20 +84,20 @@ def _nearest(rows_ND: Int8Array, centres_CD: FloatArray) -> NDArray[np.int32]:
     return nearest
 
 
-def save(cells: Cells, path: Path) -> None:
+def save(index: IvfIndex, path: Path) -> None:
     """Write it, all or nothing."""
     with whole_file(path) as file:
-        np.savez(file, centres=cells.centres_CD, bounds=cells.bounds, rows=cells.rows)
+        np.savez(file, centres=index.centres_CD, bounds=index.bounds, rows=index.rows)
 
 
-def load(path: Path, num_rows: int, dim: int) -> Cells | None:
+def load(path: Path, num_rows: int, dim: int) -> IvfIndex | None:
     """What was saved; None if there is nothing, or it does not fit these vectors (it is only derived)."""
     if not path.exists():
         return None
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as parts:
-            cells = Cells(parts["centres"], parts["bounds"], parts["rows"])
-            centres, bounds, rows = cells.centres_CD, cells.bounds, cells.rows
+            index = IvfIndex(parts["centres"], parts["bounds"], parts["rows"])
+            centres, bounds, rows = index.centres_CD, index.bounds, index.rows
             fits = (
                 centres.ndim == 2 and centres.shape[1] == dim and np.isfinite(centres).all()
                 and bounds.shape == (len(centres) + 1,) and bounds[0] == 0 and bounds[-1] == len(rows) <= num_rows
@@ -105,4 +105,4 @@ def load(path: Path, num_rows: int, dim: int) -> Cells | None:
             )  # fmt: skip
     except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, BadZipFile, RuntimeError, MemoryError):
         return None
-    return cells if fits else None
+    return index if fits else None

@@ -30,8 +30,8 @@ class Needs:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ask:
-    """A file to be heard.
+class IndexTask:
+    """A file to be indexed.
 
     ``known`` maps content hashes that this may turn out to be to what they still need; ``guess`` is done during the
     first decode. If the content turns out to need more, there is a second one.
@@ -43,7 +43,7 @@ class Ask:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class Heard:
+class IndexedFile:
     """What came of a file; ``analysis`` and ``vectors`` are None where they were not needed."""
 
     path: str
@@ -56,8 +56,8 @@ class Heard:
     vectors: TrackVectors | None = None
 
 
-class Hearer:
-    """A job for an executor: ``Ask`` in, ``Heard`` out. Models are made once for each worker.
+class FileIndexer:
+    """A job for an executor: ``IndexTask`` in, ``IndexedFile`` out. Models are made once for each worker.
 
     ``model`` and ``extractors`` are functions that can be pickled by name, so that every process makes its own.
     """
@@ -80,7 +80,7 @@ class Hearer:
         self._made = self._model()
         self._extractors = tuple(self._make_extractors())
 
-    def __call__(self, ask: Ask) -> Heard:
+    def __call__(self, task: IndexTask) -> IndexedFile:
         """Everything about one file.
 
         Raises
@@ -88,17 +88,17 @@ class Hearer:
         DecodeError
             If it cannot be read; FileUnavailable where it cannot be reached or changes while it is read.
         """
-        before = _stat(ask.path)
-        tags = read_tags(ask.path)
-        heard = self._hear(ask.path, before, tags, ask.guess)
-        needs = ask.known.get(heard.hash, Needs())
-        if not ask.guess.covers(needs):
-            heard = self._hear(ask.path, before, tags, needs)
-        if _stat(ask.path) != before:
-            raise FileUnavailable(ask.path, "changed while it was read")
-        return heard
+        before = _stat(task.path)
+        tags = read_tags(task.path)
+        indexed = self._index(task.path, before, tags, task.guess)
+        needs = task.known.get(indexed.hash, Needs())
+        if not task.guess.covers(needs):
+            indexed = self._index(task.path, before, tags, needs)
+        if _stat(task.path) != before:
+            raise FileUnavailable(task.path, "changed while it was read")
+        return indexed
 
-    def _hear(self, path: str, stat: tuple[int, int], tags: FileTags, needs: Needs) -> Heard:
+    def _index(self, path: str, stat: tuple[int, int], tags: FileTags, needs: Needs) -> IndexedFile:
         content, end_s = ContentHash(), 0.0
         listening = Listening(self._extractors if needs.analysis else ())
         assert self._made is not None, "prepare() comes first"
@@ -114,7 +114,7 @@ class Hearer:
         if embedding is not None:
             windows, space = embedding.windows(), Space.of(self._made.audio.spec)
             vectors = TrackVectors.of(0, space, embedding.candidates(windows), windows)
-        return Heard(
+        return IndexedFile(
             path=path,
             size=stat[0],
             mtime_ns=stat[1],
