@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from solfa.core.claims import KINDS, MARKINGS, Claim, find_claims, key_of
 from solfa.core.theory import Key
-from solfa.data.captions import caption
-from solfa.data.shards import Dataset
+from solfa.datagen.captions import caption
+from solfa.datasets.shards import Dataset
 from solfa.evaluation.blind import Unigrams, plausibility
-from solfa.evaluation.claims import KINDS, MARKINGS, Claim, find_claims, key_of
 from solfa.evaluation.perturbation import EDITS, counterfactuals
 from solfa.evaluation.significance import interval
 

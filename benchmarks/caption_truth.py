@@ -29,18 +29,18 @@ from numpy.typing import NDArray
 from solfa.analysis.analyze import analyze
 from solfa.analysis.document import from_json, to_json
 from solfa.analysis.registry import extractors
+from solfa.core.clip import SPLITS
 from solfa.core.errors import InputError
 from solfa.core.types import Analysis
 from solfa.core.vocabulary import lineage
-from solfa.data.building import build
-from solfa.data.captions.attributes import attributes_of
-from solfa.data.captions.facts import harmony, merged
-from solfa.data.captions.grammar import LANGUAGES, STYLES, caption
-from solfa.data.captions.trust import FIELDS, SCHEMA, Trust, candidates, tool_of
-from solfa.data.records import SPLITS
-from solfa.data.shards import Dataset
-from solfa.data.world.generate import World
-from solfa.data.world.soundfonts import here
+from solfa.datagen.captions.attributes import attributes_of
+from solfa.datagen.captions.facts import harmony, merged
+from solfa.datagen.captions.grammar import LANGUAGES, STYLES, caption
+from solfa.datagen.captions.trust import FIELDS, SCHEMA, Trust, candidates, tool_of
+from solfa.datagen.world.generate import World
+from solfa.datagen.world.soundfonts import here
+from solfa.datasets.building import build
+from solfa.datasets.shards import Dataset
 from solfa.evaluation.diversity import diversity
 
 SECONDS = 10.0

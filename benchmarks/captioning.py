@@ -26,14 +26,14 @@ import soxr
 
 from solfa.apps.figures import curves
 from solfa.audio import SUFFIXES, stretches
+from solfa.core.claims import MARKINGS, marking_of
 from solfa.core.theory import QUALITIES, Chord, Key
 from solfa.core.types import Audio
 from solfa.core.vocabulary import concepts
-from solfa.data.captions.fingerprints import agreement, fingerprint, near_duplicates
-from solfa.data.captions.grammar import FULL_STYLES, STYLES, caption, drawn_style
-from solfa.data.captions.quality import Wishes, broken_rules
-from solfa.data.captions.splits import assign, families, targets
-from solfa.evaluation.claims import MARKINGS, marking_of
+from solfa.datagen.captions.fingerprints import agreement, fingerprint, near_duplicates
+from solfa.datagen.captions.grammar import FULL_STYLES, STYLES, caption, drawn_style
+from solfa.datagen.captions.quality import Wishes, broken_rules
+from solfa.datasets.splits import assign, families, targets
 
 FGMCAPS = 380_878
 

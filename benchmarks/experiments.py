@@ -31,7 +31,7 @@ from experiments_music import LOSSES, NEGATIVES, SHORT, STEPS, VIEWS, music, mus
 from experiments_runs import Job
 from experiments_scenes import SCENES, attainable, scenes, scenes_pool, scenes_run
 from solfa.apps.figures import curves
-from solfa.data.shards import Dataset
+from solfa.datasets.shards import Dataset
 from solfa.evaluation.perturbation import EDITS
 from solfa.training.trainer import Trainer
 

@@ -14,14 +14,14 @@ from experiments_runs import Job, heard, progress, read, small
 from solfa.alignment.joint import JointConfig, JointProjector, TowerConfig
 from solfa.alignment.objectives import FigmaConfig, UnitedConfig
 from solfa.alignment.projectors import TransformerConfig
+from solfa.core.clip import Record
 from solfa.core.types import Features
-from solfa.data.captions import caption
-from solfa.data.captions.facts import grammar, harmony
-from solfa.data.features import FrozenFeatures, compute
-from solfa.data.records import Record
-from solfa.data.scenes.bank import Cluster, PhraseBank
-from solfa.data.scenes.music_words import music_bank
-from solfa.data.shards import Dataset, Records
+from solfa.datagen.captions import caption
+from solfa.datagen.captions.facts import grammar, harmony
+from solfa.datagen.scenes.music_words import music_bank
+from solfa.datasets.bank import Cluster, PhraseBank
+from solfa.datasets.features import FrozenFeatures, compute
+from solfa.datasets.shards import Dataset, Records
 from solfa.encoders.backbones import load_backbone
 from solfa.evaluation.perturbation import EDITS, counterfactuals, robustness
 from solfa.evaluation.ranking import rank_relevant

@@ -11,7 +11,7 @@ import torch
 
 from solfa.alignment.joint import JointProjector
 from solfa.core.types import Features
-from solfa.data.features import FrozenFeatures
+from solfa.datasets.features import FrozenFeatures
 from solfa.training.recipes import Recipe
 
 

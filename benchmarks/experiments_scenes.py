@@ -14,13 +14,14 @@ from experiments_runs import Job, heard, progress, read, small
 from solfa.alignment.joint import JointConfig, JointProjector
 from solfa.alignment.objectives import FineLapConfig
 from solfa.audio.resample import at_rate
+from solfa.core.intervals import Event
 from solfa.core.types import Audio, EncoderSpec, FloatArray, States
-from solfa.data.features import FrozenFeatures, compute
-from solfa.data.scenes.bank import frame_labels
-from solfa.data.shards import Dataset
+from solfa.datasets.bank import frame_labels
+from solfa.datasets.features import FrozenFeatures, compute
+from solfa.datasets.shards import Dataset
 from solfa.encoders.backbones import load_backbone, pack_states
 from solfa.evaluation.detections import ClipScores, SystemScores
-from solfa.evaluation.events import ClipTruth, Event
+from solfa.evaluation.events import ClipTruth
 from solfa.evaluation.psds import PSDS1_AUDIOSET, psds
 from solfa.evaluation.ranking import rank_relevant
 from solfa.evaluation.relevance import Relevance

@@ -29,11 +29,11 @@ from solfa.api import index
 from solfa.apps.figures import bars
 from solfa.collection import Collection
 from solfa.constraints import Presence
+from solfa.core.annotation import MusicAnnotation
 from solfa.core.theory import Key
 from solfa.core.types import ChordSegment
-from solfa.data.judging import data_set
+from solfa.datagen.judging import data_set
 from solfa.encoders.registry import load_model
-from solfa.evaluation.annotation import MusicAnnotation
 from solfa.evaluation.finegrained import KindSatisfaction, Rank, Satisfaction, Sensitivity
 from solfa.evaluation.finequeries import fine_queries, measure
 from solfa.evaluation.truth import TrackTruth, holds

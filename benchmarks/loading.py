@@ -24,13 +24,13 @@ from typing import Any
 
 import numpy as np
 
+from solfa.core.clip import Record
 from solfa.core.types import EncoderSpec, States
-from solfa.data.building import ShardTask, build
-from solfa.data.exports import export
-from solfa.data.features import FrozenFeatures, compute
-from solfa.data.loading import AudioSource, Loader
-from solfa.data.records import Record
-from solfa.data.shards import Dataset, Member, ShardIndex
+from solfa.datasets.building import ShardTask, build
+from solfa.datasets.exports import export
+from solfa.datasets.features import FrozenFeatures, compute
+from solfa.datasets.loading import AudioSource, Loader
+from solfa.datasets.shards import Dataset, Member, ShardIndex
 
 PER_SHARD = 256
 

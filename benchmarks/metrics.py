@@ -16,8 +16,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from solfa.core.intervals import Event
 from solfa.evaluation.detections import ClipScores, SystemScores
-from solfa.evaluation.events import ClipTruth, Event
+from solfa.evaluation.events import ClipTruth
 from solfa.evaluation.psds import PSDS1, PSDS2, psds
 from solfa.evaluation.ranking import rank_relevant
 from solfa.evaluation.relevance import Relevance

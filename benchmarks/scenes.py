@@ -15,16 +15,16 @@ from pathlib import Path
 
 import numpy as np
 
-from solfa.data.building import ShardTask
-from solfa.data.records import SPLITS, Record
-from solfa.data.scenes.bank import nearest
-from solfa.data.scenes.clipping import ClipRule
-from solfa.data.scenes.mixing import MixRule, Scene
-from solfa.data.scenes.music_words import music_bank
-from solfa.data.scenes.ontology import sound_bank
-from solfa.data.scenes.pipeline import SceneConfig, SceneMaker
-from solfa.data.scenes.pool import PoolRule
-from solfa.data.shards import Dataset
+from solfa.core.clip import SPLITS, Record
+from solfa.datagen.scenes.clipping import ClipRule
+from solfa.datagen.scenes.mixing import MixRule, Scene
+from solfa.datagen.scenes.music_words import music_bank
+from solfa.datagen.scenes.ontology import sound_bank
+from solfa.datagen.scenes.pipeline import SceneConfig, SceneMaker
+from solfa.datagen.scenes.pool import PoolRule
+from solfa.datasets.bank import nearest
+from solfa.datasets.building import ShardTask
+from solfa.datasets.shards import Dataset
 
 TARGET = 100_000
 
@@ -63,7 +63,7 @@ def speed(maker: SceneMaker, dataset: Dataset) -> None:
     """Scenes per second of one core: drawn and mixed; and with encoding, as a shard is made."""
     from tempfile import TemporaryDirectory
 
-    from solfa.data.shards import write_shard
+    from solfa.datasets.shards import write_shard
 
     task = ShardTask(split="train", number=0, seed=int(dataset.manifest["seed"]))
     maker.draw(task, 0)

@@ -20,7 +20,7 @@ from scipy.optimize import minimize
 
 from solfa.api import index, open_searcher
 from solfa.collection import Collection
-from solfa.data.judging import data_set
+from solfa.datagen.judging import data_set
 from solfa.evaluation.truth import TrackTruth, holds
 from solfa.jobs import ProcessExecutor
 from solfa.query import parse

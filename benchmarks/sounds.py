@@ -2,10 +2,10 @@
 
 ``python benchmarks/sounds.py [--sounds DIR] [--music DIR] [--fit DIR]``
 
-A clip's class is the phrase that names it in ``solfa/data/scenes/ontology.toml``; classes that the vocabulary knows as
-an everyday sound are judged. Zero-shot: the nearest text of the joint model ("The sound of {class}") among all classes
-and among the ten with most clips, beside the network's own outputs (their best three seconds), a random choice, and a
-system that sees only the texts (it takes the class with most clips). Confidences: held-out packages, and music
+A clip's class is the phrase that names it in ``solfa/datagen/scenes/ontology.toml``; classes that the vocabulary knows
+as an everyday sound are judged. Zero-shot: the nearest text of the joint model ("The sound of {class}") among all
+classes and among the ten with most clips, beside the network's own outputs (their best three seconds), a random choice,
+and a system that sees only the texts (it takes the class with most clips). Confidences: held-out packages, and music
 (``--music``), where any sound but music itself is counted as false. ``--fit`` prints the curve for
 ``solfa/analysis/tags.toml``, from packages and music that are not reported.
 """
@@ -26,8 +26,8 @@ from solfa.apps.scenes import _sounds_folder
 from solfa.audio import SUFFIXES, stretches
 from solfa.core.types import Audio
 from solfa.core.vocabulary import concepts, lineage
-from solfa.data.scenes.ontology import sound_bank
-from solfa.data.scenes.sources import read_packages
+from solfa.datagen.scenes.ontology import sound_bank
+from solfa.datagen.scenes.sources import read_packages
 from solfa.encoders.registry import load_model
 from solfa.evaluation.openvocab import class_prompts
 from solfa.query.concepts import concept_named

@@ -28,11 +28,11 @@ import numpy as np
 import torch
 
 from solfa.alignment.joint import Projected
+from solfa.core.clip import Phrase, Record
 from solfa.core.types import EncoderSpec, States
-from solfa.data.building import ShardTask, build
-from solfa.data.records import Phrase, Record
-from solfa.data.scenes.bank import Cluster, PhraseBank
-from solfa.data.shards import Member
+from solfa.datasets.bank import Cluster, PhraseBank
+from solfa.datasets.building import ShardTask, build
+from solfa.datasets.shards import Member
 from solfa.encoders.backbones import pack_states
 from solfa.training.batches import prepare
 from solfa.training.recipes import RECIPES

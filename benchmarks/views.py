@@ -29,7 +29,7 @@ from solfa.alignment.scores import Texts, window_scores
 from solfa.api import index, open_searcher
 from solfa.collection import Collection
 from solfa.core.types import Audio, States
-from solfa.data.judging import data_set
+from solfa.datagen.judging import data_set
 from solfa.encoders import trained
 from solfa.encoders.registry import load_model
 from solfa.evaluation.ranking import MatrixScores, rank_lists, rank_relevant

@@ -24,17 +24,17 @@ import numpy as np
 from solfa.analysis.analyze import analyze
 from solfa.analysis.registry import extractors
 from solfa.apps.figures import bars
+from solfa.core.annotation import MusicAnnotation
 from solfa.core.errors import SolfaError
 from solfa.core.theory import Chord
 from solfa.core.types import Audio, FloatArray
-from solfa.data.building import build
-from solfa.data.shards import Dataset
-from solfa.data.world import effects
-from solfa.data.world.generate import Performance, World
-from solfa.data.world.render import performed, stem_of
-from solfa.data.world.sources import CORPORA
-from solfa.data.world.truth import annotate
-from solfa.evaluation.annotation import MusicAnnotation
+from solfa.datagen.world import effects
+from solfa.datagen.world.generate import Performance, World
+from solfa.datagen.world.render import performed, stem_of
+from solfa.datagen.world.sources import CORPORA
+from solfa.datagen.world.truth import annotate
+from solfa.datasets.building import build
+from solfa.datasets.shards import Dataset
 from solfa.evaluation.mir import evaluate, key_weighted
 from solfa.evaluation.significance import Interval
 

@@ -13,8 +13,8 @@ from solfa.core.errors import InputError
 from solfa.core.text import printable
 
 if TYPE_CHECKING:  # --help loads none of these
-    from solfa.data.captions.llm import Endpoint
-    from solfa.data.shards import Dataset
+    from solfa.datagen.captions.llm import Endpoint
+    from solfa.datasets.shards import Dataset
 
 _MOST_NAMED = 5
 
@@ -77,11 +77,11 @@ def caption(
 
     Exit code 0: all is well; 2: nothing was made; 3: some files failed, they are listed.
     """
-    from solfa.data.captions.llm import Usage
-    from solfa.data.captions.pipeline import caption_tracks, stages_of
-    from solfa.data.captions.sources import tracks_in
-    from solfa.data.captions.splits import FGMCAPS
-    from solfa.data.captions.stages import Settings, usage_of
+    from solfa.datagen.captions.llm import Usage
+    from solfa.datagen.captions.pipeline import caption_tracks, stages_of
+    from solfa.datagen.captions.sources import tracks_in
+    from solfa.datagen.captions.stages import Settings, usage_of
+    from solfa.datasets.splits import FGMCAPS
     from solfa.jobs import ProcessExecutor
 
     executor = ProcessExecutor(jobs)
@@ -117,7 +117,7 @@ def caption(
 
 def endpoint_of(url: str, model: str, key_env: str, rate_per_s: float = 0.0, **options: Any) -> Endpoint | None:
     """The language model that the options name; None if they name none."""
-    from solfa.data.captions.llm import Endpoint
+    from solfa.datagen.captions.llm import Endpoint
 
     if bool(url) != bool(model):
         raise InputError("--llm and --llm-model go together.")

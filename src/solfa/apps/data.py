@@ -30,8 +30,8 @@ DatasetArgument = Annotated[Path, typer.Argument(help="Folder of a data set (it 
 @data_app.command("info")
 def info(dataset: DatasetArgument) -> None:
     """Say what a data set holds: splits, hours, licences, and how tempi, keys, metres and the like are spread."""
-    from solfa.data.shards import Dataset
-    from solfa.data.summary import summarise
+    from solfa.datagen.summary import summarise
+    from solfa.datasets.shards import Dataset
 
     opened = Dataset.open(dataset)
     out = console()
@@ -57,8 +57,8 @@ def verify(dataset: DatasetArgument) -> None:
 
     Exit code 0: all is well; 3: something is wrong, it is listed.
     """
-    from solfa.data.shards import Dataset
-    from solfa.data.summary import defects
+    from solfa.datagen.summary import defects
+    from solfa.datasets.shards import Dataset
 
     found = 0
     for defect in defects(Dataset.open(dataset)):
@@ -75,8 +75,8 @@ def export(
     to: Annotated[str, typer.Option(help="Layout: parquet (Hugging Face datasets), webdataset, fgmcaps, finelap.")],
 ) -> None:
     """Hand a data set on in a layout that others read."""
-    from solfa.data.exports import export as write
-    from solfa.data.shards import Dataset
+    from solfa.datasets.exports import export as write
+    from solfa.datasets.shards import Dataset
 
     tell(f"{write(Dataset.open(dataset), to, out)} clips are in {out}")
 
@@ -122,9 +122,9 @@ def import_(
 
     Exit code 0: all is well; 2: nothing could be imported; 3: some clips failed or were left out, they are listed.
     """
-    from solfa.data.imports import import_pairs, import_published
-    from solfa.data.pairs import Table as Pairs
-    from solfa.data.records import SPLITS
+    from solfa.core.clip import SPLITS
+    from solfa.datasets.imports import import_pairs, import_published
+    from solfa.datasets.pairs import Table as Pairs
     from solfa.jobs import ProcessExecutor
 
     into = out or out_option

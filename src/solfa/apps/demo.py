@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from solfa.data.scenes.debian import download, sounds_in
+from solfa.datagen.scenes.debian import download, sounds_in
 
 PACKAGES = ("openclonk-data", "singularity-music")
 QUERIES = (

@@ -22,8 +22,8 @@ from solfa.core.types import JointModel
 
 if TYPE_CHECKING:  # --help loads none of these
     from solfa.collection import Collection
+    from solfa.datasets.readers import DataSet
     from solfa.evaluation.finegrained import Rank
-    from solfa.evaluation.readers import DataSet
 
 eval_app = typer.Typer(no_args_is_help=True, help="Measure a model on a task; compare two reports.")
 
@@ -141,8 +141,8 @@ def mir(
     """Measure tempo, key, metre, chords and beats against truth (JAMS), with mir_eval's scores."""
     from solfa.analysis.analyze import analyze
     from solfa.analysis.registry import extractors
+    from solfa.core.annotation import MusicAnnotation
     from solfa.evaluation import tasks
-    from solfa.evaluation.annotation import MusicAnnotation
 
     check(out, plot, force=force)
     tools = extractors(extractor)
@@ -166,15 +166,15 @@ def _opened(dataset: str, folder: Path, split: str | None) -> Iterator[DataSet]:
     """A data set of the field, or one of solfa's own; sound that is packed is laid out for as long as it is needed."""
     from tempfile import TemporaryDirectory
 
-    from solfa.data.judging import data_set
-    from solfa.evaluation.readers import load, sources, unpack_fgm_caps
+    from solfa.datagen.judging import data_set
+    from solfa.datasets.readers import load, sources, unpack_fgm_caps
 
     with TemporaryDirectory() as scratch:
         if dataset == OWN:
             yield data_set(folder, split or "test", Path(scratch))
             return
         if dataset.startswith("mirdata:"):
-            from solfa.evaluation.from_mirdata import load_mirdata
+            from solfa.datasets.readers.from_mirdata import load_mirdata
 
             yield load_mirdata(dataset.partition(":")[2], folder)
             return
@@ -246,7 +246,7 @@ def compare(
 @eval_app.command("datasets")
 def datasets() -> None:
     """Every data set that can be read: its layout, licence, and where to get it."""
-    from solfa.evaluation.readers import sources
+    from solfa.datasets.readers import sources
 
     table = Table("name", "title", "splits", "licence", "where", "reader written from")
     table.add_row(OWN, "any data set that solfa made", "test, train, val", "that of its records",

@@ -18,7 +18,7 @@ _SHORTEST_S = 0.06  # of the packages' sounds: most of them are shorter than Fin
 
 def sounds() -> None:
     """Fetch the sounds of eight Debian packages (650 MB, free licences) with apt-get download; no root, no install."""
-    from solfa.data.scenes.debian import fetch_sounds
+    from solfa.datagen.scenes.debian import fetch_sounds
 
     tell(f"sounds are in {fetch_sounds(_sounds_folder(), tell)}")
 
@@ -51,10 +51,10 @@ def scenes(
     a third of the scenes over noise. With --events the values are FineLAP's: by file, events of 1 to 7.5 s, over
     recorded backgrounds.
     """
-    from solfa.data.scenes.music import MusicMaker
-    from solfa.data.scenes.pipeline import SceneConfig, SceneMaker, make_scenes
-    from solfa.data.scenes.pool import make_pool, summary
-    from solfa.data.scenes.sources import read_backgrounds, read_events, read_packages
+    from solfa.datagen.scenes.music import MusicMaker
+    from solfa.datagen.scenes.pipeline import SceneConfig, SceneMaker, make_scenes
+    from solfa.datagen.scenes.pool import make_pool, summary
+    from solfa.datagen.scenes.sources import read_backgrounds, read_events, read_packages
     from solfa.jobs import ProcessExecutor
     from solfa.weights.store import home
 

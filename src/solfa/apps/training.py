@@ -112,7 +112,7 @@ def _train(
     except ImportError as error:
         raise MissingExtra("training", "pip install 'solfa[torch]'") from error
     from solfa.alignment.gather import rank
-    from solfa.data.shards import Dataset
+    from solfa.datasets.shards import Dataset
     from solfa.training.recipes import changed, settings_of
     from solfa.training.run import run, text_name
     from solfa.training.trackers import tracker

@@ -17,7 +17,7 @@ Folder = Annotated[Path | None, typer.Option(exists=True, file_okay=False, help=
 
 def soundfonts() -> None:
     """Fetch six General MIDI soundfonts (250 MB, free licences) with pip and apt-get download; nothing is installed."""
-    from solfa.data.world.soundfonts import fetch
+    from solfa.datagen.world.soundfonts import fetch
 
     tell("\n".join(str(font.path) for font in fetch(tell)))
 
@@ -45,10 +45,10 @@ def world(
     jobs: Annotated[int | None, typer.Option(help="Processes; one for each core if not given.")] = None,
 ) -> None:
     """Make music whose truth is exact: scores made up or read from corpora, played by soundfonts, through effects."""
-    from solfa.data.building import build
-    from solfa.data.world.generate import World
-    from solfa.data.world.render import synthesiser
-    from solfa.data.world.soundfonts import here
+    from solfa.datagen.world.generate import World
+    from solfa.datagen.world.render import synthesiser
+    from solfa.datagen.world.soundfonts import here
+    from solfa.datasets.building import build
     from solfa.jobs import ProcessExecutor
 
     synthesiser()  # what is missing is said before anything else is done

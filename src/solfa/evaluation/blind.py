@@ -17,9 +17,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike
 
+from solfa.core.claims import band_of, find_claims, key_of, marking_of, triads_of
 from solfa.core.theory import Key
 from solfa.core.types import FloatArray
-from solfa.evaluation.claims import band_of, find_claims, key_of, marking_of, triads_of
 from solfa.evaluation.similarity import Pool, unit_rows
 
 _SCALE_TRIADS = {

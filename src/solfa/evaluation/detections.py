@@ -20,10 +20,10 @@ import numpy as np
 from scipy.ndimage import median_filter
 
 from solfa.core.errors import InputError
+from solfa.core.intervals import Event
 from solfa.evaluation.events import (
     TIME_DECIMALS,
     Counts,
-    Event,
     EventScores,
     Truth,
     active_segments,

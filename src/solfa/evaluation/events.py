@@ -19,31 +19,11 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from solfa.core.errors import InputError
+from solfa.core.intervals import Event
+from solfa.datasets.readers import DataSet
 from solfa.evaluation.relevance import Bools, Floats
 
 TIME_DECIMALS = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A sound with a label, from ``onset_s`` to ``offset_s``.
-
-    Raises
-    ------
-    InputError
-        If times are not finite or the offset does not lie after the onset, or the onset before 0.
-    """
-
-    onset_s: float
-    offset_s: float
-    label: str
-
-    def __post_init__(self) -> None:
-        if not (np.isfinite(self.onset_s) and np.isfinite(self.offset_s) and 0 <= self.onset_s < self.offset_s):
-            raise InputError(
-                f"an event must have 0 <= onset < offset in seconds, got {self.onset_s} to {self.offset_s} "
-                f"({self.label!r})."
-            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +44,16 @@ def _spans(events: Iterable[Event], label: str) -> Floats:
 
 
 Truth = Mapping[str, ClipTruth]
+
+
+def truth_of(data: DataSet) -> dict[str, ClipTruth]:
+    """The sound events of a data set, by clip. Raises InputError if the duration of a clip is not known."""
+    out = {}
+    for item in data.items:
+        if item.duration_s is None:
+            raise InputError(f"{data.source.title}: the duration of clip {item.id!r} is not known.")
+        out[item.id] = ClipTruth(duration_s=item.duration_s, events=item.events)
+    return out
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

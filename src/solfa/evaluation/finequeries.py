@@ -17,9 +17,9 @@ from typing import Any, Literal
 import numpy as np
 
 from solfa.constraints import Constraint
+from solfa.core.claims import chord_symbol
 from solfa.core.files import table_of
 from solfa.core.theory import Chord
-from solfa.evaluation.claims import chord_symbol
 from solfa.evaluation.finegrained import (
     Edited,
     Rank,

@@ -31,9 +31,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from solfa.core.annotation import MusicAnnotation
 from solfa.core.errors import InputError, MissingExtra
 from solfa.core.types import ChordSegment
-from solfa.evaluation.annotation import MusicAnnotation
 from solfa.evaluation.relevance import Floats
 from solfa.evaluation.significance import Interval, interval
 

@@ -20,9 +20,11 @@ import numpy as np
 from scipy.ndimage import median_filter
 
 from solfa.core.errors import InputError
+from solfa.core.intervals import Event, merged
 from solfa.core.types import TextEncoder
+from solfa.datasets.readers import DataSet
 from solfa.evaluation.detections import ClipScores, stretches_of
-from solfa.evaluation.events import TIME_DECIMALS, ClipTruth, Event, Truth
+from solfa.evaluation.events import TIME_DECIMALS, ClipTruth, Truth
 from solfa.evaluation.ranking import rank_relevant
 from solfa.evaluation.relevance import Bools, Floats, Relevance, Vectors
 from solfa.evaluation.retrieval import hit_at
@@ -95,6 +97,16 @@ class GroundingPair:
     segments_s: tuple[tuple[float, float], ...]
 
 
+def grounding_pairs(data: DataSet) -> list[GroundingPair]:
+    """Every phrase of a data set that is heard somewhere, with its clip."""
+    return [
+        GroundingPair(clip=i.id, phrase=phrase, duration_s=i.duration_s or 10.0, segments_s=segments)
+        for i in data.items
+        for phrase, segments in i.phrases
+        if segments
+    ]
+
+
 def as_clips(
     pairs: Sequence[GroundingPair], scores: Sequence[ClipScores]
 ) -> tuple[dict[str, ClipTruth], dict[str, ClipScores]]:
@@ -109,21 +121,6 @@ def as_clips(
         events = tuple(Event(a, b, GENERIC_CLASS) for a, b in merged(pair.segments_s))
         truth[name], by_pair[name] = ClipTruth(duration_s=pair.duration_s, events=events), clip
     return truth, by_pair
-
-
-def merged(segments_s: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Segments with overlapping or touching ones made one, in order.
-
-    >>> merged([(2.0, 3.0), (0.0, 1.0), (0.5, 1.5)])
-    [(0.0, 1.5), (2.0, 3.0)]
-    """
-    out: list[tuple[float, float]] = []
-    for start, end in sorted(segments_s):
-        if out and start <= out[-1][1]:
-            out[-1] = (out[-1][0], max(end, out[-1][1]))
-        else:
-            out.append((start, end))
-    return out
 
 
 def th_auc(

@@ -33,11 +33,11 @@ from typing import Any, Literal
 import numpy as np
 
 from solfa.constraints import Constraint, Metre
+from solfa.core.annotation import MusicAnnotation
+from solfa.core.claims import CHORD, Claim, Kind, band_of, find_claims, key_of, marking_of, triads_of
 from solfa.core.errors import InputError
 from solfa.core.theory import Chord, Key, pitch_class
-from solfa.evaluation.annotation import MusicAnnotation
 from solfa.evaluation.blind import Unigrams, plausibility
-from solfa.evaluation.claims import CHORD, Claim, Kind, band_of, find_claims, key_of, marking_of, triads_of
 from solfa.evaluation.ranking import Scores, rank_relevant
 from solfa.evaluation.relevance import Ints, Relevance
 from solfa.evaluation.retrieval import evaluate

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from solfa.audio import stretches
+from solfa.core.annotation import MusicAnnotation
 from solfa.core.errors import InputError, UnknownName
 from solfa.core.types import EncoderSpec, Features, JointModel, View
+from solfa.datasets.readers import DataSet
 from solfa.encoders.windows import embed
 from solfa.evaluation import mir, openvocab, perturbation, psds
-from solfa.evaluation.annotation import MusicAnnotation
 from solfa.evaluation.blind import at_cosines, filled, random_vectors, without_sound
 from solfa.evaluation.detections import (
     BestF1,
@@ -30,12 +31,11 @@ from solfa.evaluation.detections import (
     best_segment_f1,
     decide,
 )
-from solfa.evaluation.events import Counts, Truth, collar_counts, collar_f1, segment_counts, segment_f1
+from solfa.evaluation.events import Counts, Truth, collar_counts, collar_f1, segment_counts, segment_f1, truth_of
 from solfa.evaluation.finegrained import Rank, sensitivity_metrics
 from solfa.evaluation.finequeries import Wording, fine_queries, measure
 from solfa.evaluation.perturbation import EDITS, Edit
 from solfa.evaluation.ranking import Ranks, Scores, as_numpy, rank_relevant
-from solfa.evaluation.readers import DataSet
 from solfa.evaluation.relevance import Floats, Ints, Relevance, Vectors
 from solfa.evaluation.reports import Report
 from solfa.evaluation.retrieval import DEFAULT_METRICS, evaluate, per_query
@@ -213,7 +213,7 @@ def _popular(run: _Run) -> _Run:
         counts = [sum(label in item.labels for item in items) / len(items) for label in labels]
         shares = dict(zip(openvocab.class_prompts(labels, run.settings.template), counts, strict=True))
     elif run.task == "sed":
-        total_s = sum(clip.duration_s for clip in run.data.truth().values())
+        total_s = sum(clip.duration_s for clip in truth_of(run.data).values())
         for item in items:
             for event in item.events:
                 shares[event.label] = shares.get(event.label, 0.0) + (event.offset_s - event.onset_s) / total_s
@@ -449,7 +449,7 @@ def _at_best(
 
 
 def _sed(run: _Run) -> Report:
-    truth, settings = run.data.truth(), run.settings
+    truth, settings = truth_of(run.data), run.settings
     classes = tuple(sorted({e.label for clip in truth.values() for e in clip.events}))
     if not classes:
         raise InputError(f"{run.data.source.title}: no clip has a sound event.")
@@ -493,7 +493,7 @@ def _rocs(truth: Truth, scores: SystemScores, named: Mapping[str, psds.PsdsSetti
 
 def _grounding(run: _Run) -> Report:
     row_of = {item.id: row for row, item in enumerate(run.data.items)}
-    pairs = run.data.grounding_pairs()
+    pairs = openvocab.grounding_pairs(run.data)
     if not pairs:
         raise InputError(f"{run.data.source.title}: no clip has a phrase that is heard in it.")
     phrases = run.read([p.phrase for p in pairs]).global_BD

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from solfa.constraints import Chords, Constraint, Duration, InKey, Metre, Presence, Tempo
+from solfa.core.annotation import MusicAnnotation
 from solfa.core.errors import InputError
 from solfa.core.theory import Chord, Key
 from solfa.core.types import ChordSegment
 from solfa.core.vocabulary import lineage
-from solfa.evaluation.annotation import MusicAnnotation
 from solfa.evaluation.mir import TEMPO_TOLERANCE
 
 

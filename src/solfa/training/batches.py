@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 
 from solfa.alignment.joint import Batch
+from solfa.core.clip import Phrase
 from solfa.core.errors import InputError
 from solfa.core.types import Audio, Backbone, EncoderSpec, States
-from solfa.data.features import FrozenFeatures, Precision, compute, in_precision
-from solfa.data.loading import AudioSource, IntArray
-from solfa.data.records import Phrase
-from solfa.data.scenes.bank import PhraseBank, frame_labels, sample_phrases
-from solfa.data.scenes.pipeline import bank_of
-from solfa.data.shards import Dataset, Records
+from solfa.datagen.scenes.ontology import bank_of
+from solfa.datasets.bank import PhraseBank, frame_labels, sample_phrases
+from solfa.datasets.features import FrozenFeatures, Precision, compute, in_precision
+from solfa.datasets.loading import AudioSource, IntArray
+from solfa.datasets.shards import Dataset, Records
 from solfa.encoders.masks import draw
 from solfa.encoders.torch_backbone import TorchBackbone
 
@@ -263,7 +263,7 @@ def prepare(
     Parameters
     ----------
     dataset, folder
-        with the splits ``train`` and perhaps ``val``; of the cache (``data.features``)
+        with the splits ``train`` and perhaps ``val``; of the cache (``datasets.features``)
     audio, text
         the bodies
     phrases

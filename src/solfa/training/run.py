@@ -20,9 +20,9 @@ from solfa.alignment.gather import num_devices, rank
 from solfa.alignment.joint import JointProjector
 from solfa.alignment.objectives import objective, views_of
 from solfa.core.errors import InputError, MissingExtra, UnknownName
-from solfa.data.features import Precision
-from solfa.data.scenes.bank import PhraseBank
-from solfa.data.shards import Dataset
+from solfa.datasets.bank import PhraseBank
+from solfa.datasets.features import Precision
+from solfa.datasets.shards import Dataset
 from solfa.encoders.backbones import built_in
 from solfa.encoders.registry import parse, with_default
 from solfa.encoders.towers import device_for

@@ -28,8 +28,8 @@ from solfa.alignment.joint import Batch, JointProjector, Projected
 from solfa.alignment.objectives import objective, views_of
 from solfa.alignment.pairwise import kernel_choices, use_kernel_choices
 from solfa.core.errors import InputError, TrainingError, WeightsError
-from solfa.data.features import FrozenFeatures
-from solfa.data.loading import AudioSource, IntArray, Loader
+from solfa.datasets.features import FrozenFeatures
+from solfa.datasets.loading import AudioSource, IntArray, Loader
 from solfa.encoders.towers import device_for, fill
 from solfa.encoders.trained import logits_of, read_description
 from solfa.training import checkpoint

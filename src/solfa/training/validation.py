@@ -19,8 +19,8 @@ from torch import Tensor
 from solfa.alignment.joint import JointProjector, Tower
 from solfa.alignment.pairwise import frame_scores
 from solfa.core.types import Logit, States, View
-from solfa.data.features import FrozenFeatures
-from solfa.data.scenes.bank import frame_labels
+from solfa.datasets.bank import frame_labels
+from solfa.datasets.features import FrozenFeatures
 from solfa.evaluation.ranking import MatrixScores, Scores, rank_relevant
 from solfa.evaluation.relevance import Relevance
 from solfa.evaluation.retrieval import hit_at

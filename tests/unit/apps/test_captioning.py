@@ -4,7 +4,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from solfa.apps.cli import app
-from solfa.data.shards import Dataset
+from solfa.datasets.shards import Dataset
 from solfa.testing.files import write_audio
 from solfa.testing.synth import song
 

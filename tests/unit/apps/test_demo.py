@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from solfa.apps import demo
 from solfa.apps.cli import app
 from solfa.core.errors import InputError
-from solfa.data.scenes import debian
+from solfa.datagen.scenes import debian
 
 
 def deb(path: Path, files: dict[str, bytes]) -> Path:

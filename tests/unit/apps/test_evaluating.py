@@ -8,13 +8,13 @@ from typer.testing import CliRunner
 
 from solfa.apps.cli import app
 from solfa.apps.evaluating import TASKS
+from solfa.core.annotation import MusicAnnotation, jams_of, write_jams
+from solfa.core.clip import Phrase, Record
 from solfa.core.errors import InputError
 from solfa.core.theory import Key
-from solfa.data.building import build
-from solfa.data.records import Phrase, Record
-from solfa.data.shards import Member
+from solfa.datasets.building import build
+from solfa.datasets.shards import Member
 from solfa.evaluation import tasks
-from solfa.evaluation.annotation import MusicAnnotation, jams_of, write_jams
 from solfa.testing.files import write_audio
 from solfa.testing.synth import song, tone
 from solfa.testing.tiny import tiny_model

@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from solfa.core.errors import InputError
+from solfa.core.intervals import Event, merged
 from solfa.core.types import EncoderSpec, Features
 from solfa.evaluation.detections import ClipScores, SystemScores, best_collar_f1, best_segment_f1, decide, runs_of
-from solfa.evaluation.events import ClipTruth, Event, collar_f1, num_matched, segment_f1
+from solfa.evaluation.events import ClipTruth, collar_f1, num_matched, segment_f1
 from solfa.evaluation.openvocab import (
     GENERIC_CLASS,
     GroundingPair,
     as_clips,
     class_prompts,
-    merged,
     th_auc,
     zero_shot,
 )

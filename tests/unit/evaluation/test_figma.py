@@ -13,12 +13,12 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from solfa.constraints import Chords, Tempo
+from solfa.core.annotation import MusicAnnotation
+from solfa.core.claims import KINDS, chord_symbol, find_claims, key_of, marking_of, triads_of
 from solfa.core.errors import InputError
 from solfa.core.theory import Chord, Key
 from solfa.core.types import ChordSegment
-from solfa.evaluation.annotation import MusicAnnotation
 from solfa.evaluation.blind import Unigrams, plausibility
-from solfa.evaluation.claims import KINDS, chord_symbol, find_claims, key_of, marking_of, triads_of
 from solfa.evaluation.perturbation import counterfactuals, robustness
 from solfa.evaluation.ranking import MatrixScores, Ranks, rank_relevant
 from solfa.evaluation.relevance import Relevance

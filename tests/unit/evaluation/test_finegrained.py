@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from solfa.constraints import Chords, Constraint, Duration, Dynamics, InKey, Metre, Place, Presence, Tempo
+from solfa.core.annotation import MusicAnnotation
 from solfa.core.errors import InputError
 from solfa.core.theory import Chord, Key
 from solfa.core.types import ChordSegment
-from solfa.evaluation.annotation import MusicAnnotation
 from solfa.evaluation.finegrained import (
     Edited,
     Rank,

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from solfa.core.annotation import MusicAnnotation, read_jams, write_jams
 from solfa.core.errors import InputError
 from solfa.core.theory import QUALITIES, Key
 from solfa.core.types import ChordSegment
 from solfa.evaluation import mir
-from solfa.evaluation.annotation import MusicAnnotation, read_jams, write_jams
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "reference.jams"
 

@@ -12,16 +12,17 @@ import numpy as np
 import pytest
 import soundfile
 
+from solfa.core.annotation import MusicAnnotation
 from solfa.core.errors import InputError, UnknownName
+from solfa.core.intervals import Event
 from solfa.core.theory import Chord, Key
 from solfa.core.types import Audio, ChordSegment, Logit, View, ViewName
+from solfa.datasets.readers import DataSet, Item, sources
 from solfa.evaluation import interop, tasks
-from solfa.evaluation.annotation import MusicAnnotation
 from solfa.evaluation.detections import ClipScores, SystemScores, best_collar_f1, best_segment_f1, decide
-from solfa.evaluation.events import ClipTruth, Event, collar_counts, collar_f1, segment_counts, segment_f1
+from solfa.evaluation.events import ClipTruth, collar_counts, collar_f1, segment_counts, segment_f1
 from solfa.evaluation.psds import Curve
 from solfa.evaluation.ranking import MatrixScores, rank_relevant, top_k
-from solfa.evaluation.readers import DataSet, Item, sources
 from solfa.evaluation.relevance import Relevance
 from solfa.evaluation.reports import Report, beside, blind_rows, compare, published, read_report, row, write_report
 from solfa.evaluation.retrieval import per_query

@@ -21,6 +21,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def data(folder: Path) -> TrainingData:
-    from solfa.data.shards import Dataset
+    from solfa.datasets.shards import Dataset
 
     return prepare(Dataset.open(folder), folder / "features", audio=Hear(), text=Read(), phrases=True, bank=BANK)

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from solfa.core.clip import Phrase, Record
 from solfa.core.types import Audio, EncoderSpec, States
-from solfa.data.building import ShardTask, build
-from solfa.data.records import Phrase, Record
-from solfa.data.scenes.bank import Cluster, PhraseBank
-from solfa.data.shards import Dataset, Member
+from solfa.datasets.bank import Cluster, PhraseBank
+from solfa.datasets.building import ShardTask, build
+from solfa.datasets.shards import Dataset, Member
 from solfa.encoders.backbones import pack_states
 
 RATE = 4000

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from solfa.apps.cli import app
 from solfa.core.errors import InputError, MissingExtra
-from solfa.data.shards import Dataset
+from solfa.datasets.shards import Dataset
 from solfa.encoders import trained
 from solfa.training import run as running
 

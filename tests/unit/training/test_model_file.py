@@ -17,7 +17,7 @@ from solfa.alignment.joint import JointProjector
 from solfa.apps.cli import app
 from solfa.core.errors import InputError, MissingExtra, UnknownName, WeightsError
 from solfa.core.types import Audio, States, View, Views
-from solfa.data.shards import Dataset
+from solfa.datasets.shards import Dataset
 from solfa.encoders import trained
 from solfa.encoders.registry import load_model
 from solfa.training import checkpoint, model_file
@@ -272,7 +272,7 @@ def test_bad_clips_are_named(folder, tmp_path, data):
             prepare(bare, tmp_path / "f1", audio=Hear(), text=Read())
     assert not (tmp_path / "f1").exists()
     with pytest.raises(InputError, match="does not know"):
-        from solfa.data.scenes.bank import Cluster, PhraseBank
+        from solfa.datasets.bank import Cluster, PhraseBank
 
         other = PhraseBank(Cluster(phrase=f"thing {i}") for i in range(9))
         options = {"audio": Hear(), "text": Read(), "phrases": True, "bank": other}

@@ -22,8 +22,9 @@ from pathlib import Path
 sys.path.insert(0, {here!r})
 from small import BANK, Hear, Read
 from torch import distributed
-from solfa.data.shards import Dataset
+from solfa.datasets.shards import Dataset
 from solfa.alignment.gather import num_devices
+from solfa.datasets.shards import Dataset
 from solfa.training.batches import prepare
 from solfa.training.trainer import joined, rank
 

@@ -180,7 +180,7 @@ import torch
 torch.set_num_threads(1)
 from tiny_recipes import tiny
 from small import BANK, Hear, Read
-from solfa.data.shards import Dataset
+from solfa.datasets.shards import Dataset
 from solfa.training.batches import prepare
 from solfa.training.trainer import Trainer, joined
 folder = Path({folder!r})

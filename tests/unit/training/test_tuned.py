@@ -17,7 +17,7 @@ from solfa.alignment.joint import Projected
 from solfa.apps.cli import app
 from solfa.core.errors import InputError, TrainingError, WeightsError
 from solfa.core.types import Audio
-from solfa.data.shards import Dataset
+from solfa.datasets.shards import Dataset
 from solfa.encoders import trained
 from solfa.encoders.backbones import load_backbone
 from solfa.encoders.registry import with_source

@@ -1,0 +1,175 @@
+"""The tracks to caption: a folder of music, a published data set, or a collection that solfa has indexed."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from os.path import commonpath
+from pathlib import Path
+
+from solfa.audio import read_tags
+from solfa.audio.tags import clean
+from solfa.collection import Collection
+from solfa.collection.database import Database
+from solfa.collection.scan import scan
+from solfa.core.errors import InputError
+from solfa.core.filters import folded
+from solfa.core.text import printable
+from solfa.core.types import FileTags
+from solfa.core.vocabulary import concepts
+from solfa.datagen.captions.attributes import concepts_in
+from solfa.datasets.readers import load
+from solfa.datasets.splits import is_shelf
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Track:
+    """A recording and what its source says about it.
+
+    ``name`` is unique in its source; ``metadata`` has ids of ``genre``, ``mood`` and ``instruments``. ``collection``
+    and ``number`` say where an analysis of it lies already, if one does.
+    """
+
+    path: str
+    name: str
+    source: str
+    artist: str = ""
+    piece: str = ""
+    licence: str = ""
+    metadata: Mapping[str, list[str]] = field(default_factory=dict)
+    collection: str = ""
+    number: int = 0
+
+
+def tracks_in(src: Path, dataset: str = "") -> list[Track]:
+    """The tracks of a published data set (``NAME`` or ``NAME:SPLIT``), else of a collection or a folder of music.
+
+    Raises InputError as the functions below.
+    """
+    if dataset:
+        name, _, split = dataset.partition(":")
+        return published_tracks(name, src, split or None)
+    return collection_tracks(src) if Database(src).path.is_file() else folder_tracks(src)
+
+
+def folder_tracks(root: Path) -> list[Track]:
+    """Every audio file below a folder, with what its tags say of artist, genre and mood.
+
+    The artist is the one of a table in the folder (``index.csv`` or ``metadata.csv``: a column ``file``, ``path`` or
+    ``filename``, and one ``artist``), else of the tags, else of the path (Artist/Album/Track, Artist - Title). Raises
+    InputError if there is none, or the table cannot be read.
+    """
+    found = scan([str(root.absolute())], ()).found
+    if not found:
+        raise InputError(f"no audio found in {root}.")
+    base = root.absolute() if root.is_dir() else root.absolute().parent
+    listed = _listed_artists(base)
+    names = [Path(f.path).relative_to(base) for f in found]
+    return [
+        _tagged(f.path, str(name), read_tags(f.path), base.name, listed.get(name.as_posix()) or listed.get(name.name))
+        for f, name in zip(found, names, strict=True)
+    ]
+
+
+def _tagged(path: str, name: str, tags: FileTags, source: str, artist: str | None = None) -> Track:
+    return Track(path=path, name=printable(name), source=printable(source),
+                 artist=artist or tags.artist or artist_in(Path(name)),
+                 metadata=_concepts({"genre": [tags.genre]}))  # fmt: skip
+
+
+_TABLES = ("index.csv", "metadata.csv")
+_MOST_TABLE_BYTES = 64 << 20
+_DISC = re.compile(r"(?i)(?:cd|disc|disk|vol(?:ume)?|side)[ _.-]*\w{1,2}")
+_TRACK_NUMBER = re.compile(r"^(?:\d{1,3}|[A-Z]\d)(?:[-.]\d{1,2})?[ ._-]+")
+
+
+def _listed_artists(base: Path) -> dict[str, str]:
+    """Artist by relative path or file name, of the table of a folder; none where there is no table."""
+    found: dict[str, str] = {}
+    for path in (base / name for name in _TABLES):
+        if not path.is_file():
+            continue
+        try:
+            if path.stat().st_size > _MOST_TABLE_BYTES:
+                raise InputError(f"{path}: larger than {_MOST_TABLE_BYTES >> 20} MB, expected a table of tracks.")
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                for row in csv.DictReader(file):
+                    cells = {str(k).strip().lower(): v.strip() for k, v in row.items() if isinstance(v, str)}
+                    file_name = next((cells[c] for c in ("file", "path", "filename", "file_name") if cells.get(c)), "")
+                    artist = next((cells[c] for c in ("artist", "artist_name", "composer") if cells.get(c)), "")
+                    if file_name and artist:
+                        found[file_name.removeprefix("./")] = clean(artist)
+        except (OSError, UnicodeError, csv.Error) as bad:
+            raise InputError(f"{path} cannot be read as a CSV table in UTF-8 ({bad}). Repair or rename it.") from bad
+    return found
+
+
+def artist_in(name: Path) -> str:
+    """The artist that a path below the music folder names; empty where it names none.
+
+    >>> [artist_in(Path(p)) for p in ("Nina/Live/CD 1/01 Sky.mp3", "Nina - Live/01.mp3", "02 - Nina - Sky.mp3")]
+    ['Nina', 'Nina', 'Nina']
+    >>> [artist_in(Path(p)) for p in ("Nina/Sky.mp3", "jazz/a.wav", "train/a.wav", "01 - Sky.mp3")]
+    ['Nina', '', '', '']
+    """
+    folders = [part for part in name.parent.parts if not _DISC.fullmatch(part)]
+    if len(folders) >= 2 and _is_artist(folders[-2]):
+        return folders[-2]
+    for said in (*folders[-1:], _TRACK_NUMBER.sub("", name.stem)):
+        before, dash, _ = said.partition(" - ")
+        if dash and not before.strip().isdigit() and _is_artist(before.strip()):
+            return before.strip()
+    return folders[-1] if folders and _is_artist(folders[-1]) else ""
+
+
+def _is_artist(folder: str) -> bool:
+    # A folder of a genre or an instrument holds many artists.
+    name = folded(folder)
+    return len(name) > 1 and not is_shelf(folder) and name.replace("_", " ") not in _titles()
+
+
+@cache
+def _titles() -> frozenset[str]:
+    return frozenset(folded(n) for c in concepts().values() for n in c.names)
+
+
+def _concepts(labels: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    kinds = {"genre": ("genre",), "mood": ("mood",), "instruments": ("instrument", "voice")}
+    found = {name: concepts_in(texts, kinds[name]) for name, texts in labels.items()}
+    return {name: ids for name, ids in found.items() if ids}
+
+
+def published_tracks(name: str, root: Path, split: str | None = None) -> list[Track]:
+    """The clips of a published data set whose sound is there; their labels are metadata, their group the artist.
+
+    Raises UnknownName or InputError as in ``datasets.readers.load``, and if no sound is there.
+    """
+    data = load(name, root, split).with_audio()
+    return [
+        Track(
+            path=str(item.audio), name=item.id, source=name, artist=item.group or item.id, licence=data.source.licence,
+            metadata=_concepts({kind: list(item.labels) for kind in ("genre", "mood", "instruments")}),
+        )
+        for item in data.items
+    ]  # fmt: skip
+
+
+def collection_tracks(directory: Path) -> list[Track]:
+    """The tracks of a collection; what was measured when it was indexed is not measured again.
+
+    Raises CollectionError if there is no collection; InputError if it is empty.
+    """
+    with Collection.open(directory) as collection:
+        rows = list(collection.tracks())
+    if not rows:
+        raise InputError(f"the collection in {directory} holds no tracks.")
+    source = directory.absolute().name
+    base = commonpath([row.paths[0].parent for row in rows])
+    found = [_tagged(str(row.paths[0]), str(row.paths[0].relative_to(base)), row.tags, source) for row in rows]
+    return [
+        replace(track, name=row.hash, collection=str(directory), number=row.id)
+        for track, row in zip(found, rows, strict=True)
+    ]

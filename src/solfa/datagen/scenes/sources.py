@@ -1,0 +1,144 @@
+"""Recordings with a label each: a folder of folders, a table, FSD50K, or the sounds of Debian packages.
+
+A source's ``group`` names what must not be torn between splits (takes of one sound); a label `BACKGROUND` marks what
+lies under the events.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from solfa.audio.decode import SUFFIXES
+from solfa.core.clip import SPLITS
+from solfa.core.errors import InputError
+from solfa.datagen.scenes.ontology import BACKGROUND, label_sounds, packages
+from solfa.datasets.pairs import table_rows
+
+_TAKE = re.compile(r"(?:[-_. ]?(?:hardest|hard|med|softest|soft|down|up|\d+))+$", re.IGNORECASE)
+_MAX_LABEL = 200
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """One recording. ``split`` is empty where its collection does not say."""
+
+    path: Path
+    name: str
+    label: str
+    group: str
+    split: str = ""
+    licence: str = ""
+
+
+def read_events(place: Path) -> list[Source]:
+    """Labelled recordings of a table (``.csv``, ``.jsonl``), of FSD50K, or of a folder with a folder for each label.
+
+    Raises InputError if the place does not exist, is of no such layout, or holds nothing.
+    """
+    if place.suffix.lower() in (".csv", ".jsonl"):
+        found = list(_table(place))
+    elif (place / "FSD50K.ground_truth").is_dir():
+        found = list(_fsd50k(place))
+    elif place.is_dir():
+        inside = [path for path in _recordings(place) if path.parent != place]
+        found = [_source(path, place, path.relative_to(place).parts[0]) for path in inside]
+    else:
+        raise InputError(f"{place} is neither a folder nor a table (.csv, .jsonl).")
+    if not found:
+        raise InputError(
+            f"{place} holds no labelled recordings; expected folders named after their label, a table with the columns "
+            f"path and label, or FSD50K."
+        )
+    return found
+
+
+def read_backgrounds(folder: Path) -> list[Source]:
+    """All recordings of a folder, as backgrounds. Raises InputError if there are none."""
+    found = [_source(path, folder, BACKGROUND) for path in _recordings(folder)]
+    if not found:
+        raise InputError(f"{folder} holds no recordings.")
+    return found
+
+
+def read_packages(folder: Path) -> list[Source]:
+    """The sounds that ``fetch_sounds`` put into a folder, labelled by the ontology.
+
+    Takes of one thing (velocities, numbers) are one group. Raises InputError if there are none.
+    """
+    files = {
+        f"{package.name}/{path.relative_to(folder / package.name).with_suffix('').as_posix().lower()}": (path, package)
+        for package in packages()
+        for path in _recordings(folder / package.name)
+    }
+    if not files:
+        raise InputError(f"{folder} holds no sounds of the known packages; get them with: solfa data sounds")
+    found = []
+    for key, label in label_sounds(files).items():
+        path, package = files[key]
+        group = f"{label}:{_take_of(key)}"
+        found.append(Source(path=path, name=key, label=label, licence=package.licence, group=group))
+    return found
+
+
+def _take_of(key: str) -> str:
+    stem = key.rpartition("/")[2]
+    return key[: len(key) - len(stem)] + (_TAKE.sub("", stem) or stem)
+
+
+def _recordings(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+
+
+def _source(path: Path, root: Path, label: str, split: str = "") -> Source:
+    name = path.relative_to(root).as_posix().encode("utf-8", "replace").decode()  # half a character, as names may hold
+    return Source(path=path, name=name, label=clean_label(label), group=name, split=split)
+
+
+def clean_label(label: str) -> str:
+    """A label as a phrase: lower case, underscores as blanks, no control characters.
+
+    >>> clean_label("Dog_Bark ")
+    'dog bark'
+    """
+    shown = "".join(c if c.isprintable() else " " for c in label.replace("_", " "))
+    return " ".join(shown.split()).lower()[:_MAX_LABEL]
+
+
+def _table(path: Path) -> Iterator[Source]:
+    root = path.parent.resolve()
+    for n, row in enumerate(_rows(path), start=1):
+        name, label, split = (str(row.get(key) or "").strip() for key in ("path", "label", "split"))
+        if not name or not clean_label(label):
+            raise InputError(f"{path}, row {n}: expected the columns path and label, got {sorted(row)[:6]}.")
+        if split not in ("", *SPLITS):
+            raise InputError(f"{path}, row {n}: split {split!r} is none of {', '.join(SPLITS)}.")
+        target = (root / name).resolve()
+        if not target.is_relative_to(root):
+            raise InputError(f"{path}, row {n}: {name!r} leads out of the table's folder.")
+        source, group = _source(target, root, label, split), str(row.get("group") or "").strip()
+        yield replace(source, group=group or source.group)
+
+
+def _rows(path: Path) -> list[Mapping[str, Any]]:
+    rows = list(table_rows(path))
+    if bad := [(where, row) for where, row in rows if isinstance(row, str)]:
+        raise InputError(f"{path}, {bad[0][0]}: {bad[0][1]}.")
+    return [row for _, row in rows if not isinstance(row, str)]
+
+
+def _fsd50k(root: Path) -> Iterator[Source]:
+    """Clips with one label only. Ground truth holds every label's ancestors as well, so the labels that people gave are
+    read from the collection's metadata where it is there."""
+    for part in ("dev", "eval"):
+        truth = {str(r.get("fname")): r for r in _rows(root / "FSD50K.ground_truth" / f"{part}.csv")}
+        given = root / "FSD50K.metadata" / "collection" / f"collection_{part}.csv"
+        for row in _rows(given) if given.is_file() else truth.values():
+            name, labels = str(row.get("fname") or ""), str(row.get("labels") or "").split(",")
+            if len(labels) == 1 and labels[0] and name.isdigit() and name in truth:
+                split = "test" if part == "eval" else str(truth[name].get("split") or "train")
+                path = root / f"FSD50K.{part}_audio" / f"{name}.wav"
+                yield _source(path, root, labels[0], split if split in SPLITS else "train")

@@ -1,0 +1,112 @@
+"""What a data set holds, counted; and what is wrong with it, listed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from solfa.core.clip import SPLITS, Record
+from solfa.core.errors import SolfaError
+from solfa.datasets import tar
+from solfa.datasets.shards import Dataset, Shard
+
+_MOST = 8  # values of one attribute that are shown
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SplitCount:
+    """Sizes of one split; ``with_truth`` counts clips with a JAMS file."""
+
+    clips: int
+    duration_s: float
+    captions: int
+    phrases: int
+    with_truth: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Summary:
+    """Sizes by split, and for each attribute a line on how its values are spread."""
+
+    splits: Mapping[str, SplitCount]
+    spread: Mapping[str, str]
+
+
+def summarise(dataset: Dataset) -> Summary:
+    """Read all records once and count."""
+    splits, numbers, names = {}, dict[str, list[float]](), dict[str, Counter[str]]()
+    for split in SPLITS:
+        records = dataset.split(split)
+        captions = phrases = 0
+        for record in records:
+            captions, phrases = captions + len(record.captions), phrases + len(record.phrases)
+            _note(record, numbers, names)
+        if len(records):
+            splits[split] = SplitCount(
+                clips=len(records), captions=captions, phrases=phrases,
+                duration_s=sum(s.index.duration_s for s in records.shards),
+                with_truth=sum("jams" in m for s in records.shards for m in s.index.members.values()),
+            )  # fmt: skip
+    spread = {name: _range(values) for name, values in numbers.items()}
+    return Summary(splits=splits, spread={**spread, **{name: _top(counts) for name, counts in names.items()}})
+
+
+def _note(record: Record, numbers: dict[str, list[float]], names: dict[str, Counter[str]]) -> None:
+    numbers.setdefault("duration_s", []).append(record.duration_s)
+    for caption in record.captions:
+        numbers.setdefault("words in a caption", []).append(len(caption.split()))
+    facts: dict[str, Any] = {"licence": record.licence, "source": record.source, **record.attributes}
+    for name, value in facts.items():
+        if isinstance(value, bool) or (isinstance(value, str) and value):
+            names.setdefault(name, Counter())[str(value)] += 1
+        elif isinstance(value, int | float):
+            numbers.setdefault(name, []).append(float(value))
+        elif isinstance(value, list | tuple) and all(isinstance(v, str) for v in value):
+            names.setdefault(name, Counter()).update(value)
+
+
+def _range(values: list[float]) -> str:
+    low, quarter, middle, three, high = np.percentile(values, (0, 25, 50, 75, 100))
+    return f"{len(values)} values, {low:g} to {high:g}, half of them in {quarter:g} to {three:g}, median {middle:g}"
+
+
+def _top(counts: Counter[str]) -> str:
+    shown = ", ".join(f"{name} {count}" for name, count in counts.most_common(_MOST))
+    return f"{len(counts)} different: {shown}{', ...' if len(counts) > _MOST else ''}" if counts else "none"
+
+
+def defects(dataset: Dataset) -> Iterator[str]:
+    """One line for everything that is not as it should be; every byte is read."""
+    for shard in dataset.shards:
+        with shard.path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != shard.index.sha256:
+                yield f"{shard.path}: its hash is not that of its index"
+        try:
+            places = {(stem, ending): place for stem, ending, place in tar.walk(shard.path)}
+        except SolfaError as bad:
+            yield str(bad)
+            continue
+        if places != {(n, e): p for n, parts in shard.index.members.items() for e, p in parts.items()}:
+            yield f"{shard.path}: its index does not list what it holds"
+            continue
+        yield from _clip_defects(dataset, shard)
+
+
+def _clip_defects(dataset: Dataset, shard: Shard) -> Iterator[str]:
+    for name in shard.index.members:
+        try:
+            record = shard.record(name)
+            heard_s = dataset.audio(record).duration_s
+            truth = dataset.annotation(record)
+        except SolfaError as bad:
+            yield str(bad)
+            continue
+        if abs(heard_s - record.duration_s) > 0.1:
+            yield f"{shard.path}: {name} sounds for {heard_s:.2f} s, its record says {record.duration_s:.2f} s"
+        if truth is not None and abs(truth.duration_s - record.duration_s) > 0.1:
+            yield f"{shard.path}: {name}.jams is of {truth.duration_s:.2f} s, its record of {record.duration_s:.2f} s"

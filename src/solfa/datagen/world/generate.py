@@ -1,0 +1,257 @@
+"""Clips of the music world, shard by shard: a score, a band, soundfonts, effects, and the record of what is true.
+
+Everything about a clip follows from (configuration, seed, split, shard, place in the shard). Artists of corpora,
+recordings for backgrounds and made-up pieces belong to one split each, by a hash of their name; one soundfont sounds in
+``test`` only, and no other sounds there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from solfa.audio.decode import SUFFIXES, stretches
+from solfa.audio.resample import at_rate
+from solfa.core.annotation import jams_of
+from solfa.core.clip import Record
+from solfa.core.errors import DecodeError, InputError, SolfaError
+from solfa.core.types import FloatArray, Rng
+from solfa.datagen.captions import caption
+from solfa.datagen.world import effects
+from solfa.datagen.world.compose import compose
+from solfa.datagen.world.render import Patch, Stem, check_soundfont, has_preset, playable, render
+from solfa.datagen.world.score import Score
+from solfa.datagen.world.sources import CORPORA, artist_of, read_song, songs
+from solfa.datagen.world.truth import Window, annotate, attributes_of, phrases_of
+from solfa.datasets.building import ShardTask
+from solfa.datasets.shards import Failure, Member
+
+_ATTEMPTS = 4
+_QUIETEST_DB = -55.0
+_SHARES = (("train", 0.9), ("val", 0.05), ("test", 0.05))
+
+
+class Unusable(SolfaError):
+    """Why an attempt at a clip came to nothing; counted, then the next is made."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Performance:
+    """A piece as it is played: the stretch that a clip shows, its stems, their mix (float32), and how it was made."""
+
+    score: Score
+    window: Window
+    stems: list[Stem]
+    dry: FloatArray
+    about: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class World:
+    """Makes shards of the music world; see ``datasets.building.build``.
+
+    ``soundfonts`` are two or more; ``held_out`` names (by file name) the one that sounds in ``test`` only. ``corpora``
+    are folders by corpus (``sources.CORPORA``), and half of the clips come from them where there are any;
+    ``background`` is a folder of recordings to mix in. ``captions`` is how many texts a clip has.
+    """
+
+    soundfonts: tuple[Path, ...]
+    held_out: str
+    corpora: Mapping[str, Path]
+    background: Path | None = None
+    seconds: float = 10.0
+    sample_rate_hz: int = 24000
+    clips_per_shard: int = 100
+    captions: int = 3
+
+    def __post_init__(self) -> None:
+        names = [p.name for p in self.soundfonts]
+        if self.held_out not in names or len(set(names)) < 2 or len(set(names)) < len(names):
+            raise InputError(
+                f"soundfonts {', '.join(names) or 'none'}, of which {self.held_out!r} is held out for the test split: "
+                f"expected two or more of different names, and the held-out one among them. Get some with: solfa data "
+                f"soundfonts"
+            )
+        if not 2.0 <= self.seconds <= 120.0 or not 8000 <= self.sample_rate_hz <= 48000:
+            raise InputError(f"{self.seconds} s at {self.sample_rate_hz} Hz: expected 2-120 s and 8000-48000 Hz.")
+
+    def config(self) -> dict[str, Any]:
+        """What decides the clips, as plain JSON: names and sizes of files, no folders."""
+        return {
+            "pipeline": "world/2", "seconds": self.seconds, "sample_rate_hz": self.sample_rate_hz,
+            "clips_per_shard": self.clips_per_shard, "captions": self.captions, "held_out": self.held_out,
+            "soundfonts": [[p.name, p.stat().st_size] for p in self.soundfonts],
+            "corpora": {name: _named(songs(name, folder)) for name, folder in sorted(self.corpora.items())},
+            "background": None if self.background is None else _named([p.name for p in _recordings(self.background)]),
+        }  # fmt: skip
+
+    def prepare(self) -> None:
+        """Check that every soundfont is one, once in each process; each is loaded when it is first played."""
+        for path in self.soundfonts:
+            check_soundfont(path)
+
+    def __call__(self, task: ShardTask) -> Iterator[Member | Failure]:
+        """The clips of one shard; attempts that failed are told beside them."""
+        for place in range(self.clips_per_shard):
+            name = f"world-{task.seed}-{task.split}-{task.number:06}-{place:04}"
+            for attempt in range(_ATTEMPTS):
+                rng = task.rng(place, attempt)
+                try:
+                    yield self._clip(name, task.split, rng)
+                    break
+                except (Unusable, InputError, DecodeError) as why:
+                    yield Failure(item=f"{name}, attempt {attempt}", reason=str(why)[:300])
+
+    def perform(self, name: str, split: str, rng: Rng) -> Performance:
+        """The music of a clip called ``name`` before anything is done to its sound.
+
+        Raises Unusable if what was drawn cannot be played, or cannot be heard; InputError if a song of a corpus cannot
+        be read.
+        """
+        score = self._score(name, split, rng)
+        shift, speed = _drawn_shift(rng)
+        score, patches, cents = self._patched(score, split, rng)
+        window, mechanical = _window(score, self.seconds, shift, speed, rng), bool(rng.random() < 0.25)
+        shown_s, rate = self.seconds * window.ratio, self.sample_rate_hz
+        stems = render(score, patches, window.begin_s, shown_s, rate, rng, mechanical=mechanical)
+        dry = _mixed(stems, round(shown_s * rate))
+        dry = effects.shifted(dry, rate, shift, speed)
+        about = {
+            **score.about, "soundfonts": sorted({p.soundfont.name for p in patches}), "semitones": shift,
+            "speed": round(speed, 4), "tempo_shape": score.tempo, "tuning_cents": round(cents, 1),
+            "mechanical": mechanical,
+        }  # fmt: skip
+        return Performance(score, window, stems, effects.fitted(dry, round(self.seconds * rate)), about)
+
+    def _clip(self, name: str, split: str, rng: Rng) -> Member:
+        played, rate = self.perform(name, split, rng), self.sample_rate_hz
+        score, stems, window = played.score, played.stems, played.window
+        background, snr_db = self._noise(split, rng)
+        wet = effects.treat(played.dry, rate, rng, background=background, snr_db=snr_db)
+        if not np.all(np.isfinite(wet.samples)) or float(np.abs(wet.samples).max()) > 1.0:
+            raise Unusable("the sound is clipped or not finite")
+        truth = annotate(score, stems, window, rate, wet.samples)
+        attributes = attributes_of(truth, score)
+        if background is not None:
+            attributes.pop("voice", None)  # who knows what is in the background
+        snr = None if background is None else round(snr_db, 2)
+        attributes["world"] = {**played.about, "effects": list(wet.done), "snr_db": snr}
+        phrases, n = phrases_of(truth, score, stems, window), self.captions
+        record = Record(
+            id=name, audio=f"{name}.flac", duration_s=self.seconds, phrases=phrases, attributes=attributes,
+            captions=caption(attributes, phrases, seed=name, num=n, duration_s=self.seconds) if n else (),
+            source=score.about["source"], licence=score.licence, artist=score.artist, piece=score.piece,
+            track=score.piece, split=split,
+        )  # fmt: skip
+        return Member(record=record, samples=wet.samples, sample_rate_hz=rate, jams=jams_of(truth, tool="solfa world"))
+
+    def _score(self, name: str, split: str, rng: Rng) -> Score:
+        seconds = self.seconds * 1.14  # room for playing it faster
+        corpus = "" if not self.corpora or rng.random() < 0.5 else str(rng.choice(sorted(self.corpora)))
+        folder = self.corpora.get(corpus, Path())
+        mine = _songs_of(corpus, folder, split) if corpus else ()
+        if not mine:
+            return replace(compose(seconds, rng), piece=name)
+        song = mine[int(rng.integers(len(mine)))]
+        score, artist = read_song(corpus, folder, song, seconds, rng), artist_of(corpus, folder, song)
+        return replace(score, piece=f"{corpus}:{song}", artist=artist, licence=CORPORA[corpus])
+
+    def _patched(self, score: Score, split: str, rng: Rng) -> tuple[Score, list[Patch], float]:
+        fonts = [p for p in self.soundfonts if (p.name == self.held_out) == (split == "test")]
+        main, mixed = fonts[int(rng.integers(len(fonts)))], rng.random() < 0.3
+        cents = float(np.clip(rng.normal(0, 14), -40, 40)) if rng.random() < 0.5 else 0.0
+        parts, patches = [], []
+        for part in score.parts:
+            font = fonts[int(rng.integers(len(fonts)))] if mixed else main
+            fitting = playable(part, font)
+            if fitting is None:
+                raise Unusable(f"{font.name} has no program {part.program}")
+            layer = fonts[int(rng.integers(len(fonts)))] if not part.drums and rng.random() < 0.12 else None
+            if layer is not None and not has_preset(layer, part.program, False):
+                layer = None
+            parts.append(fitting)
+            off = cents + float(rng.choice([-1, 1]) * rng.uniform(4, 14))
+            patches.append(Patch(soundfont=font, cents=cents, layer=layer, layer_cents=off))
+        return replace(score, parts=tuple(parts)), patches, cents
+
+    def _noise(self, split: str, rng: Rng) -> tuple[FloatArray | None, float]:
+        if self.background is None or rng.random() > 0.12:
+            return None, 0.0
+        mine = [f for f in _recordings(self.background) if split_of(f.name) == split]
+        if not mine:
+            return None, 0.0
+        path = mine[int(rng.integers(len(mine)))]
+        parts = list(stretches(path, self.seconds))
+        if not parts:
+            raise Unusable(f"{path.name} holds no sound")
+        part = parts[int(rng.integers(max(1, len(parts) - 1)))]
+        sound = at_rate(part, self.sample_rate_hz).samples
+        if not np.any(sound):
+            raise Unusable(f"{path.name} is silent there")
+        return effects.fitted(sound, round(self.seconds * self.sample_rate_hz)), float(rng.uniform(8, 30))
+
+
+def _named(names: Sequence[str]) -> list[Any]:
+    return [len(names), hashlib.sha256("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest()[:16]]
+
+
+def split_of(name: str) -> str:
+    """Which split an artist, a song or a recording belongs to: 90 % train, 5 % val, 5 % test, by a hash of its name."""
+    share = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") / 2**32
+    for split, size in _SHARES:
+        share -= size
+        if share < 0:
+            return split
+    return "test"
+
+
+@cache
+def _songs_of(corpus: str, folder: Path, split: str) -> tuple[str, ...]:
+    found = songs(corpus, folder)
+    return tuple(s for s in found if split_of(f"{corpus}:{artist_of(corpus, folder, s) or s}") == split)
+
+
+@cache
+def _recordings(folder: Path) -> tuple[Path, ...]:
+    found = tuple(sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES))
+    if not found:
+        raise InputError(f"{folder} holds no audio files to mix in.")
+    return found
+
+
+def _drawn_shift(rng: Rng) -> tuple[int, float]:
+    # Semitones and speed: both by varispeed (6 % of clips), one of them alone (2 % each), mostly none.
+    draw, shift = float(rng.random()), int(rng.choice([-2, -1, 1, 2]))
+    if draw < 0.06:
+        return shift, float(2 ** (shift / 12))
+    return (shift, 1.0) if draw < 0.08 else (0, float(rng.uniform(0.87, 1.13)) if draw < 0.1 else 1.0)
+
+
+def _window(score: Score, seconds: float, shift: int, ratio: float, rng: Rng) -> Window:
+    shown = seconds * ratio
+    first, last = float(score.beat_s[0]), float(score.beat_s[-1]) - shown
+    if last < first:
+        raise Unusable(f"the piece lasts {last - first + shown:.1f} s, less than a clip")
+    begin = float(rng.uniform(first, last))
+    if rng.random() < 0.6:
+        starts = np.array([float(score.seconds(a)) for a, _, _ in score.bars()])
+        begin = float(starts[np.argmin(np.abs(starts - begin))])
+    return Window(begin_s=min(max(begin, first), last), seconds=seconds, shift=shift, ratio=ratio)
+
+
+def _mixed(stems: list[Stem], count: int) -> FloatArray:
+    mix = np.zeros(count, np.float32)
+    for stem in stems:
+        mix += stem.samples
+    levels = np.abs(mix)
+    if not len(stems) or 20 * np.log10(float(np.sqrt(np.mean(mix**2))) + 1e-9) < _QUIETEST_DB:
+        raise Unusable("silent")
+    if float(np.mean(levels > 1e-3)) < 0.15:
+        raise Unusable("nearly silent: it sounds for less than a seventh of the clip")
+    return mix

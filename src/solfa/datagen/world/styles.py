@@ -1,0 +1,99 @@
+"""The table of styles, patterns and instruments that the arranger draws from: ``styles.toml`` as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from solfa.core.files import table_of
+from solfa.datagen.world.score import METRES, Metre
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Style:
+    """One style. Patterns are by metre; a metre without any has the plain ones of ``plain_patterns``."""
+
+    name: str
+    genre: tuple[str, ...]
+    tempo: tuple[float, float]
+    metres: Mapping[str, float]
+    colour: tuple[str, ...]
+    comp_pool: tuple[int, ...]
+    lead_pool: tuple[int, ...]
+    bass_pool: tuple[int, ...]
+    kit: tuple[int, ...]
+    drums: Mapping[str, tuple[str, ...]]
+    bass: Mapping[str, tuple[str, ...]]
+    comp: Mapping[str, tuple[str, ...]]
+    pad_pool: tuple[int, ...] = ()
+    lead: float = 0.5
+    swing: float = 0.0
+    drumless: float = 0.12
+    breaks: float = 0.15
+    pads: float = 0.35
+
+    def pattern(self, kind: str, metre: str, rng: np.random.Generator) -> str:
+        """A pattern for one bar; ``kind`` is drums, bass or comp."""
+        known = getattr(self, kind).get(metre) or (plain_patterns(METRES[metre])[kind],)
+        return str(known[int(rng.integers(len(known)))])
+
+
+@cache
+def table() -> dict[str, Any]:
+    """All of ``styles.toml``."""
+    return table_of("solfa.datagen.world", "styles.toml")
+
+
+@cache
+def styles() -> dict[str, Style]:
+    """Every style by name."""
+    return {name: _style(name, row) for name, row in table()["styles"].items()}
+
+
+def _style(name: str, row: Mapping[str, Any]) -> Style:
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
+    for kind in ("drums", "bass", "comp"):
+        values[kind] = {metre: tuple(patterns) for metre, patterns in row[kind].items()}
+    return Style(name=name, **values)
+
+
+@cache
+def pool(name: str) -> tuple[int, ...]:
+    """All programs (or kits) for a role, whatever the style."""
+    return tuple(table()["pools"][name])
+
+
+def concept_of(program: int) -> str:
+    """The vocabulary id of a General MIDI program; empty where it has none.
+
+    >>> concept_of(4), concept_of(119)
+    ('electric_piano', '')
+    """
+    return str(table()["gm"]["concepts"][program])
+
+
+def is_voice_like(program: int) -> bool:
+    """Whether a program imitates voices."""
+    return program in table()["gm"]["voice_like"]
+
+
+def kit_concept(kit: int) -> str:
+    """What a drum kit is called: kits 24 and 25 are machines."""
+    return "drum_machine" if kit in (24, 25) else "drums"
+
+
+@cache
+def plain_patterns(metre: Metre) -> dict[str, str]:
+    """Patterns for any metre, from its stressed beats and the parts of its beats."""
+
+    def row(stressed: str, other: str, between: str) -> str:
+        beats = (stressed if beat in metre.stressed else other for beat in range(metre.beats))
+        return "".join(beat + between * (metre.division - 1) for beat in beats)
+
+    cymbal = "x" * (metre.beats * metre.division)
+    drums = f"K {row('x', '.', '.')} / S {row('.', 'x', '.')} / C {cymbal}"
+    return {"drums": drums, "bass": row("1", "-", "-"), "comp": row("x", "-", "-")}

@@ -1,0 +1,340 @@
+"""A researcher's own pairs of sound and text, from JSONL, JSON, CSV or Parquet, as the clips of a data set.
+
+A row is one clip, one of its captions, or one of its timed phrases: rows of the same file, or part of it, are one clip.
+Columns are found by their usual names (``COLUMNS``) or named by the caller. FineLAP's JSONL is such a table, and so is
+Parquet with the sound inside, as Hugging Face has it and as we export it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from solfa.core.clip import SPLITS
+from solfa.core.errors import InputError
+from solfa.core.intervals import merged
+from solfa.datasets.readers import Inside, Item
+from solfa.datasets.readers.records import parquet_rows
+from solfa.datasets.splits import assign, families, link_keys, targets
+
+# What a column of each kind may be called. All captions of a row are taken, of the others the first that is not empty.
+COLUMNS = {
+    "path": ("path", "audio_path", "audio", "file", "file_name", "filename", "location"), "id": ("id", "audio_id"),
+    "caption": ("caption", "captions", "text", "main_caption"), "phrases": ("phrases",), "phrase": ("phrase",),
+    "start_s": ("start_s", "onset"), "end_s": ("end_s", "offset"), "clip_start_s": ("clip_start_s",),
+    "clip_end_s": ("clip_end_s",), "split": ("split",), "group": ("group",), "track": ("track", "track_id"),
+    "artist": ("artist", "artist_id", "artist_name"), "licence": ("licence", "license"),
+}  # fmt: skip
+_SAID = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
+         "test": "test", "testing": "test", "eval": "test", "evaluation": "test"}  # fmt: skip
+_ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+_NAMED = 5
+_PART = re.compile(r"\{([^{}:]+)(:stem)?\}")  # of a template
+_ELSEWHERE = "-"  # in place of a split that is not wanted
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """How a table is read.
+
+    ``columns`` maps kinds of ``COLUMNS`` to a column, to several with commas (captions), to a template such as
+    ``audio/{id}.flac`` (``{id:stem}``: without its ending), or to "" where no column is to be taken. Relative paths
+    start at ``root``, the table's folder by default, and none may lead out of it. ``splits`` maps the table's names of
+    splits to ours; rows of others are left out. Where no split is given, whole groups are spread over the splits by
+    ``shares`` and ``seed``.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    root: Path | None = None
+    splits: Mapping[str, str] = field(default_factory=dict)
+    shares: tuple[float, ...] = (0.9, 0.05, 0.05)
+    seed: int = 0
+    licence: str = ""
+    skip_bad: bool = False
+
+
+class _BadRow(ValueError):
+    pass
+
+
+@dataclass(slots=True)
+class _Clip:
+    item: Item
+    where: str
+    keys: tuple[str, ...]
+    split: str
+
+
+def read_pairs(place: Path, table: Table) -> tuple[dict[str, tuple[Item, ...]], list[tuple[str, str]]]:
+    """The clips of a table by split, and where the rows are that were left out, each with the reason.
+
+    ``place`` is a file, or a folder of files named after their split (``train.jsonl``, ``data/test-00000.parquet``).
+    Raises InputError if it cannot be read, lacks a column, a row cannot be used and ``skip_bad`` is not set, or none
+    can; MissingExtra if it is Parquet and pyarrow is not installed.
+    """
+    for option, names, known in (("--column", table.columns, COLUMNS), ("--split", table.splits.values(), SPLITS)):
+        if unknown := set(names) - set(known):
+            raise InputError(f"{option} {unknown.pop()}=...: expected one of {', '.join(known)}.")
+    root = (table.root or (place if place.is_dir() else place.parent)).resolve()
+    clips, ids = dict[str, _Clip](), dict[str, _Clip]()
+    bad, total, seen = list[tuple[str, str]](), 0, dict[str, None]()
+    for file, split in _files(place):
+        for where, row in table_rows(file):
+            total += 1
+            named = where if file == place else f"{file.name}, {where}"
+            try:
+                if isinstance(row, str):
+                    raise _BadRow(row)
+                seen.update(dict.fromkeys(row))
+                _add(clips, ids, _clip({"split": split, **row} if split else row, root, named, table))
+            except _BadRow as reason:
+                bad.append((named, str(reason)))
+    wanted = [_columns_of(given) for given in table.columns.values()]
+    wanted += [] if "path" in table.columns or {*COLUMNS["path"]} & set(seen) else [["path"]]
+    if seen and (absent := [n for names in wanted for n in names if n not in seen]):
+        raise InputError(
+            f"{place}: no column {absent[0]!r}; it has: {', '.join(map(str, seen)):.300}. Name it: --column "
+            "path=COLUMN, or path=audio/{COLUMN}.wav"
+        )
+    found, torn = _split([c for c in clips.values() if c.split != _ELSEWHERE], table)
+    bad += torn
+    if bad and not (table.skip_bad and found):
+        some = "; ".join(f"{where}: {reason}" for where, reason in bad[:_NAMED])
+        more = f"; and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
+        advice = "Mend them, or leave them out: --skip-bad." if found else "None is left."
+        raise InputError(f"{place}: {len(bad)} of {total} rows cannot be used: {some}{more}. {advice}")
+    if not found:
+        raise InputError(f"{place} holds no rows of a split that is wanted.")
+    by_split = {split: tuple(c.item for c in found if c.split == split) for split in SPLITS}
+    return {split: items for split, items in by_split.items() if items}, bad
+
+
+def spread(items: Sequence[Item], shares: Sequence[float], seed: int) -> dict[str, tuple[Item, ...]]:
+    """Clips by split, every group whole. Raises InputError if the shares are not three that sum to 1."""
+    family, none = families([[item.group or item.id] for item in items]), [""] * len(items)
+    drawn = assign(family, none, targets({"": len(items)}, shares), seed=seed)
+    return {s: tuple(i for i, own in zip(items, drawn, strict=True) if own == s) for s in SPLITS if s in drawn}
+
+
+def _files(place: Path) -> list[tuple[Path, str]]:
+    """The tables of a place, and the split that the name of each says."""
+    if place.is_file() and place.suffix.lower() in _ENDINGS:
+        return [(place, "")]
+    files = sorted(p for p in (*place.glob("*"), *place.glob("data/*")) if p.suffix.lower() in _ENDINGS)
+    named = [(p, split) for p in files if (split := re.split(r"[-_.]", p.stem.lower())[0]) in _SAID]
+    if not named:
+        raise InputError(
+            f"{place}: expected a table ({', '.join(_ENDINGS)}), or a folder of tables named after their splits, such "
+            "as train.jsonl or data/test-*.parquet."
+        )
+    return named
+
+
+def table_rows(file: Path) -> Iterator[tuple[str, Mapping[str, Any] | str]]:
+    """Each row of a table and where it is, text in its place why there is none. Raises InputError, MissingExtra."""
+    kind = file.suffix.lower()
+    try:
+        if kind == ".parquet":
+            yield from ((f"row {n}", row) for n, row in enumerate(parquet_rows(file), start=1))
+        elif kind == ".json" and (found := _listed(file.read_bytes())) is not None:
+            yield from ((f"entry {n}", r if isinstance(r, dict) else "no object") for n, r in enumerate(found, start=1))
+        elif kind in (".json", ".jsonl"):  # some call their JSON lines .json
+            with file.open("rb") as lines:
+                yield from ((f"line {n}", _parsed(line)) for n, line in enumerate(lines, start=1) if line.strip())
+        else:
+            yield from _delimited(file)
+    except (OSError, csv.Error, UnicodeDecodeError) as bad:
+        raise InputError(f"{file} cannot be read: {bad}.") from bad
+
+
+def _listed(data: bytes) -> list[Any] | None:
+    """The rows of a JSON list, or of an object that calls it data."""
+    data = data.removeprefix(b"\xef\xbb\xbf").lstrip()
+    whole = _parsed(b'{"data":%b}' % data if data.startswith(b"[") else data)
+    rows = whole.get("data") if isinstance(whole, dict) else None
+    return rows if isinstance(rows, list) else None
+
+
+def _parsed(data: bytes) -> dict[str, Any] | str:
+    try:
+        value = json.loads(data.decode("utf-8-sig"))
+        json.dumps(value, ensure_ascii=False).encode()  # escapes may stand for half a character
+    except (ValueError, RecursionError) as bad:
+        return f"not JSON ({bad})"
+    return value if isinstance(value, dict) else "no JSON object"
+
+
+def _delimited(file: Path) -> Iterator[tuple[str, Mapping[str, Any] | str]]:
+    text = file.read_text(encoding="utf-8-sig", errors="surrogateescape")  # what is not UTF-8 makes its row a bad one
+    header = text.partition("\n")[0]
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=max(",\t;", key=header.count))
+    names = [name.strip() for name in next(rows, [])]
+    first = rows.line_num + 1
+    for cells in rows:
+        row: Mapping[str, Any] | str = dict(zip(names, cells, strict=False))
+        if len(cells) != len(names):
+            row = f"{len(cells)} cells, the header has {len(names)}"
+        elif any("\udc80" <= c <= "\udcff" for cell in cells for c in cell):
+            row = "not UTF-8"
+        if cells:
+            yield f"line {first}", row
+        first = rows.line_num + 1
+
+
+def _columns_of(given: str) -> list[str]:
+    return [part[1] for part in _PART.finditer(given)] or [name.strip() for name in given.split(",") if name.strip()]
+
+
+def _values(row: Mapping[str, Any], kind: str, table: Table) -> list[Any]:
+    """What a row has of a kind, without empty cells; a list that a cell of a CSV holds as JSON is a list."""
+    given = table.columns.get(kind)
+    names = list(COLUMNS[kind]) if given is None else _columns_of(given)
+    if given is None and kind == "caption":
+        names += [name for name in row if re.fullmatch(r"caption_\d+", name)]
+    values = [v for v in map(row.get, names) if not (v is None or v == "" or (isinstance(v, float) and math.isnan(v)))]
+    if given is not None and "{" in given:
+        filled = _PART.sub(lambda m: Path(_text(row.get(m[1]))).stem if m[2] else _text(row.get(m[1])), given)
+        return [filled] if len(values) == len(names) else []
+    for i, value in enumerate(values):
+        if isinstance(value, str) and kind in ("caption", "phrases") and value.lstrip().startswith("["):
+            parsed = _parsed(b'{"":%b}' % value.encode())
+            values[i] = parsed[""] if isinstance(parsed, dict) else value
+    return values
+
+
+def _text(value: Any) -> str:
+    return str(value).strip() if isinstance(value, str | int | float) else ""
+
+
+def _one(row: Mapping[str, Any], kind: str, table: Table) -> str:
+    value = next(iter(_values(row, kind, table)), "")
+    if not (text := _text(value)) and value != "":
+        raise _BadRow(f"{kind} is {value!r:.60}, expected text")
+    return text
+
+
+def _captions(row: Mapping[str, Any], table: Table) -> tuple[str, ...]:
+    found: list[str] = []
+    for value in _values(row, "caption", table):
+        own = value if isinstance(value, list) else [value]
+        if not all(isinstance(text, str) for text in own):
+            raise _BadRow(f"caption is {value!r:.60}, expected text or a list of texts")
+        found += filter(None, map(str.strip, own))
+    return tuple(dict.fromkeys(found))
+
+
+def _span(start: Any, end: Any) -> tuple[float, float]:
+    try:
+        span = float(start), float(end)
+    except (TypeError, ValueError, OverflowError):
+        span = math.nan, math.nan
+    if not 0 <= span[0] < span[1] < math.inf:
+        raise _BadRow(f"a span from {start!r:.20} to {end!r:.20}, expected seconds, start below end")
+    return span
+
+
+def _phrases(row: Mapping[str, Any], table: Table) -> dict[str, list[tuple[float, float]]]:
+    found: dict[str, list[tuple[float, float]]] = {}
+    if text := _one(row, "phrase", table):
+        found[text] = [_span(_one(row, "start_s", table), _one(row, "end_s", table))]
+    for value in _values(row, "phrases", table):
+        try:
+            for phrase in value:
+                text = _text(phrase.get("phrase", phrase.get("text")))
+                spans = phrase.get("segments", phrase.get("spans_s")) or [(phrase["start_s"], phrase["end_s"])]
+                for span in spans:
+                    start, end = (span["start"], span["end"]) if isinstance(span, dict) else span
+                    if (start, end) != (0, 0):  # which says: not there
+                        found.setdefault(text, []).append(_span(start, end))
+        except (AttributeError, KeyError, TypeError, ValueError) as bad:
+            if isinstance(bad, _BadRow):
+                raise
+            told = "expected objects with phrase and segments [[start, end]]"
+            raise _BadRow(f"phrases is {value!r:.60}, {told}") from bad
+    if "" in found:
+        raise _BadRow("a phrase without text")
+    return found
+
+
+def _clip(row: Mapping[str, Any], root: Path, where: str, table: Table) -> _Clip:
+    inside = next((v for v in _values(row, "path", table) if isinstance(v, Inside)), None)
+    path = _found(root, _one(row, "path", table)) if inside is None else inside.file
+    name = path.relative_to(root).as_posix() if inside is None else inside.name
+    captions, phrases = _captions(row, table), _phrases(row, table)
+    if not captions and not phrases:
+        raise _BadRow("no caption and no timed phrase")
+    start, end, said = (_one(row, kind, table) for kind in ("clip_start_s", "clip_end_s", "split"))
+    cut = _span(start or 0, end) if start or end else (None, None)
+    split = table.splits.get(said, _ELSEWHERE) if table.splits else _SAID.get(said.lower(), said)
+    if split not in ("", _ELSEWHERE, *SPLITS):
+        raise _BadRow(f"split {said!r:.40}, expected train, val or test; or say which it is: --split val={said:.40}")
+    group, track, artist = (_one(row, kind, table) for kind in ("group", "track", "artist"))
+    keys = link_keys(source=f"{path}", track=f"{inside and inside.row}", artist=artist, piece="", content="")
+    keys += tuple(f"{kind}:{text}" for kind, text in (("group", group), ("track", track)) if text)
+    item = Item(
+        id=(_one(row, "id", table) or name) + ("" if cut[0] is None else f" {cut[0]:g}-{cut[1]:g}"), audio=path,
+        inside=inside, captions=captions, start_s=cut[0], end_s=cut[1], group=group or track or artist,
+        phrases=tuple((t, tuple(merged(spans))) for t, spans in phrases.items()), licence=_one(row, "licence", table),
+    )  # fmt: skip
+    return _Clip(item, where, keys, split)
+
+
+def _found(root: Path, name: str) -> Path:
+    try:
+        path = (root / name).resolve()
+        if name and path.is_relative_to(root) and path.is_file():
+            return path
+    except (OSError, ValueError) as bad:  # too long, or a zero byte
+        raise _BadRow(f"the path {name!r:.100} cannot be used") from bad
+    if name and not path.is_relative_to(root):
+        raise _BadRow(f"the path {name!r:.100} leads out of {root}; --audio names another folder")
+    raise _BadRow(f"the audio file {name!r:.100} is missing" if name else "no path")
+
+
+def _add(clips: dict[str, _Clip], ids: dict[str, _Clip], new: _Clip) -> None:
+    """A further row of a clip adds captions and phrases; it may not contradict the first."""
+
+    def place(clip: _Clip) -> str:
+        item = clip.item
+        return f"{item.audio} {item.inside and item.inside.row} {item.start_s} {item.end_s}"
+
+    if place(other := ids.get(new.item.id, new)) != place(new):
+        raise _BadRow(f"the id {new.item.id!r:.60} is of another file in {other.where}")
+    old = clips.setdefault(place(new), new)
+    ids[old.item.id] = old
+    if old is new:
+        return
+    if old.split != new.split:
+        raise _BadRow(f"the same clip has another split in {old.where}")
+    spans = {text: list(found) for text, found in old.item.phrases}
+    for text, found in new.item.phrases:
+        spans.setdefault(text, []).extend(found)
+    old.keys += new.keys
+    old.item = replace(
+        old.item, captions=tuple(dict.fromkeys((*old.item.captions, *new.item.captions))),
+        phrases=tuple((text, tuple(merged(found))) for text, found in spans.items()),
+    )  # fmt: skip
+
+
+def _split(clips: list[_Clip], table: Table) -> tuple[list[_Clip], list[tuple[str, str]]]:
+    """The clips, each with a split, and where those are whose own split tears a group apart."""
+    first: dict[int, _Clip] = {}
+    kept, torn = [], []
+    for clip, name in zip(clips, families([c.keys for c in clips]), strict=True):
+        if clip.split and (other := first.setdefault(name, clip)).split != clip.split:
+            what = f"group {clip.item.group!r:.60}" if clip.item.group else "audio file"
+            torn.append((clip.where, f"split {clip.split}, but its {what} is in {other.split} ({other.where})"))
+        else:
+            kept.append((clip, name))
+    free = [name for _, name in kept if name not in first]
+    drawn = iter(assign(free, [""] * len(free), targets({"": len(free)}, table.shares), seed=table.seed))
+    for clip, name in kept:
+        clip.split = first[name].split if name in first else next(drawn)
+    return [clip for clip, _ in kept], torn

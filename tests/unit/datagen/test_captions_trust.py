@@ -1,0 +1,96 @@
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from solfa.core.errors import InputError
+from solfa.core.types import Analysis, ChordSegment, Curve, Estimate, Span, TagTrack
+from solfa.datagen.captions.trust import FIELDS, Trust, candidates
+
+SCRIPT = Path(__file__).parents[3] / "benchmarks" / "caption_truth.py"
+spec = importlib.util.spec_from_file_location("caption_truth", SCRIPT)
+assert spec is not None and spec.loader is not None
+benchmark = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(benchmark)
+fit, holds = benchmark.fit, benchmark.holds
+
+TOOLS = ("solfa-rhythm@1", "solfa-harmony@2", "solfa-tags@4/1")
+
+
+def noisy(rng: np.random.Generator) -> tuple[Analysis, dict[str, Any]]:
+    """An analysis that is right as often as it says, about a random truth."""
+    truth: dict[str, Any] = {"tempo_bpm": float(rng.uniform(60, 180)), "metre": "4/4", "key": "C major",
+                             "chords": ["C:maj", "G:maj"], "instruments": ["piano"]}  # fmt: skip
+    sure = {name: float(rng.uniform(0.3, 0.99)) for name in FIELDS}
+    right = {name: bool(rng.random() < p) for name, p in sure.items()}
+    bpm = truth["tempo_bpm"] * (1 if right["tempo"] else 2)
+    tag = TagTrack(concept="piano" if right["instruments"] else "violin", kind="instrument", share=1.0,
+                   confidence=sure["instruments"],
+                   spans=(Span(start_s=0.0, end_s=10.0, confidence=sure["instruments"]),))  # fmt: skip
+    labels = [(0.0, 5.0, "C:maj"), (5.0, 10.0, "G:maj" if right["chords"] else "D:min")]
+    return Analysis(
+        duration_s=10.0, tempo_bpm=Estimate(value=bpm, confidence=sure["tempo"]),
+        metre=Estimate(value="4/4" if right["metre"] else "3/4", confidence=sure["metre"]),
+        beats_s=tuple(np.arange(0, 10, 60 / bpm).tolist()), downbeats_s=(),
+        key=Estimate(value="C major" if right["key"] else "A minor", confidence=sure["key"]),
+        chords=tuple(ChordSegment(start_s=a, end_s=b, label=c, confidence=sure["chords"]) for a, b, c in labels),
+        loudness_lufs=Estimate(value=-14.0, confidence=1.0), energy=Curve(hop_s=1.0, values=()),
+        voice=TagTrack(concept="voice", kind="voice", confidence=0.0, share=0.0), instruments=(tag,), genres=(),
+        moods=(), extractors=TOOLS,
+    ), truth  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Trust:
+    rng = np.random.default_rng(0)
+    rows = [(*noisy(rng), 0.0, 10.0, str(i)) for i in range(600)]
+    return Trust(fit(rows, seed=0, about={}))
+
+
+@pytest.mark.parametrize("precision", [0.8, 0.9])
+def test_what_is_told_is_as_true_as_asked_for_on_other_clips(fitted: Trust, precision: float) -> None:
+    rng = np.random.default_rng(1)
+    rows = [noisy(rng) for _ in range(600)]
+    for name in ("tempo", "metre", "instruments"):
+        verdicts = {False: [], True: []}  # type: dict[bool, list[bool]]
+        for analysis, truth in rows:
+            for value, hedged in fitted.told(analysis, 0.0, 10.0, precision)[name]:
+                verdicts[hedged].append(bool(holds(name, value, truth)))
+        told = verdicts[False]
+        every = np.mean([bool(holds(name, c.value, t)) for a, t in rows for c in candidates(a, 0, 10)[name]])
+        assert len(told) > 60 and np.mean(told) > precision - 0.04 > every, name
+
+
+def test_a_higher_precision_tells_less(fitted: Trust) -> None:
+    for name in FIELDS:
+        sure = [fitted.thresholds(name, p)[0] for p in (0.6, 0.8, 0.9, 0.95, 0.999999)]
+        assert sure == sorted(sure) and sure[-1] == np.inf, name
+
+
+def test_another_tool_is_believed_by_its_own_confidence(fitted: Trust) -> None:
+    analysis, _ = noisy(np.random.default_rng(2))
+    other = Analysis(**{n: getattr(analysis, n) for n in analysis.__slots__} | {
+        "extractors": (*TOOLS, "essentia-key@1"), "key": Estimate(value="C major", confidence=0.95)})  # fmt: skip
+    assert fitted.is_fitted("key", analysis) and not fitted.is_fitted("key", other) and fitted.is_fitted("tempo", other)
+    assert fitted.unfitted(TOOLS) == {} and fitted.unfitted(other.extractors) == {"key": "essentia-key@1"}
+    assert fitted.told(other, 0.0, 10.0, 0.9)["key"] == [("C major", False)]
+    assert fitted.told(other, 0.0, 10.0, 0.97)["key"] == [("C major", True)]
+
+
+def test_the_shipped_table_is_one_and_others_are_refused(tmp_path: Path) -> None:
+    table = Trust.load().table
+    assert table["about"]["clips"] >= 1000 and set(table["statements"]) == set(FIELDS)
+    short = {**table["statements"], "key": {**table["statements"]["key"], "mean": []}}
+    for name, text in {
+        "no json": "{", "other": "{}", "wrong": json.dumps({**table, "schema": "x"}),
+        "short": json.dumps({**table, "statements": short}),
+    }.items():  # fmt: skip
+        path = tmp_path / f"{name}.json"
+        path.write_text(text)
+        with pytest.raises(InputError, match=r"caption_truth\.py fit"):
+            Trust.load(path)
+    with pytest.raises(InputError, match="fit on more"):
+        fit([], seed=0, about={})

@@ -1,0 +1,354 @@
+"""From recordings in folders, tables and packages to data sets of scenes and of music."""
+
+import io
+import json
+import os
+import shutil
+import tarfile
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from solfa.core.clip import SPLITS
+from solfa.core.errors import InputError, SolfaError
+from solfa.datagen.captions.llm import Captioner, Endpoint
+from solfa.datagen.scenes.clipping import ClipRule
+from solfa.datagen.scenes.debian import unpack
+from solfa.datagen.scenes.mixing import MixRule
+from solfa.datagen.scenes.music import MusicMaker
+from solfa.datagen.scenes.music_plan import Plan, draw_plan, phrases_of
+from solfa.datagen.scenes.ontology import BACKGROUND, label_sounds, packages, sound_bank
+from solfa.datagen.scenes.pipeline import SceneConfig, SceneMaker, make_scenes
+from solfa.datagen.scenes.pool import Pool, PoolRule, make_pool, split_groups, summary
+from solfa.datagen.scenes.sources import Source, read_backgrounds, read_events, read_packages
+from solfa.datasets.bank import PhraseBank
+from solfa.datasets.building import ShardTask
+from solfa.datasets.shards import Dataset, Failure, Member
+from solfa.testing.files import write_audio
+from solfa.testing.synth import tone
+
+RATE = 8000
+RULE = PoolRule(sample_rate_hz=RATE, scene_s=4.0, min_background_s=1.0, clip=ClipRule(min_s=0.2, max_s=3.0, tight=True))
+CONFIG = SceneConfig(pool=RULE, mix=MixRule(duration_s=4.0), pick="label", per_shard=3)
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    """Six labels with four recordings each, three backgrounds, and some files that cannot be used."""
+    rng = np.random.default_rng(0)
+    for n in range(6):
+        for take in range(4):
+            folder = tmp_path / "events" / f"Sound_{n}"
+            folder.mkdir(parents=True, exist_ok=True)
+            write_audio(folder / f"take{take}.wav", tone(50 + 5 * n + take, 0.4 + 0.2 * take, RATE) * 0.5, RATE)
+    (tmp_path / "behind").mkdir()
+    for n in range(3):
+        write_audio(tmp_path / "behind" / f"{n}.flac", rng.standard_normal(RATE * 9).astype(np.float32) * 0.05, RATE)
+    bad = tmp_path / "events" / "bad"
+    bad.mkdir()
+    write_audio(bad / "silent.wav", np.zeros(RATE, np.float32), RATE)
+    write_audio(bad / "clipped.wav", np.sign(tone(60, 1.0, RATE)).astype(np.float32), RATE)
+    write_audio(bad / "short.wav", np.full(1100, 0.5, np.float32), RATE)
+    (bad / "broken.wav").write_bytes(b"RIFF\0\0\0\0WAVEfmt nonsense")
+    (bad / "nan.wav").write_bytes(b"")
+    return tmp_path
+
+
+def _pool(library: Path) -> Pool:
+    sources = read_events(library / "events") + read_backgrounds(library / "behind")
+    return make_pool(sources, RULE, library / "cache")
+
+
+def test_a_pool_lists_what_it_cannot_use_and_is_found_again(library: Path) -> None:
+    pool = _pool(library)
+    assert {e.label for e in pool.entries} == {BACKGROUND, *(f"sound {n}" for n in range(6))}
+    assert len([e for e in pool.entries if e.label == BACKGROUND]) == 6  # two cuts of 4 s from each of 9 s
+    reasons = {name.partition("/")[2]: reason for name, reason in pool.refused.items()}
+    assert set(reasons) == {"silent.wav", "clipped.wav", "short.wav", "broken.wav", "nan.wav"}
+    assert "silent" in reasons["silent.wav"] and "clipped" in reasons["clipped.wav"] and "kept" in reasons["short.wav"]
+    counts = summary(pool)["refused"]
+    assert sum(counts.values()) == 5 and counts["event too short"] == 1  # a kind, without the numbers of one file
+    before = (pool.folder / "pool.json").stat().st_mtime_ns
+    assert _pool(library).digest == pool.digest and (pool.folder / "pool.json").stat().st_mtime_ns == before
+    for entry in pool.entries:
+        assert np.abs(pool.samples(entry)).max() == pytest.approx(1.0, abs=1e-3)
+
+
+def test_scenes_are_made_resumed_and_drawn_again(library: Path, tmp_path: Path) -> None:
+    pool = _pool(library)
+    made = make_scenes(tmp_path / "out", pool, CONFIG, count=20, seed=1)
+    assert [len(made.split(s)) for s in SPLITS] == [18, 3, 3]
+    heard: dict[str, set[str]] = {s: set() for s in SPLITS}
+    maker = SceneMaker(pool.folder, CONFIG)
+    for split in SPLITS:
+        for at, record in enumerate(made.split(split)):
+            number, i = divmod(at, CONFIG.per_shard)
+            scene, _ = maker.draw(ShardTask(split=split, number=number, seed=1), i)
+            assert np.abs(made.audio(record).samples - scene.samples).max() <= 1 / 32767
+            assert {p.text: p.spans_s for p in record.phrases} == scene.spans_s()
+            assert all(p.text in record.captions[0] for p in record.phrases)
+            truth = record.attributes["scene"]
+            heard[split] |= {truth["background"], *(e["source"] for e in truth["events"])}
+    assert not (heard["train"] & heard["test"] or heard["train"] & heard["val"] or heard["val"] & heard["test"])
+    bank = PhraseBank.load(tmp_path / "out" / "phrases.jsonl")
+    assert all(bank.clusters_of(p.text) for r in made.split("train") for p in r.phrases)
+    with pytest.raises(SolfaError, match="could not be made"):
+        make_scenes(tmp_path / "stopped", pool, CONFIG, count=20, seed=1, maker=_Stops)
+    kept = tmp_path / "stopped" / "train" / "000000.tar"
+    before = kept.stat().st_mtime_ns
+    assert make_scenes(tmp_path / "stopped", pool, CONFIG, count=20, seed=1).revision == made.revision
+    assert kept.stat().st_mtime_ns == before
+    assert make_scenes(tmp_path / "other", pool, CONFIG, count=20, seed=2).revision != made.revision
+
+
+class _Stops(SceneMaker):
+    def __call__(self, task: ShardTask) -> Iterator[Member | Failure]:
+        if task.number == 1:
+            raise OSError("the disk is gone")
+        return super().__call__(task)
+
+
+def test_a_split_without_material_is_named(library: Path, tmp_path: Path) -> None:
+    pool = make_pool(read_events(library / "events"), RULE, library / "cache")
+    with pytest.raises(InputError, match="train has no background"):
+        make_scenes(tmp_path / "out", pool, CONFIG, count=5, seed=0)
+    over_noise = SceneConfig(pool=RULE, mix=MixRule(duration_s=4.0), noise_share=1.0, per_shard=2)
+    made = make_scenes(tmp_path / "out", pool, over_noise, count=5, seed=0)
+    assert {r.attributes["scene"]["background"] for r in made.split("test")} == {"noise"}
+
+
+def test_values_that_no_sound_can_have_are_named_before_any_work() -> None:
+    for rate in (5, 0, -1, 400_000):
+        with pytest.raises(InputError, match=f"{rate} Hz: expected 8000-48000"):
+            replace(RULE, sample_rate_hz=rate)
+    for shortest in (0.0, -1.0, 8.0):
+        with pytest.raises(InputError, match="expected more than 0 s"):
+            replace(RULE, clip=ClipRule(min_s=shortest))
+
+
+def test_nothing_usable_is_an_input_error(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    write_audio(tmp_path / "x" / "a.wav", np.zeros(RATE, np.float32), RATE)
+    with pytest.raises(InputError, match="silent"):
+        make_pool(read_events(tmp_path), RULE, tmp_path / "cache")
+
+
+def test_splits_hold_groups_together_and_do_not_depend_on_order() -> None:
+    sources = [
+        Source(path=Path("p"), name=f"{g}{t}", label=f"l{g % 3}", group=f"g{g}") for g in range(40) for t in "ab"
+    ]
+    splits = split_groups(sources)
+    assert splits == split_groups(reversed(sources))
+    for label in range(3):
+        mine = [splits[f"g{g}"] for g in range(40) if g % 3 == label]
+        assert [mine.count(s) for s in SPLITS] == [len(mine) - 4, 2, 2]
+    given = [Source(path=Path("p"), name=s, label="l", group="g", split=s) for s in ("train", "val", "")]
+    assert split_groups(given) == split_groups(given[::-1]) == {"g": "val"}
+
+
+def test_equal_sound_under_other_names_is_of_one_split(library: Path) -> None:
+    for n in range(6):
+        shutil.copy(library / "events" / f"Sound_{n}" / "take0.wav", library / "events" / f"Sound_{n}" / "again.wav")
+    shutil.copytree(library / "events" / "Sound_0", library / "events" / "Other name")
+    pool = make_pool(read_events(library / "events"), RULE, library / "cache")
+    splits: dict[bytes, set[str]] = {}
+    for entry in pool.entries:
+        splits.setdefault(pool.samples(entry).tobytes(), set()).add(entry.split)
+    assert len(splits) == 24 < len(pool.entries) and all(len(found) == 1 for found in splits.values())
+    assert {e.split for e in pool.entries} == set(SPLITS)
+
+
+def test_tables_and_fsd50k(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("path,label,split\nx/1.wav,Dog_Bark,test\n2.wav,cat,\n", encoding="utf-8")
+    odd = '{"path": "1.wav", "label": "dog\u2028bark"}\n'
+    (tmp_path / "odd.jsonl").write_text(odd, encoding="utf-8")
+    (tmp_path / "odd.csv").write_text('path,label\n1.wav,"dog\nbark"\n', encoding="utf-8")
+    assert [read_events(tmp_path / f)[0].label for f in ("odd.jsonl", "odd.csv")] == ["dog bark"] * 2
+    found = read_events(tmp_path / "a.csv")
+    assert [(s.label, s.split, s.path) for s in found] == [
+        ("dog bark", "test", tmp_path / "x/1.wav"), ("cat", "", tmp_path / "2.wav"),
+    ]  # fmt: skip
+    for line, why in (('{"path": "../../etc/passwd", "label": "a"}', "leads out"), ('{"path": "a.wav"}', "label"),
+                      ("[1]", "object"), ('{"path": "a", "label": "b", "split": "dev"}', "none of")):  # fmt: skip
+        (tmp_path / "b.jsonl").write_text(line, encoding="utf-8")
+        with pytest.raises(InputError, match=why):
+            read_events(tmp_path / "b.jsonl")
+    root = tmp_path / "FSD50K"
+    (root / "FSD50K.ground_truth").mkdir(parents=True)
+    truth = root / "FSD50K.ground_truth"
+    truth.joinpath("dev.csv").write_text(
+        'fname,labels,mids,split\n1,Bark,/m,train\n2,"Bark,Dog",/m,val\n3,Meow,/m,val\n'
+    )
+    truth.joinpath("eval.csv").write_text("fname,labels,mids\n9,Bark,/m\n../8,Bark,/m\n")
+    fsd = read_events(root)
+    assert [(s.name, s.label, s.split) for s in fsd] == [
+        ("FSD50K.dev_audio/1.wav", "bark", "train"), ("FSD50K.dev_audio/3.wav", "meow", "val"),
+        ("FSD50K.eval_audio/9.wav", "bark", "test"),
+    ]  # fmt: skip
+    given = root / "FSD50K.metadata" / "collection"
+    given.mkdir(parents=True)
+    given.joinpath("collection_dev.csv").write_text('fname,labels,mids\n2,Bark,/m\n3,"Meow,Cat",/m\n4,Meow,/m\n1,,\n')
+    assert [s.name for s in read_events(root)] == ["FSD50K.dev_audio/2.wav", "FSD50K.eval_audio/9.wav"]
+
+
+def test_the_ontology_is_sound() -> None:
+    bank = sound_bank()
+    labels = {label for label in label_sounds(_keys()).values() if label}
+    assert {"dog barking", "guitar strum of a B flat half-diminished chord", "speech in French", "bass drum"} <= labels
+    assert all(bank.clusters_of(label) for label in labels) and len(bank) > 1000
+    near = {bank.clusters[i].phrase for i in bank.near(bank.clusters_of("closed hi-hat")[0])}
+    assert {"hi-hat", "drums", "drum loop"} <= near and "dog barking" not in near
+    strum = bank.clusters_of("guitar strum of an A minor chord")[0]
+    assert "acoustic guitar" in {bank.clusters[i].phrase for i in bank.near(strum)}
+    assert len({p.name for p in packages()}) == len(packages()) and all(len(p.sha256) == 64 for p in packages())
+    many = label_sounds(f"hydrogen/kit/snare_{n}" for n in range(0)) | label_sounds(
+        f"stamps/x/a{n}_desc_fr" for n in range(99)
+    )
+    assert len(many) == 40
+
+
+def _keys() -> list[str]:
+    return [
+        "scratch/animal/dog1", "strums/belofilms_guitarstrums/bflat minor7b5_up_00", "stamps/food/corn_desc_fr",
+        "hydrogen/the black pearl 1.0/pearlkick-hard", "minetest/fire/sounds/fire_large", "sonic/unknown",
+    ]  # fmt: skip
+
+
+def test_packages_are_read_by_the_ontology(tmp_path: Path) -> None:
+    for name in ("Dog1", "Dog2", "Strange"):
+        (tmp_path / "scratch" / "Animal").mkdir(parents=True, exist_ok=True)
+        write_audio(tmp_path / "scratch" / "Animal" / f"{name}.wav", tone(60, 0.5, RATE), RATE)
+    found = read_packages(tmp_path)
+    assert [(s.name, s.label) for s in found] == [
+        ("scratch/animal/dog1", "dog barking"), ("scratch/animal/dog2", "dog barking"),
+    ]  # fmt: skip
+    assert len({s.group for s in found}) == 1 and found[0].licence
+    with pytest.raises(InputError, match="solfa data sounds"):
+        read_packages(tmp_path / "scratch")
+
+
+def test_a_package_is_unpacked_below_its_root_only(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:xz") as archive:
+        for name in ("./usr/share/s/A/1.wav", "./usr/share/s/../../../evil.wav", "./etc/2.wav", "./usr/share/s/3.txt"):
+            info = tarfile.TarInfo(name)
+            info.size = 4
+            archive.addfile(info, io.BytesIO(b"data"))
+        link = tarfile.TarInfo("./usr/share/s/link.wav")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    body = buffer.getvalue()
+    deb = b"!<arch>\n" + b"debian-binary".ljust(48) + b"4".ljust(10) + b"`\n" + b"2.0\n"
+    deb += b"data.tar.xz".ljust(48) + str(len(body)).encode().ljust(10) + b"`\n" + body
+    assert unpack(deb, "usr/share/s", tmp_path / "out") == 1
+    assert [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()] == ["out/A/1.wav"]
+    for broken in (b"", b"!<arch>\n", b"!<arch>\n" + b"data.tar".ljust(48) + b"x" * 12):
+        with pytest.raises(InputError, match="not a Debian package"):
+            unpack(broken, "usr", tmp_path / "no")
+
+
+def test_phrases_follow_from_the_plan() -> None:
+    on = (True,) * 6
+    plan = Plan(tempo_bpm=120.0, active={"drums": (False, False, True, False, True, True), "tabla": on}, fills=(2,),
+                break_bar=3, key_bar=5, key_shift=2)  # fmt: skip
+    found = {p.text: p.spans_s for p in phrases_of(plan, 11.5)}
+    assert found == {
+        "drums": ((4.0, 6.0), (8.0, 11.5)), "entry of the drums": ((4.0, 6.0),), "tabla": ((0.0, 11.5),),
+        "unaccompanied tabla": ((0.0, 4.0), (6.0, 8.0)), "drum fill": ((5.0, 6.0),), "break": ((6.0, 8.0),),
+        "the drop": ((8.0, 10.0),), "key change": ((8.0, 11.5),),
+    }  # fmt: skip
+
+
+def test_drawn_plans_keep_their_rules() -> None:
+    for seed in range(300):
+        plan = draw_plan(["drums", "tabla", "acoustic_guitar"], ["acoustic_guitar"], 10.0, np.random.default_rng(seed))
+        rests = [b for b in range(plan.num_bars) if not any(a[b] for a in plan.active.values())]
+        assert not rests and 4 <= plan.num_bars <= 7 and plan.bar_s * plan.num_bars >= 10
+        if plan.drop_bar is not None:
+            assert plan.active["drums"][plan.drop_bar] and plan.drop_bar < plan.num_bars
+        if plan.break_bar is not None:
+            assert not plan.active["drums"][plan.break_bar] and plan.build_bar is None
+        if plan.key_bar is not None:
+            assert all(plan.active["acoustic_guitar"][b] for b in (plan.key_bar - 1, plan.key_bar))
+        for phrase in phrases_of(plan, 10.0):
+            assert all(0 <= a < b <= 10 for a, b in phrase.spans_s)
+            assert all(x[1] <= y[0] for x, y in pairwise(phrase.spans_s))
+
+
+def test_music_sounds_where_its_phrases_say(tmp_path: Path) -> None:
+    labels = {"bass drum": 36, "snare drum": 50, "closed hi-hat": 90, "tom drum": 45, "crash cymbal": 80, "tabla": 60}
+    labels |= {"guitar strum of a C major chord": 60, "guitar strum of an A minor chord": 57}
+    sources = []
+    for label, midi in labels.items():
+        for split in SPLITS:
+            sound = tone(midi, 0.3 + 0.01 * SPLITS.index(split), RATE) * 0.8
+            path = write_audio(tmp_path / f"{midi}{split}.wav", sound, RATE)
+            sources.append(Source(path=path, name=path.name, label=label, group=path.name, split=split))
+    pool = make_pool(sources, RULE, tmp_path / "cache")
+    config = SceneConfig(pool=RULE, mix=MixRule(duration_s=10.0), per_shard=12)
+    maker = MusicMaker(pool.folder, config)
+    task = ShardTask(split="test", number=0, seed=3)
+    for i, member in enumerate(maker(task)):
+        record, samples = member.record, member.samples
+        plan = draw_plan(maker.playable("test"), ("acoustic_guitar", "synth_bass"), 10.0, task.rng(i))
+        assert len(record.attributes["chords"]) <= sum(
+            plan.active.get("acoustic_guitar", ())
+        )  # those that are strummed
+        assert "background" not in record.captions[0]
+        assert np.abs(samples).max() == pytest.approx(0.95, rel=1e-4)
+        plays = {p.text: p.spans_s for p in record.phrases if p.text in ("drums", "tabla", "acoustic guitar")}
+        assert len(plays) == len(record.attributes["instruments"])
+        for start, end in (span for spans in plays.values() for span in spans):
+            part = samples[round(start * RATE) : round(end * RATE)]
+            assert np.abs(part).max() > 0.02
+        assert ("acoustic_guitar" in record.attributes["instruments"]) == bool(record.attributes["chords"])
+    bare = make_pool([s for s in sources if s.label == "tabla"], RULE, tmp_path / "cache")
+    with pytest.raises(InputError, match="two instruments"):
+        MusicMaker(bare.folder, config).check("train")
+
+
+def test_the_command_makes_scenes_and_says_what_was_left_out(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from solfa.apps.data import data_app
+
+    monkeypatch.setenv("SOLFA_HOME", str(library / "home"))
+    arguments = ["scenes", str(library / "out"), "--events", str(library / "events"), "--min-event", "0.1"]
+    arguments += ["--count", "3", "--per-shard", "1", "--rate", str(RATE), "--workers", "1"]
+    result = CliRunner().invoke(data_app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "5 recordings were not used" in result.output
+    made = Dataset.open(library / "out")
+    assert made.manifest["config"]["noise_share"] == 1.0 and len(made.split("test")) == 1
+    assert json.loads((library / "out" / "phrases.jsonl").read_text().splitlines()[0])["phrase"]
+
+
+def test_a_language_model_writes_captions_and_what_it_leaves_out_is_listed(
+    library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(self: Captioner, body: bytes) -> str:
+        labels = [row["sound"] for row in json.loads(json.loads(body)["messages"][1]["content"])]
+        return json.dumps({"caption": "There is " + " and ".join(labels[:2]) + "."})
+
+    monkeypatch.setattr(Captioner, "_ask", answer)
+    config = replace(CONFIG, endpoint=Endpoint(url="http://127.0.0.1:9/v1", model="m"))
+    made = make_scenes(tmp_path / "out", _pool(library), config, count=20, seed=1)
+    listed = {f["item"] for f in made.manifest["failures"] if "missing" in f["reason"]}
+    records = [r for s in SPLITS for r in made.split(s)]
+    assert listed == {r.id for r in records if len(r.phrases) > 2} and 0 < len(listed) < len(records)
+    for record in records:
+        assert (record.id in listed) != record.captions[0].startswith("There is ")
+        assert all(p.text in record.captions[0] for p in record.phrases)
+
+
+def test_a_name_that_is_no_text_does_no_harm(library: Path) -> None:
+    odd = library / "events" / "Sound_0" / os.fsdecode(b"odd\xff\n.wav")
+    try:
+        shutil.copy(library / "events" / "Sound_0" / "take0.wav", odd)
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    pool = _pool(library)
+    assert any(e.source == "Sound_0/odd?\n.wav" for e in pool.entries) and Pool.open(pool.folder) == pool
