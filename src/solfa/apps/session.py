@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from solfa.api import read_query
 from solfa.core.errors import InputError
 from solfa.query import Query, override
-from solfa.retrieval import Display, Hit, Results, Searcher, like_example
+from solfa.retrieval import Display, Hit, Like, Results, Searcher, like_example
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +41,7 @@ class Session:
     results: Results | None = None
     selected: tuple[int, ...] = ()
     _before: list[tuple[Request, Results | None]] = field(default_factory=list)
+    _examples: dict[str, Like] = field(default_factory=dict)  # read once, however often the query is refined
 
     def ask(self, text: str) -> Results:
         """Begin with a new query."""
@@ -70,7 +71,7 @@ class Session:
         return self._search(replace(self.request, examples=(*self.request.examples, *examples), page=1))
 
     def more(self) -> Results:
-        """The next page."""
+        """The next page; raises InputError if there is none."""
         return self._search(replace(self.request, page=self.request.page + 1))
 
     def undo(self) -> Results | None:
@@ -115,8 +116,13 @@ class Session:
 
     def _search(self, request: Request) -> Results:
         query = request.query()
-        examples = [like_example(self.searcher, text) for text in request.examples]
+        for text in request.examples:
+            if text not in self._examples:
+                self._examples[text] = like_example(self.searcher, text)
+        examples = [self._examples[text] for text in request.examples]
         found = self.searcher.search(query, like=examples, display=replace(self.display, page=request.page))
+        if request.page > 1 and not found.hits:
+            raise InputError(found.note)
         self._before.append((self.request, self.results))
         self.request, self.results, self.selected = request, found, ()
         return found

@@ -81,10 +81,12 @@ def of_targets(
             continue  # an instrument or mood: its own evidence says more
         avoided, p = float(embedding.targets.weights_L[i]) < 0, float(p_L[i])
         if np.isnan(p):
-            told, met, sure = f"{z_L[i]:+.1f} deviations from the collection's mean", None, 0.0
+            told, met, sure = embedding.similarity_words(i, float(z_L[i])), None, 0.0
         else:
             met = True if p >= FITS else False if p <= 1 - FITS else None
             told = {True: "fits", False: "does not fit", None: "may fit"}[met]
+            if i >= len(embedding.targets.texts.tokens):  # an example
+                told = f"{told} ({embedding.similarity_words(i, float(z_L[i]))})"
             met, sure = (met if met is None else met != avoided), max(p, 1 - p)
         start, end = best.best_s_L[i]
         found.append(Evidence(

@@ -184,8 +184,10 @@ class Searcher:
                 (self._hit(query, embedding, found, i, where) for i in order.tolist()), self._fingerprint,
                 display.k * display.page, per_artist=display.per_artist, duplicates=display.duplicates,
             )  # fmt: skip
-            before = display.k * (display.page - 1)
+            before = min(display.k * (display.page - 1), len(hits))
             note = note_on(query, hits)
+            if hits and before == len(hits):
+                note = f"No page {display.page}: {before} hits, {-(-before // display.k)} pages."
             hits = ordered(hits[before:], display.sort, table)
         clock.ms["total"] = (time.perf_counter() - started) * 1000
         return Results(query=query, parsed=tuple(explain(query)), hits=tuple(hits), candidates=len(rows),
@@ -333,7 +335,8 @@ class Searcher:
                 total = total + np.float32(_SOUND) * embedding.evidence(scores_NL)
         least, most = extremes(query.constraints, likelihoods)
         if embedding is not None:
-            least, most = least - _SOUND * MISS_Z, most + _SOUND * FIT_Z
+            miss_z, fit_z = embedding.ends(-MISS_Z, FIT_Z)
+            least, most = least + _SOUND * miss_z, most + _SOUND * fit_z
         elif named.any() and all(known is None for known in likelihoods):
             most = _WORDS
         scores = to_unit(_SOUND * total if by == "vectors" else total, least, most)

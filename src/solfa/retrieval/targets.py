@@ -20,6 +20,8 @@ from solfa.encoders.windows import candidates, text_candidates
 
 PASSAGE_S = 9.0  # a text must fit a passage of this length, not one frame
 _LEAST_DEVIATION = 0.02  # cosines that vary less than this over a collection say nothing about its tracks
+_ALIKE = 3.9, -9.2  # logit of P(as near as another part of the example) by standard score: benchmarks/likeness.py
+_OTHER_Z, _SAME_Z = 1.1, 3.2  # medians there, of other recordings and of another part of the same one
 _MOST = 4.0  # standard scores beyond which a text counts no more against constraints
 
 
@@ -110,7 +112,9 @@ class QueryEmbedding:
         return bounded
 
     def probabilities(self, windows: Windows, z_L: Floats) -> Floats:
-        """P(a text says what the sound is), were half of all pairs true; NaN where that was never fitted [shape=(L,)].
+        """P(a text says what the sound is, an example sounds like it), were half of all pairs true [shape=(L,)].
+
+        NaN where that was never fitted. An example sounds like a track that is as near as another part of its own.
 
         ``z_L`` is the track's ``score``. The result depends on the model alone, not on what else is in the collection.
         """
@@ -126,7 +130,22 @@ class QueryEmbedding:
             by_text = (z_L[:count] - others.mean()) / max(float(others.std()), 0.1)
             features = np.stack([z_L[:count], by_text, self._known_L[:count], np.ones(count)], axis=1)
             found[:count] = 1.0 / (1.0 + np.exp(-(features @ np.array(match.weights))))
+            found[count:] = 1.0 / (1.0 + np.exp(-(_ALIKE[0] * z_L[count:] + _ALIKE[1])))
         return found
+
+    def ends(self, miss_z: float, fit_z: float) -> tuple[float, float]:
+        """``evidence`` where surely nothing and surely everything fits; for texts it is given."""
+        share = float(self._share_L[len(self.targets.texts.tokens) :].sum())
+        if not share or self._model.match is None or self._window_s:
+            return miss_z, fit_z
+        texts = bool(self.targets.texts.tokens)
+        return max(share * _OTHER_Z + texts * miss_z, -_MOST), min(share * _SAME_Z + texts * fit_z, _MOST)
+
+    def similarity_words(self, thing: int, z: float) -> str:
+        """The similarity that a standard score was made of, and what it is compared with."""
+        mean, deviation = float(self.mean_L[thing]), float(self.deviation_L[thing])
+        others = "the collection" if self._window_s or self._model.match is None else "sounds in general"
+        return f"similarity {z * deviation + mean:.2f}, {others} {mean:.2f} ± {deviation:.2f}"
 
     @cached_property
     def _texts_at_large(self) -> tuple[Floats, Floats]:

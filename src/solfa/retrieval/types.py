@@ -97,8 +97,8 @@ class Hit:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Results:
     """The answer to a query: ``parsed`` is how it was read, line by line; ``candidates`` how many tracks passed
-    the filters; ``timing_ms`` the stages; ``note`` is one line where nothing fits, else empty;
-    ``before`` how many hits are on the pages before this one."""
+    the filters; ``timing_ms`` the stages; ``note`` is one line where nothing fits, or a page
+    is beyond the last, else empty; ``before`` how many hits are on the pages before this one."""
 
     query: Query
     parsed: tuple[str, ...]

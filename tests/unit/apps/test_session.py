@@ -30,9 +30,10 @@ class Searcher:
         hits = tuple(
             Hit(track_id=i, path=Path(f"/music/{i}\x1b[31m.mp3"), score=0.5, start_s=1, end_s=2, duration_s=60,
                 tags=FileTags(), evidence=())
-            for i in range(before + 1, before + 3)
+            for i in range(before + 1, min(before + 3, 7))
         )  # fmt: skip
-        return Results(query=query, parsed=(), hits=hits, candidates=9, timing_ms={}, before=before)
+        return Results(query=query, parsed=(), hits=hits, candidates=9, timing_ms={}, before=before,
+                       note="" if hits else "No page 4.")
 
 
 @pytest.fixture
@@ -72,6 +73,18 @@ def test_a_refinement_that_fails_changes_nothing(session: Session) -> None:
         assert (session.request, session.results) == before
 
 
+def test_an_example_is_read_once(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    monkeypatch.setattr("solfa.apps.session.like_example", lambda searcher, text: read.append(text))
+    session.ask("waltz")
+    session.like("1 2")
+    session.add("piano")
+    session.avoid("drums")
+    session.undo()
+    session.drop("piano")
+    assert read == [f"/music/{i}\x1b[31m.mp3@1.00-2.00" for i in (1, 2)]
+
+
 def test_pages_numbers_and_selection(session: Session) -> None:
     with pytest.raises(InputError, match="no hits yet"):
         session.hits()
@@ -83,6 +96,10 @@ def test_pages_numbers_and_selection(session: Session) -> None:
     for wrong in ("1", "5", "0", "x", "²"):
         with pytest.raises(InputError):
             session.hits(wrong)
+    session.more()
+    with pytest.raises(InputError, match="No page 4"):
+        session.more()
+    assert session.request.page == 3
     session.add("piano")
     assert session.request.page == 1 and not session.selected
 

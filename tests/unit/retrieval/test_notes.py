@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 
 from solfa.collection import Collection
+from solfa.core.query import Query
 from solfa.core.types import Features, JointModel, Logit, Match
 from solfa.query import parse
-from solfa.retrieval import Display, Searcher
+from solfa.retrieval import Display, Like, Searcher
 from solfa.testing.tiny import tiny_model
 
 SOUNDS = ("low", "bass", "middle", "high", "bright", "noisy", "silent")
@@ -101,3 +103,33 @@ def test_scores_share_a_scale(searcher: Searcher) -> None:
         assert all(e.satisfied for e in by_share[-1].evidence)
         none_met = [hit for hit in hits if all(e.satisfied is False for e in hit.evidence)]
         assert all(hit.score < 0.2 for hit in none_met), text
+
+
+def test_a_page_beyond_the_last_is_said(searcher: Searcher) -> None:
+    count = len(searcher.collection.attributes())
+    for page in (1 + -(-count // 2), 40):
+        found = searcher.search(parse("low"), display=Display(k=2, page=page, duplicates=True))
+        assert not found.hits and found.before == count
+        assert found.note == f"No page {page}: {count} hits, {-(-count // 2)} pages."
+
+
+def test_an_example_has_a_verdict_and_says_what_was_compared(searcher: Searcher) -> None:
+    for track_id in (1, 2, 3):
+        vector = np.asarray(searcher.store.windows([track_id])[0].frames_TD[0], np.float32)
+        like = Like(vector / np.linalg.norm(vector), "like x")
+        hits = searcher.search(Query(text=""), like=[like], display=Display(k=20, duplicates=True)).hits
+        similar = []
+        for hit in hits:
+            [told] = hit.evidence
+            said, of_track, of_all = re.fullmatch(  # type: ignore[union-attr]
+                r"(.*) \(similarity (.*), sounds in general (.*)\)", told.measured).groups()  # fmt: skip
+            assert said == {True: "fits", False: "does not fit", None: "may fit"}[told.satisfied]
+            mean, deviation = map(float, of_all.split(" ± "))
+            similar.append((float(of_track) - mean) / deviation)
+        verdicts = [hit.evidence[0].satisfied for hit in hits]
+        assert verdicts[0] and verdicts[-1] is False
+        sure = [(v, z > 2.36) for v, z in zip(verdicts, similar, strict=True) if abs(z - 2.36) > 0.4]
+        assert all(v is as_near for v, as_near in sure) and len({as_near for _, as_near in sure}) == 2
+    plain = Searcher(searcher.collection, tiny_model)  # nothing was fitted: no verdict
+    for hit in plain.search(Query(text=""), like=[like]).hits:
+        assert hit.evidence[0].satisfied is None and "the collection" in hit.evidence[0].measured
