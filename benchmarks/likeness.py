@@ -2,9 +2,9 @@
 
     python benchmarks/likeness.py COLLECTION
 
-Positives: a passage (20 s, or all) of the first half of a recording against its second half. Negatives: the same passages
-against the second halves of other recordings. A balanced logistic regression on the standard score; its quality is
-measured with each recording left out in turn.
+Positives: a passage (20 s, or all) of the first half of a recording against its second half. Negatives: the same
+passages against the second halves of other recordings. A balanced logistic regression on the standard score;
+its quality is measured with each recording left out in turn.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
+from solfa.alignment.scores import Windows
 from solfa.api import open_searcher
 from solfa.collection import Collection
 from solfa.encoders.windows import candidates, pool, segment_ranges
-from solfa.models.views import Windows
-from solfa.retrieval.sound import Sound, Wanted, no_texts
+from solfa.retrieval.targets import QueryEmbedding, Targets, no_texts
 
 PASSAGE_S = 20.0
 
@@ -39,9 +39,9 @@ def main(place: Path) -> None:
                 total = candidates(searcher.model.views, _part(track, part, hop_s)).sum(axis=0, dtype=np.float64)
                 examples.append((total / np.linalg.norm(total)).astype(np.float32))
                 of.append(number)
-        wanted = Wanted(texts=no_texts(store.space.dim), examples_ED=np.stack(examples), labels=("",) * len(of),
+        wanted = Targets(texts=no_texts(store.space.dim), examples_ED=np.stack(examples), labels=("",) * len(of),
                         weights_L=np.ones(len(of), np.float32), shown_L=(True,) * len(of))  # fmt: skip
-        sound = Sound(wanted, searcher.model, searcher.view, searcher._sample)
+        sound = QueryEmbedding(wanted, searcher.model, searcher.view, searcher._sample)
         halves = [_part(track, slice(len(track.frames_TD) // 2, None), hop_s) for track in tracks]
         z_NL = sound.score(halves)
     same_NL = np.arange(len(tracks))[:, None] == np.array(of)
@@ -69,7 +69,12 @@ def _fit(z: np.ndarray, same: np.ndarray) -> LogisticRegression:
 def _part(track: Windows, part: slice, hop_s: float) -> Windows:
     frames = track.frames_TD[part]
     ranges = segment_ranges(len(frames), hop_s)
-    return Windows(pool(frames.astype(np.float32), ranges), frames, np.array(ranges, np.int64).reshape(-1, 2), track.start_s_T[part])
+    return Windows(
+        pool(frames.astype(np.float32), ranges),
+        frames,
+        np.array(ranges, np.int64).reshape(-1, 2),
+        track.start_s_T[part],
+    )
 
 
 if __name__ == "__main__":

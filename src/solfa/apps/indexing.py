@@ -6,18 +6,16 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 
 from solfa.api import index
+from solfa.apps.progress import Work
 from solfa.apps.render import INTERRUPTED, NOTHING_DONE, SOME_FAILED, console, tell
 from solfa.audio import SUFFIXES
 from solfa.collection import AddReport, Collection, Failure, Progress
@@ -26,7 +24,6 @@ from solfa.core.text import clock, printable
 from solfa.jobs import ProcessExecutor
 
 _LOOK_EVERY_S = 3.0  # between looks at watched folders
-_LINES_EVERY_S = 10.0  # between progress lines where there is no terminal
 
 
 def run_index(
@@ -36,14 +33,16 @@ def run_index(
 ) -> int:  # fmt: skip
     """Index, print what happened (``brief``: a line, and the failures), and give the exit code."""
     executor = ProcessExecutor(workers or None, timeout_s=timeout_s)
-    out = console(stderr=as_json)
     try:
-        with (
-            Collection.open(directory, create=True) as collection,
-            nullcontext() if brief else _progress(out) as show,
-        ):
-            report = index(collection, paths, model=model, extractors=extractors, executor=executor, progress=show,
-                           retry_failed=retry_failed, allow_noncommercial=allow_noncommercial)  # fmt: skip
+        with Collection.open(directory, create=True) as collection, Work("indexing", stderr=as_json) as work:
+
+            def show(p: Progress) -> None:
+                rate = f"{p.audio_s / max(p.seconds, 1e-3):.0f}x real time"
+                work("indexing", p.done, p.total, f"{p.failed} failed, {rate}")
+
+            report = index(collection, paths, model=model, extractors=extractors, executor=executor,
+                           progress=None if brief else show, retry_failed=retry_failed,
+                           allow_noncommercial=allow_noncommercial)  # fmt: skip
     except KeyboardInterrupt:
         typer.echo("solfa: stopped; finished files are kept, run the same command to go on.", err=True)
         return INTERRUPTED
@@ -57,7 +56,7 @@ def run_index(
     if as_json:
         typer.echo(json.dumps(_report_json(report, directory), ensure_ascii=False, indent=None if brief else 2))
     else:
-        _print_report(out, report, directory, brief)
+        _print_report(work, report, directory, brief)
     if not touched + bad:
         return NOTHING_DONE
     return SOME_FAILED if bad else 0
@@ -121,43 +120,10 @@ def run_status(directory: Path, *, failures: bool, copies: bool, as_json: bool) 
         out.print("list the failed files with: solfa status --failures")
 
 
-@contextmanager
-def _progress(out: Console) -> Iterator[Callable[[Progress], None]]:
-    """A bar with rate and time left on a terminal, a plain line now and then elsewhere."""
-    if not out.is_terminal:
-        yield _Lines(out)
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-               TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())  # fmt: skip
-    with Bar(*columns, console=out) as bar:
-        task = bar.add_task("indexing", total=None, rate="")
-
-        def show(progress: Progress) -> None:
-            bar.update(task, completed=progress.done, total=progress.total, rate=_rate(progress))
-
-        yield show
-
-
-class _Lines:
-    def __init__(self, out: Console) -> None:
-        self._out, self._next_s = out, 0.0
-
-    def __call__(self, progress: Progress) -> None:
-        if progress.seconds >= self._next_s or progress.done == progress.total:
-            self._next_s = progress.seconds + _LINES_EVERY_S
-            left = progress.seconds / max(progress.done, 1) * (progress.total - progress.done)
-            self._out.print(f"{progress.done}/{progress.total} files, {progress.failed} failed, {_rate(progress)}, "
-                            f"{clock(left)} left")  # fmt: skip
-
-
-def _rate(progress: Progress) -> str:
-    return f"{progress.audio_s / max(progress.seconds, 1e-3):.0f}x real time"
-
-
-def _print_report(out: Console, report: AddReport, directory: Path, brief: bool) -> None:
+def _print_report(work: Work, report: AddReport, directory: Path, brief: bool) -> None:
+    out = work.out
     parts = [f"{getattr(report, name)} {name}" for name in ("added", "updated", "moved", "unchanged", "removed")]
-    out.print(f"{', '.join(parts)}, {len(report.failed)} failed; {clock(report.audio_s)} of music in "
-              f"{report.seconds:.1f} s ({report.audio_s / max(report.seconds, 1e-3):.0f} x real time)")  # fmt: skip
+    work.end(", ".join(parts), len(report.failed), report.audio_s)
     for note in report.notes:
         out.print(f"note: {printable(note)}", markup=False)
     _print_failures(out, report.failed)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, fields, is_dataclass
 from itertools import groupby
 from typing import Any, TypeVar
@@ -31,16 +30,6 @@ NOTHING_DONE, SOME_FAILED, INTERRUPTED = 2, 3, 130  # exit codes
 _COPIES = 3  # copies of a recording that are named beside a hit
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _MARK = {True: ("✓", "green"), False: ("✗", "red"), None: ("?", "yellow")}
-
-
-@contextmanager
-def progress_bars(*stages: str) -> Iterator[Callable[[str, int, int], None]]:
-    """Bars for some stages while the block runs; call what it gives with (stage, done, total)."""
-    from rich.progress import Progress as Bar
-
-    with Bar(console=console(), transient=True) as bar:
-        tasks = {stage: bar.add_task(stage, total=None) for stage in stages}
-        yield lambda stage, done, total: bar.update(tasks[stage], completed=done, total=total)
 
 
 def spans_text(spans: Sequence[Span], most: int = 3) -> str:

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from solfa.apps.captioning import endpoint_of
-from solfa.apps.render import console, progress_bars, tell
+from solfa.apps.progress import Work
+from solfa.apps.render import console, tell
 from solfa.core.errors import InputError
 
 _SHORTEST_S = 0.06  # of the packages' sounds: most of them are shorter than FineLAP's second
@@ -20,7 +21,9 @@ def sounds() -> None:
     """Fetch the sounds of eight Debian packages (650 MB, free licences) with apt-get download; no root, no install."""
     from solfa.datagen.scenes.debian import fetch_sounds
 
-    tell(f"sounds are in {fetch_sounds(_sounds_folder(), tell)}")
+    with Work() as work:
+        folder = fetch_sounds(_sounds_folder(), tell)
+    work.end(f"sounds are in {folder}")
 
 
 def scenes(
@@ -51,6 +54,7 @@ def scenes(
     a third of the scenes over noise. With --events the values are FineLAP's: by file, events of 1 to 7.5 s, over
     recorded backgrounds.
     """
+    from solfa.core.clip import SPLITS
     from solfa.datagen.scenes.music import MusicMaker
     from solfa.datagen.scenes.pipeline import SceneConfig, SceneMaker, make_scenes
     from solfa.datagen.scenes.pool import make_pool, summary
@@ -73,24 +77,25 @@ def scenes(
     sources = read_packages(_sounds_folder()) if events is None else read_events(events)
     sources += read_backgrounds(backgrounds) if backgrounds is not None else []
     executor = ProcessExecutor(workers)
-    with progress_bars("cutting recordings", "mixing") as show:
+    with Work("cutting recordings", "mixing") as work:
         pool = make_pool(
-            sources, rule, home() / "scenes", executor=executor, progress=partial(show, "cutting recordings")
+            sources, rule, home() / "scenes", executor=executor, progress=partial(work, "cutting recordings")
         )
         made = make_scenes(
             out, pool, config, count=count, seed=seed, executor=executor, maker=MusicMaker if music else SceneMaker,
-            progress=lambda p: show("mixing", p.done, p.total),
+            progress=lambda p: work("mixing", p.done, p.total),
         )  # fmt: skip
-    _report(made.folder, summary(pool), len(pool.refused))
+    _report(summary(pool), len(pool.refused))
+    clips = sum(len(made.split(split)) for split in SPLITS)
+    work.end(f"{clips} scenes are in {out}", len(made.manifest["failures"]))
 
 
-def _report(folder: Path, counts: dict[str, dict[str, dict[str, int]]], refused: int) -> None:
+def _report(counts: dict[str, dict[str, dict[str, int]]], refused: int) -> None:
     out = console()
     for split, found in counts["splits"].items():
         out.print(f"{split}: " + ", ".join(f"{n} {what}" for what, n in found.items()), markup=False)
     if refused:
         out.print(f"{refused} recordings were not used: " + "; ".join(f"{n} {r}" for r, n in counts["refused"].items()))
-    tell(f"scenes are in {folder}")
 
 
 def _sounds_folder() -> Path:

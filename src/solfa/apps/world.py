@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from solfa.apps.render import progress_bars, tell
+from solfa.apps.progress import Work
+from solfa.apps.render import tell
 from solfa.core.errors import InputError
 
 _HELD_OUT, _FEW = 0.05, 3  # share of the clips that val and test have each, and the fewest if there are enough
@@ -19,7 +20,10 @@ def soundfonts() -> None:
     """Fetch six General MIDI soundfonts (250 MB, free licences) with pip and apt-get download; nothing is installed."""
     from solfa.datagen.world.soundfonts import fetch
 
-    tell("\n".join(str(font.path) for font in fetch(tell)))
+    with Work() as work:
+        fonts = fetch(tell)
+    tell("\n".join(str(font.path) for font in fonts))
+    work.end(f"{len(fonts)} soundfonts are here")
 
 
 def world(
@@ -66,16 +70,15 @@ def world(
         clips_per_shard=size, captions=captions,
     )  # fmt: skip
     maker.prepare()  # what is missing is said here, not by every process
-    with progress_bars("shards") as show:
+    with Work("shards") as work:
         made = build(
             out, maker, name="world", config=maker.config(), seed=seed,
             num_shards=num_shards, executor=ProcessExecutor(jobs),
-            progress=lambda p: show("shards", p.done, p.total),
+            progress=lambda p: work("shards", p.done, p.total),
         )  # fmt: skip
     failures = len(made.manifest["failures"])
-    named = f" (solfa data info {out} names some)" if failures else ""
     clips = sum(len(s.index.members) for s in made.shards)
-    tell(f"{clips} clips are in {out}; {failures} attempts came to nothing{named}")
+    work.end(f"{clips} clips are in {out} (see: solfa data info {out})", failures)
 
 
 def sizes(count: int, per_shard: int) -> tuple[int, dict[str, int]]:

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from solfa.core.clip import SPLITS
 from solfa.core.errors import InputError, SolfaError
+from solfa.core.files import check_output
 from solfa.datasets.shards import (
     SCHEMA,
     Dataset,
@@ -116,6 +117,7 @@ def _tasks(num_shards: Mapping[str, int], seed: int) -> list[ShardTask]:
 
 def _begin(folder: Path, plan: Mapping[str, Any]) -> None:
     marks = {"building.json": BUILDING_SCHEMA, "dataset.json": SCHEMA}
+    check_output(folder, force=True, folder=True)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         found = {file: read_json(folder / file, schema) for file, schema in marks.items() if (folder / file).exists()}

@@ -16,7 +16,7 @@ from typing import Any
 
 from solfa.core.clip import SPLITS, Record
 from solfa.core.errors import InputError, MissingExtra, UnknownName
-from solfa.core.files import whole_folder
+from solfa.core.files import check_output, whole_folder
 from solfa.datasets.shards import Dataset, Shard
 
 _ROWS = 100  # of a row group: they are held in memory with their sound
@@ -37,8 +37,9 @@ def export(dataset: Dataset, layout: str, out: Path | str) -> int:
     if layout not in LAYOUTS:
         raise UnknownName("layout", layout, LAYOUTS)
     out = Path(out)
+    check_output(out, force=True, folder=True)
     try:
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        if out.exists() and any(out.iterdir()):
             raise InputError(f"{out} is there already. Choose a new folder.")
         with whole_folder(out) as folder:
             num = LAYOUTS[layout](dataset, folder)

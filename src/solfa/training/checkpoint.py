@@ -33,7 +33,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from solfa.core.errors import InputError, WeightsError
-from solfa.core.files import write_whole
+from solfa.core.files import check_output, write_whole
 
 SCHEMA = "solfa.run/1"
 CONFIG, METRICS, CHECKPOINT, BEST = "config.json", "metrics.jsonl", "checkpoint.safetensors", "best.safetensors"
@@ -72,6 +72,7 @@ def check(folder: Path, resume: bool, features: Path) -> None:
     Raises InputError if the folder has a run and it is not to be resumed, has other files and no run, or cannot be
     used.
     """
+    check_output(folder, force=True, folder=True)
     try:
         there = [p for p in folder.iterdir() if not p.name.startswith(".")] if folder.exists() else []
         others = [p for p in there if p.resolve() != features.resolve()]

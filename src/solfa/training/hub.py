@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from solfa.core.errors import InputError, WeightsError
-from solfa.core.files import whole_folder
+from solfa.core.files import check_output, whole_folder
 from solfa.encoders.registry import parse
 from solfa.encoders.trained import check_file, read_description, tuned_folder
 from solfa.weights.hub import client, failures
@@ -50,6 +50,7 @@ def pull(repo: str, folder: Path, *, revision: str | None = None) -> Path:
     Raises InputError if ``folder`` is there already; MissingExtra if ``huggingface_hub`` is not installed; WeightsError
     if the hub does not have it or cannot be reached, or what came is no model.
     """
+    check_output(folder, force=True, folder=True)
     if folder.exists():
         raise InputError(f"{folder} is there already; choose another folder.")
     hub = client("the Hugging Face hub")

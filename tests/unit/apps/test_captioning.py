@@ -22,7 +22,7 @@ def test_caption_makes_a_data_set_and_says_what_was_left_out(tmp_path: Path) -> 
     result = RUN.invoke(app, arguments)
     assert result.exit_code == 3, result.output
     assert "failed: broken.wav: " in result.output
-    assert "2 tracks, 1 failed" in result.output and "clips_kept" in result.output
+    assert "of 2 tracks" in result.output and ", 1 failed; " in result.output and "clips_kept" in result.output
     records = Dataset.open(out).split("train")
     assert len(records) == 2 and all(": " in c for r in records for c in r.captions)
     assert json.loads((out / "dataset.json").read_bytes())["failures"][0]["item"] == "broken.wav"

@@ -7,13 +7,18 @@ from pathlib import Path
 import jsonschema
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from solfa.apps.cli import app
+from solfa.apps.progress import Work
 from solfa.apps.render import _tags_line, results_json, results_text, show
 from solfa.constraints import presence_words
 from solfa.core.text import clock
 from solfa.core.types import FileTags, Span, TagTrack
 from solfa.query import parse
 from solfa.retrieval import Evidence, Hit, Results
+from solfa.testing.files import write_audio
+from solfa.testing.synth import tone
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "src/solfa/apps/search.schema.json").read_text())
 
@@ -83,3 +88,28 @@ def test_json_follows_its_schema() -> None:
 
 def test_clock() -> None:
     assert [clock(s) for s in (0, 59.6, 3600)] == ["0:00", "1:00", "1:00:00"]
+
+
+def test_work_is_told_and_summed_up(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([0.0, *(1000.0 + s for s in range(100))])
+    monkeypatch.setattr("solfa.apps.progress.time.monotonic", lambda: next(now))
+    with Work("reading", "writing", stderr=True) as work:
+        assert list(work.each("reading", ["a", "b"])) == ["a", "b"]
+        work("writing", 1, 4, "2 [b]bad[/b]")
+        work("writing", 0, 0)
+    work.end("3 files", 1, audio_s=90)
+    told = capsys.readouterr()
+    assert not told.out and "reading: 2/2" in told.err and "writing: 1/4, 2 [b]bad[/b], " in told.err
+    assert "0/0" not in told.err and "3 files, 1 failed; 1:30 of music in " in told.err.splitlines()[-1]
+
+
+def test_commands_over_many_things_end_in_one_line(tmp_path: Path) -> None:
+    for name in "ab":
+        write_audio(tmp_path / f"{name}.wav", tone(60, 1.0), 22050)
+    (tmp_path / "bad.wav").write_bytes(b"no sound")
+    done = CliRunner().invoke(app, ["analyze", *(str(tmp_path / f"{n}.wav") for n in ("a", "b", "bad"))])
+    assert done.exit_code == 3 and re.fullmatch(
+        r"2 files analyzed, 1 failed; 0:02 of music in .* s \(.* x real time\)", done.stderr.splitlines()[-1]
+    )
+    done = CliRunner().invoke(app, ["models", "pull"])
+    assert re.fullmatch(r"0 fetched and verified, 1 already here, 0 failed; .* s\n", done.output)

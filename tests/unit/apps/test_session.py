@@ -32,8 +32,15 @@ class Searcher:
                 tags=FileTags(), evidence=())
             for i in range(before + 1, min(before + 3, 7))
         )  # fmt: skip
-        return Results(query=query, parsed=(), hits=hits, candidates=9, timing_ms={}, before=before,
-                       note="" if hits else "No page 4.")
+        return Results(
+            query=query,
+            parsed=(),
+            hits=hits,
+            candidates=9,
+            timing_ms={},
+            before=before,
+            note="" if hits else "No page 4.",
+        )
 
 
 @pytest.fixture

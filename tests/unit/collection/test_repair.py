@@ -45,10 +45,21 @@ def call(*arguments: object) -> str:
     """What a command says where it fails; a failure that is not told in one sentence fails the test."""
     done = CliRunner().invoke(app, [str(a) for a in arguments])
     if done.exception is None or isinstance(done.exception, SystemExit):
+        assert done.exit_code == 0, (arguments, done.output)
         return ""
     assert isinstance(done.exception, SolfaError), arguments
     assert "\n" not in str(done.exception)
     return str(done.exception)
+
+
+def commands(music: Path) -> list[list[str]]:
+    """Everything that reads a collection."""
+    file = str(music / "01.wav")
+    return [
+        ["status", "--copies"], ["search", "low tone", "--where", "tempo_bpm>1", "--json"], ["similar", file, "-v"],
+        ["search", "slow", "--where", "key=D", "--like", f"{file}@0:01-0:02"], ["search", "low", "--sort", "key"],
+        ["align", file, "low tone"], ["detect", file, "low", "noisy"],
+    ]  # fmt: skip
 
 
 def hurt(folder: Path, rng: random.Random) -> None:
@@ -77,8 +88,8 @@ SEEDS = [*range(12), *(pytest.param(seed, marks=pytest.mark.slow) for seed in ra
 @pytest.mark.parametrize("seed", SEEDS)
 def test_random_damage_is_told_and_mended(shelf: Path, kept: Kept, seed: int) -> None:
     hurt(shelf, random.Random(seed))
-    for command in (["status"], ["search", "low tone", "--where", "tempo_bpm>1", "--json"]):
-        call(*command, "--collection", shelf)
+    said = {call(*command, "--collection", shelf) for command in commands(kept[1])}
+    assert all(not text or "solfa doctor" in text or "solfa index" in text for text in said), said
     before = examine(shelf)
     damage = repair(shelf)
     assert damage.found == before.found and bool(damage.kept) == bool(damage.found)
@@ -144,8 +155,7 @@ DAMAGE = {
 @pytest.mark.parametrize("name", DAMAGE)
 def test_damage_of_every_kind(shelf: Path, kept: Kept, name: str) -> None:
     DAMAGE[name](shelf)
-    commands = (["status"], ["search", "low tone", "--json"], ["search", "slow", "--where", "key=D"])
-    said = {call(*command, "--collection", shelf) for command in commands}
+    said = {call(*command, "--collection", shelf) for command in commands(kept[1])}
     assert all(not text or "solfa doctor" in text or "solfa index" in text for text in said)
     assert examine(shelf).found
     repair(shelf)
@@ -177,6 +187,7 @@ def test_what_is_fine_is_kept(shelf: Path, kept: Kept) -> None:
 
 
 def test_nothing_is_done_where_nothing_is_wrong(shelf: Path, kept: Kept, tmp_path: Path) -> None:
+    assert not any(call(*command, "--collection", shelf) for command in commands(kept[1]))
     before = {p.name: p.read_bytes() for p in shelf.rglob("*.i8")}
     assert repair(shelf).found == () and {p.name: p.read_bytes() for p in shelf.rglob("*.i8")} == before
     assert not list(shelf.glob("damaged-*"))

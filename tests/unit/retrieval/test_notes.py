@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from solfa.collection import Collection
-from solfa.core.query import Query
 from solfa.core.types import Features, JointModel, Logit, Match
-from solfa.query import parse
+from solfa.query import Query, parse
 from solfa.retrieval import Display, Like, Searcher
 from solfa.testing.tiny import tiny_model
 

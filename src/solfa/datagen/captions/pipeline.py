@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 from solfa.audio import stretches
 from solfa.core.clip import SPLITS, Record
 from solfa.core.errors import DecodeError, InputError
-from solfa.core.files import write_whole
+from solfa.core.files import check_output, write_whole
 from solfa.core.text import printable
 from solfa.datagen.captions.fingerprints import near_duplicates
 from solfa.datagen.captions.llm import Usage, estimate
@@ -64,6 +64,8 @@ def caption_tracks(
     out = Path(out)
     stages = stages_of(out)
     executor = executor or SerialExecutor()
+    for folder in (out, stages):
+        check_output(folder, force=True, folder=True)
     try:
         stages.mkdir(parents=True, exist_ok=True)
         with FileLock(stages / ".lock", timeout=0):
