@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter1d
 
 from solfa.analysis import harmony_chords, harmony_cqt, harmony_key
+from solfa.analysis.filters import running_mean
 from solfa.analysis.harmony_cqt import BINS_PER_OCTAVE, HOP, RATE_HZ
 from solfa.analysis.protocol import NOTHING, ExtractorSpec, Observation, empty
 from solfa.audio.resample import at_rate
@@ -46,7 +46,7 @@ class HarmonyExtractor:
 
     spec = ExtractorSpec(
         name="solfa-harmony",
-        version="2",
+        version="3",
         licence="Apache-2.0, network MIT",
         commercial_use=True,
         provides=("key", "chords"),
@@ -121,7 +121,7 @@ def _chroma(magnitudes: FloatArray) -> FloatArray:
     spectral envelope (a running mean over three octaves) is divided out first: a loud bass or a bright lead says no
     more of the key than the rest.
     """
-    envelope = uniform_filter1d(magnitudes, _ENVELOPE_BINS, axis=1) + np.float32(1e-3 * magnitudes.max() + 1e-12)
+    envelope = running_mean(magnitudes, _ENVELOPE_BINS) + np.float32(1e-3 * magnitudes.max() + 1e-12)
     padded = np.pad(magnitudes / np.sqrt(envelope), ((0, 0), (1, 1)))
     partials = np.sqrt(np.maximum(0.0, padded[:, 1:-1:3] - 0.5 * (padded[:, 0:-2:3] + padded[:, 2::3])))
     salience = partials.copy()

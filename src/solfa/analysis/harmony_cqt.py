@@ -12,9 +12,10 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+import soxr
 from numpy.typing import NDArray
-from scipy import fft
 
+from solfa.analysis.filters import fast_length
 from solfa.core.types import FloatArray
 
 RATE_HZ = 22050
@@ -60,10 +61,10 @@ def cqt(samples: FloatArray, tuning: float = 0.0) -> FloatArray:
 
 def _full(samples: FloatArray, frames: int, centres: NDArray[np.float64], lengths: NDArray[np.float64]) -> FloatArray:
     # Room for half a filter of silence after the end (and, the transform being circular, before the start).
-    n_frames = fft.next_fast_len(frames + int(np.ceil(lengths[0] / 2 / HOP)) + 1, real=False)
-    n_fft = n_frames * HOP
-    spectrum = fft.rfft(samples, n_fft)
-    hz_per_bin = RATE_HZ / n_fft
+    n_frames = fast_length(frames + int(np.ceil(lengths[0] / 2 / HOP)) + 1)
+    # Filters longer than a hop lie below 2.5 kHz: a quarter of the rate holds their spectrum.
+    spectrum = 4 * np.fft.rfft(soxr.resample(samples, 4, 1), n_frames * HOP // 4)
+    hz_per_bin = RATE_HZ / (n_frames * HOP)
     out = np.empty((frames, len(centres)), np.float32)
     for k, (centre, length) in enumerate(zip(centres, lengths, strict=True)):
         reach = _LOBES * RATE_HZ / length
@@ -75,7 +76,7 @@ def _full(samples: FloatArray, frames: int, centres: NDArray[np.float64], length
         first = low % n_frames
         folded = np.zeros(-(-(first + len(band)) // n_frames) * n_frames, np.complex64)
         folded[first : first + len(band)] = band
-        rows = fft.ifft(folded.reshape(-1, n_frames).sum(axis=0))[:frames]
+        rows = np.fft.ifft(folded.reshape(-1, n_frames).sum(axis=0))[:frames]
         np.abs(rows, out=out[:, k])
         out[:, k] *= np.sqrt(length) / HOP
     return out
@@ -102,7 +103,9 @@ def _stft(samples: FloatArray, n_fft: int, hop: int) -> FloatArray:
     padded = np.pad(samples, n_fft // 2)
     frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]
     window = np.hanning(n_fft + 1)[:-1].astype(np.float32)
-    magnitudes: FloatArray = np.abs(fft.rfft(frames * window, axis=1))
+    magnitudes = np.empty((len(frames), n_fft // 2 + 1), np.float32)
+    for block in range(0, len(frames), step := 2**17 // n_fft):  # keeps temporaries in the cache
+        np.abs(np.fft.rfft(frames[block : block + step] * window), out=magnitudes[block : block + step])
     return magnitudes
 
 
@@ -129,5 +132,5 @@ def tuning_of(evidence: NDArray[np.float64]) -> float:
     """Semitones above A4 = 440 Hz, -0.5..0.5: the peak of the evidence after smoothing by a few cents."""
     offsets = (np.arange(100) + 50) % 100 - 50
     kernel = np.exp(-0.5 * (offsets / 6.0) ** 2)
-    smooth = fft.irfft(fft.rfft(evidence) * fft.rfft(kernel), 100)
+    smooth = np.fft.irfft(np.fft.rfft(evidence) * np.fft.rfft(kernel), 100)
     return float(np.argmax(smooth) - 50) / 100 if evidence.any() else 0.0

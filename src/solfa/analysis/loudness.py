@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import scipy.signal
 from numpy.typing import NDArray
 
+from solfa.analysis.filters import filtered
 from solfa.analysis.protocol import ExtractorSpec, Observation, empty
 from solfa.audio import at_rate, side_of
 from solfa.core.types import Audio, Curve, Estimate, FloatArray
@@ -100,14 +100,14 @@ def _lufs(power: NDArray[np.float64]) -> NDArray[np.float64]:
 def _step_energy(samples: FloatArray, rate: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     if len(samples) == 0:
         return np.zeros(0), np.zeros(0)
-    weighted = scipy.signal.sosfilt(_k_weighting(rate), samples)
+    weighted = filtered(k_weighting(rate), samples)
     edges = np.round(np.arange(math.ceil(len(samples) / (rate * STEP_S)) + 1) * rate * STEP_S).astype(np.int64)
     edges = np.unique(np.minimum(edges, len(samples)))
     energy = np.add.reduceat(weighted * weighted, edges[:-1])
     return np.asarray(energy, np.float64), np.diff(edges).astype(np.float64)
 
 
-def _k_weighting(rate: int) -> NDArray[np.float64]:
+def k_weighting(rate: int) -> NDArray[np.float64]:
     """The two filters of BS.1770, designed anew for each rate; at 48 kHz they are the standard's own numbers."""
     k = math.tan(math.pi * 1681.974450955533 / rate)
     q, gain = 0.7071752369554196, 10 ** (3.999843853973347 / 20)

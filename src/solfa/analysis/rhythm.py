@@ -29,7 +29,7 @@ class RhythmExtractor:
 
     spec = ExtractorSpec(
         name="solfa-rhythm",
-        version="1",
+        version="2",
         licence="Apache-2.0",
         commercial_use=True,
         provides=("tempo_bpm", "metre", "beats_s", "downbeats_s"),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.fft import irfft, rfft
 from numpy.typing import NDArray
-from scipy.fft import irfft, next_fast_len, rfft
 
+from solfa.analysis.filters import fast_length
 from solfa.analysis.rhythm_features import FRAME_RATE_HZ
 from solfa.core.types import FloatArray
 
@@ -72,7 +73,7 @@ def local_period(salience_T: FloatArray, period: float) -> FloatArray:
     hop = round(_HOP_S * FRAME_RATE_HZ)
     starts = np.arange(0, count - size + 1, hop)
     ratios = np.exp(np.linspace(np.log(1 - _DRIFT), -np.log(1 - _DRIFT), _STEPS))
-    length = next_fast_len(2 * size, real=True)
+    length = fast_length(2 * size)
     comb = np.zeros((len(starts), _STEPS))
     for row, start in enumerate(starts):
         window = salience_T[start : start + size] - salience_T[start : start + size].mean()

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from numpy.fft import rfft
 from numpy.typing import NDArray
-from scipy.fft import rfft
-from scipy.ndimage import maximum_filter1d
 
+from solfa.analysis.filters import running_max
 from solfa.analysis.protocol import Observation
 from solfa.audio.resample import at_rate
 from solfa.core.types import Audio, FloatArray
@@ -30,7 +30,7 @@ FLUX_BANDS = 16  # flux channels, low to high
 LEVEL_BANDS = 8  # loudness channels, low to high
 _LAG = 2  # frames between the spectra that are compared: about half a window
 _GAMMA = 1000.0  # log compression, relative to the loud frames of the stretch
-_BLOCK = 2048  # frames transformed at once: keeps temporaries in the cache
+_BLOCK = 128  # frames transformed at once: keeps temporaries in the cache
 _SILENCE = 1e-5  # root mean square below which a stretch holds no sound (-100 dBFS)
 
 
@@ -129,7 +129,7 @@ def _slow(rows: FloatArray) -> FloatArray:
 
 def _flux(bands: FloatArray) -> FloatArray:
     """Rise of every band over ``_LAG`` frames, averaged into ``FLUX_BANDS`` channels."""
-    widened = maximum_filter1d(bands, 3, axis=1)
+    widened = running_max(bands, 1)
     rise = np.zeros_like(bands)
     np.maximum(bands[_LAG:] - widened[:-_LAG], 0, out=rise[_LAG:])
     flux: FloatArray = rise.reshape(len(rise), FLUX_BANDS, -1).mean(axis=2)

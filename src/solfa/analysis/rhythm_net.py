@@ -11,8 +11,8 @@ from functools import cache
 from importlib.resources import files
 
 import numpy as np
-from scipy.ndimage import uniform_filter1d
 
+from solfa.analysis.filters import running_mean
 from solfa.analysis.rhythm_features import FRAME_RATE_HZ, SLOW_EVERY, Onsets
 from solfa.core.types import FloatArray
 
@@ -42,8 +42,8 @@ def _harmonic_change(chroma_SP: FloatArray) -> FloatArray:
     compressed = np.sqrt(chroma_SP)
     for span_s in (0.4, 1.2):
         size = round(span_s * row_rate_hz)
-        before = uniform_filter1d(compressed, size, axis=0, origin=(size - 1) // 2)
-        after = uniform_filter1d(compressed, size, axis=0, origin=-(size // 2))
+        before = running_mean(compressed, size, axis=0, before=size - 1)
+        after = running_mean(compressed, size, axis=0, before=0)
         norm = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
         columns.append(1 - np.sum(before * after, axis=1) / (norm + 1e-6))
     stacked: FloatArray = np.stack(columns, axis=1) * 4

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.fft import irfft, next_fast_len, rfft
-from scipy.ndimage import maximum_filter1d, uniform_filter1d
+from numpy.fft import irfft, rfft
 
+from solfa.analysis.filters import fast_length, running_max, running_mean
 from solfa.analysis.rhythm_features import FRAME_RATE_HZ, Onsets
 from solfa.core.types import FloatArray
 
@@ -27,10 +27,10 @@ def strength(onsets: Onsets) -> FloatArray:
     even = np.empty(onsets.flux_TB.shape, np.float32)
     for band, flux in enumerate(onsets.flux_TB.T):  # one at a time: a track of hours has long columns
         rise = flux.astype(np.float32)
-        above = np.maximum(rise - uniform_filter1d(rise, FRAME_RATE_HZ), 0)
+        above = np.maximum(rise - running_mean(rise, FRAME_RATE_HZ), 0)
         power = np.square(above)
         # Its running sum leaves rounding behind, which may lie below zero where nothing sounds for six seconds.
-        spread = np.sqrt(np.maximum(uniform_filter1d(power, 6 * FRAME_RATE_HZ), 0))
+        spread = np.sqrt(np.maximum(running_mean(power, 6 * FRAME_RATE_HZ), 0))
         even[:, band] = above / (spread + 0.2 * np.sqrt(power.mean()) + 1e-6)
     return even
 
@@ -44,7 +44,7 @@ def periodicity(strength_TB: FloatArray, activation_TA: FloatArray) -> FloatArra
     streams = np.concatenate([np.stack(bands), activation_TA.T])
     size = min(streams.shape[1], round(_WINDOW_S * FRAME_RATE_HZ))
     lags = min(size, round(_MAX_LAG_S * FRAME_RATE_HZ))
-    length = next_fast_len(2 * size, real=True)
+    length = fast_length(2 * size)
     total = np.zeros((_NUM_STREAMS, lags))
     starts = range(0, streams.shape[1] - size + 1, round(_HOP_S * FRAME_RATE_HZ))
     for start in starts:
@@ -65,7 +65,7 @@ def candidates(acf_SL: FloatArray) -> FloatArray:
     acf = acf_SL[_ALL] + acf_SL[_BEATS] + 0.5 * acf_SL[:_ALL].mean(axis=0)
     comb = sum(weight * _read(acf, lag * k) for k, weight in ((1, 1.0), (2, 0.8), (3, 0.4), (4, 0.8)))
     comb = np.asarray(comb)
-    peaks = np.flatnonzero((comb == maximum_filter1d(comb, 9)) & (comb > 0))
+    peaks = np.flatnonzero((comb == running_max(comb, 4)) & (comb > 0))
     best = grid[peaks[np.argsort(-comb[peaks], kind="stable")][:8]]
     chosen: list[float] = []
     for ratio in (1.0, 2.0, 0.5, 1.5, 2 / 3, 3.0, 1 / 3, 4 / 3, 0.75):

@@ -14,8 +14,8 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
 
+from solfa.analysis.filters import expit
 from solfa.analysis.protocol import ExtractorSpec, Observation
 from solfa.core.files import table_of
 from solfa.core.types import Audio, BoolArray, FloatArray, Span, TagTrack

@@ -23,7 +23,7 @@ PATCH_S = 1.0
 _FILES = {"mtt": "musicnn-mtt", "msd": "musicnn-msd", "yamnet": "yamnet"}
 NETS = tuple(_FILES)
 # Raise when anything between the samples and the scores changes: part of cache keys and of the embedding space.
-VERSION = "2"
+VERSION = "3"
 
 _WINDOW = int(HOP_S * SAMPLE_RATE_HZ)
 _PATCHES = int(HOP_S / PATCH_S)

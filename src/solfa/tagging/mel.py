@@ -1,22 +1,18 @@
 """Log-mel spectrograms as the pretrained taggers were trained on them; 16 kHz sound in.
 
-Shape letters: T windows, F spectral frames in a window, M mel bands. scipy is imported where sound is heard: a search
-reads only the names and sizes of this room, and should not wait 0.3 s for it.
+Shape letters: T windows, F spectral frames in a window, M mel bands.
 """
 
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.fft import rfft
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from solfa.core.types import FloatArray
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
 
 SAMPLE_RATE_HZ = 16000
 _FFT = 512
@@ -34,13 +30,12 @@ def musicnn_mel(windows_TN: FloatArray) -> FloatArray:
     windows_TN : float32 [shape=(T, 48000)]
         sound at 16 kHz, one window a row
     """
-    from scipy.fft import rfft
-
     padded = np.pad(windows_TN, ((0, 0), (_FFT // 2, _FFT // 2)))
-    frames = _frames(padded, _FFT, 256, 187) * _hann(_FFT)
-    spectrum = rfft(frames, axis=-1)
-    power = spectrum.real**2 + spectrum.imag**2
-    mel: FloatArray = np.log10(10000 * _bands(power, _slaney_bank()) + 1)
+    mel = np.empty((len(windows_TN), 187, 96), np.float32)
+    for frames, out in zip(_frames(padded, _FFT, 256, 187), mel, strict=True):  # one at a time stays in the cache
+        spectrum = rfft(frames * _hann(_FFT))
+        np.matmul(spectrum.real**2 + spectrum.imag**2, _slaney_bank(), out=out)
+    np.log10(10000 * mel + 1, out=mel)
     return mel
 
 
@@ -55,10 +50,10 @@ def yamnet_mel(patches_TN: FloatArray) -> FloatArray:
     patches_TN : float32 [shape=(T, 15600)]
         sound at 16 kHz, one patch a row
     """
-    from scipy.fft import rfft
-
-    frames = _frames(patches_TN, 400, 160, 96) * _hann(400)
-    mel: FloatArray = np.log(_bands(np.abs(rfft(frames, _FFT, axis=-1)), _htk_bank()) + np.float32(0.001))
+    mel = np.empty((len(patches_TN), 96, 64), np.float32)
+    for frames, out in zip(_frames(patches_TN, 400, 160, 96), mel, strict=True):
+        np.matmul(np.abs(rfft(frames * _hann(400), _FFT)), _htk_bank(), out=out)
+    np.log(mel + np.float32(0.001), out=mel)
     return mel
 
 
@@ -67,39 +62,28 @@ def _frames(rows: FloatArray, size: int, hop: int, count: int) -> FloatArray:
     return as_strided(rows, (len(rows), count, size), (row, hop * item, item), writeable=False)
 
 
-def _bands(spectra_TFK: FloatArray, bank: csr_array) -> FloatArray:
-    # A band is a few bins: the sparse product beats the dense one, and does not wake BLAS's threads for so little work.
-    windows, frames, bins = spectra_TFK.shape
-    columns = np.ascontiguousarray(spectra_TFK.reshape(-1, bins).T)
-    return np.ascontiguousarray((bank @ columns).T).reshape(windows, frames, -1)
-
-
 @cache
 def _hann(size: int) -> FloatArray:
     return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)).astype(np.float32)
 
 
 @cache
-def _slaney_bank() -> csr_array:
+def _slaney_bank() -> FloatArray:
     hz = np.linspace(0, SAMPLE_RATE_HZ / 2, _FFT // 2 + 1)
     edges = _slaney_to_hz(np.linspace(0, _hz_to_slaney(SAMPLE_RATE_HZ / 2), 98))
-    return _sparse(_triangles(hz, edges) * (2 / (edges[2:] - edges[:-2])))
+    bank: FloatArray = (_triangles(hz, edges) * (2 / (edges[2:] - edges[:-2]))).astype(np.float32)
+    return bank
 
 
 @cache
-def _htk_bank() -> csr_array:
+def _htk_bank() -> FloatArray:
     # TensorFlow's: triangles are straight on the mel scale, and bin 0 belongs to no band.
     mels = 1127 * np.log1p(np.linspace(0, SAMPLE_RATE_HZ / 2, _FFT // 2 + 1) / 700)
     low, high = 1127 * np.log1p(np.array([125.0, 7500.0]) / 700)
     bank = _triangles(mels, np.linspace(low, high, 66))
     bank[0] = 0
-    return _sparse(bank)
-
-
-def _sparse(bank: NDArray[np.float64]) -> csr_array:
-    from scipy.sparse import csr_array
-
-    return csr_array(bank.T.astype(np.float32))
+    weights: FloatArray = bank.astype(np.float32)
+    return weights
 
 
 def _triangles(points: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.float64]:
