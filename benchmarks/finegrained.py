@@ -4,19 +4,21 @@
     python benchmarks/finegrained.py --data WORLD --collection DIR --count 100 --seed 0 [--figures OUT]
 
 Systems, over one pool and the same queries (`solfa.evaluation.finequeries`): ``solfa`` (the whole search), ``vectors
-only`` (the same model, the whole text as one phrase, nothing measured), ``tags only`` (instruments, genres and moods
-heard, and words in the files' tags), ``counted: X`` (how many of the wishes X's analysis meets, X being solfa,
-Essentia, librosa, or the annotations themselves) and ``chance``. Ties are pessimistic. Queries are paraphrased, so that
-no system's own grammar is asked (``--wording plain`` for the words of solfa's documentation).
+only`` (the same model, the whole text as one phrase, nothing measured), ``tags only`` (detected instruments, genres
+and moods, and words in the files' tags), ``counted: X`` (how many of the stated constraints X's analysis meets, X being
+solfa, Essentia or librosa; these are told the constraints and read no text). Controls: ``truth`` counts by the
+annotations, ``truth but KIND`` leaves one kind of constraint out, ``constant`` gives the same list to every query (the
+tracks that meet most of all constraints first), ``text-only`` is the model with the pool's mean sound for every track,
+``random`` another order for each text. Ties are pessimistic. Queries are paraphrased, so that no system's own grammar
+is asked (``--wording plain`` for the words of solfa's documentation).
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -28,14 +30,17 @@ from harmony import essentia_chords, essentia_key, librosa_templates
 from solfa.api import index
 from solfa.apps.figures import bars
 from solfa.collection import Collection
-from solfa.constraints import Presence
+from solfa.constraints import Constraint, Presence
 from solfa.core.annotation import MusicAnnotation
 from solfa.core.theory import Key
-from solfa.core.types import ChordSegment
+from solfa.core.types import ChordSegment, JointModel
 from solfa.datagen.judging import data_set
 from solfa.encoders.registry import load_model
+from solfa.evaluation.blind import without_sound
 from solfa.evaluation.finegrained import KindSatisfaction, Rank, Satisfaction, Sensitivity
-from solfa.evaluation.finequeries import fine_queries, measure
+from solfa.evaluation.finequeries import FineQueries, fine_queries, measure
+from solfa.evaluation.ranking import as_numpy
+from solfa.evaluation.similarity import Pool, joint_scores
 from solfa.evaluation.truth import TrackTruth, holds
 from solfa.query import Query, parse
 from solfa.retrieval import Display, Searcher
@@ -73,20 +78,34 @@ def by_librosa(path: Path) -> MusicAnnotation:
     return annotation(heard["chords"], tempo_bpm=bpm or None, key=Key.parse(heard["key"]))
 
 
-def each(order: Callable[[str], Sequence[int]]) -> Rank:
-    return lambda texts: [order(text) for text in texts]
-
-
-def counted(claims: Sequence[MusicAnnotation]) -> Rank:
-    """Tracks in order of how many wishes their claims meet."""
+def counted(claims: Sequence[MusicAnnotation], queries: FineQueries, but: str = "") -> Rank:
+    """Tracks in order of how many of the stated constraints their claims meet; of all kinds but one."""
     tracks = [TrackTruth(music=claim) for claim in claims]
 
+    @cache
+    def met(constraint: Constraint) -> np.ndarray:
+        return np.array([holds(constraint, t) is True for t in tracks], float)
+
     def rank(texts: Sequence[str]) -> np.ndarray:
-        return np.array(
-            [[sum(holds(c, t) is True for c in parse(text).constraints) for t in tracks] for text in texts], float
-        )
+        zero = np.zeros(len(tracks))
+        return np.stack([sum((met(c) for c in queries.meant[t] if c.label != but), zero) for t in texts])
 
     return rank
+
+
+def constant(truths: Sequence[TrackTruth], queries: FineQueries) -> Rank:
+    """One list, whatever is asked."""
+    often = [float(sum(holds(c, t) is True for wish in queries.wishes for c in wish)) for t in truths]
+    return lambda texts: np.tile(often, (len(texts), 1))
+
+
+def text_only(model: JointModel, sounds: Pool) -> Rank:
+    """What the texts alone decide."""
+    return lambda texts: as_numpy(
+        joint_scores(sounds, model.text.encode(list(texts)), model.views.rank).block(
+            slice(0, len(texts)), slice(0, len(sounds))
+        )
+    ).astype(np.float64)
 
 
 def searched(searcher: Searcher, rows: dict[int, int], make: Callable[[str], Query]) -> Rank:
@@ -110,12 +129,8 @@ def tags_alone(text: str) -> Query:
     return replace(query, constraints=heard, phrases=(), negated_phrases=())
 
 
-def chance(num: int, seed: int) -> Rank:
-    def order(text: str) -> list[int]:
-        digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
-        return np.random.default_rng([seed, digest]).permutation(num).tolist()
-
-    return each(order)
+def by_chance(num: int, seed: int) -> Rank:
+    return lambda texts: np.stack([np.random.default_rng([seed, *text.encode()]).random(num) for text in texts])
 
 
 def lift(kind: KindSatisfaction) -> str:
@@ -177,21 +192,26 @@ def main() -> None:
         names = [n for n in names if n in by_path]
         rows = {by_path[n]: row for row, n in enumerate(names)}
         paths, truths = [sounds[n] for n in names], [known[n] for n in names]
-        searcher = Searcher(collection, partial(load_model, options.model))
-        systems = {
-            "solfa": searched(searcher, rows, parse),
-            "vectors only": searched(searcher, rows, lambda text: Query(text=text, phrases=(text,))),
-            "tags only": searched(searcher, rows, tags_alone),
-            "counted: solfa": counted([MusicAnnotation.of(collection.analysis(by_path[n])) for n in names]),
-            "counted: Essentia": counted([by_essentia(path) for path in paths]),
-            "counted: librosa": counted([by_librosa(path) for path in paths]),
-            "counted: truth": counted(truths),
-            "chance": chance(len(names), options.seed),
-        }
+        model = load_model(options.model)
+        searcher = Searcher(collection, lambda: model)
         pool = [TrackTruth(music=t) for t in truths]
         queries = fine_queries(
             pool, num_targets=options.targets or len(pool), wording=options.wording, seed=options.seed
         )
+        windows = Pool(collection.store(model.space).windows([by_path[n] for n in names]))
+        systems = {
+            "solfa": searched(searcher, rows, parse),
+            "vectors only": searched(searcher, rows, lambda text: Query(text=text, phrases=(text,))),
+            "tags only": searched(searcher, rows, tags_alone),
+            "counted: solfa": counted([MusicAnnotation.of(collection.analysis(by_path[n])) for n in names], queries),
+            "counted: Essentia": counted([by_essentia(path) for path in paths], queries),
+            "counted: librosa": counted([by_librosa(path) for path in paths], queries),
+            "truth": counted(truths, queries),
+            **{f"truth but {kind}": counted(truths, queries, kind) for kind in ("tempo", "key", "chords", "metre")},
+            "constant": constant(pool, queries),
+            "text-only": text_only(model, without_sound(windows, seed=options.seed)),
+            "random": by_chance(len(names), options.seed),
+        }
         found = {n: measure(rank, queries, pool, options.k, seed=options.seed) for n, rank in systems.items()}
     print(f"{len(names)} clips, {len(queries.texts)} queries, {len(queries.twins)} twins, model {options.model}, "
           f"seed {options.seed}")  # fmt: skip

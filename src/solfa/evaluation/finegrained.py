@@ -206,15 +206,14 @@ class TwinQuery(Edited):
 class Sensitivity:
     """How far tracks fall among their rivals when one attribute of the query is made false.
 
-    ``fall`` in doublings of the rank, ``attainable`` what the truth gives, ``fall_percent`` in points of the rivals,
-    ``fell`` the share of tracks that fell at all; ``control`` and ``placebo`` the falls of the controls, ``beyond_*``
-    the paired differences. ``falls`` has the fall of each track; ``num_left_out`` had no rival.
+    ``fall`` in doublings of the rank, ``attainable`` what the truth gives, ``fell`` the share of tracks that fell at
+    all; ``control`` and ``placebo`` the falls of the controls, ``beyond_*`` the paired differences. ``falls`` has the
+    fall of each track; ``num_left_out`` had no rival.
     """
 
     falls: tuple[float, ...]
     fall: Interval
     attainable: float
-    fall_percent: Interval
     fell: Interval
     num_left_out: int
     control: Interval | None = None
@@ -273,7 +272,6 @@ def attribute_sensitivity(
             falls=tuple(falls[own].tolist()),
             fall=interval(falls[own], proportion=False, seed=seed),
             attainable=float(np.log2(1 + rivals[own]).mean()),
-            fall_percent=interval(100 * (false - true)[own] / rivals[own], proportion=False, seed=seed),
             fell=interval((false > true)[own], seed=seed),
             num_left_out=sum(t.kind == kind and not t.rivals for t in twins),
             control=control_fall,

@@ -47,11 +47,15 @@ _TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eigh
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FineQueries:
-    """Texts with what each asks, and twins that differ in the truth of one attribute."""
+    """Texts with what each asks, and twins that differ in the truth of one attribute.
+
+    ``meant`` has what every text states, those of the twins and their controls too: for systems that do not read.
+    """
 
     texts: tuple[str, ...]
     wishes: tuple[tuple[Constraint, ...], ...]
     twins: tuple[TwinQuery, ...]
+    meant: Mapping[str, tuple[Constraint, ...]]
 
 
 def loop_of(truth: TrackTruth) -> tuple[Chord, ...]:
@@ -132,16 +136,17 @@ def fine_queries(
     """Queries about a pool's tracks, that follow from the seed; the first ``num_targets`` tracks get twins."""
     rng = np.random.default_rng(seed)
     maker = _Maker(truths, wording, rng)
-    texts, wishes = [], []
+    texts = []
     for stated in maker.known:
         fields = [f for f in rng.permutation(_FIELDS)[: rng.integers(1, 4)].tolist() if f in stated]
         if fields:
-            texts.append(maker.text({f: stated[f] for f in fields}))
-            wishes.append(tuple(constraint_of(f, stated[f]) for f in fields))
+            style = str(rng.choice(maker.styles))
+            texts.append(maker.text({f: stated[f] for f in fields}, style, rng.permutation(len(fields)).tolist()))
     twins = [
         twin for row in range(min(num_targets, len(truths))) for field in _FIELDS if (twin := maker.twin(row, field))
     ]
-    return FineQueries(texts=tuple(texts), wishes=tuple(wishes), twins=tuple(twins))
+    wishes = tuple(maker.meant[text] for text in texts)
+    return FineQueries(texts=tuple(texts), wishes=wishes, twins=tuple(twins), meant=maker.meant)
 
 
 class _Maker:
@@ -151,10 +156,12 @@ class _Maker:
         self.truths, self.rng, self.known = truths, rng, [stated_of(t) for t in truths]
         self.styles = ["plain"] if wording == "plain" else [s for s in _styles() if s != "plain"]
         self._met: dict[tuple[str, Any], Bools] = {}
+        self.meant: dict[str, tuple[Constraint, ...]] = {}
 
-    def text(self, stated: Stated) -> str:
-        style = str(self.rng.choice(self.styles))
-        return worded(stated, style, self.rng.permutation(len(stated)).tolist())
+    def text(self, stated: Stated, style: str, order: Sequence[int]) -> str:
+        text = worded(stated, style, order)
+        self.meant[text] = tuple(constraint_of(field, value) for field, value in stated.items())
+        return text
 
     def met(self, field: str, value: Any) -> Bools:
         if (field, value) not in self._met:
@@ -182,7 +189,7 @@ class _Maker:
         rivals = np.flatnonzero(may & self.met(field, false))
 
         def said(with_other: Any, with_value: Any, style: str = styles[0], order: Sequence[int] = order) -> str:
-            return worded({other: with_other, field: with_value}, style, order)
+            return self.text({other: with_other, field: with_value}, style, order)
 
         neither = ~self.met(field, value) & ~self.met(field, false) & np.array([field in k for k in self.known])
         blank = [p for p in self.rng.permutation(np.flatnonzero(neither)).tolist() if other in self.known[p]]

@@ -1,4 +1,4 @@
-"""Whether a judge can be trusted: order-consistency, agreement with people, and the order that it gives.
+"""Whether a judge can be trusted: order-consistency and agreement with people.
 
 Conventions
 -----------
@@ -15,8 +15,6 @@ from typing import Literal
 import numpy as np
 
 from solfa.core.errors import InputError
-from solfa.evaluation.ranking import Ranks
-from solfa.evaluation.retrieval import ndcg_at
 from solfa.evaluation.significance import Interval, interval
 
 Verdict = Literal["first", "second", "tie"]
@@ -92,21 +90,3 @@ def cohen_kappa(
     if (cost * expected).sum() == 0:
         raise InputError("both raters give one label throughout; kappa is not defined (0 / 0).")
     return float(1 - (cost * table).sum() / (cost * expected).sum())
-
-
-def order_ndcg(gains: Sequence[float], k: int | None = None) -> float:
-    """nDCG of an order, from the gains of its items best-placed first: linear gains, log2 discount.
-
-    Raises
-    ------
-    InputError
-        If a gain is negative, or none is positive (no order is better than another).
-
-    >>> order_ndcg([3, 2, 1]), round(order_ndcg([1, 2, 3]), 6)
-    (1.0, 0.789998)
-    """
-    values = np.asarray(gains, np.float64)
-    if values.ndim != 1 or not len(values) or not np.isfinite(values).all() or (values < 0).any() or values.max() == 0:
-        raise InputError("nDCG needs gains >= 0, at least one of them positive.")
-    num = len(values)
-    return float(ndcg_at(Ranks(np.array([0, num]), np.arange(1, num + 1), values, num), num if k is None else k)[0])
