@@ -34,14 +34,11 @@ def scenes(
         Path | None,
         typer.Option(help="Folder of folders named by label, a CSV or JSONL table (path, label), or FSD50K."),
     ] = None,
-    backgrounds: Annotated[Path | None, typer.Option(help="Folder of recordings to lie under the events.")] = None,
+    backgrounds: Annotated[Path | None, typer.Option(help="Folder of background recordings.")] = None,
     rate: Annotated[int, typer.Option(help="Sample rate in Hz.")] = 22_050,
     pick: Annotated[str, typer.Option(help="Draw events evenly over files or over labels: file, label.")] = "",
     min_event: Annotated[float | None, typer.Option(help="Shortest event that is kept, in seconds.")] = None,
     noise: Annotated[float | None, typer.Option(min=0, max=1, help="Share of scenes over coloured noise.")] = None,
-    music: Annotated[
-        bool, typer.Option("--music", help="Pieces of hits and strums with timed musical events.")
-    ] = False,
     llm: Annotated[str, typer.Option(help="OpenAI-compatible endpoint that writes the captions, up to /v1.")] = "",
     llm_model: Annotated[str, typer.Option(help="Its model.")] = "",
     llm_key_env: Annotated[str, typer.Option(help="Environment variable with its key.")] = "",
@@ -55,8 +52,7 @@ def scenes(
     recorded backgrounds.
     """
     from solfa.core.clip import SPLITS
-    from solfa.datagen.scenes.music import MusicMaker
-    from solfa.datagen.scenes.pipeline import SceneConfig, SceneMaker, make_scenes
+    from solfa.datagen.scenes.pipeline import SceneConfig, make_scenes
     from solfa.datagen.scenes.pool import make_pool, summary
     from solfa.datagen.scenes.sources import read_backgrounds, read_events, read_packages
     from solfa.jobs import ProcessExecutor
@@ -82,7 +78,7 @@ def scenes(
             sources, rule, home() / "scenes", executor=executor, progress=partial(work, "cutting recordings")
         )
         made = make_scenes(
-            out, pool, config, count=count, seed=seed, executor=executor, maker=MusicMaker if music else SceneMaker,
+            out, pool, config, count=count, seed=seed, executor=executor,
             progress=lambda p: work("mixing", p.done, p.total),
         )  # fmt: skip
     _report(summary(pool), len(pool.refused))

@@ -16,7 +16,7 @@ from solfa.analysis.analyze import analysis_version
 from solfa.analysis.protocol import Extractor
 from solfa.audio import Limits
 from solfa.collection.indexing import FileIndexer, IndexedFile, IndexTask, Needs
-from solfa.collection.scan import Found, Scan, scan
+from solfa.collection.scan import Scan, ScannedFile, scan
 from solfa.collection.store import Space
 from solfa.collection.writer import Writer
 from solfa.core.errors import FileUnavailable
@@ -94,7 +94,7 @@ class _Known:
 @dataclass(kw_only=True, slots=True)
 class _Plan:
     tasks: dict[str, IndexTask] = field(default_factory=dict)
-    stats: dict[str, Found] = field(default_factory=dict)
+    stats: dict[str, ScannedFile] = field(default_factory=dict)
     unchanged: int = 0
     returned: list[str] = field(default_factory=list)
     known_bad: list[Failure] = field(default_factory=list)
@@ -192,7 +192,7 @@ class _Outcome:
 
     writer: Writer
     known: dict[str, _Known]
-    stats: dict[str, Found]
+    stats: dict[str, ScannedFile]
     commit: Callable[[IndexedFile], tuple[int, bool]]
     added: int = 0
     updated: int = 0

@@ -26,7 +26,7 @@ from solfa.collection import ivf
 from solfa.collection.ivf import IvfIndex
 from solfa.collection.store import (
     NOTHING,
-    Found,
+    BestSegments,
     Ids,
     Int8Array,
     Nearest,
@@ -114,7 +114,7 @@ class FlatStore:
             return answer([self._among_visited(self._ivf, query, tracks, k) for query in queries], k)
         return answer([_best(_dots(query, self._segments), tracks, k) for query in queries], k)
 
-    def _among_visited(self, index: IvfIndex, query_D: Int8Array, tracks: _Tracks, k: int) -> Found:
+    def _among_visited(self, index: IvfIndex, query_D: Int8Array, tracks: _Tracks, k: int) -> BestSegments:
         rows = index.visit(query_D.astype(np.float32), len(self._segments))
         owner = np.searchsorted(tracks.starts, rows, side="right") - 1
         mine = (owner >= 0) & (rows < (tracks.starts + tracks.counts)[owner])
@@ -128,7 +128,7 @@ class FlatStore:
         by_id = np.argsort(visited.ids)
         place = by_id[np.searchsorted(visited.ids, found.track_ids, sorter=by_id)]
         segments = rows[starts[place] + found.segments] - tracks.starts[owner[starts]][place]
-        return Found(found.dots, found.track_ids, segments)
+        return BestSegments(found.dots, found.track_ids, segments)
 
     def index(self) -> bool:
         """Make the derived index if the store is large enough and has none, or a stale one; says if it did."""
@@ -318,7 +318,7 @@ def _dots(query_D: Int8Array, rows_SD: Int8Array) -> NDArray[np.float64]:
         return np.concatenate([_dots(query_D, rows_SD[:half]), second.result()])
 
 
-def _best(dots: NDArray[np.float64], tracks: _Tracks, k: int) -> Found:
+def _best(dots: NDArray[np.float64], tracks: _Tracks, k: int) -> BestSegments:
     best = _segment_max(dots, tracks.starts, tracks.counts)
     if len(best) > k:
         keep = best >= np.partition(best, len(best) - k)[len(best) - k]
@@ -330,7 +330,7 @@ def _best(dots: NDArray[np.float64], tracks: _Tracks, k: int) -> Found:
     within = np.arange(counts.sum()) - np.repeat(begins, counts)
     is_best = dots[np.repeat(tracks.starts[order], counts) + within] == np.repeat(best, counts)
     segments = np.minimum.reduceat(np.where(is_best, within, len(dots)), begins)
-    return Found(best, tracks.ids[order], segments)
+    return BestSegments(best, tracks.ids[order], segments)
 
 
 def _segment_max(dots: NDArray[np.float64], starts: Ids, counts: Ids) -> NDArray[np.float64]:

@@ -21,7 +21,7 @@ _HARMLESS = (_NO_AUDIO, _EMPTY)  # worth a word only where files were
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Found:
+class ScannedFile:
     """A file on disk."""
 
     path: str
@@ -33,7 +33,7 @@ class Found:
 class Scan:
     """``missing`` known paths are gone; ``doubtful`` ones were not seen, but ``notes`` say why they may still be."""
 
-    found: tuple[Found, ...]
+    found: tuple[ScannedFile, ...]
     missing: frozenset[str]
     doubtful: frozenset[str]
     notes: tuple[str, ...]
@@ -71,7 +71,7 @@ def scan(paths: Iterable[str], known: Iterable[str]) -> Scan:
 
 class _Walk:
     def __init__(self) -> None:
-        self.found: dict[str, Found] = {}
+        self.found: dict[str, ScannedFile] = {}
         self.blind: dict[str, str] = {}  # directories whose silence means nothing, and why
         self._roots: list[str] = []
         self._seen: set[tuple[int, int]] = set()
@@ -84,7 +84,7 @@ class _Walk:
             self.blind[root] = f"cannot be reached ({getattr(error, 'strerror', None) or error})"
             return
         if not stat.S_ISDIR(status.st_mode):
-            self.found[root] = Found(path=root, size=status.st_size, mtime_ns=status.st_mtime_ns)
+            self.found[root] = ScannedFile(path=root, size=status.st_size, mtime_ns=status.st_mtime_ns)
             return
         before = len(self.found)
         self._descend(root, status)
@@ -124,7 +124,7 @@ class _Walk:
                         self._seen.add((status.st_dev, status.st_ino))
                         stack.append(path)
                 elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
-                    self.found[path] = Found(path=path, size=status.st_size, mtime_ns=status.st_mtime_ns)
+                    self.found[path] = ScannedFile(path=path, size=status.st_size, mtime_ns=status.st_mtime_ns)
 
     def _entries(self, directory: str) -> list[os.DirEntry[str]]:
         try:

@@ -116,7 +116,7 @@ class Nearest:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Found:
+class BestSegments:
     """The best tracks for one query, best first, ties by id: whole-numbered dots, ids, and which segment it was."""
 
     dots: NDArray[np.float64]
@@ -124,7 +124,7 @@ class Found:
     segments: Ids
 
 
-NOTHING = Found(np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64))
+NOTHING = BestSegments(np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
 class Store(Protocol):
@@ -176,7 +176,7 @@ def check_query(query_QD: FloatArray, space: Space) -> FloatArray:
     return query_QD
 
 
-def answer(rows: Sequence[Found], k: int) -> Nearest:
+def answer(rows: Sequence[BestSegments], k: int) -> Nearest:
     """What was found for each query, padded to ``k``."""
     ids = np.full((len(rows), k), -1, np.int64)
     scores = np.full((len(rows), k), -np.inf, np.float32)

@@ -110,7 +110,7 @@ class Measured:
         return round(float(self.table.confidence(name)[self.row]), 4)
 
 
-class Finding(NamedTuple):
+class Verdict(NamedTuple):
     """What was measured, how surely, whether that is what was asked (before any negation), and where."""
 
     measured: str
@@ -119,7 +119,7 @@ class Finding(NamedTuple):
     spans: tuple[Span, ...] = ()
 
 
-UNMEASURED = Finding(NOT_MEASURED, 0.0, None)
+UNMEASURED = Verdict(NOT_MEASURED, 0.0, None)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -186,7 +186,7 @@ class Constraint(ABC):
         raise NotImplementedError(f"{type(self).__name__} needs no timeline")
 
     @abstractmethod
-    def evidence(self, track: Measured) -> Finding:
+    def evidence(self, track: Measured) -> Verdict:
         """What one track has to show, before any negation."""
 
     def words(self) -> str:
@@ -199,23 +199,23 @@ class Constraint(ABC):
         return f"not {self.asked()}" if self.negated else self.asked()
 
 
-def verdict(
+def judged(
     choices: list[tuple[Any, float]],
     show: Callable[[Any], str],
     fits: Callable[[Any], bool],
     otherwise: Callable[[Any], str] = lambda value: "",
-) -> Finding:
+) -> Verdict:
     """The verdict on a value; ``otherwise`` names another reading of it that fits, which leaves it undecided."""
     if not choices:
         return UNMEASURED
     (value, confidence), *others = choices
     if fits(value):
-        return Finding(show(value), confidence, True)
+        return Verdict(show(value), confidence, True)
     reading = otherwise(value)
     if not reading:
         second = next(((v, c) for v, c in others if c >= _SHOWN and fits(v)), None)
         reading = "" if second is None else f"or {show(second[0])} ({second[1]:.2f})"
-    return Finding(f"{show(value)}, {reading}" if reading else show(value), confidence, None if reading else False)
+    return Verdict(f"{show(value)}, {reading}" if reading else show(value), confidence, None if reading else False)
 
 
 def chosen(columns: Columns, name: str, fits_NA: FloatArray, base: float) -> Likelihood:

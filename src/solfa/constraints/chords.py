@@ -14,11 +14,11 @@ from solfa.constraints.base import (
     UNMEASURED,
     Columns,
     Constraint,
-    Finding,
     Likelihood,
     Measured,
     Timed,
     Tracks,
+    Verdict,
     base_rate,
 )
 from solfa.constraints.progression import Progressions, code, collapse, match, pair_share, places
@@ -68,7 +68,7 @@ class Chords(Constraint):
         p[[len(t.chords) == 0 for t in timelines]] = np.nan
         return Likelihood.filled(p, _BASE)
 
-    def evidence(self, track: Measured) -> Finding:
+    def evidence(self, track: Measured) -> Verdict:
         """Where the sequence is, and how far it was moved."""
         if not len(track.timeline.chords):
             return UNMEASURED
@@ -76,11 +76,11 @@ class Chords(Constraint):
         found = match(chords, self.chords, self.transposable, self.loose_quality)
         p, shift = float(found.p_N[0]), int(found.shift_N[0])
         if p < _FOUND:
-            return Finding(NONE_FOUND, 1 - p, False)
+            return Verdict(NONE_FOUND, 1 - p, False)
         spans, played = places(chords, found, len(self.chords))
         moved = f", {shift if shift <= 6 else shift - 12:+d} semitones" if shift else ""
         told = f"{'-'.join(played)}{moved}, {100 * float(found.coverage_N[0]):.0f} % of the track"
-        return Finding(told, p, True if p >= PRESENT else None, spans)
+        return Verdict(told, p, True if p >= PRESENT else None, spans)
 
 
 def progressions(timelines: Sequence[Timed]) -> Progressions:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from solfa.constraints.base import Constraint, Finding, Likelihood, Measured, Tracks, base_rate, range_words
+from solfa.constraints.base import Constraint, Likelihood, Measured, Tracks, Verdict, base_rate, range_words
 from solfa.core.text import clock
 from solfa.core.types import FloatArray
 
@@ -40,7 +40,7 @@ class Duration(Constraint):
         p = self.fit(tracks.attributes().column("duration_s"))
         return Likelihood(p, base_rate(p, 0.3))
 
-    def evidence(self, track: Measured) -> Finding:
+    def evidence(self, track: Measured) -> Verdict:
         """Compared in the whole seconds that are shown."""
         seconds = round(track.duration_s)
-        return Finding(clock(seconds), 1.0, round(self.low_s) <= seconds <= round(self.high_s))
+        return Verdict(clock(seconds), 1.0, round(self.low_s) <= seconds <= round(self.high_s))

@@ -18,12 +18,12 @@ from solfa.constraints.base import (
     Constraint,
     Counts,
     Doubles,
-    Finding,
     Likelihood,
     Measured,
     Place,
     Timed,
     Tracks,
+    Verdict,
 )
 from solfa.core.types import FloatArray, Span
 
@@ -84,12 +84,12 @@ class Dynamics(Constraint):
                 for i, t in enumerate(timelines)]  # fmt: skip
         return Likelihood.filled(np.array(fits, np.float32), SHAPE_BASE)
 
-    def evidence(self, track: Measured) -> Finding:
+    def evidence(self, track: Measured) -> Verdict:
         """The verdict follows from the numbers that are shown; the confidence from the whole curve."""
         energy, duration_s = track.timeline.energy, track.duration_s
         p = float(self.fit(energy[None], np.array([duration_s]))[0]) if len(energy) else np.nan
         if np.isnan(p):
-            return Finding("too short to tell", 0.0, None)
+            return Verdict("too short to tell", 0.0, None)
         low, high = (self.place or Place(start=0, end=1)).span_s(duration_s)
         hop_s = track.timeline.energy_hop_s
         first, count = min(int(low / hop_s), len(energy) - 1), max(1, round((high - low) / hop_s))
@@ -110,7 +110,7 @@ class Dynamics(Constraint):
             margin = float(part.std()) - 0.12 if self.shape == "varies" else 0.12 - float(part.std())
         met = None if abs(margin) < 0.02 else margin > 0
         spans = (Span(start_s=low, end_s=high, confidence=p),) if self.place and high > low else ()
-        return Finding(told, max(p, 1 - p), met, spans)
+        return Verdict(told, max(p, 1 - p), met, spans)
 
     def _frames(self, duration_s_N: FloatArray, count: int) -> tuple[Counts, Counts]:
         """First and last+1 of the frames that lie in the place, at least one each [shape=(N,) each]."""

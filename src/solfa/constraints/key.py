@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from solfa.constraints.base import Constraint, Finding, Likelihood, Measured, Tracks, chosen, verdict
+from solfa.constraints.base import Constraint, Likelihood, Measured, Tracks, Verdict, chosen, judged
 from solfa.core.theory import Key, Mode
 from solfa.core.types import FloatArray
 
@@ -61,9 +61,9 @@ class InKey(Constraint):
         columns = tracks.attributes()
         return chosen(columns, "key", self._fits_of_codes[columns.column("key")], self.base)
 
-    def evidence(self, track: Measured) -> Finding:
+    def evidence(self, track: Measured) -> Verdict:
         """The measured key; undecided where an alternative would fit."""
-        return verdict([(key_of(v), c) for v, c in track.choices("key") if v >= 0], str, self.fits)
+        return judged([(key_of(v), c) for v, c in track.choices("key") if v >= 0], str, self.fits)
 
 
 def key_of(code: int) -> Key:

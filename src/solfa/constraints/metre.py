@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from solfa.constraints.base import Constraint, Finding, Likelihood, Measured, Tracks, chosen, verdict
+from solfa.constraints.base import Constraint, Likelihood, Measured, Tracks, Verdict, chosen, judged
 from solfa.core.types import FloatArray
 
 # Share of tracks in each metre over popular and classical corpora together; used only where nothing was measured.
@@ -49,9 +49,9 @@ class Metre(Constraint):
         fits: FloatArray = fit_of[codes]
         return chosen(columns, "metre", fits, self.base)
 
-    def evidence(self, track: Measured) -> Finding:
+    def evidence(self, track: Measured) -> Verdict:
         """Undecided where the measured metre is another way to write what is asked."""
         choices = [(f"{beats}/{unit}", c) for (beats, unit), c in track.choices("metre") if unit]
-        return verdict(
+        return judged(
             choices, str, lambda v: v in self.metres, lambda v: "another way to write it" if self.fit(v) else ""
         )

@@ -18,12 +18,12 @@ from solfa.constraints.base import (
     Constraint,
     Counts,
     Doubles,
-    Finding,
     Likelihood,
     Measured,
     Place,
     Timed,
     Tracks,
+    Verdict,
     base_rate,
 )
 from solfa.core.filters import PRESENT
@@ -95,23 +95,23 @@ class Presence(Constraint):
                 p = p * alone(spans_of(timelines, lambda text: is_other_source(text, name)), durations_s)
         return Likelihood.filled(p, SHAPE_BASE)
 
-    def evidence(self, track: Measured) -> Finding:
+    def evidence(self, track: Measured) -> Verdict:
         """Undecided where only a broader concept was measured, which is then named."""
         name = self._measured_as(lambda wider: not math.isnan(track.confidence(wider)))
         if name is None:
-            return Finding("cannot be measured; compared by sound", 0.0, None)
+            return Verdict("cannot be measured; compared by sound", 0.0, None)
         confidence, found = track.confidence(name), spans_of([track.timeline], lambda text: text == name)
         rows, duration_s_N = found.rows_S3.tolist(), np.array([track.duration_s])
         spans = tuple(Span(start_s=round(a, 3), end_s=round(b, 3), confidence=round(c, 4)) for a, b, c in rows)
         if self.place is not None:
             low, high = self.place.span_s(track.duration_s)
             if low >= high:
-                return Finding(f"the track ends at {clock(track.duration_s)}", 1.0, False)
+                return Verdict(f"the track ends at {clock(track.duration_s)}", 1.0, False)
             confidence = float(presence_at(found, self.place, duration_s_N)[0])
             spans = tuple(s for s in spans if s.end_s > low and s.start_s < high)
         if confidence < ABSENT:
             none = NONE_FOUND if name == self.concept else f"no {concept(name).title} found"
-            return Finding(none, 1 - confidence, False)
+            return Verdict(none, 1 - confidence, False)
         met: bool | None = True if confidence >= PRESENT else None
         said = presence_words(confidence)
         if name != self.concept:  # a Rhodes is asked for, an electric piano is what can be told
@@ -120,7 +120,7 @@ class Presence(Constraint):
             others = spans_of([track.timeline], lambda text: is_other_source(text, name))
             share = float(alone(others, duration_s_N)[0])
             said, met = f"{said}, alone in {100 * share:.0f} % of the track", share >= PRESENT
-        return Finding(said, confidence, met, spans)
+        return Verdict(said, confidence, met, spans)
 
     def _measured_as(self, was_measured: Callable[[str], bool]) -> str | None:
         """The concept itself or the nearest wider one that was measured; None if none was."""

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from solfa.constraints.base import Constraint, Finding, Likelihood, Measured, Tracks, chosen, range_words, verdict
+from solfa.constraints.base import Constraint, Likelihood, Measured, Tracks, Verdict, chosen, judged, range_words
 from solfa.core.types import FloatArray
 
 # What stands for "no bound": finite, so that it survives JSON.
@@ -67,7 +67,7 @@ class Tempo(Constraint):
         columns = tracks.attributes()
         return chosen(columns, "tempo", self.fit(columns.column("tempo_bpm")), self.base)
 
-    def evidence(self, track: Measured) -> Finding:
+    def evidence(self, track: Measured) -> Verdict:
         """Undecided just outside, and where half or double the tempo is in the range."""
         choices = [(round(v, 1), c) for v, c in track.choices("tempo_bpm") if not math.isnan(v)]
         is_point = self.low_bpm == self.high_bpm
@@ -84,6 +84,4 @@ class Tempo(Constraint):
             fitting = ((bpm * by, name) for name, by in octaves if slowest <= bpm * by <= fastest)
             return next((f"{value:.1f} {name}" for value, name in fitting if beyond(value) == 0), "")
 
-        return verdict(
-            choices, lambda v: f"{v:.1f} BPM", lambda v: beyond(v) <= (_NEAR if is_point else 0.0), otherwise
-        )
+        return judged(choices, lambda v: f"{v:.1f} BPM", lambda v: beyond(v) <= (_NEAR if is_point else 0.0), otherwise)

@@ -8,7 +8,7 @@ import numpy as np
 
 from solfa.alignment.scores import Windows, quantise
 from solfa.collection.store import (
-    Found,
+    BestSegments,
     Ids,
     Nearest,
     Placement,
@@ -51,7 +51,7 @@ class NumpyStore:
                     dots = segments @ query
                     found.append((-int(dots.max()), track_id, int(dots.argmax())))
             minus_dots, track_ids, best = np.array(sorted(found)[:k], np.int64).reshape(-1, 3).T
-            rows.append(Found(-minus_dots.astype(np.float64), track_ids, best))
+            rows.append(BestSegments(-minus_dots.astype(np.float64), track_ids, best))
         return answer(rows, k)
 
     def windows(self, track_ids: Sequence[int]) -> list[Windows]:

@@ -7,7 +7,6 @@ import shutil
 import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +16,13 @@ from typer.testing import CliRunner
 from solfa.core.clip import SPLITS
 from solfa.core.errors import InputError, SolfaError
 from solfa.datagen.captions.llm import Captioner, Endpoint
+from solfa.datagen.scenes import pipeline
 from solfa.datagen.scenes.clipping import ClipRule
 from solfa.datagen.scenes.debian import unpack
 from solfa.datagen.scenes.mixing import MixRule
-from solfa.datagen.scenes.music import MusicMaker
-from solfa.datagen.scenes.music_plan import Plan, draw_plan, phrases_of
 from solfa.datagen.scenes.ontology import BACKGROUND, label_sounds, packages, sound_bank
 from solfa.datagen.scenes.pipeline import SceneConfig, SceneMaker, make_scenes
-from solfa.datagen.scenes.pool import Pool, PoolRule, make_pool, split_groups, summary
+from solfa.datagen.scenes.pool import PoolRule, SoundPool, make_pool, split_groups, summary
 from solfa.datagen.scenes.sources import Source, read_backgrounds, read_events, read_packages
 from solfa.datasets.bank import PhraseBank
 from solfa.datasets.building import ShardTask
@@ -59,7 +57,7 @@ def library(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _pool(library: Path) -> Pool:
+def _pool(library: Path) -> SoundPool:
     sources = read_events(library / "events") + read_backgrounds(library / "behind")
     return make_pool(sources, RULE, library / "cache")
 
@@ -79,7 +77,9 @@ def test_a_pool_lists_what_it_cannot_use_and_is_found_again(library: Path) -> No
         assert np.abs(pool.samples(entry)).max() == pytest.approx(1.0, abs=1e-3)
 
 
-def test_scenes_are_made_resumed_and_drawn_again(library: Path, tmp_path: Path) -> None:
+def test_scenes_are_made_resumed_and_drawn_again(
+    library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pool = _pool(library)
     made = make_scenes(tmp_path / "out", pool, CONFIG, count=20, seed=1)
     assert [len(made.split(s)) for s in SPLITS] == [18, 3, 3]
@@ -97,8 +97,9 @@ def test_scenes_are_made_resumed_and_drawn_again(library: Path, tmp_path: Path) 
     assert not (heard["train"] & heard["test"] or heard["train"] & heard["val"] or heard["val"] & heard["test"])
     bank = PhraseBank.load(tmp_path / "out" / "phrases.jsonl")
     assert all(bank.clusters_of(p.text) for r in made.split("train") for p in r.phrases)
-    with pytest.raises(SolfaError, match="could not be made"):
-        make_scenes(tmp_path / "stopped", pool, CONFIG, count=20, seed=1, maker=_Stops)
+    with monkeypatch.context() as patch, pytest.raises(SolfaError, match="could not be made"):
+        patch.setattr(pipeline, "SceneMaker", _Stops)
+        make_scenes(tmp_path / "stopped", pool, CONFIG, count=20, seed=1)
     kept = tmp_path / "stopped" / "train" / "000000.tar"
     before = kept.stat().st_mtime_ns
     assert make_scenes(tmp_path / "stopped", pool, CONFIG, count=20, seed=1).revision == made.revision
@@ -252,66 +253,6 @@ def test_a_package_is_unpacked_below_its_root_only(tmp_path: Path) -> None:
             unpack(broken, "usr", tmp_path / "no")
 
 
-def test_phrases_follow_from_the_plan() -> None:
-    on = (True,) * 6
-    plan = Plan(tempo_bpm=120.0, active={"drums": (False, False, True, False, True, True), "tabla": on}, fills=(2,),
-                break_bar=3, key_bar=5, key_shift=2)  # fmt: skip
-    found = {p.text: p.spans_s for p in phrases_of(plan, 11.5)}
-    assert found == {
-        "drums": ((4.0, 6.0), (8.0, 11.5)), "entry of the drums": ((4.0, 6.0),), "tabla": ((0.0, 11.5),),
-        "unaccompanied tabla": ((0.0, 4.0), (6.0, 8.0)), "drum fill": ((5.0, 6.0),), "break": ((6.0, 8.0),),
-        "the drop": ((8.0, 10.0),), "key change": ((8.0, 11.5),),
-    }  # fmt: skip
-
-
-def test_drawn_plans_keep_their_rules() -> None:
-    for seed in range(300):
-        plan = draw_plan(["drums", "tabla", "acoustic_guitar"], ["acoustic_guitar"], 10.0, np.random.default_rng(seed))
-        rests = [b for b in range(plan.num_bars) if not any(a[b] for a in plan.active.values())]
-        assert not rests and 4 <= plan.num_bars <= 7 and plan.bar_s * plan.num_bars >= 10
-        if plan.drop_bar is not None:
-            assert plan.active["drums"][plan.drop_bar] and plan.drop_bar < plan.num_bars
-        if plan.break_bar is not None:
-            assert not plan.active["drums"][plan.break_bar] and plan.build_bar is None
-        if plan.key_bar is not None:
-            assert all(plan.active["acoustic_guitar"][b] for b in (plan.key_bar - 1, plan.key_bar))
-        for phrase in phrases_of(plan, 10.0):
-            assert all(0 <= a < b <= 10 for a, b in phrase.spans_s)
-            assert all(x[1] <= y[0] for x, y in pairwise(phrase.spans_s))
-
-
-def test_music_sounds_where_its_phrases_say(tmp_path: Path) -> None:
-    labels = {"bass drum": 36, "snare drum": 50, "closed hi-hat": 90, "tom drum": 45, "crash cymbal": 80, "tabla": 60}
-    labels |= {"guitar strum of a C major chord": 60, "guitar strum of an A minor chord": 57}
-    sources = []
-    for label, midi in labels.items():
-        for split in SPLITS:
-            sound = tone(midi, 0.3 + 0.01 * SPLITS.index(split), RATE) * 0.8
-            path = write_audio(tmp_path / f"{midi}{split}.wav", sound, RATE)
-            sources.append(Source(path=path, name=path.name, label=label, group=path.name, split=split))
-    pool = make_pool(sources, RULE, tmp_path / "cache")
-    config = SceneConfig(pool=RULE, mix=MixRule(duration_s=10.0), per_shard=12)
-    maker = MusicMaker(pool.folder, config)
-    task = ShardTask(split="test", number=0, seed=3)
-    for i, member in enumerate(maker(task)):
-        record, samples = member.record, member.samples
-        plan = draw_plan(maker.playable("test"), ("acoustic_guitar", "synth_bass"), 10.0, task.rng(i))
-        assert len(record.attributes["chords"]) <= sum(
-            plan.active.get("acoustic_guitar", ())
-        )  # those that are strummed
-        assert "background" not in record.captions[0]
-        assert np.abs(samples).max() == pytest.approx(0.95, rel=1e-4)
-        plays = {p.text: p.spans_s for p in record.phrases if p.text in ("drums", "tabla", "acoustic guitar")}
-        assert len(plays) == len(record.attributes["instruments"])
-        for start, end in (span for spans in plays.values() for span in spans):
-            part = samples[round(start * RATE) : round(end * RATE)]
-            assert np.abs(part).max() > 0.02
-        assert ("acoustic_guitar" in record.attributes["instruments"]) == bool(record.attributes["chords"])
-    bare = make_pool([s for s in sources if s.label == "tabla"], RULE, tmp_path / "cache")
-    with pytest.raises(InputError, match="two instruments"):
-        MusicMaker(bare.folder, config).check("train")
-
-
 def test_the_command_makes_scenes_and_says_what_was_left_out(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from solfa.apps.data import data_app
 
@@ -351,4 +292,4 @@ def test_a_name_that_is_no_text_does_no_harm(library: Path) -> None:
     except OSError:
         pytest.skip("this file system takes no such names")
     pool = _pool(library)
-    assert any(e.source == "Sound_0/odd?\n.wav" for e in pool.entries) and Pool.open(pool.folder) == pool
+    assert any(e.source == "Sound_0/odd?\n.wav" for e in pool.entries) and SoundPool.open(pool.folder) == pool

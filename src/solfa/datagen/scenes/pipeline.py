@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from solfa.core.clip import SPLITS, Phrase, Record
 from solfa.core.errors import InputError
@@ -15,7 +15,7 @@ from solfa.datagen.captions.llm import Captioner, Endpoint
 from solfa.datagen.scenes.captions import llm_caption, rule_caption
 from solfa.datagen.scenes.mixing import MixRule, Scene, Sound, mix, noise
 from solfa.datagen.scenes.ontology import BACKGROUND, bank_of
-from solfa.datagen.scenes.pool import Entry, Pool, PoolRule, by_label
+from solfa.datagen.scenes.pool import PoolRule, PoolSound, SoundPool, by_label
 from solfa.datasets.building import Progress, ShardTask, build
 from solfa.datasets.shards import Dataset, Failure, Member
 from solfa.jobs import Executor
@@ -49,14 +49,13 @@ class SceneMaker:
 
     pool_folder: Path
     config: SceneConfig
-    name: ClassVar[str] = "scenes"
 
     def __call__(self, task: ShardTask) -> Iterator[Member | Failure]:
         """All scenes of a shard, in order."""
         for i in range(self.config.per_shard):
-            yield from self.captioned(self._member(task, i, *self.draw(task, i)), task.rng(i, 1))
+            yield from self._captioned(self._member(task, i, *self.draw(task, i)), task.rng(i, 1))
 
-    def captioned(self, member: Member, rng: Rng) -> Iterator[Member | Failure]:
+    def _captioned(self, member: Member, rng: Rng) -> Iterator[Member | Failure]:
         """The member with its caption, and why a language model's caption is missing, where it is."""
         record = member.record
         labels = [p.text for p in record.phrases]
@@ -78,7 +77,7 @@ class SceneMaker:
                 f"recordings (three of a label give one to each split). For backgrounds, noise can stand in."
             )
 
-    def draw(self, task: ShardTask, i: int) -> tuple[Scene, tuple[Entry, ...]]:
+    def draw(self, task: ShardTask, i: int) -> tuple[Scene, tuple[PoolSound, ...]]:
         """Scene ``i`` of a shard with its stems, and the pool entries it was made of, the background (if any) last."""
         rng = task.rng(i)
         events = self._events(task.split, rng)
@@ -88,9 +87,9 @@ class SceneMaker:
         return scene, (*events, *behind)
 
     @cached_property
-    def pool(self) -> Pool:
+    def pool(self) -> SoundPool:
         """The opened pool."""
-        return Pool.open(self.pool_folder)
+        return SoundPool.open(self.pool_folder)
 
     @cached_property
     def _captioner(self) -> Captioner | None:
@@ -98,10 +97,10 @@ class SceneMaker:
         return None if endpoint is None else Captioner(endpoint, self.pool_folder.parent / "answers")
 
     @cached_property
-    def _material(self) -> dict[str, dict[str, list[Entry]]]:
+    def _material(self) -> dict[str, dict[str, list[PoolSound]]]:
         return {split: by_label(e for e in self.pool.entries if e.split == split) for split in SPLITS}
 
-    def _events(self, split: str, rng: Rng) -> list[Entry]:
+    def _events(self, split: str, rng: Rng) -> list[PoolSound]:
         labels = {label: found for label, found in self._material[split].items() if label != BACKGROUND}
         wanted = int(rng.integers(*self.config.mix.num_events, endpoint=True))
         if self.config.pick == "file":
@@ -111,14 +110,14 @@ class SceneMaker:
         drawn = [labels[names[i]] for i in rng.choice(len(names), min(wanted, len(names)), replace=False)]
         return [found[int(rng.integers(len(found)))] for found in drawn]
 
-    def _background(self, split: str, rng: Rng) -> tuple[tuple[Entry, ...], FloatArray]:
+    def _background(self, split: str, rng: Rng) -> tuple[tuple[PoolSound, ...], FloatArray]:
         found = self._material[split].get(BACKGROUND, [])
         if rng.random() < self.config.noise_share:
             return (), noise(round(self.config.mix.duration_s * self.config.pool.sample_rate_hz), rng)
         entry = found[int(rng.integers(len(found)))]
         return (entry,), self.pool.samples(entry)
 
-    def _member(self, task: ShardTask, i: int, scene: Scene, parts: tuple[Entry, ...]) -> Member:
+    def _member(self, task: ShardTask, i: int, scene: Scene, parts: tuple[PoolSound, ...]) -> Member:
         rate = scene.sample_rate_hz
         events = [
             {"label": e.label, "source": e.source, "start_s": round(e.start / rate, 6), "end_s": round(e.end / rate, 6),
@@ -137,39 +136,37 @@ class SceneMaker:
 
 def make_scenes(
     folder: Path,
-    pool: Pool,
+    pool: SoundPool,
     config: SceneConfig,
     *,
     count: int,
     seed: int,
-    maker: type[SceneMaker] = SceneMaker,
     executor: Executor | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Dataset:
     """A data set of ``count`` scenes at least: 80 % train, 10 % val, 10 % test, each filled up to whole shards, and its
     phrase bank beside it.
 
-    The pool was made with ``config.pool``; ``maker`` says what is made, scenes of events or music (`MusicMaker`).
-    ``executor`` and ``progress`` are as in `build`. Raises InputError if a split has no event or no background, or
-    lengths do not fit.
+    The pool was made with ``config.pool``; ``executor`` and ``progress`` are as in `build`. Raises InputError if a
+    split has no event or no background, or lengths do not fit.
     """
     if count < 1 or config.per_shard < 1:
         raise InputError(f"expected one scene or more, got count {count}, per_shard {config.per_shard}.")
     if config.pool.scene_s != config.mix.duration_s or config.pool.clip.max_s >= config.mix.duration_s:
         raise InputError("backgrounds must be as long as the scenes, and events shorter than them.")
-    made_by = maker(pool.folder, config)
+    maker = SceneMaker(pool.folder, config)
     for split in SPLITS:
-        made_by.check(split)
+        maker.check(split)
     shards = {s: max(1, -(-round(count * share) // config.per_shard)) for s, share in _SHARES.items()}
     made = build(
-        folder, made_by, name=made_by.name, seed=seed, num_shards=shards, executor=executor,
+        folder, maker, name="scenes", seed=seed, num_shards=shards, executor=executor,
         config=_described(pool, config), progress=progress,
     )  # fmt: skip
     bank_of({e.label for e in pool.entries} - {BACKGROUND}).save(folder / BANK_FILE)
     return made
 
 
-def _described(pool: Pool, config: SceneConfig) -> dict[str, Any]:
+def _described(pool: SoundPool, config: SceneConfig) -> dict[str, Any]:
     plain = asdict(config)
     said_by = plain.pop("endpoint")
     model = {"captions_by": said_by["model"], "url": said_by["url"]} if said_by else {}

@@ -62,7 +62,7 @@ class PoolRule:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
+class PoolSound:
     """One piece of sound in the pool: ``length`` samples from ``offset``."""
 
     label: str
@@ -74,25 +74,25 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pool:
+class SoundPool:
     """Entries in order of source, what was refused and why, and a hash of all of it."""
 
     folder: Path
-    entries: tuple[Entry, ...]
+    entries: tuple[PoolSound, ...]
     refused: Mapping[str, str]
     digest: str
 
     @classmethod
-    def open(cls, folder: Path) -> Pool:
+    def open(cls, folder: Path) -> SoundPool:
         """The pool in a folder. Raises InputError if there is none, or it is damaged."""
         data = read_json(folder / "pool.json", SCHEMA)
         try:
-            entries = tuple(Entry(**e) for e in data["entries"])
+            entries = tuple(PoolSound(**e) for e in data["entries"])
             return cls(folder=folder, entries=entries, refused=data["refused"], digest=data["digest"])
         except (TypeError, KeyError) as bad:
             raise InputError(f"{folder}/pool.json is damaged ({bad}); delete the folder and run again.") from bad
 
-    def samples(self, entry: Entry) -> FloatArray:
+    def samples(self, entry: PoolSound) -> FloatArray:
         """The sound of an entry, peak 1."""
         return self._flat[entry.offset : entry.offset + entry.length].astype(np.float32) / np.float32(_SCALE)
 
@@ -108,7 +108,7 @@ def make_pool(
     *,
     executor: Executor | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Pool:
+) -> SoundPool:
     """The pool of these recordings, made now or found in the cache.
 
     Takes of one group, and equal sound, are of one split. Splits that a source has are kept (of several, the one
@@ -118,10 +118,10 @@ def make_pool(
     """
     folder = cache / _key(sources, rule)
     if (folder / "pool.json").is_file():
-        return Pool.open(folder)
+        return SoundPool.open(folder)
     with whole_folder(folder, replace=True) as making:
         _write(making, sources, rule, executor or SerialExecutor(), progress)
-    return Pool.open(folder)
+    return SoundPool.open(folder)
 
 
 def _key(sources: Sequence[Source], rule: PoolRule) -> str:
@@ -162,7 +162,7 @@ def _write(
         named[family] = min(named.get(family, s.group), s.group)
     splits = split_groups(replace(s, group=named[f]) for s, f in zip(used.values(), same, strict=True))
     entries = [
-        Entry(label=s.label, source=s.name, split=splits[named[f]], licence=s.licence, offset=at, length=length)
+        PoolSound(label=s.label, source=s.name, split=splits[named[f]], licence=s.licence, offset=at, length=length)
         for (i, s), f in zip(used.items(), same, strict=True)
         for at, length in places[i]
     ]
@@ -241,15 +241,15 @@ class _Cut:
         return [samples[span[0] : span[1]]]
 
 
-def by_label(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+def by_label(entries: Iterable[PoolSound]) -> dict[str, list[PoolSound]]:
     """Entries of each label, in order of label."""
-    found: dict[str, list[Entry]] = {}
+    found: dict[str, list[PoolSound]] = {}
     for entry in entries:
         found.setdefault(entry.label, []).append(entry)
     return dict(sorted(found.items()))
 
 
-def summary(pool: Pool) -> dict[str, Any]:
+def summary(pool: SoundPool) -> dict[str, Any]:
     """Counts to show: events, labels and backgrounds of each split, and refusals by reason."""
     reasons = Counter(reason.partition(":")[0] for reason in pool.refused.values())
     splits = {}

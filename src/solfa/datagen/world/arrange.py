@@ -16,10 +16,10 @@ import numpy as np
 from solfa.core.theory import QUALITIES, Chord
 from solfa.core.types import Rng
 from solfa.datagen.world.melody import guide_tones, held, melody
-from solfa.datagen.world.score import METRES, Metre, Note, Part, Score
+from solfa.datagen.world.score import METRES, MetreShape, Note, Part, Score
 from solfa.datagen.world.styles import Style, concept_of, is_voice_like, kit_concept, pool, styles, table
 
-Bar = tuple[int, int, Metre, int]  # first beat, end beat, metre, number of the section
+Bar = tuple[int, int, MetreShape, int]  # first beat, end beat, metre, number of the section
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ def _is_fill(a: int, b: int, section: int, chart: Score, band: Band) -> bool:
     return last and section in band.fills and band.seats["drums"][section] and b - a > 1
 
 
-def _fill_beats(metre: Metre) -> int:
+def _fill_beats(metre: MetreShape) -> int:
     return 2 if metre.beats >= 4 else 1
 
 
@@ -177,7 +177,7 @@ def drum_hits(pattern: str, start: float, end: float) -> Iterator[Note]:
                 yield Note(start + i * (end - start) / len(steps), 0.2, drums["keys"][name], velocity)
 
 
-def _fill(start: float, end: float, metre: Metre, rng: Rng) -> list[Note]:
+def _fill(start: float, end: float, metre: MetreShape, rng: Rng) -> list[Note]:
     steps = int((end - start) * (4 if metre.division == 2 else 3 if metre.division == 3 else 2))
     drums = table()["drums"]
     text = str(rng.choice(drums["fills"]))

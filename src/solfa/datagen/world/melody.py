@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from solfa.core.theory import QUALITIES, Chord
 from solfa.core.types import Rng
-from solfa.datagen.world.score import MODES, Metre, Note, Score
+from solfa.datagen.world.score import MODES, MetreShape, Note, Score
 
 # Lowest note of instruments that do not play from middle C on.
 _LOW = {
@@ -17,7 +17,9 @@ _LOW = {
 _SPAN = 17
 
 
-def melody(chart: Score, bars: list[tuple[int, int, Metre, int]], program: int, busy: float, rng: Rng) -> list[Note]:
+def melody(
+    chart: Score, bars: list[tuple[int, int, MetreShape, int]], program: int, busy: float, rng: Rng
+) -> list[Note]:
     """A tune for the given bars (first beat, end beat, metre, section); ``busy`` 0-1 sets how many notes there are."""
     low = _LOW.get(program, 60) + int(rng.integers(0, 4))
     starts = [a for a, _, _ in chart.chords]
@@ -40,7 +42,7 @@ def melody(chart: Score, bars: list[tuple[int, int, Metre, int]], program: int, 
     return notes
 
 
-def _rhythm(metre: Metre, busy: float, rng: Rng) -> list[tuple[float, float]]:
+def _rhythm(metre: MetreShape, busy: float, rng: Rng) -> list[tuple[float, float]]:
     grid = 1 / metre.division if busy < 0.9 or metre.division != 2 else 0.25
     steps = round(metre.beats / grid)
     onsets = []
@@ -63,7 +65,7 @@ def _next_pitch(pitch: int, low: int, chord: Chord, chart: Score, beat: float, s
     return min(allowed, key=lambda p: (abs(p - wish), p == pitch, p))
 
 
-def guide_tones(chart: Score, bars: list[tuple[int, int, Metre, int]]) -> list[Note]:
+def guide_tones(chart: Score, bars: list[tuple[int, int, MetreShape, int]]) -> list[Note]:
     """A slow second voice on the third or the seventh of each chord, moving as little as it can."""
     notes, last = list[Note](), 67
     for start, length, chord in held(chart, bars):
@@ -73,7 +75,7 @@ def guide_tones(chart: Score, bars: list[tuple[int, int, Metre, int]]) -> list[N
     return notes
 
 
-def held(chart: Score, bars: list[tuple[int, int, Metre, int]]) -> Iterator[tuple[float, float, Chord]]:
+def held(chart: Score, bars: list[tuple[int, int, MetreShape, int]]) -> Iterator[tuple[float, float, Chord]]:
     """Start, length and chord of what is held through these bars, in beats."""
     for start, end, label in chart.chords:
         chord = Chord.parse(label)

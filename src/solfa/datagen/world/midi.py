@@ -16,7 +16,7 @@ _MAX_NOTES, _MAX_BEATS = 200_000, 20_000
 
 
 @dataclass(slots=True)
-class Track:
+class MidiTrack:
     """The notes of one channel of one track: (start, length, pitch, velocity) in beats, (on, off, ...) in seconds."""
 
     name: str
@@ -33,7 +33,7 @@ class Midi:
     beat_s: NDArray[np.float64]
     metres: tuple[tuple[int, int, str], ...]
     keys: tuple[tuple[int, int, Key], ...]
-    tracks: list[Track]
+    tracks: list[MidiTrack]
 
 
 def read_midi(path: Path, metre: str = "") -> Midi:
@@ -55,7 +55,7 @@ def read_midi(path: Path, metre: str = "") -> Midi:
     if ppq <= 0:
         raise InputError(f"{path.name}: times in frames are not supported.")
     tempi, metres, keys = [(0, 500_000)], list[str](), list[tuple[int, Key]]()
-    tracks: dict[tuple[int, int, int], Track] = {}
+    tracks: dict[tuple[int, int, int], MidiTrack] = {}
     last, count = 0, 0
     for number, track in enumerate(file.tracks):
         tick, programs, sounding = 0, dict[int, int](), dict[tuple[int, int], tuple[int, int]]()
@@ -75,7 +75,7 @@ def read_midi(path: Path, metre: str = "") -> Midi:
                 if place in sounding:
                     begun, velocity = sounding.pop(place)
                     program = programs.get(message.channel, 0)
-                    kind = Track(track.name, program, message.channel == 9)
+                    kind = MidiTrack(track.name, program, message.channel == 9)
                     kept = tracks.setdefault((number, message.channel, program), kind)
                     kept.notes.append((float(begun), float(tick), message.note, velocity))
                     last, count = max(last, tick), count + 1
@@ -90,7 +90,7 @@ def read_midi(path: Path, metre: str = "") -> Midi:
 
 
 def _timed(
-    name: str, tempi: list[tuple[int, int]], metre: str, keys: list[tuple[int, Key]], tracks: list[Track], ppq: int,
+    name: str, tempi: list[tuple[int, int]], metre: str, keys: list[tuple[int, Key]], tracks: list[MidiTrack], ppq: int,
     last: int,
 ) -> Midi:  # fmt: skip
     by_tick = dict(sorted(tempi, key=lambda row: row[0]))

@@ -74,7 +74,7 @@ class Scale:
 
 
 @dataclass(frozen=True, slots=True)
-class Metre:
+class MetreShape:
     """Beats in a bar, the even parts of a beat (2 or 3), and the beats that carry a stress."""
 
     name: str
@@ -86,15 +86,15 @@ class Metre:
 METRES = {
     m.name: m
     for m in (
-        Metre("2/4", 2, 2, (0,)),
-        Metre("3/4", 3, 2, (0,)),
-        Metre("4/4", 4, 2, (0, 2)),
-        Metre("5/4", 5, 2, (0, 3)),
-        Metre("6/4", 6, 2, (0, 3)),
-        Metre("6/8", 2, 3, (0,)),
-        Metre("7/8", 7, 1, (0, 2, 4)),
-        Metre("9/8", 3, 3, (0,)),
-        Metre("12/8", 4, 3, (0, 2)),
+        MetreShape("2/4", 2, 2, (0,)),
+        MetreShape("3/4", 3, 2, (0,)),
+        MetreShape("4/4", 4, 2, (0, 2)),
+        MetreShape("5/4", 5, 2, (0, 3)),
+        MetreShape("6/4", 6, 2, (0, 3)),
+        MetreShape("6/8", 2, 3, (0,)),
+        MetreShape("7/8", 7, 1, (0, 2, 4)),
+        MetreShape("9/8", 3, 3, (0,)),
+        MetreShape("12/8", 4, 3, (0, 2)),
     )
 }
 
@@ -157,7 +157,7 @@ class Score:
         after = np.maximum(at - self.beat_s[-1], 0) / (self.beat_s[-1] - self.beat_s[-2])
         return np.asarray(inside + before + after)
 
-    def bars(self) -> list[tuple[int, int, Metre]]:
+    def bars(self) -> list[tuple[int, int, MetreShape]]:
         """First beat, end beat and metre of each whole bar."""
         return [
             (at, at + METRES[name].beats, METRES[name])

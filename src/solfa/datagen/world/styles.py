@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from solfa.core.files import table_of
-from solfa.datagen.world.score import METRES, Metre
+from solfa.datagen.world.score import METRES, MetreShape
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,7 +87,7 @@ def kit_concept(kit: int) -> str:
 
 
 @cache
-def plain_patterns(metre: Metre) -> dict[str, str]:
+def plain_patterns(metre: MetreShape) -> dict[str, str]:
     """Patterns for any metre, from its stressed beats and the parts of its beats."""
 
     def row(stressed: str, other: str, between: str) -> str:
