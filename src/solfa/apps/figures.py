@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from solfa.analysis.sections import sections
 from solfa.constraints import ABSENT
 from solfa.core.errors import InputError, MissingExtra
 from solfa.core.files import check_output, write_output
@@ -57,6 +58,10 @@ def check_plot(path: Path | None, *, force: bool) -> None:
 def save(plt: Any, figure: Any, path: Path, force: bool) -> None:
     """Write a figure, whole or not at all, and close it."""
     drawn = io.BytesIO()
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:  # the solver's last digits differ from run to run
+        axes.set_position([round(edge, 6) for edge in axes.get_position().bounds])
     metadata = {"Date": None} if path.suffix.lower() == ".svg" else None
     figure.savefig(drawn, format=path.suffix[1:].lower(), dpi=150, metadata=metadata)
     plt.close(figure)
@@ -128,7 +133,7 @@ def draw_analysis(analysis: Analysis, path: Path, *, title: str, force: bool = F
     """What was measured of a track over time; tempo, key and metre in the title. Raises as ``heat_map``.
 
     Energy with bars (downbeats), chords coloured by root, and a row for the voice and for each instrument and sound
-    that is or may be present, darker where it is surer. Sections are not measured, and not drawn.
+    that is or may be present, darker where it is surer; dashed lines where a section begins.
     """
     plt = pyplot(path)
     timed = [t for t in (analysis.voice, *analysis.instruments, *analysis.sounds)
@@ -142,7 +147,10 @@ def draw_analysis(analysis: Analysis, path: Path, *, title: str, force: bool = F
     energy.fill_between(times, analysis.energy.values, color="tab:blue", alpha=0.4, linewidth=0)
     energy.vlines(analysis.beats_s, 0, 0.04, color="black", linewidth=0.4)
     energy.vlines(analysis.downbeats_s, 0, 0.1, color="black", linewidth=0.8)
-    energy.set(ylim=(0, 1), ylabel="energy\n(ticks: beats, bars)", xlim=(0, analysis.duration_s))
+    energy.set(ylim=(0, 1), ylabel="energy\n(ticks: beats, bars;\ndashed: sections)", xlim=(0, analysis.duration_s))
+    for section in sections(analysis)[1:]:
+        for axes in (energy, chords, tags):
+            axes.axvline(section.start_s, color="black", linewidth=0.8, linestyle="--", alpha=0.6)
     wheel, wide_s = plt.get_cmap("hsv"), analysis.duration_s / 45
     for segment in analysis.chords:
         chord, length_s = Chord.parse(segment.label), segment.end_s - segment.start_s

@@ -15,6 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from solfa.analysis.sections import sections
 from solfa.constraints import NONE_FOUND, NOT_MEASURED, presence_words
 from solfa.core.text import clock, printable
 from solfa.core.theory import Chord
@@ -251,6 +252,8 @@ def analysis_text(analysis: Analysis) -> Group:
     row("metre", _estimate(analysis.metre, str) + counts)
     row("key", _estimate(analysis.key, str))
     row("chords", " ".join(c.label for c in analysis.chords[:16]) + (" …" if len(analysis.chords) > 16 else ""))
+    starts = [clock(section.start_s) for section in sections(analysis)]
+    row("sections", f"{len(starts)}, at {' '.join(starts)}")
     loudness = analysis.loudness_lufs
     row("loudness", "silence" if loudness.value is None else f"{loudness.value:.1f} LUFS")
     voice, said = analysis.voice, presence_words(analysis.voice.confidence)
