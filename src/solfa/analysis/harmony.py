@@ -20,7 +20,7 @@ from solfa.analysis.harmony_cqt import BINS_PER_OCTAVE, HOP, RATE_HZ
 from solfa.analysis.protocol import NOTHING, ExtractorSpec, Observation, empty
 from solfa.audio.resample import at_rate
 from solfa.core.files import table_of
-from solfa.core.types import Audio, FloatArray
+from solfa.core.types import Audio, ChordSegment, FloatArray
 from solfa.weights import session
 
 NET = "chords"
@@ -60,7 +60,7 @@ class HarmonyExtractor:
         """
         samples = at_rate(audio, RATE_HZ).samples
         n_frames = 1 + len(samples) // HOP
-        if len(samples) < _MIN_SAMPLES or float(np.abs(samples).max()) < _SILENCE:
+        if len(samples) < _MIN_SAMPLES or float(np.ptp(samples)) < 2 * _SILENCE:
             heads = np.zeros((n_frames, harmony_chords.N_HEADS), np.float32)
             heads[:, [harmony_chords.TRIAD, harmony_chords.BASS]] = 1.0
             chroma = np.zeros((0, 12), np.float32)
@@ -76,7 +76,7 @@ class HarmonyExtractor:
         return {"start_s": start_s, "log_heads": pooled.astype(np.float16), "chroma": chroma}
 
     def conclude(self, observations: Sequence[Observation], duration_s: float) -> dict[str, Any]:
-        """``key`` and ``chords`` of the track; silence gives key None and one segment ``N``."""
+        """``key`` and ``chords`` of the track; silence, noise and hum give key None and one segment ``N``."""
         if not observations or duration_s <= 0:
             return empty(self.spec.provides)
         chroma = np.concatenate([o["chroma"] for o in observations]).astype(np.float32)
@@ -85,6 +85,11 @@ class HarmonyExtractor:
         heads = [np.asarray(o["log_heads"], np.float16) for o in observations]
         blocks = [h[t < duration_s] for h, t in zip(heads, times, strict=True)]
         decoded = harmony_chords.decode(blocks, constants()["chords"]["change_cost"])
+        if len(chroma) and not harmony_key.has_harmony(chroma, decoded.clear):
+            none = ChordSegment(
+                start_s=0.0, end_s=duration_s, label=harmony_chords.NO_CHORD, confidence=1 - decoded.clear
+            )
+            return {"key": NOTHING, "chords": (none,)}
         chords = harmony_chords.segments(starts, duration_s, decoded, constants()["chords"])
         if min(duration_s, len(chroma) * _CHROMA_BLOCK * HOP / RATE_HZ) < harmony_key.MIN_HEARD_S:
             return {"key": NOTHING, "chords": chords}

@@ -35,6 +35,9 @@ _N_PROFILE = 1 + _N_CLASSES + 4
 N_FEATURES = 12 * _N_PROFILE + 12 * 12 * _N_KINDS**2
 # A key needs this much sound.
 MIN_HEARD_S = 2.0
+# Bounds of ``has_harmony``, set between noises and real music (docs/analysis.md).
+_STEADY_BLOCKS, _LEAST_CHANGE = 5, 0.055  # blocks of 1.5 s; L1 distance of the chroma of one to the next
+_CLEAR_CHORDS, _EVEN_CLASSES, _LEAST_FIT = 0.25, 11.85, 0.7  # pitch classes: perplexity of the mean chroma
 # Key profiles of Faraldo et al. (A multi-profile method for key estimation in EDM, AES 2017), from the tonic up.
 _PROFILES = np.array(
     [
@@ -91,6 +94,20 @@ def profile_fit(chroma: FloatArray) -> NDArray[np.float64]:
     profiles = profiles / np.linalg.norm(profiles, axis=1, keepdims=True)
     moved = np.array([np.roll(mean, -tonic) for tonic in range(12)])
     return profiles @ moved.T / size if size > 1e-9 else np.zeros((2, 12))
+
+
+def has_harmony(chroma: FloatArray, clear: float) -> bool:
+    """Whether pitches change, and chords or the key profiles fit them better than they fit noise.
+
+    ``chroma`` [shape=(B, 12)] of all blocks, ``clear`` of ``Decoded``. Mains hum and steady tones do not change; noise,
+    sweeps and clicks have no clear chords, and pitch classes that are alike or fit no key.
+    """
+    shares = chroma / np.maximum(chroma.sum(axis=1, keepdims=True), 1e-9)
+    if len(shares) >= _STEADY_BLOCKS and float(np.abs(np.diff(shares, axis=0)).sum(axis=1).mean()) < _LEAST_CHANGE:
+        return False
+    mean = shares.mean(axis=0)
+    classes = float(np.exp(-(mean * np.log(mean + 1e-9)).sum()))
+    return clear >= _CLEAR_CHORDS or (classes < _EVEN_CLASSES and float(profile_fit(chroma).max()) > _LEAST_FIT)
 
 
 def chord_scores(rows: NDArray[np.float32], model: Mapping[str, Any]) -> NDArray[np.float64]:

@@ -17,6 +17,7 @@ from solfa.core.types import Alternative, Audio, Estimate, FloatArray
 
 _SHORTEST_S = 3.0  # less sound than this has no tempo to speak of
 _NUM_ALTERNATIVES = 5
+_NO_BEAT = 0.2  # confidence of the tempo
 _RELATED = (0.5, 2.0, 2 / 3, 1.5)  # tempi that a listener may tap as well: always among the alternatives
 
 
@@ -47,6 +48,8 @@ class RhythmExtractor:
         strength = rhythm_tempo.strength(onsets)
         activation = activations(onsets, strength)
         found = rhythm_tempo.periodicity(strength, activation)
+        if not rhythm_tempo.has_pulse(onsets, found):
+            return empty(self.spec.provides)
         bpm_C = rhythm_tempo.candidates(found)
         if len(bpm_C) == 0:
             return empty(self.spec.provides)
@@ -95,6 +98,8 @@ def _metre(features_F: FloatArray, tempo_chance: float) -> Estimate[str]:
     chances = rank_metres(features_F)
     ordered = sorted(chances, key=lambda name: (-chances[name], name))
     confidence = metre_confidence(chances[ordered[0]], tempo_chance)
+    if tempo_chance < _NO_BEAT:  # then there are no beats to count; most music being in 4/4 is no measurement
+        confidence = min(confidence, tempo_chance)
     left = (1 - confidence) / max(1 - chances[ordered[0]], 1e-9)
     alternatives = tuple(
         Alternative(value=name, confidence=round(chances[name] * left, 4))

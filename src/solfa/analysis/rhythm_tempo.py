@@ -19,6 +19,9 @@ _ALL, _BEATS = 3, 4
 # Lags, in periods of a candidate, at which its autocorrelation is read.
 _RATIOS = (1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 4, 1.0, 4 / 3, 3 / 2, 2.0, 5 / 2, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
 _TOLERANCE = 0.015  # a peak counts this far from its lag
+# Hum, steady tones and noise stay below these, music whose tempo is sure does not (docs/analysis.md).
+_LEAST_RISE = 0.04  # 99th percentile of the onsets' rise of log energy; a steady tone's beats against the frames
+_LEAST_REPEAT, _REPEAT_S = 0.065, 30.0  # autocorrelation; the shorter the sound, the more noise repeats by chance
 NUM_FEATURES = _NUM_STREAMS * len(_RATIOS) + 2
 
 
@@ -56,6 +59,15 @@ def periodicity(strength_TB: FloatArray, activation_TA: FloatArray) -> FloatArra
     overlap = 1 - 0.75 * np.arange(lags) / max(size, 1)
     mean: FloatArray = (total / max(len(starts), 1) / overlap).astype(np.float32)
     return mean
+
+
+def has_pulse(onsets: Onsets, acf_SL: FloatArray) -> bool:
+    """Whether there are onsets, and whether they repeat after 0.2 to 2 s, more than those of noise."""
+    rise = onsets.flux_TB[10:-10].mean(axis=1, dtype=np.float32)  # the first and the last moment are onsets of a cut
+    if not rise.any() or float(np.percentile(rise[rise > 0], 99)) < _LEAST_RISE:
+        return False
+    repeats = float(acf_SL[_ALL, FRAME_RATE_HZ // 5 : 2 * FRAME_RATE_HZ].max(initial=0.0))
+    return repeats > _LEAST_REPEAT * max(1.0, _REPEAT_S / onsets.duration_s) ** 0.5
 
 
 def candidates(acf_SL: FloatArray) -> FloatArray:
