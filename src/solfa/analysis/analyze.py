@@ -18,6 +18,8 @@ from solfa.jobs import heartbeat
 
 P = TypeVar("P", ChordSegment, Span)
 _SILENT_PEAK = 1e-5  # -100 dBFS
+_MUSIC = 0.08  # confidence of music below which what sounds has no key and no beat, whatever fits it best
+_MUSICAL = ("tempo_bpm", "metre", "beats_s", "downbeats_s", "key", "chords")
 DECODER_VERSION = "2"  # raised when the same file would give extractors other samples
 
 
@@ -71,7 +73,7 @@ class Listening:
         """Let every extractor observe the next stretch."""
         # Silence is observed once and then only placed: hours of it cost no network.
         shape = (len(audio.samples), audio.sample_rate_hz)
-        silent = max(audio.samples.max(initial=0.0), -audio.samples.min(initial=0.0)) < _SILENT_PEAK
+        silent = len(audio.samples) == 0 or float(np.ptp(audio.samples)) < 2 * _SILENT_PEAK
         if silent and shape in self._silence:
             at_s, before = self._silence[shape]
             observed = [_later(o, audio.start_s - at_s) for o in before]
@@ -93,6 +95,8 @@ class Listening:
             concluded = extractor.conclude(seen, self._end_s)
             heartbeat()
             fields.update({name: concluded[name] for name in extractor.spec.provides})
+        if next((tag.confidence for tag in fields["sounds"] if tag.concept == "music"), 1.0) < _MUSIC:
+            fields.update(empty(_MUSICAL))
         names = tuple(f"{e.spec.name}@{e.spec.version}" for e in self._extractors)
         return tidy(Analysis(duration_s=self._end_s, extractors=names, **fields))
 

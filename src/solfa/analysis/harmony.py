@@ -85,13 +85,14 @@ class HarmonyExtractor:
         heads = [np.asarray(o["log_heads"], np.float16) for o in observations]
         blocks = [h[t < duration_s] for h, t in zip(heads, times, strict=True)]
         decoded = harmony_chords.decode(blocks, constants()["chords"]["change_cost"])
-        if len(chroma) and not harmony_key.has_harmony(chroma, decoded.clear):
-            none = ChordSegment(
-                start_s=0.0, end_s=duration_s, label=harmony_chords.NO_CHORD, confidence=1 - decoded.clear
-            )
+        chroma = chroma[chroma.any(axis=1)]  # what sounds
+        sounding_s = min(duration_s, len(chroma) * _CHROMA_BLOCK * HOP / RATE_HZ)
+        clear = decoded.clear * duration_s / max(sounding_s, 1e-9)
+        if not len(chroma) or not harmony_key.has_harmony(chroma, decoded, clear):
+            none = ChordSegment(start_s=0.0, end_s=duration_s, label=harmony_chords.NO_CHORD, confidence=1 - clear)
             return {"key": NOTHING, "chords": (none,)}
         chords = harmony_chords.segments(starts, duration_s, decoded, constants()["chords"])
-        if min(duration_s, len(chroma) * _CHROMA_BLOCK * HOP / RATE_HZ) < harmony_key.MIN_HEARD_S:
+        if sounding_s < harmony_key.MIN_HEARD_S:
             return {"key": NOTHING, "chords": chords}
         model = constants()["key"]
         found = harmony_key.probabilities(key_evidence(decoded, chroma, model), model)

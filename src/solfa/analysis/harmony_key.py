@@ -35,9 +35,10 @@ _N_PROFILE = 1 + _N_CLASSES + 4
 N_FEATURES = 12 * _N_PROFILE + 12 * 12 * _N_KINDS**2
 # A key needs this much sound.
 MIN_HEARD_S = 2.0
-# Bounds of ``has_harmony``, set between noises and real music (docs/analysis.md).
-_STEADY_BLOCKS, _LEAST_CHANGE = 5, 0.055  # blocks of 1.5 s; L1 distance of the chroma of one to the next
-_CLEAR_CHORDS, _EVEN_CLASSES, _LEAST_FIT = 0.25, 11.85, 0.7  # pitch classes: perplexity of the mean chroma
+# Bounds of ``has_harmony``, set between noises and real music (docs/analysis.md). Change: L1 distance of the chroma of
+# 1.5 s to the next, and that where there is one chord alone. Pitch classes: perplexity of the mean chroma.
+_STEADY_BLOCKS, _LEAST_CHANGE, _LEAST_CHANGE_OF_ONE = 5, 0.055, 0.1
+_CLEAR_CHORDS, _EVEN_CLASSES, _LEAST_FIT = 0.25, 11.85, 0.67
 # Key profiles of Faraldo et al. (A multi-profile method for key estimation in EDM, AES 2017), from the tonic up.
 _PROFILES = np.array(
     [
@@ -96,18 +97,21 @@ def profile_fit(chroma: FloatArray) -> NDArray[np.float64]:
     return profiles @ moved.T / size if size > 1e-9 else np.zeros((2, 12))
 
 
-def has_harmony(chroma: FloatArray, clear: float) -> bool:
+def has_harmony(chroma: FloatArray, decoded: Decoded, clear: float) -> bool:
     """Whether pitches change, and chords or the key profiles fit them better than they fit noise.
 
-    ``chroma`` [shape=(B, 12)] of all blocks, ``clear`` of ``Decoded``. Mains hum and steady tones do not change; noise,
-    sweeps and clicks have no clear chords, and pitch classes that are alike or fit no key.
+    ``chroma`` [shape=(B, 12)] of the blocks that sound, ``clear`` as in ``Decoded`` but of what sounds. Mains hum and
+    steady tones do not change; noise, sweeps and clicks have no clear chords, and pitch classes that are alike or fit
+    no key.
     """
-    shares = chroma / np.maximum(chroma.sum(axis=1, keepdims=True), 1e-9)
-    if len(shares) >= _STEADY_BLOCKS and float(np.abs(np.diff(shares, axis=0)).sum(axis=1).mean()) < _LEAST_CHANGE:
+    shares = chroma / chroma.sum(axis=1, keepdims=True)
+    change = float(np.abs(np.diff(shares, axis=0)).sum(axis=1).mean()) if len(shares) >= _STEADY_BLOCKS else np.inf
+    if change < (_LEAST_CHANGE if np.ptp(vocabulary().group[decoded.path]) else _LEAST_CHANGE_OF_ONE):
         return False
     mean = shares.mean(axis=0)
     classes = float(np.exp(-(mean * np.log(mean + 1e-9)).sum()))
-    return clear >= _CLEAR_CHORDS or (classes < _EVEN_CLASSES and float(profile_fit(chroma).max()) > _LEAST_FIT)
+    fits = float(profile_fit(chroma).max()) + clear / 2 > _LEAST_FIT
+    return fits and (clear >= _CLEAR_CHORDS or classes < _EVEN_CLASSES)
 
 
 def chord_scores(rows: NDArray[np.float32], model: Mapping[str, Any]) -> NDArray[np.float64]:

@@ -19,8 +19,9 @@ _ALL, _BEATS = 3, 4
 # Lags, in periods of a candidate, at which its autocorrelation is read.
 _RATIOS = (1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 4, 1.0, 4 / 3, 3 / 2, 2.0, 5 / 2, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
 _TOLERANCE = 0.015  # a peak counts this far from its lag
-# Hum, steady tones and noise stay below these, music whose tempo is sure does not (docs/analysis.md).
-_LEAST_RISE = 0.04  # 99th percentile of the onsets' rise of log energy; a steady tone's beats against the frames
+# Hum, steady tones, sweeps and noise stay below these, music whose tempo is sure does not (docs/analysis.md).
+_SLOWEST_S = 2  # a beat is no rarer
+_LEAST_RISE = 0.1  # of log energy: the median of the steepest rise in each two seconds that sound
 _LEAST_REPEAT, _REPEAT_S = 0.065, 30.0  # autocorrelation; the shorter the sound, the more noise repeats by chance
 NUM_FEATURES = _NUM_STREAMS * len(_RATIOS) + 2
 
@@ -41,33 +42,37 @@ def strength(onsets: Onsets) -> FloatArray:
 def periodicity(strength_TB: FloatArray, activation_TA: FloatArray) -> FloatArray:
     """Autocorrelation of onset and activation streams by lag in frames, 1 at lag 0, up to 8 s [shape=(S, L)].
 
-    Its magnitude is compressed as in Percival & Tzanetakis (2014); the mean over windows.
+    Its magnitude is compressed as in Percival & Tzanetakis (2014); the mean over the windows that hold any onset.
     """
     bands = [strength_TB[:, a:b].sum(axis=1) for a, b in _BANDS]
     streams = np.concatenate([np.stack(bands), activation_TA.T])
     size = min(streams.shape[1], round(_WINDOW_S * FRAME_RATE_HZ))
     lags = min(size, round(_MAX_LAG_S * FRAME_RATE_HZ))
     length = fast_length(2 * size)
-    total = np.zeros((_NUM_STREAMS, lags))
-    starts = range(0, streams.shape[1] - size + 1, round(_HOP_S * FRAME_RATE_HZ))
-    for start in starts:
+    total, count = np.zeros((_NUM_STREAMS, lags)), 0
+    for start in range(0, streams.shape[1] - size + 1, round(_HOP_S * FRAME_RATE_HZ)):
         window = streams[:, start : start + size]
+        if not window[_ALL].any():  # a rest of minutes says nothing of how even the music around it is
+            continue
         window = window - window.mean(axis=1, keepdims=True)
         acf = irfft(np.abs(rfft(window, length, axis=1)), length, axis=1)[:, :lags]
         total += acf / (acf[:, :1] + 1e-9)
+        count += 1
     # Fewer samples overlap at longer lags; the half keeps the noisy ends from being blown up.
     overlap = 1 - 0.75 * np.arange(lags) / max(size, 1)
-    mean: FloatArray = (total / max(len(starts), 1) / overlap).astype(np.float32)
+    mean: FloatArray = (total / max(count, 1) / overlap).astype(np.float32)
     return mean
 
 
 def has_pulse(onsets: Onsets, acf_SL: FloatArray) -> bool:
-    """Whether there are onsets, and whether they repeat after 0.2 to 2 s, more than those of noise."""
-    rise = onsets.flux_TB[10:-10].mean(axis=1, dtype=np.float32)  # the first and the last moment are onsets of a cut
-    if not rise.any() or float(np.percentile(rise[rise > 0], 99)) < _LEAST_RISE:
+    """Whether what sounds has onsets, and whether they (or beats) repeat after 0.2 to 2 s more than those of noise."""
+    rise = onsets.flux_TB.mean(axis=1, dtype=np.float32)
+    peaks = np.maximum.reduceat(rise, np.arange(0, len(rise), _SLOWEST_S * FRAME_RATE_HZ))
+    peaks = peaks[peaks > 0]
+    if float(np.median(peaks)) < _LEAST_RISE:
         return False
-    repeats = float(acf_SL[_ALL, FRAME_RATE_HZ // 5 : 2 * FRAME_RATE_HZ].max(initial=0.0))
-    return repeats > _LEAST_REPEAT * max(1.0, _REPEAT_S / onsets.duration_s) ** 0.5
+    repeats = float(acf_SL[_ALL : _BEATS + 1, FRAME_RATE_HZ // 5 : _SLOWEST_S * FRAME_RATE_HZ].max(initial=0.0))
+    return repeats > _LEAST_REPEAT * max(1.0, _REPEAT_S / (_SLOWEST_S * len(peaks))) ** 0.5
 
 
 def candidates(acf_SL: FloatArray) -> FloatArray:

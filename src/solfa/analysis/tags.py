@@ -28,9 +28,11 @@ from solfa.tagging.frames import PATCH_S, VERSION, tag_frames
 _WINDOW_S = 30
 # A sound counts by its best three seconds: a bark is short, and YAMNet was trained to find such in ten seconds.
 _SOUND_S = 3
+# Evidence (mean over concepts) changes by 0.08 and more from second to second in music, by 0.04 and less in hum.
+_LEAST_CHANGE, _STEADY_S = 0.06, 4
 # A span begins where the probability passes the first bound and ends where it falls below the second.
 _ENTER, _LEAVE = 0.5, 0.3
-# Root mean square below which a second is silence (-60 dB of full scale); the networks name instruments even there.
+# Root mean square (less a constant) below which a second is silence (-60 dB of full scale); the networks name instruments even there.
 _SILENCE = 1e-3
 
 
@@ -48,7 +50,7 @@ class TagsExtractor:
 
     spec = ExtractorSpec(
         name="solfa-tags",
-        version=f"5/{VERSION}",
+        version=f"6/{VERSION}",
         licence="Apache-2.0 (networks: ISC and Apache-2.0)",
         commercial_use=True,
         provides=("voice", "instruments", "genres", "moods", "sounds"),
@@ -106,8 +108,10 @@ def _curves() -> dict[str, _Curve]:
 
 def _tracks(names: list[str], votes: FloatArray, heard: BoolArray, duration_s: float) -> dict[str, TagTrack]:
     """Every measurable concept, whatever its confidence."""
-    sounds = np.array([concepts()[name].kind == "sound" for name in names])
+    # A blast of music in a noise is no music: it counts by its half minute, as what is played in it does.
+    sounds = np.array([concepts()[name].kind == "sound" and name != "music" for name in names])
     smooth = _smooth(votes)
+    smooth[_steady(votes), names.index("music")] = logit(np.zeros(1, np.float32))
     smooth[:, sounds] = logit(_mean_of_three(expit(votes[:, sounds])))
     by_second = _probabilities(names, smooth) * heard[:, None]
     pooled = np.stack([_pool(smooth[window], heard[window]) for window in _windows(len(votes))])
@@ -123,13 +127,16 @@ def _probabilities(names: list[str], votes: FloatArray) -> FloatArray:
     out = np.empty_like(votes)
     for name, i in place.items():
         out[:, i] = expit(curves[name].offset + curves[name].slope * votes[:, i])
+    for name, i in place.items():  # singing needs music, a voice does not: speech is one
+        if curves[name].given == "music":
+            out[:, i] *= out[:, place["music"]]
     for name, i in place.items():
         if curves[name].given not in lineage(name):
             for wider in lineage(name)[1:]:
                 if wider in place:
                     np.maximum(out[:, place[wider]], out[:, i], out=out[:, place[wider]])
     for name, i in place.items():  # what is given stands before what depends on it
-        if curves[name].given:
+        if curves[name].given not in ("", "music"):
             out[:, i] *= out[:, place[curves[name].given]]
     return out
 
@@ -155,7 +162,7 @@ def _runs(by_second: FloatArray) -> Iterator[tuple[int, int]]:
 def _heard(audio: Audio, seconds: int) -> BoolArray:
     step = round(PATCH_S * audio.sample_rate_hz)
     pieces = (audio.samples[i * step : (i + 1) * step] for i in range(seconds))
-    loud: BoolArray = np.array([len(p) > 0 and float(np.sqrt(np.mean(p * p))) > _SILENCE for p in pieces], np.bool_)
+    loud: BoolArray = np.array([len(p) > 0 and float(np.std(p)) > _SILENCE for p in pieces], np.bool_)
     return loud
 
 
@@ -164,6 +171,16 @@ def _smooth(votes: FloatArray) -> FloatArray:
     padded = np.pad(votes, ((1, 1), (0, 0)), mode="edge")
     smooth: FloatArray = (padded[:-2] + 2 * padded[1:-1] + padded[2:]) / np.float32(4)
     return smooth
+
+
+def _steady(votes: FloatArray) -> BoolArray:
+    """Seconds of a hum or a steady tone, which the networks call music [shape=(S,)]."""
+    change = np.abs(np.diff(votes, axis=0)).mean(axis=1)
+    steady = np.zeros(len(votes), np.bool_)
+    for start in range(len(change) - _STEADY_S + 1):
+        if change[start : start + _STEADY_S].mean() < _LEAST_CHANGE:
+            steady[start : start + _STEADY_S + 1] = True
+    return steady
 
 
 def _mean_of_three(by_second: FloatArray) -> FloatArray:
