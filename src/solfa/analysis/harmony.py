@@ -7,6 +7,7 @@ All fitted constants are in ``harmony.json``, with how they were fitted.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -31,6 +32,7 @@ _POOL = 2
 _CHROMA_BLOCK = 64
 _ENVELOPE_BINS = 3 * BINS_PER_OCTAVE
 _SILENCE = 1e-4  # peak below -80 dBFS
+_REST = 21  # frames: silence within half a second of sound belongs to it
 _MIN_SAMPLES = RATE_HZ // 4
 _FLOOR = 1e-6  # of a probability, before its logarithm is stored as float16
 
@@ -60,14 +62,17 @@ class HarmonyExtractor:
         """
         samples = at_rate(audio, RATE_HZ).samples
         n_frames = 1 + len(samples) // HOP
-        if len(samples) < _MIN_SAMPLES or float(np.ptp(samples)) < 2 * _SILENCE:
-            heads = np.zeros((n_frames, harmony_chords.N_HEADS), np.float32)
-            heads[:, [harmony_chords.TRIAD, harmony_chords.BASS]] = 1.0
-            chroma = np.zeros((0, 12), np.float32)
-        else:
+        heads, chroma = np.zeros((n_frames, harmony_chords.N_HEADS), np.float32), np.zeros((0, 12), np.float32)
+        heads[:, [harmony_chords.TRIAD, harmony_chords.BASS]] = 1.0
+        edges = np.arange(0, len(samples), HOP)
+        swing = np.maximum.reduceat(samples, edges) - np.minimum.reduceat(samples, edges) if len(samples) else edges
+        near = np.convolve(np.resize(swing >= 2 * _SILENCE, n_frames), np.ones(2 * _REST + 1))
+        sounds = near[_REST : _REST + n_frames] > 0
+        if len(samples) >= _MIN_SAMPLES and sounds.any():
             tuning = harmony_cqt.tuning_of(harmony_cqt.tuning_evidence(samples))
             magnitudes = harmony_cqt.cqt(samples, tuning)
-            heads, chroma = _heads(magnitudes), _chroma(magnitudes)
+            heads[sounds] = _heads(magnitudes)[sounds]
+            chroma = _chroma(magnitudes * sounds[:, None])  # in silence rounding is left, which has pitches too
         log_heads = np.log(np.maximum(heads, _FLOOR))
         edges = np.arange(0, n_frames, _POOL)
         pooled = np.add.reduceat(log_heads, edges) / np.diff(np.r_[edges, n_frames])[:, None]
@@ -87,9 +92,10 @@ class HarmonyExtractor:
         decoded = harmony_chords.decode(blocks, constants()["chords"]["change_cost"])
         chroma = chroma[chroma.any(axis=1)]  # what sounds
         sounding_s = min(duration_s, len(chroma) * _CHROMA_BLOCK * HOP / RATE_HZ)
-        clear = decoded.clear * duration_s / max(sounding_s, 1e-9)
-        if not len(chroma) or not harmony_key.has_harmony(chroma, decoded, clear):
-            none = ChordSegment(start_s=0.0, end_s=duration_s, label=harmony_chords.NO_CHORD, confidence=1 - clear)
+        decoded = replace(decoded, clear=decoded.clear * duration_s / max(sounding_s, 1e-9))  # of what sounds
+        if not len(chroma) or not harmony_key.has_harmony(chroma, decoded):
+            sure = 1 - decoded.clear
+            none = ChordSegment(start_s=0.0, end_s=duration_s, label=harmony_chords.NO_CHORD, confidence=sure)
             return {"key": NOTHING, "chords": (none,)}
         chords = harmony_chords.segments(starts, duration_s, decoded, constants()["chords"])
         if sounding_s < harmony_key.MIN_HEARD_S:

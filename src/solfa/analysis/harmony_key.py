@@ -97,12 +97,11 @@ def profile_fit(chroma: FloatArray) -> NDArray[np.float64]:
     return profiles @ moved.T / size if size > 1e-9 else np.zeros((2, 12))
 
 
-def has_harmony(chroma: FloatArray, decoded: Decoded, clear: float) -> bool:
+def has_harmony(chroma: FloatArray, decoded: Decoded) -> bool:
     """Whether pitches change, and chords or the key profiles fit them better than they fit noise.
 
-    ``chroma`` [shape=(B, 12)] of the blocks that sound, ``clear`` as in ``Decoded`` but of what sounds. Mains hum and
-    steady tones do not change; noise, sweeps and clicks have no clear chords, and pitch classes that are alike or fit
-    no key.
+    ``chroma`` [shape=(B, 12)] and ``decoded.clear`` are of what sounds. Mains hum and steady tones do not change;
+    noise, sweeps and clicks have no clear chords, and pitch classes that are alike or fit no key.
     """
     shares = chroma / chroma.sum(axis=1, keepdims=True)
     change = float(np.abs(np.diff(shares, axis=0)).sum(axis=1).mean()) if len(shares) >= _STEADY_BLOCKS else np.inf
@@ -110,8 +109,8 @@ def has_harmony(chroma: FloatArray, decoded: Decoded, clear: float) -> bool:
         return False
     mean = shares.mean(axis=0)
     classes = float(np.exp(-(mean * np.log(mean + 1e-9)).sum()))
-    fits = float(profile_fit(chroma).max()) + clear / 2 > _LEAST_FIT
-    return fits and (clear >= _CLEAR_CHORDS or classes < _EVEN_CLASSES)
+    fits = float(profile_fit(chroma).max()) + decoded.clear / 2 > _LEAST_FIT
+    return fits and (decoded.clear >= _CLEAR_CHORDS or classes < _EVEN_CLASSES)
 
 
 def chord_scores(rows: NDArray[np.float32], model: Mapping[str, Any]) -> NDArray[np.float64]:

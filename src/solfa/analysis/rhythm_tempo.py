@@ -72,7 +72,8 @@ def has_pulse(onsets: Onsets, acf_SL: FloatArray) -> bool:
     if float(np.median(peaks)) < _LEAST_RISE:
         return False
     repeats = float(acf_SL[_ALL : _BEATS + 1, FRAME_RATE_HZ // 5 : _SLOWEST_S * FRAME_RATE_HZ].max(initial=0.0))
-    return repeats > _LEAST_REPEAT * max(1.0, _REPEAT_S / (_SLOWEST_S * len(peaks))) ** 0.5
+    bound: float = _LEAST_REPEAT * max(1.0, _REPEAT_S / (_SLOWEST_S * len(peaks))) ** 0.5
+    return repeats > bound
 
 
 def candidates(acf_SL: FloatArray) -> FloatArray:

@@ -32,7 +32,8 @@ _SOUND_S = 3
 _LEAST_CHANGE, _STEADY_S = 0.06, 4
 # A span begins where the probability passes the first bound and ends where it falls below the second.
 _ENTER, _LEAVE = 0.5, 0.3
-# Root mean square (less a constant) below which a second is silence (-60 dB of full scale); the networks name instruments even there.
+# Root mean square, less a constant, below which a second is silence (-60 dB of full scale): the networks name
+# instruments even there.
 _SILENCE = 1e-3
 
 

@@ -13,7 +13,7 @@ from solfa.analysis.analyze import DECODER_VERSION, Listening, analysis_version,
 from solfa.analysis.loudness import LoudnessExtractor
 from solfa.analysis.protocol import STRETCH_S, ExtractorSpec, Observation
 from solfa.core.errors import DecodeError, InputError
-from solfa.core.types import Audio, ChordSegment, Estimate
+from solfa.core.types import Audio, ChordSegment, Estimate, TagTrack
 from solfa.testing.files import write_audio
 
 
@@ -42,12 +42,20 @@ class Counting:
 
 
 def test_every_stretch_is_heard_once_and_in_order(tmp_path: Path) -> None:
-    path = write_audio(tmp_path / "a.wav", np.full(8000 * 250, 0.1, np.float32), 8000)  # silence is observed once
+    path = write_audio(tmp_path / "a.wav", np.resize(np.float32([0.1, -0.1]), 8000 * 250), 8000)
     counting = Counting()
     analysis = analyze(path, (counting, LoudnessExtractor()))
     assert counting.heard == [(0.0, STRETCH_S), (STRETCH_S, STRETCH_S), (2 * STRETCH_S, 10.0)]
     assert analysis.duration_s == 250.0
     assert analysis.extractors == ("counting@3", "loudness@1")
+
+
+@pytest.mark.parametrize(("music", "left"), [(0.01, None), (0.5, 120.12)])
+def test_what_is_no_music_has_no_tempo_whatever_fits_it(music: float, left: float | None) -> None:
+    tagger = Counting("tagger", ("sounds",))
+    tagger.conclude = lambda *_: {"sounds": (TagTrack(concept="music", kind="sound", confidence=music),)}
+    analysis = analyze([Audio(np.ones(8000, np.float32), 8000)], (Counting(), tagger))
+    assert analysis.tempo_bpm.value == left and bool(analysis.beats_s) == bool(analysis.chords) == (left is not None)
 
 
 def test_results_are_plain_bounded_numbers() -> None:

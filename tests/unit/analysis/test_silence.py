@@ -32,7 +32,7 @@ def test_silence_is_observed_once_and_changes_nothing() -> None:
     faint[::2] *= -1
 
     def hear(parts: list[np.ndarray]):
-        tools = [Counting(e) for e in extractors() if {"beats_s", "energy"} & {*e.spec.provides}]
+        tools = [Counting(e) for e in extractors() if {"beats_s", "key", "energy"} & {*e.spec.provides}]
         listening = Listening(tools)
         for k, samples in enumerate(parts):
             listening.hear(Audio(samples, RATE, k * STRETCH_S))
@@ -42,7 +42,8 @@ def test_silence_is_observed_once_and_changes_nothing() -> None:
     part = np.asarray(music.samples[: len(quiet)])
     sounding[: len(part)] = part
     silent, calls = hear([quiet, sounding, quiet, quiet, sounding, quiet])
-    assert calls == [3, 3]
+    assert calls == [3, 3, 3]
     assert silent.energy.values[130] == 0 and max(silent.energy.values[480:500]) > 0
     assert any(4 * STRETCH_S <= beat <= 4 * STRETCH_S + 5 for beat in silent.beats_s)
-    assert hear([faint, faint])[1] == [2, 2]
+    assert abs(silent.tempo_bpm.value / 120 - 1) < 0.04 and silent.key.value == hear([part])[0].key.value is not None
+    assert hear([faint, faint])[1] == [2, 2, 2]
