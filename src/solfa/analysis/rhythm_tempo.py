@@ -52,7 +52,7 @@ def periodicity(strength_TB: FloatArray, activation_TA: FloatArray) -> FloatArra
     total, count = np.zeros((_NUM_STREAMS, lags)), 0
     for start in range(0, streams.shape[1] - size + 1, round(_HOP_S * FRAME_RATE_HZ)):
         window = streams[:, start : start + size]
-        if not window[_ALL].any():  # a rest of minutes says nothing of how even the music around it is
+        if window[_ALL].max() < 1e-3:  # a rest of minutes says nothing of how even the music around it is
             continue
         window = window - window.mean(axis=1, keepdims=True)
         acf = irfft(np.abs(rfft(window, length, axis=1)), length, axis=1)[:, :lags]
