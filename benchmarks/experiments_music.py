@@ -22,7 +22,7 @@ from solfa.datagen.scenes.music_words import music_bank
 from solfa.datasets.bank import Cluster, PhraseBank
 from solfa.datasets.features import FrozenFeatures, compute
 from solfa.datasets.shards import Dataset, Records
-from solfa.encoders.backbones import load_backbone
+from solfa.encoders.registry import load_backbone
 from solfa.evaluation.perturbation import EDITS, counterfactuals, robustness
 from solfa.evaluation.ranking import rank_relevant
 from solfa.evaluation.relevance import Relevance

@@ -19,7 +19,8 @@ from solfa.core.types import Audio, EncoderSpec, FloatArray, States
 from solfa.datasets.bank import frame_labels
 from solfa.datasets.features import FrozenFeatures, compute
 from solfa.datasets.shards import Dataset
-from solfa.encoders.backbones import load_backbone, pack_states
+from solfa.encoders.registry import load_backbone
+from solfa.encoders.vectors import pack_states
 from solfa.evaluation.detections import ClipScores, SystemScores
 from solfa.evaluation.events import ClipTruth
 from solfa.evaluation.psds import PSDS1_AUDIOSET, psds

@@ -33,7 +33,7 @@ from solfa.core.types import EncoderSpec, States
 from solfa.datasets.bank import Cluster, PhraseBank
 from solfa.datasets.building import ShardTask, build
 from solfa.datasets.shards import Member
-from solfa.encoders.backbones import pack_states
+from solfa.encoders.vectors import pack_states
 from solfa.training.batches import prepare
 from solfa.training.recipes import RECIPES
 from solfa.training.trainer import Trainer

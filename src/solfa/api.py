@@ -9,7 +9,7 @@ from pathlib import Path
 from solfa.analysis.registry import extractors as make_extractors
 from solfa.collection import AddReport, Collection, Progress
 from solfa.core.types import ViewName
-from solfa.encoders.registry import absolute, load_model
+from solfa.encoders.registry import load_model
 from solfa.jobs import Executor
 from solfa.query import Query, parse, parse_where
 from solfa.retrieval import Display, RankBy, Results, Searcher, like_example

@@ -84,7 +84,7 @@ class Batch:
     and frame whether it is heard (``labels_BNT``, 0 or 1). N may be 0.
 
     A side whose body is tuned has masks but states of no width, and what they are made of: ``sounds`` and the stripes
-    over their spectrograms (``encoders.masks``), or ``texts`` and N ``phrases`` a clip.
+    over their spectrograms (``encoders.windowed``), or ``texts`` and N ``phrases`` a clip.
     """
 
     ids: tuple[str, ...]

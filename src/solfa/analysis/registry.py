@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
 from typing import Any
 
 from solfa.analysis.protocol import Extractor, ExtractorSpec, Observation
-from solfa.core.errors import InputError, UnknownName
-from solfa.core.types import Audio
+from solfa.core.errors import InputError
+from solfa.core.registry import ModelEntry, Registry
+from solfa.core.types import Audio, ModelInfo
 
 DEFAULT = "default"
 DEFAULTS = ("solfa-rhythm", "solfa-harmony", "solfa-tags", "loudness")
 
-# Name -> class, imported when it is asked for. Only permissive tools that need nothing but the base install are
-# defaults; every other one is named by who wants it, with its licence in its spec.
+# Name -> class, imported when it is asked for; installed packages add more (``core.registry``). Only permissive tools
+# that need nothing but the base install are defaults; every other one is named by its user, with its licence in its
+# spec.
 _EXTRACTORS = {
     "solfa-rhythm": "solfa.analysis.rhythm:RhythmExtractor",
     "solfa-harmony": "solfa.analysis.harmony:HarmonyExtractor",
@@ -31,6 +32,10 @@ _EXTRACTORS = {
     "omnizart-chords": "solfa.analysis.extras.omnizart:OmnizartChords",
     "basic-pitch-key": "solfa.analysis.extras.basic_pitch:BasicPitchKey",
 }
+_INFO = ModelInfo(name="", kind="extractor", licence="see its spec", commercial_use=True, source="", description="")
+_REGISTRY = Registry(
+    "extractor", {n: ModelEntry(info=replace(_INFO, name=n), loader=c) for n, c in _EXTRACTORS.items()}
+)
 
 
 def extractors(names: Sequence[str] | None = None) -> tuple[Extractor, ...]:
@@ -54,12 +59,9 @@ def extractors(names: Sequence[str] | None = None) -> tuple[Extractor, ...]:
     if not asked:
         raise InputError("no extractor was named. Name some, or 'default'.")
     wanted = dict.fromkeys(name for entry in asked for name in (DEFAULTS if entry == DEFAULT else (entry,)))
-    for name in wanted:
-        if name not in _EXTRACTORS:
-            raise UnknownName("extractor", name, [*_EXTRACTORS, DEFAULT])
     taken: set[str] = set()
     chosen: list[Extractor] = []
-    for extractor in reversed([_class(name)() for name in wanted]):
+    for extractor in reversed([_REGISTRY.load(name, allow_noncommercial=True) for name in wanted]):
         left = tuple(field for field in extractor.spec.provides if field not in taken)
         taken.update(left)
         if left == extractor.spec.provides:
@@ -71,7 +73,7 @@ def extractors(names: Sequence[str] | None = None) -> tuple[Extractor, ...]:
 
 def extractor_specs() -> tuple[ExtractorSpec, ...]:
     """What every extractor is, installed or not, the defaults first."""
-    classes = map(_class, _EXTRACTORS)
+    classes: list[Any] = [entry.resolve() for entry in _REGISTRY.entries().values()]
     return tuple(cls.tool.spec if hasattr(cls, "tool") else cls.spec for cls in classes)
 
 
@@ -94,8 +96,3 @@ class _Part:
     def conclude(self, observations: Sequence[Observation], duration_s: float) -> dict[str, Any]:
         concluded = self.whole.conclude(observations, duration_s)
         return {field: concluded[field] for field in self.provides}
-
-
-def _class(name: str) -> Any:
-    module, _, cls = _EXTRACTORS[name].partition(":")
-    return getattr(import_module(module), cls)

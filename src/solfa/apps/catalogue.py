@@ -9,8 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from solfa.analysis.registry import extractor_specs
-from solfa.encoders.backbones import available_backbones
-from solfa.encoders.registry import available
+from solfa.encoders.registry import available, available_backbones
 from solfa.weights import models, pulled
 
 # What the first command of the README fetches: the default model's text tower. The rest ships with the package.

@@ -16,7 +16,7 @@ from solfa.alignment.scores import INT8_SCALE
 from solfa.core.types import Audio, EncoderSpec, Features, FloatArray, JointModel, Match
 from solfa.encoders.bridge_space import DIM, columns, fit, sounds, space
 from solfa.encoders.bridge_text import BridgeText
-from solfa.encoders.towers import pack, refuse_not_finite
+from solfa.encoders.vectors import pack, refuse_not_finite
 from solfa.tagging.concepts import evidence, logit
 from solfa.tagging.frames import HOP_S, TagFrames, tag_frames
 from solfa.tagging.mel import SAMPLE_RATE_HZ

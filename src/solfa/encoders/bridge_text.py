@@ -23,7 +23,7 @@ from solfa.core.types import EncoderSpec, Features, FloatArray
 from solfa.core.vocabulary import concepts, lineage
 from solfa.encoders.bridge_space import DIM, axes, fit, sounds
 from solfa.encoders.minilm import MiniLM
-from solfa.encoders.towers import pack
+from solfa.encoders.vectors import pack
 from solfa.tagging.concepts import voters
 
 if TYPE_CHECKING:

@@ -9,25 +9,37 @@ from typing import Any
 import numpy as np
 import torch
 
-from solfa.core.types import Audio, EncoderSpec, Features, FloatArray
-from solfa.encoders import towers
+from solfa.core.types import Audio, EncoderSpec, Features, FloatArray, JointModel
+from solfa.encoders.tokens import Tokenize, token_pieces
+from solfa.encoders.vectors import pack
 from solfa.encoders.windowed import WindowedBackbone
 
 
-class WindowVectors:
-    """Sound to unit vectors, one for each window of a body whose states are vectors."""
+def joint_model(
+    backbone: WindowedBackbone, tokenize: Tokenize, limit: int, tower: Callable[[Any], Any], network: torch.nn.Module
+) -> JointModel:
+    """A backbone whose states are vectors of windows, and the text tower of its network (``TextVectors``)."""
+    network.to(backbone.device).eval()
+    audio = WindowVectors(backbone)
+    spec = replace(audio.spec, sample_rate_hz=0, hop_s=0.0)
+    text = TextVectors(spec, backbone.device, tokenize, limit, tower)
+    return JointModel(name=spec.name, audio=audio, text=text)
 
-    def __init__(self, body: WindowedBackbone) -> None:
-        self._body = body
-        self.spec = replace(body.spec, sample_rate_hz=body.grid.sample_rate_hz, hop_s=body.grid.step_s)
+
+class WindowVectors:
+    """Sound to unit vectors, one for each window of a backbone whose states are vectors."""
+
+    def __init__(self, backbone: WindowedBackbone) -> None:
+        self._backbone = backbone
+        self.spec = replace(backbone.spec, hop_s=backbone.grid.step_s)
 
     def encode(self, batch: Sequence[Audio]) -> Features:
         """One frame for each window from the start of each stretch; an empty one counts as a window of silence."""
-        silence = Audio(np.zeros(self._body.grid.window, np.float32), self.spec.sample_rate_hz)
-        counts = self._body.lengths(batch)
-        heard = self._body.states([audio if n else silence for audio, n in zip(batch, counts, strict=True)])
-        rows = [row[mask] for row, mask in zip(heard.states_BTD, heard.mask_BT, strict=True)]
-        return towers.pack(rows, self.spec.dim)
+        silence = Audio(np.zeros(self._backbone.grid.window, np.float32), self.spec.sample_rate_hz)
+        counts = self._backbone.lengths(batch)
+        states = self._backbone.states([audio if n else silence for audio, n in zip(batch, counts, strict=True)])
+        rows = [row[mask] for row, mask in zip(states.states_BTD, states.mask_BT, strict=True)]
+        return pack(rows, self.spec.dim)
 
 
 class TextVectors:
@@ -37,7 +49,7 @@ class TextVectors:
     """
 
     def __init__(
-        self, spec: EncoderSpec, device: Any, tokenize: towers.Tokenize, limit: int, tower: Callable[[Any], Any]
+        self, spec: EncoderSpec, device: Any, tokenize: Tokenize, limit: int, tower: Callable[[Any], Any]
     ) -> None:
         self.spec, self._device, self._tokenize, self._limit, self._tower = spec, device, tokenize, limit, tower
 
@@ -48,10 +60,10 @@ class TextVectors:
         """
         rows, shares = [], []
         for text in batch:
-            ids = towers.token_pieces(text, self._tokenize, self._limit)
+            ids = token_pieces(text, self._tokenize, self._limit)
             rows.append(np.concatenate([self._vector(piece) for piece in ids]))
             shares.append([float(len(piece)) for piece in ids])
-        return towers.pack(rows, self.spec.dim, shares)
+        return pack(rows, self.spec.dim, shares)
 
     def _vector(self, ids: list[int]) -> FloatArray:
         with torch.inference_mode():

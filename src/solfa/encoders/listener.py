@@ -16,7 +16,7 @@ import numpy as np
 from solfa.analysis import harmony, harmony_chords, harmony_key, rhythm_features, rhythm_net, rhythm_tempo
 from solfa.core.types import Audio, EncoderSpec, FloatArray, States
 from solfa.encoders import taggers
-from solfa.encoders.backbones import pack_states
+from solfa.encoders.vectors import pack_states
 
 _TEMPI = 64  # places on a logarithmic scale of beats per minute at which the periodicity is read
 DIM = taggers.DIM + harmony_chords.N_HEADS + 24 + 2 * _TEMPI

@@ -15,7 +15,7 @@ import numpy as np
 
 from solfa.core.errors import WeightsError
 from solfa.core.types import EncoderSpec, FloatArray, States
-from solfa.encoders.backbones import pack_states
+from solfa.encoders.vectors import pack_states
 from solfa.weights import path, session, weight
 
 if TYPE_CHECKING:

@@ -15,9 +15,8 @@ from functools import cache
 import numpy as np
 
 from solfa.core.types import Audio, EncoderSpec, FloatArray, States
-from solfa.encoders.backbones import pack_states
 from solfa.encoders.bridge_space import NETS, fit
-from solfa.encoders.towers import refuse_not_finite
+from solfa.encoders.vectors import pack_states, refuse_not_finite
 from solfa.tagging.frames import HOP_S, PATCH_S, VERSION, tag_frames
 from solfa.tagging.mel import SAMPLE_RATE_HZ
 from solfa.weights import weight

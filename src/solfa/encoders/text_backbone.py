@@ -1,4 +1,4 @@
-"""Text encoders of transformers as bodies: E5, RoBERTa, XLM-R, MiniLM, T5's encoder, and whatever saves like them.
+"""Text encoders of transformers as backbones: E5, RoBERTa, XLM-R, MiniLM, T5's encoder, and whatever saves like them.
 
 All tokens have a state, the special ones too unless ``special_tokens`` is False; the pooled vector is of all. A text
 longer than ``max_tokens`` is read in pieces, cut between clauses, so that every word counts; or it is cut off, where
@@ -17,8 +17,10 @@ import transformers
 from torch import Tensor, nn
 
 from solfa.core.errors import InputError, WeightsError
-from solfa.encoders import towers
-from solfa.encoders.torch_backbone import Tensors, TorchBackbone, masked_mean, place, spec_of, weights_in
+from solfa.encoders import checkpoints
+from solfa.encoders.checkpoints import Checkpoint, published
+from solfa.encoders.tokens import Tokenize, clean, token_pieces, tokenizer
+from solfa.encoders.torch_backbone import Tensors, TorchBackbone, masked_mean
 
 Pooling = Literal["cls", "mean"]
 
@@ -45,22 +47,26 @@ class TextNetwork(nn.Module):
 
 
 class TextBackbone(TorchBackbone[str]):
-    """A body that reads; made by ``load``."""
+    """A backbone of text over pieces of at most ``limit`` tokens, as ``load`` describes."""
 
     def __init__(
         self,
+        checkpoint: Checkpoint,
         network: nn.Module,
-        spec: Any,
-        device: Any,
-        tokenize: towers.Tokenize,
-        prefix: str,
-        limit: int,
-        cut: bool,
-        special_tokens: bool,
         file: Path,
+        key: str,
+        dim: int,
+        tokenize: Tokenize,
+        limit: int,
+        *,
+        prefix: str | None = None,
+        cut: bool = False,
+        special_tokens: bool = True,
     ) -> None:
-        super().__init__(network, spec, device, file)
-        self._tokenize, self._prefix, self._limit, self._cut = tokenize, prefix, limit, cut
+        key += f"-{limit}{'-cut' if cut else ''}{'' if special_tokens else '-words'}"
+        key += "-v1" if prefix is None else f"-{prefix!r}-v1"
+        super().__init__(network, checkpoint.spec(dim, key, file), checkpoint.device, file)
+        self._tokenize, self._prefix, self._limit, self._cut = tokenize, prefix or "", limit, cut
         # What the tokenizer makes of nothing is what it adds to every piece.
         self._stateless = frozenset[int]() if special_tokens else frozenset(tokenize(""))
 
@@ -76,11 +82,11 @@ class TextBackbone(TorchBackbone[str]):
 
     def tokens(self, text: str) -> list[list[int]]:
         """The token numbers of a text, piece by piece, the prefix and the special ones included."""
-        whole = towers.clean(self._prefix + text)
+        whole = clean(self._prefix + text)
         if self._cut:
             ids = self._tokenize(whole)
             return [ids if len(ids) <= self._limit else [*ids[: self._limit - 1], ids[-1]]]
-        return towers.token_pieces(whole, self._tokenize, self._limit)
+        return token_pieces(whole, self._tokenize, self._limit)
 
     def lengths(self, batch: Sequence[str]) -> list[int]:
         """How many states each text has."""
@@ -110,31 +116,26 @@ class TextBackbone(TorchBackbone[str]):
         return {name: tensor.to(self.device) for name, tensor in made.items()}
 
 
+@published("text")
 def load(
+    checkpoint: Checkpoint,
     *,
-    name: str,
-    hub: str,
-    source: str | Path | None = None,
-    device: str = "cpu",
     pooling: Pooling = "mean",
     prefix: str = "",
     max_tokens: int = 512,
     cut: bool = False,
     special_tokens: bool = True,
 ) -> TextBackbone:
-    """A text encoder.
+    """A text encoder: a folder as transformers saves it (with ``tokenizer.json``).
 
     Raises InputError if the source is not on this machine, the device cannot be used, or an option makes no sense;
-    MissingExtra if torch or transformers is not installed; WeightsError if the files are not such an encoder.
+    MissingExtra if torch or transformers is not installed; WeightsError if the files are not such an encoder. All
+    loaders of published backbones raise these.
 
     Parameters
     ----------
-    name, hub
-        Of the table: its name there, and the Hugging Face id whose snapshot is used where no ``source`` is given.
-    source
-        A folder as transformers saves it (with ``tokenizer.json``), or an id in the local Hugging Face cache.
-    device
-        A torch device. It is used or refused, never replaced by another.
+    checkpoint
+        where the weights are
     pooling
         What the pooled vector is: the state of the first token (``cls``) or the mean over tokens.
     prefix
@@ -149,15 +150,15 @@ def load(
     """
     if pooling not in ("cls", "mean") or max_tokens < 3:
         raise InputError(f"pooling is 'cls' or 'mean' and max_tokens 3 or more, got {pooling!r} and {max_tokens}.")
-    where, on = place(source, hub), towers.device_for(device)
-    encoder = _encoder(where)
+    place = checkpoint.place()
+    encoder = _encoder(place)
     if max_tokens > (most := _most(encoder)):
-        raise InputError(f"{name} reads {most:g} tokens at most, got max_tokens {max_tokens}.")
-    key = f"{pooling}-{max_tokens}{'-cut' if cut else ''}{'' if special_tokens else '-words'}-{prefix!r}-v1"
-    file = weights_in(where, "a text encoder")
-    spec = spec_of("text", name, source, file, key, int(encoder.config.hidden_size))
-    network = TextNetwork(encoder, pooling)
-    return TextBackbone(network, spec, on, towers.tokenizer(where), prefix, max_tokens, cut, special_tokens, file)
+        raise InputError(f"{checkpoint.name} reads {most:g} tokens at most, got max_tokens {max_tokens}.")
+    file = checkpoint.file("a text encoder", place=place)
+    return TextBackbone(
+        checkpoint, TextNetwork(encoder, pooling), file, pooling, int(encoder.config.hidden_size), tokenizer(place),
+        max_tokens, prefix=prefix, cut=cut, special_tokens=special_tokens,
+    )  # fmt: skip
 
 
 def _most(encoder: nn.Module) -> float:
@@ -172,11 +173,11 @@ def _most(encoder: nn.Module) -> float:
 def _encoder(folder: Path) -> Any:
     """The encoder of a folder."""
     library: Any = transformers
-    towers.config(folder / "config.json")
-    with towers.reading(folder, what := "a text encoder"):
+    checkpoints.config(folder / "config.json")
+    with checkpoints.reading(folder, what := "a text encoder"):
         config = library.AutoConfig.from_pretrained(folder, local_files_only=True)
     half = config.is_encoder_decoder or "t5" in config.model_type  # of those, only the half that reads
-    encoder = towers.pretrained(library.AutoModelForTextEncoding if half else library.AutoModel, folder, what)
+    encoder = checkpoints.pretrained(library.AutoModelForTextEncoding if half else library.AutoModel, folder, what)
     if encoder.main_input_name != "input_ids":
         raise WeightsError(
             f"{folder} is a {config.model_type!r} model, which takes {encoder.main_input_name}, no text."

@@ -1,6 +1,6 @@
-"""Pretrained bodies on torch, frozen or tuned: what their families share.
+"""Pretrained backbones on torch, frozen or tuned: what their families share.
 
-Frozen, ``states`` gives what the body says, without gradients and whatever the batch. Tuned, a trainer calls
+Frozen, ``states`` gives what the network says, without gradients and whatever the batch. Tuned, a trainer calls
 ``network(prepare(batch))`` itself and trains ``network.parameters()``.
 """
 
@@ -18,14 +18,14 @@ from torch import Tensor, nn
 
 from solfa.core.errors import InputError, WeightsError
 from solfa.core.types import EncoderSpec, States
-from solfa.encoders import backbones, towers
+from solfa.encoders.vectors import pack_states
 
 X = TypeVar("X")
 Tensors = dict[str, Tensor]
 
 
 class TorchBackbone(ABC, Generic[X]):
-    """A body as a torch module.
+    """A backbone as a torch module.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class TorchBackbone(ABC, Generic[X]):
         The weights that it was loaded from; None where they alone cannot rebuild it.
     """
 
-    def __init__(self, network: nn.Module, spec: EncoderSpec, device: Any, file: Path | None = None) -> None:
+    def __init__(self, network: nn.Module, spec: EncoderSpec, device: Any, file: Path | None) -> None:
         self.network = network.to(device).eval()
         self.spec = spec
         self.device = device
@@ -58,7 +58,8 @@ class TorchBackbone(ABC, Generic[X]):
     def states(self, batch: Sequence[X]) -> States:
         """The states of a batch, without gradients, dropout or anything else of training.
 
-        Raises WeightsError if a state is not a finite number: dead weights, or a precision that the body does not bear.
+        Raises WeightsError if a state is not a finite number: dead weights, or a precision that the network does not
+        bear.
         """
         if isinstance(batch, str):
             raise TypeError("states takes a sequence, got one string")
@@ -80,41 +81,7 @@ class TorchBackbone(ABC, Generic[X]):
             raise WeightsError(
                 f"{self.spec.name} gave states that are not finite. Use another checkpoint, or float32 weights."
             )
-        return backbones.pack_states(rows, self.spec.dim, pooled)
-
-
-def place(source: str | Path | None, hub: str) -> Path:
-    """The file or folder of a source: a path, or an id (by default ``hub``) in the local Hugging Face cache.
-
-    Raises InputError if it is neither; the message says how to fetch it.
-    """
-    return towers.locate(str(source or hub))
-
-
-def weights_in(where: Path, what: str, names: Sequence[str] = ("model.safetensors", "pytorch_model.bin")) -> Path:
-    """The weight file of a folder, or the file itself. Raises WeightsError if the folder has none of these names."""
-    if where.is_file():
-        return where
-    found = [where / name for name in names if (where / name).is_file()]
-    if not found:
-        raise WeightsError(f"{where} has no {' or '.join(names)}; expected {what}.")
-    return found[0]
-
-
-def spec_of(
-    kind: str, name: str, source: str | Path | None, file: Path, preprocessing: str, dim: int, **heard: Any
-) -> EncoderSpec:
-    """The spec of a loaded body; other weights than the table's have a licence that solfa does not know."""
-    info, hub = backbones.built_in(kind, name).info, backbones.built_in(kind, name).defaults["hub"]
-    own = source is None or str(source) == hub
-    return EncoderSpec(
-        name=name,
-        space=f"{name}/{towers.digest(file)}/{dim}/{preprocessing}",
-        dim=dim,
-        licence=info.licence if own else "of the given file, not known to solfa",
-        commercial_use=own and info.commercial_use,
-        **heard,
-    )
+        return pack_states(rows, self.spec.dim, pooled)
 
 
 def masked_mean(states_BTD: Tensor, mask_BT: Tensor) -> Tensor:

@@ -26,9 +26,11 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from solfa.core.errors import InputError, WeightsError
+from solfa.core.registry import with_source
 from solfa.core.types import Audio, Backbone, EncoderSpec, Features, FloatArray, JointModel, Logit, States, View, Views
-from solfa.encoders import registry, towers
-from solfa.encoders.backbones import Kind, built_in, load_backbone
+from solfa.encoders.checkpoints import fill, load_tensors
+from solfa.encoders.registry import BACKBONES, Kind, load_backbone
+from solfa.encoders.vectors import features
 from solfa.weights.sessions import open_session
 
 SCHEMA = "solfa.model/1"
@@ -125,7 +127,7 @@ def tuned_folder(kind: str) -> str:
 def fill_tuned(body: Any, folder: Path) -> None:
     """Give a body on torch the weights that it was tuned to. Raises WeightsError if they are not its own."""
     file = folder / TUNED
-    towers.fill(body.network, towers.load_tensors(file), file, body.spec.name)
+    fill(body.network, load_tensors(file), file, body.spec.name)
 
 
 def _rebuilt(folder: Path, kind: str, described: dict[str, Any]) -> str:
@@ -137,18 +139,14 @@ def _rebuilt(folder: Path, kind: str, described: dict[str, Any]) -> str:
     source = own / str(entry.get("file", ""))
     if f"{own.name}/{TUNED}" not in names or not (source == own or f"{own.name}/{entry['file']}" in names):
         raise WeightsError(f"{own} lacks files of the tuned body. Copy the folder anew.")
-    return registry.with_source(entry["backbone"], str(source))
+    return with_source(entry["backbone"], str(source))
 
 
 def load_body(name: str, kind: Kind, *, device: str, allow_noncommercial: bool) -> Backbone[Any]:
-    """A body by name, on the device if it runs on torch (all from the hub do). Raises as ``load_backbone``."""
-    try:
-        on_torch = "hub" in built_in(kind, registry.parse(name)[0]).defaults
-    except KeyError:  # of an installed package, or unknown
-        on_torch = True
-    options = {"device": device} if on_torch and device != "cpu" else {}
-    body: Backbone[Any] = load_backbone(name, kind, allow_noncommercial=allow_noncommercial, **options)
-    return body
+    """A backbone by name, on the device if it runs on torch. Raises as ``load_backbone``."""
+    options = {"device": device} if device != "cpu" and BACKBONES[kind].entry(name).takes("device") else {}
+    backbone: Backbone[Any] = load_backbone(name, kind, allow_noncommercial=allow_noncommercial, **options)
+    return backbone
 
 
 class TrainedEncoder(Generic[X]):
@@ -187,7 +185,7 @@ class TrainedEncoder(Generic[X]):
         states: States = self._body.states(batch)
         items = zip(states.pooled_BD, states.states_BTD, states.mask_BT, strict=True)
         found = [self._one(pooled, rows[mask]) for pooled, rows, mask in items]
-        return towers.features([rows for _, rows in found], self.spec.dim, [whole for whole, _ in found])
+        return features([rows for _, rows in found], self.spec.dim, [whole for whole, _ in found])
 
     def _one(self, pooled_D: FloatArray, states_TD: FloatArray) -> tuple[FloatArray, FloatArray]:
         given = states_TD if len(states_TD) else np.zeros((1, states_TD.shape[1]), np.float32)

@@ -1,7 +1,12 @@
-"""Sound in windows of one length for bodies on torch, and what they say of the windows on one grid of frames.
+"""Sound in windows of one length for backbones on torch, and their states of the windows on one grid of frames.
 
 Windows start every ``step_s`` from the start of the sound; a rest under 1 s is no window of its own, a longer one is
-filled up as the body was trained to hear it. So a state depends on its own window only, and never on the batch.
+filled up as in the network's own training. So a state depends on its own window only, and never on the batch.
+
+SpecAugment (Park et al., Interspeech 2019) sets stripes of time and of frequency of normalised spectrograms to 0, as
+FineLAP's public code has it: some stripes along each axis, each of a width below a bound and anywhere. They are drawn
+with the batch, from (seed, epoch, position, rank), so that chunks and resumed runs have the same; in use, and in
+validation, there are none.
 """
 
 from __future__ import annotations
@@ -13,34 +18,38 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from solfa.audio.resample import at_rate
 from solfa.core.errors import InputError
 from solfa.core.types import Audio, EncoderSpec, FloatArray, States
-from solfa.encoders import towers
-from solfa.encoders.masks import Stripes
+from solfa.encoders.checkpoints import Checkpoint
 from solfa.encoders.torch_backbone import Tensors, TorchBackbone, masked_mean
+from solfa.encoders.vectors import refuse_not_finite
 
 _AT_ONCE = 64  # windows in a pass of a GPU
+LEAST_REST_S = 1.0  # a shorter rest of a sound is no window of its own
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grid:
-    """How a body hears.
+    """Windows and states in time.
 
-    ``window_s`` is the length of a window, ``step_s`` the time from one to the next, ``hop_s`` from one state to the
-    next. ``fill`` says what a short window is filled with: zeros, the window again, the start of the sound, or what
-    the body's own front end fills it with.
+    ``window_s`` is the length of a window, ``step_s`` the time from one to the next (0: windows follow each other),
+    ``hop_s`` from one state to the next (0: a window has one). ``fill`` says what a short window is filled with: zeros,
+    the window again, the start of the sound, or what the network's own front end fills it with.
     """
 
     sample_rate_hz: int
     window_s: float
-    step_s: float
-    hop_s: float
+    step_s: float = 0.0
+    hop_s: float = 0.0
     fill: Literal["zeros", "repeat", "start", "front"] = "repeat"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "step_s", self.step_s or self.window_s)
+        object.__setattr__(self, "hop_s", self.hop_s or self.step_s)
         if not (0.1 <= self.window_s <= 600 and 0 < self.step_s <= self.window_s and self.hop_s > 0):
             raise InputError(
                 f"windows of {self.window_s:g} s, every {self.step_s:g} s, a state every {self.hop_s:g} s: expected "
@@ -55,7 +64,7 @@ class Grid:
     def pieces(self, samples: FloatArray) -> list[FloatArray]:
         """The windows of a sound, the last ones as short as they are; none of an empty one."""
         step = round(self.step_s * self.sample_rate_hz)
-        least = int(min(towers.LEAST_REST_S, self.step_s) * self.sample_rate_hz)
+        least = int(min(LEAST_REST_S, self.step_s) * self.sample_rate_hz)
         starts = [s for s in range(0, len(samples), step) if s == 0 or len(samples) - s >= least]
         return [samples[s : s + self.window] for s in starts]
 
@@ -76,7 +85,7 @@ class Grid:
 
 
 class WindowedNetwork(nn.Module):
-    """A body over windows, put together item by item.
+    """A network over windows, put together item by item.
 
     ``body`` takes windows [shape=(W, N), or what ``WindowedBackbone`` made of them] and their lengths in samples
     [shape=(W,)], and gives pooled vectors [shape=(W, D)], or None for the mean of the states, and states
@@ -89,7 +98,7 @@ class WindowedNetwork(nn.Module):
 
     @property
     def striped(self) -> list[Stripes]:
-        """Where spectrograms can be striped (SpecAugment); none where the body takes no spectrogram."""
+        """Where spectrograms can be striped (SpecAugment); none where the network takes no spectrogram."""
         return [module for module in self.body.modules() if isinstance(module, Stripes)]
 
     def forward(self, tensors: Tensors) -> tuple[Tensor, Tensor, Tensor]:
@@ -97,7 +106,7 @@ class WindowedNetwork(nn.Module):
         stripes = None
         if "stripes" in tensors:  # of items; their windows have the same
             stripes = tensors["stripes"][tensors["share"].argmax(dim=0)]
-        pooled_WD, states_WSD = self._hear(tensors["windows"], tensors["lengths"], stripes)
+        pooled_WD, states_WSD = self._windows(tensors["windows"], tensors["lengths"], stripes)
         last = states_WSD.shape[1] - 1
         at_BT = tensors["window"] * (last + 1) + tensors["state"].clamp(max=last)
         mask = tensors["window"] >= 0
@@ -106,8 +115,8 @@ class WindowedNetwork(nn.Module):
             return masked_mean(states, mask), states, mask
         return tensors["share"].to(pooled_WD.dtype) @ pooled_WD, states, mask
 
-    def _hear(self, windows: Tensor, lengths: Tensor, stripes: Tensor | None) -> tuple[Tensor | None, Tensor]:
-        """The body over all windows; a few at once where no gradient needs the rest, so that long sound fits."""
+    def _windows(self, windows: Tensor, lengths: Tensor, stripes: Tensor | None) -> tuple[Tensor | None, Tensor]:
+        """The network over all windows; a few at once where no gradient needs the rest, so that long sound fits."""
         count = len(windows) if torch.is_grad_enabled() else 1 if windows.device.type == "cpu" else _AT_ONCE
         parts = []
         for part in (slice(i, i + count) for i in range(0, len(windows), count)):
@@ -119,10 +128,7 @@ class WindowedNetwork(nn.Module):
 
 
 class WindowedBackbone(TorchBackbone[Audio]):
-    """A body that hears sound.
-
-    ``front`` makes the body's input of full windows where it is not the samples themselves.
-    """
+    """A backbone of sound; made by ``windowed``."""
 
     def __init__(
         self,
@@ -138,7 +144,7 @@ class WindowedBackbone(TorchBackbone[Audio]):
 
     def states(self, batch: Sequence[Audio]) -> States:
         """As ``TorchBackbone.states``; also raises InputError for sound that is not of finite numbers."""
-        towers.refuse_not_finite(batch)
+        refuse_not_finite(batch)
         return super().states(batch)
 
     def lengths(self, batch: Sequence[Audio]) -> list[int]:
@@ -163,7 +169,7 @@ class WindowedBackbone(TorchBackbone[Audio]):
         at = np.full((len(batch), max(map(len, frames), default=0), 2), -1, np.int64)
         for row, places in zip(at, frames, strict=True):
             row[: len(places)] = np.array(places, np.int64).reshape(-1, 2)
-        if not windows:  # the body needs something to hear; nobody's frames are in it
+        if not windows:  # the network needs some input; no item's frames are in it
             windows, lengths, owners = [np.zeros(self.grid.window, np.float32)], [self.grid.window], [-1]
         share = np.array(lengths) * (np.array(owners) == np.arange(len(batch))[:, None])
         arrays = {
@@ -174,3 +180,77 @@ class WindowedBackbone(TorchBackbone[Audio]):
             "share": (share / np.maximum(share.sum(axis=1, keepdims=True), 1)).astype(np.float32),
         }
         return {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
+
+
+def windowed(
+    checkpoint: Checkpoint,
+    network: nn.Module,
+    file: Path,
+    key: str,
+    dim: int,
+    grid: Grid,
+    front: Callable[[list[FloatArray]], FloatArray] = np.stack,
+    *,
+    rebuilt: bool = True,
+) -> WindowedBackbone:
+    """A published network as a backbone of sound.
+
+    Parameters
+    ----------
+    checkpoint, file
+        what it was asked for by, and its weights
+    network
+        as ``WindowedNetwork`` takes it
+    key, dim
+        what its preprocessing is called in the name of the space, and the width of its states
+    grid
+        its windows and states in time
+    front
+        makes the network's input of full windows where it is not the samples themselves
+    rebuilt
+        whether the file alone rebuilds it
+    """
+    spec = checkpoint.spec(dim, key, file, sample_rate_hz=grid.sample_rate_hz, hop_s=grid.hop_s)
+    return WindowedBackbone(network, spec, checkpoint.device, grid, file if rebuilt else None, front)
+
+
+TIME, FREQUENCY = 0, 1
+
+
+def draw(items: int, counts: tuple[int, int], bounds: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Stripes of some items, as (axis, width, place 0..1) [shape=(items, sum of counts, 3)].
+
+    ``counts`` and ``bounds`` are of time and of frequency: a width is 0 to one less than its bound, in frames or bands.
+    """
+    axes = np.repeat([TIME, FREQUENCY], counts)
+    widths = rng.integers(0, np.maximum(1, np.array(bounds))[axes], (items, len(axes)))
+    return np.stack([np.broadcast_to(axes, widths.shape), widths, rng.random(widths.shape)], axis=-1).astype(np.float32)
+
+
+class Stripes(nn.Module):
+    """Where a network's spectrogram, with these dimensions, passes through; the identity until stripes are given."""
+
+    def __init__(self, time: int, frequency: int) -> None:
+        super().__init__()
+        self.dims = time, frequency
+        self.stripes_WM3: Tensor | None = None
+
+    def forward(self, spectrogram: Tensor) -> Tensor:
+        """The spectrogram [shape=(W, ...)] with its stripes at 0; a stripe never covers all of an axis."""
+        if self.stripes_WM3 is None:
+            return spectrogram
+        axis, width, place = self.stripes_WM3.unbind(-1)
+        for which, dim in enumerate(self.dims):
+            size = spectrogram.shape[dim]
+            wide = torch.where(axis == which, width, 0).clamp(max=size - 1)
+            first = (place * (size - wide)).floor()
+            at = torch.arange(size, device=spectrogram.device)
+            masked = ((at >= first[..., None]) & (at < (first + wide)[..., None])).any(dim=1)
+            shape = [1] * spectrogram.ndim
+            shape[0], shape[dim] = len(masked), size
+            spectrogram = spectrogram.masked_fill(masked.view(shape), 0.0)
+        return spectrogram
+
+    def after(self, module: Any, inputs: Any, output: Tensor) -> Tensor:
+        """As a hook of a library's normalisation."""
+        return self.forward(output)

@@ -20,8 +20,8 @@ from solfa.datasets.bank import PhraseBank, frame_labels, sample_phrases
 from solfa.datasets.features import FrozenFeatures, Precision, compute, in_precision
 from solfa.datasets.loading import AudioSource, IntArray
 from solfa.datasets.shards import Dataset, Records
-from solfa.encoders.masks import draw
 from solfa.encoders.torch_backbone import TorchBackbone
+from solfa.encoders.windowed import draw
 
 Array = NDArray[Any]
 Bodies = Mapping[str, TorchBackbone[Any]]  # by kind: audio, text

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from solfa.core.errors import InputError, WeightsError
 from solfa.core.files import check_output, whole_folder
-from solfa.encoders.registry import parse
+from solfa.core.registry import parse
 from solfa.encoders.trained import check_file, read_description, tuned_folder
 from solfa.weights.hub import client, failures
 

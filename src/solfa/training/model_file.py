@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from solfa.alignment.joint import JointConfig, JointProjector, Tower
 from solfa.core.errors import InputError, WeightsError
 from solfa.core.files import whole_folder
+from solfa.core.registry import with_source
 from solfa.core.text import printable
 from solfa.core.types import EncoderSpec, Logit, Views
-from solfa.encoders.registry import with_source
+from solfa.encoders.checkpoints import load_tensors
 from solfa.encoders.torch_backbone import TorchBackbone
-from solfa.encoders.towers import load_tensors
 from solfa.encoders.trained import (
     BESIDE,
     NETWORKS,

@@ -20,12 +20,12 @@ from solfa.alignment.gather import num_devices, rank
 from solfa.alignment.joint import JointProjector
 from solfa.alignment.objectives import objective, views_of
 from solfa.core.errors import InputError, MissingExtra, UnknownName
+from solfa.core.registry import parse, with_default
 from solfa.datasets.bank import PhraseBank
 from solfa.datasets.features import Precision
 from solfa.datasets.shards import Dataset
-from solfa.encoders.backbones import built_in
-from solfa.encoders.registry import parse, with_default
-from solfa.encoders.towers import device_for
+from solfa.encoders.checkpoints import device_for
+from solfa.encoders.registry import BACKBONES
 from solfa.encoders.trained import load_body, read_description
 from solfa.training import checkpoint
 from solfa.training.batches import DataShare, Widths, prepare, spaces_of, stated, together
@@ -201,10 +201,7 @@ def text_name(text: str, *, small: bool, init: Path | None = None) -> str:
     cut = "" if small else "true"
     if init is not None:
         cut = parse(read_description(init)["text"]["backbone"])[2].get("cut", "")
-    try:
-        return with_default(text, built_in("text", parse(text)[0]), "cut", cut) if cut else text
-    except KeyError:  # of an installed package, or unknown
-        return text
+    return with_default(text, BACKBONES["text"].entry(text), "cut", cut) if cut else text
 
 
 def _shares(sets: list[Dataset], weights: list[float | None]) -> tuple[DataShare, ...]:

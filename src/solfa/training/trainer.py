@@ -30,7 +30,7 @@ from solfa.alignment.pairwise import kernel_choices, use_kernel_choices
 from solfa.core.errors import InputError, TrainingError, WeightsError
 from solfa.datasets.features import FrozenFeatures
 from solfa.datasets.loading import AudioSource, IntArray, Loader
-from solfa.encoders.towers import device_for, fill
+from solfa.encoders.checkpoints import device_for, fill
 from solfa.encoders.trained import logits_of, read_description
 from solfa.training import checkpoint
 from solfa.training.batches import LiveFeatures, PairSource, TrainingData

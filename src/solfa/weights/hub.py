@@ -11,19 +11,14 @@ from typing import Any
 from solfa.core.errors import MissingExtra, WeightsError
 from solfa.core.files import whole_folder
 from solfa.weights.manifest import HubSource, Weight
-from solfa.weights.pulling import Progress, make_directory, write_atomic
-from solfa.weights.store import RECORD, directory
+from solfa.weights.store import RECORD, Progress, directory, make_directory, write_atomic
 
 
 def pull_snapshot(entry: Weight, say: Progress) -> None:
     """Fetch the files of a snapshot into the model's directory, all or nothing, with a record of their hashes.
 
-    Raises
-    ------
-    MissingExtra
-        If ``huggingface_hub`` is not installed.
-    WeightsError
-        If the hub cannot be reached, lacks the weights, or sends a file that does not match its record.
+    Raises MissingExtra if ``huggingface_hub`` is not installed; WeightsError if the hub cannot be reached, lacks the
+    weights, or sends a file that does not match its record.
     """
     hub = client(f"pulling {entry.name!r} from the Hugging Face hub")
     source, target = entry.hub, directory(entry)

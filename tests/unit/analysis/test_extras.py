@@ -2,6 +2,7 @@
 
 import csv
 import sys
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -13,9 +14,11 @@ from solfa.analysis.extras import whole
 from solfa.analysis.extras.basic_pitch import key_of
 from solfa.analysis.protocol import Extractor
 from solfa.analysis.registry import DEFAULTS, extractor_specs, extractors
+from solfa.core import registry
 from solfa.core.errors import ExtractorError, InputError, MissingExtra, UnknownName
+from solfa.core.registry import ModelEntry
 from solfa.core.theory import Chord, Key
-from solfa.core.types import Analysis, Audio, Estimate
+from solfa.core.types import Analysis, Audio, Estimate, ModelInfo
 from solfa.testing.synth import song
 
 EXTRAS = tuple(spec.name for spec in extractor_specs()[len(DEFAULTS) :])
@@ -312,3 +315,19 @@ def test_an_extra_takes_its_place_in_a_whole_analysis():
     assert result.key.value in ("C major", "A minor")
     assert result.loudness_lufs.value is not None and result.tempo_bpm.value is None
     assert [name.partition("@")[0] for name in result.extractors] == ["loudness", "essentia-key"]
+
+
+def test_a_package_adds_an_extractor(monkeypatch):
+    entry = ModelEntry(
+        info=ModelInfo(name="loud", kind="extractor", licence="MIT", commercial_use=True, source="", description=""),
+        loader="solfa.analysis.loudness:LoudnessExtractor",
+    )
+    module = ModuleType("toy_package")
+    module.ENTRY = entry
+    monkeypatch.setitem(sys.modules, "toy_package", module)
+    points = EntryPoints([EntryPoint("loud", "toy_package:ENTRY", registry.GROUP)])
+    monkeypatch.setattr(registry, "entry_points", lambda group: points.select(group=group))
+    assert extractors(["loud"])[0].spec.name == "loudness"
+    assert extractor_specs()[-1].name == "loudness"
+    with pytest.raises(UnknownName, match="'quiet'"):
+        extractors(["quiet"])

@@ -56,7 +56,7 @@ def stripes_count():
 
     def check(body, sound):
         torch = pytest.importorskip("torch")
-        from solfa.encoders.masks import FREQUENCY, TIME
+        from solfa.encoders.windowed import FREQUENCY, TIME
 
         before = body.states([sound]).states_BTD
         given = body.prepare([sound])
@@ -76,7 +76,7 @@ def rebuild(tmp_path):
     """Writes a body as a model's folder has one that was tuned, and loads it from there alone."""
 
     def make(body, kind="audio", **options):
-        from solfa.encoders.backbones import load_backbone
+        from solfa.encoders.registry import load_backbone
         from solfa.encoders.trained import fill_tuned
         from solfa.training.model_file import save_body
 

@@ -8,7 +8,7 @@ import pytest
 
 from solfa.core.errors import InputError, WeightsError
 from solfa.core.types import Audio
-from solfa.encoders.backbones import load_backbone
+from solfa.encoders.registry import load_backbone
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -95,7 +95,7 @@ def front(state, samples):
 
 @pytest.fixture(scope="module")
 def muq_state():
-    from solfa.encoders.muq_network import MuQ
+    from solfa.encoders.published.muq import MuQ
 
     return alive({f"model.{key}": value for key, value in MuQ(MUQ, -1).state_dict().items()})
 
@@ -186,7 +186,7 @@ def test_mert_gives_huberts_states(tmp_path, stable, relax):
 
 @pytest.fixture(scope="module")
 def eat_state():
-    from solfa.encoders.eat import EatNetwork
+    from solfa.encoders.published.eat import EatNetwork
 
     return alive(EatNetwork(dim=32, depth=2, hidden=48, positions=768).state_dict())
 
@@ -290,7 +290,7 @@ GOLDEN_STATE = [-0.6040, -0.4505, -0.0950, -0.1568, -0.4243, 0.3995]
 
 
 def muscall_state():
-    from solfa.encoders.muscall import MusCallNetwork
+    from solfa.encoders.published.muscall import MusCallNetwork
 
     hz = torch.linspace(0, 8000, 513)[:, None]
     points = 700 * (10 ** (torch.linspace(0, 2595 * np.log10(1 + 11025 / 700), 130) / 2595) - 1)
@@ -425,5 +425,5 @@ def test_half_a_checkpoint_is_refused(eat_folder, muq_folder, tmp_path):
         load_backbone(f"muq:{eat_folder}", allow_noncommercial=True)
     with pytest.raises(InputError, match="hf download m-a-p/MERT-v1-95M"):
         load_backbone("mert", allow_noncommercial=True)
-    with pytest.raises(InputError, match=r"no weights of muscall are published.*muscall:PATH"):
+    with pytest.raises(InputError, match=r"muscall has no weights.*muscall:PATH"):
         load_backbone("muscall")

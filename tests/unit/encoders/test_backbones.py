@@ -7,13 +7,13 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from solfa.core import registry as core_registry
 from solfa.core.errors import InputError, MissingExtra, UnknownName
 from solfa.core.types import Audio, ModelInfo
 from solfa.encoders import registry
-from solfa.encoders.backbones import available_backbones, load_backbone
 from solfa.encoders.bridge_space import fit
 from solfa.encoders.minilm import MiniLM
-from solfa.encoders.registry import load_model
+from solfa.encoders.registry import available_backbones, load_backbone, load_model
 from solfa.tagging.frames import tag_frames
 
 RATE = 16000
@@ -30,7 +30,7 @@ def seconds(count):
 def test_a_name_belongs_to_one_kind():
     with pytest.raises(UnknownName, match=r"unknown text backbone 'taggers'.*minilm"):
         load_backbone("taggers", "text")
-    with pytest.raises(InputError, match="'audio' or reads 'text', got kind 'image'"):
+    with pytest.raises(InputError, match="'audio' or 'text', got kind 'image'"):
         load_backbone("taggers", "image")
     with pytest.raises(InputError, match=r"audio backbone 'taggers' takes no option device\. It takes: none"):
         load_backbone("taggers", device="cpu")
@@ -60,11 +60,11 @@ def test_a_package_adds_a_backbone_which_is_no_joint_model(monkeypatch):
     info = ModelInfo(
         name="toy", kind="audio backbone", licence="MIT", commercial_use=True, source="a test", description=""
     )
-    module.ENTRY = registry.ModelEntry(info=info, loader="toy_package:load", defaults={"size": 3})
+    module.ENTRY = core_registry.ModelEntry(info=info, loader="toy_package:load", defaults={"size": 3})
     module.load = lambda name, size, source=None: (name, size, source)
     monkeypatch.setitem(sys.modules, "toy_package", module)
-    points = EntryPoints([EntryPoint("toy", "toy_package:ENTRY", registry.GROUP)])
-    monkeypatch.setattr(registry, "entry_points", lambda group: points.select(group=group))
+    points = EntryPoints([EntryPoint("toy", "toy_package:ENTRY", core_registry.GROUP)])
+    monkeypatch.setattr(core_registry, "entry_points", lambda group: points.select(group=group))
     assert load_backbone("toy:/place", size=4) == ("toy", 4, "/place")
     assert load_backbone("toy") == ("toy", 3, None)
     assert info in available_backbones()
@@ -76,7 +76,7 @@ def test_a_package_adds_a_backbone_which_is_no_joint_model(monkeypatch):
 
 def test_without_torch_the_install_line_is_given(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.delitem(sys.modules, "solfa.encoders.eat", raising=False)
+    monkeypatch.delitem(sys.modules, "solfa.encoders.published.eat", raising=False)
     monkeypatch.delitem(sys.modules, "solfa.encoders.torch_backbone", raising=False)
     with pytest.raises(MissingExtra, match=r"audio backbone 'eat'.*solfa\[torch\]"):
         load_backbone("eat")

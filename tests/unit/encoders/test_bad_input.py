@@ -9,7 +9,7 @@ import pytest
 
 from solfa.core.errors import InputError, WeightsError
 from solfa.core.types import Audio
-from solfa.encoders.backbones import load_backbone
+from solfa.encoders.registry import load_backbone
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -29,8 +29,8 @@ class Evil:
 @pytest.fixture(scope="module")
 def places(tmp_path_factory, bpe_folder):
     """Folders of good bodies."""
-    from solfa.encoders.eat import EatNetwork
-    from solfa.encoders.muq_network import MuQ
+    from solfa.encoders.published.eat import EatNetwork
+    from solfa.encoders.published.muq import MuQ
 
     made = {name: tmp_path_factory.mktemp(name) for name in ("muq", "musicfm", "eat", "roberta")}
     state = tiny.alive({f"model.{k}": v for k, v in MuQ(tiny.MUQ, -1).state_dict().items()})

@@ -9,9 +9,9 @@ import pytest
 
 from solfa.core.errors import InputError, MissingExtra, MissingWeights, WeightsError
 from solfa.core.types import Audio
-from solfa.encoders import clap, selftest, towers
-from solfa.encoders.backbones import load_backbone
-from solfa.encoders.registry import load_model
+from solfa.encoders import selftest, tokens, vectors
+from solfa.encoders.published import clap
+from solfa.encoders.registry import load_backbone, load_model
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -145,12 +145,12 @@ def test_pieces_hold_every_word_and_fit():
         return len(text.split()) + 2
 
     text = "one, two three; four five six seven eight nine ten eleven twelve. thirteen"
-    parts = towers.pieces(text, count, 7)
+    parts = tokens.pieces(text, count, 7)
     assert " ".join(parts).split() == text.split()
     assert max(map(count, parts)) <= 7
     assert parts[0] == "one, two three;"
-    assert towers.pieces("short", count, 7) == ["short"]
-    assert "".join(towers.pieces("x" * 40, len, 7)) == "x" * 40
+    assert tokens.pieces("short", count, 7) == ["short"]
+    assert "".join(tokens.pieces("x" * 40, len, 7)) == "x" * 40
 
 
 def test_the_model_passes_the_self_test(model):
@@ -352,7 +352,7 @@ def test_a_device_that_cannot_be_used_is_refused(folder, device):
 
 def test_without_torch_the_install_line_is_given(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.delitem(sys.modules, "solfa.encoders.clap")
+    monkeypatch.delitem(sys.modules, "solfa.encoders.published.clap")
     with pytest.raises(MissingExtra, match=r"pip install 'solfa\[torch\]'"):
         load_model("clap")
 
@@ -383,6 +383,6 @@ def test_a_collapsed_text_tower_is_refused(bpe_folder, tmp_path):
 
 def test_vectors_without_direction_are_refused():
     with pytest.raises(WeightsError, match="length 0"):
-        towers.pack([np.zeros((1, 4), np.float32)], 4)
+        vectors.pack([np.zeros((1, 4), np.float32)], 4)
     with pytest.raises(WeightsError, match="length nan"):
-        towers.pack([np.full((1, 4), np.nan, np.float32)], 4)
+        vectors.pack([np.full((1, 4), np.nan, np.float32)], 4)

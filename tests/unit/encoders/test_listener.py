@@ -6,7 +6,7 @@ import pytest
 from solfa.analysis.rhythm_tempo import FASTEST_BPM, SLOWEST_BPM
 from solfa.core.types import Audio
 from solfa.encoders import taggers
-from solfa.encoders.backbones import load_backbone
+from solfa.encoders.registry import load_backbone
 from solfa.testing.synth import song
 
 KEY = slice(taggers.DIM + 100, taggers.DIM + 124)

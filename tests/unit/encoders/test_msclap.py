@@ -7,14 +7,14 @@ import pytest
 
 from solfa.core.errors import InputError, WeightsError
 from solfa.core.types import Audio
-from solfa.encoders.backbones import load_backbone
+from solfa.encoders.registry import load_backbone
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 from test_clap import laion_state  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
-from solfa.encoders import msclap  # noqa: E402
+from solfa.encoders.published import msclap  # noqa: E402
 
 torch.set_num_threads(1)  # tiny networks; more threads only wait for each other
 RATE = 44100

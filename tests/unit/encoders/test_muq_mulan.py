@@ -9,8 +9,10 @@ import pytest
 
 from solfa.core.errors import InputError, MissingWeights, WeightsError
 from solfa.core.types import Audio
-from solfa.encoders import muq_mulan, selftest
-from solfa.encoders.backbones import load_backbone
+from solfa.encoders import selftest
+from solfa.encoders.checkpoints import Checkpoint
+from solfa.encoders.published import muq_mulan
+from solfa.encoders.registry import load_backbone
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -81,7 +83,7 @@ def fill(state):
 
 @pytest.fixture(scope="module")
 def folder(bpe_folder, tmp_path_factory):
-    from solfa.encoders.muq_network import MuQMuLanNetwork
+    from solfa.encoders.published.muq_mulan import MuQMuLanNetwork
 
     folder = tmp_path_factory.mktemp("muq")
     shutil.copytree(bpe_folder, folder / "xlm-roberta-base")
@@ -109,7 +111,7 @@ def heard(model, clip):
 
 
 def test_tensors_have_the_names_of_the_published_checkpoint(folder):
-    keys = set(muq_mulan.read(folder)[0].state_dict())
+    keys = set(muq_mulan.read(Checkpoint("model", "muq-mulan", str(folder), "cpu"))[0].state_dict())
     for key in (
         "mulan.audio.model.model.conv.conv.0.bn3.running_var",
         "mulan.audio.model.model.conv.linear.weight",

@@ -15,9 +15,8 @@ import numpy as np
 import pytest
 
 from solfa.core.types import Audio
-from solfa.encoders import clap, muq_mulan
-from solfa.encoders.backbones import load_backbone
-from solfa.encoders.registry import load_model
+from solfa.encoders.published import clap, muq_mulan
+from solfa.encoders.registry import load_backbone, load_model
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from solfa.core.errors import InputError
-from solfa.encoders.backbones import load_backbone
-from solfa.encoders.registry import parse, with_source
+from solfa.core.registry import parse, with_source
+from solfa.encoders.registry import load_backbone
 
 CORPUS = ["a warm piano and a loud guitar over slow drums"]
 LONG = "a loud guitar over slow drums, " * 9 + "and a warm piano"

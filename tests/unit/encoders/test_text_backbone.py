@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from solfa.core.errors import InputError, WeightsError
-from solfa.encoders.backbones import load_backbone
+from solfa.encoders.registry import load_backbone
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

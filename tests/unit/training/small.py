@@ -15,7 +15,7 @@ from solfa.core.types import Audio, EncoderSpec, States
 from solfa.datasets.bank import Cluster, PhraseBank
 from solfa.datasets.building import ShardTask, build
 from solfa.datasets.shards import Dataset, Member
-from solfa.encoders.backbones import pack_states
+from solfa.encoders.vectors import pack_states
 
 RATE = 4000
 NOTES = {"alto": 300.0, "bass": 110.0, "cello": 170.0, "duck": 500.0, "eagle": 800.0, "fife": 1200.0, "gong": 1700.0}

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from solfa.apps.cli import app
 from solfa.core.errors import InputError
 from solfa.core.types import Audio
-from solfa.encoders import clap, trained
+from solfa.encoders import trained
+from solfa.encoders.published import clap
 
 transformers = pytest.importorskip("transformers")
 

@@ -13,7 +13,7 @@ from tiny_recipes import tiny, torch
 from solfa.core.errors import InputError
 from solfa.core.types import Audio, EncoderSpec
 from solfa.datasets.shards import Dataset
-from solfa.encoders import masks
+from solfa.encoders import windowed as masks
 from solfa.encoders.windowed import Grid, WindowedBackbone
 from solfa.training.batches import prepare
 from solfa.training.trainer import Trainer

@@ -16,11 +16,11 @@ from tiny_recipes import features_of, tiny, torch
 from solfa.alignment.joint import Projected
 from solfa.apps.cli import app
 from solfa.core.errors import InputError, TrainingError, WeightsError
+from solfa.core.registry import with_source
 from solfa.core.types import Audio
 from solfa.datasets.shards import Dataset
 from solfa.encoders import trained
-from solfa.encoders.backbones import load_backbone
-from solfa.encoders.registry import with_source
+from solfa.encoders.registry import load_backbone
 from solfa.training import checkpoint, model_file
 from solfa.training import hub as hub_files
 from solfa.training.batches import prepare

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from solfa.analysis.registry import extractor_specs
-from solfa.encoders.backbones import available_backbones
-from solfa.encoders.registry import available
+from solfa.encoders.registry import available, available_backbones
 from solfa.weights import models
 
 PAGE = (Path(__file__).parents[3] / "docs" / "models.md").read_text(encoding="utf-8")

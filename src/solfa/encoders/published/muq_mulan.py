@@ -1,31 +1,93 @@
-"""The network of MuQ-MuLan (Zhu et al., 2025), forward only, with the tensor names of the published checkpoint.
+"""MuQ-MuLan (Zhu et al., 2025): music and English or Chinese text in one space. Needs torch and transformers.
 
-Sound: log-mel at 100 Hz, two residual convolutions down to 25 Hz, a Conformer with rotary positions, a small
-transformer, the mean over time. Text: XLM-RoBERTa, a small transformer, the mean over tokens. Both end in one linear
-map to a shared space. The published package needs torchaudio and transformers 4 and fetches two more models when it is
-built; this needs neither.
+Sound: MuQ, a small transformer, the mean over time. Text: XLM-RoBERTa, a small transformer, the mean over tokens. Both
+end in one linear map to a shared space; tensor names are those of the published checkpoint. Its package fetches two
+more models when it is built; this fetches nothing.
+
+The weights are CC-BY-NC-4.0: not for commercial use. Sound is taken at 24 kHz in windows of 10 s from the start; a
+shorter one at the end is filled up from the start of the stretch, as published. One window is one frame. A text of more
+than 512 tokens is cut between clauses; each piece is one frame, and all count by their length.
 
 Shape letters: B batch, N samples, T frames, L tokens, D dimensions.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 import transformers
 from torch import Tensor, nn
-from transformers.audio_utils import mel_filter_bank
-from transformers.models.wav2vec2_conformer import modeling_wav2vec2_conformer
 
-from solfa.encoders.masks import Stripes
-from solfa.encoders.torch_backbone import states_at
+from solfa.core.errors import InputError
+from solfa.core.types import JointModel
+from solfa.encoders import checkpoints
+from solfa.encoders.checkpoints import Checkpoint, fill, load_tensors, published, reading
+from solfa.encoders.joint import joint_model
+from solfa.encoders.published.muq import SAMPLE_RATE_HZ, UNUSED, MuQ
+from solfa.encoders.tokens import Tokenize, tokenizer
+from solfa.encoders.windowed import Grid, WindowedBackbone, windowed
+from solfa.weights import path
 
-SAMPLE_RATE_HZ = 24000
-_FFT = 2048
+MAX_TOKENS = 512
+_KEY, _GRID = "24k-10s-v1", Grid(sample_rate_hz=SAMPLE_RATE_HZ, window_s=10.0, fill="start")
+# Of training only: losses, an unused mixture of layers.
+_UNUSED = re.compile(r"^mulan\.(contrast|multi_layer_contrastive_learning|audio\.aggregator)\b|\.position_ids$")
+
+
+@published("model", "muq-mulan")
+def load(checkpoint: Checkpoint) -> JointModel:
+    """The MuQ-MuLan model. Raises as ``clap.load``.
+
+    Parameters
+    ----------
+    checkpoint
+        A folder, or a Hugging Face id in the local cache, with ``config.json`` and ``pytorch_model.bin`` or
+        ``model.safetensors``, and, where they differ from the published ones, ``muq/config.json`` and
+        ``xlm-roberta-base/``; by default what ``solfa models pull muq-mulan`` fetched.
+    """
+    network, words, file = read(checkpoint)
+    # Its configurations are elsewhere: from this file alone it cannot be rebuilt.
+    audio = windowed(checkpoint, _Vectors(network), file, _KEY, network.dim, _GRID, rebuilt=False)
+    return joint_model(audio, words, MAX_TOKENS, network.text, network)
+
+
+@published("audio", "muq-mulan")
+def load_windows(checkpoint: Checkpoint) -> WindowedBackbone:
+    """The vectors of 10 s windows; weights and errors as ``load``."""
+    network, _, file = read(checkpoint)
+    return windowed(checkpoint, _Vectors(network), file, _KEY, network.dim, _GRID, rebuilt=False)
+
+
+def read(checkpoint: Checkpoint) -> tuple[MuQMuLanNetwork, Tokenize, Path]:
+    """Network, tokenizer and weight file; raises as ``load``."""
+    folder = checkpoint.place()
+    if not folder.is_dir():
+        raise InputError(f"{str(folder)!r} is not a folder. Expected one with config.json and pytorch_model.bin.")
+    file = checkpoint.file("a MuQ-MuLan model", place=folder)
+    muq = folder / "muq" if (folder / "muq").is_dir() else path("muq-config")
+    text = folder / "xlm-roberta-base" if (folder / "xlm-roberta-base").is_dir() else path("xlm-roberta-tokenizer")
+    configs = [checkpoints.config(place / "config.json") for place in (folder, muq, text)]
+    with reading(folder, "a MuQ-MuLan model"):
+        network = MuQMuLanNetwork(*configs)
+    state = {k: v for k, v in load_tensors(file).items() if not (UNUSED.search(k) or _UNUSED.search(k))}
+    fill(network, state, file, "MuQ-MuLan")
+    return network, tokenizer(text), file
+
+
+class _Vectors(nn.Module):
+    """The audio tower: one unit vector a window."""
+
+    def __init__(self, model: MuQMuLanNetwork) -> None:
+        super().__init__()
+        self.audio, self.audio_to_latents = model.mulan.audio, model.mulan.audio_to_latents
+
+    def forward(self, windows_WN: Tensor, lengths_W: Tensor) -> tuple[None, Tensor]:
+        return None, F.normalize(self.audio_to_latents(self.audio(windows_WN)), dim=-1).unsqueeze(1)
 
 
 class MuQMuLanNetwork(nn.Module):
@@ -90,82 +152,6 @@ class _TextTower(nn.Module):
         hidden = self.model(input_ids=ids_BL, attention_mask=torch.ones_like(ids_BL)).last_hidden_state
         out: Tensor = self.transformer(self.proj(hidden))
         return out.mean(dim=-2)
-
-
-class MuQ(nn.Module):
-    """MuQ's encoder, and MusicFM's: samples at 24 kHz to the hidden states of one layer, 25 a second."""
-
-    bank: Tensor
-    window: Tensor
-
-    def __init__(self, config: Mapping[str, Any], layer: int) -> None:
-        super().__init__()
-        library: Any = transformers
-        mels, dim = int(config["n_mels"]), int(config["encoder_dim"])
-        stat = config["stat"]
-        self.mean, self.std = float(stat["melspec_2048_mean"]), float(stat["melspec_2048_std"])
-        self.hop = int(config["hop_length"])
-        bank = mel_filter_bank(_FFT // 2 + 1, mels, 0.0, SAMPLE_RATE_HZ / 2, SAMPLE_RATE_HZ, norm=None, mel_scale="htk")
-        self.register_buffer("bank", torch.from_numpy(np.ascontiguousarray(bank.T, np.float32)), persistent=False)
-        self.register_buffer("window", torch.hann_window(_FFT), persistent=False)
-        self.conv, self.stripes = _Subsampling(int(config["conv_dim"]), dim, mels), Stripes(time=2, frequency=1)
-        known = {
-            k: v for k, v in config["w2v2_config"].items() if k not in ("architectures", "model_type", "torch_dtype")
-        }
-        known |= {"num_hidden_layers": int(config["encoder_depth"]), "hidden_size": dim}
-        settings = library.Wav2Vec2ConformerConfig(**known)
-        settings._attn_implementation = "eager"
-        made: Any = modeling_wav2vec2_conformer
-        self.conformer = made.Wav2Vec2ConformerEncoder(settings)
-        # Made by the library, used by none of its position embeddings, and named differently by each of its releases.
-        self.conformer.pos_conv_embed = nn.Identity()
-        self.layer = layer % (len(self.conformer.layers) + 1)
-
-    def drop_unread(self) -> None:
-        """Leave out the layers after the one whose input is read: they cost time, and a trainer finds no gradient."""
-        self.conformer.layers = self.conformer.layers[: self.layer + 1]
-
-    def forward(self, samples_BN: Tensor) -> Tensor:
-        hidden: Tensor = self.conv(self.stripes((self._log_mel(samples_BN) - self.mean) / self.std))
-        return states_at(self.layer, self.conformer.layers, lambda: self.conformer(hidden))
-
-    def _log_mel(self, samples_BN: Tensor) -> Tensor:
-        """Decibels, [shape=(B, mels, T)], 100 frames a second, the one past the end left out."""
-        with torch.autocast(samples_BN.device.type, enabled=False):
-            spectrum = torch.stft(
-                samples_BN, _FFT, self.hop, window=self.window, center=True, pad_mode="reflect", return_complex=True
-            )
-            power = spectrum.real**2 + spectrum.imag**2
-            return 10.0 * torch.log10(torch.clamp(self.bank @ power, min=1e-10))[..., :-1]
-
-
-class _Subsampling(nn.Module):
-    def __init__(self, width: int, dim: int, mels: int) -> None:
-        super().__init__()
-        self.conv = nn.Sequential(_Residual(1, width), _Residual(width, width))
-        self.linear = nn.Linear(width * mels // 4, dim)
-
-    def forward(self, mel_BFT: Tensor) -> Tensor:
-        x = self.conv(mel_BFT.unsqueeze(1))
-        out: Tensor = self.linear(x.permute(0, 3, 1, 2).flatten(2))
-        return out
-
-
-class _Residual(nn.Module):
-    """Two 3x3 convolutions beside one, halving time and frequency."""
-
-    def __init__(self, channels: int, width: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, width, 3, padding=1, stride=2)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(channels, width, 3, padding=1, stride=2)
-        self.bn3 = nn.BatchNorm2d(width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        return F.relu(out + self.bn3(self.conv3(x)))
 
 
 class _Transformer(nn.Module):

@@ -1,4 +1,4 @@
-"""EAT (Chen et al., IJCAI 2024) as a body, the way FineLAP hears it: 64 states for 10.24 s of sound at 16 kHz.
+"""EAT (Chen et al., IJCAI 2024) as a backbone, the way FineLAP uses it: 64 states for 10.24 s of sound at 16 kHz.
 
 A vision transformer over patches of 16 x 16 of a Kaldi filter bank (128 bands, 10 ms). A state is the mean of the eight
 patches above each other, 0.16 s; the pooled vector is that of the class token.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from solfa.core.errors import WeightsError
-from solfa.encoders import towers
-from solfa.encoders.masks import Stripes
-from solfa.encoders.torch_backbone import place, spec_of, weights_in
-from solfa.encoders.windowed import Grid, WindowedBackbone
+from solfa.encoders.checkpoints import Checkpoint, fill, load_tensors, published, reading
+from solfa.encoders.windowed import Grid, Stripes, WindowedBackbone, windowed
 
 _RATE, _FRAME, _SHIFT, _FFT = 16000, 400, 160, 512
 _MELS, _ROWS, _PATCH, _HEAD = 128, 1024, 16, 64
@@ -101,24 +98,24 @@ class KaldiFbank(nn.Module):
             return F.pad(rows * real.unsqueeze(2), (0, 0, 0, _ROWS - rows.shape[1]))
 
 
-def load(*, name: str, hub: str, source: str | Path | None = None, device: str = "cpu") -> WindowedBackbone:
+@published("audio", "eat")
+def load(checkpoint: Checkpoint) -> WindowedBackbone:
     """EAT: a folder or file with the tensors of its Hugging Face checkpoints, or of its fairseq ones.
 
     A fairseq ``.pt`` file holds configuration objects that cannot be read safely; save its ``model`` alone.
-    Parameters and errors as ``text_backbone.load``.
+    Errors as ``text_backbone.load``.
     """
-    file = weights_in(place(source, hub), "an EAT model")
-    with towers.reading(file, "an EAT checkpoint"):
-        state = _names(towers.load_tensors(file))
+    file = checkpoint.file("an EAT model")
+    with reading(file, "an EAT checkpoint"):
+        state = _names(load_tensors(file))
         dim, positions = len(state["local_encoder.proj.bias"]), state["fixed_positional_encoder.positions"].shape[1]
         hidden, depth = len(state["blocks.0.mlp.fc1.bias"]), sum(key.endswith("attn.qkv.bias") for key in state)
         network = EatNetwork(dim, depth, hidden, positions)
     if positions * _PATCH * _PATCH < _ROWS * _MELS:
         raise WeightsError(f"{file} has places for {positions} patches, expected {_ROWS * _MELS // _PATCH**2} or more.")
-    towers.fill(network, state, file, "EAT")
-    grid = Grid(sample_rate_hz=_RATE, window_s=10.24, step_s=10.24, hop_s=0.16, fill="zeros")
-    spec = spec_of("audio", name, source, file, "16k-10.24s-v1", dim, sample_rate_hz=_RATE, hop_s=0.16)
-    return WindowedBackbone(network, spec, towers.device_for(device), grid, file)
+    fill(network, state, file, "EAT")
+    grid = Grid(sample_rate_hz=_RATE, window_s=10.24, hop_s=0.16, fill="zeros")
+    return windowed(checkpoint, network, file, "16k-10.24s-v1", dim, grid)
 
 
 def _names(loaded: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -8,13 +8,13 @@ from typing import Any, Literal
 import transformers
 from torch import Tensor
 
-from solfa.encoders import laion
+from solfa.encoders.checkpoints import count
 
 
 def bert(kind: Literal["Bert", "XLMRoberta"], state: Mapping[str, Tensor], prefix: str) -> Any:
     """The network, without a pooler, that the tensors of this prefix fit; heads are 64 wide, as in all published ones.
 
-    Raises KeyError if a tensor that shows a size is missing (``towers.reading`` makes it a WeightsError).
+    Raises KeyError if a tensor that shows a size is missing (``checkpoints.reading`` makes it a WeightsError).
     """
     library: Any = transformers
     sizes = {
@@ -28,7 +28,7 @@ def bert(kind: Literal["Bert", "XLMRoberta"], state: Mapping[str, Tensor], prefi
         **sizes,
         hidden_size=hidden,
         num_attention_heads=max(1, hidden // 64),
-        num_hidden_layers=laion.count(state, rf"{prefix}encoder\.layer\.(\d+)\."),
+        num_hidden_layers=count(state, rf"{prefix}encoder\.layer\.(\d+)\."),
         intermediate_size=len(state[f"{prefix}encoder.layer.0.intermediate.dense.weight"]),
         **({"layer_norm_eps": 1e-5, "pad_token_id": 1} if kind == "XLMRoberta" else {"pad_token_id": 0}),
     )

@@ -1,4 +1,8 @@
-"""What the torch encoders share: devices, checkpoints, pieces of text, and the packing of vectors."""
+"""Published weights: where they are, what they are called, and how they are read without running any of their code.
+
+A loader of ``registry.toml`` is a function of a ``Checkpoint`` and options, under the decorator ``published``. torch is
+imported when tensors are.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +13,97 @@ import re
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from solfa.core.errors import InputError, WeightsError
-from solfa.core.types import Audio, Features, FloatArray
-from solfa.encoders.backbones import pack_states
+from solfa.core.types import EncoderSpec
+from solfa.encoders.registry import ROWS
+from solfa.weights import path
 
-# A rest of a track shorter than this is no window of its own.
-LEAST_REST_S = 1.0
-
-Tokenize = Callable[[str], list[int]]
+R = TypeVar("R")
 # Larger sizes in a configuration are a mistake, and would take all memory before a tensor is missed.
 _MOST = {("layers", "depth", "depths"): 1000, ("size", "dim", "d_model", "d_ff", "mels", "embeddings"): 10**7}
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Checkpoint:
+    """The weights that an entry of ``registry.toml`` stands for, and the device that they are to run on.
+
+    Parameters
+    ----------
+    kind, name
+        of the entry: its section (``model``, ``audio``, ``text``) and its name there
+    source
+        a file, a folder, or a Hugging Face id in the local cache; None for what the entry names
+    device
+        a torch device
+    """
+
+    kind: str
+    name: str
+    source: str | None
+    device: Any
+
+    def place(self) -> Path:
+        """The file or folder. Raises InputError or MissingWeights if it is not on this machine; says how to get it."""
+        row = ROWS[self.kind][self.name]
+        if self.source is None and "pulled" in row:
+            return path(row["pulled"])
+        if self.source is None and "hub" not in row:
+            raise InputError(f"{self.name} has no weights that solfa could find by itself; give them: {row['source']}.")
+        return locate(self.source or row["hub"])
+
+    def file(
+        self, what: str, names: Sequence[str] = ("model.safetensors", "pytorch_model.bin"), place: Path | None = None
+    ) -> Path:
+        """The weight file: the place, or the first of these names in the folder there. Raises WeightsError if none."""
+        where = place or self.place()
+        if where.is_file():
+            return where
+        found = [where / name for name in names if (where / name).is_file()]
+        if not found:
+            raise WeightsError(f"{where} has no {' or '.join(names)}; expected {what}.")
+        return found[0]
+
+    def spec(self, dim: int, preprocessing: str, *files: Path, **sound: Any) -> EncoderSpec:
+        """What these weight files make; other weights than the entry's may have another licence than it states."""
+        row = ROWS[self.kind][self.name]
+        own = self.source in (None, row.get("hub"))
+        return EncoderSpec(
+            name=self.name,
+            space=f"{self.name}/{'-'.join(map(digest, files))}/{dim}/{preprocessing}",
+            dim=dim,
+            licence=row["licence"] if own or not row["commercial_use"] else "of the given file, not known to solfa",
+            commercial_use=own and row["commercial_use"],
+            **sound,
+        )
+
+
+def published(kind: str, entry: str = "") -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """A function of a ``Checkpoint`` as a loader (``core.registry``): ``source`` and ``device`` become options.
+
+    ``entry`` is the name in the table where the loader has one entry.
+    """
+
+    def decorate(load: Callable[..., R]) -> Callable[..., R]:
+        @wraps(load)
+        def loader(*, name: str = entry, source: str | Path | None = None, device: str = "cpu", **options: Any) -> R:
+            given = Checkpoint(kind, name, None if source is None else str(source), device_for(device))
+            return load(given, **options)
+
+        shared = {"name": (entry, "str"), "source": (None, ""), "device": ("cpu", "str")}
+        first = [Parameter(k, Parameter.KEYWORD_ONLY, default=d, annotation=a) for k, (d, a) in shared.items()]
+        own = list(signature(load).parameters.values())[1:]
+        loader.__signature__ = Signature([*first, *own])  # type: ignore[attr-defined]
+        return loader
+
+    return decorate
 
 
 def device_for(name: str) -> Any:
@@ -63,108 +143,6 @@ def locate(source: str) -> Path:
         ) from error
 
 
-def refuse_not_finite(batch: Sequence[Audio]) -> None:
-    """See that all samples are finite numbers, or the weights would be blamed. Raises InputError if they are not."""
-    bad = [i for i, audio in enumerate(batch) if not np.isfinite(audio.samples).all()]
-    if bad:
-        raise InputError(f"sound {bad[0]} of {len(batch)} has samples that are not finite numbers. Leave it out.")
-
-
-def pieces(text: str, count: Callable[[str], int], limit: int) -> list[str]:
-    """A text in pieces of at most ``limit`` tokens that together hold every word of it, cut between clauses.
-
-    ``count`` says how many tokens a text has for the model, special ones included.
-    """
-    if count(text) <= limit:
-        return [text]
-    clauses = [clause for clause in re.split(r"(?<=[.,;:!?\n])\s+", text) if clause.strip()]
-    out: list[str] = []
-    for clause in (part for c in clauses for part in _halves(c, count, limit)):
-        joined = f"{out[-1]} {clause}" if out else clause
-        if out and count(joined) <= limit:
-            out[-1] = joined
-        else:
-            out.append(clause)
-    return out
-
-
-def token_pieces(text: str, tokenize: Tokenize, limit: int) -> list[list[int]]:
-    """The token numbers of a text, in pieces as ``pieces`` cuts them."""
-    return [tokenize(piece) for piece in pieces(clean(text), lambda part: len(tokenize(part)), limit)]
-
-
-def clean(text: str) -> str:
-    """The text that a tokenizer takes: half a surrogate pair, as hostile or cut text may hold, is none."""
-    return text.encode("utf-8", "replace").decode()
-
-
-def _halves(clause: str, count: Callable[[str], int], limit: int) -> list[str]:
-    """A clause, halved between words (within a word where it has only one) until every part fits."""
-    if count(clause) <= limit or len(clause) < 2:
-        return [clause]
-    words = clause.split()
-    if len(words) > 1:
-        half = len(words) // 2
-        sides = " ".join(words[:half]), " ".join(words[half:])
-    else:
-        sides = clause[: len(clause) // 2], clause[len(clause) // 2 :]
-    return [part for side in sides for part in _halves(side, count, limit)]
-
-
-def pack(rows: Sequence[FloatArray], dim: int, weights: Sequence[Sequence[float]] | None = None) -> Features:
-    """Frames (each [shape=(T, D)], any T) as ``Features``; the global vector is their (weighted) mean direction.
-
-    Raises WeightsError if a frame has no direction (zeros, NaN).
-    """
-    units = [_unit(row) for row in rows]
-    shares = [None] * len(units) if weights is None else weights
-    means = [np.average(unit, axis=0, weights=share)[None] for unit, share in zip(units, shares, strict=True)]
-    return features(units, dim, [_unit(mean)[0] for mean in means])
-
-
-def features(rows: Sequence[FloatArray], dim: int, pooled: Sequence[FloatArray]) -> Features:
-    """Frames and a global vector of each item, as they are."""
-    packed: Any = pack_states(rows, dim, pooled)
-    return Features(global_BD=packed.pooled_BD, frames_BTD=packed.states_BTD, mask_BT=packed.mask_BT)
-
-
-class TextTokenizer:
-    """Token numbers of a text; ``tokenizer`` is the ``tokenizers.Tokenizer`` behind it."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self.tokenizer = tokenizer
-
-    def __call__(self, text: str) -> list[int]:
-        return list(self.tokenizer.encode(text).ids)
-
-
-def tokenizer(folder: Path, special: Sequence[str] = ()) -> Tokenize:
-    """What ``tokenizer.json`` of a folder makes of a text: its token numbers, special ones included, none cut off.
-
-    ``special`` are more words that are one token wherever they stand. Raises WeightsError if there is no such file or
-    it cannot be read.
-    """
-    from tokenizers import Tokenizer
-
-    file = folder / "tokenizer.json"
-    if not file.is_file():
-        raise WeightsError(f"{folder} has no tokenizer.json.")
-    try:
-        made = Tokenizer.from_str(file.read_text(encoding="utf-8"))
-    except Exception as error:  # the library raises Exception itself
-        raise WeightsError(f"{file} is not a tokenizer: {error}") from error
-    made.no_truncation()
-    made.no_padding()
-    made.add_special_tokens(list(special))
-    return TextTokenizer(made)
-
-
-def tokenizer_of(file: Path, given: str | Path | None, hub: str, special: Sequence[str] = ()) -> Tokenize:
-    """``tokenizer`` of the folder given, of that of the weights, or else of a Hugging Face id in the local cache."""
-    beside = file.parent if (file.parent / "tokenizer.json").is_file() else hub
-    return tokenizer(locate(str(given or beside)), special)
-
-
 def fill(network: Any, state: Mapping[str, Any], file: Path, what: str) -> None:
     """Put tensors into a network, all of them and no others.
 
@@ -182,16 +160,6 @@ def fill(network: Any, state: Mapping[str, Any], file: Path, what: str) -> None:
             f"{file} does not fit {what}: {len(missing)} weights are missing and {len(found.unexpected_keys)} unknown, "
             f"such as {(missing or found.unexpected_keys)[0]}."
         )
-
-
-def _unit(rows: FloatArray) -> FloatArray:
-    lengths = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
-    if not (np.isfinite(lengths).all() and (lengths > 1e-9).all()):
-        raise WeightsError(
-            f"a network gave a vector of length {float(lengths.min())}, expected a direction: dead weights."
-        )
-    unit: FloatArray = (rows / lengths).astype(np.float32)
-    return unit
 
 
 def digest(file: Path) -> str:
@@ -303,3 +271,9 @@ def config(file: Path) -> dict[str, Any]:
             if any(isinstance(n, int | float) and n > most for n in (value if isinstance(value, list) else [value])):
                 raise WeightsError(f"{file} says {key} = {value}, expected {most:g} at most.")
     return loaded
+
+
+def count(state: Mapping[str, Any], pattern: str) -> int:
+    """How many layers there are: one more than the largest number in this place of the tensors' names."""
+    found = [int(match[1]) for key in state if (match := re.match(pattern, key))]
+    return max(found, default=-1) + 1

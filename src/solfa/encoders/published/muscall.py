@@ -1,4 +1,4 @@
-"""MusCALL's audio tower (Manco et al., ISMIR 2022) as a body: 19 states for 20 s of sound at 16 kHz.
+"""MusCALL's audio tower (Manco et al., ISMIR 2022) as a backbone: 19 states for 20 s of sound at 16 kHz.
 
 CLIP's ResNet-50 over a mel spectrogram, with attention in place of the last pooling. The pooled vector is that of the
 mean's query, as published; a state is the mean of what the four bands of frequency at its time ask for. Both are mapped
@@ -10,17 +10,15 @@ One thing differs from the public code: it cuts levels 100 dB below the loudest 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from solfa.core.errors import InputError, WeightsError
-from solfa.encoders import towers
-from solfa.encoders.torch_backbone import spec_of, weights_in
-from solfa.encoders.windowed import Grid, WindowedBackbone
+from solfa.core.errors import WeightsError
+from solfa.encoders.checkpoints import Checkpoint, fill, load_tensors, published, reading
+from solfa.encoders.windowed import Grid, WindowedBackbone, windowed
 
 _RATE, _WINDOW_S, _HEADS, _STRIDE = 16000, 20.0, 8, 32
 
@@ -123,26 +121,21 @@ class _AttentionPool(nn.Module):
         return out
 
 
-def load(*, name: str, hub: str, source: str | Path | None = None, device: str = "cpu") -> WindowedBackbone:
-    """MusCALL's audio tower from a checkpoint file (``muscall:PATH``); parameters and errors as ``eat.load``."""
-    if source is None:
-        raise InputError(f"no weights of {name} are published; name a checkpoint of your own: {name}:PATH")
-    file = weights_in(towers.locate(str(source)), "a MusCALL checkpoint")
-    loaded = towers.load_tensors(file)
-    with towers.reading(file, "a MusCALL checkpoint"):
+@published("audio", "muscall")
+def load(checkpoint: Checkpoint) -> WindowedBackbone:
+    """MusCALL's audio tower from a checkpoint file (``muscall:PATH``); errors as ``text_backbone.load``."""
+    file = checkpoint.file("a MusCALL checkpoint")
+    loaded = load_tensors(file)
+    with reading(file, "a MusCALL checkpoint"):
         state = {key: value for key, value in loaded.get("state_dict", loaded).items() if key.startswith("audio_")}
         state = {key: value for key, value in state.items() if not key.startswith("audio_ssl.")}
         network = MusCallNetwork(state)
-    towers.fill(network, state, file, "MusCALL")
-    hop = len(network.audio_backbone.spec.spectrogram.window) // 2 * _STRIDE
+    fill(network, state, file, "MusCALL")
+    tower = network.audio_backbone
+    hop = len(tower.spec.spectrogram.window) // 2 * _STRIDE
     times = (int(_WINDOW_S * _RATE) // (hop // _STRIDE) + 1) // _STRIDE
-    bands, places = (
-        network.audio_backbone.spec.mel_scale.fb.shape[1] // _STRIDE,
-        len(network.audio_backbone.attnpool.positional_embedding),
-    )
+    bands, places = tower.spec.mel_scale.fb.shape[1] // _STRIDE, len(tower.attnpool.positional_embedding)
     if places != times * bands + 1:
         raise WeightsError(f"{file} has {places} places, expected {times * bands + 1}: those of 20 s of sound.")
-    grid = Grid(sample_rate_hz=_RATE, window_s=_WINDOW_S, step_s=_WINDOW_S, hop_s=hop / _RATE, fill="zeros")
-    dim = network.audio_projection.out_features
-    spec = spec_of("audio", name, source, file, "16k-20s-v1", dim, sample_rate_hz=_RATE, hop_s=hop / _RATE)
-    return WindowedBackbone(network, spec, towers.device_for(device), grid, file)
+    grid = Grid(sample_rate_hz=_RATE, window_s=_WINDOW_S, hop_s=hop / _RATE, fill="zeros")
+    return windowed(checkpoint, network, file, "16k-20s-v1", network.audio_projection.out_features, grid)

@@ -19,15 +19,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.audio_utils import mel_filter_bank
 
-from solfa.core.errors import InputError, WeightsError
-from solfa.core.types import EncoderSpec, JointModel
-from solfa.encoders import laion, towers
-from solfa.encoders.bert import bert
-from solfa.encoders.joint import TextVectors, WindowVectors
-from solfa.encoders.torch_backbone import weights_in
-from solfa.encoders.windowed import Grid, WindowedBackbone
+from solfa.core.errors import WeightsError
+from solfa.core.types import JointModel
+from solfa.encoders.checkpoints import Checkpoint, count, fill, load_tensors, published, reading
+from solfa.encoders.joint import joint_model
+from solfa.encoders.published.bert import bert
+from solfa.encoders.tokens import tokenizer_of
+from solfa.encoders.windowed import Grid, windowed
 
-LICENCE = "NTT's licence of code and weights: evaluation, not commercial"
 _RATE, _WINDOW_S, _FFT, _HOP, _HEAD, _MAX_TOKENS = 16000, 10.0, 400, 160, 64, 512
 _WORDS = "google-bert/bert-base-uncased"
 # torch's own layer, under timm's names.
@@ -79,39 +78,32 @@ class M2dNetwork(nn.Module):
 
 def _layers(state: Mapping[str, Tensor], prefix: str, heads: int, eps: float) -> nn.Sequential:
     hidden, dim = state[f"{prefix}.0.linear1.weight"].shape
-    count = laion.count(state, rf"{re.escape(prefix)}\.(\d+)\.")
+    depth = count(state, rf"{re.escape(prefix)}\.(\d+)\.")
     settings: dict[str, Any] = {"activation": "gelu", "batch_first": True, "norm_first": True, "layer_norm_eps": eps}
-    return nn.Sequential(*(nn.TransformerEncoderLayer(dim, heads, hidden, 0.0, **settings) for _ in range(count)))
+    return nn.Sequential(*(nn.TransformerEncoderLayer(dim, heads, hidden, 0.0, **settings) for _ in range(depth)))
 
 
-def load(*, source: str | Path | None = None, device: str = "cpu", tokenizer: str | Path | None = None) -> JointModel:
+@published("model", "m2d-clap")
+def load(checkpoint: Checkpoint, *, tokenizer: str | Path | None = None) -> JointModel:
     """The model. Parameters and errors as ``msclap.load``.
 
-    ``source`` is ``checkpoint-30.pth`` of ``m2d_clap_vit_base-80x1001p16x16p16kpBpTI-2025``, from the releases of the
-    repository nttcslab/m2d, or its folder; ``tokenizer`` that of google-bert/bert-base-uncased.
+    The weights are ``checkpoint-30.pth`` of ``m2d_clap_vit_base-80x1001p16x16p16kpBpTI-2025``, from the releases of the
+    repository nttcslab/m2d, or its folder; ``tokenizer`` is that of google-bert/bert-base-uncased.
     """
-    if source is None:
-        raise InputError("m2d-clap is named with its file, from github.com/nttcslab/m2d/releases: m2d-clap:PATH.")
-    on = towers.device_for(device)
-    file = weights_in(towers.locate(str(source)), "M2D-CLAP", ("checkpoint-30.pth",))
-    loaded = towers.load_tensors(file)
-    with towers.reading(file, "M2D-CLAP of 2025"):
+    file = checkpoint.file("M2D-CLAP", ("checkpoint-30.pth",))
+    loaded = load_tensors(file)
+    with reading(file, "M2D-CLAP of 2025"):
         state = _state(loaded.get("model", loaded))
         if "audio_proj.sem_token" not in state or "words.embeddings.word_embeddings.weight" not in state:
             raise WeightsError(f"{file} has no text encoder with a semantic token; expected the M2D-CLAP of 2025.")
         network = M2dNetwork(state)
-    towers.fill(network, state, file, "M2D-CLAP of 2025")
-    dim = network.cls_token.shape[-1]
-    spec = EncoderSpec(
-        name="m2d-clap", space=f"m2d-clap/{towers.digest(file)}/{dim}/16k-10s-v1", dim=dim, licence=LICENCE,
-        commercial_use=False,
-    )  # fmt: skip
-    network = network.to(on).eval()
-    grid = Grid(sample_rate_hz=_RATE, window_s=_WINDOW_S, step_s=_WINDOW_S, hop_s=_WINDOW_S, fill="zeros")
-    words = towers.tokenizer_of(file, tokenizer, _WORDS)
-    audio = WindowVectors(WindowedBackbone(network, spec, on, grid, file))
-    text = TextVectors(spec, on, words, _MAX_TOKENS, lambda ids: network.words(input_ids=ids).last_hidden_state[:, 0])
-    return JointModel(name="m2d-clap", audio=audio, text=text)
+    fill(network, state, file, "M2D-CLAP of 2025")
+    grid = Grid(sample_rate_hz=_RATE, window_s=_WINDOW_S, fill="zeros")
+    audio = windowed(checkpoint, network, file, "16k-10s-v1", network.cls_token.shape[-1], grid)
+    words = tokenizer_of(file, tokenizer, hub=_WORDS)
+    return joint_model(
+        audio, words, _MAX_TOKENS, lambda ids: network.words(input_ids=ids).last_hidden_state[:, 0], network
+    )
 
 
 def _state(given: Mapping[str, Any]) -> dict[str, Tensor]:

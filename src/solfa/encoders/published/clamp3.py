@@ -21,12 +21,15 @@ from torch import Tensor, nn
 from solfa.audio.resample import at_rate
 from solfa.core.errors import WeightsError
 from solfa.core.types import Audio, EncoderSpec, Features, FloatArray, JointModel
-from solfa.encoders import mert, towers
-from solfa.encoders.bert import bert
+from solfa.encoders.checkpoints import Checkpoint, fill, load_tensors, published, reading
 from solfa.encoders.joint import TextVectors
-from solfa.encoders.torch_backbone import inputs_of, place, weights_in
+from solfa.encoders.published import mert
+from solfa.encoders.published.bert import bert
+from solfa.encoders.tokens import tokenizer_of
+from solfa.encoders.torch_backbone import inputs_of
+from solfa.encoders.vectors import features, refuse_not_finite
+from solfa.encoders.windowed import LEAST_REST_S
 
-HUB, MERT, LICENCE = "sander-wood/clamp3", "m-a-p/MERT-v1-95M", "code and weights MIT, MERT's weights CC-BY-NC-4.0"
 _WORDS = "FacebookAI/xlm-roberta-base"
 _RATE, _WINDOW_S, _ROWS, _MAX_TOKENS = 24000, 5.0, 128, 128
 _PARTS = ("audio_model.", "audio_proj.", "text_model.", "text_proj.")
@@ -51,24 +54,24 @@ class _Network(nn.Module):
 class ClampAudio:
     """Sound to unit vectors; made by ``load``."""
 
-    def __init__(self, network: _Network, hears: Any, spec: EncoderSpec, device: Any) -> None:
-        self.spec, self._network, self._mert, self._device = spec, network, hears, device
+    def __init__(self, network: _Network, windows: Any, spec: EncoderSpec, device: Any) -> None:
+        self.spec, self._network, self._mert, self._device = spec, network, windows, device
 
     def encode(self, batch: Sequence[Audio]) -> Features:
         """One frame for each 5 s of each stretch, and the published vector of the whole; nothing counts as silence."""
-        towers.refuse_not_finite(batch)
+        refuse_not_finite(batch)
         with torch.inference_mode():
             parts = [self._stretch(at_rate(audio, _RATE).samples) for audio in batch]
-        return towers.features([frames for _, frames in parts], self.spec.dim, [whole for whole, _ in parts])
+        return features([frames for _, frames in parts], self.spec.dim, [whole for whole, _ in parts])
 
     def _stretch(self, samples: FloatArray) -> tuple[FloatArray, FloatArray]:
-        heard_TD = F.pad(self._vectors(samples), (0, 0, 1, 1))
+        rows_TD = F.pad(self._vectors(samples), (0, 0, 1, 1))
         weights, hidden = [], []
-        for start in range(0, len(heard_TD), _ROWS):
-            weights.append(min(_ROWS, len(heard_TD) - start))
-            rows = heard_TD[-_ROWS:] if weights[-1] < _ROWS else heard_TD[start : start + _ROWS]
+        for start in range(0, len(rows_TD), _ROWS):
+            weights.append(min(_ROWS, len(rows_TD) - start))
+            part = rows_TD[-_ROWS:] if weights[-1] < _ROWS else rows_TD[start : start + _ROWS]
             hidden.append(
-                self._network.audio_proj(self._network.audio_model(inputs_embeds=rows[None]).last_hidden_state[0])
+                self._network.audio_proj(self._network.audio_model(inputs_embeds=part[None]).last_hidden_state[0])
             )
         whole_D = torch.stack([w * h.mean(dim=0) for w, h in zip(weights, hidden, strict=True)]).sum(dim=0)
         frames_TD = torch.cat([h[-w:] for w, h in zip(weights, hidden, strict=True)])[1:-1]
@@ -83,7 +86,7 @@ class ClampAudio:
             samples = np.pad(samples, (0, _RATE - len(samples)))
         sound = torch.from_numpy(samples).to(self._device)
         sound = (sound - sound.mean()) / torch.sqrt(sound.var(unbiased=False) + 1e-7)
-        windows = [w for w in torch.split(sound, int(_WINDOW_S * _RATE)) if len(w) >= _RATE * towers.LEAST_REST_S]
+        windows = [w for w in torch.split(sound, int(_WINDOW_S * _RATE)) if len(w) >= _RATE * LEAST_REST_S]
         return torch.stack([self._mean(window) for window in windows])
 
     def _mean(self, window: Tensor) -> Tensor:
@@ -92,44 +95,38 @@ class ClampAudio:
         return torch.stack([*states, out.last_hidden_state]).mean(dim=(0, 1, 2))
 
 
+@published("model", "clamp3")
 def load(
-    *,
-    source: str | Path | None = None,
-    device: str = "cpu",
-    mert_source: str | Path | None = None,
-    tokenizer: str | Path | None = None,
+    checkpoint: Checkpoint, *, mert_source: str | Path | None = None, tokenizer: str | Path | None = None
 ) -> JointModel:
-    """CLaMP 3, its audio and text side; that of scores is left out. Other parameters and errors as ``msclap.load``.
+    """CLaMP 3, its audio and text side; that of scores is left out. Raises as ``msclap.load``.
 
     Parameters
     ----------
-    source
+    checkpoint
         a file ``weights_clamp3_*.pth`` or its folder; by default what the local Hugging Face cache has of
         sander-wood/clamp3 (``saas``, which its authors advise for sound, before others)
-    device
-        a torch device
     mert_source
         a folder of MERT-v1-95M; by default what the local cache has of m-a-p/MERT-v1-95M
     tokenizer
         folder with XLM-RoBERTa's ``tokenizer.json``; by default that of the weights, or FacebookAI/xlm-roberta-base
     """
-    on, where = towers.device_for(device), place(source, HUB)
+    where, on = checkpoint.place(), checkpoint.device
     names = sorted((p.name for p in where.glob("weights_clamp3_*.pth")), key=lambda n: "saas" not in n)
-    file = weights_in(where, "CLaMP 3", names or ("weights_clamp3_*.pth",))
-    loaded = towers.load_tensors(file)
-    with towers.reading(file, "CLaMP 3"):
+    file = checkpoint.file("CLaMP 3", names or ("weights_clamp3_*.pth",), where)
+    loaded = load_tensors(file)
+    with reading(file, "CLaMP 3"):
         given = loaded.get("model", loaded)
         state = {k: v for k, v in given.items() if k.startswith(_PARTS) and ".pooler." not in k}
         network = _Network(state)
-    towers.fill(network, state, file, "CLaMP 3")
-    hears, heard = mert.read(place(mert_source, MERT))
+    fill(network, state, file, "CLaMP 3")
+    windows, mert_file = mert.read(Checkpoint("audio", "mert", None if mert_source is None else str(mert_source), on))
     dim, width = network.audio_proj.out_features, network.audio_model.config.hidden_size
-    if hears.config.hidden_size != width:
-        raise WeightsError(f"{heard} gives {hears.config.hidden_size} numbers, {file} takes {width}. Take MERT-v1-95M.")
-    spec = EncoderSpec(
-        name="clamp3", space=f"clamp3/{towers.digest(file)}-{towers.digest(heard)}/{dim}/24k-5s-v1", dim=dim,
-        licence=LICENCE, commercial_use=False, sample_rate_hz=_RATE, hop_s=_WINDOW_S,
-    )  # fmt: skip
-    network, hears = network.to(on).eval(), hears.to(on).eval()
-    text = TextVectors(spec, on, towers.tokenizer_of(file, tokenizer, _WORDS), _MAX_TOKENS, network.text)
-    return JointModel(name="clamp3", audio=ClampAudio(network, hears, spec, on), text=text)
+    if windows.config.hidden_size != width:
+        raise WeightsError(
+            f"{mert_file} gives {windows.config.hidden_size} numbers, {file} takes {width}. Take MERT-v1-95M."
+        )
+    spec = checkpoint.spec(dim, "24k-5s-v1", file, mert_file, sample_rate_hz=_RATE, hop_s=_WINDOW_S)
+    network, windows = network.to(on).eval(), windows.to(on).eval()
+    text = TextVectors(spec, on, tokenizer_of(file, tokenizer, hub=_WORDS), _MAX_TOKENS, network.text)
+    return JointModel(name=spec.name, audio=ClampAudio(network, windows, spec, on), text=text)

@@ -1,0 +1,209 @@
+"""LAION-CLAP (Wu et al., ICASSP 2023): sound and English text in one space, and its towers as backbones. Needs torch.
+
+Sound is taken at 48 kHz in windows of exactly 10 s, one after the other from the start (never a random crop); a
+shorter one at the end is repeated as often as it fits into 10 s, then silence, as in training. One window is one frame.
+A text longer than the 77 tokens that the model reads is cut between clauses; each piece is one frame, and all count by
+their length. Weights are a folder as transformers saves it, or a LAION ``.pt`` file: the same network under other
+names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import transformers
+from torch import Tensor, nn
+
+from solfa.core.errors import InputError, WeightsError
+from solfa.core.types import FloatArray, JointModel
+from solfa.encoders.checkpoints import Checkpoint, config, count, fill, load_tensors, pretrained, published, reading
+from solfa.encoders.joint import joint_model
+from solfa.encoders.published.htsat import HtsAt, audio_config, rename, with_front_end
+from solfa.encoders.text_backbone import TextBackbone
+from solfa.encoders.tokens import tokenizer_of
+from solfa.encoders.torch_backbone import Tensors
+from solfa.encoders.windowed import Grid, WindowedBackbone, windowed
+
+RATE, WINDOW_S = 48000, 10.0
+MAX_TOKENS = 77
+_AUTHORS = "sed_model."  # what names begin with in a checkpoint of HTS-AT's authors
+Front = Callable[[list[FloatArray]], FloatArray]
+
+
+@published("model", "clap")
+def load(checkpoint: Checkpoint, *, tokenizer: str | Path | None = None) -> JointModel:
+    """A CLAP model.
+
+    Raises as ``text_backbone.load``; MissingWeights if no source was given and nothing was pulled.
+
+    Parameters
+    ----------
+    checkpoint
+        A folder as transformers saves it, a Hugging Face id that is in the local cache, or a LAION ``.pt`` file; by
+        default what ``solfa models pull clap`` fetched.
+    tokenizer
+        For a ``.pt`` file: a folder with RoBERTa's ``tokenizer.json``; by default the folder of the file, or else
+        what ``solfa models pull roberta-tokenizer`` fetched.
+    """
+    network, front, file = _read(checkpoint)
+    words = tokenizer_of(file, tokenizer, pulled="roberta-tokenizer")
+    tower, dim = HtsAt(network.audio_model, network.audio_projection), int(network.config.projection_dim)
+    grid = Grid(sample_rate_hz=RATE, window_s=WINDOW_S, fill="front")
+    audio = windowed(checkpoint, tower, file, "48k-10s-v1", dim, grid, front)
+    return joint_model(audio, words, MAX_TOKENS, lambda ids: text_vectors(network, ids), network)
+
+
+def text_vectors(network: Any, ids_PL: Tensor) -> Any:
+    """Vectors of pieces of text without padding, of a network that speaks as transformers' ``ClapModel``."""
+    return network.get_text_features(input_ids=ids_PL, attention_mask=torch.ones_like(ids_PL))
+
+
+@published("audio", "clap")
+def load_windows(checkpoint: Checkpoint, *, window_s: float = 2.0, step_s: float = 1.0) -> WindowedBackbone:
+    """CLAP's vectors of short windows, by default as GD-Retriever takes them; weights and errors as ``load``.
+
+    ``window_s`` and ``step_s`` are seconds of one vector (10 at most), and from one to the next.
+    """
+    if not 0 < step_s <= window_s <= WINDOW_S:
+        raise InputError(f"clap needs 0 < step_s <= window_s <= {WINDOW_S:g}, got {step_s} and {window_s}.")
+    network, front, file = _read(checkpoint)
+    grid = Grid(sample_rate_hz=RATE, window_s=window_s, step_s=step_s, fill="front")
+    tower, dim = HtsAt(network.audio_model, network.audio_projection), int(network.config.projection_dim)
+    return windowed(checkpoint, tower, file, f"48k-{window_s:g}s-{step_s:g}s-v2", dim, grid, front)
+
+
+@published("audio", "htsat")
+def load_states(checkpoint: Checkpoint) -> WindowedBackbone:
+    """HTS-AT's 32 states of 10 s before any projection; weights and errors as ``load``.
+
+    They can also be a checkpoint of HTS-AT's authors such as ``HTSAT_AudioSet_Saved_1.ckpt`` (FineLAP's other audio
+    encoder): for 32 kHz, with the window function and mel filters that it holds itself.
+    """
+    place, tower = checkpoint.place(), None
+    loaded = load_tensors(place) if place.is_file() else {}
+    with reading(place, "a checkpoint of HTS-AT or CLAP"):
+        state = loaded.get("state_dict", loaded)
+        if any(key.startswith(_AUTHORS) for key in state):
+            tower, own = with_front_end(state, _AUTHORS)
+            fill(tower, own, place, "HTS-AT")
+    if tower is not None:
+        grid = Grid(sample_rate_hz=32000, window_s=WINDOW_S, hop_s=tower.hop_s(WINDOW_S))
+        return windowed(checkpoint, tower, place, "32k-10s-v2", tower.dim, grid)
+    network, front, file = _read(checkpoint, loaded)
+    tower = HtsAt(network.audio_model)
+    grid = Grid(sample_rate_hz=RATE, window_s=WINDOW_S, hop_s=tower.hop_s(WINDOW_S), fill="front")
+    return windowed(checkpoint, tower, file, "48k-10s-v2", tower.dim, grid, front)
+
+
+class _Pieces(nn.Module):
+    """The text tower with its projection: a unit vector of each piece, and their mean by length."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.text_model, self.text_projection = model.text_model, model.text_projection
+
+    def forward(self, tensors: Tensors) -> tuple[Tensor, Tensor, Tensor]:
+        """Pooled [shape=(B, D)], a state for each piece [shape=(B, T, D)] and the mask [shape=(B, T)]."""
+        out = self.text_model(input_ids=tensors["ids"], attention_mask=tensors["real"])
+        vectors_PD = F.normalize(self.text_projection(out.pooler_output).float(), dim=-1)
+        counts_B = (tensors["share"] > 0).sum(dim=1)
+        place_T = torch.arange(int(counts_B.max()) if len(counts_B) else 0, device=counts_B.device)
+        mask = place_T < counts_B[:, None]
+        states = vectors_PD[((counts_B.cumsum(0) - counts_B)[:, None] + place_T) * mask] * mask[..., None]
+        return tensors["share"] @ vectors_PD, states, mask
+
+
+class _TextBackbone(TextBackbone):
+    def lengths(self, batch: Sequence[str]) -> list[int]:
+        """How many pieces each text has."""
+        return [len(self.tokens(text)) for text in batch]
+
+
+@published("text", "clap")
+def load_text(checkpoint: Checkpoint, *, tokenizer: str | Path | None = None, cut: bool = False) -> TextBackbone:
+    """CLAP's vectors of text: one for each piece of 77 tokens, or of the first alone (``cut``).
+
+    Weights, ``tokenizer`` and errors as ``load``.
+    """
+    network, _, file = _read(checkpoint)
+    words = tokenizer_of(file, tokenizer, pulled="roberta-tokenizer")
+    dim = int(network.config.projection_dim)
+    return _TextBackbone(checkpoint, _Pieces(network), file, "pieces", dim, words, MAX_TOKENS, cut=cut)
+
+
+def _read(checkpoint: Checkpoint, loaded: Mapping[str, Any] | None = None) -> tuple[Any, Front, Path]:
+    """Network, feature extractor and weight file; ``loaded`` is what a LAION checkpoint holds, if it was read already.
+
+    The extractor is a function of windows, which it fills up. Raises WeightsError if the files are not a CLAP model.
+    """
+    place = checkpoint.place()
+    network, extractor, file = _laion(place, loaded) if place.is_file() else _transformers(checkpoint, place)
+
+    def mels(windows: list[FloatArray]) -> FloatArray:
+        return np.asarray(extractor(windows, sampling_rate=RATE, return_tensors="np")["input_features"], np.float32)
+
+    return network, mels, file
+
+
+def _transformers(checkpoint: Checkpoint, folder: Path) -> tuple[Any, Any, Path]:
+    library: Any = transformers
+    file = checkpoint.file("a saved ClapModel", place=folder)
+    config(folder / "config.json")
+    network = pretrained(library.ClapModel, folder, "a CLAP model")
+    with reading(folder, "a CLAP model"):
+        extractor = library.ClapFeatureExtractor.from_pretrained(folder, local_files_only=True)
+    if extractor.sampling_rate != RATE or extractor.nb_max_samples != 480000:
+        raise WeightsError(
+            f"{folder} takes {extractor.max_length_s} s at {extractor.sampling_rate} Hz, expected 10 s at 48000 Hz."
+        )
+    return network, extractor, file
+
+
+def _laion(file: Path, loaded: Mapping[str, Any] | None) -> tuple[Any, Any, Path]:
+    library: Any = transformers
+    with reading(file, "a LAION-CLAP checkpoint"):
+        state = _converted(loaded or load_tensors(file))
+        network = library.ClapModel(library.ClapConfig(**_sizes(state)))
+    fill(network, state, file, "LAION-CLAP")
+    fused = network.config.audio_config.enable_fusion
+    extractor = library.ClapFeatureExtractor(frequency_min=50, truncation="fusion" if fused else "rand_trunc")
+    return network, extractor, file
+
+
+def _converted(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """The state dictionary of ``ClapModel`` from what a LAION ``.pt`` file holds.
+
+    Raises WeightsError if this is no LAION-CLAP checkpoint with HTSAT and RoBERTa towers.
+    """
+    state = checkpoint.get("state_dict", checkpoint)
+    state = {str(key).removeprefix("module."): value for key, value in state.items()}
+    if "audio_branch.patch_embed.proj.weight" not in state or "text_branch.pooler.dense.weight" not in state:
+        raise WeightsError(
+            "this is not a LAION-CLAP checkpoint with an HTSAT audio tower and a RoBERTa text tower; its tensors are "
+            f"named {', '.join(sorted(state)[:3])}, ..."
+        )
+    return rename(state)
+
+
+def _sizes(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of ``ClapConfig`` for a state dictionary that ``_converted`` gave."""
+    text = "text_model"
+    words, hidden = state[f"{text}.embeddings.word_embeddings.weight"].shape
+    return {
+        "projection_dim": int(state["text_projection.linear2.weight"].shape[0]),
+        "audio_config": audio_config(state),
+        "text_config": {
+            "vocab_size": int(words),
+            "hidden_size": int(hidden),
+            "num_hidden_layers": count(state, rf"{text}\.encoder\.layer\.(\d+)\."),
+            "num_attention_heads": max(1, int(hidden) // 64),
+            "intermediate_size": int(state[f"{text}.encoder.layer.0.intermediate.dense.weight"].shape[0]),
+            "max_position_embeddings": int(state[f"{text}.embeddings.position_embeddings.weight"].shape[0]),
+            "layer_norm_eps": 1e-5,
+        },
+    }
