@@ -8,6 +8,7 @@ from pathlib import Path
 
 from solfa.analysis.registry import extractors as make_extractors
 from solfa.collection import AddReport, Collection, Progress
+from solfa.core.registry import absolute
 from solfa.core.types import ViewName
 from solfa.encoders.registry import load_model
 from solfa.jobs import Executor
