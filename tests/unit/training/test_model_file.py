@@ -297,8 +297,8 @@ def test_importing_solfa_and_training_by_name_loads_no_torch():
 def test_a_device_reaches_the_bodies_that_run_on_torch(monkeypatch):
     seen = {}
     monkeypatch.setattr(trained, "load_backbone", lambda name, kind, **options: seen.setdefault(name, options))
-    for name, kind in (("taggers", "audio"), ("muq:/weights", "audio"), ("minilm", "text"), ("mine", "text")):
+    for name, kind in (("taggers", "audio"), ("muq:/weights", "audio"), ("minilm", "text"), ("roberta", "text")):
         trained.load_body(name, kind, device="cuda", allow_noncommercial=False)
     assert {name: "device" in options for name, options in seen.items()} == {
-        "taggers": False, "muq:/weights": True, "minilm": False, "mine": True,
+        "taggers": False, "muq:/weights": True, "minilm": False, "roberta": True,
     }  # fmt: skip
