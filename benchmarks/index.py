@@ -35,7 +35,7 @@ from solfa.collection.indexing import IndexedFile
 from solfa.collection.writer import Writer
 from solfa.core.types import JointModel
 from solfa.encoders.registry import load_model
-from solfa.encoders.windows import Embedding
+from solfa.encoders.windows import candidates, embed
 from solfa.jobs import ProcessExecutor, SerialExecutor
 from solfa.testing.files import write_audio
 from solfa.testing.synth import song
@@ -63,7 +63,7 @@ def hear(path: Path, clock: Clock, extractors: tuple[Extractor, ...], model: Joi
     """What hearing.FileIndexer does, stage by stage."""
     with clock.stage("tags"):
         tags = read_tags(path)
-    content, embedding, end_s = ContentHash(), Embedding(model), 0.0
+    content, kept, end_s = ContentHash(), [], 0.0
     each = [(e, Listening((e,))) for e in extractors]
     pieces = stretches(path, STRETCH_S, content=content)
     while True:
@@ -75,16 +75,17 @@ def hear(path: Path, clock: Clock, extractors: tuple[Extractor, ...], model: Joi
         for extractor, listening in each:
             with clock.stage(extractor.spec.name):
                 listening.hear(audio)
-        with clock.stage(f"encoder {model.name}"):
-            embedding.add(audio)
+        kept.append(audio)
+    with clock.stage(f"encoder {model.name}"):
+        windows = embed(model, kept)
     analysis = Listening(()).conclude()
     for extractor, listening in each:
         with clock.stage(extractor.spec.name):
             part = listening.conclude()
         analysis = replace(analysis, **{name: getattr(part, name) for name in extractor.spec.provides})
     with clock.stage("pool, quantise"):
-        windows, space = embedding.windows(), Space.of(model.audio.spec)
-        vectors = TrackVectors.of(0, space, embedding.candidates(windows), windows)
+        space = Space.of(model.audio.spec)
+        vectors = TrackVectors.of(0, space, candidates(model.views, windows), windows)
     return IndexedFile(
         path=str(path), size=0, mtime_ns=0, hash=content.hex, duration_s=end_s, tags=tags, analysis=analysis,
         vectors=vectors,

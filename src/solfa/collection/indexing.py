@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,8 +12,8 @@ from solfa.analysis.protocol import STRETCH_S, Extractor
 from solfa.audio import ContentHash, Limits, read_tags, stretches
 from solfa.collection.store import Space, TrackVectors
 from solfa.core.errors import FileUnavailable
-from solfa.core.types import Analysis, FileTags, JointModel
-from solfa.encoders.windows import Embedding
+from solfa.core.types import Analysis, Audio, FileTags, JointModel
+from solfa.encoders.windows import candidates, embed
 from solfa.jobs import heartbeat, worker_threads
 from solfa.weights import set_threads
 
@@ -102,18 +103,22 @@ class FileIndexer:
         content, end_s = ContentHash(), 0.0
         listening = Listening(self._extractors if needs.analysis else ())
         assert self._made is not None, "prepare() comes first"
-        embedding = Embedding(self._made) if needs.vectors else None
-        for audio in stretches(path, STRETCH_S, limits=self._limits, content=content):
-            end_s = audio.start_s + audio.duration_s
-            listening.hear(audio)
-            if embedding is not None:
-                embedding.add(audio)
-            heartbeat()
-        analysis = listening.conclude() if needs.analysis else None
+
+        def analyzed() -> Iterator[Audio]:
+            nonlocal end_s
+            for audio in stretches(path, STRETCH_S, limits=self._limits, content=content):
+                end_s = audio.start_s + audio.duration_s
+                listening.hear(audio)
+                yield audio
+                heartbeat()
+
         vectors = None
-        if embedding is not None:
-            windows, space = embedding.windows(), Space.of(self._made.audio.spec)
-            vectors = TrackVectors.of(0, space, embedding.candidates(windows), windows)
+        if needs.vectors:
+            windows, space = embed(self._made, analyzed()), Space.of(self._made.audio.spec)
+            vectors = TrackVectors.of(0, space, candidates(self._made.views, windows), windows)
+        else:
+            deque(analyzed(), maxlen=0)
+        analysis = listening.conclude() if needs.analysis else None
         return IndexedFile(
             path=path,
             size=stat[0],

@@ -10,7 +10,7 @@ their frames.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -20,59 +20,45 @@ from solfa.core.types import Audio, FloatArray, JointModel, Views
 SEGMENT_S = 30.0
 
 
-class Embedding:
-    """The windows of one sound, encoded stretch by stretch; memory is bounded by a stretch and a window."""
-
-    def __init__(self, model: JointModel) -> None:
-        self._encoder, self._spec = model.audio, model.audio.spec
-        self._views = model.views
-        self._rest: Audio | None = None
-        self._pooled: list[FloatArray] = []
-        self._frames: list[FloatArray] = []
-
-    def add(self, audio: Audio) -> None:
-        """The next stretch of the sound. Raises InputError if the encoder refuses the sound."""
-        if not self._spec.window_s:
-            self._encode(audio)
-            return
-        if self._rest is not None and len(self._rest.samples):
-            joined = np.concatenate([self._rest.samples, audio.samples])
-            audio = Audio(joined, audio.sample_rate_hz, self._rest.start_s)
-        size, at = round(self._spec.window_s * audio.sample_rate_hz), 0
-        while len(audio.samples) - at >= size + math.ceil(size / 2):  # what is left is a window of its own
-            self._encode(_part(audio, at, at + size))
-            at += size
-        self._rest = _part(audio, at, len(audio.samples))
-
-    def windows(self) -> Windows:
-        """All windows; call it once, after the last stretch. Sound of no length has none."""
-        rest, self._rest = self._rest, None
-        if rest is not None and len(rest.samples):
-            self._encode(rest)
-        frames = np.concatenate([np.zeros((0, self._spec.dim), np.float32), *self._frames])
-        if not self._spec.window_s:
-            ranges = segment_ranges(len(frames), self._spec.hop_s)
-            times = (np.arange(len(frames)) * self._spec.hop_s).astype(np.float32)
-            return Windows(pool(frames, ranges), frames, np.array(ranges, np.int64).reshape(-1, 2), times)
-        pooled = np.concatenate([np.zeros((0, self._spec.dim), np.float32), *self._pooled])
-        return laid_out(pooled, frames, [len(f) for f in self._frames], self._spec.window_s, self._spec.hop_s)
-
-    def candidates(self, windows: Windows) -> FloatArray:
-        """``candidates`` of this model."""
-        return candidates(self._views, windows)
-
-    def _encode(self, audio: Audio) -> None:
-        features = self._encoder.encode([audio])
-        self._pooled.append(features.global_BD)
-        self._frames.append(features.frames_BTD[0][features.mask_BT[0]])
-
-
 def embed(model: JointModel, stretches: Iterable[Audio]) -> Windows:
-    """The windows of a sound that comes in stretches. Raises as ``Embedding.add``."""
-    embedding = Embedding(model)
+    """The windows of a sound that comes in stretches; sound of no length has none.
+
+    Memory is bounded by a stretch and a window. Raises InputError if the encoder refuses the sound.
+    """
+    spec = model.audio.spec
+    pooled, counts, frames = [np.zeros((0, spec.dim), np.float32)], [], [np.zeros((0, spec.dim), np.float32)]
+    for audio in _windows(stretches, spec.window_s) if spec.window_s else stretches:
+        features = model.audio.encode([audio])
+        pooled.append(features.global_BD)
+        frames.append(features.frames_BTD[0][features.mask_BT[0]])
+        counts.append(len(frames[-1]))
+    frames_TD = np.concatenate(frames)
+    if spec.window_s:
+        return laid_out(np.concatenate(pooled), frames_TD, counts, spec.window_s, spec.hop_s)
+    ranges = segment_ranges(len(frames_TD), spec.hop_s)
+    times = (np.arange(len(frames_TD)) * spec.hop_s).astype(np.float32)
+    return Windows(pool(frames_TD, ranges), frames_TD, np.array(ranges, np.int64).reshape(-1, 2), times)
+
+
+def _windows(stretches: Iterable[Audio], window_s: float) -> Iterator[Audio]:
+    rest: Audio | None = None
     for audio in stretches:
-        embedding.add(audio)
-    return embedding.windows()
+        if rest is not None and len(rest.samples):
+            audio = Audio(np.concatenate([rest.samples, audio.samples]), audio.sample_rate_hz, rest.start_s)
+        size, at = round(window_s * audio.sample_rate_hz), 0
+        while len(audio.samples) - at >= size + math.ceil(size / 2):  # what is left is a window of its own
+            yield _part(audio, at, at + size)
+            at += size
+        rest = _part(audio, at, len(audio.samples))
+    if rest is not None and len(rest.samples):
+        yield rest
+
+
+def track_vector(views: Views, windows: Windows) -> FloatArray:
+    """The one vector of a sound: the mean direction of its ``candidates`` [shape=(D,)]; zeros if it has no window."""
+    vectors_WD = candidates(views, windows)
+    (vector,) = pool(vectors_WD, [(0, len(vectors_WD))])
+    return np.asarray(vector, np.float32)
 
 
 def candidates(views: Views, windows: Windows) -> FloatArray:

@@ -266,12 +266,6 @@ class Pool:
             out[: len(row)] = row
         return Features(pooled, frames, mask)
 
-    @property
-    def pooled_ND(self) -> FloatArray:
-        """One vector of each sound: the mean of its windows' pooled vectors, not normalised [shape=(N, D)]."""
-        means = [np.asarray(sound.pooled_WD, np.float64).mean(axis=0) for sound in self.sounds]
-        return np.array(means, np.float32)
-
 
 def joint_scores(
     audio: Features | Pool, text: Features, view: View | ViewName, *, alpha: float | None = None

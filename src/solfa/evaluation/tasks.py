@@ -20,7 +20,7 @@ from solfa.core.annotation import MusicAnnotation
 from solfa.core.errors import InputError, UnknownName
 from solfa.core.types import EncoderSpec, Features, JointModel, View
 from solfa.datasets.readers import DataSet
-from solfa.encoders.windows import embed
+from solfa.encoders.windows import embed, track_vector
 from solfa.evaluation import mir, openvocab, perturbation, psds
 from solfa.evaluation.blind import at_cosines, filled, random_vectors, without_sound
 from solfa.evaluation.detections import (
@@ -361,8 +361,9 @@ def _zero_shot(run: _Run) -> Report:
             f"{run.data.source.title}: clip {several[0]!r} has not exactly one label; this is no classification."
         )
     labels = [i.labels[0] for i in run.data.items]
+    vectors_ND = np.stack([track_vector(run.model.views, sound) for sound in run.pool.sounds])
     result = openvocab.zero_shot(
-        run.pool.pooled_ND, labels, run.model.text, template=run.settings.template, seed=run.settings.seed
+        vectors_ND, labels, run.model.text, template=run.settings.template, seed=run.settings.seed
     )
     classes = sorted(set(labels))
     return run.report(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
-
-import numpy as np
 
 from solfa.audio import ContentHash, stretches
 from solfa.core.errors import InputError
-from solfa.core.types import Audio, FloatArray
-from solfa.encoders.windows import Embedding
+from solfa.core.types import Audio
+from solfa.encoders.windows import embed, track_vector
 from solfa.retrieval.searcher import Searcher
 from solfa.retrieval.types import Like
 
@@ -55,18 +54,19 @@ def like_example(searcher: Searcher, text: str) -> Like:
     path, start_s, end_s = parse_example(text)
     if not path.is_file():
         raise InputError(f"no such file: {path}. --like takes a file, or FILE@0:30-0:50.")
-    content = ContentHash()
-    embedding, length_s = Embedding(searcher.model), 0.0
-    for stretch in stretches(path, _STRETCH_S, content=content):
-        part = _cut(stretch, start_s, end_s)
-        length_s = stretch.start_s + stretch.duration_s
-        if len(part.samples):
-            embedding.add(part)
-    total = embedding.candidates(embedding.windows()).sum(axis=0, dtype=np.float64)
-    norm = float(np.linalg.norm(total))
-    if norm < 1e-6:
+    content, length_s = ContentHash(), 0.0
+
+    def parts() -> Iterator[Audio]:
+        nonlocal length_s
+        for stretch in stretches(path, _STRETCH_S, content=content):
+            length_s = stretch.start_s + stretch.duration_s
+            part = _cut(stretch, start_s, end_s)
+            if len(part.samples):
+                yield part
+
+    vector = track_vector(searcher.model.views, embed(searcher.model, parts()))
+    if not vector.any():
         raise InputError(f"nothing to compare in {text!r}: the file is {length_s:.1f} s long. Choose another range.")
-    vector: FloatArray = (total / norm).astype(np.float32)
     return Like(vector, f"like {path.name}", searcher.collection.find(content.hex))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from solfa.core.types import Audio, Features, JointModel, Views
-from solfa.encoders.windows import Embedding, embed
+from solfa.encoders.windows import candidates, embed, track_vector
 from solfa.testing.tiny import tiny_model
 
 RATE = 8000
@@ -63,13 +63,16 @@ def test_a_short_rest_belongs_to_the_window_before_it(seconds: float, windows_s:
 
 def test_candidates_of_an_untrained_pooled_view_are_mean_frames() -> None:
     for trained in (("global", "frame"), ("frame",)):
-        embedding = Embedding(model(4.0, views=Views(trained=trained)))  # type: ignore[arg-type]
-        embedding.add(Audio(noise(8.0, 1), RATE))
-        windows = embedding.windows()
+        views = Views(trained=trained)  # type: ignore[arg-type]
+        windows = embed(model(4.0), [Audio(noise(8.0, 1), RATE)])
         mean = np.asarray(windows.frames_TD[:4], np.float64).mean(axis=0)
         expected = windows.pooled_WD[0] if "global" in trained else mean / np.linalg.norm(mean)
-        np.testing.assert_allclose(embedding.candidates(windows)[0], expected, atol=1e-6)
+        found = candidates(views, windows)
+        np.testing.assert_allclose(found[0], expected, atol=1e-6)
+        both = found.sum(axis=0)
+        np.testing.assert_allclose(track_vector(views, windows), both / np.linalg.norm(both), atol=1e-6)
 
 
 def test_sound_of_no_length_has_no_windows() -> None:
-    assert len(embed(model(4.0), [Audio(np.zeros(0, np.float32), RATE)]).pooled_WD) == 0
+    windows = embed(model(4.0), [Audio(np.zeros(0, np.float32), RATE)])
+    assert len(windows.pooled_WD) == 0 and not track_vector(Views(), windows).any()

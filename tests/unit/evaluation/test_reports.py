@@ -97,7 +97,9 @@ def test_a_long_file_is_encoded_in_stretches(tmp_path: Path, monkeypatch: pytest
     data = data_set(tmp_path, ("x", sound("low", "low", "high"), {}))
     monkeypatch.setattr(tasks, "STRETCH_S", 2.0)
     pool = encode_files([i.audio for i in data.items if i.audio], tiny_model())
-    assert len(pool.sounds[0].frames_TD) == 3 and np.linalg.norm(pool.pooled_ND[0]) == pytest.approx(1, abs=1e-5)
+    assert len(pool.sounds[0].frames_TD) == 3 and np.linalg.norm(pool.sounds[0].pooled_WD[0]) == pytest.approx(
+        1, abs=1e-5
+    )
 
 
 def test_zero_shot_and_saturation_and_perturbation(captioned: DataSet, tmp_path: Path) -> None:
