@@ -10,7 +10,7 @@ from tiny_recipes import torch  # noqa: F401  (skips where it is missing)
 
 from solfa.alignment.joint import JointConfig, JointProjector
 from solfa.alignment.objectives import FigmaConfig
-from solfa.core.errors import InputError
+from solfa.core.errors import InputError, UnknownName
 from solfa.training.batches import Widths
 from solfa.training.recipes import RECIPES, changed, settings_of
 from solfa.training.run import text_name
@@ -66,7 +66,9 @@ def test_published_sizes_cut_texts_off_as_their_authors_do(tmp_path):
     assert text_name("e5", small=False) == "e5?cut=true" and text_name("e5", small=True) == "e5"
     assert text_name("roberta:/a?max_tokens=40", small=False) == "roberta:/a?max_tokens=40&cut=true"
     assert text_name("e5?cut=false", small=False) == "e5?cut=false"
-    assert text_name("minilm", small=False) == "minilm" and text_name("nobody", small=False) == "nobody"  # cannot cut
+    assert text_name("minilm", small=False) == "minilm"  # cannot cut
+    with pytest.raises(UnknownName):
+        text_name("nobody", small=False)
     described = {"schema": "solfa.model/1", "name": "a", "space": "a", "dim": 4, "sha256": {}, "licence": ""}
     for named, expected in (("e5?cut=true", "e5?cut=true"), ("e5", "e5")):  # a model that is gone on with
         bodies = {kind: {"backbone": named, "space": "s"} for kind in ("audio", "text")}
