@@ -79,8 +79,16 @@ class Chords(Constraint):
             return Verdict(NONE_FOUND, 1 - p, False)
         spans, played = places(chords, found, len(self.chords))
         moved = f", {shift if shift <= 6 else shift - 12:+d} semitones" if shift else ""
-        told = f"{'-'.join(played)}{moved}, {100 * float(found.coverage_N[0]):.0f} % of the track"
-        return Verdict(told, p, True if p >= PRESENT else None, spans)
+        same = self._same(played, shift)
+        nearly = "" if same else "nearly: "
+        told = f"{nearly}{'-'.join(played)}{moved}, {100 * float(found.coverage_N[0]):.0f} % of the track"
+        return Verdict(told, p, True if p >= PRESENT and same and (self.transposable or not shift) else None, spans)
+
+    def _same(self, played: Sequence[str], shift: int) -> bool:
+        """Whether these are the asked chords, moved by some semitones, from any of them on."""
+        asked = [((c.root + shift) % 12, c.triad) for c in self.chords]
+        there = [(c.root, c.triad) for c in map(Chord.parse, played) if c is not None]
+        return any(there == asked[at:] + asked[:at] for at in range(len(asked)))
 
 
 def progressions(timelines: Sequence[Timed]) -> Progressions:

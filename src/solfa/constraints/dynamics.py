@@ -27,6 +27,7 @@ from solfa.constraints.base import (
 )
 from solfa.core.types import FloatArray, Span
 
+_STEADY = 0.12  # deviation of the energy from which it varies
 _CHANGE = 0.1  # of the energy (0..1): less is no change that a listener could be sure of
 _SHORTEST_S = 6.0  # shorter tracks have no shape
 
@@ -68,7 +69,7 @@ class Dynamics(Constraint):
         else:
             square = _sum(energy**2, frames, _equally)
             variation = np.sqrt(np.maximum(square - part**2, 0.0))
-            p = _logistic((variation - 0.12) if self.shape == "varies" else (0.12 - variation), 25.0)
+            p = _logistic((variation - _STEADY) if self.shape == "varies" else (_STEADY - variation), 25.0)
         p[duration_s_N < _SHORTEST_S] = np.nan
         return p.astype(np.float32)
 
@@ -97,17 +98,16 @@ class Dynamics(Constraint):
         if self.shape in ("rises", "falls"):
             quarter = max(1, len(part) // 4)
             before, after = float(part[:quarter].mean()), float(part[-quarter:].mean())
-            told = f"energy {before:.2f} in the first quarter, {after:.2f} in the last"
+            told = f"energy {before:.2f} in the first quarter, {after:.2f} in the last ({_CHANGE} apart is a change)"
             margin = (after - before if self.shape == "rises" else before - after) - _CHANGE
         elif self.shape in ("quiet", "loud"):
             level = 0.5 if self.place is None else float(energy.mean())
-            told = f"energy {part.mean():.2f}" + (
-                " of 1" if self.place is None else f" there, {level:.2f} in the track"
-            )
+            beside = f"({self.shape}: {'above' if self.shape == 'loud' else 'below'} {level})"
+            told = f"energy {part.mean():.2f} {beside if self.place is None else f'there, {level:.2f} in the track'}"
             margin = float(part.mean()) - level if self.shape == "loud" else level - float(part.mean())
         else:
-            told = f"energy varies by {part.std():.2f} around {part.mean():.2f}"
-            margin = float(part.std()) - 0.12 if self.shape == "varies" else 0.12 - float(part.std())
+            told = f"energy varies by {part.std():.2f} around {part.mean():.2f} (steady: below {_STEADY})"
+            margin = float(part.std()) - _STEADY if self.shape == "varies" else _STEADY - float(part.std())
         met = None if abs(margin) < 0.02 else margin > 0
         spans = (Span(start_s=low, end_s=high, confidence=p),) if self.place and high > low else ()
         return Verdict(told, max(p, 1 - p), met, spans)

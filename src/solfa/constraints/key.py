@@ -63,7 +63,12 @@ class InKey(Constraint):
 
     def evidence(self, track: Measured) -> Verdict:
         """The measured key; undecided where an alternative would fit."""
-        return judged([(key_of(v), c) for v, c in track.choices("key") if v >= 0], str, self.fits)
+        asked = None if self.tonic is None or self.mode is None else Key(self.tonic, self.mode)
+
+        def show(key: Key) -> str:
+            return f"{key}, a neighbour of {asked}" if asked and key != asked and self.fits(key) else str(key)
+
+        return judged([(key_of(v), c) for v, c in track.choices("key") if v >= 0], show, self.fits)
 
 
 def key_of(code: int) -> Key:

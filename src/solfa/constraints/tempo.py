@@ -84,4 +84,8 @@ class Tempo(Constraint):
             fitting = ((bpm * by, name) for name, by in octaves if slowest <= bpm * by <= fastest)
             return next((f"{value:.1f} {name}" for value, name in fitting if beyond(value) == 0), "")
 
-        return judged(choices, lambda v: f"{v:.1f} BPM", lambda v: beyond(v) <= (_NEAR if is_point else 0.0), otherwise)
+        def show(bpm: float) -> str:
+            near = is_point and abs(bpm - self.low_bpm) > 0.05 and beyond(bpm) <= _NEAR
+            return f"{bpm:.1f} BPM{', within 2 %' if near else ''}"
+
+        return judged(choices, show, lambda v: beyond(v) <= (_NEAR if is_point else 0.0), otherwise)

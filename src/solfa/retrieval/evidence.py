@@ -30,12 +30,12 @@ FITS = 0.7  # probability from which a text is said to fit, and below whose comp
 def describe(constraint: Constraint, track: Measured) -> Evidence:
     """Evidence of one track for one constraint, its negation included in the verdict."""
     found = constraint.evidence(track)
-    met = found.met
+    met, measured = found.met, found.measured
     if found.confidence < PRESENT:
-        met = None
+        met, measured = None, measured if met is None else f"{measured}, unsure"
     elif met is not None and constraint.negated:
         met = not met
-    return Evidence(constraint=constraint.label, asked=constraint.words(), measured=found.measured,
+    return Evidence(constraint=constraint.label, asked=constraint.words(), measured=measured,
                     confidence=float(found.confidence), satisfied=met, spans=found.spans)  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from solfa.collection.records import CHORD, SPAN, key_number
 from solfa.constraints import (
     FASTEST_BPM,
     SLOWEST_BPM,
+    Chords,
     Constraint,
     Duration,
     Dynamics,
@@ -25,6 +26,7 @@ from solfa.constraints import (
     Presence,
     Tempo,
 )
+from solfa.core.theory import Chord
 from solfa.query import parse
 from solfa.retrieval.evidence import describe
 from solfa.retrieval.types import Evidence
@@ -38,6 +40,7 @@ def track(
     concepts: dict[str, float] | None = None,
     energy: list[float] | None = None,
     duration_s: float = 200.0,
+    chords: list[str] | None = None,
 ) -> Measured:
     """A track of which this was measured: values with their confidences, best first."""
 
@@ -52,9 +55,11 @@ def track(
         columns[f"{name}_confidence"] = column([c for _, c in choices], 0.0)
     there = concepts or {}
     spans = [(i, 10.0, 20.0, c) for i, c in enumerate(there.values())]
+    played = [(2.0 * i, 2.0 * i + 2, 1000 + i, 0.9) for i in range(len(chords or []))]
+    names = {**dict(enumerate(there)), **dict(enumerate(chords or [], start=1000))}
     timeline = Timeline(
-        chords=np.zeros(0, CHORD), spans=np.array(spans, SPAN), energy=np.array(energy or [], np.float32),
-        energy_hop_s=duration_s / max(1, len(energy or [])), names=dict(enumerate(there)),
+        chords=np.array(played, CHORD), spans=np.array(spans, SPAN), energy=np.array(energy or [], np.float32),
+        energy_hop_s=duration_s / max(1, len(energy or [])), names=names,
     )  # fmt: skip
     table = SimpleNamespace(
         column=columns.__getitem__, confidence=lambda name: np.array([there.get(name, np.nan)], np.float32)
@@ -85,7 +90,9 @@ def test_tempo_verdicts_follow_the_number(
     if not inside and told.satisfied is None and sure >= 0.5:
         assert re.search("just outside|double|half|, or ", told.measured), told
     if sure < 0.5:
-        assert told.satisfied is None
+        assert told.satisfied is None and re.search("unsure|just outside|double|half|, or ", told.measured), told
+    if inside and low == high and abs(shown - low) > 0.06:
+        assert "within 2 %" in told.measured
 
 
 @pytest.mark.parametrize(
@@ -113,6 +120,37 @@ def test_a_fitting_alternative_is_named_and_leaves_it_open() -> None:
     assert told.satisfied is None and told.measured == "C major, or A minor (0.30)"
     told = describe(InKey(text="", tonic=9, mode="minor"), track(key=[("C major", 0.9), ("A minor", 0.05)]))
     assert told.satisfied is False and told.measured == "C major"
+
+
+ROOTS = ("C", "D", "E", "F", "G", "A")
+CHORDS = st.lists(
+    st.sampled_from([f"{root}:{kind}" for root in ROOTS for kind in ("maj", "min")]), min_size=4, max_size=4
+)
+
+
+@given(CHORDS, CHORDS, st.booleans())
+def test_chord_verdicts_follow_the_chords(asked: list[str], played: list[str], any_key: bool) -> None:
+    """A tick is for the chords asked, in the key asked unless any will do; what is only near is said to be."""
+    assume(all(a != b for own in (asked, played) for a, b in zip(own, [*own[1:], own[0]], strict=True)))
+    wanted = tuple(chord for chord in map(Chord.parse, asked) if chord is not None)
+    for there in (played, asked, [asked[0], "Bb:maj", *asked[2:]]):
+        told = describe(Chords(text="", chords=wanted, transposable=any_key), track(chords=there * 10))
+        if told.satisfied is False:
+            assert told.measured == "none found" and there != asked
+            continue
+        shift = int(found[0]) if (found := re.findall(r"([+-]\d+) semitones", told.measured)) else 0
+        names = told.measured.removeprefix("nearly: ").split(",")[0].split("-")
+        shown = [(chord.root, chord.triad) for chord in map(Chord.parse, names) if chord is not None]
+        moved = [((chord.root + shift) % 12, chord.triad) for chord in wanted]
+        same = shown in [moved[at:] + moved[:at] for at in range(4)]
+        assert told.measured.startswith("nearly") is not same
+        assert not told.satisfied or (same and (any_key or not shift))
+    assert describe(Chords(text="", chords=wanted), track(chords=asked * 10)).satisfied
+
+
+def test_a_neighbour_of_the_key_is_said_to_be_one() -> None:
+    told = describe(InKey(text="", tonic=9, mode="minor", compatible=True), track(key=[("C major", 0.9)]))
+    assert told.satisfied and told.measured == "C major, a neighbour of A minor"
 
 
 @given(st.sampled_from(["4/4", "3/4", "2/4", "6/8", "12/8", "5/4", "7/8"]), st.floats(0.5, 1), st.booleans())
