@@ -7,7 +7,7 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from zlib import crc32
@@ -17,26 +17,16 @@ import typer
 from solfa.apps.data import data_app
 from solfa.apps.evaluating import eval_app
 from solfa.apps.options import (
+    Asked,
     CollectionOption,
     CountOption,
-    DuplicatesOption,
-    ExplainOption,
     ForceOption,
     JsonOption,
-    LikeOption,
-    M3uOption,
     ModelOption,
     NoncommercialOption,
-    PageOption,
-    PerArtistOption,
     PlayerOption,
-    PlayOption,
     PlotOption,
-    SortOption,
-    VerboseOption,
-    ViewOption,
-    WhereOption,
-    XspfOption,
+    asking,
 )
 from solfa.apps.training import train_app
 from solfa.core.errors import InputError, SolfaError
@@ -46,7 +36,6 @@ if TYPE_CHECKING:  # --help loads none of these
     from solfa.core.types import JointModel
     from solfa.query import Query
     from solfa.retrieval.alignment import TimedMap
-    from solfa.retrieval.types import Results
 
 app = typer.Typer(
     name="solfa", invoke_without_command=True, pretty_exceptions_enable=False,
@@ -111,11 +100,13 @@ def index(
 
 
 @app.command()
+@asking
 def search(
+    asked: Asked,
     query: Annotated[list[str] | None, typer.Argument(help="What you are looking for, with or without quotes.")] = None,
-    collection: CollectionOption = None,
-    like: LikeOption = None,
-    where: WhereOption = None,
+    like: Annotated[
+        list[str] | None, typer.Option("--like", help="Example sound FILE or FILE@0:30-0:50, repeatable.")
+    ] = None,
     tempo: Annotated[
         str | None, typer.Option("--tempo", "--bpm", help="Override the tempo: 110, 105..115, andante.")
     ] = None,
@@ -127,26 +118,10 @@ def search(
     avoid: Annotated[
         list[str] | None, typer.Option("--avoid", "--not", help="What must not be present, repeatable.")
     ] = None,
-    k: CountOption = 10,
-    page: PageOption = 1,
-    sort: SortOption = "score",
-    per_artist: PerArtistOption = 0,
-    duplicates: DuplicatesOption = False,
-    verbose: VerboseOption = False,
-    explain: ExplainOption = False,
-    m3u: M3uOption = None,
-    xspf: XspfOption = None,
-    force: ForceOption = False,
-    play: PlayOption = False,
-    player: PlayerOption = None,
-    model: ModelOption = None,
-    view: ViewOption = None,
     by: Annotated[
         Literal["search", "vectors"],
         typer.Option(help="Rank by all evidence, or by the model's view of the whole text alone."),
     ] = "search",
-    allow_noncommercial: NoncommercialOption = False,
-    as_json: JsonOption = False,
 ) -> None:
     """Find music by detailed text, example sounds and filters; say where and why each track fits."""
     from solfa.api import read_query
@@ -154,67 +129,36 @@ def search(
 
     parsed = override(read_query(" ".join(query or ())), tempo=tempo, key=key, metre=metre, chords=chords,
                       duration=duration, avoid=tuple(avoid or ()), drop=tuple(drop or ()))  # fmt: skip
-    found = _found(collection, (m3u, xspf), force, parsed, like=like or [], where=where or [], k=k,
-                   page=page, sort=sort, per_artist=per_artist, duplicates=duplicates, model=model, view=view, by=by,
-                   allow_noncommercial=allow_noncommercial)  # fmt: skip
-    _give(found, verbose, explain, m3u, xspf, force, play, player, as_json)
+    _answer(asked, parsed, like or [], by=by)
 
 
 @app.command()
-def similar(
-    file: Annotated[str, typer.Argument(help="Audio FILE, or FILE@0:30-0:50 of it.")],
-    collection: CollectionOption = None,
-    where: WhereOption = None,
-    k: CountOption = 10,
-    page: PageOption = 1,
-    sort: SortOption = "score",
-    per_artist: PerArtistOption = 0,
-    duplicates: DuplicatesOption = False,
-    verbose: VerboseOption = False,
-    explain: ExplainOption = False,
-    m3u: M3uOption = None,
-    xspf: XspfOption = None,
-    force: ForceOption = False,
-    play: PlayOption = False,
-    player: PlayerOption = None,
-    model: ModelOption = None,
-    allow_noncommercial: NoncommercialOption = False,
-    as_json: JsonOption = False,
-) -> None:
+@asking
+def similar(asked: Asked, file: Annotated[str, typer.Argument(help="Audio FILE, or FILE@0:30-0:50 of it.")]) -> None:
     """Find music that sounds like a file, or like a stretch of it. With words as well: solfa search --like FILE."""
-    found = _found(collection, (m3u, xspf), force, "", like=[file], where=where or [], k=k, page=page,
-                   sort=sort, per_artist=per_artist, duplicates=duplicates, model=model,
-                   allow_noncommercial=allow_noncommercial)  # fmt: skip
-    _give(found, verbose, explain, m3u, xspf, force, play, player, as_json)
+    _answer(asked, "", [file])
 
 
-def _found(
-    collection: Path | None, outputs: Sequence[Path | None], force: bool, query: Query | str, **options: Any
-) -> Results:
+def _answer(asked: Asked, query: Query | str, like: list[str], by: Literal["search", "vectors"] = "search") -> None:
+    """Search; print the hits, write them as playlists, play them."""
     from solfa.api import search as find
+    from solfa.apps import playlist, render
+    from solfa.apps.player import play as play_hits
     from solfa.collection import Collection
     from solfa.core.files import check_output
 
-    for output in filter(None, outputs):  # before the work
-        check_output(output, force=force)
-    with Collection.open(collection or default_collection()) as opened:
-        return find(opened, query, **options)
-
-
-def _give(
-    results: Results, verbose: bool, explain: bool, m3u: Path | None, xspf: Path | None, force: bool, play: bool,
-    player: str | None, as_json: bool,
-) -> None:  # fmt: skip
-    """Print the hits, write them as playlists, play them."""
-    from solfa.apps import playlist, render
-    from solfa.apps.player import play as play_hits
-
-    playlist.write(results.hits, m3u, xspf, force=force)
-    if as_json:
+    for output in filter(None, (asked.m3u, asked.xspf)):  # before the work
+        check_output(output, force=asked.force)
+    with Collection.open(asked.collection or default_collection()) as opened:
+        results = find(opened, query, like=like, where=asked.where or [], k=asked.k, page=asked.page, sort=asked.sort,
+                       per_artist=asked.per_artist, duplicates=asked.duplicates, model=asked.model, view=asked.view,
+                       by=by, allow_noncommercial=asked.allow_noncommercial)  # fmt: skip
+    playlist.write(results.hits, asked.m3u, asked.xspf, force=asked.force)
+    if asked.as_json:
         _print_json(render.results_json(results))
     else:
-        render.show(render.results_text(results, verbose=verbose, explain=explain))
-    if play and not play_hits(results.hits, player):
+        render.show(render.results_text(results, verbose=asked.verbose, explain=asked.explain))
+    if asked.play and not play_hits(results.hits, asked.player):
         raise typer.Exit(render.SOME_FAILED)
 
 

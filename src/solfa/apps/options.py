@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
@@ -43,40 +46,66 @@ PlotOption = Annotated[
     Path | None, typer.Option("--plot", help="Draw it into FILE.svg or FILE.png (needs solfa[plot]).")
 ]
 
-# What `search`, `similar` and the session have in common.
-LikeOption = Annotated[
-    list[str] | None, typer.Option("--like", help="Example sound FILE or FILE@0:30-0:50, repeatable.")
-]
-WhereOption = Annotated[
-    list[str] | None,
-    typer.Option("--where", help="Exact filter, e.g. tempo_bpm=90..110, repeatable.", autocompletion=_fields),
-]
 CountOption = Annotated[int, typer.Option("-k", min=1, max=1000, help="How many hits.")]
-PageOption = Annotated[int, typer.Option("--page", min=1, help="Which -k hits: 2 are the next ones.")]
-SortOption = Annotated[
-    str,
-    typer.Option("--sort", help=f"Order of the hits shown: {', '.join(SORTS)}; turned round after a '-'.",
-                 autocompletion=_sorts),
-]  # fmt: skip
-PerArtistOption = Annotated[
-    int, typer.Option("--per-artist", min=0, help="At most so many hits by one artist (0: no limit).")
-]
-DuplicatesOption = Annotated[bool, typer.Option("--duplicates", help="Show every copy of a recording.")]
-VerboseOption = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Show all evidence: what was asked, how sure it is, and where.")
-]
-ExplainOption = Annotated[bool, typer.Option("--explain", help="Show how long each stage took.")]
-M3uOption = Annotated[
-    Path | None, typer.Option("--m3u", help="Write the hits as an M3U8 playlist (-: standard output).")
-]
-XspfOption = Annotated[
-    Path | None, typer.Option("--xspf", help="Write the hits as an XSPF playlist (-: standard output).")
-]
-PlayOption = Annotated[bool, typer.Option("--play", help="Play the hits, one after the other.")]
 PlayerOption = Annotated[
     str | None, typer.Option("--player", help="Program that plays (default: mpv, ffplay, vlc or the desktop's).")
 ]
-ViewOption = Annotated[
-    Literal["global", "frame", "mix"] | None,
-    typer.Option("--view", help="How a trained model scores sound and text (default: as it was made to rank)."),
-]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """The options that `search` and `similar` have in common."""
+
+    collection: CollectionOption = None
+    where: Annotated[
+        list[str] | None,
+        typer.Option("--where", help="Exact filter, e.g. tempo_bpm=90..110, repeatable.", autocompletion=_fields),
+    ] = None
+    k: CountOption = 10
+    page: Annotated[int, typer.Option("--page", min=1, help="Which -k hits: 2 are the next ones.")] = 1
+    sort: Annotated[
+        str,
+        typer.Option("--sort", help=f"Order of the hits shown: {', '.join(SORTS)}; turned round after a '-'.",
+                     autocompletion=_sorts),
+    ] = "score"  # fmt: skip
+    per_artist: Annotated[
+        int, typer.Option("--per-artist", min=0, help="At most so many hits by one artist (0: no limit).")
+    ] = 0
+    duplicates: Annotated[bool, typer.Option("--duplicates", help="Show every copy of a recording.")] = False
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show all evidence: what was asked, how sure it is, and where.")
+    ] = False
+    explain: Annotated[bool, typer.Option("--explain", help="Show how long each stage took.")] = False
+    m3u: Annotated[
+        Path | None, typer.Option("--m3u", help="Write the hits as an M3U8 playlist (-: standard output).")
+    ] = None
+    xspf: Annotated[
+        Path | None, typer.Option("--xspf", help="Write the hits as an XSPF playlist (-: standard output).")
+    ] = None
+    force: ForceOption = False
+    play: Annotated[bool, typer.Option("--play", help="Play the hits, one after the other.")] = False
+    player: PlayerOption = None
+    model: ModelOption = None
+    view: Annotated[
+        Literal["global", "frame", "mix"] | None,
+        typer.Option("--view", help="How a trained model scores sound and text (default: as it was made to rank)."),
+    ] = None
+    allow_noncommercial: NoncommercialOption = False
+    as_json: JsonOption = False
+
+
+def asking(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that takes ``asked``, with the options of ``Asked`` in its place."""
+    own, hints = inspect.signature(command), get_type_hints(command, include_extras=True)
+    shared = get_type_hints(Asked, include_extras=True)
+
+    def run(**given: Any) -> None:
+        command(asked=Asked(**{name: given.pop(name) for name in shared}), **given)
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    mine = [p.replace(annotation=hints[p.name], kind=keyword) for p in own.parameters.values() if p.name != "asked"]
+    theirs = [inspect.Parameter(f.name, keyword, default=f.default, annotation=shared[f.name]) for f in fields(Asked)]
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    run.__annotations__ = {p.name: p.annotation for p in (*mine, *theirs)}
+    run.__signature__ = inspect.Signature([*mine, *theirs])  # type: ignore[attr-defined]
+    return run
