@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.table import Table
 
+from solfa.apps.options import SeedOption, WorkersOption
 from solfa.apps.progress import Work
 from solfa.apps.render import SOME_FAILED, console, tell
 from solfa.core.errors import InputError
@@ -50,7 +51,7 @@ def caption(
     splits: Annotated[
         str, typer.Option(help="Shares of train, val, test within each source; or 'fgmcaps' for its clip counts.")
     ] = "0.9,0.05,0.05",
-    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
+    seed: SeedOption = 0,
     llm: Annotated[str, typer.Option(help="A language model writes: OpenAI-compatible address, up to /v1.")] = "",
     llm_model: Annotated[str, typer.Option(help="Its name at the endpoint.")] = "",
     llm_key_env: Annotated[str, typer.Option(help="Environment variable that holds the endpoint's key.")] = "",
@@ -69,7 +70,7 @@ def caption(
     on_failure: Annotated[
         Literal["drop", "grammar"], typer.Option(help="What becomes of a rejected answer of the model.")
     ] = "drop",
-    jobs: Annotated[int | None, typer.Option(help="Processes; one for each core if not given.")] = None,
+    workers: WorkersOption = None,
 ) -> None:  # fmt: skip
     """Cut music into clips, hear what they are, and write captions that say it (the pipeline of FGMCaps).
 
@@ -85,7 +86,7 @@ def caption(
     from solfa.datasets.splits import FGMCAPS
     from solfa.jobs import ProcessExecutor
 
-    executor = ProcessExecutor(jobs)
+    executor = ProcessExecutor(workers)
     omit = tuple(_names(llm_omit)) if llm_omit else ()
     endpoint = endpoint_of(llm, llm_model, llm_key_env, llm_rate, omit=omit, concurrency=llm_concurrency)
     prices = _prices(llm_price)

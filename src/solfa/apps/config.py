@@ -6,6 +6,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -51,46 +52,46 @@ def defaults(root: Any, ctx: typer.Context, path: Path) -> dict[str, Any]:
         If a key is no option, a table no command, or a value of the wrong type; names the line.
     """
     settings, text = load(path)
-    common = {key: value for key, value in settings.items() if not isinstance(value, dict)}
-    wrong: dict[str, str] = {}
-    found, used = _of_group(root, ctx, common, settings, (path, text), "", wrong)
-    for key in common.keys() - used:
-        raise _mistake(path, text, "", key, wrong.get(key, f"no command has an option {key!r}"))
-    return found
-
-
-def _of_group(
-    group: Any, ctx: typer.Context, common: Mapping[str, Any], own: Mapping[str, Any], source: tuple[Path, str],
-    at: str, wrong: dict[str, str],
-) -> tuple[dict[str, Any], set[str]]:  # fmt: skip
-    """Defaults by command, and the common keys that some command takes; ``wrong`` collects why others do not."""
-    tables = {key: value for key, value in own.items() if isinstance(value, dict)}
-    for name in tables.keys() - group.commands.keys():
-        raise _mistake(*source, f"{at}{name}", None, f"no such command: {at.replace('.', ' ')}{name}")
+    tables, commands = dict(_tables(settings)), dict(_commands(root))
+    groups = {at[:depth] for at in commands for depth in range(len(at))}
+    for at, table in tables.items():
+        here, words = ".".join(at), " ".join(at)
+        if at not in groups | commands.keys():
+            raise _mistake(path, text, here, None, f"no such command: {words}")
+        for key in table if at and at in groups else ():
+            raise _mistake(path, text, here, key, f"{key!r} has to stand in the table of a command of {words}")
     found: dict[str, Any] = {}
-    used: set[str] = set()
-    for name, command in group.commands.items():
-        table, here = tables.get(name, {}), f"{at}{name}"
-        if hasattr(command, "commands"):
-            found[name], inner = _of_group(command, ctx, common, table, source, f"{here}.", wrong)
-            used |= inner
-            for key in (key for key, value in table.items() if not isinstance(value, dict)):
-                raise _mistake(*source, here, key, f"{key!r} has to stand in the table of a command of {name}")
-            continue
-        options = dict(_options(command))
+    used, wrong = set[str](), dict[str, str]()
+    for at, command in commands.items():
+        options, table, here = dict(_options(command)), tables.get(at, {}), ".".join(at)
         for key in table.keys() - options.keys():
-            raise _mistake(*source, here, key, f"{here.replace('.', ' ')} has no option {key!r}")
-        found[name] = {}
-        for key, value in {**{k: v for k, v in common.items() if k in options}, **table}.items():
+            raise _mistake(path, text, here, key, f"{' '.join(at)} has no option {key!r}")
+        own = reduce(lambda inner, name: inner.setdefault(name, {}), at, found)
+        for key, value in {**{k: v for k, v in tables[()].items() if k in options}, **table}.items():
             try:
-                found[name][options[key].name] = _checked(options[key], ctx, value, source[0].parent)
+                own[options[key].name] = _checked(options[key], ctx, value, path.parent)
                 used.add(key)
             except (TypeError, ValueError, typer.BadParameter) as error:
                 reason = getattr(error, "message", str(error)).rstrip(".")
                 said = wrong.setdefault(key, f"{key} = {value!r}: {reason}")
                 if key in table:
-                    raise _mistake(*source, here, key, said) from None
-    return found, used
+                    raise _mistake(path, text, here, key, said) from None
+    for key in tables[()].keys() - used:
+        raise _mistake(path, text, "", key, wrong.get(key, f"no command has an option {key!r}"))
+    return found
+
+
+def _tables(settings: Mapping[str, Any], at: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+    """Every table with its place, the outermost first; without the tables inside."""
+    yield at, {key: value for key, value in settings.items() if not isinstance(value, dict)}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from _tables(value, (*at, key))
+
+
+def _commands(group: Any, at: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, command in group.commands.items():
+        yield from _commands(command, (*at, name)) if hasattr(command, "commands") else [((*at, name), command)]
 
 
 def _options(command: Any) -> Iterator[tuple[str, Any]]:
@@ -130,11 +131,5 @@ def in_force(path: Path, collection: Path) -> Iterator[str]:
     settings, _ = load(path)
     yield f"{path}{'' if path.exists() else ' (not there; everything is as built in)'}"
     yield f"collection: {collection}"
-    stack = [("", settings)]
-    while stack:
-        at, table = stack.pop(0)
-        for key, value in table.items():
-            if isinstance(value, dict):
-                stack.append((f"{at}{key} ", value))
-            else:
-                yield f"{at}{key}: {value}"
+    for at, table in _tables(settings):
+        yield from (f"{' '.join((*at, key))}: {value}" for key, value in table.items())

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from solfa.apps.captioning import caption, shares_of, tell_failures
+from solfa.apps.options import WorkersOption
 from solfa.apps.progress import Work
 from solfa.apps.render import SOME_FAILED, console, tell
 from solfa.apps.scenes import scenes, sounds
@@ -117,7 +118,7 @@ def import_(
     clips_per_shard: Annotated[
         int, typer.Option(min=1, help="Fewer make more shards, which several GPUs share when states are computed.")
     ] = 500,
-    workers: Annotated[int | None, typer.Option(help="Processes; one for each core if not given.")] = None,
+    workers: WorkersOption = None,
 ) -> None:  # fmt: skip
     """Make shards of your own pairs of sound and text, or of a published data set, to train on them.
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from solfa.apps.measuring import captions, fidelity, judges
-from solfa.apps.options import ForceOption
+from solfa.apps.options import ForceOption, NoncommercialOption
 from solfa.apps.render import console
 from solfa.apps.reporting import check, show
 from solfa.core.errors import InputError, UnknownName
@@ -71,7 +71,7 @@ def _run(
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the figure (.svg, .png), of one model.")] = None,
     force: ForceOption = False,
-    allow_noncommercial: Annotated[bool, typer.Option("--allow-noncommercial", help="Accept such weights.")] = False,
+    allow_noncommercial: NoncommercialOption = False,
 ) -> None:
     """Measure models on one split of a data set: one table over one pool, with what blind systems earn below."""
     from solfa.encoders.registry import load_model

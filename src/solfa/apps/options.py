@@ -42,6 +42,10 @@ ModelOption = Annotated[
 NoncommercialOption = Annotated[
     bool, typer.Option("--allow-noncommercial", help="Accept weights that are not for commercial use.")
 ]
+SeedOption = Annotated[int, typer.Option(min=0, help="Random seed.")]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", "--jobs", min=1, help="Processes; one for each core if not given.")
+]
 PlotOption = Annotated[
     Path | None, typer.Option("--plot", help="Draw it into FILE.svg or FILE.png (needs solfa[plot]).")
 ]

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from solfa.apps.captioning import endpoint_of
+from solfa.apps.options import SeedOption, WorkersOption
 from solfa.apps.progress import Work
 from solfa.apps.render import console, tell
 from solfa.core.errors import InputError
@@ -29,7 +30,7 @@ def sounds() -> None:
 def scenes(
     out: Annotated[Path, typer.Argument(help="Folder of the data set; a stopped run goes on where it was.")],
     count: Annotated[int, typer.Option(help="Scenes at least (each split is filled to whole shards).")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
+    seed: SeedOption = 0,
     events: Annotated[
         Path | None,
         typer.Option(help="Folder of folders named by label, a CSV or JSONL table (path, label), or FSD50K."),
@@ -43,7 +44,7 @@ def scenes(
     llm_model: Annotated[str, typer.Option(help="Its model.")] = "",
     llm_key_env: Annotated[str, typer.Option(help="Environment variable with its key.")] = "",
     per_shard: Annotated[int, typer.Option(min=1, max=1000, help="Scenes in a shard.")] = 100,
-    workers: Annotated[int | None, typer.Option(help="Processes; one for each core if not given.")] = None,
+    workers: WorkersOption = None,
 ) -> None:
     """Mix sound scenes with timed phrases and captions (the synthesis of FineLAP-100k).
 

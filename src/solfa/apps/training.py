@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
+from solfa.apps.options import NoncommercialOption
 from solfa.apps.render import INTERRUPTED, console, tell
 from solfa.core.errors import InputError, MissingExtra
 from solfa.core.text import clock
@@ -102,7 +103,7 @@ def _train(
     ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="As --track tensorboard.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
-    allow_noncommercial: Annotated[bool, typer.Option("--allow-noncommercial", help="Accept such weights.")] = False,
+    allow_noncommercial: NoncommercialOption = False,
 ) -> None:
     """Train projectors, and bodies that --tune names; states of others are computed once and kept."""
     name = str(context.info_name)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from solfa.apps.options import SeedOption, WorkersOption
 from solfa.apps.progress import Work
 from solfa.apps.render import tell
 from solfa.core.errors import InputError
@@ -30,7 +31,7 @@ def world(
     out: Annotated[Path, typer.Argument(help="Folder of the data set; a stopped run goes on where it was.")],
     count: Annotated[int, typer.Option(min=1, help="Clips at least: 9 of 10 train, then as many val as test.")] = 1000,
     seconds: Annotated[float, typer.Option(help="Length of a clip.")] = 10.0,
-    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
+    seed: SeedOption = 0,
     rate: Annotated[int, typer.Option(help="Sample rate in Hz.")] = 24_000,
     soundfont: Annotated[
         list[Path] | None, typer.Option(help="SF2 or SF3, repeatable; all of 'solfa data soundfonts' if not given.")
@@ -46,7 +47,7 @@ def world(
     ] = None,
     captions: Annotated[int, typer.Option(min=0, help="Captions of each clip.")] = 3,
     per_shard: Annotated[int, typer.Option(min=1, max=1000, help="Clips in a shard at most.")] = 100,
-    jobs: Annotated[int | None, typer.Option(help="Processes; one for each core if not given.")] = None,
+    workers: WorkersOption = None,
 ) -> None:
     """Make music whose truth is exact: scores made up or read from corpora, played by soundfonts, through effects."""
     from solfa.datagen.world.generate import World
@@ -73,7 +74,7 @@ def world(
     with Work("shards") as work:
         made = build(
             out, maker, name="world", config=maker.config(), seed=seed,
-            num_shards=num_shards, executor=ProcessExecutor(jobs),
+            num_shards=num_shards, executor=ProcessExecutor(workers),
             progress=lambda p: work("shards", p.done, p.total),
         )  # fmt: skip
     failures = len(made.manifest["failures"])
