@@ -14,14 +14,14 @@ from experiments_runs import Job, heard, progress, read, small
 from solfa.alignment.joint import JointConfig, JointProjector, TowerConfig
 from solfa.alignment.objectives import FigmaConfig, UnitedConfig
 from solfa.alignment.projectors import TransformerConfig
-from solfa.core.clip import Record
+from solfa.core.clip import Clip
 from solfa.core.types import Features
 from solfa.datagen.captions import caption
 from solfa.datagen.captions.facts import grammar, harmony
 from solfa.datagen.scenes.music_words import music_bank
 from solfa.datasets.bank import Cluster, PhraseBank
 from solfa.datasets.features import FrozenFeatures, compute
-from solfa.datasets.shards import Dataset, Records
+from solfa.datasets.shards import Clips, Dataset
 from solfa.encoders.registry import load_backbone
 from solfa.evaluation.perturbation import EDITS, counterfactuals, robustness
 from solfa.evaluation.ranking import rank_relevant
@@ -64,7 +64,7 @@ class Texts:
         return list(dict.fromkeys([*self.late, *self.early, *self.mixed, *cuts, *twins]))
 
 
-def said(record: Record, style: str, number: int) -> str:
+def said(record: Clip, style: str, number: int) -> str:
     """A caption of what decides, the genre, whether there is a voice; instruments alone would tell most clips apart."""
     known = {name: value for name, value in record.attributes.items() if name not in ("instruments", "mood")}
     text = caption(known, seed=f"experiments/{record.id}/{number}", style=style, num=1)[0]
@@ -82,7 +82,7 @@ def decided_first(late: str) -> str:
     raise ValueError(f"no turn in {late!r}")
 
 
-def texts_of(train: Records, pool: Records, file: Path) -> Texts:
+def texts_of(train: Clips, pool: Clips, file: Path) -> Texts:
     """The captions, made once and kept in a file."""
     if not file.exists():
         rows = [i for i, r in enumerate(pool) if all(r.attributes.get(n) for n in DECISIVE) and _two_chords(r)]
@@ -97,7 +97,7 @@ def texts_of(train: Records, pool: Records, file: Path) -> Texts:
     return Texts(tuple(map(tuple, kept["train"])), *(tuple(kept[n]) for n in ("rows", "late", "early", "mixed")))
 
 
-def _two_chords(record: Record) -> bool:
+def _two_chords(record: Clip) -> bool:
     return len(harmony(record.attributes["chords"])) > 1
 
 
@@ -114,8 +114,8 @@ class Music:
 def music(data: tuple[Path, ...], out: Path, split: str, shards: int) -> Music:
     """What all runs share."""
     sets = [Dataset.open(folder) for folder in data]
-    train = Records(sets[0].split("train").shards[:shards])
-    pool = Records([shard for one in sets for shard in one.split(split).shards])
+    train = Clips(sets[0].split("train").shards[:shards])
+    pool = Clips([shard for one in sets for shard in one.split(split).shards])
     texts = texts_of(train, pool, out / f"captions-{split}-{shards}.json")
     own = {phrase.text for record in train for phrase in record.phrases}
     bank = music_bank()

@@ -183,8 +183,8 @@ def main() -> None:
 
     rng = np.random.default_rng(options.seed)
     with TemporaryDirectory() as scratch, Collection.open(options.collection, create=True) as collection:
-        items = data_set(options.data, options.split, Path(scratch)).items
-        known = {i.audio.stem: i.music for i in items if i.audio is not None and i.music is not None and i.music.key}
+        items = data_set(options.data, options.split, Path(scratch)).clips
+        known = {i.id: i.annotation for i in items if i.annotation is not None and i.annotation.key}
         names = sorted(rng.permutation(sorted(known))[: options.count].tolist())
         sounds = {i.audio.stem: i.audio for i in items if i.audio is not None}
         index(collection, [sounds[n] for n in names], model=options.model)

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from solfa.core.clip import Record
+from solfa.core.clip import Clip
 from solfa.core.types import EncoderSpec, States
 from solfa.datasets.building import ShardTask, build
 from solfa.datasets.exports import export
@@ -48,9 +48,7 @@ class Clips:
             time_s = np.arange(round(self.duration_s * self.sample_rate_hz)) / self.sample_rate_hz
             tone = 0.5 * np.sin(2 * np.pi * rng.uniform(100, 2000) * time_s)
             samples = (tone + 0.05 * rng.standard_normal(len(time_s))).astype(np.float32).clip(-1, 1)
-            record = Record(
-                id=f"{task.number}-{i}", audio="", duration_s=self.duration_s, captions=(f"{task.number} {i}",)
-            )
+            record = Clip(id=f"{task.number}-{i}", duration_s=self.duration_s, captions=(f"{task.number} {i}",))
             yield Member(record=record, samples=samples, sample_rate_hz=self.sample_rate_hz)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from solfa.core.clip import SPLITS, Record
+from solfa.core.clip import SPLITS, Clip
 from solfa.datagen.scenes.clipping import ClipRule
 from solfa.datagen.scenes.mixing import MixRule, Scene
 from solfa.datagen.scenes.music_words import music_bank
@@ -123,7 +123,7 @@ def rms(samples: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
 
 
-def distributions(records: list[Record]) -> None:
+def distributions(records: list[Clip]) -> None:
     """Counts, lengths and ratios over the whole data set."""
     events = [e for r in records for e in r.attributes["scene"]["events"]]
     labels = Counter(p.text for r in records for p in r.phrases)
@@ -144,7 +144,7 @@ def distributions(records: list[Record]) -> None:
         print(f"  {name}: {dict(sorted(value.items())) if isinstance(value, Counter) else value}")
 
 
-def covered(record: Record) -> float:
+def covered(record: Clip) -> float:
     """Share of 10 ms frames in which anything is heard."""
     frames = np.zeros(round(record.duration_s * 100), bool)
     for phrase in record.phrases:

@@ -46,8 +46,10 @@ def measured(world: Path, split: str, scratch: Path, seed: int) -> tuple[NDArray
     """Scores of hits, and the share of the constraints of each that holds; what is not known is left out."""
     sound = scratch / f"sound-{split}"
     sound.mkdir(parents=True, exist_ok=True)
-    items = [item for item in data_set(world, split, sound).items if item.music is not None and item.audio is not None]
-    truths = [TrackTruth(music=item.music) for item in items if item.music is not None]
+    items = [
+        item for item in data_set(world, split, sound).clips if item.annotation is not None and item.audio is not None
+    ]
+    truths = [TrackTruth(music=item.annotation) for item in items if item.annotation is not None]
     row_of = {str(item.audio): row for row, item in enumerate(items)}
     scores, shares = [], []
     with Collection.open(scratch / f"collection-{split}", create=True) as collection:

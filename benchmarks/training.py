@@ -28,7 +28,7 @@ import numpy as np
 import torch
 
 from solfa.alignment.joint import Projected
-from solfa.core.clip import Phrase, Record
+from solfa.core.clip import Clip, Phrase
 from solfa.core.types import EncoderSpec, States
 from solfa.datasets.bank import Cluster, PhraseBank
 from solfa.datasets.building import ShardTask, build
@@ -51,7 +51,7 @@ class Clips:
     def __call__(self, task: ShardTask) -> Iterator[Member]:
         for i in range(self.count):
             phrases = tuple(Phrase(text=f"phrase {(i + n) % 200}", spans_s=((0.0, 0.05),)) for n in range(3))
-            record = Record(id=f"{i}", audio="", duration_s=0.1, captions=(f"caption {i}",), phrases=phrases)
+            record = Clip(id=f"{i}", duration_s=0.1, captions=(f"caption {i}",), phrases=phrases)
             yield Member(record=record, samples=np.zeros(800, np.float32), sample_rate_hz=8000, format="wav")
 
 

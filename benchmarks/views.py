@@ -126,7 +126,7 @@ def main() -> None:
     sound = args.scratch / "test"
     sound.mkdir(parents=True, exist_ok=True)
     clips = data_set(args.world, "test", sound)
-    pools = {"world": ([i.audio for i in clips.items], [(c, r) for r, i in enumerate(clips.items) for c in i.captions])}
+    pools = {"world": ([i.audio for i in clips.clips], [(c, r) for r, i in enumerate(clips.clips) for c in i.captions])}
     if args.captions is not None:
         with (args.captions / "index.csv").open(encoding="utf-8") as file:
             listed = list(csv.DictReader(file))

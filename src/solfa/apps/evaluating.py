@@ -147,12 +147,13 @@ def mir(
     check(out, plot, force=force)
     tools = extractors(extractor)
     with _opened(dataset, data, split) as clips:
-        known = {item.id: (item.audio, item.music) for item in clips.with_audio().items}
+        known = {clip.id: (clip.audio, clip.annotation) for clip in clips.with_audio().clips}
         # What no tool claims to measure is not held against it.
         silent = _TRUTHS.keys() - {field for tool in tools for field in tool.spec.provides}
         unasked = {field: _TRUTHS[field] for field in silent}
         truth = {name: replace(music, **unasked) for name, (_, music) in known.items() if music is not None}
-        claims = {n: MusicAnnotation.of(analyze(path, tools)) for n, (path, _) in known.items() if path and n in truth}
+        paths = {name: path for name, (path, _) in known.items() if isinstance(path, Path) and name in truth}
+        claims = {name: MusicAnnotation.of(analyze(path, tools)) for name, path in paths.items()}
     if not truth:
         raise InputError(f"{clips.source.title}: no truth of the music is known of any clip.")
     system = " ".join(f"{tool.spec.name}@{tool.spec.version}" for tool in tools)
@@ -167,7 +168,7 @@ def _opened(dataset: str, folder: Path, split: str | None) -> Iterator[DataSet]:
     from tempfile import TemporaryDirectory
 
     from solfa.datagen.judging import data_set
-    from solfa.datasets.readers import load, sources, unpack_fgm_caps
+    from solfa.datasets.readers import laid_out, load, sources
 
     with TemporaryDirectory() as scratch:
         if dataset == OWN:
@@ -180,12 +181,7 @@ def _opened(dataset: str, folder: Path, split: str | None) -> Iterator[DataSet]:
             return
         if dataset not in sources():
             raise UnknownName("data set", dataset, [*sources(), OWN])
-        clips = load(dataset, folder, split)
-        if dataset == "fgmcaps" and all(item.audio is None for item in clips.items):
-            unpack_fgm_caps(folder, clips.split, Path(scratch))
-            sound = {path.stem: path for path in Path(scratch, "audio").iterdir()}
-            clips = replace(clips, items=tuple(replace(item, audio=sound[item.id]) for item in clips.items))
-        yield clips
+        yield laid_out(load(dataset, folder, split), Path(scratch))
 
 
 @contextmanager
@@ -196,7 +192,7 @@ def _searched(model: JointModel, clips: DataSet) -> Iterator[Rank]:
     from solfa.analysis.registry import extractors
     from solfa.collection import Collection
 
-    paths = [item.audio for item in clips.items if item.audio is not None]
+    paths = [clip.audio for clip in clips.clips if isinstance(clip.audio, Path)]
     with TemporaryDirectory() as folder, Collection.open(Path(folder, "collection"), create=True) as collection:
         failed = collection.add(paths, model=lambda: model, extractors=extractors).failed
         if failed:

@@ -1,10 +1,10 @@
-"""The one value that all data pipelines write and all loaders read: a clip of sound and what is true of it.
+"""The one noun for a clip of sound and what is true of it: readers give it, pipelines write it, training reads it.
 
 Conventions
 -----------
 Times are seconds from the start of the clip. ``attributes`` is plain JSON of what is known exactly; a name that is
-missing is unknown, never false. ``track``, ``artist`` and ``piece`` name what must not be torn between splits; an empty
-one is unknown. The JSON form (``to_json``) has the version ``solfa.record/1``.
+missing is unknown, never false. What a clip holds is checked where it goes to disk or comes from there: the JSON form
+(``to_json``) has the version ``solfa.record/1``.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
+from solfa.core.annotation import MusicAnnotation
 from solfa.core.errors import InputError
 
 SCHEMA = "solfa.record/1"
@@ -32,28 +34,41 @@ class Phrase:
     spans_s: tuple[tuple[float, float], ...]
 
 
+class Packed(Protocol):
+    """A sound file inside another file, such as a row of a Parquet table; ``name`` is what it is called there."""
+
+    @property
+    def name(self) -> str: ...
+    def read(self) -> bytes:
+        """Its bytes. Raises InputError if the file around it is damaged."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Record:
+class Clip:
     """One clip.
 
-    ``id`` has letters, digits, ``_`` and ``-`` (96 at most), is unique in its data set and the stem of its files.
-    ``audio`` is a path relative to the data set's folder, or the name of a member of its shard; the clip lasts
-    ``duration_s`` > 0 from ``start_s`` on. ``captions`` are of the whole clip; ``phrases`` are timed texts (frame
-    labels), and none means that nothing is known of time, not that nothing happens.
+    ``id`` is unique in its data set. ``audio`` is its sound, None where it is not there; in a shard the name of a
+    member. The clip lasts ``duration_s`` from ``start_s`` on; a published set's file may be the clip already cut out of
+    its recording. A ``duration_s`` of 0 is not known.
+
+    ``captions`` are of the whole clip; ``phrases`` are timed texts or labels (frame labels), and none means that
+    nothing is known of time, not that nothing happens. ``annotation`` is the truth of its music; of a clip in a shard
+    it is read when it is asked for (``Dataset.annotation``).
 
     ``attributes``: ``tempo_bpm``, ``tempo_marking``, ``metre``, ``beats_per_bar``, ``key`` ("F major"), ``chords``
     (Harte labels in order, equal neighbours merged), ``instruments``, ``voice`` (bool), ``genre``, ``mood`` (lists
-    of vocabulary ids), and what a pipeline adds under its own name. ``source`` is the collection it comes from,
-    ``track``, ``artist`` and ``piece`` the recording, who made it and the composition; ``split`` is empty before
-    splitting.
+    of vocabulary ids), ``labels`` (those of a published set), and what a pipeline adds under its own name. ``source``
+    is the collection it comes from, ``track``, ``artist`` and ``piece`` name the recording, who made it and the
+    composition, which must not be torn between splits (an empty one is unknown); ``split`` is empty before splitting.
     """
 
     id: str
-    audio: str
-    duration_s: float
+    audio: Path | Packed | None = None
+    duration_s: float = 0.0
     start_s: float = 0.0
     captions: tuple[str, ...] = ()
     phrases: tuple[Phrase, ...] = ()
+    annotation: MusicAnnotation | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     source: str = ""
     licence: str = ""
@@ -62,7 +77,61 @@ class Record:
     piece: str = ""
     split: str = ""
 
-    def __post_init__(self) -> None:
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of a published set."""
+        return tuple(self.attributes.get("labels", ()))
+
+    @property
+    def group(self) -> str:
+        """What is not torn between splits where one name must do: the artist, else the recording."""
+        return self.artist or self.track
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values without the annotation; ``from_json`` gives an equal clip.
+
+        Raises InputError if the id is no stem of a file, the duration is not above 0, the split is none of ``SPLITS``,
+        or spans of a phrase overlap or leave the clip.
+        """
+        self._check()
+        values = {name: getattr(self, name) for name in self.__slots__ if name != "annotation"}
+        return {
+            "schema": SCHEMA, **values, "audio": "" if self.audio is None else self.audio.name,
+            "phrases": [asdict(p) for p in self.phrases], "attributes": dict(self.attributes),
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, data: Any) -> Clip:
+        """The clip of ``to_json``'s form.
+
+        Raises InputError if it is of another schema, misses a field, has an unknown one, or breaks a rule of
+        ``to_json``.
+        """
+        if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+            raise InputError(f"not a record of schema {SCHEMA}.")
+        values = {name: value for name, value in data.items() if name != "schema"}
+        try:
+            for name, shape in _SHAPES.items():
+                if not isinstance(values.get(name, shape), shape if name in values else object):
+                    raise TypeError(f"{name} is {values[name]!r:.60}")
+            values["audio"] = Path(values["audio"]) if values["audio"] else None
+            values["captions"] = tuple(values.get("captions", ()))
+            texts = (*values["captions"], *values.get("attributes", {}).get("labels", ()))
+            if not all(isinstance(text, str) for text in texts) or "annotation" in values:
+                raise TypeError("a caption or a label is no text, or there is an annotation")
+            values["phrases"] = tuple(
+                Phrase(text=str(p["text"]), spans_s=tuple((float(a), float(b)) for a, b in p["spans_s"]))
+                for p in values.get("phrases", ())
+            )
+            clip = cls(**values)
+            clip._check()
+        except (TypeError, KeyError, ValueError, OverflowError) as bad:
+            if isinstance(bad, InputError):
+                raise
+            raise InputError(f"record {data.get('id')!r}: not of the form {SCHEMA} ({bad}).") from bad
+        return clip
+
+    def _check(self) -> None:
         if not _ID.fullmatch(self.id):
             raise InputError(f"record id {self.id!r}: expected 1-96 letters, digits, '_' or '-', no other characters.")
         if self.split not in ("", *SPLITS):
@@ -80,33 +149,3 @@ class Record:
                         f"without overlap inside 0-{self.duration_s} s."
                     )
                 last = end
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; ``from_json`` gives an equal record."""
-        return {"schema": SCHEMA, **asdict(self), "attributes": dict(self.attributes)}
-
-    @classmethod
-    def from_json(cls, data: Any) -> Record:
-        """The record of ``to_json``'s form.
-
-        Raises InputError if it is of another schema, misses a field, has an unknown one, or breaks a rule of the class.
-        """
-        if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-            raise InputError(f"not a record of schema {SCHEMA}.")
-        values = {name: value for name, value in data.items() if name != "schema"}
-        try:
-            for name, shape in _SHAPES.items():
-                if not isinstance(values.get(name, shape), shape if name in values else object):
-                    raise TypeError(f"{name} is {values[name]!r:.60}")
-            values["captions"] = tuple(values.get("captions", ()))
-            if not all(isinstance(c, str) for c in values["captions"]):
-                raise TypeError("a caption is no text")
-            values["phrases"] = tuple(
-                Phrase(text=str(p["text"]), spans_s=tuple((float(a), float(b)) for a, b in p["spans_s"]))
-                for p in values.get("phrases", ())
-            )
-            return cls(**values)
-        except (TypeError, KeyError, ValueError, OverflowError) as bad:
-            if isinstance(bad, InputError):
-                raise
-            raise InputError(f"record {data.get('id')!r}: not of the form {SCHEMA} ({bad}).") from bad

@@ -1,15 +1,15 @@
-"""A data set of our own as evaluation reads those of others: clips with captions, timed phrases and exact truth."""
+"""A data set of our own as evaluation reads those of others: clips with their truth, and their sound in files."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import soundfile
 
-from solfa.core.clip import SPLITS, Record
+from solfa.core.clip import SPLITS, Clip
 from solfa.core.errors import InputError
-from solfa.core.intervals import Event
-from solfa.datasets.readers import DataSet, Item, Source
+from solfa.datasets.readers import DataSet, Source
 from solfa.datasets.shards import Dataset
 
 
@@ -20,30 +20,24 @@ def data_set(folder: Path, split: str, scratch: Path) -> DataSet:
     no such split.
     """
     opened = Dataset.open(folder)
-    items = tuple(_item(opened, record, scratch) for record in opened.split(split))
-    if not items:
+    clips = tuple(
+        replace(clip, audio=_laid_out(opened, clip, scratch), annotation=opened.annotation(clip))
+        for clip in opened.split(split)
+    )
+    if not clips:
         raise InputError(f"{folder}: the split {split!r} is empty. Choose another with --split.")
     source = Source(
         title=f"the data set {opened.name!r}", where=str(folder), licence="that of its records", splits=SPLITS,
-        layout=f"dataset.json, {split}/000000.tar ...", read=lambda _, __: list(items),
+        layout=f"dataset.json, {split}/000000.tar ...",
     )  # fmt: skip
-    return DataSet(name=opened.name, split=split, revision=opened.revision, source=source, items=items)
+    return DataSet(name=opened.name, split=split, revision=opened.revision, source=source, clips=clips)
 
 
-def _item(opened: Dataset, record: Record, scratch: Path) -> Item:
-    path = scratch / record.audio
-    if record.start_s:  # a part of a longer file
-        sound, path = opened.audio(record), path.with_suffix(".wav")
+def _laid_out(opened: Dataset, clip: Clip, scratch: Path) -> Path:
+    path = scratch / str(clip.audio)
+    if clip.start_s:  # a part of a longer file
+        sound, path = opened.audio(clip), path.with_suffix(".wav")
         soundfile.write(path, sound.samples, sound.sample_rate_hz, "FLOAT")
     else:
-        path.write_bytes(opened.shard_of(record.id).read(record.id, record.audio.rpartition(".")[2]))
-    return Item(
-        id=record.id,
-        audio=path,
-        captions=record.captions,
-        events=tuple(Event(start, end, p.text) for p in record.phrases for start, end in p.spans_s),
-        phrases=tuple((p.text, p.spans_s) for p in record.phrases),
-        duration_s=record.duration_s,
-        music=opened.annotation(record),
-        group=record.track,
-    )
+        path.write_bytes(opened.shard_of(clip.id).sound(clip))
+    return path

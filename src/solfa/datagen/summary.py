@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from solfa.core.clip import SPLITS, Record
+from solfa.core.clip import SPLITS, Clip
 from solfa.core.errors import SolfaError
 from solfa.datasets import tar
 from solfa.datasets.shards import Dataset, Shard
@@ -56,7 +56,7 @@ def summarise(dataset: Dataset) -> Summary:
     return Summary(splits=splits, spread={**spread, **{name: _top(counts) for name, counts in names.items()}})
 
 
-def _note(record: Record, numbers: dict[str, list[float]], names: dict[str, Counter[str]]) -> None:
+def _note(record: Clip, numbers: dict[str, list[float]], names: dict[str, Counter[str]]) -> None:
     numbers.setdefault("duration_s", []).append(record.duration_s)
     for caption in record.captions:
         numbers.setdefault("words in a caption", []).append(len(caption.split()))

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from solfa.core.clip import SPLITS, Record
+from solfa.core.clip import SPLITS, Clip
 from solfa.core.errors import InputError, MissingExtra, UnknownName
 from solfa.core.files import check_output, whole_folder
 from solfa.datasets.shards import Dataset, Shard
@@ -73,7 +73,7 @@ def _finelap(dataset: Dataset, out: Path) -> int:
                 record = shard.record(name)
                 if not record.captions:
                     continue
-                (out / "audio" / record.audio).write_bytes(_sound(shard, record)["bytes"])
+                (out / "audio" / str(record.audio)).write_bytes(shard.sound(record))
                 lines.append(json.dumps(_finelap_line(record), ensure_ascii=False))
         if lines:
             (out / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -81,25 +81,25 @@ def _finelap(dataset: Dataset, out: Path) -> int:
     return num
 
 
-def _finelap_line(record: Record) -> dict[str, Any]:
+def _finelap_line(record: Clip) -> dict[str, Any]:
     captions = record.captions[0] if len(record.captions) == 1 else list(record.captions)
     line = {"audio_id": record.id, "audio_path": f"audio/{record.audio}", "caption": captions}
     phrases = [{"phrase": p.text, "segments": p.spans_s} for p in record.phrases]
     return {**line, "phrases": phrases} if phrases else line
 
 
-def _sound(shard: Shard, record: Record) -> dict[str, Any]:
-    return {"bytes": shard.read(record.id, record.audio.rpartition(".")[2]), "path": record.audio}
+def _sound(shard: Shard, record: Clip) -> dict[str, Any]:
+    return {"bytes": shard.sound(record), "path": str(record.audio)}
 
 
-def _fgm_row(shard: Shard, record: Record) -> dict[str, Any] | None:
+def _fgm_row(shard: Shard, record: Clip) -> dict[str, Any] | None:
     """The columns of FGMCaps; the first caption of each clip, clips without one are left out."""
     if not record.captions:
         return None
     return {"id": record.id, "caption": record.captions[0], "audio": _sound(shard, record)}
 
 
-def _row(shard: Shard, record: Record) -> dict[str, Any]:
+def _row(shard: Shard, record: Clip) -> dict[str, Any]:
     """All that a record holds."""
     names = ("id", "captions", "duration_s", "source", "licence", "track", "artist", "piece")
     has_truth = "jams" in shard.index.members[record.id]
@@ -113,7 +113,7 @@ def _row(shard: Shard, record: Record) -> dict[str, Any]:
 
 
 def _tables(
-    columns: Mapping[str, str], row: Callable[[Shard, Record], dict[str, Any] | None], dataset: Dataset, out: Path
+    columns: Mapping[str, str], row: Callable[[Shard, Clip], dict[str, Any] | None], dataset: Dataset, out: Path
 ) -> int:
     """``data/SPLIT-NNNNN-of-NNNNN.parquet``, one for each shard; ``datasets`` knows the sound as such."""
     try:

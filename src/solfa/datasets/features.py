@@ -25,12 +25,12 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from solfa.audio.resample import at_rate
-from solfa.core.clip import Phrase, Record
+from solfa.core.clip import Clip, Phrase
 from solfa.core.errors import InputError, UnknownName, WeightsError
 from solfa.core.types import Audio, Backbone, BoolArray, HalfArray, States
 from solfa.datasets.blocks import Block, write_block
 from solfa.datasets.loading import IntArray, ahead
-from solfa.datasets.shards import Records, Shard
+from solfa.datasets.shards import Clips, Shard
 from solfa.jobs.processes import cores
 
 Precision = Literal["float32", "tf32", "bfloat16"]
@@ -98,7 +98,7 @@ def in_precision(backbone: Backbone[X], precision: Precision) -> Backbone[X]:
 
 def compute(
     folder: Path | str,
-    records: Records,
+    records: Clips,
     *,
     audio: Backbone[Audio],
     text: Backbone[str],
@@ -149,7 +149,7 @@ _Jobs = dict[Path, Callable[[Path], None]]
 
 
 def _jobs(
-    folder: Path, records: Records, audio: Backbone[Audio], text: Backbone[str], texts: Sequence[str], size: int,
+    folder: Path, records: Clips, audio: Backbone[Audio], text: Backbone[str], texts: Sequence[str], size: int,
     threads: int,
 ) -> tuple[_Jobs, _Jobs]:  # fmt: skip
     spoken, sounds = _Jobs(), _Jobs()
@@ -194,7 +194,7 @@ def _write_audio(shard: Shard, body: Backbone[Audio], batch_size: int, threads: 
     clips = sorted(map(shard.record, shard.index.members), key=lambda record: record.duration_s)
     parts = [clips[at : at + batch_size] for at in range(0, len(clips), batch_size)]
 
-    def decoded(part: Sequence[Record]) -> list[Audio]:
+    def decoded(part: Sequence[Clip]) -> list[Audio]:
         sounds = [shard.audio(record) for record in part]
         for sound in sounds:
             at_rate(sound, body.spec.sample_rate_hz)  # the sound keeps it for the backbone
@@ -234,7 +234,7 @@ class FrozenFeatures:
         how far audio states lie apart
     """
 
-    def __init__(self, records: Records, heard: Sequence[Block], said: Sequence[Block]) -> None:
+    def __init__(self, records: Clips, heard: Sequence[Block], said: Sequence[Block]) -> None:
         self.ids = records.ids
         self.hop_s = heard[0].hop_s
         self._clips: list[tuple[Block, int]] = []
@@ -257,7 +257,7 @@ class FrozenFeatures:
 
     @classmethod
     def open(
-        cls, folder: Path | str, records: Records, *, audio_space: str, text_space: str, texts: Sequence[str] = ()
+        cls, folder: Path | str, records: Clips, *, audio_space: str, text_space: str, texts: Sequence[str] = ()
     ) -> FrozenFeatures:
         """What ``compute`` has kept for these records and texts.
 

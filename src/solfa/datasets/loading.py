@@ -28,10 +28,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solfa.audio.resample import at_rate
-from solfa.core.clip import Phrase, Record
+from solfa.core.clip import Clip, Phrase
 from solfa.core.errors import InputError
 from solfa.core.types import FloatArray, Rng
-from solfa.datasets.shards import Records
+from solfa.datasets.shards import Clips
 
 IntArray = NDArray[np.int64]
 _SHORTEST_CUT_S = 0.1
@@ -200,7 +200,7 @@ class AudioBatch:
     cut begins, and ``phrases`` are those of the record as far as they lie in the cut, in its own time.
     """
 
-    records: tuple[Record, ...]
+    records: tuple[Clip, ...]
     samples_BN: FloatArray
     num_samples_B: IntArray
     starts_s_B: NDArray[np.float64]
@@ -215,7 +215,7 @@ class AudioSource:
     filled with silence.
     """
 
-    def __init__(self, records: Records, *, crop_s: float, sample_rate_hz: int) -> None:
+    def __init__(self, records: Clips, *, crop_s: float, sample_rate_hz: int) -> None:
         self.records, self.crop_s, self.sample_rate_hz = records, crop_s, sample_rate_hz
 
     def __len__(self) -> int:

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from solfa.core.clip import SPLITS
+from solfa.core.clip import SPLITS, Clip, Phrase
 from solfa.core.errors import InputError
 from solfa.core.intervals import merged
-from solfa.datasets.readers import Inside, Item
+from solfa.datasets.readers import Inside
 from solfa.datasets.readers.records import parquet_rows
 from solfa.datasets.splits import assign, families, link_keys, targets
 
@@ -65,14 +65,15 @@ class _BadRow(ValueError):
 
 
 @dataclass(slots=True)
-class _Clip:
-    item: Item
+class _Row:
+    clip: Clip
     where: str
     keys: tuple[str, ...]
+    file: str  # and the part of it that the clip is: what another row of the clip names too
     split: str
 
 
-def read_pairs(place: Path, table: Table) -> tuple[dict[str, tuple[Item, ...]], list[tuple[str, str]]]:
+def read_pairs(place: Path, table: Table) -> tuple[dict[str, tuple[Clip, ...]], list[tuple[str, str]]]:
     """The clips of a table by split, and where the rows are that were left out, each with the reason.
 
     ``place`` is a file, or a folder of files named after their split (``train.jsonl``, ``data/test-00000.parquet``).
@@ -83,7 +84,7 @@ def read_pairs(place: Path, table: Table) -> tuple[dict[str, tuple[Item, ...]], 
         if unknown := set(names) - set(known):
             raise InputError(f"{option} {unknown.pop()}=...: expected one of {', '.join(known)}.")
     root = (table.root or (place if place.is_dir() else place.parent)).resolve()
-    clips, ids = dict[str, _Clip](), dict[str, _Clip]()
+    rows, ids = dict[str, _Row](), dict[str, _Row]()
     bad, total, seen = list[tuple[str, str]](), 0, dict[str, None]()
     for file, split in _files(place):
         for where, row in table_rows(file):
@@ -93,7 +94,7 @@ def read_pairs(place: Path, table: Table) -> tuple[dict[str, tuple[Item, ...]], 
                 if isinstance(row, str):
                     raise _BadRow(row)
                 seen.update(dict.fromkeys(row))
-                _add(clips, ids, _clip({"split": split, **row} if split else row, root, named, table))
+                _add(rows, ids, _row({"split": split, **row} if split else row, root, named, table))
             except _BadRow as reason:
                 bad.append((named, str(reason)))
     wanted = [_columns_of(given) for given in table.columns.values()]
@@ -103,7 +104,7 @@ def read_pairs(place: Path, table: Table) -> tuple[dict[str, tuple[Item, ...]], 
             f"{place}: no column {absent[0]!r}; it has: {', '.join(map(str, seen)):.300}. Name it: --column "
             "path=COLUMN, or path=audio/{COLUMN}.wav"
         )
-    found, torn = _split([c for c in clips.values() if c.split != _ELSEWHERE], table)
+    found, torn = _split([row for row in rows.values() if row.split != _ELSEWHERE], table)
     bad += torn
     if bad and not (table.skip_bad and found):
         some = "; ".join(f"{where}: {reason}" for where, reason in bad[:_NAMED])
@@ -112,15 +113,15 @@ def read_pairs(place: Path, table: Table) -> tuple[dict[str, tuple[Item, ...]], 
         raise InputError(f"{place}: {len(bad)} of {total} rows cannot be used: {some}{more}. {advice}")
     if not found:
         raise InputError(f"{place} holds no rows of a split that is wanted.")
-    by_split = {split: tuple(c.item for c in found if c.split == split) for split in SPLITS}
-    return {split: items for split, items in by_split.items() if items}, bad
+    by_split = {split: tuple(row.clip for row in found if row.split == split) for split in SPLITS}
+    return {split: clips for split, clips in by_split.items() if clips}, bad
 
 
-def spread(items: Sequence[Item], shares: Sequence[float], seed: int) -> dict[str, tuple[Item, ...]]:
+def spread(clips: Sequence[Clip], shares: Sequence[float], seed: int) -> dict[str, tuple[Clip, ...]]:
     """Clips by split, every group whole. Raises InputError if the shares are not three that sum to 1."""
-    family, none = families([[item.group or item.id] for item in items]), [""] * len(items)
-    drawn = assign(family, none, targets({"": len(items)}, shares), seed=seed)
-    return {s: tuple(i for i, own in zip(items, drawn, strict=True) if own == s) for s in SPLITS if s in drawn}
+    family, none = families([[clip.group or clip.id] for clip in clips]), [""] * len(clips)
+    drawn = assign(family, none, targets({"": len(clips)}, shares), seed=seed)
+    return {s: tuple(c for c, own in zip(clips, drawn, strict=True) if own == s) for s in SPLITS if s in drawn}
 
 
 def _files(place: Path) -> list[tuple[Path, str]]:
@@ -263,7 +264,7 @@ def _phrases(row: Mapping[str, Any], table: Table) -> dict[str, list[tuple[float
     return found
 
 
-def _clip(row: Mapping[str, Any], root: Path, where: str, table: Table) -> _Clip:
+def _row(row: Mapping[str, Any], root: Path, where: str, table: Table) -> _Row:
     inside = next((v for v in _values(row, "path", table) if isinstance(v, Inside)), None)
     path = _found(root, _one(row, "path", table)) if inside is None else inside.file
     name = path.relative_to(root).as_posix() if inside is None else inside.name
@@ -271,19 +272,24 @@ def _clip(row: Mapping[str, Any], root: Path, where: str, table: Table) -> _Clip
     if not captions and not phrases:
         raise _BadRow("no caption and no timed phrase")
     start, end, said = (_one(row, kind, table) for kind in ("clip_start_s", "clip_end_s", "split"))
-    cut = _span(start or 0, end) if start or end else (None, None)
+    cut = _span(start or 0, end) if start or end else None
     split = table.splits.get(said, _ELSEWHERE) if table.splits else _SAID.get(said.lower(), said)
     if split not in ("", _ELSEWHERE, *SPLITS):
         raise _BadRow(f"split {said!r:.40}, expected train, val or test; or say which it is: --split val={said:.40}")
     group, track, artist = (_one(row, kind, table) for kind in ("group", "track", "artist"))
-    keys = link_keys(source=f"{path}", track=f"{inside and inside.row}", artist=artist, piece="", content="")
+    file = f"{path} {inside and inside.row}"
+    keys = (f"file:{file}", *link_keys(source="", track="", artist=artist, piece="", content=""))
     keys += tuple(f"{kind}:{text}" for kind, text in (("group", group), ("track", track)) if text)
-    item = Item(
-        id=(_one(row, "id", table) or name) + ("" if cut[0] is None else f" {cut[0]:g}-{cut[1]:g}"), audio=path,
-        inside=inside, captions=captions, start_s=cut[0], end_s=cut[1], group=group or track or artist,
-        phrases=tuple((t, tuple(merged(spans))) for t, spans in phrases.items()), licence=_one(row, "licence", table),
+    clip = Clip(
+        id=(_one(row, "id", table) or name) + (f" {cut[0]:g}-{cut[1]:g}" if cut else ""), audio=inside or path,
+        start_s=cut[0] if cut else 0.0, duration_s=cut[1] - cut[0] if cut else 0.0, captions=captions,
+        phrases=_joined(phrases), track=group or track, artist=artist, licence=_one(row, "licence", table),
     )  # fmt: skip
-    return _Clip(item, where, keys, split)
+    return _Row(clip, where, keys, f"{file} {cut}", split)
+
+
+def _joined(spans: Mapping[str, Sequence[tuple[float, float]]]) -> tuple[Phrase, ...]:
+    return tuple(Phrase(text=text, spans_s=tuple(merged(found))) for text, found in spans.items())
 
 
 def _found(root: Path, name: str) -> Path:
@@ -298,43 +304,37 @@ def _found(root: Path, name: str) -> Path:
     raise _BadRow(f"the audio file {name!r:.100} is missing" if name else "no path")
 
 
-def _add(clips: dict[str, _Clip], ids: dict[str, _Clip], new: _Clip) -> None:
+def _add(rows: dict[str, _Row], ids: dict[str, _Row], new: _Row) -> None:
     """A further row of a clip adds captions and phrases; it may not contradict the first."""
-
-    def place(clip: _Clip) -> str:
-        item = clip.item
-        return f"{item.audio} {item.inside and item.inside.row} {item.start_s} {item.end_s}"
-
-    if place(other := ids.get(new.item.id, new)) != place(new):
-        raise _BadRow(f"the id {new.item.id!r:.60} is of another file in {other.where}")
-    old = clips.setdefault(place(new), new)
-    ids[old.item.id] = old
+    if (other := ids.get(new.clip.id, new)).file != new.file:
+        raise _BadRow(f"the id {new.clip.id!r:.60} is of another file in {other.where}")
+    old = rows.setdefault(new.file, new)
+    ids[old.clip.id] = old
     if old is new:
         return
     if old.split != new.split:
         raise _BadRow(f"the same clip has another split in {old.where}")
-    spans = {text: list(found) for text, found in old.item.phrases}
-    for text, found in new.item.phrases:
-        spans.setdefault(text, []).extend(found)
+    spans: dict[str, list[tuple[float, float]]] = {}
+    for phrase in (*old.clip.phrases, *new.clip.phrases):
+        spans.setdefault(phrase.text, []).extend(phrase.spans_s)
     old.keys += new.keys
-    old.item = replace(
-        old.item, captions=tuple(dict.fromkeys((*old.item.captions, *new.item.captions))),
-        phrases=tuple((text, tuple(merged(found))) for text, found in spans.items()),
-    )  # fmt: skip
+    captions = tuple(dict.fromkeys((*old.clip.captions, *new.clip.captions)))
+    old.clip = replace(old.clip, captions=captions, phrases=_joined(spans))
 
 
-def _split(clips: list[_Clip], table: Table) -> tuple[list[_Clip], list[tuple[str, str]]]:
-    """The clips, each with a split, and where those are whose own split tears a group apart."""
-    first: dict[int, _Clip] = {}
+def _split(rows: list[_Row], table: Table) -> tuple[list[_Row], list[tuple[str, str]]]:
+    """The rows, each with a split, and where those are whose own split tears a group apart."""
+    first: dict[int, _Row] = {}
     kept, torn = [], []
-    for clip, name in zip(clips, families([c.keys for c in clips]), strict=True):
-        if clip.split and (other := first.setdefault(name, clip)).split != clip.split:
-            what = f"group {clip.item.group!r:.60}" if clip.item.group else "audio file"
-            torn.append((clip.where, f"split {clip.split}, but its {what} is in {other.split} ({other.where})"))
+    for row, name in zip(rows, families([r.keys for r in rows]), strict=True):
+        if row.split and (other := first.setdefault(name, row)).split != row.split:
+            group = row.clip.track or row.clip.artist
+            what = f"group {group!r:.60}" if group else "audio file"
+            torn.append((row.where, f"split {row.split}, but its {what} is in {other.split} ({other.where})"))
         else:
-            kept.append((clip, name))
+            kept.append((row, name))
     free = [name for _, name in kept if name not in first]
     drawn = iter(assign(free, [""] * len(free), targets({"": len(free)}, table.shares), seed=table.seed))
-    for clip, name in kept:
-        clip.split = first[name].split if name in first else next(drawn)
-    return [clip for clip, _ in kept], torn
+    for row, name in kept:
+        row.split = first[name].split if name in first else next(drawn)
+    return [row for row, _ in kept], torn

@@ -3,7 +3,7 @@
 ::
 
     FOLDER/dataset.json            name, configuration, seed, revision, shards; written last
-    FOLDER/train/000000.tar        ID.json (the Record), ID.flac (or another format), ID.jams (exact truth, if any)
+    FOLDER/train/000000.tar        ID.json (the Clip), ID.flac (or another format), ID.jams (exact truth, if any)
     FOLDER/train/000000.index.json sha256 of the tar, where each member lies, what failed on the way
     FOLDER/val/ ... FOLDER/test/ ...
 
@@ -27,8 +27,8 @@ from typing import Any, overload
 import numpy as np
 
 from solfa.audio.decode import SUFFIXES, stretches
-from solfa.core.annotation import MusicAnnotation, parse_jams
-from solfa.core.clip import SPLITS, Record
+from solfa.core.annotation import MusicAnnotation, jams_of, parse_jams
+from solfa.core.clip import SPLITS, Clip
 from solfa.core.errors import InputError, UnknownName
 from solfa.core.files import whole_file, write_whole
 from solfa.core.types import Audio, FloatArray
@@ -46,16 +46,14 @@ class Member:
 
     The ``audio`` of ``record`` is set when it is written. Sound is the encoded file as it is (``audio_bytes``), or
     ``samples`` to encode in 16 bits, float32 [shape=(N,) or (N, channels)] within -1..1; ``format`` is the ending
-    of the audio member (flac, wav, mp3, ogg, opus, m4a, ...; flac or wav of samples). ``jams`` is exact truth as a
-    JAMS document (``core.annotation.jams_of``).
+    of the audio member (flac, wav, mp3, ogg, opus, m4a, ...; flac or wav of samples).
     """
 
-    record: Record
+    record: Clip
     audio_bytes: bytes | None = None
     samples: FloatArray | None = None
     sample_rate_hz: int = 0
     format: str = "flac"
-    jams: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -183,10 +181,10 @@ def _parts(member: Member) -> dict[str, bytes]:
         sound = _encoded(member, member.samples)
     else:
         raise InputError(f"record {record.id}: neither audio_bytes nor samples with their sample_rate_hz.")
-    document = replace(record, audio=f"{record.id}.{member.format}").to_json()
+    document = replace(record, audio=Path(f"{record.id}.{member.format}")).to_json()
     parts = {"json": _json_bytes(record.id, document), member.format: sound}
-    if member.jams is not None:
-        parts["jams"] = _json_bytes(record.id, member.jams)
+    if record.annotation is not None:
+        parts["jams"] = _json_bytes(record.id, jams_of(record.annotation, tool=record.source or "solfa"))
     return parts
 
 
@@ -232,31 +230,34 @@ class Shard:
             raise InputError(f"{self.path}: holds no {name}.{ending}.")
         return tar.read(self.path, f"{name}.{ending}", place)
 
-    def record(self, name: str) -> Record:
+    def record(self, name: str) -> Clip:
         """The record called ``name``.
 
         Raises InputError if it is missing or not a record of that name and split, with sound in this shard.
         """
         try:
-            record = Record.from_json(json.loads(self.read(name, "json")))
+            record = Clip.from_json(json.loads(self.read(name, "json")))
         except (ValueError, RecursionError) as bad:
             raise InputError(f"{self.path}: {name}.json: {bad}") from bad
         sounds = [f"{name}.{ending}" for ending in self.index.members[name]]
-        if (record.id, record.split or self.split) != (name, self.split) or record.audio not in sounds:
+        if (record.id, record.split or self.split) != (name, self.split) or str(record.audio) not in sounds:
             raise InputError(f"{self.path}: {name}.json is of {record.id!r}, {record.split!r}, sound {record.audio!r}.")
         return record if record.split else replace(record, split=self.split)
 
-    def audio(self, record: Record) -> Audio:
+    def sound(self, record: Clip) -> bytes:
+        """The clip's sound file. Raises InputError as ``read``."""
+        return self.read(record.id, str(record.audio).rpartition(".")[2])
+
+    def audio(self, record: Clip) -> Audio:
         """The clip's sound, mono at its own sample rate. Raises DecodeError if its bytes are not sound."""
-        data = self.read(record.id, record.audio.rpartition(".")[2])
-        (whole,) = stretches(f"{self.path}/{record.audio}", 1e9, data=data)
+        (whole,) = stretches(f"{self.path}/{record.audio}", 1e9, data=self.sound(record))
         start = round(record.start_s * whole.sample_rate_hz)
         if start == 0 and record.duration_s >= whole.duration_s:
             return whole
         end = start + round(record.duration_s * whole.sample_rate_hz)
         return Audio(whole.samples[start:end], whole.sample_rate_hz)
 
-    def annotation(self, record: Record) -> MusicAnnotation | None:
+    def annotation(self, record: Clip) -> MusicAnnotation | None:
         """The exact truth of its music, None where there is none.
 
         Raises InputError if it is not JAMS of the expected shape.
@@ -317,14 +318,14 @@ class Dataset:
         """A hash of all its shards: equal revisions are equal data."""
         return str(self.manifest.get("revision", ""))
 
-    def split(self, name: str) -> Records:
+    def split(self, name: str) -> Clips:
         """The records of ``train``, ``val`` or ``test``, in order; each is read when it is asked for.
 
         Raises UnknownName if there is no such split.
         """
         if name not in SPLITS:
             raise UnknownName("split", name, SPLITS)
-        return Records([s for s in self.shards if s.split == name])
+        return Clips([s for s in self.shards if s.split == name])
 
     def shard_of(self, name: str) -> Shard:
         """Where the record called ``name`` lies. Raises UnknownName if there is none."""
@@ -332,16 +333,16 @@ class Dataset:
             raise UnknownName("record", name, ())
         return self._where[name]
 
-    def audio(self, record: Record) -> Audio:
+    def audio(self, record: Clip) -> Audio:
         """The clip's sound (``Shard.audio``)."""
         return self.shard_of(record.id).audio(record)
 
-    def annotation(self, record: Record) -> MusicAnnotation | None:
+    def annotation(self, record: Clip) -> MusicAnnotation | None:
         """The exact truth of its music, None where there is none (``Shard.annotation``)."""
         return self.shard_of(record.id).annotation(record)
 
 
-class Records(Sequence[Record]):
+class Clips(Sequence[Clip]):
     """The records of some shards, of one data set or several, read from disk one by one."""
 
     def __init__(self, shards: Sequence[Shard]) -> None:
@@ -353,10 +354,10 @@ class Records(Sequence[Record]):
         return len(self.ids)
 
     @overload
-    def __getitem__(self, at: int) -> Record: ...
+    def __getitem__(self, at: int) -> Clip: ...
     @overload
-    def __getitem__(self, at: slice) -> Sequence[Record]: ...
-    def __getitem__(self, at: int | slice) -> Record | Sequence[Record]:
+    def __getitem__(self, at: slice) -> Sequence[Clip]: ...
+    def __getitem__(self, at: int | slice) -> Clip | Sequence[Clip]:
         if isinstance(at, slice):
             return [self[i] for i in range(*at.indices(len(self)))]
         return self.shard_at(at).record(self.ids[at])
@@ -365,7 +366,7 @@ class Records(Sequence[Record]):
         """Where record number ``at`` lies."""
         return self.shards[bisect_right(self._ends, range(len(self))[at])]
 
-    def __iter__(self) -> Iterator[Record]:
+    def __iter__(self) -> Iterator[Clip]:
         for shard in self.shards:
             for name in shard.index.members:
                 yield shard.record(name)

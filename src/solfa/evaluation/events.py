@@ -49,10 +49,11 @@ Truth = Mapping[str, ClipTruth]
 def truth_of(data: DataSet) -> dict[str, ClipTruth]:
     """The sound events of a data set, by clip. Raises InputError if the duration of a clip is not known."""
     out = {}
-    for item in data.items:
-        if item.duration_s is None:
-            raise InputError(f"{data.source.title}: the duration of clip {item.id!r} is not known.")
-        out[item.id] = ClipTruth(duration_s=item.duration_s, events=item.events)
+    for clip in data.clips:
+        if not clip.duration_s:
+            raise InputError(f"{data.source.title}: the duration of clip {clip.id!r} is not known.")
+        events = tuple(Event(start_s, end_s, p.text) for p in clip.phrases for start_s, end_s in p.spans_s)
+        out[clip.id] = ClipTruth(duration_s=clip.duration_s, events=events)
     return out
 
 

@@ -100,10 +100,10 @@ class GroundingPair:
 def grounding_pairs(data: DataSet) -> list[GroundingPair]:
     """Every phrase of a data set that is heard somewhere, with its clip."""
     return [
-        GroundingPair(clip=i.id, phrase=phrase, duration_s=i.duration_s or 10.0, segments_s=segments)
-        for i in data.items
-        for phrase, segments in i.phrases
-        if segments
+        GroundingPair(clip=clip.id, phrase=p.text, duration_s=clip.duration_s or 10.0, segments_s=p.spans_s)
+        for clip in data.clips
+        for p in clip.phrases
+        if p.spans_s
     ]
 
 

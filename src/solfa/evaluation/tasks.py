@@ -132,7 +132,7 @@ class _Run:
             data=self.data.name,
             split=self.data.split,
             revision=self.data.revision,
-            num_items=num_items or len(self.data.items),
+            num_items=num_items or len(self.data.clips),
             seed=self.settings.seed,
             options={n: v for n, v in options.items() if n not in ("spans", "rank", "seed")},
             **found,
@@ -156,16 +156,16 @@ def run_task(
     """
     if task not in TASKS:
         raise UnknownName("evaluation task", task, TASKS)
-    paths = [item.audio for item in data.items if item.audio is not None]
-    if len(paths) != len(data.items):
+    paths = [item.audio for item in data.clips if isinstance(item.audio, Path)]
+    if len(paths) != len(data.clips):
         raise InputError(
-            f"{data.source.title}: {len(data.items) - len(paths)} of {len(data.items)} clips have no audio. Expected "
+            f"{data.source.title}: {len(data.clips) - len(paths)} of {len(data.clips)} clips have no audio. Expected "
             f"in the folder: {data.source.layout}. Leave such clips out knowingly with --with-audio, in Python "
             f"DataSet.with_audio(); the pool is then another one."
         )
     windows = encode_files(paths, model) if pool is None else pool
-    if len(windows) != len(data.items):
-        raise InputError(f"{len(windows)} encoded clips for {len(data.items)} of the data.")
+    if len(windows) != len(data.clips):
+        raise InputError(f"{len(windows)} encoded clips for {len(data.clips)} of the data.")
     run = _Run(task=task, model=model, data=data, pool=windows, settings=settings or Settings())
     report = TASKS[task](run)
     return replace(report, details={**report.details, "blind": _blind(run)}) if task in _BLIND else report
@@ -207,16 +207,16 @@ class _Prior:
 
 def _popular(run: _Run) -> _Run:
     """The run of a system that always gives the answer which is most often right."""
-    items, shares, of_clips = run.data.items, dict[str, float](), np.ones(len(run.data.items))
+    items, shares, of_clips = run.data.clips, dict[str, float](), np.ones(len(run.data.clips))
     if run.task in ("zeroshot", "tagging"):
         labels = sorted({label for item in items for label in item.labels})
         counts = [sum(label in item.labels for item in items) / len(items) for label in labels]
         shares = dict(zip(openvocab.class_prompts(labels, run.settings.template), counts, strict=True))
     elif run.task == "sed":
         total_s = sum(clip.duration_s for clip in truth_of(run.data).values())
-        for item in items:
-            for event in item.events:
-                shares[event.label] = shares.get(event.label, 0.0) + (event.offset_s - event.onset_s) / total_s
+        for phrase in (phrase for item in items for phrase in item.phrases):
+            spans_s = sum(end_s - start_s for start_s, end_s in phrase.spans_s)
+            shares[phrase.text] = shares.get(phrase.text, 0.0) + spans_s / total_s
     elif run.task == "retrieval":
         counted = np.array([len(item.captions) for item in items], np.float64)
         of_clips = counted / counted.max() / 2
@@ -272,7 +272,7 @@ def run_mir(
 
 def _retrieval(run: _Run) -> Report:
     captions, rows = run.data.captions()
-    relevance = Relevance.of_targets(rows, len(run.data.items))
+    relevance = Relevance.of_targets(rows, len(run.data.clips))
     scores, settings = run.scores(captions), run.settings
     ways: tuple[tuple[str, Ranks, list[int] | None], ...] = (
         ("T2A", rank_relevant(scores, relevance), rows),
@@ -302,7 +302,7 @@ def _saturation(run: _Run) -> Report:
     if settings.spans is None:
         raise InputError("token saturation cuts captions with the model's own tokenizer; give Settings(spans=...).")
     captions, rows = run.data.captions()
-    relevance = Relevance.of_targets(rows, len(run.data.items))
+    relevance = Relevance.of_targets(rows, len(run.data.clips))
 
     def rank(texts: Sequence[str]) -> Ranks:
         return rank_relevant(run.scores(texts), relevance)
@@ -322,12 +322,12 @@ def _saturation(run: _Run) -> Report:
 
 def _perturbation(run: _Run) -> Report:
     run.data.captions()  # refuses clips without a caption
-    captions = [item.captions[0] for item in run.data.items]
+    captions = [item.captions[0] for item in run.data.clips]
 
     def score(rows: Ints, texts: Sequence[str]) -> Scores:
         return Transposed(run.scores(texts, rows))
 
-    truths = [item.music for item in run.data.items]
+    truths = [item.annotation for item in run.data.clips]
     results = perturbation.robustness(score, captions, kinds=run.settings.kinds, truths=truths, seed=run.settings.seed)
     metrics: dict[str, Interval] = {}
     blind: dict[str, dict[str, Any]] = {"random": {}}
@@ -355,12 +355,12 @@ def _perturbation(run: _Run) -> Report:
 
 
 def _zero_shot(run: _Run) -> Report:
-    several = [i.id for i in run.data.items if len(i.labels) != 1]
+    several = [i.id for i in run.data.clips if len(i.labels) != 1]
     if several:
         raise InputError(
             f"{run.data.source.title}: clip {several[0]!r} has not exactly one label; this is no classification."
         )
-    labels = [i.labels[0] for i in run.data.items]
+    labels = [i.labels[0] for i in run.data.clips]
     vectors_ND = np.stack([track_vector(run.model.views, sound) for sound in run.pool.sounds])
     result = openvocab.zero_shot(
         vectors_ND, labels, run.model.text, template=run.settings.template, seed=run.settings.seed
@@ -378,10 +378,10 @@ def _zero_shot(run: _Run) -> Report:
 
 
 def _tagging(run: _Run) -> Report:
-    classes = sorted({label for item in run.data.items for label in item.labels})
+    classes = sorted({label for item in run.data.clips for label in item.labels})
     if not classes:
         raise InputError(f"{run.data.source.title}: no clip has a label.")
-    truth = np.array([[c in item.labels for c in classes] for item in run.data.items])
+    truth = np.array([[c in item.labels for c in classes] for item in run.data.clips])
     scores = run.scores(openvocab.class_prompts(classes, run.settings.template))
     found_NC = as_numpy(scores.block(slice(0, len(classes)), slice(0, len(truth)))).T.astype(np.float64)
 
@@ -390,7 +390,7 @@ def _tagging(run: _Run) -> Report:
         return tagging_metrics(found_NC[rows], drawn) if (drawn.any(axis=0) & ~drawn.all(axis=0)).any() else None
 
     return run.report(
-        pool=hashlib.sha256(repr([item.labels for item in run.data.items]).encode()).hexdigest()[:32],
+        pool=hashlib.sha256(repr([item.labels for item in run.data.clips]).encode()).hexdigest()[:32],
         num_queries=len(classes),
         metrics=resampled(score, len(truth), **run.settings.drawing),
         details={"classes": classes},
@@ -455,7 +455,7 @@ def _sed(run: _Run) -> Report:
     if not classes:
         raise InputError(f"{run.data.source.title}: no clip has a sound event.")
     phrases = run.read(classes).global_BD
-    raw = {i.id: _frame_scores(run, row, phrases, truth[i.id].duration_s) for row, i in enumerate(run.data.items)}
+    raw = {i.id: _frame_scores(run, row, phrases, truth[i.id].duration_s) for row, i in enumerate(run.data.clips)}
     whole = SystemScores(classes, {name: clip.smoothed(settings.num_filter_frames) for name, clip in raw.items()})
     first = psds.PSDS1_AUDIOSET if run.data.name == "audioset_strong" else psds.PSDS1
     named = {"PSDS1": first, "PSDS2": psds.PSDS2}
@@ -493,7 +493,7 @@ def _rocs(truth: Truth, scores: SystemScores, named: Mapping[str, psds.PsdsSetti
 
 
 def _grounding(run: _Run) -> Report:
-    row_of = {item.id: row for row, item in enumerate(run.data.items)}
+    row_of = {item.id: row for row, item in enumerate(run.data.clips)}
     pairs = openvocab.grounding_pairs(run.data)
     if not pairs:
         raise InputError(f"{run.data.source.title}: no clip has a phrase that is heard in it.")
@@ -517,10 +517,10 @@ def _grounding(run: _Run) -> Report:
 
 
 def _fine_grained(run: _Run) -> Report:
-    bare = [item.id for item in run.data.items if item.music is None]
+    bare = [item.id for item in run.data.clips if item.annotation is None]
     if bare:
         raise InputError(f"{run.data.source.title}: no truth of the music is known, such as of {bare[0]!r}.")
-    truths = [TrackTruth(music=item.music) for item in run.data.items if item.music is not None]
+    truths = [TrackTruth(music=item.annotation) for item in run.data.clips if item.annotation is not None]
     seed, k = run.settings.seed, run.settings.k
 
     def by_vectors(texts: Sequence[str]) -> Floats:
@@ -530,7 +530,7 @@ def _fine_grained(run: _Run) -> Report:
 
     queries = fine_queries(truths, wording=run.settings.wording, seed=seed)
     satisfied, sensitive = measure(run.settings.rank or by_vectors, queries, truths, k, seed=seed)
-    stated = "\n".join([*(item.id for item in run.data.items), *queries.texts, *(t.false_text for t in queries.twins)])
+    stated = "\n".join([*(item.id for item in run.data.clips), *queries.texts, *(t.false_text for t in queries.twins)])
     values = {f"CS@{k} {name}": kind.shares for name, kind in satisfied.kinds.items()}
     values.update({f"{kind} fall": s.falls for kind, s in sensitive.items()})
     of_kinds = {**satisfied.kinds, "joint": satisfied.joint}

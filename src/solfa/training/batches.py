@@ -19,7 +19,7 @@ from solfa.datagen.scenes.ontology import bank_of
 from solfa.datasets.bank import PhraseBank, frame_labels, sample_phrases
 from solfa.datasets.features import FrozenFeatures, Precision, compute, in_precision
 from solfa.datasets.loading import AudioSource, IntArray
-from solfa.datasets.shards import Dataset, Records
+from solfa.datasets.shards import Clips, Dataset
 from solfa.encoders.torch_backbone import TorchBackbone
 from solfa.encoders.windowed import draw
 
@@ -126,7 +126,7 @@ class PairSource:
 class LiveFeatures(FrozenFeatures):
     """A split of which tuned bodies make the states whenever they are asked for, of whole clips; others are cached."""
 
-    def __init__(self, frozen: FrozenFeatures, records: Records, bodies: Bodies) -> None:
+    def __init__(self, frozen: FrozenFeatures, records: Clips, bodies: Bodies) -> None:
         self.__dict__.update(vars(frozen))
         self._records, self._bodies = records, bodies
 
@@ -199,7 +199,7 @@ class TrainingData:
     name: str
     revision: str
     bodies: Bodies = field(default_factory=dict)
-    records: Mapping[str, Records] = field(default_factory=dict)
+    records: Mapping[str, Clips] = field(default_factory=dict)
     sets: tuple[DataShare, ...] = ()
     own_bank: str | None = None
 

@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 from solfa.apps.cli import app
 from solfa.apps.evaluating import TASKS
-from solfa.core.annotation import MusicAnnotation, jams_of, write_jams
-from solfa.core.clip import Phrase, Record
+from solfa.core.annotation import MusicAnnotation, write_jams
+from solfa.core.clip import Clip, Phrase
 from solfa.core.errors import InputError
 from solfa.core.theory import Key
 from solfa.datasets.building import build
@@ -113,10 +113,9 @@ def test_a_data_set_of_solfa_is_judged_like_those_of_others(tmp_path: Path, monk
     def clip(number: int, word: str, midi: int) -> Member:
         sound = tone(midi, 2.0, 22050, harmonics=1) * 0.5
         heard = (Phrase(text=word, spans_s=((0.0, 2.0),)),)
-        record = Record(id=f"{word}-{number}", audio="", duration_s=2.0, captions=(word,), phrases=heard)
         truth = MusicAnnotation(duration_s=2.0, tempo_bpm=60.0 + 30 * number, key=Key(number, "major"))
-        jams = jams_of(truth, tool="test")
-        return Member(record=record, samples=sound, sample_rate_hz=22050, jams=jams)
+        record = Clip(id=f"{word}-{number}", duration_s=2.0, captions=(word,), phrases=heard, annotation=truth)
+        return Member(record=record, samples=sound, sample_rate_hz=22050)
 
     words = [clip(n, *WORDS[name]) for n, name in enumerate(WORDS)]
     build(tmp_path / "set", lambda task: iter(words), name="tones", config={}, seed=0, num_shards={"test": 1})
@@ -133,7 +132,7 @@ def test_an_export_in_the_layout_of_fgmcaps_is_judged(tmp_path: Path, monkeypatc
     pytest.importorskip("pyarrow")
 
     def clip(word: str, midi: int) -> Member:
-        record = Record(id=word, audio="", duration_s=2.0, captions=(word,))
+        record = Clip(id=word, duration_s=2.0, captions=(word,))
         return Member(record=record, samples=tone(midi, 2.0, 22050, harmonics=1) * 0.5, sample_rate_hz=22050)
 
     words = [clip(*pair) for pair in WORDS.values()]

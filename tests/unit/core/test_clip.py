@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from solfa.core.clip import Phrase, Record
+from solfa.core.clip import Clip, Phrase
 from solfa.core.errors import InputError
 
-FULL = Record(
+FULL = Clip(
     id="a-1",
-    audio="a-1.flac",
+    audio=Path("a-1.flac"),
     duration_s=10.0,
     captions=("Rock in A minor.", "A song."),
     phrases=(Phrase(text="guitar solo", spans_s=((1.0, 2.5), (4.0, 10.0))),),
@@ -18,8 +20,14 @@ FULL = Record(
 )
 
 
+@pytest.mark.parametrize("bad", [{"id": "rock/a b"}, {"split": "dev"}, {"duration_s": 0.0}, {"start_s": -1.0}])
+def test_what_a_reader_gives_may_be_looser_than_what_is_written(bad: dict[str, object]) -> None:
+    with pytest.raises(InputError):
+        replace(FULL, **bad).to_json()  # type: ignore[arg-type]
+
+
 def test_json_round_trip_gives_an_equal_record() -> None:
-    assert Record.from_json(json.loads(json.dumps(FULL.to_json()))) == FULL
+    assert Clip.from_json(json.loads(json.dumps(FULL.to_json()))) == FULL
 
 
 @pytest.mark.parametrize(
@@ -28,17 +36,18 @@ def test_json_round_trip_gives_an_equal_record() -> None:
         {"id": "../x"}, {"split": "dev"}, {"duration_s": 0.0}, {"duration_s": float("nan")}, {"duration_s": 10**400},
         {"start_s": -1.0}, {"start_s": float("inf")}, {"start_s": "0"}, {"captions": "one text"}, {"captions": [1]},
         {"attributes": None}, {"attributes": ["key"]}, {"track": 5}, {"licence": {}}, {"phrases": "p"},
+        {"attributes": {"labels": 5}}, {"attributes": {"labels": [5]}}, {"annotation": {}}, {"audio": None},
     ],
 )  # fmt: skip
 def test_rules_are_held(change: dict[str, object]) -> None:
     with pytest.raises(InputError):
-        Record.from_json({**FULL.to_json(), **change})
+        Clip.from_json({**FULL.to_json(), **change})
 
 
 @pytest.mark.parametrize("spans", [[[2, 1]], [[0, 3], [2, 4]], [[0, 11]], [["x", 1]], [[1]], [[0, 10**400]]])
 def test_spans_must_be_sorted_and_inside(spans: list[object]) -> None:
     with pytest.raises(InputError):
-        Record.from_json({**FULL.to_json(), "phrases": [{"text": "p", "spans_s": spans}]})
+        Clip.from_json({**FULL.to_json(), "phrases": [{"text": "p", "spans_s": spans}]})
 
 
 @pytest.mark.parametrize(
@@ -46,4 +55,4 @@ def test_spans_must_be_sorted_and_inside(spans: list[object]) -> None:
 )
 def test_other_shapes_are_refused(data: object) -> None:
     with pytest.raises(InputError):
-        Record.from_json(data)
+        Clip.from_json(data)

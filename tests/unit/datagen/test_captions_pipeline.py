@@ -93,14 +93,14 @@ def test_planted_copies_and_albums_of_a_plain_folder_stay_together(tmp_path: Pat
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         write_audio(folder / place, made.audio.samples, made.audio.sample_rate_hz)
     (folder / "index.csv").write_text("file,artist,title\ng.wav,Max,One\nh.wav,Zoe,Two\ni.wav,ZOE ft. Max,Three\n")
-    tracks = {t.name: t for t in folder_tracks(folder)}
+    tracks = {t.id: t for t in folder_tracks(folder)}
     artist = {name: t.artist for name, t in tracks.items()}
     assert artist["Nina/Live/01 b.wav"] == artist["Nina/Home/CD 2/02 c.wav"] == "Nina"
     assert artist["g.wav"] == artist["Max - Album/d.wav"] == "Max" and artist["data/a.wav"] == artist["j.wav"] == ""
     for seed in range(3):
         made_set = caption_tracks(list(tracks.values()), tmp_path / f"set-{seed}", replace(FAST, seed=seed, per_clip=1))
         split = {r.track: r.split for s in ("train", "val", "test") for r in made_set.split(s)}
-        by_name = {name: split.get(content_of(t.path)) for name, t in tracks.items()}
+        by_name = {name: split.get(content_of(str(t.audio))) for name, t in tracks.items()}
         for group in (places[:3], places[3:5], [places[5], "g.wav"], places[6:8], ["h.wav", "i.wav"]):
             assert len({by_name[name] for name in group} - {None}) == 1, group
         assert {"train", "val", "test"} <= set(by_name.values())
@@ -171,7 +171,7 @@ def test_where_the_music_lies_changes_nothing(music: Path, tmp_path: Path) -> No
 
 
 def test_other_captions_do_not_hear_again(music: Path, tmp_path: Path) -> None:
-    tracks = [t for t in folder_tracks(music) if t.name in ("song-1.wav", "song-2.wav")]
+    tracks = [t for t in folder_tracks(music) if t.id in ("song-1.wav", "song-2.wav")]
     caption_tracks(tracks, tmp_path / "set", FAST)
     executor = StopsAfter(99)
     other = replace(FAST, style=None, per_clip=3, seed=1)
@@ -185,7 +185,7 @@ def test_an_endpoint_that_is_not_there_stops_the_run_and_it_goes_on_later(
     music: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     endpoint = Endpoint(url="http://127.0.0.1:9/v1", model="m", retries=0, first_wait_s=0.0)
-    tracks = [t for t in folder_tracks(music) if t.name in ("song-0.wav", "song-1.wav")]
+    tracks = [t for t in folder_tracks(music) if t.id in ("song-0.wav", "song-1.wav")]
     settings = replace(FAST, endpoint=endpoint, style=None, per_clip=1)
     with pytest.raises(SolfaError, match="cannot be reached"):
         caption_tracks(tracks, tmp_path / "set", settings)
@@ -217,7 +217,7 @@ def test_a_published_set_is_read_with_its_labels(music: Path, tmp_path: Path) ->
     for i in range(2):
         shutil.copy(music / f"song-{i}.wav", tmp_path / "audio" / f"x{i}.wav")
     tracks = published_tracks("musiccaps", tmp_path)
-    assert [t.name for t in tracks] == ["x0", "x1"] and tracks[0].metadata["genre"] == ["folk"]
+    assert [t.id for t in tracks] == ["x0", "x1"] and tracks[0].attributes["genre"] == ["folk"]
     found = caption_tracks(tracks, tmp_path / "set", replace(FAST, shares=(1.0, 0.0, 0.0)))
     assert all(r.attributes["genre"] == ["folk"] and r.source == "musiccaps" for r in found.split("train"))
 
@@ -231,7 +231,7 @@ def test_settings_and_places_that_cannot_be_are_refused(tmp_path: Path, music: P
         Settings(required=("key", "tempo"))
     with pytest.raises(InputError, match="no audio found"):
         folder_tracks(tmp_path / "nowhere")
-    silent = [t for t in folder_tracks(music) if t.name == "silent.wav"]
+    silent = [t for t in folder_tracks(music) if t.id == "silent.wav"]
     with pytest.raises(InputError, match=r"no clip is left of 1 tracks.*nothing_known 1"):
         caption_tracks(silent, tmp_path / "set", FAST)
 

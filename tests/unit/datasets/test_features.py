@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from toy import CountingBody
-from toy import Make as Clips
+from toy import Make as MakeToy
 
 from solfa.core.clip import Phrase
 from solfa.core.errors import InputError, UnknownName, WeightsError
@@ -12,16 +12,16 @@ from solfa.core.types import States
 from solfa.datasets.building import ShardTask, build
 from solfa.datasets.features import FrozenFeatures, compute, in_precision
 from solfa.datasets.loading import Loader
-from solfa.datasets.shards import Dataset, Records
+from solfa.datasets.shards import Clips, Dataset
 
 Make = Callable[..., Dataset]
 
 
-def opened(cache: Path, records: Records, **options: object) -> FrozenFeatures:
+def opened(cache: Path, records: Clips, **options: object) -> FrozenFeatures:
     return FrozenFeatures.open(cache, records, **{"audio_space": "hear/1", "text_space": "read/1", **options})  # type: ignore[arg-type]
 
 
-def run(cache: Path, records: Records, **options: object) -> tuple[CountingBody, CountingBody, object]:
+def run(cache: Path, records: Clips, **options: object) -> tuple[CountingBody, CountingBody, object]:
     hear, read = CountingBody("hear/1"), CountingBody("read/1")
     return hear, read, compute(cache, records, audio=hear, text=read, **options)  # type: ignore[arg-type]
 
@@ -64,7 +64,7 @@ def test_a_second_run_computes_nothing_and_a_changed_shard_is_computed_alone(mak
     hear, read, done = run(cache, first)
     assert not hear.asked and not read.asked and (done.made, done.kept) == (0, 6)  # type: ignore[attr-defined]
     louder = make_toy("louder", shards=1, loud=0.5).split("train")
-    hear, read, _ = run(cache, Records([louder.shards[0], *first.shards[1:]]))
+    hear, read, _ = run(cache, Clips([louder.shards[0], *first.shards[1:]]))
     assert sum(hear.asked) == 4 and not read.asked  # other sound, the same words
     recaptioned = make_toy("words", words="note").split("train")
     hear, read, _ = run(cache, recaptioned)
@@ -91,7 +91,7 @@ def test_processes_share_the_work_and_make_the_cache_of_one(make_toy: Make, tmp_
 
 
 def test_clips_of_like_length_share_a_batch(tmp_path: Path) -> None:
-    made, padded = list(Clips(clips=9)(ShardTask(split="train", number=0, seed=0))), []
+    made, padded = list(MakeToy(clips=9)(ShardTask(split="train", number=0, seed=0))), []
     mixed = [made[i] for i in (7, 2, 5, 0, 8, 3, 6, 1, 4)]
     num_shards = {"train": 1}
     dataset = build(tmp_path / "set", lambda _: iter(mixed), name="m", config={}, seed=0, num_shards=num_shards)
@@ -111,7 +111,7 @@ def test_clips_of_like_length_share_a_batch(tmp_path: Path) -> None:
 
 def test_two_data_sets_may_have_the_same_ids(make_toy: Make, tmp_path: Path) -> None:
     quiet, loud = make_toy("a", shards=1).split("train"), make_toy("b", shards=1, loud=0.5).split("train")
-    both = Records([*quiet.shards, *loud.shards])
+    both = Clips([*quiet.shards, *loud.shards])
     run(tmp_path / "cache", both)
     states = opened(tmp_path / "cache", both).audio(np.arange(8)).states_BTD
     assert (states[:4, 0, 0] == 0.25).all() and (states[4:, 0, 0] == 0.5).all()

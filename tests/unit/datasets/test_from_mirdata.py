@@ -75,8 +75,8 @@ def test_a_data_set_is_its_tracks_with_audio(tmp_path: Path, monkeypatch: pytest
     opened = SimpleNamespace(load_tracks=lambda: {"a": there, "b": gone}, license_info="test", version="1.0")
     monkeypatch.setattr(mirdata, "initialize", lambda name, data_home: opened)
     data = load_mirdata("beatles", tmp_path)
-    assert (data.name, data.revision, [item.id for item in data.items]) == ("mirdata:beatles", "1.0", ["a"])
-    assert data.items[0].music is not None and data.items[0].music.duration_s == pytest.approx(1.0)
+    assert (data.name, data.revision, [item.id for item in data.clips]) == ("mirdata:beatles", "1.0", ["a"])
+    assert data.clips[0].annotation is not None and data.clips[0].annotation.duration_s == pytest.approx(1.0)
     opened.load_tracks = lambda: {"b": gone}
     with pytest.raises(InputError, match="no track of mirdata's 'beatles' has its audio"):
         load_mirdata("beatles", tmp_path)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from solfa.core.clip import Phrase
 from solfa.core.errors import InputError
 from solfa.datasets.loading import AudioSource, IntArray, Loader, ahead, cropped
-from solfa.datasets.shards import Dataset, Records
+from solfa.datasets.shards import Clips, Dataset
 
 Made = tuple[list[int], int]
 
@@ -215,7 +215,7 @@ def test_cuts_of_sound_move_their_phrases(make_toy: Callable[..., Dataset]) -> N
 
 def test_data_sets_are_joined(make_toy: Callable[..., Dataset]) -> None:
     a, b = make_toy("a").split("train"), make_toy("b", shards=1, words="b").split("train")
-    joined = Records([*a.shards, *b.shards])
+    joined = Clips([*a.shards, *b.shards])
     assert len(joined) == 16 and [joined[i] for i in (0, 12)] == [a[0], b[0]]
 
 

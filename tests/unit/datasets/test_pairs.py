@@ -15,11 +15,12 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from solfa.apps.data import data_app
-from solfa.core.clip import Phrase, Record
+from solfa.core.clip import Clip, Phrase
 from solfa.core.errors import InputError
 from solfa.datasets.exports import export
 from solfa.datasets.imports import import_pairs
 from solfa.datasets.pairs import Table, read_pairs
+from solfa.datasets.readers import Inside
 from solfa.datasets.shards import Dataset
 from solfa.testing.files import write_audio
 from solfa.testing.synth import tone
@@ -79,7 +80,7 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(data_app, ["import", *map(str, arguments), "--workers", "1"], catch_exceptions=False)
 
 
-def by_name(dataset: Dataset) -> dict[str, Record]:
+def by_name(dataset: Dataset) -> dict[str, Clip]:
     return {r.attributes["published_id"]: r for split in ("train", "val", "test") for r in dataset.split(split)}
 
 
@@ -137,7 +138,11 @@ def test_rows_of_one_clip_are_joined(root: Path) -> None:
     (root / "p.jsonl").write_bytes(as_jsonl(rows))
     found, bad = read_pairs(root / "p.jsonl", Table(shares=(1.0, 0.0, 0.0)))
     first, second = found["train"]
-    assert first.captions == ("tone 0", "another") and second.phrases == (("hum", ((0.0, 1.0),)),) and not bad
+    assert (
+        first.captions == ("tone 0", "another")
+        and second.phrases == (Phrase(text="hum", spans_s=((0.0, 1.0),)),)
+        and not bad
+    )
 
 
 def test_splits_are_made_by_group(root: Path) -> None:
@@ -336,9 +341,9 @@ def test_finelap_100k_as_the_hub_has_it(root: Path) -> None:
     (root / "data" / "train-00000-of-00001.parquet").write_bytes(as_parquet(rows))
     found, _ = read_pairs(root, Table())
     assert [i.id for i in found["train"]] == [f"mix_000{n}" for n in range(4)]
-    item = found["train"][3]
-    assert item.phrases == (("dog", ((0.0, 0.5),)),) and item.inside is not None
-    assert item.inside.read() == rows[3]["audio"]["bytes"]  # type: ignore[index]
+    clip = found["train"][3]
+    assert clip.phrases == (Phrase(text="dog", spans_s=((0.0, 0.5),)),) and isinstance(clip.audio, Inside)
+    assert clip.audio.read() == rows[3]["audio"]["bytes"]  # type: ignore[index]
 
 
 def test_damaged_parquet_is_told(root: Path) -> None:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from solfa.core.annotation import MusicAnnotation
+from solfa.core.clip import Phrase
 from solfa.core.errors import InputError, UnknownName
-from solfa.core.intervals import Event
-from solfa.datasets.readers import load, sources, unpack_fgm_caps
+from solfa.datasets.readers import Inside, laid_out, load, sources
 from solfa.evaluation.events import truth_of
 from solfa.evaluation.openvocab import grounding_pairs
+
+
+def spoken(*phrases: tuple[Any, ...]) -> tuple[Phrase, ...]:
+    """Phrases of (text, span, span ...)."""
+    return tuple(Phrase(text=text, spans_s=tuple(spans_s)) for text, *spans_s in phrases)
+
 
 MUSICCAPS = """\
 ytid,start_s,end_s,audioset_positive_labels,aspect_list,caption,author_id,\
@@ -139,7 +146,7 @@ CASES: dict[str, tuple[dict[str, str], str, str, int, dict[str, object]]] = {
         "audio/YrqfQRErjfk8.wav",
         "test",
         1,
-        {"id": "rqfQRErjfk8", "captions": ("A crowd", "People, cheering"), "end_s": 180.0},
+        {"id": "rqfQRErjfk8", "captions": ("A crowd", "People, cheering"), "start_s": 170.0, "duration_s": 10.0},
     ),
     "clotho": (
         {"clotho_captions_evaluation.csv": CLOTHO},
@@ -161,7 +168,7 @@ CASES: dict[str, tuple[dict[str, str], str, str, int, dict[str, object]]] = {
         "audio/---g-f_I2yQ_000001.wav",
         "test",
         1,
-        {"id": "---g-f_I2yQ_000001", "end_s": 11.0, "labels": ("people marching",)},
+        {"id": "---g-f_I2yQ_000001", "start_s": 1.0, "duration_s": 10.0, "labels": ("people marching",)},
     ),
     "gtzan": (
         {"test_filtered.txt": "blues/blues.00012.wav\n"},
@@ -196,7 +203,7 @@ CASES: dict[str, tuple[dict[str, str], str, str, int, dict[str, object]]] = {
         "audio/validation/validation/Y00pbt6aJV8Y.wav",
         "validation",
         2,
-        {"events": (Event(0.0, 10.0, "Frying"), Event(1.5, 3.0, "Dog")), "duration_s": 9.98},
+        {"phrases": spoken(("Frying", (0.0, 10.0)), ("Dog", (1.5, 3.0))), "duration_s": 9.98},
     ),
     "audioset_strong": (
         {
@@ -206,28 +213,31 @@ CASES: dict[str, tuple[dict[str, str], str, str, int, dict[str, object]]] = {
         "audio/Yb0RFKhbpFJA.wav",
         "eval",
         1,
-        {"start_s": 30.0, "events": (Event(0.0, 10.0, "Wind"), Event(4.753, 5.72, "Male speech, man speaking"))},
+        {"start_s": 30.0, "phrases": spoken(("Wind", (0.0, 10.0)), ("Male speech, man speaking", (4.753, 5.72)))},
     ),
     "urbansed": (
         {"annotations/test/soundscape_test_bimodal0.txt": "1.5\t3.0\tdog_bark\n2.0\t4.0\tsiren\n"},
         "audio/test/soundscape_test_bimodal0.wav",
         "test",
         1,
-        {"id": "soundscape_test_bimodal0", "events": (Event(1.5, 3.0, "dog_bark"), Event(2.0, 4.0, "siren"))},
+        {"id": "soundscape_test_bimodal0", "phrases": spoken(("dog_bark", (1.5, 3.0)), ("siren", (2.0, 4.0)))},
     ),
     "audiogrounding": (
         {"test.json": GROUNDING},
         "audio/test/Yabc.wav",
         "test",
         1,
-        {"id": "1 Yabc.wav", "phrases": (("a dog barks", ((0.42, 1.3), (2.05, 2.6))), ("rain falls", ()))},
+        {
+            "id": "1 Yabc.wav",
+            "phrases": spoken(("a dog barks", (0.42, 1.3), (2.05, 2.6)), ("rain falls",)),
+        },
     ),
     "jams": (
         {"a/x.jams": JAMS, "a/y.jams": JAMS},
         "a/x.wav",
         "all",
         2,
-        {"id": "a/x", "music": MusicAnnotation(duration_s=9.5, tempo_bpm=110.0), "duration_s": 9.5},
+        {"id": "a/x", "annotation": MusicAnnotation(duration_s=9.5, tempo_bpm=110.0), "duration_s": 9.5},
     ),
 }
 PARQUET = {"fgmcaps", "lp_musiccaps"}
@@ -249,12 +259,12 @@ def test_published_layout(name: str, tmp_path: Path) -> None:
     files, audio, split, num, expected = CASES[name]
     lay_out(tmp_path, files, audio)
     data = load(name, tmp_path, split)
-    assert len(data.items) == num
-    assert {field: getattr(data.items[0], field) for field in expected} == expected
-    assert data.items[0].audio == tmp_path / audio
-    assert [i.id for i in data.with_audio().items] == [data.items[0].id]
+    assert len(data.clips) == num
+    assert {field: getattr(data.clips[0], field) for field in expected} == expected
+    assert data.clips[0].audio == tmp_path / audio
+    assert [i.id for i in data.with_audio().clips] == [data.clips[0].id]
     if num > 1:
-        assert data.items[1].audio is None
+        assert data.clips[1].audio is None
     first = next(iter(files))
     (tmp_path / first).write_text((tmp_path / first).read_text() + "\n")
     if name != "gtzan":
@@ -293,18 +303,18 @@ def test_parquet_layouts(name: str, tmp_path: Path) -> None:
         ],
     }[name]
     parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "data" / "test-00000-of-00001.parquet")
-    (item,) = load(name, tmp_path).items
+    (item,) = load(name, tmp_path).clips
     if name == "fgmcaps":
         for split, file in (("val", "validation"), ("train", "train")):
             parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "data" / f"{file}-00000-of-00001.parquet")
-            assert [i.id for i in load(name, tmp_path, split).items] == ["x1"]
-        assert (item.id, item.captions, item.audio) == ("x1", ("A piece in F major.",), None)
-        assert unpack_fgm_caps(tmp_path) == 1
-        assert load(name, tmp_path).items[0].audio == tmp_path / "audio" / "x1.wav"
-        rows[0]["id"] = "../x1"
-        parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "data" / "test-00000-of-00001.parquet")
-        with pytest.raises(InputError, match="no plain file name"):
-            unpack_fgm_caps(tmp_path)
+            assert [i.id for i in load(name, tmp_path, split).clips] == ["x1"]
+        assert (item.id, item.captions) == ("x1", ("A piece in F major.",)) and isinstance(item.audio, Inside)
+        (path,) = [clip.audio for clip in laid_out(load(name, tmp_path), tmp_path).clips]
+        assert isinstance(path, Path) and path.parent == tmp_path and path.read_bytes() == b"RIFF"
+        rows[0] |= {"id": "x2", "audio": {"bytes": b"", "path": "x2.wav"}}
+        parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "data" / "test-00001-of-00002.parquet")
+        with pytest.raises(InputError, match="row 1 holds no sound"):
+            laid_out(load(name, tmp_path), tmp_path)
     else:
         assert (item.captions, item.labels, item.group) == (("W", "S", "P", "A"), ("rock", "live"), "a")
 
@@ -312,8 +322,8 @@ def test_parquet_layouts(name: str, tmp_path: Path) -> None:
 def test_musicbench_can_be_cut_to_the_audioset_evaluation_clips(tmp_path: Path) -> None:
     other = BENCH.replace("-0SdAVK79lg", "other").replace("true", "false")
     lay_out(tmp_path, {"MusicBench_test_B.json": BENCH + other})
-    assert len(load("musicbench", tmp_path).items) == 2
-    assert [i.id for i in load("musicbench", tmp_path, "test_B_eval").items] == ["data/-0SdAVK79lg.wav"]
+    assert len(load("musicbench", tmp_path).clips) == 2
+    assert [i.id for i in load("musicbench", tmp_path, "test_B_eval").clips] == ["data/-0SdAVK79lg.wav"]
 
 
 def test_copies_in_musicbench_are_of_their_recording(tmp_path: Path) -> None:
@@ -326,14 +336,14 @@ def test_copies_in_musicbench_are_of_their_recording(tmp_path: Path) -> None:
     rows = [{**row, "location": f"data{'' if len(n) == 11 else '_aug2'}/{n}.wav"} for n in places]
     rows += [{**rows[0], "main_caption": "The same sound, said again."}, rows[0]]
     lay_out(tmp_path, {"MusicBench_train.json": "".join(json.dumps(r) + "\n" for r in rows)})
-    items = load("musicbench", tmp_path, "train").items
+    items = load("musicbench", tmp_path, "train").clips
     assert len(items) == len(places)  # a location that comes again is another caption
     assert items[0].captions == ("Rock. The key is A minor.", "The same sound, said again.")
     assert {group: sum(i.group == group for i in items) for group in recordings} == recordings
     (tmp_path / "MusicBench_test_A.json").write_text(
         "".join(json.dumps({**row, "location": f"data/{n}.wav"}) + "\n" for n in ("song", "song_1", "song_1_2", "x_y"))
     )
-    assert [i.group for i in load("musicbench", tmp_path, "test_A").items] == ["song", "song", "song", "x_y"]
+    assert [i.group for i in load("musicbench", tmp_path, "test_A").clips] == ["song", "song", "song", "x_y"]
 
 
 def test_the_first_version_of_audiogrounding(tmp_path: Path) -> None:
@@ -351,8 +361,8 @@ def test_the_first_version_of_audiogrounding(tmp_path: Path) -> None:
     }  # fmt: skip
     audio = "audio/test/40cuHrYfaqA_0.000_5.000.wav"
     lay_out(tmp_path, {"data/test.json": json.dumps(columns)}, audio)
-    first, second = load("audiogrounding", tmp_path).items
-    assert first.phrases == (("is a mature male talking", ((0.5, 3.0),)), ("some animals", ()))
+    first, second = load("audiogrounding", tmp_path).clips
+    assert first.phrases == spoken(("is a mature male talking", (0.5, 3.0)), ("some animals",))
     assert first.id == "3452 0NGSrwioYjA_30.000_40.000.wav" and first.duration_s == 10.0 and first.audio is None
     assert first.captions == (said,)
     assert second.duration_s == 5.0 and second.audio == tmp_path / audio
@@ -365,13 +375,13 @@ def test_audioset_strong_with_the_classes_of_both_splits(tmp_path: Path) -> None
     names = "/m/03m9d0z\tWind\n/m/05zppz\tMale speech, man speaking\n/m/only_train\tBuzz\n"
     files = {"audioset_eval_strong.tsv": STRONG + other, "mid_to_display_name.tsv": names}
     lay_out(tmp_path, files)
-    assert len(load("audioset_strong", tmp_path, "eval").items[0].events) == 2
+    assert len(load("audioset_strong", tmp_path, "eval").clips[0].phrases) == 2
     with pytest.raises(InputError, match=r"audioset_train_strong\.tsv is missing"):
         load("audioset_strong", tmp_path, "eval_common")
     lay_out(tmp_path, {"audioset_train_strong.tsv": train})
-    speech, wind = load("audioset_strong", tmp_path, "eval_common").items
-    assert [e.label for e in speech.events] == ["Male speech, man speaking"]
-    assert wind.events == ()  # it stays, as a clip in which nothing may be found
+    speech, wind = load("audioset_strong", tmp_path, "eval_common").clips
+    assert [p.text for p in speech.phrases] == ["Male speech, man speaking"]
+    assert wind.phrases == ()  # it stays, as a clip in which nothing may be found
 
 
 def test_captions_truth_and_grounding_pairs(tmp_path: Path) -> None:

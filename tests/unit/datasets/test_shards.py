@@ -13,8 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from solfa.apps.data import data_app
-from solfa.core.annotation import MusicAnnotation, jams_of
-from solfa.core.clip import Phrase, Record
+from solfa.core.annotation import MusicAnnotation
+from solfa.core.clip import Clip, Phrase
 from solfa.core.errors import InputError, SolfaError, UnknownName
 from solfa.datasets.building import ShardTask, build
 from solfa.datasets.shards import Dataset, Failure, Member, ShardIndex, write_shard
@@ -26,13 +26,13 @@ RATE = 8000
 def member(name: str, *, duration_s: float = 0.5, level: float = 0.5, **facts: object) -> Member:
     """A clip of noise with exact truth."""
     rng = np.random.default_rng(len(name))
-    record = Record(
-        id=name, audio="", duration_s=duration_s, captions=(f"noise {name}",), licence="CC0",
-        attributes={"tempo_bpm": 100.0, "key": "F major", "chords": ["F:maj", "C:maj"]}, **facts,
+    record = Clip(
+        id=name, duration_s=duration_s, captions=(f"noise {name}",), licence="CC0",
+        attributes={"tempo_bpm": 100.0, "key": "F major", "chords": ["F:maj", "C:maj"]},
+        annotation=MusicAnnotation(duration_s=duration_s, tempo_bpm=100.0), **facts,
     )  # type: ignore[arg-type]  # fmt: skip
     samples = (rng.uniform(-level, level, round(duration_s * RATE))).astype(np.float32)
-    truth = jams_of(MusicAnnotation(duration_s=duration_s, tempo_bpm=100.0), tool="test")
-    return Member(record=record, samples=samples, sample_rate_hz=RATE, jams=truth)
+    return Member(record=record, samples=samples, sample_rate_hz=RATE)
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Make:
                 raise InputError("the score is broken")
             duration_s = float(task.rng().choice([0.25, 0.5])) + i / 8
             samples = np.full(round(duration_s * RATE), 0.25, np.float32)
-            record = Record(
-                id=f"{task.split}{task.number}-{i}", audio="", duration_s=duration_s, captions=(self.words,),
+            record = Clip(
+                id=f"{task.split}{task.number}-{i}", duration_s=duration_s, captions=(self.words,),
                 phrases=(Phrase(text="hum", spans_s=((0.0, 0.1),)),),
             )  # fmt: skip
             yield Member(record=record, samples=samples, sample_rate_hz=RATE, format="wav")
@@ -78,7 +78,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert [r.id for r in train] == list(train.ids) == [train[i].id for i in range(6)]
     assert train[-1] == train[5] and [r.id for r in train[1:3]] == ["train0-1", "train0-2"]
     record = train[4]
-    assert record.split == "train" and record.audio == "train1-1.wav" and record.phrases[0].text == "hum"
+    assert record.split == "train" and record.audio == Path("train1-1.wav") and record.phrases[0].text == "hum"
     audio = dataset.audio(record)
     assert audio.duration_s == pytest.approx(record.duration_s) and audio.samples == pytest.approx(0.25, abs=1e-4)
     assert dataset.annotation(record) is None
@@ -108,11 +108,11 @@ def test_samples_bytes_and_truth_come_back(tmp_path: Path) -> None:
     samples = first.samples
     assert samples is not None
     stereo = replace(
-        first, record=replace(first.record, id="b"), samples=np.stack([samples, -samples], axis=1), jams=None
+        first, record=replace(first.record, id="b", annotation=None), samples=np.stack([samples, -samples], axis=1)
     )
     dataset = of(tmp_path / "set", first, stereo)
     a, b = dataset.split("train")
-    assert a == replace(first.record, audio="a.flac", split="train")
+    assert a == replace(first.record, audio=Path("a.flac"), split="train", annotation=None)
     assert dataset.audio(a).samples == pytest.approx(samples, abs=1 / 32000)
     assert dataset.audio(b).samples == pytest.approx(samples, abs=1 / 32000)  # left and right do not cancel out
     truth = dataset.annotation(a)
@@ -199,7 +199,7 @@ def test_two_runs_at_once_are_refused(tmp_path: Path) -> None:
         (replace(member("a"), samples=None), "neither"),
         (replace(member("a"), format="exe"), "no format of sound"),
         (replace(member("a"), format="mp3"), "give 'mp3' as bytes"),
-        (replace(member("a"), jams={"x": float("inf")}), "plain JSON"),
+        (member("a", piece=float("inf")), "plain JSON"),
         (member("a" * 96), "100 characters"),
     ],
 )

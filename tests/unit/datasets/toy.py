@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from solfa.core.clip import Phrase, Record
+from solfa.core.clip import Clip, Phrase
 from solfa.core.types import Audio, EncoderSpec, States
 from solfa.datasets.building import ShardTask
 from solfa.datasets.shards import Failure, Member
@@ -25,8 +25,8 @@ class Make:
         for i in range(self.clips):
             duration_s = 0.25 + float(task.rng().choice([0.0, 0.25])) + i / 8
             bare = i == self.clips - 1
-            record = Record(
-                id=f"{task.split}{task.number}-{i}", audio="", duration_s=duration_s,
+            record = Clip(
+                id=f"{task.split}{task.number}-{i}", duration_s=duration_s,
                 captions=() if bare else (f"{self.words} {task.number} {i}", "a clip"),
                 phrases=() if i % 2 else (Phrase(text="hum", spans_s=((0.0, 0.125), (0.2, 0.25))),),
                 attributes={"tempo_bpm": 100.0 + i, "key": "F major"}, licence="CC0", source="toy",

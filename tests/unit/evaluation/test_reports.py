@@ -13,11 +13,12 @@ import pytest
 import soundfile
 
 from solfa.core.annotation import MusicAnnotation
+from solfa.core.clip import Clip, Phrase
 from solfa.core.errors import InputError, UnknownName
 from solfa.core.intervals import Event
 from solfa.core.theory import Chord, Key
 from solfa.core.types import Audio, ChordSegment, Logit, View, ViewName
-from solfa.datasets.readers import DataSet, Item, sources
+from solfa.datasets.readers import DataSet, sources
 from solfa.evaluation import interop, tasks
 from solfa.evaluation.detections import ClipScores, SystemScores, best_collar_f1, best_segment_f1, decide
 from solfa.evaluation.events import ClipTruth, collar_counts, collar_f1, segment_counts, segment_f1
@@ -52,18 +53,24 @@ def sound(*bands: str) -> np.ndarray:
     return np.concatenate([made[b] for b in bands]).astype(np.float32) * 0.5
 
 
+def phrases(**spans_s: list[tuple[float, float]]) -> tuple[Phrase, ...]:
+    return tuple(Phrase(text=text, spans_s=tuple(spans)) for text, spans in spans_s.items())
+
+
 def data_set(folder: Path, *items: tuple[str, np.ndarray, dict[str, object]]) -> DataSet:
     made = []
     for name, samples, known in items:
         soundfile.write(folder / f"{name}.wav", samples, RATE)
-        made.append(Item(id=name, audio=folder / f"{name}.wav", **known))  # type: ignore[arg-type]
-    return DataSet(name="clotho", split="evaluation", revision="r1", source=sources()["clotho"], items=tuple(made))
+        made.append(Clip(id=name, audio=folder / f"{name}.wav", **known))  # type: ignore[arg-type]
+    return DataSet(name="clotho", split="evaluation", revision="r1", source=sources()["clotho"], clips=tuple(made))
 
 
 @pytest.fixture
 def captioned(tmp_path: Path) -> DataSet:
     names = ("low", "middle", "high", "bright", "noisy")
-    return data_set(tmp_path, *((n, sound(n, n), {"captions": (f"{n}", f"{n} {n}"), "labels": (n,)}) for n in names))
+    return data_set(
+        tmp_path, *((n, sound(n, n), {"captions": (f"{n}", f"{n} {n}"), "attributes": {"labels": (n,)}}) for n in names)
+    )
 
 
 def test_retrieval_end_to_end(captioned: DataSet, tmp_path: Path) -> None:
@@ -82,7 +89,7 @@ def test_retrieval_end_to_end(captioned: DataSet, tmp_path: Path) -> None:
 
 def test_views_and_stretches_give_the_same_features_as_whole_clips(captioned: DataSet) -> None:
     model = tiny_model()
-    pool = encode_files([i.audio for i in captioned.items if i.audio], model)
+    pool = encode_files([i.audio for i in captioned.clips if i.audio], model)
     whole = model.audio.encode([Audio(sound("low", "low"), RATE)])
     np.testing.assert_allclose(pool.features.global_BD[0], whole.global_BD[0], atol=1e-3)  # through a 16-bit file
     names: tuple[ViewName, ...] = ("frame", "mix")
@@ -96,7 +103,7 @@ def test_a_long_file_is_encoded_in_stretches(tmp_path: Path, monkeypatch: pytest
 
     data = data_set(tmp_path, ("x", sound("low", "low", "high"), {}))
     monkeypatch.setattr(tasks, "STRETCH_S", 2.0)
-    pool = encode_files([i.audio for i in data.items if i.audio], tiny_model())
+    pool = encode_files([i.audio for i in data.clips if i.audio], tiny_model())
     assert len(pool.sounds[0].frames_TD) == 3 and np.linalg.norm(pool.sounds[0].pooled_WD[0]) == pytest.approx(
         1, abs=1e-5
     )
@@ -130,9 +137,10 @@ def test_zero_shot_and_saturation_and_perturbation(captioned: DataSet, tmp_path:
 
 def test_blind_rows_stand_beside_every_task(captioned: DataSet, tmp_path: Path) -> None:
     model = tiny_model()
-    items = [dataclasses.replace(item, captions=item.captions * (3 if n == 2 else 1), labels=("a",) if n else ("b",))
-             for n, item in enumerate(captioned.items)]  # fmt: skip
-    some = dataclasses.replace(captioned, items=tuple(items))
+    clips = [dataclasses.replace(clip, captions=clip.captions * (3 if n == 2 else 1),
+                                 attributes={"labels": ("a",) if n else ("b",)})
+             for n, clip in enumerate(captioned.clips)]  # fmt: skip
+    some = dataclasses.replace(captioned, clips=tuple(clips))
     blind = run_task("zeroshot", model, some, settings=FEW).details["blind"]
     assert blind["popularity-only"]["accuracy"]["value"] == 0.8  # the class of four of five
     assert blind["text-only"]["accuracy"]["value"] in (0.2, 0.8) and 0 <= blind["random"]["accuracy"]["value"] <= 1
@@ -143,13 +151,13 @@ def test_blind_rows_stand_beside_every_task(captioned: DataSet, tmp_path: Path) 
     assert blind["text-only"]["A2T R@1"]["value"] == 0.2 and blind["random"]["T2A R@1"]["value"] < 0.6
     assert blind_rows(retrieval)["popularity-only"]["T2A R@1"].startswith("42.9 [")
     assert all(set(row) == set(retrieval.metrics) for row in blind.values())
-    tags = [dataclasses.replace(item, labels=("low", "all") if n < 2 else ("all", "x")[: 1 + n % 2])
-            for n, item in enumerate(captioned.items)]  # fmt: skip
-    report = run_task("tagging", model, dataclasses.replace(captioned, items=tuple(tags)), settings=FEW)
+    tags = [dataclasses.replace(item, attributes={"labels": ("low", "all") if n < 2 else ("all", "x")[: 1 + n % 2]})
+            for n, item in enumerate(captioned.clips)]  # fmt: skip
+    report = run_task("tagging", model, dataclasses.replace(captioned, clips=tuple(tags)), settings=FEW)
     assert report.details["blind"]["popularity-only"]["ROC-AUC"]["value"] < 1 and 0 <= report.metrics["mAP"].value <= 1
     with pytest.raises(InputError, match="no clip has a label"):
-        bare = tuple(dataclasses.replace(item, labels=()) for item in captioned.items)
-        run_task("tagging", model, dataclasses.replace(captioned, items=bare), settings=FEW)
+        bare = tuple(dataclasses.replace(item, attributes={}) for item in captioned.clips)
+        run_task("tagging", model, dataclasses.replace(captioned, clips=bare), settings=FEW)
 
 
 @pytest.mark.parametrize("levels", [0, 4])
@@ -178,8 +186,7 @@ def test_detection_and_grounding(tmp_path: Path) -> None:
             sound("silent", "low", "low", "high"),
             {
                 "duration_s": 4.0,
-                "events": (Event(1.0, 3.0, "low"), Event(3.0, 4.0, "high")),
-                "phrases": (("low", ((1.0, 3.0),)), ("high", ((3.0, 4.0),)), ("bright", ())),
+                "phrases": phrases(low=[(1.0, 3.0)], high=[(3.0, 4.0)], bright=[]),
             },
         ),
         (
@@ -187,8 +194,7 @@ def test_detection_and_grounding(tmp_path: Path) -> None:
             sound("high", "silent", "silent", "low"),
             {
                 "duration_s": 4.0,
-                "events": (Event(0.0, 1.0, "high"), Event(3.0, 4.0, "low")),
-                "phrases": (("high", ((0.0, 1.0),)),),
+                "phrases": phrases(high=[(0.0, 1.0)], low=[(3.0, 4.0)]),
             },
         ),
     ]
@@ -197,7 +203,7 @@ def test_detection_and_grounding(tmp_path: Path) -> None:
     report = run_task("sed", tiny_model(), data, settings=settings)
     assert report.metrics["PSDS1"].value == report.metrics["best segment F1"].value == 1
     grounded = run_task("grounding", tiny_model(), data, settings=FEW)
-    assert grounded.metrics["PSDS2021"].value == 1 and grounded.num_queries == 3
+    assert grounded.metrics["PSDS2021"].value == 1 and grounded.num_queries == 4
     assert set(grounded.details) == {"Th-AUC of (cosine + 1) / 2", "PSD-ROC", "blind"}
     assert "F1 at probability 0.5" not in report.details
     sharp, vague = (  # what is there has a cosine of 1: a probability of 1, or of 0
@@ -238,7 +244,7 @@ def test_the_best_f1_of_rare_classes_lies_in_its_own_interval(num_classes: int, 
 
 
 def test_the_staircases_of_a_report_have_the_area_of_its_score(tmp_path: Path) -> None:
-    known = {"duration_s": 3.0, "events": (Event(1.0, 2.0, "low"),), "phrases": (("low", ((1.0, 2.0),)),)}
+    known = {"duration_s": 3.0, "phrases": phrases(low=[(1.0, 2.0)])}
     data = data_set(tmp_path, ("a", sound("silent", "low", "noisy"), known), ("b", sound("low", "low", "high"), known))
     for task in ("sed", "grounding"):
         report = run_task(task, tiny_model(), data, settings=dataclasses.replace(FEW, num_filter_frames=1))
@@ -267,13 +273,13 @@ def pool_of_music(folder: Path) -> DataSet:
             metre=f"{3 + i // 9 % 2}/4",
             chords=chords,
         )
-        items.append((f"t{i}", sound("low", "high"), {"music": music}))
+        items.append((f"t{i}", sound("low", "high"), {"annotation": music}))
     return data_set(folder, *items)
 
 
 def test_fine_grained_tells_what_hears_from_what_does_not(tmp_path: Path) -> None:
     data = pool_of_music(tmp_path)
-    truths = [TrackTruth(music=item.music) for item in data.items if item.music]
+    truths = [TrackTruth(music=item.annotation) for item in data.clips if item.annotation]
 
     def rank(texts: Sequence[str]) -> np.ndarray:
         met = [[sum(holds(c, t) is True for c in parse(text).constraints) for t in truths] for text in texts]
@@ -293,7 +299,7 @@ def test_fine_grained_tells_what_hears_from_what_does_not(tmp_path: Path) -> Non
 
 
 def test_a_pool_never_shrinks_unnoticed(captioned: DataSet) -> None:
-    silent = dataclasses.replace(captioned, items=(*captioned.items, Item(id="gone", captions=("x",))))
+    silent = dataclasses.replace(captioned, clips=(*captioned.clips, Clip(id="gone", captions=("x",))))
     with pytest.raises(InputError, match=r"1 of 6 clips have no audio\. Expected in the folder: .*--with-audio"):
         run_task("retrieval", tiny_model(), silent)
     with pytest.raises(UnknownName, match="retrieval"):

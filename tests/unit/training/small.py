@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from solfa.core.clip import Phrase, Record
+from solfa.core.clip import Clip, Phrase
 from solfa.core.types import Audio, EncoderSpec, States
 from solfa.datasets.bank import Cluster, PhraseBank
 from solfa.datasets.building import ShardTask, build
@@ -35,8 +35,8 @@ class Notes:
             names = [str(name) for name in rng.choice(list(NOTES), 3, replace=False)]
             samples = np.concatenate([0.4 * np.sin(2 * np.pi * NOTES[name] * t) for name in names]).astype(np.float32)
             timed = [Phrase(text=f"{name} sound", spans_s=((n / 2, n / 2 + 0.5),)) for n, name in enumerate(names)]
-            record = Record(
-                id=f"{task.split}{task.number}-{i}", audio="", duration_s=1.5,
+            record = Clip(
+                id=f"{task.split}{task.number}-{i}", duration_s=1.5,
                 captions=(f"the {names[0]} then {names[1]} and {names[2]} at last",) * (self.mute != (task.split, i)),
                 phrases=tuple(timed) if i % 2 == 0 and self.timed else (),
             )  # fmt: skip

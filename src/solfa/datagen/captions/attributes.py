@@ -38,7 +38,7 @@ def attributes_of(
     precision: float = 0.9,
     guesses: bool = False,
 ) -> tuple[dict[str, Any], tuple[Phrase, ...]]:
-    """Attributes of a clip as a `Record` has them, and what is detected in a part of it only.
+    """Attributes of a clip as a `Clip` has them, and what is detected in a part of it only.
 
     The clip is a part of the track that was analysed. ``metadata`` holds ids of ``genre``, ``mood`` and ``instruments``
     that the source names; they go before what was measured. ``precision`` is the share of true ones among the

@@ -45,7 +45,7 @@ def caption(
 ) -> tuple[str, ...]:
     """Different captions of one clip, at most ``num``: few attributes do not give many texts.
 
-    ``attributes`` are as in `Record`; a missing one is not spoken of, names that are unknown here are passed over.
+    ``attributes`` are as in `Clip`; a missing one is not spoken of, names that are unknown here are passed over.
     Some ``phrases`` are told, with their place (which needs ``duration_s``, the length of the clip), in the styles
     that have room. ``style`` is one of ``STYLES``; None draws one for each caption. The same ``seed`` gives the
     same captions. Raises InputError if there is no attribute to speak of, or ``num`` is below 1, or an attribute is

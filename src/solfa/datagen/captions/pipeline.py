@@ -25,13 +25,13 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from solfa.audio import stretches
-from solfa.core.clip import SPLITS, Record
+from solfa.core.clip import SPLITS, Clip
 from solfa.core.errors import DecodeError, InputError
 from solfa.core.files import check_output, write_whole
 from solfa.core.text import printable
 from solfa.datagen.captions.fingerprints import near_duplicates
 from solfa.datagen.captions.llm import Usage, estimate
-from solfa.datagen.captions.sources import Track
+from solfa.datagen.captions.sources import metadata_of
 from solfa.datagen.captions.stages import Hear, Settings, Write, load_print, own_confidence, phrases_in, run_stage
 from solfa.datasets.building import ShardTask, build
 from solfa.datasets.shards import Dataset, Failure, Member
@@ -43,7 +43,7 @@ Rows = Mapping[str, Mapping[str, Any]]  # what a stage made of each track, by it
 
 
 def caption_tracks(
-    tracks: Sequence[Track],
+    tracks: Sequence[Clip],
     out: Path | str,
     settings: Settings,
     *,
@@ -102,14 +102,14 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _key(track: Track) -> str:
+def _key(track: Clip) -> str:
     """Names a track as it is now: a file that has changed is another one."""
     try:
-        status = Path(track.path).stat()
+        status = Path(str(track.audio)).stat()
         now = [status.st_size, status.st_mtime_ns]
     except OSError:
         now = []
-    return _digest([track.path, track.source, track.name, {k: list(v) for k, v in track.metadata.items()}, now])
+    return _digest([str(track.audio), track.source, track.id, metadata_of(track), now])
 
 
 def _distinct(heard: Rows) -> Rows:
@@ -125,7 +125,7 @@ class _Plan:
     num_shards: dict[str, int]
 
 
-def _plan(tracks: Sequence[Track], heard: Rows, written: Rows, stages: Path, settings: Settings) -> _Plan:
+def _plan(tracks: Sequence[Clip], heard: Rows, written: Rows, stages: Path, settings: Settings) -> _Plan:
     """Which clip goes to which shard, one file for each shard."""
     by_key = {_key(t): t for t in tracks}
     kept = {key: row for key, row in written.items() if row.get("clips")}
@@ -138,7 +138,7 @@ def _plan(tracks: Sequence[Track], heard: Rows, written: Rows, stages: Path, set
     shards = _shards(clips, split, by_key, kept, settings)
     if not shards:
         raise InputError(f"no clip is left of {len(tracks)} tracks: {_why(heard, written)}")
-    failures = [(by_key[k].name, r["failed"]) for k, r in (*heard.items(), *written.items()) if "failed" in r]
+    failures = [(by_key[k].id, r["failed"]) for k, r in (*heard.items(), *written.items()) if "failed" in r]
     shards[min(shards, key=lambda s: (SPLITS.index(s[0]), s[1]))][:0] = [{"failure": f} for f in failures]
     # Where the tracks lie is not what is made of them.
     digest = _digest(sorted((*name, [{**row, "path": ""} for row in rows]) for name, rows in shards.items()))
@@ -157,12 +157,12 @@ def _plan(tracks: Sequence[Track], heard: Rows, written: Rows, stages: Path, set
     return _Plan(folder, config, dict(Counter(name for name, _ in shards)))
 
 
-def _families(by_key: Mapping[str, Track], kept: Rows, stages: Path) -> dict[str, int]:
+def _families(by_key: Mapping[str, Clip], kept: Rows, stages: Path) -> dict[str, int]:
     tracks = [by_key[key] for key in kept]
     prints = [load_print(stages / "prints", row["content"]) for row in kept.values()]
-    original = dict(zip(by_key, originals([Path(t.path).as_posix() for t in by_key.values()]), strict=True))
+    original = dict(zip(by_key, originals([Path(str(t.audio)).as_posix() for t in by_key.values()]), strict=True))
     keys = [
-        (*link_keys(source=t.source, track=t.name, artist=t.artist, piece=t.piece, content=row["content"]),
+        (*link_keys(source=t.source, track=t.id, artist=t.artist, piece=t.piece, content=row["content"]),
          f"original:{original[key]}")
         for t, (key, row) in zip(tracks, kept.items(), strict=True)
     ]  # fmt: skip
@@ -186,7 +186,7 @@ def _why(heard: Rows, written: Rows) -> str:
 
 
 def _shards(
-    clips: Sequence[tuple[str, Mapping[str, Any]]], split: Sequence[str], by_key: Mapping[str, Track],
+    clips: Sequence[tuple[str, Mapping[str, Any]]], split: Sequence[str], by_key: Mapping[str, Clip],
     kept: Rows, settings: Settings,
 ) -> dict[tuple[str, int], list[dict[str, Any]]]:  # fmt: skip
     """Rows of each shard: tracks in an order of the seed, the clips of one track together."""
@@ -199,15 +199,15 @@ def _shards(
         if split[i]:
             track = by_key[key]
             record = _record(track, kept[key]["content"], clip, split[i]).to_json()
-            row = {"path": track.path, "start_s": clip["start_s"], "record": record}
+            row = {"path": str(track.audio), "start_s": clip["start_s"], "record": record}
             shards.setdefault((split[i], sizes[split[i]] // settings.clips_per_shard), []).append(row)
             sizes[split[i]] += 1
     return shards
 
 
-def _record(track: Track, content: str, clip: Mapping[str, Any], split: str) -> Record:
-    return Record(
-        id=f"{content[:16]}-{round(clip['start_s'] * 1000):08d}", audio="", duration_s=clip["duration_s"],
+def _record(track: Clip, content: str, clip: Mapping[str, Any], split: str) -> Clip:
+    return Clip(
+        id=f"{content[:16]}-{round(clip['start_s'] * 1000):08d}", duration_s=clip["duration_s"],
         captions=tuple(clip["captions"]), phrases=phrases_in(clip),
         attributes={**clip["attributes"], "caption_styles": clip["styles"],
                     **({"unchecked": clip["unchecked"]} if clip.get("unchecked") else {})},
@@ -242,7 +242,7 @@ class _Cut:
             # Stretches start at whole samples, clips at whole multiples of their length.
             document = records.get(round(audio.start_s / self.seconds) * self.seconds)
             if document is not None:
-                record = Record.from_json({**document, "duration_s": audio.duration_s})
+                record = Clip.from_json({**document, "duration_s": audio.duration_s})
                 yield Member(record=record, samples=np.clip(audio.samples, -1, 1), sample_rate_hz=audio.sample_rate_hz)
                 left -= 1
             if left == 0:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from os.path import commonpath
 from pathlib import Path
@@ -15,6 +15,7 @@ from solfa.audio.tags import clean
 from solfa.collection import Collection
 from solfa.collection.database import Database
 from solfa.collection.scan import scan
+from solfa.core.clip import Clip
 from solfa.core.errors import InputError
 from solfa.core.filters import folded
 from solfa.core.text import printable
@@ -24,27 +25,11 @@ from solfa.datagen.captions.attributes import concepts_in
 from solfa.datasets.readers import load
 from solfa.datasets.splits import is_shelf
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Track:
-    """A recording and what its source says about it.
-
-    ``name`` is unique in its source; ``metadata`` has ids of ``genre``, ``mood`` and ``instruments``. ``collection``
-    and ``number`` say where an analysis of it lies already, if one does.
-    """
-
-    path: str
-    name: str
-    source: str
-    artist: str = ""
-    piece: str = ""
-    licence: str = ""
-    metadata: Mapping[str, list[str]] = field(default_factory=dict)
-    collection: str = ""
-    number: int = 0
+METADATA = ("genre", "mood", "instruments")  # attributes of a track that its source tells: ids of the vocabulary
+ANALYSED = "analysed"  # attribute of a track whose analysis is at hand: the collection's folder, the track's number
 
 
-def tracks_in(src: Path, dataset: str = "") -> list[Track]:
+def tracks_in(src: Path, dataset: str = "") -> list[Clip]:
     """The tracks of a published data set (``NAME`` or ``NAME:SPLIT``), else of a collection or a folder of music.
 
     Raises InputError as the functions below.
@@ -55,7 +40,12 @@ def tracks_in(src: Path, dataset: str = "") -> list[Track]:
     return collection_tracks(src) if Database(src).path.is_file() else folder_tracks(src)
 
 
-def folder_tracks(root: Path) -> list[Track]:
+def metadata_of(track: Clip) -> dict[str, list[str]]:
+    """What the source of a track tells of it: ids of the vocabulary by attribute."""
+    return {name: list(track.attributes[name]) for name in METADATA if name in track.attributes}
+
+
+def folder_tracks(root: Path) -> list[Clip]:
     """Every audio file below a folder, with what its tags say of artist, genre and mood.
 
     The artist is the one of a table in the folder (``index.csv`` or ``metadata.csv``: a column ``file``, ``path`` or
@@ -74,10 +64,10 @@ def folder_tracks(root: Path) -> list[Track]:
     ]
 
 
-def _tagged(path: str, name: str, tags: FileTags, source: str, artist: str | None = None) -> Track:
-    return Track(path=path, name=printable(name), source=printable(source),
-                 artist=artist or tags.artist or artist_in(Path(name)),
-                 metadata=_concepts({"genre": [tags.genre]}))  # fmt: skip
+def _tagged(path: str, name: str, tags: FileTags, source: str, artist: str | None = None) -> Clip:
+    return Clip(id=printable(name), audio=Path(path), source=printable(source),
+                artist=artist or tags.artist or artist_in(Path(name)),
+                attributes=_concepts({"genre": [tags.genre]}))  # fmt: skip
 
 
 _TABLES = ("index.csv", "metadata.csv")
@@ -136,28 +126,30 @@ def _titles() -> frozenset[str]:
     return frozenset(folded(n) for c in concepts().values() for n in c.names)
 
 
-def _concepts(labels: Mapping[str, list[str]]) -> dict[str, list[str]]:
-    kinds = {"genre": ("genre",), "mood": ("mood",), "instruments": ("instrument", "voice")}
+def _concepts(labels: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    kinds = dict(zip(METADATA, (("genre",), ("mood",), ("instrument", "voice")), strict=True))
     found = {name: concepts_in(texts, kinds[name]) for name, texts in labels.items()}
     return {name: ids for name, ids in found.items() if ids}
 
 
-def published_tracks(name: str, root: Path, split: str | None = None) -> list[Track]:
+def published_tracks(name: str, root: Path, split: str | None = None) -> list[Clip]:
     """The clips of a published data set whose sound is there; their labels are metadata, their group the artist.
 
     Raises UnknownName or InputError as in ``datasets.readers.load``, and if no sound is there.
     """
     data = load(name, root, split).with_audio()
+    if not all(isinstance(clip.audio, Path) for clip in data.clips):
+        raise InputError(f"{data.source.title}: its sound lies inside other files; only files of sound are captioned.")
     return [
-        Track(
-            path=str(item.audio), name=item.id, source=name, artist=item.group or item.id, licence=data.source.licence,
-            metadata=_concepts({kind: list(item.labels) for kind in ("genre", "mood", "instruments")}),
+        Clip(
+            id=clip.id, audio=clip.audio, source=name, artist=clip.group or clip.id, licence=data.source.licence,
+            attributes=_concepts(dict.fromkeys(METADATA, clip.labels)),
         )
-        for item in data.items
+        for clip in data.clips
     ]  # fmt: skip
 
 
-def collection_tracks(directory: Path) -> list[Track]:
+def collection_tracks(directory: Path) -> list[Clip]:
     """The tracks of a collection; what was measured when it was indexed is not measured again.
 
     Raises CollectionError if there is no collection; InputError if it is empty.
@@ -170,6 +162,6 @@ def collection_tracks(directory: Path) -> list[Track]:
     base = commonpath([row.paths[0].parent for row in rows])
     found = [_tagged(str(row.paths[0]), str(row.paths[0].relative_to(base)), row.tags, source) for row in rows]
     return [
-        replace(track, name=row.hash, collection=str(directory), number=row.id)
+        replace(track, id=row.hash, attributes={**track.attributes, ANALYSED: (str(directory), row.id)})
         for track, row in zip(found, rows, strict=True)
     ]

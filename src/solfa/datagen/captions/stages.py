@@ -23,7 +23,7 @@ from solfa.analysis.protocol import STRETCH_S
 from solfa.analysis.registry import extractors as extractors_named
 from solfa.audio import ContentHash, stretches
 from solfa.collection import Collection
-from solfa.core.clip import Phrase
+from solfa.core.clip import Clip, Phrase
 from solfa.core.errors import DecodeError, InputError, SolfaError, UnknownName
 from solfa.core.files import write_whole
 from solfa.core.types import Audio
@@ -33,7 +33,7 @@ from solfa.datagen.captions.grammar import ENGLISH_ONLY, FULL_STYLES, LANGUAGES,
 from solfa.datagen.captions.grounding import grounding
 from solfa.datagen.captions.llm import PROMPT_VERSION, Captioner, Endpoint, Usage
 from solfa.datagen.captions.quality import Wishes, broken_rules
-from solfa.datagen.captions.sources import Track
+from solfa.datagen.captions.sources import ANALYSED, metadata_of
 from solfa.datagen.captions.trust import Trust
 from solfa.datasets.splits import targets
 from solfa.jobs import Done, Executor
@@ -176,14 +176,14 @@ class Hear:
         """Load the extractors."""
         _extractors(self.settings.extractors)
 
-    def __call__(self, item: tuple[str, Track]) -> dict[str, Any]:
+    def __call__(self, item: tuple[str, Clip]) -> dict[str, Any]:
         track, wanted, content = item[1], self.settings, ContentHash()
-        listening = None if track.collection else Listening(_extractors(wanted.extractors))
+        listening = None if ANALYSED in track.attributes else Listening(_extractors(wanted.extractors))
         end_s = 0.0
 
         def heard() -> Iterator[Audio]:
             nonlocal end_s
-            for audio in stretches(track.path, STRETCH_S, content=content):
+            for audio in stretches(str(track.audio), STRETCH_S, content=content):
                 if listening is not None:
                     listening.hear(audio)
                 end_s = audio.start_s + audio.duration_s
@@ -194,13 +194,17 @@ class Hear:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, found.tobytes())
         if end_s < min(wanted.seconds, _SHORTEST_S):
-            raise DecodeError(track.path, f"{end_s:.1f} s are too short for a clip")
-        analysis = _collection(track.collection).analysis(track.number) if listening is None else listening.conclude()
+            raise DecodeError(str(track.audio), f"{end_s:.1f} s are too short for a clip")
+        if listening is not None:
+            analysis = listening.conclude()
+        else:
+            folder, number = track.attributes[ANALYSED]
+            analysis = _collection(folder).analysis(number)
         clips = []
         for start_s in windows(end_s, wanted.seconds, wanted.clips):
             stop_s = min(start_s + wanted.seconds, end_s)
             attributes, phrases = attributes_of(
-                analysis, start_s=start_s, end_s=stop_s, metadata=track.metadata, trust=_trust(wanted.trust),
+                analysis, start_s=start_s, end_s=stop_s, metadata=metadata_of(track), trust=_trust(wanted.trust),
                 precision=wanted.precision, guesses=wanted.guesses,
             )  # fmt: skip
             clips.append({

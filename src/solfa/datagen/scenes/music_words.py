@@ -31,7 +31,7 @@ def instruments() -> tuple[str, ...]:
 
 @cache
 def music_cluster(kind: str, instrument: str = "") -> Cluster:
-    """The cluster of an event; its ``phrase`` is what a Record says.
+    """The cluster of an event; its ``phrase`` is what a Clip says.
 
     ``related`` holds the same event of an instrument that is a case of this one or the other way round: a solo of a
     guitar may be one of an electric guitar, so neither is a false answer to the other. Raises UnknownName if there is

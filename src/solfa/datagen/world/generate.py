@@ -18,8 +18,7 @@ import numpy as np
 
 from solfa.audio.decode import SUFFIXES, stretches
 from solfa.audio.resample import at_rate
-from solfa.core.annotation import jams_of
-from solfa.core.clip import Record
+from solfa.core.clip import Clip
 from solfa.core.errors import DecodeError, InputError, SolfaError
 from solfa.core.types import FloatArray, Rng
 from solfa.datagen.captions import caption
@@ -143,13 +142,13 @@ class World:
         snr = None if background is None else round(snr_db, 2)
         attributes["world"] = {**played.about, "effects": list(wet.done), "snr_db": snr}
         phrases, n = phrases_of(truth, score, stems, window), self.captions
-        record = Record(
-            id=name, audio=f"{name}.flac", duration_s=self.seconds, phrases=phrases, attributes=attributes,
+        record = Clip(
+            id=name, duration_s=self.seconds, phrases=phrases, attributes=attributes,
             captions=caption(attributes, phrases, seed=name, num=n, duration_s=self.seconds) if n else (),
             source=score.about["source"], licence=score.licence, artist=score.artist, piece=score.piece,
-            track=score.piece, split=split,
+            track=score.piece, split=split, annotation=truth,
         )  # fmt: skip
-        return Member(record=record, samples=wet.samples, sample_rate_hz=rate, jams=jams_of(truth, tool="solfa world"))
+        return Member(record=record, samples=wet.samples, sample_rate_hz=rate)
 
     def _score(self, name: str, split: str, rng: Rng) -> Score:
         seconds = self.seconds * 1.14  # room for playing it faster

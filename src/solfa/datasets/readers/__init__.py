@@ -6,24 +6,25 @@
 
 from __future__ import annotations
 
-import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from solfa.core.errors import InputError, UnknownName
 from solfa.core.files import table_of
 from solfa.datasets.readers import annotated, captions, labels, sounds
-from solfa.datasets.readers.records import AUDIO_SUFFIXES, DataSet, Folder, Inside, Item, Source
+from solfa.datasets.readers.records import AUDIO_SUFFIXES, DataSet, Folder, Inside, Source
 
-__all__ = ["DataSet", "Inside", "Item", "Source", "load", "sources", "unpack_fgm_caps"]
+__all__ = ["DataSet", "Inside", "Source", "laid_out", "load", "sources"]
+
+_READERS = {**captions.READERS, **labels.READERS, **sounds.READERS, **annotated.READERS}
 
 
 @cache
 def sources() -> dict[str, Source]:
     """Every data set that can be read, by name (``sources.toml``)."""
-    readers = {**captions.READERS, **labels.READERS, **sounds.READERS, **annotated.READERS}
     table = table_of("solfa.datasets.readers", "sources.toml")
-    return {name: Source(**{**row, "splits": tuple(row["splits"])}, read=readers[name]) for name, row in table.items()}
+    return {name: Source(**{**row, "splits": tuple(row["splits"])}) for name, row in table.items()}
 
 
 def load(name: str, root: Path, split: str | None = None) -> DataSet:
@@ -44,7 +45,7 @@ def load(name: str, root: Path, split: str | None = None) -> DataSet:
         raise UnknownName(f"split of {source.title}", chosen, source.splits)
     folder = Folder(Path(root), source)
     try:
-        items = source.read(folder, chosen)
+        clips = _READERS[name](folder, chosen)
     except InputError:
         raise
     except (KeyError, ValueError, TypeError, IndexError, SyntaxError) as bad:
@@ -52,33 +53,26 @@ def load(name: str, root: Path, split: str | None = None) -> DataSet:
             f"{source.title}: its metadata is not of the published shape ({type(bad).__name__}: {bad}). Expected: "
             f"{source.layout}, from {source.where}."
         ) from bad
-    if not items:
+    if not clips:
         raise InputError(f"{source.title}: the split {chosen!r} in {root} is empty.")
-    if len({i.id for i in items}) < len(items):
+    if len({c.id for c in clips}) < len(clips):
         raise InputError(f"{source.title}: the split {chosen!r} names a clip twice.")
-    return DataSet(name=name, split=chosen, revision=folder.revision, source=source, items=tuple(items))
+    return DataSet(name=name, split=chosen, revision=folder.revision, source=source, clips=tuple(clips))
 
 
-def unpack_fgm_caps(root: Path, split: str = "test", into: Path | None = None) -> int:
-    """Writes the sound inside FGMCaps' Parquet files to ``audio/ID.*``, where the reader looks; the number of files.
+def laid_out(data: DataSet, folder: Path) -> DataSet:
+    """The data set with sound that lies inside other files written to files of an empty ``folder``.
 
-    ``into`` is another folder for ``audio/``, instead of ``root`` itself.
-
-    Raises
-    ------
-    InputError
-        If there is no Parquet file, a row holds no sound, or an id is no plain file name.
-    MissingExtra
-        If pyarrow is not installed.
+    Raises InputError if such a file is damaged, or holds no sound.
     """
-    folder, num = Folder(root, sources()["fgmcaps"]), 0
-    target = (into or root) / "audio"
-    target.mkdir(exist_ok=True)
-    for row in folder.parquet(f"data/{split}-*.parquet", ("id", "audio")):
-        name, sound = str(row["id"]), row.get("audio")
-        if not isinstance(sound, Inside) or not re.fullmatch(r"[\w-][\w.-]{0,199}", name) or not (data := sound.read()):
-            raise InputError(f"FGMCaps: row {name[:80]!r} holds no sound, or its id is no plain file name.")
-        suffix = Path(sound.name).suffix.lower()
-        (target / (name + (suffix if suffix in AUDIO_SUFFIXES else ".wav"))).write_bytes(data)
-        num += 1
-    return num
+    clips = []
+    for number, clip in enumerate(data.clips):
+        if isinstance(clip.audio, Inside):
+            suffix = Path(clip.audio.name).suffix.lower()
+            path = folder / f"{number}{suffix if suffix in AUDIO_SUFFIXES else '.wav'}"
+            if not (sound := clip.audio.read()):
+                raise InputError(f"{clip.audio.file}: row {clip.audio.row + 1} holds no sound.")
+            path.write_bytes(sound)
+            clip = replace(clip, audio=path)
+        clips.append(clip)
+    return replace(data, clips=tuple(clips))

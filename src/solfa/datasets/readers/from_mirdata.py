@@ -16,10 +16,11 @@ from typing import Any
 
 from solfa.audio import probe
 from solfa.core.annotation import MusicAnnotation, Segment
+from solfa.core.clip import Clip
 from solfa.core.errors import InputError, MissingExtra, UnknownName
 from solfa.core.theory import Key
 from solfa.core.types import ChordSegment
-from solfa.datasets.readers import DataSet, Item, Source
+from solfa.datasets.readers import DataSet, Source
 
 PREFIX = "mirdata:"
 
@@ -92,7 +93,7 @@ def load_mirdata(name: str, folder: Path) -> DataSet:
         raise UnknownName("mirdata data set", name, mirdata.list_datasets())
     try:
         opened = mirdata.initialize(name, data_home=str(folder))
-        items = [item for key, track in sorted(opened.load_tracks().items()) if (item := _item(key, track)) is not None]
+        clips = [clip for key, track in sorted(opened.load_tracks().items()) if (clip := _clip(key, track)) is not None]
     except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as bad:
         raise InputError(
             f"{folder}: mirdata cannot read {name!r} there ({bad}). Its index comes with "
@@ -100,16 +101,16 @@ def load_mirdata(name: str, folder: Path) -> DataSet:
         ) from bad
     source = Source(
         title=f"mirdata's {name}", where="mirdata", licence=str(opened.license_info or ""),
-        layout="as mirdata lays it out", splits=("all",), read=lambda _, __: items,
+        layout="as mirdata lays it out", splits=("all",),
     )  # fmt: skip
-    if not items:
+    if not clips:
         raise InputError(f"{folder}: no track of mirdata's {name!r} has its audio there.")
-    return DataSet(name=PREFIX + name, split="all", revision=str(opened.version), source=source, items=tuple(items))
+    return DataSet(name=PREFIX + name, split="all", revision=str(opened.version), source=source, clips=tuple(clips))
 
 
-def _item(key: str, track: Any) -> Item | None:
+def _clip(key: str, track: Any) -> Clip | None:
     path = Path(track.audio_path) if getattr(track, "audio_path", None) else None
     if path is None or not path.is_file():
         return None
     duration_s = probe(path).duration_s or 0.0
-    return Item(id=str(key), audio=path, duration_s=duration_s, music=annotation_of(track, duration_s))
+    return Clip(id=str(key), audio=path, duration_s=duration_s, annotation=annotation_of(track, duration_s))

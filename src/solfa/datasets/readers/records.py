@@ -13,15 +13,15 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from solfa.core.annotation import MusicAnnotation
+from solfa.core.clip import Clip, Phrase
 from solfa.core.errors import InputError, MissingExtra
-from solfa.core.intervals import Event, merged
+from solfa.core.intervals import merged
 
 AUDIO_SUFFIXES = (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".au")
 
@@ -46,38 +46,11 @@ class Inside:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Item:
-    """One clip and what is known of it.
-
-    ``audio`` is None where the file is not there. ``start_s``/``end_s`` say which part of a longer recording the clip
-    is (YouTube sets). ``music`` is the truth of tempo, key, metre, chords and beats. ``group`` names what must not be
-    torn between splits (artist, track). ``extra`` is the row as published. ``inside`` is the sound where it lies in the
-    file ``audio`` with others; ``licence`` is the clip's own, where it has one.
-    """
-
-    id: str
-    audio: Path | None = None
-    captions: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
-    events: tuple[Event, ...] = ()
-    phrases: tuple[tuple[str, tuple[tuple[float, float], ...]], ...] = ()
-    start_s: float | None = None
-    end_s: float | None = None
-    duration_s: float | None = None
-    music: MusicAnnotation | None = None
-    group: str = ""
-    licence: str = ""
-    inside: Inside | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """Where a data set comes from and how it is read.
+    """Where a data set comes from.
 
-    ``read`` takes the folder and the name of a split, the first of ``splits`` being the usual one for evaluation.
-    ``layout`` says which files are expected; ``seen`` what the reader was written from: the authors' ``real files``, or
-    their ``documentation`` and public code.
+    The first of ``splits`` is the usual one for evaluation. ``layout`` says which files are expected; ``seen`` what the
+    reader was written from: the authors' ``real files``, or their ``documentation`` and public code.
     """
 
     title: str
@@ -85,7 +58,6 @@ class Source:
     licence: str
     layout: str
     splits: tuple[str, ...]
-    read: Callable[[Folder, str], list[Item]]
     seen: str = "documentation"
 
 
@@ -97,24 +69,24 @@ class DataSet:
     split: str
     revision: str
     source: Source
-    items: tuple[Item, ...]
+    clips: tuple[Clip, ...]
 
     def with_audio(self) -> DataSet:
         """The clips whose audio is there."""
-        have = tuple(i for i in self.items if i.audio is not None)
+        have = tuple(i for i in self.clips if i.audio is not None)
         if not have:
             raise InputError(
-                f"{self.source.title}: no audio of {len(self.items)} clips was found. Expected: {self.source.layout}. "
+                f"{self.source.title}: no audio of {len(self.clips)} clips was found. Expected: {self.source.layout}. "
                 f"Get it from {self.source.where} (licence: {self.source.licence})."
             )
-        return replace(self, items=have)
+        return replace(self, clips=have)
 
     def captions(self) -> tuple[list[str], list[int]]:
         """Every caption, and the row of the clip it describes."""
-        bare = [i.id for i in self.items if not i.captions]
+        bare = [i.id for i in self.clips if not i.captions]
         if bare:
             raise InputError(f"{self.source.title}: {len(bare)} clips have no caption (such as {bare[0]!r}).")
-        pairs = [(c, row) for row, item in enumerate(self.items) for c in item.captions]
+        pairs = [(c, row) for row, clip in enumerate(self.clips) for c in clip.captions]
         return [c for c, _ in pairs], [row for _, row in pairs]
 
 
@@ -240,10 +212,10 @@ def _sounds(path: Path, group: int, column: str) -> list[bytes | None]:
     return [row and row["bytes"] for row in table[column].to_pylist()]
 
 
-def events_of(rows: Sequence[tuple[float, float, str]]) -> tuple[Event, ...]:
-    """Events from (onset, offset, label); overlapping ones of a label are one, empty ones are left out."""
+def labelled(rows: Iterable[tuple[str, float, float]]) -> tuple[Phrase, ...]:
+    """Phrases from (label, start_s, end_s): overlapping spans of a label are one, empty ones are left out."""
     by_label: dict[str, list[tuple[float, float]]] = {}
-    for onset, offset, label in rows:
-        if offset > onset:
-            by_label.setdefault(label, []).append((onset, offset))
-    return tuple(Event(a, b, label) for label, spans in by_label.items() for a, b in merged(spans))
+    for label, start_s, end_s in rows:
+        if end_s > start_s:
+            by_label.setdefault(label, []).append((start_s, end_s))
+    return tuple(Phrase(text=label, spans_s=tuple(merged(spans))) for label, spans in by_label.items())

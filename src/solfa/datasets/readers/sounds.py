@@ -5,37 +5,38 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from solfa.core.clip import Clip, Phrase
 from solfa.core.intervals import merged
-from solfa.datasets.readers.records import Folder, Item, events_of
+from solfa.datasets.readers.records import Folder, labelled
 
 _DESED = {"validation": ("validation/validation", "validation/validation"), "public": ("eval/public", "eval/public")}
 CLIP_S = 10.0
 
 
-def _desed(folder: Folder, split: str) -> list[Item]:
+def _desed(folder: Folder, split: str) -> list[Clip]:
     table, audio = _DESED[split]
     durations = {}
     if (folder.root / f"metadata/{table}_durations.tsv").is_file():
         rows = folder.table(f"metadata/{table}_durations.tsv", delimiter="\t")
         durations = {row["filename"]: float(row["duration"]) for row in rows}
-    by_clip: dict[str, list[tuple[float, float, str]]] = {name: [] for name in durations}
+    by_clip: dict[str, list[tuple[str, float, float]]] = {name: [] for name in durations}
     for row in folder.table(f"metadata/{table}.tsv", delimiter="\t"):
         events = by_clip.setdefault(row["filename"], [])
         if row["event_label"]:  # a clip without events has a row of its own with empty cells
-            events.append((float(row["onset"]), float(row["offset"]), row["event_label"]))
+            events.append((row["event_label"], float(row["onset"]), float(row["offset"])))
     return [
-        Item(
+        Clip(
             id=name,
             audio=folder.audio(f"audio/{audio}/{name}"),
-            events=events_of(events),
+            phrases=labelled(events),
             duration_s=durations.get(name, CLIP_S),
-            group=name,
+            track=name,
         )
         for name, events in by_clip.items()
     ]
 
 
-def _audioset_strong(folder: Folder, split: str) -> list[Item]:
+def _audioset_strong(folder: Folder, split: str) -> list[Clip]:
     names = {
         row["mid"]: row["name"]
         for row in folder.table("mid_to_display_name.tsv", delimiter="\t", columns=("mid", "name"))
@@ -44,61 +45,62 @@ def _audioset_strong(folder: Folder, split: str) -> list[Item]:
     kept = set(names)
     if split == "eval_common":
         kept = {row["label"] for row in folder.table("audioset_train_strong.tsv", delimiter="\t")}
-    by_clip: dict[str, list[tuple[float, float, str]]] = {}
+    by_clip: dict[str, list[tuple[str, float, float]]] = {}
     for row in rows:
         start, end, label = float(row["start_time_seconds"]), float(row["end_time_seconds"]), names[row["label"]]
         events = by_clip.setdefault(row["segment_id"], [])
         if row["label"] in kept:
-            events.append((start, end, label))
-    items = []
+            events.append((label, start, end))
+    clips = []
     for segment, events in by_clip.items():
         youtube, _, start_ms = segment.rpartition("_")
-        start_s = int(start_ms) / 1000
-        items.append(
-            Item(
+        clips.append(
+            Clip(
                 id=segment,
                 audio=folder.clip(segment, f"Y{youtube}", youtube),
-                events=events_of(events),
-                start_s=start_s,
-                end_s=start_s + CLIP_S,
+                phrases=labelled(events),
+                start_s=int(start_ms) / 1000,
                 duration_s=CLIP_S,
-                group=youtube,
+                track=youtube,
             )
         )
-    return items
+    return clips
 
 
-def _urban_sed(folder: Folder, split: str) -> list[Item]:
+def _urban_sed(folder: Folder, split: str) -> list[Clip]:
     names = sorted(p.name for p in (folder.root / "annotations" / split).glob("*.txt"))
     if not names:
         folder.text(f"annotations/{split}/*.txt")  # says what is missing
-    items = []
+    clips = []
     for name in names:
         rows = folder.table(f"annotations/{split}/{name}", delimiter="\t", columns=("onset", "offset", "label"))
-        items.append(
-            Item(
+        clips.append(
+            Clip(
                 id=name.removesuffix(".txt"),
                 audio=folder.audio(f"audio/{split}/{name.removesuffix('.txt')}.wav"),
-                events=events_of([(float(r["onset"]), float(r["offset"]), r["label"]) for r in rows]),
+                phrases=labelled((r["label"], float(r["onset"]), float(r["offset"])) for r in rows),
                 duration_s=CLIP_S,
             )
         )
-    return items
+    return clips
 
 
-def _audio_grounding(folder: Folder, split: str) -> list[Item]:
+def _audio_grounding(folder: Folder, split: str) -> list[Clip]:
     places = (f"{split}.json", f"data/{split}.json", f"data/{split}/label.json")
     place = next((p for p in places if (folder.root / p).is_file()), places[0])
     found = json.loads(folder.text(place))
-    items = []
+    clips = []
     for row in _first_version(found) if isinstance(found, dict) else found:
         phrases = [
             # (0, 0) stands for "not there"
-            (str(p["phrase"]), tuple(merged([(float(a), float(b)) for a, b in p["segments"] if b > a])))
+            Phrase(
+                text=str(p["phrase"]),
+                spans_s=tuple(merged([(float(a), float(b)) for a, b in p["segments"] if b > a])),
+            )
             for p in row["phrases"]
         ]
-        items.append(
-            Item(
+        clips.append(
+            Clip(
                 id=f"{row['audiocap_id']} {row['audio_id']}",
                 audio=folder.audio(
                     *(f"{place}{row['audio_id']}" for place in (f"audio/{split}/", f"{split}/", "audio/"))
@@ -106,10 +108,10 @@ def _audio_grounding(folder: Folder, split: str) -> list[Item]:
                 captions=(str(row["tokens"]),),
                 phrases=tuple(phrases),
                 duration_s=row.get("duration_s", CLIP_S),
-                group=str(row["audio_id"]),
+                track=str(row["audio_id"]),
             )
         )
-    return items
+    return clips
 
 
 def _first_version(columns: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
