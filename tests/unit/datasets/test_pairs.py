@@ -96,7 +96,7 @@ def test_every_kind_of_table(kind: str, root: Path, tmp_path: Path) -> None:
     rows = [{**row, "phrases": phrases} for row in rows]
     (root / name).write_bytes(write(rows))
     result = run("pairs", root / name, "--out", tmp_path / "out")
-    assert result.exit_code == 0 and "8 clips" in result.output and "(train 7, val 1)" in result.output
+    assert result.exit_code == 0 and "8 clips" in result.output and "train 7, val 1" in result.output
     dataset = Dataset.open(tmp_path / "out")
     assert [len(dataset.split(s)) for s in ("train", "val", "test")] == [7, 1, 0]
     (second,) = dataset.split("val")
