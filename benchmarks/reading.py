@@ -124,10 +124,8 @@ def judge(row: dict[str, Any], query: Query) -> tuple[int, list[str], list[str],
     for wanted in row["expect"]:
         options = wanted.split(" | ")
         found = [c for c in left if any(matches(o, c) for o in options)]
-        if options[0].startswith("unread "):
-            if not any(options[0].removeprefix("unread ") in unknown for unknown in query.unknown):
-                missed.append(wanted)
-        elif not found:
+        unread = [o.removeprefix("unread ") for o in options if o.startswith("unread ")]
+        if not found and not any(words in unknown for words in unread for unknown in query.unknown):
             missed.append(wanted)
             turned = [c for c in query.constraints if any(matches(o, c, turned=True) for o in options)]
             inverted += [f"{c.label}: {c.words()}" for c in turned[:1]]

@@ -14,9 +14,9 @@ from solfa.query.quantity import NUMBER
 from solfa.query.source import Mention, Source
 
 _THAN = re.compile(
-    r"\b(?<!rather )(?<!other )"
+    r"\b(?<!rather )(?<!other )(?<!later )(?<!sooner )(?<!earlier )"
     r"(?:(?P<not>(?:not|isn't|never|nothing)(?: quite| nearly| really| so)? )?"
-    r"as (?!well\b|soon\b|long\b|far\b|much\b|many\b)(?P<how>[a-z]{3,16}) as|than) "
+    r"as (?!well\b|soon\b|long\b|far\b|much\b|many\b)(?P<how>[a-z]{3,16}) as|than|(?P<unlike>unlike)) "
     r"(?!possible\b|you can\b|it gets\b|well\b|usual\b|ever\b)"
     r"(?P<skipped>(?:(?:a|an|the|any|some|most|your|my|its|usual|typical|normal|average|standard) )*)"
 )
@@ -42,7 +42,7 @@ def find(source: Source) -> None:
         other = next((m for m in starts.get(match.end(), []) if m.constraint is not None), None)
         degree = ends.get(match.start() - 1)
         number = other is None and _NUMBER.match(source.low, match.end())
-        if number or not (match["how"] or _COMPARES.search(source.before(match.start()))):
+        if number or not (match["how"] or match["unlike"] or _COMPARES.search(source.before(match.start()))):
             continue
         if not source.free(*match.span()) and not (match["how"] and other):
             continue

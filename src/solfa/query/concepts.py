@@ -70,7 +70,7 @@ def _forms(words: tuple[str, ...], kind: str) -> list[tuple[str, ...]]:
         if last.endswith("y") and last[-2] not in "aeiou":
             return [(*words[:-1], last[:-1] + "ies")]
         return [(*words[:-1], last + ("es" if last.endswith(("ch", "sh", "x", "z")) else "s"))]
-    if kind == "mood" and len(words) == 1 and not last.endswith(("ly", "ing")):
+    if kind == "mood" and len(words) == 1 and not last.endswith(("ly", "ing", "bare")):
         stem = last[:-1] + "i" if last.endswith("y") else last
         return [(stem + "ly",), (stem + ("r" if stem.endswith("e") else "er"),)]
     return []
@@ -143,8 +143,16 @@ def _takes(source: Source, start: int, end: int, entry: Entry) -> bool:
     """Whether a name that needs care is meant here."""
     if source.low[start].isdigit():
         seconds = OF_TRACK.search(source.low, max(0, start - 16), end - 1)  # "the last 30s"
-        if seconds or rx(r"\s?<<bpm>>").match(source.low, end):
+        cut = re.match(r" (?:cut|spot|ad|bed|sting|promo|bumper)s?\b", source.after(end, 8))
+        tens = re.search(r"\b(?:low|lower|high|higher|upper)[ -]$", source.before(start))  # "upper 90s"
+        if seconds or cut or tens or rx(r"\s?<<bpm>>").match(source.low, end):
             return False
+    if (
+        " " in source.low[start:end]
+        and re.search(r"\bnon[ -]$|\w-$", source.before(start, 5))
+        and (source.low.startswith(("vocal", "free"), start))
+    ):
+        return False  # "non-vocal trance", "sax-free jazz"
     if not entry.care:
         return True
     care = words_table()["care"]
@@ -157,7 +165,8 @@ def _takes(source: Source, start: int, end: int, entry: Entry) -> bool:
         noun = re.match(r"[^\W_]*", following)[0]  # type: ignore[index]
         thing = lexicon().get(noun, {}).get((noun,))
         heard = thing is not None and thing.concept is not None and concepts()[thing.concept].kind == "instrument"
-        return not heard and noun not in care["sound_nouns"]
+        behind = source.low[start:end] == "muted" and source.ends_at(start - 1) != ""  # "with the drums muted"
+        return not (heard or behind) and noun not in care["sound_nouns"]
     if entry.care == "denied":
         return previous in ("no", "without", "any", "nor", "or")
     if entry.care == "verb":
@@ -227,7 +236,7 @@ def _known() -> frozenset[str]:
     known.update(data["stop"], data["noise"])
     known.update(w for phrase in data["filler"] for w in phrase.split())
     lines = files("solfa.query").joinpath("not_typos.txt").read_text(encoding="utf-8").splitlines()
-    known.update(line for line in lines if not line.startswith("#"))
+    known.update(word for line in lines if not line.startswith("#") for word in line.split())
     return frozenset(known)
 
 

@@ -10,12 +10,13 @@ from solfa.query.lexis import rx, whole
 from solfa.query.source import Mention, Source
 
 _SUFFIX_FREE = re.compile(
-    r"(?:[ -]?free|-?less)(?![^\W_])(?! (?:of|from|form|jazz|improvisation|time|flowing|download|music))"
+    r"(?:-free|[ ]?free(?! (?:of|from|form|jazz|improvisation|time|flowing|download|music))|-?less)(?![^\W_])"
 )
-_END = r"(?=\s*(?:$|[,;!?)/|\n]|\.(?!\s?\d)|and\b|but\b))"
+_END = r"(?=\s*(?:please\b|thanks?\b|$|[,;!?)/|\n]|\.(?!\s?\d)|and\b|but\b))"
 _SAID_NONE = (
-    r"\s?(?:[:=?]|->)\s?<<said_none>>(?![^\W_])"
-    rf"| - <<said_none>>{_END}(?![^\W_])| (?:is |are )?(?:a )?<<said_no>>{_END}"
+    rf"\s?(?:[:=?]|->)\s?(?:[a-z']+,? )?<<said_none>>{_END}"
+    rf"| - <<said_none>>{_END}(?![^\W_])|, <<said_none>>(?=\s*(?:[;.]|$))"
+    rf"| (?:is |are )?(?:a )?(?:hard |firm |clear |big )?<<said_no>>{_END}"
 )
 _SAID_YES = rf"\s?[:=?]\s?<<said_yes>>\b| (?:is |are )?(?:a )?<<said_yes>>{_END}"
 # "guitar yes piano no": where something is said to be there so, "no" behind a thing is about that thing.
@@ -24,7 +25,28 @@ _OF_SEVERAL = re.compile(r" (?:are|should|must|stay|remain)\b")
 _PLAIN_YES, _PLAIN_NO = re.compile(r" yes\b"), re.compile(r" no(?![^\W_])")
 _OUT = re.compile(r" (?:out|off)(?: of (?:it|this|there|the (?:mix|song|track|picture)))?(?! of\b)(?![^\W_])")
 _OUT_BEFORE = re.compile(r"\b(?:keep|keeping|leave|leaving|take|cut|cutting|kick|without) (?:the |any |all )*$")
+_WHEN = re.compile(r" (?:early|late|halfway|at|after|before|by|around|from|until|near)\b")
+_SAID_EITHER = re.compile(
+    r"\s?[:=]\s?(?:optional|either|whatever|any|maybe|don't care|does not matter|doesn't matter)\b"
+)
 _MINUS = re.compile(r"(?:^|(?<=[\s(,;]))[-!]$")
+_QUOTED = re.compile(r'(?<![\w"])"([^"\n]{2,160})"(?!\w)')
+_TITLED_BY = r"\b(?:called|titled|entitled|named|lyrics?|words|line|title|hook|sings?|singing|goes?|says?)"
+_TITLE = re.compile(_TITLED_BY + r"(?: (?:is|are|go|goes|like|says?|that))*[:,]? $")
+_QUOTED_ONCE = re.compile(_TITLED_BY + r"[:,]? '([^'\n]{2,120})'(?!\w)")
+_LYRIC = re.compile(
+    r"(?:\S+ ){3}|^(?=(?:\S+ ){2})(?:.* )?(?:i|i'm|you|me|my|we|us|your|don't|gonna|ain't|let's|baby)\b"
+)
+_TITLED = re.compile(
+    r"\b(?:(?:song|track|tune|piece|album|one|record|it's|is) (?:called|named)|titled|entitled) "
+    r"([A-Z][\w']*(?: (?:[A-Z][\w']*|(?:of|the|in|and|a|to|for|on)(?= [A-Z])))*)"
+)
+_TOPIC = re.compile(
+    r"\b(?:songs?|lyrics?|words|sings?|singing|sung|stor(?:y|ies)|tracks?|ballads?|raps?)(?: (?:is|are|all))* about "
+    r"(?!\d|(?:an?|one|half|two|three|four|five|ten) (?:half|hundred|minute|third|quarter|hour)|half)"
+    r"((?!(?:with|no|not)\b)[^\W_]+(?:[ '-](?!(?:with|but|in|at|without|by|sung|featuring|no|not|played|on|that|where"
+    r"|is|has|and (?:an?|no|with|the|it))\b)[^\W_]+){0,5})"
+)
 _SOLO_BEFORE = r"\b<<solo_before>>[ -]$"
 _SOLO_AFTER = r"[ -]<<solo_after>>\b"
 _ONLY_BEFORE = r"\b<<only>>(?: (?:a|an|the|one))? $"
@@ -35,11 +57,26 @@ def find_exceptions(source: Source) -> None:
     """Finds what looks like a negation and is none, and what says that something does not matter."""
     for match in source.matches(rx(r"\s?<<correction>>(?![^\W_]),?")):
         source.add(Mention(*match.span(), "correction"))
-    for name, kind in (("optional", "optional"), ("optional_after", "optional after"), ("cancelled", "filler")):
+    kinds = {"optional": "optional", "optional_after": "optional after", "cancelled": "filler", "doubt": "doubt"}
+    for name, kind in kinds.items():
         for match in source.matches(whole(f"<<{name}>>")):
             source.add(Mention(*match.span(), kind, cue=match[0]))
     for match in source.matches(whole("<<no_negation>>")):
         source.add(Mention(*match.span(), "plain", spoken=True))
+
+
+def find_titles(source: Source) -> None:
+    """Sets titles, words that are sung, and what words are about apart: they are compared as words, not read."""
+    found = [m for m in _QUOTED.finditer(source.low) if _TITLE.search(source.before(m.start())) or _LYRIC.search(m[1])]
+    found += [*_QUOTED_ONCE.finditer(source.low), *_TITLED.finditer(source.raw)]
+    for match in (m for m in found if source.free(*m.span(1)) and m.span(1) != (1, len(source.low) - 1)):
+        source.add(Mention(*match.span(1), "plain", spoken=True))
+        source.note(
+            f"{source.quote(*match.span(1))} is taken for a title or words that are sung: compared as words only"
+        )
+    for match in source.matches(_TOPIC):
+        source.add(Mention(*match.span(1), "plain", spoken=True))
+        source.note(f"{source.quote(*match.span(1))} is what the words are about: compared as words only")
 
 
 def find_voiceless(source: Source) -> None:
@@ -59,20 +96,30 @@ def mark(source: Source) -> None:
     things = [m for m in source.mentions if isinstance(m.constraint, Presence)]
     postfix = any(_PLAIN_YES.match(source.low, m.end) for m in things)
     for mention in things:
-        if mention.kind in ("instrument", "voice", "sound") and not mention.negated:
-            _taken_away(source, mention, postfix) or _solo(source, mention)
+        if mention.kind != "use" and not mention.negated and not _taken_away(source, mention, postfix):
+            _ = mention.kind in ("instrument", "voice", "sound") and _solo(source, mention)
 
 
 def _taken_away(source: Source, mention: Mention, postfix: bool) -> bool:
+    solo = re.compile(r"[ -]solos?\b").match(source.low, mention.end)
+    end = solo.end() if solo else mention.end
+    out = _OUT_BEFORE.search(source.before(mention.start)) and _OUT.match(source.low, end)
+    if out and _WHEN.match(source.low, out.end()):  # "take the drums out at 1:00"
+        source.add(Mention(*out.span(), "event", cue="leaves"))
+        return True
+    if either := _SAID_EITHER.match(source.low, end):
+        source.note(f"{source.quote(mention.start, either.end())}: either will do, so it is no wish")
+        mention.forget()
+        return True
     match = (
-        _SUFFIX_FREE.match(source.low, mention.end)
-        or rx(_SAID_NONE).match(source.low, mention.end)
-        or (postfix and _PLAIN_NO.match(source.low, mention.end))
-        or (_OUT_BEFORE.search(source.before(mention.start)) and _OUT.match(source.low, mention.end))
-        or rx(r"\s<<taken_away>>(?![^\W_])").match(source.low, mention.end)
+        _SUFFIX_FREE.match(source.low, end)
+        or rx(_SAID_NONE).match(source.low, end)
+        or (postfix and _PLAIN_NO.match(source.low, end))
+        or out
+        or rx(r"\s<<taken_away>>(?![^\W_])").match(source.low, end)
     )
     if match and source.free(*match.span()):
-        source.reach.append((mention.start, mention.end))
+        source.reach.append((mention.start, end))
         source.add(Mention(*match.span(), "filler"))
         mention.negated, mention.said_from = True, mention.start
         if not _OF_ONE.match(match[0]):  # "piano and strings are forbidden"
@@ -82,7 +129,7 @@ def _taken_away(source: Source, mention: Mention, postfix: bool) -> bool:
         assert mention.constraint is not None
         mention.constraint = replace(mention.constraint, text=source.cut(mention.start, match.end()))
         return True
-    yes = rx(_SAID_YES).match(source.low, mention.end) or (postfix and _PLAIN_YES.match(source.low, mention.end))
+    yes = rx(_SAID_YES).match(source.low, end) or (postfix and _PLAIN_YES.match(source.low, end))
     if yes and source.free(*yes.span()):
         source.add(Mention(*yes.span(), "filler"))
     elif _MINUS.search(source.before(mention.start, 2)) and source.free(mention.start - 1, mention.start):
@@ -130,5 +177,7 @@ def find(source: Source) -> None:
             weight = 2.0 if match[0].startswith("must") else weight
             cue = "exception" if kind == "exception" else match[0]
             source.add(Mention(start, end, "negation", cue=cue, weight=weight))
+    for match in source.matches(whole("<<suspect>>")):
+        source.add(Mention(*match.span(), "doubt"))
     for match in source.matches(whole("(?P<must><<must>>)|<<may>>")):
         source.add(Mention(*match.span(), "weight", weight=2.0 if match["must"] else 0.5, cue=match[0]))

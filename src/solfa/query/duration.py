@@ -35,6 +35,9 @@ _FROM = r"\b(?:from|after|past|starting (?:at|from)|since|beginning at|<<not_bef
 _ONLY = re.compile(r" (?:only|alone)\b")
 _OPENS_WITH = re.compile(r"\b(?:starts?|begins?|opens?|starting|beginning|opening)(?: off)? with(?: about| around)? $")
 _MARGIN = re.compile(r"(?:give or take|plus or minus|\+/?-|±)\s?$")
+_RELATIVE = re.compile(
+    r" (?:later|earlier|(?:after|before) (?:that|this|it|them|the (?!first|last|intro|start|end)))\b"
+)
 _OVER = re.compile(r"\b(?:over|done|finished|gone|out|away|silent|ends?|ended|stop(?:s|ped)?) $")
 _THEN = re.compile(r"\sof (?:[a-z]+[ -]?){1,4}(?:,? then|,? followed by|,? before|,? and then)\b")
 _UNTIL = r"\b(?:until|till|up to|before|by|to|<<not_after>>)\s*(?:the )?$"
@@ -59,6 +62,9 @@ def from_quantity(source: Source, q: Quantity, *, length_only: bool = False) -> 
     start, end = q.start, q.end
     if _MARGIN.search(source.before(start)):
         source.add(Mention(start, end, "filler"))  # "give or take ten seconds"
+        return True
+    if later := _RELATIVE.match(source.low, end):
+        source.not_understood(start, later.end(), "a time that is counted from something else in the track")
         return True
     if not length_only and _place(source, q):
         return True
@@ -135,7 +141,9 @@ def _place(source: Source, q: Quantity) -> bool:
     elif lead := _AT.search(before):
         end, place = on.end() if on else end, around
     elif lead := rx(_UNTIL).search(before):
-        by = lead[0][:2] == "by" and not _OVER.search(source.before(q.start - len(lead[0])))
+        by = (lead[0][:2] == "by" or "later than" in lead[0]) and not _OVER.search(
+            source.before(q.start - len(lead[0]))
+        )
         place = replace(until, event="enters") if by else until
         end = inside.end() if inside else end  # "until the two minute mark"
     elif q.clock and q.high > q.low and "min" not in source.low[q.digits_start : q.end]:
@@ -162,13 +170,15 @@ def _at_edge(match: re.Match[str], length_s: float) -> tuple[Place, str]:
 
 _ORDINALS = ["second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"]
 _NTH = _PREP + rf"\b(?:(?P<n>{'|'.join(_ORDINALS)}) minute|minute (?P<number>{NUMBER}))\b(?: on(?:wards?)?\b)?"
-_EDGE = _PREP + r"\b(?:(?P<first>first|opening)|last|final|closing) (?P<unit>second|minute|hour)\b"
+_EDGE = (
+    _PREP + r"\b(?:(?P<first>first|opening)|last|final|closing) (?P<unit>second|minute|hour)\b(?P<half> and a half)?"
+)
 
 
 def find(source: Source) -> None:
     """Reads "half a minute", "the last minute", and "short track" (numbers come through ``from_quantity``)."""
     for match in source.matches(rx(_EDGE)):
-        place, cue = _at_edge(match, _UNITS[match["unit"]])
+        place, cue = _at_edge(match, _UNITS[match["unit"]] * (1.5 if match["half"] else 1.0))
         source.add(Mention(*match.span(), "place", place=place, cue=cue))
     for match in source.matches(rx(_NTH)):
         n = _ORDINALS.index(match["n"]) + 2 if match["n"] else int(number_value(match["number"]))

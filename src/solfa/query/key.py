@@ -31,7 +31,11 @@ _ROMANCE = re.compile(
     rf"\b(?P<name>{'|'.join(_SOLFEGE)})(?P<acc>#|b|[ -](?:sharp|flat|diese|diesis|bemol|bemolle|sostenido))?"
     r"[ -](?P<mode>majeur|mineur|maggiore|minore|mayor|menor|major|minor)(?![^\W_])"
 )
-_BARE = _LEAD + r"(?P<note>[a-gA-G])(?P<acc>##?|bb?|[ -](?:sharp|flat)\b)?(?![^\W_#]|'[a-z]|&|\.[a-z]|/\d|-[a-z])"
+_BUT = r"\bkeys? (?:other than|but|except(?: for)?|!=) "
+_BARE = (
+    rf"(?:{_LEAD}|{_BUT})"
+    + r"(?P<note>[a-gA-G])(?P<acc>##?|bb?|[ -](?:sharp|flat)\b)?(?![^\W_#]|'[a-z]|&|\.[a-z]|/\d|-[a-z])"
+)
 _CAMELOT = re.compile(
     r"(?<![\w.])(?P<cue>(?i:camelot(?: (?:key|wheel|code))?|key)[ :=]*)?(?P<n>\d{1,2})(?P<ab>[ABab])(?![^\W_])"
 )
@@ -130,7 +134,8 @@ def _camelot(source: Source, match: re.Match[str]) -> None:
     alone = re.search(r"(?:^|[,;.\n(:]|\b(?:not|nor|or))\s*$", source.before(start)) and re.match(
         r"\s*(?:$|[,;.\n)])", source.after(end)
     )
-    if match["ab"].islower() and not (cue or alone):
+    tempo = re.match(r" \d{2,3}(?!\d)", source.after(end)) or re.search(r"\b\d{2,3} $", source.before(start))
+    if match["ab"].islower() and not (cue or alone or tempo):
         return
     number = int(match["n"])
     if not 1 <= number <= 12:
@@ -174,7 +179,7 @@ def _article(source: Source, match: re.Match[str]) -> bool:
 
 def _names(source: Source) -> None:
     """Lone chord names that stand for a key: "F#m", "in Am", "Bb" alone in its clause."""
-    for match in re.finditer(r"(?<![^\W_])[A-G](?=[#bm,;.\n)\s]|$|maj|min)", source.raw):
+    for match in re.finditer(r"(?<![^\W_])[A-G](?! (?:flat|sharp)\b)(?=[#bm,;.\n)\s]|$|maj|min)", source.raw):
         name = name_at(source, match.start())
         if name is None or name.spelled or name.chord.bass is not None or not source.free(name.start, name.end):
             continue
@@ -200,7 +205,7 @@ def _names(source: Source) -> None:
 
 def _alone(source: Source, start: int, end: int) -> bool:
     return bool(
-        re.search(r"(?:^|[,;.\n(:/|]|\s-|\b(?:not|nor|or))\s*$", source.before(start))
+        re.search(r"(?:^|[,;.\n(:/|]|\s-|!=|\b(?:not|nor|or|than|but|except))\s*$", source.before(start))
         and re.match(r"\s*(?:$|[,;\n)/|]|-\s|[.](?!\w))", source.after(end))
     )
 
@@ -210,7 +215,8 @@ def _bare(source: Source, match: re.Match[str]) -> None:
     note, follows = source.raw[start], source.after(end)
     if not source.free(start, end) or not note.isascii():
         return
-    named = "key" in match["lead"] or "ton" in match["lead"]
+    lead = match["lead"] or "key"
+    named = "key" in lead or "ton" in lead
     article = False
     if note == "a" and not match["acc"]:
         article = not named or not re.match(r"\s*(?:$|[,;.!?\n)])", follows)

@@ -9,7 +9,8 @@ from typing import Any
 from solfa.core.files import table_of
 
 OF_TRACK = re.compile(
-    r"\b(?:first|last|final|opening|closing|(?:length|duration|lasts|lasting)(?: of| is| ?[:=])?) ?\d+\s?$"
+    r"\b(?:first|last|final|opening|closing|jingle|bed|spot|ad|cut|sting|promo|bumper"
+    r"|(?:length|duration|lasts|lasting)(?: of| is| ?[:=])?) ?\d+\s?$"
 )
 _SLOT = re.compile(r"<<(\w+)>>")
 
@@ -24,6 +25,12 @@ def words_table() -> dict[str, Any]:
 def patterns_table() -> dict[str, Any]:
     """``patterns.toml``: lists of regex fragments, each without capturing groups."""
     return table_of("solfa.query", "patterns.toml")
+
+
+@cache
+def empty_words() -> frozenset[str]:
+    """Small words, and words that say nothing about how the music sounds."""
+    return frozenset(words_table()["stop"] + words_table()["noise"])
 
 
 @cache

@@ -21,7 +21,7 @@ from solfa.query import (
     tempo,
 )
 from solfa.query.parsed import Query
-from solfa.query.quantity import quantities, share_units
+from solfa.query.quantity import Quantity, quantities, share_units
 from solfa.query.source import Mention, Source
 
 
@@ -44,6 +44,7 @@ def parse(text: str) -> Query:
     row = scope.items(source)
     parts = scope.clauses(row)
     scope.negate(source, row)
+    scope.doubt(source, parts)
     scope.weigh(parts)
     scope.drop_optional(source, parts)
     scope.soften_modified(source, row)
@@ -69,6 +70,7 @@ def parse(text: str) -> Query:
 
 def _detect(source: Source) -> None:
     """Lets every detector look, the surest notation first; what one claims the next does not see."""
+    cues.find_titles(source)
     cues.find_voiceless(source)
     roman.find_named(source)
     concepts.find(source, longer_than=1)
@@ -77,9 +79,13 @@ def _detect(source: Source) -> None:
     metre.find(source)
     chords.find(source)
     key.find(source)
+    before: Quantity | None = None  # a tempo just before, whose unit the next number of a list shares
     for quantity in share_units(source, list(quantities(source))):
         if source.free(quantity.digits_start, quantity.end):
-            _ = tempo.from_quantity(source, quantity) or duration.from_quantity(source, quantity)
+            quantity = tempo.in_a_list(source, before, quantity)
+            is_tempo = tempo.from_quantity(source, quantity)
+            before = quantity if is_tempo else None
+            _ = is_tempo or duration.from_quantity(source, quantity)
     duration.find(source)
     dynamics.find(source)
     tempo.find_words(source)

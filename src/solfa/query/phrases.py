@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from solfa.query.lexis import words_table
+from solfa.query.lexis import empty_words, words_table
 from solfa.query.source import Source
 
 MAX_PHRASE_WORDS = 24
@@ -19,9 +19,8 @@ def _filler() -> re.Pattern[str]:
 
 
 @cache
-def _empty_words() -> tuple[frozenset[str], frozenset[str]]:
-    data = words_table()
-    return frozenset(data["stop"]), frozenset(data["noise"])
+def _stop_words() -> frozenset[str]:
+    return frozenset(words_table()["stop"])
 
 
 _DROPPED, _UNWANTED, _SPOKEN = 1, 2, 4
@@ -49,7 +48,6 @@ def rest(source: Source) -> tuple[tuple[str, ...], tuple[str, ...], str]:
 
 def _words(source: Source, marks: bytearray) -> list[str]:
     """The words that say something and are not unwanted; "blink182" is one word."""
-    stop, noise = _empty_words()
     words: list[str] = []
     previous_end = -1
     for token in source.tokens:
@@ -59,7 +57,7 @@ def _words(source: Source, marks: bytearray) -> list[str]:
         if token.start == previous_end and words:
             words[-1] += word
             previous_end = token.end
-        elif word not in stop and word not in noise:
+        elif word not in empty_words():
             words.append(word)
             previous_end = token.end
     return words
@@ -79,7 +77,7 @@ class _Phrase:
 
     def flush(self) -> None:
         """Ends the phrase; one without a word that says something is left out."""
-        stop, noise = _empty_words()
+        stop = _stop_words()
         degree = words_table()["degree"]
         words = self.words
         while words and words[0][1] in stop and not words[0][2] and words[0][1] not in degree:
@@ -87,13 +85,13 @@ class _Phrase:
         self.trim()
         for i in range(0, len(words), MAX_PHRASE_WORDS):
             part = words[i : i + MAX_PHRASE_WORDS]
-            if any(word not in stop and word not in noise for _, word, _ in part):
+            if any(word not in empty_words() for _, word, _ in part):
                 self.done.append(" ".join(written for written, _, _ in part))
         words.clear()
 
     def trim(self) -> None:
         """Drops small words from the end."""
-        stop, _ = _empty_words()
+        stop = _stop_words()
         while self.words and self.words[-1][1] in stop and not self.words[-1][2]:
             self.words.pop()
 

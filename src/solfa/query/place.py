@@ -19,7 +19,8 @@ Item = Mention | Token
 
 _OF = r"(?: of (?:the |this |it\b|each |a )?(?:song|track|piece|tune|music|recording)?)?"
 _ADVERBIAL = (
-    rf"\b(?P<only>only |just |except (?:for )?)?(?P<prep><<preposition>>) (?:the |its |a )?(?P<very>very )?"
+    rf"\b(?P<only>only |just |except (?:for )?|apart |aside )?(?P<prep><<preposition>>) (?:the |its |a )?"
+    rf"(?P<very>very )?"
     rf"(?:[a-z]+ )??(?P<noun><<section_noun>>){_OF}(?: on(?:wards?)?)?(?P<after> only)?(?![^\W_])"
 )
 _NOUN = (
@@ -49,7 +50,7 @@ _SONG_FORM = (
     r"|(?<!apart )(?<!aside )from|(?:except|apart from|aside from)(?: for)?(?: in)?) "
     r"(?:the |its |a |each |every )?(?:very )?(?:(?:first|second|third|last|final|next|main|big) )?<<song_part>>\b"
 )
-_EVENTS = r"\b(?:(?P<in><<event_in>>)|(?P<out><<event_out>>))\b(?! with\b)"
+_EVENTS = r"\b(?:(?P<in><<event_in>>)|(?P<out><<event_out>>)|<<event_swap>>)\b(?! with\b)"
 
 _OBJECT = r"\b(?P<verb>(?P<in><<brings>>)|<<takes>>) (?:all )?(?:the |its |an? |some )?"
 
@@ -80,7 +81,8 @@ def find(source: Source) -> None:
     for match in source.matches(rx(_EVENTS)):
         again = "event" in (m.kind for m in source.mentions[-1:]) and source.before(match.start(), 5).endswith(" and ")
         if again or source.heard_before(match.start()):
-            source.add(Mention(*match.span(), "event", cue="enters" if match["in"] else "leaves"))
+            cue = "enters" if match["in"] else "leaves" if match["out"] else "swap"
+            source.add(Mention(*match.span(), "event", cue=cue))
     things = {m.start for m in source.mentions if m.kind in ("instrument", "voice", "sound")}
     for match in source.matches(rx(_OBJECT)):
         if match.end() in things:
@@ -132,6 +134,8 @@ def seen_from(prep: str, place: Place) -> tuple[Place, str]:
     (0.15, 1.0, 'enters', 'adverb')
     """
     at_start = place.end_s is not None and place.end_s > 0 and not place.start_s if place.absolute else place.end <= 0.5
+    if prep.endswith("later than"):
+        return Place(start=0.0, end=place.end, end_s=place.end_s, event="enters"), "adverb"
     if prep.startswith(("not ", "no ", "never ")):  # "no sooner than the last minute", "no later than the end"
         prep = "until" if prep.endswith(("after", "later than")) else "from"
     if prep.startswith(("until", "till", "before", "prior", "up to", "by")):
@@ -139,6 +143,8 @@ def seen_from(prep: str, place: Place) -> tuple[Place, str]:
         return Place(start=0.0, end=edge, end_s=edge_s, event="leaves"), "until"
     if prep.startswith(("after", "past", "following")) or (prep.startswith("except") and at_start):
         return Place(start=place.end, end=1.0, start_s=place.end_s, event="enters"), "adverb"
+    if prep.startswith("except") and not place.absolute and place.end < 1:
+        return place, "around"  # in two parts
     if prep.startswith("except"):
         return Place(start=0.0, end=place.start, end_s=place.start_s, event="leaves"), "adverb"
     if prep.startswith("from") and not at_start:
@@ -150,8 +156,12 @@ def _adverbial(source: Source, match: re.Match[str]) -> None:
     low, high = section(match["noun"])
     prep, only, cue = match["prep"], (match["only"] or "").strip(), "adverb"
     event: Literal["in", "enters", "leaves", "only"] = "in"
-    turned, turned_cue = seen_from(only if only.startswith("except") else prep, Place(start=low, end=high))
-    if prep != "by" and turned.event != "in":
+    turned, turned_cue = seen_from(
+        "except" if only[:5] in ("excep", "apart", "aside") else prep, Place(start=low, end=high)
+    )
+    if turned_cue == "around":
+        cue = turned_cue
+    elif prep != "by" and turned.event != "in":
         low, high, event, cue = turned.start, turned.end, turned.event, turned_cue
     elif prep in ("near", "nearing", "toward", "towards", "around", "close to", "by", "about") and not match["very"]:
         low, high = (low, high + 0.1) if low == 0 else (low - 0.1, high)
@@ -216,8 +226,12 @@ def attach(source: Source, clauses: list[list[Item]]) -> None:
         for at, place in places:
             opened = opened or (place.place is not None and place.place.start == 0.0)
             i = bisect(events, at, key=lambda e: e[0])
-            nearest = min(events[max(0, i - 1) : i + 1], key=lambda e: abs(e[0] - at))[1] if events else None
-            if found := _targets(clause, at, place):
+            near = min(events[max(0, i - 1) : i + 1], key=lambda e: abs(e[0] - at)) if events else None
+            found = _targets(clause, at, place)
+            between = clause[slice(*sorted((at, near[0])))] if near and abs(near[0] - at) <= _REACH else []
+            other = any(isinstance(m, Mention) and m.kind in _PLACED and m not in found for m in between)
+            nearest = near[1] if near and not other else None  # "bring the vocals in late and take the drums out"
+            if found:
                 if _denied(clause, at) and found[0].start < place.start and not found[0].negated:
                     _turn(source, place)
                 _give(source, place, found, nearest)
@@ -333,8 +347,11 @@ def _give(source: Source, place: Mention, targets: list[Mention], event: Mention
             elif target.negated:
                 target.constraint = None
         return
+    swap = event if event is not None and event.cue == "swap" else None
     for target in targets:
         where = place.place
+        if swap:  # "the guitar gives way to an organ"
+            event = Mention(*(swap.start, swap.end), "event", cue="leaves" if target.start < swap.start else "enters")
         if event is not None and event.cue == "enters" and place.start == event.start and target.negated:
             continue  # "the drums never come in"
         if target.negated and where.event in ("enters", "leaves") and event is None and place.cue != "until":

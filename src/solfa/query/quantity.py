@@ -62,9 +62,16 @@ _TOO = re.compile(
     r"(?:too (?:fast|long|high|much|(?P<slow>slow|short|low|little))"
     r"|out(?! of)|off limits|forbidden|not (?:ok|okay|allowed|acceptable|wanted)|(?:a )?no[ -]?go)(?![^\W_])"
 )
-_SECONDS_AFTER_ALL = re.compile(
-    r"\s(?:long|clip|intro|loop|in(?:to)?\b|mark|in length|or (?:less|more|shorter|longer))"
+SECONDS_AFTER_ALL = re.compile(
+    r"\s(?:long|clip|intro|loop|cut|spot|ad|bed|sting|promo|bumper|in(?:to)?|mark|in length"
+    r"|or (?:less|more|shorter|longer))\b"
 )
+# "Low 120s", "in the 130s", "twice 70", "in (100, 110)".
+_TENS_OF = r"s(?:\s?(?P<bpm><<bpm>>))?(?![^\W_])"
+_PART_OF_TENS = re.compile(r"\b(?:(?P<low>low(?:er)?|early)|mid(?:dle)?|(?P<high>high(?:er)?|upper|late))[ -]$")
+_TIMES = re.compile(r"\b(?:(?P<double>twice|double|two times|2 ?x)|half)(?: of| the)? $")
+_INTERVAL = re.compile(rf"\s*,\s*(?P<b>{DIGITS})\s*[)\]]")
+_IN_BRACKETS = re.compile(r"(?:\bin|\bbetween|\brange|[:=∈]) ?[(\[]$")
 # What may stand between two numbers that share a unit; ``bare``: a second number needs a bound of its own.
 _SHARED = re.compile(
     r"(?P<bare>,?\s(?:but|and|yet|though)\s(?:also\s)?|,\s?)|,?\s(?:or|/)\s|\s?/\s?"
@@ -138,9 +145,13 @@ def share_units(source: Source, found: list[Quantity]) -> list[Quantity]:
 def _read(source: Source, match: re.Match[str]) -> Quantity:
     low, clock = source.low, ":" in match[0]
     a, unit, end = _first(low, match)
-    b = a + 9 if unit == "tens of bpm" else a
-    unit = "bpm" if unit == "tens of bpm" else unit
-    before = _before(source, match.start())
+    position, b = match.start(), a
+    if tens := _tens(source, match):
+        (a, b), unit, position, end = tens[0], "bpm", tens[1], tens[2]
+    elif unit in ("", "bpm") and (times := _TIMES.search(source.before(position))):
+        position -= len(times[0])
+        a = b = a * 2 if times["double"] else a / 2
+    before = _before(source, position)
     ranged, margin = False, None
     if (unit in ("", "s") or low.startswith(("<", ">"), end + 1)) and (
         upper := _upper(source, match, end, unit, before)
@@ -162,7 +173,7 @@ def _read(source: Source, match: re.Match[str]) -> Quantity:
         end, bound = too.end(), "above" if up else "below"
         unit = unit or ("bpm" if "fast" in too[0] or "slow" in too[0] else "")
     lone_span = before.span and not (ranged or before.bound or before.approx or before.exact)
-    start = match.start() if lone_span else before.start
+    start = position if lone_span else before.start
     unit = "s" if clock and unit == "" else unit
     if unit in ("", "other") and rx(_NOT_A_MEASURE).search(source.before(start, 16)):
         unit = "other"
@@ -199,8 +210,6 @@ def _first(low: str, match: re.Match[str]) -> tuple[float, str, int]:
     value, end = number_value(match[0]), match.end()
     if half := rx(_AND_A_HALF).match(low, end):
         value, end = value + 0.5, half.end()
-    if tens := rx(r"s\s?<<bpm>>").match(low, end):
-        return value, "tens of bpm", tens.end()
     unit, scale, end = _unit(low, end)
     if unit == "" and rx(_OR_NUMBER).match(low, end):
         unit = "bpm"
@@ -209,10 +218,28 @@ def _first(low: str, match: re.Match[str]) -> tuple[float, str, int]:
     return value, unit, end
 
 
+def _tens(source: Source, match: re.Match[str]) -> tuple[tuple[float, float], int, int] | None:
+    """Bounds, start and end of "120s" as a tempo, or of its lower, middle or upper part."""
+    tens = rx(_TENS_OF).match(source.low, match.end())
+    value = number_value(match[0]) if tens and match[0].isdigit() else 1.0
+    part = _PART_OF_TENS.search(source.before(match.start()))
+    if (
+        not tens
+        or value % 10
+        or not (tens["bpm"] or 100 <= value < 220 or (part and part[0][:3] in ("low", "hig", "upp")))
+    ):
+        return None
+    low, high = (0, 9) if not part else (0, 3) if part["low"] else (6, 9) if part["high"] else (4, 6)
+    return (value + low, value + high), match.start() - len(part[0] if part else ""), tens.end()
+
+
 def _upper(
     source: Source, first: re.Match[str], end: int, unit: str, before: _Before
 ) -> tuple[float, float, str, int] | None:
     """The second number of a range: its value, the scale for the first, the unit and the end."""
+    interval = _IN_BRACKETS.search(source.before(first.start(), 12)) and _INTERVAL.match(source.low, end)
+    if interval:
+        return number_value(interval["b"]), 1.0, "bpm", interval.end()
     upper = _RANGE.match(source.low, end)
     if upper is None or not source.free(end, upper.end()) or not _joins(source, first[0], upper, before.span):
         return None
@@ -243,7 +270,7 @@ def _unit(low: str, end: int) -> tuple[str, float, int]:
                 and match.end() == end + 1
                 and low[end - 1] == "0"
             )
-            if decade and not _SECONDS_AFTER_ALL.match(low, match.end()):
+            if decade and not SECONDS_AFTER_ALL.match(low, match.end()):
                 return "other", 1.0, match.end()
             return "s", scale, match.end()
     return "other", 1.0, match.end()

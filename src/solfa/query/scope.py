@@ -13,14 +13,58 @@ from itertools import pairwise
 from typing import TypeGuard
 
 from solfa.constraints import FASTEST_BPM, LONGEST_S, SLOWEST_BPM, Constraint, Duration, Presence, Tempo
-from solfa.query.lexis import rx, words_table
+from solfa.query.lexis import empty_words, rx, words_table
 from solfa.query.place import Item
 from solfa.query.source import Mention, Source, Token
 
+LONGEST = 1 << 30
 _HARD = {".", ";", "!", "?", "\n", "(", ")", ":", "|"}
 _CLAUSE_WORDS = {",", "but", "then", "before", "while", "followed"}
 _MEASURES = ("chords", "key", "metre", "tempo", "duration")
-_BETWEEN = {"do", "does", "did", "should", "must", "is", "are", "will", "can", "it", "they", "that", "which"}
+_STOP = re.compile(r"[.;!?\n]")
+_ATTITUDE = re.compile(r"(?:want|like|need|stand|bear|hear)$")
+_AT_END = re.compile(r"\s*(?:$|[,.;!?)\n]|(?:and|but)\b)")
+# A negation after a negation that negates for itself, and not what the first one says.
+_PLAIN_CUE = re.compile(
+    r"(?:no|not|non|never|neither|nor|none|nobody|zero|is|are|do|does|did|can|should|must|than)\b|less|few"
+)
+_JUDGED = {
+    "a",
+    "an",
+    "the",
+    "to",
+    "what",
+    "my",
+    "good",
+    "best",
+    "better",
+    "preferred",
+    "ideal",
+    "perfect",
+    "great",
+    "key",
+}
+_BETWEEN = {
+    "i",
+    "we",
+    "one",
+    "you",
+    "would",
+    "really",
+    "do",
+    "does",
+    "did",
+    "should",
+    "must",
+    "is",
+    "are",
+    "will",
+    "can",
+    "it",
+    "they",
+    "that",
+    "which",
+}
 _SILENT = r"\s?<<presence>>(?=\s*(?:$|[,.;:!?)\n]|<<preposition>>\b|anywhere|at all|any ?more|and\b|but\b|here\b|so\b))"
 _PRONOUN = re.compile(r" (?:them|it|those)\b")
 _VERB = re.compile(r"(?:do|does|did|is|are|was|were|can|should|must|lacks)\b")
@@ -71,6 +115,8 @@ class _Negation:
         self.thing: Mention | None = None  # what "them" or "it" is
         self.last: Mention | None = None  # the thing just before, with nothing but small words since
         self.opens = True  # whether the sentence wanted nothing before the negation
+        self.doubted: list[Mention] = []  # of what it cannot be told whether it is wanted
+        self.doubts = False  # whether this is so of all that the negation reaches
         self.negative = False  # whether something of this sentence is unwanted: an exception to it is wanted
 
     def lists(self) -> bool:
@@ -80,36 +126,72 @@ class _Negation:
         plain = self.cue.cue.startswith("without") or (self.cue.cue == "no" and self.opens)
         return plain and self.head.kind in ("instrument", "sound")
 
+    def universal(self) -> bool:
+        """Whether it is an exception to all: "everything but the bass"."""
+        return self.cue is not None and self.cue.cue == "exception" and bool(
+            re.match(r"(?:every|all|any)", self.source.low[self.cue.start : self.cue.end])
+        )  # fmt: skip
+
+    def verb_of_its_own(self, item: Mention) -> bool:
+        """Whether a verb behind the negated noun is that of the sentence: "a choir without accompaniment sings"."""
+        noun = self.cue is not None and self.cue.cue == "without" and self.head is None and self.end > self.cue.end
+        noun = noun and not re.search(r"\b(?:that|some|any)", self.source.low[self.cue.end : item.start])  # type: ignore[union-attr]
+        return noun and bool(
+            re.match(r"(?:sing|rap|hum|whisper|chant)s?(?!\w)", self.source.low[item.start : item.end])
+        )
+
+    def speaks_of(self, pronoun: Token) -> bool:
+        """Whether a pronoun right behind the negation stands for the thing before, now unwanted: "hate them"."""
+        assert self.cue is not None
+        near = self.head is None and self.end == self.cue.end == pronoun.start - 1 and self.flips
+        ends = (self.source.low[pronoun.end : pronoun.end + 1] or ".") in ".,;!?\n"
+        if near and ends and self.thing and not _PLAIN_CUE.match(self.cue.cue):
+            self.thing.negated = self.thing.negated or pronoun.word == "it" or self.thing.family == "heard"
+            return True
+        return False
+
     def close(self) -> None:
         """Ends the reach; one that met nothing but a verb is about the thing before it ("the drums never come in")."""
         if self.cue is not None and self.flips and self.end > self.cue.end:
             self.source.reach.append((self.cue.end, self.end))
         verb = self.cue.start + len(re.sub(r"(?:play|sound)$", "", self.cue.cue)) if self.cue else 0
-        silent = self.cue and self.flips and not self.head and rx(_SILENT).match(self.source.low, verb)
-        if silent and self.subject:
-            for thing in (self.subject, *self.source.joined_before(self.subject, commas=True)):
-                thing.negated = not thing.negated
-        self.cue = None
+        low = self.source.low
+        if self.cue and self.flips and not self.head and (
+            rx(_SILENT).match(low, verb) or (_ATTITUDE.search(self.cue.cue) and _AT_END.match(low, self.end))
+        ):  # fmt: skip
+            if self.subject:
+                for thing in (self.subject, *self.source.joined_before(self.subject, commas=True)):
+                    thing.negated = not thing.negated
+            elif (
+                self.thing
+                and self.cue.start - self.thing.end < 80
+                and not _STOP.search(low, self.thing.end, self.cue.start)
+            ):
+                self.doubted.append(self.thing)
+        self.cue, self.doubts = None, False
 
     def open(self, cue: Mention) -> None:
         """Starts a reach, or cancels the one that has met nothing yet ("not without drums")."""
         exception = cue.cue == "exception"
         self.subject, self.last = None if exception else self.last, None
         inside = self.cue is not None and self.flips and (self.head is not None or self.end > self.cue.end)
-        if self.cue is not None and not inside and not exception:
-            self.flips = not self.flips
+        nested = inside and self.head is None and not exception and not _PLAIN_CUE.match(cue.cue)
+        said = self.source.low[self.cue.end : cue.start].split() if self.cue and nested else []
+        if self.cue is not None and (not inside or (nested and empty_words().issuperset(said))) and not exception:
+            self.flips = not self.flips  # "not without drums", "no songs without drums"
         elif inside and exception:  # "no instruments except piano"
             self.close()
             self.flips = False
         else:
             self.close()
             self.flips = not (exception and self.negative)
-        if _PRONOUN.search(cue.cue) and self.thing and not self.thing.negated:
-            self.thing.negated = True  # "trumpets drive me mad, leave them out"
+        if (said_of := _PRONOUN.search(cue.cue)) and self.thing and not self.thing.negated:
+            self.thing.negated = said_of[0] == " it" or self.thing.family == "heard"  # "trumpets? leave them out"
         self.negative = self.negative or not exception
         if cue.cue.endswith((" by", " with", " for")) and _PRONOUN.search(cue.cue):
             return  # "ditch the strings and replace them by brass"
         self.cue, self.head, self.end, self.label = cue, None, cue.end, False
+        self.doubts = nested and self.flips  # "I cannot imagine it without drums"
 
     def pass_by(self, item: Item) -> None:
         """Remembers what a negation or an exception further on may be about."""
@@ -128,7 +210,9 @@ class _Negation:
     def meet(self, mention: Mention) -> None:
         """Turns a mention round."""
         assert self.cue is not None
-        if self.flips:
+        if self.doubts:
+            self.doubted.append(mention)
+        elif self.flips:
             mention.negated = not mention.negated or (
                 mention.said_from >= 0 and self.cue.weight < 1
             )  # "too many ruin it"
@@ -150,10 +234,18 @@ def negate(source: Source, row: list[Item]) -> None:
             state.pass_by(item)
         elif isinstance(item, Token):
             if _ends(source, row, i, state):
+                if item.word in ("is", "are", "was", "were") and _of_some(source, row, i, state):
+                    state.doubted += (
+                        [state.head] if state.head else []
+                    )  # "all but the drums is acoustic", "no guitar is distorted"
                 state.close()
                 state.pass_by(item)
+            elif item.word in ("them", "it", "those") and state.speaks_of(item):
+                state.close()
             elif item.is_word:
                 state.end = item.end
+        elif item.constraint is not None and state.verb_of_its_own(item):
+            state.close()
         elif item.constraint is not None:
             listed = state.label and (item.kind not in _MEASURES or item.spoken)
             if state.head is not None and not listed and _starts_anew(row, i, state.head, item):
@@ -162,11 +254,37 @@ def negate(source: Source, row: list[Item]) -> None:
                 state.meet(item)
                 if state.cue.cue in ("non", "un"):  # "non-orchestral fantasy music"
                     state.close()
+        elif item.kind == "correction":
+            state.close()
         elif item.kind == "plain" or (item.kind == "place" and item.cue == "noun" and state.head is None):
             state.end = max(state.end, item.end)
+        elif item.kind == "event" and state.head is not None and state.universal():
+            state.head.negated, state.head.said_from, item.kind = False, -1, "filler"  # "all but the strings stop"
+            state.close()
         elif item.kind in _MODIFIERS and state.head is not None:
             state.close()
     state.close()
+    unclear(source, state.doubted)
+
+
+def unclear(source: Source, things: list[Mention], start: int = LONGEST, end: int = 0) -> None:
+    """Says of things, and of the words from ``start`` to ``end``, that it is not clear whether they are wanted."""
+    things = [m for m in things if m.constraint is not None]
+    for thing in things:
+        start, end = min(start, thing.start), max(end, thing.end)
+        thing.forget()
+    if things:
+        source.not_understood(start, end, "it is not clear whether it is wanted; say 'with ...' or 'no ...'")
+
+
+def doubt(source: Source, parts: list[list[Item]]) -> None:
+    """Sets apart the things of a clause whose words leave it open: "why is there no flute", "drums are overdone"."""
+    for clause in parts:
+        cues = [m for m in clause if isinstance(m, Mention) and m.kind == "doubt"]
+        things = list(filter(_asks, clause))
+        if cues and things:
+            things += source.joined_before(things[0], commas=True)
+            unclear(source, things, cues[0].start, cues[-1].end)
 
 
 def _ends(source: Source, row: list[Item], i: int, state: _Negation) -> bool:
@@ -184,6 +302,10 @@ def _ends(source: Source, row: list[Item], i: int, state: _Negation) -> bool:
         return False
     if word in _HARD or word in data["contrast"]:
         return True
+    if word == "and" and state.cue and source.raw[token.start : token.end] == "AND":
+        return (
+            source.raw[state.cue.start : state.cue.end] == "NOT" and "(" not in source.low[state.cue.end : token.start]
+        )
     if word == "+" and source.low[token.end : token.end + 1].isalnum():
         return True
     if word == "-":
@@ -191,19 +313,32 @@ def _ends(source: Source, row: list[Item], i: int, state: _Negation) -> bool:
     if word == ",":
         goes_on = _list_goes_on(row, i, verb=verb) or (state.lists() and _list_goes_on(row, i, joins=("and", "&")))
         if not verb and state.head and state.flips and _list_goes_on(row, i, verb=True, joins=("and",)):
+            if state.cue and state.cue.weight < 1 and not goes_on:  # "less harp, oboe and tuba"
+                state.doubted += _listed(row, i)
+                return True
             after = next(x for x in row[i + 1 :] if isinstance(x, Mention))
             source.note(f"what follows {source.quote(state.head.start, state.head.end)} is read as "
                         + ("unwanted too, from " if goes_on else "wanted, from ")
                         + f"{source.quote(after.start, after.end)} on: write "
                         + ("'with' before what is wanted" if goes_on else "'or' for 'and' to shut it out"))  # fmt: skip
         return not goes_on
-    head = state.head
+    head, instead = state.head, state.cue is not None and state.cue.cue in ("instead of", "rather than")
+    if state.cue and instead and state.end > state.cue.end and word in ("it", "they", "he", "she", "there", "we", "i"):
+        return True  # "instead of ending with a fade it ends on a chord"
     if head is None:  # "no reverb on the guitar" ends at "on", "not suitable for parties" does not end at "for"
         if word in ("until", "unless", "if", "whether", "because", "while") or (word == "and" and _verb_next(row, i)):
             return True
         noun = state.cue is not None and state.cue.cue in data["before_nouns"] and state.end > state.cue.end
         return noun and word in data["prepositions"] and not (word == "with" and _only_noise(row, i, state))
     return word in data["ends_after_a_thing"] or (word == "and" and not _and_goes_on(row, i, head, verb=verb))
+
+
+def _of_some(source: Source, row: list[Item], i: int, state: _Negation) -> bool:
+    """Whether "is" goes on about some of many and not about what is there: "none of the guitars are distorted"."""
+    after, end = row[i + 1] if i + 1 < len(row) else None, row[i].end
+    some = state.universal() or (state.cue is not None and bool(re.match(r"no\b|none\b", state.cue.cue)))
+    said = _asks(after) if isinstance(after, Mention) else after is not None and after.word not in _JUDGED
+    return some and state.head is not None and said and not rx(" <<presence>>").match(source.low, end)
 
 
 def _only_noise(row: list[Item], i: int, state: _Negation) -> bool:
@@ -232,6 +367,8 @@ def _starts_anew(row: list[Item], i: int, head: Mention, item: Mention) -> bool:
             break
         if isinstance(previous, Token):
             between.add(previous.word)
+    if between == {"/"} and item.family != head.family:
+        return True  # "no vocals/tech house"
     if between & {"or", "nor", "and", "/", "&", ",", "any", "y", "et", "oder", "und", "ni", "o", "ou", "noch"}:
         return False
     if item.kind in ("key", "chords", "duration") or (item.kind in ("tempo", "metre") and not item.spoken):
@@ -240,7 +377,7 @@ def _starts_anew(row: list[Item], i: int, head: Mention, item: Mention) -> bool:
         return False  # "no slow piano"
     if item.family != head.family:
         return head.kind in ("instrument", "voice", "sound", *_MEASURES)
-    return head.kind in ("instrument", "voice", "sound") and not between
+    return head.kind in ("instrument", "voice", "sound") and between <= {"the", "a", "an"}
 
 
 def _and_goes_on(row: list[Item], i: int, head: Mention, *, verb: bool) -> bool:
@@ -278,6 +415,17 @@ def _list_goes_on(row: list[Item], i: int, *, verb: bool = False, joins: tuple[s
         elif not item.is_word or item.word in scope["ends_after_a_thing"] or item.word in scope["new_wish"]:
             return False
     return False
+
+
+def _listed(row: list[Item], i: int) -> list[Mention]:
+    """The things of the list that a comma at ``i`` stands in."""
+    found: list[Mention] = []
+    for item in row[i + 1 : i + 24]:
+        if isinstance(item, Mention) and item.constraint is not None:
+            found.append(item)
+        elif isinstance(item, Mention) or item.word not in (",", "and", "or", "&", "a", "an", "the"):
+            break
+    return found
 
 
 def weigh(parts: list[list[Item]]) -> None:
@@ -346,7 +494,10 @@ def settle_contradictions(source: Source) -> None:
             continue
         last = mentions[-1]
         assert last.constraint is not None
-        same_word = all(m.constraint and m.constraint.text.lower() == last.constraint.text.lower() for m in mentions)
+        open_ = re.search(r"\bor\b", source.low[mentions[0].end : mentions[-1].start])  # "voice or no voice"
+        same_word = not open_ and all(
+            m.constraint and m.constraint.text.lower() == last.constraint.text.lower() for m in mentions
+        )
         what = asked.concept if isinstance(asked, Presence) else last.constraint.text
         source.note(f"'{what}' is both wanted and unwanted: "
                     + ("the negation counts" if same_word else "compared as words only"))  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Iterable
+from dataclasses import replace
 
 from solfa.constraints import FASTEST_BPM, SLOWEST_BPM, Tempo
 from solfa.query import key
@@ -39,7 +40,7 @@ _SAID_BEFORE = re.compile(r"\b(?:tempo|bpm)\b[^.;]{0,24}\b(?:not|but|except|neve
 _LEAD = (
     r"\b<<tempo_lead>>(?:\s?(?:marking|mark|range|value|count|rate))?"
     r"(?:\s?(?:of|for) (?:this|the) (?:song|track|piece))?"
-    r"(?:\s?[=:]|\s(?:of|is|at|should be|must be|=|in the|between|from)\b)*\s*$"
+    r"(?:\s?[=:∈]|\s(?:of|is|at|should be|must be|=|in the|in(?= [(\[{])|between|from)\b)*\s*[(\[{]?$"
 )
 _NOTE = r"(?P<dotted>dotted )?(?P<note><<beat_note>>)(?P<dot>\.)?\s?=\s?$"
 _AT = re.compile(r"\bat $")
@@ -50,7 +51,7 @@ _SLASHED = re.compile(r"\s?/\s?(\d{2,3})(?![\d.:])")
 _COUNTED = ("instrument", "voice")
 # What a bare number may stand beside as a tempo.
 _BESIDE = ("genre", "key", "metre", "chords", "instrument", "voice", "mood", "use")
-_CLAUSE_START, _CLAUSE_END = re.compile(r"(?:^|[,;.\n(]\s?)\s*$"), re.compile(r"\s*(?:$|[,;\n)]|\.(?!\d))")
+_CLAUSE_START, _CLAUSE_END = re.compile(r"(?:^|[,;.\n(]\s?)\s*(?:so )?$"), re.compile(r"\s*(?:$|[,;\n)]|\.(?!\d))")
 
 
 def from_quantity(source: Source, q: Quantity) -> bool:
@@ -81,6 +82,17 @@ def from_quantity(source: Source, q: Quantity) -> bool:
     return True
 
 
+def in_a_list(source: Source, before: Quantity | None, q: Quantity) -> Quantity:
+    """The number in BPM if it goes on a list of tempi: "tempo: 90, 95 or 100", "above 90 and below 110 works"."""
+    if before is None or q.unit or not 40 <= q.low <= q.high <= 250 or q.start - before.end > 12:
+        return q
+    link = source.low[before.end : q.start]
+    listed = re.fullmatch(r",? (?:or|and) |,\s?(?:or )?|\s?/\s?|,? but ", link) and (q.bound or before.low < 250)
+    counted = rx(_NEXT_NOUN).match(source.low, q.end) and not q.bound
+    bare = " and " in link or "but" in link
+    return replace(q, unit="bpm") if listed and not counted and (q.bound or not bare) else q
+
+
 def _plausible(source: Source, q: Quantity) -> bool:
     """Whether a number without a unit can only be a tempo: approximate, a range, after "at", or alone in its clause."""
     if q.unit or q.clock or not (40 <= q.low <= q.high <= 250):
@@ -93,6 +105,7 @@ def _plausible(source: Source, q: Quantity) -> bool:
     hinted = q.approx or q.span or q.high > q.low or bool(_AT.search(source.before(q.start)))
     hinted = hinted or bool(_SAID_BEFORE.search(source.before(q.start)))
     hinted = hinted or (source.ends_at(q.start - 4) == "tempo" and source.before(q.start, 4) == " or ")
+    hinted = hinted or source.before(q.start).rstrip().endswith(("!=", "≠"))
     if q.bound:
         hinted = q.low >= 60 or bool(re.search(r"slow|fast|quick", source.low[q.start : q.digits_start]))
     alone = _CLAUSE_START.search(source.before(q.start)) and _CLAUSE_END.match(follows)
@@ -161,10 +174,14 @@ def _add_words(source: Source, start: int, end: int, bounds: Iterable[float], *,
 
 def find_beside(source: Source, row: list[Mention | Token]) -> None:
     """Reads bare numbers among nothing but recognised things as a tempo: "deep house Am 122", "trap 75/150"."""
+    found = list(quantities(source))
+    for q in found:
+        if q.bound and not q.unit and source.free(q.start, q.end):
+            source.not_understood(q.start, q.end, "a bound without a unit: write BPM, seconds or minutes")
     if any(m.kind == "tempo" and m.cue != "word" for m in source.mentions):
         return
     starts = [item.start for item in row]
-    for q in list(quantities(source)):
+    for q in found:
         if q.unit or q.clock or not 60 <= q.low <= q.high <= 220 or q.start != q.digits_start:
             continue
         first, end = bisect_left(starts, q.start), bisect_left(starts, q.end)
@@ -175,7 +192,7 @@ def find_beside(source: Source, row: list[Mention | Token]) -> None:
         sure = short is not None or any(isinstance(m, Mention) and m.kind == "key" for m in (before, after))
         double = _SLASHED.match(source.low, q.end)
         sure = sure or bool(double and float(double[1]) in (q.low * 2, q.low / 2))
-        ranged = q.high > q.low and isinstance(before, Mention) and before.kind == "genre"  # "jungle 160-170 amens"
+        ranged = q.high > q.low and not isinstance(before, Token)  # "jungle 160-170 amens"
         words = [m for m in (before, after) if isinstance(m, Token) and m.is_word and not ranged]
         if words and (not sure or words[-1].word.endswith("s")):
             continue
@@ -183,7 +200,7 @@ def find_beside(source: Source, row: list[Mention | Token]) -> None:
             continue  # "100 violins"
         if not sure and len(behind) > 1 and isinstance(behind[1], Token) and _PLURAL.search(behind[1].word):
             continue  # "100 piano songs"
-        if sure or any(isinstance(m, Mention) and m.kind in _BESIDE for m in (before, after)):
+        if sure or ranged or any(isinstance(m, Mention) and m.kind in _BESIDE for m in (before, after)):
             spans = [(q.start, q.end, q.low, q.high)]
             if double and float(double[1]) in (q.low * 2, q.low / 2):
                 spans.append((*double.span(1), float(double[1]), float(double[1])))
@@ -198,7 +215,7 @@ def find_beside(source: Source, row: list[Mention | Token]) -> None:
 def _links(item: Mention | Token, bpm: float) -> bool:
     """Whether something between a tempo and its neighbours says nothing: a dash, or its half or double."""
     other = isinstance(item, Token) and item.word in (f"{bpm * 2:g}", f"{bpm / 2:g}")
-    return isinstance(item, Token) and (other or item.word in "-/|@")
+    return item.kind == "filler" if isinstance(item, Mention) else other or item.word in "-/|@"
 
 
 def find_strays(source: Source) -> None:

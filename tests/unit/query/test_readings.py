@@ -97,6 +97,14 @@ def test_the_judge_sees_what_is_turned_round() -> None:
         ("harp absent oboe", {"oboe"}),
         ("no more than one tuba", set()),
         ("I wouldn't mind a tuba", set()),
+        ("all but the tuba stop at 2:00", set()),
+        ("NOT harp AND tuba", {"harp"}),
+        ("a song called 'No Tuba'", set()),
+        ("instead of ending with a tuba it ends on a harp", {"tuba"}),
+        ("harps? hate them. tubas?", {"harp"}),
+        ("no-frills tuba", set()),
+        ("isn't there any harp", set()),
+        ("take the harp out at 1:00", set()),
     ],
 )
 def test_negation_reaches_what_it_speaks_of(text: str, unwanted: set[str]) -> None:
@@ -112,6 +120,14 @@ def test_negation_reaches_what_it_speaks_of(text: str, unwanted: set[str]) -> No
         "louder than the first version",
         "heavier than that one",
         "piano until the last chorus",
+        "if there is a tuba I will not take it",
+        "I cannot imagine it without a banjo",
+        "why is there no harp in pop",
+        "harps used to be in it",
+        "all but the tuba is acoustic",
+        "it's the tuba that has to go",
+        "less harp, oboe and tuba",
+        "not under 90 or over five",
     ],
 )
 def test_what_cannot_be_read_is_said(text: str) -> None:
