@@ -147,6 +147,9 @@ def _takes(source: Source, start: int, end: int, entry: Entry) -> bool:
         tens = re.search(r"\b(?:low|lower|high|higher|upper)[ -]$", source.before(start))  # "upper 90s"
         if seconds or cut or tens or rx(r"\s?<<bpm>>").match(source.low, end):
             return False
+        alone = re.search(r"(?:^|[,;] )$", source.before(start)) and re.match(r"$|[,;.]", source.after(end))
+        if alone and re.fullmatch(r"[1-9]0s", source.low[start:end]):
+            source.note(f"{source.quote(start, end)} read as a decade; write seconds or bpm if it is none")
     if (
         " " in source.low[start:end]
         and re.search(r"\bnon[ -]$|\w-$", source.before(start, 5))

@@ -9,17 +9,13 @@ from solfa.query.lexis import patterns_table, whole
 from solfa.query.source import Mention, Source
 
 
-def _instrument(word: str) -> bool:
-    name = concept_named(word) if word.isalpha() else None
-    return name is not None and concepts()[name].kind in ("instrument", "voice")
-
-
 def find(source: Source) -> None:
     """Finds every shape; "drums fade out" is about the drums and left to ``place``."""
     for name, (shape, *span) in patterns_table()["shape"].items():
         for match in source.matches(whole(f"<<{name}>>")):
-            noun = source.before(match.start()).rstrip().rpartition(" ")[2] or " "
-            if name in ("fades_in", "fades_out") and (source.heard_before(match.start()) or _instrument(noun)):
+            noun = concept_named(source.before(match.start()).rstrip().rpartition(" ")[2])
+            heard = source.heard_before(match.start()) or (noun and concepts()[noun].kind in ("instrument", "voice"))
+            if name in ("fades_in", "fades_out") and heard:
                 continue
             place = Place(start=span[0], end=span[1]) if span else None
             constraint = Dynamics(text=source.cut(*match.span()), shape=shape, place=place)

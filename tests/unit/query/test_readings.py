@@ -136,6 +136,12 @@ def test_what_cannot_be_read_is_said(text: str) -> None:
     assert not any(isinstance(c, Dynamics) for c in query.constraints)
 
 
+@pytest.mark.parametrize("text", ["60s", "30s", "90s, piano"])
+def test_a_decade_alone_is_told_to_be_one(text: str) -> None:
+    assert any("read as a decade" in note for note in parse(text).notes)
+    assert not parse("90s hip hop").notes
+
+
 @pytest.mark.parametrize(
     ("text", "low", "high"),
     [
