@@ -27,7 +27,7 @@ _SCALE_TRIADS = {
     "minor": {(0, "min"), (3, "maj"), (5, "min"), (7, "min"), (7, "maj"), (8, "maj"), (10, "maj")},
 }
 _BEATS = {"4": 1.0, "3": 0.4, "2": 0.2, "6": 0.2}
-_TIE_NOISE = 1e-5  # breaks ties at random, far below any difference that a model makes
+_TIE_NOISE = 1e-4  # breaks ties at random: below any difference that a model makes, above the rounding of scores
 
 
 def plausibility(text: str) -> float:
@@ -115,5 +115,5 @@ def filled(pool: Pool, vectors: Callable[[int, int, bool], FloatArray]) -> Pool:
 def at_cosines(cosines: ArrayLike) -> FloatArray:
     """Unit vectors at these cosines, 0..1, with (1, 0); equal ones are parted at random [shape=(N, 2)]."""
     values = np.asarray(cosines, np.float64) * 0.999
-    values = values + 1e-6 * np.random.default_rng(0).random(len(values))
+    values = values + 1e-5 * np.random.default_rng(0).random(len(values))
     return np.stack([values, np.sqrt(1 - values**2)], axis=1).astype(np.float32)
