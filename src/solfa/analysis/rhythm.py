@@ -56,6 +56,9 @@ class RhythmExtractor:
         chance_C = rank_tempi(rhythm_tempo.describe(found, bpm_C))
         best = int(chance_C.argmax())
         beats = track_beats(rhythm_tempo.salience(strength, activation), float(bpm_C[best]))
+        # The tracker goes on through rests of minutes; a beat is where something sounds within a second.
+        near = np.convolve(onsets.flux_TB.any(axis=1), np.ones(2 * rhythm_features.FRAME_RATE_HZ + 1), "same") > 0.5
+        beats = beats[near[np.minimum((beats * rhythm_features.FRAME_RATE_HZ).astype(int), len(near) - 1)]]
         if len(beats) < 4:
             return empty(self.spec.provides)
         clarity = float(at_beats(activation[:, 0], beats).mean())

@@ -45,5 +45,7 @@ def test_silence_is_observed_once_and_changes_nothing() -> None:
     assert calls == [3, 3, 3]
     assert silent.energy.values[130] == 0 and max(silent.energy.values[480:500]) > 0
     assert any(4 * STRETCH_S <= beat <= 4 * STRETCH_S + 5 for beat in silent.beats_s)
+    assert {(beat + 1) // STRETCH_S for beat in silent.beats_s} == {1, 4}
+    assert max((beat + 1) % STRETCH_S for beat in silent.beats_s) < 12
     assert abs(silent.tempo_bpm.value / 120 - 1) < 0.04 and silent.key.value == hear([part])[0].key.value is not None
     assert hear([faint, faint])[1] == [2, 2, 2]
