@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster.vq import kmeans2, vq
 
-from solfa.core.errors import InputError
+from solfa.core.errors import InputError, need
 from solfa.core.types import FloatArray
 
 Tokens = NDArray[np.int64]
+_vq = need("scipy.cluster.vq", "making tokens", "pip install 'solfa[torch]'")
 
 
 class RandomProjectionTokens:
@@ -47,7 +47,7 @@ class RandomProjectionTokens:
     def __call__(self, states: FloatArray) -> Tokens:
         """Tokens [shape=(...)] of states [shape=(..., D)]."""
         flat = (np.reshape(states, (-1, len(self._map))) - self._mean) / self._std
-        return np.asarray(vq(_unit(flat @ self._map), self._codes)[0], np.int64).reshape(np.shape(states)[:-1])
+        return np.asarray(_vq.vq(_unit(flat @ self._map), self._codes)[0], np.int64).reshape(np.shape(states)[:-1])
 
 
 class ResidualTokens:
@@ -64,14 +64,14 @@ class ResidualTokens:
             start = rest[rng.choice(len(rest), codes, replace=False)]
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of examples that are equal a code stays without any, and where it was
-                book[:] = kmeans2(rest, start, iter=20, minit="matrix")[0]
-            rest = rest - book[vq(rest, book)[0]]
+                book[:] = _vq.kmeans2(rest, start, iter=20, minit="matrix")[0]
+            rest = rest - book[_vq.vq(rest, book)[0]]
 
     def __call__(self, states: FloatArray) -> Tokens:
         """Tokens [shape=(..., Q)] of states [shape=(..., D)]."""
         rest, found = np.reshape(states, (-1, self.codebooks_QKD.shape[2])).astype(np.float64), []
         for book in self.codebooks_QKD:
-            found.append(vq(rest, book)[0])
+            found.append(_vq.vq(rest, book)[0])
             rest = rest - book[found[-1]]
         return np.stack(found, axis=-1).astype(np.int64).reshape(*np.shape(states)[:-1], -1)
 

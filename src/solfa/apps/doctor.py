@@ -23,7 +23,7 @@ from solfa.weights import models as weight_models
 from solfa.weights import path as weight_path
 from solfa.weights import pulled
 
-_PACKAGES = ("numpy", "scipy", "soundfile", "av", "soxr", "mutagen", "onnxruntime", "tokenizers",
+_PACKAGES = ("numpy", "soundfile", "av", "soxr", "mutagen", "onnxruntime", "tokenizers",
              "numkong")  # fmt: skip
 
 

@@ -109,6 +109,7 @@ def _train(
     name = str(context.info_name)
     try:
         import safetensors  # noqa: F401
+        import scipy  # noqa: F401
         import torch  # noqa: F401
     except ImportError as error:
         raise MissingExtra("training", "pip install 'solfa[torch]'") from error

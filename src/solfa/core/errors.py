@@ -25,7 +25,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 
 class SolfaError(Exception):
@@ -68,6 +70,14 @@ class MissingExtra(SolfaError):
     def __init__(self, feature: str, install: str) -> None:
         super().__init__(f"{feature} needs a package that is not installed. Install it with: {install}")
         self.feature, self.install = feature, install
+
+
+def need(module: str, feature: str, install: str) -> Any:
+    """A module of an optional package. Raises MissingExtra, which says how to install it, where there is none."""
+    try:
+        return import_module(module)
+    except ImportError as missing:
+        raise MissingExtra(feature, install) from missing
 
 
 class MissingWeights(SolfaError):

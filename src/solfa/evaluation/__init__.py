@@ -16,3 +16,7 @@ reports                `tasks` `reports` `interop`
 
 Guide: docs/evaluation.md.
 """
+
+from solfa.core.errors import need
+
+need("scipy", "evaluation", "pip install 'solfa[eval]'")

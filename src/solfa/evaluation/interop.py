@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from solfa.audio import stretches
-from solfa.core.errors import InputError, MissingExtra
+from solfa.core.errors import InputError, need
 from solfa.core.files import write_output
 from solfa.core.types import Audio, FloatArray, JointModel
 from solfa.evaluation.relevance import Floats, Ints, Relevance
@@ -115,18 +115,15 @@ class MtebModel:
         MissingExtra
             If mteb is not installed.
         """
-        try:
-            from mteb.models.model_meta import ModelMeta, ScoringFunction
-        except ImportError as missing:
-            raise MissingExtra("scoring through mteb", "pip install mteb") from missing
+        mteb = need("mteb.models.model_meta", "scoring through mteb", "pip install mteb")
         spec = self.model.audio.spec
-        return ModelMeta.create_empty(
+        return mteb.ModelMeta.create_empty(
             {
                 "name": f"solfa/{self.model.name}",
                 "revision": spec.space,
                 "embed_dim": spec.dim,
                 "modalities": ["audio", "text"],
-                "similarity_fn_name": ScoringFunction.COSINE,
+                "similarity_fn_name": mteb.ScoringFunction.COSINE,
             }
         )
 

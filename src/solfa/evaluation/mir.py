@@ -26,13 +26,12 @@ raised where no reference allows a score, numbers of tracks differ, chords overl
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from solfa.core.annotation import MusicAnnotation
-from solfa.core.errors import InputError, MissingExtra
+from solfa.core.errors import InputError, need
 from solfa.core.types import ChordSegment
 from solfa.evaluation.relevance import Floats
 from solfa.evaluation.significance import Interval, interval
@@ -42,13 +41,8 @@ MULTIPLES = (1.0, 2.0, 3.0, 1 / 2, 1 / 3)
 BEAT_TRIM_S = 5.0
 
 
-def _mir_eval() -> ModuleType:
-    try:
-        import mir_eval
-    except ImportError as missing:
-        raise MissingExtra("scoring keys, chords and beats", "pip install 'solfa[eval]'") from missing
-    module: ModuleType = mir_eval
-    return module
+def _mir_eval() -> Any:
+    return need("mir_eval", "scoring keys, chords and beats", "pip install 'solfa[eval]'")
 
 
 def tempo_accuracy(reference_bpm: float, estimate_bpm: float | None, *, octaves: bool) -> float:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from solfa.core.errors import InputError, MissingExtra
+from solfa.core.errors import InputError, need
 from solfa.core.types import TextEncoder
 from solfa.evaluation.relevance import Floats, Vectors
 from solfa.evaluation.similarity import unit_rows
@@ -85,10 +85,7 @@ def ptb_words(text: str) -> list[str]:
     >>> ptb_words("It's slow, don't rush. Lo-fi drums!")
     ['it', "'s", 'slow', 'do', "n't", 'rush', 'lo-fi', 'drums']
     """
-    try:
-        from nltk.tokenize import NLTKWordTokenizer
-    except ImportError as missing:
-        raise MissingExtra("Treebank tokens", "pip install 'solfa[eval]'") from missing
+    nltk = need("nltk.tokenize", "Treebank tokens", "pip install 'solfa[eval]'")
 
     def stop(match: re.Match[str]) -> str:
         word = match[1].lower()
@@ -98,7 +95,7 @@ def ptb_words(text: str) -> list[str]:
     for pattern, by in _PTB_PARTED:
         text = re.sub(pattern, by, text)
     parted = re.sub(r"([^\s.]+(?:\.[^\s.]+)*)\.(?=[\s\"')\]]|$)", stop, text)
-    tokens = [_PTB_NAMES.get(t, t.lower().translate(_PTB_KEPT)) for t in NLTKWordTokenizer().tokenize(parted)]
+    tokens = [_PTB_NAMES.get(t, t.lower().translate(_PTB_KEPT)) for t in nltk.NLTKWordTokenizer().tokenize(parted)]
     return [t for t in tokens if t not in _PTB_DROPPED and t.strip(".")]
 
 
@@ -230,17 +227,14 @@ def meteor(
         If nltk is not installed.
     """
     check_items(candidates, references)
-    try:
-        from nltk.translate.meteor_score import meteor_score
-    except ImportError as missing:
-        raise MissingExtra("METEOR", "pip install 'solfa[eval]'") from missing
+    nltk = need("nltk.translate.meteor_score", "METEOR", "pip install 'solfa[eval]'")
 
     def synsets(word: str) -> list[Any]:
         return [SimpleNamespace(lemmas=lambda: [SimpleNamespace(name=lambda n=n: n) for n in synonyms(word)])]
 
     thesaurus = SimpleNamespace(synsets=synsets)  # the part of nltk's WordNet reader that its METEOR asks for
     pairs = zip(candidates, references, strict=True)
-    return np.array([meteor_score(own, candidate, wordnet=thesaurus) for candidate, own in pairs], np.float64)
+    return np.array([nltk.meteor_score(own, candidate, wordnet=thesaurus) for candidate, own in pairs], np.float64)
 
 
 def tuple_f1(candidate: Iterable[Hashable], reference: Iterable[Hashable]) -> float:

@@ -7,11 +7,10 @@ folder to itself until then.
 from __future__ import annotations
 
 import json
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
-from solfa.core.errors import InputError, MissingExtra
+from solfa.core.errors import InputError, need
 from solfa.training import checkpoint
 from solfa.training.trainer import Progress
 
@@ -35,10 +34,7 @@ def tracker(name: str, out: Path) -> Tracker:
     """
     if name not in NAMES:
         raise InputError(f"{name!r} is no tracker; expected {', '.join(NAMES)}.")
-    try:
-        module = import_module(NAMES[name])
-    except ImportError as error:
-        raise MissingExtra(f"--track {name}", f"pip install {name}") from error
+    module = need(NAMES[name], f"--track {name}", f"pip install {name}")
     return _Board(module, out) if name == "tensorboard" else _Online(module, name, out)
 
 

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from solfa.core.errors import MissingExtra, WeightsError
+from solfa.core.errors import WeightsError, need
 from solfa.core.files import whole_folder
 from solfa.weights.manifest import HubSource, Weight
 from solfa.weights.store import RECORD, Progress, directory, make_directory, write_atomic
@@ -68,11 +68,7 @@ def _fetch(hub: Any, name: str, source: HubSource, file: Any, scratch: Path) -> 
 
 def client(what: str) -> Any:
     """The module of the hub. Raises MissingExtra, which says what was to be done, if it is not installed."""
-    try:
-        import huggingface_hub
-    except ImportError as error:
-        raise MissingExtra(what, "pip install huggingface_hub") from error
-    return huggingface_hub
+    return need("huggingface_hub", what, "pip install huggingface_hub")
 
 
 def failures(hub: Any) -> tuple[type[Exception], ...]:

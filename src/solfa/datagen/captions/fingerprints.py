@@ -13,11 +13,13 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import maximum_filter, uniform_filter
 
 from solfa.analysis.harmony_cqt import HOP, RATE_HZ, cqt
 from solfa.audio.resample import at_rate
+from solfa.core.errors import need
 from solfa.core.types import Audio, FloatArray
+
+_ndimage = need("scipy.ndimage", "captioning", "pip install 'solfa[data]'")
 
 BINS_PER_OCTAVE = 36
 _FRAMES_PER_S = RATE_HZ / HOP
@@ -61,9 +63,9 @@ def fingerprint(stretches: Iterable[Audio]) -> Fingerprint:
 def _peaks(magnitudes: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Frames, bins (both interpolated) and levels of the peaks that stand out, in the order of time."""
     # Measured against what lies around it, so that a cut or a level elsewhere changes nothing here.
-    around = uniform_filter(magnitudes, size=_AROUND, mode="nearest")
+    around = _ndimage.uniform_filter(magnitudes, size=_AROUND, mode="nearest")
     white = magnitudes / (around + max(1e-3 * float(magnitudes.max(initial=0.0)), 1e-5))
-    top = white == maximum_filter(white, size=(2 * _NEAR_FRAMES + 1, 2 * _NEAR_BINS + 1), mode="constant")
+    top = white == _ndimage.maximum_filter(white, size=(2 * _NEAR_FRAMES + 1, 2 * _NEAR_BINS + 1), mode="constant")
     top[:, [0, -1]] = top[[0, -1]] = False
     frame, at = np.nonzero(top & (white > 1.0))
     level = white[frame, at].astype(np.float64)

@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 import soxr
-from scipy import signal
 
+from solfa.core.errors import need
 from solfa.core.types import FloatArray, Rng
+
+signal = need("scipy.signal", "making a music world", "pip install 'solfa[data]'")
 
 Effect = Callable[[FloatArray, int, Rng], FloatArray]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from solfa.core.errors import InputError, MissingExtra
+from solfa.core.errors import InputError, need
 from solfa.core.theory import Key
 from solfa.datagen.world.score import METRES
 
@@ -43,10 +43,7 @@ def read_midi(path: Path, metre: str = "") -> Midi:
     InputError if it is no MIDI file, holds more than 200,000 notes or 20,000 beats, or its metre changes or is unknown
     here.
     """
-    try:
-        import mido
-    except ImportError as missing:
-        raise MissingExtra("reading MIDI files", "pip install 'solfa[data]'") from missing
+    mido = need("mido", "reading MIDI files", "pip install 'solfa[data]'")
     try:
         file = mido.MidiFile(path)
     except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, mido.KeySignatureError) as bad:

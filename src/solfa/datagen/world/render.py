@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from solfa.core.errors import InputError, MissingExtra
+from solfa.core.errors import InputError, need
 from solfa.core.types import FloatArray, Rng
 from solfa.datagen.world.score import Part, Score
 
@@ -52,11 +52,7 @@ class Stem:
 
 def synthesiser() -> Any:
     """The synthesiser's module. Raises MissingExtra if tinysoundfont is not installed."""
-    try:
-        from tinysoundfont import _tinysoundfont as native
-    except ImportError as missing:
-        raise MissingExtra("rendering", "pip install --no-deps tinysoundfont") from missing
-    return native
+    return need("tinysoundfont._tinysoundfont", "rendering", "pip install --no-deps tinysoundfont")
 
 
 def check_soundfont(path: Path) -> Any:

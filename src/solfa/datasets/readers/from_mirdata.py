@@ -17,7 +17,7 @@ from typing import Any
 from solfa.audio import probe
 from solfa.core.annotation import MusicAnnotation, Segment
 from solfa.core.clip import Clip
-from solfa.core.errors import InputError, MissingExtra, UnknownName
+from solfa.core.errors import InputError, UnknownName, need
 from solfa.core.theory import Key
 from solfa.core.types import ChordSegment
 from solfa.datasets.readers import DataSet, Source
@@ -85,10 +85,7 @@ def load_mirdata(name: str, folder: Path) -> DataSet:
     InputError
         If the index or a file is missing or damaged, or no track has audio.
     """
-    try:
-        import mirdata
-    except ImportError as missing:
-        raise MissingExtra("mirdata's data sets", "pip install 'solfa[mirdata]'") from missing
+    mirdata = need("mirdata", "mirdata's data sets", "pip install 'solfa[mirdata]'")
     if name not in mirdata.list_datasets():
         raise UnknownName("mirdata data set", name, mirdata.list_datasets())
     try:
