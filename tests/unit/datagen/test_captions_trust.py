@@ -17,7 +17,7 @@ benchmark = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(benchmark)
 fit, holds = benchmark.fit, benchmark.holds
 
-TOOLS = ("solfa-rhythm@1", "solfa-harmony@2", "solfa-tags@4/1")
+TOOLS = ("solfa-rhythm@2", "solfa-harmony@3", "solfa-tags@4/1")
 
 
 def noisy(rng: np.random.Generator) -> tuple[Analysis, dict[str, Any]]:
