@@ -33,7 +33,7 @@ def plain(tmp_path: Path) -> Plain:
 
 def test_finding_music_needs_no_extra(plain: Plain, music: Path, needs_models: None) -> None:
     song = music / "waltz-90.flac"
-    indexed = plain("index", music, "--jobs", "1")
+    indexed = plain("index", music, "--workers", "1")
     assert indexed.returncode == 3 and "broken.mp3" in indexed.stdout + indexed.stderr
     for arguments in (["search", "waltz", "--json"], ["similar", song, "--json"], ["analyze", song, "--json"]):
         done = plain(*arguments)

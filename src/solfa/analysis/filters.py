@@ -40,6 +40,26 @@ def running_max(values: FloatArray, reach: int) -> FloatArray:
     return reduce(np.maximum, (padded[..., i : i + count] for i in range(2 * reach + 1)))
 
 
+def peaks(values: NDArray[np.float64], *, distance: int, prominence: float) -> list[tuple[int, float]]:
+    """Place and prominence of local maxima, the higher of two nearer than ``distance``; ``scipy.signal.find_peaks``."""
+    change = np.flatnonzero(np.diff(values))  # a plateau lies between two changes
+    rise = values[change + 1] > values[change]
+    at = np.flatnonzero(rise[:-1] & ~rise[1:])
+    tops = ((change[at] + 1 + change[at + 1]) // 2).tolist()
+    keep = dict.fromkeys(tops, True)
+    for top in sorted(tops, key=lambda t: (values[t], t), reverse=True):
+        if keep[top]:
+            keep |= {other: False for other in tops if 0 < abs(other - top) < distance}
+    found = []
+    for top in (t for t in tops if keep[t]):
+        higher = np.flatnonzero(values > values[top])
+        left, right = higher[higher < top].max(initial=-1) + 1, higher[higher > top].min(initial=len(values))
+        height = values[top] - max(values[left : top + 1].min(), values[top:right].min())
+        if height >= prominence:
+            found.append((top, float(height)))
+    return found
+
+
 def expit(x: FloatArray) -> FloatArray:
     """The logistic function 1 / (1 + exp(-x)), exact in both tails and without overflow."""
     p: FloatArray = np.exp(-np.logaddexp(0, -x))

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter1d
-from scipy.signal import find_peaks
-from scipy.spatial.distance import cdist
 
+from solfa.analysis.filters import peaks, running_mean
 from solfa.core.theory import QUALITIES, Chord
 from solfa.core.types import Analysis, Span
 
@@ -30,11 +28,12 @@ def sections(analysis: Analysis) -> tuple[Span, ...]:
     features_TF = _features(analysis)
     count, starts = len(features_TF), [(0.0, 1.0)]
     if count >= 3 * _LEAST_S and features_TF.any():
-        distance_TT = cdist(features_TF, features_TF, "sqeuclidean")
+        squares = np.square(features_TF).sum(axis=1)
+        distance_TT = np.maximum(squares[:, None] + squares - 2 * features_TF @ features_TF.T, 0)
         novelty = _novelty(np.exp(-distance_TT / distance_TT.mean()), min(_REACH_S, count // 3))
-        peaks, found = find_peaks(novelty / np.ptp(novelty), distance=_LEAST_S, prominence=_SALIENT)
+        found = peaks(novelty / np.ptp(novelty), distance=_LEAST_S, prominence=_SALIENT)
         bars = np.array(analysis.downbeats_s or [-1.0])
-        for second, salience in zip(peaks.tolist(), found["prominences"].tolist(), strict=True):
+        for second, salience in found:
             if _LEAST_S <= second <= count - _LEAST_S:
                 bar_s = float(bars[np.abs(bars - second).argmin()])
                 starts.append((bar_s if abs(bar_s - second) <= _NEAR_S else float(second), min(salience, 1.0)))
@@ -57,7 +56,8 @@ def _features(analysis: Analysis) -> Doubles:
             present[round(span.start_s) : round(span.end_s), column] = span.confidence
     curve = np.array(analysis.energy.values or [0.0])
     at = np.minimum((np.arange(count) / (analysis.energy.hop_s or 1.0)).astype(int), len(curve) - 1)
-    blocks = [uniform_filter1d(b, _SMOOTH_S, axis=0, mode="nearest") for b in (tones, present, curve[at][:, None])]
+    raw = [np.pad(b, ((_SMOOTH_S, _SMOOTH_S), (0, 0)), mode="edge") for b in (tones, present, curve[at][:, None])]
+    blocks = [running_mean(b, _SMOOTH_S, axis=0)[_SMOOTH_S:-_SMOOTH_S] for b in raw]
     spread = [float(np.sqrt(block.var(axis=0).sum())) for block in blocks]
     return np.concatenate([(b - b.mean(axis=0)) / s for b, s in zip(blocks, spread, strict=True) if s > 1e-6]
                           or [np.zeros((count, 1))], axis=1)  # fmt: skip

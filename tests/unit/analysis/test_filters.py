@@ -35,6 +35,18 @@ def test_running_max_is_scipys_bit_for_bit(shape: tuple[int, ...], reach: int) -
     np.testing.assert_array_equal(filters.running_max(values, reach), ndimage.maximum_filter1d(values, 2 * reach + 1))
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_peaks_are_scipys(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rough = rng.standard_normal(int(rng.integers(3, 300)))
+    for values in (rough, np.convolve(rough, np.ones(9)), np.round(rough)):  # the last has plateaus
+        # Which of two equal peaks stays is nobody's promise.
+        for distance in (1, 8) if len(np.unique(values)) == len(values) else (1,):
+            at, found = signal.find_peaks(values, distance=distance, prominence=0.4)
+            own = filters.peaks(values, distance=distance, prominence=0.4)
+            assert own == list(zip(at.tolist(), found["prominences"].tolist(), strict=True))
+
+
 def test_expit_is_scipys_from_one_end_to_the_other() -> None:
     for kind, tolerance in ((np.float32, 3e-6), (np.float64, 1e-13)):
         x = np.array([-700, -88, -40, -1, -1e-9, 0, 1e-9, 1, 40, 700, -np.inf, np.inf], kind)
