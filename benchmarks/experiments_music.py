@@ -29,7 +29,7 @@ from solfa.evaluation.relevance import Relevance
 from solfa.evaluation.retrieval import hit_at
 from solfa.evaluation.saturation import cut_tokens, saturation, tokenizer_spans
 from solfa.evaluation.similarity import Transposed, View, joint_scores
-from solfa.training.batches import TrainingData, Widths, bank_texts
+from solfa.training.batches import TrainingData, bank_texts
 from solfa.training.recipes import Recipe, figma, united
 
 STEPS = (20, 40, 60, 80, 100)
@@ -127,10 +127,8 @@ def music(data: tuple[Path, ...], out: Path, split: str, shards: int) -> Music:
     for records, more in ((train, asked), (pool, texts.pool())):
         compute(out / "states", records, audio=audio, text=text, texts=more, progress=progress)
         opened.append(FrozenFeatures.open(out / "states", records, texts=more, **spaces))
-    a, t = audio.spec.dim, text.spec.dim
     training = TrainingData(
         train=opened[0].relabelled(captions=texts.train), val=None, bank=bank,
-        widths=Widths(audio_whole=a, audio_rows=a, text_whole=t, text_rows=t),
         audio=audio.spec, text=text.spec, name=sets[0].name, revision=sets[0].revision,
     )  # fmt: skip
     return Music(training, opened[1], texts)
@@ -149,9 +147,9 @@ def music_run(job: Job) -> tuple[TrainingData, Recipe, Callable[[JointProjector]
             ),
             shared=True,
         )
-        for dim in (data.widths.audio_rows, data.widths.text_rows)
+        for dim in (data.audio.dim, data.text.dim)
     ]  # fmt: skip
-    base = (united if job.variant == "united" else figma)(data.widths, small=True)
+    base = (united if job.variant == "united" else figma)(data.audio.dim, data.text.dim, small=True)
     recipe = replace(small(base, job), model=JointConfig(audio=towers[0], text=towers[1]), objective=loss)
     if job.variant.startswith("negatives"):  # all of one batch, so that only the pool differs
         recipe = replace(recipe, batch_size=256)

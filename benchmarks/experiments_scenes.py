@@ -102,7 +102,7 @@ def scenes_run(job: Job) -> tuple[TrainingData, Recipe, Callable[[JointProjector
         keep = np.random.default_rng(0).random(len(data.train)) < change["labelled"]
         given = [p if k else () for p, k in zip(data.train.phrases, keep.tolist(), strict=True)]
         data = replace(data, train=data.train.relabelled(phrases=given))
-    recipe = finelap(data.widths, frames=change.get("frames", "transformer"), small=True)
+    recipe = finelap(data.audio.dim, data.text.dim, frames=change.get("frames", "transformer"), small=True)
     recipe = replace(
         small(recipe, job), model=narrow(recipe.model), objective=change.get("objective", WHOLE),
         num_phrases=change.get("num_phrases", 20),

@@ -89,7 +89,12 @@ def measure(o: argparse.Namespace, folder: Path) -> dict[str, float]:
     dataset = build(folder / "data", Clips(o.clips), name="random", config={}, seed=0, num_shards={"train": 1})
     audio, text = Body("hear", o.frames, o.audio_dim, 10 / o.frames), Body("read", o.tokens, o.text_dim, 0.0, o.ragged)
     data = prepare(dataset, folder / "features", audio=audio, text=text, phrases=True, bank=BANK)
-    recipe = replace(RECIPES[o.recipe](data.widths, small=o.small), batch_size=o.batch, chunk_size=o.chunk, epochs=1000)
+    recipe = replace(
+        RECIPES[o.recipe](data.audio.dim, data.text.dim, small=o.small),
+        batch_size=o.batch,
+        chunk_size=o.chunk,
+        epochs=1000,
+    )
     recipe = replace(recipe, precision=o.precision or recipe.precision, bucket_batches=o.bucket)
     trainer = Trainer(recipe, data, folder / "run", device=o.device)
     batches = (batch for _ in range(1000) for batch in trainer.loader)

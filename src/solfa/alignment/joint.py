@@ -1,8 +1,8 @@
-"""Two towers of projectors on frozen or tuned bodies, and the batches that go in and come out. Needs torch.
+"""Two towers of projectors on frozen or tuned backbones, and the batches that go in and come out. Needs torch.
 
 A tower has a *whole* projector for the pooled vector and a *rows* projector for the sequence. FIGMA shares one network
 between both; FineLAP has two, and none for the tokens of a text (its one row is then the whole vector). Phrases go the
-way of whole texts. A tuned body is part of the model: it makes the states that otherwise come with the batch.
+way of whole texts. A tuned backbone is part of the model: it makes the states that otherwise come with the batch.
 
 Shape letters: B batch, T frames, L tokens, N phrases, D dimensions.
 """
@@ -18,12 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from solfa.alignment.projectors import Projector, ProjectorConfig, from_json, to_json
+from solfa.alignment.projectors import Projector, ProjectorConfig, to_json
 from solfa.core.errors import InputError
 
 
-class Body(Protocol):
-    """A body that can be tuned (``encoders.torch_backbone.TorchBackbone``)."""
+class Tunable(Protocol):
+    """A backbone that can be tuned (``encoders.torch_backbone.TorchBackbone``)."""
 
     network: nn.Module
 
@@ -49,7 +49,7 @@ class JointConfig:
     text: TowerConfig
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON; ``from_json`` gives an equal configuration."""
+        """Plain JSON, as a model's folder and a run's record have it."""
         return {
             name: {
                 "whole": to_json(tower.whole),
@@ -59,32 +59,16 @@ class JointConfig:
             for name, tower in (("audio", self.audio), ("text", self.text))
         }
 
-    @classmethod
-    def from_json(cls, data: Any) -> JointConfig:
-        """The configuration of ``to_json``'s form. Raises InputError if it is not of that form."""
-        try:
-            towers = {
-                name: TowerConfig(
-                    whole=from_json(data[name]["whole"]),
-                    rows=None if data[name]["rows"] is None else from_json(data[name]["rows"]),
-                    shared=bool(data[name]["shared"]),
-                )
-                for name in ("audio", "text")
-            }
-        except (KeyError, TypeError) as bad:
-            raise InputError(f"not the configuration of a joint model: {bad!r} is missing or of a wrong form.") from bad
-        return cls(**towers)
-
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Batch:
     """Raw states of B pairs of clip and caption, as tensors.
 
     Frame truth is given for the clips where ``grounded_B`` is True: N phrases each (pooled states), and for each phrase
-    and frame whether it is heard (``labels_BNT``, 0 or 1). N may be 0.
+    and frame whether it is present (``labels_BNT``, 0 or 1). N may be 0.
 
-    A side whose body is tuned has masks but states of no width, and what they are made of: ``sounds`` and the stripes
-    over their spectrograms (``encoders.windowed``), or ``texts`` and N ``phrases`` a clip.
+    A side whose backbone is tuned has masks but states of no width, and what they are made of: ``sounds`` and the
+    stripes over their spectrograms (``encoders.windowed``), or ``texts`` and N ``phrases`` a clip.
     """
 
     ids: tuple[str, ...]
@@ -141,11 +125,10 @@ class Projected:
     seed: int = 0
 
     @classmethod
-    def of(cls, vectors: Sequence[Tensor], batch: Batch, token_mask_BL: Tensor, seed: int) -> Projected:
-        """The vectors that ``JointProjector`` made, in its order, with the masks and labels of their batch."""
-        audio, frames, text, tokens, phrases = vectors
-        labels = batch.labels_BNT, batch.grounded_B
-        return cls(audio, frames, text, tokens, phrases, batch.frame_mask_BT, token_mask_BL, *labels, seed=seed)
+    def of(cls, vectors: Mapping[str, Tensor], batch: Batch, token_mask_BL: Tensor, seed: int) -> Projected:
+        """The vectors that ``JointProjector`` made, with the masks and labels of their batch."""
+        given = {name: getattr(batch, name) for name in ("frame_mask_BT", "labels_BNT", "grounded_B")}
+        return cls(**vectors, **given, token_mask_BL=token_mask_BL, seed=seed)
 
 
 class Tower(nn.Module):
@@ -179,18 +162,18 @@ class Tower(nn.Module):
 
 
 class JointProjector(nn.Module):
-    """Both towers, and below them the bodies that are tuned, by kind (``audio``, ``text``).
+    """Both towers, and below them the backbones that are tuned, by kind (``audio``, ``text``).
 
-    Bodies never draw: no dropout, no skipped layers, normalisation by the statistics that they came with. So chunks
+    Backbones never draw: no dropout, no skipped layers, normalisation by the statistics that they came with. So chunks
     change nothing and a run resumes to the bit. Raises InputError if the towers end in different widths, or the audio
     tower has no view of frames.
     """
 
-    def __init__(self, config: JointConfig, bodies: Mapping[str, Body] | None = None) -> None:
+    def __init__(self, config: JointConfig, backbones: Mapping[str, Tunable] | None = None) -> None:
         super().__init__()
         self.config = config
-        self._prepare = {kind: body.prepare for kind, body in (bodies or {}).items()}
-        self.bodies = nn.ModuleDict({kind: body.network for kind, body in (bodies or {}).items()})
+        self._prepare = {kind: backbone.prepare for kind, backbone in (backbones or {}).items()}
+        self.bodies = nn.ModuleDict({kind: backbone.network for kind, backbone in (backbones or {}).items()})
         self.audio, self.text = Tower(config.audio), Tower(config.text)
         self.dim = self.audio.whole.out_dim
         if self.text.whole.out_dim != self.dim:
@@ -199,13 +182,13 @@ class JointProjector(nn.Module):
             raise InputError("the audio tower needs a view of frames: give rows, or shared=True.")
 
     def train(self, mode: bool = True) -> JointProjector:
-        """As of any module, but bodies stay as they are used."""
+        """As of any module, but backbones stay as they are used."""
         super().train(mode)
         self.bodies.eval()
         return self
 
     def with_states(self, batch: Batch) -> Batch:
-        """The batch with the states of tuned bodies; without such bodies, as it is."""
+        """The batch with the states of tuned backbones; without such, as it is."""
         made: dict[str, Any] = {}
         if "audio" in self.bodies:
             longest, more = batch.frame_mask_BT.shape[1], {"stripes": batch.stripes_BM3}
@@ -226,23 +209,24 @@ class JointProjector(nn.Module):
         pooled, states, _ = self.bodies[kind](self._prepare[kind](items) | given)
         return pooled, F.pad(states, (0, 0, 0, max(0, longest - states.shape[1])))
 
-    def forward(self, batch: Batch, rows: bool = True) -> list[Tensor]:
-        """Whole audio, frames, whole text, tokens, phrases: the first five fields of ``Projected``.
+    def forward(self, batch: Batch, rows: bool = True) -> dict[str, Tensor]:
+        """The vectors of ``Projected`` by its names: audio, frames, text, tokens, phrases.
 
-        Without ``rows`` there are no frames and no tokens (B x 0 x dim), for a loss that reads none.
+        Without ``rows`` there are no frames, tokens and phrases (B x 0 x dim), for a loss that reads none.
         """
         batch = self.with_states(batch)
         text_BD = self.text.pooled(batch.text_BD)
         B, N, D = batch.phrases_BND.shape
-        if not rows:
-            none = text_BD.new_zeros((B, 0, self.dim))
-            return [self.audio.pooled(batch.audio_BD), none, text_BD, none, none]
-        tokens = self.text.rows(batch.tokens_BLD, batch.token_mask_BL) if self.text.has_rows else text_BD[:, None]
-        phrases = text_BD.new_zeros((B, 0, self.dim))
-        if N:
-            phrases = self.text.pooled(batch.phrases_BND.reshape(B * N, D)).view(B, N, self.dim)
-        frames = self.audio.rows(batch.frames_BTD, batch.frame_mask_BT)
-        return [self.audio.pooled(batch.audio_BD), frames, text_BD, tokens, phrases]
+        frames = tokens = phrases = text_BD.new_zeros((B, 0, self.dim))
+        if rows:
+            tokens = self.text.rows(batch.tokens_BLD, batch.token_mask_BL) if self.text.has_rows else text_BD[:, None]
+            if N:
+                phrases = self.text.pooled(batch.phrases_BND.reshape(B * N, D)).view(B, N, self.dim)
+            frames = self.audio.rows(batch.frames_BTD, batch.frame_mask_BT)
+        return {
+            "audio_BD": self.audio.pooled(batch.audio_BD), "frames_BTD": frames, "text_BD": text_BD,
+            "tokens_BLD": tokens, "phrases_BND": phrases,
+        }  # fmt: skip
 
     def token_mask(self, batch: Batch) -> Tensor:
         """Which rows of the text view are real: the batch's tokens, or the one whole vector."""

@@ -245,7 +245,7 @@ def _forward(
     i, f0 = m // tiles_f, m % tiles_f * BLOCK_M
     f = f0 + tl.arange(0, BLOCK_M)
     j = n * TEXTS + tl.arange(0, TEXTS)
-    heard = tl.load(frame_mask + i * F + f, mask=f < F, other=0) != 0
+    real_f = tl.load(frame_mask + i * F + f, mask=f < F, other=0) != 0
     best = tl.full((BLOCK_M, TEXTS), -1e30, tl.float32)
     where = tl.zeros((BLOCK_M, TEXTS), tl.int32)
     column = tl.arange(0, BLOCK_N)
@@ -272,12 +272,12 @@ def _forward(
         where = tl.where(better, at + t0, where)
         best = tl.where(better, top, best)
     best = tl.where(best == float("inf"), float("nan"), best)
-    total = tl.sum(tl.where(heard[:, None], best, 0.0), axis=0)
+    total = tl.sum(tl.where(real_f[:, None], best, 0.0), axis=0)
     slot = f0 // 64
     for s in tl.static_range(BLOCK_M // 64):
         value = total if s == 0 else tl.zeros_like(total)
         tl.store(partial + (i * SLOTS + slot + s) * C + j, value, mask=j < tl.where(slot + s < SLOTS, C, 0))
-    where = tl.where(heard[:, None], where, NONE)
+    where = tl.where(real_f[:, None], where, NONE)
     target = place + (j * A + i).to(tl.int64)[None, :] * SLOTS * 64 + f[:, None]
     tl.store(target, where.to(place.dtype.element_ty), mask=(f < SLOTS * 64)[:, None] & (j < C)[None, :])
 

@@ -67,8 +67,8 @@ class FineLapConfig:
 class UnitedConfig:
     """FIGMA's loss on captions, plus ``beta`` times FineLAP's frame term on labelled phrases.
 
-    ``bias`` starts near the log odds of a phrase being heard in a frame (one in twenty); from -10 it takes thousands of
-    steps to come back.
+    ``bias`` starts near the log odds of a phrase being present in a frame (one in twenty); from -10 it takes thousands
+    of steps to come back.
     """
 
     figma: FigmaConfig = FigmaConfig()
@@ -109,7 +109,7 @@ class Objective(nn.Module):
     def __init__(self, *, reads_rows: bool = True) -> None:
         super().__init__()
         self.reads_rows = reads_rows
-        self.logits: dict[str, Logit] = {}
+        self.logits: dict[str, LearntLogit] = {}
 
     def losses(self, batch: Projected) -> dict[str, Tensor]:
         """The terms by name, weighted: scalars whose sum is minimised."""
@@ -150,7 +150,7 @@ class Figma(Objective):
         return terms
 
 
-class Logit(nn.Module):
+class LearntLogit(nn.Module):
     """``cosine / t + b``, both learnt."""
 
     def __init__(self, temperature: float, bias: float, safe: bool) -> None:
@@ -192,8 +192,8 @@ class FineLap(Objective):
     def __init__(self, config: FineLapConfig) -> None:
         super().__init__(reads_rows=config.beta > 0)
         self.config = config
-        self.clip = Logit(config.temperature, config.bias, config.safe_temperature)
-        self.frame = Logit(config.temperature, config.bias, config.safe_temperature)
+        self.clip = LearntLogit(config.temperature, config.bias, config.safe_temperature)
+        self.frame = LearntLogit(config.temperature, config.bias, config.safe_temperature)
         used = {"clip": config.alpha > 0 and config.clip_loss == "sigmoid", "frame": config.beta > 0}
         self.logits = {name: getattr(self, name) for name, is_used in used.items() if is_used}
 
@@ -226,7 +226,7 @@ class United(Objective):
     def __init__(self, config: UnitedConfig) -> None:
         super().__init__()
         self.config, self.figma = config, Figma(config.figma)
-        self.label = Logit(config.temperature, config.bias, safe=True)
+        self.label = LearntLogit(config.temperature, config.bias, safe=True)
         self.logits = {"frame": self.label} if config.beta > 0 else {}
 
     def losses(self, batch: Projected) -> dict[str, Tensor]:
@@ -234,7 +234,7 @@ class United(Objective):
         return {**self.figma.losses(batch), "label": self.config.beta * frame_cross_entropy(batch, self.label)}
 
 
-def frame_cross_entropy(batch: Projected, logit: Logit) -> Tensor:
+def frame_cross_entropy(batch: Projected, logit: LearntLogit) -> Tensor:
     """Mean binary cross-entropy over labelled clips, their phrases and their real frames; 0 if the batch has none."""
     real_BNT = batch.grounded_B[:, None, None] & batch.frame_mask_BT[:, None, :].expand_as(batch.labels_BNT)
     cosines_BNT = torch.einsum("bnd,btd->bnt", batch.phrases_BND, batch.frames_BTD)

@@ -1,4 +1,4 @@
-"""Projectors: the small networks that turn the states of a frozen body into vectors of a shared space. Needs torch.
+"""Projectors: the small networks from the states of a frozen backbone to vectors of a shared space. Needs torch.
 
 Conventions: a projector maps states [shape=(B, T, in)] and a mask [shape=(B, T)] to unit float32 vectors [shape=(B, T,
 out)]; a pooled vector is a sequence of length one. Masked rows come out as zeros and never reach a real row, so padding
@@ -6,14 +6,14 @@ changes nothing but rounding. A mask of None means that every row is real.
 
 Published sizes: FIGMA (arXiv 2606.06615) has one Transformer a modality, shared by both views, 22,060,032 parameters in
 all; FineLAP has two global MLPs of 1,837,056 each and a frame Transformer of 25,979,904. Positional encoding is added
-nowhere: the bodies carry it.
+nowhere: the backbones carry it.
 
 Shape letters: B batch, T frames or tokens, D dimensions, H heads.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -75,40 +75,12 @@ _KINDS: dict[str, type[ProjectorConfig]] = {
 
 
 def to_json(config: ProjectorConfig) -> dict[str, Any]:
-    """The configuration as plain JSON with its ``kind``; ``from_json`` gives an equal one."""
+    """The configuration as plain JSON with its ``kind``."""
     kind = next(name for name, known in _KINDS.items() if type(config) is known)
     values = asdict(config)
     if values.get("bias"):
         del values["bias"]  # as files had it before there was a choice
     return {"kind": kind, **values}
-
-
-def from_json(data: Any) -> ProjectorConfig:
-    """The configuration of ``to_json``'s form.
-
-    Raises InputError if the kind is unknown, or a field is missing, unknown or out of range.
-    """
-    known = _KINDS.get(str(data.get("kind"))) if isinstance(data, dict) else None
-    if known is None:
-        raise InputError(f"not the configuration of a projector: {str(data)[:80]}; expected a kind of {list(_KINDS)}.")
-    values = {name: value for name, value in data.items() if name != "kind"}
-    kinds = {f.name: str(f.type) for f in fields(known)}
-    bad = [name for name, value in values.items() if name not in kinds or not _fits(kinds[name], name, value)]
-    if bad or "in_dim" not in values:
-        wrong = ", ".join(f"{name} {values.get(name)!r:.40}" for name in bad or ["in_dim"])
-        raise InputError(f"projector {data['kind']}: unknown, missing or out of range: {wrong}.")
-    return known(**values)
-
-
-def _fits(kind: str, name: str, value: Any) -> bool:
-    """Whether a value from a file is of a field's type, and of a size that somebody may have trained."""
-    if value is None or kind == "bool":
-        return kind.endswith("None") if value is None else isinstance(value, bool)
-    if kind == "float":
-        return isinstance(value, int | float) and 0 <= value < 1
-    if kind.startswith("Literal"):
-        return value in ("gelu", "relu")
-    return type(value) is int and 1 <= value <= (64 if name == "num_layers" else 1 << 16)
 
 
 class Projector(nn.Module):

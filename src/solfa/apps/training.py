@@ -19,7 +19,7 @@ from solfa.core.text import clock
 
 if TYPE_CHECKING:
     from solfa.training.recipes import Recipe
-    from solfa.training.trainer import Outcome, Progress
+    from solfa.training.trainer import Outcome, StepReport
 
 
 class _Group(TyperGroup):
@@ -138,7 +138,7 @@ def _train(
         recipe = replace(changed(recipe, old), **{k: v for k, v in changes.items() if v is not None})
         return changed(recipe, {key.strip(): value.strip() for key, _, value in pairs})
 
-    def report(progress: Progress) -> None:
+    def report(progress: StepReport) -> None:
         for each in trackers:
             each(progress)
         values = ", ".join(f"{k} {v:.4g}" for k, v in progress.metrics.items() if isinstance(v, float))

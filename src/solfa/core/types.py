@@ -255,7 +255,7 @@ class Features:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class States:
-    """What a pretrained body says about a batch, before any projection: raw, not normalised.
+    """What a pretrained backbone gives for a batch, before any projection: raw, not normalised.
 
     ``pooled_BD`` and ``states_BTD`` float32, or float16 where they come from a cache; ``mask_BT`` True where a frame or
     token is real (others are zero). Padding and batch size never change the real rows. An item may have no real row at
@@ -271,14 +271,14 @@ X = TypeVar("X", contravariant=True)
 
 
 class Backbone(Protocol[X]):
-    """A pretrained body that projectors are trained on: of sound (``Audio``) or of words (``str``).
+    """A pretrained network that projectors are trained on: of sound (``Audio``) or of words (``str``).
 
-    Its ``spec.space`` names checkpoint and preprocessing, so that cached states of two bodies never meet.
+    Its ``spec.space`` names checkpoint and preprocessing, so that cached states of two backbones never meet.
     """
 
     @property
     def spec(self) -> EncoderSpec:
-        """What this body is; ``dim`` is the width of its states."""
+        """What this backbone is; ``dim`` is the width of its states and of its pooled vectors."""
 
     def states(self, batch: Sequence[X]) -> States:
         """The hidden states of a batch; audio states lie ``spec.hop_s`` apart from the start of each stretch."""

@@ -1,9 +1,10 @@
-"""States of frozen bodies, computed once and kept on disk: what projectors are trained on.
+"""States of frozen backbones, computed once and kept on disk: what projectors are trained on.
 
-A cache is a folder of ``SPACE/KEY/`` blocks (``datasets.blocks``). SPACE names the body (``spec.space``), KEY the
+A cache is a folder of ``SPACE/KEY/`` blocks (``datasets.blocks``). SPACE names the backbone (``spec.space``), KEY the
 content: the sound of a shard, its records, or a list of texts. So a second run computes nothing, a changed shard is
-computed alone, and states of two bodies never meet. Texts (captions and phrases) are kept once for each shard. Blocks
-do not depend on each other: processes share them out by number, and the cache of eight is to the byte that of one.
+computed alone, and states of two backbones never meet. Texts (captions and phrases) are kept once for each shard.
+Blocks do not depend on each other: processes share them out by number, and the cache of eight is to the byte that of
+one.
 
 A batch is copied straight from memory maps into the arrays that are handed out, its pages asked for beforehand (half
 the processor time of reading files). float16 stays float16: converting takes numpy some 15 times as long as copying,
@@ -27,7 +28,7 @@ from filelock import FileLock, Timeout
 from solfa.audio.resample import at_rate
 from solfa.core.clip import Clip, Phrase
 from solfa.core.errors import InputError, UnknownName, WeightsError
-from solfa.core.types import Audio, Backbone, BoolArray, HalfArray, States
+from solfa.core.types import Audio, Backbone, BoolArray, FloatArray, HalfArray, States
 from solfa.datasets.blocks import Block, write_block
 from solfa.datasets.loading import IntArray, ahead
 from solfa.datasets.shards import Clips, Shard
@@ -42,15 +43,15 @@ class FeatureBatch:
     """States of some clips and of one caption of each, and the timed phrases of each.
 
     ``ids`` [shape=(B,)] of the clips, ``rows_B`` their numbers in the split; ``audio`` and ``text`` are float16
-    states of the sound and of the caption that was drawn, which ``captions`` has ("" where a clip has none, and no
-    text row), and ``caption_index_B`` its number (-1: none). States of ``phrases`` are had from
+    states of the sound and of the caption that was drawn (None of a live side), which ``captions`` has ("" where a clip
+    has none, and no text row), and ``caption_index_B`` its number (-1: none). States of ``phrases`` are had from
     ``FrozenFeatures.texts``.
     """
 
     ids: tuple[str, ...]
     rows_B: IntArray
-    audio: States
-    text: States
+    audio: States | None
+    text: States | None
     captions: tuple[str, ...]
     caption_index_B: IntArray
     phrases: tuple[tuple[Phrase, ...], ...]
@@ -100,8 +101,8 @@ def compute(
     folder: Path | str,
     records: Clips,
     *,
-    audio: Backbone[Audio],
-    text: Backbone[str],
+    audio: Backbone[Audio] | None,
+    text: Backbone[str] | None,
     texts: Sequence[str] = (),
     batch_size: int = 16,
     rank: int = 0,
@@ -110,13 +111,13 @@ def compute(
 ) -> Computed:
     """Compute the states that the cache does not hold yet; a stopped run goes on at the block where it was.
 
-    Sound is decoded and resampled by threads while the backbone computes.
+    Sound is decoded and resampled by threads while the backbone computes. A side whose backbone is None is left out.
 
     ``folder`` is the cache's; one serves any number of data sets and backbones. ``texts`` are more than the records
     have, such as a phrase bank; clips of like length share a batch of ``batch_size``. Of ``world_size`` processes,
     number ``rank`` makes every ``world_size``-th block and returns when its own are done; ``progress`` is called
     with the blocks that it has done and all that it does (two for each shard, one for ``texts``). Raises InputError
-    if states cannot be held in float16 or are not as wide as the body says, another process is at it, or the disk
+    if states cannot be held in float16 or are not as wide as the backbone says, another process is at it, or the disk
     refuses; DecodeError if a clip cannot be decoded.
     """
     folder = Path(folder)
@@ -149,16 +150,18 @@ _Jobs = dict[Path, Callable[[Path], None]]
 
 
 def _jobs(
-    folder: Path, records: Clips, audio: Backbone[Audio], text: Backbone[str], texts: Sequence[str], size: int,
-    threads: int,
+    folder: Path, records: Clips, audio: Backbone[Audio] | None, text: Backbone[str] | None, texts: Sequence[str],
+    size: int, threads: int,
 ) -> tuple[_Jobs, _Jobs]:  # fmt: skip
     spoken, sounds = _Jobs(), _Jobs()
     for shard in records.shards:
-        key, clips = shard.index.records_sha256, partial(_said, shard)
-        spoken[_block(folder, text.spec.space, key)] = partial(_write_texts, clips, text, size)
-        key = shard.index.audio_sha256
-        sounds[_block(folder, audio.spec.space, key)] = partial(_write_audio, shard, audio, size, threads)
-    if texts:
+        if text is not None:
+            place = _block(folder, text.spec.space, shard.index.records_sha256)
+            spoken[place] = partial(_write_texts, partial(_said, shard), text, size)
+        if audio is not None:
+            place = _block(folder, audio.spec.space, shard.index.audio_sha256)
+            sounds[place] = partial(_write_audio, shard, audio, size, threads)
+    if texts and text is not None:
         bank = partial(_write_texts, lambda: (_once(texts), {}), text, size)
         spoken[_block(folder, text.spec.space, _hash_of(texts))] = bank
     return spoken, sounds
@@ -190,14 +193,14 @@ def _said(shard: Shard) -> tuple[list[str], dict[str, Any]]:
     return list(numbers), clips
 
 
-def _write_audio(shard: Shard, body: Backbone[Audio], batch_size: int, threads: int, block: Path) -> None:
+def _write_audio(shard: Shard, backbone: Backbone[Audio], batch_size: int, threads: int, block: Path) -> None:
     clips = sorted(map(shard.record, shard.index.members), key=lambda record: record.duration_s)
     parts = [clips[at : at + batch_size] for at in range(0, len(clips), batch_size)]
 
     def decoded(part: Sequence[Clip]) -> list[Audio]:
         sounds = [shard.audio(record) for record in part]
         for sound in sounds:
-            at_rate(sound, body.spec.sample_rate_hz)  # the sound keeps it for the backbone
+            at_rate(sound, backbone.spec.sample_rate_hz)  # the sound keeps it for the backbone
         return sounds
 
     sounds = ahead(decoded, parts, workers=threads, depth=threads)
@@ -205,22 +208,22 @@ def _write_audio(shard: Shard, body: Backbone[Audio], batch_size: int, threads: 
     def states() -> Iterator[States]:
         for part, heard in zip(parts, sounds, strict=True):
             try:
-                yield body.states(heard)
-            except (InputError, WeightsError) as bad:  # not finite; a body does not know what it hears
-                raise type(bad)(f"{bad} It heard {', '.join(record.id for record in part)}.") from bad
+                yield backbone.states(heard)
+            except (InputError, WeightsError) as bad:  # not finite; a backbone does not know which clip it has
+                raise type(bad)(f"{bad} Clips: {', '.join(record.id for record in part)}.") from bad
 
-    write_block(block, body.spec, states(), {"items": [record.id for record in clips]})
+    write_block(block, backbone.spec, states(), {"items": [record.id for record in clips]})
 
 
 def _write_texts(
-    content: Callable[[], tuple[list[str], Mapping[str, Any]]], body: Backbone[str], batch_size: int, block: Path
+    content: Callable[[], tuple[list[str], Mapping[str, Any]]], backbone: Backbone[str], batch_size: int, block: Path
 ) -> None:
     texts, clips = content()
     # Texts of like length share a batch, so that little is padded.
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     parts = (order[at : at + batch_size] for at in range(0, len(order), batch_size))
-    states = (body.states([texts[i] for i in part]) for part in parts)
-    write_block(block, body.spec, states, {"items": [texts[i] for i in order], "order": order, "clips": clips})
+    states = (backbone.states([texts[i] for i in part]) for part in parts)
+    write_block(block, backbone.spec, states, {"items": [texts[i] for i in order], "order": order, "clips": clips})
 
 
 class FrozenFeatures:
@@ -232,17 +235,22 @@ class FrozenFeatures:
         of every clip, in order
     hop_s
         how far audio states lie apart
+    live
+        sides (``audio``, ``text``) of which no states are kept: these backbones make them whenever they are asked for
     """
 
-    def __init__(self, records: Clips, heard: Sequence[Block], said: Sequence[Block]) -> None:
-        self.ids = records.ids
-        self.hop_s = heard[0].hop_s
+    def __init__(
+        self, records: Clips, heard: Sequence[Block], said: Sequence[Block], live: Mapping[str, Backbone[Any]]
+    ) -> None:
+        self.ids, self.live, self._records = records.ids, live, records
+        self.hop_s = heard[0].hop_s if heard else live["audio"].spec.hop_s
         self._clips: list[tuple[Block, int]] = []
-        for shard, block in zip(records.shards, heard, strict=True):  # stored by length, not in the shard's order
+        for shard, block in zip(records.shards, heard, strict=False):  # stored by length, not in the shard's order
             where = {name: i for i, name in enumerate(block.index["items"])}
             self._clips += [(block, where[name]) for name in shard.index.members]
         self._texts: dict[str, tuple[Block, int]] = {}
-        captions, phrases = [], []
+        captions = [record.captions for record in records] if "text" in live else []
+        phrases = [record.phrases for record in records] if "text" in live else []
         for block in said:
             self._texts.update((text, (block, i)) for i, text in enumerate(block.index["items"]))
             text_of = dict(zip(block.index["order"], block.index["items"], strict=True))
@@ -252,25 +260,34 @@ class FrozenFeatures:
                 phrases.append(tuple(Phrase(text=words, spans_s=s) for words, s in spans))
         self.captions, self.phrases = tuple(captions), tuple(phrases)
         self._num_captions = np.array([len(c) for c in captions], np.int64)
-        self._heard_dims = max((b.dim, b.pooled_dim) for b in heard)
-        self._said_dims = max((b.dim, b.pooled_dim) for b in said)
+        self._heard_dims = max(((b.dim, b.pooled_dim) for b in heard), default=(0, 0))
+        self._said_dims = max(((b.dim, b.pooled_dim) for b in said), default=(0, 0))
 
     @classmethod
     def open(
-        cls, folder: Path | str, records: Clips, *, audio_space: str, text_space: str, texts: Sequence[str] = ()
-    ) -> FrozenFeatures:
-        """What ``compute`` has kept for these records and texts.
+        cls, folder: Path | str, records: Clips, *, audio_space: str, text_space: str, texts: Sequence[str] = (),
+        live: Mapping[str, Backbone[Any]] | None = None,
+    ) -> FrozenFeatures:  # fmt: skip
+        """What ``compute`` has kept for these records and texts, but for the sides that are ``live``.
 
         Raises InputError if there are no records, or states are missing, damaged, or of another space.
         """
         folder = Path(folder)
         if not len(records):
             raise InputError(f"there are no records to have states of in {folder}.")
-        heard = [Block(_block(folder, audio_space, s.index.audio_sha256), audio_space) for s in records.shards]
-        said = [Block(_block(folder, text_space, s.index.records_sha256), text_space) for s in records.shards]
-        if texts:
-            said.append(Block(_block(folder, text_space, _hash_of(texts)), text_space))
-        return cls(records, heard, said)
+        live = live or {}
+        sounds = [] if "audio" in live else [shard.index.audio_sha256 for shard in records.shards]
+        words = [] if "text" in live else [shard.index.records_sha256 for shard in records.shards]
+        words += [_hash_of(texts)] if texts and words else []
+        heard = [Block(_block(folder, audio_space, key), audio_space) for key in sounds]
+        said = [Block(_block(folder, text_space, key), text_space) for key in words]
+        return cls(records, heard, said, live)
+
+    def with_live(self, live: Mapping[str, Backbone[Any]]) -> FrozenFeatures:
+        """The same split with other backbones for its ``live`` sides."""
+        other = copy(self)
+        other.live = live
+        return other
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -297,39 +314,53 @@ class FrozenFeatures:
         return other
 
     def lengths(self) -> tuple[IntArray, IntArray]:
-        """How many states the sound of each clip has [shape=(N,)], and the caption of each that has fewest."""
-        heard = np.array([int(block.lengths[i]) for block, i in self._clips], np.int64)
-        count = {text: int(block.lengths[i]) if text else 0 for text, (block, i) in self._texts.items()}
-        return heard, np.array([min((count[c] for c in own), default=0) for own in self.captions], np.int64)
+        """How many states the sound of each clip has [shape=(N,)], and the caption of each that has fewest.
 
-    def pooled_audio(self, rows: IntArray) -> HalfArray:
+        1 each of a ``live`` side, whose lengths are not known before.
+        """
+        heard = [int(block.lengths[i]) for block, i in self._clips] or [1] * len(self)
+        count = {text: int(block.lengths[i]) if text else 0 for text, (block, i) in self._texts.items()}
+        said = [min((count.get(c, 1) for c in own), default=0) for own in self.captions]
+        return np.array(heard, np.int64), np.array(said, np.int64)
+
+    def pooled_audio(self, rows: IntArray) -> HalfArray | FloatArray:
         """Pooled vectors of the sound of these clips [shape=(B, P)]; the rest of their states is not read."""
+        if "audio" in self.live:
+            return self.audio(rows).pooled_BD
         return np.stack([block.read(i)[1] for block, i in (self._clips[row] for row in rows.tolist())])
 
-    def pooled_texts(self, texts: Sequence[str]) -> HalfArray:
+    def pooled_texts(self, texts: Sequence[str]) -> HalfArray | FloatArray:
         """Pooled vectors of these texts [shape=(B, P)], likewise."""
+        if "text" in self.live:
+            return self.texts(texts).pooled_BD
         return np.stack([block.read(i)[1] for block, i in (self._texts[text] for text in texts)])
 
     def audio(self, rows: IntArray) -> States:
         """States of the sound of these clips."""
+        if "audio" in self.live:
+            return self.live["audio"].states([self._records.shard_at(r).audio(self._records[r]) for r in rows.tolist()])
         return _gathered([self._clips[i] for i in rows.tolist()], *self._heard_dims)
 
     def texts(self, texts: Sequence[str]) -> States:
         """States of these texts; "" has none. Raises UnknownName if one was not among what was computed."""
+        if "text" in self.live:
+            return self.live["text"].states(texts)
         for text in texts:
             if text and text not in self._texts:
                 raise UnknownName("text", text, ())
         return _gathered([self._texts[t] if t else None for t in texts], *self._said_dims)
 
     def gather(self, rows: IntArray, rng: np.random.Generator) -> FeatureBatch:
-        """States of these clips, each with one of its captions drawn at random."""
+        """States of these clips, each with one of its captions drawn at random; none of a ``live`` side."""
         counts = self._num_captions[rows]
         chosen = np.where(counts > 0, np.floor(rng.random(len(rows)) * counts), -1).astype(np.int64)
         pairs = list(zip(rows.tolist(), chosen.tolist(), strict=True))
         captions = tuple(self.captions[row][which] if which >= 0 else "" for row, which in pairs)
         return FeatureBatch(
-            ids=tuple(self.ids[row] for row, _ in pairs), rows_B=rows, audio=self.audio(rows), captions=captions,
-            text=self.texts(captions), caption_index_B=chosen, phrases=tuple(self.phrases[row] for row, _ in pairs),
+            ids=tuple(self.ids[row] for row, _ in pairs), rows_B=rows, captions=captions, caption_index_B=chosen,
+            audio=None if "audio" in self.live else self.audio(rows),
+            text=None if "text" in self.live else self.texts(captions),
+            phrases=tuple(self.phrases[row] for row, _ in pairs),
         )  # fmt: skip
 
 

@@ -41,12 +41,7 @@ class BridgeAudio:
     def encode(self, batch: Sequence[Audio]) -> Features:
         """Encode stretches of sound; the global vector is the mean direction of the frames.
 
-        Raises
-        ------
-        InputError
-            If sound is not of finite numbers.
-        WeightsError
-            If a network's file is damaged.
+        Raises InputError if sound is not of finite numbers; WeightsError if a network's file is damaged.
         """
         refuse_not_finite(batch)
         return pack([_vectors(tag_frames(audio)) for audio in batch], DIM)

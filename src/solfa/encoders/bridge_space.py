@@ -60,8 +60,8 @@ def axes() -> tuple[tuple[str, str], ...]:
     """(net, output) of every tag axis, in order; those of one net follow each other."""
     yamnet = labels()["yamnet"]
     first, last = (yamnet.index(name) for name in _MUSIC)
-    heard = [name for i, name in enumerate(yamnet) if first <= i <= last or name in _VOICES]
-    nets = {"mtt": labels()["mtt"], "msd": labels()["msd"], "yamnet": tuple(heard)}
+    told = [name for i, name in enumerate(yamnet) if first <= i <= last or name in _VOICES]
+    nets = {"mtt": labels()["mtt"], "msd": labels()["msd"], "yamnet": tuple(told)}
     return tuple((net, name) for net, names in nets.items() for name in names)
 
 

@@ -3,7 +3,7 @@
 A text is cut into short pieces. Each piece, and each of its words, is compared by MiniLM with several phrases per
 output (``bridge_prompts.toml``: what people say when they mean it). The nearest outputs get the weight (a softmax),
 less how near they are to musical words in general, so that an output with a vague name does not attract every text.
-Names of the vocabulary that occur in the piece add the outputs that are known to hear them
+Names of the vocabulary that occur in the piece add the outputs that are known to detect them
 (``solfa.tagging.concepts``).
 
 Negation is not understood here: the query parser takes it out before.
@@ -69,20 +69,14 @@ class BridgeText:
     def tokenizer(self) -> Tokenizer:
         """MiniLM's, which says what a token of a text is.
 
-        Raises
-        ------
-        MissingWeights
-            If its file is neither installed nor pulled.
+        Raises MissingWeights if its file is neither installed nor pulled.
         """
         return _minilm().tokenizer
 
     def encode(self, batch: Sequence[str]) -> Features:
         """Encode texts of any length.
 
-        Raises
-        ------
-        MissingWeights
-            If MiniLM is neither installed nor pulled.
+        Raises MissingWeights if MiniLM is neither installed nor pulled.
         """
         if isinstance(batch, str):
             raise TypeError("encode takes a sequence of texts, got one string")
@@ -181,11 +175,11 @@ def _minilm() -> MiniLM:
 
 
 def _names(piece: str) -> list[str]:
-    """Vocabulary concepts named in a piece (longest names first), each as the nearest one that a net hears."""
+    """Vocabulary concepts named in a piece (longest names first), each as the nearest one that a net detects."""
     found = []
     for match in _pattern().finditer(piece.lower()):
-        heard = [c for c in lineage(_concept_of()[match[1]]) if c in _known()]
-        found += heard[:1]
+        known = [c for c in lineage(_concept_of()[match[1]]) if c in _known()]
+        found += known[:1]
     return found
 
 

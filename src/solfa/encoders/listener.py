@@ -1,4 +1,4 @@
-"""The body that our own recipes train on: the taggers' rows, and what the analysis hears of chords, key and tempo.
+"""The backbone that our own recipes train on: the taggers' rows, and the analysis of chords, key and tempo.
 
 A row is ``[taggers 1424 | chord network 100 | key 24 | periodicity 2 x 64]``, one a second. The taggers know sounds and
 styles, and next to nothing of keys, chords and tempi; the analysis' own networks know those and nothing else. The
@@ -23,16 +23,16 @@ DIM = taggers.DIM + harmony_chords.N_HEADS + 24 + 2 * _TEMPI
 _KEY_SHARPEST = 6.0  # log-probabilities are cut here: a key is not less likely than e to minus this
 
 
-class ListenerBackbone:
+class MusicBackbone:
     """Sound to rows of ``DIM`` numbers, one a second; a stretch has as many rows as the taggers give it."""
 
     def __init__(self) -> None:
-        self._taggers = taggers.load()
+        self._taggers = taggers.TaggersBackbone()
         self._harmony = harmony.HarmonyExtractor()
 
     @property
     def spec(self) -> EncoderSpec:
-        """What this body is; the space changes with the taggers' and with the versions of the two extractors."""
+        """What this backbone is; the space changes with the taggers' and with the versions of the two extractors."""
         base = self._taggers.spec
         return replace(
             base,
@@ -47,10 +47,10 @@ class ListenerBackbone:
 
         Raises InputError if sound is not of finite numbers; WeightsError if a network's file is damaged.
         """
-        heard = self._taggers.states(batch)
+        states = self._taggers.states(batch)
         rows = [
             np.concatenate(
-                [heard.states_BTD[i][heard.mask_BT[i]], self._measured(audio, int(heard.mask_BT[i].sum()))], 1
+                [states.states_BTD[i][states.mask_BT[i]], self._measured(audio, int(states.mask_BT[i].sum()))], 1
             )
             for i, audio in enumerate(batch)
         ]
@@ -73,13 +73,8 @@ class ListenerBackbone:
         return rows
 
 
-def load() -> ListenerBackbone:
-    """The body; networks are read when they are first used."""
-    return ListenerBackbone()
-
-
 def _key(log_heads: FloatArray, chroma: FloatArray) -> FloatArray:
-    """Log-probabilities of the 24 keys, major then minor, from the tonic C up; even where nothing is heard."""
+    """Log-probabilities of the 24 keys, major then minor, from the tonic C up; even where nothing is states."""
     if len(chroma) == 0:
         return np.zeros(24, np.float32)
     model = harmony.constants()["key"]
@@ -91,7 +86,7 @@ def _key(log_heads: FloatArray, chroma: FloatArray) -> FloatArray:
 
 
 def _periodicity(audio: Audio) -> FloatArray:
-    """Autocorrelation of onsets and of beats at 64 tempi, 38 to 260 BPM; zeros where no onset is heard."""
+    """Autocorrelation of onsets and of beats at 64 tempi, 38 to 260 BPM; zeros where no onset is states."""
     onsets = rhythm_features.join([rhythm_features.observe(audio)], audio.duration_s)
     if not onsets.flux_TB.any():
         return np.zeros(2 * _TEMPI, np.float32)

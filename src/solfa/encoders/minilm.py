@@ -15,6 +15,7 @@ import numpy as np
 
 from solfa.core.errors import WeightsError
 from solfa.core.types import EncoderSpec, FloatArray, States
+from solfa.encoders.tokens import clean, tokenizer
 from solfa.encoders.vectors import pack_states
 from solfa.weights import path, session, weight
 
@@ -27,15 +28,40 @@ _TOKENS_AT_ONCE = 2048  # of one run, which bounds its memory
 
 
 class MiniLM:
-    """Sentence vectors and token states of English text.
+    """English text to the states of all its tokens: word pieces, and [CLS] and [SEP] of each window of 256.
 
     Windows of one length run together, as reading the weights takes most of the time; none is ever padded, so that a
-    vector is the same to the last bit whatever stands beside its text. More than one of ``threads`` seldom pays: texts
-    are short.
+    vector is the same to the last bit whatever stands beside its text. The network is read when it is first used.
+
+    Parameters
+    ----------
+    special_tokens
+        Whether [CLS] and [SEP] are among the states; the pooled vector is the mean over all tokens either way.
+    threads
+        More than one seldom pays: texts are short.
     """
 
-    def __init__(self, *, threads: int = 1) -> None:
-        self._threads = threads
+    def __init__(self, *, special_tokens: bool = True, threads: int = 1) -> None:
+        self._special_tokens, self._threads = special_tokens, threads
+
+    @property
+    def spec(self) -> EncoderSpec:
+        """What this backbone is."""
+        info = weight("minilm")
+        return EncoderSpec(
+            name="minilm",
+            space=f"minilm/{info.sha256[:12]}/{DIM}/{'tokens' if self._special_tokens else 'words'}-v1",
+            dim=DIM,
+            licence=info.licence,
+            commercial_use=info.commercial_use,
+        )
+
+    def states(self, batch: Sequence[str]) -> States:
+        """States of every token, however long the text, and their mean. Raises as ``encode``."""
+        rows = self._hidden(batch)
+        if self._special_tokens:
+            return pack_states(rows, DIM)
+        return pack_states([_words(row) for row in rows], DIM, [row.mean(axis=0, dtype=np.float64) for row in rows])
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
         """Unit vectors of texts, float32 [shape=(B, 384)].
@@ -45,19 +71,17 @@ class MiniLM:
         neither installed nor pulled; WeightsError if it is not the file it should be, or answers with something that is
         no direction.
         """
-        if isinstance(texts, str):
-            raise TypeError("encode takes a sequence of texts, got one string")
-        if not texts:
-            return np.zeros((0, DIM), np.float32)
-        return np.stack([_direction(text, states) for text, states in zip(texts, self.states(texts), strict=True)])
+        vectors = [_direction(text, states) for text, states in zip(texts, self._hidden(texts), strict=True)]
+        return np.stack(vectors) if vectors else np.zeros((0, DIM), np.float32)
 
-    def states(self, texts: Sequence[str]) -> list[FloatArray]:
+    def _hidden(self, texts: Sequence[str]) -> list[FloatArray]:
         """Hidden states of all tokens of each text, window by window, the special ones included [shape=(L, 384)]."""
+        if isinstance(texts, str):
+            raise TypeError("expected a sequence of texts, got one string")
         windows: list[list[int]] = []
         starts = [0]
         for text in texts:
-            # Half a surrogate pair, as hostile or cut text may hold, is no text that a tokenizer takes.
-            ids = self.tokenizer.encode(text.encode("utf-8", "replace").decode(), add_special_tokens=False).ids
+            ids = self.tokenizer.encode(clean(text), add_special_tokens=False).ids
             windows += [ids[start : start + WINDOW - 2] for start in range(0, max(1, len(ids)), WINDOW - 2)]
             starts.append(len(windows))
         hidden: dict[int, FloatArray] = {}
@@ -82,12 +106,8 @@ class MiniLM:
 
         Raises MissingWeights if its file is neither installed nor pulled.
         """
-        from tokenizers import Tokenizer
-
-        tokenizer = Tokenizer.from_file(str(path("minilm-tokenizer")))
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return tokenizer
+        made: Tokenizer = tokenizer(path("minilm-tokenizer")).tokenizer
+        return made
 
     @cached_property
     def _ends(self) -> tuple[int, int]:
@@ -106,58 +126,8 @@ def _direction(text: str, states_LD: FloatArray) -> FloatArray:
     return vector
 
 
-class MiniLMBackbone:
-    """English text to the states of all its tokens: word pieces, and [CLS] and [SEP] of each window of 256.
-
-    Parameters
-    ----------
-    special_tokens
-        Whether [CLS] and [SEP] are among the states; the pooled vector is the mean over all tokens either way.
-    """
-
-    def __init__(self, *, special_tokens: bool = True) -> None:
-        self._network, self._special_tokens = MiniLM(), special_tokens
-
-    @property
-    def spec(self) -> EncoderSpec:
-        """What this body is."""
-        info = weight("minilm")
-        return EncoderSpec(
-            name="minilm",
-            space=f"minilm/{info.sha256[:12]}/{DIM}/{'tokens' if self._special_tokens else 'words'}-v1",
-            dim=DIM,
-            licence=info.licence,
-            commercial_use=info.commercial_use,
-        )
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """What says which word pieces the states belong to.
-
-        Raises MissingWeights if its file is neither installed nor pulled.
-        """
-        return self._network.tokenizer
-
-    def states(self, batch: Sequence[str]) -> States:
-        """States of every token, however long the text, and their mean.
-
-        Raises MissingWeights or WeightsError as ``MiniLM.encode``.
-        """
-        if isinstance(batch, str):
-            raise TypeError("states takes a sequence of texts, got one string")
-        rows = self._network.states(batch)
-        if self._special_tokens:
-            return pack_states(rows, DIM)
-        return pack_states([_words(row) for row in rows], DIM, [row.mean(axis=0, dtype=np.float64) for row in rows])
-
-
 def _words(states_LD: FloatArray) -> FloatArray:
     """States without those of the first and last token of each window."""
     place = np.arange(len(states_LD))
     words: FloatArray = states_LD[(place % WINDOW > 0) & (place % WINDOW < WINDOW - 1) & (place < len(place) - 1)]
     return words
-
-
-def load(*, special_tokens: bool = True) -> MiniLMBackbone:
-    """The token states of ``MiniLM``, of its words alone if asked; the network is read when it is first used."""
-    return MiniLMBackbone(special_tokens=special_tokens)

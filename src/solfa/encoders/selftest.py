@@ -1,7 +1,7 @@
 """A check that a model is alive: it tells unlike things apart, and says the same twice.
 
 Published checkpoints are sometimes dead in one tower (every text at cosine 0.999 of every other). Such a model answers
-every search, wrongly; so each model is heard once before it is used.
+every search, wrongly; so each model is tried once before it is used.
 """
 
 from __future__ import annotations

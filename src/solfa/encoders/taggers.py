@@ -1,7 +1,7 @@
-"""The default audio body: what the pretrained taggers hear before they name it, one row a second. No torch.
+"""The default audio backbone: the layers of the pretrained taggers before their tags, one row a second. No torch.
 
 A row is ``[musicnn MTT | musicnn MSD | YAMNet]``, 200 + 200 + 1024 numbers, each as a standard score of music at large
-(``bridge_space.fit``), clipped: their raw scales differ by a hundred. musicnn hears 3 s at once, so three rows share
+(``bridge_space.fit``), clipped: their raw scales differ by a hundred. musicnn takes 3 s at once, so three rows share
 its part; YAMNet's is of the second itself. The pass over the sound is the one that tags and the bridge use, so that it
 costs nothing where they run anyway.
 """
@@ -27,11 +27,14 @@ _MOST = 8.0  # standard deviations; seconds vary more than the 3 s that the scal
 
 
 class TaggersBackbone:
-    """Sound to rows of 1424 numbers, one a second; a rest under half a second has none unless it is all there is."""
+    """Sound to rows of 1424 numbers, one a second; a rest under half a second has none unless it is all there is.
+
+    Networks are read when they are first used.
+    """
 
     @property
     def spec(self) -> EncoderSpec:
-        """What this body is; the space changes with the networks and with what the scores are taken against."""
+        """What this backbone is; the space changes with the networks and with what the scores are taken against."""
         return EncoderSpec(
             name="taggers",
             space=f"taggers/1/{DIM}/{_digest()}",
@@ -59,18 +62,13 @@ def _digest() -> str:
     return digest.hexdigest()[:12]
 
 
-def load() -> TaggersBackbone:
-    """The body; networks are read when they are first used."""
-    return TaggersBackbone()
-
-
 def _rows(audio: Audio) -> FloatArray:
     """Standard scores [shape=(T, 1424)]."""
     if len(audio.samples) == 0:
         return np.zeros((0, DIM), np.float32)
-    heard = tag_frames(audio)
-    three = np.repeat(np.concatenate([heard.mtt_TD, heard.msd_TD], axis=1), _REPEAT, axis=0)
+    frames = tag_frames(audio)
+    three = np.repeat(np.concatenate([frames.mtt_TD, frames.msd_TD], axis=1), _REPEAT, axis=0)
     count = min(len(three), max(1, int(audio.duration_s / PATCH_S + 0.5)))
-    raw = np.concatenate([three, heard.yamnet_PD], axis=1)[:count]
+    raw = np.concatenate([three, frames.yamnet_PD], axis=1)[:count]
     scores: FloatArray = np.clip((raw - fit().timbre_mean_E) / fit().timbre_scale_E, -_MOST, _MOST).astype(np.float32)
     return scores

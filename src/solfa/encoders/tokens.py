@@ -65,17 +65,17 @@ class TextTokenizer:
         return list(self.tokenizer.encode(text).ids)
 
 
-def tokenizer(folder: Path, special: Sequence[str] = ()) -> Tokenize:
-    """What ``tokenizer.json`` of a folder makes of a text: its token numbers, special ones included, none cut off.
+def tokenizer(place: Path, special: Sequence[str] = ()) -> TextTokenizer:
+    """What ``tokenizer.json`` of a folder, or a file like it, makes of a text.
 
-    ``special`` are more words that are one token wherever they stand. Raises WeightsError if there is no such file or
-    it cannot be read.
+    That is its token numbers, special ones included, none cut off. ``special`` are more words that are one token
+    wherever they stand. Raises WeightsError if there is no such file or it cannot be read.
     """
     from tokenizers import Tokenizer
 
-    file = folder / "tokenizer.json"
+    file = place if place.is_file() else place / "tokenizer.json"
     if not file.is_file():
-        raise WeightsError(f"{folder} has no tokenizer.json.")
+        raise WeightsError(f"{place} has no tokenizer.json.")
     try:
         made = Tokenizer.from_str(file.read_text(encoding="utf-8"))
     except Exception as error:  # the library raises Exception itself

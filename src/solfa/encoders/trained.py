@@ -1,16 +1,16 @@
-"""Models that ``solfa train`` made: projectors on two pretrained bodies, from one folder. No torch of its own.
+"""Models that ``solfa train`` made: projectors on two pretrained backbones, from one folder. No torch of its own.
 
 ::
 
-    FOLDER/model.json          bodies, projectors, views, dimensions, licence, what it was trained on
+    FOLDER/model.json          backbones, projectors, views, dimensions, licence, what it was trained on
     FOLDER/audio.onnx          states of sound to unit vectors; text.onnx likewise
     FOLDER/model.safetensors   the same projectors as tensors, to train on
-    FOLDER/audio_body/         of a tuned body: what it was loaded from, tuned.safetensors; text_body likewise
+    FOLDER/audio_body/         of a tuned backbone: what it was loaded from, tuned.safetensors; text_body likewise
     FOLDER/README.md           model card
 
 Both networks take ``pooled`` [shape=(1, P)] and ``states`` [shape=(1, T, D)] and give ``whole`` [shape=(1, E)] and
 ``rows`` [shape=(1, T or 1, E)]. Items run one by one and unpadded, so that a vector does not depend on its neighbours.
-A tuned body runs on torch, with its projectors after it on ONNX Runtime.
+A tuned backbone runs on torch, with its projectors after it on ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ X = TypeVar("X", Audio, str)
 def load(*, source: str | Path | None = None, device: str = "cpu", allow_noncommercial: bool = False) -> JointModel:
     """The model in a folder.
 
-    Raises InputError if there is no such folder, or a body is non-commercial and was not allowed; WeightsError if a
-    file is missing, damaged, or does not fit the bodies on this machine; MissingExtra or MissingWeights if a body's
-    packages or files are missing.
+    Raises InputError if there is no such folder, or a backbone is non-commercial and was not allowed; WeightsError if a
+    file is missing, damaged, or does not fit the backbones on this machine; MissingExtra or MissingWeights if packages
+    or files of a backbone are missing.
 
     Parameters
     ----------
     source
         the folder; there is no model without one
     device
-        of bodies that run on torch
+        of backbones that run on torch
     allow_noncommercial
-        must be True where a body's weights may not be used commercially
+        must be True where a backbone's weights may not be used commercially
     """
     if not source:
         raise InputError("a trained model is named with its folder: trained:FOLDER, as in trained:runs/figma/model.")
@@ -67,40 +67,42 @@ def load(*, source: str | Path | None = None, device: str = "cpu", allow_noncomm
     described = read_description(folder)
     for name in NETWORKS:
         check_file(folder / name, str(described["sha256"].get(name)))
-    bodies: dict[Kind, Backbone[Any]] = {}
+    backbones: dict[Kind, Backbone[Any]] = {}
     kinds: tuple[Kind, ...] = ("audio", "text")
     for kind in kinds:
         entry, tuned = described[kind], bool(described[kind].get("tuned"))
         name = _rebuilt(folder, kind, described) if tuned else entry["backbone"]
-        body: Any = load_body(name, kind, device=device, allow_noncommercial=allow_noncommercial)
-        if body.spec.space != entry["space"]:
+        backbone: Any = load_on(name, kind, device=device, allow_noncommercial=allow_noncommercial)
+        if backbone.spec.space != entry["space"]:
             raise WeightsError(
                 f"{folder} was trained on {entry['space']!r}, {entry['backbone']!r} on this machine is "
-                f"{body.spec.space!r}. Get the body that it was trained on, or train again."
+                f"{backbone.spec.space!r}. Get the backbone that it was trained on, or train again."
             )
         if tuned:
-            fill_tuned(body, folder / tuned_folder(kind))
+            fill_tuned(backbone, folder / tuned_folder(kind))
             terms = {"licence": str(entry.get("licence")), "commercial_use": entry.get("commercial_use") is True}
-            body.spec = replace(body.spec, **terms)
-        bodies[kind] = body
+            backbone.spec = replace(backbone.spec, **terms)
+        backbones[kind] = backbone
     spec = EncoderSpec(
         name=described["name"],
         space=described["space"],
         dim=described["dim"],
         licence=described["licence"],
-        commercial_use=all(body.spec.commercial_use for body in bodies.values()),
+        commercial_use=all(backbone.spec.commercial_use for backbone in backbones.values()),
     )
     views, window_s = _ranking(described, folder)
-    heard = replace(
+    sound = replace(
         spec,
         # Vectors of windows of another length are other vectors.
         space=f"{spec.space}/{window_s:g}s",
-        sample_rate_hz=bodies["audio"].spec.sample_rate_hz,
-        hop_s=bodies["audio"].spec.hop_s,
+        sample_rate_hz=backbones["audio"].spec.sample_rate_hz,
+        hop_s=backbones["audio"].spec.hop_s,
         window_s=window_s,
     )
-    audio: TrainedEncoder[Audio] = TrainedEncoder(bodies["audio"], folder / "audio.onnx", heard)
-    text: TrainedEncoder[str] = TrainedEncoder(bodies["text"], folder / "text.onnx", replace(spec, space=heard.space))
+    audio: TrainedEncoder[Audio] = TrainedEncoder(backbones["audio"], folder / "audio.onnx", sound)
+    text: TrainedEncoder[str] = TrainedEncoder(
+        backbones["text"], folder / "text.onnx", replace(spec, space=sound.space)
+    )
     return JointModel(name=f"trained:{folder}", audio=audio, text=text, views=views, logits=logits_of(described))
 
 
@@ -120,29 +122,29 @@ def _ranking(described: dict[str, Any], folder: Path) -> tuple[Views, float]:
 
 
 def tuned_folder(kind: str) -> str:
-    """Where a model's folder has a tuned body."""
+    """Where a model's folder has a tuned backbone."""
     return f"{kind}_body"
 
 
-def fill_tuned(body: Any, folder: Path) -> None:
-    """Give a body on torch the weights that it was tuned to. Raises WeightsError if they are not its own."""
+def fill_tuned(backbone: Any, folder: Path) -> None:
+    """Give a backbone on torch the weights that it was tuned to. Raises WeightsError if they are not its own."""
     file = folder / TUNED
-    fill(body.network, load_tensors(file), file, body.spec.name)
+    fill(backbone.network, load_tensors(file), file, backbone.spec.name)
 
 
 def _rebuilt(folder: Path, kind: str, described: dict[str, Any]) -> str:
-    """The name that ``load_backbone`` takes for a tuned body, each of its files seen to be the one that was written."""
+    """The name that ``load_backbone`` takes for a tuned backbone, each of its files seen to be what was written."""
     entry, own = described[kind], folder / tuned_folder(kind)
     names = [f"{own.name}/{file.name}" for file in sorted(own.iterdir())] if own.is_dir() else []
     for name in names:
         check_file(folder / name, str(described["sha256"].get(name)))
     source = own / str(entry.get("file", ""))
     if f"{own.name}/{TUNED}" not in names or not (source == own or f"{own.name}/{entry['file']}" in names):
-        raise WeightsError(f"{own} lacks files of the tuned body. Copy the folder anew.")
+        raise WeightsError(f"{own} lacks files of the tuned backbone. Copy the folder anew.")
     return with_source(entry["backbone"], str(source))
 
 
-def load_body(name: str, kind: Kind, *, device: str, allow_noncommercial: bool) -> Backbone[Any]:
+def load_on(name: str, kind: Kind, *, device: str, allow_noncommercial: bool) -> Backbone[Any]:
     """A backbone by name, on the device if it runs on torch. Raises as ``load_backbone``."""
     options = {"device": device} if device != "cpu" and BACKBONES[kind].entry(name).takes("device") else {}
     backbone: Backbone[Any] = load_backbone(name, kind, allow_noncommercial=allow_noncommercial, **options)
@@ -150,20 +152,24 @@ def load_body(name: str, kind: Kind, *, device: str, allow_noncommercial: bool) 
 
 
 class TrainedEncoder(Generic[X]):
-    """A body and its projectors; made by ``load``."""
+    """A backbone and its projectors; made by ``load``."""
 
-    def __init__(self, body: Backbone[X], network: Path, spec: EncoderSpec) -> None:
-        self._body: Any = body
+    def __init__(self, backbone: Backbone[X], network: Path, spec: EncoderSpec) -> None:
+        self._backbone: Any = backbone
         self.spec = spec
         self._session = open_session(network)
         sizes = {v.name: v.shape[-1] for v in (*self._session.get_inputs(), *self._session.get_outputs())}
-        if (sizes.get("states"), sizes.get("whole"), sizes.get("rows")) != (self._body.spec.dim, spec.dim, spec.dim):
+        if (sizes.get("states"), sizes.get("whole"), sizes.get("rows")) != (
+            self._backbone.spec.dim,
+            spec.dim,
+            spec.dim,
+        ):
             raise WeightsError(f"{network} does not fit its model.json: it goes from and to {sizes}, not {spec.dim}.")
 
     @property
     def tokenizer(self) -> Any:
-        """The body's tokenizer, where it shows one."""
-        return self._body.tokenizer
+        """The backbone's tokenizer, where it shows one."""
+        return self._backbone.tokenizer
 
     def token_spans(self, text: str, num_rows: int) -> list[tuple[int, int]] | None:
         """The characters that each of a text's token vectors stands for, (0, 0) of special tokens.
@@ -171,7 +177,7 @@ class TrainedEncoder(Generic[X]):
         None where vectors cannot be matched with tokens: of a text that was read in pieces, or a backbone that shows no
         tokenizer.
         """
-        tokenizer, prefix = getattr(self._body, "tokenizer", None), getattr(self._body, "prefix", "")
+        tokenizer, prefix = getattr(self._backbone, "tokenizer", None), getattr(self._backbone, "prefix", "")
         if tokenizer is None:
             return None
         for special in (True, False):
@@ -182,7 +188,7 @@ class TrainedEncoder(Generic[X]):
 
     def encode(self, batch: Sequence[X]) -> Features:
         """Vectors of each item; one without states has no frames, and the whole vector of a silent state."""
-        states: States = self._body.states(batch)
+        states: States = self._backbone.states(batch)
         items = zip(states.pooled_BD, states.states_BTD, states.mask_BT, strict=True)
         found = [self._one(pooled, rows[mask]) for pooled, rows, mask in items]
         return features([rows for _, rows in found], self.spec.dim, [whole for whole, _ in found])

@@ -87,14 +87,14 @@ class Grid:
 class WindowedNetwork(nn.Module):
     """A network over windows, put together item by item.
 
-    ``body`` takes windows [shape=(W, N), or what ``WindowedBackbone`` made of them] and their lengths in samples
+    ``backbone`` takes windows [shape=(W, N), or what ``WindowedBackbone`` made of them] and their lengths in samples
     [shape=(W,)], and gives pooled vectors [shape=(W, D)], or None for the mean of the states, and states
     [shape=(W, S, D)].
     """
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
-        self.body = body
+        self.body = body  # tensors of tuned backbones are named so in files
 
     @property
     def striped(self) -> list[Stripes]:
@@ -132,14 +132,14 @@ class WindowedBackbone(TorchBackbone[Audio]):
 
     def __init__(
         self,
-        body: nn.Module,
+        backbone: nn.Module,
         spec: EncoderSpec,
         device: Any,
         grid: Grid,
         file: Path | None,
         front: Callable[[list[FloatArray]], FloatArray] = np.stack,
     ) -> None:
-        super().__init__(WindowedNetwork(body), spec, device, file)
+        super().__init__(WindowedNetwork(backbone), spec, device, file)
         self.grid, self._front = grid, front
 
     def states(self, batch: Sequence[Audio]) -> States:

@@ -10,8 +10,7 @@ import time
 from multiprocessing import connection, parent_process
 from typing import Any
 
-from solfa.jobs.protocol import Failed, Worker, prepare
-from solfa.jobs.serial import attempt
+from solfa.jobs.executors import Failed, Worker, attempt, prepare
 
 READY, BEAT, RESULT, PREPARE_FAILED = "ready", "beat", "result", "prepare failed"
 _BEAT_EVERY_S = 0.2

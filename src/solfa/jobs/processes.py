@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from solfa.core.errors import InputError, SolfaError
 from solfa.jobs._worker import PREPARE_FAILED, READY, RESULT, serve
-from solfa.jobs.protocol import Done, Failed, FailureKind
+from solfa.jobs.executors import Done, Failed, FailureKind
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -47,10 +47,7 @@ class ProcessExecutor:
     timeout_s : longest silence of a worker on one item; ``jobs.heartbeat()`` starts it anew
     max_rss_bytes : memory of one worker, above which it is ended (measured where ``/proc`` exists)
 
-    Raises
-    ------
-    InputError
-        If ``workers`` is below 1.
+    Raises InputError if ``workers`` is below 1.
     """
 
     def __init__(self, workers: int | None = None, *, timeout_s: float = 120.0, max_rss_bytes: int = 4 << 30) -> None:
@@ -99,12 +96,12 @@ class ProcessExecutor:
 
     def _verdict(self, process: _Process) -> Failed[Any] | None:
         """Why a worker that has said nothing has to go, if it has to."""
-        silence = time.monotonic() - process.heard
+        silence = time.monotonic() - process.at_s
         limit = self.timeout_s if process.ready else max(self.timeout_s, _START_LIMIT_S)
         if process.rss() > self.max_rss_bytes:
             return process.fail("memory", f"took more than {self.max_rss_bytes / 2**30:.1f} GiB of memory")
         if silence > limit:
-            if process.cpu_s() - process.cpu_heard_s < _LEAST_SHARE * limit:
+            if process.cpu_s() - process.cpu_at_s < _LEAST_SHARE * limit:
                 return process.fail("starved", f"no progress for {limit:g} s, and hardly any processor time in it")
             return process.fail("timeout", f"no progress for {limit:g} s")
         return None
@@ -117,16 +114,16 @@ class _Process:
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=serve, args=(theirs, payload, threads), daemon=True)
-        with _limited_threads(threads), _deaf_to_interrupts():
+        with _limited_threads(threads), _interrupts_ignored():
             self._process.start()
         theirs.close()
         self.busy = self.ready = self.gone = False
-        self.heard, self.cpu_heard_s = time.monotonic(), 0.0
+        self.at_s, self.cpu_at_s = time.monotonic(), 0.0
         self._item: Any = None
 
     def give(self, item: Any) -> None:
         """Send the next item; a worker that has died meanwhile shows it at the next reading."""
-        self._item, self.busy, self.heard, self.cpu_heard_s = item, True, time.monotonic(), self.cpu_s()
+        self._item, self.busy, self.at_s, self.cpu_at_s = item, True, time.monotonic(), self.cpu_s()
         try:
             self.pipe.send(item)
         except (BrokenPipeError, ConnectionResetError):
@@ -137,7 +134,7 @@ class _Process:
         try:
             while self.pipe.poll():
                 kind, value = self.pipe.recv()
-                self.heard, self.cpu_heard_s = time.monotonic(), self.cpu_s()
+                self.at_s, self.cpu_at_s = time.monotonic(), self.cpu_s()
                 if kind == RESULT:
                     self.busy = False
                     result: Done[Any, Any] | Failed[Any] = value
@@ -188,7 +185,7 @@ def _rebuilt(kind: type[BaseException], args: tuple[Any, ...], attributes: dict[
 
 
 @contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
+def _interrupts_ignored() -> Iterator[None]:
     """A child inherits that Ctrl-C is ignored, also before its own code runs: the parent ends it."""
     if threading.current_thread() is not threading.main_thread():
         yield

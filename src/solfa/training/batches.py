@@ -1,9 +1,9 @@
-"""Batches of cached states as tensors, or of sounds and texts for tuned bodies, with frame labels. Needs torch."""
+"""Batches of cached states as tensors, or of sounds and texts for tuned backbones, with frame labels. Needs torch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,27 +24,17 @@ from solfa.encoders.torch_backbone import TorchBackbone
 from solfa.encoders.windowed import draw
 
 Array = NDArray[Any]
-Bodies = Mapping[str, TorchBackbone[Any]]  # by kind: audio, text
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Widths:
-    """How wide the states of both bodies are: of the pooled vector (``whole``) and of the sequence (``rows``)."""
-
-    audio_whole: int
-    audio_rows: int
-    text_whole: int
-    text_rows: int
+Tuned = Mapping[str, TorchBackbone[Any]]  # by kind: audio, text
 
 
 class PairSource:
     """Batches of a split's clips and captions, with ``num_phrases`` for each clip that has timed ones (``Loader``).
 
-    Phrases are drawn from ``bank`` (N of FineLAP's Algorithm 1; 0 leaves them unused). The side of a batch of tuned
-    ``bodies`` is texts, or cuts of sound from ``crops`` with ``stripes`` over their spectrograms: the numbers of those
-    of time and of frequency, and the bounds of their widths. Raises InputError if a clip has no caption, its sound no
-    frame or a caption no token (of a tuned side it shows in ``gather``); or phrases are to be drawn from clips that
-    have some but no bank was prepared.
+    Phrases are drawn from ``bank`` (N of FineLAP's Algorithm 1; 0 leaves them unused). The tuned side of a batch
+    is texts, or cuts of sound from ``crops`` with ``stripes`` over their spectrograms: the numbers of those of time and
+    of frequency, and the bounds of their widths. Raises InputError if a clip has no caption, its sound no frame or a
+    caption no token (of a tuned side it shows in ``gather``); or phrases are to be drawn from clips that have some but
+    no bank was prepared.
     """
 
     def __init__(
@@ -53,7 +43,7 @@ class PairSource:
         bank: PhraseBank | None = None,
         num_phrases: int = 0,
         *,
-        bodies: Bodies | None = None,
+        tuned: Tuned | None = None,
         crops: AudioSource | None = None,
         stripes: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (1, 1)),
     ) -> None:
@@ -65,11 +55,12 @@ class PairSource:
         # What a pair takes of a padded batch: of its captions the shortest; tuned sides are not known before.
         self.lengths_N = frames + tokens
         self._features, self._bank = features, bank
-        self._bodies, self._crops, self._stripes = bodies or {}, crops, stripes
+        self._tuned, self._crops, self._stripes = tuned or {}, crops, stripes
         self._num_phrases = num_phrases if bank is not None else 0
-        texts = bank_texts(bank) if bank is not None else []
+        # Of a tuned text side the phrases go with the batch as texts.
+        texts = bank_texts(bank) if bank is not None and "text" not in self._tuned else []
         self._phrases = {text: i for i, text in enumerate(texts)}
-        self._pooled_KD = features.pooled_texts(texts) if texts else np.zeros((0, 0), np.float16)
+        self._pooled_KD: Array = features.pooled_texts(texts) if texts else np.zeros((0, 0), np.float16)
 
     def __len__(self) -> int:
         return len(self._features)
@@ -85,23 +76,27 @@ class PairSource:
             cut = self._crops.gather(rows, rng)
             pairs = zip(cut.samples_BN, cut.num_samples_B, strict=True)
             raw["sounds"], timed = tuple(Audio(s[:n], cut.sample_rate_hz) for s, n in pairs), cut.phrases
-            audio = _to_come(self._bodies["audio"].lengths(raw["sounds"]))
+            audio = _to_come(self._tuned["audio"].lengths(raw["sounds"]))
             if any(self._stripes[0]):
                 raw["stripes_BM3"] = torch.from_numpy(draw(len(rows), *self._stripes, rng))
-        if "text" in self._bodies:
-            raw["texts"], text = drawn.captions, _to_come(self._bodies["text"].lengths(drawn.captions))
+        if "text" in self._tuned:
+            raw["texts"], text = drawn.captions, _to_come(self._tuned["text"].lengths(drawn.captions))
+        assert audio is not None and text is not None  # a side is live where its backbone is tuned
         for what, states in (("sound has no frame", audio), ("caption has no token", text)):
             _refuse(what, drawn.ids, np.asarray(~states.mask_BT.any(axis=1)))
         phrases, labels, said = self._labelled(timed, audio.states_BTD.shape[1], rng)
-        if "text" in self._bodies:
+        if "text" in self._tuned:
             raw["phrases"] = tuple(own or ("",) * self._num_phrases for own in said)
-        arrays = (
-            audio.pooled_BD, audio.states_BTD, audio.mask_BT, text.pooled_BD, text.states_BTD, text.mask_BT,
-            phrases, labels, np.array([bool(own) for own in said], np.bool_),
-        )  # fmt: skip
-        tensors: list[Any] = [torch.from_numpy(array) for array in arrays]
-        # Pinned, they travel to a GPU four times as fast; the copy is made here, in a thread of the loader.
-        return Batch(drawn.ids, *(t.pin_memory() if torch.cuda.is_available() else t for t in tensors), **raw)
+        arrays = {
+            "audio_BD": audio.pooled_BD, "frames_BTD": audio.states_BTD, "frame_mask_BT": audio.mask_BT,
+            "text_BD": text.pooled_BD, "tokens_BLD": text.states_BTD, "token_mask_BL": text.mask_BT,
+            "phrases_BND": phrases, "labels_BNT": labels, "grounded_B": np.array([bool(own) for own in said], np.bool_),
+        }  # fmt: skip
+        tensors: dict[str, Any] = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        if torch.cuda.is_available():
+            # Pinned, they travel to a GPU four times as fast; the copy is made here, in a thread of the loader.
+            tensors = {name: tensor.pin_memory() for name, tensor in tensors.items()}
+        return Batch(ids=drawn.ids, **tensors, **raw)
 
     def _labelled(
         self, timed: Sequence[Sequence[Phrase]], num_frames: int, rng: np.random.Generator
@@ -116,49 +111,12 @@ class PairSource:
             assert self._bank is not None
             sampled = sample_phrases([p.text for p in own], self._bank, count, rng)
             said[i] = tuple(sampled.texts)
-            phrases[i] = self._pooled_KD[[self._phrases[text] for text in sampled.texts]]
+            if self._phrases:
+                phrases[i] = self._pooled_KD[[self._phrases[text] for text in sampled.texts]]
             for n, positives in enumerate(sampled.stands_for):
                 spans = [span for p in positives for span in own[p].spans_s]
                 labels[i, n] = frame_labels(spans, num_frames, self._features.hop_s)
         return phrases, labels, said
-
-
-class LiveFeatures(FrozenFeatures):
-    """A split of which tuned bodies make the states whenever they are asked for, of whole clips; others are cached."""
-
-    def __init__(self, frozen: FrozenFeatures, records: Clips, bodies: Bodies) -> None:
-        self.__dict__.update(vars(frozen))
-        self._records, self._bodies = records, bodies
-
-    def pooled_audio(self, rows: IntArray) -> Array:
-        """Pooled vectors of the sound of these clips [shape=(B, P)]."""
-        return self.audio(rows).pooled_BD if "audio" in self._bodies else super().pooled_audio(rows)
-
-    def pooled_texts(self, texts: Sequence[str]) -> Array:
-        """Pooled vectors of these texts [shape=(B, P)]."""
-        return self.texts(texts).pooled_BD if "text" in self._bodies else super().pooled_texts(texts)
-
-    def audio(self, rows: IntArray) -> States:
-        """States of the sound of these clips."""
-        if "audio" not in self._bodies:
-            return super().audio(rows)
-        return self._bodies["audio"].states([self._records.shard_at(r).audio(self._records[r]) for r in rows.tolist()])
-
-    def texts(self, texts: Sequence[str]) -> States:
-        """States of these texts."""
-        return self._bodies["text"].states(texts) if "text" in self._bodies else super().texts(texts)
-
-
-class _Blank:
-    """In the cache in place of a body that is tuned: a state of one zero for each clip and text."""
-
-    def __init__(self, spec: EncoderSpec) -> None:
-        self.spec = replace(spec, space=f"to be tuned/{spec.hop_s:g} s", dim=1)
-
-    def states(self, batch: Sequence[Any]) -> States:
-        """Zeros."""
-        zeros = np.zeros((len(batch), 1), np.float32)
-        return States(zeros, zeros[..., None], np.ones((len(batch), 1), np.bool_))
 
 
 def _to_come(lengths: Sequence[int]) -> States:
@@ -186,19 +144,18 @@ class TrainingData:
     ``audio`` and ``text`` are the backbones', ``spaces`` name what their states are, with the precision.
 
     ``sets`` are the data sets that it is made of, in order; ``own_bank`` is a hash of a phrase bank of one's own.
-    ``bodies`` are to be tuned, and ``records`` of both splits are what their states are made of.
+    ``tuned`` are backbones that will be, and ``records`` of both splits are what their states are made of.
     """
 
     train: FrozenFeatures
     val: FrozenFeatures | None
     bank: PhraseBank | None
-    widths: Widths
     audio: EncoderSpec
     text: EncoderSpec
     spaces: Mapping[str, str]
     name: str
     revision: str
-    bodies: Bodies = field(default_factory=dict)
+    tuned: Tuned = field(default_factory=dict)
     records: Mapping[str, Clips] = field(default_factory=dict)
     sets: tuple[DataShare, ...] = ()
     own_bank: str | None = None
@@ -255,17 +212,17 @@ def prepare(
     tune: Collection[str] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> TrainingData:
-    """Both splits of a data set as states of two bodies; what the cache does not hold is computed.
+    """Both splits of a data set as states of two backbones; what the cache does not hold is computed.
 
     Raises InputError if there is nothing to train on, a clip has no caption, none has timed phrases although they are
-    to be trained on, or a body cannot be tuned.
+    to be trained on, or a backbone cannot be tuned.
 
     Parameters
     ----------
     dataset, folder
         with the splits ``train`` and perhaps ``val``; of the cache (``datasets.features``)
     audio, text
-        the bodies
+        the backbones
     phrases
         whether timed phrases will be trained on
     bank
@@ -277,13 +234,13 @@ def prepare(
     precision
         of frozen backbones on torch (``features.in_precision``)
     tune
-        sides whose body is to be tuned (``audio``, ``text``); nothing is cached of them
+        sides whose backbone is to be tuned (``audio``, ``text``); nothing is cached of them
     progress
         called with the number of blocks done, and of all, of each split and this process
     """
     given: dict[str, Backbone[Any]] = {"audio": audio, "text": text}
-    bodies = {kind: _tunable(kind, given) for kind in tune}
-    kept = {k: _Blank(body.spec) if k in bodies else in_precision(body, precision) for k, body in given.items()}
+    backbones = {kind: _tunable(kind, given) for kind in tune}
+    kept = {k: in_precision(backbone, precision) for k, backbone in given.items() if k not in backbones}
     splits = {name: dataset.split(name) for name in ("train", "val")}
     if not len(splits["train"]):
         raise InputError(f"{dataset.folder} has no clips to train on (split 'train').")
@@ -298,38 +255,46 @@ def prepare(
     present = {name: records for name, records in splits.items() if len(records)}
     for records in present.values():
         compute(
-            folder, records, audio=kept["audio"], text=kept["text"], texts=texts, rank=rank, world_size=world_size,
-            progress=progress,
+            folder, records, audio=kept.get("audio"), text=kept.get("text"), texts=texts, rank=rank,
+            world_size=world_size, progress=progress,
         )  # fmt: skip
     wait()
-    spaces = {f"{kind}_space": body.spec.space for kind, body in kept.items()}
-    opened = {name: FrozenFeatures.open(folder, r, **spaces, texts=texts) for name, r in present.items()}
-    first = LiveFeatures(opened["train"], splits["train"], bodies).gather(np.arange(1), np.random.default_rng(0))
-    widths = Widths(
-        audio_whole=first.audio.pooled_BD.shape[1],
-        audio_rows=first.audio.states_BTD.shape[2],
-        text_whole=first.text.pooled_BD.shape[1],
-        text_rows=first.text.states_BTD.shape[2],
-    )
+    if "audio" in backbones:  # a clip that cannot be decoded is named now, not hours later
+        for records in present.values():
+            for row in range(rank, len(records), world_size):
+                records.shard_at(row).audio(records[row])
+    spaces = spaces_of(given, precision, tune)
+    opened = {
+        name: FrozenFeatures.open(
+            folder, records, audio_space=spaces["audio"], text_space=spaces["text"], texts=texts, live=backbones
+        )
+        for name, records in present.items()
+    }
+    train, one = opened["train"], np.arange(1)
+    for kind, pooled_BD in (("audio", train.pooled_audio(one)), ("text", train.pooled_texts(train.captions[0][:1]))):
+        if pooled_BD.shape[1] != given[kind].spec.dim:
+            raise InputError(
+                f"{given[kind].spec.name} pools into {pooled_BD.shape[1]} numbers, its states have "
+                f"{given[kind].spec.dim}; a projector takes both. Take another backbone."
+            )
     return TrainingData(
-        train=opened["train"], val=opened.get("val"), bank=bank, widths=widths, audio=audio.spec, text=text.spec,
-        spaces=spaces_of(given, precision, tune), name=dataset.name, revision=dataset.revision, bodies=bodies,
-        records=splits,
+        train=train, val=opened.get("val"), bank=bank, audio=audio.spec, text=text.spec, spaces=spaces,
+        name=dataset.name, revision=dataset.revision, tuned=backbones, records=splits,
     )  # fmt: skip
 
 
 def spaces_of(given: Mapping[str, Backbone[Any]], precision: Precision, tune: Collection[str]) -> dict[str, str]:
     """What a run's states are of, by kind: the space of a tuned backbone, of a frozen one with its precision."""
-    return {k: (body if k in tune else in_precision(body, precision)).spec.space for k, body in given.items()}
+    return {k: (own if k in tune else in_precision(own, precision)).spec.space for k, own in given.items()}
 
 
 def _tunable(kind: str, given: Mapping[str, Backbone[Any]]) -> TorchBackbone[Any]:
-    body = given.get(kind)
-    if body is None:
+    backbone = given.get(kind)
+    if backbone is None:
         raise InputError(f"{kind!r} cannot be tuned; what can is {' and '.join(given)}.")
-    if not isinstance(body, TorchBackbone) or body.file is None:
+    if not isinstance(backbone, TorchBackbone) or backbone.file is None:
         raise InputError(
-            f"{body.spec.name} cannot be tuned: a tuned body runs on torch and is rebuilt from one file of weights. "
+            f"{backbone.spec.name} cannot be tuned: what is tuned runs on torch and has one file of weights. "
             f"Take another, such as {'mert or musicfm' if kind == 'audio' else 'minilm-torch or roberta'}."
         )
-    return body
+    return backbone

@@ -2,7 +2,7 @@
 
 ::
 
-    RUN/config.json             recipe, data, bodies, versions, git revision; written first
+    RUN/config.json             recipe, data, backbones, versions, git revision; written first
     RUN/history.jsonl           a line for each time that it was begun or resumed: where, and what may differ
     RUN/metrics.jsonl           a line for every step and every validation
     RUN/checkpoint.safetensors  all that a run needs to go on: weights, moments, running means; counters in its header
@@ -21,7 +21,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -122,8 +122,8 @@ def start(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
     compare(folder, config)
 
 
-def compare(folder: Path, config: Mapping[str, Any], leave_out: Collection[str] = ()) -> None:
-    """See that ``config.json`` says the same; ``leave_out`` names settings of the recipe that are not known yet.
+def compare(folder: Path, config: Mapping[str, Any]) -> None:
+    """See that ``config.json`` says the same, but for what ``MAY_CHANGE``.
 
     Raises InputError if the folder has another run.
     """
@@ -136,10 +136,7 @@ def compare(folder: Path, config: Mapping[str, Any], leave_out: Collection[str] 
         old.get("fixed") if isinstance(old, dict) else None, json.loads(json.dumps(config["fixed"]))
     )
     free = ("num_devices", *MAY_CHANGE)  # the first is of older versions
-    differing = [
-        line for line in differing
-        if not line.startswith((*(f"recipe.{n}:" for n in free), *(f"recipe.{n}" for n in leave_out)))
-    ]  # fmt: skip
+    differing = [line for line in differing if not line.startswith(tuple(f"recipe.{name}:" for name in free))]
     if differing:
         raise InputError(
             f"{folder} holds another run; different are: {'; '.join(differing[:5])}. "
@@ -154,7 +151,7 @@ def save(file: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) ->
     content, seen = {}, set[int]()
     for name, tensor in tensors.items():
         kept = tensor.detach().cpu().contiguous()
-        # One tensor under two names, as tied weights of a body, is written twice: the format knows no other way.
+        # One tensor under two names, as tied weights of a backbone, is written twice: the format knows no other way.
         content[name] = kept.clone() if kept.data_ptr() in seen else kept
         seen.add(kept.data_ptr())
     write_whole(file, to_bytes(content, metadata={"state": json.dumps(state)}))

@@ -11,7 +11,7 @@ from solfa.core.errors import InputError, WeightsError
 from solfa.core.files import check_output, whole_folder
 from solfa.core.registry import parse
 from solfa.encoders.trained import check_file, read_description, tuned_folder
-from solfa.weights.hub import client, failures
+from solfa.weights.pulling import client, failures
 
 _FILE = re.compile(rf"(?:(?:{tuned_folder('audio')}|{tuned_folder('text')})/)?\w[\w.,+=@()~ -]{{0,120}}")
 
@@ -19,7 +19,7 @@ _FILE = re.compile(rf"(?:(?:{tuned_folder('audio')}|{tuned_folder('text')})/)?\w
 def push(folder: Path, repo: str, *, private: bool = True) -> str:
     """Put a model folder on the Hugging Face hub, with its card; the address.
 
-    Raises MissingExtra if ``huggingface_hub`` is not installed; InputError if a body is named by a path, which only
+    Raises MissingExtra if ``huggingface_hub`` is not installed; InputError if a backbone is named by a path, which only
     this machine has; WeightsError if the folder is no model or damaged, or the hub refuses or cannot be reached.
     """
     described = read_description(folder)
@@ -29,7 +29,7 @@ def push(folder: Path, repo: str, *, private: bool = True) -> str:
         if source.is_absolute() or (source.name and source.exists()):
             raise InputError(
                 f"{folder} runs on {name!r}, which only this machine has, and everybody would read the path. Train on "
-                f"a body by its name on the hub, or --tune it: a tuned body travels with the model."
+                f"a backbone by its name on the hub, or --tune it: a tuned backbone travels with the model."
             )
     wanted = [glob.escape(name) for name in ("model.json", "README.md", *_checked(folder))]
     hub = client("the Hugging Face hub")
@@ -76,7 +76,7 @@ def _checked(folder: Path) -> list[str]:
 
 
 def _named(folder: Path) -> dict[str, str]:
-    """The files that ``model.json`` names and their hashes: in the folder or in that of a tuned body, nowhere else."""
+    """The files that ``model.json`` names and their hashes: in it or in a tuned backbone's folder, nowhere else."""
     named = {name: str(sha256) for name, sha256 in read_description(folder)["sha256"].items()}
     for name in named:
         if not _FILE.fullmatch(name):

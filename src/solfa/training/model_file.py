@@ -38,7 +38,7 @@ from solfa.encoders.trained import (
 )
 from solfa.weights.sessions import open_session
 
-Bodies = Mapping[str, TorchBackbone[Any]]
+Tuned = Mapping[str, TorchBackbone[Any]]
 _PARITY = 1e-4  # largest difference of a unit vector's component between torch and ONNX Runtime
 
 
@@ -51,7 +51,7 @@ def save_model(
     text: EncoderSpec,
     backbones: tuple[str, str],
     trained_on: Mapping[str, Any],
-    bodies: Bodies | None = None,
+    tuned: Tuned | None = None,
     logits: Mapping[str, Logit] | None = None,
     views: Views | None = None,
     window_s: float | None = None,
@@ -65,11 +65,11 @@ def save_model(
     folder, model, name
         to write, the projectors, and what they are called
     audio, text, backbones
-        what the bodies are, and their names, as ``load_backbone`` takes them
+        what the backbones are, and their names, as ``load_backbone`` takes them
     trained_on
         recipe, data and scores, for the card
-    bodies
-        that were tuned, by kind: their weights and what they are rebuilt from are written too
+    tuned
+        backbones that were tuned, by kind: their weights and what they are rebuilt from are written too
     logits
         what the sigmoid losses learnt (``Objective.logits``)
     views
@@ -84,16 +84,16 @@ def save_model(
         _write(scratch / "model.safetensors", weights)
         for file, tower in zip(NETWORKS, (model.audio, model.text), strict=True):
             _export(tower, scratch / file)
-        described_bodies = {"audio": _body(backbones[0], audio), "text": _body(backbones[1], text)}
-        for kind, body in (bodies or {}).items():
-            named = with_source(described_bodies[kind]["backbone"], "")  # its options stay, its place is the folder
-            described_bodies[kind] |= save_body(body, scratch / tuned_folder(kind)) | {"backbone": named}
+        described_backbones = {"audio": _backbone(backbones[0], audio), "text": _backbone(backbones[1], text)}
+        for kind, backbone in (tuned or {}).items():
+            named = with_source(described_backbones[kind]["backbone"], "")  # its options stay, its place is the folder
+            described_backbones[kind] |= save_tuned(backbone, scratch / tuned_folder(kind)) | {"backbone": named}
         files = sorted(p.relative_to(scratch).as_posix() for p in scratch.rglob("*") if p.is_file())
         hashes = {n: file_hash(scratch / n) for n in files}
-        digest = hashlib.sha256(json.dumps([hashes, described_bodies], sort_keys=True).encode()).hexdigest()[:12]
+        digest = hashlib.sha256(json.dumps([hashes, described_backbones], sort_keys=True).encode()).hexdigest()[:12]
         described = {
             "schema": SCHEMA, "name": name, "space": f"{name}/{digest}/{model.dim}", "dim": model.dim,
-            **described_bodies,
+            **described_backbones,
             "licence": f"projectors: none stated; sound: {audio.licence}; text: {text.licence}",
             **({} if views is None else {"views": asdict(views)}),
             **({} if window_s is None else {"window_s": window_s}),
@@ -113,61 +113,62 @@ def _write(file: Path, tensors: Mapping[str, Tensor]) -> None:
     file.write_bytes(to_bytes({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}))
 
 
-def _body(name: str, spec: EncoderSpec) -> dict[str, Any]:
+def _backbone(name: str, spec: EncoderSpec) -> dict[str, Any]:
     terms = {"licence": spec.licence, "commercial_use": spec.commercial_use}
     return {"backbone": name, "space": spec.space, **terms}
 
 
-def save_body(body: TorchBackbone[Any], folder: Path) -> dict[str, Any]:
-    """Write what a tuned body is loaded from, and its weights; what ``model.json`` says of it beside the usual."""
-    file = body.file
+def save_tuned(backbone: TorchBackbone[Any], folder: Path) -> dict[str, Any]:
+    """Write what a tuned backbone is loaded from, and its weights; what ``model.json`` says of it beside the usual."""
+    file = backbone.file
     assert file is not None  # batches.prepare has seen to it
     folder.mkdir()
     for kept in (file, *(file.with_name(n) for n in BESIDE if (file.parent / n).is_file())):
         shutil.copyfile(kept, folder / kept.name)
-    _write(folder / TUNED, body.network.state_dict())
+    _write(folder / TUNED, backbone.network.state_dict())
     whole = file.name in ("model.safetensors", "pytorch_model.bin")
     return {"tuned": True, "file": "" if whole else file.name}
 
 
-def load_bodies(folder: Path, bodies: Bodies) -> None:
-    """Give bodies the weights that they were tuned to for a model, to go on from there.
+def load_tuned(folder: Path, backbones: Tuned) -> None:
+    """Give backbones the weights that they were tuned to for a model, to go on from there.
 
-    Raises InputError if the model has a tuned body that is not among them; WeightsError if the folder is damaged.
+    Raises InputError if the model has a tuned backbone that is not among them; WeightsError if the folder is damaged.
     """
-    check_bodies(folder, {kind: body.spec.space for kind, body in bodies.items()})
+    check_tuned(folder, {kind: backbone.spec.space for kind, backbone in backbones.items()})
     described = read_description(folder)
-    for kind, body in bodies.items():
+    for kind, backbone in backbones.items():
         if described[kind].get("tuned"):
-            fill_tuned(body, folder / tuned_folder(kind))
+            fill_tuned(backbone, folder / tuned_folder(kind))
 
 
-def check_bodies(folder: Path, spaces: Mapping[str, str]) -> None:
-    """See that the bodies of these spaces, by kind, can go on from a model. Raises InputError as ``load_bodies``."""
+def check_tuned(folder: Path, spaces: Mapping[str, str]) -> None:
+    """See that the backbones of these spaces, by kind, can go on from a model. Raises InputError as ``load_tuned``."""
     described = read_description(folder)
     for kind in (kind for kind in ("audio", "text") if described[kind].get("tuned")):
         if spaces.get(kind) != described[kind]["space"]:
             place = folder / tuned_folder(kind) / described[kind]["file"]
             wanted = with_source(described[kind]["backbone"], str(place))
-            raise InputError(f"{folder} has a tuned {kind} body; start from it with --{kind} {wanted} --tune {kind}.")
+            raise InputError(
+                f"{folder} has a tuned {kind} backbone; start from it with --{kind} {wanted} --tune {kind}."
+            )
 
 
-def load_projectors(folder: Path) -> JointProjector:
-    """The projectors of a model folder, to train on.
+def load_projectors(folder: Path, expected: JointConfig) -> dict[str, Tensor]:
+    """The tensors of a model folder's projectors, to train on.
 
-    Raises InputError or WeightsError if the folder is damaged or not a model.
+    Raises InputError if they are of another configuration than expected; WeightsError if the folder is damaged.
     """
     described, file = read_description(folder), folder / "model.safetensors"
-    config = JointConfig.from_json(described.get("projectors"))
+    if described.get("projectors") != json.loads(json.dumps(expected.to_json())):
+        raise InputError(f"{folder} has other projectors than the recipe; start from its recipe and sizes.")
     check_file(file, str(described["sha256"].get(file.name)))
     tensors = load_tensors(file)
-    with torch.device("meta"):  # a description may ask for more than there is memory; a file has what it has
-        wanted = {name: tensor.shape for name, tensor in JointProjector(config).state_dict().items()}
+    with torch.device("meta"):
+        wanted = {name: tensor.shape for name, tensor in JointProjector(expected).state_dict().items()}
     if wanted != {name: tensor.shape for name, tensor in tensors.items()}:
-        raise WeightsError(f"{file} does not fit its model.json. Copy the folder anew.")
-    model = JointProjector(config)
-    model.load_state_dict(tensors)
-    return model
+        raise WeightsError(f"{file} does not fit its model.json. Copy the folder again.")
+    return tensors
 
 
 class _Network(nn.Module):
@@ -208,7 +209,7 @@ def _export(tower: Tower, file: Path) -> None:
 
 
 def card(described: Mapping[str, Any]) -> str:
-    """A model card in the hub's form: front matter, bodies, licence, training, how to use it."""
+    """A model card in the hub's form: front matter, backbones, licence, training, how to use it."""
     trained, free = described["trained_on"], all(described[kind]["commercial_use"] for kind in ("audio", "text"))
     data, scored = trained.get("data", {}), trained.get("validation") or "none, the last weights were kept"
     lines = [
@@ -217,7 +218,7 @@ def card(described: Mapping[str, Any]) -> str:
         f"{trained.get('recipe', {}).get('name', '')}` (solfa {described['solfa']}).", "",
         *(f"- {kind}: `{described[kind]['backbone']}`, {'tuned' if described[kind].get('tuned') else 'frozen'}; "
           f"licence: {described[kind]['licence']}" for kind in ("audio", "text")),
-        f"- commercial use of the bodies: {'allowed' if free else 'not allowed'}",
+        f"- commercial use of the backbones: {'allowed' if free else 'not allowed'}",
         *([f"- started from: `{trained['init']}`"] if trained.get("init") else []),
         f"- data: `{data.get('name')}`, revision {data.get('revision')}, {data.get('num_clips')} clips to train on; "
         f"licences: {', '.join(data.get('licences', ())) or 'none stated'}",

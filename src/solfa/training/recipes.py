@@ -1,7 +1,8 @@
 """Recipes: everything that a run is, as one frozen value. A variant is ``dataclasses.replace``. Needs torch.
 
 ``figma``, ``finelap`` and ``united`` have the published sizes and settings; ``small=True`` is for a CPU and a few
-thousand clips.
+thousand clips. A recipe is made of the widths of the two backbones' states (``EncoderSpec.dim``), which are those of
+their pooled vectors too.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from solfa.alignment.objectives import (
 from solfa.alignment.objectives import to_json as objective_json
 from solfa.alignment.projectors import BiGruConfig, IdentityConfig, MlpConfig, ProjectorConfig, TransformerConfig
 from solfa.core.errors import InputError
-from solfa.training.batches import Widths
 
 # Of a recipe, what its function, the backbones and the command line say.
 _NO_SETTING = ("name", "tune", "shared", "in_dim", "num_devices")
@@ -81,13 +81,13 @@ class Recipe:
     checkpoint_every
         steps between checkpoints (one more at the end of each epoch)
     tune
-        sides whose body is trained too: ``audio``, ``text``
+        sides whose backbone is trained too: ``audio``, ``text``
     body_lr
-        learning rate of bodies, as a factor of ``learning_rate``
+        learning rate of backbones, as a factor of ``learning_rate``
     crop_s
-        length of the cut of a clip that a tuned audio body hears in a step
+        length of the cut of a clip that a tuned audio backbone gets in a step
     time_masks, mel_masks
-        SpecAugment: stripes of time and of frequency over the spectrogram that a tuned audio body hears in a step
+        SpecAugment: stripes of time and of frequency over the spectrogram that a tuned audio backbone gets in a step
     time_mask_frames, mel_mask_bands
         a stripe is narrower than this
     seed
@@ -144,11 +144,12 @@ class Recipe:
         return {k: v for k, v in plain.items() if k not in unused}
 
 
-def figma(widths: Widths, *, small: bool = False) -> Recipe:
+def figma(audio_dim: int, text_dim: int, *, small: bool = False) -> Recipe:
     """FIGMA: 15 epochs of 256 pairs, Adam at 1e-4, alpha 0.6, tau 0.07, stopped by validation R@1."""
+    sizes: dict[str, Any] = {"width": 256, "num_heads": 4, "feed_forward": 256, "out_dim": 128} if small else {}
     model = JointConfig(
-        audio=_shared(widths.audio_whole, widths.audio_rows, small),
-        text=_shared(widths.text_whole, widths.text_rows, small),
+        audio=TowerConfig(whole=TransformerConfig(in_dim=audio_dim, **sizes), shared=True),
+        text=TowerConfig(whole=TransformerConfig(in_dim=text_dim, **sizes), shared=True),
     )
     if small:
         return Recipe(name="figma", model=model, objective=FigmaConfig(), epochs=30, **_SMALL)
@@ -157,31 +158,29 @@ def figma(widths: Widths, *, small: bool = False) -> Recipe:
 
 
 def finelap(
-    widths: Widths,
+    audio_dim: int,
+    text_dim: int,
     *,
     frames: Literal["transformer", "bigru", "linear", "shared"] = "transformer",
     small: bool = False,
 ) -> Recipe:
     """FineLAP: 10 epochs of 1,024 pairs, Adam at 5e-5, 1,000 steps of warm-up, cosine, 20 phrases.
 
-    ``frames`` is the projector of frames; ``shared`` is the ablation that sends frames through the global one. Raises
-    InputError if one projector is to take pooled vectors and states of different widths.
+    ``frames`` is the projector of frames; ``shared`` is the ablation that sends frames through the global one.
     """
-    if frames == "shared":
-        _check_one_width(widths)
     width = 256 if small else 1024
-    whole = MlpConfig(in_dim=widths.audio_whole, hidden=width, out_dim=width)
+    whole = MlpConfig(in_dim=audio_dim, hidden=width, out_dim=width)
     rows: dict[str, ProjectorConfig | None] = {
         "transformer": TransformerConfig(
-            in_dim=widths.audio_rows, out_dim=None, width=width, feed_forward=4 * width, activation="relu"
+            in_dim=audio_dim, out_dim=None, width=width, feed_forward=4 * width, activation="relu"
         ),
-        "bigru": BiGruConfig(in_dim=widths.audio_rows, hidden=width // 2),
-        "linear": MlpConfig(in_dim=widths.audio_rows, hidden=width, out_dim=width),
+        "bigru": BiGruConfig(in_dim=audio_dim, hidden=width // 2),
+        "linear": MlpConfig(in_dim=audio_dim, hidden=width, out_dim=width),
         "shared": None,
     }
     model = JointConfig(
         audio=TowerConfig(whole=whole, rows=rows[frames], shared=frames == "shared"),
-        text=TowerConfig(whole=MlpConfig(in_dim=widths.text_whole, hidden=width, out_dim=width)),
+        text=TowerConfig(whole=MlpConfig(in_dim=text_dim, hidden=width, out_dim=width)),
     )
     common: dict[str, Any] = {"name": "finelap", "model": model, "objective": FineLapConfig(), "num_phrases": 20}
     if small:
@@ -191,9 +190,9 @@ def finelap(
     return Recipe(**common, epochs=10, batch_size=1024, precision="bfloat16", **rates)
 
 
-def united(widths: Widths, *, small: bool = False) -> Recipe:
+def united(audio_dim: int, text_dim: int, *, small: bool = False) -> Recipe:
     """Ours: FIGMA's projectors and losses on captions, FineLAP's frame loss on phrases where truth exists."""
-    base = figma(widths, small=small)
+    base = figma(audio_dim, text_dim, small=small)
     assert isinstance(base.objective, FigmaConfig)
     values = {name: getattr(base, name) for name in base.__slots__}
     return Recipe(**{**values, "name": "united", "objective": UnitedConfig(figma=base.objective), "num_phrases": 20})
@@ -243,18 +242,16 @@ def _changed(owner: Any, name: str, text: str, asked: str) -> Any:
     return replace(owner, **{first: value})
 
 
-def tutorial(widths: Widths, *, small: bool = False) -> Recipe:
+def tutorial(audio_dim: int, text_dim: int, *, small: bool = False) -> Recipe:
     """The joint embedding of the ISMIR 2024 tutorial on music and language: pooled vectors into 128 numbers.
 
     Each side is Linear, ReLU, Linear without biases (262,144 parameters on MusicFM and RoBERTa); InfoNCE at 0.07, AdamW
-    at 1e-2, 10 epochs of 128 pairs. ``small`` differs in the steps alone. Frames take the way of pooled vectors. Raises
-    InputError if pooled vectors and states of sound have different widths.
+    at 1e-2, 10 epochs of 128 pairs. ``small`` differs in the steps alone. Frames take the way of pooled vectors.
     """
-    _check_one_width(widths)
     sizes: dict[str, Any] = {"hidden": 128, "out_dim": 128, "bias": False}
     model = JointConfig(
-        audio=TowerConfig(whole=MlpConfig(in_dim=widths.audio_whole, **sizes), shared=True),
-        text=TowerConfig(whole=MlpConfig(in_dim=widths.text_whole, **sizes)),
+        audio=TowerConfig(whole=MlpConfig(in_dim=audio_dim, **sizes), shared=True),
+        text=TowerConfig(whole=MlpConfig(in_dim=text_dim, **sizes)),
     )
     common: dict[str, Any] = {"name": "tutorial", "model": model, "objective": FigmaConfig(alpha=1.0)}
     if small:
@@ -263,15 +260,15 @@ def tutorial(widths: Widths, *, small: bool = False) -> Recipe:
     return Recipe(**common, epochs=10, batch_size=128, **steps)
 
 
-def clap(widths: Widths, *, small: bool = False) -> Recipe:
+def clap(audio_dim: int, text_dim: int, *, small: bool = False) -> Recipe:
     """A CLAP that is trained on, from its own projections: the control of FIGMA's table, for backbones that are tuned.
 
     InfoNCE of pooled vectors, its temperature learnt from 0.07. The rate, 1e-5, is that of the backbones; FIGMA's paper
     gives none for its control.
     """
     model = JointConfig(
-        audio=TowerConfig(whole=IdentityConfig(in_dim=widths.audio_whole), shared=True),
-        text=TowerConfig(whole=IdentityConfig(in_dim=widths.text_whole)),
+        audio=TowerConfig(whole=IdentityConfig(in_dim=audio_dim), shared=True),
+        text=TowerConfig(whole=IdentityConfig(in_dim=text_dim)),
     )
     objective = FineLapConfig(beta=0.0, clip_loss="infonce", temperature=0.07)
     rates: dict[str, Any] = {"learning_rate": 1e-5, "body_lr": 1.0}
@@ -286,17 +283,3 @@ _SMALL: dict[str, Any] = {
     "batch_size": 64, "learning_rate": 5e-4, "weight_decay": 0.01, "warmup_steps": 100, "schedule": "cosine",
     "grad_clip": 1.0, "ema_decay": 0.99, "patience": 8, "checkpoint_every": 100,
 }  # fmt: skip
-
-
-def _check_one_width(widths: Widths) -> None:
-    if widths.audio_whole != widths.audio_rows:
-        raise InputError(
-            f"pooled vectors have {widths.audio_whole} numbers, states {widths.audio_rows}: no one projector."
-        )
-
-
-def _shared(whole: int, rows: int, small: bool) -> TowerConfig:
-    sizes: dict[str, Any] = {"width": 256, "num_heads": 4, "feed_forward": 256, "out_dim": 128} if small else {}
-    if whole == rows:
-        return TowerConfig(whole=TransformerConfig(in_dim=rows, **sizes), shared=True)
-    return TowerConfig(whole=TransformerConfig(in_dim=whole, **sizes), rows=TransformerConfig(in_dim=rows, **sizes))

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 from importlib.util import find_spec
 from math import inf
 from pathlib import Path
@@ -21,17 +20,18 @@ from solfa.alignment.joint import JointProjector
 from solfa.alignment.objectives import objective, views_of
 from solfa.core.errors import InputError, MissingExtra, UnknownName
 from solfa.core.registry import parse, with_default
+from solfa.core.types import Backbone
 from solfa.datasets.bank import PhraseBank
 from solfa.datasets.features import Precision
 from solfa.datasets.shards import Dataset
 from solfa.encoders.checkpoints import device_for
 from solfa.encoders.registry import BACKBONES
-from solfa.encoders.trained import load_body, read_description
+from solfa.encoders.trained import load_on, read_description
 from solfa.training import checkpoint
-from solfa.training.batches import DataShare, Widths, prepare, spaces_of, stated, together
-from solfa.training.model_file import check_bodies, load_projectors, save_model
+from solfa.training.batches import DataShare, prepare, spaces_of, stated, together
+from solfa.training.model_file import check_tuned, load_projectors, save_model
 from solfa.training.recipes import RECIPES, Recipe
-from solfa.training.trainer import Outcome, Progress, Trainer, check_masks, check_spread
+from solfa.training.trainer import Outcome, StepReport, Trainer, check_masks, check_spread
 from solfa.training.validation import match_logit
 
 _MOST_LICENCES = 30
@@ -55,12 +55,12 @@ def run(
     resume: bool = False,
     allow_noncommercial: bool = False,
     change: Callable[[Recipe], Recipe] = lambda recipe: recipe,
-    report: Callable[[Progress], None] = lambda progress: None,
+    report: Callable[[StepReport], None] = lambda progress: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Path, Outcome]:
     """Train by a recipe and write ``OUT/model``; that folder and how the run ended.
 
-    Raises UnknownName if there is no such recipe or body. Raises MissingExtra if ``onnx`` is not installed, without
+    Raises UnknownName if there is no such recipe or backbone. Raises MissingExtra if ``onnx`` is not installed, without
     which no model can be written. Raises InputError if torch cannot use the device, ``out`` holds something else, or
     the data does not fill a batch. Raises InputError, TrainingError or WeightsError as ``Trainer.run`` and
     ``batches.prepare``. What can be known before states are computed is seen before.
@@ -74,11 +74,11 @@ def run(
     out
         folder of the run
     audio, text
-        bodies by name; the text one with ``cut`` where the recipe's authors cut (``text_name``)
+        backbones by name; the text one with ``cut`` where the recipe's authors cut (``text_name``)
     small
         sizes for a CPU, in place of the published ones
     device
-        a torch device, of the projectors and of bodies on torch
+        a torch device, of the projectors and of backbones on torch
     features
         cache of states; ``features`` in the (first) data set's folder by default
     precision
@@ -88,13 +88,13 @@ def run(
     init
         folder of a model to start from
     tune
-        sides whose body is trained too: ``audio``, ``text``
+        sides whose backbone is trained too: ``audio``, ``text``
     frames
         ``finelap``'s projector of frames
     resume
         go on with the run that is in ``out``
     allow_noncommercial
-        must be True for bodies whose weights may not be used commercially
+        must be True for backbones whose weights may not be used commercially
     change
         makes a variant of the recipe
     report
@@ -112,7 +112,6 @@ def run(
     if frames is not None and name != "finelap":
         raise InputError(f"{name} has one projector for both views; frames={frames!r} is for finelap.")
     options: dict[str, Any] = {"small": small} | ({} if frames is None else {"frames": frames})
-    recipes: Callable[[Widths], Recipe] = partial(RECIPES[name], **options)
     if find_spec("onnx") is None:  # or torch would say so at the end, when the model is written
         raise MissingExtra("training", "pip install 'solfa[torch]'")
     device_for(device)
@@ -121,47 +120,50 @@ def run(
     checkpoint.check(out, resume, features)
     sets = [Dataset.open(folder) for folder in weights]
     dataset, shares = together(sets), _shares(sets, list(weights.values()))
-    planned = _planned(lambda widths: change(replace(recipes(widths), tune=tune)), init)
+    given: Any = {"device": device, "allow_noncommercial": allow_noncommercial}
+    backbones: dict[str, Backbone[Any]] = {
+        "audio": load_on(audio, "audio", **given), "text": load_on(text, "text", **given)
+    }  # fmt: skip
+    recipe = RECIPES[name](*(backbone.spec.dim for backbone in backbones.values()), **options)
+    recipe = change(replace(recipe, tune=tune))
     num_clips = len(dataset.split("train"))
-    if 0 < num_clips < planned.batch_size:
+    if 0 < num_clips < recipe.batch_size:
         raise InputError(
-            f"{data} has {num_clips} clips to train on, fewer than a batch of {planned.batch_size}. "
+            f"{data} has {num_clips} clips to train on, fewer than a batch of {recipe.batch_size}. "
             + (f"Take a smaller one: --batch-size {max(2, num_clips // 2)}." if num_clips > 1 else "Two are the least.")
         )
-    check_spread(planned)
-    given: Any = {"device": device, "allow_noncommercial": allow_noncommercial}
-    hears, reads = load_body(audio, "audio", **given), load_body(text, "text", **given)
-    check_masks(planned, hears)
+    check_spread(recipe)
+    check_masks(recipe, backbones["audio"])
+    with torch.device("meta"):  # whether its networks can be built
+        JointProjector(recipe.model)
+    objective(recipe.objective)
     if init is not None:
-        check_bodies(
-            init, {kind: body.spec.space for kind, body in (("audio", hears), ("text", reads)) if kind in tune}
-        )
-    given = {"audio": hears, "text": reads}
-    spaces = spaces_of(given, precision, tune)
-    if precision != "float32" and spaces == spaces_of(given, "float32", tune):
+        load_projectors(init, recipe.model)
+        check_tuned(init, {kind: backbones[kind].spec.space for kind in tune})
+    spaces = spaces_of(backbones, precision, tune)
+    if precision != "float32" and spaces == spaces_of(backbones, "float32", tune):
         raise InputError(f"no frozen backbone runs on torch, nothing to compute in {precision}. Leave it out.")
-    if bank is not None and not planned.num_phrases:
+    if bank is not None and not recipe.num_phrases:
         raise InputError(f"{name} trains on no phrases as it is set: leave the phrase bank out.")
     bank_file = str(bank.absolute()) if isinstance(bank, Path) else None
     bank = PhraseBank.load(bank) if isinstance(bank, Path) else bank
     own_bank = None if bank is None else hashlib.sha256(repr(bank.clusters).encode()).hexdigest()[:16]
     if (out / checkpoint.CONFIG).exists():
         config = checkpoint.describe(
-            planned.to_json(), stated(dataset.name, dataset.revision, num_clips, spaces, shares, own_bank),
+            recipe.to_json(), stated(dataset.name, dataset.revision, num_clips, spaces, shares, own_bank),
             None if init is None else read_description(init)["space"], {},
         )  # fmt: skip
-        checkpoint.compare(out, config, leave_out=["model."])  # it has the widths of states
+        checkpoint.compare(out, config)
     with checkpoint.held(out) if rank() == 0 else nullcontext():
         prepared = prepare(
-            dataset, features, audio=hears, text=reads, phrases=planned.num_phrases > 0,
+            dataset, features, **backbones, phrases=recipe.num_phrases > 0,
             bank=bank, rank=rank(), world_size=num_devices(),
             wait=distributed.barrier if num_devices() > 1 else lambda: None, precision=precision, tune=tune,
             progress=progress if rank() == 0 else lambda done, total: None,
         )  # fmt: skip
-        del hears, reads, given  # what is frozen leaves the GPU
+        del backbones  # what is frozen leaves the GPU
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        recipe = change(replace(recipes(prepared.widths), tune=tune))
         prepared = replace(prepared, sets=shares, own_bank=own_bank)
         command = {
             "name": name, "data": {str(f.absolute()): w for f, w in weights.items()}, "audio": audio, "text": text,
@@ -178,7 +180,7 @@ def run(
                 match = match_logit(trainer.model, trainer.val, trainer.device, views.rank, recipe.seed)
             save_model(
                 out / "model", trainer.model, name=name, audio=prepared.audio, text=prepared.text,
-                backbones=(audio, text), bodies=trainer.bodies,
+                backbones=(audio, text), tuned=trainer.tuned,
                 views=views, window_s=_window_s(durations_s, recipe),
                 logits=logits if match is None else {**logits, "match": match},
                 trained_on={
@@ -236,29 +238,3 @@ def _window_s(durations_s: list[float], recipe: Recipe) -> float:
     """The median duration, of cuts where the audio backbone was tuned on cuts; 0.1 s to 10 minutes."""
     longest_s = recipe.crop_s if "audio" in recipe.tune else 600.0
     return round(min(max(median(durations_s), 0.1), longest_s), 3)
-
-
-def _checked(recipe: Recipe) -> Recipe:
-    """The recipe, if its networks and its loss can be built."""
-    with torch.device("meta"):
-        JointProjector(recipe.model)
-    objective(recipe.objective)
-    return recipe
-
-
-def _planned(make: Callable[[Widths], Recipe], init: Path | None) -> Recipe:
-    """The recipe before states say how wide they are: as wide as the model it starts from takes them, or any.
-
-    Raises InputError or WeightsError if ``init`` is no model, or has other projectors whatever the widths.
-    """
-    if init is None:
-        return _checked(make(Widths(audio_whole=48, audio_rows=48, text_whole=48, text_rows=48)))
-    config = load_projectors(init).config
-    whole = {kind: getattr(config, kind).whole.in_dim for kind in ("audio", "text")}
-    rows = {kind: (getattr(config, kind).rows or getattr(config, kind).whole).in_dim for kind in whole}
-    recipe = make(
-        Widths(audio_whole=whole["audio"], audio_rows=rows["audio"], text_whole=whole["text"], text_rows=rows["text"])
-    )
-    if config != recipe.model:
-        raise InputError(f"{init} has other projectors than the recipe; start from its recipe and sizes.")
-    return _checked(recipe)

@@ -1,7 +1,7 @@
 """Where the figures of a run are shown as it goes: TensorBoard, Weights & Biases, Trackio. None is a dependency.
 
-A tracker is called with each ``Progress``, as ``run(report=...)`` is. Its files are made with the first: a run has its
-folder to itself until then.
+A tracker is called with each ``StepReport``, as ``run(report=...)`` is. Its files are made with the first: a run has
+its folder to itself until then.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from solfa.core.errors import InputError, need
 from solfa.training import checkpoint
-from solfa.training.trainer import Progress
+from solfa.training.trainer import StepReport
 
 NAMES = {"tensorboard": "torch.utils.tensorboard", "wandb": "wandb", "trackio": "trackio"}
 
@@ -20,7 +20,7 @@ NAMES = {"tensorboard": "torch.utils.tensorboard", "wandb": "wandb", "trackio": 
 class Tracker(Protocol):
     """Takes the figures of a run."""
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: StepReport) -> None:
         """A step or a validation."""
 
     def close(self) -> None:
@@ -43,7 +43,7 @@ class _Board:
         self._module, self._out = module, out
         self._writer: Any = None
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: StepReport) -> None:
         if self._writer is None:  # what a killed run wrote after its last checkpoint comes again, to be shown once
             self._writer = self._module.SummaryWriter(str(self._out / "tensorboard"), purge_step=progress.step)
         for key, value in progress.metrics.items():
@@ -61,7 +61,7 @@ class _Online:
         self._module, self._out, self._begun = module, out, False
         self._options: dict[str, Any] = {"dir": str(out)} if name == "wandb" else {}
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: StepReport) -> None:
         if not self._begun:
             recipe = json.loads((self._out / checkpoint.CONFIG).read_bytes())["fixed"]["recipe"]
             self._module.init(project="solfa", group=self._out.absolute().name, config=recipe, **self._options)

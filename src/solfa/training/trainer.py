@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -33,14 +33,14 @@ from solfa.datasets.loading import AudioSource, IntArray, Loader
 from solfa.encoders.checkpoints import device_for, fill
 from solfa.encoders.trained import logits_of, read_description
 from solfa.training import checkpoint
-from solfa.training.batches import LiveFeatures, PairSource, TrainingData
-from solfa.training.model_file import load_bodies, load_projectors
+from solfa.training.batches import PairSource, TrainingData
+from solfa.training.model_file import load_projectors, load_tuned
 from solfa.training.recipes import Recipe
 from solfa.training.validation import detection, recalls
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Progress:
+class StepReport:
     """Where a run is: ``metrics`` is the line that ``metrics.jsonl`` got."""
 
     step: int
@@ -125,7 +125,7 @@ class Trainer:
 
     ``init`` is the folder of a model to start from, of the same projectors; ``command`` says in ``config.json`` how to
     begin such a run (``run.run``). Raises InputError if the batch cannot be spread over the devices or is larger than
-    the data, ``init`` is of other sizes, or the data was not prepared for the bodies that the recipe tunes.
+    the data, ``init`` is of other sizes, or the data was not prepared for the backbones that the recipe tunes.
     """
 
     def __init__(
@@ -133,23 +133,20 @@ class Trainer:
         command: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         check_spread(recipe)
-        check_masks(recipe, data.bodies.get("audio"))
-        if set(recipe.tune) != set(data.bodies):
-            raise InputError(f"the recipe tunes {list(recipe.tune)}, the data is for tuning {list(data.bodies)}.")
+        check_masks(recipe, data.tuned.get("audio"))
+        if set(recipe.tune) != set(data.tuned):
+            raise InputError(f"the recipe tunes {list(recipe.tune)}, the data is for tuning {list(data.tuned)}.")
         self.recipe, self.data, self.folder, self.device = recipe, data, folder, torch.device(device)
         self.command, self._terminated = command or {}, False
         self.init: str | None = None if init is None else read_description(init)["space"]
-        self.bodies = deepcopy(dict(data.bodies))  # another run on the same data starts where this one did
+        self.tuned = deepcopy(dict(data.tuned))  # another run on the same data starts where this one did
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
-            self.model = JointProjector(recipe.model, self.bodies).to(self.device)
+            self.model = JointProjector(recipe.model, self.tuned).to(self.device)
             self.objective = objective(recipe.objective).to(self.device)
         if init is not None:
-            start = load_projectors(init)
-            if start.config != recipe.model:
-                raise InputError(f"{init} has other projectors than the recipe; start from its recipe and sizes.")
-            self.model.load_state_dict(start.state_dict(), strict=False)
-            load_bodies(init, self.bodies)
+            self.model.load_state_dict(load_projectors(init, recipe.model), strict=False)
+            load_tuned(init, self.tuned)
             for name, learnt in logits_of(read_description(init)).items():
                 if name in self.objective.logits:
                     self.objective.logits[name].start(learnt)
@@ -171,17 +168,17 @@ class Trainer:
             )
         if self.val is not None and len(self.val) < num_devices():
             raise InputError(f"{len(self.val)} clips to validate on, fewer than {num_devices()} devices.")
-        if self.val is not None and self.bodies:
-            self.val = LiveFeatures(self.val, data.records["val"], self.bodies)
+        if self.val is not None and self.tuned:
+            self.val = self.val.with_live(self.tuned)
         self.num_steps = len(self.loader) * recipe.epochs
         self.where = _Where(loader=self.loader.state)
 
     def _named(self) -> Iterator[tuple[str, Tensor]]:
-        """Every parameter by name; a tied one, as some bodies have, under each of its names."""
+        """Every parameter by name; a tied one, as some backbones have, under each of its names."""
         return self.model.named_parameters(remove_duplicate=False)
 
     def _groups(self) -> list[dict[str, Any]]:
-        """Matrices decay; biases, norms, temperatures do not. Bodies have a learning rate of their own."""
+        """Matrices decay; biases, norms, temperatures do not. Backbones have a learning rate of their own."""
         tuned = set(self.model.bodies.parameters())
         groups = []
         for is_body, factor in ((False, 1.0), (True, self.recipe.body_lr)):
@@ -195,14 +192,14 @@ class Trainer:
         """Pairs of a split, with the phrases and cuts that are trained on."""
         crops, features = None, self.data.train if split == "train" else self.data.val
         assert features is not None
-        if "audio" in self.bodies:
-            rate = self.bodies["audio"].spec.sample_rate_hz
+        if "audio" in self.tuned:
+            rate = self.tuned["audio"].spec.sample_rate_hz
             crops = AudioSource(self.data.records[split], crop_s=self.recipe.crop_s, sample_rate_hz=rate)
         r, counts = self.recipe, (self.recipe.time_masks, self.recipe.mel_masks) if split == "train" else (0, 0)
         stripes = counts, (r.time_mask_frames, r.mel_mask_bands)
-        return PairSource(features, self.data.bank, r.num_phrases, bodies=self.bodies, crops=crops, stripes=stripes)
+        return PairSource(features, self.data.bank, r.num_phrases, tuned=self.tuned, crops=crops, stripes=stripes)
 
-    def run(self, *, resume: bool = False, report: Callable[[Progress], None] = lambda progress: None) -> Outcome:
+    def run(self, *, resume: bool = False, report: Callable[[StepReport], None] = lambda progress: None) -> Outcome:
         """Train to the end, or until validation stops getting better; the best weights are then in ``model``.
 
         Raises InputError if the folder has a run and it is not to be resumed, or has another one; or the data is bad.
@@ -236,7 +233,7 @@ class Trainer:
         measure = self.measured or "last"
         return Outcome(steps=self.where.step, epochs=epochs, measure=measure, best=best, stopped_early=early)
 
-    def _epoch(self, report: Callable[[Progress], None]) -> None:
+    def _epoch(self, report: Callable[[StepReport], None]) -> None:
         began, first = time.monotonic(), self.where.step
         for batch in self.loader:
             metrics = self.step(batch)
@@ -299,7 +296,7 @@ class Trainer:
         if not (math.isfinite(loss) and math.isfinite(values["grad_norm"])):
             with torch.no_grad():
                 batch = self.model.with_states(batch)
-            raise TrainingError(_not_finite(step + 1, values, batch, tuned=bool(self.bodies)))
+            raise TrainingError(_not_finite(step + 1, values, batch, tuned=bool(self.tuned)))
         self.optimizer.step()
         if recipe.ema_decay:
             decay = min(recipe.ema_decay, (1 + step) / (10 + step))  # else the mean of a short run is where it began
@@ -334,8 +331,8 @@ class Trainer:
             vectors = self._project(parts[0], 0)
         else:
             with torch.no_grad():
-                rows = [self._project(part, i) for i, part in enumerate(parts)]
-            vectors = [torch.cat(column).requires_grad_() for column in zip(*rows, strict=True)]
+                made = [self._project(part, i) for i, part in enumerate(parts)]
+            vectors = {name: tensor.requires_grad_() for name, tensor in _joined(made).items()}
         seed = _drawn(self.recipe.seed, self.where.step)
         terms = self.objective.losses(Projected.of(vectors, batch, self.model.token_mask(batch), seed))
         torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
@@ -343,18 +340,17 @@ class Trainer:
             for i, part in enumerate(parts):
                 again = self._project(part, i)
                 cut = slice(i * size, i * size + len(part))
-                grads = [None if v.grad is None else v.grad[cut] for v in vectors]
-                pairs = [(a, g) for a, g in zip(again, grads, strict=True) if g is not None and a.requires_grad]
-                torch.autograd.backward([a for a, _ in pairs], [g for _, g in pairs])
+                asked = {n: v.grad[cut] for n, v in vectors.items() if v.grad is not None and again[n].requires_grad}
+                torch.autograd.backward([again[name] for name in asked], list(asked.values()))
         return {name: term.detach() for name, term in terms.items()}
 
-    def _project(self, part: Batch, chunk: int) -> list[Tensor]:
+    def _project(self, part: Batch, chunk: int) -> dict[str, Tensor]:
         torch.manual_seed(_drawn(self.recipe.seed, self.where.step, rank(), chunk))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
-            vectors: list[Tensor] = self.model(part, self.objective.reads_rows)
+            vectors: dict[str, Tensor] = self.model(part, self.objective.reads_rows)
         return vectors
 
-    def _end_of_epoch(self, report: Callable[[Progress], None], rate: float) -> None:
+    def _end_of_epoch(self, report: Callable[[StepReport], None], rate: float) -> None:
         where, recipe = self.where, self.recipe
         if self.val is not None:
             with self._averaged():
@@ -405,8 +401,7 @@ class Trainer:
         for batch in Loader(self._source("val"), batch_size=size, workers=0, **given):
             batch = batch.to(self.device)
             parts = [self._project(part, 0) for part in batch.chunks(self.recipe.chunk_size or len(batch))]
-            vectors = [torch.cat(column) for column in zip(*parts, strict=True)]
-            made = Projected.of(vectors, batch, self.model.token_mask(batch), _drawn(self.recipe.seed))
+            made = Projected.of(_joined(parts), batch, self.model.token_mask(batch), _drawn(self.recipe.seed))
             losses.append(float(sum(self.objective.losses(made).values())))
         return float(np.mean(losses))
 
@@ -422,13 +417,13 @@ class Trainer:
             if own:
                 self.model.load_state_dict(own, strict=False)
 
-    def _note(self, metrics: dict[str, Any], steps_per_s: float, report: Callable[[Progress], None]) -> None:
+    def _note(self, metrics: dict[str, Any], steps_per_s: float, report: Callable[[StepReport], None]) -> None:
         rate, left = steps_per_s * self.recipe.batch_size, (self.num_steps - self.where.step) / max(steps_per_s, 1e-9)
         if rank() == 0:
             with (self.folder / checkpoint.METRICS).open("a", encoding="utf-8") as file:
                 file.write(json.dumps({**metrics, "clips_per_s": round(rate, 1)}) + "\n")
             where = {"step": self.where.step, "num_steps": self.num_steps}
-            report(Progress(**where, metrics=metrics, clips_per_s=rate, seconds_left=left))
+            report(StepReport(**where, metrics=metrics, clips_per_s=rate, seconds_left=left))
 
     def _save(self) -> None:
         self.where.loader = self.loader.state
@@ -520,6 +515,11 @@ def _too_large(step: int, recipe: Recipe, batch: Batch) -> str:
         f"step {step}: {recipe.chunk_size or len(batch)} pairs do not fit into memory at once; the longest have "
         f"{' and '.join(longest)}. Take a smaller --chunk-size, which changes no loss, or shorter captions and clips."
     )
+
+
+def _joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Vectors of parts of a batch as those of the batch."""
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def _drawn(*numbers: int) -> int:

@@ -21,7 +21,7 @@ from solfa.alignment.joint import Projected  # noqa: E402
 from solfa.alignment.objectives import (  # noqa: E402
     FigmaConfig,
     FineLapConfig,
-    Logit,
+    LearntLogit,
     UnitedConfig,
     info_nce,
     objective,
@@ -152,7 +152,7 @@ def test_united_is_both_and_learns_its_temperature():
 
 @pytest.mark.parametrize("start", [1e-5, 0.1, 1.0, 3.0, 1e5])
 def test_a_temperature_comes_back_from_anywhere(start):
-    logit = Logit(start, 0.0, safe=True)
+    logit = LearntLogit(start, 0.0, safe=True)
     optimizer = torch.optim.Adam(logit.parameters(), lr=0.2, betas=(0.9, 0.9))
     cosines = torch.tensor([1.0, -1.0])
     for _ in range(200):  # to sigmoid(1 / t + b) = 0.9, t = 0.455
@@ -170,11 +170,11 @@ def test_what_a_sigmoid_loss_learnt_goes_on_and_is_a_probability():
     expected = torch.sigmoid(made.logits["frame"](torch.from_numpy(cosines))).detach().numpy()
     np.testing.assert_allclose(learnt.probability(cosines), expected, atol=1e-6)
     for safe in (True, False):
-        other = Logit(0.1, -10.0, safe)
+        other = LearntLogit(0.1, -10.0, safe)
         other.start(learnt)
         assert other.value.temperature == pytest.approx(0.2) and other.value.bias == -1.5
     with pytest.raises(InputError, match="above 0"):
-        Logit(0.1, -10.0, True).start(types.Logit(temperature=-0.1, bias=0.0))
+        LearntLogit(0.1, -10.0, True).start(types.Logit(temperature=-0.1, bias=0.0))
     used = {name: set(objective(config).logits) for name, config in {
         "figma": FigmaConfig(), "both": FineLapConfig(), "nce": FineLapConfig(clip_loss="infonce"),
         "clips": FineLapConfig(beta=0), "frames": FineLapConfig(alpha=0), "captions": UnitedConfig(beta=0),

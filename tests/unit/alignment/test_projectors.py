@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 
 from solfa.core.errors import InputError
@@ -13,7 +15,6 @@ from solfa.alignment.projectors import (  # noqa: E402
     MlpConfig,
     Projector,
     TransformerConfig,
-    from_json,
     to_json,
 )
 
@@ -44,7 +45,7 @@ SMALL = [
 def test_padding_never_reaches_a_real_row(config):
     torch.manual_seed(0)
     projector = Projector(config).eval()
-    assert from_json(to_json(config)) == config
+    assert set(to_json(config)) - {"kind"} <= {field.name for field in fields(config)}
     states = torch.randn(3, 7, config.in_dim)
     mask = torch.arange(7) < torch.tensor([7, 3, 0])[:, None]
     out = projector(states, mask)
@@ -86,10 +87,6 @@ def test_a_layer_is_torchs_own():
 def test_configurations_that_cannot_be():
     with pytest.raises(InputError, match="heads"):
         Projector(TransformerConfig(in_dim=8, width=10, num_heads=4))
-    with pytest.raises(InputError, match="kind"):
-        from_json({"kind": "magic"})
-    with pytest.raises(InputError, match="unknown"):
-        from_json({"kind": "mlp", "in_dim": 3, "depth": 2})
     gapped = torch.tensor([[True, False, True]])
     with pytest.raises(InputError, match="gaps"):
         Projector(BiGruConfig(in_dim=2, hidden=2))(torch.zeros(1, 3, 2), gapped)
@@ -99,4 +96,4 @@ def test_configurations_that_cannot_be():
     with pytest.raises(InputError, match="view of frames"):
         JointProjector(JointConfig(audio=TowerConfig(whole=mlp), text=TowerConfig(whole=mlp)))
     config = JointConfig(audio=TowerConfig(whole=mlp, rows=SMALL[0]), text=TowerConfig(whole=mlp))
-    assert JointConfig.from_json(config.to_json()) == config
+    assert config.to_json()["audio"]["shared"] is config.audio.shared

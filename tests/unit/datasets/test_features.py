@@ -211,7 +211,7 @@ def test_a_body_that_fails_on_a_clip_is_told_with_it(make_toy: Make, tmp_path: P
             raise WeightsError("states are not finite.")
 
     records = make_toy().split("train")
-    with pytest.raises(WeightsError, match=f"not finite. It heard {records[0].id}"):
+    with pytest.raises(WeightsError, match=f"not finite. Clips: {records[0].id}"):
         compute(tmp_path / "cache", records, audio=Dead("hear/1"), text=CountingBody("read/1"))
 
 

@@ -78,14 +78,14 @@ def rebuild(tmp_path):
     def make(body, kind="audio", **options):
         from solfa.encoders.registry import load_backbone
         from solfa.encoders.trained import fill_tuned
-        from solfa.training.model_file import save_body
+        from solfa.training.model_file import save_tuned
 
         torch = pytest.importorskip("torch")
         with torch.no_grad():
             for parameter in body.network.parameters():
                 parameter.mul_(1.01)
         folder = tmp_path / f"{body.spec.name}_body"
-        said = save_body(body, folder)
+        said = save_tuned(body, folder)
         name = f"{body.spec.name}:{folder / said['file']}"
         other = load_backbone(name, kind, allow_noncommercial=True, **options)
         assert other.spec.space == body.spec.space

@@ -21,7 +21,7 @@ from solfa.training import run as running
 
 
 @pytest.fixture(autouse=True)
-def small_bodies(monkeypatch):
+def small_backbones(monkeypatch):
     monkeypatch.setattr(trained, "load_backbone", body)
 
 

@@ -73,7 +73,7 @@ def test_stripes_are_bounded_and_anywhere():
 def test_a_run_masks_its_steps_alone_and_resumes_to_the_bit(data, tmp_path):
     given = data()
     trainer = Trainer(recipe(given, chunk_size=8, dropout=0.0), given, tmp_path / "run")
-    seen = trainer.bodies["audio"].network.body.seen
+    seen = trainer.tuned["audio"].network.body.seen
     batch = next(iter(trainer.loader))
     seen.clear()
     trainer.step(batch)
@@ -82,8 +82,8 @@ def test_a_run_masks_its_steps_alone_and_resumes_to_the_bit(data, tmp_path):
     assert len({mask.numpy().tobytes() for mask in first}) > 8  # each clip has its own
     seen.clear()
     sound = Audio(batch.sounds[0].samples, RATE)
-    states = trainer.bodies["audio"].states([sound])
-    assert not seen[0].any() and np.array_equal(states.states_BTD, trainer.bodies["audio"].states([sound]).states_BTD)
+    states = trainer.tuned["audio"].states([sound])
+    assert not seen[0].any() and np.array_equal(states.states_BTD, trainer.tuned["audio"].states([sound]).states_BTD)
 
     settings = recipe(given, checkpoint_every=2, epochs=1)
     Trainer(settings, given, tmp_path / "whole").run()
@@ -106,6 +106,6 @@ def test_a_run_masks_its_steps_alone_and_resumes_to_the_bit(data, tmp_path):
 
 def test_masks_without_a_tuned_spectrogram_are_refused(data, tmp_path):
     given = data()
-    given.bodies["audio"].network.body.stripes = torch.nn.Identity()
+    given.tuned["audio"].network.body.stripes = torch.nn.Identity()
     with pytest.raises(InputError, match="for a tuned audio backbone of spectrograms"):
         Trainer(recipe(given), given, tmp_path / "run")

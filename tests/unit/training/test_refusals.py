@@ -19,7 +19,7 @@ from solfa.training import trainer
 
 
 @pytest.fixture(autouse=True)
-def small_bodies(monkeypatch):
+def small_backbones(monkeypatch):
     monkeypatch.setattr(trained, "load_backbone", body)
 
 
@@ -67,7 +67,7 @@ def test_a_folder_of_other_files(folder, tmp_path):
     out.mkdir()
     (out / "dear.txt").write_text("keep me")
     assert "holds other files and no run" in str(refused(folder, out))
-    assert "Not a directory" in str(refused(folder, out / "dear.txt"))
+    assert "it is a file" in str(refused(folder, out / "dear.txt"))
     (out / "dear.txt").rename(out / ".hidden")
     (out / "features").mkdir()
     assert train(folder, out, "--features", str(out / "features")).exit_code == 0
@@ -134,7 +134,7 @@ def test_missing_files_of_the_text_body_are_missed_before_sound_is_heard(folder,
     deaf = body("taggers")
     deaf.states = heard
     monkeypatch.setattr(minilm, "path", missing)
-    monkeypatch.setattr(trained, "load_backbone", lambda name, kind, **o: deaf if kind == "audio" else minilm.load())
+    monkeypatch.setattr(trained, "load_backbone", lambda name, kind, **o: deaf if kind == "audio" else minilm.MiniLM())
     error = train(folder, tmp_path / "run").exception
     assert isinstance(error, MissingWeights) and "solfa models pull minilm" in str(error)
 

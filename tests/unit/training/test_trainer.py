@@ -61,7 +61,7 @@ def test_every_recipe_learns(name, data, tmp_path):
 
 
 def test_the_tutorial_learns(data, tmp_path):
-    recipe = RECIPES["tutorial"](data.widths, small=True)
+    recipe = RECIPES["tutorial"](data.audio.dim, data.text.dim, small=True)
     trainer = Trainer(replace(recipe, batch_size=16, epochs=15, patience=None), data, tmp_path / "run")
     outcome = trainer.run()
     losses = [line["loss"] for line in curve(tmp_path / "run") if "loss" in line]

@@ -1,4 +1,4 @@
-"""Bodies that are trained too: gradients, resumption, and a folder that needs nothing else."""
+"""Tuned that are trained too: gradients, resumption, and a folder that needs nothing else."""
 
 from __future__ import annotations
 
@@ -73,13 +73,13 @@ def data(places, folder, tmp_path):
 
 
 def recipe(name, data, **changes):
-    changes = {"crop_s": 1.0, "body_lr": 0.5, "tune": tuple(data.bodies), **changes}
+    changes = {"crop_s": 1.0, "body_lr": 0.5, "tune": tuple(data.tuned), **changes}
     return tiny(name, data, **changes)
 
 
 def reference(trainer, batch):
     """Gradients by plain autograd over the whole batch, bodies called by hand."""
-    model, bodies = trainer.model, trainer.bodies
+    model, bodies = trainer.model, trainer.tuned
     audio, frames, text, tokens = batch.audio_BD, batch.frames_BTD, batch.text_BD, batch.tokens_BLD
     phrases = batch.phrases_BND
     if "audio" in bodies:
@@ -94,13 +94,13 @@ def reference(trainer, batch):
         phrases = torch.stack(one)
     whole = model.text.pooled(phrases.flatten(0, 1)).unflatten(0, phrases.shape[:2])
     rows = model.text.rows(tokens, batch.token_mask_BL)
-    made = [
-        model.audio.pooled(audio),
-        model.audio.rows(frames, batch.frame_mask_BT),
-        model.text.pooled(text),
-        rows,
-        whole,
-    ]
+    made = {
+        "audio_BD": model.audio.pooled(audio),
+        "frames_BTD": model.audio.rows(frames, batch.frame_mask_BT),
+        "text_BD": model.text.pooled(text),
+        "tokens_BLD": rows,
+        "phrases_BND": whole,
+    }
     terms = trainer.objective.losses(Projected.of(made, batch, batch.token_mask_BL, 0))
     return torch.autograd.grad(sum(terms.values()), trainer.parameters, allow_unused=True)
 
@@ -129,20 +129,20 @@ def test_gradients_are_those_of_plain_autograd_in_chunks_too(tune, data, tmp_pat
 def test_a_step_moves_the_tuned_body_alone(tune, data, tmp_path):
     given = data(tune)
     trainer = Trainer(recipe("united", given, precision="bfloat16", ema_decay=0.5), given, tmp_path / "run")
-    body, projectors = trainer.bodies[tune[0]], trainer.model.audio.state_dict()
+    body, projectors = trainer.tuned[tune[0]], trainer.model.audio.state_dict()
     before = {n: t.clone() for n, t in body.network.state_dict().items()}
     projectors = {n: t.clone() for n, t in projectors.items()}
     batches = iter(trainer.loader)
     assert np.isfinite([trainer.step(next(batches))["loss"] for _ in range(2)]).all()
     assert sum(not torch.equal(before[n], t) for n, t in body.network.state_dict().items()) > 10
     assert any(not torch.equal(projectors[n], t) for n, t in trainer.model.audio.state_dict().items())
-    assert all(torch.equal(before[n], t) for n, t in given.bodies[tune[0]].network.state_dict().items())
-    assert set(trainer.bodies) == set(trainer.model.bodies) == set(tune) and not body.network.training
+    assert all(torch.equal(before[n], t) for n, t in given.tuned[tune[0]].network.state_dict().items())
+    assert set(trainer.tuned) == set(trainer.model.bodies) == set(tune) and not body.network.training
     rates = {group["factor"]: group["lr"] for group in trainer.optimizer.param_groups}
     assert rates[0.5] == 0.5 * rates[1.0] > 0
     still = Trainer(recipe("united", given, body_lr=0.0, weight_decay=0.1), given, tmp_path / "still")
     still.step(next(iter(still.loader)))
-    assert all(torch.equal(before[n], t) for n, t in still.bodies[tune[0]].network.state_dict().items())
+    assert all(torch.equal(before[n], t) for n, t in still.tuned[tune[0]].network.state_dict().items())
 
 
 class Killed(Exception):
@@ -181,7 +181,7 @@ def test_the_folder_needs_nothing_else(text, data, folder, tmp_path, monkeypatch
     def save(to):
         names = ("mert:/secret/place", with_source(text, "/secret/place"))
         specs = {"audio": given.audio, "text": given.text, "backbones": names, "trained_on": {}}
-        return model_file.save_model(to, trainer.model, name="figma", bodies=trainer.bodies, **specs)
+        return model_file.save_model(to, trainer.model, name="figma", tuned=trainer.tuned, **specs)
 
     path = save(tmp_path / "model")
     assert "secret" not in (path / "model.json").read_text() and "`mert`, tuned" in (path / "README.md").read_text()
@@ -208,13 +208,13 @@ def test_the_folder_needs_nothing_else(text, data, folder, tmp_path, monkeypatch
     assert all(torch.equal(best[f"model.{n}"], t) for n, t in again.model.state_dict().items())
     frozen = data(())
     with pytest.raises(
-        InputError, match=r"other projectors|tuned audio body; start from it with --audio mert:.*--tune"
+        InputError, match=r"other projectors|tuned audio backbone; start from it with --audio mert:.*--tune"
     ):
         Trainer(recipe("figma", frozen), frozen, tmp_path / "no", init=path)
 
     space = loaded.space
     with torch.no_grad():
-        next(trainer.bodies["text"].network.parameters()).add_(1e-3)
+        next(trainer.tuned["text"].network.parameters()).add_(1e-3)
     assert trained.load(source=save(tmp_path / "model"), allow_noncommercial=True).space != space
 
 
@@ -222,7 +222,7 @@ def test_damage_to_a_tuned_body_is_seen(data, tmp_path):
     given = data(("text",), phrases=False)
     trainer = Trainer(recipe("figma", given), given, tmp_path / "run")
     specs = {"audio": Hear.spec, "text": given.text, "backbones": ("hear", "minilm-torch"), "trained_on": {}}
-    path = model_file.save_model(tmp_path / "model", trainer.model, name="n", bodies=trainer.bodies, **specs)
+    path = model_file.save_model(tmp_path / "model", trainer.model, name="n", tuned=trainer.tuned, **specs)
     described = trained.read_description(path)
     whole = tmp_path / "whole"
     shutil.copytree(path, whole)
@@ -249,7 +249,7 @@ def test_damage_to_a_tuned_body_is_seen(data, tmp_path):
 
 def test_what_cannot_be_tuned_is_refused(data, folder, tmp_path):
     for tune, body in (("audio", "hear"), ("text", "read")):
-        with pytest.raises(InputError, match=f"{body} cannot be tuned: a tuned body runs on torch"):
+        with pytest.raises(InputError, match=f"{body} cannot be tuned: what is tuned runs on torch"):
             prepare(Dataset.open(folder), tmp_path / "f", audio=Hear(), text=Read(), tune=(tune,))
     with pytest.raises(InputError, match="'video' cannot be tuned; what can is audio and text"):
         prepare(Dataset.open(folder), tmp_path / "f", audio=Hear(), text=Read(), tune=("video",))

@@ -19,7 +19,7 @@ from solfa.training.recipes import Recipe, figma, finelap, united  # noqa: E402
 
 def tiny(name: str, data: TrainingData, dropout: float = 0.1, **changes: object) -> Recipe:
     """A recipe of a few thousand parameters."""
-    recipe = {"figma": figma, "finelap": finelap, "united": united}[name](data.widths, small=True)
+    recipe = {"figma": figma, "finelap": finelap, "united": united}[name](data.audio.dim, data.text.dim, small=True)
     layer = TransformerConfig(in_dim=16, width=32, num_heads=2, feed_forward=32, out_dim=16, dropout=dropout)
     tower = TowerConfig(whole=layer, shared=True)
     model = recipe.model if name == "finelap" else JointConfig(audio=tower, text=tower)

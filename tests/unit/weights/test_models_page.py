@@ -25,7 +25,7 @@ def test_a_model_is_documented_with_its_licence(info):
 
 @pytest.mark.parametrize("info", available_backbones(), ids=lambda i: f"{i.kind} {i.name}")
 def test_a_backbone_is_documented_with_its_source_and_licence(info):
-    section = PAGE.partition("## Bodies to train on")[2].partition("\n## ")[0]
+    section = PAGE.partition("## Backbones to train on")[2].partition("\n## ")[0]
     half = section.partition("\n| text |")[2 if info.kind.startswith("text") else 0]
     rows = [line for line in half.splitlines() if line.startswith("|")]
     line = next((line for line in rows if f"`{info.name}`" in line.split("|")[1]), "")
