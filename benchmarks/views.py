@@ -117,11 +117,11 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--epochs", type=int, default=8)
     args = parser.parse_args()
-    load_body = trained.load_body
-    trained.load_body = lambda name, kind, **options: (  # type: ignore[assignment]
-        Kept(load_body(name, kind, **options), args.scratch / "states")
+    load_on = trained.load_on
+    trained.load_on = lambda name, kind, **options: (  # type: ignore[assignment]
+        Kept(load_on(name, kind, **options), args.scratch / "states")
         if kind == "audio"
-        else load_body(name, kind, **options)
+        else load_on(name, kind, **options)
     )
     sound = args.scratch / "test"
     sound.mkdir(parents=True, exist_ok=True)

@@ -79,7 +79,7 @@ def test_frozen_backbones_are_gone_when_training_begins(tmp_path, monkeypatch):
         assert len(kept) == 2 and [ref() for ref in kept] == [None, None]
         raise Begun
 
-    monkeypatch.setattr(running, "load_body", load)
+    monkeypatch.setattr(running, "load_on", load)
     monkeypatch.setattr(running, "Trainer", begin)
     with pytest.raises(Begun):
         running.run("figma", tmp_path / "data", tmp_path / "run")
