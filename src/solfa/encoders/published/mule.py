@@ -7,13 +7,12 @@ one spectrogram of the track: at the edges of a window the two differ by the ref
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from solfa.core.errors import InputError, MissingExtra
+from solfa.core.errors import InputError, need
 from solfa.encoders.checkpoints import Checkpoint, published, reading
 from solfa.encoders.windowed import Grid, WindowedBackbone, windowed
 
@@ -35,10 +34,7 @@ def load(checkpoint: Checkpoint, *, step_s: float = 1.0) -> WindowedBackbone:
 
     ``step_s`` is the time from one window to the next: 1 s as in GD-Retriever, 2 s as in the original.
     """
-    try:
-        package: Any = import_module("mule_torch")
-    except ImportError as error:
-        raise MissingExtra(f"audio backbone {checkpoint.name!r}", "pip install mule-torch") from error
+    package = need("mule_torch", f"audio backbone {checkpoint.name!r}", "pip install mule-torch")
     if not 0 < step_s <= _WINDOW_S:
         raise InputError(f"{checkpoint.name} needs 0 < step_s <= {_WINDOW_S:g}, got {step_s}.")
     file = checkpoint.file("a MULE model", ("model.safetensors",))
