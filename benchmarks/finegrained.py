@@ -41,7 +41,7 @@ from solfa.evaluation.finegrained import KindSatisfaction, Rank, Satisfaction, S
 from solfa.evaluation.finequeries import FineQueries, fine_queries, measure
 from solfa.evaluation.ranking import as_numpy
 from solfa.evaluation.similarity import Pool, joint_scores
-from solfa.evaluation.truth import TrackTruth, holds
+from solfa.evaluation.truth import holds
 from solfa.query import Query, parse
 from solfa.retrieval import Display, Searcher
 from tempo import essentia as essentia_tempo
@@ -80,20 +80,19 @@ def by_librosa(path: Path) -> MusicAnnotation:
 
 def counted(claims: Sequence[MusicAnnotation], queries: FineQueries, but: str = "") -> Rank:
     """Tracks in order of how many of the stated constraints their claims meet; of all kinds but one."""
-    tracks = [TrackTruth(music=claim) for claim in claims]
 
     @cache
     def met(constraint: Constraint) -> np.ndarray:
-        return np.array([holds(constraint, t) is True for t in tracks], float)
+        return np.array([holds(constraint, t) is True for t in claims], float)
 
     def rank(texts: Sequence[str]) -> np.ndarray:
-        zero = np.zeros(len(tracks))
+        zero = np.zeros(len(claims))
         return np.stack([sum((met(c) for c in queries.meant[t] if c.label != but), zero) for t in texts])
 
     return rank
 
 
-def constant(truths: Sequence[TrackTruth], queries: FineQueries) -> Rank:
+def constant(truths: Sequence[MusicAnnotation], queries: FineQueries) -> Rank:
     """One list, whatever is asked."""
     often = [float(sum(holds(c, t) is True for wish in queries.wishes for c in wish)) for t in truths]
     return lambda texts: np.tile(often, (len(texts), 1))
@@ -194,9 +193,8 @@ def main() -> None:
         paths, truths = [sounds[n] for n in names], [known[n] for n in names]
         model = load_model(options.model)
         searcher = Searcher(collection, lambda: model)
-        pool = [TrackTruth(music=t) for t in truths]
         queries = fine_queries(
-            pool, num_targets=options.targets or len(pool), wording=options.wording, seed=options.seed
+            truths, num_targets=options.targets or len(truths), wording=options.wording, seed=options.seed
         )
         windows = Pool(collection.store(model.space).windows([by_path[n] for n in names]))
         systems = {
@@ -208,11 +206,11 @@ def main() -> None:
             "counted: librosa": counted([by_librosa(path) for path in paths], queries),
             "truth": counted(truths, queries),
             **{f"truth but {kind}": counted(truths, queries, kind) for kind in ("tempo", "key", "chords", "metre")},
-            "constant": constant(pool, queries),
+            "constant": constant(truths, queries),
             "text-only": text_only(model, without_sound(windows, seed=options.seed)),
             "random": by_chance(len(names), options.seed),
         }
-        found = {n: measure(rank, queries, pool, options.k, seed=options.seed) for n, rank in systems.items()}
+        found = {n: measure(rank, queries, truths, options.k, seed=options.seed) for n, rank in systems.items()}
     print(f"{len(names)} clips, {len(queries.texts)} queries, {len(queries.twins)} twins, model {options.model}, "
           f"seed {options.seed}")  # fmt: skip
     show_satisfaction({n: satisfied for n, (satisfied, _) in found.items()})

@@ -22,7 +22,6 @@ from solfa.datagen.scenes.music_words import music_bank
 from solfa.datagen.scenes.ontology import sound_bank
 from solfa.datagen.scenes.pipeline import SceneConfig, SceneMaker
 from solfa.datagen.scenes.pool import PoolRule
-from solfa.datasets.bank import nearest
 from solfa.datasets.building import ShardTask
 from solfa.datasets.shards import Dataset
 
@@ -175,7 +174,8 @@ def assignment(seed: int) -> None:
     known = {c.phrase for c in music_bank().clusters}
     pairs = [(i, a) for i, c in enumerate(bank.clusters) if c.phrase not in known for a in c.alternatives]
     picks = np.random.default_rng(seed).choice(len(pairs), min(600, len(pairs)), replace=False)
-    found = nearest(encode([pairs[k][1] for k in picks]), encode([c.phrase for c in bank.clusters]))
+    centroids_KD = encode([c.phrase for c in bank.clusters])
+    found = np.argmax(encode([pairs[k][1] for k in picks]) @ centroids_KD.T, axis=1)
     pairs_found = [(int(c), bank.clusters_of(pairs[k][1])) for c, k in zip(found, picks, strict=True)]
     own = np.mean([c in right for c, right in pairs_found])
     near = np.mean([any(c in bank.near(r) for r in right) for c, right in pairs_found])

@@ -12,6 +12,7 @@ shipped curve agree with the truth on test.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,9 @@ from scipy.optimize import minimize
 
 from solfa.api import index, open_searcher
 from solfa.collection import Collection
+from solfa.core.annotation import MusicAnnotation
 from solfa.datagen.judging import data_set
-from solfa.evaluation.truth import TrackTruth, holds
+from solfa.evaluation.truth import holds
 from solfa.jobs import ProcessExecutor
 from solfa.query import parse
 from solfa.retrieval import Display, fusion
@@ -29,11 +31,11 @@ from solfa.retrieval import Display, fusion
 QUERIES = 150
 
 
-def texts(truths: list[TrackTruth], rng: np.random.Generator) -> list[str]:
+def texts(truths: list[MusicAnnotation], rng: np.random.Generator) -> list[str]:
     """Queries about tracks drawn at random."""
     made = []
     for _ in range(QUERIES):
-        music = truths[int(rng.integers(len(truths)))].music
+        music = truths[int(rng.integers(len(truths)))]
         parts = [f"around {music.tempo_bpm:.0f} bpm" if music.tempo_bpm else "", f"in {music.key}" if music.key else ""]
         parts += [f"in {music.metre}" if music.metre else "", "no vocals"]
         known = [part for part in parts if part]
@@ -49,7 +51,8 @@ def measured(world: Path, split: str, scratch: Path, seed: int) -> tuple[NDArray
     items = [
         item for item in data_set(world, split, sound).clips if item.annotation is not None and item.audio is not None
     ]
-    truths = [TrackTruth(music=item.annotation) for item in items if item.annotation is not None]
+    # The instruments are left out: whether somebody sings in a background is not annotated.
+    truths = [replace(item.annotation, instruments=()) for item in items if item.annotation is not None]
     row_of = {str(item.audio): row for row, item in enumerate(items)}
     scores, shares = [], []
     with Collection.open(scratch / f"collection-{split}", create=True) as collection:

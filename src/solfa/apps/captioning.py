@@ -82,8 +82,7 @@ def caption(
     from solfa.datagen.captions.llm import Usage
     from solfa.datagen.captions.pipeline import caption_tracks, stages_of
     from solfa.datagen.captions.sources import tracks_in
-    from solfa.datagen.captions.stages import Settings, usage_of
-    from solfa.datasets.splits import FGMCAPS
+    from solfa.datagen.captions.stages import FGMCAPS, Settings, usage_of
     from solfa.jobs import ProcessExecutor
 
     executor = ProcessExecutor(workers)

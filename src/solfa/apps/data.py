@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -140,7 +141,7 @@ def import_(
         shares = shares_of(splits or "0.9,0.05,0.05")
         given: Any = {
             "clips_per_shard": clips_per_shard, "executor": executor,
-            "progress": lambda p: work("shards", p.done, p.total),
+            "progress": partial(work, "shards"),
         }  # fmt: skip
         if name in ("pairs", "finelap"):
             table = Pairs(

@@ -80,7 +80,7 @@ def scenes(
         )
         made = make_scenes(
             out, pool, config, count=count, seed=seed, executor=executor,
-            progress=lambda p: work("mixing", p.done, p.total),
+            progress=partial(work, "mixing"),
         )  # fmt: skip
     _report(summary(pool), len(pool.refused))
     clips = sum(len(made.split(split)) for split in SPLITS)

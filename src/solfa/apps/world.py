@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -75,7 +76,7 @@ def world(
         made = build(
             out, maker, name="world", config=maker.config(), seed=seed,
             num_shards=num_shards, executor=ProcessExecutor(workers),
-            progress=lambda p: work("shards", p.done, p.total),
+            progress=partial(work, "shards"),
         )  # fmt: skip
     failures = len(made.manifest["failures"])
     clips = sum(len(s.index.members) for s in made.shards)

@@ -9,7 +9,7 @@ import soundfile
 
 from solfa.core.clip import SPLITS, Clip
 from solfa.core.errors import InputError
-from solfa.datasets.readers import DataSet, Source
+from solfa.datasets.readers import DataSet, SourceInfo
 from solfa.datasets.shards import Dataset
 
 
@@ -26,7 +26,7 @@ def data_set(folder: Path, split: str, scratch: Path) -> DataSet:
     )
     if not clips:
         raise InputError(f"{folder}: the split {split!r} is empty. Choose another with --split.")
-    source = Source(
+    source = SourceInfo(
         title=f"the data set {opened.name!r}", where=str(folder), licence="that of its records", splits=SPLITS,
         layout=f"dataset.json, {split}/000000.tar ...",
     )  # fmt: skip

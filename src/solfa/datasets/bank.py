@@ -12,7 +12,7 @@ clusters (four of FineLAP's do); then both count as its own.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import numpy as np
 
 from solfa.core.errors import InputError
 from solfa.core.files import write_output
-from solfa.core.types import BoolArray, FloatArray
+from solfa.core.types import BoolArray
 
 FINELAP_RESOLUTION_S = 10 / 64
 _DECIMALS = 6
@@ -94,23 +94,6 @@ class PhraseBank:
             found[_plain(cluster.phrase)] = cluster
         return PhraseBank(found.values())
 
-    def extended(self, phrases: Iterable[str], encode: Callable[[Sequence[str]], FloatArray]) -> PhraseBank:
-        """A bank that knows these phrases too, each an alternative of the cluster with the nearest centroid.
-
-        ``encode`` makes unit vectors of sentences, as ``solfa.encoders.minilm.MiniLM().encode`` does.
-        """
-        new = sorted({p.strip(): None for p in phrases if p.strip() and not self.clusters_of(p)})
-        if not new:
-            return self
-        home = nearest(encode(new), encode([c.phrase for c in self.clusters]))
-        more: dict[int, list[str]] = {}
-        for text, cluster in zip(new, home, strict=True):
-            more.setdefault(int(cluster), []).append(text)
-        return PhraseBank(
-            Cluster(phrase=c.phrase, alternatives=(*c.alternatives, *more.get(i, ())), related=c.related)
-            for i, c in enumerate(self.clusters)
-        )
-
     def save(self, path: Path, *, force: bool = False) -> None:
         """Write JSON lines; ``force`` replaces an existing file."""
         rows = [{"phrase": c.phrase, "alternatives": c.texts, "related": c.related} for c in self.clusters]
@@ -128,12 +111,6 @@ class PhraseBank:
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"phrase bank {path} cannot be read: {error}.") from error
         return cls(_cluster(line, f"{path}:{n}") for n, line in enumerate(lines, start=1) if line.strip())
-
-
-def nearest(texts_ND: FloatArray, centroids_KD: FloatArray) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """For every unit vector the centroid of highest cosine [shape=(N,)]; of equal ones the first."""
-    best: np.ndarray[tuple[int], np.dtype[np.int64]] = np.argmax(texts_ND @ centroids_KD.T, axis=1)
-    return best
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +132,7 @@ def sample_phrases(
     Positives of one cluster become one phrase. No two phrases share a cluster, and no negative is in, or related to, a
     cluster of any positive, also of those cut off because there are more than ``n``.
 
-    The bank holds every positive (see `PhraseBank.extended`). With ``augment`` each phrase is said by a random member
+    The bank holds every positive. With ``augment`` each phrase is said by a random member
     of its cluster, else by the positive itself, or the centroid. Equal states of ``rng`` give equal phrases. Raises
     InputError if the bank does not know a positive, or has too few clusters left for the negatives.
     """
@@ -164,7 +141,7 @@ def sample_phrases(
     for i, text in enumerate(positives):
         own = bank.clusters_of(text)
         if not own:
-            raise InputError(f"the phrase bank does not know {text!r}; add it with PhraseBank.extended.")
+            raise InputError(f"the phrase bank does not know {text!r}; add a cluster for it.")
         groups.setdefault(own[0], []).append(i)
         taken.update(*(bank.near(c) for c in own))
     kept = list(groups.items())[:n]

@@ -55,17 +55,6 @@ class ShardTask:
 MakeShard = Callable[[ShardTask], Iterable[Member | Failure]]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Progress:
-    """How far a build is, after a shard: counts of shards, records and failures so far."""
-
-    done: int
-    total: int
-    records: int
-    failures: int
-    duration_s: float
-
-
 def build(
     folder: Path | str,
     make_shard: MakeShard,
@@ -75,7 +64,7 @@ def build(
     seed: int,
     num_shards: Mapping[str, int],
     executor: Executor | None = None,
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Dataset:
     """Make the shards that are not there yet, then write ``dataset.json``; a stopped run goes on where it was.
 
@@ -83,9 +72,9 @@ def build(
     shard k as a pure function of (config, seed, k). ``config`` is plain JSON that decides what comes out, down to
     the version of the pipeline and the number of shards if it divides something among them; another one is another
     data set. ``num_shards`` is how many for each split; more than before extends the data set. ``executor`` spreads
-    shards (None: in this process), ``progress`` is called after every shard. Raises InputError if the folder holds
-    something else, or another process is at it; SolfaError if a shard could not be made; the others are kept, and a
-    rerun tries again.
+    shards (None: in this process), ``progress`` is called with how many shards are made, and of how many, after every
+    shard. Raises InputError if the folder holds something else, or another process is at it; SolfaError if a shard
+    could not be made; the others are kept, and a rerun tries again.
     """
     folder = Path(folder)
     plan = _plan(name, config, seed)
@@ -146,26 +135,19 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
 def _run(
     folder: Path, plan: Mapping[str, Any], tasks: list[ShardTask], make_shard: MakeShard, executor: Executor,
-    progress: Callable[[Progress], None],
+    progress: Callable[[int, int], None],
 ) -> Dataset:  # fmt: skip
     for left in folder.glob("*/.*.tmp"):  # of a killed run; nobody else writes here while we hold the lock
         left.unlink()
     done = {t: index for t in tasks if (index := _there(folder, t, plan["config_hash"])) is not None}
     failed = []
-
-    def report() -> None:
-        progress(Progress(
-            done=len(done), total=len(tasks), records=sum(len(i.members) for i in done.values()),
-            failures=sum(len(i.failures) for i in done.values()), duration_s=sum(i.duration_s for i in done.values()),
-        ))  # fmt: skip
-
-    report()
+    progress(len(done), len(tasks))
     missing = [t for t in tasks if t not in done]
     work = _Work(folder=folder, make=make_shard, config_hash=plan["config_hash"])
     for result in executor.map(work, missing):
         if isinstance(result, Done):
             done[result.item] = ShardIndex.read(folder / result.item.file)
-            report()
+            progress(len(done), len(tasks))
         else:
             failed.append(f"{result.item.file}: {result.reason}")
     if failed:

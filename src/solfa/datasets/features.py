@@ -227,7 +227,7 @@ def _write_texts(
 
 
 class FrozenFeatures:
-    """The states of a split's clips and texts; a ``Source`` for the ``Loader``.
+    """The states of a split's clips and texts; a ``BatchSource`` for the ``Loader``.
 
     Attributes
     ----------
@@ -259,7 +259,6 @@ class FrozenFeatures:
                 spans = [(text_of[n], tuple((a, b) for a, b in s)) for n, s in clip["phrases"]]
                 phrases.append(tuple(Phrase(text=words, spans_s=s) for words, s in spans))
         self.captions, self.phrases = tuple(captions), tuple(phrases)
-        self._num_captions = np.array([len(c) for c in captions], np.int64)
         self._heard_dims = max(((b.dim, b.pooled_dim) for b in heard), default=(0, 0))
         self._said_dims = max(((b.dim, b.pooled_dim) for b in said), default=(0, 0))
 
@@ -297,20 +296,14 @@ class FrozenFeatures:
     ) -> FrozenFeatures:
         """The same clips with other captions or phrases, one sequence for each clip; None leaves those there are.
 
-        Raises InputError if there are not as many as clips; UnknownName if the states of a caption were not computed.
+        Raises InputError if there are not as many as clips.
         """
         other = copy(self)
-        for given in (captions, phrases):
-            if given is not None and len(given) != len(self):
-                raise InputError(f"{len(given)} sequences were given for {len(self)} clips.")
-        if captions is not None:
-            for text in (text for own in captions for text in own):
-                if text not in self._texts:
-                    raise UnknownName("text", text, ())
-            other.captions = tuple(tuple(own) for own in captions)
-            other._num_captions = np.array([len(own) for own in captions], np.int64)
-        if phrases is not None:
-            other.phrases = tuple(tuple(own) for own in phrases)
+        for name, given in (("captions", captions), ("phrases", phrases)):
+            if given is not None:
+                if len(given) != len(self):
+                    raise InputError(f"{len(given)} sequences were given for {len(self)} clips.")
+                setattr(other, name, tuple(map(tuple, given)))
         return other
 
     def lengths(self) -> tuple[IntArray, IntArray]:
@@ -352,7 +345,7 @@ class FrozenFeatures:
 
     def gather(self, rows: IntArray, rng: np.random.Generator) -> FeatureBatch:
         """States of these clips, each with one of its captions drawn at random; none of a ``live`` side."""
-        counts = self._num_captions[rows]
+        counts = np.array([len(self.captions[row]) for row in rows.tolist()], np.int64)
         chosen = np.where(counts > 0, np.floor(rng.random(len(rows)) * counts), -1).astype(np.int64)
         pairs = list(zip(rows.tolist(), chosen.tolist(), strict=True))
         captions = tuple(self.captions[row][which] if which >= 0 else "" for row, which in pairs)

@@ -17,7 +17,7 @@ from solfa.core.clip import Clip, Phrase
 from solfa.core.errors import DecodeError, InputError
 from solfa.core.intervals import merged
 from solfa.core.text import printable
-from solfa.datasets.building import Progress, ShardTask, build
+from solfa.datasets.building import ShardTask, build
 from solfa.datasets.loading import cropped
 from solfa.datasets.pairs import Table, read_pairs, spread
 from solfa.datasets.readers import load
@@ -38,7 +38,7 @@ def import_published(
     seed: int = 0,
     clips_per_shard: int = 500,
     executor: Executor | None = None,
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Dataset:
     """The clips of a published data set whose sound is there and sound; the others are listed as failures.
 
@@ -78,7 +78,7 @@ def import_pairs(
     *,
     clips_per_shard: int = 500,
     executor: Executor | None = None,
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Dataset:
     """The clips of a table of pairs (``pairs.read_pairs``), files taken as they are, parts of files cut out.
 
@@ -97,7 +97,7 @@ def import_pairs(
 
 def _made(
     root: Path, out: Path | str, name: str, config: Mapping[str, Any], make: _Import, executor: Executor | None,
-    progress: Callable[[Progress], None],
+    progress: Callable[[int, int], None],
 ) -> Dataset:  # fmt: skip
     made = build(
         out, make, name=name, config=config, seed=0, executor=executor, progress=progress,

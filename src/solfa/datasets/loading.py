@@ -40,7 +40,7 @@ J = TypeVar("J")
 B = TypeVar("B", covariant=True)
 
 
-class Source(Protocol[B]):
+class BatchSource(Protocol[B]):
     """What batches are made of."""
 
     def __len__(self) -> int:
@@ -87,7 +87,7 @@ class Loader(Generic[B]):
     """
 
     def __init__(
-        self, source: Source[B], *, batch_size: int, seed: int = 0, rank: int = 0, world_size: int = 1,
+        self, source: BatchSource[B], *, batch_size: int, seed: int = 0, rank: int = 0, world_size: int = 1,
         shuffle: bool = True, shares: Sequence[tuple[int, float]] = (), lengths_N: IntArray | None = None,
         bucket: int = 1, drop_last: bool = True, workers: int = 2, prefetch: int = 4,
     ) -> None:  # fmt: skip

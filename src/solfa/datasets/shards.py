@@ -79,7 +79,7 @@ class ShardIndex:
     size_bytes: int
     duration_s: float
     config_hash: str
-    members: Mapping[str, Mapping[str, tar.Place]]
+    members: Mapping[str, Mapping[str, tar.Extent]]
     failures: tuple[Failure, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -94,7 +94,7 @@ class ShardIndex:
         data = read_json(file, SHARD_SCHEMA)
         try:
             data["members"] = {
-                str(name): {str(ending): tar.Place(int(at), int(size)) for ending, (at, size) in places.items()}
+                str(name): {str(ending): tar.Extent(int(at), int(size)) for ending, (at, size) in places.items()}
                 for name, places in data["members"].items()
             }
             data["failures"] = tuple(Failure(item=str(i), reason=str(r)) for i, r in data["failures"])
@@ -140,7 +140,7 @@ def write_shard(path: Path, items: Iterable[Member | Failure], *, config_hash: s
     record says, or a value is not JSON.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    members: dict[str, dict[str, tar.Place]] = {}
+    members: dict[str, dict[str, tar.Extent]] = {}
     failures, duration_s, sound, records = [], 0.0, hashlib.sha256(), hashlib.sha256()
     with whole_file(path) as file:
         for item in items:

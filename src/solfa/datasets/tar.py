@@ -21,14 +21,14 @@ _NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]*)\.([a-z0-9]{1,5})")
 _MAX_MEMBER_BYTES = 1 << 30
 
 
-class Place(NamedTuple):
+class Extent(NamedTuple):
     """Where the bytes of a member lie in its tar."""
 
     offset: int
     size: int
 
 
-def append(file: BinaryIO, name: str, data: bytes) -> Place:
+def append(file: BinaryIO, name: str, data: bytes) -> Extent:
     """Write one member at the end; returns where its bytes lie.
 
     Raises InputError if it is too large or its name is not ``ID.ENDING`` of at most 100 characters.
@@ -40,7 +40,7 @@ def append(file: BinaryIO, name: str, data: bytes) -> Place:
     info = tarfile.TarInfo(name)
     info.size = len(data)
     file.write(info.tobuf(tarfile.USTAR_FORMAT))
-    place = Place(file.tell(), len(data))
+    place = Extent(file.tell(), len(data))
     file.write(data)
     file.write(b"\0" * (-len(data) % BLOCK))
     return place
@@ -51,7 +51,7 @@ def finish(file: BinaryIO) -> None:
     file.write(b"\0" * (2 * BLOCK))
 
 
-def read(path: Path, name: str, place: Place) -> bytes:
+def read(path: Path, name: str, place: Extent) -> bytes:
     """The bytes of one member; its header is checked against what the index says.
 
     Raises InputError if the tar is missing, cut short, or has another member in that place.
@@ -73,7 +73,7 @@ def read(path: Path, name: str, place: Place) -> bytes:
     return data[BLOCK:]
 
 
-def walk(path: Path) -> Iterator[tuple[str, str, Place]]:
+def walk(path: Path) -> Iterator[tuple[str, str, Extent]]:
     """Stem, ending and place of every member, in order.
 
     Raises InputError if it is no tar, is cut short, or holds anything but regular files called ``ID.ENDING``, each
@@ -84,7 +84,7 @@ def walk(path: Path) -> Iterator[tuple[str, str, Place]]:
         size = os.fstat(file.fileno()).st_size
         while (block := file.read(BLOCK)) != b"\0" * BLOCK:
             info = _header(path, block)
-            place = Place(file.tell(), info.size)
+            place = Extent(file.tell(), info.size)
             if place.offset + info.size > size:
                 raise InputError(f"{path}: cut short in {info.name!r}. Make the shard again.")
             if info.name in seen:

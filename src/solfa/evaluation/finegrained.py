@@ -33,10 +33,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from solfa.constraints import Constraint
+from solfa.core.annotation import MusicAnnotation
 from solfa.core.errors import InputError
 from solfa.evaluation.relevance import Bools, Floats
 from solfa.evaluation.significance import Difference, Interval, compare_paired, interval
-from solfa.evaluation.truth import TrackTruth, holds
+from solfa.evaluation.truth import holds
 
 Wish = tuple[Constraint, ...]
 # Scores of all tracks for each text [shape=(Q, N)], or lists of rows, best first.
@@ -98,7 +99,7 @@ class Satisfaction:
 def constraint_satisfaction(
     queries: Sequence[Sequence[Constraint]],
     results: Sequence[Sequence[int]] | Floats,
-    truths: Sequence[TrackTruth],
+    truths: Sequence[MusicAnnotation],
     k: int,
     *,
     seed: int = 0,
@@ -163,7 +164,7 @@ def as_scores(results: Sequence[Sequence[int]] | Floats, num_items: int) -> Floa
     return scores
 
 
-def _met(wish: Wish, truths: Sequence[TrackTruth]) -> Bools:
+def _met(wish: Wish, truths: Sequence[MusicAnnotation]) -> Bools:
     return np.array([any(holds(c, t) is True for c in wish) for t in truths])
 
 

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from solfa.constraints import Constraint
+from solfa.core.annotation import MusicAnnotation
 from solfa.core.claims import chord_symbol
 from solfa.core.files import table_of
 from solfa.core.theory import Chord
@@ -32,7 +33,7 @@ from solfa.evaluation.finegrained import (
 )
 from solfa.evaluation.perturbation import beats_apart, tempi_apart
 from solfa.evaluation.relevance import Bools
-from solfa.evaluation.truth import TrackTruth, constraint_of, holds
+from solfa.evaluation.truth import constraint_of, holds
 
 Wording = Literal["paraphrased", "plain"]
 # What a query states: any of "tempo" (BPM, whole), "key" (Key), "metre" ("6/8"), "chords" (tuple of Chord).
@@ -58,10 +59,10 @@ class FineQueries:
     meant: Mapping[str, tuple[Constraint, ...]]
 
 
-def loop_of(truth: TrackTruth) -> tuple[Chord, ...]:
+def loop_of(truth: MusicAnnotation) -> tuple[Chord, ...]:
     """The first four neighbouring triads of a track that are major or minor; empty if there are none."""
     triads: list[Chord | None] = []
-    for segment in truth.music.chords:
+    for segment in truth.chords:
         root, _, quality = segment.label.partition("(")[0].partition("/")[0].partition(":")
         named = None if segment.label in ("N", "X") else Chord.parse(root)
         plain = quality.startswith(("min", "maj", "7")) or quality == ""
@@ -75,11 +76,10 @@ def loop_of(truth: TrackTruth) -> tuple[Chord, ...]:
     return ()
 
 
-def stated_of(truth: TrackTruth) -> dict[str, Any]:
+def stated_of(truth: MusicAnnotation) -> dict[str, Any]:
     """The statements that are true of a track; what is not known is left out."""
-    music = truth.music
-    bpm = None if music.tempo_bpm is None else round(music.tempo_bpm)
-    known = {"tempo": bpm, "key": music.key, "metre": music.metre, "chords": loop_of(truth)}
+    bpm = None if truth.tempo_bpm is None else round(truth.tempo_bpm)
+    known = {"tempo": bpm, "key": truth.key, "metre": truth.metre, "chords": loop_of(truth)}
     return {field: value for field, value in known.items() if value}
 
 
@@ -127,7 +127,7 @@ def _in_words(number: int) -> str:
 
 
 def fine_queries(
-    truths: Sequence[TrackTruth],
+    truths: Sequence[MusicAnnotation],
     *,
     num_targets: int = _MOST_TARGETS,
     wording: Wording = "paraphrased",
@@ -152,7 +152,7 @@ def fine_queries(
 class _Maker:
     """Makes texts and twins over one pool."""
 
-    def __init__(self, truths: Sequence[TrackTruth], wording: Wording, rng: np.random.Generator) -> None:
+    def __init__(self, truths: Sequence[MusicAnnotation], wording: Wording, rng: np.random.Generator) -> None:
         self.truths, self.rng, self.known = truths, rng, [stated_of(t) for t in truths]
         self.styles = ["plain"] if wording == "plain" else [s for s in _styles() if s != "plain"]
         self._met: dict[tuple[str, Any], Bools] = {}
@@ -221,7 +221,7 @@ class _Maker:
 
 
 def measure(
-    rank: Rank, queries: FineQueries, truths: Sequence[TrackTruth], k: int, *, seed: int = 0
+    rank: Rank, queries: FineQueries, truths: Sequence[MusicAnnotation], k: int, *, seed: int = 0
 ) -> tuple[Satisfaction, dict[str, Sensitivity]]:
     """CS@K and attribute sensitivity of a system; raises as `constraint_satisfaction` and `attribute_sensitivity`."""
     found = as_scores(rank(queries.texts), len(truths))

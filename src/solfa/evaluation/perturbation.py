@@ -42,7 +42,7 @@ from solfa.evaluation.ranking import Scores, rank_relevant
 from solfa.evaluation.relevance import Ints, Relevance
 from solfa.evaluation.retrieval import evaluate
 from solfa.evaluation.significance import Difference, Interval, compare_paired, interval
-from solfa.evaluation.truth import TrackTruth, constraint_of, holds
+from solfa.evaluation.truth import constraint_of, holds
 
 Edit = Literal["key", "tempo", "bpm", "marking", "beats", "chords", "mode"]
 EDITS: tuple[Edit, ...] = ("key", "tempo", "bpm", "marking", "beats", "chords", "mode")
@@ -252,7 +252,7 @@ def _still_true(
         if kind == "marking":
             true = truth.tempo_bpm is not None and marking_of(truth.tempo_bpm) == stated.value
         else:
-            true = holds(_constraint(kind, stated.value), TrackTruth(music=truth)) is True
+            true = holds(_constraint(kind, stated.value), truth) is True
         if true:
             return True
     return False

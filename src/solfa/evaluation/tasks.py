@@ -43,7 +43,6 @@ from solfa.evaluation.saturation import FIGMA_STEPS, TokenSpans, saturation
 from solfa.evaluation.significance import Interval, resampled
 from solfa.evaluation.similarity import Pool, Transposed, joint_scores
 from solfa.evaluation.tagging import tagging_metrics
-from solfa.evaluation.truth import TrackTruth
 
 STRETCH_S = 120.0
 
@@ -520,7 +519,7 @@ def _fine_grained(run: _Run) -> Report:
     bare = [item.id for item in run.data.clips if item.annotation is None]
     if bare:
         raise InputError(f"{run.data.source.title}: no truth of the music is known, such as of {bare[0]!r}.")
-    truths = [TrackTruth(music=item.annotation) for item in run.data.clips if item.annotation is not None]
+    truths = [clip.annotation for clip in run.data.clips if clip.annotation is not None]
     seed, k = run.settings.seed, run.settings.k
 
     def by_vectors(texts: Sequence[str]) -> Floats:

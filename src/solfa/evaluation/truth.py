@@ -1,4 +1,4 @@
-"""Whether a track truly meets what a query asks, by what is known of the track, not by what a system measured.
+"""Whether a track truly meets what a query asks, by the annotation of its music, not by what a system measured.
 
 Conventions
 -----------
@@ -10,7 +10,6 @@ sequence, without silence and repeats, holds the asked loop in any rotation.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from solfa.constraints import Chords, Constraint, Duration, InKey, Metre, Presence, Tempo
@@ -18,29 +17,11 @@ from solfa.core.annotation import MusicAnnotation
 from solfa.core.errors import InputError
 from solfa.core.theory import Chord, Key
 from solfa.core.types import ChordSegment
-from solfa.core.vocabulary import lineage
+from solfa.core.vocabulary import concepts, lineage
 from solfa.evaluation.mir import TEMPO_TOLERANCE
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrackTruth:
-    """What is known of one track: its music, and which concepts of the vocabulary are heard and which surely are not.
-
-    A concept in neither set is not known. ``heard`` implies its wider concepts (a Rhodes is a keyboard), ``not_heard``
-    its narrower ones.
-    """
-
-    music: MusicAnnotation
-    heard: frozenset[str] = frozenset()
-    not_heard: frozenset[str] = frozenset()
-
-    def __post_init__(self) -> None:
-        for concept in self.not_heard:
-            if any(concept in lineage(h) for h in self.heard):
-                raise InputError(f"truth contradicts itself: {concept!r} is not heard, but a case of it is.")
-
-
-def holds(constraint: Constraint, truth: TrackTruth) -> bool | None:
+def holds(constraint: Constraint, music: MusicAnnotation) -> bool | None:
     """Whether the track truly meets the constraint; None where that is not known.
 
     Raises
@@ -48,12 +29,11 @@ def holds(constraint: Constraint, truth: TrackTruth) -> bool | None:
     UnknownName
         If a concept is not in the vocabulary.
     """
-    plain = _holds(constraint, truth)
+    plain = _holds(constraint, music)
     return plain if plain is None or not constraint.negated else not plain
 
 
-def _holds(constraint: Constraint, truth: TrackTruth) -> bool | None:
-    music = truth.music
+def _holds(constraint: Constraint, music: MusicAnnotation) -> bool | None:
     if isinstance(constraint, Tempo):
         return None if music.tempo_bpm is None else _tempo_holds(constraint, music.tempo_bpm)
     if isinstance(constraint, InKey):
@@ -65,7 +45,7 @@ def _holds(constraint: Constraint, truth: TrackTruth) -> bool | None:
     if isinstance(constraint, Duration):
         return constraint.low_s <= music.duration_s <= constraint.high_s
     if isinstance(constraint, Presence) and constraint.place is None and not constraint.solo:
-        return _presence_holds(constraint.concept, truth)
+        return _presence_holds(constraint, music)
     return None  # places, solos and dynamics are not part of this truth
 
 
@@ -84,11 +64,13 @@ def _key_holds(constraint: InKey, key: Key) -> bool:
     return any(fits(k) for k in (key, key.relative, *neighbours))
 
 
-def _presence_holds(concept: str, truth: TrackTruth) -> bool | None:
-    wider = lineage(concept)
-    if any(concept in lineage(h) for h in truth.heard):
+def _presence_holds(constraint: Presence, music: MusicAnnotation) -> bool | None:
+    # Instruments are all annotated, or none is; a label that is no concept may stand for any of them.
+    labels, wider = {i.label for i in music.instruments}, lineage(constraint.concept)
+    if any(constraint.concept in lineage(label) for label in labels & concepts().keys()):
         return True
-    return False if any(w in truth.not_heard for w in wider) else None
+    known = bool(labels) and labels <= concepts().keys() and constraint.kind in ("instrument", "voice")
+    return False if known and not labels & set(wider) else None
 
 
 def _chords_hold(constraint: Chords, segments: Sequence[ChordSegment]) -> bool:

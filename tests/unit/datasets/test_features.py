@@ -165,7 +165,7 @@ def test_clips_can_be_captioned_and_labelled_anew(make_toy: Make, tmp_path: Path
     assert batch.text.mask_BT.sum(axis=1).tolist() == [2] * 12
     assert features.captions == tuple(r.captions for r in records) and other.relabelled().captions == other.captions
     with pytest.raises(UnknownName, match="a bang"):
-        features.relabelled(captions=[["a bang"]] * 12)
+        features.relabelled(captions=[["a bang"]] * 12).gather(np.arange(12), np.random.default_rng(0))
     with pytest.raises(InputError, match="2 sequences were given for 12 clips"):
         features.relabelled(phrases=[own] * 2)
 

@@ -156,7 +156,7 @@ def test_a_stopped_run_goes_on_and_keeps_what_is_there(tmp_path: Path) -> None:
     (folder / "train" / "000001.tar").write_bytes(b"killed between its two files")
     before = (folder / "train" / "000000.tar").stat().st_mtime_ns
     seen: list[int] = []
-    again = make(folder, progress=lambda p: seen.append(p.done))
+    again = make(folder, progress=lambda done, total: seen.append(done))
     assert seen == [2, 3] and (folder / "train" / "000000.tar").stat().st_mtime_ns == before
     assert again.revision == whole.revision and bytes_of(folder) == bytes_of(tmp_path / "whole")
     assert make(folder, shards=3).revision != whole.revision  # extended
@@ -183,7 +183,7 @@ def test_other_settings_and_other_folders_are_refused(tmp_path: Path) -> None:
 
 
 def test_two_runs_at_once_are_refused(tmp_path: Path) -> None:
-    def second(_: object) -> None:
+    def second(*_: object) -> None:
         with pytest.raises(InputError, match="another process"):
             make(tmp_path / "set")
 
@@ -325,7 +325,7 @@ class Slow(Make):
             time.sleep(0.05)
 
 build(sys.argv[1], Slow(), name="toy", config={"words": "a"}, seed=0, num_shards={"train": 2, "test": 1},
-      progress=lambda p: print(p.done, flush=True))
+      progress=lambda done, total: print(done, flush=True))
 """
 
 

@@ -10,7 +10,7 @@ from solfa.core.errors import InputError
 from solfa.datasets import tar
 
 
-def written(path: Path, members: dict[str, bytes]) -> dict[str, tar.Place]:
+def written(path: Path, members: dict[str, bytes]) -> dict[str, tar.Extent]:
     with path.open("wb") as file:
         places = {name: tar.append(file, name, data) for name, data in members.items()}
         tar.finish(file)
@@ -70,7 +70,7 @@ def test_hostile_members_are_refused(tmp_path: Path, fields: dict[str, object]) 
     with pytest.raises(InputError, match="no regular file"):
         list(tar.walk(path))
     with pytest.raises(InputError):
-        tar.read(path, "a.json", tar.Place(512, 0))
+        tar.read(path, "a.json", tar.Extent(512, 0))
 
 
 def test_cut_and_broken_tars_are_refused(tmp_path: Path) -> None:
@@ -93,4 +93,4 @@ def test_cut_and_broken_tars_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a whole tar"):
         list(tar.walk(path))
     with pytest.raises(InputError, match="cannot be read"):
-        tar.read(tmp_path / "none.tar", "a.json", tar.Place(512, 0))
+        tar.read(tmp_path / "none.tar", "a.json", tar.Extent(512, 0))

@@ -24,7 +24,7 @@ from solfa.evaluation.ranking import MatrixScores, Ranks, rank_relevant
 from solfa.evaluation.relevance import Relevance
 from solfa.evaluation.saturation import cut_tokens, pool_size_curve, saturation, tokenizer_spans
 from solfa.evaluation.significance import interval
-from solfa.evaluation.truth import TrackTruth, holds
+from solfa.evaluation.truth import holds
 
 WORDS = lambda text: [m.span() for m in re.finditer(r"[\w#]+", text)]  # noqa: E731
 
@@ -179,7 +179,7 @@ def test_counterfactuals_are_false_and_exchange_what_depends_on_the_value(kind: 
     changing = {"key": {"key", "chords"}, "tempo": {"bpm", "marking"}, "mode": {"key", "chords"}}
     may_change = changing.get(kind, {kind})
     for c in made:
-        before, after, truth = find_claims(c.true), find_claims(c.text), TrackTruth(music=MUSIC[c.row])
+        before, after, truth = find_claims(c.true), find_claims(c.text), MUSIC[c.row]
         assert {k for k in before if before[k].value != after[k].value} <= may_change and set(before) == set(after)
         assert not re.search(
             r"\b[Aa] (?:[AEF] |allegro|andante)|\b[Aa]n (?:[BCDG] |presto|largo|moderato|vivace)", c.text

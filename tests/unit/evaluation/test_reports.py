@@ -30,7 +30,7 @@ from solfa.evaluation.retrieval import per_query
 from solfa.evaluation.significance import Interval
 from solfa.evaluation.tagging import tag_scores
 from solfa.evaluation.tasks import TASKS, Settings, encode_files, run_mir, run_task
-from solfa.evaluation.truth import TrackTruth, holds
+from solfa.evaluation.truth import holds
 from solfa.query import parse
 from solfa.testing.tiny import tiny_model
 
@@ -279,7 +279,7 @@ def pool_of_music(folder: Path) -> DataSet:
 
 def test_fine_grained_tells_what_hears_from_what_does_not(tmp_path: Path) -> None:
     data = pool_of_music(tmp_path)
-    truths = [TrackTruth(music=item.annotation) for item in data.clips if item.annotation]
+    truths = [clip.annotation for clip in data.clips if clip.annotation]
 
     def rank(texts: Sequence[str]) -> np.ndarray:
         met = [[sum(holds(c, t) is True for c in parse(text).constraints) for t in truths] for text in texts]

@@ -31,11 +31,12 @@ from solfa.core.files import check_output, write_whole
 from solfa.core.text import printable
 from solfa.datagen.captions.fingerprints import near_duplicates
 from solfa.datagen.captions.llm import Usage, estimate
+from solfa.datagen.captions.originals import originals
 from solfa.datagen.captions.sources import metadata_of
 from solfa.datagen.captions.stages import Hear, Settings, Write, load_print, own_confidence, phrases_in, run_stage
 from solfa.datasets.building import ShardTask, build
 from solfa.datasets.shards import Dataset, Failure, Member
-from solfa.datasets.splits import assign, families, link_keys, originals, targets
+from solfa.datasets.splits import assign, families, link_keys, targets
 from solfa.jobs import Executor, SerialExecutor, ThreadExecutor
 
 Stage = Literal["hear", "write", "split", "shards"]
@@ -85,7 +86,7 @@ def caption_tracks(
             return build(
                 out, _Cut(plan.folder, settings.seconds), name="captions", config=plan.config, seed=settings.seed,
                 num_shards=plan.num_shards, executor=executor,
-                progress=lambda p: progress("shards", p.done, p.total),
+                progress=partial(progress, "shards"),
             )  # fmt: skip
     except Timeout as busy:
         raise InputError(f"{out}: another process is making this data set.") from busy

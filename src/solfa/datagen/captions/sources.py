@@ -22,8 +22,8 @@ from solfa.core.text import printable
 from solfa.core.types import FileTags
 from solfa.core.vocabulary import concepts
 from solfa.datagen.captions.attributes import concepts_in
+from solfa.datagen.captions.originals import is_shelf
 from solfa.datasets.readers import load
-from solfa.datasets.splits import is_shelf
 
 METADATA = ("genre", "mood", "instruments")  # attributes of a track that its source tells: ids of the vocabulary
 ANALYSED = "analysed"  # attribute of a track whose analysis is at hand: the collection's folder, the track's number

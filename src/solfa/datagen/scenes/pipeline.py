@@ -16,7 +16,7 @@ from solfa.datagen.scenes.captions import llm_caption, rule_caption
 from solfa.datagen.scenes.mixing import MixRule, Scene, Sound, mix, noise
 from solfa.datagen.scenes.ontology import BACKGROUND, bank_of
 from solfa.datagen.scenes.pool import PoolRule, PoolSound, SoundPool, by_label
-from solfa.datasets.building import Progress, ShardTask, build
+from solfa.datasets.building import ShardTask, build
 from solfa.datasets.shards import Dataset, Failure, Member
 from solfa.jobs import Executor
 
@@ -142,7 +142,7 @@ def make_scenes(
     count: int,
     seed: int,
     executor: Executor | None = None,
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Dataset:
     """A data set of ``count`` scenes at least: 80 % train, 10 % val, 10 % test, each filled up to whole shards, and its
     phrase bank beside it.

@@ -13,18 +13,18 @@ from pathlib import Path
 from solfa.core.errors import InputError, UnknownName
 from solfa.core.files import table_of
 from solfa.datasets.readers import annotated, captions, labels, sounds
-from solfa.datasets.readers.records import AUDIO_SUFFIXES, DataSet, Folder, Inside, Source
+from solfa.datasets.readers.records import AUDIO_SUFFIXES, DataSet, Folder, Inside, SourceInfo
 
-__all__ = ["DataSet", "Inside", "Source", "laid_out", "load", "sources"]
+__all__ = ["DataSet", "Inside", "SourceInfo", "laid_out", "load", "sources"]
 
 _READERS = {**captions.READERS, **labels.READERS, **sounds.READERS, **annotated.READERS}
 
 
 @cache
-def sources() -> dict[str, Source]:
+def sources() -> dict[str, SourceInfo]:
     """Every data set that can be read, by name (``sources.toml``)."""
     table = table_of("solfa.datasets.readers", "sources.toml")
-    return {name: Source(**{**row, "splits": tuple(row["splits"])}) for name, row in table.items()}
+    return {name: SourceInfo(**{**row, "splits": tuple(row["splits"])}) for name, row in table.items()}
 
 
 def load(name: str, root: Path, split: str | None = None) -> DataSet:

@@ -20,7 +20,7 @@ from solfa.core.clip import Clip
 from solfa.core.errors import InputError, UnknownName, need
 from solfa.core.theory import Key
 from solfa.core.types import ChordSegment
-from solfa.datasets.readers import DataSet, Source
+from solfa.datasets.readers import DataSet, SourceInfo
 
 PREFIX = "mirdata:"
 
@@ -96,7 +96,7 @@ def load_mirdata(name: str, folder: Path) -> DataSet:
             f"{folder}: mirdata cannot read {name!r} there ({bad}). Its index comes with "
             f"mirdata.initialize({name!r}, data_home={str(folder)!r}).download()."
         ) from bad
-    source = Source(
+    source = SourceInfo(
         title=f"mirdata's {name}", where="mirdata", licence=str(opened.license_info or ""),
         layout="as mirdata lays it out", splits=("all",),
     )  # fmt: skip

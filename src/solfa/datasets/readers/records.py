@@ -46,7 +46,7 @@ class Inside:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
+class SourceInfo:
     """Where a data set comes from.
 
     The first of ``splits`` is the usual one for evaluation. ``layout`` says which files are expected; ``seen`` what the
@@ -68,7 +68,7 @@ class DataSet:
     name: str
     split: str
     revision: str
-    source: Source
+    source: SourceInfo
     clips: tuple[Clip, ...]
 
     def with_audio(self) -> DataSet:
@@ -93,7 +93,7 @@ class DataSet:
 class Folder:
     """A data set's folder; remembers a hash of what was read from it."""
 
-    def __init__(self, root: Path, source: Source) -> None:
+    def __init__(self, root: Path, source: SourceInfo) -> None:
         self.root, self.source = root, source
         self._digest = hashlib.sha256()
 
