@@ -72,9 +72,9 @@ def caption(
     ] = "drop",
     workers: WorkersOption = None,
 ) -> None:  # fmt: skip
-    """Cut music into clips, hear what they are, and write captions that say it (the pipeline of FGMCaps).
+    """Cut music into clips, analyze them, and write captions that say what was found (the pipeline of FGMCaps).
 
-    What is not heard surely is not said. Captions come from a grammar, or with --llm from a language model whose
+    Only what is sure enough is said. Captions come from a grammar, or with --llm from a language model whose
     answers are checked. No track, artist or copy of a recording ends in two splits.
 
     Exit code 0: all is well; 2: nothing was made; 3: some files failed, they are listed.
@@ -106,7 +106,7 @@ def caption(
         if llm_estimate:
             raise typer.Exit
 
-    with Work("hear", "write", "split", "shards") as work:
+    with Work("analyze", "write", "split", "shards") as work:
         made = caption_tracks(tracks, out, settings, executor=executor, progress=work, announce=announce)
     if usage := usage_of(settings, stages_of(out) / "answers"):
         cost = f", a cost of {usage.cost(*prices):.2f}" if prices else ""

@@ -37,7 +37,7 @@ TASKS = {
     "zeroshot": "Classification by a template sentence for each label.",
     "tagging": "Several labels a clip by a template sentence for each: mAP, PR-AUC, ROC-AUC.",
     "sed": "Sound events: PSDS, segment and collar F1 (FineLAP).",
-    "grounding": "Where in the audio a phrase is heard (FineLAP).",
+    "grounding": "Where in the audio a phrase is present (FineLAP).",
     "finegrained": "Constraint satisfaction@K and attribute sensitivity, on music with known truth.",
 }
 

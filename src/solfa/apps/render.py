@@ -181,10 +181,10 @@ def query_json(query: Query) -> dict[str, Any]:
     return {
         "constraints": [
             {
-                "constraint": type(wish).__name__.lower().removeprefix("in"),
-                **{name: _value(getattr(wish, name)) for name in _fields(wish)},
+                "constraint": constraint.topic,
+                **{name: _value(getattr(constraint, name)) for name in _fields(constraint)},
             }
-            for wish in query.constraints
+            for constraint in query.constraints
         ],
         "phrases": list(query.phrases),
         "negated_phrases": list(query.negated_phrases),

@@ -1,4 +1,4 @@
-"""``solfa train``: projectors on frozen or tuned bodies, from a data set to a model folder."""
+"""``solfa train``: projectors on frozen or tuned backbones, from a data set to a model folder."""
 
 from __future__ import annotations
 
@@ -84,13 +84,13 @@ def _train(
     bank: Annotated[Path | None, typer.Option(help="Phrases to draw from (JSONL; default: the ontology's).")] = None,
     init: Annotated[Path | None, typer.Option(help="Folder of a model to start from.")] = None,
     tune: Annotated[
-        str | None, typer.Option(help="Bodies to train too: audio, text or audio,text (on torch only).")
+        str | None, typer.Option(help="Backbones to train too: audio, text or audio,text (on torch only).")
     ] = None,
     body_lr: Annotated[
-        float | None, typer.Option(min=0, max=1000, help="Learning rate of bodies, as a factor of --lr.")
+        float | None, typer.Option(min=0, max=1000, help="Learning rate of backbones, as a factor of --lr.")
     ] = None,
     crop_s: Annotated[
-        float | None, typer.Option(min=0.1, max=3600, help="Seconds that a tuned body hears of a clip.")
+        float | None, typer.Option(min=0.1, max=3600, help="Seconds of a clip that a tuned backbone gets.")
     ] = None,
     frames: Annotated[
         Literal["transformer", "bigru", "linear", "shared"] | None, typer.Option(help="finelap's projector of frames.")
@@ -105,7 +105,7 @@ def _train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     allow_noncommercial: NoncommercialOption = False,
 ) -> None:
-    """Train projectors, and bodies that --tune names; states of others are computed once and kept."""
+    """Train projectors, and backbones that --tune names; states of others are computed once and kept."""
     name = str(context.info_name)
     try:
         import safetensors  # noqa: F401

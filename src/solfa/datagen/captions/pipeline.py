@@ -39,7 +39,7 @@ from solfa.datasets.shards import Dataset, Failure, Member
 from solfa.datasets.splits import assign, families, link_keys, targets
 from solfa.jobs import Executor, SerialExecutor, ThreadExecutor
 
-Stage = Literal["hear", "write", "split", "shards"]
+Stage = Literal["analyze", "write", "split", "shards"]
 Rows = Mapping[str, Mapping[str, Any]]  # what a stage made of each track, by its key
 
 
@@ -72,7 +72,7 @@ def caption_tracks(
         with FileLock(stages / ".lock", timeout=0):
             hear, write = Hear(settings, stages / "prints"), Write(settings, stages / "answers")
             journal = stages / f"heard-{_digest(settings.of_hearing())[:16]}.jsonl"
-            heard = run_stage(journal, hear, {_key(t): t for t in tracks}, executor, partial(progress, "hear"))
+            heard = run_stage(journal, hear, {_key(t): t for t in tracks}, executor, partial(progress, "analyze"))
             journal = stages / f"written-{_digest(settings.of_writing())[:16]}.jsonl"
             fatal = ("InputError", "SolfaError") if settings.endpoint is not None else ()
             distinct = _distinct(heard)
