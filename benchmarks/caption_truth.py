@@ -85,7 +85,8 @@ def clips(names: list[str]) -> Iterator[tuple[Analysis, dict[str, Any], float, f
         for line in Path(path).read_text().splitlines():
             row = json.loads(line)
             if not splits or row["split"] in splits.split(","):
-                yield from_json(row["analysis"]), row["truth"], 0.0, SECONDS, row["piece"]
+                fonts = row["truth"].get("world", {}).get("soundfonts") or [row["piece"]]
+                yield from_json(row["analysis"]), row["truth"], 0.0, SECONDS, fonts[0]
 
 
 def holds(statement: str, value: Any, truth: Mapping[str, Any]) -> bool | None:
@@ -111,16 +112,16 @@ def holds(statement: str, value: Any, truth: Mapping[str, Any]) -> bool | None:
 def fit(
     rows: Iterable[tuple[Analysis, Mapping[str, Any], float, float, str]], *, seed: int, about: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The table of a ``Trust``, from (analysis, true attributes, start and end of the clip in s, name of the piece).
+    """The table of a ``Trust``, from (analysis, true attributes, start and end of the clip in s, its group).
 
-    Clips of one piece are in one fold of the cross-validation. Raises InputError if there are too few clips, or
+    Clips of a group (a soundfont) are in one fold of the cross-validation, so that thresholds hold for others. Raises InputError if there are too few clips, or
     they were analysed by tools of several versions.
     """
     data: dict[str, tuple[list[Sequence[float]], list[bool], list[int]]] = {name: ([], [], []) for name in FIELDS}
     tools: dict[str, str] = {}
-    pieces: dict[str, int] = {}
+    groups: dict[str, int] = {}
     clips_seen = 0
-    for analysis, truth, start_s, end_s, piece in rows:
+    for analysis, truth, start_s, end_s, group in rows:
         clips_seen += 1
         for field in FIELDS.values():
             tool = tool_of(analysis.extractors, field)
@@ -134,11 +135,11 @@ def fit(
                     features, verdicts, clips = data[name]
                     features.append(candidate.features)
                     verdicts.append(verdict)
-                    clips.append(pieces.setdefault(piece, len(pieces)))
+                    clips.append(groups.setdefault(group, len(groups)))
     few = [name for name, (_, verdicts, _) in data.items() if len(verdicts) < 5 * _LEAST_TOLD]
     if few:
         raise InputError(f"{clips_seen} clips give fewer than {5 * _LEAST_TOLD} statements of {few[0]}; fit on more.")
-    return {"schema": SCHEMA, "about": {**about, "clips": clips_seen, "pieces": len(pieces)}, "tools": tools,
+    return {"schema": SCHEMA, "about": {**about, "clips": clips_seen, "groups": len(groups)}, "tools": tools,
             "statements": {name: _fitted(*columns, seed) for name, columns in data.items()}}  # fmt: skip
 
 
@@ -148,7 +149,7 @@ def _fitted(
     x, y = np.array(features, np.float64), np.array(verdicts, np.float64)
     mean, scale = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-2)
     x = np.column_stack([(x - mean) / scale, np.ones(len(x))])
-    fold = np.random.default_rng(seed).integers(_FOLDS, size=max(clips) + 1)[np.array(clips)]
+    fold = np.random.default_rng(seed).permutation(max(clips) + 1)[np.array(clips)] % _FOLDS
     score = np.zeros(len(y))
     for k in range(_FOLDS):
         score[fold == k] = x[fold == k] @ _logistic(x[fold != k], y[fold != k])
