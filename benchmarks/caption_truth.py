@@ -114,8 +114,8 @@ def fit(
 ) -> dict[str, Any]:
     """The table of a ``Trust``, from (analysis, true attributes, start and end of the clip in s, its group).
 
-    Clips of a group (a soundfont) are in one fold of the cross-validation, so that thresholds hold for others. Raises InputError if there are too few clips, or
-    they were analysed by tools of several versions.
+    Clips of a group (a soundfont) are in one fold of the cross-validation, so that thresholds hold for others. Raises
+    InputError if there are too few clips, or they were analysed by tools of several versions.
     """
     data: dict[str, tuple[list[Sequence[float]], list[bool], list[int]]] = {name: ([], [], []) for name in FIELDS}
     tools: dict[str, str] = {}
