@@ -129,7 +129,7 @@ def run(
     num_clips = len(dataset.split("train"))
     if 0 < num_clips < recipe.batch_size:
         raise InputError(
-            f"{data} has {num_clips} clips to train on, fewer than a batch of {recipe.batch_size}. "
+            f"{' and '.join(map(str, weights))} has {num_clips} clips to train on, fewer than a batch of {recipe.batch_size}. "
             + (f"Take a smaller one: --batch-size {max(2, num_clips // 2)}." if num_clips > 1 else "Two are the least.")
         )
     check_spread(recipe)
