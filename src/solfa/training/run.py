@@ -128,8 +128,9 @@ def run(
     recipe = change(replace(recipe, tune=tune))
     num_clips = len(dataset.split("train"))
     if 0 < num_clips < recipe.batch_size:
+        folders = " and ".join(map(str, weights))
         raise InputError(
-            f"{' and '.join(map(str, weights))} has {num_clips} clips to train on, fewer than a batch of {recipe.batch_size}. "
+            f"{folders} has {num_clips} clips to train on, fewer than a batch of {recipe.batch_size}. "
             + (f"Take a smaller one: --batch-size {max(2, num_clips // 2)}." if num_clips > 1 else "Two are the least.")
         )
     check_spread(recipe)
