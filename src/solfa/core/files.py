@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -23,6 +24,12 @@ def table_of(package: str, name: str) -> dict[str, Any]:
     text = files(package).joinpath(name).read_text(encoding="utf-8")
     table: dict[str, Any] = json.loads(text) if name.endswith(".json") else tomllib.loads(text)
     return table
+
+
+def file_hash(file: Path) -> str:
+    """SHA-256 of a file, in hex. Raises OSError if it cannot be read."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 
 from solfa.core.clip import SPLITS, Clip
 from solfa.core.errors import SolfaError
+from solfa.core.files import file_hash
 from solfa.datasets import tar
 from solfa.datasets.shards import Dataset, Shard
 
@@ -83,9 +83,8 @@ def _top(counts: Counter[str]) -> str:
 def defects(dataset: Dataset) -> Iterator[str]:
     """One line for everything that is not as it should be; every byte is read."""
     for shard in dataset.shards:
-        with shard.path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != shard.index.sha256:
-                yield f"{shard.path}: its hash is not that of its index"
+        if file_hash(shard.path) != shard.index.sha256:
+            yield f"{shard.path}: its hash is not that of its index"
         try:
             places = {(stem, ending): place for stem, ending, place in tar.walk(shard.path)}
         except SolfaError as bad:

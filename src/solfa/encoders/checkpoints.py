@@ -6,7 +6,6 @@ imported when tensors are.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import pickle
 import re
@@ -22,6 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from solfa.core.errors import InputError, WeightsError
+from solfa.core.files import file_hash
 from solfa.core.types import EncoderSpec
 from solfa.encoders.registry import ROWS
 from solfa.weights import path
@@ -168,8 +168,7 @@ def digest(file: Path) -> str:
     Raises WeightsError if the file cannot be read.
     """
     try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()[:12]
+        return file_hash(file)[:12]
     except OSError as error:
         raise WeightsError(f"the weights {file} cannot be read: {error.strerror}.") from error
 

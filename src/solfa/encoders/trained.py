@@ -15,7 +15,6 @@ A tuned backbone runs on torch, with its projectors after it on ONNX Runtime.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -26,6 +25,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from solfa.core.errors import InputError, WeightsError
+from solfa.core.files import file_hash
 from solfa.core.registry import with_source
 from solfa.core.types import Audio, Backbone, EncoderSpec, Features, FloatArray, JointModel, Logit, States, View, Views
 from solfa.encoders.checkpoints import fill, load_tensors
@@ -237,12 +237,6 @@ def logits_of(described: Mapping[str, Any]) -> dict[str, Logit]:
             f"model.json: logits: expected finite numbers for clip, frame and match, got {described['logits']}."
         )
     return read
-
-
-def file_hash(file: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def check_file(file: Path, sha256: str) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from solfa.alignment.joint import JointConfig, JointProjector, Tower
 from solfa.core.errors import InputError, WeightsError
-from solfa.core.files import whole_folder
+from solfa.core.files import file_hash, whole_folder
 from solfa.core.registry import with_source
 from solfa.core.text import printable
 from solfa.core.types import EncoderSpec, Logit, Views
@@ -31,7 +31,6 @@ from solfa.encoders.trained import (
     SCHEMA,
     TUNED,
     check_file,
-    file_hash,
     fill_tuned,
     read_description,
     tuned_folder,

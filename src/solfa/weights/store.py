@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from pathlib import Path
 from platformdirs import user_data_path
 
 from solfa.core.errors import MissingWeights, WeightsError
-from solfa.core.files import write_whole
+from solfa.core.files import file_hash, write_whole
 from solfa.weights.manifest import Weight, weight
 
 Progress = Callable[[str], None]
@@ -77,8 +76,7 @@ def verify(file: Path, sha256: str, name: str) -> None:
         signature = (stat.st_size, stat.st_mtime_ns, sha256)
         if _verified.get(file) == signature:
             return
-        with file.open("rb") as stream:
-            got = hashlib.file_digest(stream, "sha256").hexdigest()
+        got = file_hash(file)
     except OSError as error:
         raise WeightsError(
             f"a file of model {name!r} cannot be read: {file} ({error.strerror}). {_remedy(name)}"

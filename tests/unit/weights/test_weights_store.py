@@ -38,8 +38,8 @@ def test_one_changed_byte_is_refused(toys, home):
 def test_a_hash_is_computed_once_and_again_when_the_file_changes(toys, home, monkeypatch):
     file = place(home, toys.content)
     hashed = []
-    digest = store.hashlib.file_digest
-    monkeypatch.setattr(store.hashlib, "file_digest", lambda s, n: hashed.append(1) or digest(s, n))
+    digest = store.file_hash
+    monkeypatch.setattr(store, "file_hash", lambda file: hashed.append(1) or digest(file))
     weights.path("toy")
     weights.path("toy")
     assert len(hashed) == 1
