@@ -99,9 +99,12 @@ def _short(item: Evidence) -> str:
 
     >>> _short(Evidence(constraint="voice", asked="no vocals", measured="present", confidence=0.9, satisfied=False))
     'no vocals: present'
+    >>> _short(Evidence(constraint="chords", asked="A:min", measured="none found", confidence=0.9, satisfied=False))
+    'chords: none found'
     """
     if item.constraint in ("tempo", "key", "metre", "duration", "chords"):
-        return printable(item.measured if item.confidence else f"{item.constraint}: {item.measured}")
+        is_value = item.confidence > 0 and item.measured != NONE_FOUND
+        return printable(item.measured if is_value else f"{item.constraint}: {item.measured}")
     asked = f"'{item.asked}'" if item.constraint == "name" else f"{item.asked}:"
     return printable(f"{asked} {item.measured}")
 
