@@ -13,6 +13,7 @@ import numpy as np
 from experiments_runs import Job, heard, progress, read, small
 from solfa.alignment.joint import JointConfig, JointProjector
 from solfa.alignment.objectives import FineLapConfig
+from solfa.analysis.tagging import SAMPLE_RATE_HZ, yamnet_mel
 from solfa.audio.resample import at_rate
 from solfa.core.intervals import Event
 from solfa.core.types import Audio, EncoderSpec, FloatArray, States
@@ -28,7 +29,6 @@ from solfa.evaluation.ranking import rank_relevant
 from solfa.evaluation.relevance import Relevance
 from solfa.evaluation.retrieval import hit_at
 from solfa.evaluation.similarity import Transposed, joint_scores
-from solfa.tagging.mel import SAMPLE_RATE_HZ, yamnet_mel
 from solfa.training.batches import TrainingData, prepare
 from solfa.training.recipes import Recipe, finelap
 from solfa.weights import session

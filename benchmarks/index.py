@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from solfa.analysis.analyze import Listening, analysis_version
+from solfa.analysis.analyze import Analyzer, analysis_version
 from solfa.analysis.protocol import STRETCH_S, Extractor
 from solfa.analysis.registry import extractors as make_extractors
 from solfa.audio import SUFFIXES, ContentHash, read_tags, stretches
@@ -64,7 +64,7 @@ def hear(path: Path, clock: Clock, extractors: tuple[Extractor, ...], model: Joi
     with clock.stage("tags"):
         tags = read_tags(path)
     content, kept, end_s = ContentHash(), [], 0.0
-    each = [(e, Listening((e,))) for e in extractors]
+    each = [(e, Analyzer((e,))) for e in extractors]
     pieces = stretches(path, STRETCH_S, content=content)
     while True:
         with clock.stage("decode, downmix, hash"):
@@ -72,16 +72,16 @@ def hear(path: Path, clock: Clock, extractors: tuple[Extractor, ...], model: Joi
         if audio is None:
             break
         end_s = audio.start_s + audio.duration_s
-        for extractor, listening in each:
+        for extractor, analyzer in each:
             with clock.stage(extractor.spec.name):
-                listening.hear(audio)
+                analyzer.observe(audio)
         kept.append(audio)
     with clock.stage(f"encoder {model.name}"):
         windows = embed(model, kept)
-    analysis = Listening(()).conclude()
-    for extractor, listening in each:
+    analysis = Analyzer(()).conclude()
+    for extractor, analyzer in each:
         with clock.stage(extractor.spec.name):
-            part = listening.conclude()
+            part = analyzer.conclude()
         analysis = replace(analysis, **{name: getattr(part, name) for name in extractor.spec.provides})
     with clock.stage("pool, quantise"):
         space = Space.of(model.audio.spec)

@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from solfa.analysis.loudness import LoudnessExtractor
 from solfa.analysis.protocol import Extractor
+from solfa.analysis.registry import extractors as extractors_named
 from solfa.collection import Collection, Progress
 from solfa.jobs import Executor, ProcessExecutor, SerialExecutor
 from solfa.testing.files import write_audio
@@ -36,7 +36,7 @@ Content = dict[str, Any]
 
 
 def extractors() -> Sequence[Extractor]:
-    return (LoudnessExtractor(),)
+    return extractors_named(["loudness"])
 
 
 def content(collection: Collection) -> Content:

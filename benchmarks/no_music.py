@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import signal
 
-from solfa.analysis.analyze import Listening
+from solfa.analysis.analyze import Analyzer
 from solfa.analysis.registry import extractors
 from solfa.audio import SUFFIXES, stretches
 from solfa.core.types import Analysis, Audio
@@ -151,9 +151,9 @@ def told(analysis: Analysis) -> dict[str, str]:
 def analysed(clips: Iterator[tuple[str, Audio]]) -> dict[str, dict[str, str]]:
     out = {}
     for name, audio in clips:
-        listening = Listening(extractors())
-        listening.hear(audio)
-        out[f"{len(out)} {name}"] = told(listening.conclude())
+        analyzer = Analyzer(extractors())
+        analyzer.observe(audio)
+        out[f"{len(out)} {name}"] = told(analyzer.conclude())
     return out
 
 

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from solfa.analysis import tags as room
+from solfa.analysis import tags
+from solfa.analysis.tagging import voters
 from solfa.apps.scenes import _sounds_folder
 from solfa.audio import SUFFIXES, stretches
 from solfa.core.types import Audio
@@ -31,7 +32,6 @@ from solfa.datagen.scenes.sources import read_packages
 from solfa.encoders.registry import load_model
 from solfa.evaluation.openvocab import class_prompts
 from solfa.query.concepts import concept_named
-from solfa.tagging.concepts import logit, voters
 
 JUDGED, FITTED, HELD_OUT = ("scratch", "stamps"), ("stamps", "minetest", "lmms", "sonic"), ("scratch", "wesnoth")
 # The vocabulary has these words for something else.
@@ -55,8 +55,8 @@ def known() -> dict[str, list[str]]:
 
 def best(audio: Audio) -> NDArray[np.float32]:
     """Log-odds of every sound in its best three seconds [shape=(C,)], as the analysis pools them."""
-    votes = room.TagsExtractor().observe(audio)["evidence"][:, [list(voters()).index(c) for c in NAMES]]
-    pooled: NDArray[np.float32] = logit(room._mean_of_three(expit(votes))).max(axis=0)
+    votes = tags.TagsExtractor().observe(audio)["evidence"][:, [list(voters()).index(c) for c in NAMES]]
+    pooled: NDArray[np.float32] = tags.over_three_seconds(votes).max(axis=0)
     return pooled
 
 
@@ -119,7 +119,7 @@ def main() -> None:
     ten = [name for name, _ in sorted(Counter(labels[judged]).items(), key=lambda c: (-c[1], c[0]))[:10]]
     few = np.isin(labels[judged], ten)
     zero_shot(", ".join(ten), phrases, vectors[few], outputs[judged][few], list(labels[judged][few]))
-    curve = room._curves()["rain"]
+    curve = tags.calibrations()["rain"]
     for name in HELD_OUT:
         reliability(name, curve.offset + curve.slope * outputs[pack == name], true[pack == name])
     if args.music:

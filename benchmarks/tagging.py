@@ -12,9 +12,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from solfa.analysis.tagging import SAMPLE_RATE_HZ, musicnn_mel, tag_frames, yamnet_mel
 from solfa.core.types import Audio
-from solfa.tagging.frames import tag_frames
-from solfa.tagging.mel import SAMPLE_RATE_HZ, musicnn_mel, yamnet_mel
 from solfa.weights import session, set_threads
 
 

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 
 import drums
 import gm
-from solfa.analysis import tags as room
+from solfa.analysis import tags
+from solfa.analysis.tagging import voters
 from solfa.audio import stretches
 from solfa.core.types import Audio
 from solfa.core.vocabulary import concepts
-from solfa.tagging.concepts import voters
 from tags_fit import Array, Clips, cross_validated, own, pooled
 from tags_truth import played, row, written
 
@@ -40,11 +40,11 @@ NAMES = tuple(voters())
 
 def hear(clips: Iterable[tuple[Audio, Array]], weight: float = 1.0) -> Clips:
     """Run the extractor over clips with their truth [shape=(C,)]."""
-    tool = room.TagsExtractor()
+    tool = tags.TagsExtractor()
     evidence, truth = [], []
     for audio, facts in clips:
         seen = tool.observe(audio)
-        evidence.append(room._pool(room._smooth(seen["evidence"]), seen["heard"]))
+        evidence.append(tags.over_window(tags.smoothed(seen["evidence"]), seen["sounding"]))
         truth.append(facts)
     return Clips(np.stack(evidence).astype(np.float64), np.stack(truth), weight)
 
@@ -77,7 +77,7 @@ def of_kinds(clips: Clips, kinds: tuple[str, ...]) -> Clips:
 
 def shipped(clips: Clips) -> Array:
     """Confidences by the curves of the package [shape=(N, C)]."""
-    return room._probabilities(list(NAMES), clips.evidence.astype(np.float32)).astype(np.float64)
+    return tags.probabilities(list(NAMES), clips.evidence.astype(np.float32)).astype(np.float64)
 
 
 def auc(truth: NDArray[np.bool_], score: Array) -> float:

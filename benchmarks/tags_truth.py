@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from solfa.analysis.tagging import voters
 from solfa.core.vocabulary import concepts, lineage
-from solfa.tagging.concepts import voters
 
 # What annotators write, beyond the names of the vocabulary.
 _ALIASES = {

@@ -17,9 +17,9 @@ import numpy as np
 import soundfile
 
 import gm
+from solfa.analysis.tagging import voters
 from solfa.audio.resample import at_rate
 from solfa.core.types import Audio
-from solfa.tagging.concepts import voters
 from tags import auc, hear, shipped
 from tags_fit import Array
 from tags_truth import row

@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import solfa.encoders.bridge_space as bridge
+from solfa.analysis.tagging import TagFrames, logit, tag_frames
 from solfa.audio import SUFFIXES, stretches
 from solfa.core.vocabulary import concepts
 from solfa.encoders.minilm import MiniLM
-from solfa.tagging.concepts import logit
-from solfa.tagging.frames import TagFrames, tag_frames
 
 ROOM = Path(bridge.__file__).parent
 _NAMES = 2  # of a sound; the text tower knows the others by the vocabulary

@@ -35,10 +35,10 @@ def analyze(source: Path | str | Iterable[Audio], extractors: Sequence[Extractor
     InputError
         If two extractors provide the same field.
     """
-    listening = Listening(extractors_named() if extractors is None else extractors)
+    analyzer = Analyzer(extractors_named() if extractors is None else extractors)
     for audio in stretches(source, STRETCH_S) if isinstance(source, Path | str) else source:
-        listening.hear(audio)
-    return listening.conclude()
+        analyzer.observe(audio)
+    return analyzer.conclude()
 
 
 def analysis_version(extractors: Sequence[Extractor]) -> str:
@@ -46,8 +46,8 @@ def analysis_version(extractors: Sequence[Extractor]) -> str:
     return "+".join([f"decode@{DECODER_VERSION}", *sorted(f"{e.spec.name}@{e.spec.version}" for e in extractors)])
 
 
-class Listening:
-    """Hears one track stretch by stretch and concludes once.
+class Analyzer:
+    """Analyzes one track stretch by stretch: observes each, in order, and concludes once.
 
     Raises
     ------
@@ -69,7 +69,7 @@ class Listening:
                     )
                 owner[field] = extractor.spec.name
 
-    def hear(self, audio: Audio) -> None:
+    def observe(self, audio: Audio) -> None:
         """Let every extractor observe the next stretch."""
         # Silence is observed once and then only placed: hours of it cost no network.
         shape = (len(audio.samples), audio.sample_rate_hz)
@@ -89,7 +89,7 @@ class Listening:
         self._end_s = max(self._end_s, audio.start_s + audio.duration_s)
 
     def conclude(self) -> Analysis:
-        """The analysis of what was heard; fields that no extractor provides are empty, with confidence 0."""
+        """The analysis of what was observed; fields that no extractor provides are empty, with confidence 0."""
         fields = empty()
         for extractor, seen in zip(self._extractors, self._observations, strict=True):
             concluded = extractor.conclude(seen, self._end_s)

@@ -1,12 +1,12 @@
 """Key and chords: the default extractor. One small network on a constant-Q transform, no torch.
 
-``harmony_cqt`` makes what the network reads, ``harmony_chords`` decodes what it says, ``harmony_key`` judges the key.
+``cqt`` makes what the network reads, ``harmony_chords`` decodes its outputs, ``harmony_key`` judges the key.
 All fitted constants are in ``harmony.json``, with how they were fitted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
@@ -15,17 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from solfa.analysis import harmony_chords, harmony_cqt, harmony_key
+from solfa.analysis import harmony_chords, harmony_key
+from solfa.analysis.cqt import BINS_PER_OCTAVE, HOP, RATE_HZ, cqt, tuning_of
 from solfa.analysis.filters import running_mean
-from solfa.analysis.harmony_cqt import BINS_PER_OCTAVE, HOP, RATE_HZ
 from solfa.analysis.protocol import NOTHING, ExtractorSpec, Observation, empty
-from solfa.audio.resample import at_rate
+from solfa.audio import at_rate
 from solfa.core.files import table_of
 from solfa.core.types import Audio, ChordSegment, FloatArray
 from solfa.weights import session
 
 NET = "chords"
-# The network hears blocks of about 23 s, as in its training, with a second more on both sides.
+N_HEADS = harmony_chords.N_HEADS  # numbers in a frame of ``log_heads``
+# The network sees blocks of about 23 s, as in its training, with a second more on both sides.
 _BLOCK, _MARGIN = 1024, 43
 # Frames kept per value of an observation: 46 ms.
 _POOL = 2
@@ -62,15 +63,14 @@ class HarmonyExtractor:
         """
         samples = at_rate(audio, RATE_HZ).samples
         n_frames = 1 + len(samples) // HOP
-        heads, chroma = np.zeros((n_frames, harmony_chords.N_HEADS), np.float32), np.zeros((0, 12), np.float32)
+        heads, chroma = np.zeros((n_frames, N_HEADS), np.float32), np.zeros((0, 12), np.float32)
         heads[:, [harmony_chords.TRIAD, harmony_chords.BASS]] = 1.0
         edges = np.arange(0, len(samples), HOP)
         swing = np.maximum.reduceat(samples, edges) - np.minimum.reduceat(samples, edges) if len(samples) else edges
         near = np.convolve(np.resize(swing >= 2 * _SILENCE, n_frames), np.ones(2 * _REST + 1))
         sounds = near[_REST : _REST + n_frames] > 0
         if len(samples) >= _MIN_SAMPLES and sounds.any():
-            tuning = harmony_cqt.tuning_of(harmony_cqt.tuning_evidence(samples))
-            magnitudes = harmony_cqt.cqt(samples, tuning)
+            magnitudes = cqt(samples, tuning_of(samples))
             heads[sounds] = _heads(magnitudes)[sounds]
             chroma = _chroma(magnitudes * sounds[:, None])  # in silence rounding is left, which has pitches too
         log_heads = np.log(np.maximum(heads, _FLOOR))
@@ -98,24 +98,29 @@ class HarmonyExtractor:
             none = ChordSegment(start_s=0.0, end_s=duration_s, label=harmony_chords.NO_CHORD, confidence=sure)
             return {"key": NOTHING, "chords": (none,)}
         chords = harmony_chords.segments(starts, duration_s, decoded, constants()["chords"])
-        if sounding_s < harmony_key.MIN_HEARD_S:
+        if sounding_s < harmony_key.MIN_SOUNDING_S:
             return {"key": NOTHING, "chords": chords}
-        model = constants()["key"]
-        found = harmony_key.probabilities(key_evidence(decoded, chroma, model), model)
-        return {"key": harmony_key.estimate(found), "chords": chords}
+        return {"key": harmony_key.estimate(_key(decoded, chroma)), "chords": chords}
 
 
-def key_evidence(decoded: harmony_chords.Decoded, chroma: FloatArray, model: Mapping[str, Any]) -> NDArray[np.float64]:
-    """``harmony_key.evidence`` of a decoded track [shape=(2, 12)]."""
-    rows = harmony_key.chord_features(decoded)
-    return harmony_key.evidence(rows, decoded.clear, chroma, model)
+def key_probabilities(observation: Observation) -> NDArray[np.float64]:
+    """Probability of each major, then minor key from the tonic C up [shape=(2, 12)], in a stretch that has chroma."""
+    decoded = harmony_chords.decode(
+        [np.asarray(observation["log_heads"], np.float16)], constants()["chords"]["change_cost"]
+    )
+    return _key(decoded, np.asarray(observation["chroma"], np.float32))
+
+
+def _key(decoded: harmony_chords.Decoded, chroma: FloatArray) -> NDArray[np.float64]:
+    model, rows = constants()["key"], harmony_key.chord_features(decoded)
+    return harmony_key.probabilities(harmony_key.evidence(rows, decoded.clear, chroma, model), model)
 
 
 def _heads(magnitudes: FloatArray) -> FloatArray:
     """The network's probabilities float32 [shape=(T, 100)]."""
     net = session(NET)
-    out = np.empty((len(magnitudes), harmony_chords.N_HEADS), np.float32)
-    # Blocks of equal length, so that the last is not a fraction of a second heard alone.
+    out = np.empty((len(magnitudes), N_HEADS), np.float32)
+    # Blocks of equal length, so that the last is not a fraction of a second alone.
     n_blocks = max(1, round(len(magnitudes) / _BLOCK))
     edges = np.linspace(0, len(magnitudes), n_blocks + 1).astype(int)
     for first, last in pairwise(edges):

@@ -46,7 +46,7 @@ _QUALITIES: dict[str, tuple[str, int, int, int, int]] = {
 }
 # Labels that ``core.theory`` does not spell are told by the nearest that it does.
 _SPELLED = {"sus4(b7)": "sus4", "13": "9"}
-# Bass notes other than the root: interval above it, for qualities that are heard inverted.
+# Bass notes other than the root: interval above it, for qualities that occur inverted.
 _INVERSIONS: dict[str, tuple[int, ...]] = {
     "maj": (4, 7, 10, 2),
     "min": (3, 7, 10, 2),
@@ -58,7 +58,7 @@ NO_CHORD = "N"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Vocabulary:
+class ChordVocabulary:
     """The states of the path. Row s of ``columns`` are the six network outputs whose logarithms add up to state s.
 
     ``labels`` [S] as written out; ``root`` [S] -1 for no chord; ``group`` [S] numbers states that share root and
@@ -73,7 +73,7 @@ class Vocabulary:
 
 
 @cache
-def vocabulary() -> Vocabulary:
+def vocabulary() -> ChordVocabulary:
     """No chord, then every quality on every root, then the inversions."""
     labels, roots, qualities = [NO_CHORD], [-1], [NO_CHORD]
     # No chord: class 0 of triad and bass; the others say nothing about it and are left out (column -1).
@@ -91,7 +91,7 @@ def vocabulary() -> Vocabulary:
     keys = list(zip(roots, qualities, strict=True))
     number = {key: i for i, key in enumerate(dict.fromkeys(keys))}
     group = np.array([number[key] for key in keys])
-    return Vocabulary(tuple(labels), np.array(roots), tuple(qualities), np.array(columns), group)
+    return ChordVocabulary(tuple(labels), np.array(roots), tuple(qualities), np.array(columns), group)
 
 
 def log_likelihoods(log_heads: NDArray[np.floating]) -> FloatArray:

@@ -1,7 +1,7 @@
 """From chords and pitch-class energy to a key.
 
 Two witnesses. A log-linear model judges the chords: each of the 24 keys is scored by the same weights (one set for
-major, one for minor) on what is heard *relative to its tonic*: chord histogram, bass, chord changes, first and last
+major, one for minor) on what sounds *relative to its tonic*: chord histogram, bass, chord changes, first and last
 chord; it was fitted on chord charts and knows progressions. The classic one correlates the track's chroma with a key
 profile; it does not care what the chords are called, and carries riffs, power chords and melodies. Their weighted sum,
 through a softmax over the 24 keys, is the probability. Constants: ``harmony.json``, ``tools/fit_harmony.py``.
@@ -34,7 +34,7 @@ _N_KINDS = 3
 _N_PROFILE = 1 + _N_CLASSES + 4
 N_FEATURES = 12 * _N_PROFILE + 12 * 12 * _N_KINDS**2
 # A key needs this much sound.
-MIN_HEARD_S = 2.0
+MIN_SOUNDING_S = 2.0
 # Bounds of ``has_harmony``, set between noises and real music (docs/analysis.md). Change: L1 distance of the chroma of
 # 1.5 s to the next, and that where there is one chord alone. Pitch classes: perplexity of the mean chroma.
 _STEADY_BLOCKS, _LEAST_CHANGE, _LEAST_CHANGE_OF_ONE = 5, 0.055, 0.1

@@ -1,7 +1,7 @@
 """Loudness by ITU-R BS.1770-4 / EBU R 128, and an energy curve from it.
 
 Exact for mono and stereo files: the power of left plus right is twice that of their mean and half difference, and both
-are heard (``audio.side_of``). Files of more channels are measured on their mono mix, without surround weights.
+are measured (``audio.side_of``). Files of more channels are measured on their mono mix, without surround weights.
 """
 
 from __future__ import annotations
@@ -70,11 +70,11 @@ def integrated_lufs(energy: NDArray[np.float64], count: NDArray[np.float64]) -> 
     if len(energy) < 4:
         return None
     blocks = np.convolve(energy, np.ones(4), "valid") / np.convolve(count, np.ones(4), "valid")
-    heard = blocks[_lufs(blocks) > _ABSOLUTE_GATE_LUFS]
-    if len(heard) == 0:
+    gated = blocks[_lufs(blocks) > _ABSOLUTE_GATE_LUFS]
+    if len(gated) == 0:
         return None
-    relative = _lufs(heard.mean(keepdims=True))[0] + _RELATIVE_GATE_LU
-    return float(_lufs(heard[_lufs(heard) > relative].mean(keepdims=True))[0])
+    relative = _lufs(gated.mean(keepdims=True))[0] + _RELATIVE_GATE_LU
+    return float(_lufs(gated[_lufs(gated) > relative].mean(keepdims=True))[0])
 
 
 def energy_curve(energy: NDArray[np.float64], count: NDArray[np.float64]) -> tuple[float, ...]:
@@ -108,7 +108,7 @@ def _step_energy(samples: FloatArray, rate: int) -> tuple[NDArray[np.float64], N
 
 
 def k_weighting(rate: int) -> NDArray[np.float64]:
-    """The two filters of BS.1770, designed anew for each rate; at 48 kHz they are the standard's own numbers."""
+    """The two filters of BS.1770, designed for each rate; at 48 kHz they are the standard's own numbers."""
     k = math.tan(math.pi * 1681.974450955533 / rate)
     q, gain = 0.7071752369554196, 10 ** (3.999843853973347 / 20)
     edge = gain**0.4996667741545416

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from solfa.core.types import Audio, Curve, Estimate, TagTrack
 
-# A long track is heard in stretches of this length, so that memory does not grow with the track. It is a multiple of
+# A long track is analyzed in stretches of this length, so that memory does not grow with the track. It is a multiple of
 # every frame hop in use; only the last stretch of a track may be shorter.
 STRETCH_S = 120.0
 
@@ -53,7 +53,7 @@ class ExtractorSpec:
 
 
 class Extractor(Protocol):
-    """Hears a track stretch by stretch, then concludes.
+    """Observes a track stretch by stretch, then concludes.
 
     ``observe`` returns small arrays (frame features), never the samples, unless the tool cannot work in stretches.
     """

@@ -73,6 +73,18 @@ class RhythmExtractor:
         }
 
 
+def periodicity(audio: Audio, count: int) -> FloatArray:
+    """Autocorrelation of the onsets and of the beats of one stretch at ``count`` tempi [shape=(2, count)].
+
+    The tempi are evenly spaced in log BPM from 38 to 260; zeros where there is no onset.
+    """
+    onsets = rhythm_features.join([rhythm_features.observe(audio)], audio.duration_s)
+    if not onsets.flux_TB.any():
+        return np.zeros((2, count), np.float32)
+    strength = rhythm_tempo.strength(onsets)
+    return rhythm_tempo.at_tempi(rhythm_tempo.periodicity(strength, activations(onsets, strength)), count)
+
+
 def _tempo(bpm_C: FloatArray, chance_C: FloatArray, best: int, beats_s: FloatArray, clarity: float) -> Estimate[float]:
     value = rhythm_tempo.refine(float(bpm_C[best]), beats_s)
     confidence = tempo_confidence(float(chance_C[best]), clarity)

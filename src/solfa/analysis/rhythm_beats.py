@@ -51,8 +51,8 @@ def _backtrace(score: NDArray[np.float64], before: NDArray[np.int_], salience: F
         at = int(before[at])
     found = np.asarray(frames[::-1])
     # Beats that were only carried on into silence before the first or after the last sound are no beats.
-    heard = np.array([salience[max(0, f - 2) : f + 3].max() for f in found])
-    loud = np.flatnonzero(heard > 0.15 * np.median(heard))
+    peak = np.array([salience[max(0, f - 2) : f + 3].max() for f in found])
+    loud = np.flatnonzero(peak > 0.15 * np.median(peak))
     found = found[loud[0] : loud[-1] + 1] if len(loud) else found[:0]
     return np.asarray([_refine(salience, f) for f in found], np.float32)
 

@@ -22,7 +22,7 @@ _MARGIN = 2_100
 
 
 def inputs(strength_TB: FloatArray, slow_SC: FloatArray, low: int, high: int) -> FloatArray:
-    """What the network hears from frame `low` to `high` [high - low, NUM_INPUTS]: even onset strength, and `slow`."""
+    """What the network reads from frame `low` to `high` [high - low, NUM_INPUTS]: even onset strength, and `slow`."""
     fast = np.minimum(strength_TB[low:high], 6.0)
     joined: FloatArray = np.concatenate([fast, slow_SC[np.arange(low, high) // SLOW_EVERY]], axis=1)
     return joined.astype(np.float32)

@@ -117,7 +117,7 @@ def _read(acf: FloatArray, lag: FloatArray) -> FloatArray:
 
 
 def salience(strength_TB: FloatArray, activation_TA: FloatArray) -> FloatArray:
-    """What the beat tracker follows [T]: where the network hears beats, with onsets to hold the phase."""
+    """What the beat tracker follows [T]: where the network finds beats, with onsets to hold the phase."""
     onset = strength_TB.mean(axis=1)
     mixed: FloatArray = activation_TA[:, 0] + 0.1 * onset / (onset.std() + 1e-6)
     return mixed

@@ -1,9 +1,9 @@
 """Voices, instruments, genres, moods and everyday sounds: how sure, and where, to the second.
 
-The scores of the tagging networks become evidence per concept (``solfa.tagging.concepts``) and then probabilities by
+The scores of the tagging networks become evidence per concept (``solfa.analysis.tagging``) and then probabilities by
 monotone logistic curves, whose parameters and origin are in ``tags.toml`` beside this file.
 
-Shape letters: S seconds, C concepts (in the order of ``solfa.tagging.concepts.voters``).
+Shape letters: S seconds, C concepts (in the order of ``solfa.analysis.tagging.voters``).
 """
 
 from __future__ import annotations
@@ -17,17 +17,14 @@ import numpy as np
 
 from solfa.analysis.filters import expit
 from solfa.analysis.protocol import ExtractorSpec, Observation
+from solfa.analysis.tagging import PATCH_S, VERSION, evidence, logit, tag_frames, voters
 from solfa.core.files import table_of
 from solfa.core.types import Audio, BoolArray, FloatArray, Span, TagTrack
 from solfa.core.vocabulary import concepts, lineage
-from solfa.tagging.concepts import evidence, logit, voters
-from solfa.tagging.frames import PATCH_S, VERSION, tag_frames
 
 # A track counts by its best half minute: the curves were fitted on clips of that length, and a solo in a long track
-# is heard as surely as one in a short track.
+# counts as much as one in a short track.
 _WINDOW_S = 30
-# A sound counts by its best three seconds: a bark is short, and YAMNet was trained to find such in ten seconds.
-_SOUND_S = 3
 # Evidence (mean over concepts) changes by 0.08 and more from second to second in music, by 0.04 and less in hum.
 _LEAST_CHANGE, _STEADY_S = 0.06, 4
 # A span begins where the probability passes the first bound and ends where it falls below the second.
@@ -38,7 +35,7 @@ _SILENCE = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Curve:
+class Calibration:
     """Probability = expit(offset + slope * evidence), times that of the concept ``given`` where there is one."""
 
     offset: float
@@ -47,7 +44,7 @@ class _Curve:
 
 
 class TagsExtractor:
-    """Which concepts of the vocabulary are heard, with calibrated confidence and spans of whole seconds."""
+    """Which concepts of the vocabulary are present, with calibrated confidence and spans of whole seconds."""
 
     spec = ExtractorSpec(
         name="solfa-tags",
@@ -58,7 +55,7 @@ class TagsExtractor:
     )
 
     def observe(self, audio: Audio) -> Observation:
-        """``evidence`` float32 [shape=(S, C)] and ``heard`` bool [shape=(S,)] of one stretch."""
+        """``evidence`` float32 [shape=(S, C)] and ``sounding`` bool [shape=(S,)] of one stretch."""
         frames = tag_frames(audio)
         seconds = min(len(frames.yamnet_PL), int(np.ceil(audio.duration_s / PATCH_S)))
         probs = {
@@ -67,21 +64,20 @@ class TagsExtractor:
             "yamnet": frames.yamnet_PL[:seconds],
         }
         votes = np.stack([evidence(concept, probs) for concept in voters()], axis=1)
-        return {"evidence": votes, "heard": _heard(audio, seconds)}
+        return {"evidence": votes, "sounding": _sounding(audio, seconds)}
 
     def conclude(self, observations: Sequence[Observation], duration_s: float) -> dict[str, Any]:
         """``voice``, ``instruments``, ``genres``, ``moods`` (uses among them) and ``sounds``, surest first.
 
-        Every concept that some network can hear is there, however unlikely: "not heard" is a measurement, and a
-        concept that is missing was not looked for. A silent track has none
-        but the sound "silence".
+        Every concept that some network can detect is there, however unlikely: that it is absent is a measurement,
+        and a concept that is missing was not looked for. A silent track has none but the sound "silence".
         """
         names = list(voters())
         votes = np.concatenate([np.zeros((0, len(names)), np.float32), *(o["evidence"] for o in observations)])
-        heard = np.concatenate([np.zeros(0, np.bool_), *(o["heard"] for o in observations)])
-        tracks = _tracks(names, votes, heard, duration_s) if heard.any() else {}
-        if len(heard):
-            tracks["silence"] = _track("silence", float(not heard.all()), (~heard).astype(np.float32), duration_s)
+        sounding = np.concatenate([np.zeros(0, np.bool_), *(o["sounding"] for o in observations)])
+        tracks = _tracks(names, votes, sounding, duration_s) if sounding.any() else {}
+        if len(sounding):
+            tracks["silence"] = _track("silence", float(not sounding.all()), (~sounding).astype(np.float32), duration_s)
         by_kind: dict[str, list[TagTrack]] = {}
         for track in sorted(tracks.values(), key=lambda t: (-t.confidence, t.concept)):
             by_kind.setdefault(track.kind, []).append(track)
@@ -98,32 +94,33 @@ class TagsExtractor:
 
 
 @cache
-def _curves() -> dict[str, _Curve]:
-    table, curves = table_of("solfa.analysis", "tags.toml"), {}
+def calibrations() -> dict[str, Calibration]:
+    """The curve of each measurable concept, from ``tags.toml``."""
+    table, found = table_of("solfa.analysis", "tags.toml"), {}
     for name in voters():
         row = table["kind"][concepts()[name].kind] | table["concept"].get(name, {})
         offset = row["offset"] + row.get("shift", 0.0)
-        curves[name] = _Curve(offset=offset, slope=row["slope"], given=row.get("given", ""))
-    return curves
+        found[name] = Calibration(offset=offset, slope=row["slope"], given=row.get("given", ""))
+    return found
 
 
-def _tracks(names: list[str], votes: FloatArray, heard: BoolArray, duration_s: float) -> dict[str, TagTrack]:
+def _tracks(names: list[str], votes: FloatArray, sounding: BoolArray, duration_s: float) -> dict[str, TagTrack]:
     """Every measurable concept, whatever its confidence."""
-    # A blast of music in a noise is no music: it counts by its half minute, as what is played in it does.
+    # Music counts by its half minute, unlike other sounds: the networks call a few seconds of many a noise music.
     sounds = np.array([concepts()[name].kind == "sound" and name != "music" for name in names])
-    smooth = _smooth(votes)
+    smooth = smoothed(votes)
     smooth[_steady(votes), names.index("music")] = logit(np.zeros(1, np.float32))
-    smooth[:, sounds] = logit(_mean_of_three(expit(votes[:, sounds])))
-    by_second = _probabilities(names, smooth) * heard[:, None]
-    pooled = np.stack([_pool(smooth[window], heard[window]) for window in _windows(len(votes))])
-    pooled[:, sounds] = smooth[heard][:, sounds].max(axis=0)
-    by_window = _probabilities(names, pooled).max(axis=0)
+    smooth[:, sounds] = over_three_seconds(votes[:, sounds])
+    by_second = probabilities(names, smooth) * sounding[:, None]
+    pooled = np.stack([over_window(smooth[window], sounding[window]) for window in _windows(len(votes))])
+    pooled[:, sounds] = smooth[sounding][:, sounds].max(axis=0)
+    by_window = probabilities(names, pooled).max(axis=0)
     return {name: _track(name, float(by_window[i]), by_second[:, i], duration_s) for i, name in enumerate(names)}
 
 
-def _probabilities(names: list[str], votes: FloatArray) -> FloatArray:
+def probabilities(names: list[str], votes: FloatArray) -> FloatArray:
     """Calibrated probabilities [shape of votes]; a wider concept is at least as likely as any case of it."""
-    curves = _curves()
+    curves = calibrations()
     place = {name: i for i, name in enumerate(names)}
     out = np.empty_like(votes)
     for name, i in place.items():
@@ -160,18 +157,26 @@ def _runs(by_second: FloatArray) -> Iterator[tuple[int, int]]:
             yield int(start), int(end)
 
 
-def _heard(audio: Audio, seconds: int) -> BoolArray:
+def _sounding(audio: Audio, seconds: int) -> BoolArray:
     step = round(PATCH_S * audio.sample_rate_hz)
     pieces = (audio.samples[i * step : (i + 1) * step] for i in range(seconds))
     loud: BoolArray = np.array([len(p) > 0 and float(np.std(p)) > _SILENCE for p in pieces], np.bool_)
     return loud
 
 
-def _smooth(votes: FloatArray) -> FloatArray:
-    """Weights 1, 2, 1 over seconds, ends repeated."""
-    padded = np.pad(votes, ((1, 1), (0, 0)), mode="edge")
-    smooth: FloatArray = (padded[:-2] + 2 * padded[1:-1] + padded[2:]) / np.float32(4)
-    return smooth
+def smoothed(rows: FloatArray, weights: tuple[int, int, int] = (1, 2, 1)) -> FloatArray:
+    """Weighted mean of each second with the one before and the one after [same shape]; ends are repeated."""
+    padded = np.pad(rows, ((1, 1), (0, 0)), mode="edge")
+    total = sum(np.float32(weight) * padded[i : i + len(rows)] for i, weight in enumerate(weights))
+    return np.asarray(total / np.float32(sum(weights)), np.float32)
+
+
+def over_three_seconds(votes: FloatArray) -> FloatArray:
+    """Log-odds of the mean probability over three seconds [same shape].
+
+    A sound counts by its best such mean: a bark is short, and YAMNet was trained to find it in ten seconds.
+    """
+    return logit(smoothed(expit(votes), (1, 1, 1)))
 
 
 def _steady(votes: FloatArray) -> BoolArray:
@@ -184,13 +189,6 @@ def _steady(votes: FloatArray) -> BoolArray:
     return steady
 
 
-def _mean_of_three(by_second: FloatArray) -> FloatArray:
-    """Running mean over ``_SOUND_S`` seconds, ends repeated."""
-    padded = np.pad(by_second, ((_SOUND_S // 2, _SOUND_S // 2), (0, 0)), mode="edge")
-    mean: FloatArray = np.mean([padded[i : i + len(by_second)] for i in range(_SOUND_S)], axis=0, dtype=np.float32)
-    return mean
-
-
 def _windows(seconds: int) -> list[slice]:
     """Half minutes that overlap by half; the last one ends with the track."""
     last = max(0, seconds - int(_WINDOW_S / PATCH_S))
@@ -198,7 +196,7 @@ def _windows(seconds: int) -> list[slice]:
     return [slice(start, start + int(_WINDOW_S / PATCH_S)) for start in starts]
 
 
-def _pool(votes: FloatArray, heard: BoolArray) -> FloatArray:
-    """Log-odds of the mean probability over the seconds of a window that are not silent."""
-    mean = (expit(votes) * heard[:, None]).sum(axis=0) / len(votes)
+def over_window(votes: FloatArray, sounding: BoolArray) -> FloatArray:
+    """Log-odds of the mean probability over the seconds of a window, 0 where one is silent [shape=(C,)]."""
+    mean = (expit(votes) * sounding[:, None]).sum(axis=0) / len(votes)
     return logit(mean.astype(np.float32))

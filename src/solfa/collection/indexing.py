@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from solfa.analysis.analyze import Listening
+from solfa.analysis.analyze import Analyzer
 from solfa.analysis.protocol import STRETCH_S, Extractor
 from solfa.audio import ContentHash, Limits, read_tags, stretches
 from solfa.collection.store import Space, TrackVectors
@@ -101,14 +101,14 @@ class FileIndexer:
 
     def _index(self, path: str, stat: tuple[int, int], tags: FileTags, needs: Needs) -> IndexedFile:
         content, end_s = ContentHash(), 0.0
-        listening = Listening(self._extractors if needs.analysis else ())
+        analyzer = Analyzer(self._extractors if needs.analysis else ())
         assert self._made is not None, "prepare() comes first"
 
         def analyzed() -> Iterator[Audio]:
             nonlocal end_s
             for audio in stretches(path, STRETCH_S, limits=self._limits, content=content):
                 end_s = audio.start_s + audio.duration_s
-                listening.hear(audio)
+                analyzer.observe(audio)
                 yield audio
                 heartbeat()
 
@@ -118,7 +118,7 @@ class FileIndexer:
             vectors = TrackVectors.of(0, space, candidates(self._made.views, windows), windows)
         else:
             deque(analyzed(), maxlen=0)
-        analysis = listening.conclude() if needs.analysis else None
+        analysis = analyzer.conclude() if needs.analysis else None
         return IndexedFile(
             path=path,
             size=stat[0],

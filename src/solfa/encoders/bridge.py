@@ -13,13 +13,11 @@ from importlib.resources import files
 import numpy as np
 
 from solfa.alignment.scores import INT8_SCALE
+from solfa.analysis.tagging import HOP_S, SAMPLE_RATE_HZ, TagFrames, evidence, logit, tag_frames
 from solfa.core.types import Audio, EncoderSpec, Features, FloatArray, JointModel, Match
 from solfa.encoders.bridge_space import DIM, columns, fit, sounds, space
 from solfa.encoders.bridge_text import BridgeText
 from solfa.encoders.vectors import pack, refuse_not_finite
-from solfa.tagging.concepts import evidence, logit
-from solfa.tagging.frames import HOP_S, TagFrames, tag_frames
-from solfa.tagging.mel import SAMPLE_RATE_HZ
 
 # Part of a sound's squared length that lies on the tag axes; the rest is timbre.
 _TAG_SHARE = 0.5
@@ -31,7 +29,7 @@ _SOUND_LEAST, _SOUND_MOST = -6.0, 6.0
 
 
 class BridgeAudio:
-    """Sound to vectors, one frame every 3 s (the last one may be shorter, as in ``solfa.tagging.tag_frames``)."""
+    """Sound to vectors, one frame every 3 s (the last one may be shorter, as in ``analysis.tagging.tag_frames``)."""
 
     @property
     def spec(self) -> EncoderSpec:

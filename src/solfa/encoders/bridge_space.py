@@ -18,10 +18,9 @@ from importlib.resources import files
 
 import numpy as np
 
+from solfa.analysis.tagging import VERSION, labels, voters
 from solfa.core.types import FloatArray
 from solfa.core.vocabulary import concepts
-from solfa.tagging.concepts import voters
-from solfa.tagging.frames import VERSION, labels
 from solfa.weights import weight
 
 DIM = 512
@@ -91,6 +90,6 @@ def fit() -> Fit:
 def space() -> str:
     """Name of the space: networks, text model, preprocessing and fit, as one hash."""
     digest = hashlib.sha256(files("solfa.encoders").joinpath("bridge.npz").read_bytes())
-    digest.update(files("solfa.tagging").joinpath("concepts.toml").read_bytes())
+    digest.update(files("solfa.analysis").joinpath("concepts.toml").read_bytes())
     digest.update(" ".join([VERSION, *(weight(name).sha256 for name in (*NETS, "minilm"))]).encode())
     return f"bridge/2/{DIM}/{digest.hexdigest()[:12]}"

@@ -4,7 +4,7 @@ A text is cut into short pieces. Each piece, and each of its words, is compared 
 output (``bridge_prompts.toml``: what people say when they mean it). The nearest outputs get the weight (a softmax),
 less how near they are to musical words in general, so that an output with a vague name does not attract every text.
 Names of the vocabulary that occur in the piece add the outputs that are known to detect them
-(``solfa.tagging.concepts``).
+(``solfa.analysis.tagging``).
 
 Negation is not understood here: the query parser takes it out before.
 """
@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from solfa.analysis.tagging import voters
 from solfa.core.types import EncoderSpec, Features, FloatArray
 from solfa.core.vocabulary import concepts, lineage
 from solfa.encoders.bridge_space import DIM, axes, fit, sounds
 from solfa.encoders.minilm import MiniLM
 from solfa.encoders.vectors import pack
-from solfa.tagging.concepts import voters
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -13,13 +13,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from solfa.analysis import harmony, harmony_chords, harmony_key, rhythm_features, rhythm_net, rhythm_tempo
+from solfa.analysis import harmony, rhythm
+from solfa.analysis.protocol import Observation
 from solfa.core.types import Audio, EncoderSpec, FloatArray, States
 from solfa.encoders import taggers
 from solfa.encoders.vectors import pack_states
 
 _TEMPI = 64  # places on a logarithmic scale of beats per minute at which the periodicity is read
-DIM = taggers.DIM + harmony_chords.N_HEADS + 24 + 2 * _TEMPI
+DIM = taggers.DIM + harmony.N_HEADS + 24 + 2 * _TEMPI
 _KEY_SHARPEST = 6.0  # log-probabilities are cut here: a key is not less likely than e to minus this
 
 
@@ -68,29 +69,15 @@ class MusicBackbone:
         np.add.at(chords, second, log_heads)
         # Every second of a stretch holds twenty frames, so none of the counts is zero before the last.
         chords /= np.maximum(np.bincount(second, minlength=count), 1).astype(np.float32)[:, None]
-        broad = np.concatenate([_key(log_heads, seen["chroma"].astype(np.float32)), _periodicity(whole)])
+        broad = np.concatenate([_key(seen), 2 * rhythm.periodicity(whole, _TEMPI).ravel()])
         rows: FloatArray = np.concatenate([chords / 4 + 1, np.repeat(broad[None], count, axis=0)], axis=1)
         return rows
 
 
-def _key(log_heads: FloatArray, chroma: FloatArray) -> FloatArray:
-    """Log-probabilities of the 24 keys, major then minor, from the tonic C up; even where nothing is states."""
-    if len(chroma) == 0:
+def _key(seen: Observation) -> FloatArray:
+    """Log-probabilities of the 24 keys, major then minor, from the tonic C up; even where nothing is present."""
+    if len(seen["chroma"]) == 0:
         return np.zeros(24, np.float32)
-    model = harmony.constants()["key"]
-    decoded = harmony_chords.decode([log_heads], harmony.constants()["chords"]["change_cost"])
-    found = harmony_key.probabilities(harmony.key_evidence(decoded, chroma, model), model)
-    logs = np.maximum(np.log(np.maximum(found.ravel(), 1e-9)), -_KEY_SHARPEST)
+    logs = np.maximum(np.log(np.maximum(harmony.key_probabilities(seen).ravel(), 1e-9)), -_KEY_SHARPEST)
     row: FloatArray = (logs / 2 + 1).astype(np.float32)
     return row
-
-
-def _periodicity(audio: Audio) -> FloatArray:
-    """Autocorrelation of onsets and of beats at 64 tempi, 38 to 260 BPM; zeros where no onset is states."""
-    onsets = rhythm_features.join([rhythm_features.observe(audio)], audio.duration_s)
-    if not onsets.flux_TB.any():
-        return np.zeros(2 * _TEMPI, np.float32)
-    strength = rhythm_tempo.strength(onsets)
-    found = rhythm_tempo.periodicity(strength, rhythm_net.activations(onsets, strength))
-    rows: FloatArray = 2 * rhythm_tempo.at_tempi(found, _TEMPI)
-    return rows.ravel()

@@ -14,11 +14,10 @@ from functools import cache
 
 import numpy as np
 
+from solfa.analysis.tagging import HOP_S, PATCH_S, SAMPLE_RATE_HZ, VERSION, tag_frames
 from solfa.core.types import Audio, EncoderSpec, FloatArray, States
 from solfa.encoders.bridge_space import NETS, fit
 from solfa.encoders.vectors import pack_states, refuse_not_finite
-from solfa.tagging.frames import HOP_S, PATCH_S, VERSION, tag_frames
-from solfa.tagging.mel import SAMPLE_RATE_HZ
 from solfa.weights import weight
 
 DIM = 1424

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from solfa.analysis.analyze import DECODER_VERSION, Listening, analysis_version, analyze
+from solfa.analysis.analyze import DECODER_VERSION, Analyzer, analysis_version, analyze
 from solfa.analysis.loudness import LoudnessExtractor
 from solfa.analysis.protocol import STRETCH_S, ExtractorSpec, Observation
 from solfa.core.errors import DecodeError, InputError
@@ -77,7 +77,7 @@ def test_what_nobody_measures_is_empty_with_confidence_zero() -> None:
 
 def test_two_tools_for_one_field_are_a_mistake() -> None:
     with pytest.raises(InputError, match="'counting' and 'other' both provide 'tempo_bpm'"):
-        Listening((Counting(), Counting("other")))
+        Analyzer((Counting(), Counting("other")))
 
 
 def test_the_version_names_the_tools_whatever_their_order() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from solfa.analysis.analyze import Listening
+from solfa.analysis.analyze import Analyzer
 from solfa.analysis.protocol import STRETCH_S
 from solfa.analysis.registry import extractors
 from solfa.core.types import Audio
@@ -33,10 +33,10 @@ def test_silence_is_observed_once_and_changes_nothing() -> None:
 
     def hear(parts: list[np.ndarray]):
         tools = [Counting(e) for e in extractors() if {"beats_s", "key", "energy"} & {*e.spec.provides}]
-        listening = Listening(tools)
+        analyzer = Analyzer(tools)
         for k, samples in enumerate(parts):
-            listening.hear(Audio(samples, RATE, k * STRETCH_S))
-        return listening.conclude(), [tool.calls for tool in tools]
+            analyzer.observe(Audio(samples, RATE, k * STRETCH_S))
+        return analyzer.conclude(), [tool.calls for tool in tools]
 
     sounding = np.zeros_like(quiet)
     part = np.asarray(music.samples[: len(quiet)])

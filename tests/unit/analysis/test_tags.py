@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 
 from solfa.analysis import tags
+from solfa.analysis.tagging import labels, measurable, voters
 from solfa.analysis.tags import TagsExtractor
 from solfa.core.types import Audio
 from solfa.core.vocabulary import concepts
-from solfa.tagging.concepts import measurable, voters
-from solfa.tagging.frames import labels
 from solfa.testing.synth import song, tone
 
 
@@ -19,7 +18,7 @@ def _votes(seconds: int, **high: slice) -> dict[str, np.ndarray]:
     votes[::2] -= 0.2  # what never changes is hum
     for name, where in high.items():
         votes[where, names.index(name)] = 3.0
-    return {"evidence": votes, "heard": np.ones(seconds, np.bool_)}
+    return {"evidence": votes, "sounding": np.ones(seconds, np.bool_)}
 
 
 def test_a_solo_is_placed_to_the_second() -> None:
@@ -68,7 +67,7 @@ def test_a_genre_that_a_network_is_sure_of_is_found(genre: str) -> None:
     votes[:, names.index("music")] = 5.0
     votes[::2] -= 0.2
     votes[:, names.index(genre)] = 0.0  # the networks are in two minds: for a genre that is loud and clear
-    found = TagsExtractor().conclude([{"evidence": votes, "heard": np.ones(30, np.bool_)}], 30.0)["genres"]
+    found = TagsExtractor().conclude([{"evidence": votes, "sounding": np.ones(30, np.bool_)}], 30.0)["genres"]
     assert {t.concept for t in found if t.confidence > 0.5} >= {genre}
     assert sum(t.confidence > 0.5 for t in found) <= 2  # itself and what it is a case of
 
@@ -105,7 +104,7 @@ def test_sound_to_tags() -> None:
 
 
 def test_every_curve_rises_and_every_wider_concept_is_as_likely() -> None:
-    curves = tags._curves()
+    curves = tags.calibrations()
     assert set(curves) == set(voters()) <= set(concepts())
     assert all(c.slope > 0 for c in curves.values()) and {c.given for c in curves.values()} == {
         "",

@@ -7,6 +7,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from solfa.analysis.tagging import tag_frames
 from solfa.core import registry as core_registry
 from solfa.core.errors import InputError, MissingExtra, UnknownName
 from solfa.core.types import Audio, ModelInfo
@@ -14,7 +15,6 @@ from solfa.encoders import registry
 from solfa.encoders.bridge_space import fit
 from solfa.encoders.minilm import MiniLM
 from solfa.encoders.registry import available_backbones, load_backbone, load_model
-from solfa.tagging.frames import tag_frames
 
 RATE = 16000
 NOISE = (np.random.default_rng(0).standard_normal(8 * RATE) * 0.1).astype(np.float32)

@@ -6,12 +6,12 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
+from solfa.analysis.tagging import labels
 from solfa.core.types import Audio
 from solfa.encoders import bridge_space
 from solfa.encoders.bridge import load
 from solfa.encoders.bridge_text import BridgeText, pieces
 from solfa.encoders.selftest import check
-from solfa.tagging.frames import labels
 from solfa.testing.synth import song, tone
 
 

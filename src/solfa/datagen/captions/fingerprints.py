@@ -14,7 +14,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from solfa.analysis.harmony_cqt import HOP, RATE_HZ, cqt
+from solfa.analysis.cqt import HOP, RATE_HZ, cqt
 from solfa.audio.resample import at_rate
 from solfa.core.errors import need
 from solfa.core.types import Audio, FloatArray

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from solfa.analysis.analyze import Listening
+from solfa.analysis.analyze import Analyzer
 from solfa.analysis.protocol import STRETCH_S
 from solfa.analysis.registry import extractors as extractors_named
 from solfa.audio import ContentHash, stretches
@@ -186,14 +186,14 @@ class Hear:
 
     def __call__(self, item: tuple[str, Clip]) -> dict[str, Any]:
         track, wanted, content = item[1], self.settings, ContentHash()
-        listening = None if ANALYSED in track.attributes else Listening(_extractors(wanted.extractors))
+        analyzer = None if ANALYSED in track.attributes else Analyzer(_extractors(wanted.extractors))
         end_s = 0.0
 
         def heard() -> Iterator[Audio]:
             nonlocal end_s
             for audio in stretches(str(track.audio), STRETCH_S, content=content):
-                if listening is not None:
-                    listening.hear(audio)
+                if analyzer is not None:
+                    analyzer.observe(audio)
                 end_s = audio.start_s + audio.duration_s
                 yield audio
 
@@ -203,8 +203,8 @@ class Hear:
         write_whole(path, found.tobytes())
         if end_s < min(wanted.seconds, _SHORTEST_S):
             raise DecodeError(str(track.audio), f"{end_s:.1f} s are too short for a clip")
-        if listening is not None:
-            analysis = listening.conclude()
+        if analyzer is not None:
+            analysis = analyzer.conclude()
         else:
             folder, number = track.attributes[ANALYSED]
             analysis = _collection(folder).analysis(number)

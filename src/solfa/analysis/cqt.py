@@ -109,11 +109,11 @@ def _stft(samples: FloatArray, n_fft: int, hop: int) -> FloatArray:
     return magnitudes
 
 
-def tuning_evidence(samples: FloatArray) -> NDArray[np.float64]:
-    """How strongly the partials lie at each offset from the A4 = 440 Hz grid: [shape=(100,)], cents -50..49.
+def tuning_of(samples: FloatArray) -> float:
+    """Semitones above A4 = 440 Hz, -0.5..0.5, at which the partials of samples at ``RATE_HZ`` lie.
 
-    Peaks of a 4096-point STFT between 80 and 1700 Hz, interpolated, weighted by the root of their magnitude.
-    Sums over stretches.
+    Peaks of a 4096-point STFT between 80 and 1700 Hz, interpolated and weighted by the root of their magnitude, are
+    counted by their offset from the grid in cents; the tuning is the peak of that histogram, smoothed by a few cents.
     """
     magnitudes = _stft(samples, _TUNING_N_FFT, _TUNING_N_FFT)
     low, high = int(80 * _TUNING_N_FFT / RATE_HZ), int(1700 * _TUNING_N_FFT / RATE_HZ)
@@ -125,12 +125,7 @@ def tuning_evidence(samples: FloatArray) -> NDArray[np.float64]:
     shift = 0.5 * (a - c) / np.minimum(a - 2 * b + c, -1e-6)
     cents = 1200 * np.log2((low + at + shift) * RATE_HZ / _TUNING_N_FFT / 440.0)
     weights = np.sqrt(here[frame, at]).astype(np.float64)
-    return np.asarray(np.bincount((np.round(cents).astype(int) + 50) % 100, weights, minlength=100), np.float64)
-
-
-def tuning_of(evidence: NDArray[np.float64]) -> float:
-    """Semitones above A4 = 440 Hz, -0.5..0.5: the peak of the evidence after smoothing by a few cents."""
+    evidence = np.bincount((np.round(cents).astype(int) + 50) % 100, weights, minlength=100)
     offsets = (np.arange(100) + 50) % 100 - 50
-    kernel = np.exp(-0.5 * (offsets / 6.0) ** 2)
-    smooth = np.fft.irfft(np.fft.rfft(evidence) * np.fft.rfft(kernel), 100)
+    smooth = np.fft.irfft(np.fft.rfft(evidence) * np.fft.rfft(np.exp(-0.5 * (offsets / 6.0) ** 2)), 100)
     return float(np.argmax(smooth) - 50) / 100 if evidence.any() else 0.0

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from solfa.analysis import tagging
+from solfa.analysis.tagging import labels, num_frames, tag_frames
 from solfa.core.types import Audio
-from solfa.tagging.frames import labels, num_frames, tag_frames
 from solfa.testing.synth import song
 
 
@@ -53,3 +54,21 @@ def test_the_networks_hear() -> None:
     assert score(music, "Music") > 0.8 and score(noise, "Music") < 0.3 and score(silence, "Music") < 0.3
     assert score(silence, "Silence") > 0.5
     assert np.isfinite(silence.mtt_TL).all()
+
+
+def test_silence_costs_one_window_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs, run = [], tagging._run
+    monkeypatch.setattr(tagging, "_run", lambda *a: runs.append(1) or run(*a))
+    sound = np.asarray(song(bars=3, sample_rate_hz=tagging.SAMPLE_RATE_HZ).audio.samples[: 3 * tagging.SAMPLE_RATE_HZ])
+    rest = np.zeros_like(sound)
+
+    def scores(*parts: np.ndarray) -> tagging.TagFrames:
+        return tagging.tag_frames(Audio(np.concatenate(parts), tagging.SAMPLE_RATE_HZ))
+
+    alone, silent = scores(sound), scores(rest)
+    runs.clear()
+    mixed = scores(rest, rest, sound, rest, sound, rest)
+    assert len(runs) == 2
+    for field in ("mtt_TL", "msd_TD", "yamnet_PL"):
+        one, none, got = (getattr(f, field) for f in (alone, silent, mixed))
+        np.testing.assert_array_equal(got, np.concatenate([none, none, one, none, one, none]))

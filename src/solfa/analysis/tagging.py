@@ -1,10 +1,14 @@
-"""One forward pass of every tagging network over a stretch, kept with the stretch.
+"""Pretrained tagging networks (musicnn twice, YAMNet): one forward pass over a stretch, which all rooms share.
+
+``labels.toml`` beside this file names the outputs of the networks; ``concepts.toml`` says which of them speak for which
+concept of the vocabulary.
 
 Shape letters: T frames (3 s), P patches (1 s), L labels, D dimensions.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -12,10 +16,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from solfa.audio.resample import at_rate
+from solfa.analysis.tagging_mel import SAMPLE_RATE_HZ as SAMPLE_RATE_HZ
+from solfa.analysis.tagging_mel import musicnn_mel, yamnet_mel
+from solfa.audio import at_rate
 from solfa.core.files import table_of
 from solfa.core.types import Audio, FloatArray
-from solfa.tagging.mel import SAMPLE_RATE_HZ, musicnn_mel, yamnet_mel
 from solfa.weights import num_threads, session
 
 HOP_S = 3.0
@@ -32,6 +37,7 @@ _PATCH = 15600
 _LEAST_REST = SAMPLE_RATE_HZ // 2
 # Nor is a tenth of a second of its own to YAMNet.
 _LEAST_OF_UNIT = 10
+_LEAST_SCORE = 1e-5  # scores are clipped to this and one minus this before the logit
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -70,7 +76,7 @@ class TagFrames:
 @cache
 def labels() -> dict[str, tuple[str, ...]]:
     """Names of the outputs by network: ``mtt`` (50), ``msd`` (50), ``yamnet`` (521)."""
-    table = table_of("solfa.tagging", "labels.toml")
+    table = table_of("solfa.analysis", "labels.toml")
     return {net: tuple(table[net]) for net in NETS}
 
 
@@ -86,7 +92,7 @@ def tag_frames(audio: Audio) -> TagFrames:
     WeightsError
         If a network's file is damaged.
     """
-    return audio.derive(f"tagging/{VERSION}", _hear)
+    return audio.derive(f"tagging/{VERSION}", _scores)
 
 
 def num_frames(audio: Audio) -> int:
@@ -95,7 +101,7 @@ def num_frames(audio: Audio) -> int:
     return max(1, samples // _WINDOW + (samples % _WINDOW >= _LEAST_REST))
 
 
-def _hear(audio: Audio) -> TagFrames:
+def _scores(audio: Audio) -> TagFrames:
     samples, count = at_rate(audio, SAMPLE_RATE_HZ).samples, num_frames(audio)
     windows, seconds = _windows(samples, count, 1), _windows(samples, count, SAMPLE_RATE_HZ)
     for net in NETS:
@@ -139,3 +145,68 @@ def _run(windows: FloatArray, seconds: FloatArray) -> tuple[FloatArray, ...]:
 
 def _net(name: str) -> Any:
     return session(_FILES[name], threads=1)
+
+
+# --- from scores to evidence for concepts -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Voter:
+    """Outputs of one net that mean the same; the strongest of them counts, times ``weight``."""
+
+    net: str
+    labels: tuple[str, ...]
+    weight: float
+
+    @classmethod
+    def parse(cls, row: str) -> Voter:
+        """Out of ``NET:LABEL | LABEL``, with the weight in front where it is not 1."""
+        head, _, names = row.partition(":")
+        weight, net = head.split() if " " in head else ("1", head)
+        return cls(net=net, labels=tuple(name.strip() for name in names.split(" | ")), weight=float(weight))
+
+    @property
+    def columns(self) -> tuple[int, ...]:
+        """Where the outputs lie in the net's scores."""
+        return tuple(labels()[self.net].index(name) for name in self.labels)
+
+
+@cache
+def voters() -> dict[str, tuple[Voter, ...]]:
+    """By concept id, in the order of the table; a concept without an output is not in it."""
+    table = table_of("solfa.analysis", "concepts.toml")
+    return {concept: tuple(map(Voter.parse, rows)) for kind in table.values() for concept, rows in kind.items()}
+
+
+def measurable(concept: str) -> bool:
+    """Whether some network output speaks for the concept itself (not only for what it is a case of).
+
+    >>> measurable("piano"), measurable("rhodes")
+    (True, False)
+    """
+    return concept in voters()
+
+
+def evidence(concept: str, probs: Mapping[str, FloatArray]) -> FloatArray:
+    """Weighted mean of the voters' logits, one value a row.
+
+    Parameters
+    ----------
+    concept : str
+        a measurable concept
+    probs : mapping of net to float32 [shape=(T, L)]
+        scores of the nets on one grid
+    """
+    total, weight = np.zeros(len(next(iter(probs.values()))), np.float32), 0.0
+    for voter in voters()[concept]:
+        total += np.float32(voter.weight) * logit(probs[voter.net][:, voter.columns].max(axis=1))
+        weight += abs(voter.weight)
+    mean: FloatArray = total / np.float32(weight)
+    return mean
+
+
+def logit(probs: FloatArray) -> FloatArray:
+    """Log-odds of scores in 0..1, finite at both ends."""
+    p = np.clip(probs, _LEAST_SCORE, 1 - _LEAST_SCORE)
+    odds: FloatArray = np.log(p / (1 - p)).astype(np.float32)
+    return odds

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
+from solfa.analysis.tagging import evidence, labels, logit, measurable, voters
 from solfa.core.vocabulary import concepts, lineage
-from solfa.tagging.concepts import evidence, logit, measurable, voters
-from solfa.tagging.frames import labels
 
 
 def _probs(value: float = 0.01) -> dict[str, np.ndarray]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from solfa.tagging.mel import musicnn_mel, yamnet_mel
+from solfa.analysis.tagging import musicnn_mel, yamnet_mel
 
 
 def _spectrum(samples: np.ndarray, size: int) -> np.ndarray:
