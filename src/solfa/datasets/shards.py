@@ -184,7 +184,7 @@ def _parts(member: Member) -> dict[str, bytes]:
     document = replace(record, audio=Path(f"{record.id}.{member.format}")).to_json()
     parts = {"json": _json_bytes(record.id, document), member.format: sound}
     if record.annotation is not None:
-        parts["jams"] = _json_bytes(record.id, jams_of(record.annotation, tool=record.source or "solfa"))
+        parts["jams"] = _json_bytes(record.id, jams_of(record.annotation, tool="solfa"))
     return parts
 
 

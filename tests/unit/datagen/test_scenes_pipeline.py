@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from solfa.core.clip import SPLITS
+from solfa.core.clip import SPLITS, Clip
 from solfa.core.errors import InputError, SolfaError
 from solfa.datagen.captions.llm import Captioner, Endpoint
 from solfa.datagen.scenes import pipeline
@@ -23,7 +23,7 @@ from solfa.datagen.scenes.mixing import MixRule
 from solfa.datagen.scenes.ontology import BACKGROUND, label_sounds, packages, sound_bank
 from solfa.datagen.scenes.pipeline import SceneConfig, SceneMaker, make_scenes
 from solfa.datagen.scenes.pool import PoolRule, SoundPool, make_pool, split_groups, summary
-from solfa.datagen.scenes.sources import Source, read_backgrounds, read_events, read_packages
+from solfa.datagen.scenes.sources import read_backgrounds, read_events, read_packages
 from solfa.datasets.bank import PhraseBank
 from solfa.datasets.building import ShardTask
 from solfa.datasets.shards import Dataset, Failure, Member
@@ -141,14 +141,14 @@ def test_nothing_usable_is_an_input_error(tmp_path: Path) -> None:
 
 def test_splits_hold_groups_together_and_do_not_depend_on_order() -> None:
     sources = [
-        Source(path=Path("p"), name=f"{g}{t}", label=f"l{g % 3}", group=f"g{g}") for g in range(40) for t in "ab"
+        Clip(id=f"{g}{t}", attributes={"labels": (f"l{g % 3}",)}, track=f"g{g}") for g in range(40) for t in "ab"
     ]
     splits = split_groups(sources)
     assert splits == split_groups(reversed(sources))
     for label in range(3):
         mine = [splits[f"g{g}"] for g in range(40) if g % 3 == label]
         assert [mine.count(s) for s in SPLITS] == [len(mine) - 4, 2, 2]
-    given = [Source(path=Path("p"), name=s, label="l", group="g", split=s) for s in ("train", "val", "")]
+    given = [Clip(id=s, attributes={"labels": ("l",)}, track="g", split=s) for s in ("train", "val", "")]
     assert split_groups(given) == split_groups(given[::-1]) == {"g": "val"}
 
 
@@ -169,9 +169,9 @@ def test_tables_and_fsd50k(tmp_path: Path) -> None:
     odd = '{"path": "1.wav", "label": "dog\u2028bark"}\n'
     (tmp_path / "odd.jsonl").write_text(odd, encoding="utf-8")
     (tmp_path / "odd.csv").write_text('path,label\n1.wav,"dog\nbark"\n', encoding="utf-8")
-    assert [read_events(tmp_path / f)[0].label for f in ("odd.jsonl", "odd.csv")] == ["dog bark"] * 2
+    assert [read_events(tmp_path / f)[0].labels for f in ("odd.jsonl", "odd.csv")] == [("dog bark",)] * 2
     found = read_events(tmp_path / "a.csv")
-    assert [(s.label, s.split, s.path) for s in found] == [
+    assert [(*s.labels, s.split, s.audio) for s in found] == [
         ("dog bark", "test", tmp_path / "x/1.wav"), ("cat", "", tmp_path / "2.wav"),
     ]  # fmt: skip
     for line, why in (('{"path": "../../etc/passwd", "label": "a"}', "leads out"), ('{"path": "a.wav"}', "label"),
@@ -187,14 +187,14 @@ def test_tables_and_fsd50k(tmp_path: Path) -> None:
     )
     truth.joinpath("eval.csv").write_text("fname,labels,mids\n9,Bark,/m\n../8,Bark,/m\n")
     fsd = read_events(root)
-    assert [(s.name, s.label, s.split) for s in fsd] == [
+    assert [(s.id, *s.labels, s.split) for s in fsd] == [
         ("FSD50K.dev_audio/1.wav", "bark", "train"), ("FSD50K.dev_audio/3.wav", "meow", "val"),
         ("FSD50K.eval_audio/9.wav", "bark", "test"),
     ]  # fmt: skip
     given = root / "FSD50K.metadata" / "collection"
     given.mkdir(parents=True)
     given.joinpath("collection_dev.csv").write_text('fname,labels,mids\n2,Bark,/m\n3,"Meow,Cat",/m\n4,Meow,/m\n1,,\n')
-    assert [s.name for s in read_events(root)] == ["FSD50K.dev_audio/2.wav", "FSD50K.eval_audio/9.wav"]
+    assert [s.id for s in read_events(root)] == ["FSD50K.dev_audio/2.wav", "FSD50K.eval_audio/9.wav"]
 
 
 def test_the_ontology_is_sound() -> None:
@@ -225,10 +225,10 @@ def test_packages_are_read_by_the_ontology(tmp_path: Path) -> None:
         (tmp_path / "scratch" / "Animal").mkdir(parents=True, exist_ok=True)
         write_audio(tmp_path / "scratch" / "Animal" / f"{name}.wav", tone(60, 0.5, RATE), RATE)
     found = read_packages(tmp_path)
-    assert [(s.name, s.label) for s in found] == [
+    assert [(s.id, *s.labels) for s in found] == [
         ("scratch/animal/dog1", "dog barking"), ("scratch/animal/dog2", "dog barking"),
     ]  # fmt: skip
-    assert len({s.group for s in found}) == 1 and found[0].licence
+    assert len({s.track for s in found}) == 1 and found[0].licence
     with pytest.raises(InputError, match="solfa data sounds"):
         read_packages(tmp_path / "scratch")
 

@@ -21,13 +21,12 @@ from numpy.typing import NDArray
 
 from solfa.audio.decode import stretches
 from solfa.audio.resample import at_rate
-from solfa.core.clip import SPLITS
+from solfa.core.clip import SPLITS, Clip
 from solfa.core.errors import DecodeError, InputError
 from solfa.core.files import whole_folder
 from solfa.core.types import FloatArray
 from solfa.datagen.scenes.clipping import ClipRule, background_cuts, event_span
 from solfa.datagen.scenes.ontology import BACKGROUND
-from solfa.datagen.scenes.sources import Source
 from solfa.datasets.shards import read_json, write_json
 from solfa.datasets.splits import families
 from solfa.jobs import Done, Executor, SerialExecutor
@@ -102,7 +101,7 @@ class SoundPool:
 
 
 def make_pool(
-    sources: Sequence[Source],
+    sources: Sequence[Clip],
     rule: PoolRule,
     cache: Path,
     *,
@@ -124,16 +123,16 @@ def make_pool(
     return SoundPool.open(folder)
 
 
-def _key(sources: Sequence[Source], rule: PoolRule) -> str:
+def _key(sources: Sequence[Clip], rule: PoolRule) -> str:
     seen = []
     for s in sources:
-        stat = s.path.stat() if s.path.is_file() else None
-        seen.append([str(s.path), s.name, s.label, s.group, s.split, stat and [stat.st_size, stat.st_mtime_ns]])
+        stat = path.stat() if (path := Path(str(s.audio))).is_file() else None
+        seen.append([str(path), s.id, *s.labels, s.track, s.split, stat and [stat.st_size, stat.st_mtime_ns]])
     return hashlib.sha256(json.dumps([SCHEMA, asdict(rule), seen]).encode()).hexdigest()[:16]
 
 
 def _write(
-    folder: Path, sources: Sequence[Source], rule: PoolRule, executor: Executor, progress: Callable[[int, int], None]
+    folder: Path, sources: Sequence[Clip], rule: PoolRule, executor: Executor, progress: Callable[[int, int], None]
 ) -> None:
     places: dict[int, list[tuple[int, int]]] = {}
     hashes: dict[int, str] = {}
@@ -144,7 +143,7 @@ def _write(
             i, source = result.item
             progress(n, len(sources))
             if not isinstance(result, Done):
-                refused[source.name] = result.reason
+                refused[source.id] = result.reason
                 continue
             for piece in result.value:
                 flat.write(piece.tobytes())
@@ -156,13 +155,13 @@ def _write(
         raise InputError(f"none of {len(sources)} recordings can be used. {why}")
     used = {i: sources[i] for i in sorted(places)}
     # Equal sound under other names is of one group.
-    same = families([(f"group:{s.group}", f"sound:{hashes[i]}") for i, s in used.items()])
+    same = families([(f"group:{s.track}", f"sound:{hashes[i]}") for i, s in used.items()])
     named: dict[int, str] = {}
     for s, family in zip(used.values(), same, strict=True):
-        named[family] = min(named.get(family, s.group), s.group)
-    splits = split_groups(replace(s, group=named[f]) for s, f in zip(used.values(), same, strict=True))
+        named[family] = min(named.get(family, s.track), s.track)
+    splits = split_groups(replace(s, track=named[f]) for s, f in zip(used.values(), same, strict=True))
     entries = [
-        PoolSound(label=s.label, source=s.name, split=splits[named[f]], licence=s.licence, offset=at, length=length)
+        PoolSound(label=s.labels[0], source=s.id, split=splits[named[f]], licence=s.licence, offset=at, length=length)
         for (i, s), f in zip(used.items(), same, strict=True)
         for at, length in places[i]
     ]
@@ -174,14 +173,14 @@ def _write(
     })  # fmt: skip
 
 
-def split_groups(sources: Iterable[Source]) -> dict[str, str]:
+def split_groups(sources: Iterable[Clip]) -> dict[str, str]:
     """The split of every group (see `make_pool`); it does not depend on the order of the sources."""
     given: dict[str, str] = {}
     labels: dict[str, str] = {}
     for source in sources:
         if source.split:
-            given[source.group] = max(given.get(source.group, SPLITS[0]), source.split, key=SPLITS.index)
-        labels[source.group] = min(labels.get(source.group, source.label), source.label)
+            given[source.track] = max(given.get(source.track, SPLITS[0]), source.split, key=SPLITS.index)
+        labels[source.track] = min(labels.get(source.track, source.labels[0]), source.labels[0])
     by_label: dict[str, list[str]] = {}
     for group, label in labels.items():
         if group not in given:
@@ -208,27 +207,27 @@ class _Cut:
 
     rule: PoolRule
 
-    def __call__(self, item: tuple[int, Source]) -> list[NDArray[np.int16]]:
+    def __call__(self, item: tuple[int, Clip]) -> list[NDArray[np.int16]]:
         source, rule = item[1], self.rule
         rate = rule.sample_rate_hz
-        audio = next(stretches(source.path, _LONGEST_S))
+        audio = next(stretches(str(source.audio), _LONGEST_S))
         peak = float(np.abs(audio.samples).max(initial=0.0))
         if peak > 0.98 and np.mean(np.abs(audio.samples) >= _FULL * peak) > _MAX_CLIPPED:
-            raise DecodeError(source.path, "clipped: over 1 % of its samples are at the peak")
+            raise DecodeError(str(source.audio), "clipped: over 1 % of its samples are at the peak")
         samples = at_rate(audio, rate).samples
-        pieces = self._event(source, samples) if source.label != BACKGROUND else background_cuts(
+        pieces = self._event(source, samples) if source.labels[0] != BACKGROUND else background_cuts(
             samples, round(rule.scene_s * rate), round(rule.min_background_s * rate)
         )  # fmt: skip
         kept = [p for p in pieces if float(np.sqrt(np.mean(np.square(p)))) > _QUIETEST_RMS]
         if not kept:
-            raise DecodeError(source.path, "silent, or too short for a background")
+            raise DecodeError(str(source.audio), "silent, or too short for a background")
         return [np.round(p / np.abs(p).max() * _SCALE).astype(np.int16) for p in kept]
 
-    def _event(self, source: Source, samples: FloatArray) -> list[FloatArray]:
+    def _event(self, source: Clip, samples: FloatArray) -> list[FloatArray]:
         rule, rate = self.rule.clip, self.rule.sample_rate_hz
         span = event_span(samples, rule)
         if span is None:
-            raise DecodeError(source.path, f"silent: no frame is above {rule.threshold_db:g} dB")
+            raise DecodeError(str(source.audio), f"silent: no frame is above {rule.threshold_db:g} dB")
         length_s = (span[1] - span[0]) / rate
         if rule.shorten and length_s > rule.max_s:
             event = samples[span[0] : span[0] + round(rule.max_s * rate)].copy()
@@ -237,7 +236,7 @@ class _Cut:
             return [event]
         if not rule.min_s <= length_s <= rule.max_s:
             fault = f"too {'short' if length_s < rule.min_s else 'long'}: {length_s:.2f} s"
-            raise DecodeError(source.path, f"event {fault}; only {rule.min_s:g}-{rule.max_s:g} s are kept")
+            raise DecodeError(str(source.audio), f"event {fault}; only {rule.min_s:g}-{rule.max_s:g} s are kept")
         return [samples[span[0] : span[1]]]
 
 

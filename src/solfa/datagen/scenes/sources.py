@@ -1,19 +1,19 @@
 """Recordings with a label each: a folder of folders, a table, FSD50K, or the sounds of Debian packages.
 
-A source's ``group`` names what must not be torn between splits (takes of one sound); a label `BACKGROUND` marks what
-lies under the events.
+Each is a clip of one label, whose ``track`` names what must not be torn between splits (takes of one sound); a label
+`BACKGROUND` marks background recordings.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from solfa.audio.decode import SUFFIXES
-from solfa.core.clip import SPLITS
+from solfa.core.clip import SPLITS, Clip
 from solfa.core.errors import InputError
 from solfa.datagen.scenes.ontology import BACKGROUND, label_sounds, packages
 from solfa.datasets.pairs import table_rows
@@ -22,19 +22,7 @@ _TAKE = re.compile(r"(?:[-_. ]?(?:hardest|hard|med|softest|soft|down|up|\d+))+$"
 _MAX_LABEL = 200
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
-    """One recording. ``split`` is empty where its collection does not say."""
-
-    path: Path
-    name: str
-    label: str
-    group: str
-    split: str = ""
-    licence: str = ""
-
-
-def read_events(place: Path) -> list[Source]:
+def read_events(place: Path) -> list[Clip]:
     """Labelled recordings of a table (``.csv``, ``.jsonl``), of FSD50K, or of a folder with a folder for each label.
 
     Raises InputError if the place does not exist, is of no such layout, or holds nothing.
@@ -45,7 +33,7 @@ def read_events(place: Path) -> list[Source]:
         found = list(_fsd50k(place))
     elif place.is_dir():
         inside = [path for path in _recordings(place) if path.parent != place]
-        found = [_source(path, place, path.relative_to(place).parts[0]) for path in inside]
+        found = [_clip(path, place, path.relative_to(place).parts[0]) for path in inside]
     else:
         raise InputError(f"{place} is neither a folder nor a table (.csv, .jsonl).")
     if not found:
@@ -56,15 +44,15 @@ def read_events(place: Path) -> list[Source]:
     return found
 
 
-def read_backgrounds(folder: Path) -> list[Source]:
+def read_backgrounds(folder: Path) -> list[Clip]:
     """All recordings of a folder, as backgrounds. Raises InputError if there are none."""
-    found = [_source(path, folder, BACKGROUND) for path in _recordings(folder)]
+    found = [_clip(path, folder, BACKGROUND) for path in _recordings(folder)]
     if not found:
         raise InputError(f"{folder} holds no recordings.")
     return found
 
 
-def read_packages(folder: Path) -> list[Source]:
+def read_packages(folder: Path) -> list[Clip]:
     """The sounds that ``fetch_sounds`` put into a folder, labelled by the ontology.
 
     Takes of one thing (velocities, numbers) are one group. Raises InputError if there are none.
@@ -79,8 +67,8 @@ def read_packages(folder: Path) -> list[Source]:
     found = []
     for key, label in label_sounds(files).items():
         path, package = files[key]
-        group = f"{label}:{_take_of(key)}"
-        found.append(Source(path=path, name=key, label=label, licence=package.licence, group=group))
+        track = f"{label}:{_take_of(key)}"
+        found.append(Clip(id=key, audio=path, attributes={"labels": (label,)}, licence=package.licence, track=track))
     return found
 
 
@@ -93,9 +81,9 @@ def _recordings(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
 
 
-def _source(path: Path, root: Path, label: str, split: str = "") -> Source:
+def _clip(path: Path, root: Path, label: str, split: str = "") -> Clip:
     name = path.relative_to(root).as_posix().encode("utf-8", "replace").decode()  # half a character, as names may hold
-    return Source(path=path, name=name, label=clean_label(label), group=name, split=split)
+    return Clip(id=name, audio=path, attributes={"labels": (clean_label(label),)}, track=name, split=split)
 
 
 def clean_label(label: str) -> str:
@@ -108,7 +96,7 @@ def clean_label(label: str) -> str:
     return " ".join(shown.split()).lower()[:_MAX_LABEL]
 
 
-def _table(path: Path) -> Iterator[Source]:
+def _table(path: Path) -> Iterator[Clip]:
     root = path.parent.resolve()
     for n, row in enumerate(_rows(path), start=1):
         name, label, split = (str(row.get(key) or "").strip() for key in ("path", "label", "split"))
@@ -119,8 +107,8 @@ def _table(path: Path) -> Iterator[Source]:
         target = (root / name).resolve()
         if not target.is_relative_to(root):
             raise InputError(f"{path}, row {n}: {name!r} leads out of the table's folder.")
-        source, group = _source(target, root, label, split), str(row.get("group") or "").strip()
-        yield replace(source, group=group or source.group)
+        clip, group = _clip(target, root, label, split), str(row.get("group") or "").strip()
+        yield replace(clip, track=group or clip.track)
 
 
 def _rows(path: Path) -> list[Mapping[str, Any]]:
@@ -130,7 +118,7 @@ def _rows(path: Path) -> list[Mapping[str, Any]]:
     return [row for _, row in rows if not isinstance(row, str)]
 
 
-def _fsd50k(root: Path) -> Iterator[Source]:
+def _fsd50k(root: Path) -> Iterator[Clip]:
     """Clips with one label only. Ground truth holds every label's ancestors as well, so the labels that people gave are
     read from the collection's metadata where it is there."""
     for part in ("dev", "eval"):
@@ -141,4 +129,4 @@ def _fsd50k(root: Path) -> Iterator[Source]:
             if len(labels) == 1 and labels[0] and name.isdigit() and name in truth:
                 split = "test" if part == "eval" else str(truth[name].get("split") or "train")
                 path = root / f"FSD50K.{part}_audio" / f"{name}.wav"
-                yield _source(path, root, labels[0], split if split in SPLITS else "train")
+                yield _clip(path, root, labels[0], split if split in SPLITS else "train")
