@@ -140,7 +140,8 @@ def test_what_is_no_soundfont_is_refused(world: World, tmp_path: Path) -> None:
 
 
 def test_without_the_synthesiser_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "tinysoundfont", None)
+    for name in ("tinysoundfont", "tinysoundfont._tinysoundfont"):
+        monkeypatch.setitem(__import__("sys").modules, name, None)
     with pytest.raises(MissingExtra, match="--no-deps tinysoundfont"):
         render.load_soundfont(tmp_path / "any.sf2")
 
