@@ -17,6 +17,7 @@ from solfa.analysis.tagging import HOP_S, SAMPLE_RATE_HZ, TagFrames, evidence, l
 from solfa.core.types import Audio, EncoderSpec, Features, FloatArray, JointModel, Match
 from solfa.encoders.bridge_space import DIM, columns, fit, sounds, space
 from solfa.encoders.bridge_text import BridgeText
+from solfa.encoders.registry import stated_spec
 from solfa.encoders.vectors import pack, refuse_not_finite
 
 # Part of a sound's squared length that lies on the tag axes; the rest is timbre.
@@ -61,15 +62,7 @@ def _match() -> Match:
 
 
 def _spec(hop_s: float, sample_rate_hz: int) -> EncoderSpec:
-    return EncoderSpec(
-        name="bridge",
-        space=space(),
-        dim=DIM,
-        licence="ISC (musicnn), Apache-2.0 (YAMNet, MiniLM)",
-        commercial_use=True,
-        sample_rate_hz=sample_rate_hz,
-        hop_s=hop_s,
-    )
+    return stated_spec("model", "bridge", space(), DIM, sample_rate_hz=sample_rate_hz, hop_s=hop_s)
 
 
 def _vectors(frames: TagFrames) -> FloatArray:

@@ -12,7 +12,7 @@ import re
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -23,7 +23,7 @@ import numpy as np
 from solfa.core.errors import InputError, WeightsError
 from solfa.core.files import file_hash
 from solfa.core.types import EncoderSpec
-from solfa.encoders.registry import ROWS
+from solfa.encoders.registry import ROWS, stated_spec
 from solfa.weights import path
 
 R = TypeVar("R")
@@ -73,16 +73,11 @@ class Checkpoint:
 
     def spec(self, dim: int, preprocessing: str, *files: Path, **sound: Any) -> EncoderSpec:
         """What these weight files make; other weights than the entry's may have another licence than it states."""
-        row = ROWS[self.kind][self.name]
-        own = self.source in (None, row.get("hub"))
-        return EncoderSpec(
-            name=self.name,
-            space=f"{self.name}/{'-'.join(map(digest, files))}/{dim}/{preprocessing}",
-            dim=dim,
-            licence=row["licence"] if own or not row["commercial_use"] else "of the given file, not known to solfa",
-            commercial_use=own and row["commercial_use"],
-            **sound,
-        )
+        space = f"{self.name}/{'-'.join(map(digest, files))}/{dim}/{preprocessing}"
+        spec = stated_spec(self.kind, self.name, space, dim, **sound)
+        if self.source in (None, ROWS[self.kind][self.name].get("hub")) or not spec.commercial_use:
+            return spec
+        return replace(spec, licence="of the given file, not known to solfa", commercial_use=False)
 
 
 def published(kind: str, entry: str = "") -> Callable[[Callable[..., R]], Callable[..., R]]:
@@ -176,7 +171,8 @@ def digest(file: Path) -> str:
 def load_tensors(file: Path) -> dict[str, Any]:
     """The tensors of a checkpoint: safetensors, or a torch file without anything that runs code.
 
-    Raises WeightsError if the file holds something else.
+    What training scripts keep beside a ``state_dict`` or ``model`` is left out. Raises WeightsError if the file holds
+    something else.
     """
     if file.suffix == ".safetensors":
         from safetensors.torch import load_file
@@ -192,7 +188,14 @@ def load_tensors(file: Path) -> dict[str, Any]:
         loaded = torch.load(file, map_location="cpu", weights_only=True)
     if not isinstance(loaded, dict):
         raise WeightsError(f"{file} holds a {type(loaded).__name__}, expected a dictionary of tensors.")
-    return loaded
+    inner = loaded.get("state_dict", loaded.get("model"))
+    return inner if isinstance(inner, dict) else loaded
+
+
+def library_config(kind: Any, sizes: Mapping[str, Any], **more: Any) -> Any:
+    """A configuration of the library's class from that of a published file, which says more than sizes."""
+    told = ("architectures", "auto_map", "model_type", "torch_dtype")
+    return kind(**{key: value for key, value in sizes.items() if key not in told} | more)
 
 
 def pretrained(made: Any, folder: Path, what: str) -> Any:

@@ -9,7 +9,6 @@ brought to about unit scale. No torch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from solfa.analysis import harmony, rhythm
 from solfa.analysis.protocol import Observation
 from solfa.core.types import Audio, EncoderSpec, FloatArray, States
 from solfa.encoders import taggers
+from solfa.encoders.registry import stated_spec
 from solfa.encoders.vectors import pack_states
 
 _TEMPI = 64  # places on a logarithmic scale of beats per minute at which the periodicity is read
@@ -35,13 +35,8 @@ class MusicBackbone:
     def spec(self) -> EncoderSpec:
         """What this backbone is; the space changes with the taggers' and with the versions of the two extractors."""
         base = self._taggers.spec
-        return replace(
-            base,
-            name="listener",
-            space=f"listener/{self._harmony.spec.version}/{DIM}/{base.space.rsplit('/', 1)[1]}",
-            dim=DIM,
-            licence=f"{base.licence}, MIT (chords)",
-        )
+        space = f"listener/{self._harmony.spec.version}/{DIM}/{base.space.rsplit('/', 1)[1]}"
+        return stated_spec("audio", "listener", space, DIM, sample_rate_hz=base.sample_rate_hz, hop_s=base.hop_s)
 
     def states(self, batch: Sequence[Audio]) -> States:
         """Rows of each stretch, and their mean.

@@ -15,6 +15,7 @@ import numpy as np
 
 from solfa.core.errors import WeightsError
 from solfa.core.types import EncoderSpec, FloatArray, States
+from solfa.encoders.registry import stated_spec
 from solfa.encoders.tokens import clean, tokenizer
 from solfa.encoders.vectors import pack_states
 from solfa.weights import path, session, weight
@@ -47,14 +48,8 @@ class MiniLM:
     @property
     def spec(self) -> EncoderSpec:
         """What this backbone is."""
-        info = weight("minilm")
-        return EncoderSpec(
-            name="minilm",
-            space=f"minilm/{info.sha256[:12]}/{DIM}/{'tokens' if self._special_tokens else 'words'}-v1",
-            dim=DIM,
-            licence=info.licence,
-            commercial_use=info.commercial_use,
-        )
+        kind = "tokens" if self._special_tokens else "words"
+        return stated_spec("text", "minilm", f"minilm/{weight('minilm').sha256[:12]}/{DIM}/{kind}-v1", DIM)
 
     def states(self, batch: Sequence[str]) -> States:
         """States of every token, however long the text, and their mean. Raises as ``encode``."""

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from solfa.core.errors import InputError, UnknownName
 from solfa.core.files import table_of
 from solfa.core.registry import ModelEntry, Registry
-from solfa.core.types import Backbone, JointModel, ModelInfo
+from solfa.core.types import Backbone, EncoderSpec, JointModel, ModelInfo
 from solfa.encoders.selftest import check_once
 
 Kind = Literal["audio", "text"]
@@ -35,6 +35,13 @@ def _registry(section: str, kind: str) -> Registry:
 
 MODELS = _registry("model", "joint model")
 BACKBONES = {kind: _registry(kind, f"{kind} backbone") for kind in ("audio", "text")}
+
+
+def stated_spec(kind: str, name: str, space: str, dim: int, **sound: Any) -> EncoderSpec:
+    """The spec of a built-in entry (``model``, ``audio``, ``text``), with the licence that its row states."""
+    row = ROWS[kind][name]
+    terms = {"licence": row["licence"], "commercial_use": row["commercial_use"]}
+    return EncoderSpec(name=name, space=space, dim=dim, **terms, **sound)
 
 
 def available() -> tuple[ModelInfo, ...]:

@@ -17,6 +17,7 @@ import numpy as np
 from solfa.analysis.tagging import HOP_S, PATCH_S, SAMPLE_RATE_HZ, VERSION, tag_frames
 from solfa.core.types import Audio, EncoderSpec, FloatArray, States
 from solfa.encoders.bridge_space import NETS, fit
+from solfa.encoders.registry import stated_spec
 from solfa.encoders.vectors import pack_states, refuse_not_finite
 from solfa.weights import weight
 
@@ -34,15 +35,8 @@ class TaggersBackbone:
     @property
     def spec(self) -> EncoderSpec:
         """What this backbone is; the space changes with the networks and with what the scores are taken against."""
-        return EncoderSpec(
-            name="taggers",
-            space=f"taggers/1/{DIM}/{_digest()}",
-            dim=DIM,
-            licence="ISC (musicnn), Apache-2.0 (YAMNet)",
-            commercial_use=True,
-            sample_rate_hz=SAMPLE_RATE_HZ,
-            hop_s=PATCH_S,
-        )
+        space = f"taggers/1/{DIM}/{_digest()}"
+        return stated_spec("audio", "taggers", space, DIM, sample_rate_hz=SAMPLE_RATE_HZ, hop_s=PATCH_S)
 
     def states(self, batch: Sequence[Audio]) -> States:
         """Rows of each stretch, and their mean.

@@ -114,10 +114,8 @@ def load(
     where, on = checkpoint.place(), checkpoint.device
     names = sorted((p.name for p in where.glob("weights_clamp3_*.pth")), key=lambda n: "saas" not in n)
     file = checkpoint.file("CLaMP 3", names or ("weights_clamp3_*.pth",), where)
-    loaded = load_tensors(file)
     with reading(file, "CLaMP 3"):
-        given = loaded.get("model", loaded)
-        state = {k: v for k, v in given.items() if k.startswith(_PARTS) and ".pooler." not in k}
+        state = {k: v for k, v in load_tensors(file).items() if k.startswith(_PARTS) and ".pooler." not in k}
         network = _Network(state)
     fill(network, state, file, "CLaMP 3")
     windows, mert_file = mert.read(Checkpoint("audio", "mert", None if mert_source is None else str(mert_source), on))

@@ -87,9 +87,8 @@ def load_states(checkpoint: Checkpoint) -> WindowedBackbone:
     place, tower = checkpoint.place(), None
     loaded = load_tensors(place) if place.is_file() else {}
     with reading(place, "a checkpoint of HTS-AT or CLAP"):
-        state = loaded.get("state_dict", loaded)
-        if any(key.startswith(_AUTHORS) for key in state):
-            tower, own = with_front_end(state, _AUTHORS)
+        if any(key.startswith(_AUTHORS) for key in loaded):
+            tower, own = with_front_end(loaded, _AUTHORS)
             fill(tower, own, place, "HTS-AT")
     if tower is not None:
         grid = Grid(sample_rate_hz=32000, window_s=WINDOW_S, hop_s=tower.hop_s(WINDOW_S))
@@ -180,8 +179,7 @@ def _converted(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises WeightsError if this is no LAION-CLAP checkpoint with HTSAT and RoBERTa towers.
     """
-    state = checkpoint.get("state_dict", checkpoint)
-    state = {str(key).removeprefix("module."): value for key, value in state.items()}
+    state = {str(key).removeprefix("module."): value for key, value in checkpoint.items()}
     if "audio_branch.patch_embed.proj.weight" not in state or "text_branch.pooler.dense.weight" not in state:
         raise WeightsError(
             "this is not a LAION-CLAP checkpoint with an HTSAT audio tower and a RoBERTa text tower; its tensors are "

@@ -121,7 +121,7 @@ def load(checkpoint: Checkpoint) -> WindowedBackbone:
 def _names(loaded: Mapping[str, Any]) -> dict[str, Tensor]:
     """The tensors that are used, under their Hugging Face names; heads, decoders and teachers are left out."""
     state = {}
-    for key, value in loaded.get("model", loaded).items():
+    for key, value in loaded.items():
         name = key.removeprefix("model.").removeprefix("modality_encoders.IMAGE.")
         name = name.replace("context_encoder.norm.", "pre_norm.")
         if _USED.match(name):

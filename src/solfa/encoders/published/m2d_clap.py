@@ -91,9 +91,8 @@ def load(checkpoint: Checkpoint, *, tokenizer: str | Path | None = None) -> Join
     repository nttcslab/m2d, or its folder; ``tokenizer`` is that of google-bert/bert-base-uncased.
     """
     file = checkpoint.file("M2D-CLAP", ("checkpoint-30.pth",))
-    loaded = load_tensors(file)
     with reading(file, "M2D-CLAP of 2025"):
-        state = _state(loaded.get("model", loaded))
+        state = _state(load_tensors(file))
         if "audio_proj.sem_token" not in state or "words.embeddings.word_embeddings.weight" not in state:
             raise WeightsError(f"{file} has no text encoder with a semantic token; expected the M2D-CLAP of 2025.")
         network = M2dNetwork(state)

@@ -16,7 +16,7 @@ import transformers
 from torch import Tensor, nn
 
 from solfa.core.errors import WeightsError
-from solfa.encoders.checkpoints import Checkpoint, config, fill, load_tensors, published, reading
+from solfa.encoders.checkpoints import Checkpoint, config, fill, library_config, load_tensors, published, reading
 from solfa.encoders.torch_backbone import layer_of, states_at
 from solfa.encoders.windowed import Grid, WindowedBackbone, windowed
 
@@ -72,8 +72,7 @@ def _network(sizes: dict[str, Any], file: Path) -> Any:
                 f"{file.parent} says {key} = {sizes[key]}, which no published MERT v1 has and solfa not."
             )
     library: Any = transformers
-    known = {key: value for key, value in sizes.items() if key not in ("architectures", "auto_map", "model_type")}
-    model = library.HubertModel(library.HubertConfig(**known))
+    model = library.HubertModel(library_config(library.HubertConfig, sizes))
     state = load_tensors(file)
     if "masked_spec_embed" not in state:
         state["masked_spec_embed"] = model.masked_spec_embed  # of training only

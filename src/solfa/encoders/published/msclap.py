@@ -129,9 +129,8 @@ def load_text(
 def _read(checkpoint: Checkpoint) -> tuple[MsClap, Path]:
     """Network and weight file."""
     file = checkpoint.file("Microsoft's CLAP of 2023", (_FILE,))
-    loaded = load_tensors(file)
     with reading(file, "Microsoft's CLAP of 2023"):
-        given = {k: v for k, v in loaded.get("model", loaded).items() if not k.endswith(_UNUSED)}
+        given = {k: v for k, v in load_tensors(file).items() if not k.endswith(_UNUSED)}
         audio, own = with_front_end(given, _FRONT)
         state = {_renamed(key): value for key, value in given.items() if not key.startswith(_FRONT)}
         network = MsClap(audio, state)

@@ -24,7 +24,7 @@ from transformers.models.wav2vec2_conformer import modeling_wav2vec2_conformer
 
 from solfa.core.errors import WeightsError
 from solfa.encoders import checkpoints
-from solfa.encoders.checkpoints import Checkpoint, fill, load_tensors, published, reading
+from solfa.encoders.checkpoints import Checkpoint, fill, library_config, load_tensors, published, reading
 from solfa.encoders.torch_backbone import layer_of, states_at
 from solfa.encoders.windowed import Grid, Stripes, WindowedBackbone, windowed
 
@@ -53,11 +53,9 @@ class MuQ(nn.Module):
         self.register_buffer("bank", torch.from_numpy(np.ascontiguousarray(bank.T, np.float32)), persistent=False)
         self.register_buffer("window", torch.hann_window(_FFT), persistent=False)
         self.conv, self.stripes = _Subsampling(int(config["conv_dim"]), dim, mels), Stripes(time=2, frequency=1)
-        known = {
-            k: v for k, v in config["w2v2_config"].items() if k not in ("architectures", "model_type", "torch_dtype")
-        }
-        known |= {"num_hidden_layers": int(config["encoder_depth"]), "hidden_size": dim}
-        settings = library.Wav2Vec2ConformerConfig(**known)
+        depth = int(config["encoder_depth"])
+        kind = library.Wav2Vec2ConformerConfig
+        settings = library_config(kind, config["w2v2_config"], num_hidden_layers=depth, hidden_size=dim)
         settings._attn_implementation = "eager"
         made: Any = modeling_wav2vec2_conformer
         self.conformer = made.Wav2Vec2ConformerEncoder(settings)
@@ -143,9 +141,8 @@ def load_musicfm(checkpoint: Checkpoint, *, layer: int = 7, window_s: float = 10
     """
     file = checkpoint.file("a MusicFM checkpoint", ("pretrained_msd.pt", "pretrained_fma.pt"))
     stats = file.with_name(file.stem.removeprefix("pretrained_") + "_stats.json")
-    loaded = load_tensors(file)
+    state = load_tensors(file)
     with reading(file, "a MusicFM checkpoint"):
-        state = loaded.get("state_dict", loaded)
         sizes = _sizes(state) | {"stat": checkpoints.config(stats)}
     return _backbone(checkpoint, file, state, sizes, layer, window_s)
 

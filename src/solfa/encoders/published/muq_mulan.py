@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from solfa.core.errors import InputError
 from solfa.core.types import JointModel
 from solfa.encoders import checkpoints
-from solfa.encoders.checkpoints import Checkpoint, fill, load_tensors, published, reading
+from solfa.encoders.checkpoints import Checkpoint, fill, library_config, load_tensors, published, reading
 from solfa.encoders.joint import joint_model
 from solfa.encoders.published.muq import SAMPLE_RATE_HZ, UNUSED, MuQ
 from solfa.encoders.tokens import Tokenize, tokenizer
@@ -141,8 +141,7 @@ class _TextTower(nn.Module):
     def __init__(self, config: Mapping[str, Any], text_config: Mapping[str, Any]) -> None:
         super().__init__()
         library: Any = transformers
-        known = {key: value for key, value in text_config.items() if key not in ("architectures", "model_type")}
-        self.model = library.XLMRobertaModel(library.XLMRobertaConfig(**known))
+        self.model = library.XLMRobertaModel(library_config(library.XLMRobertaConfig, text_config))
         sizes, given = config["text_transformer"], config["text_model"].get("model_dim")
         mapped = given is not None and int(given) != int(sizes["dim"])
         self.proj = nn.Linear(int(given), int(sizes["dim"])) if mapped else nn.Identity()

@@ -125,9 +125,8 @@ class _AttentionPool(nn.Module):
 def load(checkpoint: Checkpoint) -> WindowedBackbone:
     """MusCALL's audio tower from a checkpoint file (``muscall:PATH``); errors as ``text_backbone.load``."""
     file = checkpoint.file("a MusCALL checkpoint")
-    loaded = load_tensors(file)
     with reading(file, "a MusCALL checkpoint"):
-        state = {key: value for key, value in loaded.get("state_dict", loaded).items() if key.startswith("audio_")}
+        state = {key: value for key, value in load_tensors(file).items() if key.startswith("audio_")}
         state = {key: value for key, value in state.items() if not key.startswith("audio_ssl.")}
         network = MusCallNetwork(state)
     fill(network, state, file, "MusCALL")
