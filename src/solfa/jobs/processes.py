@@ -15,17 +15,18 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from multiprocessing import connection, get_context
+from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import Any, TypeVar
 
 from solfa.core.errors import InputError, SolfaError
-from solfa.jobs._worker import PREPARE_FAILED, READY, RESULT, serve
-from solfa.jobs.executors import Done, Failed, FailureKind
+from solfa.jobs.executors import Done, Failed, FailureKind, Worker, attempt, prepare
 
 T = TypeVar("T")
 R = TypeVar("R")
 
+_READY, _BEAT, _RESULT, _PREPARE_FAILED = "ready", "beat", "result", "prepare failed"
+_BEAT_EVERY_S = 0.2
 _POLL_S = 0.5
 _NOTHING: Any = object()
 _START_LIMIT_S = 300.0
@@ -113,7 +114,7 @@ class _Process:
     def __init__(self, payload: bytes, threads: int) -> None:
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(theirs, payload, threads), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, payload, threads), daemon=True)
         with _limited_threads(threads), _interrupts_ignored():
             self._process.start()
         theirs.close()
@@ -135,13 +136,13 @@ class _Process:
             while self.pipe.poll():
                 kind, value = self.pipe.recv()
                 self.at_s, self.cpu_at_s = time.monotonic(), self.cpu_s()
-                if kind == RESULT:
+                if kind == _RESULT:
                     self.busy = False
                     result: Done[Any, Any] | Failed[Any] = value
                     return result
-                if kind == PREPARE_FAILED:
+                if kind == _PREPARE_FAILED:
                     raise _rebuilt(*value)
-                self.ready = self.ready or kind == READY
+                self.ready = self.ready or kind == _READY
         except (EOFError, ConnectionResetError):
             self._process.join(5)
             code = self._process.exitcode
@@ -210,3 +211,61 @@ def _limited_threads(threads: int) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+# --- inside a worker process ------------------------------------------------------------------------------------------
+
+
+def _serve(pipe: Any, payload: bytes, threads: int) -> None:
+    """Answer items with results until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it ends us
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    _silence_stderr()
+    Worker.threads = threads
+    Worker.beat = _beat_to(pipe)
+    try:
+        fn = pickle.loads(payload)
+        prepare(fn)
+    except Exception as error:  # marked edge: handed to the parent, which raises it
+        pipe.send((_PREPARE_FAILED, (type(error), error.args, error.__dict__)))
+        return
+    pipe.send((_READY, None))
+    while True:
+        try:
+            item = pipe.recv()
+        except (EOFError, OSError):
+            return
+        result = attempt(fn, item)
+        try:
+            pipe.send((_RESULT, result))
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            reason = f"its result cannot be sent: {error}"
+            pipe.send((_RESULT, Failed(item=result.item, kind="raised", reason=reason, error="PicklingError")))
+        except (BrokenPipeError, ConnectionResetError):
+            return
+
+
+def _beat_to(pipe: Any) -> Any:
+    last = [0.0]
+
+    def beat() -> None:
+        now = time.monotonic()
+        if now - last[0] >= _BEAT_EVERY_S:
+            last[0] = now
+            pipe.send((_BEAT, None))
+
+    return beat
+
+
+def _silence_stderr() -> None:
+    """Codec libraries print about damaged files; what matters is in the result."""
+    sink = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, 2)
+    os.close(sink)
+
+
+def _die_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
