@@ -96,7 +96,7 @@ def stems(maker: SceneMaker, dataset: Dataset, count: int, seed: int) -> None:
         floor = rms(scene.background)
         quiet += sum(rms(e.stem) <= floor for e in scene.events)
         above += [rms(f) > floor for e in scene.events for f in frames_of(e.stem, scene.sample_rate_hz)]
-        other += sum(p.spans_s != scene.spans_s()[p.text] for p in record.phrases)
+        other += sum(p not in scene.phrases() for p in record.phrases)
         kept = dataset.audio(record).samples
         differing += float(np.abs(kept - scene.samples).max()) > 1 / 32767
     worst = float(np.abs(errors).max())

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from solfa.core.annotation import MusicAnnotation
 from solfa.core.errors import InputError
+from solfa.core.intervals import merged
 
 SCHEMA = "solfa.record/1"
 SPLITS = ("train", "val", "test")
@@ -32,6 +33,19 @@ class Phrase:
 
     text: str
     spans_s: tuple[tuple[float, float], ...]
+
+
+def joined_phrases(rows: Iterable[tuple[str, float, float]]) -> tuple[Phrase, ...]:
+    """Phrases of (text, start_s, end_s): overlapping spans of a text are one, empty ones are left out.
+
+    >>> joined_phrases([("dog", 1.0, 2.0), ("dog", 1.5, 3.0), ("rain", 0.0, 0.0)])
+    (Phrase(text='dog', spans_s=((1.0, 3.0),)),)
+    """
+    found: dict[str, list[tuple[float, float]]] = {}
+    for text, start_s, end_s in rows:
+        if end_s > start_s:
+            found.setdefault(text, []).append((start_s, end_s))
+    return tuple(Phrase(text=text, spans_s=tuple(merged(spans))) for text, spans in found.items())
 
 
 class Packed(Protocol):

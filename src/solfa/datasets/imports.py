@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from solfa.audio.decode import SUFFIXES, stretches
-from solfa.core.clip import Clip, Phrase
+from solfa.core.clip import Clip, joined_phrases
 from solfa.core.errors import DecodeError, InputError
-from solfa.core.intervals import merged
 from solfa.core.text import printable
 from solfa.datasets.building import ShardTask, build
 from solfa.datasets.loading import cropped
@@ -153,10 +152,7 @@ class _Import:
 
     def _record(self, clip: Clip, duration_s: float) -> Clip:
         """The clip as it is in a shard: its own id, starting at 0, phrases of one text joined and inside it."""
-        spans: dict[str, list[tuple[float, float]]] = {}
-        for phrase in clip.phrases:
-            spans.setdefault(phrase.text, []).extend(phrase.spans_s)
-        phrases = [Phrase(text=text, spans_s=tuple(merged(found))) for text, found in spans.items()]
+        phrases = joined_phrases((p.text, a, b) for p in clip.phrases for a, b in p.spans_s)
         return replace(
             clip, id=_plain(clip.id), start_s=0.0, duration_s=duration_s, phrases=cropped(phrases, 0.0, duration_s),
             source=self.title, licence=clip.licence or self.licence,

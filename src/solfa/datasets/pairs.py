@@ -17,9 +17,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from solfa.core.clip import SPLITS, Clip, Phrase
+from solfa.core.clip import SPLITS, Clip, joined_phrases
 from solfa.core.errors import InputError
-from solfa.core.intervals import merged
 from solfa.datasets.readers import Inside
 from solfa.datasets.readers.records import parquet_rows
 from solfa.datasets.splits import assign, families, link_keys, targets
@@ -241,10 +240,10 @@ def _span(start: Any, end: Any) -> tuple[float, float]:
     return span
 
 
-def _phrases(row: Mapping[str, Any], table: Table) -> dict[str, list[tuple[float, float]]]:
-    found: dict[str, list[tuple[float, float]]] = {}
+def _phrases(row: Mapping[str, Any], table: Table) -> list[tuple[str, float, float]]:
+    found: list[tuple[str, float, float]] = []
     if text := _one(row, "phrase", table):
-        found[text] = [_span(_one(row, "start_s", table), _one(row, "end_s", table))]
+        found.append((text, *_span(_one(row, "start_s", table), _one(row, "end_s", table))))
     for value in _values(row, "phrases", table):
         try:
             for phrase in value:
@@ -253,13 +252,13 @@ def _phrases(row: Mapping[str, Any], table: Table) -> dict[str, list[tuple[float
                 for span in spans:
                     start, end = (span["start"], span["end"]) if isinstance(span, dict) else span
                     if (start, end) != (0, 0):  # which says: not there
-                        found.setdefault(text, []).append(_span(start, end))
+                        found.append((text, *_span(start, end)))
         except (AttributeError, KeyError, TypeError, ValueError) as bad:
             if isinstance(bad, _BadRow):
                 raise
             told = "expected objects with phrase and segments [[start, end]]"
             raise _BadRow(f"phrases is {value!r:.60}, {told}") from bad
-    if "" in found:
+    if any(not text for text, _, _ in found):
         raise _BadRow("a phrase without text")
     return found
 
@@ -283,13 +282,9 @@ def _row(row: Mapping[str, Any], root: Path, where: str, table: Table) -> _Row:
     clip = Clip(
         id=(_one(row, "id", table) or name) + (f" {cut[0]:g}-{cut[1]:g}" if cut else ""), audio=inside or path,
         start_s=cut[0] if cut else 0.0, duration_s=cut[1] - cut[0] if cut else 0.0, captions=captions,
-        phrases=_joined(phrases), track=group or track, artist=artist, licence=_one(row, "licence", table),
+        phrases=joined_phrases(phrases), track=group or track, artist=artist, licence=_one(row, "licence", table),
     )  # fmt: skip
     return _Row(clip, where, keys, f"{file} {cut}", split)
-
-
-def _joined(spans: Mapping[str, Sequence[tuple[float, float]]]) -> tuple[Phrase, ...]:
-    return tuple(Phrase(text=text, spans_s=tuple(merged(found))) for text, found in spans.items())
 
 
 def _found(root: Path, name: str) -> Path:
@@ -314,12 +309,11 @@ def _add(rows: dict[str, _Row], ids: dict[str, _Row], new: _Row) -> None:
         return
     if old.split != new.split:
         raise _BadRow(f"the same clip has another split in {old.where}")
-    spans: dict[str, list[tuple[float, float]]] = {}
-    for phrase in (*old.clip.phrases, *new.clip.phrases):
-        spans.setdefault(phrase.text, []).extend(phrase.spans_s)
+    both = (*old.clip.phrases, *new.clip.phrases)
+    phrases = joined_phrases((p.text, a, b) for p in both for a, b in p.spans_s)
     old.keys += new.keys
     captions = tuple(dict.fromkeys((*old.clip.captions, *new.clip.captions)))
-    old.clip = replace(old.clip, captions=captions, phrases=_joined(spans))
+    old.clip = replace(old.clip, captions=captions, phrases=phrases)
 
 
 def _split(rows: list[_Row], table: Table) -> tuple[list[_Row], list[tuple[str, str]]]:

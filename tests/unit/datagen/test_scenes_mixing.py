@@ -96,7 +96,7 @@ def test_a_scene_is_what_was_drawn(seconds: list[float], seed: int) -> None:
         copies = sorted((e.start, e.end) for e in scene.events if e.source == f"{i}.wav")
         assert 1 <= len(copies) <= (3 if length < 3 else 1)
         assert all(end <= start for (_, end), (start, _) in pairwise(copies))
-    for spans in scene.spans_s().values():
+    for spans in (p.spans_s for p in scene.phrases()):
         assert all(a < b for a, b in spans) and all(x[1] < y[0] for x, y in pairwise(spans))
     again = mix(_events(*seconds), behind, rule, RATE, np.random.default_rng(seed))
     assert np.array_equal(again.samples, scene.samples)

@@ -90,7 +90,7 @@ def test_scenes_are_made_resumed_and_drawn_again(
             number, i = divmod(at, CONFIG.per_shard)
             scene, _ = maker.draw(ShardTask(split=split, number=number, seed=1), i)
             assert np.abs(made.audio(record).samples - scene.samples).max() <= 1 / 32767
-            assert {p.text: p.spans_s for p in record.phrases} == scene.spans_s()
+            assert record.phrases == scene.phrases()
             assert all(p.text in record.captions[0] for p in record.phrases)
             truth = record.attributes["scene"]
             heard[split] |= {truth["background"], *(e["source"] for e in truth["events"])}

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from solfa.core.clip import Phrase, joined_phrases
 from solfa.core.errors import InputError
-from solfa.core.intervals import merged
 from solfa.core.types import FloatArray, Rng
 
 
@@ -63,13 +63,10 @@ class Scene:
     events: tuple[Placed, ...]
     sample_rate_hz: int
 
-    def spans_s(self) -> dict[str, tuple[tuple[float, float], ...]]:
-        """When each label is heard, in order of first onset; overlapping events of a label are one span."""
-        found: dict[str, list[tuple[float, float]]] = {}
-        for event in sorted(self.events, key=lambda e: (e.start, e.label)):
-            rate = self.sample_rate_hz
-            found.setdefault(event.label, []).append((event.start / rate, event.end / rate))
-        return {label: tuple(merged(spans)) for label, spans in found.items()}
+    def phrases(self) -> tuple[Phrase, ...]:
+        """Labels and when they are present, in order of first onset; overlapping events of a label are one span."""
+        rate, events = self.sample_rate_hz, sorted(self.events, key=lambda e: (e.start, e.label))
+        return joined_phrases((e.label, e.start / rate, e.end / rate) for e in events)
 
 
 def mix(events: Sequence[Sound], background: FloatArray, rule: MixRule, sample_rate_hz: int, rng: Rng) -> Scene:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from solfa.core.clip import SPLITS, Clip, Phrase
+from solfa.core.clip import SPLITS, Clip
 from solfa.core.errors import InputError
 from solfa.core.types import FloatArray, Rng
 from solfa.datagen.captions.llm import Captioner, Endpoint
@@ -127,7 +127,7 @@ class SceneMaker:
         behind = next((e.source for e in parts if e.label == BACKGROUND), "noise")
         record = Clip(
             id=f"scene-{task.split}-{task.number:06}-{i:03}", duration_s=len(scene.samples) / rate,
-            phrases=tuple(Phrase(text=label, spans_s=times) for label, times in scene.spans_s().items()),
+            phrases=scene.phrases(),
             attributes={"scene": {"background": behind, "events": events}}, source="scenes",
             licence="; ".join(sorted({e.licence for e in parts if e.licence})), split=task.split,
         )  # fmt: skip

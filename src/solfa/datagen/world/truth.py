@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from solfa.core.annotation import MusicAnnotation, Segment
 from solfa.core.claims import marking_of
-from solfa.core.clip import Phrase
-from solfa.core.intervals import merged
+from solfa.core.clip import Phrase, joined_phrases
 from solfa.core.theory import QUALITIES, Chord
 from solfa.core.types import BoolArray, ChordSegment, Curve, FloatArray
 from solfa.datagen.captions.facts import harmony
@@ -195,11 +194,11 @@ def attributes_of(truth: MusicAnnotation, score: Score) -> dict[str, Any]:
 
 def phrases_of(truth: MusicAnnotation, score: Score, stems: Sequence[Stem], window: Window) -> tuple[Phrase, ...]:
     """What happens, and when, in the words of ``scenes/music_phrases.toml``."""
-    seconds, found = window.seconds, dict[str, list[tuple[float, float]]]()
+    seconds, found = window.seconds, list[tuple[str, float, float]]()
 
     def tell(kind: str, span: tuple[float, float] | None, concept: str = "") -> None:
         if span is not None and span[1] - span[0] > 0.05:
-            found.setdefault(music_cluster(kind, concept).phrase, []).append(span)
+            found.append((music_cluster(kind, concept).phrase, *span))
 
     bar_s = float(np.median(np.diff(truth.downbeats_s))) if len(truth.downbeats_s) > 1 else 2.0
     spans: dict[str, list[tuple[float, float]]] = {}
@@ -224,7 +223,7 @@ def phrases_of(truth: MusicAnnotation, score: Score, stems: Sequence[Stem], wind
                 tell("solo", span if span[1] - span[0] > 1.5 else None, concept)
     for kind, when in _happenings(truth, score, spans, window):
         tell(kind, when)
-    return tuple(Phrase(text=text, spans_s=tuple(merged(rows))) for text, rows in found.items())
+    return joined_phrases(found)
 
 
 def _bar_end(truth: MusicAnnotation, time_s: float) -> float:

@@ -13,15 +13,14 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from solfa.core.clip import Clip, Phrase
+from solfa.core.clip import Clip
 from solfa.core.errors import InputError, MissingExtra
-from solfa.core.intervals import merged
 
 AUDIO_SUFFIXES = (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".au")
 
@@ -210,12 +209,3 @@ def _parquet(path: Path) -> Any:
 def _sounds(path: Path, group: int, column: str) -> list[bytes | None]:
     table = _parquet(path).read_row_group(group, columns=[f"{column}.bytes"])
     return [row and row["bytes"] for row in table[column].to_pylist()]
-
-
-def labelled(rows: Iterable[tuple[str, float, float]]) -> tuple[Phrase, ...]:
-    """Phrases from (label, start_s, end_s): overlapping spans of a label are one, empty ones are left out."""
-    by_label: dict[str, list[tuple[float, float]]] = {}
-    for label, start_s, end_s in rows:
-        if end_s > start_s:
-            by_label.setdefault(label, []).append((start_s, end_s))
-    return tuple(Phrase(text=label, spans_s=tuple(merged(spans))) for label, spans in by_label.items())

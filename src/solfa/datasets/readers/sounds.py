@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from solfa.core.clip import Clip, Phrase
+from solfa.core.clip import Clip, Phrase, joined_phrases
 from solfa.core.intervals import merged
-from solfa.datasets.readers.records import Folder, labelled
+from solfa.datasets.readers.records import Folder
 
 _DESED = {"validation": ("validation/validation", "validation/validation"), "public": ("eval/public", "eval/public")}
 CLIP_S = 10.0
@@ -28,7 +28,7 @@ def _desed(folder: Folder, split: str) -> list[Clip]:
         Clip(
             id=name,
             audio=folder.audio(f"audio/{audio}/{name}"),
-            phrases=labelled(events),
+            phrases=joined_phrases(events),
             duration_s=durations.get(name, CLIP_S),
             track=name,
         )
@@ -58,7 +58,7 @@ def _audioset_strong(folder: Folder, split: str) -> list[Clip]:
             Clip(
                 id=segment,
                 audio=folder.clip(segment, f"Y{youtube}", youtube),
-                phrases=labelled(events),
+                phrases=joined_phrases(events),
                 start_s=int(start_ms) / 1000,
                 duration_s=CLIP_S,
                 track=youtube,
@@ -78,7 +78,7 @@ def _urban_sed(folder: Folder, split: str) -> list[Clip]:
             Clip(
                 id=name.removesuffix(".txt"),
                 audio=folder.audio(f"audio/{split}/{name.removesuffix('.txt')}.wav"),
-                phrases=labelled((r["label"], float(r["onset"]), float(r["offset"])) for r in rows),
+                phrases=joined_phrases((r["label"], float(r["onset"]), float(r["offset"])) for r in rows),
                 duration_s=CLIP_S,
             )
         )
