@@ -45,7 +45,7 @@ def load(name: str, root: Path, split: str | None = None) -> DataSet:
         raise UnknownName(f"split of {source.title}", chosen, source.splits)
     folder = Folder(Path(root), source)
     try:
-        clips = _READERS[name](folder, chosen)
+        clips = tuple(_READERS[name](folder, chosen))
     except InputError:
         raise
     except (KeyError, ValueError, TypeError, IndexError, SyntaxError) as bad:
@@ -57,7 +57,7 @@ def load(name: str, root: Path, split: str | None = None) -> DataSet:
         raise InputError(f"{source.title}: the split {chosen!r} in {root} is empty.")
     if len({c.id for c in clips}) < len(clips):
         raise InputError(f"{source.title}: the split {chosen!r} names a clip twice.")
-    return DataSet(name=name, split=chosen, revision=folder.revision, source=source, clips=tuple(clips))
+    return DataSet(name=name, split=chosen, revision=folder.revision, source=source, clips=clips)
 
 
 def laid_out(data: DataSet, folder: Path) -> DataSet:

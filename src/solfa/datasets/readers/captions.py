@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from solfa.core.clip import Clip
@@ -112,23 +113,19 @@ def _fgm_caps(folder: Folder, split: str) -> list[Clip]:
     ]
 
 
-def _lp_music_caps(folder: Folder, split: str) -> list[Clip]:
-    clips = []
+def _lp_music_caps(folder: Folder, split: str) -> Iterator[Clip]:
     for row in folder.parquet(f"data/{split}-*.parquet", (*_LP_COLUMNS, *_PSEUDO)):
         name = str(row.get("track_id") or row.get("fname"))
         tags = next((row[c] for c in ("tag", "tag_top50", "aspect_list") if row.get(c) is not None), None)
         path = row.get("path")
-        clips.append(
-            Clip(
-                id=name,
-                audio=(folder.audio(f"audio/{path}") if path else None) or folder.clip(name, str(row.get("ytid"))),
-                captions=tuple(str(row[c]) for c in _PSEUDO if row.get(c)),
-                attributes={"labels": _list(tags)},
-                artist=str(row.get("artist_name") or ""),
-                track=str(row.get("ytid") or name),
-            )
+        yield Clip(
+            id=name,
+            audio=(folder.audio(f"audio/{path}") if path else None) or folder.clip(name, str(row.get("ytid"))),
+            captions=tuple(str(row[c]) for c in _PSEUDO if row.get(c)),
+            attributes={"labels": _list(tags)},
+            artist=str(row.get("artist_name") or ""),
+            track=str(row.get("ytid") or name),
         )
-    return clips
 
 
 def _audio_caps(folder: Folder, split: str) -> list[Clip]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from solfa.core.clip import Clip
 from solfa.core.errors import InputError
 from solfa.datasets.readers.records import Folder
@@ -71,45 +73,37 @@ def _gtzan(folder: Folder, split: str) -> list[Clip]:
     ]
 
 
-def _magna(folder: Folder, split: str) -> list[Clip]:
-    clips = []
+def _magna(folder: Folder, split: str) -> Iterator[Clip]:
     for row in folder.table("annotations_final.csv", delimiter="\t"):
         path = row["mp3_path"]
         if path[:1] in _FOLDERS[split]:
             tags = tuple(t for t, v in row.items() if v == "1" and t not in ("clip_id", "mp3_path"))
             # TRACK-START-END.mp3: clips of one track belong together.
             track = path.removesuffix(".mp3").rsplit("-", 2)[0]
-            clips.append(
-                Clip(
-                    id=row["clip_id"],
-                    audio=folder.audio(path),
-                    attributes={"labels": tags},
-                    duration_s=29.0,
-                    track=track,
-                )
+            yield Clip(
+                id=row["clip_id"],
+                audio=folder.audio(path),
+                attributes={"labels": tags},
+                duration_s=29.0,
+                track=track,
             )
-    return clips
 
 
-def _jamendo(folder: Folder, split: str) -> list[Clip]:
-    clips = []
+def _jamendo(folder: Folder, split: str) -> Iterator[Clip]:
     lines = folder.text(f"data/splits/split-0/autotagging-{split}.tsv").splitlines()
     if lines[:1] != ["TRACK_ID\tARTIST_ID\tALBUM_ID\tPATH\tDURATION\tTAGS"]:
         raise InputError("MTG-Jamendo: the split file must begin with TRACK_ID, ARTIST_ID, ALBUM_ID, PATH, ...")
     for line in filter(None, lines[1:]):
         track, artist, _, path, duration, *tags = line.split("\t")  # the number of tags varies
         low = path.removesuffix(".mp3") + ".low.mp3"
-        clips.append(
-            Clip(
-                id=track,
-                audio=folder.audio(f"audio/{path}", f"audio/{low}", path, low),
-                attributes={"labels": tags},
-                duration_s=float(duration),
-                artist=artist,
-                track=track,
-            )
+        yield Clip(
+            id=track,
+            audio=folder.audio(f"audio/{path}", f"audio/{low}", path, low),
+            attributes={"labels": tags},
+            duration_s=float(duration),
+            artist=artist,
+            track=track,
         )
-    return clips
 
 
 READERS = {

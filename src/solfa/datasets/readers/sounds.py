@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from solfa.core.clip import Clip, Phrase, joined_phrases
@@ -36,7 +37,7 @@ def _desed(folder: Folder, split: str) -> list[Clip]:
     ]
 
 
-def _audioset_strong(folder: Folder, split: str) -> list[Clip]:
+def _audioset_strong(folder: Folder, split: str) -> Iterator[Clip]:
     names = {
         row["mid"]: row["name"]
         for row in folder.table("mid_to_display_name.tsv", delimiter="\t", columns=("mid", "name"))
@@ -51,45 +52,36 @@ def _audioset_strong(folder: Folder, split: str) -> list[Clip]:
         events = by_clip.setdefault(row["segment_id"], [])
         if row["label"] in kept:
             events.append((label, start, end))
-    clips = []
     for segment, events in by_clip.items():
         youtube, _, start_ms = segment.rpartition("_")
-        clips.append(
-            Clip(
-                id=segment,
-                audio=folder.clip(segment, f"Y{youtube}", youtube),
-                phrases=joined_phrases(events),
-                start_s=int(start_ms) / 1000,
-                duration_s=CLIP_S,
-                track=youtube,
-            )
+        yield Clip(
+            id=segment,
+            audio=folder.clip(segment, f"Y{youtube}", youtube),
+            phrases=joined_phrases(events),
+            start_s=int(start_ms) / 1000,
+            duration_s=CLIP_S,
+            track=youtube,
         )
-    return clips
 
 
-def _urban_sed(folder: Folder, split: str) -> list[Clip]:
+def _urban_sed(folder: Folder, split: str) -> Iterator[Clip]:
     names = sorted(p.name for p in (folder.root / "annotations" / split).glob("*.txt"))
     if not names:
         folder.text(f"annotations/{split}/*.txt")  # says what is missing
-    clips = []
     for name in names:
         rows = folder.table(f"annotations/{split}/{name}", delimiter="\t", columns=("onset", "offset", "label"))
-        clips.append(
-            Clip(
-                id=name.removesuffix(".txt"),
-                audio=folder.audio(f"audio/{split}/{name.removesuffix('.txt')}.wav"),
-                phrases=joined_phrases((r["label"], float(r["onset"]), float(r["offset"])) for r in rows),
-                duration_s=CLIP_S,
-            )
+        yield Clip(
+            id=name.removesuffix(".txt"),
+            audio=folder.audio(f"audio/{split}/{name.removesuffix('.txt')}.wav"),
+            phrases=joined_phrases((r["label"], float(r["onset"]), float(r["offset"])) for r in rows),
+            duration_s=CLIP_S,
         )
-    return clips
 
 
-def _audio_grounding(folder: Folder, split: str) -> list[Clip]:
+def _audio_grounding(folder: Folder, split: str) -> Iterator[Clip]:
     places = (f"{split}.json", f"data/{split}.json", f"data/{split}/label.json")
     place = next((p for p in places if (folder.root / p).is_file()), places[0])
     found = json.loads(folder.text(place))
-    clips = []
     for row in _first_version(found) if isinstance(found, dict) else found:
         phrases = [
             # (0, 0) stands for "not there"
@@ -99,19 +91,14 @@ def _audio_grounding(folder: Folder, split: str) -> list[Clip]:
             )
             for p in row["phrases"]
         ]
-        clips.append(
-            Clip(
-                id=f"{row['audiocap_id']} {row['audio_id']}",
-                audio=folder.audio(
-                    *(f"{place}{row['audio_id']}" for place in (f"audio/{split}/", f"{split}/", "audio/"))
-                ),
-                captions=(str(row["tokens"]),),
-                phrases=tuple(phrases),
-                duration_s=row.get("duration_s", CLIP_S),
-                track=str(row["audio_id"]),
-            )
+        yield Clip(
+            id=f"{row['audiocap_id']} {row['audio_id']}",
+            audio=folder.audio(*(f"{place}{row['audio_id']}" for place in (f"audio/{split}/", f"{split}/", "audio/"))),
+            captions=(str(row["tokens"]),),
+            phrases=tuple(phrases),
+            duration_s=row.get("duration_s", CLIP_S),
+            track=str(row["audio_id"]),
         )
-    return clips
 
 
 def _first_version(columns: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
