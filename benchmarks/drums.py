@@ -18,8 +18,7 @@ import mido
 import numpy as np
 
 import gm
-from solfa.audio import stretches
-from solfa.audio.resample import at_rate
+from solfa.audio import at_rate, stretches
 from solfa.core.types import Audio, FloatArray
 
 CLIP_S, _GAP_S = 12.0, 1.5

@@ -14,7 +14,7 @@ from experiments_runs import Job, heard, progress, read, small
 from solfa.alignment.joint import JointConfig, JointProjector
 from solfa.alignment.objectives import FineLapConfig
 from solfa.analysis.tagging import SAMPLE_RATE_HZ, yamnet_mel
-from solfa.audio.resample import at_rate
+from solfa.audio import at_rate
 from solfa.core.intervals import Event
 from solfa.core.types import Audio, EncoderSpec, FloatArray, States
 from solfa.datasets.bank import frame_labels

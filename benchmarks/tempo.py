@@ -30,7 +30,7 @@ import soxr
 
 from solfa.analysis.protocol import STRETCH_S
 from solfa.analysis.rhythm import RhythmExtractor
-from solfa.audio.decode import stretches
+from solfa.audio import stretches
 from solfa.core.errors import InputError, SolfaError
 from solfa.core.types import Audio
 

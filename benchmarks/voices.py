@@ -18,7 +18,7 @@ import soundfile
 
 import gm
 from solfa.analysis.tagging import voters
-from solfa.audio.resample import at_rate
+from solfa.audio import at_rate
 from solfa.core.types import Audio
 from tags import auc, hear, shipped
 from tags_fit import Array

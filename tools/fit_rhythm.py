@@ -42,7 +42,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import tempo as benchmark
-from solfa.analysis import rhythm_features, rhythm_metre, rhythm_model, rhythm_net, rhythm_tempo
+from solfa.analysis import rhythm_features, rhythm_model, rhythm_net, rhythm_tempo
 from solfa.analysis.rhythm import RhythmExtractor
 from solfa.analysis.rhythm_beats import at_beats, track_beats
 from solfa.audio import SUFFIXES, at_rate, stretches
@@ -394,7 +394,7 @@ def follow(heard: list[Heard]) -> tuple[np.ndarray, list[FloatArray | None]]:
         metre_F = None
         if len(beats) > 3:
             clarity[i] = at_beats(h.activation[:, 0], beats).mean()
-            metre_F = rhythm_metre.describe_metre(h.found, h.strength, h.activation, beats)
+            metre_F = rhythm_model.describe_metre(h.found, h.strength, h.activation, beats)
         features.append(metre_F)
     return clarity, features
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -13,13 +13,17 @@ from solfa.analysis.protocol import STRETCH_S, Extractor, Observation, empty
 from solfa.analysis.registry import extractors as extractors_named
 from solfa.audio import stretches
 from solfa.core.errors import InputError
-from solfa.core.types import Alternative, Analysis, Audio, ChordSegment, Estimate, Span, TagTrack
+from solfa.core.types import Analysis, Audio
 from solfa.jobs import heartbeat
 
-P = TypeVar("P", ChordSegment, Span)
 _SILENT_PEAK = 1e-5  # -100 dBFS
 _MUSIC = 0.08  # confidence of music below which what sounds has no key and no beat, whatever fits it best
 _MUSICAL = ("tempo_bpm", "metre", "beats_s", "downbeats_s", "key", "chords")
+_DIGITS = {
+    **dict.fromkeys(("duration_s", "start_s", "end_s", "beats_s", "downbeats_s"), 3),
+    **dict.fromkeys(("confidence", "share", "values"), 4),
+    "value": 2,
+}
 DECODER_VERSION = "2"  # raised when the same file would give extractors other samples
 
 
@@ -90,15 +94,15 @@ class Analyzer:
 
     def conclude(self) -> Analysis:
         """The analysis of what was observed; fields that no extractor provides are empty, with confidence 0."""
-        fields = empty()
+        measured = empty()
         for extractor, seen in zip(self._extractors, self._observations, strict=True):
             concluded = extractor.conclude(seen, self._end_s)
             heartbeat()
-            fields.update({name: concluded[name] for name in extractor.spec.provides})
-        if next((tag.confidence for tag in fields["sounds"] if tag.concept == "music"), 1.0) < _MUSIC:
-            fields.update(empty(_MUSICAL))
+            measured.update({name: concluded[name] for name in extractor.spec.provides})
+        if next((tag.confidence for tag in measured["sounds"] if tag.concept == "music"), 1.0) < _MUSIC:
+            measured.update(empty(_MUSICAL))
         names = tuple(f"{e.spec.name}@{e.spec.version}" for e in self._extractors)
-        return tidy(Analysis(duration_s=self._end_s, extractors=names, **fields))
+        return tidy(Analysis(duration_s=self._end_s, extractors=names, **measured))
 
 
 def _later(observation: Observation, seconds: float) -> Observation:
@@ -111,49 +115,17 @@ def tidy(analysis: Analysis) -> Analysis:
 
     What is stored, shown and read back is then exactly what was measured, and numpy scalars stay inside extractors.
     """
-    energy = tuple(round(float(v), 4) for v in analysis.energy.values)
-    return replace(
-        analysis,
-        duration_s=_time(analysis.duration_s),
-        tempo_bpm=_estimate(analysis.tempo_bpm, 2),
-        metre=_estimate(analysis.metre),
-        beats_s=tuple(map(_time, analysis.beats_s)),
-        downbeats_s=tuple(map(_time, analysis.downbeats_s)),
-        key=_estimate(analysis.key),
-        chords=tuple(replace(_placed(c), label=str(c.label)) for c in analysis.chords),
-        loudness_lufs=_estimate(analysis.loudness_lufs, 2),
-        energy=replace(analysis.energy, hop_s=float(analysis.energy.hop_s), values=energy),
-        voice=_tag(analysis.voice),
-        instruments=tuple(map(_tag, analysis.instruments)),
-        genres=tuple(map(_tag, analysis.genres)),
-        moods=tuple(map(_tag, analysis.moods)),
-        sounds=tuple(map(_tag, analysis.sounds)),
-    )
+    plain: Analysis = _plain("", analysis)
+    return plain
 
 
-def _time(seconds: float) -> float:
-    return round(float(seconds), 3)
-
-
-def _placed(part: P) -> P:
-    """A chord or a span."""
-    sure = _confidence(part.confidence)
-    return replace(part, start_s=_time(part.start_s), end_s=_time(part.end_s), confidence=sure)
-
-
-def _confidence(value: float) -> float:
-    return round(min(max(float(value), 0.0), 1.0), 4)
-
-
-def _estimate(estimate: Estimate[Any], digits: int | None = None) -> Estimate[Any]:
-    def plain(value: Any) -> Any:
-        return value if value is None or digits is None else round(float(value), digits)
-
-    others = [Alternative(value=plain(a.value), confidence=_confidence(a.confidence)) for a in estimate.alternatives]
-    sure = _confidence(estimate.confidence)
-    return replace(estimate, value=plain(estimate.value), confidence=sure, alternatives=tuple(others))
-
-
-def _tag(tag: TagTrack) -> TagTrack:
-    spans = tuple(map(_placed, tag.spans))
-    return replace(tag, confidence=_confidence(tag.confidence), share=_confidence(tag.share), spans=spans)
+def _plain(name: str, value: Any) -> Any:
+    """The value of a field of this name, and all that is in it."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{f.name: _plain(f.name, getattr(value, f.name)) for f in fields(value)})
+    if value is None or isinstance(value, str):
+        return value if value is None else str(value)
+    if np.ndim(value):
+        return tuple(_plain(name, item) for item in value)
+    number = min(max(float(value), 0.0), 1.0) if name in ("confidence", "share") else float(value)
+    return round(number, _DIGITS[name]) if name in _DIGITS else number

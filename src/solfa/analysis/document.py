@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
+from functools import partial
 from typing import Any
 
 from solfa.core.errors import InputError
@@ -33,8 +34,8 @@ def from_json(document: Mapping[str, Any]) -> Analysis:
         got = document.get("schema") if isinstance(document, Mapping) else type(document).__name__
         raise InputError(f"not an analysis that this version reads: schema {got!r}, expected {SCHEMA!r}.")
     try:
-        known = {"sounds": (), **document}  # documents of 0.1 have none
-        return Analysis(**{name: read(known[name]) for name, read in _READERS.items()})
+        analysis: Analysis = _one(Analysis, {"sounds": (), **document})  # documents of 0.1 have none
+        return analysis
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"a damaged analysis document: {type(error).__name__} {error}.") from error
 
@@ -45,39 +46,28 @@ def _plain(value: Any) -> Any:
     return {f.name: _plain(getattr(value, f.name)) for f in fields(value)} if is_dataclass(value) else value
 
 
-def _rows(kind: Any) -> Callable[[Any], Any]:
-    """A reader of lists of a dataclass without parts of its own."""
-    names = [field.name for field in fields(kind)]
-    return lambda items: tuple(kind(**{name: item[name] for name in names}) for item in items)
+def _one(kind: Any, item: Mapping[str, Any]) -> Any:
+    """A dataclass out of its fields; other keys are passed over."""
+    return kind(**{f.name: _READERS.get(f.name, _as_it_is)(item[f.name]) for f in fields(kind)})
 
 
-_spans, _alternatives = _rows(Span), _rows(Alternative)
+def _each(kind: Any, items: Any) -> tuple[Any, ...]:
+    return tuple(_one(kind, item) for item in items)
 
 
-def _estimate(item: Mapping[str, Any]) -> Estimate[Any]:
-    others = _alternatives(item["alternatives"])
-    return Estimate(value=item["value"], confidence=item["confidence"], alternatives=others, unit=item["unit"])
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
-def _tag(item: Mapping[str, Any]) -> TagTrack:
-    named = {name: item[name] for name in ("concept", "kind", "confidence", "share")}
-    return TagTrack(**named, spans=_spans(item["spans"]))
-
-
-def _tags(items: Any) -> tuple[TagTrack, ...]:
-    return tuple(map(_tag, items))
-
-
-def _curve(item: Mapping[str, Any]) -> Curve:
-    return Curve(hop_s=item["hop_s"], values=tuple(item["values"]), unit=item["unit"])
-
-
+# How the fields are read, of an analysis and of its parts; those that are not here are numbers and strings.
 _READERS: dict[str, Callable[[Any], Any]] = {
     "duration_s": float,
-    **dict.fromkeys(("tempo_bpm", "metre", "key", "loudness_lufs"), _estimate),
-    **dict.fromkeys(("beats_s", "downbeats_s", "extractors"), tuple),
-    "chords": _rows(ChordSegment),
-    "energy": _curve,
-    "voice": _tag,
-    **dict.fromkeys(("instruments", "genres", "moods", "sounds"), _tags),
+    **dict.fromkeys(("beats_s", "downbeats_s", "values", "extractors"), tuple),
+    **dict.fromkeys(("tempo_bpm", "metre", "key", "loudness_lufs"), partial(_one, Estimate)),
+    "alternatives": partial(_each, Alternative),
+    "chords": partial(_each, ChordSegment),
+    "energy": partial(_one, Curve),
+    "voice": partial(_one, TagTrack),
+    **dict.fromkeys(("instruments", "genres", "moods", "sounds"), partial(_each, TagTrack)),
+    "spans": partial(_each, Span),
 }

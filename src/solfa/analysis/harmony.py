@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from solfa.analysis import harmony_chords, harmony_key
 from solfa.analysis.cqt import BINS_PER_OCTAVE, HOP, RATE_HZ, cqt, tuning_of
 from solfa.analysis.filters import running_mean
-from solfa.analysis.protocol import NOTHING, ExtractorSpec, Observation, empty
+from solfa.analysis.protocol import NOTHING, ExtractorSpec, Observation, empty, ranked
 from solfa.audio import at_rate
 from solfa.core.files import table_of
+from solfa.core.theory import KEYS
 from solfa.core.types import Audio, ChordSegment, FloatArray
 from solfa.weights import session
 
@@ -35,6 +36,7 @@ _ENVELOPE_BINS = 3 * BINS_PER_OCTAVE
 _SILENCE = 1e-4  # peak below -80 dBFS
 _REST = 21  # frames: silence within half a second of sound belongs to it
 _MIN_SAMPLES = RATE_HZ // 4
+_NUM_KEYS = 5  # that are told
 _FLOOR = 1e-6  # of a probability, before its logarithm is stored as float16
 
 
@@ -100,7 +102,7 @@ class HarmonyExtractor:
         chords = harmony_chords.segments(starts, duration_s, decoded, constants()["chords"])
         if sounding_s < harmony_key.MIN_SOUNDING_S:
             return {"key": NOTHING, "chords": chords}
-        return {"key": harmony_key.estimate(_key(decoded, chroma)), "chords": chords}
+        return {"key": ranked(KEYS, _key(decoded, chroma).ravel(), _NUM_KEYS), "chords": chords}
 
 
 def key_probabilities(observation: Observation) -> NDArray[np.float64]:

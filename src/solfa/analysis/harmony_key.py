@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solfa.analysis.harmony_chords import BASS, Decoded, vocabulary
-from solfa.core.theory import Key, Mode
-from solfa.core.types import Alternative, Estimate, FloatArray
+from solfa.core.types import FloatArray
 
 # Chord classes that mean different things to a key.
 _CLASSES = {
@@ -135,12 +134,3 @@ def probabilities(scores: NDArray[np.float64], model: Mapping[str, Any]) -> NDAr
     """Probability of each key [shape=(2, 12)], major then minor, from ``evidence``."""
     sharp = np.exp((scores - scores.max()) * model["sharpness"])
     return np.asarray(sharp / sharp.sum(), np.float64)
-
-
-def estimate(probability: NDArray[np.float64], n_alternatives: int = 4) -> Estimate[str]:
-    """The likeliest key and the runners-up, each with its probability."""
-    modes: tuple[Mode, Mode] = ("major", "minor")
-    order = np.argsort(-probability.ravel(), kind="stable")[: n_alternatives + 1]
-    ranked = [(str(Key(int(i) % 12, modes[int(i) // 12])), float(probability.ravel()[i])) for i in order]
-    others = tuple(Alternative(value=name, confidence=p) for name, p in ranked[1:])
-    return Estimate(value=ranked[0][0], confidence=ranked[0][1], alternatives=others)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from solfa.core.types import Audio, Curve, Estimate, TagTrack
+from solfa.core.types import Alternative, Audio, Curve, Estimate, TagTrack
 
 # A long track is analyzed in stretches of this length, so that memory does not grow with the track. It is a multiple of
 # every frame hop in use; only the last stretch of a track may be shorter.
@@ -39,6 +39,13 @@ _EMPTY: dict[str, Any] = {
 def empty(fields: Iterable[str] = tuple(_EMPTY)) -> dict[str, Any]:
     """These fields of an ``Analysis`` (all that can be measured) where nothing was: empty, with confidence 0."""
     return {field: _EMPTY[field] for field in fields}
+
+
+def ranked(values: Sequence[object], chances: NDArray[np.floating], most: int) -> Estimate[str]:
+    """The name of the likeliest value, with the next ones as alternatives: ``most`` in all."""
+    order = np.argsort(-chances, kind="stable")[:most]
+    best, *others = [Alternative(value=str(values[i]), confidence=float(chances[i])) for i in order]
+    return Estimate(value=best.value, confidence=best.confidence, alternatives=tuple(others))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

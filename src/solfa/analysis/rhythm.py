@@ -10,8 +10,14 @@ import numpy as np
 from solfa.analysis import rhythm_features, rhythm_tempo
 from solfa.analysis.protocol import ExtractorSpec, Observation, empty
 from solfa.analysis.rhythm_beats import at_beats, track_beats, track_downbeats
-from solfa.analysis.rhythm_metre import BEATS_PER_BAR, describe_metre
-from solfa.analysis.rhythm_model import metre_confidence, rank_metres, rank_tempi, tempo_confidence
+from solfa.analysis.rhythm_model import (
+    BEATS_PER_BAR,
+    describe_metre,
+    metre_confidence,
+    rank_metres,
+    rank_tempi,
+    tempo_confidence,
+)
 from solfa.analysis.rhythm_net import activations
 from solfa.core.types import Alternative, Audio, Estimate, FloatArray
 

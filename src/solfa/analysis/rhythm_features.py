@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from solfa.analysis.filters import running_max
 from solfa.analysis.protocol import Observation
-from solfa.audio.resample import at_rate
+from solfa.audio import at_rate
 from solfa.core.types import Audio, FloatArray
 
 SAMPLE_RATE_HZ = 22050

@@ -1,4 +1,4 @@
-"""The small trained parts: which candidate is the beat, which metre it is, and how sure that is.
+"""The small trained parts: which candidate is the beat, which metre it is (by how beats repeat and divide), how surely.
 
 The numbers, and how they were fitted, are in ``rhythm.json`` beside this file.
 """
@@ -10,8 +10,18 @@ from typing import Any
 
 import numpy as np
 
+from solfa.analysis.rhythm_beats import at_beats, half_beats
+from solfa.analysis.rhythm_features import FRAME_RATE_HZ
 from solfa.core.files import table_of
 from solfa.core.types import FloatArray
+
+# Beats per bar of every metre that is told apart; 7/8 is 3.5 beats of a quarter.
+BEATS_PER_BAR = {"4/4": 4.0, "3/4": 3.0, "2/4": 2.0, "6/8": 2.0, "5/4": 5.0, "7/8": 3.5}
+
+_LAGS = (4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 20, 24)  # in half-beats
+_BARS = (2, 3, 4, 5, 6, 7)  # in beats
+_DIVISIONS = (1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 4, 3.5)
+NUM_METRE_FEATURES = 2 * len(_LAGS) + len(_BARS) + 2 * len(_DIVISIONS) + 3
 
 
 def rank_tempi(features_CF: FloatArray) -> FloatArray:
@@ -63,3 +73,39 @@ def _softmax(scores: FloatArray) -> FloatArray:
 @cache
 def _stored() -> dict[str, Any]:
     return table_of("solfa.analysis", "rhythm.json")
+
+
+def describe_metre(
+    acf_SL: FloatArray, strength_TB: FloatArray, activation_TA: FloatArray, beats_s: FloatArray
+) -> FloatArray:
+    """Features [NUM_METRE_FEATURES] of a track with at least two beats, for the model that names the metre."""
+    halves_s = half_beats(beats_s)
+    downbeat_H = at_beats(activation_TA[:, 1], halves_s)
+    bands_HB = np.stack([at_beats(band, halves_s) for band in strength_TB.T], axis=1)
+    period = float(np.median(np.diff(beats_s)))
+    contrast = [_contrast(downbeat_H[::2], bar) for bar in _BARS]
+    lags = np.asarray(_DIVISIONS) * period * FRAME_RATE_HZ
+    division = []
+    for row in (acf_SL[3], acf_SL[4]):
+        near = [np.interp(lags * s, np.arange(len(row)), row, right=0.0) for s in (0.98, 1.0, 1.02)]
+        division.append(np.max(near, axis=0))
+    place = np.log2(0.5454 / period)
+    means = [float(downbeat_H[::2].mean()), float(downbeat_H[1::2].mean()), float(place)]
+    parts = [_repetition(downbeat_H[:, None]), _repetition(bands_HB), contrast, *division, means]
+    return np.concatenate([np.asarray(part, np.float32) for part in parts])
+
+
+def _repetition(rows_HC: FloatArray) -> FloatArray:
+    """Autocorrelation of beat-synchronous rows at ``_LAGS`` half-beats."""
+    centred = rows_HC - rows_HC.mean(axis=0)
+    power = float(np.square(centred).mean()) + 1e-9
+    values = [float((centred[lag:] * centred[:-lag]).mean()) / power if lag < len(centred) else 0.0 for lag in _LAGS]
+    return np.asarray(values, np.float32)
+
+
+def _contrast(downbeat_N: FloatArray, bar: int) -> float:
+    """How far the best phase of a bar of so many beats stands out."""
+    if len(downbeat_N) < 2 * bar:
+        return 0.0
+    means = np.asarray([downbeat_N[phase::bar].mean() for phase in range(bar)])
+    return float(means.max() - np.delete(means, means.argmax()).mean())

@@ -20,12 +20,10 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
-from solfa.audio._ffmpeg import FfmpegSource
-from solfa.audio._libsndfile import SndfileSource
-from solfa.audio.chain import ChainSource, links
-from solfa.audio.content import ContentHash
+from solfa.audio.decoders import ChainDecoder, Decoder, FfmpegDecoder, SndfileDecoder, links
 from solfa.audio.integrity import refuse_if_cut, refuse_if_overloaded, refuse_if_protected
-from solfa.audio.source import DEFAULT_LIMITS, AudioInfo, Limits, Part, Source, open_regular
+from solfa.audio.samples import ContentHash
+from solfa.audio.source import DEFAULT_LIMITS, AudioInfo, FilePart, Limits, open_regular
 from solfa.core.errors import DecodeError, FileUnavailable
 from solfa.core.types import Audio, FloatArray
 
@@ -109,8 +107,7 @@ class _Pending:
 
     def __init__(self, size: int, info: AudioInfo) -> None:
         self._size, self._rate, self._channels = size, info.sample_rate_hz, info.channels
-        self._mono = np.empty(0, np.float32)
-        self._side = np.empty(0, np.float32)
+        self._kept = np.empty((2 if self._channels == 2 else 1, 0), np.float32)  # mono, and the side of stereo
         self._fill = self._done = 0
 
     def push(self, block: FloatArray) -> Iterator[Audio]:
@@ -119,15 +116,15 @@ class _Pending:
             take = min(len(block) - at, self._size - self._fill)
             self._grow(self._fill + take)
             part = block[at : at + take]
-            into = self._mono[self._fill : self._fill + take]
+            into, *side = self._kept[:, self._fill : self._fill + take]
             np.copyto(into, part[:, 0])  # adding columns is several times faster than a mean over a short axis
             for channel in range(1, self._channels):
                 into += part[:, channel]
             into /= self._channels
             if self._channels > 2 and _cancels(into, powers := [float(np.vdot(c, c)) for c in part.T]):
                 np.copyto(into, part[:, int(np.argmax(powers))])
-            if self._channels == 2:
-                np.subtract(into, part[:, 1], out=self._side[self._fill : self._fill + take])
+            if side:
+                np.subtract(into, part[:, 1], out=side[0])
             self._fill += take
             at += take
             if self._fill == self._size:
@@ -138,23 +135,18 @@ class _Pending:
             yield self._cut()
 
     def _grow(self, needed: int) -> None:
-        if needed > len(self._mono):
-            size = min(self._size, max(needed, 2 * len(self._mono)))
-            self._mono = np.concatenate([self._mono, np.empty(size - len(self._mono), np.float32)])
-            if self._channels == 2:
-                self._side = np.concatenate([self._side, np.empty(size - len(self._side), np.float32)])
+        rows, room = self._kept.shape
+        if needed > room:
+            more = min(self._size, max(needed, 2 * room)) - room
+            self._kept = np.concatenate([self._kept, np.empty((rows, more), np.float32)], axis=1)
 
     def _cut(self) -> Audio:
-        start_s = self._done / self._rate
-        mono, derived = self._mono[: self._fill], {}
-        if self._channels == 2:
-            side = self._side[: self._fill]
-            if _cancels(mono, [float(np.vdot(mono, mono) + np.vdot(side, side))] * 2):
-                mono, side = side, mono  # left and minus right: the power of both together stays what it was
-            derived = {_SIDE: side}
-        audio = Audio(mono, self._rate, start_s, derived)
+        mono, *side = self._kept[:, : self._fill]
+        if side and _cancels(mono, [float(np.vdot(mono, mono) + np.vdot(side[0], side[0]))] * 2):
+            mono, side = side[0], [mono]  # left and minus right: the power of both together stays what it was
+        audio = Audio(mono, self._rate, self._done / self._rate, {_SIDE: side[0]} if side else {})
         self._done += self._fill
-        self._mono, self._side, self._fill = np.empty(0, np.float32), np.empty(0, np.float32), 0
+        self._kept, self._fill = self._kept[:, :0].copy(), 0
         return audio
 
 
@@ -180,10 +172,10 @@ def _cancels(mix: FloatArray, powers: list[float]) -> bool:
 
 
 @contextmanager
-def _opened(path: Path, limits: Limits, data: bytes | None = None) -> Iterator[tuple[Source, Part]]:
+def _opened(path: Path, limits: Limits, data: bytes | None = None) -> Iterator[tuple[Decoder, FilePart]]:
     with (
         open_regular(path, limits) if data is None else BytesIO(data) as file,
-        _disk_blamed(path, Part(file, 0, 0, limits.silent_bytes)) as part,
+        _disk_blamed(path, FilePart(file, 0, 0, limits.silent_bytes)) as part,
     ):
         head = file.read(64)
         refuse_if_protected(path, file, head)
@@ -192,13 +184,13 @@ def _opened(path: Path, limits: Limits, data: bytes | None = None) -> Iterator[t
         size = file.seek(0, os.SEEK_END)
         first, *rest = links(file, size) if head[:4] == b"OggS" else [(_after_id3(file, size), size)]
 
-        def opened(link: tuple[int, int]) -> Source:
+        def opened(link: tuple[int, int]) -> Decoder:
             part.span(*link)
-            return _source(path, part, part.read(64))
+            return _decoder(path, part, part.read(64))
 
         source = opened(first)
         if rest:
-            source = ChainSource(source, [partial(opened, link) for link in rest])
+            source = ChainDecoder(source, [partial(opened, link) for link in rest])
         try:
             _refuse_if_beyond(path, source.info, limits)
             yield source, part
@@ -207,7 +199,7 @@ def _opened(path: Path, limits: Limits, data: bytes | None = None) -> Iterator[t
 
 
 @contextmanager
-def _disk_blamed(path: Path, part: Part) -> Iterator[Part]:
+def _disk_blamed(path: Path, part: FilePart) -> Iterator[FilePart]:
     """Where the disk failed, no conclusion about the file holds."""
     error: BaseException | None = None
     try:
@@ -243,17 +235,17 @@ def _refuse_if_beyond(path: Path, info: AudioInfo, limits: Limits) -> None:
         raise DecodeError(path, f"{hours:.1f} h long, over the limit of {limits.duration_s / 3600:g} h")
 
 
-def _source(path: Path, part: Part, head: bytes) -> Source:
+def _decoder(path: Path, part: FilePart, head: bytes) -> Decoder:
     if not (b"OpusHead" in head or head[4:8] == b"ftyp" or head[:4] == b"\x1aE\xdf\xa3"):
         part.seek(0)
         with suppress(soundfile.LibsndfileError, RuntimeError):
-            source = SndfileSource(path, part)
+            source = SndfileDecoder(path, part)
             # Of a stream without a length libsndfile reads nothing, or fails at its end. An mp3 hardly ever has one.
             if source.info.duration_s or source.info.codec.startswith("mp3"):
                 return source
             source.close()
     part.seek(0)
-    return FfmpegSource(path, part)
+    return FfmpegDecoder(path, part)
 
 
 def _refuse_if_short(path: Path, total: int, info: AudioInfo) -> None:

@@ -59,7 +59,6 @@ def refuse_if_cut(path: Path, file: BinaryIO, head: bytes) -> None:
 
     Decoders shrink the length to what is there, so the usual comparison with the header would see nothing.
     """
-    position = file.tell()
     size = file.seek(0, os.SEEK_END)
     if layout := next((c for c in _CHUNKED if head.startswith(c.magic)), None):
         _check_chunks(path, file, size, layout)
@@ -73,7 +72,6 @@ def refuse_if_cut(path: Path, file: BinaryIO, head: bytes) -> None:
             _refuse_if_missing(path, 0, struct.unpack("<Q", fields[:8])[0], size, bool(fields[48] & 1))
     elif head[:4] == b"OggS":
         _check_last_page(path, file, size)
-    file.seek(position)
 
 
 @dataclass(frozen=True)

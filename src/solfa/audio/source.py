@@ -1,4 +1,4 @@
-"""Opening a file safely, and what a decoder must offer."""
+"""Opening a file safely, and reading no more of it than the limits allow."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import errno
 import io
 import os
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 from solfa.core.errors import DecodeError, FileUnavailable
-from solfa.core.types import FloatArray
 
 BLOCK_SAMPLES = 1 << 20  # of all channels together: 4 MiB of float32, whatever the channel count
 
@@ -44,7 +42,7 @@ class AudioInfo:
     duration_s: float | None
 
 
-class Part(io.RawIOBase):
+class FilePart(io.RawIOBase):
     """A part of a file, read by a decoder; it seems to end where too much was read and nothing decoded from it.
 
     It also seems to end where the disk fails: decoders lose or hide errors of their reader. ``failed`` tells.
@@ -106,20 +104,6 @@ class Part(io.RawIOBase):
     def tell(self) -> int:
         """The place in the part."""
         return self._at
-
-
-class Source(Protocol):
-    """One opened file."""
-
-    @property
-    def info(self) -> AudioInfo:
-        """What the header claims."""
-
-    def blocks(self) -> Iterator[FloatArray]:
-        """Samples in order, float32 [shape=(N, channels)], at most ``BLOCK_SAMPLES`` in each."""
-
-    def close(self) -> None:
-        """Let go of the decoder; the file itself belongs to the caller."""
 
 
 def open_regular(path: Path, limits: Limits) -> BinaryIO:

@@ -14,9 +14,9 @@ from typing import Any
 
 import mutagen
 
-from solfa.audio.source import DEFAULT_LIMITS, Part, open_regular
+from solfa.audio.source import DEFAULT_LIMITS, FilePart, open_regular
 from solfa.core.errors import DecodeError, FileUnavailable, InputError
-from solfa.core.theory import Key, pitch_class
+from solfa.core.theory import KEYS, Key, pitch_class
 from solfa.core.types import FileTags
 
 MAX_TEXT = 1000
@@ -54,7 +54,7 @@ def read_tags(path: Path | str) -> FileTags:
     path, parsed, part = Path(path), None, None
     try:
         with open_regular(path, DEFAULT_LIMITS) as file, _bounded():
-            part = Part(file, 0, path.stat().st_size, _MAX_BYTES)
+            part = FilePart(file, 0, path.stat().st_size, _MAX_BYTES)
             if not _too_many_frames(part):
                 part.spent = 0
                 part.seek(0)
@@ -66,7 +66,7 @@ def read_tags(path: Path | str) -> FileTags:
     return _from(getattr(parsed, "tags", None))
 
 
-def _too_many_frames(file: Part) -> bool:
+def _too_many_frames(file: FilePart) -> bool:
     """Whether an ID3 tag holds more frames than anybody writes: mutagen copies the rest of the tag for each."""
     head = file.read(10)
     if head[:3] != b"ID3" or len(head) < 10:
@@ -166,8 +166,7 @@ def parse_key(text: str) -> str | None:
     if match := _CAMELOT.fullmatch(text):
         number = int(match[1])
         wanted = f"{number}{match[2].upper()}"
-        both = [Key(t, "major") for t in range(12)] + [Key(t, "minor") for t in range(12)]
-        return next((str(k) for k in both if k.camelot == wanted), None)
+        return next((str(k) for k in KEYS if k.camelot == wanted), None)
     if match := _KEY.fullmatch(text):
         mode = (match[2] or "").lower() if match[2] != "M" else "major"
         try:

@@ -13,6 +13,7 @@ from typing import Literal
 from solfa.core.errors import InputError
 
 Mode = Literal["major", "minor"]
+MODES: tuple[Mode, Mode] = ("major", "minor")
 
 _LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _MAJOR_NAMES = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
@@ -100,6 +101,9 @@ class Key:
         if mode == "minor":
             return cls(pitch_class(note), "minor")
         raise InputError(f"not a key: {text!r}. Expected something like 'F major' or 'C# minor'.")
+
+
+KEYS = tuple(Key(tonic, mode) for mode in MODES for tonic in range(12))
 
 
 @dataclass(frozen=True, slots=True)

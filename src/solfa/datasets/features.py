@@ -25,7 +25,7 @@ from typing import Any, Generic, Literal, TypeVar
 import numpy as np
 from filelock import FileLock, Timeout
 
-from solfa.audio.resample import at_rate
+from solfa.audio import at_rate
 from solfa.core.clip import Clip, Phrase
 from solfa.core.errors import InputError, UnknownName, WeightsError
 from solfa.core.types import Audio, Backbone, BoolArray, FloatArray, HalfArray, States

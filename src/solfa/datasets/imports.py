@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from solfa.audio.decode import SUFFIXES, stretches
+from solfa.audio import SUFFIXES, stretches
 from solfa.core.clip import Clip, joined_phrases
 from solfa.core.errors import DecodeError, InputError
 from solfa.core.text import printable

@@ -27,7 +27,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from solfa.audio.resample import at_rate
+from solfa.audio import at_rate
 from solfa.core.clip import Clip, Phrase
 from solfa.core.errors import InputError
 from solfa.core.types import FloatArray, Rng

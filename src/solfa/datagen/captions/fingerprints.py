@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solfa.analysis.cqt import HOP, RATE_HZ, cqt
-from solfa.audio.resample import at_rate
+from solfa.audio import at_rate
 from solfa.core.errors import need
 from solfa.core.types import Audio, FloatArray
 

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path, PurePosixPath
 
-from solfa.audio.decode import SUFFIXES
+from solfa.audio import SUFFIXES
 from solfa.core.errors import InputError
 from solfa.core.files import whole_folder
 from solfa.datagen.scenes.ontology import Package, packages

@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from solfa.audio.decode import stretches
-from solfa.audio.resample import at_rate
+from solfa.audio import at_rate, stretches
 from solfa.core.clip import SPLITS, Clip
 from solfa.core.errors import DecodeError, InputError
 from solfa.core.files import whole_folder

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from solfa.audio.decode import SUFFIXES
+from solfa.audio import SUFFIXES
 from solfa.core.clip import SPLITS, Clip
 from solfa.core.errors import InputError
 from solfa.datagen.scenes.ontology import BACKGROUND, label_sounds, packages

@@ -16,8 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from solfa.audio.decode import SUFFIXES, stretches
-from solfa.audio.resample import at_rate
+from solfa.audio import SUFFIXES, at_rate, stretches
 from solfa.core.clip import Clip
 from solfa.core.errors import DecodeError, InputError, SolfaError
 from solfa.core.types import FloatArray, Rng

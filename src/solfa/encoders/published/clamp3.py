@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from solfa.audio.resample import at_rate
+from solfa.audio import at_rate
 from solfa.core.errors import WeightsError
 from solfa.core.types import Audio, EncoderSpec, Features, FloatArray, JointModel
 from solfa.encoders.checkpoints import Checkpoint, fill, load_tensors, published, reading

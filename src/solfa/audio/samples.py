@@ -1,12 +1,25 @@
-"""What a file sounds like, as a name: a hash over decoded samples."""
+"""Sample-rate conversion (soxr HQ everywhere), and a name for what a file sounds like: a hash over decoded samples."""
 
 from __future__ import annotations
 
 import hashlib
 
 import numpy as np
+import soxr
 
-from solfa.core.types import FloatArray
+from solfa.core.types import Audio, FloatArray
+
+
+def at_rate(audio: Audio, sample_rate_hz: int) -> Audio:
+    """The same stretch at another rate; computed once per stretch (``Audio.derive``)."""
+    if audio.sample_rate_hz == sample_rate_hz:
+        return audio
+
+    def convert(source: Audio) -> Audio:
+        samples = soxr.resample(source.samples, source.sample_rate_hz, sample_rate_hz, quality="HQ")
+        return Audio(np.ascontiguousarray(samples, np.float32), sample_rate_hz, source.start_s)
+
+    return audio.derive(f"audio@{sample_rate_hz}", convert)
 
 
 class ContentHash:

@@ -1,4 +1,4 @@
-"""What the extras share: whole tracks, optional packages, temporary files, tempo out of beats, chord labels."""
+"""What the tools share: whole tracks, optional packages, temporary files, tempo out of beats, chord labels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import io
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solfa.analysis.protocol import NOTHING, ExtractorSpec, Observation, empty
-from solfa.audio.resample import at_rate
+from solfa.audio import at_rate
 from solfa.core.errors import ExtractorError, MissingExtra
-from solfa.core.theory import QUALITIES, Chord, Key
+from solfa.core.theory import QUALITIES, Chord
 from solfa.core.types import Alternative, Audio, ChordSegment, Estimate, FloatArray
 
 LONGEST_S = 1800.0
@@ -29,31 +28,24 @@ NOMINAL = 0.7
 RHYTHM = ("tempo_bpm", "metre", "beats_s", "downbeats_s")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Tool:
-    """A package that somebody else wrote. ``module`` is imported to see that it is there."""
-
-    name: str
-    module: str
-    distribution: str
-    install: str
-    licence: str
-    commercial_use: bool
-    provides: tuple[str, ...]
-
-    @property
-    def spec(self) -> ExtractorSpec:
-        """The extractor's spec; the version of the package is part of the version."""
-        try:
-            version = metadata.version(self.distribution)
-        except metadata.PackageNotFoundError:
-            version = "not installed"
-        shared = {name: getattr(self, name) for name in ("name", "licence", "commercial_use", "provides")}
-        return ExtractorSpec(version=f"1/{version}", **shared)
+def tool(
+    name: str, distribution: str, licence: str, provides: tuple[str, ...], *, commercial_use: bool = True
+) -> ExtractorSpec:
+    """The spec of a tool that somebody else wrote; the version of its package is part of the version."""
+    try:
+        version = metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        version = "not installed"
+    return ExtractorSpec(
+        name=name, version=f"1/{version}", licence=licence, commercial_use=commercial_use, provides=provides
+    )
 
 
 class WholeTrack(ABC):
-    """An extractor that keeps the samples of a track and listens once, at the end.
+    """An extractor that keeps the samples of a track and analyzes them at once, at the end.
+
+    ``module`` is imported to see that the package is there, ``distribution`` is its name where packages are installed
+    from, ``install`` how.
 
     Raises
     ------
@@ -61,17 +53,15 @@ class WholeTrack(ABC):
         If the tool's package is not installed.
     """
 
-    tool: ClassVar[Tool]
+    spec: ExtractorSpec
+    module: ClassVar[str]
+    distribution: ClassVar[str]
+    install: ClassVar[str]
     sample_rate_hz: ClassVar[int] = 44100
 
     def __init__(self) -> None:
-        if find_spec(self.tool.module.partition(".")[0]) is None:
-            raise MissingExtra(f"extractor {self.tool.name!r}", self.tool.install)
-
-    @property
-    def spec(self) -> ExtractorSpec:
-        """What this tool is."""
-        return self.tool.spec
+        if find_spec(self.module) is None:
+            raise MissingExtra(f"extractor {self.spec.name!r}", self.install)
 
     def observe(self, audio: Audio) -> Observation:
         """The samples of one stretch at the tool's rate.
@@ -83,8 +73,8 @@ class WholeTrack(ABC):
         """
         if audio.start_s + audio.duration_s > LONGEST_S:
             raise ExtractorError(
-                f"extractor {self.tool.name!r} hears whole tracks of at most {LONGEST_S / 60:.0f} minutes. "
-                f"Analyse longer ones with the default extractors."
+                f"extractor {self.spec.name!r} analyzes whole tracks, of at most {LONGEST_S / 60:.0f} minutes. "
+                f"Analyze longer ones with the default extractors."
             )
         return {"samples": at_rate(audio, self.sample_rate_hz).samples}
 
@@ -99,11 +89,11 @@ class WholeTrack(ABC):
         pieces = [np.asarray(o["samples"], np.float32) for o in observations]
         samples = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
         if len(samples) < SHORTEST_S * self.sample_rate_hz or not np.abs(samples).max() > 1e-4:
-            return empty(self.tool.provides)
-        return self.listen(samples, duration_s)
+            return empty(self.spec.provides)
+        return self.analyze(samples, duration_s)
 
     @abstractmethod
-    def listen(self, samples: FloatArray, duration_s: float) -> dict[str, Any]:
+    def analyze(self, samples: FloatArray, duration_s: float) -> dict[str, Any]:
         """The fields that the tool provides, from a whole track that is not silent."""
 
     def package(self, module: str) -> Any:
@@ -117,7 +107,7 @@ class WholeTrack(ABC):
         try:
             return import_module(module)
         except ImportError as error:
-            raise MissingExtra(f"extractor {self.tool.name!r} ({error})", self.tool.install) from error
+            raise MissingExtra(f"extractor {self.spec.name!r} ({error})", self.install) from error
 
 
 @contextlib.contextmanager
@@ -160,15 +150,8 @@ def bars(beats: NDArray[np.float64]) -> dict[str, Any]:
     }
 
 
-def ranked(keys: Sequence[Key], chances: NDArray[np.float64]) -> Estimate[str]:
-    """The likeliest of the keys, with the next two."""
-    order = np.argsort(-chances, kind="stable")[:3]
-    best, *others = [Alternative(value=str(keys[i]), confidence=float(chances[i])) for i in order]
-    return Estimate(value=best.value, confidence=best.confidence, alternatives=tuple(others))
-
-
 def chord_segments(rows: Iterable[tuple[Any, Any, Any]]) -> tuple[ChordSegment, ...]:
-    """Chords of a tool that tells no confidence, out of rows (start, end, label)."""
+    """Chords of a tool without confidences, out of rows (start, end, label)."""
     return tuple(
         ChordSegment(start_s=float(start), end_s=float(end), label=harte(str(label)), confidence=NOMINAL)
         for start, end, label in rows
