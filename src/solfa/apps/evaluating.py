@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from solfa.apps.measuring import captions, fidelity, judges
 from solfa.apps.options import ForceOption, NoncommercialOption
 from solfa.apps.render import console
-from solfa.apps.reporting import check, show
+from solfa.apps.reporting import check, names, show
 from solfa.core.errors import InputError, UnknownName
 from solfa.core.types import JointModel
 
@@ -230,7 +230,8 @@ def compare(
     from solfa.evaluation import reports
 
     first, second = reports.read_report(a), reports.read_report(b)
-    table = Table("metric", f"{first.model} to {second.model}", "95 % interval", "p", "real?")
+    systems = Text(" to ".join(names([first.model, second.model])))
+    table = Table("metric", Column(systems, overflow="fold"), "95 % interval", "p", "real?")
     for name, found in reports.compare(first, second).items():
         change = found.difference
         p = max(found.p_bootstrap, found.p_randomisation)

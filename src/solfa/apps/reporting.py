@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from solfa.apps import figures
@@ -52,6 +51,25 @@ def check(out: Path | None, plot: Path | None, num_reports: int = 1, *, force: b
     figures.check_plot(plot, force=force)
 
 
+def names(models: Sequence[str]) -> list[str]:
+    """What tables call models: of a trained folder the last two parts of its path, or as many as tell it from others.
+
+    >>> names(["bridge", "trained:/home/a/runs/figma/model", "trained:/home/a/runs/united/model, whole search"])
+    ['bridge', '…/figma/model', '…/united/model, whole search']
+    """
+    paths = [m.replace("\\", "/").split("/") for m in models]
+
+    def tail(path: Sequence[str], num: int) -> str:
+        return "…/" + "/".join(path[-num:]) if num < len(path) else "/".join(path)
+
+    def own(path: Sequence[str]) -> str:
+        others = [p for p in paths if p != path]
+        tails = (tail(path, num) for num in range(2, len(path) + 2))
+        return next(t for num, t in enumerate(tails, 2) if all(tail(other, num) != t for other in others))
+
+    return [own(path) for path in paths]
+
+
 def show(found: Sequence[Report], out: Path | None = None, plot: Path | None = None, *, force: bool = False) -> None:
     """The reports of several systems on one pool as one table, the blind rows below; files where asked for."""
     from solfa.core.errors import InputError
@@ -62,25 +80,26 @@ def show(found: Sequence[Report], out: Path | None = None, plot: Path | None = N
     if out is not None and len(found) > 1:
         out.mkdir(parents=True, exist_ok=True)
         for number, report in enumerate(found):
-            name = "".join(c if c.isalnum() else "-" for c in report.model)[:80]
+            name = "".join(c if c.isalnum() else "-" for c in report.model)[-80:].strip("-")
             reports.write_report(report, out / f"{number}-{name}.json", force=force)
     elif out is not None:
         reports.write_report(found[0], out, force=force)
     if plot is not None:
         draw(found[0], plot, force=force)
-    rows = [reports.row(report) for report in found]
-    for report in found:
+    called = names([report.model for report in found])
+    rows = [{**reports.row(report), "model": name} for report, name in zip(found, called, strict=True)]
+    for report, model in zip(found, called, strict=True):
         for name, cells in reports.blind_rows(report).items():
-            own = name if len(found) == 1 or name != "text-only" else f"text-only ({report.model})"
+            own = name if len(found) == 1 or name != "text-only" else f"text-only ({model})"
             if all(row["model"] != own for row in rows):
                 rows.append({"model": own, **cells})
     columns = list(dict.fromkeys(name for row in rows[: len(found)] for name in row))
     if len(columns) <= 9:
-        table = Table(*columns)
+        table = Table(*(Column(name, overflow="fold") for name in columns))
         for row in rows:
             table.add_row(*(Text(row.get(name, "")) for name in columns))
     else:  # one line for each number where there are many
-        table = Table("", *(escape(row["model"]) for row in rows))
+        table = Table("", *(Column(Text(row["model"]), overflow="fold") for row in rows))
         for name in columns[1:]:
             table.add_row(Text(name), *(Text(row.get(name, "")) for row in rows))
     console().print(table, soft_wrap=False)

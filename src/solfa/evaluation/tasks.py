@@ -20,6 +20,7 @@ from solfa.core.annotation import MusicAnnotation
 from solfa.core.errors import InputError, UnknownName
 from solfa.core.types import EncoderSpec, Features, JointModel, View
 from solfa.datasets.readers import DataSet
+from solfa.encoders.vectors import features
 from solfa.encoders.windows import embed, track_vector
 from solfa.evaluation import mir, openvocab, perturbation, psds
 from solfa.evaluation.blind import at_cosines, filled, random_vectors, without_sound
@@ -101,14 +102,20 @@ class _Run:
     data: DataSet
     pool: Pool
     settings: Settings
-    texts: dict[tuple[str, ...], Features] = field(default_factory=dict)
+    texts: dict[str, tuple[Features, int]] = field(default_factory=dict)
 
     def read(self, texts: Sequence[str]) -> Features:
-        """Features of texts; each list is encoded once."""
-        key = tuple(texts)
-        if key not in self.texts:
-            self.texts[key] = self.model.text.encode(list(texts))
-        return self.texts[key]
+        """Features of texts; each text is encoded once."""
+        if new := [text for text in dict.fromkeys(texts) if text not in self.texts]:
+            encoded = self.model.text.encode(new)
+            self.texts.update({text: (encoded, row) for row, text in enumerate(new)})
+        found = [self.texts[text] for text in texts]
+        if all(f is found[0][0] for f, _ in found) and [row for _, row in found] == list(
+            range(len(found[0][0].mask_BT))
+        ):
+            return found[0][0]
+        frames = [f.frames_BTD[row][f.mask_BT[row]] for f, row in found]
+        return features(frames, frames[0].shape[1], [f.global_BD[row] for f, row in found])
 
     @property
     def view(self) -> View:

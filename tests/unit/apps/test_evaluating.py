@@ -1,5 +1,6 @@
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,12 @@ from typer.testing import CliRunner
 
 from solfa.apps.cli import app
 from solfa.apps.evaluating import TASKS
+from solfa.apps.reporting import names
 from solfa.core.annotation import MusicAnnotation, write_jams
 from solfa.core.clip import Clip, Phrase
 from solfa.core.errors import InputError
 from solfa.core.theory import Key
+from solfa.core.types import JointModel
 from solfa.datasets.building import build
 from solfa.datasets.shards import Member
 from solfa.evaluation import tasks
@@ -36,8 +39,12 @@ def song_describer(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def load(name: str, **options: Any) -> JointModel:
+    return replace(tiny_model(), name=name) if name.startswith("trained:") else tiny_model()
+
+
 def call(monkeypatch: pytest.MonkeyPatch, arguments: Sequence[Any]) -> str:
-    monkeypatch.setattr("solfa.encoders.registry.load_model", lambda name, **options: tiny_model())
+    monkeypatch.setattr("solfa.encoders.registry.load_model", load)
     result = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.output
@@ -73,6 +80,34 @@ def test_several_models_stand_in_one_table_with_blind_rows(
     assert all(word in output for word in ("random", "popularity", "text-only"))
     with pytest.raises(InputError, match="draws one model, got 2"):
         call(monkeypatch, [*arguments, "--model", "a", "--model", "b", "--plot", tmp_path / "x.svg"])
+
+
+def test_trained_models_are_told_apart_in_a_narrow_table(
+    song_describer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    folder = f"trained:/{'long/' * 12}runs"
+    arguments = ["eval", "retrieval", "--dataset", "song_describer", "--data", song_describer, "--out", tmp_path / "r"]
+    models = (f"{folder}/figma/model", f"{folder}/united/model")
+    output = call(monkeypatch, [*arguments, *(word for model in models for word in ("--model", model))])
+    assert "…/figma/model" in output and "…/united/model" in output and "long/long" not in output
+    assert [p.name[-12:] for p in sorted((tmp_path / "r").iterdir())] == ["a-model.json", "d-model.json"]
+    compared = call(monkeypatch, ["eval", "compare", *sorted((tmp_path / "r").iterdir())])
+    assert "…/figma/model" in compared and "…/united/model" in compared
+
+
+@pytest.mark.parametrize(
+    ("models", "shown"),
+    [
+        (["bridge", "clap"], ["bridge", "clap"]),
+        (["trained:a/model", "trained:a/model"], ["trained:a/model", "trained:a/model"]),
+        (["trained:/x/a/m", "trained:/y/a/m", "trained:/y/b/m"], ["…/x/a/m", "…/y/a/m", "…/b/m"]),
+        (["trained:a/m", "trained:/x/a/m"], ["trained:a/m", "…/a/m"]),
+        ([r"trained:C:\runs\one\m", r"trained:C:\runs\two\m"], ["…/one/m", "…/two/m"]),
+    ],
+)
+def test_names_of_models_are_cut_from_the_left(models: list[str], shown: list[str]) -> None:
+    assert names(models) == shown
 
 
 @pytest.fixture

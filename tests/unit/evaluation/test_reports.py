@@ -17,7 +17,7 @@ from solfa.core.clip import Clip, Phrase
 from solfa.core.errors import InputError, UnknownName
 from solfa.core.intervals import Event
 from solfa.core.theory import Chord, Key
-from solfa.core.types import Audio, ChordSegment, Logit, View, ViewName
+from solfa.core.types import Audio, ChordSegment, Features, Logit, View, ViewName
 from solfa.datasets.readers import DataSet, sources
 from solfa.evaluation import interop, tasks
 from solfa.evaluation.detections import ClipScores, SystemScores, best_collar_f1, best_segment_f1, decide
@@ -133,6 +133,29 @@ def test_zero_shot_and_saturation_and_perturbation(captioned: DataSet, tmp_path:
     blind = keyed.details["blind"]
     assert set(blind) == {"random", "text-only, plausibility", "text-only, words", "text-only, length"}
     assert {"key preferred, mismatched sound", "key preferred beyond mismatched"} <= set(keyed.metrics)
+
+
+@pytest.mark.parametrize("view", ["global", "frame"])
+def test_a_text_is_encoded_once_in_a_task(view: ViewName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, encoded = tiny_model(), []
+
+    class Counting:
+        spec = model.text.spec
+
+        def encode(self, batch: Sequence[str]) -> Features:
+            encoded.extend(batch)
+            return model.text.encode(batch)
+
+    stated = [
+        (f"c{i}", sound(n), {"captions": (f"{n} in {k} major" + i * " and on",)})
+        for i, (n, k) in enumerate([(n, k) for k in "CDE" for n in ("low", "high", "bright")])
+    ]
+    data, settings = data_set(tmp_path, *stated), dataclasses.replace(FEW, kinds=("key",), view=View(name=view))
+    found = run_task("perturbation", dataclasses.replace(model, text=Counting()), data, settings=settings)
+    assert len(encoded) == len(set(encoded)) > len(stated)
+    monkeypatch.setattr(tasks._Run, "read", lambda run, texts: run.model.text.encode(list(texts)))
+    plain = run_task("perturbation", model, data, settings=settings)
+    assert {n: i.value for n, i in found.metrics.items()} == {n: i.value for n, i in plain.metrics.items()}
 
 
 def test_blind_rows_stand_beside_every_task(captioned: DataSet, tmp_path: Path) -> None:
