@@ -29,6 +29,8 @@ class Module:
     @property
     def room(self) -> str:
         """The folder below solfa, or ``api`` for its own files."""
+        if self.name == "solfa.__main__":
+            return "apps"
         parts = self.name.split(".")
         return parts[1] if len(parts) > 2 or (Path("src/solfa") / parts[-1]).is_dir() else "api"
 

@@ -91,7 +91,7 @@ def _run(
         for name in names:
             loaded = load_model(name, allow_noncommercial=allow_noncommercial)
             rank_by = None if view is None else replace(loaded.views.rank, name=view)
-            settings = tasks.Settings(view=rank_by, seed=seed, wording=wording)
+            settings = tasks.TaskSettings(view=rank_by, seed=seed, wording=wording)
             if task == "saturation":
                 tokenizer = getattr(loaded.text, "tokenizer", None)
                 if tokenizer is None:

@@ -18,7 +18,7 @@ from solfa.api import index
 from solfa.apps.progress import Work
 from solfa.apps.render import INTERRUPTED, NOTHING_DONE, SOME_FAILED, console, tell
 from solfa.audio import SUFFIXES
-from solfa.collection import AddReport, Collection, Failure, Progress
+from solfa.collection import AddReport, Collection, FailedFile, Progress
 from solfa.collection.scan import scan
 from solfa.core.text import clock, printable
 from solfa.jobs import ProcessExecutor
@@ -135,7 +135,7 @@ def _print_report(work: Work, report: AddReport, directory: Path, brief: bool) -
     out.print(f"collection: {directory}", markup=False)
 
 
-def _print_failures(out: Console, failures: Sequence[Failure]) -> None:
+def _print_failures(out: Console, failures: Sequence[FailedFile]) -> None:
     for failure in failures:
         out.print(f"failed: {printable(str(failure.path))}: {printable(failure.reason)}", markup=False)
 
@@ -146,5 +146,5 @@ def _report_json(report: AddReport, directory: Path) -> dict[str, Any]:
     return {"schema": "solfa.index/1", "collection": str(directory), **fields}
 
 
-def _failures_json(failures: Sequence[Failure]) -> list[dict[str, str]]:
+def _failures_json(failures: Sequence[FailedFile]) -> list[dict[str, str]]:
     return [{"path": str(f.path).encode("utf-8", "replace").decode(), "reason": f.reason} for f in failures]

@@ -1,6 +1,6 @@
 """What is on disk: tracks, attributes, vectors and frames, and how a folder gets there."""
 
-from solfa.collection.adding import AddReport, Failure, Progress
+from solfa.collection.adding import AddReport, FailedFile, Progress
 from solfa.collection.attributes import Attributes
 from solfa.collection.collection import Collection, Stats, TrackRow
 from solfa.collection.records import Timeline
@@ -10,7 +10,7 @@ __all__ = [
     "AddReport",
     "Attributes",
     "Collection",
-    "Failure",
+    "FailedFile",
     "Nearest",
     "Placement",
     "Progress",

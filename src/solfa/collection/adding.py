@@ -25,7 +25,7 @@ from solfa.jobs import Done, Executor, Failed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Failure:
+class FailedFile:
     """A file that could not be indexed, and why."""
 
     path: Path
@@ -58,8 +58,8 @@ class AddReport:
     moved: int = 0
     unchanged: int = 0
     removed: int = 0
-    failed: tuple[Failure, ...] = ()
-    known_bad: tuple[Failure, ...] = ()
+    failed: tuple[FailedFile, ...] = ()
+    known_bad: tuple[FailedFile, ...] = ()
     notes: tuple[str, ...] = ()
     audio_s: float = 0.0
     seconds: float = 0.0
@@ -97,7 +97,7 @@ class _Plan:
     stats: dict[str, ScannedFile] = field(default_factory=dict)
     unchanged: int = 0
     returned: list[str] = field(default_factory=list)
-    known_bad: list[Failure] = field(default_factory=list)
+    known_bad: list[FailedFile] = field(default_factory=list)
 
 
 def execute(db: sqlite3.Connection, directory: Path, run: Run) -> AddReport:
@@ -165,7 +165,7 @@ def _plan(failures: dict[str, tuple[int, int, str]], seen: Scan, known: dict[str
         before = known.get(found.path)
         bad = failures.get(found.path)
         if bad and bad[:2] == (found.size, found.mtime_ns) and not (run.retry_failed or run.force):
-            plan.known_bad.append(Failure(path=Path(found.path), reason=bad[2]))
+            plan.known_bad.append(FailedFile(path=Path(found.path), reason=bad[2]))
         elif run.force:
             plan.tasks[found.path] = IndexTask(path=found.path)
         elif before and (before.size, before.mtime_ns) == (found.size, found.mtime_ns):
@@ -197,8 +197,8 @@ class _Outcome:
     added: int = 0
     updated: int = 0
     audio_s: float = 0.0
-    failed: list[Failure] = field(default_factory=list)
-    unreached: list[Failure] = field(default_factory=list)  # by no fault of theirs
+    failed: list[FailedFile] = field(default_factory=list)
+    unreached: list[FailedFile] = field(default_factory=list)  # by no fault of theirs
     linked: Counter[int] = field(default_factory=Counter)  # new paths that point to a track that was there before
 
     def take(self, result: Done[IndexTask, IndexedFile] | Failed[IndexTask]) -> None:
@@ -210,7 +210,7 @@ class _Outcome:
             outside = result.error == FileUnavailable.__name__ or result.kind == "starved"
             if not outside:
                 self.writer.failed(path, found.size, found.mtime_ns, result.reason)
-            (self.unreached if outside else self.failed).append(Failure(path=Path(path), reason=result.reason))
+            (self.unreached if outside else self.failed).append(FailedFile(path=Path(path), reason=result.reason))
             return
         track_id, is_new = self.commit(result.value)
         self.audio_s += result.value.duration_s
@@ -236,7 +236,7 @@ class _Outcome:
         )
 
 
-def _by_lost_folder(failures: Sequence[Failure]) -> list[Failure]:
+def _by_lost_folder(failures: Sequence[FailedFile]) -> list[FailedFile]:
     """The failures; one for all files of a folder that went away during the run (deleted, unmounted)."""
 
     @cache
@@ -255,7 +255,7 @@ def _by_lost_folder(failures: Sequence[Failure]) -> list[Failure]:
         else:
             told.append(failure)
     reason = "cannot be reached any more; the next run tries its {} again".format
-    return told + [Failure(path=p, reason=reason(f"{n} files" if n > 1 else "file")) for p, n in lost.items()]
+    return told + [FailedFile(path=p, reason=reason(f"{n} files" if n > 1 else "file")) for p, n in lost.items()]
 
 
 def _settle_missing(writer: Writer, seen: Scan, known: dict[str, _Known], linked: Counter[int]) -> tuple[int, int]:

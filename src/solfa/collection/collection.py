@@ -22,7 +22,7 @@ from solfa.analysis.protocol import Extractor
 from solfa.analysis.registry import extractors as default_extractors
 from solfa.audio import Limits
 from solfa.collection import adding, attributes, ivf, records
-from solfa.collection.adding import AddReport, Failure, Progress, Run
+from solfa.collection.adding import AddReport, FailedFile, Progress, Run
 from solfa.collection.attributes import Attributes
 from solfa.collection.database import Database
 from solfa.collection.filters import Filters
@@ -353,10 +353,10 @@ class Collection:
         return list(zip(ids[order].tolist(), np.minimum(best[order] / ideal, 1.0).tolist(), strict=True))
 
     @_trusting
-    def failures(self) -> list[Failure]:
+    def failures(self) -> list[FailedFile]:
         """Files that could not be indexed, by path."""
         rows = self._reader.execute("SELECT path, reason FROM failure ORDER BY path")
-        return [Failure(path=Path(os.fsdecode(path)), reason=str(reason)) for path, reason in rows]
+        return [FailedFile(path=Path(os.fsdecode(path)), reason=str(reason)) for path, reason in rows]
 
     @_trusting
     def stats(self) -> Stats:

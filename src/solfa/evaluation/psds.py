@@ -60,7 +60,7 @@ PSDS2021 = PsdsSetting(dtc=0.5, gtc=0.5, max_efpr_per_hour=800.0)  # text-to-aud
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Curve:
+class RocCurve:
     """A staircase: ``tpr`` holds from each ``efpr_per_hour`` to the next [shape=(P,)], the rate ascending."""
 
     efpr_per_hour: Floats
@@ -84,8 +84,8 @@ class Psds:
 
     value: float
     classes: dict[str, float]
-    roc: Curve
-    class_rocs: dict[str, Curve]
+    roc: RocCurve
+    class_rocs: dict[str, RocCurve]
 
 
 def psds(truth: Truth, scores: SystemScores, setting: PsdsSetting) -> Psds:
@@ -105,7 +105,7 @@ def psds(truth: Truth, scores: SystemScores, setting: PsdsSetting) -> Psds:
     limit = setting.max_efpr_per_hour
     rates = np.unique(np.concatenate([roc.efpr_per_hour for roc in rocs.values()]))
     heights = np.stack([roc.at(rates) for roc in rocs.values()])
-    combined = Curve(rates, np.maximum(heights.mean(axis=0) - setting.alpha_st * heights.std(axis=0), 0.0))
+    combined = RocCurve(rates, np.maximum(heights.mean(axis=0) - setting.alpha_st * heights.std(axis=0), 0.0))
     return Psds(combined.area(limit), {label: roc.area(limit) for label, roc in rocs.items()}, combined, rocs)
 
 
@@ -140,7 +140,7 @@ def _per_run(run: Ints, seconds: Floats, lengths: Floats) -> Floats:
     return np.bincount(run, seconds, minlength=len(lengths)).astype(np.float64)
 
 
-def _class_roc(runs: Runs, spans: dict[str, _Spans], label: str, hours: float, setting: PsdsSetting) -> Curve:
+def _class_roc(runs: Runs, spans: dict[str, _Spans], label: str, hours: float, setting: PsdsSetting) -> RocCurve:
     run, event, seconds = _overlaps(runs, spans[label])
     lengths = runs.end_s - runs.start_s
     relevant = _filled(_per_run(run, seconds, lengths), lengths, setting.dtc)
@@ -182,9 +182,9 @@ def _found_changes(
     return value, found - before
 
 
-def _staircase(tpr: Floats, efpr: Floats) -> Curve:
+def _staircase(tpr: Floats, efpr: Floats) -> RocCurve:
     tpr, efpr = np.append(0.0, tpr), np.append(0.0, efpr)
     order = np.lexsort((tpr, efpr))
     efpr, best = efpr[order], np.maximum.accumulate(tpr[order])
     last = np.append(np.diff(efpr) != 0, True)
-    return Curve(efpr[last], best[last])
+    return RocCurve(efpr[last], best[last])

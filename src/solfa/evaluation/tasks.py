@@ -49,7 +49,7 @@ STRETCH_S = 120.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Settings:
+class TaskSettings:
     """What can be set; each task reads what concerns it.
 
     ``spans`` is the model's own tokenizer (saturation only). ``num_clip_resamples`` is for scores of whole sets of
@@ -101,7 +101,7 @@ class _Run:
     model: JointModel
     data: DataSet
     pool: Pool
-    settings: Settings
+    settings: TaskSettings
     texts: dict[str, tuple[Features, int]] = field(default_factory=dict)
 
     def read(self, texts: Sequence[str]) -> Features:
@@ -146,7 +146,7 @@ class _Run:
 
 
 def run_task(
-    task: str, model: JointModel, data: DataSet, *, settings: Settings | None = None, pool: Pool | None = None
+    task: str, model: JointModel, data: DataSet, *, settings: TaskSettings | None = None, pool: Pool | None = None
 ) -> Report:
     """The report of one of ``TASKS``, with the published protocol's settings if None.
 
@@ -172,7 +172,7 @@ def run_task(
     windows = encode_files(paths, model) if pool is None else pool
     if len(windows) != len(data.clips):
         raise InputError(f"{len(windows)} encoded clips for {len(data.clips)} of the data.")
-    run = _Run(task=task, model=model, data=data, pool=windows, settings=settings or Settings())
+    run = _Run(task=task, model=model, data=data, pool=windows, settings=settings or TaskSettings())
     report = TASKS[task](run)
     return replace(report, details={**report.details, "blind": _blind(run)}) if task in _BLIND else report
 
@@ -306,7 +306,7 @@ def _retrieval(run: _Run) -> Report:
 def _saturation(run: _Run) -> Report:
     settings = run.settings
     if settings.spans is None:
-        raise InputError("token saturation cuts captions with the model's own tokenizer; give Settings(spans=...).")
+        raise InputError("token saturation cuts captions with the model's own tokenizer; give TaskSettings(spans=...).")
     captions, rows = run.data.captions()
     relevance = Relevance.of_targets(rows, len(run.data.clips))
 
@@ -414,7 +414,7 @@ def _frame_scores(run: _Run, row: int, phrases_CD: Vectors, duration_s: float) -
 
 
 def _psds(
-    truth: Truth, scores: SystemScores, named: Mapping[str, psds.PsdsSetting], settings: Settings
+    truth: Truth, scores: SystemScores, named: Mapping[str, psds.PsdsSetting], settings: TaskSettings
 ) -> dict[str, Interval]:
     # PSDS of a whole set, and intervals by drawing clips. A class without an event in a draw is left out of it.
     names = list(truth)
@@ -435,7 +435,7 @@ def _psds(
 
 
 def _at_best(
-    truth: Truth, scores: SystemScores, best: BestF1, count: Callable[..., Counts], settings: Settings
+    truth: Truth, scores: SystemScores, best: BestF1, count: Callable[..., Counts], settings: TaskSettings
 ) -> Interval:
     # Thresholds stay those of the whole set: chosen anew they fit each draw better than any fits the whole, whose value
     # could lie below its own interval. Clips are weighted (Bayesian bootstrap, Rubin 1981), not drawn, so that no rare

@@ -22,20 +22,20 @@ from solfa.datasets.readers import DataSet, sources
 from solfa.evaluation import interop, tasks
 from solfa.evaluation.detections import ClipScores, SystemScores, best_collar_f1, best_segment_f1, decide
 from solfa.evaluation.events import ClipTruth, collar_counts, collar_f1, segment_counts, segment_f1
-from solfa.evaluation.psds import Curve
+from solfa.evaluation.psds import RocCurve
 from solfa.evaluation.ranking import MatrixScores, rank_relevant, top_k
 from solfa.evaluation.relevance import Relevance
 from solfa.evaluation.reports import Report, beside, blind_rows, compare, published, read_report, row, write_report
 from solfa.evaluation.retrieval import per_query
 from solfa.evaluation.significance import Interval
 from solfa.evaluation.tagging import tag_scores
-from solfa.evaluation.tasks import TASKS, Settings, encode_files, run_mir, run_task
+from solfa.evaluation.tasks import TASKS, TaskSettings, encode_files, run_mir, run_task
 from solfa.evaluation.truth import holds
 from solfa.query import parse
 from solfa.testing.tiny import tiny_model
 
 RATE = 16000
-FEW = Settings(num_resamples=50, num_clip_resamples=5)
+FEW = TaskSettings(num_resamples=50, num_clip_resamples=5)
 
 
 def sound(*bands: str) -> np.ndarray:
@@ -272,7 +272,7 @@ def test_the_staircases_of_a_report_have_the_area_of_its_score(tmp_path: Path) -
     for task in ("sed", "grounding"):
         report = run_task(task, tiny_model(), data, settings=dataclasses.replace(FEW, num_filter_frames=1))
         for name, roc in report.details["PSD-ROC"].items():
-            curve = Curve(np.array(roc["efpr_per_hour"]), np.array(roc["tpr"]))
+            curve = RocCurve(np.array(roc["efpr_per_hour"]), np.array(roc["tpr"]))
             assert curve.area(roc["max_efpr_per_hour"]) == pytest.approx(report.metrics[name].value, abs=1e-12)
 
 
