@@ -111,7 +111,7 @@ def saturated(r: Results, figures: Path) -> str:
 
 
 def perturbed(r: Results, figures: Path) -> str:
-    asked = ("original R@1", "twins R@1", "replaced R@1", "preferred", "mismatched", "detected")
+    asked = ("original R@1", "counterfactuals R@1", "replaced R@1", "preferred", "mismatched", "detected")
     head = ["loss", "ranked by", "false", "clips", *asked, "text-only, best rule"]
     lines = [
         (v, "global" if v == "global" else "mix", kind) for v in r.variants for kind in EDITS if r.has(v, f"{kind} num")

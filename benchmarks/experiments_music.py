@@ -60,8 +60,8 @@ class Texts:
         """Every text that the pool is asked with."""
         spans = tokenizer_spans(load_backbone("minilm", "text").tokenizer)
         cuts = [cut_tokens(t, n, spans) for t in (*self.late, *self.early) for n in STEPS]
-        twins = [t for kind in EDITS for c in counterfactuals(self.mixed, kind) for t in (c.true, c.text)]
-        return list(dict.fromkeys([*self.late, *self.early, *self.mixed, *cuts, *twins]))
+        counterfactuals = [t for kind in EDITS for c in counterfactuals(self.mixed, kind) for t in (c.true, c.text)]
+        return list(dict.fromkeys([*self.late, *self.early, *self.mixed, *cuts, *counterfactuals]))
 
 
 def said(record: Clip, style: str, number: int) -> str:
@@ -198,7 +198,7 @@ def falsified(
 
     found = {}
     for kind, result in robustness(score, captions).items():
-        for pool in ("original", "twins", "replaced"):
+        for pool in ("original", "counterfactuals", "replaced"):
             found |= {f"{kind} {view} {pool} {n}": v.value for n, v in getattr(result, pool).items()}
         found |= {f"{kind} {view} preferred": result.preferred.value, f"{kind} num": float(result.num)}
         found |= {

@@ -94,7 +94,9 @@ def counted(claims: Sequence[MusicAnnotation], queries: FineQueries, but: str = 
 
 def constant(truths: Sequence[MusicAnnotation], queries: FineQueries) -> Rank:
     """One list, whatever is asked."""
-    often = [float(sum(holds(c, t) is True for wish in queries.wishes for c in wish)) for t in truths]
+    often = [
+        float(sum(holds(c, t) is True for requirement in queries.requirements for c in requirement)) for t in truths
+    ]
     return lambda texts: np.tile(often, (len(texts), 1))
 
 
@@ -146,7 +148,7 @@ def show_satisfaction(rows: dict[str, Satisfaction]) -> None:
         texts = [f"{100 * c.share.value:.0f} [{100 * c.share.low:.0f}, {100 * c.share.high:.0f}] ({lift(c)})"
                  for c in cells]  # fmt: skip
         print(f"| {name} | {' | '.join(texts)} |")
-    print("wishes:", {kind: r.num for kind, r in first.kinds.items()})
+    print("requirements:", {kind: r.num for kind, r in first.kinds.items()})
 
 
 def show_sensitivity(rows: dict[str, dict[str, Sensitivity]]) -> None:
@@ -211,8 +213,8 @@ def main() -> None:
             "random": by_chance(len(names), options.seed),
         }
         found = {n: measure(rank, queries, truths, options.k, seed=options.seed) for n, rank in systems.items()}
-    print(f"{len(names)} clips, {len(queries.texts)} queries, {len(queries.twins)} twins, model {options.model}, "
-          f"seed {options.seed}")  # fmt: skip
+    print(f"{len(names)} clips, {len(queries.texts)} queries, {len(queries.counterfactuals)} counterfactuals, "
+          f"model {options.model}, seed {options.seed}")  # fmt: skip
     show_satisfaction({n: satisfied for n, (satisfied, _) in found.items()})
     show_sensitivity({n: sensitive for n, (_, sensitive) in found.items()})
     if options.figures:

@@ -158,7 +158,7 @@ def resolve_model(collection: Collection | None, model: str | None, allow_noncom
 
 
 def read_query(text: str) -> Query:
-    """The parsed text; an empty one is a query without wishes, for filters or examples alone.
+    """The parsed text; an empty one is a query without requirements, for filters or examples alone.
 
     Raises
     ------

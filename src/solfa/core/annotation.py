@@ -41,7 +41,7 @@ class MusicAnnotation:
     """Tempo, key, metre, beats and chords of one track of ``duration_s`` seconds, and how they change.
 
     ``keys`` have a mode each ("D dorian"), ``tempi`` are (start_s, end_s, BPM), ``instruments`` says when each
-    vocabulary id is heard (``voice_like`` where a synthesiser imitates voices), ``energy`` is loudness over time in dB.
+    vocabulary id sounds (``voice_like`` where a synthesiser imitates voices), ``energy`` is loudness over time in dB.
     """
 
     duration_s: float
@@ -191,7 +191,7 @@ def jams_of(annotation: MusicAnnotation, *, tool: str, title: str = "", artist: 
         "beat": [(t, t, places.get(t), None) for t in annotation.beats_s],
         "chord": [(c.start_s, c.end_s, c.label, c.confidence) for c in annotation.chords],
         "segment_open": [(*section, None) for section in annotation.sections],
-        "tag_open": [(*heard, None) for heard in annotation.instruments],
+        "tag_open": [(*segment, None) for segment in annotation.instruments],
     }
     sandbox: dict[str, object] = {} if annotation.metre is None else {"metre": annotation.metre}
     if annotation.metres:

@@ -29,7 +29,7 @@ _SHAPES = {"captions": list | tuple, "phrases": list | tuple, "attributes": dict
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Phrase:
-    """Words for something heard, and when: ``spans_s`` are (start, end) pairs, sorted, without overlap."""
+    """Words for something that sounds, and when: ``spans_s`` are (start, end) pairs, sorted, without overlap."""
 
     text: str
     spans_s: tuple[tuple[float, float], ...]

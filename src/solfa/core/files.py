@@ -20,7 +20,7 @@ from solfa.core.errors import InputError
 
 
 def table_of(package: str, name: str) -> dict[str, Any]:
-    """The table in a TOML or JSON file that is part of a package, read anew at each call."""
+    """The table in a TOML or JSON file that is part of a package, read at each call."""
     text = files(package).joinpath(name).read_text(encoding="utf-8")
     table: dict[str, Any] = json.loads(text) if name.endswith(".json") else tomllib.loads(text)
     return table

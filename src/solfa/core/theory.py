@@ -147,8 +147,8 @@ class Chord:
         """
         if label in ("N", "X"):
             return None
-        body, _, degree = label.partition("/")
-        root, _, quality = body.partition(":")
+        chord, _, degree = label.partition("/")
+        root, _, quality = chord.partition(":")
         quality = quality or "maj"
         if quality not in QUALITIES:
             raise InputError(f"unknown chord quality in {label!r}. Known: {', '.join(QUALITIES)}.")

@@ -110,10 +110,10 @@ class ChordSegment:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TagTrack:
-    """How sure we are that a concept is heard somewhere in the track, and where.
+    """How sure we are that a concept is present somewhere in the track, and where.
 
     ``concept`` is an id of the vocabulary (``core.vocabulary``); ``confidence`` is for the whole track.
-    ``share`` is the fraction of the track in which it is heard.
+    ``share`` is the fraction of the track in which it is present.
     """
 
     concept: str

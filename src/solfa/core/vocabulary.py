@@ -1,4 +1,4 @@
-"""The words for what can be heard: one table of concepts that queries, analysis and search share.
+"""The words for what can be present in music: one table of concepts that queries, analysis and search share.
 
 A concept has an id (``electric_piano``), a kind, the names people use for it, and the wider concept it is a case of.
 The table is ``vocabulary.toml`` beside this file.
@@ -17,7 +17,7 @@ KINDS = ("instrument", "voice", "genre", "mood", "use", "sound")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Concept:
-    """One thing that can be heard."""
+    """One thing that can be present in music."""
 
     id: str
     kind: str

@@ -97,7 +97,7 @@ class Block:
         return values[:border].reshape(-1, self.dim), values[border:]
 
 
-# Each map holds a descriptor, of which a process has some thousand; a map that is made anew costs microseconds.
+# Each map holds a descriptor, of which a process has some thousand; a map that is made again costs microseconds.
 @lru_cache(maxsize=512)
 def _mapped(file: Path) -> HalfArray:
     return np.memmap(file, "<f2", "r")

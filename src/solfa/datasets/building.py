@@ -118,7 +118,7 @@ def _begin(folder: Path, plan: Mapping[str, Any]) -> None:
         if old.get("config_hash") != plan["config_hash"]:
             raise InputError(
                 f"{folder}/{file} was made from something else: {_difference(old, plan)}. Choose another folder, or "
-                f"delete this one to make it anew."
+                f"delete this one to make it again."
             )
     if not found:
         write_json(folder / "building.json", {"schema": BUILDING_SCHEMA, "solfa": version("solfa"), **plan})

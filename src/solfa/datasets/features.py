@@ -206,9 +206,9 @@ def _write_audio(shard: Shard, backbone: Backbone[Audio], batch_size: int, threa
     sounds = ahead(decoded, parts, workers=threads, depth=threads)
 
     def states() -> Iterator[States]:
-        for part, heard in zip(parts, sounds, strict=True):
+        for part, own in zip(parts, sounds, strict=True):
             try:
-                yield backbone.states(heard)
+                yield backbone.states(own)
             except (InputError, WeightsError) as bad:  # not finite; a backbone does not know which clip it has
                 raise type(bad)(f"{bad} Clips: {', '.join(record.id for record in part)}.") from bad
 
@@ -240,12 +240,12 @@ class FrozenFeatures:
     """
 
     def __init__(
-        self, records: Clips, heard: Sequence[Block], said: Sequence[Block], live: Mapping[str, Backbone[Any]]
+        self, records: Clips, audio: Sequence[Block], said: Sequence[Block], live: Mapping[str, Backbone[Any]]
     ) -> None:
         self.ids, self.live, self._records = records.ids, live, records
-        self.hop_s = heard[0].hop_s if heard else live["audio"].spec.hop_s
+        self.hop_s = audio[0].hop_s if audio else live["audio"].spec.hop_s
         self._clips: list[tuple[Block, int]] = []
-        for shard, block in zip(records.shards, heard, strict=False):  # stored by length, not in the shard's order
+        for shard, block in zip(records.shards, audio, strict=False):  # stored by length, not in the shard's order
             where = {name: i for i, name in enumerate(block.index["items"])}
             self._clips += [(block, where[name]) for name in shard.index.members]
         self._texts: dict[str, tuple[Block, int]] = {}
@@ -259,7 +259,7 @@ class FrozenFeatures:
                 spans = [(text_of[n], tuple((a, b) for a, b in s)) for n, s in clip["phrases"]]
                 phrases.append(tuple(Phrase(text=words, spans_s=s) for words, s in spans))
         self.captions, self.phrases = tuple(captions), tuple(phrases)
-        self._heard_dims = max(((b.dim, b.pooled_dim) for b in heard), default=(0, 0))
+        self._audio_dims = max(((b.dim, b.pooled_dim) for b in audio), default=(0, 0))
         self._said_dims = max(((b.dim, b.pooled_dim) for b in said), default=(0, 0))
 
     @classmethod
@@ -278,9 +278,9 @@ class FrozenFeatures:
         sounds = [] if "audio" in live else [shard.index.audio_sha256 for shard in records.shards]
         words = [] if "text" in live else [shard.index.records_sha256 for shard in records.shards]
         words += [_hash_of(texts)] if texts and words else []
-        heard = [Block(_block(folder, audio_space, key), audio_space) for key in sounds]
+        audio = [Block(_block(folder, audio_space, key), audio_space) for key in sounds]
         said = [Block(_block(folder, text_space, key), text_space) for key in words]
-        return cls(records, heard, said, live)
+        return cls(records, audio, said, live)
 
     def with_live(self, live: Mapping[str, Backbone[Any]]) -> FrozenFeatures:
         """The same split with other backbones for its ``live`` sides."""
@@ -311,10 +311,10 @@ class FrozenFeatures:
 
         1 each of a ``live`` side, whose lengths are not known before.
         """
-        heard = [int(block.lengths[i]) for block, i in self._clips] or [1] * len(self)
+        audio = [int(block.lengths[i]) for block, i in self._clips] or [1] * len(self)
         count = {text: int(block.lengths[i]) if text else 0 for text, (block, i) in self._texts.items()}
         said = [min((count.get(c, 1) for c in own), default=0) for own in self.captions]
-        return np.array(heard, np.int64), np.array(said, np.int64)
+        return np.array(audio, np.int64), np.array(said, np.int64)
 
     def pooled_audio(self, rows: IntArray) -> HalfArray | FloatArray:
         """Pooled vectors of the sound of these clips [shape=(B, P)]; the rest of their states is not read."""
@@ -332,7 +332,7 @@ class FrozenFeatures:
         """States of the sound of these clips."""
         if "audio" in self.live:
             return self.live["audio"].states([self._records.shard_at(r).audio(self._records[r]) for r in rows.tolist()])
-        return _gathered([self._clips[i] for i in rows.tolist()], *self._heard_dims)
+        return _gathered([self._clips[i] for i in rows.tolist()], *self._audio_dims)
 
     def texts(self, texts: Sequence[str]) -> States:
         """States of these texts; "" has none. Raises UnknownName if one was not among what was computed."""

@@ -242,9 +242,9 @@ class AudioSource:
 
 
 def cropped(phrases: Iterable[Phrase], start_s: float, length_s: float) -> tuple[Phrase, ...]:
-    """The phrases as far as they are heard between ``start_s`` and ``length_s`` later, times from there.
+    """The phrases as far as they lie between ``start_s`` and ``length_s`` later, times from there.
 
-    Of a span that is cut, less than a tenth of a second is nothing that could be heard.
+    Of a span that is cut, less than a tenth of a second is left out.
 
     >>> cropped([Phrase(text="solo", spans_s=((0.0, 1.0), (2.0, 6.0)))], 1.5, 3.0)
     (Phrase(text='solo', spans_s=((0.5, 3.0),)),)

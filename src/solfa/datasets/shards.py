@@ -69,7 +69,7 @@ class ShardIndex:
     """What lies where in one tar.
 
     ``members`` has, for each record id in order, the place of each of its files by ending. ``audio_sha256`` is over the
-    sound alone, ``records_sha256`` over the records alone: what hangs on one of them need not be made anew for the
+    sound alone, ``records_sha256`` over the records alone: what hangs on one of them need not be made again for the
     other. ``config_hash`` names what the shard was made from.
     """
 

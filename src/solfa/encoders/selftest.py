@@ -48,7 +48,7 @@ def check(model: JointModel) -> None:
 def check_once(model: JointModel) -> None:
     """``check``, unless this very space passed it on this machine before (a note under ``weights.home()``).
 
-    The space names the checkpoint's hash, so other weights are checked anew. Raises WeightsError as ``check``.
+    The space names the checkpoint's hash, so other weights are checked again. Raises WeightsError as ``check``.
     """
     digest = hashlib.sha256(model.space.encode()).hexdigest()[:24]
     note = home() / "selftest" / f"{digest}.txt"

@@ -116,7 +116,7 @@ def _ranking(described: dict[str, Any], folder: Path) -> tuple[Views, float]:
             raise ValueError(f"views {views.trained}, windows of {window_s} s")
     except (InputError, AttributeError, TypeError, ValueError) as error:
         raise WeightsError(
-            f"{folder / 'model.json'} does not say how it ranks: {error}. Copy the folder anew."
+            f"{folder / 'model.json'} does not say how it ranks: {error}. Copy the folder again."
         ) from error
     return views, float(window_s)
 
@@ -140,7 +140,7 @@ def _rebuilt(folder: Path, kind: str, described: dict[str, Any]) -> str:
         check_file(folder / name, str(described["sha256"].get(name)))
     source = own / str(entry.get("file", ""))
     if f"{own.name}/{TUNED}" not in names or not (source == own or f"{own.name}/{entry['file']}" in names):
-        raise WeightsError(f"{own} lacks files of the tuned backbone. Copy the folder anew.")
+        raise WeightsError(f"{own} lacks files of the tuned backbone. Copy the folder again.")
     return with_source(entry["backbone"], str(source))
 
 
@@ -247,5 +247,5 @@ def check_file(file: Path, sha256: str) -> None:
         raise WeightsError(f"{file} cannot be read: {error.strerror}.") from error
     if found != sha256:
         raise WeightsError(
-            f"{file} is not the file that model.json names (sha256 {found[:12]}..). Copy the folder anew."
+            f"{file} is not the file that model.json names (sha256 {found[:12]}..). Copy the folder again."
         )

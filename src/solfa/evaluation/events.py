@@ -28,7 +28,7 @@ TIME_DECIMALS = 6
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClipTruth:
-    """What is heard in one clip of ``duration_s`` seconds; no events if nothing is."""
+    """The events in one clip of ``duration_s`` seconds; no events if nothing is."""
 
     duration_s: float
     events: tuple[Event, ...] = ()

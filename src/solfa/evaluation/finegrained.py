@@ -39,13 +39,13 @@ from solfa.evaluation.relevance import Bools, Floats
 from solfa.evaluation.significance import Difference, Interval, compare_paired, interval
 from solfa.evaluation.truth import holds
 
-Wish = tuple[Constraint, ...]
+Requirement = tuple[Constraint, ...]
 # Scores of all tracks for each text [shape=(Q, N)], or lists of rows, best first.
 Rank = Callable[[Sequence[str]], Sequence[Sequence[int]] | Floats]
 _TEXTS_AT_ONCE = 256
 
 
-def wishes_of(constraints: Sequence[Constraint]) -> list[Wish]:
+def requirements_of(constraints: Sequence[Constraint]) -> list[Requirement]:
     """The constraints with alternatives (the same ``any_of`` above 0) put together."""
     groups: dict[int, list[Constraint]] = {}
     for i, constraint in enumerate(constraints):
@@ -71,7 +71,7 @@ class KindSatisfaction:
 
     @property
     def num(self) -> int:
-        """Wishes scored."""
+        """Requirements scored."""
         return self.share.num
 
     @property
@@ -83,7 +83,7 @@ class KindSatisfaction:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Satisfaction:
-    """CS@``k`` by kind, over all wishes (``every``), and of all wishes of a query at once (``joint``)."""
+    """CS@``k`` by kind, over all requirements (``every``), and of all requirements of a query at once (``joint``)."""
 
     k: int
     kinds: dict[str, KindSatisfaction]
@@ -123,10 +123,10 @@ def constraint_satisfaction(
     rows: dict[str, list[tuple[int, float, Bools]]] = {}
     left_out: dict[str, int] = {}
     for q, constraints in enumerate(queries):
-        wishes = wishes_of(constraints)
-        met = [_met(wish, truths) for wish in wishes]
-        named = [(wish[0].label, m) for wish, m in zip(wishes, met, strict=True)]
-        named += [("every wish", m) for m in met] + ([("joint", np.logical_and.reduce(met))] if met else [])
+        requirements = requirements_of(constraints)
+        met = [_met(requirement, truths) for requirement in requirements]
+        named = [(requirement[0].label, m) for requirement, m in zip(requirements, met, strict=True)]
+        named += [("every requirement", m) for m in met] + ([("joint", np.logical_and.reduce(met))] if met else [])
         for kind, who in named:
             if 0 < who.sum() < len(truths):
                 top = np.lexsort((who, -scores[q]))[:k]  # of equal scores those first that do not meet it
@@ -134,12 +134,12 @@ def constraint_satisfaction(
                 rows.setdefault(kind, []).append((q, share, who))
             else:
                 left_out[kind] = left_out.get(kind, 0) + 1
-    if "every wish" not in rows:
+    if "every requirement" not in rows:
         raise InputError("no constraint is met by some but not all tracks of the pool; there is nothing to score.")
     if "joint" not in rows:
         raise InputError("no query's constraints are all met at once by any track; the pool does not fit the queries.")
     kinds = {kind: _summary(values, left_out.get(kind, 0), k) for kind, values in rows.items()}
-    every, joint = kinds.pop("every wish"), kinds.pop("joint")
+    every, joint = kinds.pop("every requirement"), kinds.pop("joint")
     return Satisfaction(k=k, kinds=kinds, every=every, joint=joint)
 
 
@@ -164,8 +164,8 @@ def as_scores(results: Sequence[Sequence[int]] | Floats, num_items: int) -> Floa
     return scores
 
 
-def _met(wish: Wish, truths: Sequence[MusicAnnotation]) -> Bools:
-    return np.array([any(holds(c, t) is True for c in wish) for t in truths])
+def _met(requirement: Requirement, truths: Sequence[MusicAnnotation]) -> Bools:
+    return np.array([any(holds(c, t) is True for c in requirement) for t in truths])
 
 
 def _summary(rows: list[tuple[int, float, Bools]], left_out: int, k: int) -> KindSatisfaction:
@@ -191,7 +191,7 @@ class Edited:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TwinQuery(Edited):
+class CounterfactualQuery(Edited):
     """A text that is true of its track and its counterfactual with one attribute of ``kind`` made false.
 
     ``control_text`` is another wording with the same truth, ``placebo`` the same edit about another track, for which
@@ -237,18 +237,21 @@ def sensitivity_metrics(result: Mapping[str, Sensitivity]) -> dict[str, Interval
 
 
 def attribute_sensitivity(
-    rank: Rank, twins: Sequence[TwinQuery], num_items: int, *, seed: int = 0
+    rank: Rank, counterfactuals: Sequence[CounterfactualQuery], num_items: int, *, seed: int = 0
 ) -> dict[str, Sensitivity]:
     """Attribute sensitivity, by kind, of a system that scores a pool of ``num_items`` tracks.
 
     Raises
     ------
     InputError
-        If no twin has a rival, or the system's results do not fit the pool.
+        If no counterfactual has a rival, or the system's results do not fit the pool.
     """
-    kept = [t for t in twins if t.rivals]
+    kept = [t for t in counterfactuals if t.rivals]
     if not kept:
-        raise InputError(f"none of {len(twins)} twin queries has a rival among {num_items} tracks: nothing to measure.")
+        raise InputError(
+            f"none of {len(counterfactuals)} counterfactual queries has a rival among {num_items} tracks: nothing to "
+            f"measure."
+        )
     true = _ranks(rank, [(t.text, t) for t in kept], num_items)
     false = _ranks(rank, [(t.false_text, t) for t in kept], num_items)
     control = _ranks(rank, [(t.control_text, t) for t in kept], num_items)
@@ -274,7 +277,7 @@ def attribute_sensitivity(
             fall=interval(falls[own], proportion=False, seed=seed),
             attainable=float(np.log2(1 + rivals[own]).mean()),
             fell=interval((false > true)[own], seed=seed),
-            num_left_out=sum(t.kind == kind and not t.rivals for t in twins),
+            num_left_out=sum(t.kind == kind and not t.rivals for t in counterfactuals),
             control=control_fall,
             beyond_control=beyond_control,
             placebo=placebo_fall,

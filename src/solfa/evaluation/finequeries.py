@@ -22,11 +22,11 @@ from solfa.core.claims import chord_symbol
 from solfa.core.files import table_of
 from solfa.core.theory import Chord
 from solfa.evaluation.finegrained import (
+    CounterfactualQuery,
     Edited,
     Rank,
     Satisfaction,
     Sensitivity,
-    TwinQuery,
     as_scores,
     attribute_sensitivity,
     constraint_satisfaction,
@@ -48,14 +48,14 @@ _TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eigh
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FineQueries:
-    """Texts with what each asks, and twins that differ in the truth of one attribute.
+    """Texts with what each asks, and counterfactuals that differ in the truth of one attribute.
 
-    ``meant`` has what every text states, those of the twins and their controls too: for systems that do not read.
+    ``meant`` has what every text states, also of counterfactuals and their controls: for systems that do not read.
     """
 
     texts: tuple[str, ...]
-    wishes: tuple[tuple[Constraint, ...], ...]
-    twins: tuple[TwinQuery, ...]
+    requirements: tuple[tuple[Constraint, ...], ...]
+    counterfactuals: tuple[CounterfactualQuery, ...]
     meant: Mapping[str, tuple[Constraint, ...]]
 
 
@@ -133,7 +133,7 @@ def fine_queries(
     wording: Wording = "paraphrased",
     seed: int = 0,
 ) -> FineQueries:
-    """Queries about a pool's tracks, that follow from the seed; the first ``num_targets`` tracks get twins."""
+    """Queries about a pool's tracks, by the seed; the first ``num_targets`` tracks get counterfactuals."""
     rng = np.random.default_rng(seed)
     maker = _Maker(truths, wording, rng)
     texts = []
@@ -142,15 +142,18 @@ def fine_queries(
         if fields:
             style = str(rng.choice(maker.styles))
             texts.append(maker.text({f: stated[f] for f in fields}, style, rng.permutation(len(fields)).tolist()))
-    twins = [
-        twin for row in range(min(num_targets, len(truths))) for field in _FIELDS if (twin := maker.twin(row, field))
+    edits = [
+        edit
+        for row in range(min(num_targets, len(truths)))
+        for field in _FIELDS
+        if (edit := maker.counterfactual(row, field))
     ]
-    wishes = tuple(maker.meant[text] for text in texts)
-    return FineQueries(texts=tuple(texts), wishes=wishes, twins=tuple(twins), meant=maker.meant)
+    requirements = tuple(maker.meant[text] for text in texts)
+    return FineQueries(texts=tuple(texts), requirements=requirements, counterfactuals=tuple(edits), meant=maker.meant)
 
 
 class _Maker:
-    """Makes texts and twins over one pool."""
+    """Makes texts and counterfactuals over one pool."""
 
     def __init__(self, truths: Sequence[MusicAnnotation], wording: Wording, rng: np.random.Generator) -> None:
         self.truths, self.rng, self.known = truths, rng, [stated_of(t) for t in truths]
@@ -169,7 +172,7 @@ class _Maker:
             self._met[field, value] = np.array([holds(constraint, t) is True for t in self.truths])
         return self._met[field, value]
 
-    def twin(self, row: int, field: str) -> TwinQuery | None:
+    def counterfactual(self, row: int, field: str) -> CounterfactualQuery | None:
         """A track's own value of a field exchanged for that of a track which truth would then prefer."""
         stated = self.known[row]
         harmonic = ("key", "chords")  # each says much about the other: never both in one query
@@ -202,7 +205,7 @@ class _Maker:
                 placebo = Edited(
                     target=about, text=said(own, value), false_text=said(own, false), rivals=tuple(rest[: len(rivals)])
                 )
-        return TwinQuery(
+        return CounterfactualQuery(
             target=row,
             kind=field,
             text=said(stated[other], value),
@@ -226,6 +229,6 @@ def measure(
     """CS@K and attribute sensitivity of a system; raises as `constraint_satisfaction` and `attribute_sensitivity`."""
     found = as_scores(rank(queries.texts), len(truths))
     return (
-        constraint_satisfaction(queries.wishes, found, truths, k, seed=seed),
-        attribute_sensitivity(rank, queries.twins, len(truths), seed=seed),
+        constraint_satisfaction(queries.requirements, found, truths, k, seed=seed),
+        attribute_sensitivity(rank, queries.counterfactuals, len(truths), seed=seed),
     )

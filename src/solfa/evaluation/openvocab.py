@@ -89,7 +89,7 @@ def zero_shot(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GroundingPair:
-    """A phrase, the clip of ``duration_s`` it is looked for in, and where it is heard (at least one segment)."""
+    """A phrase, the clip of ``duration_s`` it is looked for in, and where it is present (at least one segment)."""
 
     clip: str
     phrase: str
@@ -98,7 +98,7 @@ class GroundingPair:
 
 
 def grounding_pairs(data: DataSet) -> list[GroundingPair]:
-    """Every phrase of a data set that is heard somewhere, with its clip."""
+    """Every phrase of a data set that is present somewhere, with its clip."""
     return [
         GroundingPair(clip=clip.id, phrase=p.text, duration_s=clip.duration_s or 10.0, segments_s=p.spans_s)
         for clip in data.clips
@@ -116,7 +116,7 @@ def as_clips(
     truth, by_pair = {}, {}
     for i, (pair, clip) in enumerate(zip(pairs, scores, strict=True)):
         if not pair.segments_s:
-            raise InputError(f"phrase {pair.phrase!r} of clip {pair.clip!r} is heard nowhere; leave the pair out.")
+            raise InputError(f"phrase {pair.phrase!r} of clip {pair.clip!r} is present nowhere; leave the pair out.")
         name = f"{i} {pair.clip} {pair.phrase}"
         events = tuple(Event(a, b, GENERIC_CLASS) for a, b in merged(pair.segments_s))
         truth[name], by_pair[name] = ClipTruth(duration_s=pair.duration_s, events=events), clip

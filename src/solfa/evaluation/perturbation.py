@@ -18,8 +18,8 @@ chords   the sequence of another clip in the same stated key
 A value within the tolerance of the true one, at half or double of it, or one that the clip's truth meets as well, is no
 counterfactual. FIGMA's own edit rules were not found; its published figures are not comparable.
 
-Two readings of the published protocol are computed: the *twins* pool holds the true captions and their counterfactuals,
-the *replaced* pool only these (there a high score means that the edit changed nothing).
+Two readings of the published protocol are computed: the *counterfactuals* pool holds the true captions and their
+counterfactuals, the *replaced* pool only these (there a high score means that the edit changed nothing).
 """
 
 from __future__ import annotations
@@ -331,8 +331,8 @@ _APART: dict[Edit, Callable[[Any, Any], bool]] = {
 class Robustness:
     """What one kind of edit does to audio-to-text retrieval, over ``num`` clips; ``num_skipped`` have none.
 
-    ``original`` scores the true captions alone, ``twins`` with the counterfactuals among them, ``replaced`` finds the
-    counterfactual where only such are. ``preferred`` is the share of clips whose own true caption scores above its own
+    ``original`` scores the true captions alone, ``counterfactuals`` with the edited ones among them, ``replaced`` finds
+    the edited one where only such are. ``preferred`` is the share of clips whose own true caption scores above its own
     counterfactual: 1 for a model that detects the attribute, 0.5 for one that cannot (a tie counts as a half).
     ``mismatched`` is the same share of the same captions with the sound of other clips: what their words alone earn.
     The attribute is detected where ``beyond``, the paired difference of the two, is real and positive. ``text_only``
@@ -343,7 +343,7 @@ class Robustness:
     num: int
     num_skipped: int
     original: dict[str, Interval]
-    twins: dict[str, Interval]
+    counterfactuals: dict[str, Interval]
     replaced: dict[str, Interval]
     preferred: Interval
     mismatched: Interval
@@ -426,7 +426,7 @@ def _robustness(
         num=num,
         num_skipped=len(captions) - num,
         original=measure(score(rows, true), num),
-        twins=measure(both, 2 * num),
+        counterfactuals=measure(both, 2 * num),
         replaced=measure(score(rows, false), num),
         preferred=interval(preferred, groups=pair, proportion=True),
         mismatched=interval(mismatched, groups=pair, proportion=True),

@@ -4,7 +4,7 @@ Conventions
 -----------
 Queries are rows 0..Q-1, items are columns 0..N-1 of one pool. An item that is not named for a query is irrelevant to
 it. Gains are positive; binary relevance has gain 1. A query without a relevant item has no rank and raises; drop such
-queries knowingly with `Relevance.answerable`.
+queries explicitly with `Relevance.answerable`.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class TaskSettings:
     """What can be set; each task reads what concerns it.
 
     ``spans`` is the model's own tokenizer (saturation only). ``num_clip_resamples`` is for scores of whole sets of
-    clips, which are computed anew for every draw. ``rank`` is how the fine-grained task scores the pool for texts, such
+    clips, which are computed for every draw. ``rank`` is how the fine-grained task scores the pool for texts, such
     as by a whole search; the model's vectors do it if None. ``wording`` is that of its queries. ``view`` None is the
     view that the model ranks by.
     """
@@ -166,7 +166,7 @@ def run_task(
     if len(paths) != len(data.clips):
         raise InputError(
             f"{data.source.title}: {len(data.clips) - len(paths)} of {len(data.clips)} clips have no audio. Expected "
-            f"in the folder: {data.source.layout}. Leave such clips out knowingly with --with-audio, in Python "
+            f"in the folder: {data.source.layout}. Leave such clips out with --with-audio, in Python "
             f"DataSet.with_audio(); the pool is then another one."
         )
     windows = encode_files(paths, model) if pool is None else pool
@@ -341,7 +341,7 @@ def _perturbation(run: _Run) -> Report:
         metrics[f"{kind} preferred"] = r.preferred
         metrics[f"{kind} preferred, mismatched sound"] = r.mismatched
         metrics[f"{kind} preferred beyond mismatched"] = r.beyond.difference
-        for reading, scores in (("original ", r.original), ("", r.twins), ("replaced ", r.replaced)):
+        for reading, scores in (("original ", r.original), ("", r.counterfactuals), ("replaced ", r.replaced)):
             metrics.update({f"{kind} {reading}{name}": i for name, i in scores.items()})
         half = Interval(value=0.5, low=0.5, high=0.5, num=r.num)  # exactly, whatever is drawn
         for rule, share in {"random": half, **{f"text-only, {n}": i for n, i in r.text_only.items()}}.items():
@@ -437,7 +437,7 @@ def _psds(
 def _at_best(
     truth: Truth, scores: SystemScores, best: BestF1, count: Callable[..., Counts], settings: TaskSettings
 ) -> Interval:
-    # Thresholds stay those of the whole set: chosen anew they fit each draw better than any fits the whole, whose value
+    # Thresholds stay those of the whole set: chosen for a draw they fit it better than any fits the whole, whose value
     # could lie below its own interval. Clips are weighted (Bayesian bootstrap, Rubin 1981), not drawn, so that no rare
     # class is lost. The bias that is left, as F1 is a ratio, is taken off the ends.
     found, column = decide(scores, best.thresholds), {label: c for c, label in enumerate(scores.classes)}
@@ -502,7 +502,7 @@ def _grounding(run: _Run) -> Report:
     row_of = {item.id: row for row, item in enumerate(run.data.clips)}
     pairs = openvocab.grounding_pairs(run.data)
     if not pairs:
-        raise InputError(f"{run.data.source.title}: no clip has a phrase that is heard in it.")
+        raise InputError(f"{run.data.source.title}: no clip has a phrase that is present in it.")
     phrases = run.read([p.phrase for p in pairs]).global_BD
     raw = [_frame_scores(run, row_of[p.clip], phrases[[i]], p.duration_s) for i, p in enumerate(pairs)]
     # Th-AUC needs scores in 0..1: the probabilities that a model learnt, else (cosine + 1) / 2. PSDS is of cosines: it
@@ -536,7 +536,9 @@ def _fine_grained(run: _Run) -> Report:
 
     queries = fine_queries(truths, wording=run.settings.wording, seed=seed)
     satisfied, sensitive = measure(run.settings.rank or by_vectors, queries, truths, k, seed=seed)
-    stated = "\n".join([*(item.id for item in run.data.clips), *queries.texts, *(t.false_text for t in queries.twins)])
+    stated = "\n".join(
+        [*(item.id for item in run.data.clips), *queries.texts, *(t.false_text for t in queries.counterfactuals)]
+    )
     values = {f"CS@{k} {name}": kind.shares for name, kind in satisfied.kinds.items()}
     values.update({f"{kind} fall": s.falls for kind, s in sensitive.items()})
     of_kinds = {**satisfied.kinds, "joint": satisfied.joint}

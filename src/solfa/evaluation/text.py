@@ -115,7 +115,7 @@ def check_items(candidates: Sequence[Tokens], references: References) -> None:
         if not own or not all(own):
             raise InputError(f"item {i} has no reference, or an empty one.")
         if not candidate:
-            raise InputError(f"item {i}: the candidate has no word. Score an empty answer as 0 knowingly, or drop it.")
+            raise InputError(f"item {i}: the candidate has no word. Score an empty answer as 0, or drop it.")
 
 
 def _ngrams(tokens: Tokens, n: int) -> Counter[tuple[str, ...]]:

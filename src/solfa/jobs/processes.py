@@ -45,7 +45,7 @@ class ProcessExecutor:
     Parameters
     ----------
     workers : number of processes; one for each core when None
-    timeout_s : longest silence of a worker on one item; ``jobs.heartbeat()`` starts it anew
+    timeout_s : longest silence of a worker on one item; ``jobs.heartbeat()`` starts it again
     max_rss_bytes : memory of one worker, above which it is ended (measured where ``/proc`` exists)
 
     Raises InputError if ``workers`` is below 1.

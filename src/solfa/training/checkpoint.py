@@ -10,7 +10,7 @@
     RUN/model/                  the model, when the run has ended (``model_file``)
 
 There is no state of a random generator to keep: order and draws come from (seed, epoch, position, rank), dropout from
-(seed, step, rank, chunk), each drawn anew. So a run that was killed goes on with the same bits.
+(seed, step, rank, chunk), each drawn again. So a run that was killed goes on with the same bits.
 """
 
 from __future__ import annotations

@@ -455,7 +455,7 @@ class Trainer:
         found = {name: tensor.shape for name, tensor in tensors.items() if not name.startswith("adam.")}
         kinds = [{name: type(value) for name, value in where.items()} for where in (state, vars(self.where))]
         if found != {name: t.shape for name, t in self._tensors().items()} or kinds[0] != kinds[1]:
-            raise WeightsError(f"{file} does not fit this model. Begin anew in another folder.")
+            raise WeightsError(f"{file} does not fit this model. Begin in another folder.")
         for name, module in self._modules():
             module.load_state_dict(checkpoint.part(tensors, name))
         self.mean = {n: t.to(self.device) for n, t in checkpoint.part(tensors, "mean").items()}
@@ -501,7 +501,7 @@ def _not_finite(step: int, values: Mapping[str, float], batch: Batch, tuned: boo
         return f"{said}All states are; lower the learning rate. Clips of the batch: {', '.join(batch.ids)}."
     if not bad:
         return f"{said}Another process names clips whose states are not finite."
-    remedy = "Leave them out, or lower the learning rate" if tuned else "Compute them anew: delete the cache"
+    remedy = "Leave them out, or lower the learning rate" if tuned else "Compute them again: delete the cache"
     return f"{said}These clips have states that are not finite: {', '.join(bad)}. {remedy}."
 
 

@@ -15,14 +15,14 @@ from solfa.core.errors import InputError
 from solfa.core.theory import Chord, Key
 from solfa.core.types import ChordSegment
 from solfa.evaluation.finegrained import (
+    CounterfactualQuery,
     Edited,
     Rank,
     Sensitivity,
-    TwinQuery,
     attribute_sensitivity,
     constraint_satisfaction,
+    requirements_of,
     sensitivity_metrics,
-    wishes_of,
 )
 from solfa.evaluation.finequeries import fine_queries, loop_of, measure, stated_of, worded
 from solfa.evaluation.perturbation import beats_apart
@@ -125,8 +125,8 @@ def test_a_system_that_knows_the_truth_has_lift_one_and_a_blind_one_none() -> No
         for a in attributes
     ]
 
-    def knows(wishes: list[object]) -> list[int]:
-        met = np.array([sum(holds(c, t) is True for c in wishes) for t in truths])  # type: ignore[arg-type]
+    def knows(requirements: list[object]) -> list[int]:
+        met = np.array([sum(holds(c, t) is True for c in requirements) for t in truths])  # type: ignore[arg-type]
         return np.argsort(-met, kind="stable").tolist()
 
     best = constraint_satisfaction(queries, [knows(q) for q in queries], truths, 5)  # type: ignore[arg-type]
@@ -161,7 +161,7 @@ def test_alternatives_are_one_wish_and_idle_wishes_are_left_out() -> None:
         Presence(text="", concept="rhodes", kind="instrument", any_of=1),
         Presence(text="", concept="flute", kind="instrument", any_of=1),
     ]
-    assert [len(w) for w in wishes_of([*either, TEMPO])] == [2, 1]
+    assert [len(w) for w in requirements_of([*either, TEMPO])] == [2, 1]
     truths = [track(heard="flute"), track(heard="drums", bpm=90.0), track(heard="rhodes")]
     got = constraint_satisfaction([[*either, Metre(text="", metres=("4/4",))]], [[0, 2]], truths, 2)
     assert got.kinds["instrument"].share.value == 1
@@ -236,24 +236,29 @@ def counts(deaf_to: str = "", noise: float = 0.0, seed: int = 0) -> Rank:
     return rank
 
 
-def test_queries_are_true_of_their_tracks_and_their_twins_are_not() -> None:
-    assert len(QUERIES.twins) > 150 and {t.kind for t in QUERIES.twins} == {"tempo", "key", "metre", "chords"}
+def test_queries_are_true_of_their_tracks_and_their_counterfactuals_are_not() -> None:
+    assert len(QUERIES.counterfactuals) > 150 and {t.kind for t in QUERIES.counterfactuals} == {
+        "tempo",
+        "key",
+        "metre",
+        "chords",
+    }
     plain = fine_queries(TRUTHS, wording="plain", seed=1)
     assert all(text.startswith("A piece ") for text in plain.texts) and set(plain.texts).isdisjoint(QUERIES.texts)
-    for twin in QUERIES.twins:
-        true, false = understood(twin.text), understood(twin.false_text)
-        assert set(true) == set(false) and len(true) == 2 and set(true) != {"key", "chords"}, twin
-        assert understood(twin.control_text or "") == true and twin.control_text != twin.text
-        assert all(holds(c, TRUTHS[twin.target]) for c in true.values())
-        assert not holds(false[twin.kind], TRUTHS[twin.target]) and twin.rivals
-        for rival in twin.rivals:
-            assert all(holds(c, TRUTHS[rival]) for c in false.values()) and not holds(true[twin.kind], TRUTHS[rival])
-        for row in (twin.placebo.target, *twin.placebo.rivals) if twin.placebo else ():
-            assert not holds(true[twin.kind], TRUTHS[row]) and not holds(false[twin.kind], TRUTHS[row])
-    assert sum(t.placebo is not None for t in QUERIES.twins) > 100
+    for edit in QUERIES.counterfactuals:
+        true, false = understood(edit.text), understood(edit.false_text)
+        assert set(true) == set(false) and len(true) == 2 and set(true) != {"key", "chords"}, edit
+        assert understood(edit.control_text or "") == true and edit.control_text != edit.text
+        assert all(holds(c, TRUTHS[edit.target]) for c in true.values())
+        assert not holds(false[edit.kind], TRUTHS[edit.target]) and edit.rivals
+        for rival in edit.rivals:
+            assert all(holds(c, TRUTHS[rival]) for c in false.values()) and not holds(true[edit.kind], TRUTHS[rival])
+        for row in (edit.placebo.target, *edit.placebo.rivals) if edit.placebo else ():
+            assert not holds(true[edit.kind], TRUTHS[row]) and not holds(false[edit.kind], TRUTHS[row])
+    assert sum(t.placebo is not None for t in QUERIES.counterfactuals) > 100
     for text, stated in QUERIES.meant.items():  # of every text, for systems that do not read
         assert set(stated) == set(understood(text).values()), text
-    assert set(QUERIES.texts) < set(QUERIES.meant) and QUERIES.wishes[0] == QUERIES.meant[QUERIES.texts[0]]
+    assert set(QUERIES.texts) < set(QUERIES.meant) and QUERIES.requirements[0] == QUERIES.meant[QUERIES.texts[0]]
 
 
 def test_six_eight_is_counted_one_way() -> None:
@@ -271,19 +276,19 @@ def test_the_truth_is_never_beaten() -> None:
         assert found.fall.value == pytest.approx(found.attainable) and found.heard, kind
         assert found.placebo is not None and abs(found.placebo.value) < 0.2
     for noise in (0.2, 1.0, 9.0):
-        lucky = attribute_sensitivity(counts(noise=noise), QUERIES.twins, len(TRUTHS))
+        lucky = attribute_sensitivity(counts(noise=noise), QUERIES.counterfactuals, len(TRUTHS))
         for kind, found in lucky.items():
             assert (np.array(found.falls) <= np.array(oracle[1][kind].falls) + 1e-9).all(), kind
 
 
 @pytest.mark.parametrize("kind", ["tempo", "key", "metre", "chords"])
 def test_what_is_deaf_to_an_attribute_is_not_said_to_detect_it(kind: str) -> None:
-    twins = [t for t in QUERIES.twins if t.kind == kind]
-    exact = attribute_sensitivity(counts(deaf_to=kind), twins, len(TRUTHS))[kind]
+    edits = [t for t in QUERIES.counterfactuals if t.kind == kind]
+    exact = attribute_sensitivity(counts(deaf_to=kind), edits, len(TRUTHS))[kind]
     assert exact.fall.value == 0 and not exact.heard
-    noisy = [attribute_sensitivity(counts(kind, 0.5, seed), twins, len(TRUTHS))[kind].heard for seed in range(5)]
+    noisy = [attribute_sensitivity(counts(kind, 0.5, seed), edits, len(TRUTHS))[kind].heard for seed in range(5)]
     assert sum(noisy) <= 1
-    assert attribute_sensitivity(counts(noise=0.2), twins, len(TRUTHS))[kind].heard
+    assert attribute_sensitivity(counts(noise=0.2), edits, len(TRUTHS))[kind].heard
 
 
 def test_constant_and_random_systems_earn_nothing() -> None:
@@ -297,15 +302,15 @@ def test_constant_and_random_systems_earn_nothing() -> None:
         assert all(s.fall.low <= 0 and not s.heard for s in sensitive.values())
         assert all(k.lift is not None and k.lift < 0.1 for k in (*satisfied.kinds.values(), satisfied.joint))
     assert ties[0].every.share.value == 0  # pessimistic: of equal scores the wrong ones come first
-    metre = [w for own in QUERIES.wishes for w in own if w.label == "metre"]
+    metre = [w for own in QUERIES.requirements for w in own if w.label == "metre"]
     often = np.mean([[holds(w, t) is True for t in TRUTHS] for w in metre], axis=0)
-    constant = constraint_satisfaction(QUERIES.wishes, np.tile(often, (len(QUERIES.texts), 1)), TRUTHS, 5)
+    constant = constraint_satisfaction(QUERIES.requirements, np.tile(often, (len(QUERIES.texts), 1)), TRUTHS, 5)
     assert constant.kinds["metre"].lift == pytest.approx(0)  # the best constant list
 
 
 def test_a_fall_by_wording_or_by_the_edited_word_is_not_detection() -> None:
     blank = Edited(target=4, text="d", false_text="e", rivals=(5, 6, 7))
-    twin = TwinQuery(
+    edit = CounterfactualQuery(
         target=0, kind="key", text="a", false_text="b", rivals=(1, 2, 3), control_text="c", placebo=blank
     )  # fmt: skip
 
@@ -313,7 +318,7 @@ def test_a_fall_by_wording_or_by_the_edited_word_is_not_detection() -> None:
         def order(num: int) -> list[int]:
             return [*range(1, 1 + num), 0, *range(1 + num, 4), *[5, 6, 7][:num], 4, *[5, 6, 7][num:]]
 
-        return attribute_sensitivity(lambda texts: [order(ahead[t]) for t in texts], [twin] * 30, 8)["key"]
+        return attribute_sensitivity(lambda texts: [order(ahead[t]) for t in texts], [edit] * 30, 8)["key"]
 
     nervous = sensitivity(a=0, b=3, c=3, d=0, e=0)
     assert nervous.fall.value == 2 == nervous.attainable
@@ -326,10 +331,10 @@ def test_a_fall_by_wording_or_by_the_edited_word_is_not_detection() -> None:
 
 
 def test_rows_that_truth_cannot_move_are_left_out_and_misfits_refused() -> None:
-    alone = TwinQuery(target=0, kind="key", text="a", false_text="b", rivals=())
-    beside = TwinQuery(target=0, kind="key", text="a", false_text="b", rivals=(1,))
+    alone = CounterfactualQuery(target=0, kind="key", text="a", false_text="b", rivals=())
+    beside = CounterfactualQuery(target=0, kind="key", text="a", false_text="b", rivals=(1,))
     assert attribute_sensitivity(lambda t: [[0, 1]] * len(t), [alone, beside], 5)["key"].num_left_out == 1
-    with pytest.raises(InputError, match="none of 1 twin queries has a rival"):
+    with pytest.raises(InputError, match="none of 1 counterfactual queries has a rival"):
         attribute_sensitivity(lambda t: [[0]] * len(t), [alone], 5)
     misfits = (([[7]], "outside the pool"), (np.zeros((1, 4)), r"shape \(1, 4\)"), (np.zeros((2, 5)), "not every text"))
     for wrong, message in misfits:
