@@ -14,7 +14,7 @@ from solfa.query.quantity import NUMBER
 from solfa.query.source import Mention, Source
 
 _THAN = re.compile(
-    r"\b(?<!rather )(?<!other )(?<!later )(?<!sooner )(?<!earlier )"
+    r"\b(?<!rather )(?<!nothing better )(?<!other )(?<!later )(?<!sooner )(?<!earlier )"
     r"(?:(?P<not>(?:not|isn't|never|nothing)(?: quite| nearly| really| so)? )?"
     r"as (?!well\b|soon\b|long\b|far\b|much\b|many\b)(?P<how>[a-z]{3,16}) as|than|(?P<unlike>unlike)) "
     r"(?!possible\b|you can\b|it gets\b|well\b|usual\b|ever\b)"

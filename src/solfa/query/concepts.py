@@ -153,9 +153,13 @@ def _takes(source: Source, start: int, end: int, entry: Entry) -> bool:
     if (
         " " in source.low[start:end]
         and re.search(r"\bnon[ -]$|\w-$", source.before(start, 5))
-        and (source.low.startswith(("vocal", "free"), start))
+        and (first := source.low[start:end].replace("-", " ").split()[0])
+        and (first in ("vocal", "free") or (first,) in lexicon().get(first, {}))
     ):
         return False  # "non-vocal trance", "sax-free jazz"
+    kind = concepts()[entry.concept].kind if entry.concept else ""
+    if kind == "mood" and source.low[start : end + 4] in ("bare of ", "empty of "):
+        return False  # "bare of ornament"
     if not entry.care:
         return True
     care = words_table()["care"]

@@ -14,8 +14,9 @@ _SUFFIX_FREE = re.compile(
 )
 _END = r"(?=\s*(?:please\b|thanks?\b|$|[,;!?)/|\n]|\.(?!\s?\d)|and\b|but\b))"
 _SAID_NONE = (
-    rf"\s?(?:[:=?]|->)\s?(?:[a-z']+,? )?<<said_none>>{_END}"
-    rf"| - <<said_none>>{_END}(?![^\W_])|, <<said_none>>(?=\s*(?:[;.]|$))"
+    rf"\s?(?:[:=?(]|->|=>|\.\.+)\s?(?:[a-z']+,? )?<<said_none>>{_END}"
+    rf"|,? (?:no|never|not|(?:please )?(?:do not|don't))(?: <<idle>>)+{_END}"
+    rf"| - <<said_none>>{_END}(?![^\W_])|, <<said_none>>(?=\s*(?:[;.!)]|$))"
     rf"| (?:is |are )?(?:a )?(?:hard |firm |clear |big )?<<said_no>>{_END}"
 )
 _SAID_YES = rf"\s?[:=?]\s?<<said_yes>>\b| (?:is |are )?(?:a )?<<said_yes>>{_END}"
@@ -23,13 +24,16 @@ _SAID_YES = rf"\s?[:=?]\s?<<said_yes>>\b| (?:is |are )?(?:a )?<<said_yes>>{_END}
 _OF_ONE = re.compile(r" ?(?:free|-|less)| (?:is|stays|remains|drives|makes|annoys|bothers|ruins|no|out|off)\b")
 _OF_SEVERAL = re.compile(r" (?:are|should|must|stay|remain)\b")
 _PLAIN_YES, _PLAIN_NO = re.compile(r" yes\b"), re.compile(r" no(?![^\W_])")
-_OUT = re.compile(r" (?:out|off)(?: of (?:it|this|there|the (?:mix|song|track|picture)))?(?! of\b)(?![^\W_])")
-_OUT_BEFORE = re.compile(r"\b(?:keep|keeping|leave|leaving|take|cut|cutting|kick|without) (?:the |any |all )*$")
+_OUT = re.compile(r" (?:out|off|away)(?: of (?:it|this|there|the (?:mix|song|track|picture)))?(?! of\b)(?![^\W_])")
+_OUT_BEFORE = re.compile(r"\b(?:keep|leave|take|cut|kick|throw|turn|shut|switch|strip|filter|rip|edit|mix|pull|toss|chuck|cross|rule|phase"
+    r"|send|leav|tak|strip|cut|screen)(?:s|t?ing|p?ing)? (?:the |any |all |those )*$|\bwithout $")
 _WHEN = re.compile(r" (?:early|late|halfway|at|after|before|by|around|from|until|near)\b")
 _SAID_EITHER = re.compile(
     r"\s?[:=]\s?(?:optional|either|whatever|any|maybe|don't care|does not matter|doesn't matter)\b"
 )
-_MINUS = re.compile(r"(?:^|(?<=[\s(,;]))[-!]$")
+_MARK = re.compile(r"(?P<no>\[ ?\]|\[-\]|[✗✘❌☐☒🚫👎⛔✖❎🙅])\ufe0f?|(?:\[[x✓✔]\]|[✓✔✅☑👍])\ufe0f?")
+_MARK_ENDS = re.compile(r"[\n;.!?,]|\b(?:but|with|and)\b")
+_MINUS = re.compile(r"(?:^|(?<=[\s(,;]))[-!]$| \+ [^.;\n]* -(?= $)")
 _QUOTED = re.compile(r'(?<![\w"])"([^"\n]{2,160})"(?!\w)')
 _TITLED_BY = r"\b(?:called|titled|entitled|named|lyrics?|words|line|title|hook|sings?|singing|goes?|says?)"
 _TITLE = re.compile(_TITLED_BY + r"(?: (?:is|are|go|goes|like|says?|that))*[:,]? $")
@@ -91,6 +95,23 @@ def find_voiceless(source: Source) -> None:
         source.note(f"{source.quote(*match.span())} read as no vocals")
 
 
+def find_marks(source: Source) -> None:
+    """Reads check marks: "[x] piano [ ] drums", "piano 👍 drums 👎"; they all stand before their things, or all behind."""
+    marks = list(source.matches(_MARK))
+    things = [m for m in source.mentions if isinstance(m.constraint, Presence)]
+    starts, ends = {m.start for m in things}, {m.end for m in things}
+    leading = sum(bool({m.end(), m.end() + 1} & starts) - bool({m.start(), m.start() - 1} & ends) for m in marks) > 0
+    for i, match in enumerate(marks):
+        source.add(Mention(*match.span(), "filler"))
+        start, end = (marks[i - 1].end() if i else 0), match.start()
+        if leading:
+            start, end = match.end(), marks[i + 1].start() if i + 1 < len(marks) else len(source.low)
+        for thing in things if match["no"] else ():
+            gap = source.low[start : thing.start] if leading else source.low[thing.end : end]
+            if start <= thing.start < end and not _MARK_ENDS.search(gap):
+                thing.negated = not thing.negated
+
+
 def mark(source: Source) -> None:
     """Marks instruments and voices that play alone or lead, or that a suffix takes away ("drum-free")."""
     things = [m for m in source.mentions if isinstance(m.constraint, Presence)]
@@ -116,7 +137,7 @@ def _taken_away(source: Source, mention: Mention, postfix: bool) -> bool:
         or rx(_SAID_NONE).match(source.low, end)
         or (postfix and _PLAIN_NO.match(source.low, end))
         or out
-        or rx(r"\s<<taken_away>>(?![^\W_])").match(source.low, end)
+        or rx(r"[\s(]<<taken_away>>(?![^\W_])").match(source.low, end)
     )
     if match and source.free(*match.span()):
         source.reach.append((mention.start, end))
@@ -132,7 +153,7 @@ def _taken_away(source: Source, mention: Mention, postfix: bool) -> bool:
     yes = rx(_SAID_YES).match(source.low, end) or (postfix and _PLAIN_YES.match(source.low, end))
     if yes and source.free(*yes.span()):
         source.add(Mention(*yes.span(), "filler"))
-    elif _MINUS.search(source.before(mention.start, 2)) and source.free(mention.start - 1, mention.start):
+    elif _MINUS.search(source.before(mention.start, 48)) and source.free(mention.start - 1, mention.start):
         source.add(Mention(mention.start - 1, mention.start, "negation", cue="no"))
     return False
 
@@ -163,9 +184,12 @@ def _solo(source: Source, mention: Mention) -> bool:
 
 def find(source: Source) -> None:
     """Finds negations and degree words in what is still free; ``scope`` lets them act."""
-    for name, kind in (("exception", "exception"), ("soft_negation", "soft"), ("negation", "negation")):
+    things = {m.start for m in source.mentions if isinstance(m.constraint, Presence)}
+    for name in ("exception", "soft_negation", "negation_before_a_thing", "negation"):
         for match in whole(f"<<{name}>>(?!')").finditer(source.low):
             start, end = match.span()
+            if name == "negation_before_a_thing" and end + 1 not in things:
+                continue
             while not source.free(start, end) and " " in source.low[start:end]:
                 end = source.low.rindex(" ", start, end)  # "not a" before "cappella" is "not"
             if end < match.end() and not rx(f"<<{name}>>").fullmatch(source.low, start, end):
@@ -173,9 +197,9 @@ def find(source: Source) -> None:
             number = source.raw[start:end] in ("no", "No") and start and re.match(r" ?\d", source.after(end))
             if not source.free(start, end) or (number and source.raw[start] == "N"):
                 continue
-            weight = 0.5 if kind == "soft" or re.search(r"\b(?:too|very|overly|so)\b", match[0]) else 1.0
+            weight = 0.5 if name == "soft_negation" or re.search(r"\b(?:too|very|overly|so)\b", match[0]) else 1.0
             weight = 2.0 if match[0].startswith("must") else weight
-            cue = "exception" if kind == "exception" else match[0]
+            cue = "exception" if name == "exception" else match[0]
             source.add(Mention(start, end, "negation", cue=cue, weight=weight))
     for match in source.matches(whole("<<suspect>>")):
         source.add(Mention(*match.span(), "doubt"))

@@ -96,6 +96,7 @@ def _detect(source: Source) -> None:
     concepts.find_misspelt(source)
     compare.find(source)
     cues.find_exceptions(source)
+    cues.find_marks(source)
     cues.mark(source)
     place.find(source)
     cues.find(source)

@@ -65,9 +65,16 @@ _BETWEEN = {
     "that",
     "which",
 }
-_SILENT = r"\s?<<presence>>(?=\s*(?:$|[,.;:!?)\n]|<<preposition>>\b|anywhere|at all|any ?more|and\b|but\b|here\b|so\b))"
-_PRONOUN = re.compile(r" (?:them|it|those)\b")
-_VERB = re.compile(r"(?:do|does|did|is|are|was|were|can|should|must|lacks)\b")
+_VERB_AT_END = re.compile(r" (?:(?:be|have|play|sound|include|feature|use|contain) ?)+$")
+_CONTRASTS = re.compile(r"(?:rather than|instead of|in place of|as opposed to)")
+_NOUN_CUE = re.compile(r"(?:no|not|nothing|nobody|no one|less|fewer|few|little|non|un)$")
+_NOTHING_BEHIND = r"(?: <<idle>>)*\s*(?:$|[,.;!?)\n]|(?:and|but)\b)"
+_QUALITY = r"(?: <<fully>>)* (?:[a-z-]+(?:ed|y|al|ic|ive|ous|ful|ish|less|like|er)|<<fully>>|the|an?|in|on|at|as)\b"
+_SILENT = r"(?: (?:ever|even|really|actually|to|be|have|been|meant to|supposed to))*\s?<<presence>>(?=\s*(?:$|[,.;:!?)\n]|<<preposition>>\b|anywhere|at all|any ?more|and\b|but\b|here\b|so\b))"
+_PRONOUN = re.compile(r"(?<!of) (?:them|it|those)\b(?! of)")
+_VERB = re.compile(
+    r"(?:do|does|did|is|are|was|were|ca|can|wo|should|must|will|would|could|may|might|ought|have|has|had|never|lacks)(?:n.?t|\b)"
+)
 _EXCLUDES = re.compile(
     r"(?:avoid|excl|hate|detest|dislike|omit|nothing with|free of|devoid of|none of|leave out|ban|remov|get rid of"
     r"|allergic|sick of|tired of|fed up)"
@@ -84,6 +91,10 @@ def items(source: Source) -> list[Item]:
     row: list[Item] = [m for m in source.mentions if m.kind != "gone"]
     row += [t for t in source.tokens if cover.find(1, t.start, t.end) == -1]
     return sorted(row, key=lambda i: (i.start, i.end))
+
+
+def _concept(mention: Mention) -> str:
+    return mention.constraint.concept if isinstance(mention.constraint, Presence) else ""
 
 
 def _asks(item: Item) -> TypeGuard[Mention]:
@@ -150,24 +161,34 @@ class _Negation:
             return True
         return False
 
+    def looks_back(self) -> bool:
+        """Whether a negation is about what stands before it: "the drums never come in", "drums, please don't"."""
+        assert self.cue is not None
+        low, verb = self.source.low, self.cue.start + len(_VERB_AT_END.sub("", self.cue.cue))
+        noun = _NOUN_CUE.match(self.cue.cue) or _PRONOUN.search(self.cue.cue)
+        spoken = self.head is None and (_VERB.match(self.cue.cue) or self.end > self.cue.end)
+        return bool((spoken and rx(_SILENT).match(low, verb)) or (not noun and rx(_NOTHING_BEHIND).match(low, self.cue.end)))
+
     def close(self) -> None:
         """Ends the reach; one that met nothing but a verb is about the thing before it ("the drums never come in")."""
         if self.cue is not None and self.flips and self.end > self.cue.end:
             self.source.reach.append((self.cue.end, self.end))
-        verb = self.cue.start + len(re.sub(r"(?:play|sound)$", "", self.cue.cue)) if self.cue else 0
         low = self.source.low
-        if self.cue and self.flips and not self.head and (
-            rx(_SILENT).match(low, verb) or (_ATTITUDE.search(self.cue.cue) and _AT_END.match(low, self.end))
-        ):  # fmt: skip
+        idle = self.cue is not None and self.flips and not self.head and self.cue.cue != "exception"
+        if self.cue and idle and (
+            self.looks_back() or (_ATTITUDE.search(self.cue.cue) and _AT_END.match(low, self.end))
+        ):
             if self.subject:
                 for thing in (self.subject, *self.source.joined_before(self.subject, commas=True)):
-                    thing.negated = not thing.negated
+                    thing.negated = True
             elif (
                 self.thing
                 and self.cue.start - self.thing.end < 80
                 and not _STOP.search(low, self.thing.end, self.cue.start)
             ):
                 self.doubted.append(self.thing)
+        elif idle and self.cue and self.subject and self.subject.family == "heard" and _VERB.match(self.cue.cue) and not rx(_QUALITY).match(low, self.cue.end):
+            self.doubted += [self.subject, *self.source.joined_before(self.subject, commas=True)]
         self.cue, self.doubts = None, False
 
     def open(self, cue: Mention) -> None:
@@ -177,14 +198,18 @@ class _Negation:
         inside = self.cue is not None and self.flips and (self.head is not None or self.end > self.cue.end)
         nested = inside and self.head is None and not exception and not _PLAIN_CUE.match(cue.cue)
         said = self.source.low[self.cue.end : cue.start].split() if self.cue and nested else []
-        if self.cue is not None and (not inside or (nested and empty_words().issuperset(said))) and not exception:
+        if self.cue is not None and self.cue.cue == "exception" and not self.head and not inside:
+            self.close()  # "all instruments but no bass"
+            self.flips = True
+        elif self.cue is not None and (not inside or (nested and empty_words().issuperset(said))) and not exception:
             self.flips = not self.flips  # "not without drums", "no songs without drums"
         elif inside and exception:  # "no instruments except piano"
             self.close()
             self.flips = False
         else:
             self.close()
-            self.flips = not (exception and self.negative)
+            besides = self.source.low.startswith("besides", cue.start)
+            self.flips = not (exception and (self.negative or besides))
         if (said_of := _PRONOUN.search(cue.cue)) and self.thing and not self.thing.negated:
             self.thing.negated = said_of[0] == " it" or self.thing.family == "heard"  # "trumpets? leave them out"
         self.negative = self.negative or not exception
@@ -221,7 +246,12 @@ class _Negation:
             gap = self.source.low[self.cue.end : mention.start].split()
             if self.head is None and len(gap) <= 1 and self.cue.cue != "exception":
                 mention.said_from = self.cue.start
-        self.head, self.end = mention, mention.end
+        if _CONTRASTS.match(self.cue.cue) and not self.doubts:  # "choir and orchestra rather than choir and organ"
+            shared = [m for m in self.source.mentions if m.end <= self.cue.start and m.constraint is not None]
+            if any(m.family == mention.family and _concept(m) == _concept(mention) and not m.negated for m in shared):
+                mention.constraint = None
+        self.head = self.thing = mention
+        self.end = mention.end
 
 
 def negate(source: Source, row: list[Item]) -> None:
@@ -230,6 +260,8 @@ def negate(source: Source, row: list[Item]) -> None:
     for i, item in enumerate(row):
         if isinstance(item, Mention) and item.kind == "negation":
             state.open(item)
+            if state.subject and state.cue and state.flips and state.looks_back():
+                state.close()
         elif state.cue is None:
             state.pass_by(item)
         elif isinstance(item, Token):

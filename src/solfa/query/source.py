@@ -38,6 +38,7 @@ _SYMBOLS = str.maketrans(
 _CLEAN = {"Cc": " ", "Cs": " ", "Zl": " ", "Zp": " ", "Cf": ""}
 _SPACES = re.compile(r"[^\S\n]+")
 _JOINT = re.compile(r"(?:,? (?:and|or|nor|&) |\s?[/&]\s?)(?:the |any |an? )?$")
+_DENYING = re.compile(r"\b(?:do|does|did|should|must|can|will|may|would)(?: not|n't)\b|\bnever\b")
 _COMMA, _NEVER = re.compile(r", (?:the |any |an? )?$"), re.compile(r"(?!)")
 _TOKEN = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|\d+(?:[.,:]\d+)*|\n|[^\w\s]|_")
 
@@ -217,8 +218,8 @@ class Source:
 
     def heard_before(self, position: int, kinds: tuple[str, ...] = ("instrument", "voice", "sound")) -> bool:
         """Whether a mention of these kinds stands just before, with one word between at most."""
-        for end in range(position, max(position - 16, 0), -1):
+        for end in range(position, max(position - 24, 0), -1):
             if self.ends_at(end) in kinds:
-                between = self.low[end:position].strip(" -")
+                between = _DENYING.sub("", self.low[end:position]).strip(" -")
                 return len(between.split()) <= 1 and not set(between) & set(",.;")
         return False
