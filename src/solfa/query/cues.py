@@ -25,15 +25,19 @@ _OF_ONE = re.compile(r" ?(?:free|-|less)| (?:is|stays|remains|drives|makes|annoy
 _OF_SEVERAL = re.compile(r" (?:are|should|must|stay|remain)\b")
 _PLAIN_YES, _PLAIN_NO = re.compile(r" yes\b"), re.compile(r" no(?![^\W_])")
 _OUT = re.compile(r" (?:out|off|away)(?: of (?:it|this|there|the (?:mix|song|track|picture)))?(?! of\b)(?![^\W_])")
-_OUT_BEFORE = re.compile(r"\b(?:keep|leave|take|cut|kick|throw|turn|shut|switch|strip|filter|rip|edit|mix|pull|toss|chuck|cross|rule|phase"
-    r"|send|leav|tak|strip|cut|screen)(?:s|t?ing|p?ing)? (?:the |any |all |those )*$|\bwithout $")
+_OUT_BEFORE = re.compile(
+    r"\b(?:keep|leave|take|cut|kick|throw|turn|shut|switch|strip|filter|rip|edit|mix|pull|toss|chuck|cross|rule|phase"
+    r"|send|leav|tak|strip|cut|screen)(?:s|t?ing|p?ing)? (?:the |any |all |those )*$|\bwithout $"
+)
 _WHEN = re.compile(r" (?:early|late|halfway|at|after|before|by|around|from|until|near)\b")
 _SAID_EITHER = re.compile(
     r"\s?[:=]\s?(?:optional|either|whatever|any|maybe|don't care|does not matter|doesn't matter)\b"
 )
-_MARK = re.compile(r"(?P<no>\[ ?\]|\[-\]|[✗✘❌☐☒🚫👎⛔✖❎🙅])\ufe0f?|(?:\[[x✓✔]\]|[✓✔✅☑👍])\ufe0f?")
+_MARK = r"(?P<no><<mark_no>>)\ufe0f?|<<mark_yes>>\ufe0f?"
+    r"(?P<no>\[ ?\]|\[-\]|(?<=[^\W\d_] )-(?= ?(?:$|[,;\n]))|[✗✘❌☐☒🚫👎⛔✖❎🙅])\ufe0f?|(?:(?<=[^\W\d_] )\+(?= ?(?:$|[,;\n]))|\[[x✓✔]\]|[✓✔✅☑👍])\ufe0f?"
+)
 _MARK_ENDS = re.compile(r"[\n;.!?,]|\b(?:but|with|and)\b")
-_MINUS = re.compile(r"(?:^|(?<=[\s(,;]))[-!]$| \+ [^.;\n]* -(?= $)")
+_MINUS = re.compile(r"(?:^|(?<=[\s(,;]))[-!]$|(?:^|\s)\+ [^.;\n]* -(?= $)")
 _QUOTED = re.compile(r'(?<![\w"])"([^"\n]{2,160})"(?!\w)')
 _TITLED_BY = r"\b(?:called|titled|entitled|named|lyrics?|words|line|title|hook|sings?|singing|goes?|says?)"
 _TITLE = re.compile(_TITLED_BY + r"(?: (?:is|are|go|goes|like|says?|that))*[:,]? $")
@@ -96,8 +100,8 @@ def find_voiceless(source: Source) -> None:
 
 
 def find_marks(source: Source) -> None:
-    """Reads check marks: "[x] piano [ ] drums", "piano 👍 drums 👎"; they all stand before their things, or all behind."""
-    marks = list(source.matches(_MARK))
+    """Reads check marks: "[x] piano [ ] drums", "piano 👍 drums 👎"; all before their things, or all behind."""
+    marks = list(source.matches(rx(_MARK)))
     things = [m for m in source.mentions if isinstance(m.constraint, Presence)]
     starts, ends = {m.start for m in things}, {m.end for m in things}
     leading = sum(bool({m.end(), m.end() + 1} & starts) - bool({m.start(), m.start() - 1} & ends) for m in marks) > 0
@@ -184,8 +188,8 @@ def _solo(source: Source, mention: Mention) -> bool:
 
 def find(source: Source) -> None:
     """Finds negations and degree words in what is still free; ``scope`` lets them act."""
-    things = {m.start for m in source.mentions if isinstance(m.constraint, Presence)}
-    for name in ("exception", "soft_negation", "negation_before_a_thing", "negation"):
+    things = {m.start for m in source.mentions if m.constraint is not None and m.spoken}
+    for name in ("exception", "soft_negation", "negation", "negation_before_a_thing"):
         for match in whole(f"<<{name}>>(?!')").finditer(source.low):
             start, end = match.span()
             if name == "negation_before_a_thing" and end + 1 not in things:

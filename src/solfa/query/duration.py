@@ -125,7 +125,7 @@ def _place(source: Source, q: Quantity) -> bool:
     if not q.bound and not q.clock and (_THEN.match(source.after(end)) or _OPENS_WITH.search(before)):
         source.add(Mention(start, end, "place", place=Place(start=0.0, end=0.15, start_s=0.0, end_s=upper), cue="lead"))
         return True
-    if lead := rx(_EDGE_OF).search(before):
+    if not q.bound and (lead := rx(_EDGE_OF).search(before)):
         place, cue = _at_edge(lead, upper)
         if after := _ONLY.match(source.low, end):
             end, place = after.end(), replace(place, event="only")

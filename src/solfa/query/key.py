@@ -270,6 +270,9 @@ def _add(source: Source, start: int, end: int, tonic: int | None, mode: Mode | N
     while start < end and not source.free(start, end):
         start += 1
     start += len(source.low[start:end]) - len(source.low[start:end].lstrip())
+    pitch = mode is None and tonic in (10, 3) and rx(r"\b<<transposing>>s? $").search(source.before(start))
+    if pitch and re.match(r" (?:and|,)", source.after(end)):
+        return  # "for clarinet in B flat and piano"
     words = source.cut(start, end)
     group = 0
     if relative and tonic is not None and mode is not None:

@@ -92,7 +92,8 @@ def find(source: Source) -> None:
         if match["noun"].endswith("ing") and re.match(r" (?:with|on|by)\b", source.after(match.end())):
             continue  # "ending with strings" is a verb
         adjective = source.heard_before(start, ("instrument", "voice", "sound", "mood", "dynamics", "genre"))
-        if adjective or whole("<<noun_alone>>").fullmatch(match["noun"]):
+        excepted = re.search(r"\b(?:except|but) (?:for )?(?:the )?$", source.before(start))
+        if adjective or excepted or whole("<<noun_alone>>").fullmatch(match["noun"]):
             low, high = section(match["noun"])
             _add(source, start, match.end(), Place(start=low, end=high), "noun", spoken=True)
     for match in source.matches(rx(_LEADS)):
@@ -305,7 +306,10 @@ def _targets(clause: list[Item], at: int, place: Mention) -> list[Mention]:
     preceding = _before(clause, at, noun=place.cue == "noun")
     if place.cue == "noun" and not preceding:
         after = clause[at + 1] if at + 1 < len(clause) else None
-        linked = isinstance(after, Token) and after.word in ("with", "of", "on", "featuring", "is")
+        linked = isinstance(after, Token) and after.word in ("with", "of", "on", "featuring", "is", "has", "have")
+        linked = linked or (
+            isinstance(after, Mention) and after.kind == "negation" and after.cue[:4] in ("with", "lack")
+        )
         return following if linked else []
     return preceding or following
 

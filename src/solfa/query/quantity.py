@@ -50,12 +50,7 @@ _POST = re.compile(
     r"(?!\s\d))|\s?(?P<plus>\+)(?![/\d-])"
 )
 _MARGIN = re.compile(r"\s*(?:±|\+/-|\+-|plus or minus|plus-minus|give or take)\s*(?P<pm>\d{1,2})")
-_AFTERWARDS = re.compile(
-    r",?\s(?:(?P<above>(?:or|and) (?:more|faster|above|higher|over|up(?:wards)?|longer|greater)(?! than)"
-    r"|min(?:imum)?\b|plus\b(?! or))"
-    r"|(?P<below>(?:or|and) (?:less|slower|below|lower|under|shorter|fewer)(?! than)"
-    r"|max(?:imum)?\b|at (?:the )?most\b|tops\b))"
-)
+_AFTERWARDS = r",?\s(?:(?P<above><<above_behind>>)|(?P<below><<below_behind>>))"
 # What shuts a number or all beyond a bound out: "anything above 120 bpm is too fast".
 _TOO = re.compile(
     r"\s(?:is|are|would be|feels)(?: already| just| way| far| much)? "
@@ -311,7 +306,7 @@ def suffix(low: str, end: int, bound: str) -> tuple[int, bool, str]:
             bound = bound or "above"
         else:
             approx = True
-    if bound == "" and (match := _AFTERWARDS.match(low, end)):
+    if bound == "" and (match := rx(_AFTERWARDS).match(low, end)):
         end = match.end()
         bound = "above" if match["above"] else "below"
     return end, approx, bound

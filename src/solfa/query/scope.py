@@ -22,55 +22,23 @@ _HARD = {".", ";", "!", "?", "\n", "(", ")", ":", "|"}
 _CLAUSE_WORDS = {",", "but", "then", "before", "while", "followed"}
 _MEASURES = ("chords", "key", "metre", "tempo", "duration")
 _STOP = re.compile(r"[.;!?\n]")
+_SENTENCE_END = re.compile(r"\s*(?:$|\.(?!\s?\d)|[;!?)\n])")
+_ALL_OF_A_KIND = re.compile(r"\b(?:everything|all)(?: is| else)? $")
+_TOO = ("too", "overly", "excessively")
 _ATTITUDE = re.compile(r"(?:want|like|need|stand|bear|hear)$")
 _AT_END = re.compile(r"\s*(?:$|[,.;!?)\n]|(?:and|but)\b)")
 # A negation after a negation that negates for itself, and not what the first one says.
 _PLAIN_CUE = re.compile(
     r"(?:no|not|non|never|neither|nor|none|nobody|zero|is|are|do|does|did|can|should|must|than)\b|less|few"
 )
-_JUDGED = {
-    "a",
-    "an",
-    "the",
-    "to",
-    "what",
-    "my",
-    "good",
-    "best",
-    "better",
-    "preferred",
-    "ideal",
-    "perfect",
-    "great",
-    "key",
-}
-_BETWEEN = {
-    "i",
-    "we",
-    "one",
-    "you",
-    "would",
-    "really",
-    "do",
-    "does",
-    "did",
-    "should",
-    "must",
-    "is",
-    "are",
-    "will",
-    "can",
-    "it",
-    "they",
-    "that",
-    "which",
-}
 _VERB_AT_END = re.compile(r" (?:(?:be|have|play|sound|include|feature|use|contain) ?)+$")
 _CONTRASTS = re.compile(r"(?:rather than|instead of|in place of|as opposed to)")
 _NOUN_CUE = re.compile(r"(?:no|not|nothing|nobody|no one|less|fewer|few|little|non|un)$")
 _NOTHING_BEHIND = r"(?: <<idle>>)*\s*(?:$|[,.;!?)\n]|(?:and|but)\b)"
 _QUALITY = r"(?: <<fully>>)* (?:[a-z-]+(?:ed|y|al|ic|ive|ous|ful|ish|less|like|er)|<<fully>>|the|an?|in|on|at|as)\b"
-_SILENT = r"(?: (?:ever|even|really|actually|to|be|have|been|meant to|supposed to))*\s?<<presence>>(?=\s*(?:$|[,.;:!?)\n]|<<preposition>>\b|anywhere|at all|any ?more|and\b|but\b|here\b|so\b))"
+_SILENT = r"(?: (?:ever|even|really|actually|to|be|have|been|meant to|supposed to))*\s?<<presence>>" + (
+    r"(?=\s*(?:$|[,.;:!?)\n]|<<preposition>>\b|anywhere|at all|any ?more|and\b|but\b|here\b|so\b))"
+)
 _PRONOUN = re.compile(r"(?<!of) (?:them|it|those)\b(?! of)")
 _VERB = re.compile(
     r"(?:do|does|did|is|are|was|were|ca|can|wo|should|must|will|would|could|may|might|ought|have|has|had|never|lacks)(?:n.?t|\b)"
@@ -165,9 +133,13 @@ class _Negation:
         """Whether a negation is about what stands before it: "the drums never come in", "drums, please don't"."""
         assert self.cue is not None
         low, verb = self.source.low, self.cue.start + len(_VERB_AT_END.sub("", self.cue.cue))
-        noun = _NOUN_CUE.match(self.cue.cue) or _PRONOUN.search(self.cue.cue)
+        if _NOUN_CUE.match(self.cue.cue):
+            return self.cue.cue in ("no", "not") and bool(_SENTENCE_END.match(low, self.cue.end))
+        pronoun = _PRONOUN.search(self.cue.cue)
         spoken = self.head is None and (_VERB.match(self.cue.cue) or self.end > self.cue.end)
-        return bool((spoken and rx(_SILENT).match(low, verb)) or (not noun and rx(_NOTHING_BEHIND).match(low, self.cue.end)))
+        return bool(
+            (spoken and rx(_SILENT).match(low, verb)) or (not pronoun and rx(_NOTHING_BEHIND).match(low, self.cue.end))
+        )
 
     def close(self) -> None:
         """Ends the reach; one that met nothing but a verb is about the thing before it ("the drums never come in")."""
@@ -175,8 +147,10 @@ class _Negation:
             self.source.reach.append((self.cue.end, self.end))
         low = self.source.low
         idle = self.cue is not None and self.flips and not self.head and self.cue.cue != "exception"
-        if self.cue and idle and (
-            self.looks_back() or (_ATTITUDE.search(self.cue.cue) and _AT_END.match(low, self.end))
+        if (
+            self.cue
+            and idle
+            and (self.looks_back() or (_ATTITUDE.search(self.cue.cue) and _AT_END.match(low, self.end)))
         ):
             if self.subject:
                 for thing in (self.subject, *self.source.joined_before(self.subject, commas=True)):
@@ -184,16 +158,25 @@ class _Negation:
             elif (
                 self.thing
                 and self.cue.start - self.thing.end < 80
-                and not _STOP.search(low, self.thing.end, self.cue.start)
+                and len(_STOP.findall(low, self.thing.end, self.cue.start)) <= 1
             ):
                 self.doubted.append(self.thing)
-        elif idle and self.cue and self.subject and self.subject.family == "heard" and _VERB.match(self.cue.cue) and not rx(_QUALITY).match(low, self.cue.end):
+        elif (
+            idle
+            and self.cue
+            and self.subject
+            and self.subject.family == "heard"
+            and _VERB.match(self.cue.cue)
+            and not rx(_QUALITY).match(low, self.cue.end)
+        ):
             self.doubted += [self.subject, *self.source.joined_before(self.subject, commas=True)]
         self.cue, self.doubts = None, False
 
     def open(self, cue: Mention) -> None:
         """Starts a reach, or cancels the one that has met nothing yet ("not without drums")."""
-        exception = cue.cue == "exception"
+        if self.cue is not None and cue.cue in _TOO:
+            return  # "neither too fast nor too loud"
+        exception, thing = cue.cue == "exception", self.thing
         self.subject, self.last = None if exception else self.last, None
         inside = self.cue is not None and self.flips and (self.head is not None or self.end > self.cue.end)
         nested = inside and self.head is None and not exception and not _PLAIN_CUE.match(cue.cue)
@@ -217,13 +200,16 @@ class _Negation:
             return  # "ditch the strings and replace them by brass"
         self.cue, self.head, self.end, self.label = cue, None, cue.end, False
         self.doubts = nested and self.flips  # "I cannot imagine it without drums"
+        if exception and thing and thing.family in ("feel", "genre") and cue.start - thing.end <= 1:
+            before = self.source.before(thing.start)
+            self.doubts = self.doubts or bool(_ALL_OF_A_KIND.search(before))  # "everything acoustic except the drums"
 
     def pass_by(self, item: Item) -> None:
         """Remembers what a negation or an exception further on may be about."""
         if isinstance(item, Token):
             self.negative = self.negative and item.word not in _HARD
             self.opens = self.opens or item.word in _HARD
-            if item.word not in _BETWEEN:
+            if item.word not in words_table()["scope"]["between"]:
                 self.last = None
         elif item.constraint is not None:
             self.last = self.thing = item
@@ -311,9 +297,14 @@ def unclear(source: Source, things: list[Mention], start: int = LONGEST, end: in
 
 def doubt(source: Source, parts: list[list[Item]]) -> None:
     """Sets apart the things of a clause whose words leave it open: "why is there no flute", "drums are overdone"."""
+    before: list[Mention] = []
     for clause in parts:
         cues = [m for m in clause if isinstance(m, Mention) and m.kind == "doubt"]
         things = list(filter(_asks, clause))
+        pronoun = isinstance(clause[0], Token) and clause[0].word in ("they", "it", "those", "that")
+        if cues and not things and (pronoun or source.before(clause[0].start, 3).rstrip().endswith("?")):
+            things = [m for m in before[-1:] if m.family == "heard"]  # "drums? They get on my nerves."
+        before = things
         if cues and things:
             things += source.joined_before(things[0], commas=True)
             unclear(source, things, cues[0].start, cues[-1].end)
@@ -362,14 +353,19 @@ def _ends(source: Source, row: list[Item], i: int, state: _Negation) -> bool:
             return True
         noun = state.cue is not None and state.cue.cue in data["before_nouns"] and state.end > state.cue.end
         return noun and word in data["prepositions"] and not (word == "with" and _only_noise(row, i, state))
-    return word in data["ends_after_a_thing"] or (word == "and" and not _and_goes_on(row, i, head, verb=verb))
+    the = source.low.endswith(" the ", 0, head.start)
+    return word in data["ends_after_a_thing"] or (word == "and" and not _and_goes_on(row, i, head, verb=verb, the=the))
 
 
 def _of_some(source: Source, row: list[Item], i: int, state: _Negation) -> bool:
     """Whether "is" goes on about some of many and not about what is there: "none of the guitars are distorted"."""
     after, end = row[i + 1] if i + 1 < len(row) else None, row[i].end
     some = state.universal() or (state.cue is not None and bool(re.match(r"no\b|none\b", state.cue.cue)))
-    said = _asks(after) if isinstance(after, Mention) else after is not None and after.word not in _JUDGED
+    said = (
+        _asks(after)
+        if isinstance(after, Mention)
+        else after is not None and after.word not in words_table()["scope"]["judged"]
+    )
     return some and state.head is not None and said and not rx(" <<presence>>").match(source.low, end)
 
 
@@ -401,7 +397,7 @@ def _starts_anew(row: list[Item], i: int, head: Mention, item: Mention) -> bool:
             between.add(previous.word)
     if between == {"/"} and item.family != head.family:
         return True  # "no vocals/tech house"
-    if between & {"or", "nor", "and", "/", "&", ",", "any", "y", "et", "oder", "und", "ni", "o", "ou", "noch"}:
+    if between & {"or", "nor", "and", "/", "&", ",", "any", "y", "et", "oder", "und", "ni", "o", "ou", "noch", "ne"}:
         return False
     if item.kind in ("key", "chords", "duration") or (item.kind in ("tempo", "metre") and not item.spoken):
         return True
@@ -412,7 +408,7 @@ def _starts_anew(row: list[Item], i: int, head: Mention, item: Mention) -> bool:
     return head.kind in ("instrument", "voice", "sound") and between <= {"the", "a", "an"}
 
 
-def _and_goes_on(row: list[Item], i: int, head: Mention, *, verb: bool) -> bool:
+def _and_goes_on(row: list[Item], i: int, head: Mention, *, verb: bool, the: bool) -> bool:
     """Whether "and" joins the negated thing to another of its kind; after a verb also "and a flute", if that is all."""
     for at, item in enumerate(row[i + 1 : i + 3], start=i + 1):
         if isinstance(item, Mention):
@@ -422,6 +418,8 @@ def _and_goes_on(row: list[Item], i: int, head: Mention, *, verb: bool) -> bool:
             verb = behind is None or (isinstance(behind, Token) and not behind.is_word)
             if verb:
                 continue
+        if the and item.word == "the":  # "get rid of the drums and the vocals"
+            continue
         if item.word in words_table()["scope"]["new_wish"] or not item.is_word:
             return False
     return False
