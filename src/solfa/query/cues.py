@@ -34,8 +34,6 @@ _SAID_EITHER = re.compile(
     r"\s?[:=]\s?(?:optional|either|whatever|any|maybe|don't care|does not matter|doesn't matter)\b"
 )
 _MARK = r"(?P<no><<mark_no>>)\ufe0f?|<<mark_yes>>\ufe0f?"
-    r"(?P<no>\[ ?\]|\[-\]|(?<=[^\W\d_] )-(?= ?(?:$|[,;\n]))|[✗✘❌☐☒🚫👎⛔✖❎🙅])\ufe0f?|(?:(?<=[^\W\d_] )\+(?= ?(?:$|[,;\n]))|\[[x✓✔]\]|[✓✔✅☑👍])\ufe0f?"
-)
 _MARK_ENDS = re.compile(r"[\n;.!?,]|\b(?:but|with|and)\b")
 _MINUS = re.compile(r"(?:^|(?<=[\s(,;]))[-!]$|(?:^|\s)\+ [^.;\n]* -(?= $)")
 _QUOTED = re.compile(r'(?<![\w"])"([^"\n]{2,160})"(?!\w)')
@@ -133,7 +131,7 @@ def _taken_away(source: Source, mention: Mention, postfix: bool) -> bool:
         source.add(Mention(*out.span(), "event", cue="leaves"))
         return True
     if either := _SAID_EITHER.match(source.low, end):
-        source.note(f"{source.quote(mention.start, either.end())}: either will do, so it is no wish")
+        source.note(f"{source.quote(mention.start, either.end())}: either will do, so it is no constraint")
         mention.forget()
         return True
     match = (

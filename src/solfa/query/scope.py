@@ -21,6 +21,7 @@ LONGEST = 1 << 30
 _HARD = {".", ";", "!", "?", "\n", "(", ")", ":", "|"}
 _CLAUSE_WORDS = {",", "but", "then", "before", "while", "followed"}
 _MEASURES = ("chords", "key", "metre", "tempo", "duration")
+_FRAGMENT = re.compile(r"[.,;:!?\n]")
 _STOP = re.compile(r"[.;!?\n]")
 _SENTENCE_END = re.compile(r"\s*(?:$|\.(?!\s?\d)|[;!?)\n])")
 _ALL_OF_A_KIND = re.compile(r"\b(?:everything|all)(?: is| else)? $")
@@ -141,6 +142,13 @@ class _Negation:
             (spoken and rx(_SILENT).match(low, verb)) or (not pronoun and rx(_NOTHING_BEHIND).match(low, self.cue.end))
         )
 
+    def refers_back(self, thing: Mention, cue: Mention) -> bool:
+        """Whether a negation in the sentence of a thing or the next may be about it: "This one shouldn't."."""
+        between = self.source.low[thing.end : cue.start]
+        stops = len(_STOP.findall(between))
+        small = empty_words().union(("keep", "saying", "let's", "beg")).issuperset(_FRAGMENT.split(between)[-1].split())
+        return small and stops <= 1 if stops or _NOUN_CUE.match(cue.cue) else True
+
     def close(self) -> None:
         """Ends the reach; one that met nothing but a verb is about the thing before it ("the drums never come in")."""
         if self.cue is not None and self.flips and self.end > self.cue.end:
@@ -155,11 +163,7 @@ class _Negation:
             if self.subject:
                 for thing in (self.subject, *self.source.joined_before(self.subject, commas=True)):
                     thing.negated = True
-            elif (
-                self.thing
-                and self.cue.start - self.thing.end < 80
-                and len(_STOP.findall(low, self.thing.end, self.cue.start)) <= 1
-            ):
+            elif self.thing and self.cue.start - self.thing.end < 80 and self.refers_back(self.thing, self.cue):
                 self.doubted.append(self.thing)
         elif (
             idle
@@ -234,7 +238,9 @@ class _Negation:
                 mention.said_from = self.cue.start
         if _CONTRASTS.match(self.cue.cue) and not self.doubts:  # "choir and orchestra rather than choir and organ"
             shared = [m for m in self.source.mentions if m.end <= self.cue.start and m.constraint is not None]
-            if any(m.family == mention.family and _concept(m) == _concept(mention) and not m.negated for m in shared):
+            if any(
+                m.family == mention.family and _concept(m) == _concept(mention) != "" and not m.negated for m in shared
+            ):
                 mention.constraint = None
         self.head = self.thing = mention
         self.end = mention.end
@@ -266,7 +272,7 @@ def negate(source: Source, row: list[Item]) -> None:
             state.close()
         elif item.constraint is not None:
             listed = state.label and (item.kind not in _MEASURES or item.spoken)
-            if state.head is not None and not listed and _starts_anew(row, i, state.head, item):
+            if state.head is not None and not listed and (state.label or _starts_anew(row, i, state.head, item)):
                 state.close()
             else:
                 state.meet(item)
@@ -386,7 +392,7 @@ def _verb_next(row: list[Item], i: int) -> bool:
 
 
 def _starts_anew(row: list[Item], i: int, head: Mention, item: Mention) -> bool:
-    """Whether a mention after a negated one, with nothing but words between, is a new wish."""
+    """Whether a mention after a negated one, with nothing but words between, is a new constraint."""
     if item.start < head.end:
         return False  # two readings of one word
     between = set()
@@ -476,7 +482,7 @@ def weigh(parts: list[list[Item]]) -> None:
 
 
 def drop_optional(source: Source, parts: list[list[Item]]) -> None:
-    """Takes back the wishes of "with or without vocals" and "vocals are fine": either will do."""
+    """Takes back the constraints of "with or without vocals" and "vocals are fine": either will do."""
     for clause in parts:
         for i, item in enumerate(clause):
             if not isinstance(item, Mention) or not item.kind.startswith("optional"):
@@ -485,7 +491,7 @@ def drop_optional(source: Source, parts: list[list[Item]]) -> None:
             wish = next(filter(_asks, side), None)
             if wish is not None:
                 start, end = min(item.start, wish.start), max(item.end, wish.end)
-                source.note(f"{source.quote(start, end)}: either will do, so it is no wish")
+                source.note(f"{source.quote(start, end)}: either will do, so it is no constraint")
                 wish.constraint, wish.spoken, wish.kind = None, False, "filler"
 
 
@@ -600,7 +606,7 @@ def settle_measures(source: Source) -> None:
             for mention in wanted:
                 mention.any_of = group
             words = ", ".join(source.quote(m.start, m.end) for m in sorted(wanted, key=lambda m: m.start))
-            source.note(f"several wishes for the {kind} ({words}): any of them will do")
+            source.note(f"several constraints for the {kind} ({words}): any of them will do")
 
 
 def alternatives(row: list[Item]) -> None:
