@@ -4,23 +4,29 @@
 moving filters, mains hum, engines, steady tones, sweeps, clicks, rain, wind, constants), of 15 and 40 s. Counts those
 of which a tempo, a metre (confidence 0.2 and more), a key or a chord is told, or a voice, instrument, genre or mood at
 0.5 and more; and, of the music files (their second half minute where they are long), those without tempo or key.
+
+``python benchmarks/no_music.py --silence 3`` prints instead the processor time of analyzing so many hours of silence.
 """
 
 from __future__ import annotations
 
 import argparse
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import signal
 
-from solfa.analysis.analyze import Analyzer
+from solfa.analysis.analyze import Analyzer, analyze
 from solfa.analysis.registry import extractors
 from solfa.audio import SUFFIXES, stretches
 from solfa.core.types import Analysis, Audio
+from solfa.testing.files import write_audio
+from solfa.testing.synth import song
 
 Array = NDArray[np.float64]
 Rng = np.random.Generator
@@ -148,7 +154,7 @@ def told(analysis: Analysis) -> dict[str, str]:
     return found
 
 
-def analysed(clips: Iterator[tuple[str, Audio]]) -> dict[str, dict[str, str]]:
+def analyzed(clips: Iterator[tuple[str, Audio]]) -> dict[str, dict[str, str]]:
     out = {}
     for name, audio in clips:
         analyzer = Analyzer(extractors())
@@ -157,18 +163,34 @@ def analysed(clips: Iterator[tuple[str, Audio]]) -> dict[str, dict[str, str]]:
     return out
 
 
+def silence(hours: float) -> None:
+    """Processor time of a FLAC file of silence, and of one with half a minute of music in the middle."""
+    samples = np.zeros(round(hours * 3600 * RATE), np.float32)
+    music = song(tempo_bpm=120, bars=15, sample_rate_hz=RATE).audio.samples[: 30 * RATE]
+    with TemporaryDirectory() as folder:
+        for what in ("silence", "with 30 s of music in the middle"):
+            file = write_audio(Path(folder) / "track.flac", samples, RATE)
+            began_s = time.process_time()
+            found = analyze(file)
+            print(f"{hours:g} h {what}: {time.process_time() - began_s:.0f} s, tempo {found.tempo_bpm.value}")
+            samples[len(samples) // 2 :][: len(music)] = music
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--silence", type=float, metavar="HOURS")
     parser.add_argument("--music", type=Path, action="append", default=[])
     parser.add_argument("--seed", type=int, default=8)
     arguments = parser.parse_args()
-    found = analysed(made_up(arguments.seed))
+    if arguments.silence:
+        return silence(arguments.silence)
+    found = analyzed(made_up(arguments.seed))
     print(f"made up: {len(found)} sounds, seed {arguments.seed}")
     for what in ("tempo", "metre", "key", "chords", "tags"):
         print(f"  {what} told of {sum(what in said for said in found.values())}")
     print(*(f"    {name}: {said}" for name, said in found.items() if said), sep="\n")
     for folder in arguments.music:
-        kept = analysed(music(folder))
+        kept = analyzed(music(folder))
         for what in ("tempo", "key"):
             without = [name for name, said in kept.items() if what not in said]
             print(f"music: {len(kept)} files, without {what}: {len(without)} {without}")

@@ -1,4 +1,4 @@
-"""How well tags are heard, and whether 0.7 means seven in ten.
+"""How well tags are detected, and whether 0.7 means seven in ten.
 
 ``python benchmarks/tags.py --data DIR [--more DIR] --soundfont FILE [--soundfont FILE...]
 --groove DIR --held-out-soundfont FILE``
@@ -38,7 +38,7 @@ OF_DRUMS = ("drum_machine", "bass_drum", "snare_drum", "hi_hat")
 NAMES = tuple(voters())
 
 
-def hear(clips: Iterable[tuple[Audio, Array]], weight: float = 1.0) -> Clips:
+def observed(clips: Iterable[tuple[Audio, Array]], weight: float = 1.0) -> Clips:
     """Run the extractor over clips with their truth [shape=(C,)]."""
     tool = tags.TagsExtractor()
     evidence, truth = [], []
@@ -51,12 +51,12 @@ def hear(clips: Iterable[tuple[Audio, Array]], weight: float = 1.0) -> Clips:
 
 def recordings(folder: Path, weight: float = 1.0) -> Clips:
     """The clips of a folder with what people wrote about them."""
-    return hear(((next(iter(stretches(file))), facts) for file, facts in written(folder)), weight)
+    return observed(((next(iter(stretches(file))), facts) for file, facts in written(folder)), weight)
 
 
 def songs(soundfont: Path, count: int, seed: int) -> Clips:
     """Rendered songs. A rendered clip counts a tenth: it tells less about recordings."""
-    return hear(((c.audio, row(played(c.concepts))) for c in gm.mixes(soundfont, count, seed)), 0.1)
+    return observed(((c.audio, row(played(c.concepts))) for c in gm.mixes(soundfont, count, seed)), 0.1)
 
 
 def drum_clips(clips: list[drums.DrumClip]) -> tuple[Clips, Array]:
@@ -66,7 +66,7 @@ def drum_clips(clips: list[drums.DrumClip]) -> tuple[Clips, Array]:
         names |= {"percussion"} if "drums" in names else set()
         return row({c: c in names for c in KIT if "drums" in names or c not in OF_DRUMS})
 
-    return hear((c.audio, facts(c.concepts)) for c in clips), np.array([c.snr_db for c in clips])
+    return observed((c.audio, facts(c.concepts)) for c in clips), np.array([c.snr_db for c in clips])
 
 
 def of_kinds(clips: Clips, kinds: tuple[str, ...]) -> Clips:
@@ -164,10 +164,11 @@ def main() -> None:
     more = [recordings(arguments.more, 0.5)] if arguments.more else []
     rendered = [songs(f, arguments.mixes, arguments.seed + i) for i, f in enumerate(arguments.soundfont)]
     usual = Clips(np.concatenate([s.evidence for s in (real, *more)]), np.concatenate([s.truth for s in (real, *more)]))
+    music = shipped(real)[:, NAMES.index("music")]
     for kinds in POOLS:
         sets = [of_kinds(s, kinds) for s in (real, *more, *(rendered if "instrument" in kinds else []))]
         level = of_kinds(usual, kinds).evidence.mean(axis=0)
-        reliability(f"{' and '.join(kinds)}, cross-validated", *cross_validated(sets, level))
+        reliability(f"{' and '.join(kinds)}, cross-validated", *cross_validated(sets, level, music))
         each(f"{' and '.join(kinds)}, recordings", real, kinds)
         if arguments.fit:
             print_curves(kinds, sets, level)

@@ -90,13 +90,16 @@ def own(sets: list[Clips], column: int) -> tuple[float, float]:
     return float(offset), float(slope)
 
 
-def cross_validated(sets: list[Clips], usual: Array, folds: int = 5) -> tuple[Array, Array]:
-    """Confidence and truth of all known cells of the first set, each from curves fitted without its fold."""
+def cross_validated(sets: list[Clips], usual: Array, music: Array, folds: int = 5) -> tuple[Array, Array]:
+    """Confidence and truth of all known cells of the first set, each from curves fitted without its fold.
+
+    ``music`` is the probability that a clip of that set is music at all [shape=(N,)], which confidences are times.
+    """
     first, rest = sets[0], sets[1:]
     fold = np.arange(len(first.truth)) % folds
     confidence = np.zeros_like(first.truth)
     for i in range(folds):
         curves = pooled([first.part(fold != i), *rest], usual)
-        confidence[fold == i] = expit(curves.log_odds(first.evidence[fold == i]))
+        confidence[fold == i] = expit(curves.log_odds(first.evidence[fold == i])) * music[fold == i, None]
     known = ~np.isnan(first.truth)
     return confidence[known], first.truth[known] == 1

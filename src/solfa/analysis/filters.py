@@ -33,6 +33,13 @@ def running_mean(values: FloatArray, size: int, *, axis: int = -1, before: int |
     return np.moveaxis(means, -1, axis)
 
 
+def block_means(rows: FloatArray, size: int) -> NDArray[np.float64]:
+    """Mean over every ``size`` rows [shape=(ceil(T / size), C)]; the last one over what is left."""
+    starts = np.arange(0, len(rows), size)
+    means: NDArray[np.float64] = np.add.reduceat(rows, starts) / np.diff(starts, append=len(rows))[:, None]
+    return means
+
+
 def running_max(values: FloatArray, reach: int) -> FloatArray:
     """Greatest of each value and its ``reach`` neighbours to each side along the last axis."""
     sides = [(0, 0)] * (values.ndim - 1) + [(reach, reach)]

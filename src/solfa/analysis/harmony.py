@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from solfa.analysis import harmony_chords, harmony_key
 from solfa.analysis.cqt import BINS_PER_OCTAVE, HOP, RATE_HZ, cqt, tuning_of
-from solfa.analysis.filters import running_mean
+from solfa.analysis.filters import block_means, running_mean
 from solfa.analysis.protocol import NOTHING, ExtractorSpec, Observation, empty, ranked
 from solfa.audio import at_rate
 from solfa.core.files import table_of
@@ -74,13 +74,11 @@ class HarmonyExtractor:
         if len(samples) >= _MIN_SAMPLES and sounds.any():
             magnitudes = cqt(samples, tuning_of(samples))
             heads[sounds] = _heads(magnitudes)[sounds]
-            chroma = _chroma(magnitudes * sounds[:, None])  # in silence rounding is left, which has pitches too
+            chroma = _chroma(magnitudes * sounds[:, None])  # in silence rounding errors are left, and have pitches
         log_heads = np.log(np.maximum(heads, _FLOOR))
-        edges = np.arange(0, n_frames, _POOL)
-        pooled = np.add.reduceat(log_heads, edges) / np.diff(np.r_[edges, n_frames])[:, None]
         # A frame's centre is its time: the border between two is half a hop earlier.
-        start_s = np.maximum(0.0, (edges - 0.5) * HOP / RATE_HZ) + audio.start_s
-        return {"start_s": start_s, "log_heads": pooled.astype(np.float16), "chroma": chroma}
+        start_s = np.maximum(0.0, (np.arange(0, n_frames, _POOL) - 0.5) * HOP / RATE_HZ) + audio.start_s
+        return {"start_s": start_s, "log_heads": block_means(log_heads, _POOL).astype(np.float16), "chroma": chroma}
 
     def conclude(self, observations: Sequence[Observation], duration_s: float) -> dict[str, Any]:
         """``key`` and ``chords`` of the track; silence, noise and hum give key None and one segment ``N``."""
@@ -149,7 +147,4 @@ def _chroma(magnitudes: FloatArray) -> FloatArray:
     energy = salience.reshape(len(salience), -1, 12).sum(axis=1)
     loudest = energy.max(axis=1, keepdims=True)
     energy = np.where(loudest > 0, energy / np.where(loudest > 0, loudest, 1.0), 0.0)
-    edges = np.arange(0, len(energy), _CHROMA_BLOCK)
-    lengths = np.diff(np.r_[edges, len(energy)])
-    out: FloatArray = (np.add.reduceat(energy, edges) / lengths[:, None]).astype(np.float32)
-    return out
+    return block_means(energy, _CHROMA_BLOCK).astype(np.float32)

@@ -1,9 +1,9 @@
 """From chords and pitch-class energy to a key.
 
-Two witnesses. A log-linear model judges the chords: each of the 24 keys is scored by the same weights (one set for
-major, one for minor) on what sounds *relative to its tonic*: chord histogram, bass, chord changes, first and last
+Two kinds of evidence. A log-linear model judges the chords: each of the 24 keys is scored by the same weights (one set
+for major, one for minor) on what sounds *relative to its tonic*: chord histogram, bass, chord changes, first and last
 chord; it was fitted on chord charts and knows progressions. The classic one correlates the track's chroma with a key
-profile; it does not care what the chords are called, and carries riffs, power chords and melodies. Their weighted sum,
+profile; it does not depend on the labels of chords, and decides riffs, power chords and melodies. Their weighted sum,
 through a softmax over the 24 keys, is the probability. Constants: ``harmony.json``, ``tools/fit_harmony.py``.
 """
 

@@ -87,7 +87,7 @@ class _Part:
     @property
     def spec(self) -> ExtractorSpec:
         whole = self.whole.spec
-        # Which fields are left is part of the version: another division of labour is another analysis.
+        # Which fields are left is part of the version: other fields are another analysis.
         return replace(whole, version=f"{whole.version}/{'+'.join(self.provides)}", provides=self.provides)
 
     def observe(self, audio: Audio) -> Observation:

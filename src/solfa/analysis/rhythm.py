@@ -119,7 +119,7 @@ def _metre(features_F: FloatArray, tempo_chance: float) -> Estimate[str]:
     chances = rank_metres(features_F)
     ordered = sorted(chances, key=lambda name: (-chances[name], name))
     confidence = metre_confidence(chances[ordered[0]], tempo_chance)
-    if tempo_chance < _NO_BEAT:  # then there are no beats to count; most music being in 4/4 is no measurement
+    if tempo_chance < _NO_BEAT:  # no beats to count; that most music is in 4/4 is no measurement
         confidence = min(confidence, tempo_chance)
     left = (1 - confidence) / max(1 - chances[ordered[0]], 1e-9)
     alternatives = tuple(

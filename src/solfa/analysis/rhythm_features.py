@@ -13,7 +13,7 @@ import numpy as np
 from numpy.fft import rfft
 from numpy.typing import NDArray
 
-from solfa.analysis.filters import running_max
+from solfa.analysis.filters import block_means, running_max
 from solfa.analysis.protocol import Observation
 from solfa.audio import at_rate
 from solfa.core.types import Audio, FloatArray
@@ -71,8 +71,8 @@ def observe(audio: Audio) -> Observation:
         loud = max(float(np.percentile(bands.mean(axis=1), 95)), 1e-9)
         log_bands = np.log1p(_GAMMA / loud * bands)
         flux = _flux(log_bands)
-        level = _slow(log_bands.reshape(count, LEVEL_BANDS, -1).mean(axis=2))
-        chroma = _slow(chroma) / loud
+        level = block_means(log_bands.reshape(count, LEVEL_BANDS, -1).mean(axis=2), SLOW_EVERY).astype(np.float32)
+        chroma = block_means(chroma, SLOW_EVERY).astype(np.float32) / loud
     return {
         "start_s": np.asarray([audio.start_s]),
         "flux": flux.astype(np.float16),
@@ -117,14 +117,6 @@ def _spectra(samples: FloatArray, count: int) -> tuple[FloatArray, FloatArray]:
         bands[i : i + _BLOCK] = magnitude @ mel
         classes[i : i + _BLOCK] = magnitude @ pitch
     return bands, classes
-
-
-def _slow(rows: FloatArray) -> FloatArray:
-    """Mean over every ``SLOW_EVERY`` frames (the last row over what is left)."""
-    starts = np.arange(0, len(rows), SLOW_EVERY)
-    sums = np.add.reduceat(rows, starts, axis=0)
-    mean: FloatArray = (sums / np.diff(np.append(starts, len(rows)))[:, None]).astype(np.float32)
-    return mean
 
 
 def _flux(bands: FloatArray) -> FloatArray:

@@ -35,7 +35,7 @@ _PATCHES = int(HOP_S / PATCH_S)
 _PATCH = 15600
 # A rest shorter than this at the end of a track is not a frame of its own.
 _LEAST_REST = SAMPLE_RATE_HZ // 2
-# Nor is a tenth of a second of its own to YAMNet.
+# For YAMNet the rest of a second counts as one where it is longer than a tenth of it.
 _LEAST_OF_UNIT = 10
 _LEAST_SCORE = 1e-5  # scores are clipped to this and one minus this before the logit
 

@@ -175,7 +175,7 @@ def _cancels(mix: FloatArray, powers: list[float]) -> bool:
 def _opened(path: Path, limits: Limits, data: bytes | None = None) -> Iterator[tuple[Decoder, FilePart]]:
     with (
         open_regular(path, limits) if data is None else BytesIO(data) as file,
-        _disk_blamed(path, FilePart(file, 0, 0, limits.silent_bytes)) as part,
+        _disk_errors_raised(path, FilePart(file, 0, 0, limits.silent_bytes)) as part,
     ):
         head = file.read(64)
         refuse_if_protected(path, file, head)
@@ -199,8 +199,8 @@ def _opened(path: Path, limits: Limits, data: bytes | None = None) -> Iterator[t
 
 
 @contextmanager
-def _disk_blamed(path: Path, part: FilePart) -> Iterator[FilePart]:
-    """Where the disk failed, no conclusion about the file holds."""
+def _disk_errors_raised(path: Path, part: FilePart) -> Iterator[FilePart]:
+    """Raise FileUnavailable where the disk failed, whatever was concluded about the file: it may be whole."""
     error: BaseException | None = None
     try:
         yield part

@@ -1,4 +1,4 @@
-"""Signs that a file is cut short or locked which the decoders themselves pass over."""
+"""Checks for files that are cut short, protected or overloaded, of which decoders say nothing."""
 
 from __future__ import annotations
 

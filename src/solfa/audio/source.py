@@ -101,10 +101,6 @@ class FilePart(io.RawIOBase):
         self._at = place
         return place
 
-    def tell(self) -> int:
-        """The place in the part."""
-        return self._at
-
 
 def open_regular(path: Path, limits: Limits) -> BinaryIO:
     """The file, opened for reading without ever waiting on a pipe or a device.

@@ -29,6 +29,13 @@ def test_running_mean_of_nothing_is_nothing() -> None:
     assert filters.running_mean(np.zeros((3, 0), np.float32), 5).shape == (3, 0)
 
 
+@pytest.mark.parametrize("count", [1, 6, 7, 20])
+def test_block_means_are_of_every_so_many_rows(count: int) -> None:
+    rows = np.random.default_rng(4).standard_normal((count, 3)).astype(np.float32)
+    expected = [rows[i : i + 7].mean(axis=0) for i in range(0, count, 7)]
+    np.testing.assert_allclose(filters.block_means(rows, 7), expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize(("shape", "reach"), [((11, 48), 1), ((300,), 4), ((3,), 4), ((0,), 4)])
 def test_running_max_is_scipys_bit_for_bit(shape: tuple[int, ...], reach: int) -> None:
     values = np.random.default_rng(1).standard_normal(shape).astype(np.float32)

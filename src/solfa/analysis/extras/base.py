@@ -112,7 +112,7 @@ class WholeTrack(ABC):
 
 @contextlib.contextmanager
 def wav_file(samples: FloatArray, sample_rate_hz: int) -> Iterator[Path]:
-    """A temporary float WAV file, for tools that take nothing but a path; the tool's chatter is swallowed."""
+    """A temporary float WAV file, for tools that take nothing but a path; what the tool prints is discarded."""
     import soundfile
 
     with tempfile.TemporaryDirectory(prefix="solfa-") as folder:
