@@ -31,7 +31,7 @@ def main() -> None:
     bars = max(4, round(args.seconds * args.tempo / 240.0))
     truth = song(tempo_bpm=args.tempo, bars=bars, seed=args.seed, sample_rate_hz=44100)
     print(f"{truth.audio.duration_s:.0f} s, {args.tempo:g} BPM, 4/4, C major or A minor, A:min F:maj C:maj G:maj\n")
-    print("| extractor | licence | x real time (first run) | x real time (second) | heard |")
+    print("| extractor | licence | x real time (first run) | x real time (second) | found |")
     print("|---|---|---|---|---|")
     for spec in extractor_specs():
         if not args.names or spec.name in args.names:

@@ -70,7 +70,8 @@ def _hann(size: int) -> FloatArray:
 @cache
 def _slaney_bank() -> FloatArray:
     hz = np.linspace(0, SAMPLE_RATE_HZ / 2, _FFT // 2 + 1)
-    edges = _slaney_to_hz(np.linspace(0, _hz_to_slaney(SAMPLE_RATE_HZ / 2), 98))
+    top = _KNEE + float(np.log(SAMPLE_RATE_HZ / 2 / _KNEE_HZ)) / _LOG_STEP
+    edges = _slaney_to_hz(np.linspace(0, top, 98))
     bank: FloatArray = (_triangles(hz, edges) * (2 / (edges[2:] - edges[:-2]))).astype(np.float32)
     return bank
 
@@ -95,10 +96,6 @@ def _triangles(points: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArr
 # Slaney's scale: linear below 1 kHz, then 27 bands for each factor of 6.4.
 _LINEAR_HZ, _KNEE_HZ = 200 / 3, 1000.0
 _KNEE, _LOG_STEP = _KNEE_HZ / _LINEAR_HZ, float(np.log(6.4) / 27)
-
-
-def _hz_to_slaney(hz: float) -> float:
-    return hz / _LINEAR_HZ if hz < _KNEE_HZ else _KNEE + float(np.log(hz / _KNEE_HZ)) / _LOG_STEP
 
 
 def _slaney_to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
