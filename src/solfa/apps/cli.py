@@ -31,6 +31,7 @@ from solfa.apps.options import (
 from solfa.apps.training import train_app
 from solfa.core.errors import InputError, SolfaError
 from solfa.core.text import printable
+from solfa.weights import home
 
 if TYPE_CHECKING:  # --help loads none of these
     from solfa.core.types import JointModel
@@ -64,11 +65,13 @@ _PLAIN = {
     **dict(zip("▁▂▃▄▅▆▇█", "_.-:=+*#", strict=True)),
 }  # for terminals that show ASCII only
 
+# Libraries keep lists of fonts and compiled kernels elsewhere in the home folder; torch in a folder of /tmp whose name
+# others can guess, and fill.
+_CACHES = ("MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "CUDA_CACHE_PATH")
+
 
 def default_collection() -> Path:
     """The collection in the platform's data directory (``SOLFA_HOME`` moves it)."""
-    from solfa.weights import home
-
     return home() / "collection"
 
 
@@ -359,7 +362,6 @@ def demo(
     from solfa.apps.progress import Work
     from solfa.apps.render import NOTHING_DONE, results_text, show
     from solfa.collection import Collection
-    from solfa.weights import home
 
     if music is not None and not music.is_dir():
         raise InputError(f"no such folder: {music}. --music takes a folder with audio files.")
@@ -490,6 +492,10 @@ def main(run: Callable[[], object] = app) -> None:
             reconfigure(errors="solfa")
     try:
         try:
+            caches = home().absolute() / "caches"
+            there = next((folder for folder in caches.parents if os.access(folder, os.F_OK)), caches)
+            for variable in _CACHES if os.access(there, os.W_OK) else ():  # torch fails where it cannot write
+                os.environ.setdefault(variable, str(caches / variable.split("_")[0].lower()))
             run()
         finally:
             sys.stdout.flush()

@@ -12,12 +12,11 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.special import expit
 from torch import Tensor
 
 from solfa.alignment.joint import JointProjector, Tower
 from solfa.alignment.pairwise import frame_scores
+from solfa.core.errors import need
 from solfa.core.types import Logit, States, View
 from solfa.datasets.bank import frame_labels
 from solfa.datasets.features import FrozenFeatures
@@ -26,6 +25,7 @@ from solfa.evaluation.relevance import Relevance
 from solfa.evaluation.retrieval import hit_at
 from solfa.evaluation.similarity import CosineScores, MixScores, Transposed
 
+_optimize, _special = (need(f"scipy.{x}", "training", "pip install 'solfa[torch]'") for x in ("optimize", "special"))
 T = TypeVar("T", NDArray[np.int64], list[Any])
 _GLOBAL = View()
 _AT_ONCE = 256  # clips or texts
@@ -72,9 +72,9 @@ def fit_match(matched_N: NDArray[Any], mismatched_N: NDArray[Any]) -> Logit | No
 
     def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         z = x @ weights
-        return float(np.mean(np.logaddexp(0, z) - target * z)), x.T @ (expit(z) - target) / len(z)
+        return float(np.mean(np.logaddexp(0, z) - target * z)), x.T @ (_special.expit(z) - target) / len(z)
 
-    slope, bias = minimize(loss, np.zeros(2), jac=True, method="BFGS").x
+    slope, bias = _optimize.minimize(loss, np.zeros(2), jac=True, method="BFGS").x
     if not slope > 1e-6:
         return None
     return Logit(temperature=float(deviation / slope), bias=float(bias - slope * mean / deviation))

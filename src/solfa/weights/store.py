@@ -10,7 +10,7 @@ from pathlib import Path
 
 from platformdirs import user_data_path
 
-from solfa.core.errors import MissingWeights, WeightsError
+from solfa.core.errors import InputError, MissingWeights, WeightsError
 from solfa.core.files import file_hash, write_whole
 from solfa.weights.manifest import Weight, weight
 
@@ -23,9 +23,15 @@ _verified: dict[Path, tuple[int, int, str]] = {}
 
 
 def home() -> Path:
-    """Where solfa keeps things for this user: ``SOLFA_HOME`` where set, else the platform's data directory."""
+    """Where solfa keeps things for this user: ``SOLFA_HOME`` where set, else the platform's data directory.
+
+    Raises InputError if ``SOLFA_HOME`` begins with the name of a user that there is not.
+    """
     override = os.environ.get("SOLFA_HOME")
-    return Path(override).expanduser() if override else user_data_path("solfa", appauthor=False)
+    try:
+        return Path(override).expanduser() if override else user_data_path("solfa", appauthor=False)
+    except RuntimeError as error:
+        raise InputError(f"SOLFA_HOME is {override!r}: there is no such user. Give it a folder.") from error
 
 
 def path(name: str) -> Path:

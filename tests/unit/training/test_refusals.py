@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,13 @@ def test_onnx_is_missed_before_the_first_step(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(running, "find_spec", lambda name: None if name == "onnx" else real(name))
     error = refused(folder, tmp_path / "run")
     assert isinstance(error, MissingExtra) and "pip install 'solfa[torch]'" in str(error)
+
+
+def test_scipy_is_missed_by_name(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+    monkeypatch.delitem(sys.modules, "solfa.training.validation")
+    with pytest.raises(MissingExtra, match=r"pip install 'solfa\[torch\]'"):
+        import_module("solfa.training.validation")
 
 
 @pytest.mark.parametrize("device", ["nope", "cuda:99"])

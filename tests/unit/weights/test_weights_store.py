@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from solfa import weights
-from solfa.core.errors import MissingWeights, WeightsError
+from solfa.core.errors import InputError, MissingWeights, WeightsError
 from solfa.weights import store
 
 
@@ -75,3 +75,9 @@ def test_without_solfa_home_files_go_to_the_platforms_data_directory(monkeypatch
     monkeypatch.delenv("SOLFA_HOME", raising=False)
     assert weights.home().name == "solfa"
     assert weights.home().is_absolute()
+
+
+def test_a_home_of_nobody_is_a_plain_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOLFA_HOME", "~nobody-of-this-name/solfa")
+    with pytest.raises(InputError, match="SOLFA_HOME is '~nobody-of-this-name/solfa'"):
+        store.home()
