@@ -22,17 +22,11 @@ NOTHING: Estimate[Any] = Estimate(value=None, confidence=0.0)
 _EMPTY: dict[str, Any] = {
     "tempo_bpm": Estimate(value=None, confidence=0.0, unit="BPM"),
     "metre": NOTHING,
-    "beats_s": (),
-    "downbeats_s": (),
     "key": NOTHING,
-    "chords": (),
     "loudness_lufs": Estimate(value=None, confidence=0.0, unit="LUFS"),
     "energy": Curve(hop_s=1.0, values=()),
     "voice": TagTrack(concept="voice", kind="voice", confidence=0.0),
-    "instruments": (),
-    "genres": (),
-    "moods": (),
-    "sounds": (),
+    **dict.fromkeys(("beats_s", "downbeats_s", "chords", "instruments", "genres", "moods", "sounds"), ()),
 }
 
 
