@@ -127,7 +127,8 @@ def _taken_away(source: Source, mention: Mention, postfix: bool) -> bool:
     solo = re.compile(r"[ -]solos?\b").match(source.low, mention.end)
     end = solo.end() if solo else mention.end
     out = _OUT_BEFORE.search(source.before(mention.start)) and _OUT.match(source.low, end)
-    if out and _WHEN.match(source.low, out.end()):  # "take the drums out at 1:00"
+    kept = re.search(r"\b(?:keep|leav)", source.before(mention.start, 14))  # "keep the drums out until 1:00"
+    if out and not kept and _WHEN.match(source.low, out.end()):  # "take the drums out at 1:00"
         source.add(Mention(*out.span(), "event", cue="leaves"))
         return True
     if either := _SAID_EITHER.match(source.low, end):
@@ -139,7 +140,7 @@ def _taken_away(source: Source, mention: Mention, postfix: bool) -> bool:
         or rx(_SAID_NONE).match(source.low, end)
         or (postfix and _PLAIN_NO.match(source.low, end))
         or out
-        or rx(r"[\s(]<<taken_away>>(?![^\W_])").match(source.low, end)
+        or rx(r"(?: <<part>>)?[\s(]<<taken_away>>(?![^\W_])").match(source.low, end)
     )
     if match and source.free(*match.span()):
         source.reach.append((mention.start, end))

@@ -52,10 +52,9 @@ _POST = re.compile(
 _MARGIN = re.compile(r"\s*(?:±|\+/-|\+-|plus or minus|plus-minus|give or take)\s*(?P<pm>\d{1,2})")
 _AFTERWARDS = r",?\s(?:(?P<above><<above_behind>>)|(?P<below><<below_behind>>))"
 # What shuts a number or all beyond a bound out: "anything above 120 bpm is too fast".
-_TOO = re.compile(
+_TOO = (
     r"\s(?:is|are|would be|feels)(?: already| just| way| far| much)? "
-    r"(?:too (?:fast|long|high|much|(?P<slow>slow|short|low|little))"
-    r"|out(?! of)|off limits|forbidden|not (?:ok|okay|allowed|acceptable|wanted)|(?:a )?no[ -]?go)(?![^\W_])"
+    r"(?:too (?:fast|long|high|much|(?P<slow>slow|short|low|little))|<<ruled_out>>)(?![^\W_])"
 )
 SECONDS_AFTER_ALL = re.compile(
     r"\s(?:long|clip|intro|loop|cut|spot|ad|bed|sting|promo|bumper|in(?:to)?|mark|in length"
@@ -163,7 +162,7 @@ def _read(source: Source, match: re.Match[str]) -> Quantity:
         a, b = a * scale, b * scale
         end, more, bound = suffix(low, end, bound)
         after_approx = after_approx or more
-    if too := _TOO.match(low, end):
+    if too := rx(_TOO).match(low, end):
         up = bound == "below" if bound else too["slow"] is not None
         end, bound = too.end(), "above" if up else "below"
         unit = unit or ("bpm" if "fast" in too[0] or "slow" in too[0] else "")

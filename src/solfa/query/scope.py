@@ -35,14 +35,17 @@ _PLAIN_CUE = re.compile(
 _VERB_AT_END = re.compile(r" (?:(?:be|have|play|sound|include|feature|use|contain) ?)+$")
 _CONTRASTS = re.compile(r"(?:rather than|instead of|in place of|as opposed to)")
 _NOUN_CUE = re.compile(r"(?:no|not|nothing|nobody|no one|less|fewer|few|little|non|un)$")
-_NOTHING_BEHIND = r"(?: <<idle>>)*\s*(?:$|[,.;!?)\n]|(?:and|but)\b)"
-_QUALITY = r"(?: <<fully>>)* (?:[a-z-]+(?:ed|y|al|ic|ive|ous|ful|ish|less|like|er)|<<fully>>|the|an?|in|on|at|as)\b"
-_SILENT = r"(?: (?:ever|even|really|actually|to|be|have|been|meant to|supposed to))*\s?<<presence>>" + (
+_NOTHING_BEHIND = r"(?: <<idle>>){0,5}\s*(?:$|[,.;!?)\n]|(?:and|but)\b)"
+_QUALITY = r"(?: <<fully>>){0,4} (?:[a-z-]+(?:ed|y|al|ic|ive|ous|ful|ish|less|like|er)|<<fully>>|the|an?|in|on|at|as)\b"
+_SILENT = r"(?: (?:ever|even|really|actually|to|be|have|been|meant to|supposed to)){0,4}\s?<<presence>>" + (
     r"(?=\s*(?:$|[,.;:!?)\n]|<<preposition>>\b|anywhere|at all|any ?more|and\b|but\b|here\b|so\b))"
 )
 _PRONOUN = re.compile(r"(?<!of) (?:them|it|those)\b(?! of)")
 _VERB = re.compile(
     r"(?:do|does|did|is|are|was|were|ca|can|wo|should|must|will|would|could|may|might|ought|have|has|had|never|lacks)(?:n.?t|\b)"
+)
+_ELLIPTIC = re.compile(
+    rf"{_VERB.pattern}|none|(?:by|under|in|on|at) no|no way|nowhere|not |nicht|hardly|barely|scarcely|rarely|hate"
 )
 _EXCLUDES = re.compile(
     r"(?:avoid|excl|hate|detest|dislike|omit|nothing with|free of|devoid of|none of|leave out|ban|remov|get rid of"
@@ -136,11 +139,10 @@ class _Negation:
         low, verb = self.source.low, self.cue.start + len(_VERB_AT_END.sub("", self.cue.cue))
         if _NOUN_CUE.match(self.cue.cue):
             return self.cue.cue in ("no", "not") and bool(_SENTENCE_END.match(low, self.cue.end))
-        pronoun = _PRONOUN.search(self.cue.cue)
         spoken = self.head is None and (_VERB.match(self.cue.cue) or self.end > self.cue.end)
-        return bool(
-            (spoken and rx(_SILENT).match(low, verb)) or (not pronoun and rx(_NOTHING_BEHIND).match(low, self.cue.end))
-        )
+        elliptic = _ELLIPTIC.match(self.cue.cue) and not _PRONOUN.search(self.cue.cue)
+        behind = elliptic and rx(_NOTHING_BEHIND).match(low, self.cue.end)
+        return bool(behind or (spoken and rx(_SILENT).match(low, verb)))
 
     def refers_back(self, thing: Mention, cue: Mention) -> bool:
         """Whether a negation in the sentence of a thing or the next may be about it: "This one shouldn't."."""
@@ -153,28 +155,23 @@ class _Negation:
         """Ends the reach; one that met nothing but a verb is about the thing before it ("the drums never come in")."""
         if self.cue is not None and self.flips and self.end > self.cue.end:
             self.source.reach.append((self.cue.end, self.end))
-        low = self.source.low
-        idle = self.cue is not None and self.flips and not self.head and self.cue.cue != "exception"
-        if (
-            self.cue
-            and idle
-            and (self.looks_back() or (_ATTITUDE.search(self.cue.cue) and _AT_END.match(low, self.end)))
-        ):
-            if self.subject:
-                for thing in (self.subject, *self.source.joined_before(self.subject, commas=True)):
-                    thing.negated = True
-            elif self.thing and self.cue.start - self.thing.end < 80 and self.refers_back(self.thing, self.cue):
-                self.doubted.append(self.thing)
-        elif (
-            idle
-            and self.cue
-            and self.subject
-            and self.subject.family == "heard"
-            and _VERB.match(self.cue.cue)
-            and not rx(_QUALITY).match(low, self.cue.end)
-        ):
-            self.doubted += [self.subject, *self.source.joined_before(self.subject, commas=True)]
+        if self.cue is not None and self.flips and not self.head and self.cue.cue != "exception":
+            self.look_back(self.cue)
         self.cue, self.doubts = None, False
+
+    def look_back(self, cue: Mention) -> None:
+        """Gives a negation that met nothing to the thing before it; where that is not sure, the thing is unclear."""
+        low, subject, thing = self.source.low, self.subject, self.thing
+        back = self.looks_back() or (_ATTITUDE.search(cue.cue) and _AT_END.match(low, self.end))
+        stranded = not _NOUN_CUE.match(cue.cue) and not _PRONOUN.search(cue.cue) and _SENTENCE_END.match(low, cue.end)
+        unknown_verb = subject and subject.family == "heard" and _VERB.match(cue.cue)
+        if back and subject:
+            for other in (subject, *self.source.joined_before(subject, commas=True)):
+                other.negated = True
+        elif (back or stranded) and thing and cue.start - thing.end < 80 and self.refers_back(thing, cue):
+            self.doubted += [thing, *self.source.joined_before(thing, commas=True)]
+        elif subject and unknown_verb and not rx(_QUALITY).match(low, cue.end):
+            self.doubted += [subject, *self.source.joined_before(subject, commas=True)]
 
     def open(self, cue: Mention) -> None:
         """Starts a reach, or cancels the one that has met nothing yet ("not without drums")."""
@@ -339,6 +336,12 @@ def _ends(source: Source, row: list[Item], i: int, state: _Negation) -> bool:
         return True
     if word == "-":
         return source.low[token.start - 1 : token.start] == " " and source.low[token.end : token.end + 1] == " "
+    if word == "&" and source.low[token.end : token.end + 1] == "&":
+        return True
+    if word == "," and i + 1 < len(row) and getattr(row[i + 1], "word", "") in data["examples"]:
+        return False  # "no percussion, especially drums", "rather than, say, a gong"
+    if word == "," and getattr(row[i - 1], "word", "") in data["examples"]:
+        return False
     if word == ",":
         goes_on = _list_goes_on(row, i, verb=verb) or (state.lists() and _list_goes_on(row, i, joins=("and", "&")))
         if not verb and state.head and state.flips and _list_goes_on(row, i, verb=True, joins=("and",)):

@@ -39,7 +39,7 @@ _CLEAN = {"Cc": " ", "Cs": " ", "Zl": " ", "Zp": " ", "Cf": ""}
 _SPACES = re.compile(r"[^\S\n]+")
 _JOINT = re.compile(r"(?:,? (?:and|or|nor|&) |\s?[/&]\s?)(?:the |any |an? )?$")
 _DENYING = re.compile(r"\b(?:do|does|did|should|must|can|will|may|would)(?: not|n't)\b|\bnever\b")
-_COMMA, _NEVER = re.compile(r", (?:the |any |an? )?$"), re.compile(r"(?!)")
+_COMMA, _NEVER = re.compile(r"[,?] (?:the |any |an? )?$"), re.compile(r"(?!)")
 _TOKEN = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|\d+(?:[.,:]\d+)*|\n|[^\w\s]|_")
 
 
