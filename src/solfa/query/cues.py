@@ -18,6 +18,7 @@ _SAID_NONE = (
     rf"|,? (?:no|never|not|(?:please )?(?:do not|don't))(?: <<idle>>)+{_END}"
     rf"| - <<said_none>>{_END}(?![^\W_])|, <<said_none>>(?=\s*(?:[;.!)]|$))"
     rf"| (?:is |are )?(?:a )?(?:hard |firm |clear |big )?<<said_no>>{_END}"
+    rf"|,? but (?:please )?not (?:today|tonight|now|here|this (?:one|time)|for this|in this one){_END}"
 )
 _SAID_YES = rf"\s?[:=?]\s?<<said_yes>>\b| (?:is |are )?(?:a )?<<said_yes>>{_END}"
 # "guitar yes piano no": where something is said to be there so, "no" behind a thing is about that thing.
@@ -46,6 +47,13 @@ _LYRIC = re.compile(
 _TITLED = re.compile(
     r"\b(?:(?:song|track|tune|piece|album|one|record|it's|is) (?:called|named)|titled|entitled) "
     r"([A-Z][\w']*(?: (?:[A-Z][\w']*|(?:of|the|in|and|a|to|for|on)(?= [A-Z])))*)"
+)
+# A language that is sung, and speech that music is to be laid under: neither is a genre or a voice.
+_ASIDE = re.compile(
+    r"\b(?:sung|sings?|singing|lyrics?|words|texts?|chant(?:ed|s|ing)?|vocals?|voices?|choirs?) in "
+    r"(latin|english|french|spanish|german|italian|portuguese|japanese|korean|arabic|hindi|greek|russian)(?![\w-])"
+    r"|\b(?:for|under|behind|beneath|below) (?:a |the |some )?"
+    r"(voice[ -]?overs?|narrations?|dialogues?|speech|talking|commentary|spoken word)(?![\w-])"
 )
 _TOPIC = re.compile(
     r"\b(?:songs?|lyrics?|words|sings?|singing|sung|stor(?:y|ies)|tracks?|ballads?|raps?)(?: (?:is|are|all))* about "
@@ -80,6 +88,8 @@ def find_titles(source: Source) -> None:
         source.note(
             f"{source.quote(*match.span(1))} is taken for a title or words that are sung: compared as words only"
         )
+    for match in _ASIDE.finditer(source.low):
+        source.add(Mention(*match.span(match.lastindex or 0), "plain", spoken=True))
     for match in source.matches(_TOPIC):
         source.add(Mention(*match.span(1), "plain", spoken=True))
         source.note(f"{source.quote(*match.span(1))} is what the words are about: compared as words only")

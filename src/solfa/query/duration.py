@@ -38,6 +38,17 @@ _MARGIN = re.compile(r"(?:give or take|plus or minus|\+/?-|±)\s?$")
 _RELATIVE = re.compile(
     r" (?:later|earlier|(?:after|before) (?:that|this|it|them|the (?!first|last|intro|start|end)))\b"
 )
+# "An intro no longer than 5 seconds" is no length of the track.
+_PART_BEFORE = re.compile(
+    r"\b(?:intro(?:duction)?|outro|solo|verse|chorus|hook|bridge|break(?:down)?|drop|ending|coda|gap|pause|riser"
+    r"|fade[ -]?(?:in|out)?|build[ -]?up)s? (?:(?:is|of|lasts?|should|must|be|no|not|which|that) )*$"
+)
+_BEFORE_END = re.compile(r" (?:before|from|to) the (?:very )?(?:end|close|finish)\b")
+_STOPS = re.compile(
+    r"\b(?:stops?|ends?|leaves?|drops? out|fades?(?: out)?|disappears?|cuts?(?: out)?|finish(?:es)?|goes(?: away)?) $"
+)
+_FOR = re.compile(r"\bfor (?:the )?$")
+_AND_THEN = re.compile(r",? (?:and )?(?:then|before|until|after which)\b")
 _OVER = re.compile(r"\b(?:over|done|finished|gone|out|away|silent|ends?|ended|stop(?:s|ped)?) $")
 _THEN = re.compile(r"\sof (?:[a-z]+[ -]?){1,4}(?:,? then|,? followed by|,? before|,? and then)\b")
 _UNTIL = r"\b(?:until|till|up to|before|by|to|<<not_after>>)\s*(?:the )?$"
@@ -65,6 +76,9 @@ def from_quantity(source: Source, q: Quantity, *, length_only: bool = False) -> 
         return True
     if later := _RELATIVE.match(source.low, end):
         source.not_understood(start, later.end(), "a time that is counted from something else in the track")
+        return True
+    if _PART_BEFORE.search(source.before(start, 48)):
+        source.not_understood(start, end, "the length of a part of the track")
         return True
     if not length_only and _place(source, q):
         return True
@@ -125,7 +139,13 @@ def _place(source: Source, q: Quantity) -> bool:
     if not q.bound and not q.clock and (_THEN.match(source.after(end)) or _OPENS_WITH.search(before)):
         source.add(Mention(start, end, "place", place=Place(start=0.0, end=0.15, start_s=0.0, end_s=upper), cue="lead"))
         return True
-    if not q.bound and (lead := rx(_EDGE_OF).search(before)):
+    if ahead := _BEFORE_END.match(source.low, end):
+        end, place = ahead.end(), Place(start=0.0, end=1.0, start_s=-q.high)
+        if _STOPS.search(before):
+            place = Place(start=0.0, end=1.0, event="leaves", end_s=-q.high)
+    elif not q.bound and (lead := _FOR.search(before)) and _AND_THEN.match(source.low, end):
+        place = Place(start=0.0, end=1.0, start_s=0.0, end_s=upper)
+    elif not q.bound and (lead := rx(_EDGE_OF).search(before)):
         place, cue = _at_edge(lead, upper)
         if after := _ONLY.match(source.low, end):
             end, place = after.end(), replace(place, event="only")

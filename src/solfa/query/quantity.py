@@ -239,7 +239,7 @@ def _upper(
         return None
     value = number_value(upper["b"])
     unit_b, scale, end_b = _unit(source.low, upper.end())
-    if unit_b == "other" or (unit == "s" and unit_b == "bpm"):
+    if unit_b == "other" or {unit, unit_b} == {"s", "bpm"}:
         return None
     first_scale = 1.0
     if unit_b == "s" and ":" not in upper["b"]:

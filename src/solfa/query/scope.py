@@ -40,6 +40,14 @@ _QUALITY = r"(?: <<fully>>){0,4} (?:[a-z-]+(?:ed|y|al|ic|ive|ous|ful|ish|less|li
 _SILENT = r"(?: (?:ever|even|really|actually|to|be|have|been|meant to|supposed to)){0,4}\s?<<presence>>" + (
     r"(?=\s*(?:$|[,.;:!?)\n]|<<preposition>>\b|anywhere|at all|any ?more|and\b|but\b|here\b|so\b))"
 )
+_NEW_SUBJECT = re.compile(
+    r" (?:(?:the|this|whole|entire) )+(?:recording|track|song|piece|music|tempo|energy|mood|rest|key)\b| it (?!is\b)"
+)
+# A place that only this track knows: "no strings until the last chorus".
+_UNKNOWN_PLACE = re.compile(
+    r" (?:until|till|before|except (?:for|in|at|during)) (?:(?:the|a|an|its|last|final|first|second|third) ){1,3}[a-z]"
+)
+_WORDS = re.compile(r"\b(?:words|lyrics|text)\b")
 _PRONOUN = re.compile(r"(?<!of) (?:them|it|those)\b(?! of)")
 _VERB = re.compile(
     r"(?:do|does|did|is|are|was|were|ca|can|wo|should|must|will|would|could|may|might|ought|have|has|had|never|lacks)(?:n.?t|\b)"
@@ -320,6 +328,10 @@ def _ends(source: Source, row: list[Item], i: int, state: _Negation) -> bool:
     word, data = token.word, words_table()["scope"]
     if word == "(" and state.cue is not None and not source.low[state.cue.end : token.start].strip():
         return False  # "not (drums or bass)"
+    if (word == "and" and _NEW_SUBJECT.match(source.low, token.end)) or (
+        word == "more" and state.head is not None and state.cue is not None and state.cue.cue in ("less", "fewer")
+    ):
+        return True  # "no strings are used and the recording lasts ...", "less drums more bass"
     verb = state.cue is not None and bool(_VERB.match(state.cue.cue))
     if word == ":" and state.cue is not None and not source.low[state.cue.end : token.start].strip():
         state.label = True  # "exclude: drums, bass"
@@ -521,9 +533,23 @@ def correct(source: Source, row: list[Item]) -> None:
                 before.constraint, before.spoken = None, False
 
 
+def settle_unknown_places(source: Source) -> None:
+    """Sets apart what is unwanted up to a place that cannot be told: "no strings until the last chorus"."""
+    for mention in source.mentions:
+        if mention.negated and mention.place is None and isinstance(mention.constraint, Presence):
+            until = _UNKNOWN_PLACE.match(source.low, mention.end)
+            if until and source.free(*until.span()):
+                unclear(source, [mention], mention.start, until.end() - 1)
+
+
 def settle_contradictions(source: Source) -> None:
     """Settles what is wanted and unwanted at once: of one word the negation stands ("no harp, everyone uses harp"), of
     two words for one thing ("melancholic but not sad") neither: only the words can tell."""
+    voices = [m for m in source.mentions if isinstance(m.constraint, Presence) and m.constraint.kind == "voice"]
+    wordless = [m for m in voices if m.negated and _WORDS.search(source.low[m.start : m.end])]
+    for mention in wordless if any(not m.negated for m in voices) else ():  # "a female voice without words"
+        source.note(f"{source.quote(mention.start, mention.end)}: voices are wanted, their words are not read")
+        mention.constraint = None
     signs: dict[Constraint, list[Mention]] = {}
     for mention in sorted(source.mentions, key=lambda m: m.start):
         if mention.place is None and isinstance(mention.constraint, (Presence, Tempo)):

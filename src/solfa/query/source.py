@@ -22,6 +22,7 @@ _SYMBOLS = str.maketrans(
     {
         **dict.fromkeys("♯＃", "#"),
         "♭": "b",
+        "…": ".",
         **dict.fromkeys("‐‑‒–—―−﹣－", "-"),
         **dict.fromkeys("’‘‛´`＇ʼ", "'"),
         **dict.fromkeys("“”„«»＂", '"'),
