@@ -32,7 +32,7 @@ from solfa.core.types import Audio
 from solfa.core.vocabulary import concepts
 from solfa.datagen.captions.fingerprints import agreement, fingerprint, near_duplicates
 from solfa.datagen.captions.grammar import FULL_STYLES, STYLES, caption, drawn_style
-from solfa.datagen.captions.quality import Wishes, broken_rules
+from solfa.datagen.captions.quality import CaptionRules, broken_rules
 from solfa.datasets.splits import assign, families, targets
 
 FGMCAPS = 380_878
@@ -78,7 +78,7 @@ def grammar(num: int, seed: int, plot: Path | None) -> None:
     broken = Counter[str]()
     for text, attributes, style in zip(texts[:checked], known, styles, strict=False):
         figma = style == "figma"
-        wishes = Wishes(complete=style in FULL_STYLES, one_sentence=figma, objective=figma)
+        wishes = CaptionRules(complete=style in FULL_STYLES, one_sentence=figma, objective=figma)
         broken.update(broken_rules(text, attributes, wishes))
     rate = checked / (time.process_time() - start)
     print(f"held against the rules: {rate:.0f} a second; of {checked} broke a rule: {dict(broken) or 'none'}")

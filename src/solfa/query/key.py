@@ -278,8 +278,8 @@ def _add(source: Source, start: int, end: int, tonic: int | None, mode: Mode | N
     if relative and tonic is not None and mode is not None:
         group = start + 1  # any number that no other group has
         other = Key(tonic, mode).relative
-        wish = InKey(text=words, tonic=other.tonic, mode=other.mode)
-        source.mentions.append(Mention(start, end, "key", wish, any_of=group))
+        constraint = InKey(text=words, tonic=other.tonic, mode=other.mode)
+        source.mentions.append(Mention(start, end, "key", constraint, any_of=group))
         source.note(f"'{words}' read as {Key(tonic, mode)} or {other}")
-    wish = InKey(text=words, tonic=tonic, mode=mode, compatible=compatible)
-    source.add(Mention(start, end, "key", wish, spoken=spoken, any_of=group))
+    constraint = InKey(text=words, tonic=tonic, mode=mode, compatible=compatible)
+    source.add(Mention(start, end, "key", constraint, spoken=spoken, any_of=group))

@@ -186,9 +186,9 @@ def is_progression(text: str) -> bool:
 
 def settle(source: Source, more_keys: Iterable[InKey] = ()) -> None:
     """Resolves progressions against the key of the query, if there is exactly one, and reads "in any key"."""
-    wishes = [m.constraint for m in source.mentions if isinstance(m.constraint, InKey) and not m.negated]
+    asked = [m.constraint for m in source.mentions if isinstance(m.constraint, InKey) and not m.negated]
     keys = {
-        (k.tonic, k.mode) for k in [*wishes, *more_keys] if k.tonic is not None and not k.compatible and not k.negated
+        (k.tonic, k.mode) for k in [*asked, *more_keys] if k.tonic is not None and not k.compatible and not k.negated
     }
     anywhere = [m for m in source.mentions if m.kind == "anykey"]
     for mention in source.mentions:

@@ -441,7 +441,7 @@ def _and_goes_on(row: list[Item], i: int, head: Mention, *, verb: bool, the: boo
                 continue
         if the and item.word == "the":  # "get rid of the drums and the vocals"
             continue
-        if item.word in words_table()["scope"]["new_wish"] or not item.is_word:
+        if item.word in words_table()["scope"]["new_request"] or not item.is_word:
             return False
     return False
 
@@ -463,7 +463,7 @@ def _list_goes_on(row: list[Item], i: int, *, verb: bool = False, joins: tuple[s
             expect_thing = True
         elif verb and item.word in ("a", "an"):
             continue
-        elif not item.is_word or item.word in scope["ends_after_a_thing"] or item.word in scope["new_wish"]:
+        elif not item.is_word or item.word in scope["ends_after_a_thing"] or item.word in scope["new_request"]:
             return False
     return False
 
@@ -503,11 +503,11 @@ def drop_optional(source: Source, parts: list[list[Item]]) -> None:
             if not isinstance(item, Mention) or not item.kind.startswith("optional"):
                 continue
             side = clause[i + 1 : i + 7] if item.kind == "optional" else clause[max(0, i - 7) : i][::-1]
-            wish = next(filter(_asks, side), None)
-            if wish is not None:
-                start, end = min(item.start, wish.start), max(item.end, wish.end)
+            thing = next(filter(_asks, side), None)
+            if thing is not None:
+                start, end = min(item.start, thing.start), max(item.end, thing.end)
                 source.note(f"{source.quote(start, end)}: either will do, so it is no constraint")
-                wish.constraint, wish.spoken, wish.kind = None, False, "filler"
+                thing.constraint, thing.spoken, thing.kind = None, False, "filler"
 
 
 def soften_modified(source: Source, row: list[Item]) -> None:

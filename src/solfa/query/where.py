@@ -94,9 +94,9 @@ def _number(plain: Filter, op: str, value: str) -> Filter:
 def _keys(part: str) -> list[str]:
     """Key names as the analysis writes them; a tonic alone is both modes, a mode alone all tonics."""
     names = []
-    for wish in parse_key(part):
-        tonics = range(12) if wish.tonic is None else (wish.tonic,)
-        modes: tuple[Mode, ...] = ("major", "minor") if wish.mode is None else (wish.mode,)
+    for constraint in parse_key(part):
+        tonics = range(12) if constraint.tonic is None else (constraint.tonic,)
+        modes: tuple[Mode, ...] = ("major", "minor") if constraint.mode is None else (constraint.mode,)
         names += [str(Key(tonic, mode)) for tonic in tonics for mode in modes]
     return names
 

@@ -9,7 +9,7 @@ from solfa.core.theory import Key
 from solfa.core.types import Analysis, ChordSegment, Curve, Estimate, Span, TagTrack
 from solfa.datagen.captions import caption
 from solfa.datagen.captions.attributes import attributes_of, concepts_in
-from solfa.datagen.captions.quality import CAPTION_RULES, Wishes, broken_rules
+from solfa.datagen.captions.quality import CAPTION_RULES, CaptionRules, broken_rules
 from solfa.datagen.captions.reading import agreement
 
 
@@ -149,7 +149,7 @@ KNOWN = {"key": "F major", "genre": ["jazz"], "mood": ["catchy"]}
     ],
 )
 def test_every_rule_has_a_text_that_breaks_it_alone(text: str, rules: tuple[str, ...]) -> None:
-    assert broken_rules(text, KNOWN, Wishes(one_sentence=True, objective=True)) == rules
+    assert broken_rules(text, KNOWN, CaptionRules(one_sentence=True, objective=True)) == rules
     assert set(rules) <= set(CAPTION_RULES)
 
 
@@ -157,4 +157,4 @@ def test_figma_captions_break_no_rule() -> None:
     known, phrases = attributes_of(analysis(), end_s=10.0)
     for seed in range(30):
         (text,) = caption(known, phrases, seed=seed, style="figma")
-        assert broken_rules(text, known, Wishes(one_sentence=True, objective=True)) == (), text
+        assert broken_rules(text, known, CaptionRules(one_sentence=True, objective=True)) == (), text

@@ -104,7 +104,7 @@ def concepts_in(texts: Iterable[str], kinds: Sequence[str]) -> list[str]:
     ['hip_hop', 'electronic', 'ambient']
     """
     parts = [part.strip() for text in texts for part in re.split(r"[;,/|]|---", clean(text)[:400])]
-    said = [wish for part in parts if part for wish in parse(part.replace("_", " ")).constraints]
+    said = [constraint for part in parts if part for constraint in parse(part.replace("_", " ")).constraints]
     named = [c.concept for c in said if isinstance(c, Presence) and c.kind in kinds and not c.negated]
     return list(dict.fromkeys(named))
 

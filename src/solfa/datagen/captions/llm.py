@@ -32,11 +32,11 @@ from solfa.core.files import write_whole
 from solfa.core.theory import Chord
 from solfa.core.vocabulary import concepts
 from solfa.datagen.captions.facts import Spelling, harmony
-from solfa.datagen.captions.quality import Wishes, broken_rules
+from solfa.datagen.captions.quality import CaptionRules, broken_rules
 from solfa.jobs import heartbeat
 
 PROMPT_VERSION = 2
-ONE_SENTENCE = Wishes(complete=True, grounded=True, one_sentence=True, objective=True, most_words=120)
+ONE_SENTENCE = CaptionRules(complete=True, grounded=True, one_sentence=True, objective=True, most_words=120)
 OPTIONAL_FIELDS = ("temperature", "max_tokens", "seed", "response_format")
 _MOST_BYTES = 1 << 20
 _CHARS_PER_TOKEN = 4.0  # of English, roughly; chords and numbers take more
@@ -122,8 +122,8 @@ class Captioner:
     the key is not set.
     """
 
-    def __init__(self, endpoint: Endpoint, cache: Path, wishes: Wishes = ONE_SENTENCE) -> None:
-        self._endpoint, self._cache, self._wishes = endpoint, cache, wishes
+    def __init__(self, endpoint: Endpoint, cache: Path, rules: CaptionRules = ONE_SENTENCE) -> None:
+        self._endpoint, self._cache, self._rules = endpoint, cache, rules
         self._key = os.environ.get(endpoint.key_env, "") if endpoint.key_env else ""
         if endpoint.key_env and not self._key:
             raise InputError(f"the environment variable {endpoint.key_env} for the endpoint's key is not set.")
@@ -142,7 +142,7 @@ class Captioner:
         rows = facts(attributes)
         if not rows:
             raise InputError("no attribute to write a caption from.")
-        return self.ask(prompt(), rows, seed=seed, check=lambda text: broken_rules(text, attributes, self._wishes))
+        return self.ask(prompt(), rows, seed=seed, check=lambda text: broken_rules(text, attributes, self._rules))
 
     def ask(
         self,

@@ -33,7 +33,7 @@ _SENTENCE_END = re.compile(r"[.!?](?=\s+\S)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Wishes:
+class CaptionRules:
     """What is asked of a caption: all attributes, one sentence, no judgement, no invention, so many words."""
 
     complete: bool = True
@@ -43,26 +43,26 @@ class Wishes:
     most_words: int = 300
 
 
-def broken_rules(text: str, attributes: Mapping[str, Any], wishes: Wishes) -> tuple[str, ...]:
+def broken_rules(text: str, attributes: Mapping[str, Any], rules: CaptionRules) -> tuple[str, ...]:
     """The names of ``CAPTION_RULES`` that a caption breaks, in their order; none if it is good.
 
-    >>> broken_rules("A beautiful piece in F major.", {"key": "F major"}, Wishes(objective=True))
+    >>> broken_rules("A beautiful piece in F major.", {"key": "F major"}, CaptionRules(objective=True))
     ('subjective',)
     """
     if not clean(text):
         return ("empty",)
-    if len(text.split()) > wishes.most_words or len(text) > MAX_CHARS:
+    if len(text.split()) > rules.most_words or len(text) > MAX_CHARS:
         return ("too_long",)
     seen = agreement(text, attributes)
     checks = {
         "control_characters": any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn") for c in text),
         "wrong_script": any(c.isalpha() and not unicodedata.name(c, "").startswith("LATIN") for c in text),
         "markup": _MARKUP.search(text) is not None,
-        "sentences": wishes.one_sentence and _SENTENCE_END.search(text.strip()) is not None,
-        "subjective": wishes.objective and bool(_judgement(text, attributes)),
+        "sentences": rules.one_sentence and _SENTENCE_END.search(text.strip()) is not None,
+        "subjective": rules.objective and bool(_judgement(text, attributes)),
         "false": bool(seen.false),
-        "invented": wishes.grounded and bool(grounding(text, attributes).invented),
-        "missing": wishes.complete and bool(seen.missing),
+        "invented": rules.grounded and bool(grounding(text, attributes).invented),
+        "missing": rules.complete and bool(seen.missing),
     }
     return tuple(rule for rule, broken in checks.items() if broken)
 

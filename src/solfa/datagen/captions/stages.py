@@ -32,7 +32,7 @@ from solfa.datagen.captions.fingerprints import PRINT, Fingerprint, fingerprint
 from solfa.datagen.captions.grammar import ENGLISH_ONLY, FULL_STYLES, LANGUAGES, STYLES, caption, drawn_style
 from solfa.datagen.captions.grounding import grounding
 from solfa.datagen.captions.llm import PROMPT_VERSION, Captioner, Endpoint, Usage
-from solfa.datagen.captions.quality import Wishes, broken_rules
+from solfa.datagen.captions.quality import CaptionRules, broken_rules
 from solfa.datagen.captions.sources import ANALYSED, metadata_of
 from solfa.datagen.captions.trust import Trust
 from solfa.datasets.splits import targets
@@ -335,8 +335,8 @@ class Write:
             style = "figma" if wanted.endpoint is not None else wanted.style or drawn_style(f"{seed}/{i}", known)
             (text,) = caption(known, phrases, seed=f"{seed}/{i}", style=style, duration_s=clip["duration_s"])
             figma = style == "figma"
-            wishes = Wishes(complete=style in FULL_STYLES, one_sentence=figma, objective=figma)
-            rules = broken_rules(text, known, wishes)
+            asked = CaptionRules(complete=style in FULL_STYLES, one_sentence=figma, objective=figma)
+            rules = broken_rules(text, known, asked)
             broken.update(rules)
             if not rules:
                 found[text] = style

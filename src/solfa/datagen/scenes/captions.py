@@ -10,9 +10,9 @@ import numpy as np
 
 from solfa.core.files import table_of
 from solfa.datagen.captions.llm import Answer, Captioner
-from solfa.datagen.captions.quality import Wishes, broken_rules
+from solfa.datagen.captions.quality import CaptionRules, broken_rules
 
-_WISHES = Wishes(complete=False, one_sentence=True, objective=True, most_words=80)
+_RULES = CaptionRules(complete=False, one_sentence=True, objective=True, most_words=80)
 # Rules that hold a caption of music against its attributes; sounds are held against their labels instead.
 _OF_MUSIC = ("false", "missing")
 
@@ -45,7 +45,7 @@ def llm_caption(labels: Sequence[str], captioner: Captioner, seed: str) -> Answe
     """
 
     def check(text: str) -> tuple[str, ...]:
-        broken = tuple(rule for rule in broken_rules(text, {}, _WISHES) if rule not in _OF_MUSIC)
+        broken = tuple(rule for rule in broken_rules(text, {}, _RULES) if rule not in _OF_MUSIC)
         return broken if all(label.lower() in text.lower() for label in labels) else (*broken, "missing")
 
     return captioner.ask(table()["instructions"], [{"sound": label} for label in labels], seed=seed, check=check)
