@@ -236,7 +236,7 @@ def test_grounding_finds_phrases_in_time() -> None:
     assert grounding(blurred)[0] == 1.0  # free of thresholds
     assert grounding(blurred)[1] < 0.6  # not free of them
     assert merged([(0, 1), (1, 2), (5, 6)]) == [(0, 2), (5, 6)]
-    with pytest.raises(InputError, match="heard nowhere"):
+    with pytest.raises(InputError, match="present nowhere"):
         as_clips([GroundingPair(clip="c", phrase="p", duration_s=1.0, segments_s=())], sharp[:1])
 
 
