@@ -178,12 +178,9 @@ class Constraint(ABC):
     def from_timelines(self, columns: Columns, rows: NDArray[np.intp], timelines: Sequence[Timed]) -> Likelihood:
         """Likelihood before any negation of the tracks in ``rows`` whose timelines are at hand.
 
-        Raises
-        ------
-        NotImplementedError
-            If columns are enough (``needs_timeline``).
+        Of a constraint that ``needs_timeline`` only.
         """
-        raise NotImplementedError(f"{type(self).__name__} needs no timeline")
+        raise AssertionError(f"{type(self).__name__} needs no timeline")
 
     @abstractmethod
     def evidence(self, track: Measured) -> Verdict:

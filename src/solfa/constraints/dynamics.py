@@ -52,14 +52,14 @@ class Dynamics(Constraint):
 
     def fit(self, energy_NT: FloatArray, duration_s_N: FloatArray) -> FloatArray:
         """P(satisfied) of energy curves over whole tracks, 0..1; NaN for tracks that are too short [shape=(N,)]."""
-        energy, frames = energy_NT.astype(np.float64), self._frames(duration_s_N, energy_NT.shape[1])
+        energy, frames = energy_NT.astype(np.float64), _frames(self.place, duration_s_N, energy_NT.shape[1])
         part = _sum(energy, frames, _equally)
         if self.shape in ("quiet", "loud"):
             if self.place is None:
                 distance = (part - 0.5) / 0.25
             else:
-                everything = np.zeros(len(energy), np.int64), np.full(len(energy), energy.shape[1])
-                mean, in_order = _sum(energy, everything, _equally), np.sort(energy_NT, axis=1)
+                mean = _sum(energy, _frames(None, duration_s_N, energy.shape[1]), _equally)
+                in_order = np.sort(energy_NT, axis=1)
                 low, high = (_quantile(in_order, q) for q in (0.1, 0.9))
                 distance = (part - mean) / np.maximum(high - low, 0.1)
             p = _logistic(distance if self.shape == "loud" else -distance, 4.0)
@@ -112,14 +112,15 @@ class Dynamics(Constraint):
         spans = (Span(start_s=low, end_s=high, confidence=p),) if self.place and high > low else ()
         return Verdict(told, max(p, 1 - p), met, spans)
 
-    def _frames(self, duration_s_N: FloatArray, count: int) -> tuple[Counts, Counts]:
-        """First and last+1 of the frames that lie in the place, at least one each [shape=(N,) each]."""
-        if self.place is None:
-            return np.zeros(len(duration_s_N), np.int64), np.full(len(duration_s_N), count)
-        start, end = self.place.spans_s(duration_s_N)
-        hop_s = np.maximum(duration_s_N, 1e-6) / count
-        low = np.minimum((start / hop_s).astype(np.int64), count - 1)
-        return low, np.clip(np.round(end / hop_s).astype(np.int64), low + 1, count)
+
+def _frames(place: Place | None, duration_s_N: FloatArray, count: int) -> tuple[Counts, Counts]:
+    """First and last+1 of the frames that lie in the place, at least one each [shape=(N,) each]."""
+    if place is None:
+        return np.zeros(len(duration_s_N), np.int64), np.full(len(duration_s_N), count)
+    start, end = place.spans_s(duration_s_N)
+    hop_s = np.maximum(duration_s_N, 1e-6) / count
+    low = np.minimum((start / hop_s).astype(np.int64), count - 1)
+    return low, np.clip(np.round(end / hop_s).astype(np.int64), low + 1, count)
 
 
 def _sum(values_NT: Doubles, frames: tuple[Counts, Counts], weights: Callable[[Doubles], Doubles]) -> Doubles:

@@ -76,7 +76,7 @@ class Presence(Constraint):
         That it must not be at a place says nothing about the rest of the track.
         """
         columns = tracks.attributes()
-        name = self._measured_as(lambda wider: not np.isnan(columns.confidence(wider)).all())
+        name = self._measured_in(columns)
         if name is None or (self.negated and self.needs_timeline):
             return None
         p = self._confidence(columns, name)
@@ -85,7 +85,7 @@ class Presence(Constraint):
     def from_timelines(self, columns: Columns, rows: NDArray[np.intp], timelines: Sequence[Timed]) -> Likelihood:
         """From where the concept is, and how long nothing else is beside it."""
         durations_s, p = columns.column("duration_s")[rows], np.full(len(rows), np.nan, np.float32)
-        name = self._measured_as(lambda wider: not np.isnan(columns.confidence(wider)).all())
+        name = self._measured_in(columns)
         if name is not None:
             p = self._confidence(columns, name)[rows]
             if self.place is not None:
@@ -125,6 +125,10 @@ class Presence(Constraint):
     def _measured_as(self, was_measured: Callable[[str], bool]) -> str | None:
         """The concept itself or the nearest wider one that was measured; None if none was."""
         return next((wider for wider in lineage(self.concept) if was_measured(wider)), None)
+
+    def _measured_in(self, columns: Columns) -> str | None:
+        """The same, of any track."""
+        return self._measured_as(lambda wider: not np.isnan(columns.confidence(wider)).all())
 
     def _confidence(self, columns: Columns, name: str) -> FloatArray:
         return columns.confidence(name) * np.float32(1.0 if name == self.concept else _NARROWER)

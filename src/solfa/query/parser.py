@@ -50,7 +50,6 @@ def parse(text: str) -> Query:
     scope.soften_modified(source, row)
     place.attach(source, parts)
     scope.correct(source, row)
-    scope.settle_unknown_places(source)
     scope.settle_contradictions(source)
     scope.alternatives(row)
     scope.straighten(source)

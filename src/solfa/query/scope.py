@@ -43,10 +43,6 @@ _SILENT = r"(?: (?:ever|even|really|actually|to|be|have|been|meant to|supposed t
 _NEW_SUBJECT = re.compile(
     r" (?:(?:the|this|whole|entire) )+(?:recording|track|song|piece|music|tempo|energy|mood|rest|key)\b| it (?!is\b)"
 )
-# A place that only this track knows: "no strings until the last chorus".
-_UNKNOWN_PLACE = re.compile(
-    r" (?:until|till|before|except (?:for|in|at|during)) (?:(?:the|a|an|its|last|final|first|second|third) ){1,3}[a-z]"
-)
 _WORDS = re.compile(r"\b(?:words|lyrics|text)\b")
 _PRONOUN = re.compile(r"(?<!of) (?:them|it|those)\b(?! of)")
 _VERB = re.compile(
@@ -531,15 +527,6 @@ def correct(source: Source, row: list[Item]) -> None:
                 source.note(f"{source.quote(before.start, before.end)} is corrected to "
                             f"{source.quote(after.start, after.end)}")  # fmt: skip
                 before.constraint, before.spoken = None, False
-
-
-def settle_unknown_places(source: Source) -> None:
-    """Sets apart what is unwanted up to a place that cannot be told: "no strings until the last chorus"."""
-    for mention in source.mentions:
-        if mention.negated and mention.place is None and isinstance(mention.constraint, Presence):
-            until = _UNKNOWN_PLACE.match(source.low, mention.end)
-            if until and source.free(*until.span()):
-                unclear(source, [mention], mention.start, until.end() - 1)
 
 
 def settle_contradictions(source: Source) -> None:
