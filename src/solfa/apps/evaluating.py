@@ -15,8 +15,8 @@ from rich.text import Text
 
 from solfa.apps.measuring import captions, fidelity, judges
 from solfa.apps.options import ForceOption, NoncommercialOption
-from solfa.apps.render import console
 from solfa.apps.reporting import check, names, show
+from solfa.apps.terminal import console
 from solfa.core.errors import InputError, UnknownName
 from solfa.core.types import JointModel
 

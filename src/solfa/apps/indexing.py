@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,11 @@ import typer
 from rich.console import Console
 
 from solfa.api import index
-from solfa.apps.progress import Work
-from solfa.apps.render import INTERRUPTED, NOTHING_DONE, SOME_FAILED, console, tell
+from solfa.apps.terminal import INTERRUPTED, NOTHING_DONE, SOME_FAILED, Work, console, print_json, tell
 from solfa.audio import SUFFIXES
 from solfa.collection import AddReport, Collection, FailedFile, Progress
 from solfa.collection.scan import scan
-from solfa.core.text import clock, printable
+from solfa.core.text import clock, plain, printable
 from solfa.jobs import ProcessExecutor
 
 _LOOK_EVERY_S = 3.0  # between looks at watched folders
@@ -54,7 +52,8 @@ def run_index(
         note = f"no audio found in {places}. Folders are searched for {' '.join(sorted(SUFFIXES))}."
         report = replace(report, notes=(*report.notes, note))
     if as_json:
-        typer.echo(json.dumps(_report_json(report, directory), ensure_ascii=False, indent=None if brief else 2))
+        value = {"schema": "solfa.index/1", "collection": directory, **plain(report)}
+        print_json(value, indent=None if brief else 2)
     else:
         _print_report(work, report, directory, brief)
     if not touched + bad:
@@ -95,15 +94,10 @@ def run_status(directory: Path, *, failures: bool, copies: bool, as_json: bool) 
     """Print what a collection holds."""
     with Collection.open(directory) as collection:
         stats, failed = collection.stats(), collection.failures()
-        same = (
-            [[str(p) for p in track.paths] for track in collection.tracks() if len(track.paths) > 1] if copies else []
-        )
+        same = [track.paths for track in collection.tracks() if len(track.paths) > 1] if copies else []
     if as_json:
-        value = {"schema": "solfa.status/1", "collection": str(directory), **asdict(stats),
-                 "failed": _failures_json(failed)}  # fmt: skip
-        if copies:
-            value["copies"] = [[path.encode("utf-8", "replace").decode() for path in group] for group in same]
-        typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
+        value = {"schema": "solfa.status/1", "collection": directory, **plain(stats), "failed": failed}
+        print_json({**value, "copies": same} if copies else value)
         return
     out = console()
     out.print(f"{directory}", markup=False)
@@ -113,7 +107,7 @@ def run_status(directory: Path, *, failures: bool, copies: bool, as_json: bool) 
     for space, count in stats.spaces.items():
         out.print(f"embedding space {space}: {count} tracks", markup=False)
     for group in same:
-        out.print("the same sound:\n  " + "\n  ".join(map(printable, group)), markup=False)
+        out.print("the same sound:\n  " + "\n  ".join(printable(str(path)) for path in group), markup=False)
     if failures:
         _print_failures(out, failed)
     elif failed:
@@ -138,13 +132,3 @@ def _print_report(work: Work, report: AddReport, directory: Path, brief: bool) -
 def _print_failures(out: Console, failures: Sequence[FailedFile]) -> None:
     for failure in failures:
         out.print(f"failed: {printable(str(failure.path))}: {printable(failure.reason)}", markup=False)
-
-
-def _report_json(report: AddReport, directory: Path) -> dict[str, Any]:
-    fields = asdict(report)
-    fields["failed"], fields["known_bad"] = _failures_json(report.failed), _failures_json(report.known_bad)
-    return {"schema": "solfa.index/1", "collection": str(directory), **fields}
-
-
-def _failures_json(failures: Sequence[FailedFile]) -> list[dict[str, str]]:
-    return [{"path": str(f.path).encode("utf-8", "replace").decode(), "reason": f.reason} for f in failures]

@@ -14,8 +14,8 @@ import typer
 from rich.text import Text
 
 from solfa.apps.options import ForceOption
-from solfa.apps.render import console
 from solfa.apps.reporting import check, show
+from solfa.apps.terminal import console
 from solfa.core.errors import InputError, MissingExtra
 
 if TYPE_CHECKING:

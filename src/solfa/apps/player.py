@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from solfa.apps.render import complain
+from solfa.apps.terminal import complain
 from solfa.core.errors import InputError
 from solfa.retrieval.types import Hit
 

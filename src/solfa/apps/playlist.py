@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from solfa.apps.render import complain, name_of
+from solfa.apps.render import name_of
+from solfa.apps.terminal import complain
 from solfa.core.files import write_output
 from solfa.core.text import printable
 from solfa.retrieval.types import Hit

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, fields, is_dataclass
 from itertools import groupby
 from typing import Any, TypeVar
 
 import numpy as np
-import typer
-from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from solfa.analysis.sections import sections
 from solfa.constraints import NONE_FOUND, NOT_MEASURED, presence_words
-from solfa.core.text import clock, printable
-from solfa.core.theory import Chord
-from solfa.core.types import Analysis, Estimate, FileTags, Span, TagTrack
+from solfa.core.text import clock, plain, printable
+from solfa.core.types import Analysis, Estimate, Span, TagTrack
 from solfa.core.vocabulary import concept
-from solfa.query import Query
 from solfa.retrieval.alignment import TimedMap
 from solfa.retrieval.types import Evidence, Hit, Results
 
 T = TypeVar("T")
-SEARCH_SCHEMA = "solfa.search/1"
-NOTHING_DONE, SOME_FAILED, INTERRUPTED = 2, 3, 130  # exit codes
 _COPIES = 3  # copies of a recording that are named beside a hit
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _MARK = {True: ("✓", "green"), False: ("✗", "red"), None: ("?", "yellow")}
@@ -136,21 +129,11 @@ def map_text(found: TimedMap, width: int = 64) -> Table:
 def map_json(found: TimedMap, threshold: float | None) -> dict[str, Any]:
     """The map in schema ``solfa.map/1``, with the stretches of time above a threshold if there is one."""
     spans = [()] * len(found.rows) if threshold is None else found.spans(threshold)
-    return {
-        "schema": "solfa.map/1",
-        "unit": found.unit,
-        "threshold": threshold,
-        "start_s": [round(s, 3) for s in found.start_s_T.tolist()],
-        "end_s": round(found.end_s, 3),
-        "rows": [
-            {"text": row, "values": [round(v, 4) for v in values.tolist()], "spans": [_span_json(s) for s in own]}
-            for row, values, own in zip(found.rows, found.values_RT, spans, strict=True)
-        ],
-    }
-
-
-def _span_json(span: Span) -> dict[str, float]:
-    return {"start_s": round(span.start_s, 3), "end_s": round(span.end_s, 3), "confidence": round(span.confidence, 4)}
+    values = found.values_RT.tolist()
+    rows = [{"text": row, "values": v, "spans": s} for row, v, s in zip(found.rows, values, spans, strict=True)]
+    whole = {"schema": "solfa.map/1", "unit": found.unit, "threshold": threshold, "rows": rows}
+    value: dict[str, Any] = plain({**whole, "start_s": found.start_s_T.tolist(), "end_s": found.end_s}, digits=4)
+    return value
 
 
 def _evidence_table(evidence: Iterable[Evidence]) -> Table:
@@ -167,79 +150,26 @@ def _evidence_table(evidence: Iterable[Evidence]) -> Table:
 
 def results_json(results: Results) -> dict[str, Any]:
     """The answer in schema ``solfa.search/1``."""
-    return {
-        "schema": SEARCH_SCHEMA,
-        "query": results.query.text,
-        "parsed": {"lines": list(results.parsed), **query_json(results.query)},
-        "note": results.note,
-        "before": results.before,
-        "candidates": results.candidates,
+    query = results.query
+    read = {name: getattr(query, name) for name in ("phrases", "negated_phrases", "unknown", "notes")}
+    constraints = [{"constraint": one.topic, **plain(one)} for one in query.constraints]
+    answer: dict[str, Any] = {
+        "schema": "solfa.search/1",
+        "query": query.text,
+        "parsed": {"lines": results.parsed, "constraints": constraints, **read},
+        **{name: getattr(results, name) for name in ("note", "before", "candidates")},
         "hits": [_hit_json(hit) for hit in results.hits],
-        "timing_ms": {name: round(ms, 3) for name, ms in results.timing_ms.items()},
+        "timing_ms": results.timing_ms,
     }
-
-
-def query_json(query: Query) -> dict[str, Any]:
-    """How a query was read: every constraint with its fields, and the rest."""
-    return {
-        "constraints": [
-            {
-                "constraint": constraint.topic,
-                **{name: _value(getattr(constraint, name)) for name in _fields(constraint)},
-            }
-            for constraint in query.constraints
-        ],
-        "phrases": list(query.phrases),
-        "negated_phrases": list(query.negated_phrases),
-        "unknown": list(query.unknown),
-        "notes": list(query.notes),
-    }
-
-
-def _fields(value: Any) -> list[str]:
-    return [field.name for field in fields(value)]
-
-
-def _value(value: Any) -> Any:
-    if isinstance(value, Chord):
-        return str(value)
-    if isinstance(value, tuple):
-        return [_value(item) for item in value]
-    return {name: _value(getattr(value, name)) for name in _fields(value)} if is_dataclass(value) else value
+    return {name: plain(value, digits=4) for name, value in answer.items()}
 
 
 def _hit_json(hit: Hit) -> dict[str, Any]:
-    return {
-        "track_id": hit.track_id,
-        # A name that is not valid Unicode is shown with replacement characters: JSON has no bytes.
-        "path": str(hit.path).encode("utf-8", "replace").decode("utf-8"),
-        "score": round(hit.score, 6),
-        "start_s": round(hit.start_s, 3),
-        "end_s": round(hit.end_s, 3),
-        "duration_s": round(hit.duration_s, 3),
-        "tags": tags_json(hit.tags),
-        "evidence": [
-            {
-                "constraint": e.constraint,
-                "asked": e.asked,
-                "measured": e.measured,
-                "confidence": round(e.confidence, 4),
-                "satisfied": e.satisfied,
-                "spans": [_span_json(span) for span in e.spans],
-                "words": [asdict(match) for match in e.words],
-            }
-            for e in hit.evidence
-        ],
-        "more": hit.more,
-        "copies": [str(path).encode("utf-8", "replace").decode() for path in hit.copies],
-        "heat": None if hit.heat is None else {"hop_s": hit.heat.hop_s, "values": list(hit.heat.values)},
-    }
-
-
-def tags_json(tags: FileTags) -> dict[str, Any]:
-    """The tags that are there."""
-    values = {name: getattr(tags, name) for name in _fields(tags)}
-    return {name: value for name, value in values.items() if value not in ("", None)}
+    value: dict[str, Any] = plain(hit)
+    value["tags"] = {name: tag for name, tag in value["tags"].items() if tag not in ("", None)}
+    if hit.heat is not None:
+        del value["heat"]["unit"]
+    return value
 
 
 def analysis_text(analysis: Analysis) -> Group:
@@ -289,30 +219,3 @@ def name_of(hit: Hit) -> str:
     """Artist and title, or the name of the file."""
     title = hit.tags.title or hit.path.stem
     return printable(f"{hit.tags.artist} - {title}" if hit.tags.artist else title)
-
-
-def console(stderr: bool = False) -> Console:
-    """A console that breaks no line: terminals do, and a path stays one word. Tables go through ``show``."""
-    made = Console(stderr=stderr, highlight=False, soft_wrap=True)
-    return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=200, soft_wrap=True)
-
-
-def tell(line: str) -> None:
-    """Print one line as it is: no markup, not wrapped."""
-    console().print(line, markup=False)
-
-
-def complain(message: str) -> None:
-    """One line on standard error."""
-    typer.echo(f"solfa: {printable(message)}", err=True)
-
-
-def show(renderable: RenderableType) -> None:
-    """Print it; without the blanks that pad tables when the output goes to a pipe."""
-    out = console()
-    if out.is_terminal:
-        out.print(renderable, crop=False, soft_wrap=False)
-        return
-    with out.capture() as captured:
-        out.print(renderable, crop=False)
-    sys.stdout.write("".join(line.rstrip() + "\n" for line in captured.get().splitlines()))

@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from solfa.apps import figures
-from solfa.apps.render import console
+from solfa.apps.terminal import console
 from solfa.core.files import check_output
 
 if TYPE_CHECKING:  # --help loads none of these

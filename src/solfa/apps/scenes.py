@@ -11,8 +11,7 @@ import typer
 
 from solfa.apps.captioning import endpoint_of
 from solfa.apps.options import SeedOption, WorkersOption
-from solfa.apps.progress import Work
-from solfa.apps.render import console, tell
+from solfa.apps.terminal import Work, console, tell
 from solfa.core.errors import InputError
 
 _SHORTEST_S = 0.06  # of the packages' sounds: most of them are shorter than FineLAP's second

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from solfa.apps.options import NoncommercialOption
-from solfa.apps.render import INTERRUPTED, console, tell
+from solfa.apps.terminal import INTERRUPTED, console, tell
 from solfa.core.errors import InputError, MissingExtra
 from solfa.core.text import clock
 

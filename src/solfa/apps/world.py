@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from solfa.apps.options import SeedOption, WorkersOption
-from solfa.apps.progress import Work
-from solfa.apps.render import tell
+from solfa.apps.terminal import Work, tell
 from solfa.core.errors import InputError
 
 _HELD_OUT, _FEW = 0.05, 3  # share of the clips that val and test have each, and the fewest if there are enough

@@ -1,6 +1,12 @@
-"""Text from outside, made safe to show."""
+"""Text from outside, made safe to show; values as JSON has them."""
 
 from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from solfa.core.theory import Chord
 
 
 def clock(seconds: float) -> str:
@@ -21,3 +27,22 @@ def printable(text: str, keep: str = "") -> str:
     ('a\ufffd[31mb\ufffd', 'two\\nlines')
     """
     return "".join(c if c.isprintable() or c in keep else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def plain(value: Any, digits: int | None = None) -> Any:
+    """A value as JSON has it: dataclasses are objects, tuples lists, chords and paths text.
+
+    Floats are rounded to ``digits`` decimals if given. A path that is not valid Unicode has replacement characters.
+
+    >>> plain((Chord(9, "min"), Path("a.mp3"), 0.123456), digits=4)
+    ['A:min', 'a.mp3', 0.1235]
+    """
+    if isinstance(value, float):
+        return value if digits is None else round(value, digits)
+    if isinstance(value, Chord | Path):
+        return str(value).encode("utf-8", "replace").decode()
+    if isinstance(value, list | tuple):
+        return [plain(item, digits) for item in value]
+    if is_dataclass(value):
+        value = {field.name: getattr(value, field.name) for field in fields(value)}
+    return {name: plain(item, digits) for name, item in value.items()} if isinstance(value, dict) else value

@@ -10,8 +10,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from solfa.apps.cli import app
-from solfa.apps.progress import Work
-from solfa.apps.render import _tags_line, results_json, results_text, show
+from solfa.apps.render import _tags_line, results_json, results_text
+from solfa.apps.terminal import Work, show
 from solfa.constraints import presence_words
 from solfa.core.text import clock
 from solfa.core.types import FileTags, Span, TagTrack
@@ -92,7 +92,7 @@ def test_clock() -> None:
 
 def test_work_is_told_and_summed_up(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter([0.0, *(1000.0 + s for s in range(100))])
-    monkeypatch.setattr("solfa.apps.progress.time.monotonic", lambda: next(now))
+    monkeypatch.setattr("solfa.apps.terminal.time.monotonic", lambda: next(now))
     with Work("reading", "writing", stderr=True) as work:
         assert list(work.each("reading", ["a", "b"])) == ["a", "b"]
         work("writing", 1, 4, "2 [b]bad[/b]")

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from solfa.apps import indexing
-from solfa.apps.render import NOTHING_DONE
+from solfa.apps.terminal import NOTHING_DONE
 
 
 def test_a_change_is_taken_up_once_it_is_complete(

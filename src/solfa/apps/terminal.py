@@ -1,17 +1,57 @@
-"""Long work as people see it: bars on a terminal, a line now and then elsewhere, and one line that sums it up."""
+"""The terminal: lines, tables, JSON, complaints, and long work as people see it.
+
+Work shows bars on a terminal, a line now and then elsewhere, and one line that sums it up.
+"""
 
 from __future__ import annotations
 
+import json
+import sys
 import time
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
-from solfa.apps.render import console
-from solfa.core.text import clock
+import typer
+from rich.console import Console, RenderableType
+
+from solfa.core.text import clock, plain, printable
 
 T = TypeVar("T")
+NOTHING_DONE, SOME_FAILED, INTERRUPTED = 2, 3, 130  # exit codes
 _LINES_EVERY_S = 10.0  # where there is no terminal
+
+
+def console(stderr: bool = False) -> Console:
+    """A console that breaks no line: terminals do, and a path stays one word. Tables go through ``show``."""
+    made = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=200, soft_wrap=True)
+
+
+def tell(line: str) -> None:
+    """Print one line as it is: no markup, not wrapped."""
+    console().print(line, markup=False)
+
+
+def complain(message: str) -> None:
+    """One line on standard error."""
+    typer.echo(f"solfa: {printable(message)}", err=True)
+
+
+def show(renderable: RenderableType) -> None:
+    """Print it; without the blanks that pad tables when the output goes to a pipe."""
+    out = console()
+    if out.is_terminal:
+        out.print(renderable, crop=False, soft_wrap=False)
+        return
+    with out.capture() as captured:
+        out.print(renderable, crop=False)
+    sys.stdout.write("".join(line.rstrip() + "\n" for line in captured.get().splitlines()))
+
+
+def print_json(value: Any, indent: int | None = 2) -> None:
+    """Print a value (see ``plain``) as JSON."""
+    typer.echo(json.dumps(plain(value), ensure_ascii=False, indent=indent, allow_nan=False))
 
 
 class Work:
