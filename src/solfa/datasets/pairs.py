@@ -7,21 +7,17 @@ Parquet with the sound inside, as Hugging Face has it and as we export it.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from solfa.core.clip import SPLITS, Clip, joined_phrases
 from solfa.core.errors import InputError
-from solfa.datasets.readers import Inside
-from solfa.datasets.readers.records import parquet_rows
 from solfa.datasets.splits import assign, families, link_keys, targets
+from solfa.datasets.tables import ENDINGS, Inside, json_object, table_rows
 
 # What a column of each kind may be called. All captions of a row are taken, of the others the first that is not empty.
 COLUMNS = {
@@ -33,7 +29,6 @@ COLUMNS = {
 }  # fmt: skip
 _SAID = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
          "test": "test", "testing": "test", "eval": "test", "evaluation": "test"}  # fmt: skip
-_ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 _NAMED = 5
 _PART = re.compile(r"\{([^{}:]+)(:stem)?\}")  # of a template
 _ELSEWHERE = "-"  # in place of a split that is not wanted
@@ -125,67 +120,16 @@ def spread(clips: Sequence[Clip], shares: Sequence[float], seed: int) -> dict[st
 
 def _files(place: Path) -> list[tuple[Path, str]]:
     """The tables of a place, and the split that the name of each says."""
-    if place.is_file() and place.suffix.lower() in _ENDINGS:
+    if place.is_file() and place.suffix.lower() in ENDINGS:
         return [(place, "")]
-    files = sorted(p for p in (*place.glob("*"), *place.glob("data/*")) if p.suffix.lower() in _ENDINGS)
+    files = sorted(p for p in (*place.glob("*"), *place.glob("data/*")) if p.suffix.lower() in ENDINGS)
     named = [(p, split) for p in files if (split := re.split(r"[-_.]", p.stem.lower())[0]) in _SAID]
     if not named:
         raise InputError(
-            f"{place}: expected a table ({', '.join(_ENDINGS)}), or a folder of tables named after their splits, such "
+            f"{place}: expected a table ({', '.join(ENDINGS)}), or a folder of tables named after their splits, such "
             "as train.jsonl or data/test-*.parquet."
         )
     return named
-
-
-def table_rows(file: Path) -> Iterator[tuple[str, Mapping[str, Any] | str]]:
-    """Each row of a table and where it is, text in its place why there is none. Raises InputError, MissingExtra."""
-    kind = file.suffix.lower()
-    try:
-        if kind == ".parquet":
-            yield from ((f"row {n}", row) for n, row in enumerate(parquet_rows(file), start=1))
-        elif kind == ".json" and (found := _listed(file.read_bytes())) is not None:
-            yield from ((f"entry {n}", r if isinstance(r, dict) else "no object") for n, r in enumerate(found, start=1))
-        elif kind in (".json", ".jsonl"):  # some call their JSON lines .json
-            with file.open("rb") as lines:
-                yield from ((f"line {n}", _parsed(line)) for n, line in enumerate(lines, start=1) if line.strip())
-        else:
-            yield from _delimited(file)
-    except (OSError, csv.Error, UnicodeDecodeError) as bad:
-        raise InputError(f"{file} cannot be read: {bad}.") from bad
-
-
-def _listed(data: bytes) -> list[Any] | None:
-    """The rows of a JSON list, or of an object that calls it data."""
-    data = data.removeprefix(b"\xef\xbb\xbf").lstrip()
-    whole = _parsed(b'{"data":%b}' % data if data.startswith(b"[") else data)
-    rows = whole.get("data") if isinstance(whole, dict) else None
-    return rows if isinstance(rows, list) else None
-
-
-def _parsed(data: bytes) -> dict[str, Any] | str:
-    try:
-        value = json.loads(data.decode("utf-8-sig"))
-        json.dumps(value, ensure_ascii=False).encode()  # escapes may stand for half a character
-    except (ValueError, RecursionError) as bad:
-        return f"not JSON ({bad})"
-    return value if isinstance(value, dict) else "no JSON object"
-
-
-def _delimited(file: Path) -> Iterator[tuple[str, Mapping[str, Any] | str]]:
-    text = file.read_text(encoding="utf-8-sig", errors="surrogateescape")  # what is not UTF-8 makes its row a bad one
-    header = text.partition("\n")[0]
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=max(",\t;", key=header.count))
-    names = [name.strip() for name in next(rows, [])]
-    first = rows.line_num + 1
-    for cells in rows:
-        row: Mapping[str, Any] | str = dict(zip(names, cells, strict=False))
-        if len(cells) != len(names):
-            row = f"{len(cells)} cells, the header has {len(names)}"
-        elif any("\udc80" <= c <= "\udcff" for cell in cells for c in cell):
-            row = "not UTF-8"
-        if cells:
-            yield f"line {first}", row
-        first = rows.line_num + 1
 
 
 def _columns_of(given: str) -> list[str]:
@@ -204,7 +148,7 @@ def _values(row: Mapping[str, Any], kind: str, table: Table) -> list[Any]:
         return [filled] if len(values) == len(names) else []
     for i, value in enumerate(values):
         if isinstance(value, str) and kind in ("caption", "phrases") and value.lstrip().startswith("["):
-            parsed = _parsed(b'{"":%b}' % value.encode())
+            parsed = json_object(b'{"":%b}' % value.encode())
             values[i] = parsed[""] if isinstance(parsed, dict) else value
     return values
 

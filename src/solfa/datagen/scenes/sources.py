@@ -16,7 +16,7 @@ from solfa.audio import SUFFIXES
 from solfa.core.clip import SPLITS, Clip
 from solfa.core.errors import InputError
 from solfa.datagen.scenes.ontology import BACKGROUND, label_sounds, packages
-from solfa.datasets.pairs import table_rows
+from solfa.datasets.tables import table_rows
 
 _TAKE = re.compile(r"(?:[-_. ]?(?:hardest|hard|med|softest|soft|down|up|\d+))+$", re.IGNORECASE)
 _MAX_LABEL = 200

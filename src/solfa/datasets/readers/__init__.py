@@ -12,12 +12,11 @@ from pathlib import Path
 
 from solfa.core.errors import InputError, UnknownName
 from solfa.core.files import table_of
-from solfa.datasets.readers import annotated, captions, labels, sounds
-from solfa.datasets.readers.records import AUDIO_SUFFIXES, DataSet, Folder, Inside, SourceInfo
+from solfa.datasets.readers.folder import AUDIO_SUFFIXES, DataSet, Folder, SourceInfo
+from solfa.datasets.readers.rows import clips_of
+from solfa.datasets.tables import Inside
 
 __all__ = ["DataSet", "Inside", "SourceInfo", "laid_out", "load", "sources"]
-
-_READERS = {**captions.READERS, **labels.READERS, **sounds.READERS, **annotated.READERS}
 
 
 @cache
@@ -45,10 +44,10 @@ def load(name: str, root: Path, split: str | None = None) -> DataSet:
         raise UnknownName(f"split of {source.title}", chosen, source.splits)
     folder = Folder(Path(root), source)
     try:
-        clips = tuple(_READERS[name](folder, chosen))
+        clips = tuple(clips_of(folder, chosen))
     except InputError:
         raise
-    except (KeyError, ValueError, TypeError, IndexError, SyntaxError) as bad:
+    except (KeyError, ValueError, TypeError, AttributeError, SyntaxError) as bad:
         raise InputError(
             f"{source.title}: its metadata is not of the published shape ({type(bad).__name__}: {bad}). Expected: "
             f"{source.layout}, from {source.where}."
