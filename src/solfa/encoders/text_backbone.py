@@ -7,43 +7,57 @@ longer than ``max_tokens`` is read in pieces, cut between clauses, so that every
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
+import numpy as np
+import torch.nn.functional as F
 import transformers
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from solfa.core.errors import InputError, WeightsError
+from solfa.core.types import EncoderSpec
 from solfa.encoders import checkpoints
 from solfa.encoders.checkpoints import Checkpoint, published
 from solfa.encoders.tokens import Tokenize, clean, token_pieces, tokenizer
-from solfa.encoders.torch_backbone import Tensors, TorchBackbone, masked_mean
+from solfa.encoders.torch_backbone import Cut, PieceNetwork, Tensors, TorchBackbone, masked_mean
 
 Pooling = Literal["cls", "mean"]
 
 
-class TextNetwork(nn.Module):
-    """An encoder over pieces of texts, put together text by text; pieces count by their length."""
+class TextNetwork(PieceNetwork):
+    """An encoder whose states of all tokens of a piece are read."""
 
     def __init__(self, encoder: nn.Module, pooling: Pooling) -> None:
         super().__init__()
         self.encoder, self.pooling = encoder, pooling
 
-    def forward(self, tensors: Tensors) -> tuple[Tensor, Tensor, Tensor]:
-        """Pooled [shape=(B, D)], states [shape=(B, T, D)] and mask [shape=(B, T)]."""
-        hidden_PLD = self.encoder(input_ids=tensors["ids"], attention_mask=tensors["real"]).last_hidden_state
-        mask = tensors["at"] >= 0
-        states = hidden_PLD.flatten(0, 1)[tensors["at"].clamp(min=0)] * mask.unsqueeze(-1)
-        pieces = self.of_pieces(hidden_PLD, tensors["ids"], tensors["real"])
-        with torch.autocast(pieces.device.type, enabled=False):
-            return tensors["share"] @ pieces.float(), states, mask
+    def of_pieces(self, tensors: Tensors) -> tuple[Tensor, Tensor]:
+        """The one state that stands for each piece, and all of them."""
+        real_PL = tensors["real"]
+        hidden_PLD = self.encoder(input_ids=tensors["ids"], attention_mask=real_PL).last_hidden_state
+        return masked_mean(hidden_PLD, real_PL) if self.pooling == "mean" else hidden_PLD[:, 0], hidden_PLD
 
-    def of_pieces(self, hidden_PLD: Tensor, ids_PL: Tensor, real_PL: Tensor) -> Tensor:
-        """The one state that stands for each piece."""
-        return masked_mean(hidden_PLD, real_PL) if self.pooling == "mean" else hidden_PLD[:, 0]
+
+class TextTower(PieceNetwork):
+    """The text side of a joint model, which gives one vector for each piece.
+
+    ``vectors`` maps token numbers and a mask, 1 where one is real (both [shape=(P, L)]), to vectors [shape=(P, D)], by
+    means of ``modules``, which are named so in files.
+    """
+
+    def __init__(self, vectors: Callable[[Tensor, Tensor], Tensor], **modules: nn.Module) -> None:
+        super().__init__()
+        self._vectors = vectors
+        for name, module in modules.items():
+            self.add_module(name, module)
+
+    def of_pieces(self, tensors: Tensors) -> tuple[Tensor, Tensor]:
+        """Unit vectors [shape=(P, D)], and the same as the one state of each piece."""
+        vectors_PD = F.normalize(self._vectors(tensors["ids"], tensors["real"]).float(), dim=-1)
+        return vectors_PD, vectors_PD[:, None]
 
 
 class TextBackbone(TorchBackbone[str]):
@@ -51,22 +65,20 @@ class TextBackbone(TorchBackbone[str]):
 
     def __init__(
         self,
-        checkpoint: Checkpoint,
-        network: nn.Module,
-        file: Path,
-        key: str,
-        dim: int,
+        network: TextNetwork | TextTower,
+        spec: EncoderSpec,
+        device: Any,
+        file: Path | None,
         tokenize: Tokenize,
         limit: int,
         *,
-        prefix: str | None = None,
+        prefix: str = "",
         cut: bool = False,
         special_tokens: bool = True,
     ) -> None:
-        key += f"-{limit}{'-cut' if cut else ''}{'' if special_tokens else '-words'}"
-        key += "-v1" if prefix is None else f"-{prefix!r}-v1"
-        super().__init__(network, checkpoint.spec(dim, key, file), checkpoint.device, file)
-        self._tokenize, self._prefix, self._limit, self._cut = tokenize, prefix or "", limit, cut
+        super().__init__(network, spec, device, file)
+        self.prefix, self._tokenize, self._limit, self._cut = prefix, tokenize, limit, cut
+        self._is_tower = isinstance(network, TextTower)
         # What the tokenizer makes of nothing is what it adds to every piece.
         self._stateless = frozenset[int]() if special_tokens else frozenset(tokenize(""))
 
@@ -75,45 +87,27 @@ class TextBackbone(TorchBackbone[str]):
         """What says which characters a token stands for, where the states are of tokens of ``tokenizer.json``."""
         return getattr(self._tokenize, "tokenizer", None)
 
-    @property
-    def prefix(self) -> str:
-        """What is put before each text."""
-        return self._prefix
-
     def tokens(self, text: str) -> list[list[int]]:
         """The token numbers of a text, piece by piece, the prefix and the special ones included."""
-        whole = clean(self._prefix + text)
+        whole = clean(self.prefix + text)
         if self._cut:
             ids = self._tokenize(whole)
             return [ids if len(ids) <= self._limit else [*ids[: self._limit - 1], ids[-1]]]
         return token_pieces(whole, self._tokenize, self._limit)
 
-    def lengths(self, batch: Sequence[str]) -> list[int]:
-        """How many states each text has."""
-        return [sum(self._has_state(token) for piece in self.tokens(text) for token in piece) for text in batch]
+    def cut(self, item: str) -> Cut:
+        """The token numbers of a text, piece by piece; a piece has one state, or its tokens have one each."""
+        pieces = self.tokens(item)
+        read = [piece[:1] if self._is_tower else piece for piece in pieces]
+        places = [(p, i) for p, ids in enumerate(read) for i, token in enumerate(ids) if token not in self._stateless]
+        return Cut(pieces, [len(piece) for piece in pieces], places)
 
-    def _has_state(self, token: int) -> bool:
-        return token not in self._stateless
-
-    def prepare(self, batch: Sequence[str]) -> Tensors:
-        """Token numbers of all pieces, where each token of a text finds its state, each piece's part of a text."""
-        texts = [self.tokens(text) for text in batch]
-        pieces = list(chain.from_iterable(texts))
-        longest = max(map(len, pieces), default=0)
-        ids, real = torch.zeros((2, len(pieces), longest), dtype=torch.long)
-        share = torch.zeros(len(texts), len(pieces))
-        places, piece = [list[int]() for _ in texts], 0
-        for row, text in enumerate(texts):
-            for tokens in text:
-                ids[piece, : len(tokens)], real[piece, : len(tokens)] = torch.tensor(tokens), 1
-                places[row] += [piece * longest + i for i, token in enumerate(tokens) if self._has_state(token)]
-                share[row, piece] = len(tokens) / sum(map(len, text))
-                piece += 1
-        at = torch.full((len(texts), max(map(len, places), default=0)), -1)
-        for found, own in zip(at, places, strict=True):
-            found[: len(own)] = torch.tensor(own, dtype=torch.long)
-        made = {"ids": ids, "real": real, "at": at, "share": share}
-        return {name: tensor.to(self.device) for name, tensor in made.items()}
+    def inputs(self, pieces: list[Any], lengths: list[int]) -> dict[str, NDArray[Any]]:
+        """Token numbers, and which of them are real."""
+        ids, real = np.zeros((2, len(pieces), max(lengths, default=0)), np.int64)
+        for row, piece in enumerate(pieces):
+            ids[row, : len(piece)], real[row, : len(piece)] = piece, 1
+        return {"ids": ids, "real": real}
 
 
 @published("text")
@@ -155,9 +149,11 @@ def load(
     if max_tokens > (most := _most(encoder)):
         raise InputError(f"{checkpoint.name} reads {most:g} tokens at most, got max_tokens {max_tokens}.")
     file = checkpoint.file("a text encoder", place=place)
+    key = f"{pooling}-{max_tokens}{'-cut' if cut else ''}{'' if special_tokens else '-words'}-{prefix!r}-v1"
+    spec = checkpoint.spec(int(encoder.config.hidden_size), key, file)
     return TextBackbone(
-        checkpoint, TextNetwork(encoder, pooling), file, pooling, int(encoder.config.hidden_size), tokenizer(place),
-        max_tokens, prefix=prefix, cut=cut, special_tokens=special_tokens,
+        TextNetwork(encoder, pooling), spec, checkpoint.device, file, tokenizer(place), max_tokens,
+        prefix=prefix, cut=cut, special_tokens=special_tokens,
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +65,11 @@ class TextTokenizer:
         return list(self.tokenizer.encode(text).ids)
 
 
-def tokenizer(place: Path, special: Sequence[str] = ()) -> TextTokenizer:
+def tokenizer(place: Path) -> TextTokenizer:
     """What ``tokenizer.json`` of a folder, or a file like it, makes of a text.
 
-    That is its token numbers, special ones included, none cut off. ``special`` are more words that are one token
-    wherever they stand. Raises WeightsError if there is no such file or it cannot be read.
+    That is its token numbers, special ones included, none cut off. Raises WeightsError if there is no such file or it
+    cannot be read.
     """
     from tokenizers import Tokenizer
 
@@ -82,14 +82,11 @@ def tokenizer(place: Path, special: Sequence[str] = ()) -> TextTokenizer:
         raise WeightsError(f"{file} is not a tokenizer: {error}") from error
     made.no_truncation()
     made.no_padding()
-    made.add_special_tokens(list(special))
     return TextTokenizer(made)
 
 
-def tokenizer_of(
-    file: Path, given: str | Path | None, *, hub: str = "", pulled: str = "", special: Sequence[str] = ()
-) -> Tokenize:
+def tokenizer_of(file: Path, given: str | Path | None, *, hub: str = "", pulled: str = "") -> Tokenize:
     """``tokenizer`` of the folder given, of that of the weights, or of what was ``pulled`` or the hub's cache has."""
     if given is None and (file.parent / "tokenizer.json").is_file():
-        return tokenizer(file.parent, special)
-    return tokenizer(path(pulled) if pulled and given is None else locate(str(given or hub)), special)
+        return tokenizer(file.parent)
+    return tokenizer(path(pulled) if pulled and given is None else locate(str(given or hub)))

@@ -10,10 +10,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from solfa.core.errors import InputError, WeightsError
@@ -24,6 +25,34 @@ X = TypeVar("X")
 Tensors = dict[str, Tensor]
 
 
+class Cut(NamedTuple):
+    """An item's pieces as a network takes them, their lengths (parts of the item), and (piece, state) of each state."""
+
+    pieces: list[Any]
+    lengths: list[int]
+    places: list[tuple[int, int]]
+
+
+class PieceNetwork(nn.Module):
+    """A network over pieces of items (windows of sound, parts of a text); states are put together item by item."""
+
+    def of_pieces(self, tensors: Tensors) -> tuple[Tensor | None, Tensor]:
+        """A vector of each piece [shape=(P, D)], or None for the mean of an item's states; states [shape=(P, S, D)]."""
+        raise NotImplementedError
+
+    def forward(self, tensors: Tensors) -> tuple[Tensor, Tensor, Tensor]:
+        """Pooled [shape=(B, D)], states [shape=(B, T, D)], zero where nothing is real, and the mask [shape=(B, T)]."""
+        pooled_PD, states_PSD = self.of_pieces(tensors)
+        piece_BT, state_BT = tensors["at"].unbind(-1)
+        mask, last = piece_BT >= 0, states_PSD.shape[1] - 1
+        rows_BT = piece_BT * (last + 1) + state_BT.clamp(max=last)
+        states = states_PSD.flatten(0, 1)[rows_BT.clamp(min=0)] * mask.unsqueeze(-1)
+        if pooled_PD is None:
+            return masked_mean(states, mask), states, mask
+        with torch.autocast(states.device.type, enabled=False):
+            return tensors["share"] @ pooled_PD.float(), states, mask
+
+
 class TorchBackbone(ABC, Generic[X]):
     """A backbone as a torch module.
 
@@ -32,13 +61,12 @@ class TorchBackbone(ABC, Generic[X]):
     spec
         What it is.
     network
-        Takes what ``prepare`` gives; gives pooled [shape=(B, D)], states [shape=(B, T, D)], zero where nothing is real,
-        and the mask [shape=(B, T)].
+        Takes what ``prepare`` gives.
     file
         The weights that it was loaded from; None where they alone cannot rebuild it.
     """
 
-    def __init__(self, network: nn.Module, spec: EncoderSpec, device: Any, file: Path | None) -> None:
+    def __init__(self, network: PieceNetwork, spec: EncoderSpec, device: Any, file: Path | None) -> None:
         self.network = network.to(device).eval()
         self.spec = spec
         self.device = device
@@ -48,12 +76,33 @@ class TorchBackbone(ABC, Generic[X]):
         self._items = 1 if device.type == "cpu" else 32
 
     @abstractmethod
-    def prepare(self, batch: Sequence[X]) -> Tensors:
-        """What the network takes, on its device."""
+    def cut(self, item: X) -> Cut:
+        """The pieces of an item."""
 
     @abstractmethod
+    def inputs(self, pieces: list[Any], lengths: list[int]) -> dict[str, NDArray[Any]]:
+        """What the network takes of these pieces."""
+
     def lengths(self, batch: Sequence[X]) -> list[int]:
         """How many states each item will have."""
+        return [len(self.cut(item).places) for item in batch]
+
+    def prepare(self, batch: Sequence[X]) -> Tensors:
+        """What the network takes, on its device.
+
+        The pieces of all items; ``at`` [shape=(B, T, 2)], the piece and state of each state of an item (-1: none); and
+        ``share`` [shape=(B, P)], how much of an item each piece is.
+        """
+        cuts = [self.cut(item) for item in batch]
+        made = self.inputs([p for cut in cuts for p in cut.pieces], [n for cut in cuts for n in cut.lengths])
+        made["at"] = np.full((len(cuts), max((len(cut.places) for cut in cuts), default=0), 2), -1, np.int64)
+        made["share"] = np.zeros((len(cuts), len(next(iter(made.values())))), np.float32)
+        first = 0
+        for at, share, cut in zip(made["at"], made["share"], cuts, strict=True):
+            at[: len(cut.places)] = np.array([(first + piece, state) for piece, state in cut.places]).reshape(-1, 2)
+            share[first : first + len(cut.pieces)] = np.array(cut.lengths) / sum(cut.lengths)
+            first += len(cut.pieces)
+        return {name: torch.from_numpy(array).to(self.device) for name, array in made.items()}
 
     def states(self, batch: Sequence[X]) -> States:
         """The states of a batch, without gradients, dropout or anything else of training.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from solfa.core.errors import InputError, WeightsError
-from solfa.core.types import Audio, Features, FloatArray, States
+from solfa.core.types import Audio, Features, FloatArray, HalfArray, States
 
 
 def pack_states(rows: Sequence[FloatArray], dim: int, pooled: Sequence[FloatArray] | None = None) -> States:
@@ -31,10 +31,10 @@ def pack(rows: Sequence[FloatArray], dim: int, weights: Sequence[Sequence[float]
 
     Raises WeightsError if a frame has no direction (zeros, NaN).
     """
-    units = [_unit(row) for row in rows]
+    units = [unit(row) for row in rows]
     shares = [None] * len(units) if weights is None else weights
     means = [np.average(unit, axis=0, weights=share)[None] for unit, share in zip(units, shares, strict=True)]
-    return features(units, dim, [_unit(mean)[0] for mean in means])
+    return features(units, dim, [unit(mean)[0] for mean in means])
 
 
 def features(rows: Sequence[FloatArray], dim: int, pooled: Sequence[FloatArray]) -> Features:
@@ -50,11 +50,11 @@ def refuse_not_finite(batch: Sequence[Audio]) -> None:
         raise InputError(f"sound {bad[0]} of {len(batch)} has samples that are not finite numbers. Leave it out.")
 
 
-def _unit(rows: FloatArray) -> FloatArray:
+def unit(rows: FloatArray | HalfArray) -> FloatArray:
+    """Unit vectors of rows. Raises WeightsError if one has no direction (zeros, NaN)."""
     lengths = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
     if not (np.isfinite(lengths).all() and (lengths > 1e-9).all()):
         raise WeightsError(
             f"a network gave a vector of length {float(lengths.min())}, expected a direction: dead weights."
         )
-    unit: FloatArray = (rows / lengths).astype(np.float32)
-    return unit
+    return np.asarray(rows / lengths, np.float32)

@@ -25,7 +25,7 @@ from solfa.audio import at_rate
 from solfa.core.errors import InputError
 from solfa.core.types import Audio, EncoderSpec, FloatArray, States
 from solfa.encoders.checkpoints import Checkpoint
-from solfa.encoders.torch_backbone import Tensors, TorchBackbone, masked_mean
+from solfa.encoders.torch_backbone import Cut, PieceNetwork, Tensors, TorchBackbone
 from solfa.encoders.vectors import refuse_not_finite
 
 _AT_ONCE = 64  # windows in a pass of a GPU
@@ -84,39 +84,28 @@ class Grid:
         return [(k, round((t - k * self.step_s) / self.hop_s)) for t, k in zip(times, homes, strict=True)]
 
 
-class WindowedNetwork(nn.Module):
-    """A network over windows, put together item by item.
+class WindowedNetwork(PieceNetwork):
+    """A network over windows.
 
     ``backbone`` takes windows [shape=(W, N), or what ``WindowedBackbone`` made of them] and their lengths in samples
     [shape=(W,)], and gives pooled vectors [shape=(W, D)], or None for the mean of the states, and states
     [shape=(W, S, D)].
     """
 
-    def __init__(self, body: nn.Module) -> None:
+    def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
-        self.body = body  # tensors of tuned backbones are named so in files
+        self.body = backbone  # tensors of tuned backbones are named so in files
 
     @property
     def striped(self) -> list[Stripes]:
         """Where spectrograms can be striped (SpecAugment); none where the network takes no spectrogram."""
         return [module for module in self.body.modules() if isinstance(module, Stripes)]
 
-    def forward(self, tensors: Tensors) -> tuple[Tensor, Tensor, Tensor]:
-        """Pooled [shape=(B, D)], states [shape=(B, T, D)] and mask [shape=(B, T)]."""
-        stripes = None
-        if "stripes" in tensors:  # of items; their windows have the same
-            stripes = tensors["stripes"][tensors["share"].argmax(dim=0)]
-        pooled_WD, states_WSD = self._windows(tensors["windows"], tensors["lengths"], stripes)
-        last = states_WSD.shape[1] - 1
-        at_BT = tensors["window"] * (last + 1) + tensors["state"].clamp(max=last)
-        mask = tensors["window"] >= 0
-        states = states_WSD.flatten(0, 1)[at_BT.clamp(min=0)] * mask.unsqueeze(-1)
-        if pooled_WD is None:
-            return masked_mean(states, mask), states, mask
-        return tensors["share"].to(pooled_WD.dtype) @ pooled_WD, states, mask
-
-    def _windows(self, windows: Tensor, lengths: Tensor, stripes: Tensor | None) -> tuple[Tensor | None, Tensor]:
+    def of_pieces(self, tensors: Tensors) -> tuple[Tensor | None, Tensor]:
         """The network over all windows; a few at once where no gradient needs the rest, so that long sound fits."""
+        windows, lengths, stripes = tensors["windows"], tensors["lengths"], tensors.get("stripes")
+        if stripes is not None:  # of items; their windows have the same
+            stripes = stripes[tensors["share"].argmax(dim=0)]
         count = len(windows) if torch.is_grad_enabled() else 1 if windows.device.type == "cpu" else _AT_ONCE
         parts = []
         for part in (slice(i, i + count) for i in range(0, len(windows), count)):
@@ -147,39 +136,18 @@ class WindowedBackbone(TorchBackbone[Audio]):
         refuse_not_finite(batch)
         return super().states(batch)
 
-    def lengths(self, batch: Sequence[Audio]) -> list[int]:
-        """How many frames each sound will have."""
-        rate = self.grid.sample_rate_hz
-        sounds = [at_rate(audio, rate).samples for audio in batch]
-        return [len(self.grid.frames(len(sound) / rate, len(self.grid.pieces(sound)))) for sound in sounds]
+    def cut(self, item: Audio) -> Cut:
+        """The windows of a sound, of full length."""
+        samples = at_rate(item, self.grid.sample_rate_hz).samples
+        pieces = self.grid.pieces(samples)
+        places = self.grid.frames(len(samples) / self.grid.sample_rate_hz, len(pieces))
+        return Cut([self.grid.filled(piece, samples) for piece in pieces], [len(piece) for piece in pieces], places)
 
-    def prepare(self, batch: Sequence[Audio]) -> Tensors:
-        """Windows of all sounds, where each frame finds its state (-1: nowhere), and each window's part of an item."""
-        rate = self.grid.sample_rate_hz
-        windows: list[FloatArray] = []
-        lengths, frames, owners = [], [], []
-        for item, audio in enumerate(batch):
-            samples = at_rate(audio, rate).samples
-            pieces = self.grid.pieces(samples)
-            found = self.grid.frames(len(samples) / rate, len(pieces))
-            frames.append([(len(windows) + window, state) for window, state in found])
-            windows += [self.grid.filled(piece, samples) for piece in pieces]
-            lengths += [len(piece) for piece in pieces]
-            owners += [item] * len(pieces)
-        at = np.full((len(batch), max(map(len, frames), default=0), 2), -1, np.int64)
-        for row, places in zip(at, frames, strict=True):
-            row[: len(places)] = np.array(places, np.int64).reshape(-1, 2)
-        if not windows:  # the network needs some input; no item's frames are in it
-            windows, lengths, owners = [np.zeros(self.grid.window, np.float32)], [self.grid.window], [-1]
-        share = np.array(lengths) * (np.array(owners) == np.arange(len(batch))[:, None])
-        arrays = {
-            "windows": self._front(windows).astype(np.float32),
-            "lengths": np.array(lengths),
-            "window": at[..., 0],
-            "state": at[..., 1],
-            "share": (share / np.maximum(share.sum(axis=1, keepdims=True), 1)).astype(np.float32),
-        }
-        return {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
+    def inputs(self, pieces: list[Any], lengths: list[int]) -> dict[str, NDArray[Any]]:
+        """Windows, and the samples of each that are sound."""
+        if not pieces:  # the network needs some input; no item's frames are in it
+            pieces, lengths = [np.zeros(self.grid.window, np.float32)], [self.grid.window]
+        return {"windows": self._front(pieces).astype(np.float32), "lengths": np.array(lengths)}
 
 
 def windowed(
@@ -193,22 +161,10 @@ def windowed(
     *,
     rebuilt: bool = True,
 ) -> WindowedBackbone:
-    """A published network as a backbone of sound.
+    """A published network, with states of ``dim`` numbers, as a backbone of sound.
 
-    Parameters
-    ----------
-    checkpoint, file
-        what it was asked for by, and its weights
-    network
-        as ``WindowedNetwork`` takes it
-    key, dim
-        what its preprocessing is called in the name of the space, and the width of its states
-    grid
-        its windows and states in time
-    front
-        makes the network's input of full windows where it is not the samples themselves
-    rebuilt
-        whether the file alone rebuilds it
+    ``key`` is what its preprocessing is called in the name of the space; ``front`` makes the network's input of full
+    windows where it is not the samples themselves; ``rebuilt`` says whether the file alone rebuilds it.
     """
     spec = checkpoint.spec(dim, key, file, sample_rate_hz=grid.sample_rate_hz, hop_s=grid.hop_s)
     return WindowedBackbone(network, spec, checkpoint.device, grid, file if rebuilt else None, front)

@@ -26,24 +26,6 @@ def bpe_folder(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="session")
-def gpt2_folder(tmp_path_factory):
-    """A folder with a byte-level tokenizer of GPT-2's kind: "!" is its first token, "<|endoftext|>" its last."""
-    pytest.importorskip("transformers")
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=299, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator(["a warm piano and a loud guitar!! over slow drums!!"], trainer)
-    folder = tmp_path_factory.mktemp("gpt2")
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>").save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture(autouse=True)
 def own_home(tmp_path, monkeypatch):
     """No test reads or writes the user's models and notes."""

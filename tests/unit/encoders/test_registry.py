@@ -64,7 +64,7 @@ def test_a_third_party_model_is_loaded_through_its_entry_point(toy):
 
 def test_an_unknown_name_lists_what_there_is(toy):
     with pytest.raises(
-        UnknownName, match=r"'clapp'.*Did you mean 'clap'.*bridge, clamp3, clap, m2d-clap, msclap, muq-mulan, toy"
+        UnknownName, match=r"'clapp'.*Did you mean 'clap'.*bridge, clamp3, clap, m2d-clap, muq-mulan, toy"
     ):
         load_model("clapp")
 

@@ -22,11 +22,12 @@ from solfa.audio import at_rate
 from solfa.core.errors import WeightsError
 from solfa.core.types import Audio, EncoderSpec, Features, FloatArray, JointModel
 from solfa.encoders.checkpoints import Checkpoint, fill, load_tensors, published, reading
-from solfa.encoders.joint import TextVectors
+from solfa.encoders.joint import StateVectors
 from solfa.encoders.published import mert
 from solfa.encoders.published.bert import bert
+from solfa.encoders.text_backbone import TextBackbone, TextTower
 from solfa.encoders.tokens import tokenizer_of
-from solfa.encoders.torch_backbone import inputs_of
+from solfa.encoders.torch_backbone import inputs_of, masked_mean
 from solfa.encoders.vectors import features, refuse_not_finite
 from solfa.encoders.windowed import LEAST_REST_S
 
@@ -45,9 +46,10 @@ class _Network(nn.Module):
         shapes = (state[f"{kind}_proj.weight"].shape for kind in ("audio", "text"))
         self.audio_proj, self.text_proj = (nn.Linear(into, out) for out, into in shapes)
 
-    def text(self, ids_PL: Tensor) -> Tensor:
+    def text(self, ids_PL: Tensor, real_PL: Tensor) -> Tensor:
         """Vectors of pieces of text [shape=(P, D)]."""
-        out: Tensor = self.text_proj(self.text_model(input_ids=ids_PL).last_hidden_state.mean(dim=1))
+        states_PLD = self.text_model(input_ids=ids_PL, attention_mask=real_PL).last_hidden_state
+        out: Tensor = self.text_proj(masked_mean(states_PLD, real_PL))
         return out
 
 
@@ -99,7 +101,7 @@ class ClampAudio:
 def load(
     checkpoint: Checkpoint, *, mert_source: str | Path | None = None, tokenizer: str | Path | None = None
 ) -> JointModel:
-    """CLaMP 3, its audio and text side; that of scores is left out. Raises as ``msclap.load``.
+    """CLaMP 3, its audio and text side; that of scores is left out. Raises as ``clap.load``.
 
     Parameters
     ----------
@@ -126,5 +128,6 @@ def load(
         )
     spec = checkpoint.spec(dim, "24k-5s-v1", file, mert_file, sample_rate_hz=_RATE, hop_s=_WINDOW_S)
     network, windows = network.to(on).eval(), windows.to(on).eval()
-    text = TextVectors(spec, on, tokenizer_of(file, tokenizer, hub=_WORDS), _MAX_TOKENS, network.text)
-    return JointModel(name=spec.name, audio=ClampAudio(network, windows, spec, on), text=text)
+    tower = TextTower(network.text, text_model=network.text_model, text_proj=network.text_proj)
+    text = TextBackbone(tower, spec, on, None, tokenizer_of(file, tokenizer, hub=_WORDS), _MAX_TOKENS)
+    return JointModel(name=spec.name, audio=ClampAudio(network, windows, spec, on), text=StateVectors(text))

@@ -9,24 +9,22 @@ names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 import transformers
-from torch import Tensor, nn
+from torch import Tensor
 
 from solfa.core.errors import InputError, WeightsError
 from solfa.core.types import FloatArray, JointModel
-from solfa.encoders.checkpoints import Checkpoint, config, count, fill, load_tensors, pretrained, published, reading
+from solfa.encoders.checkpoints import Checkpoint, config, fill, load_tensors, pretrained, published, reading
 from solfa.encoders.joint import joint_model
+from solfa.encoders.published.bert import sizes
 from solfa.encoders.published.htsat import HtsAt, audio_config, rename, with_front_end
-from solfa.encoders.text_backbone import TextBackbone
+from solfa.encoders.text_backbone import TextBackbone, TextTower
 from solfa.encoders.tokens import tokenizer_of
-from solfa.encoders.torch_backbone import Tensors
 from solfa.encoders.windowed import Grid, WindowedBackbone, windowed
 
 RATE, WINDOW_S = 48000, 10.0
@@ -50,17 +48,9 @@ def load(checkpoint: Checkpoint, *, tokenizer: str | Path | None = None) -> Join
         For a ``.pt`` file: a folder with RoBERTa's ``tokenizer.json``; by default the folder of the file, or else
         what ``solfa models pull roberta-tokenizer`` fetched.
     """
-    network, front, file = _read(checkpoint)
+    backbone, network, file = _vectors(checkpoint, "48k-10s-v1", WINDOW_S, WINDOW_S)
     words = tokenizer_of(file, tokenizer, pulled="roberta-tokenizer")
-    tower, dim = HtsAt(network.audio_model, network.audio_projection), int(network.config.projection_dim)
-    grid = Grid(sample_rate_hz=RATE, window_s=WINDOW_S, fill="front")
-    audio = windowed(checkpoint, tower, file, "48k-10s-v1", dim, grid, front)
-    return joint_model(audio, words, MAX_TOKENS, lambda ids: text_vectors(network, ids), network)
-
-
-def text_vectors(network: Any, ids_PL: Tensor) -> Any:
-    """Vectors of pieces of text without padding, of a network that speaks as transformers' ``ClapModel``."""
-    return network.get_text_features(input_ids=ids_PL, attention_mask=torch.ones_like(ids_PL))
+    return joint_model(backbone, _text_tower(network), words, MAX_TOKENS)
 
 
 @published("audio", "clap")
@@ -71,10 +61,14 @@ def load_windows(checkpoint: Checkpoint, *, window_s: float = 2.0, step_s: float
     """
     if not 0 < step_s <= window_s <= WINDOW_S:
         raise InputError(f"clap needs 0 < step_s <= window_s <= {WINDOW_S:g}, got {step_s} and {window_s}.")
+    return _vectors(checkpoint, f"48k-{window_s:g}s-{step_s:g}s-v2", window_s, step_s)[0]
+
+
+def _vectors(checkpoint: Checkpoint, key: str, window_s: float, step_s: float) -> tuple[WindowedBackbone, Any, Path]:
     network, front, file = _read(checkpoint)
     grid = Grid(sample_rate_hz=RATE, window_s=window_s, step_s=step_s, fill="front")
     tower, dim = HtsAt(network.audio_model, network.audio_projection), int(network.config.projection_dim)
-    return windowed(checkpoint, tower, file, f"48k-{window_s:g}s-{step_s:g}s-v2", dim, grid, front)
+    return windowed(checkpoint, tower, file, key, dim, grid, front), network, file
 
 
 @published("audio", "htsat")
@@ -99,28 +93,14 @@ def load_states(checkpoint: Checkpoint) -> WindowedBackbone:
     return windowed(checkpoint, tower, file, "48k-10s-v2", tower.dim, grid, front)
 
 
-class _Pieces(nn.Module):
-    """The text tower with its projection: a unit vector of each piece, and their mean by length."""
+def _text_tower(network: Any) -> TextTower:
+    text, projection = network.text_model, network.text_projection
 
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.text_model, self.text_projection = model.text_model, model.text_projection
+    def vectors(ids_PL: Tensor, real_PL: Tensor) -> Tensor:
+        out: Tensor = projection(text(input_ids=ids_PL, attention_mask=real_PL).pooler_output)
+        return out
 
-    def forward(self, tensors: Tensors) -> tuple[Tensor, Tensor, Tensor]:
-        """Pooled [shape=(B, D)], a state for each piece [shape=(B, T, D)] and the mask [shape=(B, T)]."""
-        out = self.text_model(input_ids=tensors["ids"], attention_mask=tensors["real"])
-        vectors_PD = F.normalize(self.text_projection(out.pooler_output).float(), dim=-1)
-        counts_B = (tensors["share"] > 0).sum(dim=1)
-        place_T = torch.arange(int(counts_B.max()) if len(counts_B) else 0, device=counts_B.device)
-        mask = place_T < counts_B[:, None]
-        states = vectors_PD[((counts_B.cumsum(0) - counts_B)[:, None] + place_T) * mask] * mask[..., None]
-        return tensors["share"] @ vectors_PD, states, mask
-
-
-class _TextBackbone(TextBackbone):
-    def lengths(self, batch: Sequence[str]) -> list[int]:
-        """How many pieces each text has."""
-        return [len(self.tokens(text)) for text in batch]
+    return TextTower(vectors, text_model=text, text_projection=projection)
 
 
 @published("text", "clap")
@@ -131,8 +111,9 @@ def load_text(checkpoint: Checkpoint, *, tokenizer: str | Path | None = None, cu
     """
     network, _, file = _read(checkpoint)
     words = tokenizer_of(file, tokenizer, pulled="roberta-tokenizer")
-    dim = int(network.config.projection_dim)
-    return _TextBackbone(checkpoint, _Pieces(network), file, "pieces", dim, words, MAX_TOKENS, cut=cut)
+    key = f"pieces-{MAX_TOKENS}{'-cut' if cut else ''}-v1"
+    spec = checkpoint.spec(int(network.config.projection_dim), key, file)
+    return TextBackbone(_text_tower(network), spec, checkpoint.device, file, words, MAX_TOKENS, cut=cut)
 
 
 def _read(checkpoint: Checkpoint, loaded: Mapping[str, Any] | None = None) -> tuple[Any, Front, Path]:
@@ -190,18 +171,8 @@ def _converted(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
 
 def _sizes(state: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of ``ClapConfig`` for a state dictionary that ``_converted`` gave."""
-    text = "text_model"
-    words, hidden = state[f"{text}.embeddings.word_embeddings.weight"].shape
     return {
         "projection_dim": int(state["text_projection.linear2.weight"].shape[0]),
         "audio_config": audio_config(state),
-        "text_config": {
-            "vocab_size": int(words),
-            "hidden_size": int(hidden),
-            "num_hidden_layers": count(state, rf"{text}\.encoder\.layer\.(\d+)\."),
-            "num_attention_heads": max(1, int(hidden) // 64),
-            "intermediate_size": int(state[f"{text}.encoder.layer.0.intermediate.dense.weight"].shape[0]),
-            "max_position_embeddings": int(state[f"{text}.embeddings.position_embeddings.weight"].shape[0]),
-            "layer_norm_eps": 1e-5,
-        },
+        "text_config": sizes(state, "text_model.") | {"layer_norm_eps": 1e-5},
     }

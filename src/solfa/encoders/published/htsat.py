@@ -1,4 +1,4 @@
-"""HTS-AT (Chen et al., ICASSP 2022): the audio tower of CLAP and msclap. Needs torch and transformers.
+"""HTS-AT (Chen et al., ICASSP 2022): the audio tower of CLAP. Needs torch and transformers.
 
 The network is transformers' ``ClapAudioModel``. LAION's and its authors' checkpoints are the same network under other
 names; sizes are read off the tensors, and what no tensor shows is LAION's published configuration (window 8,

@@ -24,6 +24,7 @@ from solfa.core.types import JointModel
 from solfa.encoders.checkpoints import Checkpoint, count, fill, load_tensors, published, reading
 from solfa.encoders.joint import joint_model
 from solfa.encoders.published.bert import bert
+from solfa.encoders.text_backbone import TextTower
 from solfa.encoders.tokens import tokenizer_of
 from solfa.encoders.windowed import Grid, windowed
 
@@ -85,7 +86,7 @@ def _layers(state: Mapping[str, Tensor], prefix: str, heads: int, eps: float) ->
 
 @published("model", "m2d-clap")
 def load(checkpoint: Checkpoint, *, tokenizer: str | Path | None = None) -> JointModel:
-    """The model. Parameters and errors as ``msclap.load``.
+    """The model. Parameters and errors as ``clap.load``.
 
     The weights are ``checkpoint-30.pth`` of ``m2d_clap_vit_base-80x1001p16x16p16kpBpTI-2025``, from the releases of the
     repository nttcslab/m2d, or its folder; ``tokenizer`` is that of google-bert/bert-base-uncased.
@@ -100,9 +101,12 @@ def load(checkpoint: Checkpoint, *, tokenizer: str | Path | None = None) -> Join
     grid = Grid(sample_rate_hz=_RATE, window_s=_WINDOW_S, fill="zeros")
     audio = windowed(checkpoint, network, file, "16k-10s-v1", network.cls_token.shape[-1], grid)
     words = tokenizer_of(file, tokenizer, hub=_WORDS)
-    return joint_model(
-        audio, words, _MAX_TOKENS, lambda ids: network.words(input_ids=ids).last_hidden_state[:, 0], network
-    )
+
+    def first_states(ids_PL: Tensor, real_PL: Tensor) -> Tensor:
+        first: Tensor = network.words(input_ids=ids_PL, attention_mask=real_PL).last_hidden_state[:, 0]
+        return first
+
+    return joint_model(audio, TextTower(first_states, words=network.words), words, _MAX_TOKENS)
 
 
 def _state(given: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -29,6 +29,7 @@ from solfa.encoders import checkpoints
 from solfa.encoders.checkpoints import Checkpoint, fill, library_config, load_tensors, published, reading
 from solfa.encoders.joint import joint_model
 from solfa.encoders.published.muq import SAMPLE_RATE_HZ, UNUSED, MuQ
+from solfa.encoders.text_backbone import TextTower
 from solfa.encoders.tokens import Tokenize, tokenizer
 from solfa.encoders.windowed import Grid, WindowedBackbone, windowed
 from solfa.weights import path
@@ -53,7 +54,8 @@ def load(checkpoint: Checkpoint) -> JointModel:
     network, words, file = read(checkpoint)
     # Its configurations are elsewhere: from this file alone it cannot be rebuilt.
     audio = windowed(checkpoint, _Vectors(network), file, _KEY, network.dim, _GRID, rebuilt=False)
-    return joint_model(audio, words, MAX_TOKENS, network.text, network)
+    tower = TextTower(network.text, text=network.mulan.text, text_to_latents=network.mulan.text_to_latents)
+    return joint_model(audio, tower, words, MAX_TOKENS)
 
 
 @published("audio", "muq-mulan")
@@ -115,12 +117,11 @@ class MuQMuLanNetwork(nn.Module):
         self.mulan.text_to_latents = nn.Linear(int(config["text_transformer"]["dim"]), dim)
         self.dim = dim
 
-    def text(self, ids_BL: Tensor) -> Tensor:
-        """Unit vectors of texts of one length, [shape=(B, D)].
-
-        The published model averages over padding too; here a batch holds no padding.
-        """
-        return F.normalize(self.mulan.text_to_latents(self.mulan.text(ids_BL)), dim=-1)
+    def text(self, ids_PL: Tensor, real_PL: Tensor) -> Tensor:
+        """Vectors of pieces of text [shape=(P, D)], one by one: the published model averages over padding too."""
+        pooled = [self.mulan.text(ids[real > 0][None]) for ids, real in zip(ids_PL, real_PL, strict=True)]
+        out: Tensor = self.mulan.text_to_latents(torch.cat(pooled))
+        return out
 
 
 class _AudioTower(nn.Module):
