@@ -30,9 +30,9 @@ from solfa.core.claims import MARKINGS, marking_of
 from solfa.core.theory import QUALITIES, Chord, Key
 from solfa.core.types import Audio
 from solfa.core.vocabulary import concepts
+from solfa.datagen.captions.checks import CaptionRules, broken_rules
 from solfa.datagen.captions.fingerprints import agreement, fingerprint, near_duplicates
 from solfa.datagen.captions.grammar import FULL_STYLES, STYLES, caption, drawn_style
-from solfa.datagen.captions.quality import CaptionRules, broken_rules
 from solfa.datasets.splits import assign, families, targets
 
 FGMCAPS = 380_878

@@ -9,8 +9,7 @@ from solfa.core.theory import Key
 from solfa.core.types import Analysis, ChordSegment, Curve, Estimate, Span, TagTrack
 from solfa.datagen.captions import caption
 from solfa.datagen.captions.attributes import attributes_of, concepts_in
-from solfa.datagen.captions.quality import CAPTION_RULES, CaptionRules, broken_rules
-from solfa.datagen.captions.reading import agreement
+from solfa.datagen.captions.checks import CAPTION_RULES, CaptionRules, broken_rules, read
 
 
 def heard(concept: str, kind: str, confidence: float, *spans: tuple[float, float]) -> TagTrack:
@@ -113,11 +112,11 @@ def test_labels_of_sources_become_concepts() -> None:
 def test_a_hedged_value_is_told_with_a_hedge_and_is_no_claim() -> None:
     known = {"unsure": {"key": "F major", "tempo_bpm": 110.0, "metre": "4/4"}, "some_chords": ["C:maj", "D:min"]}
     texts = [caption(known, seed=i, style=style)[0] for i in range(40) for style in ("prose", "tags", "catalogue")]
-    assert all(find_claims(text) == {} and agreement(text, known).false == () for text in texts)
+    assert all(find_claims(text) == {} and read(text, known).false == () for text in texts)
     hedged = [t for t in texts if re.search(r"F maj|110|4/4", t)]
     assert len(hedged) > 60 and all(re.search(r"(?i)prob|perhaps|seem|likely|maybe", t) for t in hedged)
-    assert agreement("A piece in F major.", known).false == ("key",)  # not hedged
-    assert agreement("Perhaps in G major.", known).false == ("key",)
+    assert read("A piece in F major.", known).false == ("key",)  # not hedged
+    assert read("Perhaps in G major.", known).false == ("key",)
 
 
 @pytest.mark.parametrize(("key", "wrong"), [("D# minor", "Gb"), ("Eb major", "G#"), ("E major", "Ab"), (None, "Gb")])

@@ -9,9 +9,9 @@ from solfa.core.errors import InputError, UnknownName
 from solfa.core.theory import QUALITIES, Chord, Key
 from solfa.core.vocabulary import concepts
 from solfa.datagen.captions import STYLES, caption
+from solfa.datagen.captions.checks import claims_agree, read
 from solfa.datagen.captions.facts import grammar, harmony, loop
 from solfa.datagen.captions.grammar import FULL_STYLES, LANGUAGES
-from solfa.datagen.captions.reading import agreement, claims_agree
 from solfa.evaluation.perturbation import counterfactuals
 from solfa.query import parse
 
@@ -62,28 +62,28 @@ def test_every_style_is_read_by_the_query_parser() -> None:
         attributes = drawn(rng)
         for style in STYLES:
             (text,) = caption(attributes, seed=i, style=style)
-            seen = agreement(text, attributes)
+            seen = read(text, attributes)
             total += 1
             if seen.false or (style in FULL_STYLES and seen.missing):
                 wrong.append((text, seen))
     assert len(wrong) <= 0.015 * total, wrong
 
 
-def test_agreement_sees_what_is_false_missing_and_invented() -> None:
+def test_a_reading_says_what_is_false_missing_and_invented() -> None:
     text = (
         "A sad jazz piece in Db major at 110 BPM (moderato), 4/4, over Bbm - Gb - Db - Ab, with Rhodes and bass "
         "guitar, no vocals."
     )
-    assert agreement(text, SONG).false == agreement(text, SONG).missing == ()
-    assert agreement(text.replace("Db major", "D major"), SONG).false == ("key",)
-    assert agreement(text.replace("110", "120"), SONG).false == ("tempo_bpm",)
-    assert agreement(text.replace("moderato", "presto"), SONG).false == ("tempo_marking",)
-    assert agreement(text.replace("Bbm - Gb", "Gb - Bbm"), SONG).false == ("chords",)
-    assert set(agreement(text.replace("4/4", "3/4"), SONG).false) == {"metre", "beats_per_bar"}
-    assert agreement(text.replace("no vocals", "with vocals"), SONG).false == ("voice", "instruments:voice")
-    assert agreement(text.replace("Rhodes", "trumpet"), SONG).false == ("instruments:trumpet",)
-    assert agreement(text.replace("Rhodes and ", ""), SONG).missing == ("instruments:rhodes",)
-    assert agreement("A piece in F major.", {"tempo_bpm": 90.0}).false == ("key",)
+    assert read(text, SONG).false == read(text, SONG).missing == ()
+    assert read(text.replace("Db major", "D major"), SONG).false == ("key",)
+    assert read(text.replace("110", "120"), SONG).false == ("tempo_bpm",)
+    assert read(text.replace("moderato", "presto"), SONG).false == ("tempo_marking",)
+    assert read(text.replace("Bbm - Gb", "Gb - Bbm"), SONG).false == ("chords",)
+    assert set(read(text.replace("4/4", "3/4"), SONG).false) == {"metre", "beats_per_bar"}
+    assert read(text.replace("no vocals", "with vocals"), SONG).false == ("voice", "instruments:voice")
+    assert read(text.replace("Rhodes", "trumpet"), SONG).false == ("instruments:trumpet",)
+    assert read(text.replace("Rhodes and ", ""), SONG).missing == ("instruments:rhodes",)
+    assert read("A piece in F major.", {"tempo_bpm": 90.0}).false == ("key",)
 
 
 def test_same_seed_same_captions_and_other_seeds_others() -> None:
@@ -156,7 +156,7 @@ def test_inversions_are_told_or_merged() -> None:
     texts = {caption(known, seed=i, style="catalogue")[0].partition(": ")[2] for i in range(40)}
     plain = {re.sub(r"[^A-G/7]+", " ", t).strip() for t in texts}
     assert plain == {"G7 C G/B G C", "G7 C G C"}
-    assert all(not agreement(f"Chords: {t}", known).false for t in texts)
+    assert all(not read(f"Chords: {t}", known).false for t in texts)
 
 
 def test_synonyms_are_names_of_the_vocabulary() -> None:

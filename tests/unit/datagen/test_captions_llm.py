@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from solfa.core.errors import InputError, SolfaError, UnknownName
-from solfa.datagen.captions.grounding import Grounding, grounding
+from solfa.datagen.captions.checks import Reading, read
 from solfa.datagen.captions.llm import Captioner, Endpoint, Usage, estimate, facts
 from solfa.jobs import Done, ThreadExecutor
 
@@ -236,8 +236,8 @@ def test_a_model_is_told_what_is_not_sure_and_must_hedge_it(tmp_path: Path) -> N
 
 def test_the_gate_says_what_it_cannot_check() -> None:
     text = GOOD.replace("piece", "piece of shimmering nostalgia")
-    assert grounding(text, SONG) == Grounding(unchecked=("shimmering", "nostalgia"))
-    assert grounding(GOOD, SONG) == Grounding()
+    assert read(text, SONG).unchecked == ("shimmering", "nostalgia") and not read(text, SONG).invented
+    assert read(GOOD, SONG) == Reading()
 
 
 def test_what_is_no_protocol_is_malformed_and_not_kept(tmp_path: Path) -> None:

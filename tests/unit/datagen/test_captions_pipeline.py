@@ -13,9 +13,9 @@ from solfa.analysis.registry import extractors
 from solfa.audio import ContentHash, stretches
 from solfa.collection import Collection
 from solfa.core.errors import InputError, SolfaError, UnknownName
+from solfa.datagen.captions.checks import claims_agree
 from solfa.datagen.captions.llm import Captioner, Endpoint
 from solfa.datagen.captions.pipeline import Settings, caption_tracks
-from solfa.datagen.captions.reading import claims_agree
 from solfa.datagen.captions.sources import folder_tracks, published_tracks, tracks_in
 from solfa.datagen.captions.stages import Journal, Write, windows
 from solfa.datagen.summary import defects

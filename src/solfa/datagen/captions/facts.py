@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
@@ -17,8 +17,7 @@ from solfa.core.types import Rng
 from solfa.core.vocabulary import concepts
 
 T = TypeVar("T")
-MOST_CHORDS = 16
-_MOST_PHRASES = 3
+_MOST_CHORDS, _MOST_PHRASES = 16, 3
 _JOINTS = (" - ", "–", ", ", " ", " → ", "-")
 _TIGHT_JOINTS = ("–", " - ", "-")
 
@@ -29,7 +28,7 @@ class Fact:
 
     kind: str
     sections: tuple[str, ...]
-    slots: dict[str, str]
+    slots: Mapping[str, str]
 
 
 @cache
@@ -45,10 +44,10 @@ def pick(rng: Rng, options: Sequence[str]) -> str:
 
 def harmony(labels: Sequence[str]) -> tuple[Chord, ...]:
     """The chords of Harte labels in order, equal neighbours merged, places without a chord left out."""
-    return merged([chord for label in labels if (chord := Chord.parse(label)) is not None])
+    return merged(chord for label in labels if (chord := Chord.parse(label)) is not None)
 
 
-def merged(row: Sequence[T]) -> tuple[T, ...]:
+def merged(row: Iterable[T]) -> tuple[T, ...]:
     """The row without what equals its left neighbour."""
     return tuple(value for value, _ in groupby(row))
 
@@ -74,23 +73,14 @@ def facts_of(
 ) -> list[Fact]:
     """Every fact of the attributes, and at most three of the timed phrases, with names drawn at random.
 
-    ``language`` is a table of the grammar with its own names; None is English.
+    ``language`` is a table of the grammar with its own names, which has no words for hedges and phrases; None is
+    English.
     """
-    unsure = attributes.get("unsure") or {}
-    sounding = harmony([*(attributes.get("chords") or ()), *(attributes.get("some_chords") or ())])
-    spelling = Spelling.of(attributes.get("key") or unsure.get("key"), sounding, rng)
-    found = [
-        *_key(attributes, rng, language, spelling.tonic),
-        *_tempo(attributes, rng, language),
-        *_metre(attributes, language),
-        *_chords(attributes, rng, language, spelling),
-        *(_unsure(unsure, rng, spelling, alone=set(attributes) <= {"unsure"}) if language is None else ()),
-        *_concepts(attributes, rng, language),
-    ]
+    found = list(_Facts(attributes, rng, language).all())
     if language is None:
         places = [(p.text, place) for p in phrases if (place := _place(p, duration_s, rng))]
-        chosen = sorted(rng.permutation(len(places))[:_MOST_PHRASES])
-        found += [Fact("phrase", ("phrase",), {"phrase": places[i][0], "place": places[i][1]}) for i in chosen]
+        chosen = [places[i] for i in sorted(rng.permutation(len(places))[:_MOST_PHRASES])]
+        found += [Fact("phrase", ("phrase",), {"phrase": text, "place": place}) for text, place in chosen]
     return found
 
 
@@ -115,11 +105,12 @@ class Spelling:
     flats: bool
 
     @classmethod
-    def of(cls, key: str | None, chords: Sequence[Chord], rng: Rng | None = None) -> Spelling:
-        """For a key as `Key` writes it, None if not known."""
-        roots = {c.root for c in chords}
-        if key is None:
-            center, tonic = sum(_nearest(r) for r in roots) / max(len(roots), 1), ""
+    def of(cls, attributes: Mapping[str, Any], rng: Rng | None = None) -> Spelling:
+        """For the key and the chords of a clip, sure or not."""
+        key = attributes.get("key") or (attributes.get("unsure") or {}).get("key")
+        roots = {c.root for name in ("chords", "some_chords") for c in harmony(attributes.get(name) or ())}
+        if key is None:  # from Db (-5) to F# (6)
+            center, tonic = sum((root * 7 + 5) % 12 - 5 for root in roots) / max(len(roots), 1), ""
         else:
             known = Key.parse(key)
             tonic = str(known).partition(" ")[0]
@@ -142,107 +133,99 @@ class Spelling:
         return _BLACK[pitch_class][self.flats] if pitch_class in _BLACK else "C D EF G A B"[pitch_class]
 
 
-def _nearest(pitch_class: int) -> int:
-    """Place on the line of fifths, from Db (-5) to F# (6)."""
-    return (pitch_class * 7 + 5) % 12 - 5
+class _Facts:
+    """The facts of a clip's attributes, in one spelling."""
 
+    def __init__(self, attributes: Mapping[str, Any], rng: Rng, language: Mapping[str, Any] | None) -> None:
+        self._known, self._rng, self._language = attributes, rng, language
+        self._spelling = Spelling.of(attributes, rng)
 
-def _key(
-    attributes: Mapping[str, Any], rng: Rng, language: Mapping[str, Any] | None, tonic: str, section: str = "key"
-) -> list[Fact]:
-    if not attributes.get("key"):
-        return []
-    key = Key.parse(attributes["key"])
-    if language is not None:
-        notes = language["notes" if key.mode == "major" else "minor_notes"]
-        return [Fact("key", ("key",), {"key": language[key.mode].format(note=notes[key.tonic])})]
-    # "A sharp minor" is read less often than written; it is a spelling like the others.
-    spoken = tonic.replace("#", " sharp").replace("b", " flat") if rng.random() < 0.15 else tonic
-    return [Fact("key", (section,), {"key": f"{spoken} {key.mode}", "key_short": f"{tonic} {key.mode[:3]}"})]
+    def all(self) -> Iterator[Fact]:
+        known = self._known
+        yield from self._key(known.get("key"), "key")
+        yield from self._tempo(known.get("tempo_bpm"), known.get("tempo_marking"))
+        metre = {
+            slot: str(v) for slot, name in (("metre", "metre"), ("beats", "beats_per_bar")) if (v := known.get(name))
+        }
+        if metre:
+            # The list languages have no word for the bare count that the query parser reads.
+            alone = self._language is not None and "metre" in metre
+            yield Fact("metre", ("metre",) if alone else tuple(metre), metre)
+        yield from self._chords()
+        if self._language is None:
+            yield from self._unsure()
+        yield from self._concepts()
 
+    def _key(self, name: str | None, section: str) -> Iterator[Fact]:
+        if not name:
+            return
+        key, tonic = Key.parse(name), self._spelling.tonic
+        if self._language is not None:
+            note = self._language["notes" if key.mode == "major" else "minor_notes"][key.tonic]
+            yield Fact("key", ("key",), {"key": self._language[key.mode].format(note=note)})
+            return
+        # "A sharp minor" is read less often than written; it is a spelling like the others.
+        spoken = tonic.replace("#", " sharp").replace("b", " flat") if self._rng.random() < 0.15 else tonic
+        yield Fact("key", (section,), {"key": f"{spoken} {key.mode}", "key_short": f"{tonic} {key.mode[:3]}"})
 
-def _tempo(attributes: Mapping[str, Any], rng: Rng, language: Mapping[str, Any] | None) -> list[Fact]:
-    bpm, marking = attributes.get("tempo_bpm"), attributes.get("tempo_marking")
-    slots = {}
-    if bpm:
-        exact = abs(bpm - round(bpm)) >= 0.05 and rng.random() < 0.2
-        slots["bpm"] = f"{bpm:.1f}" if exact else f"{bpm:.0f}"
-    if marking:
-        slots |= {"marking": pick(rng, (marking, marking.capitalize())), "Marking": marking.capitalize()}
-    if language is not None:
-        return [Fact(name, (name,), slots) for name in ("bpm", "marking") if name in slots]
-    section = "tempo" if bpm and marking else "bpm" if bpm else "marking"
-    return [Fact("tempo", (section,), slots)] if slots else []
+    def _tempo(self, bpm: float | None, marking: str | None) -> Iterator[Fact]:
+        slots = {}
+        if bpm:
+            exact = abs(bpm - round(bpm)) >= 0.05 and self._rng.random() < 0.2
+            slots["bpm"] = f"{bpm:.1f}" if exact else f"{bpm:.0f}"
+        if marking:
+            slots["marking"] = pick(self._rng, (marking, marking.capitalize()))
+            slots["Marking"] = marking.capitalize()
+        sections = [name for name in ("bpm", "marking") if name in slots]
+        if self._language is not None:
+            yield from (Fact(name, (name,), slots) for name in sections)
+        elif sections:
+            yield Fact("tempo", ("tempo" if len(sections) > 1 else sections[0],), slots)
 
+    def _chords(self) -> Iterator[Fact]:
+        inverted = self._rng.random() < 0.5
+        chords = harmony(self._known.get("chords") or ())
+        chords = loop(chords if inverted else merged(Chord(c.root, c.quality) for c in chords))
+        if chords:
+            section = "chord" if len(chords) == 1 else "chords" if len(chords) <= _MOST_CHORDS else "chords_begin"
+            joint = pick(self._rng, _JOINTS if self._language is None else _TIGHT_JOINTS)
+            names = [self._spelling.symbol(chord) for chord in chords[:_MOST_CHORDS]]
+            yield Fact("chords", (section,), {"chords": joint.join(names)})
+        elif self._language is None and (some := harmony(self._known.get("some_chords") or ())):
+            order = self._rng.permutation(len(some))[: int(self._rng.integers(1, len(some) + 1))]
+            names = [self._spelling.symbol(some[i]) for i in order]
+            yield Fact("chords", ("some_chords" if len(names) > 1 else "a_chord",), {"chords": " and ".join(names)})
 
-def _metre(attributes: Mapping[str, Any], language: Mapping[str, Any] | None) -> list[Fact]:
-    values = {"metre": attributes.get("metre"), "beats": attributes.get("beats_per_bar")}
-    slots = {name: str(value) for name, value in values.items() if value}
-    # The list languages have no word for the bare count that the query parser reads.
-    sections = tuple(slots) if language is None or "metre" not in slots else ("metre",)
-    return [Fact("metre", sections, slots)] if slots else []
+    def _unsure(self) -> Iterator[Fact]:
+        """What is told with a hedge; each of them half of the time, all where there is nothing else."""
+        alone = set(self._known) <= {"unsure"}
+        unsure = {n: v for n, v in (self._known.get("unsure") or {}).items() if alone or self._rng.random() < 0.5}
+        yield from self._key(unsure.get("key"), "key_unsure")
+        if unsure.get("tempo_bpm"):
+            yield Fact("tempo", ("tempo_unsure",), {"bpm": f"{unsure['tempo_bpm']:.0f}"})
+        if unsure.get("metre"):
+            yield Fact("metre", ("metre_unsure",), {"metre": unsure["metre"]})
 
+    def _concepts(self) -> Iterator[Fact]:
+        lists = {"instruments": ("instrument", "voice"), "genre": ("genre",), "mood": ("mood",), "use": ("use",)}
+        for kind, kinds in lists.items():
+            ids = self._known.get("mood" if kind == "use" else kind) or ()
+            ids = [i for i in ids if concepts()[i].kind in kinds]
+            if names := [self._name(ids[i]) for i in self._rng.permutation(len(ids))]:
+                # Other languages are lists, so they get commas only.
+                tail = names[-2:] if self._language is None else names[-1:]
+                row = ", ".join([*names[: -len(tail)], " and ".join(tail)])
+                yield Fact(kind, (kind,), {kind: row})
+        sung = any(concepts()[i].kind == "voice" for i in self._known.get("instruments") or ())
+        if self._known.get("voice") is not None and not sung:
+            yield Fact("voice", ("voice" if self._known["voice"] else "voiceless",), {})
 
-def _unsure(attributes: Mapping[str, Any], rng: Rng, spelling: Spelling, *, alone: bool) -> list[Fact]:
-    """What is told with a hedge; each of them half of the time, all where there is nothing else."""
-    unsure = {name: value for name, value in attributes.items() if alone or rng.random() < 0.5}
-    found = _key(unsure, rng, None, spelling.tonic, "key_unsure")
-    if unsure.get("tempo_bpm"):
-        found.append(Fact("tempo", ("tempo_unsure",), {"bpm": f"{unsure['tempo_bpm']:.0f}"}))
-    if unsure.get("metre"):
-        found.append(Fact("metre", ("metre_unsure",), {"metre": unsure["metre"]}))
-    return found
-
-
-def _chords(
-    attributes: Mapping[str, Any], rng: Rng, language: Mapping[str, Any] | None, spelling: Spelling
-) -> list[Fact]:
-    inverted = rng.random() < 0.5
-    chords = harmony(attributes.get("chords") or ())
-    chords = loop(chords if inverted else merged([Chord(c.root, c.quality) for c in chords]))
-    if not chords and language is None and (some := harmony(attributes.get("some_chords") or ())):
-        names = [spelling.symbol(some[i]) for i in rng.permutation(len(some))[: int(rng.integers(1, len(some) + 1))]]
-        return [Fact("chords", ("some_chords" if len(names) > 1 else "a_chord",), {"chords": " and ".join(names)})]
-    if not chords:
-        return []
-    names = [spelling.symbol(chord) for chord in chords[:MOST_CHORDS]]
-    section = "chord" if len(chords) == 1 else "chords" if len(chords) <= MOST_CHORDS else "chords_begin"
-    joint = pick(rng, _JOINTS if language is None else _TIGHT_JOINTS)
-    return [Fact("chords", (section,), {"chords": joint.join(names)})]
-
-
-def _concepts(attributes: Mapping[str, Any], rng: Rng, language: Mapping[str, Any] | None) -> list[Fact]:
-    def names(field: str, kinds: tuple[str, ...]) -> list[str]:
-        ids = [i for i in attributes.get(field) or () if concepts()[i].kind in kinds]
-        return [name_of(ids[i], rng, language) for i in rng.permutation(len(ids))]
-
-    rows = {
-        "instruments": names("instruments", ("instrument", "voice")),
-        "genre": names("genre", ("genre",)),
-        "mood": names("mood", ("mood",)),
-        "use": names("mood", ("use",)),
-    }
-    found = [Fact(kind, (kind,), {kind: enumerated(row, language is None)}) for kind, row in rows.items() if row]
-    sung = any(concepts()[i].kind == "voice" for i in attributes.get("instruments") or ())
-    if attributes.get("voice") is not None and not sung:
-        found.append(Fact("voice", ("voice" if attributes["voice"] else "voiceless",), {}))
-    return found
-
-
-def name_of(concept: str, rng: Rng, language: Mapping[str, Any] | None = None) -> str:
-    """A true name of a concept: its title or a synonym, or its name in another language where there is one."""
-    title = concepts()[concept].title
-    if language is not None:
-        name: str = language["names"].get(concept, title)
-        return name
-    return pick(rng, (title, title, *grammar()["synonyms"].get(concept, ())))
-
-
-def enumerated(names: Sequence[str], english: bool = True) -> str:
-    """Names in a row: "piano, bass and drums"; other languages are lists, so they get commas only."""
-    if not english or len(names) < 2:
-        return ", ".join(names)
-    return f"{', '.join(names[:-1])} and {names[-1]}"
+    def _name(self, concept: str) -> str:
+        """A true name of a concept: its title or a synonym, or its name in another language where there is one."""
+        title = concepts()[concept].title
+        if self._language is not None:
+            return str(self._language["names"].get(concept, title))
+        return pick(self._rng, (title, title, *grammar()["synonyms"].get(concept, ())))
 
 
 def _place(phrase: Phrase, duration_s: float | None, rng: Rng) -> str:

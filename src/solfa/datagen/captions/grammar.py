@@ -18,8 +18,8 @@ import numpy as np
 from solfa.core.clip import Phrase
 from solfa.core.errors import InputError, UnknownName
 from solfa.core.types import Rng
+from solfa.datagen.captions.checks import claims_agree
 from solfa.datagen.captions.facts import Fact, facts_of, grammar, pick
-from solfa.datagen.captions.reading import claims_agree
 
 # Style -> how often it is drawn. A full style says every attribute.
 _SHARES = {
@@ -100,19 +100,15 @@ def _caption(
 
 def _without_phrases(text: str, facts: Sequence[Fact]) -> str:
     """The text without the words of timed phrases, which may speak of another key than that of the whole."""
-    for fact in facts:
-        if fact.kind == "phrase":
-            text = text.replace(fact.slots["phrase"], "").replace(_upper(fact.slots["phrase"]), "")
+    for phrase in [f.slots["phrase"] for f in facts if f.kind == "phrase"]:
+        text = text.replace(phrase, "").replace(_upper(phrase), "")
     return text
 
 
 def _say(fact: Fact, role: str, rng: Rng) -> str:
-    table = grammar()["facts"][pick(rng, fact.sections)]
-    slots = fact.slots | {name.capitalize(): _upper(value) for name, value in fact.slots.items() if name in _CAPITALS}
-    return pick(rng, table[role]).format(**slots)
-
-
-_CAPITALS = ("phrase", "place")
+    phrasings = grammar()["facts"][pick(rng, fact.sections)][role]
+    capitals = {name.capitalize(): _upper(fact.slots[name]) for name in ("phrase", "place") if name in fact.slots}
+    return pick(rng, phrasings).format(**fact.slots, **capitals)
 
 
 def _upper(text: str) -> str:
@@ -134,13 +130,8 @@ def _article(text: str) -> str:
 def _head(facts: list[Fact], rng: Rng, *, always: bool = False) -> tuple[str, list[Fact]]:
     """ "sad jazz piece", and the facts that it leaves to say."""
     by_kind = {f.kind: f for f in facts}
-    words, said = [], []
-    for kind in ("mood", "genre"):
-        fact = by_kind.get(kind)
-        if fact is not None and (always or rng.random() < 0.7):
-            words.append(fact.slots[kind])
-            said.append(fact)
-    words.append(pick(rng, grammar()["styles"]["noun"]))
+    said = [by_kind[k] for k in ("mood", "genre") if k in by_kind and (always or rng.random() < 0.7)]
+    words = [*(f.slots[f.kind] for f in said), pick(rng, grammar()["styles"]["noun"])]
     return " ".join(words), [f for f in facts if f not in said]
 
 
@@ -164,16 +155,15 @@ def _figma(facts: list[Fact], rng: Rng) -> str:
 
 def _prose(facts: list[Fact], rng: Rng) -> str:
     head, rest = _head(facts, rng)
-    sentences = [_article(pick(rng, grammar()["styles"]["prose"]).format(head=head))]
-    return " ".join([*sentences, *_sentences(rest, rng)])
+    opening = _article(pick(rng, grammar()["styles"]["prose"]).format(head=head))
+    return " ".join([opening, *_sentences(rest, rng)])
 
 
 def _sentences(facts: Sequence[Fact], rng: Rng) -> list[str]:
     """A sentence for each fact, or for two of them."""
     texts, left, styles = [], list(facts), grammar()["styles"]
     while left:
-        fact = left.pop(0)
-        subject = pick(rng, styles["subject"])
+        fact, subject = left.pop(0), pick(rng, styles["subject"])
         if left and rng.random() < 0.5:
             other, says = left.pop(0), _say(fact, "says", rng)
             low = says if re.match(r"\w*[A-Z0-9#]\w*[A-Z0-9#]|[A-G]\b|I\b|A\b", says) else says[:1].lower() + says[1:]
@@ -192,23 +182,16 @@ def _late(facts: list[Fact], rng: Rng) -> str:
     """A long text whose first sixty words say little; what tells one clip from another comes last."""
     table = grammar()["late"]
     decisive = [f for f in facts if f.kind in _DECISIVE]
-    others = [f for f in facts if f.kind not in _DECISIVE]
     fillers = [table["filler"][i] for i in rng.permutation(len(table["filler"]))[: int(rng.integers(2, 4))]]
     parts = [pick(rng, table["opening"]), *fillers]
-    for sentence in _sentences(others, rng):
+    for sentence in _sentences([f for f in facts if f.kind not in _DECISIVE], rng):
         parts.insert(int(rng.integers(1, len(parts) + 1)), sentence)
-    if decisive:
-        parts += [pick(rng, table["turn"]), *_sentences(decisive, rng)]
-    return " ".join(parts)
+    return " ".join([*parts, *([pick(rng, table["turn"]), *_sentences(decisive, rng)] if decisive else [])])
 
 
-def _list(role: str, joints: str) -> Callable[[list[Fact], Rng], str]:
-    def compose(facts: list[Fact], rng: Rng) -> str:
-        joint = pick(rng, grammar()["styles"][joints])
-        text = joint.join(_say(f, role, rng) for f in facts)
-        return text + "." if joint == ". " else text
-
-    return compose
+def _list(facts: list[Fact], rng: Rng, role: str) -> str:
+    joint = pick(rng, grammar()["styles"][f"{role}_joint"])
+    return joint.join(_say(f, role, rng) for f in facts) + ("." if joint == ". " else "")
 
 
 def _partial(facts: list[Fact], rng: Rng) -> str:
@@ -222,13 +205,10 @@ def _short(facts: list[Fact], rng: Rng) -> str:
     return _COMPOSERS[pick(rng, ("sentence", "tags", "producer"))](facts[: int(rng.integers(1, 3))], rng)
 
 
-def _foreign(language: str) -> Callable[[list[Fact], Rng], str]:
-    def compose(facts: list[Fact], rng: Rng) -> str:
-        table = grammar()[language]
-        parts = [pick(rng, table[pick(rng, f.sections)]).format(**f.slots) for f in facts]
-        return _upper(pick(rng, (", ", "; ")).join(parts))
-
-    return compose
+def _foreign(facts: list[Fact], rng: Rng, language: str) -> str:
+    table = grammar()[language]
+    parts = [pick(rng, table[pick(rng, f.sections)]).format(**f.slots) for f in facts]
+    return _upper(pick(rng, (", ", "; ")).join(parts))
 
 
 _COMPOSERS: dict[str, Callable[[list[Fact], Rng], str]] = {
@@ -236,11 +216,11 @@ _COMPOSERS: dict[str, Callable[[list[Fact], Rng], str]] = {
     "figma": _figma,
     "prose": _prose,
     "request": partial(_sentence, frames="request"),
-    "tags": _list("item", "item_joint"),
-    "catalogue": _list("label", "label_joint"),
-    "producer": _list("note", "note_joint"),
+    "tags": partial(_list, role="item"),
+    "catalogue": partial(_list, role="label"),
+    "producer": partial(_list, role="note"),
     "late": _late,
     "partial": _partial,
     "short": _short,
-    **{language: _foreign(language) for language in LANGUAGES},
+    **{language: partial(_foreign, language=language) for language in LANGUAGES},
 }

@@ -16,9 +16,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from http.client import HTTPException, HTTPResponse
-from importlib.resources import files
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -31,12 +29,12 @@ from solfa.core.errors import InputError, SolfaError, UnknownName
 from solfa.core.files import write_whole
 from solfa.core.theory import Chord
 from solfa.core.vocabulary import concepts
-from solfa.datagen.captions.facts import Spelling, harmony
-from solfa.datagen.captions.quality import CaptionRules, broken_rules
+from solfa.datagen.captions.checks import CaptionRules, broken_rules
+from solfa.datagen.captions.facts import Spelling, grammar, harmony
 from solfa.jobs import heartbeat
 
-PROMPT_VERSION = 2
-ONE_SENTENCE = CaptionRules(complete=True, grounded=True, one_sentence=True, objective=True, most_words=120)
+PROMPT_VERSION = 2  # of the instructions in grammar.toml
+_ONE_SENTENCE = CaptionRules(complete=True, grounded=True, one_sentence=True, objective=True, most_words=120)
 OPTIONAL_FIELDS = ("temperature", "max_tokens", "seed", "response_format")
 _MOST_BYTES = 1 << 20
 _CHARS_PER_TOKEN = 4.0  # of English, roughly; chords and numbers take more
@@ -73,8 +71,6 @@ class Endpoint:
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
             raise InputError(f"endpoint {self.url!r}: expected http(s)://HOST/PATH without user names, up to /v1.")
-        if not 1 <= self.concurrency <= 256:
-            raise InputError(f"{self.concurrency} requests at a time: expected 1 to 256.")
         if unknown := [name for name in self.omit if name not in OPTIONAL_FIELDS]:
             raise UnknownName("field that a request can do without", unknown[0], OPTIONAL_FIELDS)
 
@@ -83,8 +79,8 @@ class Endpoint:
 class Answer:
     """A caption, or why there is none: ``rejected`` names the rules that were broken.
 
-    Beside those of ``quality``: ``malformed`` (not the JSON object that was asked for), ``refused`` (429 or 5xx at
-    every attempt).
+    Beside ``CAPTION_RULES``: ``malformed`` (not the JSON object that was asked for), ``refused`` (429 or 5xx at every
+    attempt).
     """
 
     text: str = ""
@@ -104,15 +100,16 @@ class Usage:
     completion_tokens: int = 0
     uncounted: int = 0
 
+    def add(self, counts: Any) -> None:
+        """One answer of the endpoint, with what it says of its tokens."""
+        tokens = [counts.get(n) if isinstance(counts, dict) else 0 for n in ("prompt_tokens", "completion_tokens")]
+        asked, answered = (n if type(n) is int and 0 <= n < 1 << 40 else 0 for n in tokens)
+        self.requests, self.uncounted = self.requests + 1, self.uncounted + (not asked and not answered)
+        self.prompt_tokens, self.completion_tokens = self.prompt_tokens + asked, self.completion_tokens + answered
+
     def cost(self, prompt_price: float, completion_price: float) -> float:
         """For prices of a million tokens."""
         return (self.prompt_tokens * prompt_price + self.completion_tokens * completion_price) / 1e6
-
-
-@cache
-def prompt() -> str:
-    """The instructions to the model, of ``PROMPT_VERSION``."""
-    return files("solfa.datagen.captions").joinpath(f"prompt-{PROMPT_VERSION}.txt").read_text(encoding="utf-8")
 
 
 class Captioner:
@@ -122,8 +119,8 @@ class Captioner:
     the key is not set.
     """
 
-    def __init__(self, endpoint: Endpoint, cache: Path, rules: CaptionRules = ONE_SENTENCE) -> None:
-        self._endpoint, self._cache, self._rules = endpoint, cache, rules
+    def __init__(self, endpoint: Endpoint, cache: Path) -> None:
+        self._endpoint, self._cache = endpoint, cache
         self._key = os.environ.get(endpoint.key_env, "") if endpoint.key_env else ""
         if endpoint.key_env and not self._key:
             raise InputError(f"the environment variable {endpoint.key_env} for the endpoint's key is not set.")
@@ -142,7 +139,8 @@ class Captioner:
         rows = facts(attributes)
         if not rows:
             raise InputError("no attribute to write a caption from.")
-        return self.ask(prompt(), rows, seed=seed, check=lambda text: broken_rules(text, attributes, self._rules))
+        instructions = grammar()["llm"]["instructions"]
+        return self.ask(instructions, rows, seed=seed, check=lambda text: broken_rules(text, attributes, _ONE_SENTENCE))
 
     def ask(
         self,
@@ -200,47 +198,40 @@ class Captioner:
             self._silent = 0 if content is not None else self._silent + 1
             if self._silent >= _GIVE_UP_AFTER:
                 raise SolfaError(f"{self._endpoint.url} refused {self._silent} clips in a row. {_GO_ON}")
-        if content is None:
-            return None
         if content:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, json.dumps({"content": content}).encode())
         return content
 
     def _ask(self, body: bytes) -> str | None:
-        headers = {"Content-Type": "application/json"}
+        endpoint, headers = self._endpoint, {"Content-Type": "application/json"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
-        url = f"{self._endpoint.url.rstrip('/')}/chat/completions"
-        for attempt in range(self._endpoint.retries + 1):
+        request = urllib.request.Request(f"{endpoint.url.rstrip('/')}/chat/completions", body, headers, method="POST")
+        for attempt in range(endpoint.retries + 1):
             heartbeat()
             self._pace()
-            wait_s = self._endpoint.first_wait_s * 2.0**attempt
+            wait_s = endpoint.first_wait_s * 2.0**attempt
             try:
-                request = urllib.request.Request(url, body, headers, method="POST")
-                with self._open(request, timeout=self._endpoint.timeout_s) as response:
-                    data = _read(response, time.monotonic() + self._endpoint.timeout_s)
-                content, *tokens = _message(data)
+                with self._open(request, timeout=endpoint.timeout_s) as response:
+                    content, usage = _message(_read(response, time.monotonic() + endpoint.timeout_s))
                 with self._lock:
-                    self.usage.requests += 1
-                    self.usage.prompt_tokens += tokens[0]
-                    self.usage.completion_tokens += tokens[1]
-                    self.usage.uncounted += not any(tokens)
+                    self.usage.add(usage)
                 return content
             except urllib.error.HTTPError as refused:
                 with refused:
                     if refused.code != 429 and refused.code < 500:
                         reason = clean(refused.read(400).decode("utf-8", "replace"))[:200]
-                        raise InputError(f"{self._endpoint.url} refuses with HTTP {refused.code}: {reason}. Check the "
+                        raise InputError(f"{endpoint.url} refuses with HTTP {refused.code}: {reason}. Check the "
                                          f"address, the model and the key; a field that it does not take is left out "
                                          f"with --llm-omit.") from None  # fmt: skip
                     after = refused.headers.get("Retry-After", "")
                     wait_s = float(after) if after.isdecimal() else wait_s
             except (OSError, HTTPException) as lost:  # no connection, timeout, a connection cut in the middle
-                if attempt == self._endpoint.retries:
+                if attempt == endpoint.retries:
                     reason = f"{type(lost).__name__}: {lost}"[:200]
-                    raise SolfaError(f"{self._endpoint.url} cannot be reached ({reason}). {_GO_ON}") from lost
-            if attempt < self._endpoint.retries:
+                    raise SolfaError(f"{endpoint.url} cannot be reached ({reason}). {_GO_ON}") from lost
+            if attempt < endpoint.retries:
                 time.sleep(min(wait_s, _LONGEST_WAIT_S))
         return None
 
@@ -258,9 +249,9 @@ def estimate(clips: Iterable[Mapping[str, Any]], per_clip: int) -> Usage:
 
     Four characters are taken as a token, and answers as one sentence; rejected ones take another attempt.
     """
-    chars = [len(prompt()) + len(json.dumps(facts(attributes), ensure_ascii=False)) for attributes in clips]
-    requests = per_clip * len(chars)
-    asked = round(per_clip * sum(chars) / _CHARS_PER_TOKEN)
+    prompt = len(grammar()["llm"]["instructions"])
+    chars = [prompt + len(json.dumps(facts(attributes), ensure_ascii=False)) for attributes in clips]
+    requests, asked = per_clip * len(chars), round(per_clip * sum(chars) / _CHARS_PER_TOKEN)
     return Usage(requests=requests, prompt_tokens=asked, completion_tokens=_ANSWER_TOKENS * requests)
 
 
@@ -276,18 +267,20 @@ def facts(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     What is to be told with a hedge has ``"sure": false``.
     """
-    known = {name: value for name, value in attributes.items() if value}
+    known, spelling = {name: value for name, value in attributes.items() if value}, Spelling.of(attributes)
     unsure = known.get("unsure", {})
-    chords, some = harmony(known.get("chords", ())), harmony(known.get("some_chords", ()))
-    spelling = Spelling.of(known.get("key") or unsure.get("key"), (*chords, *some))
+    chords, some = (
+        [spelling.symbol(Chord(c.root, c.quality)) for c in harmony(known.get(n, ()))]
+        for n in ("chords", "some_chords")
+    )
     found = {
         "tempo": f"{known['tempo_bpm']:.0f} BPM" if "tempo_bpm" in known else None,
         "tempo marking": known.get("tempo_marking"),
         "beats per bar": known.get("beats_per_bar"),
         "metre": None if "beats_per_bar" in known else known.get("metre"),
         "key": known.get("key"),
-        "chords": " - ".join(spelling.symbol(Chord(c.root, c.quality)) for c in chords),
-        "some of the chords, in no order": ", ".join(spelling.symbol(Chord(c.root, c.quality)) for c in some),
+        "chords": " - ".join(chords),
+        "some of the chords, in no order": ", ".join(some),
         **{n: [concepts()[i].title for i in known.get(n, ())] for n in ("instruments", "genre", "mood")},
         "vocals": None if attributes.get("voice") is None else "yes" if attributes["voice"] else "none",
     }
@@ -307,19 +300,16 @@ def _read(response: HTTPResponse, end_s: float) -> bytes:
     return data
 
 
-def _message(data: bytes) -> tuple[str, int, int]:
-    """The text of the first choice and the tokens of prompt and answer; what is not of the protocol is no text."""
+def _message(data: bytes) -> tuple[str, Any]:
+    """The text of the first choice, and what the answer says of tokens; what is not of the protocol is no text."""
     try:
         answer = json.loads(data) if len(data) <= _MOST_BYTES else {}
         content = answer["choices"][0]["message"]["content"]
     except (ValueError, KeyError, IndexError, TypeError, RecursionError):
-        return "", 0, 0
+        return "", None
     if isinstance(content, list):  # parts, of which those with text count
         content = "".join(p["text"] for p in content if isinstance(p, dict) and isinstance(p.get("text"), str))
-    usage = answer.get("usage")
-    counts = [usage.get(n) if isinstance(usage, dict) else 0 for n in ("prompt_tokens", "completion_tokens")]
-    prompt_tokens, completion_tokens = (n if type(n) is int and 0 <= n < 1 << 40 else 0 for n in counts)
-    return content if isinstance(content, str) else "", prompt_tokens, completion_tokens
+    return content if isinstance(content, str) else "", answer.get("usage")
 
 
 _THOUGHT = re.compile(r"(?is)^.*</(?:think|thinking|thought|reasoning)>")
@@ -335,17 +325,14 @@ def _caption_of(content: str) -> str | None:
     >>> _caption_of('<think>A {"caption": "draft"}?</think> Here: ```json\\n{"caption": "Jazz.", "notes": []}\\n```')
     'Jazz.'
     """
-    content = _THOUGHT.sub("", content, count=1)
-    found, at = None, content.find("{")
+    content, found, end = _THOUGHT.sub("", content, count=1), None, 0
     for _ in range(_MOST_OBJECTS):
-        if at < 0:
+        if (at := content.find("{", end)) < 0:
             break
         try:
             answer, end = json.JSONDecoder().raw_decode(content, at)
         except (ValueError, RecursionError):
             end = at + 1
         else:
-            if isinstance(answer.get("caption"), str):
-                found = clean(answer["caption"])
-        at = content.find("{", end)
+            found = clean(answer["caption"]) if isinstance(answer.get("caption"), str) else found
     return found

@@ -28,11 +28,10 @@ from solfa.core.errors import DecodeError, InputError, SolfaError, UnknownName
 from solfa.core.files import write_whole
 from solfa.core.types import Audio
 from solfa.datagen.captions.attributes import ATTRIBUTES, attributes_of
+from solfa.datagen.captions.checks import CaptionRules, broken_rules, read
 from solfa.datagen.captions.fingerprints import PRINT, Fingerprint, fingerprint
 from solfa.datagen.captions.grammar import ENGLISH_ONLY, FULL_STYLES, LANGUAGES, STYLES, caption, drawn_style
-from solfa.datagen.captions.grounding import grounding
 from solfa.datagen.captions.llm import PROMPT_VERSION, Captioner, Endpoint, Usage
-from solfa.datagen.captions.quality import CaptionRules, broken_rules
 from solfa.datagen.captions.sources import ANALYSED, metadata_of
 from solfa.datagen.captions.trust import Trust
 from solfa.datasets.splits import targets
@@ -300,7 +299,7 @@ class Write:
             texts = self._texts(clip, f"{self.settings.seed}/{heard['content']}/{clip['start_s']:.3f}", broken)
             if texts:
                 model = [
-                    grounding(t, clip["attributes"]).unchecked if s.startswith("llm:") else () for t, s in texts.items()
+                    read(t, clip["attributes"]).unchecked if s.startswith("llm:") else () for t, s in texts.items()
                 ]
                 unchecked = {"unchecked": [list(words) for words in model]} if any(model) else {}
                 broken["unchecked_words"] += sum(map(bool, model))

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from solfa.core.files import table_of
+from solfa.datagen.captions.checks import CaptionRules, broken_rules
 from solfa.datagen.captions.llm import Answer, Captioner
-from solfa.datagen.captions.quality import CaptionRules, broken_rules
 
 _RULES = CaptionRules(complete=False, one_sentence=True, objective=True, most_words=80)
 # Rules that hold a caption of music against its attributes; sounds are held against their labels instead.
