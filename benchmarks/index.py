@@ -102,12 +102,12 @@ def stages(files: list[Path], model: str, scratch: Path) -> None:
     database, audio_s = Database(directory), 0.0
     with database.lock(), database.writer() as db:
         writer = Writer(db, directory)
-        space_id = writer.space(space)
+        writer.space(space)
         for path in files:
             indexed = hear(path, clock, extractors, joint)
             audio_s += indexed.duration_s
             with clock.stage("store (commit, fsync)"):
-                writer.commit([indexed], analysis_version(extractors), space, space_id)
+                writer.commit([indexed], analysis_version(extractors))
     total = sum(clock.cpu_s.values())
     print(f"\n{len(files)} files, {audio_s / 60:.1f} min of sound; one process, one thread")
     print(f"{'stage':32}{'cpu ms / min':>14}{'x real time':>14}{'share':>8}")

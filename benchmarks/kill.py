@@ -27,6 +27,7 @@ import numpy as np
 from solfa.analysis.protocol import Extractor
 from solfa.analysis.registry import extractors as extractors_named
 from solfa.collection import Collection, Progress
+from solfa.collection.repair import examine
 from solfa.jobs import Executor, ProcessExecutor, SerialExecutor
 from solfa.testing.files import write_audio
 from solfa.testing.synth import song
@@ -44,8 +45,8 @@ def content(collection: Collection) -> Content:
     found: Content = {}
     for row in collection.tracks():
         frames = collection.store(tiny_model().space).windows([row.id])[0].frames_TD
-        mean = frames.astype(np.float32).mean(axis=0, keepdims=True)
-        scores = collection.nearest(tiny_model().space, mean, 1, np.array([row.id])).scores_QK.tolist()
+        mean = frames.astype(np.float32).mean(axis=0)
+        scores = collection.nearest(tiny_model().space, mean, 1, np.array([row.id]))[1].tolist()
         [timeline] = collection.timelines([row.id])
         value = (row.hash, row.tags, collection.analysis(row.id), frames.tobytes(), timeline.energy.tobytes(), scores)
         found.update({str(path): value for path in row.paths})
@@ -98,12 +99,12 @@ def check(directory: Path, reference: Content, reported: list[str]) -> list[str]
     """What is wrong with the collection after a kill."""
     try:
         with Collection.open(directory, create=True) as collection:
-            now, damaged = content(collection), collection.damaged()
+            now = content(collection)
     except Exception as error:
         return [f"it does not open: {error!r}"]
     faults = [f"lost {path}" for path in reported if path not in now]
     faults += [f"wrong {path}" for path, value in now.items() if reference.get(path) != value]
-    return faults + [f"damaged {ids} in {space}" for space, ids in damaged.items() if ids]
+    return faults + list(examine(directory).found)
 
 
 def main() -> int:

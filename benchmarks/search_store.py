@@ -25,8 +25,7 @@ from typing import Any
 import numpy as np
 
 from solfa.alignment.scores import quantise
-from solfa.collection import Collection, Space, ivf
-from solfa.collection.flat import FlatStore
+from solfa.collection import Collection, FlatStore, Space, ivf
 from solfa.core.filters import Filter
 from solfa.core.types import FloatArray
 
@@ -65,11 +64,11 @@ def collection_times(directory: Path, space: str, rounds: int) -> None:
     turn = iter(range(1_000_000))
 
     def query() -> FloatArray:
-        i = next(turn) % len(some)
-        return some[i : i + 1]
+        vector: FloatArray = some[next(turn) % len(some)]
+        return vector
 
     shelf.nearest(space, query(), 1)
-    found = timed("nearest 800 of all", lambda: shelf.nearest(space, query(), 800), rounds)
+    found, _ = timed("nearest 800 of all", lambda: shelf.nearest(space, query(), 800), rounds)
     tempo = Filter(field="tempo_bpm", kind="number", text="", low=90, high=130)
     key = Filter(field="key", kind="key", text="", values=("F major",))
     piano = Filter(field="instrument", kind="concept", text="", values=("piano",))
@@ -79,7 +78,7 @@ def collection_times(directory: Path, space: str, rounds: int) -> None:
         ids = timed(f"filter {name}", lambda f=filters: shelf.select(f), rounds)
         passed = f"{len(ids)} ({len(ids) / len(table):.1%})"
         timed(f"  nearest 800 of the {passed}", lambda i=ids: shelf.nearest(space, query(), 800, i), rounds)
-    wanted = found.track_ids_QK[0, :200].tolist()
+    wanted = found[:200].tolist()
     timed("one concept's column, first time", lambda: [table.confidence(c) for c in ("drums", "violin")], 1)
     timed(
         "frames of 200 candidates, summed",
@@ -145,16 +144,16 @@ def ann(store: FlatStore, copies: int, rounds: int) -> None:
         large = FlatStore(Path(folder), Space(name="x", dim=store.space.dim, hop_s=1.0), 0, placements)
         some = queries(large, 40, 1)
         print(f"\n{'ms, ' + str(total) + ' segments':58}{_HEADER}")
-        exact = timed("exact scan, 800 tracks", lambda: large.nearest(some[:1], 800), rounds)
-        exact = large.nearest(some, 100)
+        timed("exact scan, 800 tracks", lambda: large.nearest(some[0], 800), rounds)
+        exact = [large.nearest(query, 100)[0].tolist() for query in some]
         started = time.perf_counter()
         assert large.index(), f"not over {ivf.WORTH_IT} segments: use more --copies"
         print(f"index made in {time.perf_counter() - started:.0f} s")
-        timed("with the derived index, 800 tracks", lambda: large.nearest(some[:1], 800), rounds)
-        found = large.nearest(some, 100)
+        timed("with the derived index, 800 tracks", lambda: large.nearest(some[0], 800), rounds)
+        found = [large.nearest(query, 100)[0].tolist() for query in some]
         for k in (10, 100):
-            both = zip(found.track_ids_QK[:, :k], exact.track_ids_QK[:, :k], strict=True)
-            print(f"recall@{k}: {np.mean([len(set(a) & set(b)) / k for a, b in both]):.3f}")
+            shares = [len({*a[:k]} & {*b[:k]}) / k for a, b in zip(found, exact, strict=True)]
+            print(f"recall@{k}: {np.mean(shares):.3f}")
 
 
 def main() -> None:

@@ -142,7 +142,7 @@ def build(directory: Path, num_tracks: int, *, dim: int = 512, hop_s: float = 2.
     database = Database(directory)
     with database.lock(), database.writer() as db:
         writer = Writer(db, directory)
-        space_id = writer.space(shape)
+        writer.space(shape)
         for start in range(0, num_tracks, _BATCH):
             batch = []
             for i in range(start, min(start + _BATCH, num_tracks)):
@@ -163,7 +163,7 @@ def build(directory: Path, num_tracks: int, *, dim: int = 512, hop_s: float = 2.
                         ),
                     )
                 )
-            writer.commit(batch, "synthetic", shape, space_id)
+            writer.commit(batch, "synthetic")
 
 
 def main() -> None:

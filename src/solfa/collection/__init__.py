@@ -3,20 +3,20 @@
 from solfa.collection.adding import AddReport, FailedFile, Progress
 from solfa.collection.attributes import Attributes
 from solfa.collection.collection import Collection, Stats, TrackRow
+from solfa.collection.flat import FlatStore
 from solfa.collection.records import Timeline
-from solfa.collection.store import Nearest, Placement, Space, Store, TrackVectors
+from solfa.collection.store import Placement, Space, TrackVectors
 
 __all__ = [
     "AddReport",
     "Attributes",
     "Collection",
     "FailedFile",
-    "Nearest",
+    "FlatStore",
     "Placement",
     "Progress",
     "Space",
     "Stats",
-    "Store",
     "Timeline",
     "TrackRow",
     "TrackVectors",

@@ -104,16 +104,15 @@ def execute(db: sqlite3.Connection, directory: Path, run: Run) -> AddReport:
     """Bring the collection in step with the disk. The caller holds the writer's lock."""
     started = time.monotonic()
     model, extractors = run.model(), run.extractors()
-    space = Space.of(model.audio.spec)
     version = analysis_version(extractors)
     writer = Writer(db, directory)
-    space_id = writer.space(space, run.model_name, run.allow_noncommercial)
+    space_id = writer.space(Space.of(model.audio.spec), run.model_name, run.allow_noncommercial)
     known = _known(db, version, space_id)
     failures = _failures(db)
     seen = scan(run.paths, [*known, *failures])
     plan = _plan(failures, seen, known, run)
     writer.present(plan.returned, True)
-    outcome = _Outcome(writer, known, plan.stats, lambda indexed: writer.commit([indexed], version, space, space_id)[0])
+    outcome = _Outcome(writer, known, plan.stats, version)
     indexer = FileIndexer(run.model, run.extractors, run.limits)
     with closing(run.executor.map(indexer, plan.tasks.values())) as results:
         for result in results:
@@ -193,7 +192,7 @@ class _Outcome:
     writer: Writer
     known: dict[str, _Known]
     stats: dict[str, ScannedFile]
-    commit: Callable[[IndexedFile], tuple[int, bool]]
+    version: str
     added: int = 0
     updated: int = 0
     audio_s: float = 0.0
@@ -212,7 +211,7 @@ class _Outcome:
                 self.writer.failed(path, found.size, found.mtime_ns, result.reason)
             (self.unreached if outside else self.failed).append(FailedFile(path=Path(path), reason=result.reason))
             return
-        track_id, is_new = self.commit(result.value)
+        [(track_id, is_new)] = self.writer.commit([result.value], self.version)
         self.audio_s += result.value.duration_s
         if path in self.known:
             self.updated += 1

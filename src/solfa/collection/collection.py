@@ -24,12 +24,11 @@ from solfa.audio import Limits
 from solfa.collection import adding, attributes, ivf, records
 from solfa.collection.adding import AddReport, FailedFile, Progress, Run
 from solfa.collection.attributes import Attributes
-from solfa.collection.database import Database
+from solfa.collection.database import FAULTS, Database, told
 from solfa.collection.filters import Filters
 from solfa.collection.flat import FlatStore
 from solfa.collection.schema import misfits, transaction
-from solfa.collection.store import Ids, Nearest, Space
-from solfa.collection.writer import space_directory
+from solfa.collection.store import Ids, Space, space_directory
 from solfa.core.errors import CollectionDamaged, CollectionError, InputError, SolfaError, SpaceMismatch
 from solfa.core.filters import Filter
 from solfa.core.types import Analysis, FileTags, FloatArray, JointModel
@@ -94,6 +93,8 @@ def _trusted(directory: Path) -> Iterator[None]:
         yield
     except SolfaError:
         raise
+    except FAULTS as error:
+        raise told(error, directory) from error
     except OSError as error:
         raise CollectionError(f"cannot read {error.filename or directory}: {error.strerror}.") from error
     except _UNREADABLE as error:
@@ -192,8 +193,7 @@ class Collection:
         before = self.stats().size_bytes
         with self._writing() as db, _trusted(self.directory):
             for space_id, space, generation in _spaces(db):
-                store = _store(db, self.directory, space_id, space, generation)
-                placements = store.compact()
+                generation, placements = _store(db, self.directory, space_id, space, generation).compact()
                 segment_rows, frame_rows = sum(p.segments for p in placements), sum(p.frames for p in placements)
                 with transaction(db):
                     db.executemany(
@@ -202,15 +202,17 @@ class Collection:
                     )
                     db.execute(
                         "UPDATE space SET generation = ?, segment_rows = ?, frame_rows = ? WHERE id = ?",
-                        (store.generation, segment_rows, frame_rows, space_id),
+                        (generation, segment_rows, frame_rows, space_id),
                     )
-                store.drop_older()
-                _store(db, self.directory, space_id, space, store.generation).index()
+                store = _store(db, self.directory, space_id, space, generation)
+                store.drop_others()
+                store.index()
             db.execute("VACUUM")
         return before - self.stats().size_bytes
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
+    @_trusting
     def refresh(self) -> None:
         """See what has been written since."""
         self.close()
@@ -265,6 +267,7 @@ class Collection:
             result.append(TrackRow(paths=paths, tags=copies[0][2] if copies else FileTags(), **known))
         return result
 
+    @_trusting
     def find(self, content_hash: str) -> int | None:
         """The id of the track with this content, None if there is none."""
         row = self._reader.execute("SELECT id FROM track WHERE hash = ?", (content_hash,)).fetchone()
@@ -412,18 +415,9 @@ class Collection:
             raise CollectionError("the collection is empty. Fill it with: solfa index FOLDER")
         return _store(self._reader, self.directory, *rows[name])
 
-    def nearest(self, space: str, query_QD: FloatArray, k: int, allowed: Ids | None = None) -> Nearest:
-        """The best tracks for each query vector among the ``allowed`` ones (all present ones when None)."""
-        return self.store(space).nearest(query_QD, k, self.attributes().track_ids if allowed is None else allowed)
-
-    @_trusting
-    def damaged(self) -> dict[str, list[int]]:
-        """Ids of tracks whose vectors are not what was written, for each space; reads everything."""
-        found = {}
-        for space_id, space, _ in _spaces(self._reader):
-            crcs = dict(self._reader.execute("SELECT track_id, crc FROM vector WHERE space_id = ?", (space_id,)))
-            found[space.name] = self.store(space.name).damaged(crcs)
-        return found
+    def nearest(self, space: str, query_D: FloatArray, k: int, allowed: Ids | None = None) -> tuple[Ids, FloatArray]:
+        """Ids and cosines of the best tracks, best first, among the ``allowed`` ones (all present ones when None)."""
+        return self.store(space).nearest(query_D, k, self.attributes().track_ids if allowed is None else allowed)
 
     def close(self) -> None:
         """Let go of the files."""

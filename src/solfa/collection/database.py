@@ -6,10 +6,9 @@ import json
 import os
 import sqlite3
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import filelock
 
@@ -66,13 +65,13 @@ class Database:
         with self.lock(wait_s=_CREATING_S), self.writer() as db:
             schema.migrate(db)
 
-    def reader(self, factory: type[sqlite3.Connection] | None = None) -> sqlite3.Connection:
-        """A connection that cannot write; what SQLite cannot read is a CollectionError, unless of another class."""
+    def reader(self) -> sqlite3.Connection:
+        """A connection that cannot write."""
         uri = self.path.absolute().as_uri()
         log = self.path.with_name(_NAME + "-wal")
         # Where nothing can be written, SQLite cannot make the files that it shares with writers; nor are there any.
         frozen = not os.access(self.directory, os.W_OK) and not (log.exists() and log.stat().st_size)
-        return self._connect(uri + ("?mode=ro&immutable=1" if frozen else "?mode=ro"), factory or _Reader)
+        return self._connect(uri + ("?mode=ro&immutable=1" if frozen else "?mode=ro"))
 
     @contextmanager
     def writer(self) -> Iterator[sqlite3.Connection]:
@@ -83,7 +82,7 @@ class Database:
         CollectionError
             If the disk is full or refuses; the last committed state stays.
         """
-        db = self._connect(self.path.absolute().as_uri() + "?mode=rwc", sqlite3.Connection)
+        db = self._connect(self.path.absolute().as_uri() + "?mode=rwc")
         try:
             db.execute("PRAGMA journal_mode = WAL")  # readers go on seeing the state they began with
             db.execute("PRAGMA synchronous = FULL")
@@ -123,12 +122,9 @@ class Database:
             note.unlink(missing_ok=True)
             lock.release()
 
-    def _connect(self, uri: str, factory: type[sqlite3.Connection]) -> sqlite3.Connection:
+    def _connect(self, uri: str) -> sqlite3.Connection:
         try:
-            db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30.0, factory=factory)
-            if isinstance(db, _Reader):
-                db.directory = self.directory
-            return db
+            return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30.0)
         except sqlite3.Error as error:
             raise CollectionError(f"cannot open {self.path}: {error}.") from error
 
@@ -139,36 +135,6 @@ def told(error: Exception, directory: Path, doing: str = "read") -> CollectionEr
         safe = "What was committed before is safe; make room and run the command again." if doing != "read" else ""
         return CollectionError(f"cannot {doing} {directory}: {error}. {safe}".strip())
     return CollectionDamaged(directory, error)
-
-
-def _guarded(name: str) -> Callable[..., Any]:
-    method = getattr(sqlite3.Cursor, name)
-
-    def call(cursor: sqlite3.Cursor, *values: Any) -> Any:
-        try:
-            return method(cursor, *values)
-        except FAULTS as error:
-            raise told(error, getattr(cursor.connection, "directory")) from error  # noqa: B009
-
-    return call
-
-
-class _Rows(sqlite3.Cursor):
-    """A cursor whose rows may turn out to be damaged when they are fetched."""
-
-    execute, fetchone, fetchmany, fetchall = map(_guarded, ("execute", "fetchone", "fetchmany", "fetchall"))
-
-    def __iter__(self) -> Any:
-        while rows := self.fetchmany(1000):
-            yield from rows
-
-
-class _Reader(sqlite3.Connection):
-    directory: Path
-
-    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
-        cursor: sqlite3.Cursor = _Rows(self).execute(sql, parameters)
-        return cursor
 
 
 def _write_note(note: Path) -> None:

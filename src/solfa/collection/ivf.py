@@ -33,17 +33,12 @@ class IvfIndex:
     bounds: Ids
     rows: NDArray[np.int32]
 
-    @property
-    def covered(self) -> int:
-        """How many rows of the store it knows."""
-        return len(self.rows)
-
     def visit(self, query_D: FloatArray, num_rows: int) -> Ids:
-        """Rows that may be near the query, ascending."""
+        """Which of the rows may be near the query, ascending."""
         count = min(VISITED, len(self.centres_CD))
         near = np.argpartition(self.centres_CD @ query_D, -count)[-count:]
         found = [self.rows[self.bounds[c] : self.bounds[c + 1]] for c in near]
-        return np.sort(np.concatenate([*found, np.arange(self.covered, num_rows)]).astype(np.int64))
+        return np.sort(np.concatenate([*found, np.arange(len(self.rows), num_rows)]).astype(np.int64))
 
 
 def build(segments_SD: Int8Array, seed: int = 0) -> IvfIndex:
@@ -97,12 +92,12 @@ def load(path: Path, num_rows: int, dim: int) -> IvfIndex | None:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as parts:
             index = IvfIndex(parts["centres"], parts["bounds"], parts["rows"])
-            centres, bounds, rows = index.centres_CD, index.bounds, index.rows
-            fits = (
-                centres.ndim == 2 and centres.shape[1] == dim and np.isfinite(centres).all()
-                and bounds.shape == (len(centres) + 1,) and bounds[0] == 0 and bounds[-1] == len(rows) <= num_rows
-                and (np.diff(bounds) >= 0).all() and rows.min(initial=0) >= 0 and rows.max(initial=0) < num_rows
-            )  # fmt: skip
-    except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, BadZipFile, RuntimeError, MemoryError):
+        counts = np.diff(index.bounds)
+        fits = (
+            index.centres_CD.shape == (len(counts), dim) and counts.min() >= 0 and index.bounds[0] == 0
+            and index.bounds[-1] == len(index.rows) <= num_rows
+            and index.rows.min() >= 0 and index.rows.max() < num_rows
+        )  # fmt: skip
+    except (OSError, ValueError, LookupError, TypeError, EOFError, BadZipFile, RuntimeError, MemoryError):
         return None
     return index if fits else None

@@ -23,10 +23,9 @@ from typing import Any
 
 from solfa.collection import records, schema
 from solfa.collection.database import FAULTS, Database, told
-from solfa.collection.flat import file_name, intact
 from solfa.collection.indexing import IndexedFile
-from solfa.collection.store import Placement, Space
-from solfa.collection.writer import Writer, space_directory
+from solfa.collection.store import Placement, Space, SpaceFiles, space_directory
+from solfa.collection.writer import Writer
 from solfa.core.errors import CollectionDamaged, CollectionError
 from solfa.core.types import FileTags
 
@@ -114,7 +113,7 @@ def _mended(old: Database, scratch: Path) -> Damage:
     with new.writer() as db:
         schema.migrate(db)
         try:
-            with closing(old.reader(sqlite3.Connection)) as source, schema.transaction(db):
+            with closing(old.reader()) as source, schema.transaction(db):
                 source.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
                 reason = _structure(source)
                 _Copy(source, db, old.directory, lost).run()
@@ -197,22 +196,20 @@ class _Copy:
         folder = space_directory(self._directory, row["id"])
         on_disk = {p.name.split(".")[1] for p in folder.glob("segments.*.i8")}
         others = [int(name) for name in sorted(on_disk) if name.isdigit()]
-        best: list[Placement] = []
+        files, best = SpaceFiles(folder, space, row["generation"]), list[Placement]()
         for generation in dict.fromkeys([row["generation"], *others]):
-            good = intact(folder, space, generation, wanted)
-            if len(good) > len(best) or not best:
-                best, row["generation"] = good, generation if good else row["generation"]
+            if len(good := (tried := SpaceFiles(folder, space, generation)).intact(wanted)) > len(best):
+                files, best = tried, good
             if len(good) == len(wanted):
                 break
         self._lost["vectors"] += len(counts) - len(best)
+        row["generation"] = files.generation
         ends = {
             "segment_rows": [p.segment_at + p.segments for p in best],
             "frame_rows": [p.frame_at + p.frames for p in best],
         }
-        for name, own in ends.items():
-            path = folder / file_name(name.removesuffix("_rows") + "s", row["generation"], space)
-            width = space.dim * (space.frame_dtype.itemsize if name == "frame_rows" else 1)
-            least, most = max(own, default=0), path.stat().st_size // width if path.is_file() else 0
+        for (name, own), most in zip(ends.items(), files.rows(), strict=True):
+            least = max(own, default=0)
             row[name] = row[name] if least <= row[name] <= most else least
         self._insert("space", row)
         for p in best:

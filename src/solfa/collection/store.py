@@ -1,27 +1,34 @@
-"""Where vectors and frames live, behind a small protocol.
+"""What is kept of a track's sound in an embedding space, and the two append-only files that hold it.
+
+``segments.G.i8`` and ``frames.G.i8`` (``frames.G.f16`` where the space has windows) hold nothing but rows; which row
+belongs to which track is in the database, and only what the database has committed counts. Rows are on disk (fsync)
+before the commit that names them, so a crash leaves at most a tail that nobody refers to; the next writer cuts it off.
+Readers map the committed range only and keep it however much is appended. Compaction writes generation G+1 beside G.
 
 Candidates are found by segment vectors and scored in detail by windows (``alignment.scores``). Of a model that was
 trained on clips of one length a segment is a window of that length; its pooled vector and frames are kept in float16,
 fine enough that search orders tracks as evaluation does (``docs/adr/0006-views.md``). Other models' frames are int8.
 
 Segment vectors are unit vectors as int8 with one global scale (``alignment.scores.quantise``), queries too: a score is
-an integer dot product over 127 squared. Integers leave no room for rounding, so every store that is exact gives the
-same scores to the last bit (the oracle of all is ``tests/unit/collection/numpy_store.py``).
+an integer dot product over 127 squared, without rounding.
 
-Shape letters: Q queries, K results, S segments, T frames, D dimensions.
+Shape letters: S segments, T frames, D dimensions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from solfa.alignment.scores import INT8_SCALE, Windows, laid_out, quantise
-from solfa.core.errors import InputError
+from solfa.alignment.scores import Windows, laid_out, quantise
+from solfa.core.errors import CollectionError
 from solfa.core.types import EncoderSpec, FloatArray
 from solfa.encoders.windows import segment_ranges
 
@@ -54,7 +61,7 @@ class Space:
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
 class TrackVectors:
-    """What a store keeps of one track: segment vectors in int8, and the rows of the frames file.
+    """What is kept of one track: segment vectors in int8, and the rows of the frames file.
 
     Where the space has windows, these rows are, window by window, its pooled vector and its frames, and ``counts`` says
     how many frames each window has; else they are the frames.
@@ -103,93 +110,118 @@ class Placement:
     crc: int
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class Nearest:
-    """The best tracks for each query, best first, ties by id; short answers end in track id -1, score -inf.
+class SpaceFiles:
+    """The files of one generation of a space, segments and then frames: here rows are appended, cut off, verified."""
 
-    A track scores as its best segment does; ``segments_QK`` says which that is.
-    """
+    def __init__(self, directory: Path, space: Space, generation: int) -> None:
+        self.directory, self.space, self.generation = directory, space, generation
+        suffix = "f16" if space.window_s else "i8"
+        self.paths = (directory / f"segments.{generation}.i8", directory / f"frames.{generation}.{suffix}")
+        self.dtypes = (np.dtype(np.int8), space.frame_dtype)
+        self.widths = tuple(space.dim * dtype.itemsize for dtype in self.dtypes)  # bytes of a row
 
-    track_ids_QK: Ids
-    scores_QK: FloatArray
-    segments_QK: Ids
+    def sizes(self) -> list[int]:
+        """Bytes of each file."""
+        return [path.stat().st_size if path.is_file() else 0 for path in self.paths]
+
+    def rows(self) -> list[int]:
+        """How many rows each file holds."""
+        return [size // width for size, width in zip(self.sizes(), self.widths, strict=True)]
+
+    def mapped(self, rows: Sequence[int]) -> list[NDArray[Any]]:
+        """So many rows from the start of each file, read-only.
+
+        Raises
+        ------
+        CollectionError
+            If a file is shorter.
+        """
+        arrays = []
+        for path, dtype, size, width, count in zip(
+            self.paths, self.dtypes, self.sizes(), self.widths, rows, strict=True
+        ):
+            if size < count * width:
+                raise CollectionError(
+                    f"{path} holds {size} bytes, {count * width} were committed: the file is damaged. Restore it from "
+                    f"a backup, or run solfa index again: vectors are made again, the analysis is kept."
+                )
+            shape = (count, self.space.dim)
+            arrays.append(np.memmap(path, dtype, "r", shape=shape) if count else np.zeros(shape, dtype))
+        return arrays
+
+    def cut(self, rows: Sequence[int]) -> None:
+        """Forget rows that no commit names. Only the writer may do this."""
+        self._truncate([count * width for count, width in zip(rows, self.widths, strict=True)])
+
+    def append(self, tracks: Iterable[TrackVectors]) -> list[Placement]:
+        """Write the rows and force them to disk; what went wrong half-way is cut off again.
+
+        Raises
+        ------
+        CollectionError
+            If the disk refuses.
+        """
+        sizes, ends, placements = self.sizes(), self.rows(), []
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            with self.paths[0].open("ab") as segments, self.paths[1].open("ab") as frames:
+                for track in tracks:
+                    blocks = [np.ascontiguousarray(rows, dtype) for rows, dtype in
+                              zip((track.segments_SD, track.frames_TD), self.dtypes, strict=True)]  # fmt: skip
+                    segments.write(blocks[0].data)
+                    frames.write(blocks[1].view(np.uint8).data)
+                    rows = [len(block) for block in blocks]
+                    placements.append(Placement(track.track_id, ends[0], rows[0], ends[1], rows[1], _crc(*blocks)))
+                    ends = [end + count for end, count in zip(ends, rows, strict=True)]
+                for file in (segments, frames):
+                    file.flush()
+                    os.fsync(file.fileno())
+            if 0 in sizes:
+                _sync_directory(self.directory)
+        except OSError as error:
+            self._truncate(sizes)
+            raise CollectionError(
+                f"cannot write {error.filename or self.directory}: {error.strerror}. What was committed before "
+                f"is safe; make room and run the command again."
+            ) from error
+        return placements
+
+    def intact(self, placed: Iterable[Placement]) -> list[Placement]:
+        """Those whose rows are in the files and are what was written, none across another."""
+        files, good, ends = self.mapped(self.rows()), [], (0, 0)
+        for p in sorted(placed, key=lambda p: (p.segment_at, p.frame_at)):
+            spans = ((p.segment_at, p.segments), (p.frame_at, p.frames))
+            inside = all(count >= 0 and end <= at <= at + count <= len(rows)
+                         for (at, count), end, rows in zip(spans, ends, files, strict=True))  # fmt: skip
+            if (
+                inside
+                and _crc(*(rows[at : at + count] for (at, count), rows in zip(spans, files, strict=True))) == p.crc
+            ):
+                good.append(p)
+                ends = (p.segment_at + p.segments, p.frame_at + p.frames)
+        return good
+
+    def _truncate(self, sizes: Sequence[int]) -> None:
+        for path, size in zip(self.paths, sizes, strict=True):
+            if path.exists() and path.stat().st_size > size:
+                os.truncate(path, size)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class BestSegments:
-    """The best tracks for one query, best first, ties by id: whole-numbered dots, ids, and which segment it was."""
-
-    dots: NDArray[np.float64]
-    track_ids: Ids
-    segments: Ids
+def space_directory(directory: Path, space_id: int) -> Path:
+    """Where the files of a space lie in a collection."""
+    return directory / "vectors" / str(space_id)
 
 
-NOTHING = BestSegments(np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64))
+def _sync_directory(directory: Path) -> None:
+    """Make the names of new files as durable as their contents; Windows does that by itself."""
+    if os.name == "posix":
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
-class Store(Protocol):
-    """Vectors and frames of one space."""
-
-    @property
-    def space(self) -> Space:
-        """What the vectors mean."""
-        ...
-
-    @property
-    def track_ids(self) -> Ids:
-        """The tracks that are in it, ascending."""
-        ...
-
-    def sample(self, count: int) -> FloatArray:
-        """At most ``count`` segment vectors, evenly spaced over the store [shape=(S, D)]: what its tracks are like."""
-        ...
-
-    def nearest(self, query_QD: FloatArray, k: int, allowed: Ids | None = None) -> Nearest:
-        """The ``k`` best tracks for each unit query vector, among the ``allowed`` ones (all when None)."""
-        ...
-
-    def windows(self, track_ids: Sequence[int]) -> list[Windows]:
-        """What these tracks are scored by, in the order asked; read-only."""
-        ...
-
-    def append(self, tracks: Sequence[TrackVectors]) -> list[Placement]:
-        """Keep these tracks; on return they are safe on disk, but not part of the store before it is opened again."""
-        ...
-
-    def compact(self) -> list[Placement]:
-        """Rewrite without the rows that no track owns any more; in force once the store is opened again."""
-        ...
-
-
-def check_query(query_QD: FloatArray, space: Space) -> FloatArray:
-    """The query, if it has the store's dimension and is finite.
-
-    Raises
-    ------
-    InputError
-        Otherwise.
-    """
-    if query_QD.ndim != 2 or query_QD.shape[1] != space.dim or not np.isfinite(query_QD).all():
-        raise InputError(
-            f"a query of shape {query_QD.shape} does not fit {space.name!r}: expected finite vectors (Q, {space.dim})."
-        )
-    return query_QD
-
-
-def answer(rows: Sequence[BestSegments], k: int) -> Nearest:
-    """What was found for each query, padded to ``k``."""
-    ids = np.full((len(rows), k), -1, np.int64)
-    scores = np.full((len(rows), k), -np.inf, np.float32)
-    segments = np.full((len(rows), k), -1, np.int64)
-    for q, found in enumerate(rows):
-        count = len(found.track_ids)
-        ids[q, :count], segments[q, :count] = found.track_ids, found.segments
-        scores[q, :count] = found.dots / INT8_SCALE**2
-    return Nearest(track_ids_QK=ids, scores_QK=scores, segments_QK=segments)
-
-
-def evenly(segments_ND: Int8Array, count: int) -> FloatArray:
-    """At most ``count`` rows, evenly spaced, as floats."""
-    at = np.linspace(0, max(len(segments_ND) - 1, 0), min(count, len(segments_ND))).round().astype(np.int64)
-    rows: FloatArray = segments_ND[at].astype(np.float32) / np.float32(INT8_SCALE)
-    return rows
+def _crc(segments: Int8Array, frames: NDArray[np.generic]) -> int:
+    rows = np.ascontiguousarray(frames).view(np.uint8)
+    return zlib.crc32(rows.data, zlib.crc32(np.ascontiguousarray(segments).data))

@@ -12,15 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solfa.collection import records
-from solfa.collection.flat import FlatStore, file_name
 from solfa.collection.indexing import IndexedFile
 from solfa.collection.schema import transaction
-from solfa.collection.store import Placement, Space, TrackVectors
+from solfa.collection.store import Placement, Space, SpaceFiles, TrackVectors, space_directory
 from solfa.core.errors import CollectionError
 from solfa.core.filters import PRESENT, folded
 from solfa.core.types import Analysis
-
-_EMPTY = np.zeros((0, 5), np.int64)
 
 
 class Writer:
@@ -62,28 +59,24 @@ class Writer:
                 f"model gives {space.dim} every {space.hop_s} s in windows of {space.window_s} s; a model that changes "
                 f"its shape must change its space."
             )
-        if self._lost(space_id, space, generation, segment_rows, frame_rows):
+        self._space_id = int(space_id)
+        self._files = SpaceFiles(space_directory(self._directory, space_id), space, generation)
+        if any(there < rows for there, rows in zip(self._files.rows(), (segment_rows, frame_rows), strict=True)):
             # The user was told to delete damaged files; their vectors are made again, analyses stay.
             with transaction(self._db):
                 self._db.execute("DELETE FROM vector WHERE space_id = ?", (space_id,))
                 self._db.execute("UPDATE space SET segment_rows = 0, frame_rows = 0 WHERE id = ?", (space_id,))
             segment_rows = frame_rows = 0
-        self._store(space_id, space, generation).cut_tail(segment_rows, frame_rows)
-        return int(space_id)
+        self._files.cut((segment_rows, frame_rows))
+        return self._space_id
 
-    def _lost(self, space_id: int, space: Space, generation: int, segment_rows: int, frame_rows: int) -> bool:
-        """Whether a file of a space is shorter than what was committed."""
-        folder = space_directory(self._directory, space_id)
-        for name, rows, itemsize in (("segments", segment_rows, 1), ("frames", frame_rows, space.frame_dtype.itemsize)):
-            path = folder / file_name(name, generation, space)
-            if (path.stat().st_size if path.exists() else 0) < rows * space.dim * itemsize:
-                return True
-        return False
+    def commit(self, batch: Sequence[IndexedFile], version: str) -> list[tuple[int, bool]]:
+        """Commit indexed files, all or nothing; for each file its track, and whether the content is new.
 
-    def commit(self, batch: Sequence[IndexedFile], version: str, space: Space, space_id: int) -> list[tuple[int, bool]]:
-        """Commit indexed files, all or nothing; for each file its track, and whether the content is new."""
-        generation = self._db.execute("SELECT generation FROM space WHERE id = ?", (space_id,)).fetchone()[0]
-        placements = self._append(batch, space_id, space, generation)
+        Vectors go to the space of the last ``space``.
+        """
+        vectors = [indexed.vectors for indexed in batch if indexed.vectors is not None]
+        placements = iter(self._files.append(vectors) if vectors else ())
         result = []
         with transaction(self._db):
             for indexed in batch:
@@ -93,21 +86,12 @@ class Writer:
                     track_id = self.put_analysis(track_id, indexed, indexed.analysis, version)
                 if track_id is None:
                     raise CollectionError(f"{indexed.path}: indexed in part, but its content is not known.")
-                if indexed.path in placements:
-                    self._put_vectors(track_id, space_id, placements[indexed.path], indexed.vectors)
+                if indexed.vectors is not None:
+                    self._put_vectors(track_id, next(placements), indexed.vectors)
                 self.put_file(track_id, indexed)
                 self._db.execute("DELETE FROM failure WHERE path = ?", (os.fsencode(indexed.path),))
                 result.append((track_id, row is None))
         return result
-
-    def _append(
-        self, batch: Sequence[IndexedFile], space_id: int, space: Space, generation: int
-    ) -> dict[str, Placement]:
-        with_vectors = [(indexed.path, indexed.vectors) for indexed in batch if indexed.vectors is not None]
-        if not with_vectors:
-            return {}
-        placements = self._store(space_id, space, generation).append([vectors for _, vectors in with_vectors])
-        return {path: placement for (path, _), placement in zip(with_vectors, placements, strict=True)}
 
     def failed(self, path: str, size: int, mtime_ns: int, reason: str) -> None:
         """Commit that a file could not be read; what it held before is no longer there."""
@@ -136,9 +120,6 @@ class Writer:
         if values:
             with transaction(self._db):
                 self._db.executemany(statement, values)
-
-    def _store(self, space_id: int, space: Space, generation: int) -> FlatStore:
-        return FlatStore(space_directory(self._directory, space_id), space, generation, _EMPTY)
 
     def put_analysis(self, track_id: int | None, indexed: IndexedFile, analysis: Analysis, version: str) -> int:
         """Everything that is read from an analysis, within a transaction; the number of its track."""
@@ -171,13 +152,13 @@ class Writer:
         )
         return track_id
 
-    def _put_vectors(self, track_id: int, space_id: int, placed: Placement, vectors: TrackVectors | None) -> None:
-        counts = np.array(() if vectors is None else vectors.counts, "<u4").tobytes()
+    def _put_vectors(self, track_id: int, placed: Placement, vectors: TrackVectors) -> None:
+        counts = np.array(vectors.counts, "<u4").tobytes()
         rows = (placed.segment_at, placed.segments, placed.frame_at, placed.frames, placed.crc, counts)
-        self._db.execute("INSERT OR REPLACE INTO vector VALUES (?,?,?,?,?,?,?,?)", (space_id, track_id, *rows))
+        self._db.execute("INSERT OR REPLACE INTO vector VALUES (?,?,?,?,?,?,?,?)", (self._space_id, track_id, *rows))
         self._db.execute(
             "UPDATE space SET segment_rows = ?, frame_rows = ? WHERE id = ?",
-            (placed.segment_at + placed.segments, placed.frame_at + placed.frames, space_id),
+            (placed.segment_at + placed.segments, placed.frame_at + placed.frames, self._space_id),
         )
 
     def put_file(self, track_id: int, indexed: IndexedFile, file_id: int | None = None) -> None:
@@ -213,11 +194,6 @@ class Writer:
             cursor = self._db.execute("INSERT INTO name (text) VALUES (?)", (text,))
             self._names[text] = int(cursor.lastrowid or 0)
         return self._names[text]
-
-
-def space_directory(directory: Path, space_id: int) -> Path:
-    """Where the files of a space lie."""
-    return directory / "vectors" / str(space_id)
 
 
 def _blob(array: NDArray[np.generic]) -> bytes:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solfa.alignment.scores import Floats, Texts, Windows
-from solfa.collection import Collection, Store
+from solfa.collection import Collection, FlatStore
 from solfa.constraints import Constraint, Likelihood, Measured, Presence
 from solfa.core.errors import InputError
 from solfa.core.filters import Filter
@@ -85,7 +85,7 @@ class Searcher:
         return self._load_model()
 
     @cached_property
-    def store(self) -> Store:
+    def store(self) -> FlatStore:
         """The vectors of the model's space.
 
         Raises
@@ -298,9 +298,7 @@ class Searcher:
         length = float(np.linalg.norm(direction))
         unit_D = direction / max(length, 1e-9)
         everything = np.array_equal(ids, self.store.track_ids)
-        near = self.store.nearest(unit_D[None], 4 * CANDIDATES, allowed=None if everything else ids)
-        found = near.track_ids_QK[0] >= 0
-        near_ids, cosines = near.track_ids_QK[0][found], near.scores_QK[0][found]
+        near_ids, cosines = self.store.nearest(unit_D, 4 * CANDIDATES, allowed=None if everything else ids)
         scores = cosines * length - embedding.offset
         if by == "search":
             scores = np.clip(scores, -4, 4)
@@ -387,7 +385,7 @@ class Searcher:
         return word_matches(words, tokens_LD, windows, window, end_s)
 
     @staticmethod
-    def _has_vectors(store: Store, track_id: int) -> bool:
+    def _has_vectors(store: FlatStore, track_id: int) -> bool:
         return bool(_member(np.array([track_id]), store.track_ids)[0])
 
     def _fingerprint(self, track_id: int) -> Fingerprint | None:

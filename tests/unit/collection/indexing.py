@@ -107,14 +107,13 @@ def content(collection: Collection) -> dict[str, Any]:
     for row in collection.tracks():
         frames = store.windows([row.id])[0].frames_TD
         [timeline] = collection.timelines([row.id])
-        query = frames[:1].astype(np.float32)
-        nearest = collection.nearest(SPACE, query, 1, np.array([row.id]))
+        _, scores = collection.nearest(SPACE, frames[0].astype(np.float32), 1, np.array([row.id]))
         result[row.hash] = (
             row.paths,
             row.tags,
             collection.analysis(row.id),
             frames.tobytes(),
             timeline.energy.tobytes(),
-            nearest.scores_QK.tolist(),
+            scores.tolist(),
         )
     return result | {"failures": collection.failures()}

@@ -55,8 +55,7 @@ def test_everything_about_a_file_is_kept(music: Path, shelf: Collection) -> None
     frames = shelf.store(SPACE).windows([first.id])[0].frames_TD
     [stretch] = stretches(first.paths[0])
     np.testing.assert_array_equal(frames, quantise(tiny_model().audio.encode([stretch]).frames_BTD[0]))
-    found = shelf.nearest(SPACE, frames.mean(axis=0, keepdims=True) / 127, 1)
-    assert found.track_ids_QK.tolist() == [[first.id]] and found.segments_QK.tolist() == [[0]]
+    assert shelf.nearest(SPACE, frames.mean(axis=0) / 127, 1)[0].tolist() == [first.id]
 
 
 def test_a_long_track_has_a_vector_every_thirty_seconds(tmp_path: Path, shelf: Collection) -> None:
@@ -66,9 +65,11 @@ def test_a_long_track_has_a_vector_every_thirty_seconds(tmp_path: Path, shelf: C
     [track] = shelf.tracks()
     assert shelf.store(SPACE).windows([track.id])[0].frames_TD.shape == (135, 32)
     assert len(segment_ranges(135, 1.0)) == 5
-    words = tiny_model().text.encode(["low", "high"]).global_BD
-    assert shelf.nearest(SPACE, words, 1).segments_QK[0, 0] == 0
-    assert shelf.nearest(SPACE, words, 1).segments_QK[1, 0] >= 2
+    words_XD = tiny_model().text.encode(["low", "high"]).global_BD
+    low, high = words_XD @ shelf.store(SPACE).windows([track.id])[0].pooled_WD.astype(np.float32).T / 127
+    assert low.argmax() == 0 and high.argmax() >= 2
+    for word, cosines in zip(words_XD, (low, high), strict=True):
+        assert shelf.nearest(SPACE, word, 1)[1][0] == pytest.approx(cosines.max(), abs=0.02)
 
 
 def test_nothing_is_done_twice(music: Path, shelf: Collection) -> None:
@@ -116,8 +117,7 @@ def test_removed_files_disappear_and_come_back_for_nothing(music: Path, shelf: C
     assert (report.removed, report.unchanged, shelf.stats().tracks, shelf.stats().kept) == (1, 3, 3, 1)
     assert len(shelf.attributes()) == len(shelf.select(())) == 3
     assert not any("02" in str(p) for r in shelf.tracks() for p in r.paths)
-    query = np.eye(32, dtype=np.float32)[:1]
-    assert (shelf.nearest(SPACE, query, 4).track_ids_QK >= 0).sum() == 3
+    assert len(shelf.nearest(SPACE, np.eye(32, dtype=np.float32)[0], 4)[0]) == 3
     assert shelf.text_search("02") == []
     (music / "02.wav").write_bytes(data)
     os.utime(music / "02.wav", ns=(stat.st_atime_ns, stat.st_mtime_ns))

@@ -94,7 +94,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Any:
     database = Database(directory)
     with database.lock(), database.writer() as db:
         writer = Writer(db, directory)
-        space_id = writer.space(SPACE)
+        writer.space(SPACE)
         for track in TRACKS:
             for path, tags in track.files:
                 indexed = IndexedFile(
@@ -106,7 +106,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Any:
                     tags=tags,
                     analysis=track.analysis,
                 )
-                assert writer.commit([indexed], "v", SPACE, space_id)[0][0] == track.id
+                assert writer.commit([indexed], "v")[0][0] == track.id
     with Collection.open(directory) as collection:
         yield collection
 

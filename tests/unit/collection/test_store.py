@@ -1,4 +1,4 @@
-"""Every store agrees with the numpy oracle to the last bit, and the flat one survives its files."""
+"""The store agrees with the plainest search to the last bit, and survives its files."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy_store import NumpyStore
+from numpy_store import nearest
 
 from solfa.alignment.scores import INT8_SCALE, quantise
-from solfa.collection import Nearest, Placement, Space, TrackVectors
-from solfa.collection.flat import FlatStore
+from solfa.collection import FlatStore, Placement, Space, TrackVectors
+from solfa.collection.store import SpaceFiles
 from solfa.core.errors import CollectionError, InputError
 from solfa.core.types import FloatArray
 from solfa.encoders.windows import pool, segment_ranges
 
-NONE = np.zeros((0, 5), np.int64)
+Found = tuple[list[int], list[float]]
 
 
 def unit(rng: np.random.Generator, rows: int, dim: int) -> FloatArray:
@@ -46,10 +46,14 @@ def reopened(directory: Path, space: Space, placements: Sequence[Placement], gen
     return FlatStore(directory, space, generation, rows)
 
 
-def same(a: Nearest, b: Nearest) -> None:
-    np.testing.assert_array_equal(a.track_ids_QK, b.track_ids_QK)
-    np.testing.assert_array_equal(a.scores_QK, b.scores_QK)
-    np.testing.assert_array_equal(a.segments_QK, b.segments_QK)
+def found(store: FlatStore, query_D: FloatArray, k: int, allowed: Sequence[int] | None = None) -> Found:
+    ids, scores = store.nearest(query_D, k, None if allowed is None else np.array(allowed, np.int64))
+    assert scores.dtype == np.float32
+    return ids.tolist(), scores.tolist()
+
+
+def written(directory: Path, space: Space, items: Sequence[TrackVectors], generation: int = 0) -> list[Placement]:
+    return SpaceFiles(directory, space, generation).append(items)
 
 
 @settings(max_examples=60)
@@ -74,92 +78,83 @@ def test_the_flat_store_is_the_oracle(
 ) -> None:
     directory = tmp_path_factory.mktemp("store")
     space, items = Space(name="s", dim=dim, hop_s=1.0), tracks(seed, segments, dim, coarse)
-    oracle = NumpyStore(space, items)
     half = len(items) // 2
-    placements = reopened(directory, space, []).append(items[:half])
-    placements += reopened(directory, space, placements).append(items[half:])
+    placements = written(directory, space, items[:half]) + written(directory, space, items[half:])
     flat = reopened(directory, space, placements)
-    allowed = None if kept is None else np.array(kept, np.int64)
-    query = unit(np.random.default_rng(seed + 1), 3, dim)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("solfa.collection.flat._ROWS_A_THREAD", rows_a_thread)
-        same(flat.nearest(query, k, allowed), oracle.nearest(query, k, allowed))
-    ids = [t.track_id for t in items]
-    for ours, theirs in zip(flat.windows(ids), oracle.windows(ids), strict=True):
+        for query in unit(np.random.default_rng(seed + 1), 3, dim):
+            assert found(flat, query, k, kept) == nearest(items, query, k, kept)
+    for ours, track in zip(flat.windows([t.track_id for t in items]), items, strict=True):
         for name in ("pooled_WD", "frames_TD", "ranges_W2", "start_s_T"):
-            np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
-    assert len(flat.track_ids) == len(oracle.track_ids) == len(items)
+            np.testing.assert_array_equal(getattr(ours, name), getattr(track.windows(space), name))
+    assert flat.track_ids.tolist() == sorted(t.track_id for t in items)
 
 
 def test_scores_are_cosines_within_the_quantisation(tmp_path: Path) -> None:
     rng, space = np.random.default_rng(0), Space(name="s", dim=512, hop_s=1.0)
-    vectors, query = unit(rng, 300, 512), unit(rng, 5, 512)
+    vectors, query = unit(rng, 300, 512), unit(rng, 1, 512)[0]
     items = [
         TrackVectors(track_id=i, segments_SD=quantise(v[None]), frames_TD=quantise(v[None]))
         for i, v in enumerate(vectors)
     ]
-    found = NumpyStore(space, items).nearest(query, 300)
-    exact = query @ vectors.T
-    for q in range(5):
-        np.testing.assert_allclose(found.scores_QK[q], exact[q, found.track_ids_QK[q]], atol=0.02)
-    assert found.scores_QK.dtype == np.float32 and INT8_SCALE == 127.0
+    ids, scores = found(reopened(tmp_path, space, written(tmp_path, space, items)), query, 300)
+    np.testing.assert_allclose(scores, (vectors @ query)[ids], atol=0.02)
+    assert INT8_SCALE == 127.0
 
 
 def test_a_query_that_does_not_fit_is_refused(tmp_path: Path) -> None:
-    space = Space(name="s", dim=8, hop_s=1.0)
-    for store in (NumpyStore(space), reopened(tmp_path, space, [])):
-        for query in (np.zeros((1, 7)), np.zeros(8), np.full((1, 8), np.nan)):
-            with pytest.raises(InputError, match="does not fit 's'"):
-                store.nearest(query.astype(np.float32), 3)
+    store = reopened(tmp_path, Space(name="s", dim=8, hop_s=1.0), [])
+    for query in (np.zeros(7), np.zeros((1, 8)), np.full(8, np.nan)):
+        with pytest.raises(InputError, match="does not fit 's'"):
+            store.nearest(query.astype(np.float32), 3)
 
 
 def test_what_was_not_committed_does_not_exist(tmp_path: Path) -> None:
     space, items = Space(name="s", dim=32, hop_s=1.0), tracks(0, [2, 3, 1, 2], 32)
-    first = reopened(tmp_path, space, []).append(items[:2])
+    first = written(tmp_path, space, items[:2])
     reader = reopened(tmp_path, space, first)
-    query = unit(np.random.default_rng(1), 1, 32)
-    before = reader.nearest(query, 4)
-    writer = reopened(tmp_path, space, first)
-    writer.append(items[2:])  # a crash comes before the commit
-    same(reopened(tmp_path, space, first).nearest(query, 4), before)
+    query = unit(np.random.default_rng(1), 1, 32)[0]
+    before = found(reader, query, 4)
+    written(tmp_path, space, items[2:])  # a crash comes before the commit
+    assert found(reopened(tmp_path, space, first), query, 4) == before
     with (tmp_path / "frames.0.i8").open("ab") as file:
         file.write(b"half a row")
-    writer.cut_tail(5, 15)
+    SpaceFiles(tmp_path, space, 0).cut((5, 15))
     assert (tmp_path / "segments.0.i8").stat().st_size == 5 * 32
-    placements = first + reopened(tmp_path, space, first).append(items[2:])
-    same(reopened(tmp_path, space, placements).nearest(query, 4), NumpyStore(space, items).nearest(query, 4))
-    same(reader.nearest(query, 4), before)  # a reader from before sees what it saw
+    placements = first + written(tmp_path, space, items[2:])
+    assert found(reopened(tmp_path, space, placements), query, 4) == nearest(items, query, 4)
+    assert found(reader, query, 4) == before  # a reader from before sees what it saw
 
 
 def test_compaction_drops_what_nobody_owns(tmp_path: Path) -> None:
     space, items = Space(name="s", dim=32, hop_s=1.0), tracks(0, [2, 3, 1, 2], 32)
-    placements = reopened(tmp_path, space, []).append(items)
+    placements = written(tmp_path, space, items)
     store = reopened(tmp_path, space, placements[1:3])
     old = store.windows([items[1].track_id])[0].frames_TD
-    moved = store.compact()
-    store.drop_older()
+    generation, moved = store.compact()
+    fresh = reopened(tmp_path, space, moved, generation)
+    fresh.drop_others()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["frames.1.i8", "segments.1.i8"]
     assert (tmp_path / "segments.1.i8").stat().st_size == 4 * 32
-    fresh = reopened(tmp_path, space, moved, 1)
     np.testing.assert_array_equal(fresh.windows([items[1].track_id])[0].frames_TD, old)
-    query = unit(np.random.default_rng(1), 1, 32)
-    same(fresh.nearest(query, 3), NumpyStore(space, items[1:3]).nearest(query, 3))
+    query = unit(np.random.default_rng(1), 1, 32)[0]
+    assert found(fresh, query, 3) == nearest(items[1:3], query, 3)
 
 
 def test_damage_is_found(tmp_path: Path) -> None:
     space, items = Space(name="s", dim=32, hop_s=1.0), tracks(0, [2, 3], 32)
-    placements = reopened(tmp_path, space, []).append(items)
-    crcs = {p.track_id: p.crc for p in placements}
-    assert reopened(tmp_path, space, placements).damaged(crcs) == []
+    placements, files = written(tmp_path, space, items), SpaceFiles(tmp_path, space, 0)
+    assert files.intact(placements) == placements
     data = bytearray((tmp_path / "frames.0.i8").read_bytes())
     data[-1] ^= 1
     (tmp_path / "frames.0.i8").write_bytes(data)
-    assert reopened(tmp_path, space, placements).damaged(crcs) == [items[1].track_id]
+    assert files.intact(placements) == placements[:1]
     (tmp_path / "frames.0.i8").write_bytes(data[:-32])
     with pytest.raises(CollectionError, match=r"448 bytes, 480 were committed"):
         reopened(tmp_path, space, placements)
     with pytest.raises(CollectionError, match="track 77 has no vectors"):
-        NumpyStore(space) and reopened(tmp_path / "new", space, []).windows([77])
+        reopened(tmp_path / "new", space, []).windows([77])
 
 
 @given(st.integers(0, 500), st.sampled_from([0.2, 0.5, 1.0, 4.096, 45.0]))
