@@ -13,8 +13,10 @@ from itertools import pairwise
 
 from solfa.constraints import Chords
 from solfa.core.theory import Chord, pitch_class
-from solfa.query.lexis import patterns_table, rx
+from solfa.query.lexis import Regexes, patterns_table
 from solfa.query.source import Mention, Source
+
+regex = Regexes("chords")
 
 _TRIES = 3
 
@@ -29,45 +31,6 @@ def _qualities() -> dict[str, tuple[str, bool]]:
         for quality, names in table[section].items()
         for name in names
     }
-
-
-_ROOT = r"[A-H](?:##?|bb?)?"
-_BASS = r"[A-G](?:#|b)?(?![a-z0-9#/])"
-_DEGREE = r"(?:b?[1-7])(?!\d)"
-_END = r"(?![^\W_]|#|°|'[a-z]|&|Δ|\.[A-Za-z])"
-_LOWER = re.compile(
-    r"(?<![^\W_])(?<!['&#$@])(?P<root>[a-g](?:##?|b)?)"
-    r"(?::(?P<q2>maj7|maj|min7|min|dim|aug|7)(?P<degree>(?!)x)?"
-    r"|(?P<q1>(?:maj7|maj9|min7|maj|min|m7b5|m7|m9|m6|m|dim7|dim|aug|sus2|sus4|7|9|6)?)(?:/(?P<bass>[a-g](?:#|b)?))?)"
-    + _END
-)
-_SPELLED = (
-    r"(?<![^\W_])(?P<root>[A-Ga-g])(?P<acc>#|b|[ -](?:[sS]harp|[fF]lat))?[ -](?P<q>(?i:<<spelled_quality>>)"
-    r"(?:[ -](?:7th|7|seventh|sixth|6|6th|ninth|9|9th))?|sus[24]|dim7?|aug)(?![^\W_])"
-)
-_TIGHT = re.compile(r"\s*(?:\|{1,2}:?|:\||-{1,2}>?|=?>|\.{2,3}|%|;|(?<=\s)/(?=\s))(?:\s*(?:\||%|-|>))*\s*")
-_SLASH = re.compile(r"\s?/\s?")
-_COMMA = re.compile(r"\s?,\s*(?:and |& |then |to )?|\s(?:and|&|then|to) ")
-_SPACE = re.compile(r"\s+")
-_REPEATS = re.compile(r"\s*(?:\s?[:|\])]*\|[:|]*)?(?:\s?(?:x\s?\d{1,2}|\d{1,2}x|×\s?\d{1,2})(?![^\W_]))?")
-_CUE = r"\b<<chord_cue>>\b"
-
-
-@cache
-def _chord() -> re.Pattern[str]:
-    quality = "(?:" + "|".join(re.escape(q) for q in sorted(_qualities(), key=len, reverse=True)) + ")"
-    return re.compile(
-        rf"(?<![^\W_])(?<!['&#$@])(?P<root>{_ROOT})"
-        rf"(?::(?P<q2>{quality})(?:\([^()\s]{{1,12}}\))?(?:/(?P<degree>{_DEGREE}))?{_END}"
-        rf"|(?P<q1>{quality}?)(?:/(?P<bass>{_BASS}))?{_END})"
-    )
-
-
-# Where a name may start: capitals (and small letters of spelled names), or small letters only.
-_STARTS = (
-    re.compile(r"(?<![^\W_])[A-H]|(?<![^\W_])[a-g](?=[#b]?[ -](?:m|f|s|d|a|h))"),
-    re.compile(r"(?<![^\W_])[a-g]"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +48,10 @@ class Name:
 
 def name_at(source: Source, position: int, *, lower: bool = False, inside: bool = False) -> Name | None:
     """The chord name that starts at a position; ``inside`` a row, "a minor" is no article."""
-    spelled = rx(_SPELLED).match(source.raw, position)
+    spelled = regex.spelled.match(source.raw, position)
     if spelled and not lower and not (spelled["root"] == "a" and spelled["acc"] is None and not inside):
         return _spelled(spelled)
-    match = (_LOWER if lower else _chord()).match(source.raw, position)
+    match = (regex.lower if lower else regex.name).match(source.raw, position)
     if match is None:
         return None
     root, written = match["root"], match["q1"] or match["q2"] or ""
@@ -128,7 +91,7 @@ def find(source: Source) -> None:
     """Finds every chord sequence of a query."""
     for lower in (False, True):
         position, run_end, tries = 0, 0, 0
-        while match := _STARTS[lower].search(source.raw, position):
+        while match := (regex.lower_start if lower else regex.name_start).search(source.raw, position):
             position = match.end()
             if not source.free(match.start(), match.end()):
                 continue
@@ -156,7 +119,7 @@ def _run(source: Source, start: int, *, lower: bool) -> tuple[list[Name], list[s
     links: list[str] = []
     position, link = start, ""
     while (name := name_at(source, position, lower=lower, inside=bool(names))) and source.free(name.start, name.end):
-        if not name.strong and rx(r"\s?-?\s?<<not_chords_after>>\b").match(source.low, name.end):
+        if not name.strong and regex.no_chord_before.match(source.low, name.end):
             break
         if link == "comma" and len({n.spelled for n in (*names, name)}) == 2 and len(names) + name.spelled < 3:
             break  # "F major, Am, F, C": a key, then chords
@@ -189,8 +152,8 @@ def _one_list(names: list[Name], links: list[str]) -> tuple[list[Name], list[str
 
 def _link(source: Source, end: int) -> tuple[str, int] | None:
     """What kind of link follows a chord name, and where the next name would start."""
-    for link, pattern in (("tight", _TIGHT), ("slash", _SLASH), ("comma", _COMMA), ("space", _SPACE)):
-        if gap := pattern.match(source.raw, end):
+    for link in ("tight", "slash", "comma", "space"):
+        if gap := getattr(regex, link).match(source.raw, end):
             return link, gap.end()
     return None
 
@@ -200,7 +163,7 @@ def _accepted(source: Source, names: list[Name], links: list[str], *, lower: boo
     if len(names) == 1:
         return not lower and _single(source, names[0])
     start, end = names[0].start, names[-1].end
-    if rx(r"\s?-?\s?<<not_chords_after>>\b").match(source.low, end) and not names[-1].strong:
+    if regex.no_chord_before.match(source.low, end) and not names[-1].strong:
         return False
     cue = cued(source, start, end)
     strong = sum(n.strong for n in names)
@@ -254,11 +217,11 @@ def _single(source: Source, name: Name) -> bool:
 def cued(source: Source, start: int, end: int, *, near: bool = False) -> bool:
     """Whether the sentence around says that these are chords."""
     if near:
-        before = rx(_CUE + r"(?:\s(?:of|is))?[:\s]*$").search(source.before(start, 24))
-        return bool(before or rx(r"[\s-]<<chord_cue>>\b").match(source.low, end))
+        before = regex.cue_before.search(source.before(start, 24))
+        return bool(before or regex.cue_after.match(source.low, end))
     before_text = re.split(r"[.;\n](?=\s)", source.before(start, 80))[-1]
     after_text = re.split(r"[.;,\n]", source.after(end, 40))[0]
-    return bool(rx(_CUE).search(before_text) or rx(_CUE).search(after_text))
+    return bool(regex.cue.search(before_text) or regex.cue.search(after_text))
 
 
 def add(source: Source, names: list[Name], links: list[str]) -> None:
@@ -284,7 +247,7 @@ def _german(source: Source, name: Name) -> Chord:
 
 def _repeats(source: Source, end: int) -> int:
     """Past closing bar lines and "x4"."""
-    match = _REPEATS.match(source.raw, end)
+    match = regex.repeats.match(source.raw, end)
     return match.end() if match and match[0].strip() else end
 
 

@@ -11,15 +11,18 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 
+from rapidfuzz.distance import OSA
+
 from solfa.constraints import Presence
 from solfa.core.vocabulary import concepts
-from solfa.query.lexis import OF_TRACK, rx, words_table
+from solfa.query.lexis import Regexes, rx, words_table
 from solfa.query.source import Mention, Source
+
+regex = Regexes("concepts")
 
 _MAX_WORDS = 6
 _FUZZY_LIMIT = 400  # distinct unknown words looked up per query: keeps hostile texts linear
 
-_SOUND_OF = r"\b(?:sounds?|noises?|recordings?|samples?) of(?: an?| the)?$"
 # Measured as tempo and energy rather than as moods.
 _ELSEWHERE = {"slow", "fast"}
 _CARE = ("cautious", "listed", "capital", "verb", "denied", "of_sound")
@@ -142,7 +145,7 @@ def find(source: Source, *, longer_than: int = 0) -> None:
 def _takes(source: Source, start: int, end: int, entry: Entry) -> bool:
     """Whether a name that needs care is meant here."""
     if source.low[start].isdigit():
-        seconds = OF_TRACK.search(source.low, max(0, start - 16), end - 1)  # "the last 30s"
+        seconds = rx("<<of_track>>").search(source.low, max(0, start - 16), end - 1)  # "the last 30s"
         cut = re.match(r" (?:cut|spot|ad|bed|sting|promo|bumper)s?\b", source.after(end, 8))
         tens = re.search(r"\b(?:low|lower|high|higher|upper)[ -]$", source.before(start))  # "upper 90s"
         if seconds or cut or tens or rx(r"\s?<<bpm>>").match(source.low, end):
@@ -178,12 +181,12 @@ def _takes(source: Source, start: int, end: int, entry: Entry) -> bool:
         return previous in ("no", "without", "any", "nor", "or")
     if entry.care == "verb":
         return following not in care["verb_before"]
-    if entry.care == "sound" and (following in care["named_sound"] or rx(_SOUND_OF).search(before)):
+    if entry.care == "sound" and (following in care["named_sound"] or regex.sound_of.search(before)):
         return True
     if entry.care != "sound" and following in care["music_nouns"]:
         return True
     if entry.care == "cautious":
-        return previous not in care["determiners"] or bool(_DENIED.search(before))
+        return previous not in care["determiners"] or bool(regex.denied.search(before))
     joins = ("and", "or", "no", "not", "nor", "preferably", "without", "with", "plus", "solo", "featuring")
     opens = not before or before[-1] in ",;:(&/+" or previous in joins
     closes = not after or after[0] in ",.;:)&/+\n" or following in care["closing"]
@@ -199,20 +202,14 @@ def _add(source: Source, start: int, end: int, entry: Entry) -> None:
     source.add(Mention(start, end, kind, constraint, spoken=True))
 
 
-_DENIED = re.compile(r"\b(?:not|n't) a$")
-_PERSON = re.compile(r"\b(?:(?P<f>female|wom[ae]n|girls?|lad(?:y|ies))|male|m[ae]n|guys?|boys?)\b")
-_PERSON_CUT = re.compile(r"[.;!?\n,]|\b(?:no|not|nor|never|without|but|while|nobody|who)\b|n't\b")
-_SUNG_BY = re.compile(r" by (?:an? |the )?|\s?[:=]\s?")
-
-
 def find_gender(source: Source) -> None:
     """Reads "a woman ... sings", "female pop vocals" and "sung by men" as the voice of a woman or a man."""
     for mention in source.mentions:
         if isinstance(mention.constraint, Presence) and mention.constraint.concept == "voice" and not mention.negated:
-            before = _PERSON_CUT.split(source.before(mention.start))[-1]
-            person = max(_PERSON.finditer(before), key=lambda m: m.start(), default=None)
-            by = _SUNG_BY.match(source.low, mention.end)
-            person = _PERSON.match(source.low, by.end()) if by else person  # or "vocals: male"
+            before = regex.person_cut.split(source.before(mention.start))[-1]
+            person = max(regex.person.finditer(before), key=lambda m: m.start(), default=None)
+            by = regex.sung_by.match(source.low, mention.end)
+            person = regex.person.match(source.low, by.end()) if by else person  # or "vocals: male"
             if person:
                 concept = "female_voice" if person["f"] else "male_voice"
                 mention.constraint = replace(mention.constraint, concept=concept)
@@ -250,8 +247,8 @@ def _known() -> frozenset[str]:
 def correction(word: str) -> str | None:
     """The one word of the lexicon that this is a misspelling of, if it is clear.
 
-    Five letters allow two neighbours swapped or one letter left out, six one error, ten two; the first letter must be
-    right.
+    Five letters allow two neighbours swapped or one letter left out, six one error (a letter too much, too few or
+    wrong, or two swapped), ten two; the first letter must be right.
 
     >>> correction("paino"), correction("saxaphone"), correction("horse")
     ('piano', 'saxophone', None)
@@ -262,35 +259,12 @@ def correction(word: str) -> str | None:
     best: tuple[int, str] | None = None
     for length in range(len(word) - allowed, len(word) + allowed + 1):
         for candidate in _spellings().get((word[0], length), ()):
-            distance = edit_distance(word, candidate, allowed)
+            distance = OSA.distance(word, candidate, score_cutoff=allowed)
             other_letters = len(word) == len(candidate) == 5 and sorted(word) != sorted(candidate)
             if distance > allowed or other_letters or len(candidate) < min(len(word), 6):
                 continue
             best = min(best or (distance, candidate), (distance, candidate))
     return best[1] if best else None
-
-
-def edit_distance(a: str, b: str, limit: int) -> int:
-    """Insertions, deletions, replacements and swaps of neighbours; ``limit + 1`` when there are more.
-
-    >>> edit_distance("paino", "piano", 2), edit_distance("drums", "strum", 1)
-    (1, 2)
-    """
-    if abs(len(a) - len(b)) > limit:
-        return limit + 1
-    older: list[int] = []
-    previous = list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        row = [i]
-        for j, y in enumerate(b, 1):
-            cost = min(previous[j] + 1, row[j - 1] + 1, previous[j - 1] + (x != y))
-            if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
-                cost = min(cost, older[j - 2] + 1)
-            row.append(cost)
-        if min(row) > limit:
-            return limit + 1
-        older, previous = previous, row
-    return min(previous[-1], limit + 1)
 
 
 def find_without(source: Source) -> None:

@@ -7,56 +7,10 @@ import re
 from solfa.constraints import InKey
 from solfa.core.theory import Key, Mode, pitch_class
 from solfa.query.chords import name_at
-from solfa.query.lexis import rx, whole
+from solfa.query.lexis import Regexes, patterns_table, rx, whole
 from solfa.query.source import Mention, Source
 
-_MAJOR = ("major", "maj", "dur", "majeur", "maggiore", "mayor", "ionian", "lydian", "mixolydian")
-_MINOR = ("minor", "min", "moll", "mineur", "minore", "menor", "aeolian", "dorian", "phrygian", "locrian")
-_MODES: dict[str, Mode] = {**dict.fromkeys(_MAJOR, "major"), **dict.fromkeys(_MINOR, "minor")}
-_CHURCH = ("ionian", "lydian", "mixolydian", "aeolian", "dorian", "phrygian", "locrian")
-_MODE = (
-    "(?:(?:natural |harmonic |melodic )?(?P<mode>"
-    + "|".join(_MODES)
-    + r")(?:[ -]?(?:key|mode|scale|tonality))?)(?![^\W_])"
-)
-_ACC = r"(?P<acc>##?|bb?|[ -]?(?:sharp|flat|diesis|bemol|bemolle|sostenido)|(?:is|es|s)(?=[ -]?(?:dur|moll)))?"
-_LEAD = (
-    r"(?P<lead>(?:(?:in|of|to)\s(?:the\s)?)?\b<<tonality>>(?:\sof\s(?:this|the)\s(?:song|track|piece))?"
-    r"(?:\s?[:=]|\s(?:of|is|in|should be|must be))*(?:\s+|(?<=[:=]))"
-    r"|\b(?:in|cent(?:er|re)d (?:on|around)|rooted in|auf|en|<<key_relation>>)\s+)"
-)
-_KEY = re.compile(rf"(?P<note>(?<![^\W_#])[a-hA-H]){_ACC}[ -]?{_MODE}")
-_SOLFEGE = {"do": 0, "ut": 0, "re": 2, "mi": 4, "fa": 5, "sol": 7, "la": 9, "si": 11}
-_ROMANCE = re.compile(
-    rf"\b(?P<name>{'|'.join(_SOLFEGE)})(?P<acc>#|b|[ -](?:sharp|flat|diese|diesis|bemol|bemolle|sostenido))?"
-    r"[ -](?P<mode>majeur|mineur|maggiore|minore|mayor|menor|major|minor)(?![^\W_])"
-)
-_BUT = r"\bkeys? (?:other than|but|except(?: for)?|!=) "
-_BARE = (
-    rf"(?:{_LEAD}|{_BUT})"
-    + r"(?P<note>[a-gA-G])(?P<acc>##?|bb?|[ -](?:sharp|flat)\b)?(?![^\W_#]|'[a-z]|&|\.[a-z]|/\d|-[a-z])"
-)
-_CAMELOT = re.compile(
-    r"(?<![\w.])(?P<cue>(?i:camelot(?: (?:key|wheel|code))?|key)[ :=]*)?(?P<n>\d{1,2})(?P<ab>[ABab])(?![^\W_])"
-)
-_OPEN_KEY = re.compile(r"\bopen[ -]?key[ :=]*(?P<n>\d{1,2})(?P<md>[md])(?![^\W_])")
-_COMPATIBLE = r"\b<<compatible>>\s+(?:the key of\s+)?$"
-_OR_COMPATIBLE = re.compile(
-    r"\s(?:or|and)\s(?:a |any |other )?(?:harmonically )?"
-    r"(?:compatible|neighbou?ring|adjacent|closely related)(?: keys?)?"
-)
-_OR_RELATIVE = re.compile(r"\s(?:or|and|/)\s(?:(?:its|the|a) )?relative(?: (?:major|minor|key))*\b")
-_RELATION = re.compile(r"\b(?P<what>relative|parallel)(?: (?P<to>major|minor))?(?: key)? (?:of|to) $")
-_MODE_ONLY = (
-    r"(?P<lead>\bin (?:a |an |the )?|\ba |\ban )?"
-    r"\b(?P<mode>major|minor|dur|moll|dorian|phrygian|lydian|mixolydian|aeolian|ionian|locrian)"
-    r"(?P<noun>[ -](?:keyed|key|mode|modality|tonality|scale|tonal|mood|feel|chord|harmony|chord progression)s?"
-    r"|[ ](?:<<a_recording>>|ballad|waltz|melody|blues|jazz|groove|theme)s?)?(?![^\W_])"
-)
-_ARTICLE_NOUN = r"[ -](?!<<after_a_key>>\b)[^\W\d_]+"
-_KEY_NOUN = r"[ -]?<<article_nouns>>\b"
-_NO_NOTE = re.compile(r"(?<![^\W_])(?<!')[j-rt-z][ -](?:major|minor)(?![^\W_])")
-_SEVENTH = re.compile(r"[ -](?:7|7ths?|seventh|chords?)(?![^\W_])")
+regex = Regexes("key")
 
 
 def _shift(accidental: str | None) -> int:
@@ -72,37 +26,32 @@ def find(source: Source) -> None:
     """Finds every key of a query, after chord sequences have been claimed."""
     for match in source.matches(whole("<<any_key>>")):
         source.add(Mention(*match.span(), kind="anykey"))
-    for match in _CAMELOT.finditer(source.raw):
+    for match in regex.camelot.finditer(source.raw):
         _camelot(source, match)
-    for match in source.matches(_OPEN_KEY):
+    for match in source.matches(regex.open_key):
         if 1 <= int(match["n"]) <= 12:
             key = from_camelot((int(match["n"]) + 6) % 12 + 1, "A" if match["md"] == "m" else "B")
             _add(source, match.start(), match.end(), key.tonic, key.mode)
-    for match in source.matches(_KEY):
+    for match in source.matches(regex.key):
         _with_mode(source, match)
-    for match in source.matches(_ROMANCE):
-        tonic = (_SOLFEGE[match["name"]] + _shift(match["acc"])) % 12
-        _add(source, match.start(), match.end(), tonic, _MODES[match["mode"]])
+    for match in source.matches(regex.romance):
+        tonic = (patterns_table()["solfege"][match["name"]] + _shift(match["acc"])) % 12
+        _add(source, match.start(), match.end(), tonic, patterns_table()["mode_name"][match["mode"]])
     _names(source)
-    for match in rx(_BARE).finditer(source.low):
+    for match in regex.bare.finditer(source.low):
         _bare(source, match)
-    for match in source.matches(_NO_NOTE):
+    for match in source.matches(regex.no_note):
         source.not_understood(*match.span(), reason="no note has this name; notes are A to G")
-    for match in rx(_MODE_ONLY).finditer(source.low):
+    for match in regex.mode_only.finditer(source.low):
         _mode_only(source, match)
-
-
-_SHORT = r"(?P<note>[A-Ga-g])(?P<acc>[#b]?)(?P<mode>(?:m|min|maj)?)"
-_SHORT_AFTER = re.compile(rf"\s{_SHORT}(?![^\W_#])")
-_SHORT_BEFORE = re.compile(rf"(?<![^\W_]){_SHORT}\s$")
 
 
 def beside(source: Source, position: int, *, after: bool) -> re.Match[str] | None:
     """A key in DJs' shorthand just after or before a tempo: "128 C", "c#m 140"; a small "a" or "b" alone is none."""
     if after:
-        match = _SHORT_AFTER.match(source.raw, position)
+        match = regex.short_after.match(source.raw, position)
     else:
-        match = _SHORT_BEFORE.search(source.raw, max(0, position - 8), position)
+        match = regex.short_before.search(source.raw, max(0, position - 8), position)
     if match is None or not source.free(*match.span()) or not (match["mode"] or match["note"].isupper()):
         return None
     return match
@@ -130,7 +79,7 @@ def _camelot(source: Source, match: re.Match[str]) -> None:
     if not source.free(start, end):
         return
     named = match["cue"] or "camelot" in source.before(start, 30) + source.after(end, 12)
-    cue = named or rx(_COMPATIBLE).search(source.before(start))
+    cue = named or regex.compatible_before.search(source.before(start))
     alone = re.search(r"(?:^|[,;.\n(:]|\b(?:not|nor|or))\s*$", source.before(start)) and re.match(
         r"\s*(?:$|[,;.\n)])", source.after(end)
     )
@@ -151,7 +100,7 @@ def _with_mode(source: Source, match: re.Match[str]) -> None:
     start, end = match.span()
     note, mode_word = source.raw[start], match["mode"]
     article = note in "aA" and not match["acc"] and _article(source, match)
-    seventh = _SEVENTH.match(source.low, end) and mode_word in ("major", "minor", "maj", "min")
+    seventh = regex.seventh.match(source.low, end) and mode_word in ("major", "minor", "maj", "min")
     if not note.isascii() or article or seventh:
         return
     german = mode_word in ("dur", "moll")
@@ -160,10 +109,10 @@ def _with_mode(source: Source, match: re.Match[str]) -> None:
         return
     flat = german and note in "bB" and not match["acc"]
     natural = 11 if note in "hH" else 10 if flat else pitch_class(note)
-    tonic, mode = (natural + _shift(match["acc"])) % 12, _MODES[mode_word]
-    if mode_word in _CHURCH:
+    tonic, mode = (natural + _shift(match["acc"])) % 12, patterns_table()["mode_name"][mode_word]
+    if mode_word in patterns_table()["church_mode"]:
         source.note(f"{source.quote(start, end)}: measured as {Key(tonic, mode)}; the mode itself is compared as words")
-    _add(source, start, end, tonic, mode, spoken=mode_word in _CHURCH)
+    _add(source, start, end, tonic, mode, spoken=mode_word in patterns_table()["church_mode"])
 
 
 def _article(source: Source, match: re.Match[str]) -> bool:
@@ -173,8 +122,8 @@ def _article(source: Source, match: re.Match[str]) -> bool:
     inside = capital and not re.search(r"(?:^|[.!?\n])\s*$", before)
     if match["mode"] in ("dur", "moll") or lead or inside:
         return False
-    noun = rx(_KEY_NOUN).match(source.low, after_mode)
-    return bool(noun or (not capital and rx(_ARTICLE_NOUN).match(source.low, after_mode)))
+    noun = regex.key_noun.match(source.low, after_mode)
+    return bool(noun or (not capital and regex.article_noun.match(source.low, after_mode)))
 
 
 def _names(source: Source) -> None:
@@ -186,7 +135,7 @@ def _names(source: Source) -> None:
         if name.chord.quality not in ("maj", "min") or source.raw[name.end - 1] in "M-^Δ":
             continue
         written = source.raw[name.start : name.end]
-        lead = rx(_LEAD + "$").search(source.before(name.start))
+        lead = regex.lead_at_end.search(source.before(name.start))
         alone = _alone(source, name.start, name.end)
         sure = len(written) > 1 and written not in ("Am", "Ab", "Em", "Dm", "Cm", "Fm", "Gm", "Bm")
         letters = len(written) > 1 and written != "Am"
@@ -224,7 +173,7 @@ def _bare(source: Source, match: re.Match[str]) -> None:
         after = r"\s*(?:$|[,;.!?\n)]|(?:and|or|with|at|around|no|without|bpm|slow|fast)\b)"
         article = not re.match(after, follows)
     elif note == "A" and not match["acc"] and not named:
-        article = follows[:1] == " " and bool(rx(_ARTICLE_NOUN).match(source.low, end))
+        article = follows[:1] == " " and bool(regex.article_noun.match(source.low, end))
     if not article:
         _add(source, start, end, (pitch_class(note) + _shift(match["acc"])) % 12, None)
 
@@ -233,14 +182,14 @@ def _mode_only(source: Source, match: re.Match[str]) -> None:
     start, end = match.start("mode"), match.end()
     if not source.free(start, end):
         return
-    church, lead = match["mode"] in _CHURCH, (match["lead"] or "").split()
+    church, lead = match["mode"] in patterns_table()["church_mode"], (match["lead"] or "").split()
     if match["noun"] is None and not church:
         in_lead = lead[:1] == ["in"]
         if not (in_lead and "a" not in lead) and not _alone(source, start, end):
             return
-        if in_lead and re.match(r" [^\W\d_]+", source.after(end)) and rx(_ARTICLE_NOUN).match(source.low, end):
+        if in_lead and re.match(r" [^\W\d_]+", source.after(end)) and regex.article_noun.match(source.low, end):
             return
-    mode = _MODES[match["mode"]]
+    mode = patterns_table()["mode_name"][match["mode"]]
     if church:
         source.note(f"{source.quote(start, end)}: measured as {mode}, the mode itself is compared as words")
     _add(source, start, end, None, mode, spoken=church)
@@ -249,7 +198,7 @@ def _mode_only(source: Source, match: re.Match[str]) -> None:
 def _add(source: Source, start: int, end: int, tonic: int | None, mode: Mode | None, *, spoken: bool = False) -> None:
     """Records a key with the words around it: relations, compatibility, "in the key of"."""
     before = source.before(start)
-    if (relation := _RELATION.search(before)) and tonic is not None:
+    if (relation := regex.relation.search(before)) and tonic is not None:
         start -= len(relation[0])
         if relation["what"] == "relative":
             mode = mode or ("minor" if relation["to"] == "major" else "major")
@@ -259,13 +208,13 @@ def _add(source: Source, start: int, end: int, tonic: int | None, mode: Mode | N
             mode = "minor" if relation["to"] == "minor" or (relation["to"] is None and mode == "major") else "major"
         before = source.before(start)
     compatible = False
-    if match := rx(_COMPATIBLE).search(before):
+    if match := regex.compatible_before.search(before):
         start, compatible = start - len(match[0]), True
-    elif match := rx(_LEAD + "$").search(before):
+    elif match := regex.lead_at_end.search(before):
         start -= len(match[0])
-    if match := _OR_COMPATIBLE.match(source.low, end):
+    if match := regex.or_compatible.match(source.low, end):
         end, compatible = match.end(), True
-    relative = _OR_RELATIVE.match(source.low, end)
+    relative = regex.or_relative.match(source.low, end)
     end = relative.end() if relative else end
     while start < end and not source.free(start, end):
         start += 1

@@ -1,4 +1,4 @@
-"""The word lists of the parser: ``words.toml`` and ``patterns.toml`` beside this file, and regexes made of them."""
+"""The data of the grammar in TOML files beside this one: words, lists of patterns, and regexes made of them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,6 @@ from typing import Any
 
 from solfa.core.files import table_of
 
-OF_TRACK = re.compile(
-    r"\b(?:first|last|final|opening|closing|jingle|bed|spot|ad|cut|sting|promo|bumper"
-    r"|(?:length|duration|lasts|lasting)(?: of| is| ?[:=])?) ?\d+\s?$"
-)
 _SLOT = re.compile(r"<<(\w+)>>")
 
 
@@ -23,8 +19,10 @@ def words_table() -> dict[str, Any]:
 
 @cache
 def patterns_table() -> dict[str, Any]:
-    """``patterns.toml``: lists of regex fragments, each without capturing groups."""
-    return table_of("solfa.query", "patterns.toml")
+    """``patterns.toml``: lists of regex fragments, each without capturing groups; and how chords may be spelled."""
+    table = table_of("solfa.query", "patterns.toml")
+    qualities = [*table["chord_quality"].values(), *table["nearest_chord_quality"].values()]
+    return table | {"chord_spelling": [re.escape(name) for names in qualities for name in names]}
 
 
 @cache
@@ -44,6 +42,32 @@ def any_of(name: str) -> str:
 def rx(template: str) -> re.Pattern[str]:
     """The compiled template; ``<<name>>`` stands for ``any_of(name)``."""
     return re.compile(_SLOT.sub(lambda m: any_of(m[1]), template))
+
+
+@cache
+def _grammar() -> dict[str, dict[str, str | list[str]]]:
+    return table_of("solfa.query", "grammar.toml")
+
+
+class Regexes:
+    """The regexes of one table of ``grammar.toml``, each compiled when it is first used.
+
+    >>> bool(Regexes("compare").other.search("no other sound "))
+    True
+    """
+
+    def __init__(self, table: str) -> None:
+        self._table = table
+
+    def __getattr__(self, name: str) -> re.Pattern[str]:
+        if name not in _grammar()[self._table]:
+            raise AttributeError(f"no regex {name!r} in the table {self._table!r} of grammar.toml")
+        self.__dict__[name] = rx(self._template(name))
+        return self.__dict__[name]  # type: ignore[no-any-return]
+
+    def _template(self, name: str) -> str:
+        own = _grammar()[self._table]
+        return _SLOT.sub(lambda m: f"(?:{self._template(m[1])})" if m[1] in own else m[0], "".join(own[name]))
 
 
 def whole(template: str) -> re.Pattern[str]:

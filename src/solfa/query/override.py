@@ -14,6 +14,7 @@ from solfa.query import key as key_room
 from solfa.query import metre as metre_room
 from solfa.query import roman, scope
 from solfa.query import tempo as tempo_room
+from solfa.query.lexis import patterns_table
 from solfa.query.parsed import Query
 from solfa.query.parser import parse
 from solfa.query.quantity import quantities
@@ -89,7 +90,7 @@ def parse_metre(text: str) -> tuple[Metre, ...]:
     ('5/4', '5/8')
     """
     cleaned = text.strip().replace("|", " or ")
-    if cleaned.isalnum() and (cleaned.isdigit() or cleaned.lower() in metre_room.NUMBER_WORDS):
+    if cleaned.isalnum() and (cleaned.isdigit() or cleaned.lower() in patterns_table()["number_word"]):
         cleaned = f"in {cleaned}"
     source = Source.of(cleaned)
     metre_room.find(source)

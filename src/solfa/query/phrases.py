@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from solfa.query.lexis import empty_words, words_table
+from solfa.query.lexis import Regexes, empty_words, words_table
 from solfa.query.source import Source
 
+regex = Regexes("phrases")
+
 MAX_PHRASE_WORDS = 24
-_SPLIT = re.compile(r"[,;!?\n()|:\"]|\.(?=\s|$)|\s-{1,3}\s|(?<![^\W_])(?:but|then|while|whereas)(?![^\W_])")
 
 
 @cache
@@ -99,7 +100,7 @@ class _Phrase:
 def _phrases(source: Source, marks: bytearray, kind: int) -> list[str]:
     breaks = {
         i
-        for match in _SPLIT.finditer(source.low)
+        for match in regex.split.finditer(source.low)
         if not any(marks[i] & (_DROPPED | _SPOKEN) for i in range(*match.span()))
         for i in range(*match.span())
     }

@@ -12,52 +12,21 @@ from dataclasses import replace
 from typing import Literal
 
 from solfa.constraints import Constraint, Dynamics, Place, Presence
-from solfa.query.lexis import patterns_table, rx, whole
+from solfa.query.lexis import Regexes, patterns_table, rx, whole
 from solfa.query.source import Mention, Source, Token
+
+regex = Regexes("place")
 
 Item = Mention | Token
 
-_OF = r"(?: of (?:the |this |it\b|each |a )?(?:song|track|piece|tune|music|recording)?)?"
-_ADVERBIAL = (
-    rf"\b(?P<only>only |just |except (?:for )?|apart |aside )?(?P<prep><<preposition>>) (?:the |its |a )?"
-    rf"(?P<very>very )?"
-    rf"(?:[a-z]+ )??(?P<noun><<section_noun>>){_OF}(?: on(?:wards?)?)?(?P<after> only)?(?![^\W_])"
-)
-_NOUN = (
-    r"(?:\b(?:the|an?|its) )?\b(?P<noun><<noun_alone>>|<<noun_after_adjective>>)\b(?! (?:credits|song|title|theme)\b)"
-)
-_FRACTION = re.compile(
-    r"\b(?:about |around |roughly |at )?"
-    r"(?:(?P<a>\d)/(?P<b>\d)|(?P<words>a third|one third|two thirds|a quarter|three quarters|half))"
-    r"(?: of)?(?: the)? way(?: (?:in|through(?: the \w+)?|into(?: it| the \w+)?))?"
-)
 _WORD_FRACTIONS = {
     "a third": 1 / 3, "one third": 1 / 3, "two thirds": 2 / 3, "a quarter": 0.25, "three quarters": 0.75, "half": 0.5,
 }  # fmt: skip
-_LEADS = (
-    r"\b(?:(?P<start><<lead_start>>)|(?P<end><<lead_end>>))(?: (?:off|out|up))?(?: (?:very|really|quite|rather|super))?"
-    r"(?P<with> with| on| mit| in a| by)?(?![^\W_])"
-)
-_TURNING = "<<not_before>>|<<not_after>>|until|till|before|prior to|after|past|following|from"
-_ENDS = r"(?=\s*(?:$|[,.;!?)\n]))"
-_SOMETIME = (
-    r"\b(?:(?P<prep><<not_before>>|until|till) (?!that|this|then|it\b)(?:[a-z]+ ){0,4}?|before the [a-z]+ )"
-    rf"[a-z]+{_ENDS}"
-)
-_SONG_FORM = (
-    r"\b(?:only |just )?"
-    r"(?P<prep><<not_before>>|until|till|before|up to|after|in|at|during"
-    r"|(?<!apart )(?<!aside )from|(?:except|apart from|aside from)(?: for)?(?: in)?) "
-    r"(?:the |its |a |each |every )?(?:very )?(?:(?:first|second|third|last|final|next|main|big) )?<<song_part>>\b"
-)
-_EVENTS = r"\b(?:(?P<in><<event_in>>)|(?P<out><<event_out>>)|<<event_swap>>)\b(?! with\b)"
-
-_OBJECT = r"\b(?P<verb>(?P<in><<brings>>)|<<takes>>) (?:all )?(?:the |its |an? |some )?"
 
 
 def find_fractions(source: Source) -> None:
     """Finds "3/4 of the way in", before it can be taken for a metre."""
-    for match in _FRACTION.finditer(source.low):
+    for match in regex.fraction.finditer(source.low):
         if match["words"]:
             at = _WORD_FRACTIONS[match["words"]]
         elif 0 < int(match["a"]) < int(match["b"]):
@@ -71,23 +40,23 @@ def find_fractions(source: Source) -> None:
 def find(source: Source) -> None:
     """Finds places and the verbs that say what happens there."""
     _unmeasured(source)
-    for match in rx(_ADVERBIAL).finditer(source.low):
+    for match in regex.adverbial.finditer(source.low):
         _adverbial(source, match)
     for name, (low, high) in patterns_table()["adverb"].items():
-        for match in whole(f"(?:(?P<prep>{_TURNING}) )?<<{name}>>").finditer(source.low):
+        for match in whole(f"(?:(?P<prep><<turning>>) )?<<{name}>>").finditer(source.low):
             place, cue = seen_from(match["prep"] or "", Place(start=low, end=high))
             _add(source, match.start(), match.end(), place, cue)
     _sometime(source)
-    for match in source.matches(rx(_EVENTS)):
+    for match in source.matches(regex.events):
         again = "event" in (m.kind for m in source.mentions[-1:]) and source.before(match.start(), 5).endswith(" and ")
         if again or source.heard_before(match.start()):
             cue = "enters" if match["in"] else "leaves" if match["out"] else "swap"
             source.add(Mention(*match.span(), "event", cue=cue))
     things = {m.start for m in source.mentions if m.kind in ("instrument", "voice", "sound")}
-    for match in source.matches(rx(_OBJECT)):
+    for match in source.matches(regex.object):
         if match.end() in things:
             source.add(Mention(*match.span("verb"), "event", cue="enters" if match["in"] else "leaves"))
-    for match in rx(_NOUN).finditer(source.low):
+    for match in regex.noun.finditer(source.low):
         start = match.start("noun")
         if match["noun"].endswith("ing") and re.match(r" (?:with|on|by)\b", source.after(match.end())):
             continue  # "ending with strings" is a verb
@@ -96,7 +65,7 @@ def find(source: Source) -> None:
         if adjective or excepted or whole("<<noun_alone>>").fullmatch(match["noun"]):
             low, high = section(match["noun"])
             _add(source, start, match.end(), Place(start=low, end=high), "noun", spoken=True)
-    for match in source.matches(rx(_LEADS)):
+    for match in source.matches(regex.leads):
         if not re.match(r" (?:the|of|at|in|around|near)\b", source.after(match.end())):
             low, high = patterns_table()["section"]["start_noun" if match["start"] else "end_noun"]
             _add(source, match.start(), match.end(), Place(start=low, end=high), "lead")
@@ -104,7 +73,7 @@ def find(source: Source) -> None:
 
 def _unmeasured(source: Source) -> None:
     """Finds verses and choruses, which are no places that can be measured: ``attach`` says so where it matters."""
-    for match in source.matches(rx(_SONG_FORM)):
+    for match in source.matches(regex.song_form):
         after = match["prep"].startswith(("until", "till", "before", "up to", "after", "not ", "no "))
         anywhere = Place(start=0.1, end=1.0) if after else Place(start=0.0, end=1.0)
         source.add(Mention(*match.span(), "place", place=anywhere, cue="unmeasured", spoken=True))
@@ -112,7 +81,7 @@ def _unmeasured(source: Source) -> None:
 
 def _sometime(source: Source) -> None:
     """Finds "until the fight starts" and the like: only what must not be there before depends on it."""
-    for match in source.matches(rx(_SOMETIME)):
+    for match in source.matches(regex.sometime):
         source.add(Mention(*match.span(), "place", place=Place(start=0.1, end=1.0), cue="sometime", spoken=True))
 
 

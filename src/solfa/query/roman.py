@@ -13,28 +13,15 @@ from dataclasses import replace
 from solfa.constraints import Chords, InKey
 from solfa.core.theory import Chord
 from solfa.query.chords import cued, distinct
-from solfa.query.lexis import patterns_table, rx, whole
+from solfa.query.lexis import Regexes, patterns_table, rx, whole
 from solfa.query.source import Mention, Source
+
+regex = Regexes("roman")
 
 _DEGREES = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6, "vii": 7}
 _MAJOR = (0, 2, 4, 5, 7, 9, 11)
 _MINOR = (0, 2, 3, 5, 7, 8, 10)
 _DIATONIC = ("maj", "min", "min", "maj", "maj", "min", "dim")
-_NUMERAL = r"(?:VII|VI|IV|V|III|II|I|vii|vi|iv|v|iii|ii|i)"
-_SUFFIX = (
-    r"(?:maj7|Maj7|M7|Δ7|Δ|maj9|m7b5|min7|m7|min|m|°7|ø7|o7|dim7|dim|°|ø|o(?![a-z])|aug|\+|sus[24]|7sus4|add9|maj6"
-    r"|6|7|9|b9|64|65|43|42|5)?"
-)
-_TOKEN = re.compile(
-    rf"(?<![^\W_])(?<!')(?P<acc>[b#]?)(?P<num>{_NUMERAL})(?P<suffix>{_SUFFIX})(?:/(?P<of>[b#]?{_NUMERAL}))?(?![^\W_'&])(?!\.\w)"
-)
-_NUMBER = re.compile(
-    r"(?<![\w./:,-])(?P<body>[1-7](?:m|-(?!\d)|7)?(?P<sep>\s?-\s?|\s?>\s?|\s|,\s?)[1-7](?:m|7)?(?:(?P=sep)[1-7](?:m|7)?){1,15})(?![\w/:]|[.,-]\d)"
-)
-_RUN_OF_DIGITS = re.compile(r"(?<![\w./:,-])(?P<body>[1-7]{3,8})(?![\w/:.-])")
-_LINK = re.compile(r"\s*(?:-{1,2}>?|=?>|\|{1,2})\s*|\s?,\s*(?:and )?|\s+(?:to )?")
-_NOT_NUMERALS = r"\b<<not_numerals_before>>\.?\s?$"
-_EXACTLY = re.compile(r"\b(?:exact|exactly|strictly|precisely|literally)\b[^,;.\n]{0,24}$")
 _COUNT_IN = {"123", "1234", "12345", "321", "4321", "54321", "1234567", "123456"}
 
 
@@ -44,7 +31,7 @@ def resolve(numerals: list[str], tonic: int = 0, *, minor_key: bool = False) -> 
     >>> [str(c) for c in resolve(["ii7", "V7", "Imaj7"], tonic=5)]
     ['G:min7', 'C:7', 'F:maj7']
     """
-    matches = [m for n in numerals if (m := _TOKEN.fullmatch(n))]
+    matches = [m for n in numerals if (m := regex.token.fullmatch(n))]
     names = [m["num"] for m in matches]
     minor = "i" in names or (minor_key and "I" not in names)
     lazy = _lazy(matches)
@@ -59,7 +46,7 @@ def resolve(numerals: list[str], tonic: int = 0, *, minor_key: bool = False) -> 
         if minor and degree == 7 and quality.startswith("dim") and not match["acc"]:
             root = 11  # the diminished chord on the leading tone
         if match["of"]:
-            target = _TOKEN.fullmatch(match["of"])
+            target = regex.token.fullmatch(match["of"])
             base = scale[_DEGREES[match["of"].lstrip("b#").lower()] - 1] if target else 0
             base += {"b": -1, "#": 1}.get(match["of"][0], 0)
             root = base + _MAJOR[degree - 1]
@@ -104,12 +91,12 @@ def find_named(source: Source) -> None:
 def find(source: Source) -> None:
     """Finds numerals and degree numbers; ``settle`` resolves them once the key is known."""
     position = 0
-    while start := _TOKEN.search(source.raw, position):
+    while start := regex.token.search(source.raw, position):
         position = start.end()
         names, tight, end = _run(source, start)
         if names and _accepted(source, names, tight, start.start(), end):
             _add(source, start.start(), end, names)
-            if _lazy([m for n in names if (m := _TOKEN.fullmatch(n))]):
+            if _lazy([m for n in names if (m := regex.token.fullmatch(n))]):
                 source.note(
                     f"{source.quote(start.start(), end)}: minor and major taken from the major scale, not from the case"
                 )
@@ -123,10 +110,10 @@ def _run(source: Source, start: re.Match[str]) -> tuple[list[str], bool, int]:
     while match and source.free(match.start(), match.end()):
         names.append(match[0])
         end = match.end()
-        gap = _LINK.match(source.raw, end)
+        gap = regex.link.match(source.raw, end)
         if gap is None:
             break
-        following = _TOKEN.match(source.raw, gap.end())
+        following = regex.token.match(source.raw, gap.end())
         if following and not any(c in gap[0] for c in "->|"):
             tight = False
         match = following
@@ -134,7 +121,7 @@ def _run(source: Source, start: re.Match[str]) -> tuple[list[str], bool, int]:
 
 
 def _accepted(source: Source, names: list[str], tight: bool, start: int, end: int) -> bool:
-    if len(names) < 2 or rx(_NOT_NUMERALS).search(source.before(start, 20)):
+    if len(names) < 2 or regex.not_numerals.search(source.before(start, 20)):
         return False
     if len(set(names)) == 1 or (not tight and names[0] == "I" and len(names) < 3):
         return False
@@ -144,11 +131,11 @@ def _accepted(source: Source, names: list[str], tight: bool, start: int, end: in
 
 
 def _find_numbers(source: Source) -> None:
-    for pattern in (_NUMBER, _RUN_OF_DIGITS):
-        for match in source.matches(pattern):
+    for spaced, numbers in ((True, regex.numbers), (False, regex.run_of_digits)):
+        for match in source.matches(numbers):
             if rx(r"\s?<<bpm>>").match(source.low, match.end()):
                 continue  # "the chords Am F C G, 127 bpm": a tempo, whatever the sentence speaks of
-            body, spaced = match["body"], pattern is _NUMBER
+            body = match["body"]
             nashville = re.search(r"nashville[\w ]{0,20}:?\s?$", source.before(match.start()))
             dashed = spaced and match["sep"].strip() in ("-", ">")
             digits = body if spaced and "7" in body else re.sub(r"\D", "", body)
@@ -194,7 +181,7 @@ def settle(source: Source, more_keys: Iterable[InKey] = ()) -> None:
     for mention in source.mentions:
         if not isinstance(mention.constraint, Chords):
             continue
-        if _EXACTLY.search(source.before(mention.start)):
+        if regex.exactly.search(source.before(mention.start)):
             mention.constraint = replace(mention.constraint, loose_quality=False)
         if anywhere:
             mention.constraint = replace(mention.constraint, transposable=True)

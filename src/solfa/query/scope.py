@@ -13,48 +13,17 @@ from itertools import pairwise
 from typing import TypeGuard
 
 from solfa.constraints import FASTEST_BPM, LONGEST_S, SLOWEST_BPM, Constraint, Duration, Presence, Tempo
-from solfa.query.lexis import empty_words, rx, words_table
+from solfa.query.lexis import Regexes, empty_words, rx, words_table
 from solfa.query.place import Item
 from solfa.query.source import Mention, Source, Token
+
+regex = Regexes("scope")
 
 LONGEST = 1 << 30
 _HARD = {".", ";", "!", "?", "\n", "(", ")", ":", "|"}
 _CLAUSE_WORDS = {",", "but", "then", "before", "while", "followed"}
 _MEASURES = ("chords", "key", "metre", "tempo", "duration")
-_FRAGMENT = re.compile(r"[.,;:!?\n]")
-_STOP = re.compile(r"[.;!?\n]")
-_SENTENCE_END = re.compile(r"\s*(?:$|\.(?!\s?\d)|[;!?)\n])")
-_ALL_OF_A_KIND = re.compile(r"\b(?:everything|all)(?: is| else)? $")
 _TOO = ("too", "overly", "excessively")
-_ATTITUDE = re.compile(r"(?:want|like|need|stand|bear|hear)$")
-_AT_END = re.compile(r"\s*(?:$|[,.;!?)\n]|(?:and|but)\b)")
-# A negation after a negation that negates for itself, and not what the first one says.
-_PLAIN_CUE = re.compile(
-    r"(?:no|not|non|never|neither|nor|none|nobody|zero|is|are|do|does|did|can|should|must|than)\b|less|few"
-)
-_VERB_AT_END = re.compile(r" (?:(?:be|have|play|sound|include|feature|use|contain) ?)+$")
-_CONTRASTS = re.compile(r"(?:rather than|instead of|in place of|as opposed to)")
-_NOUN_CUE = re.compile(r"(?:no|not|nothing|nobody|no one|less|fewer|few|little|non|un)$")
-_NOTHING_BEHIND = r"(?: <<idle>>){0,5}\s*(?:$|[,.;!?)\n]|(?:and|but)\b)"
-_QUALITY = r"(?: <<fully>>){0,4} (?:[a-z-]+(?:ed|y|al|ic|ive|ous|ful|ish|less|like|er)|<<fully>>|the|an?|in|on|at|as)\b"
-_SILENT = r"(?: (?:ever|even|really|actually|to|be|have|been|meant to|supposed to)){0,4}\s?<<presence>>" + (
-    r"(?=\s*(?:$|[,.;:!?)\n]|<<preposition>>\b|anywhere|at all|any ?more|and\b|but\b|here\b|so\b))"
-)
-_NEW_SUBJECT = re.compile(
-    r" (?:(?:the|this|whole|entire) )+(?:recording|track|song|piece|music|tempo|energy|mood|rest|key)\b| it (?!is\b)"
-)
-_WORDS = re.compile(r"\b(?:words|lyrics|text)\b")
-_PRONOUN = re.compile(r"(?<!of) (?:them|it|those)\b(?! of)")
-_VERB = re.compile(
-    r"(?:do|does|did|is|are|was|were|ca|can|wo|should|must|will|would|could|may|might|ought|have|has|had|never|lacks)(?:n.?t|\b)"
-)
-_ELLIPTIC = re.compile(
-    rf"{_VERB.pattern}|none|(?:by|under|in|on|at) no|no way|nowhere|not |nicht|hardly|barely|scarcely|rarely|hate"
-)
-_EXCLUDES = re.compile(
-    r"(?:avoid|excl|hate|detest|dislike|omit|nothing with|free of|devoid of|none of|leave out|ban|remov|get rid of"
-    r"|allergic|sick of|tired of|fed up)"
-)
 _ADJECTIVES = ("mood", "dynamics", "tempo")
 _MODIFIERS = ("weight", "optional", "optional after", "filler")
 
@@ -108,7 +77,7 @@ class _Negation:
 
     def lists(self) -> bool:
         """Whether a list that "and" ends is unwanted as a whole: "avoid drums, bass and vocals", not "not sad, ..."."""
-        if self.cue is None or self.head is None or _EXCLUDES.match(self.cue.cue):
+        if self.cue is None or self.head is None or regex.excludes.match(self.cue.cue):
             return self.cue is not None and self.head is not None
         plain = self.cue.cue.startswith("without") or (self.cue.cue == "no" and self.opens)
         return plain and self.head.kind in ("instrument", "sound")
@@ -132,7 +101,7 @@ class _Negation:
         assert self.cue is not None
         near = self.head is None and self.end == self.cue.end == pronoun.start - 1 and self.flips
         ends = (self.source.low[pronoun.end : pronoun.end + 1] or ".") in ".,;!?\n"
-        if near and ends and self.thing and not _PLAIN_CUE.match(self.cue.cue):
+        if near and ends and self.thing and not regex.plain_cue.match(self.cue.cue):
             self.thing.negated = self.thing.negated or pronoun.word == "it" or self.thing.family == "heard"
             return True
         return False
@@ -140,20 +109,24 @@ class _Negation:
     def looks_back(self) -> bool:
         """Whether a negation is about what stands before it: "the drums never come in", "drums, please don't"."""
         assert self.cue is not None
-        low, verb = self.source.low, self.cue.start + len(_VERB_AT_END.sub("", self.cue.cue))
-        if _NOUN_CUE.match(self.cue.cue):
-            return self.cue.cue in ("no", "not") and bool(_SENTENCE_END.match(low, self.cue.end))
-        spoken = self.head is None and (_VERB.match(self.cue.cue) or self.end > self.cue.end)
-        elliptic = _ELLIPTIC.match(self.cue.cue) and not _PRONOUN.search(self.cue.cue)
-        behind = elliptic and rx(_NOTHING_BEHIND).match(low, self.cue.end)
-        return bool(behind or (spoken and rx(_SILENT).match(low, verb)))
+        low, verb = self.source.low, self.cue.start + len(regex.verb_at_end.sub("", self.cue.cue))
+        if regex.noun_cue.match(self.cue.cue):
+            return self.cue.cue in ("no", "not") and bool(regex.sentence_end.match(low, self.cue.end))
+        spoken = self.head is None and (regex.verb.match(self.cue.cue) or self.end > self.cue.end)
+        elliptic = regex.elliptic.match(self.cue.cue) and not regex.pronoun.search(self.cue.cue)
+        behind = elliptic and regex.nothing_behind.match(low, self.cue.end)
+        return bool(behind or (spoken and regex.silent.match(low, verb)))
 
     def refers_back(self, thing: Mention, cue: Mention) -> bool:
         """Whether a negation in the sentence of a thing or the next may be about it: "This one shouldn't."."""
         between = self.source.low[thing.end : cue.start]
-        stops = len(_STOP.findall(between))
-        small = empty_words().union(("keep", "saying", "let's", "beg")).issuperset(_FRAGMENT.split(between)[-1].split())
-        return small and stops <= 1 if stops or _NOUN_CUE.match(cue.cue) else True
+        stops = len(regex.stop.findall(between))
+        small = (
+            empty_words()
+            .union(("keep", "saying", "let's", "beg"))
+            .issuperset(regex.fragment.split(between)[-1].split())
+        )
+        return small and stops <= 1 if stops or regex.noun_cue.match(cue.cue) else True
 
     def close(self) -> None:
         """Ends the reach; one that met nothing but a verb is about the thing before it ("the drums never come in")."""
@@ -166,15 +139,19 @@ class _Negation:
     def look_back(self, cue: Mention) -> None:
         """Gives a negation that met nothing to the thing before it; where that is not sure, the thing is unclear."""
         low, subject, thing = self.source.low, self.subject, self.thing
-        back = self.looks_back() or (_ATTITUDE.search(cue.cue) and _AT_END.match(low, self.end))
-        stranded = not _NOUN_CUE.match(cue.cue) and not _PRONOUN.search(cue.cue) and _SENTENCE_END.match(low, cue.end)
-        unknown_verb = subject and subject.family == "heard" and _VERB.match(cue.cue)
+        back = self.looks_back() or (regex.attitude.search(cue.cue) and regex.at_end.match(low, self.end))
+        stranded = (
+            not regex.noun_cue.match(cue.cue)
+            and not regex.pronoun.search(cue.cue)
+            and regex.sentence_end.match(low, cue.end)
+        )
+        unknown_verb = subject and subject.family == "heard" and regex.verb.match(cue.cue)
         if back and subject:
             for other in (subject, *self.source.joined_before(subject, commas=True)):
                 other.negated = True
         elif (back or stranded) and thing and cue.start - thing.end < 80 and self.refers_back(thing, cue):
             self.doubted += [thing, *self.source.joined_before(thing, commas=True)]
-        elif subject and unknown_verb and not rx(_QUALITY).match(low, cue.end):
+        elif subject and unknown_verb and not regex.quality.match(low, cue.end):
             self.doubted += [subject, *self.source.joined_before(subject, commas=True)]
 
     def open(self, cue: Mention) -> None:
@@ -184,7 +161,7 @@ class _Negation:
         exception, thing = cue.cue == "exception", self.thing
         self.subject, self.last = None if exception else self.last, None
         inside = self.cue is not None and self.flips and (self.head is not None or self.end > self.cue.end)
-        nested = inside and self.head is None and not exception and not _PLAIN_CUE.match(cue.cue)
+        nested = inside and self.head is None and not exception and not regex.plain_cue.match(cue.cue)
         said = self.source.low[self.cue.end : cue.start].split() if self.cue and nested else []
         if self.cue is not None and self.cue.cue == "exception" and not self.head and not inside:
             self.close()  # "all instruments but no bass"
@@ -198,16 +175,18 @@ class _Negation:
             self.close()
             besides = self.source.low.startswith("besides", cue.start)
             self.flips = not (exception and (self.negative or besides))
-        if (said_of := _PRONOUN.search(cue.cue)) and self.thing and not self.thing.negated:
+        if (said_of := regex.pronoun.search(cue.cue)) and self.thing and not self.thing.negated:
             self.thing.negated = said_of[0] == " it" or self.thing.family == "heard"  # "trumpets? leave them out"
         self.negative = self.negative or not exception
-        if cue.cue.endswith((" by", " with", " for")) and _PRONOUN.search(cue.cue):
+        if cue.cue.endswith((" by", " with", " for")) and regex.pronoun.search(cue.cue):
             return  # "ditch the strings and replace them by brass"
         self.cue, self.head, self.end, self.label = cue, None, cue.end, False
         self.doubts = nested and self.flips  # "I cannot imagine it without drums"
         if exception and thing and thing.family in ("feel", "genre") and cue.start - thing.end <= 1:
             before = self.source.before(thing.start)
-            self.doubts = self.doubts or bool(_ALL_OF_A_KIND.search(before))  # "everything acoustic except the drums"
+            self.doubts = self.doubts or bool(
+                regex.all_of_a_kind.search(before)
+            )  # "everything acoustic except the drums"
 
     def pass_by(self, item: Item) -> None:
         """Remembers what a negation or an exception further on may be about."""
@@ -237,7 +216,7 @@ class _Negation:
             gap = self.source.low[self.cue.end : mention.start].split()
             if self.head is None and len(gap) <= 1 and self.cue.cue != "exception":
                 mention.said_from = self.cue.start
-        if _CONTRASTS.match(self.cue.cue) and not self.doubts:  # "choir and orchestra rather than choir and organ"
+        if regex.contrasts.match(self.cue.cue) and not self.doubts:  # "choir and orchestra rather than choir and organ"
             shared = [m for m in self.source.mentions if m.end <= self.cue.start and m.constraint is not None]
             if any(
                 m.family == mention.family and _concept(m) == _concept(mention) != "" and not m.negated for m in shared
@@ -324,11 +303,11 @@ def _ends(source: Source, row: list[Item], i: int, state: _Negation) -> bool:
     word, data = token.word, words_table()["scope"]
     if word == "(" and state.cue is not None and not source.low[state.cue.end : token.start].strip():
         return False  # "not (drums or bass)"
-    if (word == "and" and _NEW_SUBJECT.match(source.low, token.end)) or (
+    if (word == "and" and regex.new_subject.match(source.low, token.end)) or (
         word == "more" and state.head is not None and state.cue is not None and state.cue.cue in ("less", "fewer")
     ):
         return True  # "no strings are used and the recording lasts ...", "less drums more bass"
-    verb = state.cue is not None and bool(_VERB.match(state.cue.cue))
+    verb = state.cue is not None and bool(regex.verb.match(state.cue.cue))
     if word == ":" and state.cue is not None and not source.low[state.cue.end : token.start].strip():
         state.label = True  # "exclude: drums, bass"
         return False
@@ -533,7 +512,7 @@ def settle_contradictions(source: Source) -> None:
     """Settles what is wanted and unwanted at once: of one word the negation stands ("no harp, everyone uses harp"), of
     two words for one thing ("melancholic but not sad") neither: only the words can tell."""
     voices = [m for m in source.mentions if isinstance(m.constraint, Presence) and m.constraint.kind == "voice"]
-    wordless = [m for m in voices if m.negated and _WORDS.search(source.low[m.start : m.end])]
+    wordless = [m for m in voices if m.negated and regex.words.search(source.low[m.start : m.end])]
     for mention in wordless if any(not m.negated for m in voices) else ():  # "a female voice without words"
         source.note(f"{source.quote(mention.start, mention.end)}: voices are wanted, their words are not read")
         mention.constraint = None

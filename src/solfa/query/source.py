@@ -15,6 +15,9 @@ from functools import cache
 
 from solfa.constraints import Constraint, Place
 from solfa.core.errors import InputError
+from solfa.query.lexis import Regexes
+
+regex = Regexes("source")
 
 MAX_CHARS = 100_000
 
@@ -38,8 +41,6 @@ _SYMBOLS = str.maketrans(
 # Control characters, lone surrogates and odd line ends become spaces; invisible format characters vanish.
 _CLEAN = {"Cc": " ", "Cs": " ", "Zl": " ", "Zp": " ", "Cf": ""}
 _SPACES = re.compile(r"[^\S\n]+")
-_JOINT = re.compile(r"(?:,? (?:and|or|nor|&) |\s?[/&]\s?)(?:the |any |an? )?$")
-_DENYING = re.compile(r"\b(?:do|does|did|should|must|can|will|may|would)(?: not|n't)\b|\bnever\b")
 _COMMA, _NEVER = re.compile(r"[,?] (?:the |any |an? )?$"), re.compile(r"(?!)")
 _TOKEN = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|\d+(?:[.,:]\d+)*|\n|[^\w\s]|_")
 
@@ -208,7 +209,7 @@ class Source:
     def joined_before(self, mention: Mention, *, commas: bool) -> list[Mention]:
         """The things that "and" or "or" joins to one, and with ``commas`` the list before: "harp, oboe and tuba"."""
         found: list[Mention] = []
-        start, joint = mention.start, _JOINT
+        start, joint = mention.start, regex.joint
         while len(found) < 24 and (gap := joint.search(self.before(start, 16))):
             other = self._ends.get(start - len(gap[0]))
             if other is None or other.constraint is None or other.family != mention.family:
@@ -221,6 +222,6 @@ class Source:
         """Whether a mention of these kinds stands just before, with one word between at most."""
         for end in range(position, max(position - 24, 0), -1):
             if self.ends_at(end) in kinds:
-                between = _DENYING.sub("", self.low[end:position]).strip(" -")
+                between = regex.denying.sub("", self.low[end:position]).strip(" -")
                 return len(between.split()) <= 1 and not set(between) & set(",.;")
         return False

@@ -12,9 +12,11 @@ from dataclasses import replace
 
 from solfa.constraints import FASTEST_BPM, SLOWEST_BPM, Tempo
 from solfa.query import key
-from solfa.query.lexis import patterns_table, rx, words_table
+from solfa.query.lexis import Regexes, patterns_table, rx, words_table
 from solfa.query.quantity import Quantity, quantities
 from solfa.query.source import Mention, Source, Token
+
+regex = Regexes("tempo")
 
 # Marks that are everyday words in some language unless the query speaks of tempo.
 _AMBIGUOUS = {"grave", "vif", "rapide", "rapido", "lent"}
@@ -26,28 +28,7 @@ _DEGREES = {
     "slow": {"very": _VERY_SLOW, "rather": _SLOWISH, "": _SLOW},
     "fast": {"very": _VERY_FAST, "rather": _QUITE_FAST, "": _FAST},
 }
-_WORDS = (
-    r"\b(?:(?P<very><<very>>)[ -])?(?:(?P<rather><<rather>>)[ -])?(?:(?P<slow><<tempo_slow>>)|(?P<fast><<tempo_fast>>)"
-    r"|(?P<medium><<tempo_medium>>)|(?P<down><<tempo_down>>)|(?P<walk><<tempo_walk>>))(?: <<pace>>)?(?![^\W_])"
-)
-_SLOW_TO_FAST = re.compile(
-    r"\b(slow|medium|moderate|mid)(?: ?- ?| to | or )(medium|mid|moderate|fast|up)[ -]?(?:tempo|pace|paced)?\b"
-)
-_ADVERB = r"(?:<<lead_start>>|<<lead_end>>|gets?|becomes?|turns?)(?: off| out)?(?: very| really)? $"
-_HALF_TIME = re.compile(r",? ?\(?(?:half|double|feels? like)[ -](?:time|\d)")
-_NEVER = re.compile(r"(?:\bnever|\bnot|n't) \w+ (?:very |really )?$")
-_SAID_BEFORE = re.compile(r"\b(?:tempo|bpm)\b[^.;]{0,24}\b(?:not|but|except|never) $")
-_LEAD = (
-    r"\b<<tempo_lead>>(?:\s?(?:marking|mark|range|value|count|rate))?"
-    r"(?:\s?(?:of|for) (?:this|the) (?:song|track|piece))?"
-    r"(?:\s?[=:∈]|\s(?:of|is|at|should be|must be|=|in the|in(?= [(\[{])|between|from)\b)*\s*[(\[{]?$"
-)
-_NOTE = r"(?P<dotted>dotted )?(?P<note><<beat_note>>)(?P<dot>\.)?\s?=\s?$"
-_AT = re.compile(r"\bat $")
-_NEXT_NOUN = r"[ ]?(?!(?:<<after_a_key>>|to|the|an?)\b)[^\W\d_]{2,}"
-_STRAY = re.compile(r"\b(?:(?P<word>[^\W_]+) )?(?P<unit>b\.?p\.?m\b|beats per minute\b)")
 _PLURAL = re.compile(r"[^s]s$")
-_SLASHED = re.compile(r"\s?/\s?(\d{2,3})(?![\d.:])")
 _COUNTED = ("instrument", "voice")
 # What a bare number may stand beside as a tempo.
 _BESIDE = ("genre", "key", "metre", "chords", "instrument", "voice", "mood", "use")
@@ -56,8 +37,8 @@ _CLAUSE_START, _CLAUSE_END = re.compile(r"(?:^|[,;.\n(]\s?)\s*(?:so )?$"), re.co
 
 def from_quantity(source: Source, q: Quantity) -> bool:
     """Reads a number as a tempo if that is what it is; says whether it did."""
-    lead = rx(_LEAD).search(source.before(q.start))
-    note = rx(_NOTE).search(source.before(q.digits_start, 24))
+    lead = regex.lead.search(source.before(q.start))
+    note = regex.note.search(source.before(q.digits_start, 24))
     if q.unit in ("s", "other"):
         return False
     start = q.start - len(lead[0]) if lead else q.digits_start - len(note[0]) if note else q.start
@@ -88,7 +69,7 @@ def in_a_list(source: Source, before: Quantity | None, q: Quantity) -> Quantity:
         return q
     link = source.low[before.end : q.start]
     listed = re.fullmatch(r",? (?:or|and) |,\s?(?:or )?|\s?/\s?|,? but ", link) and (q.bound or before.low < 250)
-    counted = rx(_NEXT_NOUN).match(source.low, q.end) and not q.bound
+    counted = regex.next_noun.match(source.low, q.end) and not q.bound
     bare = " and " in link or "but" in link
     return replace(q, unit="bpm") if listed and not counted and (q.bound or not bare) else q
 
@@ -98,12 +79,12 @@ def _plausible(source: Source, q: Quantity) -> bool:
     if q.unit or q.clock or not (40 <= q.low <= q.high <= 250):
         return False
     follows = source.after(q.end)
-    if _HALF_TIME.match(follows):
+    if regex.half_time.match(follows):
         return True
-    if rx(_NEXT_NOUN).match(follows):
+    if regex.next_noun.match(follows):
         return False
-    hinted = q.approx or q.span or q.high > q.low or bool(_AT.search(source.before(q.start)))
-    hinted = hinted or bool(_SAID_BEFORE.search(source.before(q.start)))
+    hinted = q.approx or q.span or q.high > q.low or bool(regex.at.search(source.before(q.start)))
+    hinted = hinted or bool(regex.said_before.search(source.before(q.start)))
     hinted = hinted or (source.ends_at(q.start - 4) == "tempo" and source.before(q.start, 4) == " or ")
     hinted = hinted or source.before(q.start).rstrip().endswith(("!=", "≠"))
     if q.bound:
@@ -128,23 +109,22 @@ def _bounds(q: Quantity) -> tuple[float, float]:
 def find_words(source: Source) -> None:
     """Finds markings and words; a number in the same query makes them redundant, which is noted."""
     numbered = any(m.kind == "tempo" for m in source.mentions)
-    for match in _SLOW_TO_FAST.finditer(source.low):
+    for match in regex.slow_to_fast.finditer(source.low):
         ends = {"slow": _SLOW, "fast": _FAST, "up": _FAST}
         low, high = ends.get(match[1], _MEDIUM)[0], ends.get(match[2], _MEDIUM)[1]
         _add_words(source, *match.span(), (low, high), exact=False, numbered=numbered)
     markings: dict[str, list[float]] = patterns_table()["marking"]
-    names = "|".join(sorted(markings, key=len, reverse=True))
-    for match in rx(rf"\b({names})\b(?: <<marking_suffix>>\b)*").finditer(source.low):
+    for match in rx(r"\b(<<marking>>)\b(?: <<marking_suffix>>\b)*").finditer(source.low):
         alone = _CLAUSE_START.search(source.before(match.start())) and _CLAUSE_END.match(source.after(match.end()))
         if match[1] in _AMBIGUOUS and not (alone or "tempo" in source.low):
             continue
         if not re.match(r" (?:barocco|di\b)", source.after(match.end())):
             _add_words(source, *match.span(), markings[match[1]], exact=True, numbered=numbered)
-    for match in rx(_WORDS).finditer(source.low):
+    for match in regex.words.finditer(source.low):
         if rx(r"[ -]<<not_tempo>>").match(source.low, match.end()):
             continue
         before = source.before(match.start())
-        if rx(_ADVERB).search(before) and not _NEVER.search(before):
+        if regex.adverb_before.search(before) and not regex.never.search(before):
             source.note(f"{source.quote(*match.span())}: the tempo of a part is compared as words only")
         else:
             _add_words(source, *match.span(), _feel(match), exact=False, numbered=numbered)
@@ -190,7 +170,7 @@ def find_beside(source: Source, row: list[Mention | Token]) -> None:
         after = behind[0] if behind else None
         short = key.beside(source, q.end, after=True) or key.beside(source, q.start, after=False)
         sure = short is not None or any(isinstance(m, Mention) and m.kind == "key" for m in (before, after))
-        double = _SLASHED.match(source.low, q.end)
+        double = regex.slashed.match(source.low, q.end)
         sure = sure or bool(double and float(double[1]) in (q.low * 2, q.low / 2))
         ranged = q.high > q.low and not isinstance(before, Token)  # "jungle 160-170 amens"
         words = [m for m in (before, after) if isinstance(m, Token) and m.is_word and not ranged]
@@ -220,7 +200,7 @@ def _links(item: Mention | Token, bpm: float) -> bool:
 
 def find_strays(source: Source) -> None:
     """Sets apart "bpm" with no number that could be read."""
-    for match in _STRAY.finditer(source.low):
+    for match in regex.stray.finditer(source.low):
         if not source.free(*match.span("unit")):
             continue
         start = match.start("unit")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from importlib.resources import files
 
@@ -10,7 +11,7 @@ import pytest
 from solfa.core.errors import UnknownName
 from solfa.core.vocabulary import KINDS, concept, concepts, lineage
 from solfa.query.concepts import concept_named, correction, lexicon, name_words
-from solfa.query.lexis import patterns_table, words_table
+from solfa.query.lexis import Regexes, patterns_table, words_table
 
 
 def test_a_name_belongs_to_one_concept() -> None:
@@ -58,12 +59,20 @@ def test_word_lists_speak_of_existing_concepts() -> None:
 
 
 def test_patterns_have_no_capturing_groups() -> None:
-    import re
-
     for name, value in patterns_table().items():
         if isinstance(value, list) and value and isinstance(value[0], str):
             for fragment in value:
                 assert re.compile(re.sub(r"<<\w+>>", "x", fragment)).groups == 0, (name, fragment)
+
+
+def test_every_regex_of_the_grammar_compiles_and_is_used() -> None:
+    table = tomllib.loads(files("solfa.query").joinpath("grammar.toml").read_text(encoding="utf-8"))
+    for module, patterns in table.items():
+        source = files("solfa.query").joinpath(f"{module}.py").read_text(encoding="utf-8")
+        used = {*re.findall(r"regex\.(\w+)", source), *re.findall(r"<<(\w+)>>", str(patterns))}
+        assert {name for name in patterns if name not in used and f'"{name}"' not in source} == set(), module
+        assert all(getattr(Regexes(module), name).pattern for name in patterns)
+        assert set(re.findall(r"regex\.(\w+)", source)) <= set(patterns), module
 
 
 def test_names_are_never_taken_for_typing_errors() -> None:
