@@ -22,12 +22,14 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from nltk.translate.bleu_score import sentence_bleu
 from numpy.typing import NDArray
 
 from solfa.analysis.analyze import analyze
@@ -46,8 +48,8 @@ from solfa.datagen.world.generate import World
 from solfa.datagen.world.soundfonts import here
 from solfa.datasets.building import build
 from solfa.datasets.shards import Dataset
-from solfa.evaluation.diversity import diversity
 from solfa.evaluation.significance import interval
+from solfa.evaluation.text import words
 
 SECONDS = 10.0
 _RIDGE, _FOLDS, _STEPS = 1.0, 5, 60
@@ -268,9 +270,23 @@ def spread(args: argparse.Namespace) -> None:
             sets = {"people": [row[args.column] for row in csv.DictReader(file)], **sets}  # type: ignore[dict-item]
     for name, texts in sets.items():
         for sample in (20, 200):
-            d = diversity(texts, sample=sample, seed=args.seed)
-            shares = ", ".join(f"{s:.2f}" for s in d.distinct)
-            print(f"| {name or 'drawn styles'} | {d.texts} | {d.mean_words:.0f} | {shares} | {d.self_bleu:.2f} |")
+            drawn = [words(texts[i]) for i in np.random.default_rng(args.seed).permutation(len(texts))[:sample]]
+            shares = ", ".join(f"{distinct(drawn, n):.2f}" for n in (1, 2, 3))
+            length = float(np.mean([len(t) for t in drawn]))
+            print(f"| {name or 'drawn styles'} | {len(drawn)} | {length:.0f} | {shares} | {self_bleu(drawn):.2f} |")
+
+
+def distinct(texts: list[list[str]], n: int) -> float:
+    """Different n-grams as a share of all n-grams of the texts (Li et al., NAACL 2016, "distinct-n")."""
+    grams = [tuple(t[i : i + n]) for t in texts for i in range(len(t) - n + 1)]
+    return len(set(grams)) / len(grams)
+
+
+def self_bleu(texts: list[list[str]]) -> float:
+    """Mean BLEU-4 of each text against all the others, lower is more diverse (Zhu et al., SIGIR 2018, "Texygen")."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of texts without a common 4-gram
+        return float(np.mean([sentence_bleu([*texts[:i], *texts[i + 1 :]], t) for i, t in enumerate(texts)]))
 
 
 COMMANDS = {"render": render, "analyze": analysed, "report": report, "witness": witness, "agreement": agreement,

@@ -24,11 +24,11 @@ from solfa.datasets.features import FrozenFeatures, compute
 from solfa.datasets.shards import Clips, Dataset
 from solfa.encoders.registry import load_backbone
 from solfa.evaluation.perturbation import EDITS, counterfactuals, robustness
-from solfa.evaluation.ranking import rank_relevant
+from solfa.evaluation.ranking import Scores, rank_relevant
 from solfa.evaluation.relevance import Relevance
 from solfa.evaluation.retrieval import hit_at
 from solfa.evaluation.saturation import cut_tokens, saturation, tokenizer_spans
-from solfa.evaluation.similarity import Transposed, View, joint_scores
+from solfa.evaluation.similarity import View, joint_scores
 from solfa.training.batches import TrainingData, bank_texts
 from solfa.training.recipes import Recipe, figma, united
 
@@ -166,7 +166,7 @@ def measure_music(shared: Music, deep: bool, model: JointProjector) -> dict[str,
         asked = read(model, shared.pool, getattr(texts, order))
         for view in VIEWS:
             scores = joint_scores(audio, asked, view)
-            both = rank_relevant(scores, own), rank_relevant(Transposed(scores), own)
+            both = rank_relevant(scores, own), rank_relevant(scores.transposed(), own)
             found |= {
                 f"{order} {view} {way} R@{k}": float(hit_at(r, k).mean())
                 for way, r in zip(("T2A", "A2T"), both, strict=True)
@@ -192,9 +192,9 @@ def falsified(
 ) -> dict[str, float]:
     """What one false attribute does, by kind."""
 
-    def score(some: np.ndarray, asked: Sequence[str]) -> Transposed:
+    def score(some: np.ndarray, asked: Sequence[str]) -> Scores:
         part = Features(audio.global_BD[some], audio.frames_BTD[some], audio.mask_BT[some])
-        return Transposed(joint_scores(part, read(model, features, asked), view))
+        return joint_scores(part, read(model, features, asked), view).transposed()
 
     found = {}
     for kind, result in robustness(score, captions).items():

@@ -28,7 +28,7 @@ from solfa.evaluation.psds import PSDS1_AUDIOSET, psds
 from solfa.evaluation.ranking import rank_relevant
 from solfa.evaluation.relevance import Relevance
 from solfa.evaluation.retrieval import hit_at
-from solfa.evaluation.similarity import Transposed, joint_scores
+from solfa.evaluation.similarity import joint_scores
 from solfa.training.batches import TrainingData, prepare
 from solfa.training.recipes import Recipe, finelap
 from solfa.weights import session
@@ -134,7 +134,7 @@ def measure_scenes(
     own = Relevance.of_targets(np.arange(len(features)), len(features))
     found = {
         f"{way} R@{k}": float(hit_at(ranks, k).mean())
-        for way, ranks in (("T2A", rank_relevant(scores, own)), ("A2T", rank_relevant(Transposed(scores), own)))
+        for way, ranks in (("T2A", rank_relevant(scores, own)), ("A2T", rank_relevant(scores.transposed(), own)))
         for k in (1, 10)
     }
     phrases_CD = read(model, features, classes).global_BD

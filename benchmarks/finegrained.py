@@ -39,7 +39,6 @@ from solfa.encoders.registry import load_model
 from solfa.evaluation.blind import without_sound
 from solfa.evaluation.finegrained import KindSatisfaction, Rank, Satisfaction, Sensitivity
 from solfa.evaluation.finequeries import FineQueries, fine_queries, measure
-from solfa.evaluation.ranking import as_numpy
 from solfa.evaluation.similarity import Pool, joint_scores
 from solfa.evaluation.truth import holds
 from solfa.query import Query, parse
@@ -102,11 +101,7 @@ def constant(truths: Sequence[MusicAnnotation], queries: FineQueries) -> Rank:
 
 def text_only(model: JointModel, sounds: Pool) -> Rank:
     """What the texts alone decide."""
-    return lambda texts: as_numpy(
-        joint_scores(sounds, model.text.encode(list(texts)), model.views.rank).block(
-            slice(0, len(texts)), slice(0, len(sounds))
-        )
-    ).astype(np.float64)
+    return lambda texts: joint_scores(sounds, model.text.encode(list(texts)), model.views.rank).matrix()
 
 
 def searched(searcher: Searcher, rows: dict[int, int], make: Callable[[str], Query]) -> Rank:

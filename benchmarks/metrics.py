@@ -23,7 +23,7 @@ from solfa.evaluation.psds import PSDS1, PSDS2, psds
 from solfa.evaluation.ranking import rank_relevant
 from solfa.evaluation.relevance import Relevance
 from solfa.evaluation.retrieval import hit_at
-from solfa.evaluation.similarity import CosineScores
+from solfa.evaluation.similarity import cosine_scores, unit_rows
 
 
 def measured(run: Callable[[], float]) -> tuple[float, float, float]:
@@ -49,10 +49,10 @@ def retrieval(num: int, num_queries: int, dim: int, seed: int) -> None:
     items = rng.standard_normal((num, dim)).astype(np.float32)
     own = np.arange(num_queries) % num
     queries = items[own] + 9.0 * rng.standard_normal((num_queries, dim)).astype(np.float32)
-    scores, relevance = CosineScores(queries, items), Relevance.of_targets(own, num)
+    scores, relevance = cosine_scores(queries, items), Relevance.of_targets(own, num)
 
     def argsort() -> float:
-        order = np.argsort(-(scores.queries_QD @ scores.items_ND.T), axis=1)
+        order = np.argsort(-(unit_rows(queries) @ unit_rows(items).T), axis=1)
         return float((order[:, :10] == own[:, None]).any(axis=1).mean())
 
     show(

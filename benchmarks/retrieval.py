@@ -28,11 +28,11 @@ from solfa.core.types import FloatArray
 from solfa.core.vocabulary import concept
 from solfa.encoders.bridge import load
 from solfa.encoders.bridge_space import axes
-from solfa.evaluation.ranking import MatrixScores, rank_relevant
+from solfa.evaluation.ranking import Scores, rank_relevant
 from solfa.evaluation.relevance import Relevance
 from solfa.evaluation.retrieval import evaluate
 
-Scores = NDArray[np.floating]
+Matrix = NDArray[np.floating]
 _FIELDS = {
     "description": ("description",),
     "tags": ("genre", "feel", "instruments"),
@@ -40,9 +40,9 @@ _FIELDS = {
 }
 
 
-def row(name: str, scores: Scores, seed: int) -> str:
+def row(name: str, scores: Matrix, seed: int) -> str:
     """One line of the table, from a square matrix queries x clips: ties stand against the right clip."""
-    ranks = rank_relevant(MatrixScores(scores), Relevance.of_targets(np.arange(len(scores)), len(scores)))
+    ranks = rank_relevant(Scores.of(scores), Relevance.of_targets(np.arange(len(scores)), len(scores)))
     found = evaluate(ranks, ("R@1", "R@5", "R@10", "MedR"), seed=seed)
     cells = []
     for metric, i in found.items():
@@ -51,15 +51,15 @@ def row(name: str, scores: Scores, seed: int) -> str:
     return f"| {name:26} | " + " | ".join(cells) + f" | {float(np.exp(np.log(ranks.first).mean())):5.2f} |"
 
 
-def masked(texts: FloatArray, sounds: FloatArray, nets: Sequence[str]) -> Scores:
+def masked(texts: FloatArray, sounds: FloatArray, nets: Sequence[str]) -> Matrix:
     """Cosines on the tag axes of some networks only."""
     on = np.array([net in nets for net, _ in axes()])
     a, b = texts[:, : len(on)][:, on], sounds[:, : len(on)][:, on]
-    cosines: Scores = (a / np.linalg.norm(a, axis=1, keepdims=True)) @ (b / np.linalg.norm(b, axis=1, keepdims=True)).T
+    cosines: Matrix = (a / np.linalg.norm(a, axis=1, keepdims=True)) @ (b / np.linalg.norm(b, axis=1, keepdims=True)).T
     return cosines
 
 
-def bm25(queries: Sequence[str], sounds: FloatArray, top: int = 20) -> Scores:
+def bm25(queries: Sequence[str], sounds: FloatArray, top: int = 20) -> Matrix:
     """Okapi BM25 of the query's words against the names of each clip's strongest tags."""
     names = [name for _, name in axes()]
     documents = [_words(" ".join(names[i] for i in np.argsort(-s[: len(names)])[:top])) for s in sounds]

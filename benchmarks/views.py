@@ -32,7 +32,7 @@ from solfa.core.types import Audio, States
 from solfa.datagen.judging import data_set
 from solfa.encoders import trained
 from solfa.encoders.registry import load_model
-from solfa.evaluation.ranking import MatrixScores, rank_lists, rank_relevant
+from solfa.evaluation.ranking import Scores, rank_lists, rank_relevant
 from solfa.evaluation.relevance import Relevance
 from solfa.evaluation.retrieval import evaluate
 from solfa.query import parse
@@ -95,7 +95,7 @@ def recalls(directory: Path, model: str, files: list[Path], captions: list[tuple
             matrices["best window alone"] = np.stack([w.max(axis=0) for w in by_window], axis=1)
             matrices["mean window alone"] = np.stack([w.mean(axis=0) for w in by_window], axis=1)
         for name, matrix in matrices.items():
-            ranks = rank_relevant(MatrixScores(matrix.astype(np.float64)), relevance)
+            ranks = rank_relevant(Scores.of(matrix.astype(np.float64)), relevance)
             found[name] = [i.value for i in evaluate(ranks, METRICS, num_resamples=10).values()]
         order = np.random.default_rng(0).permutation(len(files))
         shuffled = Relevance.of_targets([int(order[row]) for _, row in captions], len(files))

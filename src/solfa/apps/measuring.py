@@ -16,10 +16,9 @@ from rich.text import Text
 from solfa.apps.options import ForceOption
 from solfa.apps.reporting import check, show
 from solfa.apps.terminal import console
-from solfa.core.errors import InputError, MissingExtra
+from solfa.core.errors import InputError
 
 if TYPE_CHECKING:
-    from solfa.core.types import TextEncoder
     from solfa.evaluation.significance import Interval
 
 
@@ -52,10 +51,7 @@ def captions(
         "ROUGE-L": text.rouge_l(mine, theirs), "METEOR": text.meteor(mine, theirs), "CIDEr-D": text.cider(mine, theirs)
     }  # fmt: skip
     if bert is not None:
-        tokens = _hidden_layer(bert, layer)
-        each["BERTScore"] = text.bert_score(
-            [said[n][0] for n in names], [known[n] for n in names], tokens, special=(1, 1)
-        )
+        each["BERTScore"] = text.bert_score([said[n][0] for n in names], [known[n] for n in names], bert, layer=layer)
 
     def bleu(rows: Any) -> dict[str, float]:
         scores = text.bleu([mine[i] for i in rows], [theirs[i] for i in rows])
@@ -66,8 +62,8 @@ def captions(
     metrics["words"] = interval([float(len(m)) for m in mine], proportion=False, seed=seed)
     details: dict[str, Any] = {"not computed": "SPICE and SPIDEr: they need a scene-graph parser, which solfa has not"}
     if training is not None:
-        found = text.vocabulary(mine, [text.ptb_words(t) for own in _texts(training).values() for t in own])
-        details["vocabulary"] = {"size": found.size, "diversity": found.diversity, "novelty": found.novelty}
+        known_words = [text.ptb_words(t) for own in _texts(training).values() for t in own]
+        details["vocabulary"] = text.vocabulary(mine, known_words)
     _show(
         "captions", candidates, references, (len(names), len(names)), metrics, out, force, seed=seed, details=details,
         space="" if bert is None else f"{bert.name}, layer {layer}", statistics=dict.fromkeys(each, "mean"),
@@ -112,37 +108,6 @@ def _texts(path: Path) -> dict[str, list[str]]:
     return found
 
 
-def _hidden_layer(folder: Path, layer: int) -> TextEncoder:
-    """Token vectors of one hidden layer of a Hugging Face model in a folder."""
-    try:
-        import torch
-        from transformers import AutoModel, AutoTokenizer
-    except ImportError as missing:
-        raise MissingExtra("BERTScore", "pip install 'solfa[torch]'") from missing
-    from solfa.core.types import EncoderSpec, Features
-
-    try:
-        model = AutoModel.from_pretrained(folder, local_files_only=True).eval()
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as bad:
-        raise InputError(f"{folder}: not a Hugging Face model with its tokenizer ({bad}).") from bad
-    if not 0 <= layer <= model.config.num_hidden_layers:
-        raise InputError(f"--layer must be 0..{model.config.num_hidden_layers} for {folder}, got {layer}.")
-
-    class Tokens:
-        spec = EncoderSpec(
-            name=folder.name, space=folder.name, dim=model.config.hidden_size, licence="", commercial_use=False
-        )
-
-        def encode(self, batch: Any) -> Features:
-            read = tokenizer([t.strip() for t in batch], return_tensors="pt", padding=True, truncation=True)
-            with torch.no_grad():
-                states = model(**read, output_hidden_states=True).hidden_states[layer].numpy()
-            return Features(states[:, 0], states, read["attention_mask"].numpy().astype(bool))
-
-    return Tokens()
-
-
 def fidelity(
     generated: Annotated[Path, typer.Argument(help="Vectors as .npy: (N, D), or (prompts, samples, D).")],
     real: Annotated[Path, typer.Argument(help="Real vectors as .npy (M, D).")],
@@ -157,24 +122,11 @@ def fidelity(
     from solfa.evaluation.significance import Interval
 
     samples, truth = _vectors(generated, (2, 3)), _vectors(real, (2,))
-    fake = samples.reshape(-1, samples.shape[-1])
-
-    def score(a: Any, b: Any) -> dict[str, float]:
-        near, gap = generative.prdc(a, b, k=k), generative.modality_gap(a, b)
-        return {
-            "FD": generative.frechet_distance(a, b), "precision": near.precision, "recall": near.recall,
-            "density": near.density, "coverage": near.coverage, "Vendi": generative.vendi_score(a),
-            "centroid distance": gap.centroid_distance, "generated spread": gap.generated_spread,
-            "real spread": gap.real_spread,
-        }  # fmt: skip
-
-    values = score(fake, truth)
-    if samples.ndim == 3:
-        values |= {"MICS": generative.intra_prompt_cosine(samples), "MIVS": generative.intra_prompt_vendi(samples)}
+    values, num = generative.fidelity(samples, truth, k), samples.size // samples.shape[-1]
     # Distances of samples depend on their number and are moved by repeats: no bootstrap gives an honest interval.
-    metrics = {n: Interval(value=v, low=v, high=v, num=len(fake)) for n, v in values.items()}
+    metrics = {n: Interval(value=v, low=v, high=v, num=num) for n, v in values.items()}
     details = {"intervals": "none: these scores are of whole sets"}
-    _show("fidelity", generated, real, (len(fake), len(truth)), metrics, out, force,
+    _show("fidelity", generated, real, (num, len(truth)), metrics, out, force,
           seed=seed, options={"k": k}, details=details)  # fmt: skip
 
 

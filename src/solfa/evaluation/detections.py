@@ -6,9 +6,9 @@ A clip's scores are [shape=(T, C)], frame ``t`` lasting from ``boundaries_s[t]``
 active where its score is at least the threshold; neighbouring active frames are one detection. Every detection that
 any threshold can give is a *run*: a stretch whose frames all score at least its ``born`` level and whose neighbours
 score at most its ``dies`` level. It is there for thresholds in (dies, born]. A signal of T frames has at most T runs,
-so all thresholds together cost little more than one (Ebbers, Haeb-Umbach and Serizel, ICASSP 2022). Both best F1 raise
-InputError where `events.check_truth` does, or if the resolution is not positive; scores and thresholds that do not fit
-their frames, clips and classes raise it too.
+so all thresholds together cost little more than one (Ebbers, Haeb-Umbach and Serizel, ICASSP 2022). InputError is
+raised where `events.check_truth` does, if the resolution is not positive, and for scores and thresholds that do not fit
+their frames, clips and classes.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from solfa.core.errors import InputError
 from solfa.core.intervals import Event
 from solfa.evaluation.events import (
     TIME_DECIMALS,
-    Counts,
-    EventScores,
     Truth,
     active_segments,
     check_truth,
@@ -173,18 +171,12 @@ def lifetimes(runs: Runs, chosen: Bools) -> Changes:
     return values, np.concatenate([np.ones(chosen.sum()), -np.ones(ended.sum())])
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BestF1:
-    """The best F1 of every class over all thresholds. Tuned on the test set: an upper bound, named so in reports."""
-
-    scores: EventScores
-    thresholds: dict[str, float]
-
-
-def best_collar_f1(truth: Truth, scores: SystemScores, *, collar_s: float = 0.2, offset_rate: float = 0.2) -> BestF1:
-    """Collar-based F1 at each class's best threshold, exact over all thresholds."""
+def best_collar_thresholds(
+    truth: Truth, scores: SystemScores, *, collar_s: float = 0.2, offset_rate: float = 0.2
+) -> dict[str, float]:
+    """Each class's threshold of the best collar-based F1, exact over all. Tuned on the test set: an upper bound."""
     check_truth(truth, scores.clips, scores.classes)
-    best: dict[str, tuple[Counts, float]] = {}
+    best = {}
     for c, label in enumerate(scores.classes):
         runs = runs_of(scores, c)
         matched = []
@@ -193,7 +185,7 @@ def best_collar_f1(truth: Truth, scores: SystemScores, *, collar_s: float = 0.2,
             matched.append(_match_changes(runs, own, truth[name].of_label(label), collar_s, offset_rate))
         found = lifetimes(runs, np.ones(len(runs.born), bool))
         best[label] = _best(found, joined(matched), sum(len(t.of_label(label)) for t in truth.values()))
-    return _as_best(best)
+    return best
 
 
 def _match_changes(runs: Runs, own: slice, true: Floats, collar_s: float, offset_rate: float) -> Changes:
@@ -207,25 +199,19 @@ def _match_changes(runs: Runs, own: slice, true: Floats, collar_s: float, offset
     return levels, np.diff(np.array([0, *counts], np.float64))
 
 
-def best_segment_f1(truth: Truth, scores: SystemScores, *, resolution_s: float = 1.0) -> BestF1:
-    """Segment-based F1 at each class's best threshold; a segment's score is the largest of the frames it touches."""
+def best_segment_thresholds(truth: Truth, scores: SystemScores, *, resolution_s: float = 1.0) -> dict[str, float]:
+    """The same for segment-based F1; a segment's score is the largest of the frames it touches."""
     check_truth(truth, scores.clips, scores.classes)
-    segments = {
-        name: _segment_maxima(clip, truth[name].duration_s, resolution_s) for name, clip in scores.clips.items()
-    }
+    segments = np.concatenate([_segment_maxima(c, truth[n].duration_s, resolution_s) for n, c in scores.clips.items()])
     best = {}
     for c, label in enumerate(scores.classes):
-        values = np.concatenate([segments[name][:, c] for name in scores.clips])
         true = np.concatenate(
             [active_segments(truth[n].of_label(label), truth[n].duration_s, resolution_s) for n in scores.clips]
         )
-        seen = np.isfinite(values)  # segments beyond the last frame are never detected
-        best[label] = _best(
-            (values[seen], np.ones(int(seen.sum()))),
-            (values[seen & true], np.ones(int((seen & true).sum()))),
-            int(true.sum()),
-        )
-    return _as_best(best)
+        seen = np.isfinite(segments[:, c])  # segments beyond the last frame are never detected
+        found, matched = segments[seen, c], segments[seen & true, c]
+        best[label] = _best((found, np.ones(len(found))), (matched, np.ones(len(matched))), int(true.sum()))
+    return best
 
 
 def _segment_maxima(clip: ClipScores, duration_s: float, resolution_s: float) -> Floats:
@@ -239,15 +225,6 @@ def _segment_maxima(clip: ClipScores, duration_s: float, resolution_s: float) ->
     return out
 
 
-def _best(found: Changes, matched: Changes, num_true: int) -> tuple[Counts, float]:
+def _best(found: Changes, matched: Changes, num_true: int) -> float:
     levels, (num_found, tp) = accumulate(found, matched)
-    best = int(np.argmax(2 * tp / (num_found + num_true)))
-    counts = Counts(tp=round(tp[best]), fp=round(num_found[best] - tp[best]), fn=num_true - round(tp[best]))
-    return counts, float(levels[best])
-
-
-def _as_best(best: dict[str, tuple[Counts, float]]) -> BestF1:
-    return BestF1(
-        scores=EventScores(classes={label: counts for label, (counts, _) in best.items()}),
-        thresholds={label: threshold for label, (_, threshold) in best.items()},
-    )
+    return float(levels[np.argmax(2 * tp / (num_found + num_true))])

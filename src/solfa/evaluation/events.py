@@ -10,9 +10,9 @@ Source: Mesaros, Heittola and Virtanen, *Metrics for polyphonic sound event dete
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -57,28 +57,22 @@ def truth_of(data: DataSet) -> dict[str, ClipTruth]:
     return out
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Counts:
-    """True positives, false positives and false negatives, and what follows from them."""
+class Counts(NamedTuple):
+    """True positives, false positives and false negatives."""
 
     tp: int
     fp: int
     fn: int
 
     @property
-    def precision(self) -> float:
-        """TP / (TP + FP); 0 if nothing was detected."""
-        return self.tp / max(self.tp + self.fp, 1)
-
-    @property
-    def recall(self) -> float:
-        """TP / (TP + FN)."""
-        return self.tp / max(self.tp + self.fn, 1)
-
-    @property
     def f1(self) -> float:
         """2 TP / (2 TP + FP + FN)."""
         return 2 * self.tp / max(2 * self.tp + self.fp + self.fn, 1)
+
+
+def total(counts: Iterable[Counts]) -> Counts:
+    """The sum of counts."""
+    return Counts(*map(sum, zip(*counts, strict=True)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,8 +89,7 @@ class EventScores:
     @property
     def micro(self) -> Counts:
         """Counts of all classes together."""
-        every = self.classes.values()
-        return Counts(tp=sum(c.tp for c in every), fp=sum(c.fp for c in every), fn=sum(c.fn for c in every))
+        return total(self.classes.values())
 
 
 def check_truth(truth: Truth, clips: Iterable[str], classes: Sequence[str]) -> None:
@@ -154,39 +147,30 @@ def num_matched(hits: Bools) -> int:
     return int((maximum_bipartite_matching(csr_array(hits), perm_type="column") >= 0).sum())
 
 
-def collar_f1(
-    truth: Truth,
-    found: Mapping[str, Sequence[Event]],
-    classes: Sequence[str],
-    *,
-    collar_s: float = 0.2,
-    offset_rate: float = 0.2,
-) -> EventScores:
-    """Collar-based (event-based) F1 of the events that a system decided on: they count if close enough, one to one.
+# Counts of the detections of one label in a clip [shape=(D, 2)], its true events [shape=(E, 2)] and its duration.
+Matcher = Callable[[Floats, Floats, float], Counts]
 
-    Onsets and offsets may be off by ``collar_s`` seconds, offsets also by ``offset_rate`` of the true event's length.
-    """
+
+def event_f1(truth: Truth, found: Mapping[str, Sequence[Event]], classes: Sequence[str], match: Matcher) -> EventScores:
+    """F1 of the events that a system decided on, by `collar_counts` or `segment_counts`."""
     check_truth(truth, found, classes)
-    counts = partial(collar_counts, truth, found, collar_s=collar_s, offset_rate=offset_rate)
-    return EventScores(classes={label: counts(label) for label in classes})
+    return EventScores(classes={c: total(match_clip(truth[n], found[n], c, match) for n in truth) for c in classes})
+
+
+def match_clip(truth: ClipTruth, found: Iterable[Event], label: str, match: Matcher) -> Counts:
+    """Counts of one label in one clip."""
+    return match(_spans(found, label), truth.of_label(label), truth.duration_s)
 
 
 def collar_counts(
-    truth: Truth,
-    found: Mapping[str, Sequence[Event]],
-    label: str,
-    *,
-    collar_s: float = 0.2,
-    offset_rate: float = 0.2,
+    found: Floats, true: Floats, duration_s: float = 0.0, *, collar_s: float = 0.2, offset_rate: float = 0.2
 ) -> Counts:
-    """Counts of one class as `collar_f1` has them, over the clips of the truth; the class need not occur."""
-    tp = detected = true = 0
-    for name, clip in truth.items():
-        spans = clip.of_label(label)
-        mine = _spans(found[name], label)
-        tp += num_matched(collar_hits(mine, spans, collar_s=collar_s, offset_rate=offset_rate))
-        detected, true = detected + len(mine), true + len(spans)
-    return Counts(tp=tp, fp=detected - tp, fn=true - tp)
+    """Collar-based (event-based): detections count if close enough to a true event, one to one.
+
+    Onsets and offsets may be off by ``collar_s`` seconds, offsets also by ``offset_rate`` of the true event's length.
+    """
+    tp = num_matched(collar_hits(found, true, collar_s=collar_s, offset_rate=offset_rate))
+    return Counts(tp, len(found) - tp, len(true) - tp)
 
 
 def segment_edges(duration_s: float, resolution_s: float) -> Floats:
@@ -208,23 +192,7 @@ def active_segments(spans: Floats, duration_s: float, resolution_s: float) -> Bo
     return np.asarray(touched.any(axis=1))
 
 
-def segment_f1(
-    truth: Truth, found: Mapping[str, Sequence[Event]], classes: Sequence[str], *, resolution_s: float = 1.0
-) -> EventScores:
-    """Segment-based F1: every segment of ``resolution_s`` is right or wrong for every class."""
-    check_truth(truth, found, classes)
-    counts = partial(segment_counts, truth, found, resolution_s=resolution_s)
-    return EventScores(classes={label: counts(label) for label in classes})
-
-
-def segment_counts(
-    truth: Truth, found: Mapping[str, Sequence[Event]], label: str, *, resolution_s: float = 1.0
-) -> Counts:
-    """Counts of one class as `segment_f1` has them, over the clips of the truth; the class need not occur."""
-    tp = fp = fn = 0
-    for name, clip in truth.items():
-        mine = _spans(found[name], label)
-        true = active_segments(clip.of_label(label), clip.duration_s, resolution_s)
-        got = active_segments(mine, clip.duration_s, resolution_s)
-        tp, fp, fn = tp + int((true & got).sum()), fp + int((got & ~true).sum()), fn + int((true & ~got).sum())
-    return Counts(tp=tp, fp=fp, fn=fn)
+def segment_counts(found: Floats, true: Floats, duration_s: float, *, resolution_s: float = 1.0) -> Counts:
+    """Segment-based: every segment of ``resolution_s`` is right or wrong."""
+    got, asked = (active_segments(spans, duration_s, resolution_s) for spans in (found, true))
+    return Counts(int((asked & got).sum()), int((got & ~asked).sum()), int((asked & ~got).sum()))

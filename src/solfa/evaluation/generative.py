@@ -11,18 +11,26 @@ al. 2022 (modality gap).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import eigh
 from scipy.spatial.distance import cdist
 
 from solfa.core.errors import InputError
-from solfa.evaluation.relevance import Bools, Floats, Vectors
+from solfa.evaluation.relevance import Floats, Vectors
 from solfa.evaluation.similarity import unit_rows
 
 NUM_MOTION_BINS = 32
-_BLOCK_ROWS = 1024
+
+
+def fidelity(samples: Vectors, real_MD: Vectors, k: int = 5) -> dict[str, float]:
+    """Every score of generated vectors, [shape=(N, D)] or samples of prompts [shape=(P, S, D)], by name."""
+    fake = samples.reshape(-1, samples.shape[-1])
+    found = {"FD": frechet_distance(fake, real_MD), **prdc(fake, real_MD, k=k), "Vendi": vendi_score(fake)}
+    found |= modality_gap(fake, real_MD)
+    if samples.ndim == 3:
+        found |= {"MICS": intra_prompt_cosine(samples), "MIVS": intra_prompt_vendi(samples)}
+    return found
 
 
 def _checked(generated_ND: Vectors, real_MD: Vectors, least: int) -> tuple[Floats, Floats]:
@@ -46,11 +54,8 @@ def frechet_distance(generated_ND: Vectors, real_MD: Vectors) -> float:
     """
     a, b = _checked(generated_ND, real_MD, 2)
     cov_a, cov_b = np.atleast_2d(np.cov(a.T)), np.atleast_2d(np.cov(b.T))
-    # tr (A B)^(1/2) is the trace of the root of the symmetric A^(1/2) B A^(1/2): real and without a matrix root of a
-    # non-symmetric product.
-    values, vectors = eigh(cov_a)
-    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-    cross = np.sqrt(np.maximum(eigh(root @ cov_b @ root, eigvals_only=True), 0.0)).sum()
+    # The eigenvalues of a product of two covariances are real and not negative, but for rounding.
+    cross = np.sqrt(np.maximum(np.linalg.eigvals(cov_a @ cov_b).real, 0.0)).sum()
     shift = a.mean(axis=0) - b.mean(axis=0)
     return float(max(shift @ shift + np.trace(cov_a) + np.trace(cov_b) - 2 * cross, 0.0))
 
@@ -81,43 +86,23 @@ def motion_frechet_distance(generated: Sequence[Vectors], real: Sequence[Vectors
     return frechet_distance(motion_features(generated), motion_features(real))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Prdc:
-    """Precision (generated near real), recall (real near generated), density, coverage. Higher is better."""
+def prdc(generated_ND: Vectors, real_MD: Vectors, *, k: int = 5) -> dict[str, float]:
+    """By k-nearest-neighbour balls, Euclidean, as the ``prdc`` package; higher is better. Memory: 8 bytes a pair.
 
-    precision: float
-    recall: float
-    density: float
-    coverage: float
-
-
-def prdc(generated_ND: Vectors, real_MD: Vectors, *, k: int = 5) -> Prdc:
-    """Precision, recall, density and coverage by k-nearest-neighbour balls, Euclidean, as the ``prdc`` package."""
+    ``precision`` (share of generated near real), ``recall`` (share of real near generated), ``density`` and
+    ``coverage``.
+    """
     fake, real = _checked(generated_ND, real_MD, k + 1)
-    real_radius, fake_radius = _radii(real, k), _radii(fake, k)
-    in_real_balls, in_fake_ball, covered = np.zeros(len(fake)), np.empty(len(real), bool), np.empty(len(real), bool)
-    for i in range(0, len(real), _BLOCK_ROWS):
-        rows = slice(i, i + _BLOCK_ROWS)
-        distance = cdist(real[rows], fake)
-        inside: Bools = distance < real_radius[rows, None]
-        in_real_balls += inside.sum(axis=0)
-        covered[rows] = distance.min(axis=1) < real_radius[rows]
-        in_fake_ball[rows] = (distance < fake_radius[None, :]).any(axis=1)
-    return Prdc(
-        precision=float((in_real_balls > 0).mean()),
-        recall=float(in_fake_ball.mean()),
-        density=float(in_real_balls.mean() / k),
-        coverage=float(covered.mean()),
-    )
-
-
-def _radii(vectors: Floats, k: int) -> Floats:
     # Distance to the k-th nearest other vector; the vector itself is the 0-th.
-    parts = [
-        np.partition(cdist(vectors[i : i + _BLOCK_ROWS], vectors), k, axis=1)[:, k]
-        for i in range(0, len(vectors), _BLOCK_ROWS)
-    ]
-    return np.concatenate(parts)
+    real_radius, fake_radius = (np.partition(cdist(x, x), k, axis=1)[:, k] for x in (real, fake))
+    distance = cdist(real, fake)
+    in_real_ball = distance < real_radius[:, None]
+    return {
+        "precision": float(in_real_ball.any(axis=0).mean()),
+        "recall": float((distance < fake_radius).any(axis=1).mean()),
+        "density": float(in_real_ball.sum(axis=0).mean() / k),
+        "coverage": float((distance.min(axis=1) < real_radius).mean()),
+    }
 
 
 def vendi_score(vectors_ND: Vectors) -> float:
@@ -154,22 +139,12 @@ def intra_prompt_vendi(samples_PSD: Vectors) -> float:
     return float(np.mean([vendi_score(samples) for samples in _per_prompt(samples_PSD)]))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ModalityGap:
-    """Distance of the centroids of two sets of unit vectors, and how far each set lies from its own on average."""
-
-    centroid_distance: float
-    generated_spread: float
-    real_spread: float
-
-
-def modality_gap(generated_ND: Vectors, real_MD: Vectors) -> ModalityGap:
-    """How far generated vectors lie from real ones as a whole, beside how wide each set is."""
+def modality_gap(generated_ND: Vectors, real_MD: Vectors) -> dict[str, float]:
+    """``centroid distance`` of two sets of unit vectors, and how far each set spreads from its own on average."""
     fake, real = _checked(unit_rows(generated_ND, "generated"), unit_rows(real_MD, "real"), 1)
-    centres = fake.mean(axis=0), real.mean(axis=0)
-    spreads = [float(np.linalg.norm(x - c, axis=1).mean()) for x, c in zip((fake, real), centres, strict=True)]
-    distance = float(np.linalg.norm(centres[0] - centres[1]))
-    return ModalityGap(centroid_distance=distance, generated_spread=spreads[0], real_spread=spreads[1])
+    spreads = [float(np.linalg.norm(x - x.mean(axis=0), axis=1).mean()) for x in (fake, real)]
+    distance = float(np.linalg.norm(fake.mean(axis=0) - real.mean(axis=0)))
+    return {"centroid distance": distance, "generated spread": spreads[0], "real spread": spreads[1]}
 
 
 def query_of_samples(latents_PSTD: Vectors) -> Vectors:

@@ -1,72 +1,17 @@
-"""Rankings in TREC's file formats, and a solfa model behind mteb's encoder protocol.
-
-InputError is raised where ids do not fit or hold blanks, gains are not whole numbers, or a batch holds nothing to
-encode.
-"""
+"""A solfa model behind mteb's encoder protocol."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from solfa.audio import stretches
 from solfa.core.errors import InputError, need
-from solfa.core.files import write_output
 from solfa.core.types import Audio, FloatArray, JointModel
-from solfa.evaluation.relevance import Floats, Ints, Relevance
 from solfa.evaluation.similarity import unit_rows
-
-
-def _checked_ids(ids: Sequence[str], num: int, what: str) -> None:
-    if len(ids) != num or len(set(ids)) != num:
-        raise InputError(f"{what}: {len(ids)} ids, {len(set(ids))} different, for {num}.")
-    bad = next((i for i in ids if not i or any(c.isspace() for c in i)), None)
-    if bad is not None:
-        raise InputError(f"{what}: the id {bad!r} is empty or holds a blank, which TREC's format cannot carry.")
-
-
-def write_qrels(
-    path: Path, relevance: Relevance, query_ids: Sequence[str], item_ids: Sequence[str], *, force: bool = False
-) -> None:
-    """TREC qrels: ``QUERY 0 ITEM GAIN`` a line. Gains must be whole numbers; ``force`` replaces an existing file."""
-    _checked_ids(query_ids, relevance.num_queries, "queries")
-    _checked_ids(item_ids, relevance.num_items, "items")
-    if (relevance.gains != np.rint(relevance.gains)).any():
-        raise InputError("TREC qrels hold whole gains only.")
-    rows = zip(relevance.queries, relevance.items, relevance.gains, strict=True)
-    write_output(path, "".join(f"{query_ids[q]} 0 {item_ids[i]} {int(g)}\n" for q, i, g in rows), force=force)
-
-
-def write_run(
-    path: Path,
-    items: Ints,
-    scores: Floats,
-    query_ids: Sequence[str],
-    item_ids: Sequence[str],
-    *,
-    tag: str = "solfa",
-    force: bool = False,
-) -> None:
-    """A TREC run from `ranking.top_k`: ``QUERY Q0 ITEM RANK SCORE TAG`` a line, scores exact.
-
-    ``trec_eval`` orders by score, and equal scores by id downwards: with ties its numbers may differ from ours. Items
-    and their scores are [shape=(Q, K)], best first; ``tag`` names the system; ``force`` replaces an existing file.
-    """
-    _checked_ids(query_ids, len(items), "queries")
-    _checked_ids([*item_ids], len(item_ids), "items")
-    _checked_ids([tag], 1, "tag")
-    if items.size and items.max() >= len(item_ids):
-        raise InputError(f"item {int(items.max())} has no id; {len(item_ids)} were given.")
-    lines = (
-        f"{query_ids[q]} Q0 {item_ids[item]} {rank} {float(score)!r} {tag}\n"
-        for q in range(len(items))
-        for rank, (item, score) in enumerate(zip(items[q], scores[q], strict=True), start=1)
-    )
-    write_output(path, "".join(lines), force=force)
 
 
 class MtebModel:

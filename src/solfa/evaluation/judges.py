@@ -12,8 +12,6 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
 from solfa.core.errors import InputError
 from solfa.evaluation.significance import Interval, interval
 
@@ -51,42 +49,22 @@ def order_consistency(verdicts: Sequence[Verdict], swapped: Sequence[Verdict], *
     )
 
 
-def cohen_kappa(
-    first: Sequence[Hashable],
-    second: Sequence[Hashable],
-    *,
-    order: Sequence[Hashable] | None = None,
-    power: Literal[0, 1, 2] = 0,
-) -> float:
+def cohen_kappa(first: Sequence[Hashable], second: Sequence[Hashable]) -> float:
     """Cohen's kappa of two raters' labels of the same items, -1..1: agreement beyond chance.
-
-    ``power`` 0 counts every disagreement alike; 1 and 2 weigh it by the distance of labels, or its square, where
-    ``order`` has the labels from low to high.
 
     Raises
     ------
     InputError
-        If the two differ in number, there are none, weights are asked for without an order, a label is not in the
-        order, or both raters give one and the same label throughout (kappa is 0 / 0).
+        If the two differ in number, there are none, or both raters give one label throughout (kappa is 0 / 0).
 
     >>> cohen_kappa(["a", "a", "b", "b"], ["a", "b", "b", "b"])
     0.5
     """
-    if len(first) != len(second) or not first:
-        raise InputError(f"{len(first)} and {len(second)} labels; kappa needs the same items, at least one.")
-    if power and order is None:
-        raise InputError("weighted kappa needs the order of the labels.")
-    labels = list(dict.fromkeys([*first, *second])) if order is None else list(order)
-    place = {label: i for i, label in enumerate(labels)}
-    strange = [label for label in (*first, *second) if label not in place]
-    if strange:
-        raise InputError(f"label {strange[0]!r} is not in the order given.")
-    table = np.zeros((len(labels), len(labels)))
-    for a, b in zip(first, second, strict=True):
-        table[place[a], place[b]] += 1
-    steps = np.abs(np.subtract.outer(np.arange(len(labels)), np.arange(len(labels))))
-    cost = (steps > 0).astype(np.float64) if power == 0 else steps.astype(np.float64) ** power
-    expected = np.outer(table.sum(axis=1), table.sum(axis=0)) / table.sum()
-    if (cost * expected).sum() == 0:
+    num = len(first)
+    if num != len(second) or not num:
+        raise InputError(f"{num} and {len(second)} labels; kappa needs the same items, at least one.")
+    agreed = sum(a == b for a, b in zip(first, second, strict=True)) / num
+    by_chance = sum(first.count(label) * second.count(label) for label in {*first, *second}) / num**2
+    if by_chance == 1:
         raise InputError("both raters give one label throughout; kappa is not defined (0 / 0).")
-    return float(1 - (cost * table).sum() / (cost * expected).sum())
+    return (agreed - by_chance) / (1 - by_chance)

@@ -25,7 +25,7 @@ raised where no reference allows a score, numbers of tracks differ, chords overl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -163,18 +163,29 @@ def track_scores(reference: MusicAnnotation, estimate: MusicAnnotation) -> dict[
     return scores | (chord_scores(reference.chords, estimate.chords) if reference.chords else {})
 
 
+def scores(references: Sequence[MusicAnnotation], estimates: Sequence[MusicAnnotation]) -> dict[str, list[TrackScore]]:
+    """Every score, by name, of the tracks whose reference allows it; absent where none does."""
+    if len(references) != len(estimates):
+        raise InputError(f"the pool does not match: {len(references)} references, {len(estimates)} estimates.")
+    found: dict[str, list[TrackScore]] = {}
+    for reference, estimate in zip(references, estimates, strict=True):
+        for name, score in track_scores(reference, estimate).items():
+            found.setdefault(name, []).append(score)
+    if not found:
+        raise InputError("no reference holds a tempo, key, metre, chord or beat; there is nothing to score.")
+    return found
+
+
+def intervals(found: Mapping[str, Sequence[TrackScore]], *, seed: int = 0) -> dict[str, Interval]:
+    """The mean of every score over its tracks, weighted, with interval."""
+    return {
+        name: interval([s.value for s in own], weights=[s.weight for s in own], seed=seed)
+        for name, own in found.items()
+    }
+
+
 def evaluate(
     references: Sequence[MusicAnnotation], estimates: Sequence[MusicAnnotation], *, seed: int = 0
 ) -> dict[str, Interval]:
-    """Every score over all tracks whose reference allows it, with interval; absent where none does."""
-    if len(references) != len(estimates):
-        raise InputError(f"the pool does not match: {len(references)} references, {len(estimates)} estimates.")
-    rows = [track_scores(r, e) for r, e in zip(references, estimates, strict=True)]
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    if not names:
-        raise InputError("no reference holds a tempo, key, metre, chord or beat; there is nothing to score.")
-    result = {}
-    for name in names:
-        have = [row[name] for row in rows if name in row]
-        result[name] = interval([s.value for s in have], weights=[s.weight for s in have], seed=seed)
-    return result
+    """`intervals` of `scores`."""
+    return intervals(scores(references, estimates), seed=seed)

@@ -4,8 +4,8 @@ Conventions
 -----------
 Zero-shot classification puts every class into a template ("The sound of {}", underscores as blanks) and takes the class
 whose vector has the highest cosine; of equal classes none is right. In grounding every pair of a clip and a phrase is a
-clip of its own with one generic class, unfiltered for PSDS. Labels, scores and clips that differ in number, fewer than
-two classes, and a phrase without a segment raise InputError. Th-AUC is the area under event-F1 against the threshold
+clip of its own with one generic class, unfiltered for PSDS. Labels and clips that differ in number, and fewer than two
+classes, raise InputError. Th-AUC is the area under event-F1 against the threshold
 (Xu et al., *Text-to-audio grounding*): precision counts detections that found events fill to at least DTC, recall
 counts events that relevant detections fill to at least GTC. Here 50 thresholds 0.01, 0.03, ..., 0.99 are joined by
 straight lines and the area is over 0..1.
@@ -14,22 +14,21 @@ straight lines and the area is over 0..1.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.ndimage import median_filter
 
+from solfa.core.clip import Clip
 from solfa.core.errors import InputError
 from solfa.core.intervals import Event, merged
 from solfa.core.types import TextEncoder
-from solfa.datasets.readers import DataSet
 from solfa.evaluation.detections import ClipScores, stretches_of
 from solfa.evaluation.events import TIME_DECIMALS, ClipTruth, Truth
 from solfa.evaluation.ranking import rank_relevant
 from solfa.evaluation.relevance import Bools, Floats, Relevance, Vectors
 from solfa.evaluation.retrieval import hit_at
-from solfa.evaluation.significance import Interval, interval
-from solfa.evaluation.similarity import CosineScores
+from solfa.evaluation.similarity import cosine_scores
 
 SOUND_TEMPLATE = "The sound of {}"
 GENERIC_CLASS = "event"
@@ -51,24 +50,10 @@ def class_prompts(classes: Sequence[str], template: str = SOUND_TEMPLATE) -> lis
     return [template.replace("{}", c.replace("_", " ")) for c in classes]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ZeroShot:
-    """Share of clips whose class came first, with interval; the share within every class; and clip by clip."""
-
-    accuracy: Interval
-    classes: dict[str, float]
-    right: tuple[bool, ...]
-
-
 def zero_shot(
-    audio_AD: Vectors,
-    labels: Sequence[str],
-    encoder: TextEncoder,
-    *,
-    template: str = SOUND_TEMPLATE,
-    seed: int = 0,
-) -> ZeroShot:
-    """Zero-shot classification accuracy of one vector per clip; the classes are the sorted set of the true labels.
+    audio_AD: Vectors, labels: Sequence[str], encoder: TextEncoder, *, template: str = SOUND_TEMPLATE
+) -> Floats:
+    """Whether the class came first, 1 or 0, of one vector per clip; the classes are the sorted set of the true labels.
 
     ``encoder`` is the text tower of the same space, ``template`` the text around the class name.
     """
@@ -78,49 +63,27 @@ def zero_shot(
             f"{len(audio_AD)} clips with {len(labels)} labels of {len(classes)} classes: need two or more."
         )
     prompts = encoder.encode(class_prompts(classes, template)).global_BD
-    target = np.array([classes.index(label) for label in labels])
-    right = hit_at(rank_relevant(CosineScores(audio_AD, prompts), Relevance.of_targets(target, len(classes))), 1)
-    return ZeroShot(
-        accuracy=interval(right, seed=seed),
-        classes={label: float(right[target == c].mean()) for c, label in enumerate(classes)},
-        right=tuple(bool(r) for r in right),
-    )
+    relevance = Relevance.of_targets([classes.index(label) for label in labels], len(classes))
+    return hit_at(rank_relevant(cosine_scores(audio_AD, prompts), relevance), 1)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GroundingPair:
-    """A phrase, the clip of ``duration_s`` it is looked for in, and where it is present (at least one segment)."""
+class GroundingPair(NamedTuple):
+    """A phrase, the number of the clip in which it is looked for, and where it is present in that."""
 
-    clip: str
+    row: int
     phrase: str
-    duration_s: float
-    segments_s: tuple[tuple[float, float], ...]
+    truth: ClipTruth
 
 
-def grounding_pairs(data: DataSet) -> list[GroundingPair]:
-    """Every phrase of a data set that is present somewhere, with its clip."""
-    return [
-        GroundingPair(clip=clip.id, phrase=p.text, duration_s=clip.duration_s or 10.0, segments_s=p.spans_s)
-        for clip in data.clips
-        for p in clip.phrases
-        if p.spans_s
-    ]
-
-
-def as_clips(
-    pairs: Sequence[GroundingPair], scores: Sequence[ClipScores]
-) -> tuple[dict[str, ClipTruth], dict[str, ClipScores]]:
-    """Every pair as a clip of its own with one generic class: truth and scores by name."""
-    if len(pairs) != len(scores):
-        raise InputError(f"{len(pairs)} pairs but scores for {len(scores)}.")
-    truth, by_pair = {}, {}
-    for i, (pair, clip) in enumerate(zip(pairs, scores, strict=True)):
-        if not pair.segments_s:
-            raise InputError(f"phrase {pair.phrase!r} of clip {pair.clip!r} is present nowhere; leave the pair out.")
-        name = f"{i} {pair.clip} {pair.phrase}"
-        events = tuple(Event(a, b, GENERIC_CLASS) for a, b in merged(pair.segments_s))
-        truth[name], by_pair[name] = ClipTruth(duration_s=pair.duration_s, events=events), clip
-    return truth, by_pair
+def grounding_pairs(clips: Sequence[Clip]) -> dict[str, GroundingPair]:
+    """Every phrase that is present somewhere, as a clip of its own with one generic class, by name."""
+    timed = [(row, clip, p) for row, clip in enumerate(clips) for p in clip.phrases if p.spans_s]
+    pairs = {}
+    for i, (row, clip, phrase) in enumerate(timed):
+        events = tuple(Event(a, b, GENERIC_CLASS) for a, b in merged(phrase.spans_s))
+        truth = ClipTruth(duration_s=clip.duration_s or 10.0, events=events)
+        pairs[f"{i} {clip.id} {phrase.text}"] = GroundingPair(row, phrase.text, truth)
+    return pairs
 
 
 def th_auc(

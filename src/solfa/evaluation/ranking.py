@@ -10,8 +10,9 @@ queries without an answer and lists that name an item twice raise InputError.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,33 +23,55 @@ from solfa.evaluation.relevance import Floats, Ints, Ragged, Relevance
 if TYPE_CHECKING:
     import torch
 
-Scored = NDArray[np.floating]
-Block: TypeAlias = "Scored | torch.Tensor"
+Block: TypeAlias = "NDArray[np.floating] | torch.Tensor"
 
 
-class Scores(Protocol):
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class Scores:
     """Scores of all queries against all items, computed where they are asked for.
 
-    ``shape`` is the number of queries and of items, ``block_shape`` how many of them are best scored at once.
-    ``block`` may be off by at most ``tolerance`` from ``pairs``, which is what counts.
+    Parameters
+    ----------
+    shape
+        number of queries and of items
+    block
+        scores of a range of queries against a range of items [shape=(q, n)], an array or a torch tensor; off by at most
+        ``tolerance`` from ``pairs``, which is what counts
+    pairs
+        exact scores of single pairs [shape=(P,)]; a pair's score never depends on the others asked for
+    block_shape
+        how many queries and items are best scored at once
     """
 
-    @property
-    def shape(self) -> tuple[int, int]: ...
+    shape: tuple[int, int]
+    block: Callable[[slice, slice], Block]
+    pairs: Callable[[Ints, Ints], Floats]
+    tolerance: float = 0.0
+    block_shape: tuple[int, int] = (1024, 4096)
 
-    @property
-    def block_shape(self) -> tuple[int, int]: ...
+    @classmethod
+    def of(cls, matrix: NDArray[np.floating]) -> Scores:
+        """Scores that are already at hand, as they are [shape=(Q, N)]."""
+        return cls(
+            shape=(matrix.shape[0], matrix.shape[1]),
+            block=lambda queries, items: matrix[queries, items],
+            pairs=lambda queries, items: matrix[queries, items].astype(np.float64),
+            block_shape=(1024, 1 << 20),
+        )
 
-    @property
-    def tolerance(self) -> float: ...
+    def matrix(self) -> Floats:
+        """All scores at once [shape=(Q, N)]."""
+        return as_numpy(self.block(slice(0, self.shape[0]), slice(0, self.shape[1]))).astype(np.float64)
 
-    def block(self, queries: slice, items: slice) -> Block:
-        """Scores of a range of queries against a range of items [shape=(q, n)], an array or a torch tensor."""
-        ...
-
-    def pairs(self, queries: Ints, items: Ints) -> Floats:
-        """Exact scores of single pairs [shape=(P,)]; a pair's score never depends on the others asked for."""
-        ...
+    def transposed(self) -> Scores:
+        """The same scores with rows and columns changed: audio asks, texts answer."""
+        return replace(
+            self,
+            shape=self.shape[::-1],
+            block=lambda queries, items: self.block(items, queries).T,
+            pairs=lambda queries, items: self.pairs(items, queries),
+            block_shape=self.block_shape[::-1],
+        )
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -72,7 +95,7 @@ class Ranks(Ragged):
 def rank_relevant(scores: Scores, relevance: Relevance) -> Ranks:
     """The rank of every relevant item, ties pessimistic; scores and answers are for the same queries and items.
 
-    >>> m = MatrixScores(np.array([[0.1, 0.9, 0.5], [0.3, 0.3, 0.2]]))
+    >>> m = Scores.of(np.array([[0.1, 0.9, 0.5], [0.3, 0.3, 0.2]]))
     >>> rank_relevant(m, Relevance.of_targets([2, 0], num_items=3)).ranks.tolist()
     [2, 2]
     """
@@ -115,18 +138,15 @@ def _count_block(
 
 def _compare(block: Block, exact: Floats, tolerance: float) -> tuple[Ints, Ints, Ints]:
     # How many scores of each row are surely above the row's exact score, and where it is too close to say.
-    if isinstance(block, np.ndarray):
-        low, high = (exact + np.array([[-tolerance], [tolerance]])).astype(block.dtype)[:, :, None]
-        above = block > high
-        rows, columns = np.nonzero((block >= low) & ~above)
-        return np.count_nonzero(above, axis=1), rows, columns
-    bounds = block.new_tensor((exact + np.array([[-tolerance], [tolerance]])).tolist())
-    surely = block > bounds[1][:, None]
-    near = ((block >= bounds[0][:, None]) & ~surely).nonzero().cpu().numpy()
-    return surely.sum(dim=1).cpu().numpy(), near[:, 0], near[:, 1]
+    bounds = exact + np.array([[-tolerance], [tolerance]])
+    low, high = bounds.astype(block.dtype) if isinstance(block, np.ndarray) else block.new_tensor(bounds.tolist())
+    above = block > high[:, None]
+    near = (block >= low[:, None]) & ~above
+    rows, columns = np.nonzero(as_numpy(near))
+    return as_numpy(above.sum(axis=1)), rows, columns
 
 
-def as_numpy(block: Block) -> Scored:
+def as_numpy(block: Block) -> NDArray[Any]:
     """The block as an array on the host."""
     return block if isinstance(block, np.ndarray) else np.asarray(block.cpu().numpy())
 
@@ -144,7 +164,7 @@ def _ranks_from_counts(relevance: Relevance, owners: Ints, exact: Floats, at_lea
     return Ranks(relevance.offsets, ranks, relevance.gains[order], relevance.num_items)
 
 
-def rank_lists(lists: list[list[int]] | list[Ints], relevance: Relevance) -> Ranks:
+def rank_lists(lists: Sequence[Sequence[int] | Ints], relevance: Relevance) -> Ranks:
     """The rank of every relevant item in lists that a searcher returned: for every query item columns, best first.
 
     A relevant item that a list does not hold counts as not found at any depth.
@@ -154,66 +174,18 @@ def rank_lists(lists: list[list[int]] | list[Ints], relevance: Relevance) -> Ran
             f"{len(lists)} result lists for {relevance.num_queries} queries. One list per query is needed."
         )
     relevance.require_answers()
-    ranks = np.zeros(len(relevance.items), np.int64)
-    gains = np.empty(len(relevance.items))
+    ranks, gains = np.zeros(len(relevance.items), np.int64), np.empty(len(relevance.items))
     for q, returned in enumerate(lists):
-        row = np.asarray(returned, np.int64)
-        if len(row) and (row.min() < 0 or row.max() >= relevance.num_items or len(np.unique(row)) != len(row)):
-            raise InputError(f"the result list of query {q} names an item twice or one outside the pool.")
+        check_list(returned, relevance.num_items, q)
         own = slice(relevance.offsets[q], relevance.offsets[q + 1])
-        position = {int(item): i + 1 for i, item in enumerate(row)}
-        found = np.array([position.get(int(i), 0) for i in relevance.items[own]])
+        position = {int(item): rank for rank, item in enumerate(returned, start=1)}
+        found = np.array([position.get(item, 0) for item in relevance.items[own].tolist()])
         order = np.argsort(np.where(found == 0, np.iinfo(np.int64).max, found), kind="stable")
         ranks[own], gains[own] = found[order], relevance.gains[own][order]
     return Ranks(relevance.offsets, ranks, gains, relevance.num_items)
 
 
-def top_k(scores: Scores, k: int, *, max_floats: int = 1 << 24) -> tuple[Ints, Floats]:
-    """The best ``k`` items of every query, best first, equal scores by column; and their exact scores.
-
-    Both are [shape=(Q, k)], int64 and float64. At most ``max_floats`` scores are held at once, but those of one query.
-
-    Raises
-    ------
-    InputError
-        If `k` is not in 1..N.
-    """
-    num_queries, num_items = scores.shape
-    if not 1 <= k <= num_items:
-        raise InputError(f"k must be between 1 and the pool size {num_items}, got {k}.")
-    items, values = np.empty((num_queries, k), np.int64), np.empty((num_queries, k))
-    step_n = scores.block_shape[1]
-    step_q = max(1, min(scores.block_shape[0], max_floats // num_items))
-    for q in range(0, num_queries, step_q):
-        rows = slice(q, min(q + step_q, num_queries))
-        block = np.concatenate(
-            [as_numpy(scores.block(rows, slice(n, min(n + step_n, num_items)))) for n in range(0, num_items, step_n)],
-            axis=1,
-        )
-        border = np.partition(block, num_items - k, axis=1)[:, num_items - k] - 2 * scores.tolerance
-        row, column = np.nonzero(block >= border[:, None].astype(block.dtype))
-        exact = scores.pairs(row + q, column)
-        order = np.lexsort((column, -exact, row))
-        row, column, exact = row[order], column[order], exact[order]
-        keep = np.arange(len(row)) - np.searchsorted(row, row) < k
-        items[rows], values[rows] = column[keep].reshape(-1, k), exact[keep].reshape(-1, k)
-    return items, values
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class MatrixScores:
-    """Scores that are already at hand, as they are [shape=(Q, N)]; see `Scores`."""
-
-    block_shape: ClassVar = (1024, 1 << 20)
-    matrix: Scored
-    tolerance: float = 0.0
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.matrix.shape[0], self.matrix.shape[1]
-
-    def block(self, queries: slice, items: slice) -> Scored:
-        return self.matrix[queries, items]
-
-    def pairs(self, queries: Ints, items: Ints) -> Floats:
-        return self.matrix[queries, items].astype(np.float64)
+def check_list(returned: Sequence[int] | Ints, num_items: int, query: int) -> None:
+    """Raise InputError if the result list of a query names an item twice or one outside the pool."""
+    if len(set(returned)) < len(returned) or any(not 0 <= item < num_items for item in returned):
+        raise InputError(f"the result list of query {query} names an item twice or one outside the pool.")

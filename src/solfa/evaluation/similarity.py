@@ -2,29 +2,26 @@
 
 Conventions
 -----------
-Legend of shape letters: Q queries, N items, A audio, X texts, T frames, L tokens, D dimensions. Vectors are normalised
-here once more, in float32; the score of a pair is the float64 sum over those values. Whichever side asks, the frame
-score takes the best token of every frame, then the mean over frames (or the other way round, where a view's direction
-is ``tokens``). Dead or non-finite vectors, and spaces or pools that do not fit each other, raise InputError.
+Legend of shape letters: Q queries, N items, T frames, L tokens, D dimensions. Vectors are normalised here once more, in
+float32; the score of a pair is the float64 sum over those values. Whichever side asks, the frame score takes the best
+token of every frame, then the mean over frames (or the other way round, where a view's direction is ``tokens``). Dead
+or non-finite vectors, and spaces or pools that do not fit each other, raise InputError.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from solfa.alignment.scores import Windows, frame_scores, similarity, track_scores
-from solfa.core.errors import InputError, MissingExtra
-from solfa.core.types import BoolArray, Direction, Features, FloatArray, View, ViewName
-from solfa.evaluation.ranking import Block, Scored, Scores, as_numpy
+from solfa.alignment.scores import Texts, Windows, frame_scores, similarity, track_scores
+from solfa.core.errors import InputError, need
+from solfa.core.types import Direction, Features, FloatArray, View, ViewName
+from solfa.evaluation.ranking import Block, Scores, as_numpy
 from solfa.evaluation.relevance import Floats, Ints, Vectors
-
-if TYPE_CHECKING:
-    import torch
 
 
 def unit_rows(vectors_ND: Vectors, what: str = "vectors") -> FloatArray:
@@ -47,11 +44,8 @@ def _rounding(dim: int) -> float:
     return 2.0 * (dim + 2) * 2.0**-24
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class CosineScores:
-    """Cosine of every query with every item (see `Scores`).
-
-    Blocks are computed by numpy, or on a torch ``device`` such as ``cuda``.
+def cosine_scores(queries_QD: Vectors, items_ND: Vectors, device: str | None = None) -> Scores:
+    """Cosine of every query with every item; blocks by numpy, or on a torch ``device`` such as ``cuda``.
 
     Raises
     ------
@@ -60,174 +54,118 @@ class CosineScores:
     MissingExtra
         If a device is named and torch is not installed.
     """
+    queries, items = unit_rows(queries_QD, "queries"), unit_rows(items_ND, "items")
+    if queries.shape[1] != items.shape[1]:
+        raise InputError(f"queries have {queries.shape[1]} dimensions, items {items.shape[1]}: two spaces meet.")
+    left: Any = queries
+    right: Any = items
+    if device is not None:
+        torch = need("torch", "scoring on a device", "pip install 'solfa[torch]'")
+        left, right = torch.from_numpy(queries).to(device), torch.from_numpy(items).to(device)
 
-    block_shape: ClassVar = (1024, 4096)
-    queries_QD: Vectors
-    items_ND: Vectors
-    device: str | None = None
-    _on_device: dict[str, torch.Tensor] = field(default_factory=dict, init=False, repr=False)
+    def block(rows: slice, columns: slice) -> Block:
+        found: Block = left[rows] @ right[columns].T
+        return found
 
-    def __post_init__(self) -> None:
-        queries, items = unit_rows(self.queries_QD, "queries"), unit_rows(self.items_ND, "items")
-        if queries.shape[1] != items.shape[1]:
-            raise InputError(f"queries have {queries.shape[1]} dimensions, items {items.shape[1]}: two spaces meet.")
-        object.__setattr__(self, "queries_QD", queries)
-        object.__setattr__(self, "items_ND", items)
-        if self.device is not None:
-            try:
-                import torch
-            except ImportError as missing:
-                raise MissingExtra("scoring on a device", "pip install 'solfa[torch]'") from missing
-            self._on_device["queries"] = torch.from_numpy(queries).to(self.device)
-            self._on_device["items"] = torch.from_numpy(items).to(self.device)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return len(self.queries_QD), len(self.items_ND)
-
-    @property
-    def tolerance(self) -> float:
-        return _rounding(self.queries_QD.shape[1])
-
-    def block(self, queries: slice, items: slice) -> Block:
-        if self.device is not None:
-            return self._on_device["queries"][queries] @ self._on_device["items"][items].T
-        return np.asarray(self.queries_QD[queries] @ self.items_ND[items].T)
-
-    def pairs(self, queries: Ints, items: Ints) -> Floats:
-        out = np.empty(len(queries))
-        for i in range(0, len(queries), 8192):
-            a = self.queries_QD[queries[i : i + 8192]].astype(np.float64)
-            b = self.items_ND[items[i : i + 8192]].astype(np.float64)
-            out[i : i + 8192] = np.einsum("pd,pd->p", a, b)
+    def pairs(rows: Ints, columns: Ints) -> Floats:
+        out = np.empty(len(rows))
+        for i in range(0, len(rows), 8192):
+            part = slice(i, i + 8192)
+            a, b = queries[rows[part]].astype(np.float64), items[columns[part]].astype(np.float64)
+            out[part] = np.einsum("pd,pd->p", a, b)
         return out
 
+    return Scores(shape=(len(queries), len(items)), block=block, pairs=pairs, tolerance=_rounding(queries.shape[1]))
 
-@dataclass(frozen=True, eq=False, slots=True)
-class FrameScores:
-    """Texts (rows) against audio (columns): the mean over real frames of the best real token's cosine (FIGMA, S(i, j)).
 
-    The masks say which frames and tokens are real.
+def scores_by_frame(
+    sounds: Sequence[NDArray[Any]], texts: Sequence[FloatArray], direction: Direction = "frames"
+) -> Scores:
+    """Texts (rows) against sounds (columns): the mean over frames of the best token's cosine (FIGMA, S(i, j)).
+
+    ``sounds`` has the frames of each sound [shape=(T, D)], ``texts`` the tokens of each text [shape=(L, D)], at least
+    one.
     """
+    frames, tokens = _unit_vectors(sounds, "frames"), _unit_vectors(texts, "tokens")
+    dim = frames[0].shape[1]
+    if dim != tokens[0].shape[1]:
+        raise InputError("frames and tokens have different numbers of dimensions: two spaces meet.")
 
-    block_shape: ClassVar = (64, 64)
-    audio_frames_ATD: Vectors
-    audio_mask_AT: BoolArray
-    text_tokens_XLD: Vectors
-    text_mask_XL: BoolArray
-    direction: Direction = "frames"
+    def score(cosines_TL: NDArray[np.floating], counts: Sequence[int]) -> Floats:
+        return frame_scores(cosines_TL, np.array([[0, len(cosines_TL)]]), np.array(counts), direction).ravel()
 
-    def __post_init__(self) -> None:
-        for vectors, mask in (("audio_frames_ATD", "audio_mask_AT"), ("text_tokens_XLD", "text_mask_XL")):
-            values, real = getattr(self, vectors), getattr(self, mask)
-            if values.shape[:2] != real.shape or not real.any(axis=1).all():
-                raise InputError(f"{vectors}: the mask must have the same shape and a real entry in every row.")
-            clean = np.zeros(values.shape, np.float32)
-            clean[real] = unit_rows(values[real], vectors)
-            object.__setattr__(self, vectors, clean)
-        if self.audio_frames_ATD.shape[2] != self.text_tokens_XLD.shape[2]:
-            raise InputError("frames and tokens have different numbers of dimensions: two spaces meet.")
+    def block(rows: slice, columns: slice) -> Block:
+        tokens_LD, counts = np.concatenate(tokens[rows]), [len(own) for own in tokens[rows]]
+        return np.stack([score(similarity(frames_TD, tokens_LD), counts) for frames_TD in frames[columns]], axis=1)
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        return len(self.text_mask_XL), len(self.audio_mask_AT)
+    def pair(row: int, column: int) -> float:
+        a, b = frames[column].astype(np.float64), tokens[row].astype(np.float64)
+        return float(score(np.einsum("td,ld->tl", a, b), [len(b)])[0])
 
-    @property
-    def tolerance(self) -> float:
-        return _rounding(self.audio_frames_ATD.shape[2])  # as of one cosine: max and mean do not add to it
-
-    def block(self, queries: slice, items: slice) -> Scored:
-        real_XL = self.text_mask_XL[queries]
-        tokens_LD, counts_X = self.text_tokens_XLD[queries][real_XL], real_XL.sum(axis=1)
-        rows = []
-        for frames, real in zip(self.audio_frames_ATD[items], self.audio_mask_AT[items], strict=True):
-            cosines_TL = similarity(frames[real], tokens_LD)
-            rows.append(frame_scores(cosines_TL, np.array([[0, len(cosines_TL)]]), counts_X, self.direction)[0])
-        return np.stack(rows).T
-
-    def pairs(self, queries: Ints, items: Ints) -> Floats:
-        out = np.empty(len(queries))
-        for i, (x, a) in enumerate(zip(queries, items, strict=True)):
-            frames_TD = self.audio_frames_ATD[a][self.audio_mask_AT[a]].astype(np.float64)
-            tokens_LD = self.text_tokens_XLD[x][self.text_mask_XL[x]].astype(np.float64)
-            cosines_TL = np.einsum("td,ld->tl", frames_TD, tokens_LD)
-            ranges, counts = np.array([[0, len(frames_TD)]]), np.array([len(tokens_LD)])
-            out[i] = frame_scores(cosines_TL, ranges, counts, self.direction)[0, 0]
-        return out
+    return Scores(
+        shape=(len(tokens), len(frames)),
+        block=block,
+        pairs=lambda rows, columns: np.array([pair(*at) for at in zip(rows, columns, strict=True)], np.float64),
+        tolerance=_rounding(dim),  # as of one cosine: max and mean do not add to it
+        block_shape=(64, 64),
+    )
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class MixScores:
+def _unit_vectors(rows: Sequence[NDArray[Any]], what: str) -> list[FloatArray]:
+    lengths = [len(row) for row in rows]
+    if not all(lengths):
+        raise InputError(f"{what}: row {lengths.index(0)} has no real entry.")
+    return np.split(unit_rows(np.concatenate(rows), what), np.cumsum(lengths)[:-1])
+
+
+def mixed_scores(first: Scores, second: Scores, alpha: float = 0.6) -> Scores:
     """``alpha`` times the first scores and ``1 - alpha`` times the second (FIGMA trains with 0.6)."""
+    if first.shape != second.shape:
+        raise InputError(f"scores of two pools cannot be mixed: {first.shape} and {second.shape}.")
+    if not 0.0 <= alpha <= 1.0:
+        raise InputError(f"alpha must be between 0 and 1, got {alpha}.")
 
-    first: Scores
-    second: Scores
-    alpha: float = 0.6
+    def block(rows: slice, columns: slice) -> Block:
+        return alpha * as_numpy(first.block(rows, columns)) + (1 - alpha) * as_numpy(second.block(rows, columns))
 
-    def __post_init__(self) -> None:
-        if self.first.shape != self.second.shape:
-            raise InputError(f"scores of two pools cannot be mixed: {self.first.shape} and {self.second.shape}.")
-        if not 0.0 <= self.alpha <= 1.0:
-            raise InputError(f"alpha must be between 0 and 1, got {self.alpha}.")
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.first.shape
-
-    @property
-    def block_shape(self) -> tuple[int, int]:
-        (a, b), (c, d) = self.first.block_shape, self.second.block_shape
-        return min(a, c), min(b, d)
-
-    @property
-    def tolerance(self) -> float:
+    return Scores(
+        shape=first.shape,
+        block=block,
+        pairs=lambda rows, columns: alpha * first.pairs(rows, columns) + (1 - alpha) * second.pairs(rows, columns),
         # Both errors, by their weight, and the rounding of the sum.
-        return self.alpha * self.first.tolerance + (1 - self.alpha) * self.second.tolerance + 2.0**-22
-
-    def block(self, queries: slice, items: slice) -> Scored:
-        first, second = as_numpy(self.first.block(queries, items)), as_numpy(self.second.block(queries, items))
-        return np.asarray(self.alpha * first + (1 - self.alpha) * second)
-
-    def pairs(self, queries: Ints, items: Ints) -> Floats:
-        return self.alpha * self.first.pairs(queries, items) + (1 - self.alpha) * self.second.pairs(queries, items)
+        tolerance=alpha * first.tolerance + (1 - alpha) * second.tolerance + 2.0**-22,
+        block_shape=(
+            min(first.block_shape[0], second.block_shape[0]), min(first.block_shape[1], second.block_shape[1])
+        ),
+    )  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class TrackScores:
+def scores_of_tracks(windows: Scores, bounds: Ints) -> Scores:
     """Scores of tracks from those of their windows (``alignment.scores.track_scores``).
 
     Item i has the columns ``[bounds[i], bounds[i + 1])`` of ``windows``, at least one.
     """
+    num, (block_rows, block_columns) = len(bounds) - 1, windows.block_shape
 
-    windows: Scores
-    bounds: Ints
+    def block(rows: slice, columns: slice) -> Block:
+        start, stop, _ = columns.indices(num)
+        own = bounds[start : stop + 1]
+        scores_QW = as_numpy(windows.block(rows, slice(int(own[0]), int(own[-1]))))
+        return track_scores(scores_QW.T.astype(np.float64), own - own[0]).T
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.windows.shape[0], len(self.bounds) - 1
-
-    @property
-    def block_shape(self) -> tuple[int, int]:
-        queries, items = self.windows.block_shape
-        return queries, max(1, items * self.shape[1] // max(1, self.windows.shape[1]))
-
-    @property
-    def tolerance(self) -> float:
-        return self.windows.tolerance + 2.0**-22  # and the rounding of the mean
-
-    def block(self, queries: slice, items: slice) -> Scored:
-        start, stop, _ = items.indices(self.shape[1])
-        bounds = self.bounds[start : stop + 1]
-        scores_QW = as_numpy(self.windows.block(queries, slice(int(bounds[0]), int(bounds[-1]))))
-        return np.asarray(track_scores(scores_QW.T.astype(np.float64), bounds - bounds[0]).T)
-
-    def pairs(self, queries: Ints, items: Ints) -> Floats:
-        counts = np.diff(self.bounds)[items]
+    def pairs(rows: Ints, columns: Ints) -> Floats:
+        counts = np.diff(bounds)[columns]
         ends = np.cumsum(counts)
-        windows = np.arange(int(counts.sum())) - np.repeat(ends - counts - self.bounds[items], counts)
-        scores = self.windows.pairs(np.repeat(queries, counts), windows)
-        each: Floats = track_scores(scores[:, None], np.append(0, ends))[:, 0]
-        return each
+        own = np.arange(int(counts.sum())) - np.repeat(ends - counts - bounds[columns], counts)
+        return track_scores(windows.pairs(np.repeat(rows, counts), own)[:, None], np.append(0, ends))[:, 0]
+
+    return Scores(
+        shape=(windows.shape[0], num),
+        block=block,
+        pairs=pairs,
+        tolerance=windows.tolerance + 2.0**-22,  # and the rounding of the mean
+        block_shape=(block_rows, max(1, block_columns * num // max(1, windows.shape[1]))),
+    )
 
 
 class Pool:
@@ -244,7 +182,7 @@ class Pool:
         counts = [len(sound.ranges_W2) for sound in self.sounds]
         if not all(counts):
             raise InputError(f"sound {counts.index(0)} of the pool has no window: it has no length.")
-        # Sound i has the rows [bounds[i], bounds[i + 1]) of ``features``.
+        # Sound i has the windows [bounds[i], bounds[i + 1]) of all.
         self.bounds: Ints = np.cumsum([0, *counts])
 
     def __len__(self) -> int:
@@ -255,58 +193,30 @@ class Pool:
         rows = np.arange(len(self))[items].tolist()
         return self if rows == list(range(len(self))) else Pool([self.sounds[i] for i in rows])
 
-    @cached_property
-    def features(self) -> Features:
-        """The windows of all sounds, one row each, padded to the one with most frames."""
-        rows = [np.asarray(s.frames_TD[a:b], np.float32) for s in self.sounds for a, b in s.ranges_W2.tolist()]
-        pooled = np.concatenate([np.asarray(sound.pooled_WD, np.float32) for sound in self.sounds])
-        mask = np.arange(max(map(len, rows))) < np.array([len(row) for row in rows])[:, None]
-        frames = np.zeros((*mask.shape, pooled.shape[1]), np.float32)
-        for out, row in zip(frames, rows, strict=True):
-            out[: len(row)] = row
-        return Features(pooled, frames, mask)
-
 
 def joint_scores(
-    audio: Features | Pool, text: Features, view: View | ViewName, *, alpha: float | None = None
+    audio: Features | Pool, text: Features | Texts, view: View | ViewName, *, alpha: float | None = None
 ) -> Scores:
     """Scores with texts as queries and sounds as items, by one view (``alignment.scores``).
 
     ``Features`` are sounds of one window each; ``alpha`` overrides the view's. Published FIGMA tables rank by
     ``global``; ``frame`` and ``mix`` are extras of ours.
     """
-    sound = audio.features if isinstance(audio, Pool) else audio
     view = View(name=view) if isinstance(view, str) else view
     view = view if alpha is None else replace(view, alpha=alpha)
-    scores: Scores = CosineScores(text.global_BD, sound.global_BD)
+    texts = Texts.of(text) if isinstance(text, Features) else text
+    bounds: Ints | None = None
+    if isinstance(audio, Pool):
+        pooled = np.concatenate([np.asarray(sound.pooled_WD, np.float32) for sound in audio.sounds])
+        frames = [sound.frames_TD[a:b] for sound in audio.sounds for a, b in sound.ranges_W2.tolist()]
+        bounds = audio.bounds
+    else:
+        sounds = Texts.of(audio)
+        pooled, frames = sounds.pooled_XD, list(sounds.tokens)
+    scores = cosine_scores(texts.pooled_XD, pooled)
     if view.name != "global":
-        by_frame = FrameScores(sound.frames_BTD, sound.mask_BT, text.frames_BTD, text.mask_BT, view.direction)
-        scores = by_frame if view.name == "frame" else MixScores(scores, by_frame, view.alpha)
-    if isinstance(audio, Pool) and scores.shape[1] != len(audio):
-        return TrackScores(scores, audio.bounds)
-    return scores
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Transposed:
-    """The same scores with rows and columns changed: audio asks, texts answer."""
-
-    scores: Scores
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.scores.shape[1], self.scores.shape[0]
-
-    @property
-    def block_shape(self) -> tuple[int, int]:
-        return self.scores.block_shape[1], self.scores.block_shape[0]
-
-    @property
-    def tolerance(self) -> float:
-        return self.scores.tolerance
-
-    def block(self, queries: slice, items: slice) -> Block:
-        return self.scores.block(items, queries).T
-
-    def pairs(self, queries: Ints, items: Ints) -> Floats:
-        return self.scores.pairs(items, queries)
+        by_frame = scores_by_frame(frames, texts.tokens, view.direction)
+        scores = by_frame if view.name == "frame" else mixed_scores(scores, by_frame, view.alpha)
+    if bounds is None or len(bounds) == scores.shape[1] + 1:  # one window each
+        return scores
+    return scores_of_tracks(scores, bounds)

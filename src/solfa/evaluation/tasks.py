@@ -15,34 +15,33 @@ from typing import Any
 
 import numpy as np
 
+from solfa.alignment.scores import Texts
 from solfa.audio import stretches
 from solfa.core.annotation import MusicAnnotation
 from solfa.core.errors import InputError, UnknownName
-from solfa.core.types import EncoderSpec, Features, JointModel, View
+from solfa.core.types import EncoderSpec, Features, FloatArray, JointModel, View
 from solfa.datasets.readers import DataSet
-from solfa.encoders.vectors import features
 from solfa.encoders.windows import embed, track_vector
 from solfa.evaluation import mir, openvocab, perturbation, psds
 from solfa.evaluation.blind import at_cosines, filled, random_vectors, without_sound
 from solfa.evaluation.detections import (
-    BestF1,
     ClipScores,
     SystemScores,
-    best_collar_f1,
-    best_segment_f1,
+    best_collar_thresholds,
+    best_segment_thresholds,
     decide,
 )
-from solfa.evaluation.events import Counts, Truth, collar_counts, collar_f1, segment_counts, segment_f1, truth_of
+from solfa.evaluation.events import Matcher, Truth, collar_counts, event_f1, match_clip, segment_counts, truth_of
 from solfa.evaluation.finegrained import Rank, sensitivity_metrics
 from solfa.evaluation.finequeries import Wording, fine_queries, measure
 from solfa.evaluation.perturbation import EDITS, Edit
-from solfa.evaluation.ranking import Ranks, Scores, as_numpy, rank_relevant
+from solfa.evaluation.ranking import Ranks, Scores, rank_relevant
 from solfa.evaluation.relevance import Floats, Ints, Relevance, Vectors
 from solfa.evaluation.reports import Report
 from solfa.evaluation.retrieval import DEFAULT_METRICS, evaluate, per_query
 from solfa.evaluation.saturation import FIGMA_STEPS, TokenSpans, saturation
-from solfa.evaluation.significance import Interval, resampled
-from solfa.evaluation.similarity import Pool, Transposed, joint_scores
+from solfa.evaluation.significance import Interval, interval, resampled
+from solfa.evaluation.similarity import Pool, joint_scores
 from solfa.evaluation.tagging import tagging_metrics
 
 STRETCH_S = 120.0
@@ -102,20 +101,15 @@ class _Run:
     data: DataSet
     pool: Pool
     settings: TaskSettings
-    texts: dict[str, tuple[Features, int]] = field(default_factory=dict)
+    texts: dict[str, tuple[FloatArray, FloatArray]] = field(default_factory=dict)
 
-    def read(self, texts: Sequence[str]) -> Features:
-        """Features of texts; each text is encoded once."""
+    def read(self, texts: Sequence[str]) -> Texts:
+        """Texts as vectors; each text is encoded once."""
         if new := [text for text in dict.fromkeys(texts) if text not in self.texts]:
-            encoded = self.model.text.encode(new)
-            self.texts.update({text: (encoded, row) for row, text in enumerate(new)})
-        found = [self.texts[text] for text in texts]
-        if all(f is found[0][0] for f, _ in found) and [row for _, row in found] == list(
-            range(len(found[0][0].mask_BT))
-        ):
-            return found[0][0]
-        frames = [f.frames_BTD[row][f.mask_BT[row]] for f, row in found]
-        return features(frames, frames[0].shape[1], [f.global_BD[row] for f, row in found])
+            encoded = Texts.of(self.model.text.encode(new))
+            self.texts.update(zip(new, zip(encoded.pooled_XD, encoded.tokens, strict=True), strict=True))
+        pooled, tokens = zip(*(self.texts[text] for text in texts), strict=True)
+        return Texts(np.stack(pooled), tokens)
 
     @property
     def view(self) -> View:
@@ -190,12 +184,13 @@ def _blind(run: _Run) -> dict[str, dict[str, Any]]:
         "popularity-only": _popular(replace(run, settings=few)),
     }
     return {
-        name: {metric: asdict(i) for metric, i in TASKS[run.task](row).metrics.items() if not metric.endswith(_OF_FEW)}
+        name: {
+            metric: asdict(i)
+            for metric, i in TASKS[run.task](row).metrics.items()
+            if not metric.endswith((" control", " placebo"))
+        }
         for name, row in rows.items()
     }
-
-
-_OF_FEW = (" control", " placebo")
 
 
 class _Prior:
@@ -256,9 +251,8 @@ def run_mir(
         odd = sorted(set(references) ^ set(estimates))
         raise InputError(f"the pool does not match: {len(odd)} tracks are on one side only (such as {odd[0]!r}).")
     names = sorted(references)
-    pairs = [references[n] for n in names], [estimates[n] for n in names]
-    each = [mir.track_scores(r, e) for r, e in zip(*pairs, strict=True)]
-    plain = [n for n in dict.fromkeys(n for row in each for n in row) if not n.startswith("chord_")]  # unweighted
+    each = mir.scores([references[n] for n in names], [estimates[n] for n in names])
+    values = {n: tuple(s.value for s in own) for n, own in each.items() if not n.startswith("chord_")}  # unweighted
     return Report(
         task="mir",
         model=system,
@@ -270,9 +264,9 @@ def run_mir(
         num_queries=len(names),
         num_items=len(names),
         seed=seed,
-        metrics=mir.evaluate(*pairs, seed=seed),
-        per_query={n: tuple(row[n].value for row in each if n in row) for n in plain},
-        statistics=dict.fromkeys(plain, "mean"),
+        metrics=mir.intervals(each, seed=seed),
+        per_query=values,
+        statistics=dict.fromkeys(values, "mean"),
     )
 
 
@@ -282,7 +276,7 @@ def _retrieval(run: _Run) -> Report:
     scores, settings = run.scores(captions), run.settings
     ways: tuple[tuple[str, Ranks, list[int] | None], ...] = (
         ("T2A", rank_relevant(scores, relevance), rows),
-        ("A2T", rank_relevant(Transposed(scores), relevance.transposed()), None),
+        ("A2T", rank_relevant(scores.transposed(), relevance.transposed()), None),
     )
     metrics, values, statistics = {}, {}, {}
     for way, ranks, groups in ways:
@@ -331,7 +325,7 @@ def _perturbation(run: _Run) -> Report:
     captions = [item.captions[0] for item in run.data.clips]
 
     def score(rows: Ints, texts: Sequence[str]) -> Scores:
-        return Transposed(run.scores(texts, rows))
+        return run.scores(texts, rows).transposed()
 
     truths = [item.annotation for item in run.data.clips]
     results = perturbation.robustness(score, captions, kinds=run.settings.kinds, truths=truths, seed=run.settings.seed)
@@ -368,18 +362,17 @@ def _zero_shot(run: _Run) -> Report:
         )
     labels = [i.labels[0] for i in run.data.clips]
     vectors_ND = np.stack([track_vector(run.model.views, sound) for sound in run.pool.sounds])
-    result = openvocab.zero_shot(
-        vectors_ND, labels, run.model.text, template=run.settings.template, seed=run.settings.seed
-    )
+    right = openvocab.zero_shot(vectors_ND, labels, run.model.text, template=run.settings.template)
     classes = sorted(set(labels))
+    target = np.array([classes.index(label) for label in labels])
     return run.report(
-        pool=Relevance.of_targets([classes.index(label) for label in labels], len(classes)).fingerprint(),
+        pool=Relevance.of_targets(target, len(classes)).fingerprint(),
         num_queries=len(labels),
         num_items=len(classes),
-        metrics={"accuracy": result.accuracy},
-        per_query={"accuracy": tuple(float(r) for r in result.right)},
+        metrics={"accuracy": interval(right, seed=run.settings.seed)},
+        per_query={"accuracy": tuple(right.tolist())},
         statistics={"accuracy": "mean"},
-        details={"classes": result.classes},
+        details={"classes": {label: float(right[target == c].mean()) for c, label in enumerate(classes)}},
     )
 
 
@@ -389,7 +382,7 @@ def _tagging(run: _Run) -> Report:
         raise InputError(f"{run.data.source.title}: no clip has a label.")
     truth = np.array([[c in item.labels for c in classes] for item in run.data.clips])
     scores = run.scores(openvocab.class_prompts(classes, run.settings.template))
-    found_NC = as_numpy(scores.block(slice(0, len(classes)), slice(0, len(truth)))).T.astype(np.float64)
+    found_NC = scores.matrix().T
 
     def score(rows: Ints) -> dict[str, float] | None:
         drawn = truth[rows]
@@ -435,22 +428,23 @@ def _psds(
 
 
 def _at_best(
-    truth: Truth, scores: SystemScores, best: BestF1, count: Callable[..., Counts], settings: TaskSettings
+    truth: Truth, scores: SystemScores, thresholds: Mapping[str, float], match: Matcher, settings: TaskSettings
 ) -> Interval:
     # Thresholds stay those of the whole set: chosen for a draw they fit it better than any fits the whole, whose value
     # could lie below its own interval. Clips are weighted (Bayesian bootstrap, Rubin 1981), not drawn, so that no rare
     # class is lost. The bias that is left, as F1 is a ratio, is taken off the ends.
-    found, column = decide(scores, best.thresholds), {label: c for c, label in enumerate(scores.classes)}
-    counts_NC3 = np.zeros((len(truth), len(column), 3))
+    found, num = decide(scores, thresholds), len(truth)
+    counts_NC3 = np.zeros((num, len(scores.classes), 3))
     for row, (name, clip) in enumerate(truth.items()):
         for label in {e.label for e in (*clip.events, *found[name])}:
-            of_clip = count({name: clip}, found, label)
-            counts_NC3[row, column[label]] = of_clip.tp, of_clip.fp, of_clip.fn
-    rng, num, draws = np.random.default_rng(settings.seed), len(truth), []
-    for _ in range(settings.num_clip_resamples):
-        tp, fp, fn = np.tensordot(rng.exponential(size=num), counts_NC3, axes=1).T
-        draws.append(float(np.mean(2 * tp / (2 * tp + fp + fn))))  # every class occurs: never 0 / 0
-    value = best.scores.macro_f1
+            counts_NC3[row, scores.classes.index(label)] = match_clip(clip, found[name], label, match)
+
+    def macro_f1(weights: Floats) -> float:
+        tp, fp, fn = np.tensordot(weights, counts_NC3, axes=1).T
+        return float(np.mean(2 * tp / (2 * tp + fp + fn)))  # every class occurs: never 0 / 0
+
+    rng, value = np.random.default_rng(settings.seed), macro_f1(np.ones(num))
+    draws = [macro_f1(rng.exponential(size=num)) for _ in range(settings.num_clip_resamples)]
     low, high = np.clip(np.quantile(draws, [0.025, 0.975]) - np.mean(draws) + value, 0, 1)
     return Interval(value=value, low=float(low), high=float(high), num=num)
 
@@ -460,28 +454,24 @@ def _sed(run: _Run) -> Report:
     classes = tuple(sorted({e.label for clip in truth.values() for e in clip.events}))
     if not classes:
         raise InputError(f"{run.data.source.title}: no clip has a sound event.")
-    phrases = run.read(classes).global_BD
+    phrases = run.read(classes).pooled_XD
     raw = {i.id: _frame_scores(run, row, phrases, truth[i.id].duration_s) for row, i in enumerate(run.data.clips)}
     whole = SystemScores(classes, {name: clip.smoothed(settings.num_filter_frames) for name, clip in raw.items()})
     first = psds.PSDS1_AUDIOSET if run.data.name == "audioset_strong" else psds.PSDS1
     named = {"PSDS1": first, "PSDS2": psds.PSDS2}
-    tuned = {
-        "best collar F1": _at_best(truth, whole, best_collar_f1(truth, whole), collar_counts, settings),
-        "best segment F1": _at_best(truth, whole, best_segment_f1(truth, whole), segment_counts, settings),
+    metrics = _psds(truth, whole, named, settings) | {
+        "best collar F1": _at_best(truth, whole, best_collar_thresholds(truth, whole), collar_counts, settings),
+        "best segment F1": _at_best(truth, whole, best_segment_thresholds(truth, whole), segment_counts, settings),
     }
     details: dict[str, Any] = {"classes": list(classes), "PSD-ROC": _rocs(truth, whole, named)}
     if (logit := run.model.logits.get("frame")) is not None:  # no threshold is chosen on what is measured
         likely = {name: ClipScores(logit.probability(c.values_TC), c.boundaries_s) for name, c in whole.clips.items()}
         found = decide(SystemScores(classes, likely), dict.fromkeys(classes, 0.5))
         details["F1 at probability 0.5"] = {
-            "collar": collar_f1(truth, found, classes).macro_f1, "segment": segment_f1(truth, found, classes).macro_f1
-        }  # fmt: skip
-    return run.report(
-        pool=run.data.revision,
-        num_queries=len(classes),
-        metrics={**_psds(truth, whole, named, settings), **tuned},
-        details=details,
-    )
+            name: event_f1(truth, found, classes, match).macro_f1
+            for name, match in (("collar", collar_counts), ("segment", segment_counts))
+        }
+    return run.report(pool=run.data.revision, num_queries=len(classes), metrics=metrics, details=details)
 
 
 def _rocs(truth: Truth, scores: SystemScores, named: Mapping[str, psds.PsdsSetting]) -> dict[str, Any]:
@@ -499,15 +489,18 @@ def _rocs(truth: Truth, scores: SystemScores, named: Mapping[str, psds.PsdsSetti
 
 
 def _grounding(run: _Run) -> Report:
-    row_of = {item.id: row for row, item in enumerate(run.data.clips)}
-    pairs = openvocab.grounding_pairs(run.data)
+    pairs = openvocab.grounding_pairs(run.data.clips)
     if not pairs:
         raise InputError(f"{run.data.source.title}: no clip has a phrase that is present in it.")
-    phrases = run.read([p.phrase for p in pairs]).global_BD
-    raw = [_frame_scores(run, row_of[p.clip], phrases[[i]], p.duration_s) for i, p in enumerate(pairs)]
+    phrases = run.read([p.phrase for p in pairs.values()]).pooled_XD
+    truth = {name: pair.truth for name, pair in pairs.items()}
+    clips = {
+        name: _frame_scores(run, pair.row, phrase[None], pair.truth.duration_s)
+        for (name, pair), phrase in zip(pairs.items(), phrases, strict=True)
+    }
     # Th-AUC needs scores in 0..1: the probabilities that a model learnt, else (cosine + 1) / 2. PSDS is of cosines: it
     # depends on their order alone, and probabilities near 1 would be rounded to ties.
-    logit, (truth, clips) = run.model.logits.get("frame"), openvocab.as_clips(pairs, raw)
+    logit = run.model.logits.get("frame")
     scale, what = ((lambda x: (x + 1) / 2), "(cosine + 1) / 2") if logit is None else (logit.probability, "probability")
     shares = {name: ClipScores(scale(clip.values_TC), clip.boundaries_s) for name, clip in clips.items()}
     whole, named = SystemScores((openvocab.GENERIC_CLASS,), clips), {"PSDS2021": psds.PSDS2021}
@@ -515,10 +508,7 @@ def _grounding(run: _Run) -> Report:
         pool=run.data.revision,
         num_queries=len(pairs),
         metrics=_psds(truth, whole, named, run.settings),
-        details={
-            f"Th-AUC of {what}": openvocab.th_auc(truth, shares),
-            "PSD-ROC": _rocs(truth, whole, named),
-        },
+        details={f"Th-AUC of {what}": openvocab.th_auc(truth, shares), "PSD-ROC": _rocs(truth, whole, named)},
     )
 
 
@@ -530,9 +520,7 @@ def _fine_grained(run: _Run) -> Report:
     seed, k = run.settings.seed, run.settings.k
 
     def by_vectors(texts: Sequence[str]) -> Floats:
-        scores = run.scores(texts)
-        found = as_numpy(scores.block(slice(0, len(texts)), slice(0, len(truths)))).astype(np.float64)
-        return np.round(found, 6)  # rounding of float32 must not part what is equal
+        return np.round(run.scores(texts).matrix(), 6)  # rounding of float32 must not part what is equal
 
     queries = fine_queries(truths, wording=run.settings.wording, seed=seed)
     satisfied, sensitive = measure(run.settings.rank or by_vectors, queries, truths, k, seed=seed)

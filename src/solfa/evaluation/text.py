@@ -15,14 +15,13 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from solfa.core.errors import InputError, need
-from solfa.core.types import TextEncoder
 from solfa.evaluation.relevance import Floats, Vectors
 from solfa.evaluation.similarity import unit_rows
 
@@ -51,24 +50,7 @@ _PTB_PARTED = (
     (r"(?<=\b[A-Ga-g])#(\w)", "\ue001 \\1"), (r"(?<=\b[A-Ga-g])#", "\ue001"),
 )  # fmt: skip
 _PTB_KEPT = str.maketrans({"\ue000": "&", "\ue001": "#", "\ue002": "@", "\ue003": "'", "\ue004": "."})
-_ABBREVIATED = {
-    "dr",
-    "mr",
-    "mrs",
-    "ms",
-    "vs",
-    "st",
-    "jr",
-    "sr",
-    "prof",
-    "etc",
-    "e.g",
-    "i.e",
-    "a.m",
-    "p.m",
-    "feat",
-    "no",
-}
+_ABBREVIATED = re.compile(r"(?:[a-z]\.)*[a-z]|dr|mrs?|ms|vs|st|jr|sr|prof|etc|feat|no")
 
 
 def ptb_words(text: str) -> list[str]:
@@ -88,8 +70,7 @@ def ptb_words(text: str) -> list[str]:
     nltk = need("nltk.tokenize", "Treebank tokens", "pip install 'solfa[eval]'")
 
     def stop(match: re.Match[str]) -> str:
-        word = match[1].lower()
-        kept = word in _ABBREVIATED or re.fullmatch(r"(?:[a-z]\.)*[a-z]", word) is not None
+        kept = _ABBREVIATED.fullmatch(match[1].lower())
         return f"{match[1]}\ue004" if kept else f"{match[1]} . "
 
     for pattern, by in _PTB_PARTED:
@@ -131,8 +112,7 @@ def bleu(candidates: Sequence[Tokens], references: References, *, max_n: int = 4
     (0.6666666666666666, 0.5773502691896257)
     """
     check_items(candidates, references)
-    matched, total = np.zeros(max_n), np.zeros(max_n)
-    length = reference_length = 0
+    matched, total, length, reference_length = np.zeros(max_n), np.zeros(max_n), 0, 0
     for candidate, own in zip(candidates, references, strict=True):
         length += len(candidate)
         reference_length += min((abs(len(r) - len(candidate)), len(r)) for r in own)[1]
@@ -256,64 +236,41 @@ def spider(cider_scores: Sequence[float] | Floats, spice_scores: Sequence[float]
     return (np.asarray(cider_scores, np.float64) + np.asarray(spice_scores, np.float64)) / 2
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Vocabulary:
-    """Words of a set of captions beside those of the training captions (LP-MusicCaps).
+def vocabulary(candidates: Sequence[Tokens], training: Sequence[Tokens]) -> dict[str, float]:
+    """How varied and new captions are beside the training captions (LP-MusicCaps).
 
     ``size`` different words; ``diversity`` = size / training size; ``novelty`` = share of the different captions that
-    no training caption equals; ``mean_length`` in words.
+    no training caption equals.
     """
-
-    size: int
-    diversity: float
-    novelty: float
-    mean_length: float
-
-
-def vocabulary(candidates: Sequence[Tokens], training: Sequence[Tokens]) -> Vocabulary:
-    """How varied and new captions are."""
     if not candidates or not any(training):
         raise InputError(f"{len(candidates)} candidates, {len(training)} training captions: nothing to compare.")
-    known, different = {tuple(t) for t in training}, {tuple(c) for c in candidates}
-    size = len({w for c in candidates for w in c})
-    return Vocabulary(
-        size=size,
-        diversity=size / len({w for t in training for w in t}),
-        novelty=len(different - known) / len(different),
-        mean_length=float(np.mean([len(c) for c in candidates])),
-    )
+    different = {tuple(c) for c in candidates}
+    size, known = (len({word for text in texts for word in text}) for texts in (candidates, training))
+    novel = len(different - {tuple(t) for t in training}) / len(different)
+    return {"size": size, "diversity": size / known, "novelty": novel}
 
 
-def bert_score(
-    candidates: Sequence[str],
-    references: Sequence[Sequence[str]],
-    encoder: TextEncoder,
-    *,
-    special: tuple[int, int] = (0, 0),
-) -> Floats:
-    """BERTScore F1 of every item (Zhang et al. 2020), with any text encoder that gives token vectors.
+def bert_score(candidates: Sequence[str], references: Sequence[Sequence[str]], folder: Path, *, layer: int) -> Floats:
+    """BERTScore F1 of every item (Zhang et al. 2020) by the package of its authors; the best reference counts.
 
-    Greedy matching of unit token vectors, no idf weights and no baseline rescaling; the best reference counts.
-    ``special`` are the numbers of the encoder's own tokens at a text's beginning and end: as in the ``bert-score``
-    package (to which this is then equal) they can be matched, but do not count. Numbers of different encoders and
-    layers are not comparable: name them beside the score.
+    ``folder`` is a BERT or RoBERTa as Hugging Face saves them, ``layer`` the hidden layer that is read. No idf weights
+    and no rescaling. Numbers of different models and layers are not comparable: name them beside the score.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no such model with its tokenizer, or the model has no such layer.
+    MissingExtra
+        If the package is not installed.
     """
-    if not candidates or len(candidates) != len(references) or not all(references):
-        raise InputError(f"{len(candidates)} candidates for {len(references)} sets of references, none may be empty.")
-    owners = [i for i, own in enumerate(references) for _ in own]
-    mine, theirs = encoder.encode(candidates), encoder.encode([r for own in references for r in own])
-    best = np.full(len(candidates), -np.inf)
-    for j, i in enumerate(owners):
-        a = unit_rows(mine.frames_BTD[i][mine.mask_BT[i]]).astype(np.float64)
-        b = unit_rows(theirs.frames_BTD[j][theirs.mask_BT[j]]).astype(np.float64)
-        cosines = a @ b.T
-        own, other = (slice(special[0], length - special[1]) for length in cosines.shape)
-        if not cosines[own].size or not cosines[:, other].size:
-            best[i] = max(best[i], 0.0)  # nothing but special tokens, as in the reference
-            continue
-        precision, recall = cosines.max(axis=1)[own].mean(), cosines.max(axis=0)[other].mean()
-        best[i] = max(best[i], 2 * precision * recall / (precision + recall) if precision + recall else 0.0)
-    return best
+    package = need("bert_score", "BERTScore", "pip install bert-score")
+    try:
+        if not (folder / "config.json").is_file():  # a name that is no folder would be looked for in the hub
+            raise OSError("there is no config.json")
+        given = [*candidates], [[*own] for own in references]
+        return np.asarray(package.score(*given, model_type=str(folder), num_layers=layer, lang=None)[2], np.float64)
+    except (OSError, ValueError, AssertionError) as bad:
+        raise InputError(f"{folder}: not a Hugging Face model with its tokenizer and {layer} layers ({bad}).") from bad
 
 
 def clap_score(audio_ID: Vectors, text_ID: Vectors) -> Floats:

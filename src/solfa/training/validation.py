@@ -20,10 +20,10 @@ from solfa.core.errors import need
 from solfa.core.types import Logit, States, View
 from solfa.datasets.bank import frame_labels
 from solfa.datasets.features import FrozenFeatures
-from solfa.evaluation.ranking import MatrixScores, Scores, rank_relevant
+from solfa.evaluation.ranking import Scores, rank_relevant
 from solfa.evaluation.relevance import Relevance
 from solfa.evaluation.retrieval import hit_at
-from solfa.evaluation.similarity import CosineScores, MixScores, Transposed
+from solfa.evaluation.similarity import cosine_scores, mixed_scores
 
 _optimize, _special = (need(f"scipy.{x}", "training", "pip install 'solfa[torch]'") for x in ("optimize", "special"))
 T = TypeVar("T", NDArray[np.int64], list[Any])
@@ -39,7 +39,7 @@ def recalls(
     scores, rows = _scores(model, split, device, view)
     relevance = Relevance.of_targets(rows, len(split))
     t2a = hit_at(rank_relevant(scores, relevance), 1).mean()
-    a2t = hit_at(rank_relevant(Transposed(scores), relevance.transposed()), 1).mean()
+    a2t = hit_at(rank_relevant(scores.transposed(), relevance.transposed()), 1).mean()
     return float(t2a), float(a2t)
 
 
@@ -87,13 +87,13 @@ def _scores(model: JointProjector, split: FrozenFeatures, device: torch.device, 
     model.eval()
     scores: Scores
     if view.name == "frame":
-        scores = MatrixScores(_by_frames(model, split, texts, device, view))
+        scores = Scores.of(_by_frames(model, split, texts, device, view))
     else:
         audio = [_pooled(model.audio, split.pooled_audio(r), device) for r in _parts(np.arange(len(split)))]
         text = [_pooled(model.text, split.pooled_texts(part), device) for part in _parts(texts)]
-        scores = CosineScores(torch.cat(text).cpu().numpy(), torch.cat(audio).cpu().numpy())
+        scores = cosine_scores(torch.cat(text).cpu().numpy(), torch.cat(audio).cpu().numpy())
         if view.name == "mix":
-            scores = MixScores(scores, MatrixScores(_by_frames(model, split, texts, device, view)), view.alpha)
+            scores = mixed_scores(scores, Scores.of(_by_frames(model, split, texts, device, view)), view.alpha)
     return scores, [row for _, row in captions]
 
 

@@ -20,7 +20,7 @@ from solfa.core.theory import Chord, Key
 from solfa.core.types import ChordSegment
 from solfa.evaluation.blind import Unigrams, plausibility
 from solfa.evaluation.perturbation import counterfactuals, robustness
-from solfa.evaluation.ranking import MatrixScores, Ranks, rank_relevant
+from solfa.evaluation.ranking import Ranks, Scores, rank_relevant
 from solfa.evaluation.relevance import Relevance
 from solfa.evaluation.saturation import cut_tokens, pool_size_curve, saturation, tokenizer_spans
 from solfa.evaluation.significance import interval
@@ -76,9 +76,9 @@ class Reader:
             text = text[: claim.start] + text[claim.end :]
         return {f"{i}:{w}" for i, w in enumerate(re.findall(r"[\w#]+", text)[:limit])}
 
-    def score(self, rows: np.ndarray, texts: list[str]) -> MatrixScores:
+    def score(self, rows: np.ndarray, texts: list[str]) -> Scores:
         bags = [self.bag(t, self.limit, self.deaf_to) for t in texts]
-        return MatrixScores(np.array([[float(len(self.true[r] & b)) for b in bags] for r in rows]))
+        return Scores.of(np.array([[float(len(self.true[r] & b)) for b in bags] for r in rows]))
 
 
 CAPTIONS = [describe(attributes(s), seed=s) for s in range(40)]
@@ -245,9 +245,9 @@ class Blind:
     def __init__(self, rule: object) -> None:
         self.rule = rule
 
-    def score(self, rows: np.ndarray, texts: list[str]) -> MatrixScores:
+    def score(self, rows: np.ndarray, texts: list[str]) -> Scores:
         values = np.array([float(self.rule(t)) for t in texts])  # type: ignore[operator]
-        return MatrixScores(np.tile(values, (len(rows), 1)))
+        return Scores.of(np.tile(values, (len(rows), 1)))
 
 
 def test_blind_rules_earn_a_half() -> None:
@@ -282,12 +282,12 @@ class Detects:
     def __init__(self, deaf_to: str = "", prior: float = 0.0) -> None:
         self.deaf_to, self.prior = deaf_to, prior
 
-    def score(self, rows: np.ndarray, texts: list[str]) -> MatrixScores:
+    def score(self, rows: np.ndarray, texts: list[str]) -> Scores:
         claims = [{k: c.value for k, c in find_claims(t).items() if k != self.deaf_to} for t in texts]
         true = [{k: c.value for k, c in find_claims(t).items() if k != self.deaf_to} for t in TOLD]
         likely = [self.prior * plausibility(t) for t in texts]
         agree = [[len(true[r].items() & c.items()) + p for c, p in zip(claims, likely, strict=True)] for r in rows]
-        return MatrixScores(np.array(agree))
+        return Scores.of(np.array(agree))
 
 
 def test_what_detects_is_told_from_what_is_deaf() -> None:
@@ -299,7 +299,7 @@ def test_what_detects_is_told_from_what_is_deaf() -> None:
     deaf = robustness(Detects("beats", prior=0.3).score, TOLD, truths=MUSIC)
     assert not deaf["beats"].detected and deaf["beats"].preferred.low <= 0.5 <= deaf["beats"].preferred.high
     assert deaf["tempo"].detected
-    rng, noise = np.random.default_rng(0), lambda rows, texts: MatrixScores(rng.random((len(rows), len(texts))))
+    rng, noise = np.random.default_rng(0), lambda rows, texts: Scores.of(rng.random((len(rows), len(texts))))
     alarms = [r.detected for seed in range(3) for r in robustness(noise, TOLD, kinds=STATED, seed=seed).values()]
     assert len(alarms) == 21 and sum(alarms) <= 3
 
@@ -329,8 +329,8 @@ def test_a_model_that_stops_reading_goes_flat() -> None:
         reader = Reader(CAPTIONS, limit)
 
         def rank(texts: object) -> Ranks:
-            audio_by_text = reader.score(np.arange(40), list(texts)).matrix  # type: ignore[call-overload]
-            return rank_relevant(MatrixScores(audio_by_text.T), relevance)
+            audio_by_text = reader.score(np.arange(40), list(texts)).matrix()  # type: ignore[call-overload]
+            return rank_relevant(Scores.of(audio_by_text.T), relevance)
 
         return saturation(rank, CAPTIONS, WORDS, steps=(2, 4, 6, 8, 10, 500), metrics=("R@1",))
 
@@ -345,7 +345,7 @@ def test_a_model_that_stops_reading_goes_flat() -> None:
 def test_pool_size_curve_is_the_mean_over_all_small_pools() -> None:
     rng = np.random.default_rng(0)
     matrix, target = rng.random((30, 60)), rng.integers(60, size=30)
-    ranks = rank_relevant(MatrixScores(matrix), Relevance.of_targets(target, 60))
+    ranks = rank_relevant(Scores.of(matrix), Relevance.of_targets(target, 60))
     curve = pool_size_curve(ranks, [0, 10, 59], k=2)
     assert curve[0].value == 1
     assert curve[59].value == np.mean(ranks.first <= 2)

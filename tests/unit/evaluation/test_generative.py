@@ -20,30 +20,24 @@ def test_equal_to_the_reference_packages() -> None:
     np.testing.assert_allclose(G.frechet_distance(FAKE, REAL), GOLDEN["fd"], atol=1e-9)
     result = G.prdc(FAKE, REAL)
     for name, value in GOLDEN["prdc"].items():
-        np.testing.assert_allclose(getattr(result, name), value, atol=1e-12)
+        np.testing.assert_allclose(result[name], value, atol=1e-12)
     np.testing.assert_allclose(G.vendi_score(FAKE), GOLDEN["vendi"], atol=1e-5)  # unit norm in float32
 
 
 def test_fixed_points() -> None:
     assert G.frechet_distance(REAL, REAL) == pytest.approx(0, abs=1e-9)
     same = G.prdc(REAL, REAL)
-    assert (same.precision, same.recall, same.coverage) == (1, 1, 1)
+    assert (same["precision"], same["recall"], same["coverage"]) == (1, 1, 1)
     far = G.prdc(REAL + 100, REAL)
-    assert (far.precision, far.recall, far.density, far.coverage) == (0, 0, 0, 0)
+    assert set(far.values()) == {0}
     gap = G.modality_gap(REAL, REAL)
-    assert gap.centroid_distance == 0 and gap.generated_spread == gap.real_spread > 0
-    assert G.modality_gap(-np.ones((3, 2)), np.ones((3, 2))).centroid_distance == pytest.approx(2)
+    assert gap["centroid distance"] == 0 and gap["generated spread"] == gap["real spread"] > 0
+    assert G.modality_gap(-np.ones((3, 2)), np.ones((3, 2)))["centroid distance"] == pytest.approx(2)
 
 
 def test_frechet_distance_grows_with_the_square_of_a_shift() -> None:
     near, far = (G.frechet_distance(REAL + s, REAL) for s in (1.0, 2.0))
     assert near == pytest.approx(5, abs=1e-9) and far == pytest.approx(20, abs=1e-9)  # 5 dimensions
-
-
-def test_prdc_does_not_depend_on_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = G.prdc(FAKE, REAL)
-    monkeypatch.setattr(G, "_BLOCK_ROWS", 7)
-    assert G.prdc(FAKE, REAL) == whole
 
 
 def test_vendi_counts_what_differs_either_way_round() -> None:

@@ -20,13 +20,16 @@ from solfa.core.theory import Chord, Key
 from solfa.core.types import Audio, ChordSegment, Features, Logit, View, ViewName
 from solfa.datasets.readers import DataSet, sources
 from solfa.evaluation import interop, tasks
-from solfa.evaluation.detections import ClipScores, SystemScores, best_collar_f1, best_segment_f1, decide
-from solfa.evaluation.events import ClipTruth, collar_counts, collar_f1, segment_counts, segment_f1
+from solfa.evaluation.detections import (
+    ClipScores,
+    SystemScores,
+    best_collar_thresholds,
+    best_segment_thresholds,
+    decide,
+)
+from solfa.evaluation.events import ClipTruth, collar_counts, event_f1, segment_counts
 from solfa.evaluation.psds import RocCurve
-from solfa.evaluation.ranking import MatrixScores, rank_relevant, top_k
-from solfa.evaluation.relevance import Relevance
 from solfa.evaluation.reports import Report, beside, blind_rows, compare, published, read_report, row, write_report
-from solfa.evaluation.retrieval import per_query
 from solfa.evaluation.significance import Interval
 from solfa.evaluation.tagging import tag_scores
 from solfa.evaluation.tasks import TASKS, TaskSettings, encode_files, run_mir, run_task
@@ -91,7 +94,7 @@ def test_views_and_stretches_give_the_same_features_as_whole_clips(captioned: Da
     model = tiny_model()
     pool = encode_files([i.audio for i in captioned.clips if i.audio], model)
     whole = model.audio.encode([Audio(sound("low", "low"), RATE)])
-    np.testing.assert_allclose(pool.features.global_BD[0], whole.global_BD[0], atol=1e-3)  # through a 16-bit file
+    np.testing.assert_allclose(pool.sounds[0].pooled_WD[0], whole.global_BD[0], atol=1e-3)  # through a 16-bit file
     names: tuple[ViewName, ...] = ("frame", "mix")
     for view in names:
         settings = dataclasses.replace(FEW, view=View(name=view))
@@ -256,12 +259,11 @@ def test_the_best_f1_of_rare_classes_lies_in_its_own_interval(num_classes: int, 
         values[2 * start : 2 * start + 4, own] += told
         clips[str(n)] = ClipScores(values, np.arange(21) / 2)
     scores, settings = SystemScores(classes, clips), dataclasses.replace(FEW, num_clip_resamples=50)
-    for best, counts, whole in (
-        (best_segment_f1(truth, scores), segment_counts, segment_f1),
-        (best_collar_f1(truth, scores), collar_counts, collar_f1),
-    ):
-        measured = tasks._at_best(truth, scores, best, counts, settings)
-        assert measured.value == whole(truth, decide(scores, best.thresholds), classes).macro_f1
+    for best, match in ((best_segment_thresholds, segment_counts), (best_collar_thresholds, collar_counts)):
+        thresholds = best(truth, scores)
+        measured = tasks._at_best(truth, scores, thresholds, match, settings)
+        whole = event_f1(truth, decide(scores, thresholds), classes, match)
+        assert measured.value == pytest.approx(whole.macro_f1, abs=1e-12)
         assert measured.low <= measured.value <= measured.high and measured.num == 24
         assert (measured.low < measured.high) == (0 < measured.value < 1)
 
@@ -409,39 +411,6 @@ def test_published_rows_are_whole_and_have_sources() -> None:
     assert figma.metrics["T2A R@10"] == 37.6
     (tuned,) = [p for p in rows if p.model.endswith("FGMCaps") and p.data == "musicbench"]
     assert "T2A R@20" not in tuned.metrics
-
-
-def test_trec_files_give_the_same_numbers(tmp_path: Path) -> None:
-    pytrec_eval = pytest.importorskip("pytrec_eval")
-    rng = np.random.default_rng(1)
-    relevance = Relevance.of([[1, 2], [0]], 6, [[2, 1], [1]])
-    matrix = MatrixScores(rng.random((2, 6)))
-    items, scores = top_k(matrix, 6)
-    ids = [f"d{i}" for i in range(6)]
-    interop.write_qrels(tmp_path / "q", relevance, ["q0", "q1"], ids)
-    interop.write_run(tmp_path / "r", items, scores, ["q0", "q1"], ids)
-    with (tmp_path / "q").open() as q, (tmp_path / "r").open() as r:
-        result = pytrec_eval.RelevanceEvaluator(pytrec_eval.parse_qrel(q), {"ndcg_cut.5"}).evaluate(
-            pytrec_eval.parse_run(r)
-        )
-    ours = per_query(rank_relevant(matrix, relevance), "nDCG@5")[0]
-    np.testing.assert_allclose([result[q]["ndcg_cut_5"] for q in ("q0", "q1")], ours, atol=1e-12)
-
-
-def test_trec_lines_and_bad_ids(tmp_path: Path) -> None:
-    relevance = Relevance.of([[1], [0]], 2, [[2], [1]])
-    interop.write_qrels(tmp_path / "q", relevance, ["q0", "q1"], ["a", "b"])
-    assert (tmp_path / "q").read_text() == "q0 0 b 2\nq1 0 a 1\n"
-    interop.write_run(tmp_path / "r", np.array([[1, 0]]), np.array([[0.5, 0.25]]), ["q0"], ["a", "b"], tag="x")
-    assert (tmp_path / "r").read_text() == "q0 Q0 b 1 0.5 x\nq0 Q0 a 2 0.25 x\n"
-    with pytest.raises(InputError, match="holds a blank"):
-        interop.write_qrels(tmp_path / "q", relevance, ["q 0", "q1"], ["a", "b"])
-    with pytest.raises(InputError, match="1 different"):
-        interop.write_qrels(tmp_path / "q", relevance, ["q0", "q0"], ["a", "b"])
-    with pytest.raises(InputError, match="has no id"):
-        interop.write_run(tmp_path / "r", np.array([[2]]), np.array([[1.0]]), ["q"], ["a", "b"])
-    with pytest.raises(InputError, match="whole gains"):
-        interop.write_qrels(tmp_path / "q", Relevance.of([[0]], 1, [[0.5]]), ["q"], ["a"])
 
 
 def test_mteb_model_encodes_both_sides() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,9 @@ from solfa.alignment.scores import Texts, laid_out, track_scores, window_scores
 from solfa.core.errors import InputError, UnknownName
 from solfa.core.types import Features, FloatArray, View, ViewName
 from solfa.evaluation import retrieval as R
-from solfa.evaluation.ranking import MatrixScores, Ranks, rank_lists, rank_relevant, top_k
+from solfa.evaluation.ranking import Ranks, Scores, rank_lists, rank_relevant
 from solfa.evaluation.relevance import Relevance
-from solfa.evaluation.similarity import CosineScores, FrameScores, MixScores, Pool, Transposed, joint_scores
+from solfa.evaluation.similarity import Pool, cosine_scores, joint_scores, mixed_scores, scores_by_frame, unit_rows
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "trec.json"
 
@@ -48,7 +49,7 @@ def test_ranks_equal_a_full_sort_with_ties(seed: int, q: int, n: int, levels: in
     rng = np.random.default_rng(seed)
     matrix = rng.integers(0, levels, size=(q, n)).astype(float)
     relevance = random_relevance(rng, q, n, graded=True)
-    ranks = rank_relevant(MatrixScores(matrix), relevance)
+    ranks = rank_relevant(Scores.of(matrix), relevance)
     assert as_lists(ranks) == brute_ranks(matrix, relevance)
 
 
@@ -59,14 +60,10 @@ def test_cosine_ranks_do_not_depend_on_blocks_or_order(seed: int, block_q: int, 
     queries, items = rng.standard_normal((9, 16)), rng.standard_normal((30, 16))
     items[10:20] = items[:10]  # equal vectors must tie wherever they lie
     relevance = random_relevance(rng, 9, 30)
-    expected = as_lists(rank_relevant(CosineScores(queries, items), relevance))
+    expected = as_lists(rank_relevant(cosine_scores(queries, items), relevance))
 
-    class Blocked(CosineScores):
-        @property
-        def block_shape(self) -> tuple[int, int]:
-            return block_q, block_n
-
-    assert as_lists(rank_relevant(Blocked(queries, items), relevance)) == expected
+    blocked = replace(cosine_scores(queries, items), block_shape=(block_q, block_n))
+    assert as_lists(rank_relevant(blocked, relevance)) == expected
     moved = rng.permutation(30)
     where = np.argsort(moved)
     permuted = Relevance.of(
@@ -76,15 +73,15 @@ def test_cosine_ranks_do_not_depend_on_blocks_or_order(seed: int, block_q: int, 
         ],
         30,
     )
-    assert as_lists(rank_relevant(CosineScores(queries, items[moved]), permuted)) == expected
+    assert as_lists(rank_relevant(cosine_scores(queries, items[moved]), permuted)) == expected
 
 
 def test_cosine_ranks_equal_a_float64_sort() -> None:
     rng = np.random.default_rng(3)
-    scores = CosineScores(rng.standard_normal((40, 64)), rng.standard_normal((3000, 64)))
+    queries, items = unit_rows(rng.standard_normal((40, 64))), unit_rows(rng.standard_normal((3000, 64)))
     relevance = random_relevance(rng, 40, 3000)
-    exact = scores.queries_QD.astype(np.float64) @ scores.items_ND.astype(np.float64).T
-    assert as_lists(rank_relevant(scores, relevance)) == brute_ranks(exact, relevance)
+    exact = queries.astype(np.float64) @ items.astype(np.float64).T
+    assert as_lists(rank_relevant(cosine_scores(queries, items), relevance)) == brute_ranks(exact, relevance)
 
 
 def test_torch_blocks_give_the_same_ranks() -> None:
@@ -92,20 +89,9 @@ def test_torch_blocks_give_the_same_ranks() -> None:
     rng = np.random.default_rng(4)
     queries, items = rng.standard_normal((50, 32)), rng.standard_normal((5000, 32))
     relevance = random_relevance(rng, 50, 5000)
-    on_host = rank_relevant(CosineScores(queries, items), relevance)
-    on_device = rank_relevant(CosineScores(queries, items, device="cpu"), relevance)
+    on_host = rank_relevant(cosine_scores(queries, items), relevance)
+    on_device = rank_relevant(cosine_scores(queries, items, device="cpu"), relevance)
     assert np.array_equal(on_host.ranks, on_device.ranks)
-    assert np.array_equal(top_k(CosineScores(queries, items), 7)[0], top_k(CosineScores(queries, items, "cpu"), 7)[0])
-
-
-def test_top_k_is_the_head_of_a_stable_sort() -> None:
-    rng = np.random.default_rng(5)
-    matrix = rng.integers(0, 6, size=(20, 50)).astype(float)
-    items, values = top_k(MatrixScores(matrix), 8, max_floats=100)
-    assert np.array_equal(items, np.argsort(-matrix, axis=1, kind="stable")[:, :8])
-    assert np.array_equal(values, np.take_along_axis(matrix, items, axis=1))
-    with pytest.raises(InputError, match="between 1 and the pool size 50"):
-        top_k(MatrixScores(matrix), 51)
 
 
 def test_metrics_equal_trec_eval() -> None:
@@ -113,7 +99,7 @@ def test_metrics_equal_trec_eval() -> None:
     golden = json.loads(GOLDEN.read_text())
     for case in golden:
         relevance = Relevance.of(case["relevant"], case["num_items"], case["gains"])
-        ranks = rank_relevant(MatrixScores(np.array(case["scores"])), relevance)
+        ranks = rank_relevant(Scores.of(np.array(case["scores"])), relevance)
         for ours, theirs in (
             ("recall@5", "recall_5"),
             ("recall@10", "recall_10"),
@@ -151,14 +137,12 @@ def test_hand_example() -> None:
 def test_perfect_ranking_scores_one_and_chance_is_half() -> None:
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((200, 8))
-    perfect = rank_relevant(CosineScores(vectors, vectors), Relevance.of_targets(range(200), 200))
+    perfect = rank_relevant(cosine_scores(vectors, vectors), Relevance.of_targets(range(200), 200))
     result = R.evaluate(perfect, ("R@1", "mAP@10", "nDCG@10", "MRR", "MedR"), num_resamples=50)
     assert all((i.value, i.high) == (1.0, 1.0) and 0 < i.low <= 1 for i in result.values())
-    random = rank_relevant(
-        MatrixScores(rng.random((2000, 400))), Relevance.of_targets(rng.integers(400, size=2000), 400)
-    )
+    random = rank_relevant(Scores.of(rng.random((2000, 400))), Relevance.of_targets(rng.integers(400, size=2000), 400))
     assert abs(R.evaluate(random, ("MedR%",), num_resamples=50)["MedR%"].value - 50) < 3
-    blind = rank_relevant(MatrixScores(np.zeros((5, 9))), Relevance.of_targets([0] * 5, 9))
+    blind = rank_relevant(Scores.of(np.zeros((5, 9))), Relevance.of_targets([0] * 5, 9))
     assert blind.ranks.tolist() == [9] * 5  # equal scores never help
 
 
@@ -167,9 +151,8 @@ def test_several_captions_per_track_in_both_directions() -> None:
     caption_track = np.repeat(np.arange(30), 5)
     texts, audio = rng.standard_normal((150, 12)), rng.standard_normal((30, 12))
     relevance = Relevance.of_targets(caption_track, 30)
-    scores = CosineScores(texts, audio)
-    backward = rank_relevant(Transposed(scores), relevance.transposed())
-    exact = scores.queries_QD.astype(float) @ scores.items_ND.astype(float).T
+    backward = rank_relevant(cosine_scores(texts, audio).transposed(), relevance.transposed())
+    exact = unit_rows(texts).astype(float) @ unit_rows(audio).astype(float).T
     best_of_five = [min(1 + (exact[:, a] > exact[c, a]).sum() for c in range(5 * a, 5 * a + 5)) for a in range(30)]
     assert backward.first.tolist() == best_of_five
 
@@ -225,7 +208,7 @@ def test_items_that_were_not_returned_are_never_found() -> None:
     matrix = np.empty((1, 5))
     matrix[0, whole] = -np.arange(5)
     one = Relevance.of([[1, 4]], 5)
-    assert as_lists(rank_lists([whole], one)) == as_lists(rank_relevant(MatrixScores(matrix), one))
+    assert as_lists(rank_lists([whole], one)) == as_lists(rank_relevant(Scores.of(matrix), one))
 
 
 @pytest.mark.parametrize(
@@ -238,21 +221,18 @@ def test_items_that_were_not_returned_are_never_found() -> None:
         (lambda: Relevance.of([[1, 1]], 3), "named twice"),
         (lambda: Relevance.of([[1]], 3, [[0.0]]), "positive"),
         (lambda: Relevance.of([[1]], 3, [[1.0, 2.0]]), "one number for every"),
-        (lambda: rank_relevant(MatrixScores(np.zeros((2, 3))), Relevance.of([[0]], 3)), "pool does not match"),
-        (lambda: rank_relevant(MatrixScores(np.zeros((2, 3))), Relevance.of([[0], []], 3)), "1 of 2 queries"),
-        (lambda: rank_relevant(MatrixScores(np.full((1, 2), np.nan)), Relevance.of([[0]], 2)), "not finite"),
-        (lambda: CosineScores(np.zeros((1, 4)), np.ones((2, 4))), "dead vector"),
-        (lambda: CosineScores(np.ones((1, 4)), np.ones((2, 5))), "two spaces"),
-        (lambda: CosineScores(np.ones((0, 4)), np.ones((2, 4))), "queries: expected vectors"),
+        (lambda: rank_relevant(Scores.of(np.zeros((2, 3))), Relevance.of([[0]], 3)), "pool does not match"),
+        (lambda: rank_relevant(Scores.of(np.zeros((2, 3))), Relevance.of([[0], []], 3)), "1 of 2 queries"),
+        (lambda: rank_relevant(Scores.of(np.full((1, 2), np.nan)), Relevance.of([[0]], 2)), "not finite"),
+        (lambda: cosine_scores(np.zeros((1, 4)), np.ones((2, 4))), "dead vector"),
+        (lambda: cosine_scores(np.ones((1, 4)), np.ones((2, 5))), "two spaces"),
+        (lambda: cosine_scores(np.ones((0, 4)), np.ones((2, 4))), "queries: expected vectors"),
         (lambda: rank_lists([[0], [1]], Relevance.of([[0]], 2)), "2 result lists for 1"),
         (lambda: rank_lists([[0, 0]], Relevance.of([[0]], 2)), "names an item twice"),
         (lambda: R.per_query(Ranks(np.array([0, 1]), np.array([1]), np.ones(1), 2), "R@0"), "at least 1"),
         (lambda: R.medr_percent_largest_seen(Ranks(np.array([0, 1]), np.array([1]), np.ones(1), 2)), "0 / 0"),
-        (lambda: MixScores(MatrixScores(np.ones((1, 2))), MatrixScores(np.ones((2, 2)))), "two pools"),
-        (
-            lambda: FrameScores(np.ones((1, 2, 3)), np.zeros((1, 2), bool), np.ones((1, 2, 3)), np.ones((1, 2), bool)),
-            "real entry",
-        ),
+        (lambda: mixed_scores(Scores.of(np.ones((1, 2))), Scores.of(np.ones((2, 2)))), "two pools"),
+        (lambda: scores_by_frame([np.ones((0, 3))], [np.ones((2, 3), np.float32)]), "no real entry"),
     ],
 )
 def test_bad_input_is_refused_with_its_condition(call: object, message: str) -> None:

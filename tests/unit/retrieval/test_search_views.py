@@ -14,7 +14,6 @@ from solfa.collection import Collection, schema
 from solfa.collection.database import Database
 from solfa.core.errors import InputError
 from solfa.core.types import Audio, EncoderSpec, Features, FloatArray, JointModel, View, ViewName, Views
-from solfa.evaluation.ranking import top_k
 from solfa.evaluation.similarity import joint_scores
 from solfa.evaluation.tasks import encode_files
 from solfa.query import parse
@@ -75,7 +74,7 @@ def collection(files: list[Path], tmp_path_factory: pytest.TempPathFactory) -> C
 def evaluated(files: list[Path], view: View) -> list[Path]:
     """The pool as ``solfa eval`` orders it."""
     scores = joint_scores(encode_files(files, trained()), trained().text.encode([CAPTION]), view)
-    return [files[i] for i in top_k(scores, len(files))[0][0].tolist()]
+    return [files[i] for i in np.argsort(-scores.matrix()[0], kind="stable").tolist()]
 
 
 @pytest.mark.parametrize("name", ["global", "frame", "mix", None])

@@ -24,7 +24,7 @@ from solfa.encoders.trained import read_description
 from solfa.evaluation.ranking import rank_relevant
 from solfa.evaluation.relevance import Relevance
 from solfa.evaluation.retrieval import hit_at
-from solfa.evaluation.similarity import Transposed, joint_scores
+from solfa.evaluation.similarity import joint_scores
 from solfa.training import checkpoint, validation
 from solfa.training import trainer as trainer_module
 from solfa.training.model_file import save_model
@@ -72,7 +72,7 @@ def test_validation_ranks_whole_vectors_and_makes_nothing_else(data, tmp_path, m
     trainer = Trainer(tiny("figma", data), data, tmp_path / "run")
     audio, text = features_of(trainer.model, data.val)
     scores, relevance = joint_scores(audio, text, "global"), Relevance.of_targets(range(48), 48)
-    both = (scores, relevance), (Transposed(scores), relevance.transposed())
+    both = (scores, relevance), (scores.transposed(), relevance.transposed())
     expected = [hit_at(rank_relevant(*one), 1).mean() for one in both]
 
     def made(*given):
