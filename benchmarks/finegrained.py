@@ -37,7 +37,7 @@ from solfa.core.types import ChordSegment, JointModel
 from solfa.datagen.judging import data_set
 from solfa.encoders.registry import load_model
 from solfa.evaluation.blind import without_sound
-from solfa.evaluation.finegrained import KindSatisfaction, Rank, Satisfaction, Sensitivity
+from solfa.evaluation.finegrained import KindSatisfaction, Rank, Sensitivity
 from solfa.evaluation.finequeries import FineQueries, fine_queries, measure
 from solfa.evaluation.similarity import Pool, joint_scores
 from solfa.evaluation.truth import holds
@@ -133,17 +133,16 @@ def lift(kind: KindSatisfaction) -> str:
     return "-" if kind.lift is None else f"{kind.lift:.2f}"
 
 
-def show_satisfaction(rows: dict[str, Satisfaction]) -> None:
+def show_satisfaction(rows: dict[str, dict[str, KindSatisfaction]], k: int) -> None:
     first = next(iter(rows.values()))
-    kinds = list(first.kinds)
-    print(f"\nCS@{first.k}: per cent of the first {first.k} [95 %] (lift: 0 best constant list, 1 attainable)")
-    print(f"| system | {' | '.join([*kinds, 'every', 'joint'])} |\n|---|{'---|' * (len(kinds) + 2)}")
+    print(f"\nCS@{k}: per cent of the first {k} [95 %] (lift: 0 best constant list, 1 attainable)")
+    print(f"| system | {' | '.join(first)} |\n|---|{'---|' * len(first)}")
     for name, result in rows.items():
-        cells = [result.kinds[kind] for kind in kinds] + [result.every, result.joint]
+        cells = [result[kind] for kind in first]
         texts = [f"{100 * c.share.value:.0f} [{100 * c.share.low:.0f}, {100 * c.share.high:.0f}] ({lift(c)})"
                  for c in cells]  # fmt: skip
         print(f"| {name} | {' | '.join(texts)} |")
-    print("requirements:", {kind: r.num for kind, r in first.kinds.items()})
+    print("requirements:", {kind: r.share.num for kind, r in first.items() if kind not in ("every", "joint")})
 
 
 def show_sensitivity(rows: dict[str, dict[str, Sensitivity]]) -> None:
@@ -154,8 +153,8 @@ def show_sensitivity(rows: dict[str, dict[str, Sensitivity]]) -> None:
         cells = []
         for kind in kinds:
             s = result[kind]
-            control = f" ({s.control.value:.2f})" if s.control else ""
-            mark = "**" if s.heard else ""
+            control = f" ({s.controls['control'].fall.value:.2f})" if "control" in s.controls else ""
+            mark = "**" if s.detected else ""
             cells.append(f"{mark}{s.fall.value:.2f}{mark} [{s.fall.low:.2f}, {s.fall.high:.2f}]{control}")
         print(f"| {name} | {' | '.join(cells)} |")
     nums = {k: s.fall.num for k, s in next(iter(rows.values())).items()}
@@ -210,7 +209,7 @@ def main() -> None:
         found = {n: measure(rank, queries, truths, options.k, seed=options.seed) for n, rank in systems.items()}
     print(f"{len(names)} clips, {len(queries.texts)} queries, {len(queries.counterfactuals)} counterfactuals, "
           f"model {options.model}, seed {options.seed}")  # fmt: skip
-    show_satisfaction({n: satisfied for n, (satisfied, _) in found.items()})
+    show_satisfaction({n: satisfied for n, (satisfied, _) in found.items()}, options.k)
     show_sensitivity({n: sensitive for n, (_, sensitive) in found.items()})
     if options.figures:
         options.figures.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,33 +56,37 @@ def check_plot(path: Path | None, *, force: bool) -> None:
         check_output(path, force=force)
 
 
-def save(plt: Any, figure: Any, path: Path, force: bool) -> None:
-    """Write a figure, whole or not at all, and close it."""
-    drawn = io.BytesIO()
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    for axes in figure.axes:  # the solver's last digits differ from run to run
-        axes.set_position([round(edge, 6) for edge in axes.get_position().bounds])
-    metadata = {"Date": None} if path.suffix.lower() == ".svg" else None
-    figure.savefig(drawn, format=path.suffix[1:].lower(), dpi=150, metadata=metadata)
-    plt.close(figure)
-    write_output(path, drawn.getvalue(), force=force)
+@contextmanager
+def _drawing(path: Path, force: bool, *shape: int, **options: Any) -> Iterator[tuple[Any, Any]]:
+    """A figure and its axes, written, whole or not at all, when the block has ended."""
+    plt = pyplot(path)
+    figure, axes = plt.subplots(*shape, layout="constrained", **options)
+    try:
+        yield figure, axes
+        drawn = io.BytesIO()
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        for part in figure.axes:  # the solver's last digits differ from run to run
+            part.set_position([round(edge, 6) for edge in part.get_position().bounds])
+        metadata = {"Date": None} if path.suffix.lower() == ".svg" else None
+        figure.savefig(drawn, format=path.suffix[1:].lower(), dpi=150, metadata=metadata)
+        write_output(path, drawn.getvalue(), force=force)
+    finally:
+        plt.close(figure)
 
 
 def heat_map(found: TimedMap, path: Path, *, title: str, force: bool = False) -> None:
     """Rows of words or phrases over time, the value as colour. Raises as ``pyplot`` and ``write_output``."""
-    plt = pyplot(path)
     rows = len(found.rows)
-    figure, axes = plt.subplots(figsize=(10, 1.2 + 0.3 * max(3, rows)), layout="constrained")
     edges = np.append(found.start_s_T, found.end_s)
     limits = {"vmin": 0.0, "vmax": 1.0} if found.unit == "probability" else {}
-    drawn = axes.pcolormesh(edges, np.arange(rows + 1), found.values_RT, cmap="viridis", rasterized=True, **limits)
-    axes.set_yticks(np.arange(rows) + 0.5, [_plain(row[:40]) for row in found.rows])
-    axes.invert_yaxis()
-    axes.set_xlabel("time, s")
-    axes.set_title(_plain(title), fontsize=10)
-    figure.colorbar(drawn, ax=axes, label=found.unit)
-    save(plt, figure, path, force)
+    with _drawing(path, force, figsize=(10, 1.2 + 0.3 * max(3, rows))) as (figure, axes):
+        drawn = axes.pcolormesh(edges, np.arange(rows + 1), found.values_RT, cmap="viridis", rasterized=True, **limits)
+        axes.set_yticks(np.arange(rows) + 0.5, [_plain(row[:40]) for row in found.rows])
+        axes.invert_yaxis()
+        axes.set_xlabel("time, s")
+        axes.set_title(_plain(title), fontsize=10)
+        figure.colorbar(drawn, ax=axes, label=found.unit)
 
 
 def curves(
@@ -99,14 +104,12 @@ def curves(
     points = [p for line in series.values() for p in line]
     if not points or not all(math.isfinite(v) for p in points for v in p):
         raise InputError("there is no finite point to draw.")
-    plt = pyplot(path)
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    for name, line in series.items():
-        axes.plot(*zip(*line, strict=True), label=_plain(name), drawstyle="steps-post" if steps else "default")
-    axes.set(xlabel=x_label, ylabel=y_label, title=_plain(title), ylim=(min(0.0, axes.get_ylim()[0]), None))
-    axes.grid(alpha=0.3)
-    axes.legend()
-    save(plt, figure, path, force)
+    with _drawing(path, force, figsize=(7, 4)) as (_, axes):
+        for name, line in series.items():
+            axes.plot(*zip(*line, strict=True), label=_plain(name), drawstyle="steps-post" if steps else "default")
+        axes.set(xlabel=x_label, ylabel=y_label, title=_plain(title), ylim=(min(0.0, axes.get_ylim()[0]), None))
+        axes.grid(alpha=0.3)
+        axes.legend()
 
 
 def bars(
@@ -116,13 +119,12 @@ def bars(
     there are none."""
     if not values:
         raise InputError("there is no bar to draw.")
-    plt = pyplot(path)
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    axes.bar(range(len(values)), [scale * i.value for i in values.values()])
-    axes.vlines(range(len(values)), *zip(*((scale * i.low, scale * i.high) for i in values.values()), strict=True), "k")
-    axes.set_xticks(range(len(values)), map(_plain, values), rotation=0 if len(values) < 9 else 90)
-    axes.set(ylabel=y_label, title=_plain(title))
-    save(plt, figure, path, force)
+    places, ends = range(len(values)), [(scale * i.low, scale * i.high) for i in values.values()]
+    with _drawing(path, force, figsize=(7, 4)) as (_, axes):
+        axes.bar(places, [scale * i.value for i in values.values()])
+        axes.vlines(places, *zip(*ends, strict=True), "k")
+        axes.set_xticks(places, map(_plain, values), rotation=0 if len(values) < 9 else 90)
+        axes.set(ylabel=y_label, title=_plain(title))
 
 
 def _plain(text: str) -> str:
@@ -135,40 +137,39 @@ def draw_analysis(analysis: Analysis, path: Path, *, title: str, force: bool = F
     Energy with bars (downbeats), chords coloured by root, and a row for the voice and for each instrument and sound
     that is or may be present, darker where it is surer; dashed lines where a section begins.
     """
-    plt = pyplot(path)
     timed = [t for t in (analysis.voice, *analysis.instruments, *analysis.sounds)
              if t.spans and t.confidence >= ABSENT]  # fmt: skip
     timed = sorted(timed, key=lambda tag: -tag.confidence)[:_MOST_ROWS]
-    figure, (energy, chords, tags) = plt.subplots(
-        3, 1, sharex=True, layout="constrained", figsize=(10, 3.4 + 0.25 * max(1, len(timed))),
-        height_ratios=[2, 0.6, 0.25 * max(1, len(timed))],
-    )  # fmt: skip
-    times = np.arange(len(analysis.energy.values)) * analysis.energy.hop_s
-    energy.fill_between(times, analysis.energy.values, color="tab:blue", alpha=0.4, linewidth=0)
-    energy.vlines(analysis.beats_s, 0, 0.04, color="black", linewidth=0.4)
-    energy.vlines(analysis.downbeats_s, 0, 0.1, color="black", linewidth=0.8)
-    energy.set(ylim=(0, 1), ylabel="energy\n(ticks: beats, bars;\ndashed: sections)", xlim=(0, analysis.duration_s))
-    for section in sections(analysis)[1:]:
-        for axes in (energy, chords, tags):
-            axes.axvline(section.start_s, color="black", linewidth=0.8, linestyle="--", alpha=0.6)
-    wheel, wide_s = plt.get_cmap("hsv"), analysis.duration_s / 45
-    for segment in analysis.chords:
-        chord, length_s = Chord.parse(segment.label), segment.end_s - segment.start_s
-        if chord is not None:  # neighbours on the circle of fifths have neighbouring colours
-            colour = wheel(chord.root * 7 % 12 / 12)
-            chords.broken_barh(
-                [(segment.start_s, length_s)], (0, 1), color=colour, alpha=0.25 + 0.4 * segment.confidence
-            )
-            if length_s > wide_s:
-                chords.text(segment.start_s + length_s / 2, 0.5, segment.label, ha="center", va="center", fontsize=7)
-    chords.set(yticks=[], ylim=(0, 1), ylabel="chords")
-    for row, tag in enumerate(timed):
-        for span in tag.spans:
-            tags.broken_barh([(span.start_s, span.end_s - span.start_s)], (row + 0.1, 0.8), color="tab:green",
-                             alpha=min(1.0, max(0.15, span.confidence)), linewidth=0)  # fmt: skip
-    names = [f"{concept(tag.concept).title} ({tag.confidence:.2f})" for tag in timed]
-    tags.set(yticks=np.arange(len(timed)) + 0.5, yticklabels=names, ylim=(max(1, len(timed)), 0), xlabel="time, s")
-    known = [(analysis.tempo_bpm.value, "{:.1f} BPM"), (analysis.metre.value, "{}"), (analysis.key.value, "{}")]
-    told = ", ".join(form.format(value) for value, form in known if value is not None)
-    figure.suptitle(f"{title}: {told or 'no tempo, metre or key found'}".replace("$", r"\$"), fontsize=10)
-    save(plt, figure, path, force)
+    tall = 0.25 * max(1, len(timed))
+    shape: dict[str, Any] = {"sharex": True, "figsize": (10, 3.4 + tall), "height_ratios": [2, 0.6, tall]}
+    with _drawing(path, force, 3, 1, **shape) as (figure, (energy, chords, tags)):
+        times = np.arange(len(analysis.energy.values)) * analysis.energy.hop_s
+        energy.fill_between(times, analysis.energy.values, color="tab:blue", alpha=0.4, linewidth=0)
+        energy.vlines(analysis.beats_s, 0, 0.04, color="black", linewidth=0.4)
+        energy.vlines(analysis.downbeats_s, 0, 0.1, color="black", linewidth=0.8)
+        energy.set(ylim=(0, 1), ylabel="energy\n(ticks: beats, bars;\ndashed: sections)", xlim=(0, analysis.duration_s))
+        for section in sections(analysis)[1:]:
+            for axes in (energy, chords, tags):
+                axes.axvline(section.start_s, color="black", linewidth=0.8, linestyle="--", alpha=0.6)
+        wheel, wide_s = pyplot(path).get_cmap("hsv"), analysis.duration_s / 45
+        for segment in analysis.chords:
+            chord, length_s = Chord.parse(segment.label), segment.end_s - segment.start_s
+            if chord is not None:  # neighbours on the circle of fifths have neighbouring colours
+                colour = wheel(chord.root * 7 % 12 / 12)
+                chords.broken_barh(
+                    [(segment.start_s, length_s)], (0, 1), color=colour, alpha=0.25 + 0.4 * segment.confidence
+                )
+                if length_s > wide_s:
+                    chords.text(
+                        segment.start_s + length_s / 2, 0.5, segment.label, ha="center", va="center", fontsize=7
+                    )
+        chords.set(yticks=[], ylim=(0, 1), ylabel="chords")
+        for row, tag in enumerate(timed):
+            for span in tag.spans:
+                tags.broken_barh([(span.start_s, span.end_s - span.start_s)], (row + 0.1, 0.8), color="tab:green",
+                                 alpha=min(1.0, max(0.15, span.confidence)), linewidth=0)  # fmt: skip
+        names = [f"{concept(tag.concept).title} ({tag.confidence:.2f})" for tag in timed]
+        tags.set(yticks=np.arange(len(timed)) + 0.5, yticklabels=names, ylim=(max(1, len(timed)), 0), xlabel="time, s")
+        known = [(analysis.tempo_bpm.value, "{:.1f} BPM"), (analysis.metre.value, "{}"), (analysis.key.value, "{}")]
+        told = ", ".join(form.format(value) for value, form in known if value is not None)
+        figure.suptitle(f"{title}: {told or 'no tempo, metre or key found'}".replace("$", r"\$"), fontsize=10)

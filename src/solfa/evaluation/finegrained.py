@@ -27,14 +27,17 @@ which neither holds. An attribute is detected if its fall is surely above 0 and 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from solfa.constraints import Constraint
 from solfa.core.annotation import MusicAnnotation
 from solfa.core.errors import InputError
+from solfa.evaluation.ranking import check_list
 from solfa.evaluation.relevance import Bools, Floats
 from solfa.evaluation.significance import Difference, Interval, compare_paired, interval
 from solfa.evaluation.truth import holds
@@ -42,7 +45,6 @@ from solfa.evaluation.truth import holds
 Requirement = tuple[Constraint, ...]
 # Scores of all tracks for each text [shape=(Q, N)], or lists of rows, best first.
 Rank = Callable[[Sequence[str]], Sequence[Sequence[int]] | Floats]
-_TEXTS_AT_ONCE = 256
 
 
 def requirements_of(constraints: Sequence[Constraint]) -> list[Requirement]:
@@ -70,30 +72,10 @@ class KindSatisfaction:
     shares: tuple[float, ...]
 
     @property
-    def num(self) -> int:
-        """Requirements scored."""
-        return self.share.num
-
-    @property
     def lift(self) -> float | None:
         """0 for the best constant list, 1 at best; None where a constant list attains all there is."""
         room = self.attainable - self.constant
         return (self.share.value - self.constant) / room if room > 1e-12 else None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Satisfaction:
-    """CS@``k`` by kind, over all requirements (``every``), and of all requirements of a query at once (``joint``)."""
-
-    k: int
-    kinds: dict[str, KindSatisfaction]
-    every: KindSatisfaction
-    joint: KindSatisfaction
-
-    def metrics(self) -> dict[str, Interval]:
-        """The shares, by the names that reports use (``CS@5 tempo``)."""
-        named = {**self.kinds, "every": self.every, "joint": self.joint}
-        return {f"CS@{self.k} {name}": kind.share for name, kind in named.items()}
 
 
 def constraint_satisfaction(
@@ -101,12 +83,11 @@ def constraint_satisfaction(
     results: Sequence[Sequence[int]] | Floats,
     truths: Sequence[MusicAnnotation],
     k: int,
-    *,
-    seed: int = 0,
-) -> Satisfaction:
+) -> dict[str, KindSatisfaction]:
     """CS@K of a system's results for each query: scores [shape=(Q, N)], or rows of tracks, best first.
 
-    ``queries`` has what each query states, ``truths`` what is known of every track of the pool. Intervals keep the
+    ``queries`` has what each query states, ``truths`` what is known of every track of the pool. The result is by kind,
+    with ``every`` over all requirements and ``joint`` of all requirements of a query at once. Intervals keep the
     constraints of a query together.
 
     Raises
@@ -121,26 +102,25 @@ def constraint_satisfaction(
         )
     scores = as_scores(results, len(truths))
     rows: dict[str, list[tuple[int, float, Bools]]] = {}
-    left_out: dict[str, int] = {}
+    left_out: Counter[str] = Counter()
     for q, constraints in enumerate(queries):
         requirements = requirements_of(constraints)
         met = [_met(requirement, truths) for requirement in requirements]
         named = [(requirement[0].label, m) for requirement, m in zip(requirements, met, strict=True)]
-        named += [("every requirement", m) for m in met] + ([("joint", np.logical_and.reduce(met))] if met else [])
+        named += [("every", m) for m in met] + ([("joint", np.logical_and.reduce(met))] if met else [])
         for kind, who in named:
             if 0 < who.sum() < len(truths):
                 top = np.lexsort((who, -scores[q]))[:k]  # of equal scores those first that do not meet it
                 share = float((who[top] & (scores[q, top] > -np.inf)).sum() / k)
                 rows.setdefault(kind, []).append((q, share, who))
             else:
-                left_out[kind] = left_out.get(kind, 0) + 1
-    if "every requirement" not in rows:
+                left_out[kind] += 1
+    if "every" not in rows:
         raise InputError("no constraint is met by some but not all tracks of the pool; there is nothing to score.")
     if "joint" not in rows:
         raise InputError("no query's constraints are all met at once by any track; the pool does not fit the queries.")
-    kinds = {kind: _summary(values, left_out.get(kind, 0), k) for kind, values in rows.items()}
-    every, joint = kinds.pop("every requirement"), kinds.pop("joint")
-    return Satisfaction(k=k, kinds=kinds, every=every, joint=joint)
+    kinds = [*(kind for kind in rows if kind not in ("every", "joint")), "every", "joint"]
+    return {kind: _summary(rows[kind], left_out[kind], k) for kind in kinds}
 
 
 def as_scores(results: Sequence[Sequence[int]] | Floats, num_items: int) -> Floats:
@@ -157,10 +137,8 @@ def as_scores(results: Sequence[Sequence[int]] | Floats, num_items: int) -> Floa
         return np.asarray(results, np.float64)
     scores = np.full((len(results), num_items), -np.inf)
     for q, returned in enumerate(results):
-        top = np.asarray(returned, np.int64)
-        if len(top) and (top.min() < 0 or top.max() >= num_items or len(np.unique(top)) < len(top)):
-            raise InputError(f"the results of query {q} name a track twice or one outside the pool.")
-        scores[q, top] = -np.arange(len(top), dtype=np.float64)
+        check_list(returned, num_items, q)
+        scores[q, np.asarray(returned, np.int64)] = -np.arange(len(returned), dtype=np.float64)
     return scores
 
 
@@ -203,13 +181,20 @@ class CounterfactualQuery(Edited):
     placebo: Edited | None = None
 
 
+class Control(NamedTuple):
+    """Falls of a control, and the paired difference by which the attribute's falls are larger."""
+
+    fall: Interval
+    beyond: Difference
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sensitivity:
     """How far tracks fall among their rivals when one attribute of the query is made false.
 
     ``fall`` in doublings of the rank, ``attainable`` what the truth gives, ``fell`` the share of tracks that fell at
-    all; ``control`` and ``placebo`` the falls of the controls, ``beyond_*`` the paired differences. ``falls`` has the
-    fall of each track; ``num_left_out`` had no rival.
+    all; ``controls`` by name (``control``, ``placebo``), where there are any. ``falls`` has the fall of each track;
+    ``num_left_out`` had no rival.
     """
 
     falls: tuple[float, ...]
@@ -217,23 +202,22 @@ class Sensitivity:
     attainable: float
     fell: Interval
     num_left_out: int
-    control: Interval | None = None
-    beyond_control: Difference | None = None
-    placebo: Interval | None = None
-    beyond_placebo: Difference | None = None
+    controls: Mapping[str, Control]
 
     @property
-    def heard(self) -> bool:
+    def detected(self) -> bool:
         """Whether the attribute matters to the system, beyond chance, mere wording and the edited word itself."""
-        beyond = [d for d in (self.beyond_control, self.beyond_placebo) if d is not None]
+        beyond = [control.beyond for control in self.controls.values()]
         return self.fall.low > 0 and all(d.real and d.difference.value > 0 for d in beyond)
 
 
 def sensitivity_metrics(result: Mapping[str, Sensitivity]) -> dict[str, Interval]:
     """Falls, shares and controls, by the names that reports use (``key fall``)."""
-    parts = ("fall", "fell", "control", "placebo")
-    named = {f"{kind} {name}": getattr(s, name) for kind, s in result.items() for name in parts}
-    return {name: value for name, value in named.items() if value is not None}
+    named: dict[str, Interval] = {}
+    for kind, s in result.items():
+        named |= {f"{kind} fall": s.fall, f"{kind} fell": s.fell}
+        named |= {f"{kind} {name}": control.fall for name, control in s.controls.items()}
+    return named
 
 
 def attribute_sensitivity(
@@ -252,54 +236,42 @@ def attribute_sensitivity(
             f"none of {len(counterfactuals)} counterfactual queries has a rival among {num_items} tracks: nothing to "
             f"measure."
         )
-    true = _ranks(rank, [(t.text, t) for t in kept], num_items)
-    false = _ranks(rank, [(t.false_text, t) for t in kept], num_items)
-    control = _ranks(rank, [(t.control_text, t) for t in kept], num_items)
-    blank = [t.placebo for t in kept]
-    before = _ranks(rank, [(p.text if p else None, p) for p in blank], num_items)
-    after = _ranks(rank, [(p.false_text if p else None, p) for p in blank], num_items)
-    falls, by_word, by_edit = np.log2(false / true), np.log2(control / true), np.log2(after / before)
-    rivals = np.array([len(t.rivals) for t in kept])
-    result = {}
+    texts = dict.fromkeys(
+        text for t in kept for edit in (t, t.placebo) if edit for text in (edit.text, edit.false_text)
+    )
+    texts |= dict.fromkeys(t.control_text for t in kept if t.control_text is not None)
+    row_of = {text: row for row, text in enumerate(texts)}
+    scores = as_scores(rank(list(texts)), num_items)
+    if len(scores) != len(texts):
+        raise InputError(f"{len(scores)} result lists for {len(texts)} texts: not every text was ranked.")
+
+    def fall(edit: Edited, false_text: str) -> float:
+        both = scores[[row_of[edit.text], row_of[false_text]]]
+        # Ranks of the target among its rivals, from 1, a rival with the same score ahead.
+        true, false = 1 + (both[:, list(edit.rivals)] >= both[:, [edit.target]]).sum(axis=1)
+        return float(np.log2(false / true))
+
+    falls = np.array([fall(t, t.false_text) for t in kept])
+    others = {
+        "control": np.array([fall(t, t.control_text) if t.control_text else np.nan for t in kept]),
+        "placebo": np.array([fall(t.placebo, t.placebo.false_text) if t.placebo else np.nan for t in kept]),
+    }
+    rivals, result = np.array([len(t.rivals) for t in kept]), {}
     for kind in dict.fromkeys(t.kind for t in kept):
         own = np.array([t.kind == kind for t in kept])
-
-        def beside(other: Floats, own: Bools = own) -> tuple[Interval | None, Difference | None]:
-            there = own & np.isfinite(other)
-            if not there.any():
-                return None, None
-            beyond = compare_paired(other[there], falls[there], seed=seed)
-            return interval(other[there], proportion=False, seed=seed), beyond
-
-        (control_fall, beyond_control), (placebo_fall, beyond_placebo) = beside(by_word), beside(by_edit)
+        controls = {}
+        for name, other in others.items():
+            if (there := own & np.isfinite(other)).any():
+                controls[name] = Control(
+                    interval(other[there], proportion=False, seed=seed),
+                    compare_paired(other[there], falls[there], seed=seed),
+                )
         result[kind] = Sensitivity(
             falls=tuple(falls[own].tolist()),
             fall=interval(falls[own], proportion=False, seed=seed),
             attainable=float(np.log2(1 + rivals[own]).mean()),
-            fell=interval((false > true)[own], seed=seed),
+            fell=interval(falls[own] > 0, seed=seed),
             num_left_out=sum(t.kind == kind and not t.rivals for t in counterfactuals),
-            control=control_fall,
-            beyond_control=beyond_control,
-            placebo=placebo_fall,
-            beyond_placebo=beyond_placebo,
+            controls=controls,
         )
     return result
-
-
-def _ranks(rank: Rank, asked: Sequence[tuple[str | None, Edited | None]], num_items: int) -> Floats:
-    # Rank of every target among its rivals, from 1, a rival with the same score ahead; NaN where nothing is asked.
-    ranks = np.full(len(asked), np.nan)
-    places = [i for i, (text, edited) in enumerate(asked) if text is not None and edited is not None]
-    for at in range(0, len(places), _TEXTS_AT_ONCE):
-        part = places[at : at + _TEXTS_AT_ONCE]
-        texts = list(dict.fromkeys(str(asked[i][0]) for i in part))
-        scores = as_scores(rank(texts), num_items)
-        if len(scores) != len(texts):
-            raise InputError(f"{len(scores)} result lists for {len(texts)} texts: not every text was ranked.")
-        row_of = {text: row for row, text in enumerate(texts)}
-        for i in part:
-            text, edited = asked[i]
-            own = scores[row_of[str(text)]]
-            assert edited is not None
-            ranks[i] = 1 + (own[list(edited.rivals)] >= own[edited.target]).sum()
-    return ranks

@@ -24,8 +24,8 @@ from solfa.core.theory import Chord
 from solfa.evaluation.finegrained import (
     CounterfactualQuery,
     Edited,
+    KindSatisfaction,
     Rank,
-    Satisfaction,
     Sensitivity,
     as_scores,
     attribute_sensitivity,
@@ -225,10 +225,10 @@ class _Maker:
 
 def measure(
     rank: Rank, queries: FineQueries, truths: Sequence[MusicAnnotation], k: int, *, seed: int = 0
-) -> tuple[Satisfaction, dict[str, Sensitivity]]:
+) -> tuple[dict[str, KindSatisfaction], dict[str, Sensitivity]]:
     """CS@K and attribute sensitivity of a system; raises as `constraint_satisfaction` and `attribute_sensitivity`."""
     found = as_scores(rank(queries.texts), len(truths))
     return (
-        constraint_satisfaction(queries.requirements, found, truths, k, seed=seed),
+        constraint_satisfaction(queries.requirements, found, truths, k),
         attribute_sensitivity(rank, queries.counterfactuals, len(truths), seed=seed),
     )

@@ -28,7 +28,8 @@ import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from operator import ne
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -46,10 +47,7 @@ from solfa.evaluation.truth import constraint_of, holds
 
 Edit = Literal["key", "tempo", "bpm", "marking", "beats", "chords", "mode"]
 EDITS: tuple[Edit, ...] = ("key", "tempo", "bpm", "marking", "beats", "chords", "mode")
-_EXCHANGED: dict[Edit, tuple[Kind, ...]] = {
-    "key": ("key",), "tempo": ("bpm", "marking"), "bpm": ("bpm",), "marking": ("marking",), "beats": ("beats",),
-    "chords": ("chords",), "mode": ("key",),
-}  # fmt: skip
+Truths = Sequence[MusicAnnotation | None]  # what is known of the clips, where something is
 # Scores of some audio items (rows of the pool) as queries against these texts.
 ScoreTexts = Callable[[Ints, Sequence[str]], Scores]
 
@@ -97,56 +95,53 @@ class _Stated:
 
 
 def counterfactuals(
-    captions: Sequence[str], kind: Edit, *, truths: Sequence[MusicAnnotation | None] | None = None, seed: int = 0
+    captions: Sequence[str], kind: Edit, *, truths: Truths | None = None, seed: int = 0
 ) -> list[Counterfactual]:
     """Counterfactual captions of a pool, in order of rows; clips come in pairs that exchange their values.
 
-    A caption that does not state the attribute exactly once, or finds no partner, has none. ``truths`` is what is known
-    of the clips, where something is: an exchanged value that is true of the other clip as well is not used.
+    A caption that does not state the attribute exactly once, or finds no partner, has none. An exchanged value that by
+    ``truths`` is true of the other clip as well is not used.
 
     >>> [c.text for c in counterfactuals(["Rock in A minor.", "Jazz in G minor."], "key")]
     ['Rock in G minor.', 'Jazz in A minor.']
     """
     if truths is not None and len(truths) != len(captions):
         raise InputError(f"{len(captions)} captions, but what is known of {len(truths)} clips.")
-    stated = [_read(kind, text) for text in captions]
+    stated = {row: found for row, text in enumerate(captions) if (found := _read(kind, text))}
     rng = np.random.default_rng([seed, EDITS.index(kind)])
     names: Names = {}
-    for found in stated if kind == "key" else ():
+    for found in stated.values() if kind == "key" else ():
         for name in _roots(found):
-            names.setdefault((found.value, pitch_class(name)), []).append(name)  # type: ignore[union-attr]
+            names.setdefault((found.value, pitch_class(name)), []).append(name)
     groups: dict[Hashable, list[int]] = {}
-    for row in rng.permutation(len(stated)).tolist():
-        if (found := stated[row]) is not None:
-            groups.setdefault(found.form, []).append(row)
+    for row in rng.permutation(len(captions)).tolist():
+        if row in stated:
+            groups.setdefault(stated[row].form, []).append(row)
+
+    def exchangeable(a: int, b: int) -> bool:
+        mine, theirs = stated[a].value, stated[b].value
+        return _KINDS[kind].apart(mine, theirs) and not (
+            truths and (_still_true(kind, theirs, truths[a]) or _still_true(kind, mine, truths[b]))
+        )
+
     made: list[Counterfactual] = []
     for rows in groups.values():
-        often = Counter(str(_at(stated, row).value) for row in rows)
-        left = sorted(rows, key=lambda row: often[str(_at(stated, row).value)])  # rare values are served first
+        often = Counter(str(stated[row].value) for row in rows)
+        left = sorted(rows, key=lambda row: often[str(stated[row].value)])  # rare values are served first
         while left:
             row = left.pop(0)
-            mine = _at(stated, row)
-            for place, other in enumerate(left):
-                theirs = _at(stated, other)
-                if not _APART[kind](mine.value, theirs.value) or _still_true(kind, truths, row, other, mine, theirs):
-                    continue
-                for into, of, here, there in ((mine, theirs, row, other), (theirs, mine, other, row)):
-                    text = _exchanged(kind, into, of, names, rng)
-                    made.append(Counterfactual(row=here, partner=there, true=into.text, text=text))
-                del left[place]
-                break
+            partner = next((other for other in left if exchangeable(row, other)), None)
+            if partner is not None:
+                left.remove(partner)
+                for here, there in ((row, partner), (partner, row)):
+                    text = _exchanged(kind, stated[here], stated[there], names, rng)
+                    made.append(Counterfactual(row=here, partner=there, true=stated[here].text, text=text))
     return sorted(made, key=lambda c: c.row)
-
-
-def _at(stated: Sequence[_Stated | None], row: int) -> _Stated:
-    found = stated[row]
-    assert found is not None
-    return found
 
 
 def _read(kind: Edit, text: str) -> _Stated | None:
     claims = find_claims(text)
-    return _READ[kind](text, claims) if all(claim in claims for claim in _EXCHANGED[kind]) else None
+    return _KINDS[kind].read(text, claims) if all(claim in claims for claim in _KINDS[kind].exchanged) else None
 
 
 def _read_key(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
@@ -232,34 +227,24 @@ def _chords_apart(a: Sequence[tuple[int, str]], b: Sequence[tuple[int, str]]) ->
     return not any(around[i : i + len(short)] == turn for turn in turns for i in range(len(long)))
 
 
-def _constraint(kind: Edit, value: Any) -> Constraint:
-    """What a caption states, as what can be held against truth."""
+def _still_true(kind: Edit, value: Any, truth: MusicAnnotation | None) -> bool:
+    """Whether a stated value is surely true of a clip."""
+    if truth is None:
+        return False
+    if kind == "marking":
+        return truth.tempo_bpm is not None and marking_of(truth.tempo_bpm) == value
     if kind == "beats":
         counted = () if "/" in value else (*(f"{value}/{unit}" for unit in (2, 4, 8)), f"{3 * int(value)}/8")
-        return Metre(text="", metres=counted or (value,))
-    if kind == "chords":
-        return constraint_of(kind, tuple(Chord(root, triad) for root, triad in value))
-    return constraint_of("key" if kind in ("key", "mode") else "tempo", value)
-
-
-def _still_true(
-    kind: Edit, truths: Sequence[MusicAnnotation | None] | None, a: int, b: int, mine: _Stated, theirs: _Stated
-) -> bool:
-    for row, stated in ((a, theirs), (b, mine)):
-        truth = None if truths is None else truths[row]
-        if truth is None:
-            continue
-        if kind == "marking":
-            true = truth.tempo_bpm is not None and marking_of(truth.tempo_bpm) == stated.value
-        else:
-            true = holds(_constraint(kind, stated.value), truth) is True
-        if true:
-            return True
-    return False
+        constraint: Constraint = Metre(text="", metres=counted or (value,))
+    elif kind == "chords":
+        constraint = constraint_of(kind, tuple(Chord(root, triad) for root, triad in value))
+    else:
+        constraint = constraint_of("key" if kind in ("key", "mode") else "tempo", value)
+    return holds(constraint, truth) is True
 
 
 def _exchanged(kind: Edit, into: _Stated, of: _Stated, names: Names, rng: np.random.Generator) -> str:
-    changed = {claim: of.claims[claim].value for claim in _EXCHANGED[kind]}
+    changed = {claim: of.claims[claim].value for claim in _KINDS[kind].exchanged}
     if "marking" in changed:
         capital = into.claims["marking"].value[0].isupper()
         changed["marking"] = changed["marking"].capitalize() if capital else changed["marking"].lower()
@@ -286,8 +271,8 @@ def _begins_with_vowel(value: str) -> bool:
     return value[0].lower() in "aeiou8" or value.startswith(("11", "18"))
 
 
-def _roots(stated: _Stated | None) -> list[str]:
-    chords = stated.claims["chords"].value if stated and "chords" in stated.claims else ""
+def _roots(stated: _Stated) -> list[str]:
+    chords = stated.claims["chords"].value if "chords" in stated.claims else ""
     return [name for chord in re.finditer(CHORD, chords) for name in re.findall(_ROOT, chord[0])]
 
 
@@ -307,24 +292,27 @@ def _transposed(symbol: str, semitones: int, names: Sequence[str]) -> str:
     return re.sub(_ROOT, lambda m: names[(pitch_class(m[0]) + semitones) % 12], symbol)
 
 
-_READ: dict[Edit, Callable[[str, dict[Kind, Claim]], _Stated | None]] = {
-    "key": _read_key,
-    "tempo": _read_tempo,
-    "bpm": _read_bpm,
-    "marking": _read_marking,
-    "beats": _read_beats,
-    "chords": _read_chords,
-    "mode": _read_mode,
-}
-_APART: dict[Edit, Callable[[Any, Any], bool]] = {
-    "key": lambda a, b: bool(a != b),
-    "tempo": lambda a, b: tempi_apart(a, b) and marking_of(a) != marking_of(b),
-    "bpm": tempi_apart,
-    "marking": lambda a, b: bool(a != b),
-    "beats": beats_apart,
-    "chords": _chords_apart,
-    "mode": lambda a, b: a.mode != b.mode and (a.tonic == b.tonic or a.relative == b),
-}
+class _Kind(NamedTuple):
+    """The claims that are exchanged, how a caption is read for them, and which values are surely two."""
+
+    exchanged: tuple[Kind, ...]
+    read: Callable[[str, dict[Kind, Claim]], _Stated | None]
+    apart: Callable[[Any, Any], bool]
+
+
+_KINDS: dict[Edit, _Kind] = {
+    "key": _Kind(("key",), _read_key, ne),
+    "tempo": _Kind(
+        ("bpm", "marking"), _read_tempo, lambda a, b: tempi_apart(a, b) and marking_of(a) != marking_of(b)
+    ),
+    "bpm": _Kind(("bpm",), _read_bpm, tempi_apart),
+    "marking": _Kind(("marking",), _read_marking, ne),
+    "beats": _Kind(("beats",), _read_beats, beats_apart),
+    "chords": _Kind(("chords",), _read_chords, _chords_apart),
+    "mode": _Kind(
+        ("key",), _read_mode, lambda a, b: a.mode != b.mode and (a.tonic == b.tonic or a.relative == b)
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -361,7 +349,7 @@ def robustness(
     captions: Sequence[str],
     *,
     kinds: Sequence[Edit] = EDITS,
-    truths: Sequence[MusicAnnotation | None] | None = None,
+    truths: Truths | None = None,
     metrics: Sequence[str] = ("R@1", "R@5"),
     seed: int = 0,
 ) -> dict[Edit, Robustness]:
@@ -377,7 +365,7 @@ def robustness(
     """
     made = {kind: counterfactuals(captions, kind, truths=truths, seed=seed) for kind in kinds}
     found = {
-        kind: _robustness(score, captions, kind, edits, metrics, seed)
+        kind: _robustness(score, len(captions), kind, edits, metrics, seed)
         for kind, edits in made.items()
         if len(edits) >= 6
     }
@@ -390,12 +378,7 @@ def robustness(
 
 
 def _robustness(
-    score: ScoreTexts,
-    captions: Sequence[str],
-    kind: Edit,
-    edits: Sequence[Counterfactual],
-    metrics: Sequence[str],
-    seed: int,
+    score: ScoreTexts, num_captions: int, kind: Edit, edits: Sequence[Counterfactual], metrics: Sequence[str], seed: int
 ) -> Robustness:
     rows, pair = np.array([e.row for e in edits]), np.array([min(e.row, e.partner) for e in edits])
     true, false, num = [e.true for e in edits], [e.text for e in edits], len(edits)
@@ -424,7 +407,7 @@ def _robustness(
     return Robustness(
         kind=kind,
         num=num,
-        num_skipped=len(captions) - num,
+        num_skipped=num_captions - num,
         original=measure(score(rows, true), num),
         counterfactuals=measure(both, 2 * num),
         replaced=measure(score(rows, false), num),

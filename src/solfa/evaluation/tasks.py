@@ -527,21 +527,21 @@ def _fine_grained(run: _Run) -> Report:
     stated = "\n".join(
         [*(item.id for item in run.data.clips), *queries.texts, *(t.false_text for t in queries.counterfactuals)]
     )
-    values = {f"CS@{k} {name}": kind.shares for name, kind in satisfied.kinds.items()}
+    kinds = {name: found for name, found in satisfied.items() if name != "every"}
+    values = {f"CS@{k} {name}": found.shares for name, found in kinds.items() if name != "joint"}
     values.update({f"{kind} fall": s.falls for kind, s in sensitive.items()})
-    of_kinds = {**satisfied.kinds, "joint": satisfied.joint}
     return run.report(
         pool=hashlib.sha256(stated.encode()).hexdigest()[:32],
         num_queries=len(queries.texts),
-        metrics={**satisfied.metrics(), **sensitivity_metrics(sensitive)},
+        metrics={f"CS@{k} {name}": found.share for name, found in satisfied.items()} | sensitivity_metrics(sensitive),
         per_query=values,
         statistics=dict.fromkeys(values, "mean"),
         details={
-            "lift": {name: found.lift for name, found in of_kinds.items() if found.lift is not None},
-            "constant list": {name: found.constant for name, found in of_kinds.items()},
-            "attainable": {name: found.attainable for name, found in of_kinds.items()},
+            "lift": {name: found.lift for name, found in kinds.items() if found.lift is not None},
+            "constant list": {name: found.constant for name, found in kinds.items()},
+            "attainable": {name: found.attainable for name, found in kinds.items()},
             "attainable fall": {kind: s.attainable for kind, s in sensitive.items()},
-            "heard": {kind: s.heard for kind, s in sensitive.items()},
+            "heard": {kind: s.detected for kind, s in sensitive.items()},
         },
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -276,6 +277,11 @@ def test_blind_rules_earn_a_half() -> None:
         assert all(i.low <= 0.5 <= i.high for i in result.text_only.values()), (result.kind, result.text_only)
 
 
+@cache
+def stated(text: str, but: str) -> dict[str, str]:
+    return {kind: claim.value for kind, claim in find_claims(text).items() if kind != but}
+
+
 class Detects:
     """Scores a text by how many of its statements are true of the clip, but for one kind that it cannot detect."""
 
@@ -283,8 +289,7 @@ class Detects:
         self.deaf_to, self.prior = deaf_to, prior
 
     def score(self, rows: np.ndarray, texts: list[str]) -> Scores:
-        claims = [{k: c.value for k, c in find_claims(t).items() if k != self.deaf_to} for t in texts]
-        true = [{k: c.value for k, c in find_claims(t).items() if k != self.deaf_to} for t in TOLD]
+        claims, true = ([stated(t, self.deaf_to) for t in own] for own in (texts, TOLD))
         likely = [self.prior * plausibility(t) for t in texts]
         agree = [[len(true[r].items() & c.items()) + p for c, p in zip(claims, likely, strict=True)] for r in rows]
         return Scores.of(np.array(agree))
