@@ -34,14 +34,15 @@ def traced(*command: str) -> list[str]:
     return [*tracer, "-o", "calls.txt", *command]
 
 
-def check(folder: Path, *commands: list[str]) -> None:
+def check(folder: Path, *commands: list[str], **variables: str) -> None:
     """Runs the commands with a home and a folder for temporary files of their own, and looks at what they did."""
     home, temporary = folder / "home", folder / "temporary"
     home.mkdir()
     temporary.mkdir()
     own = ("XDG_", "SOLFA_", "MPL", "TORCH", "TRITON", "HF_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
-    environment = {**kept, "HOME": str(home), "TMPDIR": str(temporary), **dict.fromkeys(SWITCHES, "0")}  # all turned on
+    environment = {**kept, "HOME": str(home), "TMPDIR": str(temporary), **variables}
+    environment |= dict.fromkeys(SWITCHES, "0")  # all turned on
     for arguments in commands:
         command = traced(sys.executable, "-c", ALONE, *arguments)
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
@@ -53,13 +54,15 @@ def check(folder: Path, *commands: list[str]) -> None:
     assert not list(temporary.iterdir())
 
 
-def test_no_connection_and_no_file_outside(indexed: object, music: Path, tmp_path: Path) -> None:
+def test_a_plain_installation_finds_music_without_connection_and_without_file_outside(
+    needs_models: None, music: Path, tmp_path: Path, without_extras: dict[str, str]
+) -> None:
     songs = tmp_path / "songs"
     songs.mkdir()
     shutil.copy(music / "fast-150.ogg", songs)
     shutil.copy(music / "broken.mp3", songs)  # the ways that errors take, too
     song = str(songs / "fast-150.ogg")
-    check(tmp_path, ["index", str(songs), "--workers", "1"], ["search", "fast music", "--like", song])
+    check(tmp_path, ["index", str(songs), "--workers", "1"], ["search", "fast music", "--like", song], **without_extras)
 
 
 @pytest.mark.slow
