@@ -44,8 +44,8 @@ from solfa.datagen.captions.attributes import attributes_of
 from solfa.datagen.captions.facts import harmony, merged
 from solfa.datagen.captions.grammar import LANGUAGES, STYLES, caption
 from solfa.datagen.captions.trust import FIELDS, SCHEMA, Trust, candidates, tool_of
+from solfa.datagen.packages import local_soundfonts
 from solfa.datagen.world.generate import World
-from solfa.datagen.world.soundfonts import here
 from solfa.datasets.building import build
 from solfa.datasets.shards import Dataset
 from solfa.evaluation.significance import interval
@@ -59,8 +59,9 @@ _LEAST_TOLD = 20  # statements above a threshold, below which its precision says
 
 def render(args: argparse.Namespace) -> None:
     """Make the clips."""
+    fonts = local_soundfonts()
     world = World(
-        soundfonts=tuple(f.path for f in here()), held_out=next(f.file for f in here() if f.held_out),
+        soundfonts=tuple(f.path for f in fonts), held_out=next(f.file for f in fonts if f.held_out),
         corpora={name: Path(folder) for name, folder in (c.split("=", 1) for c in args.corpus)}, seconds=SECONDS,
         clips_per_shard=50, captions=args.captions,
     )  # fmt: skip

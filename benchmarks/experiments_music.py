@@ -18,9 +18,9 @@ from solfa.core.clip import Clip
 from solfa.core.types import Features
 from solfa.datagen.captions import caption
 from solfa.datagen.captions.facts import grammar, harmony
-from solfa.datagen.scenes.music_words import music_bank
 from solfa.datasets.bank import Cluster, PhraseBank
 from solfa.datasets.features import FrozenFeatures, compute
+from solfa.datasets.phrases import music_bank
 from solfa.datasets.shards import Clips, Dataset
 from solfa.encoders.registry import load_backbone
 from solfa.evaluation.perturbation import EDITS, counterfactuals, robustness

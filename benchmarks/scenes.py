@@ -18,11 +18,10 @@ import numpy as np
 from solfa.core.clip import SPLITS, Clip
 from solfa.datagen.scenes.clipping import ClipRule
 from solfa.datagen.scenes.mixing import MixRule, Scene
-from solfa.datagen.scenes.music_words import music_bank
-from solfa.datagen.scenes.ontology import sound_bank
 from solfa.datagen.scenes.pipeline import SceneConfig, SceneMaker
 from solfa.datagen.scenes.pool import PoolRule
 from solfa.datasets.building import ShardTask
+from solfa.datasets.phrases import music_bank, sound_bank
 from solfa.datasets.shards import Dataset
 
 TARGET = 100_000

@@ -2,7 +2,7 @@
 
 ``python benchmarks/sounds.py [--sounds DIR] [--music DIR] [--fit DIR]``
 
-A clip's class is the phrase that names it in ``solfa/datagen/scenes/ontology.toml``; classes that the vocabulary knows
+A clip's class is the phrase that names it in ``solfa/datasets/phrases.toml``; classes that the vocabulary knows
 as an everyday sound are judged. Zero-shot: the nearest text of the joint model ("The sound of {class}") among all
 classes and among the ten with most clips, beside the network's own outputs (their best three seconds), a random choice,
 and a system that sees only the texts (it takes the class with most clips). Confidences: held-out packages, and music
@@ -23,12 +23,12 @@ from scipy.special import expit
 
 from solfa.analysis import tags
 from solfa.analysis.tagging import voters
-from solfa.apps.scenes import _sounds_folder
 from solfa.audio import SUFFIXES, stretches
 from solfa.core.types import Audio
 from solfa.core.vocabulary import concepts, lineage
-from solfa.datagen.scenes.ontology import sound_bank
+from solfa.datagen.packages import sounds_folder
 from solfa.datagen.scenes.sources import read_packages
+from solfa.datasets.phrases import sound_bank
 from solfa.encoders.registry import load_model
 from solfa.evaluation.openvocab import class_prompts
 from solfa.query.concepts import concept_named
@@ -47,7 +47,7 @@ MISSED, FALSE_WEIGHT = 0.1, 0.4  # share of true sounds that the network does no
 
 
 def known() -> dict[str, list[str]]:
-    """Concepts of sounds that each class of the ontology is called by."""
+    """Concepts of sounds that each class is called by."""
     clusters = (c for c in sound_bank().clusters if c.phrase not in OTHER)
     named = {c.phrase: dict.fromkeys(map(concept_named, c.texts)) for c in clusters}
     return {p: [c for c in found if c and concepts()[c].kind == "sound"] for p, found in named.items()}
@@ -103,7 +103,7 @@ def reliability(title: str, log_odds: NDArray[np.float64], true: NDArray[np.floa
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sounds", type=Path, default=_sounds_folder(), help="where 'solfa data sounds' put them")
+    parser.add_argument("--sounds", type=Path, default=sounds_folder(), help="where 'solfa data sounds' put them")
     parser.add_argument("--music", type=Path, help="folder of recordings of music, judged")
     parser.add_argument("--fit", type=Path, help="folder of other music: print the curve")
     args = parser.parse_args()

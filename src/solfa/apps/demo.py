@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from solfa.datagen.scenes.debian import download, sounds_in
+from solfa.datagen.packages import download, files_in
 
 PACKAGES = ("openclonk-data", "singularity-music")
 QUERIES = (
@@ -47,7 +47,7 @@ def fetch(folder: Path, say: Callable[[str], None]) -> Path:
 def unpack(package: Path, target: Path) -> Iterator[Path]:
     """Write the audio files of a Debian package to a folder, by name only (no path of the archive is trusted)."""
     target.mkdir(parents=True, exist_ok=True)
-    for name, content in sounds_in(package.read_bytes()):
+    for name, content in files_in(package):
         if "music" in str(name).lower():
             path = target / name.name
             path.write_bytes(content)

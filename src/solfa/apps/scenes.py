@@ -19,10 +19,10 @@ _SHORTEST_S = 0.06  # of the packages' sounds: most of them are shorter than Fin
 
 def sounds() -> None:
     """Fetch the sounds of eight Debian packages (650 MB, free licences) with apt-get download; no root, no install."""
-    from solfa.datagen.scenes.debian import fetch_sounds
+    from solfa.datagen.packages import fetch_sounds
 
     with Work() as work:
-        folder = fetch_sounds(_sounds_folder(), tell)
+        folder = fetch_sounds(tell)
     work.end(f"sounds are in {folder}")
 
 
@@ -52,6 +52,7 @@ def scenes(
     recorded backgrounds.
     """
     from solfa.core.clip import SPLITS
+    from solfa.datagen.packages import sounds_folder
     from solfa.datagen.scenes.pipeline import SceneConfig, make_scenes
     from solfa.datagen.scenes.pool import make_pool, summary
     from solfa.datagen.scenes.sources import read_backgrounds, read_events, read_packages
@@ -70,7 +71,7 @@ def scenes(
     by_label = pick == "label" or (not pick and not own)
     share = noise if noise is not None else (1 / 3 if not own else 1.0 if backgrounds is None else 0.0)
     config = replace(config, pool=rule, pick="label" if by_label else "file", noise_share=share)
-    sources = read_packages(_sounds_folder()) if events is None else read_events(events)
+    sources = read_packages(sounds_folder()) if events is None else read_events(events)
     sources += read_backgrounds(backgrounds) if backgrounds is not None else []
     executor = ProcessExecutor(workers)
     with Work("cutting recordings", "mixing") as work:
@@ -92,9 +93,3 @@ def _report(counts: dict[str, dict[str, dict[str, int]]], refused: int) -> None:
         out.print(f"{split}: " + ", ".join(f"{n} {what}" for what, n in found.items()), markup=False)
     if refused:
         out.print(f"{refused} recordings were not used: " + "; ".join(f"{n} {r}" for r, n in counts["refused"].items()))
-
-
-def _sounds_folder() -> Path:
-    from solfa.weights.store import home
-
-    return home() / "sounds"

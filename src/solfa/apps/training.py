@@ -81,7 +81,7 @@ def _train(
         Literal["float32", "tf32", "bfloat16"] | None,
         typer.Option(help="Of frozen backbones on torch; tf32 on CUDA only.", show_default="float32"),
     ] = None,
-    bank: Annotated[Path | None, typer.Option(help="Phrases to draw from (JSONL; default: the ontology's).")] = None,
+    bank: Annotated[Path | None, typer.Option(help="Phrases to draw from (JSONL; default: solfa's bank).")] = None,
     init: Annotated[Path | None, typer.Option(help="Folder of a model to start from.")] = None,
     tune: Annotated[
         str | None, typer.Option(help="Backbones to train too: audio, text or audio,text (on torch only).")

@@ -19,10 +19,10 @@ Folder = Annotated[Path | None, typer.Option(exists=True, file_okay=False, help=
 
 def soundfonts() -> None:
     """Fetch six General MIDI soundfonts (250 MB, free licences) with pip and apt-get download; nothing is installed."""
-    from solfa.datagen.world.soundfonts import fetch
+    from solfa.datagen.packages import fetch_soundfonts
 
     with Work() as work:
-        fonts = fetch(tell)
+        fonts = fetch_soundfonts(tell)
     tell("\n".join(str(font.path) for font in fonts))
     work.end(f"{len(fonts)} soundfonts are here")
 
@@ -50,20 +50,20 @@ def world(
     workers: WorkersOption = None,
 ) -> None:
     """Make music whose truth is exact: scores made up or read from corpora, played by soundfonts, through effects."""
+    from solfa.datagen.packages import local_soundfonts
     from solfa.datagen.world.generate import World
     from solfa.datagen.world.render import synthesiser
-    from solfa.datagen.world.soundfonts import here
     from solfa.datasets.building import build
     from solfa.jobs import ProcessExecutor
 
     synthesiser()  # what is missing is said before anything else is done
     corpora = {"billboard": billboard, "openewld": openewld, "pop909": pop909, "groove": groove, "midi": midi}
-    fonts = [f.path for f in here()] if not soundfont else [p.resolve() for p in soundfont]
+    fonts = [f.path for f in local_soundfonts()] if not soundfont else [p.resolve() for p in soundfont]
     if not fonts:
         raise InputError("no soundfonts are here. Get them with: solfa data soundfonts")
     if gone := [p for p in soundfont or () if not p.is_file()]:
         raise InputError(f"--soundfont {gone[0]}: the file does not exist.")
-    held = held_out or next((f.file for f in here() if f.held_out and not soundfont), fonts[-1].name)
+    held = held_out or next((f.file for f in local_soundfonts() if f.held_out and not soundfont), fonts[-1].name)
     size, num_shards = sizes(count, per_shard)
     maker = World(
         soundfonts=tuple(fonts), held_out=held, corpora={n: p.resolve() for n, p in corpora.items() if p is not None},

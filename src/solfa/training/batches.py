@@ -15,10 +15,10 @@ from solfa.alignment.joint import Batch
 from solfa.core.clip import Phrase
 from solfa.core.errors import InputError
 from solfa.core.types import Audio, Backbone, EncoderSpec, States
-from solfa.datagen.scenes.ontology import bank_of
 from solfa.datasets.bank import PhraseBank, frame_labels, sample_phrases
 from solfa.datasets.features import FrozenFeatures, Precision, compute, in_precision
 from solfa.datasets.loading import AudioSource, IntArray
+from solfa.datasets.phrases import bank_of
 from solfa.datasets.shards import Clips, Dataset
 from solfa.encoders.torch_backbone import TorchBackbone
 from solfa.encoders.windowed import draw
@@ -226,7 +226,7 @@ def prepare(
     phrases
         whether timed phrases will be trained on
     bank
-        phrases to draw from, by default the ontology's; a cluster is added for each phrase of the data it does not know
+        phrases to draw from, by default ``datasets.phrases``; a cluster is added for each phrase that it does not know
     rank, world_size
         which of how many processes of the run this is: each computes its part of what is missing
     wait

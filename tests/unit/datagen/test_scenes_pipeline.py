@@ -16,16 +16,16 @@ from typer.testing import CliRunner
 from solfa.core.clip import SPLITS, Clip
 from solfa.core.errors import InputError, SolfaError
 from solfa.datagen.captions.llm import Captioner, Endpoint
+from solfa.datagen.packages import packages, unpack
 from solfa.datagen.scenes import pipeline
 from solfa.datagen.scenes.clipping import ClipRule
-from solfa.datagen.scenes.debian import unpack
 from solfa.datagen.scenes.mixing import MixRule
-from solfa.datagen.scenes.ontology import BACKGROUND, label_sounds, packages, sound_bank
 from solfa.datagen.scenes.pipeline import SceneConfig, SceneMaker, make_scenes
 from solfa.datagen.scenes.pool import PoolRule, SoundPool, make_pool, split_groups, summary
-from solfa.datagen.scenes.sources import read_backgrounds, read_events, read_packages
+from solfa.datagen.scenes.sources import BACKGROUND, label_sounds, read_backgrounds, read_events, read_packages
 from solfa.datasets.bank import PhraseBank
 from solfa.datasets.building import ShardTask
+from solfa.datasets.phrases import sound_bank
 from solfa.datasets.shards import Dataset, Failure, Member
 from solfa.testing.files import write_audio
 from solfa.testing.synth import tone
@@ -233,6 +233,7 @@ def test_packages_are_read_by_the_ontology(tmp_path: Path) -> None:
         read_packages(tmp_path / "scratch")
 
 
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="dpkg-deb unpacks packages")
 def test_a_package_is_unpacked_below_its_root_only(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:xz") as archive:
@@ -243,14 +244,20 @@ def test_a_package_is_unpacked_below_its_root_only(tmp_path: Path) -> None:
         link = tarfile.TarInfo("./usr/share/s/link.wav")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(link)
-    body = buffer.getvalue()
-    deb = b"!<arch>\n" + b"debian-binary".ljust(48) + b"4".ljust(10) + b"`\n" + b"2.0\n"
-    deb += b"data.tar.xz".ljust(48) + str(len(body)).encode().ljust(10) + b"`\n" + body
-    assert unpack(deb, "usr/share/s", tmp_path / "out") == 1
-    assert [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()] == ["out/A/1.wav"]
-    for broken in (b"", b"!<arch>\n", b"!<arch>\n" + b"data.tar".ljust(48) + b"x" * 12):
+    deb, empty = b"!<arch>\n", io.BytesIO()
+    tarfile.open(fileobj=empty, mode="w:xz").close()
+    members = {"debian-binary": b"2.0\n", "control.tar.xz": empty.getvalue(), "data.tar.xz": buffer.getvalue()}
+    for name, body in members.items():
+        numbers = b"0".ljust(12) + b"0".ljust(6) * 2 + b"100644".ljust(8)
+        deb += name.encode().ljust(16) + numbers + str(len(body)).encode().ljust(10) + b"`\n" + body
+        deb += b"\n" * (len(body) % 2)
+    (tmp_path / "s.deb").write_bytes(deb)
+    assert unpack(tmp_path / "s.deb", "usr/share/s", tmp_path / "out") == 1
+    assert [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.wav") if p.is_file()] == ["out/A/1.wav"]
+    for broken in (b"", b"!<arch>\n", deb[:200], deb[:-100]):
+        (tmp_path / "s.deb").write_bytes(broken)
         with pytest.raises(InputError, match="not a Debian package"):
-            unpack(broken, "usr", tmp_path / "no")
+            unpack(tmp_path / "s.deb", "usr", tmp_path / "no")
 
 
 def test_the_command_makes_scenes_and_says_what_was_left_out(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +13,13 @@ from soundfont import write_soundfont
 
 from solfa.core.annotation import jams_of
 from solfa.core.errors import InputError, MissingExtra
-from solfa.datagen.scenes import debian
-from solfa.datagen.world import render, soundfonts
+from solfa.datagen import packages
+from solfa.datagen.world import render
 from solfa.datagen.world.generate import World, split_of
 from solfa.datagen.world.score import Note, Part
 from solfa.datasets.building import ShardTask, build
 from solfa.datasets.shards import Dataset, Failure, Member
+from solfa.weights.manifest import PypiSource
 
 TASK = ShardTask(split="train", number=0, seed=3)
 
@@ -147,35 +149,42 @@ def test_without_the_synthesiser_it_is_said_what_to_install(tmp_path: Path, monk
 
 
 def test_the_table_of_soundfonts_is_pinned() -> None:
-    table = soundfonts.soundfonts()
-    assert len(table) >= 5 and sum(f.held_out for f in table.values()) == 1
-    for font in table.values():
-        assert len(font.sha256) == 64 and font.licence
-        assert font.pypi is not None or (font.deb.endswith(".deb") and len(font.deb_sha256) == 64)
+    table = packages.soundfonts()
+    assert len(table) >= 5 and sum(f.held_out for f in table) == 1
+    for font in (*table, *packages.packages()):
+        pin = font.sha256 if font.pypi is None else font.pypi.wheel_sha256
+        assert len(pin) == 64 and font.licence and (font.pypi is not None or font.deb.endswith(".deb"))
 
 
 def test_another_file_than_the_pinned_one_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import zipfile
-
     monkeypatch.setenv("SOLFA_HOME", str(tmp_path))
-
-    def download(name: str, source: object, folder: Path) -> Path:
-        with zipfile.ZipFile(folder / "x.whl", "w") as archive:
-            archive.writestr("pretty_midi/TimGM6mb.sf2", b"another")
-        return folder / "x.whl"
 
     def fetched(name: str, folder: Path, instead: str) -> Path:
         (folder / "x.deb").write_bytes(b"another")
         return folder / "x.deb"
 
-    known = list(soundfonts.soundfonts().values())
-    monkeypatch.setattr(soundfonts, "download_wheel", download)
-    with pytest.raises(InputError, match="not the pinned file"):
-        soundfonts.fetch(lambda line: None)
-    assert soundfonts.here() == ()
-    monkeypatch.setattr(soundfonts, "download_wheel", None)
-    monkeypatch.setattr(soundfonts, "soundfonts", lambda: {f.name: f for f in known if f.deb})
-    monkeypatch.setattr(debian, "download", fetched)
+    fonts = tuple(f for f in packages.soundfonts() if f.deb)
+    monkeypatch.setattr(packages, "soundfonts", lambda: fonts)
+    monkeypatch.setattr(packages, "download", fetched)
     with pytest.raises(InputError, match=r"not the pinned file .*\.deb.*--soundfont"):
-        soundfonts.fetch(lambda line: None)
-    assert soundfonts.here() == ()
+        packages.fetch_soundfonts(lambda line: None)
+    with pytest.raises(InputError, match=r"not the pinned file .*\.deb.*--events"):
+        packages.fetch_sounds(lambda line: None)
+    assert packages.local_soundfonts() == () and not [p for p in tmp_path.rglob("*") if p.is_file()]
+
+
+def test_what_was_fetched_is_kept_and_not_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOLFA_HOME", str(tmp_path))
+
+    def wheel(name: str, source: PypiSource, folder: Path) -> Path:
+        with zipfile.ZipFile(folder / "x.whl", "w") as archive:
+            archive.writestr(source.member, name)
+        return folder / "x.whl"
+
+    fonts = tuple(f for f in packages.soundfonts() if f.pypi)
+    monkeypatch.setattr(packages, "soundfonts", lambda: fonts)
+    monkeypatch.setattr(packages, "download_wheel", wheel)
+    assert packages.fetch_soundfonts(lambda line: None) == fonts
+    assert [font.path.read_text() for font in fonts] == [font.name for font in fonts]
+    monkeypatch.setattr(packages, "download_wheel", None)
+    assert packages.fetch_soundfonts(lambda line: None) == fonts

@@ -8,10 +8,10 @@ import pytest
 
 from solfa.core.annotation import MusicAnnotation, jams_of, parse_jams
 from solfa.core.types import FloatArray
-from solfa.datagen.scenes.music_words import music_cluster
 from solfa.datagen.world.render import Stem
 from solfa.datagen.world.score import Note, Part, Scale, Score, tempo_map
 from solfa.datagen.world.truth import Window, active, annotate, attributes_of, phrases_of
+from solfa.datasets.phrases import event_phrase
 
 RATE_HZ = 8000
 COMP = tuple(Note(b, 0.9, p, 80) for b in range(40) for p in ((60, 64, 67) if b < 16 else (62, 66, 69)))
@@ -97,7 +97,7 @@ def test_a_changing_tempo_is_not_one_number(shape: str) -> None:
     assert "tempo_bpm" not in attributes_of(got, score)
     texts = {p.text for p in phrases_of(got, score, stems(score, window), window)}
     faster = got.tempi[-1][2] > got.tempi[0][2]
-    assert music_cluster("speeds_up" if faster else "slows_down").phrase in texts
+    assert event_phrase("speeds_up" if faster else "slows_down") in texts
 
 
 def test_instruments_are_active_while_their_stems_sound() -> None:
@@ -115,15 +115,15 @@ def test_events_are_phrases() -> None:
     score, window = piece(parts=parts), Window(begin_s=0.0, seconds=12.0)
     got = truth(score, window)
     rows = {p.text: p.spans_s for p in phrases_of(got, score, stems(score, window), window)}
-    assert rows[music_cluster("enters", "bass_guitar").phrase][0] == pytest.approx((5.0, 6.0), abs=0.06)
-    assert rows[music_cluster("alone", "piano").phrase][0] == pytest.approx((0.0, 5.0), abs=0.06)
-    assert rows[music_cluster("key_change").phrase] == ((6.0, 10.0),)
+    assert rows[event_phrase("enters", "bass_guitar")][0] == pytest.approx((5.0, 6.0), abs=0.06)
+    assert rows[event_phrase("alone", "piano")][0] == pytest.approx((0.0, 5.0), abs=0.06)
+    assert rows[event_phrase("key_change")] == ((6.0, 10.0),)
     glimpse = Window(begin_s=0.0, seconds=8.5)  # half a second of the other key
     told = phrases_of(truth(score, glimpse), score, stems(score, glimpse), glimpse)
     assert len(truth(score, glimpse).keys) == 2 and "key change" not in {p.text for p in told}
     plain, window = piece(), Window(begin_s=0.0, seconds=18.0)
     rows = {p.text: p.spans_s for p in phrases_of(truth(plain, window), plain, stems(plain, window), window)}
-    assert rows[music_cluster("leaves", "bass_guitar").phrase][0][1] == pytest.approx(11.95, abs=0.06)
+    assert rows[event_phrase("leaves", "bass_guitar")][0][1] == pytest.approx(11.95, abs=0.06)
 
 
 def test_chords_are_in_order_and_equal_neighbours_are_one() -> None:

@@ -14,9 +14,10 @@ from solfa.core.types import FloatArray, Rng
 from solfa.datagen.captions.llm import Captioner, Endpoint
 from solfa.datagen.scenes.captions import llm_caption, rule_caption
 from solfa.datagen.scenes.mixing import MixRule, Scene, Sound, mix, noise
-from solfa.datagen.scenes.ontology import BACKGROUND, bank_of
 from solfa.datagen.scenes.pool import PoolRule, PoolSound, SoundPool, by_label
+from solfa.datagen.scenes.sources import BACKGROUND
 from solfa.datasets.building import ShardTask, build
+from solfa.datasets.phrases import bank_of
 from solfa.datasets.shards import Dataset, Failure, Member
 from solfa.jobs import Executor
 

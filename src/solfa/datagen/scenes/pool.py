@@ -25,7 +25,7 @@ from solfa.core.errors import DecodeError, InputError
 from solfa.core.files import whole_folder
 from solfa.core.types import FloatArray
 from solfa.datagen.scenes.clipping import ClipRule, background_cuts, event_span
-from solfa.datagen.scenes.ontology import BACKGROUND
+from solfa.datagen.scenes.sources import BACKGROUND
 from solfa.datasets.shards import read_json, write_json
 from solfa.datasets.splits import families
 from solfa.jobs import Done, Executor, SerialExecutor

@@ -6,20 +6,27 @@ Each is a clip of one label, whose ``track`` names what must not be torn between
 
 from __future__ import annotations
 
+import fnmatch
+import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from solfa.audio import SUFFIXES
 from solfa.core.clip import SPLITS, Clip
 from solfa.core.errors import InputError
-from solfa.datagen.scenes.ontology import BACKGROUND, label_sounds, packages
+from solfa.datagen.packages import packages
+from solfa.datasets.phrases import table
 from solfa.datasets.tables import table_rows
 
 _TAKE = re.compile(r"(?:[-_. ]?(?:hardest|hard|med|softest|soft|down|up|\d+))+$", re.IGNORECASE)
 _MAX_LABEL = 200
+BACKGROUND = ""
+Row = tuple[re.Pattern[str], str, dict[str, dict[str, str]], int]  # of keys: pattern, phrase, its words, limit
+_LIMIT = 60  # files of one phrase; drum kits have hundreds of takes
 
 
 def read_events(place: Path) -> list[Clip]:
@@ -53,7 +60,7 @@ def read_backgrounds(folder: Path) -> list[Clip]:
 
 
 def read_packages(folder: Path) -> list[Clip]:
-    """The sounds that ``fetch_sounds`` put into a folder, labelled by the ontology.
+    """The sounds that ``fetch_sounds`` put into a folder, labelled by ``phrases.toml``.
 
     Takes of one thing (velocities, numbers) are one group. Raises InputError if there are none.
     """
@@ -70,6 +77,43 @@ def read_packages(folder: Path) -> list[Clip]:
         track = f"{label}:{_take_of(key)}"
         found.append(Clip(id=key, audio=path, attributes={"labels": (label,)}, licence=package.licence, track=track))
     return found
+
+
+def label_sounds(keys: Iterable[str]) -> dict[str, str]:
+    """The phrase of each sound file, by key (``scratch/animal/dog1``); `BACKGROUND` for what goes on under events.
+
+    Files that no row names are left out, and so are those beyond a phrase's limit (which ones follows from the keys).
+
+    >>> label_sounds(["scratch/animal/dog1", "scratch/effects/waterrunning", "scratch/unknown"])
+    {'scratch/animal/dog1': 'dog barking', 'scratch/effects/waterrunning': ''}
+    """
+    found: dict[str, list[str]] = {}
+    limits: dict[str, int] = {}
+    for key in sorted(keys):
+        for pattern, phrase, words, limit in _patterns():
+            if match := pattern.fullmatch(key):
+                label = phrase.format(**{name: words[name][value] for name, value in match.groupdict().items()})
+                found.setdefault(label, []).append(key)
+                limits[label] = limit
+                break
+    kept: dict[str, str] = {}
+    for label, members in found.items():
+        by_chance = sorted(members, key=lambda key: hashlib.sha256(key.encode()).digest())
+        kept |= dict.fromkeys(members if label == BACKGROUND else by_chance[: limits[label]], label)
+    return dict(sorted(kept.items()))
+
+
+@cache
+def _patterns() -> list[Row]:
+    rows: list[Row] = [(_globs(table()["background"]["files"]), BACKGROUND, {}, _LIMIT)]
+    for family in table()["families"]:
+        pattern = re.compile(rf"{family['package']}/{family['files']}")
+        rows.append((pattern, family["phrase"], family.get("words", {}), family.get("limit", _LIMIT)))
+    return rows + [(_globs(row.get("files", ())), p, {}, _LIMIT) for p, row in table()["clusters"].items()]
+
+
+def _globs(patterns: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(fnmatch.translate(p) for p in patterns) or r"(?!)")
 
 
 def _take_of(key: str) -> str:

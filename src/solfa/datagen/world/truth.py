@@ -21,10 +21,10 @@ from solfa.core.clip import Phrase, joined_phrases
 from solfa.core.theory import QUALITIES, Chord
 from solfa.core.types import BoolArray, ChordSegment, Curve, FloatArray
 from solfa.datagen.captions.facts import harmony
-from solfa.datagen.scenes.music_words import music_cluster
 from solfa.datagen.world.render import Stem, frame_db
 from solfa.datagen.world.score import METRES, Scale, Score, joined, moved_label
 from solfa.datagen.world.styles import is_voice_like
+from solfa.datasets.phrases import event_phrase
 
 HOP_S = 0.05
 _BELOW_MIX_DB, _BRIDGED_S, _SHORTEST_S = 32.0, 0.7, 0.15
@@ -193,12 +193,12 @@ def attributes_of(truth: MusicAnnotation, score: Score) -> dict[str, Any]:
 
 
 def phrases_of(truth: MusicAnnotation, score: Score, stems: Sequence[Stem], window: Window) -> tuple[Phrase, ...]:
-    """What happens, and when, in the words of ``scenes/music_phrases.toml``."""
+    """What happens, and when, in the words of ``datasets/phrases.toml``."""
     seconds, found = window.seconds, list[tuple[str, float, float]]()
 
     def tell(kind: str, span: tuple[float, float] | None, concept: str = "") -> None:
         if span is not None and span[1] - span[0] > 0.05:
-            found.append((music_cluster(kind, concept).phrase, *span))
+            found.append((event_phrase(kind, concept), *span))
 
     bar_s = float(np.median(np.diff(truth.downbeats_s))) if len(truth.downbeats_s) > 1 else 2.0
     spans: dict[str, list[tuple[float, float]]] = {}
