@@ -79,9 +79,9 @@ def caption(
     Exit code 0: all is well; 2: nothing was made; 3: some files failed, they are listed.
     """
     from solfa.datagen.captions.llm import Usage
-    from solfa.datagen.captions.pipeline import caption_tracks, stages_of
+    from solfa.datagen.captions.pipeline import caption_tracks, usage_of
     from solfa.datagen.captions.sources import tracks_in
-    from solfa.datagen.captions.stages import FGMCAPS, Settings, usage_of
+    from solfa.datagen.captions.stages import FGMCAPS, Settings
     from solfa.jobs import ProcessExecutor
 
     executor = ProcessExecutor(workers)
@@ -107,7 +107,7 @@ def caption(
 
     with Work("analyze", "write", "split", "shards") as work:
         made = caption_tracks(tracks, out, settings, executor=executor, progress=work, announce=announce)
-    if usage := usage_of(settings, stages_of(out) / "answers"):
+    if usage := usage_of(settings, out):
         cost = f", a cost of {usage.cost(*prices):.2f}" if prices else ""
         tell(f"{usage.requests} requests, {usage.kept} answers kept from before, {usage.prompt_tokens} tokens asked "
              f"and {usage.completion_tokens} answered{cost}; {usage.uncounted} answers without a count")  # fmt: skip

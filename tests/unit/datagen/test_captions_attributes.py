@@ -8,8 +8,9 @@ from solfa.core.claims import find_claims
 from solfa.core.theory import Key
 from solfa.core.types import Analysis, ChordSegment, Curve, Estimate, Span, TagTrack
 from solfa.datagen.captions import caption
-from solfa.datagen.captions.attributes import attributes_of, concepts_in
+from solfa.datagen.captions.attributes import attributes_of
 from solfa.datagen.captions.checks import CAPTION_RULES, CaptionRules, broken_rules, read
+from solfa.datagen.captions.sources import concepts_in
 
 
 def heard(concept: str, kind: str, confidence: float, *spans: tuple[float, float]) -> TagTrack:

@@ -1,4 +1,3 @@
-import json
 import os
 import shutil
 from collections.abc import Callable, Generator, Iterable
@@ -17,7 +16,7 @@ from solfa.datagen.captions.checks import claims_agree
 from solfa.datagen.captions.llm import Captioner, Endpoint
 from solfa.datagen.captions.pipeline import Settings, caption_tracks
 from solfa.datagen.captions.sources import folder_tracks, published_tracks, tracks_in
-from solfa.datagen.captions.stages import Journal, Write, windows
+from solfa.datagen.captions.stages import WriteCaptions, windows
 from solfa.datagen.summary import defects
 from solfa.datasets.shards import Dataset
 from solfa.jobs import Done, Failed, SerialExecutor
@@ -98,6 +97,8 @@ def test_planted_copies_and_albums_of_a_plain_folder_stay_together(tmp_path: Pat
     assert artist["Nina/Live/01 b.wav"] == artist["Nina/Home/CD 2/02 c.wav"] == "Nina"
     assert artist["g.wav"] == artist["Max - Album/d.wav"] == "Max" and artist["data/a.wav"] == artist["j.wav"] == ""
     for seed in range(3):
+        if seed:  # what was analyzed does not depend on the seed
+            (tmp_path / f"set-{seed - 1}.stages").rename(tmp_path / f"set-{seed}.stages")
         made_set = caption_tracks(list(tracks.values()), tmp_path / f"set-{seed}", replace(FAST, seed=seed, per_clip=1))
         split = {r.track: r.split for s in ("train", "val", "test") for r in made_set.split(s)}
         by_name = {name: split.get(content_of(str(t.audio))) for name, t in tracks.items()}
@@ -150,8 +151,8 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(music: Path, made: Da
             finished = caption_tracks(tracks, out, FAST, executor=executor)
         except Killed:
             assert not (out / "dataset.json").exists()
-            heard = next(tmp_path.glob("set.stages/heard-*.jsonl"))
-            heard.write_bytes(heard.read_bytes() + b'{"key": "torn')  # what a kill in the middle of a line leaves
+            journal = next(tmp_path.glob("set.stages/analyzed-*.jsonl"))
+            journal.write_bytes(journal.read_bytes() + b'{"key": "torn')  # what a kill in the middle of a line leaves
         work.append(executor.done)
     assert finished.revision == made.revision
     assert sum(work) <= 9 + 6 + 12 + 3  # nothing that was journalled is done twice
@@ -170,14 +171,14 @@ def test_where_the_music_lies_changes_nothing(music: Path, tmp_path: Path) -> No
     assert len(revisions) == 1
 
 
-def test_other_captions_do_not_hear_again(music: Path, tmp_path: Path) -> None:
+def test_other_captions_do_not_analyze_again(music: Path, tmp_path: Path) -> None:
     tracks = [t for t in folder_tracks(music) if t.id in ("song-1.wav", "song-2.wav")]
     caption_tracks(tracks, tmp_path / "set", FAST)
     executor = StopsAfter(99)
     other = replace(FAST, style=None, per_clip=3, seed=1)
     (tmp_path / "set.stages").rename(tmp_path / "second.stages")
     found = caption_tracks(tracks, tmp_path / "second", other, executor=executor)
-    assert executor.done == 2 + len(found.shards)  # two tracks written about, none heard
+    assert executor.done == 2 + len(found.shards)  # two tracks written about, none analyzed
     assert len({s for r in found.split("train") for s in r.attributes["caption_styles"]}) > 1
 
 
@@ -203,7 +204,7 @@ def test_an_endpoint_that_is_not_there_stops_the_run_and_it_goes_on_later(
 def test_a_clip_of_which_nothing_would_be_told_for_sure_is_left_out(attributes: dict[str, Any], tmp_path: Path) -> None:
     asked = replace(FAST, endpoint=Endpoint(url="http://127.0.0.1:9/v1", model="m"), style=None)
     for settings, words in ((asked, {"some_chords"}), (replace(FAST, style="german"), set[str]())):
-        refused = Write(settings, tmp_path).refused({"attributes": attributes})
+        refused = WriteCaptions(settings, tmp_path).refused(attributes, 0.9)
         assert refused == ([] if words & set(attributes) else ["nothing_known"])
 
 
@@ -236,15 +237,7 @@ def test_settings_and_places_that_cannot_be_are_refused(tmp_path: Path, music: P
         caption_tracks(silent, tmp_path / "set", FAST)
 
 
-def test_a_journal_survives_a_torn_line_and_windows_are_even(tmp_path: Path) -> None:
-    path = tmp_path / "journal.jsonl"
-    path.write_bytes(json.dumps({"key": "a", "x": 1}).encode() + b'\n{"key": "b"')
-    journal = Journal(path)
-    journal.add({"key": "c", "x": 2})
-    journal.close()
-    again = Journal(path)
-    again.close()
-    assert again.rows == {"a": {"key": "a", "x": 1}, "c": {"key": "c", "x": 2}}
+def test_windows_are_even() -> None:
     assert windows(100.0, 10.0, 3) == [0.0, 40.0, 90.0] and windows(3.0, 10.0, 3) == [0.0]
 
 

@@ -9,7 +9,7 @@ from solfa.audio import stretches
 from solfa.core.errors import InputError
 from solfa.core.types import Audio
 from solfa.datagen.captions.fingerprints import agreement, fingerprint, near_duplicates
-from solfa.datagen.captions.originals import originals
+from solfa.datagen.captions.sources import originals
 from solfa.datagen.captions.stages import FGMCAPS
 from solfa.datasets.splits import assign, families, link_keys, targets
 from solfa.testing.files import write_audio

@@ -2,21 +2,22 @@
 
 ::
 
-    hear      each track once: content hash, analysis, fingerprint, attributes of each clip   OUT.stages/heard-*.jsonl
-    write     captions for each clip, by grammar or language model, held against the rules    OUT.stages/written-*.jsonl
-    split     equal sound dropped, families of tracks, artists, pieces and copies kept whole  OUT.stages/plan-*/
-    shards    the clips, cut and encoded                                                      OUT/
+    analyze  each track once: content hash, analysis, fingerprint, attributes of each clip   OUT.stages/analyzed-*.jsonl
+    write    captions for each clip, by grammar or language model, held against the rules   OUT.stages/captioned-*.jsonl
+    split    equal sound dropped, families of tracks, artists, pieces and copies kept whole  OUT.stages/plan-*/
+    shards   the clips, cut and encoded                                                      OUT/
 
-A stage's files carry a hash of its settings, so other settings begin it anew and leave the earlier stages as they are.
+A stage's files carry a hash of its settings, so other settings begin it again and leave the earlier stages as they are.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -26,18 +27,24 @@ from filelock import FileLock, Timeout
 
 from solfa.audio import stretches
 from solfa.core.clip import SPLITS, Clip
-from solfa.core.errors import DecodeError, InputError
+from solfa.core.errors import DecodeError, InputError, SolfaError
 from solfa.core.files import check_output, write_whole
 from solfa.core.text import printable
-from solfa.datagen.captions.fingerprints import near_duplicates
+from solfa.datagen.captions.fingerprints import PRINT, near_duplicates
 from solfa.datagen.captions.llm import Usage, estimate
-from solfa.datagen.captions.originals import originals
-from solfa.datagen.captions.sources import metadata_of
-from solfa.datagen.captions.stages import Hear, Settings, Write, load_print, own_confidence, phrases_in, run_stage
+from solfa.datagen.captions.sources import metadata_of, originals
+from solfa.datagen.captions.stages import (
+    AnalyzeTrack,
+    Settings,
+    WriteCaptions,
+    captioner,
+    print_path,
+    trust_of,
+)
 from solfa.datasets.building import ShardTask, build
 from solfa.datasets.shards import Dataset, Failure, Member
 from solfa.datasets.splits import assign, families, link_keys, targets
-from solfa.jobs import Executor, SerialExecutor, ThreadExecutor
+from solfa.jobs import Done, Executor, SerialExecutor, ThreadExecutor
 
 Stage = Literal["analyze", "write", "split", "shards"]
 Rows = Mapping[str, Mapping[str, Any]]  # what a stage made of each track, by its key
@@ -62,31 +69,23 @@ def caption_tracks(
     is; what it raises ends the run. Raises InputError if no clip is left, the endpoint refuses, or another process is
     at it; SolfaError if the endpoint does not answer, or a shard could not be made.
     """
-    out = Path(out)
-    stages = stages_of(out)
-    executor = executor or SerialExecutor()
+    out, executor = Path(out), executor or SerialExecutor()
+    stages = _stages_of(out)
     for folder in (out, stages):
         check_output(folder, force=True, folder=True)
     try:
         stages.mkdir(parents=True, exist_ok=True)
         with FileLock(stages / ".lock", timeout=0):
-            hear, write = Hear(settings, stages / "prints"), Write(settings, stages / "answers")
-            journal = stages / f"heard-{_digest(settings.of_hearing())[:16]}.jsonl"
-            heard = run_stage(journal, hear, {_key(t): t for t in tracks}, executor, partial(progress, "analyze"))
-            journal = stages / f"written-{_digest(settings.of_writing())[:16]}.jsonl"
-            fatal = ("InputError", "SolfaError") if settings.endpoint is not None else ()
-            distinct = _distinct(heard)
-            if settings.endpoint is not None:
-                clips = [c["attributes"] for row in distinct.values() for c in row["clips"] if not write.refused(c)]
-                announce(estimate(clips, settings.per_clip))
-            writers = executor if settings.endpoint is None else ThreadExecutor(settings.endpoint.concurrency)
-            written = run_stage(journal, write, distinct, writers, partial(progress, "write"), fatal=fatal)
-            plan = _plan(tracks, heard, written, stages, settings)
+            by_key = {_key(t): t for t in tracks}
+            journal = stages / f"analyzed-{_digest(settings.of_analysis())[:16]}.jsonl"
+            work = AnalyzeTrack(settings, stages / "prints")
+            analyzed = _journalled(journal, work, by_key, executor, partial(progress, "analyze"))
+            written = _written(_distinct(analyzed), stages, settings, executor, progress, announce)
+            plan = _plan(by_key, analyzed, written, stages, settings)
             progress("split", 1, 1)
             return build(
                 out, _Cut(plan.folder, settings.seconds), name="captions", config=plan.config, seed=settings.seed,
-                num_shards=plan.num_shards, executor=executor,
-                progress=partial(progress, "shards"),
+                num_shards=plan.num_shards, executor=executor, progress=partial(progress, "shards"),
             )  # fmt: skip
     except Timeout as busy:
         raise InputError(f"{out}: another process is making this data set.") from busy
@@ -94,8 +93,12 @@ def caption_tracks(
         raise InputError(f"{stages} cannot be used: {bad.strerror}.") from bad
 
 
-def stages_of(out: Path) -> Path:
-    """Where the stages of a data set keep their files."""
+def usage_of(settings: Settings, out: Path) -> Usage | None:
+    """What this process asked the endpoint of the settings for a data set; None if there is no endpoint."""
+    return None if settings.endpoint is None else captioner(settings.endpoint, _stages_of(out) / "answers").usage
+
+
+def _stages_of(out: Path) -> Path:
     return out.with_name(f"{out.name}.stages")
 
 
@@ -113,10 +116,57 @@ def _key(track: Clip) -> str:
     return _digest([str(track.audio), track.source, track.id, metadata_of(track), now])
 
 
-def _distinct(heard: Rows) -> Rows:
-    """What was heard of the tracks that could be; of equal sound the first."""
+def _journalled(
+    path: Path,
+    work: Callable[[tuple[str, Any]], dict[str, Any]],
+    items: Mapping[str, Any],
+    executor: Executor,
+    progress: Callable[[int, int], None],
+    *,
+    fatal: Sequence[str] = (),
+) -> dict[str, Mapping[str, Any]]:
+    """A row for each item, in the order of the items; what the journal at ``path`` has is not done again.
+
+    The journal has a line of JSON for each finished item. A killed run leaves at most one torn line, which is cut off.
+    ``work`` gives the row of a key and its item; one that fails gets a row with ``failed``, the reason. Raises
+    SolfaError if an item fails with an error whose class ``fatal`` names: the others would fail as well.
+    """
+    data = path.read_bytes() if path.exists() else b""
+    data = data[: data.rfind(b"\n") + 1]
+    rows = {row["key"]: row for row in map(json.loads, data.splitlines())}
+    missing = [(key, item) for key, item in items.items() if key not in rows]
+    progress(len(items) - len(missing), len(items))
+    with path.open("ab") as file:
+        file.truncate(len(data))
+        for done, result in enumerate(executor.map(work, missing), len(items) - len(missing) + 1):
+            if not isinstance(result, Done) and result.error in fatal:
+                raise SolfaError(result.reason.partition(": ")[2])
+            key, row = result.item[0], result.value if isinstance(result, Done) else {"failed": result.reason}
+            rows[key] = {"key": key, **row}
+            file.write(json.dumps(rows[key]).encode() + b"\n")
+            file.flush()
+            progress(done, len(items))
+        os.fsync(file.fileno())
+    return {key: rows[key] for key in items}
+
+
+def _distinct(analyzed: Rows) -> Rows:
+    """The tracks that could be analyzed; of equal sound the first."""
     first: dict[str, str] = {}
-    return {k: row for k, row in heard.items() if "failed" not in row and first.setdefault(row["content"], k) == k}
+    return {k: row for k, row in analyzed.items() if "failed" not in row and first.setdefault(row["content"], k) == k}
+
+
+def _written(
+    tracks: Rows, stages: Path, settings: Settings, executor: Executor, progress: Callable[[Stage, int, int], None],
+    announce: Callable[[Usage], None],
+) -> Rows:  # fmt: skip
+    work, fatal = WriteCaptions(settings, stages / "answers"), list[str]()
+    if settings.endpoint is not None:
+        clips = [(clip["attributes"], row["key_confidence"]) for row in tracks.values() for clip in row["clips"]]
+        announce(estimate([known for known, sure in clips if not work.refused(known, sure)], settings.per_clip))
+        executor, fatal = ThreadExecutor(settings.endpoint.concurrency), ["InputError", "SolfaError"]
+    journal = stages / f"captioned-{_digest(settings.of_writing())[:16]}.jsonl"
+    return _journalled(journal, work, tracks, executor, partial(progress, "write"), fatal=fatal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,20 +176,21 @@ class _Plan:
     num_shards: dict[str, int]
 
 
-def _plan(tracks: Sequence[Clip], heard: Rows, written: Rows, stages: Path, settings: Settings) -> _Plan:
+def _plan(by_key: Mapping[str, Clip], analyzed: Rows, written: Rows, stages: Path, settings: Settings) -> _Plan:
     """Which clip goes to which shard, one file for each shard."""
-    by_key = {_key(t): t for t in tracks}
     kept = {key: row for key, row in written.items() if row.get("clips")}
     family = _families(by_key, kept, stages)
     clips = [(key, clip) for key, row in kept.items() for clip in row["clips"]]
-    source = [by_key[key].source for key, _ in clips]
-    wanted = settings.counts if settings.counts is not None else targets(Counter(source), settings.shares)
-    own, exact = [family[key] for key, _ in clips], settings.counts is not None
-    split = assign(own, source, wanted, seed=settings.seed, exact=exact)
+    source, exact = [by_key[key].source for key, _ in clips], settings.counts is not None
+    wanted = targets(Counter(source), settings.shares) if settings.counts is None else settings.counts
+    split = assign([family[key] for key, _ in clips], source, wanted, seed=settings.seed, exact=exact)
     shards = _shards(clips, split, by_key, kept, settings)
+    failures = [(by_key[k].id, r["failed"]) for k, r in (*analyzed.items(), *written.items()) if "failed" in r]
+    rules = _rules(written)
     if not shards:
-        raise InputError(f"no clip is left of {len(tracks)} tracks: {_why(heard, written)}")
-    failures = [(by_key[k].id, r["failed"]) for k, r in (*heard.items(), *written.items()) if "failed" in r]
+        such = f" (such as: {failures[0][1]})" if failures else ""
+        counts = ", ".join(f"{name} {count}" for name, count in rules.items())
+        raise InputError(f"no clip is left of {len(by_key)} tracks: {len(failures)} failed{such}; rules: {counts}.")
     shards[min(shards, key=lambda s: (SPLITS.index(s[0]), s[1]))][:0] = [{"failure": f} for f in failures]
     # Where the tracks lie is not what is made of them.
     digest = _digest(sorted((*name, [{**row, "path": ""} for row in rows]) for name, rows in shards.items()))
@@ -148,42 +199,44 @@ def _plan(tracks: Sequence[Clip], heard: Rows, written: Rows, stages: Path, sett
     for (name, number), rows in shards.items():
         write_whole(folder / f"{name}-{number:06}.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
     config = {
-        "pipeline": "captions", **settings.of_writing(), "shares": list(settings.shares),
-        "counts": None if settings.counts is None else {k: list(v) for k, v in settings.counts.items()},
-        "clips_per_shard": settings.clips_per_shard, "plan": digest, "tracks": len(tracks),
-        "failed": len(failures), "equal_sound": sum("failed" not in r for r in heard.values()) - len(written),
-        "families": len(set(family.values())), "left_over": split.count(""), "rules": _rules(written),
-        "own_confidence": own_confidence(settings, heard.values()),
+        "pipeline": "captions", **settings.of_writing(), "shares": settings.shares, "counts": settings.counts,
+        "clips_per_shard": settings.clips_per_shard, "plan": digest, "tracks": len(by_key),
+        "failed": len(failures), "equal_sound": sum("failed" not in r for r in analyzed.values()) - len(written),
+        "families": len(set(family.values())), "left_over": split.count(""), "rules": rules,
+        "own_confidence": _own_confidence(settings, analyzed),
     }  # fmt: skip
     return _Plan(folder, config, dict(Counter(name for name, _ in shards)))
 
 
 def _families(by_key: Mapping[str, Clip], kept: Rows, stages: Path) -> dict[str, int]:
-    tracks = [by_key[key] for key in kept]
-    prints = [load_print(stages / "prints", row["content"]) for row in kept.values()]
+    paths = [print_path(stages / "prints", row["content"]) for row in kept.values()]
     original = dict(zip(by_key, originals([Path(str(t.audio)).as_posix() for t in by_key.values()]), strict=True))
     keys = [
         (*link_keys(source=t.source, track=t.id, artist=t.artist, piece=t.piece, content=row["content"]),
          f"original:{original[key]}")
-        for t, (key, row) in zip(tracks, kept.items(), strict=True)
+        for key, row in kept.items() for t in [by_key[key]]
     ]  # fmt: skip
-    return dict(zip(kept, families(keys, near_duplicates(prints)), strict=True))
+    same = near_duplicates([np.frombuffer(path.read_bytes(), PRINT) for path in paths])
+    return dict(zip(kept, families(keys, same), strict=True))
+
+
+def _own_confidence(settings: Settings, analyzed: Rows) -> dict[str, list[str]]:
+    """Statements told by the own confidence of tools that the trust table was not fitted on, and these tools."""
+    found: dict[str, set[str]] = {}
+    for row in analyzed.values():
+        for name, tool in trust_of(settings.trust).unfitted(row.get("extractors", ())).items():
+            found.setdefault(name, set()).update([tool] if tool else [])
+    return {name: sorted(tools) for name, tools in found.items() if tools}
 
 
 def _rules(written: Rows) -> dict[str, int]:
-    """How often each rule was broken, beside how many clips were heard and kept."""
+    """How often each rule was broken, beside how many clips there were and how many were kept."""
     broken = Counter[str]()
     for row in written.values():
         broken.update(row.get("broken", {}))
-    clips = {"clips_heard": sum(r.get("heard", 0) for r in written.values()),
+    clips = {"clips_heard": sum(r.get("seen", 0) for r in written.values()),
              "clips_kept": sum(len(r.get("clips", ())) for r in written.values())}  # fmt: skip
     return {**clips, **dict(sorted(broken.items()))}
-
-
-def _why(heard: Rows, written: Rows) -> str:
-    reasons = [r["failed"] for r in (*heard.values(), *written.values()) if "failed" in r]
-    rules = ", ".join(f"{name} {count}" for name, count in _rules(written).items())
-    return f"{len(reasons)} failed{f' (such as: {reasons[0]})' if reasons else ''}; rules: {rules}."
 
 
 def _shards(
@@ -191,29 +244,18 @@ def _shards(
     kept: Rows, settings: Settings,
 ) -> dict[tuple[str, int], list[dict[str, Any]]]:  # fmt: skip
     """Rows of each shard: tracks in an order of the seed, the clips of one track together."""
-    order = {key: i for i, key in enumerate(kept)}
-    shuffled = np.random.default_rng(settings.seed).permutation(len(order))
+    order = dict(zip(kept, np.random.default_rng(settings.seed).permutation(len(kept)), strict=True))
     shards: dict[tuple[str, int], list[dict[str, Any]]] = {}
     sizes = Counter[str]()
-    for i in sorted(range(len(clips)), key=lambda i: (shuffled[order[clips[i][0]]], i)):
-        key, clip = clips[i]
-        if split[i]:
-            track = by_key[key]
-            record = _record(track, kept[key]["content"], clip, split[i]).to_json()
-            row = {"path": str(track.audio), "start_s": clip["start_s"], "record": record}
-            shards.setdefault((split[i], sizes[split[i]] // settings.clips_per_shard), []).append(row)
-            sizes[split[i]] += 1
+    for (key, document), part in sorted(zip(clips, split, strict=True), key=lambda row: order[row[0][0]]):
+        if part:
+            track, clip = by_key[key], Clip.from_json(document)
+            own = replace(clip, start_s=0.0, source=track.source, licence=track.licence, track=kept[key]["content"],
+                          artist=track.artist, piece=track.piece, split=part)  # fmt: skip
+            row = {"path": str(track.audio), "start_s": clip.start_s, "record": own.to_json()}
+            shards.setdefault((part, sizes[part] // settings.clips_per_shard), []).append(row)
+            sizes[part] += 1
     return shards
-
-
-def _record(track: Clip, content: str, clip: Mapping[str, Any], split: str) -> Clip:
-    return Clip(
-        id=f"{content[:16]}-{round(clip['start_s'] * 1000):08d}", duration_s=clip["duration_s"],
-        captions=tuple(clip["captions"]), phrases=phrases_in(clip),
-        attributes={**clip["attributes"], "caption_styles": clip["styles"],
-                    **({"unchecked": clip["unchecked"]} if clip.get("unchecked") else {})},
-        source=track.source, licence=track.licence, track=content, artist=track.artist, piece=track.piece, split=split,
-    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,15 +279,13 @@ class _Cut:
             except DecodeError as bad:
                 yield Failure(item=printable(path), reason=bad.reason)
 
-    def _clips(self, path: str, records: Mapping[float, Mapping[str, Any]]) -> Iterator[Member]:
-        left = len(records)
+    def _clips(self, path: str, records: dict[float, dict[str, Any]]) -> Iterator[Member]:
         for audio in stretches(path, self.seconds):
             # Stretches start at whole samples, clips at whole multiples of their length.
-            document = records.get(round(audio.start_s / self.seconds) * self.seconds)
+            document = records.pop(round(audio.start_s / self.seconds) * self.seconds, None)
             if document is not None:
                 record = Clip.from_json({**document, "duration_s": audio.duration_s})
                 yield Member(record=record, samples=np.clip(audio.samples, -1, 1), sample_rate_hz=audio.sample_rate_hz)
-                left -= 1
-            if left == 0:
+            if not records:
                 return
-        raise DecodeError(path, f"is shorter than it was, {left} clips are gone")
+        raise DecodeError(path, f"is shorter than it was, {len(records)} clips are gone")

@@ -1,32 +1,40 @@
-"""The tracks to caption: a folder of music, a published data set, or a collection that solfa has indexed."""
+"""The tracks to caption: a folder of music, a published data set, or a collection that solfa has indexed.
+
+What the names of their files and folders tell: the artist, and the recording that a file is a version of.
+"""
 
 from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from os.path import commonpath
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from solfa.audio import read_tags
 from solfa.audio.tags import clean
 from solfa.collection import Collection
 from solfa.collection.database import Database
 from solfa.collection.scan import scan
+from solfa.constraints import Presence
 from solfa.core.clip import Clip
 from solfa.core.errors import InputError
+from solfa.core.files import table_of
 from solfa.core.filters import folded
 from solfa.core.text import printable
 from solfa.core.types import FileTags
 from solfa.core.vocabulary import concepts
-from solfa.datagen.captions.attributes import concepts_in
-from solfa.datagen.captions.originals import is_shelf
+from solfa.datasets.pairs import COLUMNS
 from solfa.datasets.readers import load
+from solfa.query import parse
 
-METADATA = ("genre", "mood", "instruments")  # attributes of a track that its source tells: ids of the vocabulary
+# Attributes of a track that its source tells, ids of the vocabulary; and the kinds of concepts that each holds.
+METADATA = {"genre": ("genre",), "mood": ("mood",), "instruments": ("instrument", "voice")}
 ANALYSED = "analysed"  # attribute of a track whose analysis is at hand: the collection's folder, the track's number
+_TABLES = ("index.csv", "metadata.csv")
+_ARTIST_COLUMNS = (*COLUMNS["artist"], "composer")
 
 
 def tracks_in(src: Path, dataset: str = "") -> list[Clip]:
@@ -64,16 +72,58 @@ def folder_tracks(root: Path) -> list[Clip]:
     ]
 
 
+def collection_tracks(directory: Path) -> list[Clip]:
+    """The tracks of a collection; what was measured when it was indexed is not measured again.
+
+    Raises CollectionError if there is no collection; InputError if it is empty.
+    """
+    with Collection.open(directory) as collection:
+        rows = list(collection.tracks())
+    if not rows:
+        raise InputError(f"the collection in {directory} holds no tracks.")
+    source = directory.absolute().name
+    base = commonpath([row.paths[0].parent for row in rows])
+    found = [_tagged(str(row.paths[0]), str(row.paths[0].relative_to(base)), row.tags, source) for row in rows]
+    return [
+        replace(track, id=row.hash, attributes={**track.attributes, ANALYSED: (str(directory), row.id)})
+        for track, row in zip(found, rows, strict=True)
+    ]
+
+
+def published_tracks(name: str, root: Path, split: str | None = None) -> list[Clip]:
+    """The clips of a published data set whose sound is there; their labels are metadata, their group the artist.
+
+    Raises UnknownName or InputError as in ``datasets.readers.load``, and if no sound is there.
+    """
+    data = load(name, root, split).with_audio()
+    if not all(isinstance(clip.audio, Path) for clip in data.clips):
+        raise InputError(f"{data.source.title}: its sound lies inside other files; only files of sound are captioned.")
+    return [
+        Clip(
+            id=clip.id, audio=clip.audio, source=name, artist=clip.group or clip.id, licence=data.source.licence,
+            attributes={n: ids for n, kinds in METADATA.items() if (ids := concepts_in(clip.labels, kinds))},
+        )
+        for clip in data.clips
+    ]  # fmt: skip
+
+
 def _tagged(path: str, name: str, tags: FileTags, source: str, artist: str | None = None) -> Clip:
+    genres = concepts_in([tags.genre], METADATA["genre"])
     return Clip(id=printable(name), audio=Path(path), source=printable(source),
                 artist=artist or tags.artist or artist_in(Path(name)),
-                attributes=_concepts({"genre": [tags.genre]}))  # fmt: skip
+                attributes={"genre": genres} if genres else {})  # fmt: skip
 
 
-_TABLES = ("index.csv", "metadata.csv")
-_MOST_TABLE_BYTES = 64 << 20
-_DISC = re.compile(r"(?i)(?:cd|disc|disk|vol(?:ume)?|side)[ _.-]*\w{1,2}")
-_TRACK_NUMBER = re.compile(r"^(?:\d{1,3}|[A-Z]\d)(?:[-.]\d{1,2})?[ ._-]+")
+def concepts_in(texts: Iterable[str], kinds: Sequence[str]) -> list[str]:
+    """Ids of the concepts of some kinds that labels or tags name, in order, each once.
+
+    >>> concepts_in(["genre---hiphop", "Electronic; Ambient", "misc"], ["genre"])
+    ['hip_hop', 'electronic', 'ambient']
+    """
+    parts = [part.strip() for text in texts for part in re.split(r"[;,/|]|---", clean(text)[:400])]
+    said = [constraint for part in parts if part for constraint in parse(part.replace("_", " ")).constraints]
+    named = [c.concept for c in said if isinstance(c, Presence) and c.kind in kinds and not c.negated]
+    return list(dict.fromkeys(named))
 
 
 def _listed_artists(base: Path) -> dict[str, str]:
@@ -83,18 +133,20 @@ def _listed_artists(base: Path) -> dict[str, str]:
         if not path.is_file():
             continue
         try:
-            if path.stat().st_size > _MOST_TABLE_BYTES:
-                raise InputError(f"{path}: larger than {_MOST_TABLE_BYTES >> 20} MB, expected a table of tracks.")
             with path.open(encoding="utf-8-sig", newline="") as file:
                 for row in csv.DictReader(file):
                     cells = {str(k).strip().lower(): v.strip() for k, v in row.items() if isinstance(v, str)}
-                    file_name = next((cells[c] for c in ("file", "path", "filename", "file_name") if cells.get(c)), "")
-                    artist = next((cells[c] for c in ("artist", "artist_name", "composer") if cells.get(c)), "")
-                    if file_name and artist:
-                        found[file_name.removeprefix("./")] = clean(artist)
+                    name = next((cells[c] for c in COLUMNS["path"] if cells.get(c)), "")
+                    artist = next((cells[c] for c in _ARTIST_COLUMNS if cells.get(c)), "")
+                    if name and artist:
+                        found[name.removeprefix("./")] = clean(artist)
         except (OSError, UnicodeError, csv.Error) as bad:
             raise InputError(f"{path} cannot be read as a CSV table in UTF-8 ({bad}). Repair or rename it.") from bad
     return found
+
+
+_DISC = re.compile(r"(?i)(?:cd|disc|disk|vol(?:ume)?|side)[ _.-]*\w{1,2}")
+_TRACK_NUMBER = re.compile(r"^(?:\d{1,3}|[A-Z]\d)(?:[-.]\d{1,2})?[ ._-]+")
 
 
 def artist_in(name: Path) -> str:
@@ -126,42 +178,41 @@ def _titles() -> frozenset[str]:
     return frozenset(folded(n) for c in concepts().values() for n in c.names)
 
 
-def _concepts(labels: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    kinds = dict(zip(METADATA, (("genre",), ("mood",), ("instrument", "voice")), strict=True))
-    found = {name: concepts_in(texts, kinds[name]) for name, texts in labels.items()}
-    return {name: ids for name, ids in found.items() if ids}
+@cache
+def _words() -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """The words of a folder that only keeps files, and the end of a name that tells of a change."""
+    table = table_of("solfa.datagen.captions", "sources.toml")
+    change, amount = "|".join(table["changes"]), r"[+-]?\d*(?:[.p]\d+)?"
+    changed = rf"[ _.-]+\(?(?:(?:{change})+[ _=-]*{amount}|[+-]\d+(?:[.p]\d+)?)(?:{change}|%)?\)?$"
+    return re.compile("|".join([*table["shelves"], change])), re.compile(changed, re.IGNORECASE)
 
 
-def published_tracks(name: str, root: Path, split: str | None = None) -> list[Clip]:
-    """The clips of a published data set whose sound is there; their labels are metadata, their group the artist.
+def is_shelf(folder: str) -> bool:
+    """Whether a folder's name only says how files are kept.
 
-    Raises UnknownName or InputError as in ``datasets.readers.load``, and if no sound is there.
+    >>> [is_shelf(f) for f in ("data_aug2", "Various Artists", "pitch+2", "Nina", "Train of Thought")]
+    [True, True, True, False, False]
     """
-    data = load(name, root, split).with_audio()
-    if not all(isinstance(clip.audio, Path) for clip in data.clips):
-        raise InputError(f"{data.source.title}: its sound lies inside other files; only files of sound are captioned.")
-    return [
-        Clip(
-            id=clip.id, audio=clip.audio, source=name, artist=clip.group or clip.id, licence=data.source.licence,
-            attributes=_concepts(dict.fromkeys(METADATA, clip.labels)),
-        )
-        for clip in data.clips
-    ]  # fmt: skip
+    return all(_words()[0].fullmatch(word) for word in re.findall(r"[^\W\d_]+", folded(folder)))
 
 
-def collection_tracks(directory: Path) -> list[Clip]:
-    """The tracks of a collection; what was measured when it was indexed is not measured again.
+_NUMBERED = re.compile(r"(?:[ _-]+\d{1,3}| ?\(\d{1,3}\))$")
 
-    Raises CollectionError if there is no collection; InputError if it is empty.
+
+def originals(paths: Sequence[str]) -> list[str]:
+    """The recording that each file is a version of, as far as the paths of a source tell.
+
+    The ending of a file does not count, nor do folders that only say how files are kept, nor words of what was changed.
+    A bare number ("song_1.wav") is taken off only where there is a file without it, for numbers also count tracks.
+
+    >>> originals(["data/a_b.wav", "data_aug2/a_b_1.wav", "x_1.wav", "x_2.wav", "a_b_pitch-2.mp3", "Live/a_b.wav"])
+    ['a_b', 'a_b', 'x_1', 'x_2', 'a_b', 'Live/a_b']
     """
-    with Collection.open(directory) as collection:
-        rows = list(collection.tracks())
-    if not rows:
-        raise InputError(f"the collection in {directory} holds no tracks.")
-    source = directory.absolute().name
-    base = commonpath([row.paths[0].parent for row in rows])
-    found = [_tagged(str(row.paths[0]), str(row.paths[0].relative_to(base)), row.tags, source) for row in rows]
-    return [
-        replace(track, id=row.hash, attributes={**track.attributes, ANALYSED: (str(directory), row.id)})
-        for track, row in zip(found, rows, strict=True)
-    ]
+    plain = []
+    for path in map(PurePosixPath, paths):
+        stem = re.sub(r"\.[A-Za-z][A-Za-z0-9]{1,4}$", "", path.name)
+        while (shorter := _words()[1].sub("", stem)) not in ("", stem):
+            stem = shorter
+        plain.append("/".join([*(f for f in path.parts[:-1] if not is_shelf(f)), stem]))
+    known = set(plain)
+    return [cut if (cut := _NUMBERED.sub("", stem)) in known else stem for stem in plain]

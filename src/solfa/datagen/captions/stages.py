@@ -1,17 +1,12 @@
-"""The settings of the pipeline, the work on one track (hear it, write about it), and journals of what is done.
-
-A journal is a file of JSON lines, one for each finished item, appended as the work goes on. A killed run leaves at
-most one torn line, which the next run cuts off; everything before it is not done again.
-"""
+"""The settings of the pipeline, and the work on one track: analyze it, write about it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,19 +18,18 @@ from solfa.analysis.protocol import STRETCH_S
 from solfa.analysis.registry import extractors as extractors_named
 from solfa.audio import ContentHash, stretches
 from solfa.collection import Collection
-from solfa.core.clip import Clip, Phrase
-from solfa.core.errors import DecodeError, InputError, SolfaError, UnknownName
+from solfa.core.clip import Clip
+from solfa.core.errors import DecodeError, InputError, UnknownName
 from solfa.core.files import write_whole
 from solfa.core.types import Audio
 from solfa.datagen.captions.attributes import ATTRIBUTES, attributes_of
 from solfa.datagen.captions.checks import CaptionRules, broken_rules, read
-from solfa.datagen.captions.fingerprints import PRINT, Fingerprint, fingerprint
+from solfa.datagen.captions.fingerprints import fingerprint
 from solfa.datagen.captions.grammar import ENGLISH_ONLY, FULL_STYLES, LANGUAGES, STYLES, caption, drawn_style
-from solfa.datagen.captions.llm import PROMPT_VERSION, Captioner, Endpoint, Usage
+from solfa.datagen.captions.llm import PROMPT_VERSION, Captioner, Endpoint
 from solfa.datagen.captions.sources import ANALYSED, metadata_of
 from solfa.datagen.captions.trust import Trust
 from solfa.datasets.splits import targets
-from solfa.jobs import Done, Executor
 
 VERSION = 2
 
@@ -47,6 +41,9 @@ FGMCAPS: dict[str, tuple[int, int, int]] = {
     "musicbench": (50_878, 0, 0),
 }
 _SHORTEST_S = 2.0
+# Settings that decide what the first stage makes, and what the first two do.
+_ANALYSIS = ("seconds", "clips", "extractors", "precision", "guesses")
+_WRITING = (*_ANALYSIS, "per_clip", "style", "required", "grammar_on_failure", "seed")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,88 +90,27 @@ class Settings:
         if unknown := [name for name in self.required if name not in ATTRIBUTES]:
             raise UnknownName("attribute", unknown[0], ATTRIBUTES)
 
-    def of_hearing(self) -> dict[str, Any]:
-        """What decides the first stage."""
-        return {"version": VERSION, "seconds": self.seconds, "clips": self.clips, "extractors": list(self.extractors),
-                "precision": self.precision, "guesses": self.guesses,
-                "trust": _digest_of(self.trust)}  # fmt: skip
+    def of_analysis(self) -> dict[str, Any]:
+        """What decides the first stage, as plain JSON."""
+        trust = hashlib.sha256(json.dumps(trust_of(self.trust).table, sort_keys=True).encode()).hexdigest()
+        return {"version": VERSION, "trust": trust[:16], **{name: getattr(self, name) for name in _ANALYSIS}}
 
     def of_writing(self) -> dict[str, Any]:
-        """What decides the first two stages."""
+        """What decides the first two stages, as plain JSON."""
         model = self.endpoint
         endpoint = model and {"url": model.url, "model": model.model, "temperature": model.temperature,
                               "prompt": PROMPT_VERSION}  # fmt: skip
-        return {**self.of_hearing(), "per_clip": self.per_clip, "style": self.style, "required": list(self.required),
-                "endpoint": endpoint, "grammar_on_failure": self.grammar_on_failure, "seed": self.seed}  # fmt: skip
+        return {**self.of_analysis(), "endpoint": endpoint, **{name: getattr(self, name) for name in _WRITING}}
 
 
-class Journal:
-    """Finished items by key. Raises InputError if the file cannot be read or written."""
-
-    def __init__(self, path: Path) -> None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("ab+")
-        except OSError as bad:
-            raise InputError(f"{path} cannot be written: {bad.strerror}.") from bad
-        self._file.seek(0)
-        data = self._file.read()
-        whole = data[: data.rfind(b"\n") + 1]
-        self._file.truncate(len(whole))
-        self.rows: dict[str, dict[str, Any]] = {}
-        for line in whole.splitlines():
-            row = json.loads(line)
-            self.rows[row["key"]] = row
-
-    def add(self, row: dict[str, Any]) -> None:
-        """Remember one item, at once."""
-        self._file.write(json.dumps(row).encode() + b"\n")
-        self._file.flush()
-        self.rows[row["key"]] = row
-
-    def close(self) -> None:
-        """Force what was written to disk."""
-        os.fsync(self._file.fileno())
-        self._file.close()
-
-
-def run_stage(
-    path: Path,
-    work: Callable[[tuple[str, Any]], dict[str, Any]],
-    items: Mapping[str, Any],
-    executor: Executor,
-    progress: Callable[[int, int], None],
-    *,
-    fatal: Sequence[str] = (),
-) -> dict[str, dict[str, Any]]:
-    """A row for each item, in the order of the items; what the journal at ``path`` has is not done again.
-
-    ``work`` gives the row of a key and its item; one that fails gets a row with ``failed``, the reason. Raises
-    SolfaError if an item fails with an error whose class ``fatal`` names: the others would fail as well.
-    """
-    journal = Journal(path)
-    missing = {key: item for key, item in items.items() if key not in journal.rows}
-    done = len(items) - len(missing)
-    progress(done, len(items))
-    try:
-        for result in executor.map(work, missing.items()):
-            key = result.item[0]
-            if isinstance(result, Done):
-                journal.add({"key": key, **result.value})
-            elif result.error in fatal:
-                raise SolfaError(result.reason.partition(": ")[2])
-            else:
-                journal.add({"key": key, "failed": result.reason})
-            done += 1
-            progress(done, len(items))
-    finally:
-        journal.close()
-    return {key: journal.rows[key] for key in items}
+# Loaded once in each process.
+_extractors, _collection, captioner = cache(extractors_named), cache(Collection.open), cache(Captioner)
+trust_of = cache(Trust.load)
 
 
 @dataclass(frozen=True, slots=True)
-class Hear:
-    """Decode a track once: content hash, analysis, fingerprint, and the attributes of each of its clips."""
+class AnalyzeTrack:
+    """Decode a track once: content hash, analysis, fingerprint (a file in ``prints``), attributes of each clip."""
 
     settings: Settings
     prints: Path
@@ -184,11 +120,10 @@ class Hear:
         _extractors(self.settings.extractors)
 
     def __call__(self, item: tuple[str, Clip]) -> dict[str, Any]:
-        track, wanted, content = item[1], self.settings, ContentHash()
-        analyzer = None if ANALYSED in track.attributes else Analyzer(_extractors(wanted.extractors))
-        end_s = 0.0
+        track, asked, content, end_s = item[1], self.settings, ContentHash(), 0.0
+        analyzer = None if ANALYSED in track.attributes else Analyzer(_extractors(asked.extractors))
 
-        def heard() -> Iterator[Audio]:
+        def decoded() -> Iterator[Audio]:
             nonlocal end_s
             for audio in stretches(str(track.audio), STRETCH_S, content=content):
                 if analyzer is not None:
@@ -196,11 +131,11 @@ class Hear:
                 end_s = audio.start_s + audio.duration_s
                 yield audio
 
-        found = fingerprint(heard())
+        found = fingerprint(decoded())
         path = print_path(self.prints, content.hex)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, found.tobytes())
-        if end_s < min(wanted.seconds, _SHORTEST_S):
+        if end_s < min(asked.seconds, _SHORTEST_S):
             raise DecodeError(str(track.audio), f"{end_s:.1f} s are too short for a clip")
         if analyzer is not None:
             analysis = analyzer.conclude()
@@ -208,40 +143,23 @@ class Hear:
             folder, number = track.attributes[ANALYSED]
             analysis = _collection(folder).analysis(number)
         clips = []
-        for start_s in windows(end_s, wanted.seconds, wanted.clips):
-            stop_s = min(start_s + wanted.seconds, end_s)
+        for start_s in windows(end_s, asked.seconds, asked.clips):
+            stop_s = min(start_s + asked.seconds, end_s)
             attributes, phrases = attributes_of(
-                analysis, start_s=start_s, end_s=stop_s, metadata=metadata_of(track), trust=_trust(wanted.trust),
-                precision=wanted.precision, guesses=wanted.guesses,
+                analysis, start_s=start_s, end_s=stop_s, metadata=metadata_of(track), trust=trust_of(asked.trust),
+                precision=asked.precision, guesses=asked.guesses,
             )  # fmt: skip
-            clips.append({
-                "start_s": start_s, "duration_s": round(stop_s - start_s, 6), "attributes": attributes,
-                "phrases": [asdict(p) for p in phrases], "key_confidence": analysis.key.confidence,
-            })  # fmt: skip
-        return {"content": content.hex, "clips": clips, "extractors": list(analysis.extractors)}
+            clips.append(Clip(
+                id=f"{content.hex[:16]}-{round(start_s * 1000):08d}", start_s=start_s, attributes=attributes,
+                duration_s=round(stop_s - start_s, 6), phrases=phrases,
+            ).to_json())  # fmt: skip
+        return {"content": content.hex, "clips": clips, "extractors": list(analysis.extractors),
+                "key_confidence": analysis.key.confidence}  # fmt: skip
 
 
-# Loaded once in each process.
-_extractors, _collection, _captioner = cache(extractors_named), cache(Collection.open), cache(Captioner)
-_trust = cache(Trust.load)
-
-
-def usage_of(settings: Settings, answers: Path) -> Usage | None:
-    """What the endpoint of the settings was asked by this process."""
-    return None if settings.endpoint is None else _captioner(settings.endpoint, answers).usage
-
-
-def own_confidence(settings: Settings, rows: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Statements told by the own confidence of tools that the trust table was not fitted on, and these tools."""
-    found: dict[str, set[str]] = {}
-    for row in rows:
-        for name, tool in _trust(settings.trust).unfitted(row.get("extractors", ())).items():
-            found.setdefault(name, set()).update([tool] if tool else [])
-    return {name: sorted(tools) for name, tools in found.items() if tools}
-
-
-def _digest_of(trust: Path | None) -> str:
-    return hashlib.sha256(json.dumps(_trust(trust).table, sort_keys=True).encode()).hexdigest()[:16]
+def print_path(folder: Path, content: str) -> Path:
+    """Where the fingerprint of a content lies."""
+    return folder / content[:2] / f"{content}.print"
 
 
 def windows(duration_s: float, seconds: float, most: int) -> list[float]:
@@ -256,24 +174,9 @@ def windows(duration_s: float, seconds: float, most: int) -> list[float]:
     return starts
 
 
-def load_print(folder: Path, content: str) -> Fingerprint:
-    """The fingerprint of a content."""
-    return np.frombuffer(print_path(folder, content).read_bytes(), PRINT)
-
-
-def print_path(folder: Path, content: str) -> Path:
-    """Where the fingerprint of a content lies."""
-    return folder / content[:2] / f"{content}.print"
-
-
-def phrases_in(clip: Mapping[str, Any]) -> tuple[Phrase, ...]:
-    """The timed phrases of a clip as a journal keeps it."""
-    return tuple(Phrase(text=p["text"], spans_s=tuple((a, b) for a, b in p["spans_s"])) for p in clip["phrases"])
-
-
 @dataclass(frozen=True, slots=True)
-class Write:
-    """Captions for the clips of a track that was heard, held against the rules; answers of a model are kept.
+class WriteCaptions:
+    """Captions for the clips of a track, held against the rules; answers of a model are kept.
 
     Rules of clips: ``nothing_known`` (no attribute is sure enough to be told), ``failed_extraction`` (a required one
     could not be measured), ``key_confidence`` (a required key is not sure enough). ``unchecked_words`` counts captions
@@ -285,58 +188,53 @@ class Write:
 
     def prepare(self) -> None:
         """See that the endpoint's key is there."""
-        _captioner.cache_clear()  # an earlier run in this process may have given up
+        captioner.cache_clear()  # an earlier run in this process may have given up
         if self.settings.endpoint is not None:
-            _captioner(self.settings.endpoint, self.answers)
+            captioner(self.settings.endpoint, self.answers)
 
     def __call__(self, item: tuple[str, Mapping[str, Any]]) -> dict[str, Any]:
-        heard, clips, broken = item[1], [], Counter[str]()
-        for clip in heard["clips"]:
-            refused = self.refused(clip)
+        track, clips, broken = item[1], [], Counter[str]()
+        for clip in map(Clip.from_json, track["clips"]):
+            refused = self.refused(clip.attributes, track["key_confidence"])
             broken.update(refused)
-            if refused:
-                continue
-            texts = self._texts(clip, f"{self.settings.seed}/{heard['content']}/{clip['start_s']:.3f}", broken)
+            texts = {} if refused else self._texts(clip, track["content"], broken)
             if texts:
-                model = [
-                    read(t, clip["attributes"]).unchecked if s.startswith("llm:") else () for t, s in texts.items()
+                unchecked = [
+                    list(read(t, clip.attributes).unchecked) if s.startswith("llm:") else [] for t, s in texts.items()
                 ]
-                unchecked = {"unchecked": [list(words) for words in model]} if any(model) else {}
-                broken["unchecked_words"] += sum(map(bool, model))
-                clips.append({**clip, "captions": list(texts), "styles": list(texts.values()), **unchecked})
-        broken = +broken
-        return {"content": heard["content"], "clips": clips, "broken": dict(broken), "heard": len(heard["clips"])}
+                broken["unchecked_words"] += sum(map(bool, unchecked))
+                own = {"caption_styles": list(texts.values()), **({"unchecked": unchecked} if any(unchecked) else {})}
+                clip = replace(clip, captions=tuple(texts), attributes={**clip.attributes, **own})
+                clips.append(clip.to_json())
+        return {"content": track["content"], "clips": clips, "broken": dict(+broken), "seen": len(track["clips"])}
 
-    def refused(self, clip: Mapping[str, Any]) -> list[str]:
-        """The rules of clips that one breaks."""
-        known = clip["attributes"]
+    def refused(self, attributes: Mapping[str, Any], key_confidence: float) -> Sequence[str]:
+        """The rules of clips that one with these attributes breaks."""
         few = ENGLISH_ONLY if self.settings.style in LANGUAGES else {"unsure"}
-        if set(known) <= few:
+        if set(attributes) <= few:
             return ["nothing_known"]
-        lost = [name for name in self.settings.required if name not in known]
-        rules = ["failed_extraction"] if set(lost) - {"key"} else []
-        if "key" in lost:
-            rules.append("key_confidence" if clip["key_confidence"] > 0 else "failed_extraction")
-        return list(dict.fromkeys(rules))
+        lost = {name for name in self.settings.required if name not in attributes}
+        sure = {"key"} if key_confidence > 0 else set[str]()
+        return ["failed_extraction"] * bool(lost - sure) + ["key_confidence"] * bool(lost & sure)
 
-    def _texts(self, clip: Mapping[str, Any], seed: str, broken: Counter[str]) -> dict[str, str]:
+    def _texts(self, clip: Clip, content: str, broken: Counter[str]) -> dict[str, str]:
         """Captions and who wrote them: a style, or ``llm:MODEL``."""
-        known, phrases, wanted = clip["attributes"], phrases_in(clip), self.settings
+        known, asked = clip.attributes, self.settings
         found: dict[str, str] = {}
-        for i in range(wanted.per_clip):
-            if wanted.endpoint is not None:
-                answer = _captioner(wanted.endpoint, self.answers).caption(known, seed=f"{seed}/{i}")
+        for i in range(asked.per_clip):
+            seed = f"{asked.seed}/{content}/{clip.start_s:.3f}/{i}"
+            if asked.endpoint is not None:
+                answer = captioner(asked.endpoint, self.answers).caption(known, seed=seed)
                 broken.update(answer.rejected)
                 if answer.text:
-                    found[answer.text] = f"llm:{wanted.endpoint.model}"
-                if answer.text or not wanted.grammar_on_failure:
+                    found[answer.text] = f"llm:{asked.endpoint.model}"
+                if answer.text or not asked.grammar_on_failure:
                     continue
-            style = "figma" if wanted.endpoint is not None else wanted.style or drawn_style(f"{seed}/{i}", known)
-            (text,) = caption(known, phrases, seed=f"{seed}/{i}", style=style, duration_s=clip["duration_s"])
+            style = "figma" if asked.endpoint is not None else asked.style or drawn_style(seed, known)
+            (text,) = caption(known, clip.phrases, seed=seed, style=style, duration_s=clip.duration_s)
             figma = style == "figma"
-            asked = CaptionRules(complete=style in FULL_STYLES, one_sentence=figma, objective=figma)
-            rules = broken_rules(text, known, asked)
-            broken.update(rules)
-            if not rules:
+            rules = CaptionRules(complete=style in FULL_STYLES, one_sentence=figma, objective=figma)
+            broken.update(bad := broken_rules(text, known, rules))
+            if not bad:
                 found[text] = style
         return found
