@@ -181,7 +181,7 @@ def measure_music(shared: Music, deep: bool, model: JointProjector) -> dict[str,
                 lambda cut, view=view: rank_relevant(joint_scores(audio, read(model, shared.pool, cut), view), own),
                 getattr(texts, order), spans, steps=STEPS,
             )  # fmt: skip
-            for point in curve.points:
+            for point in curve:
                 found[f"cut {order} {view} {point.num_tokens or 'whole'}"] = point.metrics["R@10"].value
         found |= falsified(model, audio, shared.pool, texts.mixed, view)
     return found

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,7 +21,6 @@ from solfa.core.errors import InputError, UnknownName
 from solfa.core.types import JointModel
 
 if TYPE_CHECKING:  # --help loads none of these
-    from solfa.collection import Collection
     from solfa.datasets.readers import DataSet
     from solfa.evaluation.finegrained import Rank
 
@@ -114,15 +113,8 @@ for _command in (captions, fidelity, judges):
     eval_app.command()(_command)
 
 
-# Fields of a truth that tools measure by the same name, and what stands for "not annotated".
-_TRUTHS: dict[str, Any] = {
-    "tempo_bpm": None,
-    "key": None,
-    "metre": None,
-    "beats_s": (),
-    "downbeats_s": (),
-    "chords": (),
-}
+# What tools measure of a truth by the same name.
+_MEASURED = {"tempo_bpm", "key", "metre", "beats_s", "downbeats_s", "chords"}
 
 
 @eval_app.command("mir")
@@ -149,8 +141,8 @@ def mir(
     with _opened(dataset, data, split) as clips:
         known = {clip.id: (clip.audio, clip.annotation) for clip in clips.with_audio().clips}
         # What no tool claims to measure is not held against it.
-        silent = _TRUTHS.keys() - {field for tool in tools for field in tool.spec.provides}
-        unasked = {field: _TRUTHS[field] for field in silent}
+        silent = _MEASURED.difference(*(tool.spec.provides for tool in tools))
+        unasked: dict[str, Any] = {f.name: f.default for f in fields(MusicAnnotation) if f.name in silent}
         truth = {name: replace(music, **unasked) for name, (_, music) in known.items() if music is not None}
         paths = {name: path for name, (path, _) in known.items() if isinstance(path, Path) and name in truth}
         claims = {name: MusicAnnotation.of(analyze(path, tools)) for name, path in paths.items()}
@@ -191,34 +183,28 @@ def _searched(model: JointModel, clips: DataSet) -> Iterator[Rank]:
 
     from solfa.analysis.registry import extractors
     from solfa.collection import Collection
+    from solfa.query import parse
+    from solfa.retrieval import Display, Searcher
 
     paths = [clip.audio for clip in clips.clips if isinstance(clip.audio, Path)]
     with TemporaryDirectory() as folder, Collection.open(Path(folder, "collection"), create=True) as collection:
         failed = collection.add(paths, model=lambda: model, extractors=extractors).failed
         if failed:
             raise InputError(f"{len(failed)} clips could not be indexed, such as {failed[0].path}: {failed[0].reason}.")
-        yield by_search(collection, lambda: model, paths)
+        rows = {path.resolve(): row for row, path in enumerate(paths)}
+        row_of = {t.id: rows[p.resolve()] for t in collection.tracks() for p in t.paths if p.resolve() in rows}
+        if len(row_of) < len(paths):
+            raise InputError(f"{len(paths)} clips are {len(row_of)} recordings: the pool holds copies. Leave them out.")
+        searcher, whole = Searcher(collection, lambda: model), Display(k=len(paths), duplicates=True)
 
+        def rank(texts: Sequence[str]) -> Any:
+            scores = np.full((len(texts), len(paths)), -np.inf)
+            for q, text in enumerate(texts):
+                for hit in searcher.search(parse(text), display=whole).hits:
+                    scores[q, row_of[hit.track_id]] = hit.score
+            return scores
 
-def by_search(collection: Collection, load_model: Callable[[], JointModel], paths: Sequence[Path]) -> Rank:
-    """The whole search's scores of these files for each text (``solfa.evaluation.finegrained.Rank``)."""
-    from solfa.query import parse
-    from solfa.retrieval import Display, Searcher
-
-    rows = {path.resolve(): row for row, path in enumerate(paths)}
-    row_of = {t.id: rows[p.resolve()] for t in collection.tracks() for p in t.paths if p.resolve() in rows}
-    if len(row_of) < len(paths):
-        raise InputError(f"{len(paths)} clips are {len(row_of)} recordings: the pool holds copies. Leave them out.")
-    searcher, whole = Searcher(collection, load_model), Display(k=len(paths), duplicates=True)
-
-    def rank(texts: Sequence[str]) -> Any:
-        scores = np.full((len(texts), len(paths)), -np.inf)
-        for q, text in enumerate(texts):
-            for hit in searcher.search(parse(text), display=whole).hits:
-                scores[q, row_of[hit.track_id]] = hit.score
-        return scores
-
-    return rank
+        yield rank
 
 
 @eval_app.command("compare")

@@ -2,15 +2,14 @@
 
 =====================  ==============================================================================================
 retrieval              `relevance` `similarity` `ranking` `retrieval` `significance`
-FIGMA                  `saturation` `claims` `perturbation`
+FIGMA                  `saturation` `perturbation`
 blind systems          `blind`
 FineLAP                `events` `detections` `psds` `openvocab`
 tags                   `tagging`
 GD-Retriever           `generative`
-MIR                    `annotation` `mir`
+MIR                    `mir`
 captions, judges       `text` `judges`
 fine-grained search    `truth` `finegrained` `finequeries`
-data                   `readers`
 reports                `tasks` `reports` `interop`
 =====================  ==============================================================================================
 

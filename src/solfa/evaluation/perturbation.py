@@ -43,7 +43,7 @@ from solfa.evaluation.ranking import Scores, rank_relevant
 from solfa.evaluation.relevance import Ints, Relevance
 from solfa.evaluation.retrieval import evaluate
 from solfa.evaluation.significance import Difference, Interval, compare_paired, interval
-from solfa.evaluation.truth import constraint_of, holds
+from solfa.evaluation.truth import collapsed, constraint_of, contains, holds
 
 Edit = Literal["key", "tempo", "bpm", "marking", "beats", "chords", "mode"]
 EDITS: tuple[Edit, ...] = ("key", "tempo", "bpm", "marking", "beats", "chords", "mode")
@@ -153,7 +153,7 @@ def _read_key(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
 
 def _read_mode(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
     found, claim = _read_key(text, claims), claims["key"]
-    chords = _sequence(claims["chords"].value) if "chords" in claims else []
+    chords = collapsed(triads_of(claims["chords"].value)) if "chords" in claims else []
     elsewhere = _words(_FEELING, text[: claim.start] + text[claim.end :])
     form = (bool(chords), len(chords) > 16, _words(_NUM_CHORDS, text), elsewhere)
     return replace(found, form=form) if found else None
@@ -191,7 +191,7 @@ def _read_beats(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
 
 
 def _read_chords(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
-    chords = _sequence(claims["chords"].value)
+    chords = collapsed(triads_of(claims["chords"].value))
     key = key_of(claims["key"].value) if "key" in claims else None
     several_keys = key is None and re.search(r"\b[A-G](?:[#b♯♭]| sharp| flat)? (?:major|minor)\b", text)
     if len(set(chords)) < 2 or several_keys:
@@ -201,11 +201,6 @@ def _read_chords(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
 
 def _words(pattern: re.Pattern[str], text: str) -> frozenset[str]:
     return frozenset(pattern.findall(text.lower()))
-
-
-def _sequence(value: str) -> list[tuple[int, str]]:
-    chords = triads_of(value)
-    return [c for i, c in enumerate(chords) if i == 0 or c != chords[i - 1]]
 
 
 def tempi_apart(a: float, b: float) -> bool:
@@ -223,8 +218,7 @@ def beats_apart(a: str, b: str) -> bool:
 def _chords_apart(a: Sequence[tuple[int, str]], b: Sequence[tuple[int, str]]) -> bool:
     short, long = sorted(([*a], [*b]), key=len)
     around = long + long  # repeated, as a loop is
-    turns = [short[i:] + short[:i] for i in range(len(short))]
-    return not any(around[i : i + len(short)] == turn for turn in turns for i in range(len(long)))
+    return not any(contains(around, short[i:] + short[:i]) for i in range(len(short)))
 
 
 def _still_true(kind: Edit, value: Any, truth: MusicAnnotation | None) -> bool:

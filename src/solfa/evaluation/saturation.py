@@ -43,19 +43,13 @@ class SaturationPoint:
     metrics: dict[str, Interval]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Saturation:
-    """A saturation curve, ascending, the whole captions last."""
-
-    points: tuple[SaturationPoint, ...]
-
-    def gain_after(self, num_tokens: int, metric: str = "R@10") -> float:
-        """What the words beyond ``num_tokens`` add to a metric; near 0 for a model that does not read them."""
-        for point in self.points:
-            if point.num_tokens == num_tokens:
-                return self.points[-1].metrics[metric].value - point.metrics[metric].value
-        steps = ", ".join(str(p.num_tokens) for p in self.points[:-1])
-        raise InputError(f"the curve has no point at {num_tokens} tokens. It has: {steps}.")
+def gain_after(points: Sequence[SaturationPoint], num_tokens: int, metric: str = "R@10") -> float:
+    """What the words beyond ``num_tokens`` add to a metric; near 0 for a model that does not read them."""
+    for point in points:
+        if point.num_tokens == num_tokens:
+            return points[-1].metrics[metric].value - point.metrics[metric].value
+    steps = ", ".join(str(p.num_tokens) for p in points[:-1])
+    raise InputError(f"the curve has no point at {num_tokens} tokens. It has: {steps}.")
 
 
 def tokenizer_spans(tokenizer: Tokenizer) -> TokenSpans:
@@ -89,8 +83,8 @@ def saturation(
     metrics: Sequence[str] = ("R@1", "R@5", "R@10"),
     groups: ArrayLike | None = None,
     seed: int = 0,
-) -> Saturation:
-    """The saturation curve of a model over one pool.
+) -> list[SaturationPoint]:
+    """The saturation curve of a model over one pool, ascending, the captions as they are last.
 
     ``rank`` ranks the pool's audio for the cut captions, in the order given; ``spans`` is the model's own tokenizer.
     Captions of one of the ``groups`` belong together in the bootstrap. ``steps`` are numbers of tokens: those beyond
@@ -109,7 +103,7 @@ def saturation(
                 metrics=evaluate(rank(texts), metrics, groups=groups, seed=seed),
             )
         )
-    return Saturation(points=tuple(points))
+    return points
 
 
 def pool_size_curve(

@@ -309,13 +309,12 @@ def _saturation(run: _Run) -> Report:
 
     curve = saturation(rank, captions, settings.spans, steps=settings.steps, groups=rows, seed=settings.seed)
     points = [
-        {"tokens": p.num_tokens, "share_cut": p.share_cut, **{n: i.value for n, i in p.metrics.items()}}
-        for p in curve.points
+        {"tokens": p.num_tokens, "share_cut": p.share_cut, **{n: i.value for n, i in p.metrics.items()}} for p in curve
     ]
     return run.report(
         pool=relevance.fingerprint(),
         num_queries=len(captions),
-        metrics={f"T2A {n}": i for n, i in curve.points[-1].metrics.items()},
+        metrics={f"T2A {n}": i for n, i in curve[-1].metrics.items()},
         details={"curve": points},
     )
 

@@ -15,7 +15,7 @@ from typing import Any
 from solfa.constraints import Chords, Constraint, Duration, InKey, Metre, Presence, Tempo
 from solfa.core.annotation import MusicAnnotation
 from solfa.core.errors import InputError
-from solfa.core.theory import Chord, Key
+from solfa.core.theory import Chord
 from solfa.core.types import ChordSegment
 from solfa.core.vocabulary import concepts, lineage
 from solfa.evaluation.mir import TEMPO_TOLERANCE
@@ -37,7 +37,7 @@ def _holds(constraint: Constraint, music: MusicAnnotation) -> bool | None:
     if isinstance(constraint, Tempo):
         return None if music.tempo_bpm is None else _tempo_holds(constraint, music.tempo_bpm)
     if isinstance(constraint, InKey):
-        return None if music.key is None else _key_holds(constraint, music.key)
+        return None if music.key is None else constraint.fits(music.key)
     if isinstance(constraint, Metre):
         return None if music.metre is None else music.metre in constraint.metres
     if isinstance(constraint, Chords):
@@ -54,16 +54,6 @@ def _tempo_holds(constraint: Tempo, bpm: float) -> bool:
     return any(low <= bpm * f <= high for f in ((1.0,) if constraint.exact else (1.0, 0.5, 2.0)))
 
 
-def _key_holds(constraint: InKey, key: Key) -> bool:
-    def fits(candidate: Key) -> bool:
-        return constraint.tonic in (None, candidate.tonic) and constraint.mode in (None, candidate.mode)
-
-    if not constraint.compatible:
-        return fits(key)
-    neighbours = [Key((key.tonic + step) % 12, key.mode) for step in (5, 7)]
-    return any(fits(k) for k in (key, key.relative, *neighbours))
-
-
 def _presence_holds(constraint: Presence, music: MusicAnnotation) -> bool | None:
     # Instruments are all annotated, or none is; a label that is no concept may stand for any of them.
     labels, wider = {i.label for i in music.instruments}, lineage(constraint.concept)
@@ -74,20 +64,19 @@ def _presence_holds(constraint: Presence, music: MusicAnnotation) -> bool | None
 
 
 def _chords_hold(constraint: Chords, segments: Sequence[ChordSegment]) -> bool:
-    asked = _collapsed([_feature(c, constraint.loose_quality) for c in constraint.chords])
-    true = _collapsed([_parsed(s.label, constraint.loose_quality) for s in segments if s.label != "N"])
-    shifts = range(12) if constraint.transposable else (0,)
-    for shift in shifts:
+    loose = constraint.loose_quality
+    asked = collapsed([(c.root, c.triad if loose else c.quality) for c in constraint.chords])
+    true = collapsed([_parsed(s.label, loose) for s in segments if s.label != "N"])
+    for shift in range(12) if constraint.transposable else (0,):
         loop = [((root + shift) % 12, quality) for root, quality in asked]
-        for turn in range(len(loop)):
-            wanted = loop[turn:] + loop[:turn]
-            if any(true[i : i + len(wanted)] == wanted for i in range(len(true) - len(wanted) + 1)):
-                return True
+        if any(contains(true, loop[turn:] + loop[:turn]) for turn in range(len(loop))):
+            return True
     return False
 
 
-def _feature(chord: Chord, loose: bool) -> tuple[int, str]:
-    return chord.root, chord.triad if loose else chord.quality
+def contains(chords: Sequence[tuple[int, str]], part: Sequence[tuple[int, str]]) -> bool:
+    """Whether chords hold a part without a gap."""
+    return any(chords[i : i + len(part)] == part for i in range(len(chords) - len(part) + 1))
 
 
 def _parsed(label: str, loose: bool) -> tuple[int, str]:
@@ -96,10 +85,11 @@ def _parsed(label: str, loose: bool) -> tuple[int, str]:
         chord = Chord.parse(label.partition("(")[0] if loose else label)
     except InputError:  # an annotator's chord that solfa has no name for matches nothing that can be asked
         chord = None
-    return (-1, label) if chord is None else _feature(chord, loose)
+    return (-1, label) if chord is None else (chord.root, chord.triad if loose else chord.quality)
 
 
-def _collapsed(chords: list[tuple[int, str]]) -> list[tuple[int, str]]:
+def collapsed(chords: list[tuple[int, str]]) -> list[tuple[int, str]]:
+    """Chords without repeats."""
     return [c for i, c in enumerate(chords) if i == 0 or c != chords[i - 1]]
 
 

@@ -23,7 +23,14 @@ from solfa.evaluation.blind import Unigrams, plausibility
 from solfa.evaluation.perturbation import counterfactuals, robustness
 from solfa.evaluation.ranking import Ranks, Scores, rank_relevant
 from solfa.evaluation.relevance import Relevance
-from solfa.evaluation.saturation import cut_tokens, pool_size_curve, saturation, tokenizer_spans
+from solfa.evaluation.saturation import (
+    SaturationPoint,
+    cut_tokens,
+    gain_after,
+    pool_size_curve,
+    saturation,
+    tokenizer_spans,
+)
 from solfa.evaluation.significance import interval
 from solfa.evaluation.truth import holds
 
@@ -330,7 +337,7 @@ def test_cutting_is_by_the_models_own_tokens() -> None:
 def test_a_model_that_stops_reading_goes_flat() -> None:
     relevance = Relevance.of_targets(range(40), 40)
 
-    def curve(limit: int) -> object:
+    def curve(limit: int) -> list[SaturationPoint]:
         reader = Reader(CAPTIONS, limit)
 
         def rank(texts: object) -> Ranks:
@@ -340,11 +347,11 @@ def test_a_model_that_stops_reading_goes_flat() -> None:
         return saturation(rank, CAPTIONS, WORDS, steps=(2, 4, 6, 8, 10, 500), metrics=("R@1",))
 
     full, short = curve(99), curve(6)
-    assert [p.num_tokens for p in full.points] == [2, 4, 6, 8, 10, None]  # type: ignore[attr-defined]
-    assert short.gain_after(6, "R@1") == 0 < full.gain_after(6, "R@1")  # type: ignore[attr-defined]
-    assert full.points[-1].share_cut == 0 and full.points[0].share_cut == 1  # type: ignore[attr-defined]
+    assert [p.num_tokens for p in full] == [2, 4, 6, 8, 10, None]
+    assert gain_after(short, 6, "R@1") == 0 < gain_after(full, 6, "R@1")
+    assert full[-1].share_cut == 0 and full[0].share_cut == 1
     with pytest.raises(InputError, match="no point at 7 tokens"):
-        full.gain_after(7)  # type: ignore[attr-defined]
+        gain_after(full, 7)
 
 
 def test_pool_size_curve_is_the_mean_over_all_small_pools() -> None:
