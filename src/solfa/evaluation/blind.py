@@ -1,4 +1,4 @@
-"""What can be earned without listening: rules that see only texts, and vectors that hold no sound.
+"""What can be earned without sound: rules that see only texts, and vectors that hold no sound.
 
 A benchmark is worth what a system earns above these. `plausibility` is the rule against which counterfactual captions
 are made; `Unigrams` prefers texts whose words are frequent in other captions; `without_sound` and `random_vectors` put

@@ -24,12 +24,12 @@ from solfa.core.errors import InputError
 from solfa.evaluation.relevance import Floats, Ints
 
 Statistic = Literal["mean", "median"]
-_CHUNK_FLOATS = 1 << 22
+_CHUNK_FLOATS, _TAIL = 1 << 22, 0.025
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interval:
-    """A number with its interval. ``num`` is how many values it rests on, ``level`` the coverage (0.95)."""
+    """A number with its interval. ``num`` is how many values it rests on, ``level`` the coverage."""
 
     value: float
     low: float
@@ -64,7 +64,6 @@ def interval(
     groups: ArrayLike | None = None,
     weights: ArrayLike | None = None,
     proportion: bool | None = None,
-    level: float = 0.95,
     num_resamples: int = 2000,
     seed: int = 0,
 ) -> Interval:
@@ -75,8 +74,7 @@ def interval(
     Everything else has the percentile bootstrap.
 
     ``values`` are float [shape=(Q,)]. Those with one number in ``groups``, int [shape=(Q,)], are drawn together; every
-    value by itself if None. ``weights`` float [shape=(Q,)] > 0 make a weighted mean. ``level`` is the coverage of the
-    interval, between 0 and 1.
+    value by itself if None. ``weights`` float [shape=(Q,)] > 0 make a weighted mean.
 
     Raises
     ------
@@ -88,16 +86,16 @@ def interval(
     units = _units(groups, len(data))
     binary = bool(((data == 0) | (data == 1)).all()) if proportion is None else proportion
     if binary and statistic == "mean" and weights is None:
-        return _exact(data, units, level)
+        return _exact(data, units)
     if weights is None:
         draws = _bootstrap(data[:, None], statistic, units, num_resamples, seed)[:, 0]
-        return _interval(_statistic(data[:, None], statistic)[0], draws, len(data), level)
+        return _interval(_statistic(data[:, None], statistic)[0], draws, len(data))
     w = np.asarray(weights, np.float64)
     if w.shape != data.shape or not (np.isfinite(w) & (w > 0)).all() or statistic != "mean":
         raise InputError("weights must be positive, one per value, and belong to a mean.")
     # A weighted mean is the mean of w x over the mean of w, both from the same draw.
     draws = _bootstrap(np.stack([w * data, w], axis=1), "mean", units, num_resamples, seed)
-    return _interval(float((w * data).sum() / w.sum()), draws[:, 0] / draws[:, 1], len(data), level)
+    return _interval(float((w * data).sum() / w.sum()), draws[:, 0] / draws[:, 1], len(data))
 
 
 def compare_paired(
@@ -106,7 +104,6 @@ def compare_paired(
     *,
     statistic: Statistic = "mean",
     groups: ArrayLike | None = None,
-    level: float = 0.95,
     num_resamples: int = 5000,
     seed: int = 0,
 ) -> Difference:
@@ -124,7 +121,7 @@ def compare_paired(
     slack = 1e-12 * max(1.0, abs(observed))
     beyond = np.abs(draws - observed) >= abs(observed) - slack
     return Difference(
-        difference=_interval(observed, draws, len(a), level),
+        difference=_interval(observed, draws, len(a)),
         p_bootstrap=float((1 + beyond.sum()) / (1 + num_resamples)),
         p_randomisation=_randomisation(both, statistic, units, observed, slack, num_resamples, seed),
     )
@@ -176,31 +173,27 @@ def resampled(
         if (found := score(rng.integers(num, size=num))) is not None:
             draws.append(found)
     whole = score(np.arange(num)) or {}
-    return {name: _interval(value, np.array([d[name] for d in draws]), num, 0.95) for name, value in whole.items()}
+    return {name: _interval(value, np.array([d[name] for d in draws]), num) for name, value in whole.items()}
 
 
-def _interval(value: float, draws: Floats, num: int, level: float) -> Interval:
-    if not 0 < level < 1:
-        raise InputError(f"level must be between 0 and 1, got {level}.")
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(value=float(value), low=float(low), high=float(high), num=num, level=level)
+def _interval(value: float, draws: Floats, num: int) -> Interval:
+    low, high = np.quantile(draws, [_TAIL, 1 - _TAIL])
+    return Interval(value=float(value), low=float(low), high=float(high), num=num)
 
 
-def _exact(data: Floats, units: Ints, level: float) -> Interval:
+def _exact(data: Floats, units: Ints) -> Interval:
     # Clopper-Pearson with the number of independent 0/1 values that would have the variance found: of values in groups,
     # and of values between 0 and 1, that is another number than len(data).
-    if not 0 < level < 1 or not ((data >= 0) & (data <= 1)).all():
-        raise InputError(
-            f"level and values of a proportion lie in 0..1, got level {level}, {data.min()}..{data.max()}."
-        )
+    if not ((data >= 0) & (data <= 1)).all():
+        raise InputError(f"values of a proportion lie in 0..1, got {data.min()}..{data.max()}.")
     value = float(data.mean())
     residuals = np.bincount(units, data - value)
     variance = (residuals**2).sum() / len(data) ** 2 * len(residuals) / max(len(residuals) - 1, 1)
     num = value * (1 - value) / variance if variance > 0 else float(len(residuals))
-    hits, tail = num * value, (1 - level) / 2
-    low = beta.ppf(tail, hits, num - hits + 1) if value > 0 else 0.0
-    high = beta.ppf(1 - tail, hits + 1, num - hits) if value < 1 else 1.0
-    return Interval(value=value, low=float(min(low, value)), high=float(max(high, value)), num=len(data), level=level)
+    hits = num * value
+    low = beta.ppf(_TAIL, hits, num - hits + 1) if value > 0 else 0.0
+    high = beta.ppf(1 - _TAIL, hits + 1, num - hits) if value < 1 else 1.0
+    return Interval(value=value, low=float(min(low, value)), high=float(max(high, value)), num=len(data))
 
 
 def _randomisation(

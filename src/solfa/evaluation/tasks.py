@@ -540,7 +540,7 @@ def _fine_grained(run: _Run) -> Report:
             "constant list": {name: found.constant for name, found in kinds.items()},
             "attainable": {name: found.attainable for name, found in kinds.items()},
             "attainable fall": {kind: s.attainable for kind, s in sensitive.items()},
-            "heard": {kind: s.detected for kind, s in sensitive.items()},
+            "detected": {kind: s.detected for kind, s in sensitive.items()},
         },
     )
 

@@ -289,6 +289,9 @@ def stated(text: str, but: str) -> dict[str, str]:
     return {kind: claim.value for kind, claim in find_claims(text).items() if kind != but}
 
 
+plausible = cache(plausibility)
+
+
 class Detects:
     """Scores a text by how many of its statements are true of the clip, but for one kind that it cannot detect."""
 
@@ -297,7 +300,7 @@ class Detects:
 
     def score(self, rows: np.ndarray, texts: list[str]) -> Scores:
         claims, true = ([stated(t, self.deaf_to) for t in own] for own in (texts, TOLD))
-        likely = [self.prior * plausibility(t) for t in texts]
+        likely = [self.prior and self.prior * plausible(t) for t in texts]
         agree = [[len(true[r].items() & c.items()) + p for c, p in zip(claims, likely, strict=True)] for r in rows]
         return Scores.of(np.array(agree))
 

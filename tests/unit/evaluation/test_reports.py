@@ -317,7 +317,7 @@ def test_fine_grained_tells_what_detects_from_what_does_not(tmp_path: Path, monk
     assert hears.details["lift"]["joint"] == pytest.approx(1.0) and deaf.details["lift"]["joint"] < 0.5
     assert hears.metrics["tempo fall"].value == pytest.approx(hears.details["attainable fall"]["tempo"])
     assert set(hears.details["blind"]) == {"random", "text-only", "popularity-only"}
-    assert hears.details["heard"]["tempo"] and not any(deaf.details["heard"].values())
+    assert hears.details["detected"]["tempo"] and not any(deaf.details["detected"].values())
     assert compare(deaf, hears)["CS@2 metre"].real and hears.pool == deaf.pool
     assert run_task("finegrained", tiny_model(), data, settings=dataclasses.replace(settings, seed=1)).pool != deaf.pool
     with pytest.raises(InputError, match="no truth of the music"):
