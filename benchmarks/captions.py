@@ -18,8 +18,7 @@ from pathlib import Path
 from solfa.api import index
 from solfa.collection import Collection
 from solfa.encoders.registry import load_model
-from solfa.evaluation.ranking import rank_lists
-from solfa.evaluation.relevance import Relevance
+from solfa.evaluation.ranking import Relevance, rank_lists
 from solfa.evaluation.retrieval import evaluate
 from solfa.jobs import ProcessExecutor
 from solfa.query import Query, parse

@@ -24,8 +24,7 @@ from solfa.datasets.phrases import music_bank
 from solfa.datasets.shards import Clips, Dataset
 from solfa.encoders.registry import load_backbone
 from solfa.evaluation.perturbation import EDITS, counterfactuals, robustness
-from solfa.evaluation.ranking import Scores, rank_relevant
-from solfa.evaluation.relevance import Relevance
+from solfa.evaluation.ranking import Relevance, Scores, rank_relevant
 from solfa.evaluation.retrieval import hit_at
 from solfa.evaluation.saturation import cut_tokens, saturation, tokenizer_spans
 from solfa.evaluation.similarity import View, joint_scores

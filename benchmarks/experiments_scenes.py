@@ -22,11 +22,9 @@ from solfa.datasets.features import FrozenFeatures, compute
 from solfa.datasets.shards import Dataset
 from solfa.encoders.registry import load_backbone
 from solfa.encoders.vectors import pack_states
-from solfa.evaluation.detections import ClipScores, SystemScores
-from solfa.evaluation.events import ClipTruth
+from solfa.evaluation.events import ClipScores, ClipTruth, SystemScores
 from solfa.evaluation.psds import PSDS1_AUDIOSET, psds
-from solfa.evaluation.ranking import rank_relevant
-from solfa.evaluation.relevance import Relevance
+from solfa.evaluation.ranking import Relevance, rank_relevant
 from solfa.evaluation.retrieval import hit_at
 from solfa.evaluation.similarity import joint_scores
 from solfa.training.batches import TrainingData, prepare

@@ -17,11 +17,9 @@ from collections.abc import Callable
 import numpy as np
 
 from solfa.core.intervals import Event
-from solfa.evaluation.detections import ClipScores, SystemScores
-from solfa.evaluation.events import ClipTruth
+from solfa.evaluation.events import ClipScores, ClipTruth, SystemScores
 from solfa.evaluation.psds import PSDS1, PSDS2, psds
-from solfa.evaluation.ranking import rank_relevant
-from solfa.evaluation.relevance import Relevance
+from solfa.evaluation.ranking import Relevance, rank_relevant
 from solfa.evaluation.retrieval import hit_at
 from solfa.evaluation.similarity import cosine_scores, unit_rows
 

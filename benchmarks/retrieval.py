@@ -28,8 +28,7 @@ from solfa.core.types import FloatArray
 from solfa.core.vocabulary import concept
 from solfa.encoders.bridge import load
 from solfa.encoders.bridge_space import axes
-from solfa.evaluation.ranking import Scores, rank_relevant
-from solfa.evaluation.relevance import Relevance
+from solfa.evaluation.ranking import Relevance, Scores, rank_relevant
 from solfa.evaluation.retrieval import evaluate
 
 Matrix = NDArray[np.floating]

@@ -32,8 +32,7 @@ from solfa.core.types import Audio, States
 from solfa.datagen.judging import data_set
 from solfa.encoders import trained
 from solfa.encoders.registry import load_model
-from solfa.evaluation.ranking import Scores, rank_lists, rank_relevant
-from solfa.evaluation.relevance import Relevance
+from solfa.evaluation.ranking import Relevance, Scores, rank_lists, rank_relevant
 from solfa.evaluation.retrieval import evaluate
 from solfa.query import parse
 from solfa.retrieval import Display

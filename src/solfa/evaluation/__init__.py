@@ -1,10 +1,10 @@
 """Every metric and protocol of the field, pure and exact: arrays in, numbers out. Nothing here ships or trains a model.
 
 =====================  ==============================================================================================
-retrieval              `relevance` `similarity` `ranking` `retrieval` `significance`
+retrieval              `ranking` `similarity` `retrieval` `significance`
 FIGMA                  `saturation` `perturbation`
 blind systems          `blind`
-FineLAP                `events` `detections` `psds` `openvocab`
+FineLAP                `events` `psds` `openvocab`
 tags                   `tagging`
 GD-Retriever           `generative`
 MIR                    `mir`

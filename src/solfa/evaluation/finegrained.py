@@ -37,8 +37,7 @@ import numpy as np
 from solfa.constraints import Constraint
 from solfa.core.annotation import MusicAnnotation
 from solfa.core.errors import InputError
-from solfa.evaluation.ranking import check_list
-from solfa.evaluation.relevance import Bools, Floats
+from solfa.evaluation.ranking import Bools, Floats, check_list
 from solfa.evaluation.significance import Difference, Interval, compare_paired, interval
 from solfa.evaluation.truth import holds
 

@@ -32,7 +32,7 @@ from solfa.evaluation.finegrained import (
     constraint_satisfaction,
 )
 from solfa.evaluation.perturbation import beats_apart, tempi_apart
-from solfa.evaluation.relevance import Bools
+from solfa.evaluation.ranking import Bools
 from solfa.evaluation.truth import constraint_of, holds
 
 Wording = Literal["paraphrased", "plain"]

@@ -17,7 +17,7 @@ from scipy.linalg import eigh
 from scipy.spatial.distance import cdist
 
 from solfa.core.errors import InputError
-from solfa.evaluation.relevance import Floats, Vectors
+from solfa.evaluation.ranking import Floats, Vectors
 from solfa.evaluation.similarity import unit_rows
 
 NUM_MOTION_BINS = 32

@@ -33,7 +33,7 @@ import numpy as np
 from solfa.core.annotation import MusicAnnotation
 from solfa.core.errors import InputError, need
 from solfa.core.types import ChordSegment
-from solfa.evaluation.relevance import Floats
+from solfa.evaluation.ranking import Floats
 from solfa.evaluation.significance import Interval, interval
 
 TEMPO_TOLERANCE = 0.04

@@ -23,10 +23,8 @@ from solfa.core.clip import Clip
 from solfa.core.errors import InputError
 from solfa.core.intervals import Event, merged
 from solfa.core.types import TextEncoder
-from solfa.evaluation.detections import ClipScores, stretches_of
-from solfa.evaluation.events import TIME_DECIMALS, ClipTruth, Truth
-from solfa.evaluation.ranking import rank_relevant
-from solfa.evaluation.relevance import Bools, Floats, Relevance, Vectors
+from solfa.evaluation.events import TIME_DECIMALS, ClipScores, ClipTruth, Truth, stretches_of
+from solfa.evaluation.ranking import Bools, Floats, Relevance, Vectors, rank_relevant
 from solfa.evaluation.retrieval import hit_at
 from solfa.evaluation.similarity import cosine_scores
 

@@ -39,8 +39,7 @@ from solfa.core.claims import CHORD, Claim, Kind, band_of, find_claims, key_of, 
 from solfa.core.errors import InputError
 from solfa.core.theory import Chord, Key, pitch_class
 from solfa.evaluation.blind import Unigrams, plausibility
-from solfa.evaluation.ranking import Scores, rank_relevant
-from solfa.evaluation.relevance import Ints, Relevance
+from solfa.evaluation.ranking import Ints, Relevance, Scores, rank_relevant
 from solfa.evaluation.retrieval import evaluate
 from solfa.evaluation.significance import Difference, Interval, compare_paired, interval
 from solfa.evaluation.truth import collapsed, constraint_of, contains, holds

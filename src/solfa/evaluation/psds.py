@@ -20,9 +20,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from solfa.core.errors import InputError
-from solfa.evaluation.detections import Runs, SystemScores, accumulate, joined, lifetimes, runs_of
-from solfa.evaluation.events import TIME_DECIMALS, Truth, check_truth
-from solfa.evaluation.relevance import Bools, Floats, Ints
+from solfa.evaluation.events import (
+    TIME_DECIMALS,
+    Runs,
+    SystemScores,
+    Truth,
+    accumulate,
+    check_truth,
+    joined,
+    lifetimes,
+    runs_of,
+)
+from solfa.evaluation.ranking import Bools, Floats, Ints
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

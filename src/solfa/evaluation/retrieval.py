@@ -40,8 +40,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from solfa.core.errors import InputError, UnknownName
-from solfa.evaluation.ranking import Ranks
-from solfa.evaluation.relevance import Bools, Floats
+from solfa.evaluation.ranking import Bools, Floats, Ranks
 from solfa.evaluation.significance import Interval, Statistic, interval
 
 _RANKS = ("MedR", "MeanR", "MedR%")  # all other metrics are proportions

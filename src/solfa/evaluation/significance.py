@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import beta
 
 from solfa.core.errors import InputError
-from solfa.evaluation.relevance import Floats, Ints
+from solfa.evaluation.ranking import Floats, Ints
 
 Statistic = Literal["mean", "median"]
 _CHUNK_FLOATS, _TAIL = 1 << 22, 0.025

@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from solfa.alignment.scores import Texts, Windows, frame_scores, similarity, track_scores
 from solfa.core.errors import InputError, need
 from solfa.core.types import Direction, Features, FloatArray, View, ViewName
-from solfa.evaluation.ranking import Block, Scores, as_numpy
-from solfa.evaluation.relevance import Floats, Ints, Vectors
+from solfa.evaluation.ranking import Block, Floats, Ints, Scores, Vectors, as_numpy
 
 
 def unit_rows(vectors_ND: Vectors, what: str = "vectors") -> FloatArray:

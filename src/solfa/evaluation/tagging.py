@@ -17,7 +17,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from solfa.core.errors import InputError
-from solfa.evaluation.relevance import Bools, Floats
+from solfa.evaluation.ranking import Bools, Floats
 
 
 def tag_scores(scores_NC: Floats, truth_NC: Bools) -> dict[str, Floats]:

@@ -24,19 +24,24 @@ from solfa.datasets.readers import DataSet
 from solfa.encoders.windows import embed, track_vector
 from solfa.evaluation import mir, openvocab, perturbation, psds
 from solfa.evaluation.blind import at_cosines, filled, random_vectors, without_sound
-from solfa.evaluation.detections import (
+from solfa.evaluation.events import (
     ClipScores,
+    Matcher,
     SystemScores,
+    Truth,
     best_collar_thresholds,
     best_segment_thresholds,
+    collar_counts,
     decide,
+    event_f1,
+    match_clip,
+    segment_counts,
+    truth_of,
 )
-from solfa.evaluation.events import Matcher, Truth, collar_counts, event_f1, match_clip, segment_counts, truth_of
 from solfa.evaluation.finegrained import Rank, sensitivity_metrics
 from solfa.evaluation.finequeries import Wording, fine_queries, measure
 from solfa.evaluation.perturbation import EDITS, Edit
-from solfa.evaluation.ranking import Ranks, Scores, rank_relevant
-from solfa.evaluation.relevance import Floats, Ints, Relevance, Vectors
+from solfa.evaluation.ranking import Floats, Ints, Ranks, Relevance, Scores, Vectors, rank_relevant
 from solfa.evaluation.reports import Report
 from solfa.evaluation.retrieval import DEFAULT_METRICS, evaluate, per_query
 from solfa.evaluation.saturation import FIGMA_STEPS, TokenSpans, saturation

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from solfa.core.errors import InputError, need
-from solfa.evaluation.relevance import Floats, Vectors
+from solfa.evaluation.ranking import Floats, Vectors
 from solfa.evaluation.similarity import unit_rows
 
 Tokens = Sequence[str]

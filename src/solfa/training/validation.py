@@ -20,8 +20,7 @@ from solfa.core.errors import need
 from solfa.core.types import Logit, States, View
 from solfa.datasets.bank import frame_labels
 from solfa.datasets.features import FrozenFeatures
-from solfa.evaluation.ranking import Scores, rank_relevant
-from solfa.evaluation.relevance import Relevance
+from solfa.evaluation.ranking import Relevance, Scores, rank_relevant
 from solfa.evaluation.retrieval import hit_at
 from solfa.evaluation.similarity import cosine_scores, mixed_scores
 

@@ -14,15 +14,20 @@ from solfa.core.clip import Clip, Phrase
 from solfa.core.errors import InputError
 from solfa.core.intervals import Event, merged
 from solfa.core.types import EncoderSpec, Features
-from solfa.evaluation.detections import (
+from solfa.evaluation.events import (
     ClipScores,
+    ClipTruth,
+    EventScores,
     SystemScores,
     best_collar_thresholds,
     best_segment_thresholds,
+    collar_counts,
     decide,
+    event_f1,
+    num_matched,
     runs_of,
+    segment_counts,
 )
-from solfa.evaluation.events import ClipTruth, EventScores, collar_counts, event_f1, num_matched, segment_counts
 from solfa.evaluation.openvocab import (
     GENERIC_CLASS,
     class_prompts,

@@ -21,8 +21,7 @@ from solfa.core.theory import Chord, Key
 from solfa.core.types import ChordSegment
 from solfa.evaluation.blind import Unigrams, plausibility
 from solfa.evaluation.perturbation import counterfactuals, robustness
-from solfa.evaluation.ranking import Ranks, Scores, rank_relevant
-from solfa.evaluation.relevance import Relevance
+from solfa.evaluation.ranking import Ranks, Relevance, Scores, rank_relevant
 from solfa.evaluation.saturation import (
     SaturationPoint,
     cut_tokens,

@@ -20,14 +20,17 @@ from solfa.core.theory import Chord, Key
 from solfa.core.types import Audio, ChordSegment, Features, Logit, View, ViewName
 from solfa.datasets.readers import DataSet, sources
 from solfa.evaluation import interop, tasks
-from solfa.evaluation.detections import (
+from solfa.evaluation.events import (
     ClipScores,
+    ClipTruth,
     SystemScores,
     best_collar_thresholds,
     best_segment_thresholds,
+    collar_counts,
     decide,
+    event_f1,
+    segment_counts,
 )
-from solfa.evaluation.events import ClipTruth, collar_counts, event_f1, segment_counts
 from solfa.evaluation.psds import RocCurve
 from solfa.evaluation.reports import Report, beside, blind_rows, compare, published, read_report, row, write_report
 from solfa.evaluation.significance import Interval

@@ -15,8 +15,7 @@ from solfa.alignment.scores import Texts, laid_out, track_scores, window_scores
 from solfa.core.errors import InputError, UnknownName
 from solfa.core.types import Features, FloatArray, View, ViewName
 from solfa.evaluation import retrieval as R
-from solfa.evaluation.ranking import Ranks, Scores, rank_lists, rank_relevant
-from solfa.evaluation.relevance import Relevance
+from solfa.evaluation.ranking import Ranks, Relevance, Scores, rank_lists, rank_relevant
 from solfa.evaluation.similarity import Pool, cosine_scores, joint_scores, mixed_scores, scores_by_frame, unit_rows
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "trec.json"

@@ -21,8 +21,7 @@ from solfa.alignment.objectives import FigmaConfig, FineLapConfig, UnitedConfig,
 from solfa.core.errors import InputError, TrainingError, WeightsError
 from solfa.core.types import View
 from solfa.encoders.trained import read_description
-from solfa.evaluation.ranking import rank_relevant
-from solfa.evaluation.relevance import Relevance
+from solfa.evaluation.ranking import Relevance, rank_relevant
 from solfa.evaluation.retrieval import hit_at
 from solfa.evaluation.similarity import joint_scores
 from solfa.training import checkpoint, validation
