@@ -1,23 +1,15 @@
 """Tempo, key, metre, chords and beats against annotations, through ``mir_eval``.
 
-Definitions
------------
-tempo_acc1, tempo_acc2
-    the estimate lies within 4 % of the reference; or of 2, 3, 1/2 or 1/3 times it (Gouyon et al. 2006)
-tempo_p
-    ``mir_eval.tempo`` P-score: within 8 %, of one reference tempo
-key_weighted
-    1 for the key, 0.5 a fifth up, 0.3 the relative, 0.2 the parallel (MIREX)
+tempo_acc1, tempo_acc2  within 4 % of the reference; or of 2, 3, 1/2 or 1/3 times it (Gouyon et al. 2006)
+tempo_p                 ``mir_eval.tempo`` P-score: within 8 %, of one reference tempo
+key_weighted            1 for the key, 0.5 a fifth up, 0.3 the relative, 0.2 the parallel (MIREX)
 chord_root, chord_majmin, chord_sevenths, chord_overlap
-    share of the time in which the chord is right in its root, as major/minor, with its seventh; or shares three notes
-    with the reference (``mirex``). Weighted over tracks by duration (WCSR). Reference chords outside a vocabulary do
-    not count in it.
-chord_segmentation
-    the smaller of 1 - over- and 1 - under-segmentation (``seg``)
-beats_f, downbeats_f
-    F-measure within 70 ms; the first 5 s are left out, as in MIREX
-metre_acc
-    the time signature is the reference's
+                        share of the time in which the chord is right in its root, as major/minor, with its seventh; or
+                        shares three notes with the reference (``mirex``). Weighted over tracks by duration (WCSR);
+                        reference chords outside a vocabulary do not count in it
+chord_segmentation      the smaller of 1 - over- and 1 - under-segmentation (``seg``)
+beats_f, downbeats_f    F-measure within 70 ms; the first 5 s are left out, as in MIREX
+metre_acc               the time signature is the reference's
 
 A track whose reference lacks a field does not count for it; one whose estimate lacks it counts as wrong. InputError is
 raised where no reference allows a score, numbers of tracks differ, chords overlap or a label is not in Harte syntax.

@@ -16,6 +16,7 @@ Sources: Bilen et al., ICASSP 2020; Ebbers, Haeb-Umbach and Serizel, ICASSP 2022
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -89,12 +90,11 @@ class RocCurve:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Psds:
-    """The score, the score of every class alone, and the PSD-ROC curves behind them."""
+    """The score, the score of every class alone, and the PSD-ROC curve behind it."""
 
     value: float
     classes: dict[str, float]
     roc: RocCurve
-    class_rocs: dict[str, RocCurve]
 
 
 def psds(truth: Truth, scores: SystemScores, setting: PsdsSetting) -> Psds:
@@ -115,11 +115,10 @@ def psds(truth: Truth, scores: SystemScores, setting: PsdsSetting) -> Psds:
     rates = np.unique(np.concatenate([roc.efpr_per_hour for roc in rocs.values()]))
     heights = np.stack([roc.at(rates) for roc in rocs.values()])
     combined = RocCurve(rates, np.maximum(heights.mean(axis=0) - setting.alpha_st * heights.std(axis=0), 0.0))
-    return Psds(combined.area(limit), {label: roc.area(limit) for label, roc in rocs.items()}, combined, rocs)
+    return Psds(combined.area(limit), {label: roc.area(limit) for label, roc in rocs.items()}, combined)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _Spans:
+class _Spans(NamedTuple):
     clip: Ints
     start_s: Floats
     end_s: Floats

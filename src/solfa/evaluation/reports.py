@@ -100,7 +100,7 @@ def read_report(path: Path) -> Report:
         raise InputError(f"{path}: not a solfa report ({type(bad).__name__}: {bad}).") from bad
 
 
-def compare(a: Report, b: Report, *, num_resamples: int = 5000) -> dict[str, Difference]:
+def compare(a: Report, b: Report) -> dict[str, Difference]:
     """How much better ``b`` is than ``a``, metric by metric, and whether that is more than chance; the seed is ``a``'s.
 
     Raises
@@ -121,7 +121,6 @@ def compare(a: Report, b: Report, *, num_resamples: int = 5000) -> dict[str, Dif
             b.per_query[name],
             statistic=a.statistics[name],
             groups=a.groups if len(a.groups) == len(a.per_query[name]) else None,
-            num_resamples=num_resamples,
             seed=a.seed,
         )
         for name in shared

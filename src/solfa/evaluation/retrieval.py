@@ -3,32 +3,18 @@
 Conventions
 -----------
 Every metric is first a float64 array with one number per query; `evaluate` then averages (MedR takes the median) and
-adds an interval. Numbers are fractions 0..1, ranks start at 1, ``MedR%`` is 0..100.
+adds an interval. Numbers are fractions 0..1, ranks start at 1, ``MedR%`` is 0..100. Items that were not returned (rank
+0) count as last in MedR and MeanR and as never found in all others.
 
-Definitions
------------
-R@K
-    1 if any relevant item is among the first K: what cross-modal papers print as recall, with several captions per
-    clip too ("best of the five", FineLAP).
-recall@K
-    relevant items among the first K / relevant items (``trec_eval recall``). Equal to R@K with one answer per query.
-P@K
-    relevant items among the first K / K.
-mAP@K
-    sum over k <= K of P@k where item k is relevant / min(K, relevant items).
-AP_trec@K
-    the same divided by the number of relevant items (``trec_eval map_cut``, ``ranx map@K``).
-nDCG@K
-    sum of gain / log2(rank + 1) over the first K / the best possible such sum (``trec_eval ndcg_cut``).
-MRR
-    1 / rank of the first relevant item; 0 if it was not returned.
-MedR, MeanR
-    median, mean rank of the first relevant item.
-MedR%
-    100 x median of rank / pool size: 50 by chance. GD-Retriever's published "MedR (%)" divides zero-based ranks by the
-    largest rank that was seen, not by the pool; `medr_percent_largest_seen` computes that reading, for comparison only.
-
-Items that were not returned (rank 0) count as last in MedR and MeanR and as never found in all others.
+R@K          1 if any relevant item is among the first K: what cross-modal papers print as recall ("best of the five")
+recall@K     relevant items among the first K / relevant items (``trec_eval recall``)
+P@K          relevant items among the first K / K
+mAP@K        sum over k <= K of P@k where item k is relevant / min(K, relevant items)
+AP_trec@K    the same divided by the number of relevant items (``trec_eval map_cut``, ``ranx map@K``)
+nDCG@K       sum of gain / log2(rank + 1) over the first K / the best possible such sum (``trec_eval ndcg_cut``)
+MRR, MRR@K   1 / rank of the first relevant item
+MedR, MeanR  median, mean rank of the first relevant item
+MedR%        100 x median of rank / pool size: 50 by chance. GD-Retriever's "MedR (%)" is `medr_percent_largest_seen`
 """
 
 from __future__ import annotations

@@ -310,12 +310,12 @@ def test_what_detects_is_told_from_what_is_deaf() -> None:
     for result in oracle.values():
         assert result.preferred.value == 1 and result.detected and result.num + result.num_skipped == len(TOLD)
         assert abs(result.mismatched.value - 0.5) < 0.15
-    deaf = robustness(Detects("beats", prior=0.3).score, TOLD, truths=MUSIC)
+    deaf = robustness(Detects("beats", prior=0.3).score, TOLD, kinds=("beats", "tempo"), truths=MUSIC)
     assert not deaf["beats"].detected and deaf["beats"].preferred.low <= 0.5 <= deaf["beats"].preferred.high
     assert deaf["tempo"].detected
     rng, noise = np.random.default_rng(0), lambda rows, texts: Scores.of(rng.random((len(rows), len(texts))))
-    alarms = [r.detected for seed in range(3) for r in robustness(noise, TOLD, kinds=STATED, seed=seed).values()]
-    assert len(alarms) == 21 and sum(alarms) <= 3
+    alarms = [r.detected for seed in range(2) for r in robustness(noise, TOLD, kinds=STATED, seed=seed).values()]
+    assert len(alarms) == 14 and sum(alarms) <= 2
 
 
 def test_captions_without_the_attribute_are_skipped_and_counted() -> None:
