@@ -14,8 +14,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from solfa.apps.measuring import captions, fidelity, judges
-from solfa.apps.options import ForceOption, NoncommercialOption
-from solfa.apps.reporting import check, names, show
+from solfa.apps.options import ForceOption, NoncommercialOption, PlotOption, SeedOption
+from solfa.apps.reporting import OutOption, check, names, show
 from solfa.apps.terminal import console
 from solfa.core.errors import InputError, UnknownName
 from solfa.core.types import JointModel
@@ -27,6 +27,8 @@ if TYPE_CHECKING:  # --help loads none of these
 eval_app = typer.Typer(no_args_is_help=True, help="Measure a model on a task; compare two reports.")
 
 OWN = "solfa"  # as the name of a data set: one that solfa made
+
+SplitOption = Annotated[str | None, typer.Option(help="Split (default: the data set's first).")]
 
 # The tasks of solfa.evaluation.tasks, named here so that --help does not load them (held equal by a test).
 TASKS = {
@@ -45,7 +47,7 @@ def _run(
     context: typer.Context,
     dataset: Annotated[str, typer.Option(help="Data set: see 'solfa eval datasets'; 'solfa': one of your own.")],
     data: Annotated[Path, typer.Option(help="Folder of the data set, as its authors lay it out.")],
-    split: Annotated[str | None, typer.Option(help="Split (default: the data set's first).")] = None,
+    split: SplitOption = None,
     model: Annotated[
         list[str] | None, typer.Option(help="Joint model, repeatable for one table: see 'solfa models list'.")
     ] = None,
@@ -61,14 +63,12 @@ def _run(
         Literal["paraphrased", "plain"],
         typer.Option(help="finegrained: queries in words that the parser was not made for, or in plain ones."),
     ] = "paraphrased",
-    seed: Annotated[int, typer.Option(min=0, help="Of resampling and edits.")] = 0,
+    seed: SeedOption = 0,
     with_audio: Annotated[
         bool, typer.Option("--with-audio", help="Leave out clips without audio (the pool is then another one).")
     ] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="Write the report as JSON; of several models a folder of them.")
-    ] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw the figure (.svg, .png), of one model.")] = None,
+    out: OutOption = None,
+    plot: PlotOption = None,
     force: ForceOption = False,
     allow_noncommercial: NoncommercialOption = False,
 ) -> None:
@@ -123,11 +123,11 @@ def mir(
     dataset: Annotated[
         str, typer.Option(help="Data set with the truth of its music: 'jams', 'solfa' or 'mirdata:NAME'.")
     ] = "jams",
-    split: Annotated[str | None, typer.Option(help="Split (default: the data set's first).")] = None,
+    split: SplitOption = None,
     extractor: Annotated[list[str] | None, typer.Option(help="Analysis tool, repeatable (default: 'default').")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of resampling.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Write the report as JSON.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw the figure (.svg, .png).")] = None,
+    seed: SeedOption = 0,
+    out: OutOption = None,
+    plot: PlotOption = None,
     force: ForceOption = False,
 ) -> None:
     """Measure tempo, key, metre, chords and beats against truth (JAMS), with mir_eval's scores."""

@@ -13,8 +13,8 @@ import numpy as np
 import typer
 from rich.text import Text
 
-from solfa.apps.options import ForceOption
-from solfa.apps.reporting import check, show
+from solfa.apps.options import ForceOption, SeedOption
+from solfa.apps.reporting import OutOption, check, show
 from solfa.apps.terminal import console
 from solfa.core.errors import InputError
 
@@ -28,8 +28,8 @@ def captions(
     training: Annotated[Path | None, typer.Option(help="Captions that the system was trained on: novelty.")] = None,
     bert: Annotated[Path | None, typer.Option(help="Folder of a BERT or RoBERTa (Hugging Face): BERTScore.")] = None,
     layer: Annotated[int, typer.Option(help="Its hidden layer (bert-score: 17 of roberta-large).")] = 17,
-    seed: Annotated[int, typer.Option(min=0, help="Of resampling.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Write the report as JSON.")] = None,
+    seed: SeedOption = 0,
+    out: OutOption = None,
     force: ForceOption = False,
 ) -> None:
     """Score captions against references: BLEU, ROUGE-L, METEOR, CIDEr-D, BERTScore, on Treebank tokens."""
@@ -112,8 +112,7 @@ def fidelity(
     generated: Annotated[Path, typer.Argument(help="Vectors as .npy: (N, D), or (prompts, samples, D).")],
     real: Annotated[Path, typer.Argument(help="Real vectors as .npy (M, D).")],
     k: Annotated[int, typer.Option(min=1, help="Neighbours of precision, recall, density and coverage.")] = 5,
-    seed: Annotated[int, typer.Option(min=0, help="Of resampling.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Write the report as JSON.")] = None,
+    out: OutOption = None,
     force: ForceOption = False,
 ) -> None:
     """Score generated vectors: Frechet distance, precision, recall, density, coverage, Vendi, modality gap."""
@@ -127,7 +126,7 @@ def fidelity(
     metrics = {n: Interval(value=v, low=v, high=v, num=num) for n, v in values.items()}
     details = {"intervals": "none: these scores are of whole sets"}
     _show("fidelity", generated, real, (num, len(truth)), metrics, out, force,
-          seed=seed, options={"k": k}, details=details)  # fmt: skip
+          seed=0, options={"k": k}, details=details)  # fmt: skip
 
 
 def _vectors(path: Path, dims: tuple[int, ...]) -> Any:
@@ -143,8 +142,8 @@ def _vectors(path: Path, dims: tuple[int, ...]) -> Any:
 def judges(
     verdicts: Annotated[Path, typer.Argument(help="CSV, one row a pair: a column for each rater; values first, second, "
                                                   "tie. RATER:swapped has the same pairs with places changed.")],
-    seed: Annotated[int, typer.Option(min=0, help="Of resampling.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Write the report as JSON.")] = None,
+    seed: SeedOption = 0,
+    out: OutOption = None,
     force: ForceOption = False,
 ) -> None:  # fmt: skip
     """Say whether judges can be trusted: the same verdict in both orders, and Cohen's kappa between raters."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -15,6 +16,11 @@ from solfa.core.files import check_output
 
 if TYPE_CHECKING:  # --help loads none of these
     from solfa.evaluation.reports import Report
+
+
+OutOption = Annotated[
+    Path | None, typer.Option("--out", help="Write the report as JSON; a folder of them where there are several models.")
+]
 
 
 def draw(report: Report, path: Path, *, force: bool = False) -> None:
