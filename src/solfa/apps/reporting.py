@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # --help loads none of these
 
 
 OutOption = Annotated[
-    Path | None, typer.Option("--out", help="Write the report as JSON; a folder of them where there are several models.")
+    Path | None, typer.Option("--out", help="Write the report as JSON; a folder of them for several models.")
 ]
 
 
