@@ -16,10 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from solfa.core.clip import SPLITS, Clip
-from solfa.datagen.scenes.clipping import ClipRule
-from solfa.datagen.scenes.mixing import MixRule, Scene
-from solfa.datagen.scenes.pipeline import SceneConfig, SceneMaker
-from solfa.datagen.scenes.pool import PoolRule
+from solfa.datagen.scenes.mixing import Scene
+from solfa.datagen.scenes.pipeline import SceneConfig, SceneMaker, digest
 from solfa.datasets.building import ShardTask
 from solfa.datasets.phrases import music_bank, sound_bank
 from solfa.datasets.shards import Dataset
@@ -38,7 +36,7 @@ def main() -> None:
     args = parser.parse_args()
     dataset = Dataset.open(args.dataset)
     maker = SceneMaker(args.pool, config_of(dataset))
-    if maker.pool.digest != dataset.manifest["config"]["pool_digest"]:
+    if digest(maker.pool) != dataset.manifest["config"]["pool"]:
         raise SystemExit(f"{args.pool} is not the pool that {args.dataset} was made from.")
     speed(maker, dataset)
     stems(maker, dataset, args.scenes, args.seed)
@@ -50,11 +48,8 @@ def main() -> None:
 
 def config_of(dataset: Dataset) -> SceneConfig:
     """The configuration that a data set was made with."""
-    plain = dict(dataset.manifest["config"])
-    pool = {**plain["pool"], "clip": ClipRule(**plain["pool"]["clip"])}
-    mix = {k: tuple(v) if isinstance(v, list) else v for k, v in plain["mix"].items()}
-    rest = {k: plain[k] for k in ("pick", "noise_share", "per_shard")}
-    return SceneConfig(pool=PoolRule(**pool), mix=MixRule(**mix), **rest)
+    plain = dataset.manifest["config"]
+    return SceneConfig(**{k: plain[k] for k in ("by_label", "noise_share", "per_shard")})
 
 
 def speed(maker: SceneMaker, dataset: Dataset) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -28,7 +27,7 @@ def sounds() -> None:
 
 def scenes(
     out: Annotated[Path, typer.Argument(help="Folder of the data set; a stopped run goes on where it was.")],
-    count: Annotated[int, typer.Option(help="Scenes at least (each split is filled to whole shards).")] = 1000,
+    count: Annotated[int, typer.Option(min=1, help="Scenes at least (each split is filled to whole shards).")] = 1000,
     seed: SeedOption = 0,
     events: Annotated[
         Path | None,
@@ -54,23 +53,21 @@ def scenes(
     from solfa.core.clip import SPLITS
     from solfa.datagen.packages import sounds_folder
     from solfa.datagen.scenes.pipeline import SceneConfig, make_scenes
-    from solfa.datagen.scenes.pool import make_pool, summary
+    from solfa.datagen.scenes.pool import PoolRule, make_pool, summary
     from solfa.datagen.scenes.sources import read_backgrounds, read_events, read_packages
     from solfa.jobs import ProcessExecutor
     from solfa.weights.store import home
 
-    config = SceneConfig(per_shard=per_shard, endpoint=endpoint_of(llm, llm_model, llm_key_env))
-    rule = replace(config.pool, sample_rate_hz=rate)
-    own = events is not None
-    if not own:
-        rule = replace(rule, min_background_s=2.0, clip=replace(rule.clip, min_s=_SHORTEST_S, tight=True, shorten=True))
-    if min_event is not None:
-        rule = replace(rule, clip=replace(rule.clip, min_s=min_event))
     if pick not in ("", "file", "label"):
         raise InputError(f"--pick {pick!r}: expected file or label.")
-    by_label = pick == "label" or (not pick and not own)
+    own = events is not None
+    shortest = min_event if min_event is not None else 1.0 if own else _SHORTEST_S
+    rule = PoolRule(sample_rate_hz=rate, min_event_s=shortest, short_sounds=not own)
     share = noise if noise is not None else (1 / 3 if not own else 1.0 if backgrounds is None else 0.0)
-    config = replace(config, pool=rule, pick="label" if by_label else "file", noise_share=share)
+    config = SceneConfig(
+        by_label=pick == "label" or (not pick and not own), noise_share=share, per_shard=per_shard,
+        endpoint=endpoint_of(llm, llm_model, llm_key_env),
+    )  # fmt: skip
     sources = read_packages(sounds_folder()) if events is None else read_events(events)
     sources += read_backgrounds(backgrounds) if backgrounds is not None else []
     executor = ProcessExecutor(workers)
@@ -82,14 +79,6 @@ def scenes(
             out, pool, config, count=count, seed=seed, executor=executor,
             progress=partial(work, "mixing"),
         )  # fmt: skip
-    _report(summary(pool), len(pool.refused))
+    console().print("\n".join(summary(pool)), markup=False)
     clips = sum(len(made.split(split)) for split in SPLITS)
     work.end(f"{clips} scenes are in {out}", len(made.manifest["failures"]))
-
-
-def _report(counts: dict[str, dict[str, dict[str, int]]], refused: int) -> None:
-    out = console()
-    for split, found in counts["splits"].items():
-        out.print(f"{split}: " + ", ".join(f"{n} {what}" for what, n in found.items()), markup=False)
-    if refused:
-        out.print(f"{refused} recordings were not used: " + "; ".join(f"{n} {r}" for r, n in counts["refused"].items()))

@@ -13,15 +13,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from solfa.core.clip import SPLITS, Clip
+from solfa.core.clip import SPLITS
 from solfa.core.errors import InputError, SolfaError
 from solfa.datagen.captions.llm import Captioner, Endpoint
 from solfa.datagen.packages import packages, unpack
 from solfa.datagen.scenes import pipeline
-from solfa.datagen.scenes.clipping import ClipRule
-from solfa.datagen.scenes.mixing import MixRule
 from solfa.datagen.scenes.pipeline import SceneConfig, SceneMaker, make_scenes
-from solfa.datagen.scenes.pool import PoolRule, SoundPool, make_pool, split_groups, summary
+from solfa.datagen.scenes.pool import PoolRule, make_pool, material, split_groups, summary
 from solfa.datagen.scenes.sources import BACKGROUND, label_sounds, read_backgrounds, read_events, read_packages
 from solfa.datasets.bank import PhraseBank
 from solfa.datasets.building import ShardTask
@@ -31,8 +29,8 @@ from solfa.testing.files import write_audio
 from solfa.testing.synth import tone
 
 RATE = 8000
-RULE = PoolRule(sample_rate_hz=RATE, scene_s=4.0, min_background_s=1.0, clip=ClipRule(min_s=0.2, max_s=3.0, tight=True))
-CONFIG = SceneConfig(pool=RULE, mix=MixRule(duration_s=4.0), pick="label", per_shard=3)
+RULE = PoolRule(sample_rate_hz=RATE, min_event_s=0.2, short_sounds=True)
+CONFIG = SceneConfig(by_label=True, per_shard=3)
 
 
 @pytest.fixture
@@ -46,7 +44,7 @@ def library(tmp_path: Path) -> Path:
             write_audio(folder / f"take{take}.wav", tone(50 + 5 * n + take, 0.4 + 0.2 * take, RATE) * 0.5, RATE)
     (tmp_path / "behind").mkdir()
     for n in range(3):
-        write_audio(tmp_path / "behind" / f"{n}.flac", rng.standard_normal(RATE * 9).astype(np.float32) * 0.05, RATE)
+        write_audio(tmp_path / "behind" / f"{n}.flac", rng.standard_normal(RATE * 21).astype(np.float32) * 0.05, RATE)
     bad = tmp_path / "events" / "bad"
     bad.mkdir()
     write_audio(bad / "silent.wav", np.zeros(RATE, np.float32), RATE)
@@ -57,24 +55,26 @@ def library(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _pool(library: Path) -> SoundPool:
+def _pool(library: Path) -> Dataset:
     sources = read_events(library / "events") + read_backgrounds(library / "behind")
     return make_pool(sources, RULE, library / "cache")
 
 
 def test_a_pool_lists_what_it_cannot_use_and_is_found_again(library: Path) -> None:
     pool = _pool(library)
-    assert {e.label for e in pool.entries} == {BACKGROUND, *(f"sound {n}" for n in range(6))}
-    assert len([e for e in pool.entries if e.label == BACKGROUND]) == 6  # two cuts of 4 s from each of 9 s
-    reasons = {name.partition("/")[2]: reason for name, reason in pool.refused.items()}
+    cuts = pool.split("train")
+    assert {c.labels[0] for c in cuts} == {BACKGROUND, *(f"sound {n}" for n in range(6))}
+    assert len([c for c in cuts if c.labels[0] == BACKGROUND]) == 6  # two cuts of 10 s from each of 21 s
+    reasons = {f["item"].partition("/")[2]: f["reason"] for f in pool.manifest["failures"]}
     assert set(reasons) == {"silent.wav", "clipped.wav", "short.wav", "broken.wav", "nan.wav"}
     assert "silent" in reasons["silent.wav"] and "clipped" in reasons["clipped.wav"] and "kept" in reasons["short.wav"]
-    counts = summary(pool)["refused"]
-    assert sum(counts.values()) == 5 and counts["event too short"] == 1  # a kind, without the numbers of one file
-    before = (pool.folder / "pool.json").stat().st_mtime_ns
-    assert _pool(library).digest == pool.digest and (pool.folder / "pool.json").stat().st_mtime_ns == before
-    for entry in pool.entries:
-        assert np.abs(pool.samples(entry)).max() == pytest.approx(1.0, abs=1e-3)
+    told = summary(pool)[-1]
+    assert told.startswith("5 recordings were not used") and "1 event too short" in told  # no numbers of one file
+    before = (pool.folder / "train" / "000000.tar").stat().st_mtime_ns
+    assert _pool(library).revision == pool.revision
+    assert (pool.folder / "train" / "000000.tar").stat().st_mtime_ns == before
+    for cut in cuts:
+        assert np.abs(pool.audio(cut).samples).max() == pytest.approx(1.0, abs=1e-3)
 
 
 def test_scenes_are_made_resumed_and_drawn_again(
@@ -83,7 +83,7 @@ def test_scenes_are_made_resumed_and_drawn_again(
     pool = _pool(library)
     made = make_scenes(tmp_path / "out", pool, CONFIG, count=20, seed=1)
     assert [len(made.split(s)) for s in SPLITS] == [18, 3, 3]
-    heard: dict[str, set[str]] = {s: set() for s in SPLITS}
+    used: dict[str, set[str]] = {s: set() for s in SPLITS}
     maker = SceneMaker(pool.folder, CONFIG)
     for split in SPLITS:
         for at, record in enumerate(made.split(split)):
@@ -93,8 +93,8 @@ def test_scenes_are_made_resumed_and_drawn_again(
             assert record.phrases == scene.phrases()
             assert all(p.text in record.captions[0] for p in record.phrases)
             truth = record.attributes["scene"]
-            heard[split] |= {truth["background"], *(e["source"] for e in truth["events"])}
-    assert not (heard["train"] & heard["test"] or heard["train"] & heard["val"] or heard["val"] & heard["test"])
+            used[split] |= {truth["background"], *(e["source"] for e in truth["events"])}
+    assert not (used["train"] & used["test"] or used["train"] & used["val"] or used["val"] & used["test"])
     bank = PhraseBank.load(tmp_path / "out" / "phrases.jsonl")
     assert all(bank.clusters_of(p.text) for r in made.split("train") for p in r.phrases)
     with monkeypatch.context() as patch, pytest.raises(SolfaError, match="could not be made"):
@@ -118,7 +118,7 @@ def test_a_split_without_material_is_named(library: Path, tmp_path: Path) -> Non
     pool = make_pool(read_events(library / "events"), RULE, library / "cache")
     with pytest.raises(InputError, match="train has no background"):
         make_scenes(tmp_path / "out", pool, CONFIG, count=5, seed=0)
-    over_noise = SceneConfig(pool=RULE, mix=MixRule(duration_s=4.0), noise_share=1.0, per_shard=2)
+    over_noise = SceneConfig(noise_share=1.0, per_shard=2)
     made = make_scenes(tmp_path / "out", pool, over_noise, count=5, seed=0)
     assert {r.attributes["scene"]["background"] for r in made.split("test")} == {"noise"}
 
@@ -129,7 +129,7 @@ def test_values_that_no_sound_can_have_are_named_before_any_work() -> None:
             replace(RULE, sample_rate_hz=rate)
     for shortest in (0.0, -1.0, 8.0):
         with pytest.raises(InputError, match="expected more than 0 s"):
-            replace(RULE, clip=ClipRule(min_s=shortest))
+            replace(RULE, min_event_s=shortest)
 
 
 def test_nothing_usable_is_an_input_error(tmp_path: Path) -> None:
@@ -140,15 +140,13 @@ def test_nothing_usable_is_an_input_error(tmp_path: Path) -> None:
 
 
 def test_splits_hold_groups_together_and_do_not_depend_on_order() -> None:
-    sources = [
-        Clip(id=f"{g}{t}", attributes={"labels": (f"l{g % 3}",)}, track=f"g{g}") for g in range(40) for t in "ab"
-    ]
-    splits = split_groups(sources)
-    assert splits == split_groups(reversed(sources))
+    rows = [(f"g{g}", f"l{g % 3}", "") for g in range(40) for _ in "ab"]
+    splits = split_groups(rows)
+    assert splits == split_groups(reversed(rows))
     for label in range(3):
         mine = [splits[f"g{g}"] for g in range(40) if g % 3 == label]
         assert [mine.count(s) for s in SPLITS] == [len(mine) - 4, 2, 2]
-    given = [Clip(id=s, attributes={"labels": ("l",)}, track="g", split=s) for s in ("train", "val", "")]
+    given = [("g", "l", split) for split in ("train", "val", "")]
     assert split_groups(given) == split_groups(given[::-1]) == {"g": "val"}
 
 
@@ -158,10 +156,11 @@ def test_equal_sound_under_other_names_is_of_one_split(library: Path) -> None:
     shutil.copytree(library / "events" / "Sound_0", library / "events" / "Other name")
     pool = make_pool(read_events(library / "events"), RULE, library / "cache")
     splits: dict[bytes, set[str]] = {}
-    for entry in pool.entries:
-        splits.setdefault(pool.samples(entry).tobytes(), set()).add(entry.split)
-    assert len(splits) == 24 < len(pool.entries) and all(len(found) == 1 for found in splits.values())
-    assert {e.split for e in pool.entries} == set(SPLITS)
+    found = [(split, cut) for split, labels in material(pool).items() for cuts in labels.values() for cut in cuts]
+    for split, cut in found:
+        splits.setdefault(pool.audio(cut).samples.tobytes(), set()).add(split)
+    assert len(splits) == 24 < len(found) and all(len(one) == 1 for one in splits.values())
+    assert {split for split, _ in found} == set(SPLITS)
 
 
 def test_tables_and_fsd50k(tmp_path: Path) -> None:
@@ -299,4 +298,4 @@ def test_a_name_that_is_no_text_does_no_harm(library: Path) -> None:
     except OSError:
         pytest.skip("this file system takes no such names")
     pool = _pool(library)
-    assert any(e.source == "Sound_0/odd?\n.wav" for e in pool.entries) and SoundPool.open(pool.folder) == pool
+    assert "Sound_0/odd?\n.wav" in {cut.source for cut in pool.split("train")}

@@ -8,67 +8,50 @@ stand before the onset; ``tight`` cuts it, which labels of frames are the better
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from solfa.core.types import BoolArray, FloatArray
 
+FRAME, HOP, WINDOW, THRESHOLD_DB = 1024, 512, 20, -20.0  # samples, samples, frames
 _TINY = 1e-12
 _LOOP_S = 0.25  # crossfade where a short background is repeated
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ClipRule:
-    """How the event of a recording is found; FineLAP's values. Frames are in samples, windows in frames.
-
-    ``tight`` cuts the silence that the window leaves before and after; ``shorten`` keeps the first ``max_s`` of an
-    event that is longer, instead of leaving it out.
-    """
-
-    frame: int = 1024
-    hop: int = 512
-    threshold_db: float = -20.0
-    window: int = 20
-    min_s: float = 1.0
-    max_s: float = 7.5
-    tight: bool = False
-    shorten: bool = False
-
-
-def frame_energy_db(samples: FloatArray, rule: ClipRule) -> FloatArray:
+def frame_energy_db(samples: FloatArray) -> FloatArray:
     """10 log10(sum of squares) of whole frames [shape=(T,)]; none if there are fewer samples than a frame."""
-    if len(samples) < rule.frame:
+    if len(samples) < FRAME:
         return np.empty(0, np.float32)
-    frames = sliding_window_view(samples, rule.frame)[:: rule.hop]
+    frames = sliding_window_view(samples, FRAME)[::HOP]
     energy: FloatArray = 10 * np.log10(np.einsum("tn,tn->t", frames, frames, dtype=np.float64) + _TINY)
     return energy
 
 
-def event_span(samples: FloatArray, rule: ClipRule) -> tuple[int, int] | None:
+def event_span(samples: FloatArray, *, tight: bool = False, window: int = WINDOW) -> tuple[int, int] | None:
     """Where the event lies, in samples (start, end); None if no frame is above the threshold.
+
+    ``tight`` cuts the silence that the window (in frames) leaves before and after.
 
     >>> sound = np.zeros(16 * 512, np.float32)
     >>> sound[8 * 512 : 10 * 512] = 0.5
-    >>> event_span(sound, ClipRule(window=3)), event_span(sound, ClipRule(window=3, tight=True))
+    >>> event_span(sound, window=3), event_span(sound, window=3, tight=True)
     ((2560, 5120), (4096, 5120))
     """
-    above = frame_energy_db(samples, rule) > rule.threshold_db
+    above = frame_energy_db(samples) > THRESHOLD_DB
     if not above.any():
         return None
-    window = min(rule.window, len(above))
-    heard: BoolArray = np.any(sliding_window_view(above, window), axis=1, keepdims=False)
-    onset = int(np.argmax(heard))
-    quiet = np.flatnonzero(~heard[onset + window :])
+    window = min(window, len(above))
+    sounding: BoolArray = np.any(sliding_window_view(above, window), axis=1, keepdims=False)
+    onset = int(np.argmax(sounding))
+    quiet = np.flatnonzero(~sounding[onset + window :])
     offset = onset + window + int(quiet[0]) if len(quiet) else len(above) - 1
-    if not rule.tight:
-        return onset * rule.hop, offset * rule.hop
+    if not tight:
+        return onset * HOP, offset * HOP
     loud = np.flatnonzero(above[onset : offset + 1]) + onset
     first, last = int(loud[0]), int(loud[-1])
     # A loud frame beside a quiet one is loud by the part that the two do not share.
-    start = first * rule.hop + (rule.frame - rule.hop if first else 0)
-    return start, (last + 1) * rule.hop if last + 1 < len(above) else len(samples)
+    start = first * HOP + (FRAME - HOP if first else 0)
+    return start, (last + 1) * HOP if last + 1 < len(above) else len(samples)
 
 
 def background_cuts(samples: FloatArray, length: int, min_length: int) -> list[FloatArray]:

@@ -6,36 +6,17 @@ so that what was drawn can be measured.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from solfa.core.clip import Phrase, joined_phrases
-from solfa.core.errors import InputError
 from solfa.core.types import FloatArray, Rng
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MixRule:
-    """What is drawn for a scene; FineLAP's values. Ranges hold both ends."""
-
-    duration_s: float = 10.0
-    num_events: tuple[int, int] = (1, 5)
-    num_copies: tuple[int, int] = (1, 3)
-    repeat_below_s: float = 3.0
-    tries: int = 100
-    snr_db: tuple[float, float] = (12.0, 20.0)
-    peak: float = 0.95
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Sound:
-    """One event to lay: its label, where it comes from, and its samples."""
-
-    label: str
-    source: str
-    samples: FloatArray
+# FineLAP's values; ranges hold both ends.
+SCENE_S, NUM_EVENTS, SNR_DB, PEAK = 10.0, (1, 5), (12.0, 20.0), 0.95
+NUM_COPIES, REPEAT_BELOW_S, TRIES = (1, 3), 3.0, 100
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -69,40 +50,32 @@ class Scene:
         return joined_phrases((e.label, e.start / rate, e.end / rate) for e in events)
 
 
-def mix(events: Sequence[Sound], background: FloatArray, rule: MixRule, sample_rate_hz: int, rng: Rng) -> Scene:
-    """A scene of these events over the background.
+def mix(events: Iterable[tuple[str, str, FloatArray]], background: FloatArray, sample_rate_hz: int, rng: Rng) -> Scene:
+    """A scene of events (label, source, samples) over a background as long as the scene; none of them is silent.
 
-    An event shorter than ``repeat_below_s`` comes several times; copies of one event never overlap, and one that finds
-    no place in ``tries`` tries is left out. Different events may overlap. Raises InputError if the background is silent
-    or not as long as the scene, an event is silent, or as long as the scene.
+    An event shorter than ``REPEAT_BELOW_S`` comes several times; copies of one event never overlap, and one that finds
+    no place in ``TRIES`` tries is left out. Different events may overlap.
     """
-    length = round(rule.duration_s * sample_rate_hz)
-    floor = _rms(background)
-    if len(background) != length or not floor > 0:
-        raise InputError(f"a background must have {length} samples and sound, got {len(background)}, RMS {floor}.")
-    placed = []
-    for event in events:
-        level, size = _rms(event.samples), len(event.samples)
-        if not level > 0 or size >= length:
-            raise InputError(f"the event {event.source!r} is silent or not shorter than the scene ({size} samples).")
-        short = size < rule.repeat_below_s * sample_rate_hz
-        copies = int(rng.integers(*rule.num_copies, endpoint=True)) if short else 1
-        for start in _starts(copies, size, length, rule.tries, rng):
-            snr_db = float(rng.uniform(*rule.snr_db))
-            stem = event.samples * np.float32(floor * 10 ** (snr_db / 20) / level)
-            placed.append(Placed(event.label, event.source, start, snr_db, stem))
+    placed = list[Placed]()
+    for label, source, samples in events:
+        short = len(samples) < REPEAT_BELOW_S * sample_rate_hz
+        copies = int(rng.integers(*NUM_COPIES, endpoint=True)) if short else 1
+        for start in _starts(copies, len(samples), len(background), rng):
+            snr_db = float(rng.uniform(*SNR_DB))
+            stem = samples * np.float32(_rms(background) * 10 ** (snr_db / 20) / _rms(samples))
+            placed.append(Placed(label, source, start, snr_db, stem))
     total = background.astype(np.float32, copy=True)
-    for event_ in placed:
-        total[event_.start : event_.end] += event_.stem
-    gain = np.float32(rule.peak / np.abs(total).max())
-    levelled = (Placed(p.label, p.source, p.start, p.snr_db, p.stem * gain) for p in placed)
-    return Scene(total * gain, background * gain, tuple(levelled), sample_rate_hz)
+    for event in placed:
+        total[event.start : event.end] += event.stem
+    gain = np.float32(PEAK / np.abs(total).max())
+    levelled = tuple(replace(event, stem=event.stem * gain) for event in placed)
+    return Scene(total * gain, background * gain, levelled, sample_rate_hz)
 
 
-def _starts(copies: int, size: int, length: int, tries: int, rng: Rng) -> list[int]:
+def _starts(copies: int, size: int, length: int, rng: Rng) -> list[int]:
     found: list[int] = []
     for _ in range(copies):
-        for start in rng.integers(0, length - size, size=tries, endpoint=True):
+        for start in rng.integers(0, length - size, size=TRIES, endpoint=True):
             if all(start + size <= other or other + size <= start for other in found):
                 found.append(int(start))
                 break
@@ -121,4 +94,4 @@ def noise(length: int, rng: Rng) -> FloatArray:
 
 
 def _rms(samples: FloatArray) -> float:
-    return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))) if len(samples) else 0.0
+    return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
