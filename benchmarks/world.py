@@ -31,7 +31,7 @@ from solfa.core.types import Audio, FloatArray
 from solfa.datagen.world import effects
 from solfa.datagen.world.generate import Performance, World
 from solfa.datagen.world.render import performed, stem_of
-from solfa.datagen.world.sources import CORPORA
+from solfa.datagen.world.sources import corpora
 from solfa.datagen.world.truth import annotate
 from solfa.datasets.building import build
 from solfa.datasets.shards import Dataset
@@ -251,7 +251,7 @@ def main() -> None:
             default=[],
             help="extractors that listen together, such as essentia-rhythm,essentia-key; repeatable",
         )
-        for corpus in CORPORA:
+        for corpus in corpora():
             command.add_argument(f"--{corpus}", type=Path)
     command = commands.add_parser("spread")
     command.set_defaults(run=None)
@@ -265,7 +265,7 @@ def main() -> None:
     run(
         World(
             soundfonts=tuple(args.soundfont), held_out=args.soundfont[-1].name, seconds=args.seconds,
-            corpora={name: folder for name in CORPORA if (folder := getattr(args, name))},
+            corpora={name: folder for name in corpora() if (folder := getattr(args, name))},
             sample_rate_hz=args.rate, clips_per_shard=args.clips,
         ),
         args,

@@ -143,9 +143,9 @@ def test_midi_is_read_with_its_tempo_map(tmp_path: Path) -> None:
     assert np.allclose(got.beat_s[:13], np.arange(13) * 60 / 90)
     assert np.allclose(np.diff(got.beat_s[12:]), 0.5)
     assert got.metres[0][2] == "3/4" and str(got.keys[0][2]) == "E minor"
-    piano, kick = got.tracks
-    assert (piano.drums, kick.drums) == (False, True) and piano.notes[1] == (1.0, 1.0, 64, 90)
-    assert kick.notes_s[12][0] == pytest.approx(8.0)
+    piano, kick = got.parts
+    assert (piano.drums, kick.drums) == (False, True) and piano.notes[1] == pytest.approx((1.0, 1.0, 64, 90))
+    assert got.seconds(kick.notes[12].start) == pytest.approx(8.0)
 
 
 def test_any_midi_becomes_a_score_without_chords(tmp_path: Path) -> None:
@@ -167,6 +167,33 @@ def test_played_drums_keep_tempo_and_metre(tmp_path: Path) -> None:
     (drums,) = (p for p in score.parts if p.role == "drums")
     assert score.metres[0][2] == "3/4" and 60 / np.diff(score.beat_s).mean() == pytest.approx(90)
     assert all(abs(n.start - round(n.start)) < 0.01 for n in drums.notes[:9])
+
+
+def test_a_performance_keeps_its_times_chords_and_tunes(tmp_path: Path) -> None:
+    folder = tmp_path / "007"
+    file = mido.MidiFile(ticks_per_beat=96)
+    for name, pitch in (("MELODY", 76), ("PIANO", 57)):
+        track = mido.MidiTrack([mido.MetaMessage("track_name", name=name)])
+        for _ in range(80):
+            track += [mido.Message("note_on", note=pitch, velocity=80), mido.Message("note_off", note=pitch, time=96)]
+        file.tracks.append(track)
+    folder.mkdir()
+    file.save(folder / "007.mid")
+    beat_s = np.arange(80) * 0.5  # the MIDI file's own tempo
+    (folder / "beat_midi.txt").write_text("".join(f"{t} 0 {int(i % 4 == 0)}\n" for i, t in enumerate(beat_s)))
+    (folder / "key_audio.txt").write_text("0.0\t40.0\tA:min\n")
+    chords = "".join(f"{t}\t{t + 2}\t{'A:min' if t % 4 == 0 else 'E:7'}\n" for t in range(0, 40, 2))
+    (folder / "chord_midi.txt").write_text(chords)
+    sung = list[bool]()
+    for seed in range(8):
+        score = read_song("pop909", tmp_path, "007/key_audio.txt", 5.0, np.random.default_rng(seed))
+        assert np.allclose(np.diff(score.beat_s), 0.5) and score.metres[0][2] == "4/4"
+        scale = score.keys[0][2]
+        assert scale.mode == "minor" and score.tempo == "drifting"
+        assert {chord.root for _, _, c in score.chords if (chord := Chord.parse(c))} == {scale.tonic, scale.degree(4)}
+        leads = [p.notes for p in score.parts if p.role == "lead"]
+        sung += [{(n.pitch - scale.tonic) % 12 for n in notes} == {7} and notes[1].start % 1 < 1e-6 for notes in leads]
+    assert sum(sung) >= 6  # the melody is played nearly always
 
 
 HEAD = b"MThd\0\0\0\6"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ class SceneMaker:
             if self._captioner is not None:
                 answer = self._captioner.ask(
                     table()["instructions"], [{"sound": label} for label in labels], seed=record.id,
-                    check=lambda text, labels=labels: _broken(text, labels),
+                    check=partial(_broken, labels),
                 )  # fmt: skip
                 caption = answer.text or caption
                 if answer.rejected:
@@ -158,7 +158,7 @@ def rule_caption(labels: list[str], rng: Rng) -> str:
     return templates[int(rng.integers(len(templates)))].format(", ".join(label.lower() for label in labels))
 
 
-def _broken(caption: str, labels: list[str]) -> tuple[str, ...]:
+def _broken(labels: list[str], caption: str) -> tuple[str, ...]:
     broken = tuple(rule for rule in broken_rules(caption, {}, _RULES) if rule not in _OF_MUSIC)
     return broken if all(label.lower() in caption.lower() for label in labels) else (*broken, "missing")
 

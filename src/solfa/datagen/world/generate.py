@@ -25,7 +25,7 @@ from solfa.datagen.world import effects
 from solfa.datagen.world.compose import compose
 from solfa.datagen.world.render import Patch, Stem, check_soundfont, has_preset, playable, render
 from solfa.datagen.world.score import Score
-from solfa.datagen.world.sources import CORPORA, artist_of, read_song, songs
+from solfa.datagen.world.sources import artist_of, corpora, read_song, songs
 from solfa.datagen.world.truth import Window, annotate, attributes_of, phrases_of
 from solfa.datasets.building import ShardTask
 from solfa.datasets.shards import Failure, Member
@@ -55,7 +55,7 @@ class World:
     """Makes shards of the music world; see ``datasets.building.build``.
 
     ``soundfonts`` are two or more; ``held_out`` names (by file name) the one that sounds in ``test`` only. ``corpora``
-    are folders by corpus (``sources.CORPORA``), and half of the clips come from them where there are any;
+    are folders by corpus (``sources.corpora``), and half of the clips come from them where there are any;
     ``background`` is a folder of recordings to mix in. ``captions`` is how many texts a clip has.
     """
 
@@ -158,7 +158,7 @@ class World:
             return replace(compose(seconds, rng), piece=name)
         song = mine[int(rng.integers(len(mine)))]
         score, artist = read_song(corpus, folder, song, seconds, rng), artist_of(corpus, folder, song)
-        return replace(score, piece=f"{corpus}:{song}", artist=artist, licence=CORPORA[corpus])
+        return replace(score, piece=f"{corpus}:{song}", artist=artist, licence=corpora()[corpus]["licence"])
 
     def _patched(self, score: Score, split: str, rng: Rng) -> tuple[Score, list[Patch], float]:
         fonts = [p for p in self.soundfonts if (p.name == self.held_out) == (split == "test")]

@@ -20,6 +20,7 @@ import re
 import zipfile
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -34,34 +35,27 @@ from solfa.core.theory import Chord, Key, pitch_class
 from solfa.core.types import Rng
 from solfa.datagen.world.arrange import arrange, style_for
 from solfa.datagen.world.compose import compose, draw_shape, draw_tempo
-from solfa.datagen.world.midi import Midi, read_midi
+from solfa.datagen.world.midi import in_beats, read_midi
 from solfa.datagen.world.score import METRES, Note, Part, Scale, Score, joined, plain_label, tempo_map
-from solfa.datagen.world.styles import Style, concept_of, pool
+from solfa.datagen.world.styles import Style, concept_of, pool, table
 
-CORPORA = {
-    "billboard": "CC0-1.0", "openewld": "public domain", "pop909": "MIT", "groove": "CC-BY-4.0", "midi": "",
-}  # fmt: skip
-_PATTERNS = {
-    "billboard": "*/salami_chords.txt", "openewld": "**/*.mxl", "pop909": "*/key_audio.txt", "midi": "**/*.mid",
-}  # fmt: skip
 _MAX_BYTES = 1 << 24
 # What broken text, numbers, archives and XML raise.
 _BROKEN = (
     ValueError, KeyError, IndexError, StopIteration, OSError, zlib.error, zipfile.BadZipFile, NotImplementedError,
     RuntimeError, ArithmeticError, ElementTree.ParseError,
 )  # fmt: skip
-_ROLAND = {22: 42, 26: 46, 58: 43}  # rims and edges of the Groove drum kit that General MIDI has no key for
-_MUSICXML_KINDS = {
-    "major": "maj", "minor": "min", "dominant": "7", "major-seventh": "maj7", "minor-seventh": "min7",
-    "diminished": "dim", "augmented": "aug", "half-diminished": "hdim7", "diminished-seventh": "dim7",
-    "major-sixth": "maj6", "minor-sixth": "min6", "dominant-ninth": "9", "major-ninth": "maj9", "minor-ninth": "min9",
-    "suspended-fourth": "sus4", "suspended-second": "sus2", "major-minor": "minmaj7", "minor-major": "minmaj7",
-    "augmented-seventh": "aug7", "dominant-13th": "13", "dominant-11th": "11", "minor-11th": "min11", "power": "5",
-    "none": "N",
-}  # fmt: skip
-
 T = TypeVar("T")
-Bars = list[tuple[list[str], str, int, str]]  # of each bar: chord of each part of it, section, tonic, metre
+# Of each bar: the chord of each part of it, section, tonic (or key and mode, where they are told), metre.
+Bars = list[tuple[list[str], str, int | Scale, str]]
+# Role, how likely it is played, notes in beats from the first bar.
+Tunes = Sequence[tuple[str, float, Sequence[Note]]]
+
+
+def corpora() -> dict[str, dict[str, str]]:
+    """Licence and files (a glob) of every corpus, by name."""
+    found: dict[str, dict[str, str]] = table()["corpora"]
+    return found
 
 
 @cache
@@ -75,9 +69,9 @@ def songs(corpus: str, folder: Path) -> tuple[str, ...]:
         except (KeyError, ValueError, TypeError, csv.Error) as bad:
             raise InputError(f"{folder}/info.csv is not that of the Groove MIDI Dataset ({bad!r}).") from bad
     else:
-        found = [p.relative_to(folder).as_posix() for p in folder.glob(_PATTERNS.get(corpus, "*/"))]
+        found = [p.relative_to(folder).as_posix() for p in folder.glob(corpora()[corpus]["files"])]
     if not found:
-        raise InputError(f"{folder} holds no songs of {corpus}; expected {_PATTERNS.get(corpus, 'info.csv')} in it.")
+        raise InputError(f"{folder} holds no songs of {corpus}; expected {corpora()[corpus]['files']} in it.")
     return tuple(sorted(found))
 
 
@@ -123,7 +117,7 @@ def _read(corpus: str, path: Path, seconds: float, rng: Rng) -> Score:
     elif corpus == "pop909":
         score = _pop909(path.parent, seconds, rng)
     else:
-        score = _any_midi(read_midi(path), seconds, rng)
+        score = _any_midi(read_midi(path), seconds)
     return score.moved(int(rng.integers(-6, 6)))
 
 
@@ -150,14 +144,19 @@ def _billboard(text: str, seconds: float, rng: Rng) -> Score:
     return _played_chart(bars, (), seconds, rng)
 
 
-def _played_chart(bars: Bars, melody: tuple[Note, ...], seconds: float, rng: Rng) -> Score:
-    # A stretch of bars of one metre as a chart; a melody is counted in beats from the first bar.
+def _played_chart(
+    bars: Bars, tunes: Tunes, seconds: float, rng: Rng, beat_s: NDArray[np.float64] | None = None
+) -> Score:
+    # A stretch of bars of one metre, at the times of its beats where they are told, else at a tempo of the style's.
     first = int(rng.integers(0, max(1, len(bars) - 4)))
     metre = bars[first][3]
     if metre not in METRES:
         raise InputError(f"a metre of {metre or 'no name'}")
-    style = style_for(metre, rng)
-    bpm, beats = draw_tempo(style, rng) * (1.6 if metre == "7/8" else 1.0), METRES[metre].beats
+    style, beats = style_for(metre, rng), METRES[metre].beats
+    if beat_s is None:
+        bpm = draw_tempo(style, rng) * (1.6 if metre == "7/8" else 1.0)
+    else:
+        bpm = 60 / float(np.median(np.diff(beat_s)))
     count = next((i for i, b in enumerate(bars[first:]) if b[3] != metre), len(bars) - first)
     count = min(count, int(np.ceil(2.0 * seconds * bpm / 60 / beats)) + 1)
     if count * beats * 60 / bpm < seconds:
@@ -171,16 +170,21 @@ def _played_chart(bars: Bars, melody: tuple[Note, ...], seconds: float, rng: Rng
                 chords[-1] = (chords[-1][0], end, chords[-1][2])
             else:
                 chords.append((start, end, "N" if label == "." else label))
-    keys = [(a, b, _scale(t, chords, a, b)) for a, b, t in _runs([bar[2] for bar in stretch], beats)]
-    shape = draw_shape(rng)
-    tune = _shown(melody, first * beats, count * beats)
+    tonics = _runs([bar[2] for bar in stretch], beats)
+    shape = draw_shape(rng) if beat_s is None else "drifting"
+    start_beat, num_beats = first * beats, count * beats
+    times = tempo_map(shape, num_beats, bpm, rng) if beat_s is None else beat_s[start_beat : start_beat + num_beats + 1]
     chart = Score(
-        beat_s=tempo_map(shape, count * beats, bpm, rng), metres=((0, count * beats, metre),), keys=tuple(keys),
-        chords=tuple(chords), tempo=shape,
+        beat_s=times, metres=((0, num_beats, metre),), chords=tuple(chords), tempo=shape,
+        keys=tuple((a, b, t if isinstance(t, Scale) else _scale(t, chords, a, b)) for a, b, t in tonics),
         sections=tuple((a, b, s or "part") for a, b, s in _runs([bar[1] for bar in stretch], beats)),
     )  # fmt: skip
-    keep = (_part("lead", style, tune, rng),) if tune and rng.random() < 0.9 else ()
-    return arrange(chart, style, rng, keep)
+    keep = list[Part]()
+    for role, chance, notes in tunes:
+        shown = tuple(n._replace(start=n.start - start_beat) for n in notes if -0.1 <= n.start - start_beat < num_beats)
+        if shown and rng.random() < chance:
+            keep.append(_part(role, style, shown, rng))
+    return arrange(chart, style, rng, tuple(keep))
 
 
 def _runs(values: list[T], beats: int) -> tuple[tuple[float, float, T], ...]:
@@ -231,7 +235,7 @@ def _openewld(path: Path, seconds: float, rng: Rng) -> Score:
     labels = [next((c for at, c in reversed(changes) if at < beat + 0.5), "N") for beat in range(n_bars * beats)]
     for i in range(n_bars):
         bars.append((labels[i * beats : (i + 1) * beats], f"part {i // 8 + 1}", last.root, metre))
-    return _played_chart(bars, tuple(melody), seconds, rng)
+    return _played_chart(bars, (("lead", 0.9, melody),), seconds, rng)
 
 
 def _lead_sheet(part: ElementTree.Element, beats: int) -> tuple[list[Note], list[tuple[float, str]], int]:
@@ -261,7 +265,7 @@ def _lead_sheet(part: ElementTree.Element, beats: int) -> tuple[list[Note], list
 
 def _harmony(item: ElementTree.Element) -> str:
     root = pitch_class(item.findtext("root/root-step", "C")) + int(float(item.findtext("root/root-alter", "0")))
-    quality = _MUSICXML_KINDS.get((item.findtext("kind") or "").strip(), "N")
+    quality = table()["musicxml_chords"].get((item.findtext("kind") or "").strip(), "N")
     name, _, _ = str(Key(root % 12, "major")).partition(" ")
     return "N" if quality == "N" else plain_label(f"{name}:{quality}")
 
@@ -280,48 +284,21 @@ def _pop909(folder: Path, seconds: float, rng: Rng) -> Score:
     if len(keys) != 1 or gap not in (3, 4):
         raise InputError("its key changes, or its metre is not plain")
     root, mode = keys.pop().split(":")
+    scale, metre = Scale(pitch_class(root), "major" if mode == "maj" else "minor"), f"{gap}/4"
     times = beats[downs[start] : downs[end] + 1, 0]
-    tempo = 60 / float(np.median(np.diff(times)))
-    bars = end - start
-    wanted = int(np.ceil(2.0 * seconds * tempo / 60 / gap)) + 1
-    first = int(rng.integers(0, max(1, bars - wanted))) * gap
-    count = min(wanted, bars - first // gap) * gap
     rows = [line.split("\t") for line in (folder / "chord_midi.txt").read_text().splitlines() if line.strip()]
-    whole = Score(
-        beat_s=times, metres=((0, bars * gap, f"{gap}/4"),), keys=((0.0, float(len(times)), Scale(
-            pitch_class(root), "major" if mode == "maj" else "minor")),), tempo="drifting",
-    )  # fmt: skip
-    midi = read_midi(folder / f"{folder.name}.mid", f"{gap}/4")
+    chord_s = np.array([float(row[0]) for row in rows])
+    at = np.searchsorted(chord_s, (times[:-1] + times[1:]) / 2, "right") - 1  # what sounds half-way through each beat
+    labels = [plain_label(rows[i][2]) if i >= 0 else "N" for i in at]
+    bars = Bars((labels[i * gap : (i + 1) * gap], f"part {i // 8 + 1}", scale, metre) for i in range(end - start))
+    song, own = read_midi(folder / f"{folder.name}.mid", metre), Score(beat_s=times, metres=(), keys=())
     roles = {"MELODY": ("lead", 0.95), "BRIDGE": ("counter", 0.6), "PIANO": ("comp", 0.5)}
-    style = style_for(f"{gap}/4", rng)
-    keep = []
-    for track in midi.tracks:
-        role, chance = roles.get(track.name, ("", 0.0))
-        if rng.random() < chance:
-            keep.append(_part(role, style, _shown(_in_beats(whole, track.notes_s), first, count), rng))
-    changes = [(*(float(whole.at_beat(float(t))) - first for t in (a, b)), plain_label(c)) for a, b, c in rows]
-    chart = Score(
-        beat_s=times[first : first + count + 1],
-        metres=((0, count, f"{gap}/4"),), keys=((0.0, float(count), whole.keys[0][2]),), tempo="drifting",
-        chords=tuple((max(0.0, a), min(b, float(count)), c) for a, b, c in changes if b > 0.05 and a < count - 0.05),
-        sections=tuple((float(a), float(min(a + 8 * gap, count)), "part") for a in range(0, count, 8 * gap)),
-    )  # fmt: skip
-    return arrange(chart, style, rng, tuple(p for p in keep if p.notes))
-
-
-def _in_beats(score: Score, notes: list[tuple[float, float, int, int]]) -> tuple[Note, ...]:
-    if not notes:
-        return ()
-    rows = np.array(notes, np.float64)
-    on, off = score.at_beat(rows[:, 0]), score.at_beat(rows[:, 1])
-    return tuple(
-        Note(float(a), max(0.05, float(b - a)), int(p), int(v))
-        for a, b, p, v in zip(on, off, rows[:, 2], rows[:, 3], strict=True)
-    )
-
-
-def _shown(notes: tuple[Note, ...], first: int, count: int) -> tuple[Note, ...]:
-    return tuple(n._replace(start=n.start - first) for n in notes if -0.1 <= n.start - first < count)
+    tunes = []
+    for part in (p for p in song.parts if p.role in roles):
+        notes = np.array(part.notes)
+        on_s, off_s = song.seconds(notes[:, 0]), song.seconds(notes[:, 0] + notes[:, 1])
+        tunes.append((*roles[part.role], in_beats(own, np.c_[on_s, off_s, notes[:, 2:]])))
+    return _played_chart(bars, tunes, seconds, rng, times)
 
 
 def _groove(path: Path, seconds: float, rng: Rng) -> Score:
@@ -330,14 +307,15 @@ def _groove(path: Path, seconds: float, rng: Rng) -> Score:
     if found is None:
         raise InputError(f"groove {path.name}: its name tells no tempo and metre")
     bpm, metre = float(found[1]), f"{found[2]}/4"
-    notes = [n for track in read_midi(path, metre).tracks for n in track.notes_s]
-    beats = METRES[metre].beats
-    played = int(max(off for _, off, _, _ in notes) * bpm / 60 / beats)
+    song, beats = read_midi(path, metre), METRES[metre].beats
+    notes = [n for part in song.parts for n in part.notes]
+    at = song.seconds(np.array([n.start for n in notes])) * bpm / 60
+    played = int(at.max() / beats)
     first = int(rng.integers(0, max(1, played - int(2 * seconds * bpm / 60 / beats)))) * beats
-    at = _tightened(np.array([on for on, _, _, _ in notes]) * bpm / 60)
+    keys = {int(pad): key for pad, key in table()["drums"]["roland"].items()}
     rows = tuple(
-        Note(float(start) - first, 0.2, _ROLAND.get(pitch, pitch), velocity)
-        for start, (_, _, pitch, velocity) in zip(at, notes, strict=True)
+        Note(float(start) - first, 0.2, keys.get(note.pitch, note.pitch), note.velocity)
+        for start, note in zip(_tightened(at), notes, strict=True)
         if start - first > -0.1
     )
     drums = Part(role="drums", concept="drums", program=int(rng.choice([0, 0, 8, 16, 40])), notes=rows, drums=True)
@@ -352,28 +330,16 @@ def _tightened(beats: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray((beats + nearest) / 2, np.float64)
 
 
-def _fits(key: Key, start: float, end: float, notes: list[Note]) -> bool:
-    scale = {Scale(key.tonic, key.mode).degree(i) for i in range(7)} | {(key.tonic + 11) % 12}
-    inside = [n.length * (n.pitch % 12 in scale) for n in notes if start <= n.start < end]
+def _fits(scale: Scale, start: float, end: float, notes: list[Note]) -> bool:
+    tones = {scale.degree(i) for i in range(7)} | {(scale.tonic + 11) % 12}
+    inside = [n.length * (n.pitch % 12 in tones) for n in notes if start <= n.start < end]
     return sum(inside) >= 0.9 * sum(n.length for n in notes if start <= n.start < end) > 0
 
 
-def _any_midi(midi: Midi, seconds: float, rng: Rng) -> Score:
+def _any_midi(song: Score, seconds: float) -> Score:
     # Parts as they are, chords unknown; the key only where the file states one and nine tenths of the notes are in it.
-    count = len(midi.beat_s) - 1
-    parts = [
-        Part(
-            role="drums" if t.drums else "comp", program=0 if t.drums else t.program, drums=t.drums,
-            concept="drums" if t.drums else concept_of(t.program), notes=tuple(Note(*n) for n in t.notes),
-        )
-        for t in midi.tracks
-        if t.notes and (t.drums or concept_of(t.program))
-    ]  # fmt: skip
-    if not parts or midi.beat_s[-1] < seconds:
+    parts = tuple(replace(p, role="drums" if p.drums else "comp") for p in song.parts if p.concept)
+    if not parts or song.beat_s[-1] < seconds:
         raise InputError("no parts that General MIDI has names for, or too short")
     notes = [n for part in parts if not part.drums for n in part.notes]
-    keys = tuple((float(a), float(b), Scale(key.tonic, key.mode)) for a, b, key in midi.keys if _fits(key, a, b, notes))
-    return Score(
-        beat_s=midi.beat_s, metres=midi.metres, keys=keys, parts=tuple(parts[:16]), tempo="drifting",
-        sections=((0.0, float(count), "part"),),
-    )  # fmt: skip
+    return replace(song, parts=parts[:16], keys=tuple(k for k in song.keys if _fits(k[2], k[0], k[1], notes)))
