@@ -82,7 +82,7 @@ class World:
     def config(self) -> dict[str, Any]:
         """What decides the clips, as plain JSON: names and sizes of files, no folders."""
         return {
-            "pipeline": "world/2", "seconds": self.seconds, "sample_rate_hz": self.sample_rate_hz,
+            "pipeline": "world/3", "seconds": self.seconds, "sample_rate_hz": self.sample_rate_hz,
             "clips_per_shard": self.clips_per_shard, "captions": self.captions, "held_out": self.held_out,
             "soundfonts": [[p.name, p.stat().st_size] for p in self.soundfonts],
             "corpora": {name: _named(songs(name, folder)) for name, folder in sorted(self.corpora.items())},

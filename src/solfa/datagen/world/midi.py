@@ -80,12 +80,12 @@ def read_midi(path: Path, metre: str = "") -> Score:
         sections=((0.0, float(count), "part"),),
     )  # fmt: skip
     played = []
-    for (number, channel, program), rows in parts.items():
-        table, drums = np.array(rows, np.float64), channel == 9
-        notes = in_beats(score, np.c_[seconds(table[:, 0]), seconds(table[:, 1]), table[:, 2:]])
+    for (number, channel, program), ticks in parts.items():
+        rows, drums = np.array(ticks, np.float64), channel == 9
+        notes = in_beats(score, np.c_[seconds(rows[:, 0]), seconds(rows[:, 1]), rows[:, 2:]])
         concept = "drums" if drums else concept_of(program)
-        part = Part(role=file.tracks[number].name, concept=concept, program=program, notes=notes, drums=drums)
-        played.append(part)
+        name = file.tracks[number].name
+        played.append(Part(role=name, concept=concept, program=program, notes=notes, drums=drums))
     return replace(score, parts=tuple(played))
 
 
