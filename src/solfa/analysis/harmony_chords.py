@@ -15,46 +15,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from solfa.core.files import table_of
 from solfa.core.theory import Chord
 from solfa.core.types import ChordSegment, FloatArray
 
 # First column of each head among the network's 100 outputs.
 TRIAD, BASS, SEVENTH, NINTH, ELEVENTH, THIRTEENTH, N_HEADS = 0, 73, 86, 90, 94, 97, 100
 _TRIADS = ("maj", "min", "sus4", "sus2", "dim", "aug")
-# quality -> triad, and classes of the seventh, ninth, eleventh and thirteenth heads
-# (sevenths: none, 7, b7, bb7; ninths: none, 9; elevenths: none, 11; thirteenths: none, 13)
-_QUALITIES: dict[str, tuple[str, int, int, int, int]] = {
-    "maj": ("maj", 0, 0, 0, 0),
-    "min": ("min", 0, 0, 0, 0),
-    "7": ("maj", 2, 0, 0, 0),
-    "maj7": ("maj", 1, 0, 0, 0),
-    "min7": ("min", 2, 0, 0, 0),
-    "minmaj7": ("min", 1, 0, 0, 0),
-    "sus4": ("sus4", 0, 0, 0, 0),
-    "sus4(b7)": ("sus4", 2, 0, 0, 0),
-    "sus2": ("sus2", 0, 0, 0, 0),
-    "dim": ("dim", 0, 0, 0, 0),
-    "hdim7": ("dim", 2, 0, 0, 0),
-    "dim7": ("dim", 3, 0, 0, 0),
-    "aug": ("aug", 0, 0, 0, 0),
-    "maj6": ("maj", 0, 0, 0, 1),
-    "min6": ("min", 0, 0, 0, 1),
-    "9": ("maj", 2, 1, 0, 0),
-    "maj9": ("maj", 1, 1, 0, 0),
-    "min9": ("min", 2, 1, 0, 0),
-    "13": ("maj", 2, 1, 1, 1),
-}
-# Labels that ``core.theory`` does not spell are told by the nearest that it does.
-_SPELLED = {"sus4(b7)": "sus4", "13": "9"}
-# Bass notes other than the root: interval above it, for qualities that occur inverted.
-_INVERSIONS: dict[str, tuple[int, ...]] = {
-    "maj": (4, 7, 10, 2),
-    "min": (3, 7, 10, 2),
-    "7": (4, 7),
-    "maj7": (4, 7),
-    "min7": (3, 7),
-}
 NO_CHORD = "N"
+
+
+@cache
+def tables() -> dict[str, Any]:
+    """What ``chords.toml`` says of qualities and key profiles."""
+    return table_of("solfa.analysis", "chords.toml")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -78,15 +52,15 @@ def vocabulary() -> ChordVocabulary:
     labels, roots, qualities = [NO_CHORD], [-1], [NO_CHORD]
     # No chord: class 0 of triad and bass; the others say nothing about it and are left out (column -1).
     columns = [[TRIAD, BASS, -1, -1, -1, -1]]
-    for quality, (triad, *extensions) in _QUALITIES.items():
-        for bass in (0, *_INVERSIONS.get(quality, ())):
+    for quality, row in tables()["quality"].items():
+        spelled = row.get("told_as", quality)
+        for bass in (0, *row.get("bass", ())):
             for root in range(12):
-                spelled = _SPELLED.get(quality, quality)
                 labels.append(str(Chord(root, spelled, bass or None)))
                 roots.append(root)
                 qualities.append(spelled)
-                heads = zip((SEVENTH, NINTH, ELEVENTH, THIRTEENTH), extensions, strict=True)
-                first = [1 + 12 * _TRIADS.index(triad) + root, BASS + 1 + (root + bass) % 12]
+                heads = zip((SEVENTH, NINTH, ELEVENTH, THIRTEENTH), row["extensions"], strict=True)
+                first = [1 + 12 * _TRIADS.index(row["triad"]) + root, BASS + 1 + (root + bass) % 12]
                 columns.append(first + [head + value for head, value in heads])
     keys = list(zip(roots, qualities, strict=True))
     number = {key: i for i, key in enumerate(dict.fromkeys(keys))}

@@ -17,14 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from solfa.analysis.harmony_chords import BASS, Decoded, vocabulary
+from solfa.analysis.harmony_chords import BASS, Decoded, tables, vocabulary
 from solfa.core.types import FloatArray
 
-# Chord classes that mean different things to a key.
-_CLASSES = {
-    "maj": 0, "maj6": 0, "min": 1, "min6": 1, "minmaj7": 1, "7": 2, "9": 2, "maj7": 3, "maj9": 3,
-    "min7": 4, "min9": 4, "dim": 5, "hdim7": 5, "dim7": 5, "sus4": 6, "sus2": 6, "aug": 7,
-}  # fmt: skip
+# Chord classes that mean different things to a key (``class`` in chords.toml).
 _N_CLASSES = 8
 # Chord changes are counted between three kinds of chord: major, minor, dominant seventh.
 _KINDS = np.array([0, 1, 2, 0, 1, -1, -1, -1])
@@ -38,13 +34,6 @@ MIN_SOUNDING_S = 2.0
 # 1.5 s to the next, and that where there is one chord alone. Pitch classes: perplexity of the mean chroma.
 _STEADY_BLOCKS, _LEAST_CHANGE, _LEAST_CHANGE_OF_ONE = 5, 0.055, 0.1
 _CLEAR_CHORDS, _EVEN_CLASSES, _LEAST_FIT = 0.25, 11.85, 0.67
-# Key profiles of Faraldo et al. (A multi-profile method for key estimation in EDM, AES 2017), from the tonic up.
-_PROFILES = np.array(
-    [
-        [1.00, 0.00, 0.42, 0.00, 0.53, 0.37, 0.00, 0.77, 0.00, 0.38, 0.21, 0.30],
-        [1.00, 0.00, 0.36, 0.39, 0.00, 0.38, 0.00, 0.74, 0.27, 0.00, 0.42, 0.23],
-    ]
-)
 
 
 @cache
@@ -52,8 +41,8 @@ def _group_table() -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Root and chord class of each group of the chord vocabulary; -1 for no chord."""
     table = vocabulary()
     first = [int(np.flatnonzero(table.group == g)[0]) for g in range(int(table.group.max()) + 1)]
-    roots = table.root[first]
-    return roots, np.array([_CLASSES.get(table.quality[s], -1) for s in first])
+    classes = {quality: row.get("class", -1) for quality, row in tables()["quality"].items()}
+    return table.root[first], np.array([classes.get(table.quality[s], -1) for s in first])
 
 
 def chord_features(decoded: Decoded) -> NDArray[np.float32] | None:
@@ -90,7 +79,8 @@ def profile_fit(chroma: FloatArray) -> NDArray[np.float64]:
     mean = chroma.mean(axis=0).astype(np.float64)
     mean -= mean.mean()
     size = float(np.linalg.norm(mean))
-    profiles = _PROFILES - _PROFILES.mean(axis=1, keepdims=True)
+    profiles = np.array([tables()["profile"][mode] for mode in ("major", "minor")])
+    profiles = profiles - profiles.mean(axis=1, keepdims=True)
     profiles = profiles / np.linalg.norm(profiles, axis=1, keepdims=True)
     moved = np.array([np.roll(mean, -tonic) for tonic in range(12)])
     return profiles @ moved.T / size if size > 1e-9 else np.zeros((2, 12))

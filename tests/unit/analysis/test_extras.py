@@ -9,9 +9,8 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
+from solfa.analysis import extras
 from solfa.analysis.analyze import analysis_version, analyze
-from solfa.analysis.extras import base
-from solfa.analysis.extras.tools import MadmomKey, key_of
 from solfa.analysis.protocol import Extractor
 from solfa.analysis.registry import DEFAULTS, extractor_specs, extractors
 from solfa.core import registry
@@ -29,7 +28,7 @@ QUIET = pytest.mark.filterwarnings("ignore")  # warnings of other people's packa
 @pytest.fixture
 def present(monkeypatch):
     """As if every package were installed."""
-    monkeypatch.setattr(base, "find_spec", lambda name: object())
+    monkeypatch.setattr(extras, "find_spec", lambda name: object())
 
 
 def analyzed(name: str, audio: Audio = SONG.audio) -> dict:
@@ -49,7 +48,7 @@ def test_the_defaults_are_permissive_and_cover_the_whole_analysis():
 
 
 def test_every_extractor_has_a_spec_installed_or_not(monkeypatch):
-    monkeypatch.setattr(base, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     specs = {spec.name: spec for spec in extractor_specs()}
     assert tuple(specs)[: len(DEFAULTS)] == DEFAULTS
     for spec in specs.values():
@@ -64,7 +63,7 @@ def test_every_extractor_has_a_spec_installed_or_not(monkeypatch):
 
 @pytest.mark.parametrize("name", EXTRAS)
 def test_without_its_package_an_extra_says_how_to_install_it(name, monkeypatch):
-    monkeypatch.setattr(base, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match="pip install"):
         extractors(["default", name])
 
@@ -150,25 +149,25 @@ def test_a_package_that_cannot_be_imported_is_a_missing_extra(present, monkeypat
     ],
 )
 def test_labels_become_chords_that_solfa_knows(label, expected):
-    assert base.harte(label) == expected
-    assert base.harte(expected) == expected
+    assert extras.harte(label) == expected
+    assert extras.harte(expected) == expected
     Chord.parse(expected)
 
 
 def test_bars_give_tempo_metre_beats_and_downbeats():
     beats = np.array([(0.5 + i * 0.5, i % 3 + 1) for i in range(12)])
-    fields = base.bars(beats)
+    fields = extras.bars(beats)
     assert fields["metre"].value == "3/4" and fields["tempo_bpm"].value == pytest.approx(120.0)
     assert fields["beats_s"][:2] == (0.5, 1.0) and fields["downbeats_s"][:2] == (0.5, 2.0)
     assert [a.value for a in fields["tempo_bpm"].alternatives] == pytest.approx([60.0, 240.0])
-    assert base.bars(np.zeros((0, 2)))["tempo_bpm"].value is None
+    assert extras.bars(np.zeros((0, 2)))["tempo_bpm"].value is None
 
 
 def test_a_pitch_histogram_has_a_key():
     scale = np.zeros(12)
     scale[[7, 9, 11, 0, 2, 4, 6]] = (5, 2, 3, 2, 4, 2, 2)
-    assert key_of(scale).value == "G major"
-    assert key_of(np.zeros(12)).value is None
+    assert extras.key_of(scale).value == "G major"
+    assert extras.key_of(np.zeros(12)).value is None
 
 
 # --- the tools themselves -------------------------------------------------------------------------------------------
@@ -225,7 +224,7 @@ def test_madmom_finds_rhythm_key_and_chords():
 @QUIET
 def test_the_order_of_madmoms_keys_is_its_own():
     labels = pytest.importorskip("madmom.features.key").KEY_LABELS
-    assert [Key.parse(label) for label in labels] == list(MadmomKey.keys)
+    assert [Key.parse(label) for label in labels] == list(extras.MADMOM_KEYS)
 
 
 @QUIET

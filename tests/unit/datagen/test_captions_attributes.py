@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from solfa.analysis.extras.base import bars
+from solfa.analysis.extras import bars
 from solfa.core.claims import find_claims
 from solfa.core.theory import Key
 from solfa.core.types import Analysis, ChordSegment, Curve, Estimate, Span, TagTrack
