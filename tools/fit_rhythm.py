@@ -42,9 +42,9 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import tempo as benchmark
-from solfa.analysis import rhythm_features, rhythm_model, rhythm_net, rhythm_tempo
+from solfa.analysis import rhythm_features, rhythm_model, rhythm_tracking
 from solfa.analysis.rhythm import RhythmExtractor
-from solfa.analysis.rhythm_beats import at_beats, track_beats
+from solfa.analysis.rhythm_tracking import at_beats, track_beats
 from solfa.audio import SUFFIXES, at_rate, stretches
 from solfa.core.types import Audio, FloatArray
 
@@ -165,11 +165,11 @@ def beatless(count: int = 60, seconds: int = 24, rate: int = 22050) -> list[Soun
 
 
 class Net(nn.Module):
-    """The network of ``rhythm_net``, to be trained."""
+    """The network of ``rhythm_model``, to be trained."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = nn.Linear(2 * rhythm_net.NUM_INPUTS, CHANNELS)
+        self.first = nn.Linear(2 * rhythm_model.NUM_INPUTS, CHANNELS)
         self.layers = nn.ModuleList([nn.Linear(3 * CHANNELS, CHANNELS) for _ in range(LAYERS)])
         self.last, self.drop = nn.Linear(CHANNELS, 4), nn.Dropout(0.1)
 
@@ -185,7 +185,7 @@ class Net(nn.Module):
         return self.last(hidden).reshape(batch, frames, 2)
 
     def save(self, path: Path) -> None:
-        """Write the weights as ``rhythm_net`` reads them."""
+        """Write the weights as ``rhythm_model`` reads them."""
         named = {"in": [self.first], "conv": list(self.layers), "out": [self.last]}
         stored = {}
         for name, layers in named.items():
@@ -227,8 +227,8 @@ def crop(
 
 def network_inputs(onsets: rhythm_features.Onsets) -> FloatArray:
     """What the network hears of a whole track."""
-    fast = rhythm_tempo.strength(onsets)
-    return rhythm_net.inputs(fast, rhythm_net.slow_inputs(onsets), 0, len(fast))
+    fast = rhythm_tracking.strength(onsets)
+    return rhythm_model.inputs(fast, rhythm_model.slow_inputs(onsets), 0, len(fast))
 
 
 def network(args: argparse.Namespace) -> None:
@@ -278,7 +278,7 @@ def use(model: Path) -> dict[str, Any]:
     with np.load(model / "rhythm.npz") as stored:
         weights = {name: np.asarray(stored[name], np.float32) for name in stored.files}
     parts: dict[str, Any] = json.loads((model / "rhythm.json").read_text(encoding="utf-8"))
-    rhythm_net._weights = lambda: weights
+    rhythm_model._weights = lambda: weights
     rhythm_model._stored = lambda: parts
     return parts
 
@@ -308,13 +308,13 @@ def label(args: argparse.Namespace) -> None:
 
 def hear(sound: Sound) -> Heard | None:
     """The candidates of a recording; None where there are none."""
-    strength = rhythm_tempo.strength(sound.onsets)
-    activation = rhythm_net.activations(sound.onsets, strength)
-    found = rhythm_tempo.periodicity(strength, activation)
-    bpm_C = rhythm_tempo.candidates(found)
+    strength = rhythm_tracking.strength(sound.onsets)
+    activation = rhythm_model.activations(sound.onsets, strength)
+    found = rhythm_tracking.periodicity(strength, activation)
+    bpm_C = rhythm_tracking.candidates(found)
     if len(bpm_C) == 0:
         return None
-    features = rhythm_tempo.describe(found, bpm_C)
+    features = rhythm_tracking.describe(found, bpm_C)
     return Heard(sound.truth, sound.kind, strength, activation, found, bpm_C, features)
 
 
@@ -326,8 +326,8 @@ def rounded(values: Any) -> Any:
 def fit_ranker(heard: list[Heard], seed: int) -> dict[str, Any]:
     """One net of the ranker: softmax over candidates, those within 4 % right."""
     torch.manual_seed(seed)
-    size = rhythm_tempo.MAX_CANDIDATES
-    x = torch.zeros(len(heard), size, rhythm_tempo.NUM_FEATURES)
+    size = rhythm_tracking.MAX_CANDIDATES
+    x = torch.zeros(len(heard), size, rhythm_tracking.NUM_FEATURES)
     there, y = torch.zeros(len(heard), size, dtype=torch.bool), torch.zeros(len(heard), size)
     for i, h in enumerate(heard):
         error = np.abs(np.log(h.bpm_C / h.truth.tempo_bpm))
@@ -337,7 +337,7 @@ def fit_ranker(heard: list[Heard], seed: int) -> dict[str, Any]:
     x, there, y, weight = x[known], there[known], y[known] / y[known].sum(1, keepdim=True), weight[known]
     mean, std = x[there].mean(0), x[there].std(0) + 1e-3
     x = ((x - mean) / std).clamp(-6, 6)
-    first, last = nn.Linear(rhythm_tempo.NUM_FEATURES, HIDDEN), nn.Linear(HIDDEN, 1, bias=False)
+    first, last = nn.Linear(rhythm_tracking.NUM_FEATURES, HIDDEN), nn.Linear(HIDDEN, 1, bias=False)
     net = nn.Sequential(nn.Dropout(0.1), first, nn.Tanh(), nn.Dropout(0.3), last)
     optimizer = torch.optim.AdamW(net.parameters(), 1e-2, weight_decay=0.1)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, RANKER_EPOCHS)
@@ -390,7 +390,7 @@ def follow(heard: list[Heard]) -> tuple[np.ndarray, list[FloatArray | None]]:
     """Clarity of the beat of each answer, and features of the metre where it has beats."""
     clarity, features = np.zeros(len(heard)), []
     for i, h in enumerate(heard):
-        beats = track_beats(rhythm_tempo.salience(h.strength, h.activation), h.best_bpm)
+        beats = track_beats(rhythm_tracking.salience(h.strength, h.activation), h.best_bpm)
         metre_F = None
         if len(beats) > 3:
             clarity[i] = at_beats(h.activation[:, 0], beats).mean()
@@ -457,7 +457,7 @@ def models(args: argparse.Namespace) -> None:
     )
     fitted = {kind: sum(h.kind == kind for h in every) for kind in WEIGHTS}
     about["tempo"] = (
-        f"candidate ranker: mean of {ENSEMBLE} {rhythm_tempo.NUM_FEATURES}-{HIDDEN}-1 tanh networks, softmax over "
+        f"candidate ranker: mean of {ENSEMBLE} {rhythm_tracking.NUM_FEATURES}-{HIDDEN}-1 tanh networks, softmax over "
         f"candidates, on {fitted['rendered']} clips of tools/render_rhythm.py, {fitted['charts']} of "
         f"benchmarks/render.py and {fitted['data']} real tracks of stated tempo (weights {list(WEIGHTS.values())})."
     )

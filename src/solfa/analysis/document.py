@@ -26,10 +26,7 @@ def to_json(analysis: Analysis) -> dict[str, Any]:
 def from_json(document: Mapping[str, Any]) -> Analysis:
     """The analysis that ``to_json`` wrote.
 
-    Raises
-    ------
-    InputError
-        If the document has another schema, or lacks or garbles a part.
+    Raises InputError if the document has another schema, or lacks or garbles a part.
     """
     if not isinstance(document, Mapping) or document.get("schema") != SCHEMA:
         got = document.get("schema") if isinstance(document, Mapping) else type(document).__name__

@@ -56,10 +56,7 @@ def tool_spec(name: str) -> ExtractorSpec:
 class Tool:
     """One tool of ``extras.toml`` as an extractor: keeps the samples of a track and analyzes them at the end.
 
-    Raises
-    ------
-    MissingExtra
-        If the tool's package is not installed.
+    Raises MissingExtra if the tool's package is not installed.
     """
 
     def __init__(self, name: str) -> None:
@@ -71,10 +68,7 @@ class Tool:
     def observe(self, audio: Audio) -> Observation:
         """The samples of one stretch at the tool's rate.
 
-        Raises
-        ------
-        ExtractorError
-            If the track is longer than half an hour.
+        Raises ExtractorError if the track is longer than half an hour.
         """
         if audio.start_s + audio.duration_s > LONGEST_S:
             raise ExtractorError(
@@ -86,10 +80,7 @@ class Tool:
     def conclude(self, observations: Sequence[Observation], duration_s: float) -> dict[str, Any]:
         """What the tool measures; nothing for silence or less than two seconds.
 
-        Raises
-        ------
-        MissingExtra
-            If a package that the tool needs is not installed.
+        Raises MissingExtra if a package that the tool needs is not installed.
         """
         pieces = [np.asarray(o["samples"], np.float32) for o in observations]
         samples = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
@@ -105,10 +96,7 @@ class Tool:
     def package(self, module: str) -> Any:
         """A module of the tool's package.
 
-        Raises
-        ------
-        MissingExtra
-            If it or something it needs is not installed.
+        Raises MissingExtra if it or something it needs is not installed.
         """
         try:
             return import_module(module)

@@ -39,14 +39,8 @@ def extractors(names: Sequence[str] | None = None) -> tuple[Extractor, ...]:
     names
         Names of ``extractor_specs()``; ``default`` stands for all the permissive defaults. None means ``default``.
 
-    Raises
-    ------
-    UnknownName
-        If no extractor has one of these names.
-    InputError
-        If there are no names.
-    MissingExtra
-        If a tool's package is not installed.
+    Raises UnknownName if no extractor has one of these names; InputError if there are no names; MissingExtra if a
+    tool's package is not installed.
     """
     asked = [DEFAULT] if names is None else list(names)
     if not asked:

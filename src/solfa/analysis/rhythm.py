@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from solfa.analysis import rhythm_features, rhythm_tempo
+from solfa.analysis import rhythm_features, rhythm_tracking
 from solfa.analysis.protocol import ExtractorSpec, Observation, empty
-from solfa.analysis.rhythm_beats import at_beats, track_beats, track_downbeats
 from solfa.analysis.rhythm_model import (
     BEATS_PER_BAR,
+    activations,
     describe_metre,
     metre_confidence,
     rank_metres,
     rank_tempi,
     tempo_confidence,
 )
-from solfa.analysis.rhythm_net import activations
+from solfa.analysis.rhythm_tracking import at_beats, track_beats, track_downbeats
 from solfa.core.types import Alternative, Audio, Estimate, FloatArray
 
 _SHORTEST_S = 3.0  # less sound than this has no tempo to speak of
@@ -51,17 +51,17 @@ class RhythmExtractor:
         onsets = rhythm_features.join(observations, duration_s)
         if onsets.duration_s < _SHORTEST_S or not onsets.flux_TB.any():
             return empty(self.spec.provides)
-        strength = rhythm_tempo.strength(onsets)
+        strength = rhythm_tracking.strength(onsets)
         activation = activations(onsets, strength)
-        found = rhythm_tempo.periodicity(strength, activation)
-        if not rhythm_tempo.has_pulse(onsets, found):
+        found = rhythm_tracking.periodicity(strength, activation)
+        if not rhythm_tracking.has_pulse(onsets, found):
             return empty(self.spec.provides)
-        bpm_C = rhythm_tempo.candidates(found)
+        bpm_C = rhythm_tracking.candidates(found)
         if len(bpm_C) == 0:
             return empty(self.spec.provides)
-        chance_C = rank_tempi(rhythm_tempo.describe(found, bpm_C))
+        chance_C = rank_tempi(rhythm_tracking.describe(found, bpm_C))
         best = int(chance_C.argmax())
-        beats = track_beats(rhythm_tempo.salience(strength, activation), float(bpm_C[best]))
+        beats = track_beats(rhythm_tracking.salience(strength, activation), float(bpm_C[best]))
         # The tracker goes on through rests of minutes; a beat is where something sounds within a second.
         near = np.convolve(onsets.flux_TB.any(axis=1), np.ones(2 * rhythm_features.FRAME_RATE_HZ + 1), "same") > 0.5
         beats = beats[near[np.minimum((beats * rhythm_features.FRAME_RATE_HZ).astype(int), len(near) - 1)]]
@@ -87,12 +87,12 @@ def periodicity(audio: Audio, count: int) -> FloatArray:
     onsets = rhythm_features.join([rhythm_features.observe(audio)], audio.duration_s)
     if not onsets.flux_TB.any():
         return np.zeros((2, count), np.float32)
-    strength = rhythm_tempo.strength(onsets)
-    return rhythm_tempo.at_tempi(rhythm_tempo.periodicity(strength, activations(onsets, strength)), count)
+    strength = rhythm_tracking.strength(onsets)
+    return rhythm_tracking.at_tempi(rhythm_tracking.periodicity(strength, activations(onsets, strength)), count)
 
 
 def _tempo(bpm_C: FloatArray, chance_C: FloatArray, best: int, beats_s: FloatArray, clarity: float) -> Estimate[float]:
-    value = rhythm_tempo.refine(float(bpm_C[best]), beats_s)
+    value = rhythm_tracking.refine(float(bpm_C[best]), beats_s)
     confidence = tempo_confidence(float(chance_C[best]), clarity)
     rest = {float(b): float(c) for b, c in zip(bpm_C, chance_C, strict=True) if abs(np.log(b / value)) > 0.05}
     for ratio in _RELATED:

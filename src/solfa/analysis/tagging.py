@@ -87,10 +87,7 @@ def tag_frames(audio: Audio) -> TagFrames:
     unless it is all there is. YAMNet sees silence after the rest of a second, and then whole seconds again: a short
     sound repeated at once has a beat, which it calls music. Empty sound is one frame of silence.
 
-    Raises
-    ------
-    WeightsError
-        If a network's file is damaged.
+    Raises WeightsError if a network's file is damaged.
     """
     return audio.derive(f"tagging/{VERSION}", _scores)
 

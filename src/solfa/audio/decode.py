@@ -43,10 +43,7 @@ _LEAST_MIX = 0.1  # of the power that the mean of unlike channels would have; ou
 def probe(path: Path | str, limits: Limits = DEFAULT_LIMITS) -> AudioInfo:
     """What the header of a file claims, checked against the limits; nothing is decoded.
 
-    Raises
-    ------
-    DecodeError
-        If the file cannot be read as sound, or asks for more than the limits allow.
+    Raises DecodeError if the file cannot be read as sound, or asks for more than the limits allow.
     """
     with _opened(Path(path), limits) as (source, _):
         return source.info
@@ -67,11 +64,8 @@ def stretches(
     name. ``content`` takes in all samples on the way. The difference signal of a stereo file travels along for those
     who need it (``side_of``).
 
-    Raises
-    ------
-    DecodeError
-        If the file cannot be read to its end, holds numbers that are not sound, or exceeds the limits;
-        ``FileUnavailable`` where that is the fault of the disk.
+    Raises DecodeError if the file cannot be read to its end, holds numbers that are not sound, or exceeds the limits;
+    ``FileUnavailable`` where that is the fault of the disk.
     """
     path = Path(path)
     with _opened(path, limits, data) as (source, part):

@@ -51,10 +51,8 @@ class Decoder(Protocol):
 class SndfileDecoder:
     """One file read by libsndfile.
 
-    Raises
-    ------
-    soundfile.LibsndfileError
-        If libsndfile does not know the format or cannot decode its beginning; the caller then tries the next decoder.
+    Raises soundfile.LibsndfileError if libsndfile does not know the format or cannot decode its beginning; the caller
+    then tries the next decoder.
     """
 
     def __init__(self, path: Path, file: FilePart) -> None:
@@ -91,10 +89,7 @@ class SndfileDecoder:
 class FfmpegDecoder:
     """One file read by FFmpeg.
 
-    Raises
-    ------
-    DecodeError
-        If no decoder knows it, it has no audio, or it is protected.
+    Raises DecodeError if no decoder knows it, it has no audio, or it is protected.
     """
 
     def __init__(self, path: Path, file: FilePart) -> None:

@@ -105,12 +105,8 @@ class FilePart(io.RawIOBase):
 def open_regular(path: Path, limits: Limits) -> BinaryIO:
     """The file, opened for reading without ever waiting on a pipe or a device.
 
-    Raises
-    ------
-    FileUnavailable
-        If it is missing or cannot be opened.
-    DecodeError
-        If it is not a regular file, empty, or larger than the limit.
+    Raises FileUnavailable if it is missing or cannot be opened; DecodeError if it is not a regular file, empty, or
+    larger than the limit.
     """
     try:
         # O_NONBLOCK: opening a FIFO would wait for a writer for ever. The check is on the descriptor, so nothing can

@@ -46,10 +46,7 @@ _KEY = re.compile(r"([A-Ga-g][#b♯♭]?)\s*(m|min|minor|moll|maj|major|dur)?", 
 def read_tags(path: Path | str) -> FileTags:
     """The tags of a file; empty where there are none or they cannot be read. Pictures are never decoded.
 
-    Raises
-    ------
-    FileUnavailable
-        If the disk fails while they are read.
+    Raises FileUnavailable if the disk fails while they are read.
     """
     path, parsed, part = Path(path), None, None
     try:

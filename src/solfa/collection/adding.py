@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from solfa.analysis.analyze import analysis_version
 from solfa.analysis.protocol import Extractor
 from solfa.audio import Limits
 from solfa.collection.indexing import FileIndexer, IndexedFile, IndexTask, Needs
-from solfa.collection.scan import Scan, ScannedFile, scan
+from solfa.collection.scan import scan
 from solfa.collection.store import Space
 from solfa.collection.writer import Writer
 from solfa.core.errors import FileUnavailable
@@ -84,154 +84,130 @@ class Run:
 @dataclass(frozen=True, slots=True)
 class _Known:
     track_id: int
-    size: int
-    mtime_ns: int
+    state: tuple[int, int]  # size, mtime_ns
     present: bool
     hash: str
     needs: Needs
 
 
-@dataclass(kw_only=True, slots=True)
-class _Plan:
-    tasks: dict[str, IndexTask] = field(default_factory=dict)
-    stats: dict[str, ScannedFile] = field(default_factory=dict)
-    unchanged: int = 0
-    returned: list[str] = field(default_factory=list)
-    known_bad: list[FailedFile] = field(default_factory=list)
-
-
 def execute(db: sqlite3.Connection, directory: Path, run: Run) -> AddReport:
     """Bring the collection in step with the disk. The caller holds the writer's lock."""
-    started = time.monotonic()
-    model, extractors = run.model(), run.extractors()
-    version = analysis_version(extractors)
-    writer = Writer(db, directory)
-    space_id = writer.space(Space.of(model.audio.spec), run.model_name, run.allow_noncommercial)
-    known = _known(db, version, space_id)
-    failures = _failures(db)
-    seen = scan(run.paths, [*known, *failures])
-    plan = _plan(failures, seen, known, run)
-    writer.present(plan.returned, True)
-    outcome = _Outcome(writer, known, plan.stats, version)
-    indexer = FileIndexer(run.model, run.extractors, run.limits)
-    with closing(run.executor.map(indexer, plan.tasks.values())) as results:
+    started, update = time.monotonic(), _Update(db, directory, run)
+    tasks = update.plan()
+    with closing(run.executor.map(FileIndexer(run.model, run.extractors, run.limits), tasks)) as results:
         for result in results:
-            outcome.take(result)
+            update.take(result)
             if run.progress is not None:
-                run.progress(outcome.progress(result, len(plan.tasks), started))
-    moved, removed = _settle_missing(writer, seen, known, outcome.linked)
-    return AddReport(
-        added=outcome.added - moved + len(plan.returned),
-        updated=outcome.updated,
-        moved=moved,
-        unchanged=plan.unchanged,
-        removed=removed,
-        failed=tuple(sorted([*outcome.failed, *_by_lost_folder(outcome.unreached)], key=lambda f: f.path)),
-        known_bad=tuple(plan.known_bad),
-        notes=seen.notes,
-        audio_s=round(outcome.audio_s, 3),
-        seconds=round(time.monotonic() - started, 3),
-    )
-
-
-def _known(db: sqlite3.Connection, version: str, space_id: int) -> dict[str, _Known]:
-    rows = db.execute(
-        "SELECT f.path, f.track_id, f.size, f.mtime_ns, f.present, t.hash, t.analysis_version <> ?, v.track_id IS NULL "
-        "FROM file AS f JOIN track AS t ON t.id = f.track_id "
-        "LEFT JOIN vector AS v ON v.track_id = t.id AND v.space_id = ?",
-        (version, space_id),
-    )
-    return {
-        os.fsdecode(path): _Known(track_id, size, mtime_ns, bool(present), digest, Needs(bool(stale), bool(bare)))
-        for path, track_id, size, mtime_ns, present, digest, stale, bare in rows
-    }
-
-
-def _failures(db: sqlite3.Connection) -> dict[str, tuple[int, int, str]]:
-    rows = db.execute("SELECT path, size, mtime_ns, reason FROM failure")
-    return {os.fsdecode(path): (size, mtime_ns, reason) for path, size, mtime_ns, reason in rows}
-
-
-def _plan(failures: dict[str, tuple[int, int, str]], seen: Scan, known: dict[str, _Known], run: Run) -> _Plan:
-    plan = _Plan()
-    by_size: dict[int, list[_Known]] = {}
-    for entry in known.values():
-        by_size.setdefault(entry.size, []).append(entry)
-    asked_tracks: set[int] = set()
-    nothing = Needs(analysis=False, vectors=False)
-    for found in seen.found:
-        plan.stats[found.path] = found
-        before = known.get(found.path)
-        bad = failures.get(found.path)
-        if bad and bad[:2] == (found.size, found.mtime_ns) and not (run.retry_failed or run.force):
-            plan.known_bad.append(FailedFile(path=Path(found.path), reason=bad[2]))
-        elif run.force:
-            plan.tasks[found.path] = IndexTask(path=found.path)
-        elif before and (before.size, before.mtime_ns) == (found.size, found.mtime_ns):
-            # Copies of one content are indexed once; the others only point to it.
-            if before.needs != nothing and before.track_id not in asked_tracks:
-                asked_tracks.add(before.track_id)
-                plan.tasks[found.path] = IndexTask(
-                    path=found.path, guess=before.needs, known={before.hash: before.needs}
+                run.progress(
+                    Progress(
+                        done=update.count["added"] + update.count["updated"] + update.num_failed,
+                        total=len(tasks),
+                        failed=update.num_failed,
+                        audio_s=update.audio_s,
+                        seconds=time.monotonic() - started,
+                        path=Path(result.item.path),
+                        reason=result.reason if isinstance(result, Failed) else "",
+                    )
                 )
-            elif before.present:
-                plan.unchanged += 1
+    return replace(update.finish(), seconds=round(time.monotonic() - started, 3))
+
+
+class _Update:
+    """One run: compares the disk with what is known, says what is to be indexed, and commits results one by one."""
+
+    def __init__(self, db: sqlite3.Connection, directory: Path, run: Run) -> None:
+        self._run, self._version = run, analysis_version(run.extractors())
+        self._writer = Writer(db, directory)
+        space_id = self._writer.space(Space.of(run.model().audio.spec), run.model_name, run.allow_noncommercial)
+        rows = db.execute(
+            "SELECT f.path, f.track_id, f.size, f.mtime_ns, f.present, t.hash, t.analysis_version <> ?, "
+            "v.track_id IS NULL FROM file AS f JOIN track AS t ON t.id = f.track_id "
+            "LEFT JOIN vector AS v ON v.track_id = t.id AND v.space_id = ?",
+            (self._version, space_id),
+        )
+        self._known = {
+            os.fsdecode(path): _Known(track_id, (size, mtime_ns), bool(present), content, Needs(bool(old), bool(bare)))
+            for path, track_id, size, mtime_ns, present, content, old, bare in rows
+        }
+        failures = db.execute("SELECT path, size, mtime_ns, reason FROM failure")
+        self._bad = {os.fsdecode(path): ((size, mtime_ns), reason) for path, size, mtime_ns, reason in failures}
+        self._seen = scan(run.paths, [*self._known, *self._bad])
+        self._states = {found.path: (found.size, found.mtime_ns) for found in self._seen.found}
+        self.count: Counter[str] = Counter()  # fields of the report
+        self.audio_s = 0.0
+        self._failed: list[FailedFile] = []
+        self._unreached: list[FailedFile] = []  # by no fault of theirs
+        self._known_bad: list[FailedFile] = []
+        self._linked: Counter[int] = Counter()  # new paths that point to a track that was there before
+
+    @property
+    def num_failed(self) -> int:
+        return len(self._failed) + len(self._unreached)
+
+    def plan(self) -> list[IndexTask]:
+        """What is to be indexed; files that came back as they were are committed at once."""
+        by_size: dict[int, list[_Known]] = {}
+        for entry in self._known.values():
+            by_size.setdefault(entry.state[0], []).append(entry)
+        tasks, returned, asked_tracks, nothing = [], list[str](), set[int](), Needs(analysis=False, vectors=False)
+        for path, state in self._states.items():
+            before, bad = self._known.get(path), self._bad.get(path)
+            if bad and bad[0] == state and not (self._run.retry_failed or self._run.force):
+                self._known_bad.append(FailedFile(path=Path(path), reason=bad[1]))
+            elif self._run.force:
+                tasks.append(IndexTask(path=path))
+            elif before and before.state == state:
+                # Copies of one content are indexed once; the others only point to it.
+                if before.needs != nothing and before.track_id not in asked_tracks:
+                    asked_tracks.add(before.track_id)
+                    tasks.append(IndexTask(path=path, guess=before.needs, known={before.hash: before.needs}))
+                elif before.present:
+                    self.count["unchanged"] += 1
+                else:
+                    returned.append(path)
             else:
-                plan.returned.append(found.path)
-        else:
-            # It may be a content that we have (moved, copied, tags changed): then its hash is enough.
-            maybe = {e.hash: e.needs for e in ([before] if before else []) + by_size.get(found.size, [])}
-            plan.tasks[found.path] = IndexTask(path=found.path, guess=nothing if maybe else Needs(), known=maybe)
-    return plan
-
-
-@dataclass(slots=True)
-class _Outcome:
-    """Takes results one by one: commits, counts, reports."""
-
-    writer: Writer
-    known: dict[str, _Known]
-    stats: dict[str, ScannedFile]
-    version: str
-    added: int = 0
-    updated: int = 0
-    audio_s: float = 0.0
-    failed: list[FailedFile] = field(default_factory=list)
-    unreached: list[FailedFile] = field(default_factory=list)  # by no fault of theirs
-    linked: Counter[int] = field(default_factory=Counter)  # new paths that point to a track that was there before
+                # It may be a content that we have (moved, copied, tags changed): then its hash is enough.
+                maybe = {e.hash: e.needs for e in ([before] if before else []) + by_size.get(state[0], [])}
+                tasks.append(IndexTask(path=path, guess=nothing if maybe else Needs(), known=maybe))
+        self._writer.present(returned, True)
+        self.count["added"] += len(returned)
+        return tasks
 
     def take(self, result: Done[IndexTask, IndexedFile] | Failed[IndexTask]) -> None:
         """Commit one result; only then is it counted."""
         path = result.item.path
         if isinstance(result, Failed):
-            found = self.stats[path]
             # What lies outside the file is tried again by itself; what was known of the file still holds.
             outside = result.error == FileUnavailable.__name__ or result.kind == "starved"
             if not outside:
-                self.writer.failed(path, found.size, found.mtime_ns, result.reason)
-            (self.unreached if outside else self.failed).append(FailedFile(path=Path(path), reason=result.reason))
+                self._writer.failed(path, *self._states[path], result.reason)
+            (self._unreached if outside else self._failed).append(FailedFile(path=Path(path), reason=result.reason))
             return
-        [(track_id, is_new)] = self.writer.commit([result.value], self.version)
+        [(track_id, is_new)] = self._writer.commit([result.value], self._version)
         self.audio_s += result.value.duration_s
-        if path in self.known:
-            self.updated += 1
-        else:
-            self.added += 1
-            self.linked[track_id] += not is_new
+        self.count["updated" if path in self._known else "added"] += 1
+        self._linked[track_id] += path not in self._known and not is_new
 
-    def progress(
-        self, result: Done[IndexTask, IndexedFile] | Failed[IndexTask], total: int, started: float
-    ) -> Progress:
-        """How far it is after a result."""
-        failed = len(self.failed) + len(self.unreached)
-        return Progress(
-            done=self.added + self.updated + failed,
-            total=total,
-            failed=failed,
-            audio_s=self.audio_s,
-            seconds=time.monotonic() - started,
-            path=Path(result.item.path),
-            reason=result.reason if isinstance(result, Failed) else "",
+    def finish(self) -> AddReport:
+        """Commit what is gone: a missing path whose content turned up under a new one has moved, others are removed."""
+        moved, removed = [], []
+        for path in sorted(self._seen.missing & self._known.keys()):
+            before = self._known[path]
+            if self._linked[before.track_id] > 0:
+                self._linked[before.track_id] -= 1
+                moved.append(path)
+            elif before.present:
+                removed.append(path)
+        self._writer.clear_failures(sorted(self._seen.missing))
+        self._writer.delete_files(moved)
+        self._writer.present(removed, False)
+        self.count.update(moved=len(moved), removed=len(removed), added=-len(moved))
+        return AddReport(
+            **self.count,
+            failed=tuple(sorted([*self._failed, *_by_lost_folder(self._unreached)], key=lambda f: f.path)),
+            known_bad=tuple(self._known_bad),
+            notes=self._seen.notes,
+            audio_s=round(self.audio_s, 3),
         )
 
 
@@ -255,19 +231,3 @@ def _by_lost_folder(failures: Sequence[FailedFile]) -> list[FailedFile]:
             told.append(failure)
     reason = "cannot be reached any more; the next run tries its {} again".format
     return told + [FailedFile(path=p, reason=reason(f"{n} files" if n > 1 else "file")) for p, n in lost.items()]
-
-
-def _settle_missing(writer: Writer, seen: Scan, known: dict[str, _Known], linked: Counter[int]) -> tuple[int, int]:
-    """A missing path whose content turned up under a new one has moved; the others are removed."""
-    moved, removed = [], []
-    writer.clear_failures(sorted(seen.missing))
-    for path in sorted(seen.missing & known.keys()):
-        track_id = known[path].track_id
-        if linked[track_id] > 0:
-            linked[track_id] -= 1
-            moved.append(path)
-        elif known[path].present:
-            removed.append(path)
-    writer.delete_files(moved)
-    writer.present(removed, False)
-    return len(moved), len(removed)

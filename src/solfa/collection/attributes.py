@@ -76,10 +76,7 @@ class Attributes:
     def rows(self, track_ids: Ids) -> Ids:
         """Where these tracks are in the columns.
 
-        Raises
-        ------
-        KeyError
-            If one of them is not present.
+        Raises KeyError if one of them is not present.
         """
         rows = np.searchsorted(self.track_ids, track_ids)
         if len(track_ids) and (rows.max() >= len(self) or not np.array_equal(self.track_ids[rows], track_ids)):

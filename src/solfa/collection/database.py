@@ -38,10 +38,7 @@ class Database:
     def prepare(self, create: bool) -> None:
         """Make the database, or bring an old one up to date.
 
-        Raises
-        ------
-        CollectionError
-            If there is none and ``create`` is False, or the directory cannot be written.
+        Raises CollectionError if there is none and ``create`` is False, or the directory cannot be written.
         """
         try:
             there = self.exists() and stat.S_ISREG(self.path.stat().st_mode)  # a pipe would never answer
@@ -77,10 +74,7 @@ class Database:
     def writer(self) -> Iterator[sqlite3.Connection]:
         """A connection for the holder of the lock.
 
-        Raises
-        ------
-        CollectionError
-            If the disk is full or refuses; the last committed state stays.
+        Raises CollectionError if the disk is full or refuses; the last committed state stays.
         """
         db = self._connect(self.path.absolute().as_uri() + "?mode=rwc")
         try:
@@ -99,10 +93,7 @@ class Database:
     def lock(self, wait_s: float = 0.0) -> Iterator[None]:
         """Be the only writer.
 
-        Raises
-        ------
-        CollectionBusy
-            If another process is, naming it if it can be known.
+        Raises CollectionBusy if another process is, naming it if it can be known.
         """
         lock = filelock.FileLock(self.directory / "writer.lock")
         note = self.directory / "writer.json"

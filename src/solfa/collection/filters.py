@@ -118,10 +118,7 @@ class Filters:
 def _test(item: Filter) -> Callable[[str], bool]:
     """The condition on one text; numbers are compared column by column.
 
-    Raises
-    ------
-    InputError
-        If it asks for a value that does not exist.
+    Raises InputError if it asks for a value that does not exist.
     """
     if item.kind == "number" and (math.isnan(item.low) or math.isnan(item.high)):
         raise InputError(f"a bound of {item.text!r} is not a number.")

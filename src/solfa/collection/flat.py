@@ -30,12 +30,8 @@ class FlatStore:
     [shape=(N, 5)]; ``counts`` are the frames of each window of a track, where the space has windows. ``track_ids`` are
     the tracks that are in it, ascending.
 
-    Raises
-    ------
-    CollectionError
-        If a file is shorter than what was committed.
-    ValueError
-        If tracks lie where none can, or across each other.
+    Raises CollectionError if a file is shorter than what was committed; ValueError if tracks lie where none can, or
+    across each other.
     """
 
     def __init__(
@@ -74,10 +70,7 @@ class FlatStore:
         A track counts by its best segment. Tracks are the ``allowed`` ones, all when None. The scan is exact; over
         ``ivf.WORTH_IT`` segments those that the derived index names are scanned.
 
-        Raises
-        ------
-        InputError
-            If the query is not a finite vector of the space's dimension.
+        Raises InputError if the query is not a finite vector of the space's dimension.
         """
         if query_D.shape != (self.space.dim,) or not np.isfinite(query_D).all():
             raise InputError(
@@ -122,10 +115,7 @@ class FlatStore:
     def windows(self, track_ids: Sequence[int]) -> list[Windows]:
         """What these tracks are scored by, in the order asked; read-only views of the mapped files.
 
-        Raises
-        ------
-        CollectionError
-            If a track has no vectors here, or they are damaged.
+        Raises CollectionError if a track has no vectors here, or they are damaged.
         """
         ranges = []
         for track_id in track_ids:

@@ -84,10 +84,7 @@ class FileIndexer:
     def __call__(self, task: IndexTask) -> IndexedFile:
         """Everything about one file.
 
-        Raises
-        ------
-        DecodeError
-            If it cannot be read; FileUnavailable where it cannot be reached or changes while it is read.
+        Raises DecodeError if it cannot be read; FileUnavailable where it cannot be reached or changes while it is read.
         """
         before = _stat(task.path)
         tags = read_tags(task.path)

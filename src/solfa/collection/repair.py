@@ -58,10 +58,7 @@ class Damage:
 def examine(directory: Path) -> Damage:
     """What is wrong: reads everything, changes nothing.
 
-    Raises
-    ------
-    CollectionError
-        If there is no collection, it is not ours, or it was written by a newer version.
+    Raises CollectionError if there is no collection, it is not ours, or it was written by a newer version.
     """
     with TemporaryDirectory() as scratch:
         return _mended(Database(directory), Path(scratch))
@@ -70,12 +67,8 @@ def examine(directory: Path) -> Damage:
 def repair(directory: Path) -> Damage:
     """Mend what is wrong; the damaged database stays beside the new one.
 
-    Raises
-    ------
-    CollectionBusy
-        If another process is writing.
-    CollectionError
-        As ``examine``, or if the disk refuses; the collection stays as it was.
+    Raises CollectionBusy if another process is writing; CollectionError as ``examine``, or if the disk refuses; the
+    collection stays as it was.
     """
     database = Database(directory)
     if not database.exists():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
 
@@ -16,31 +16,7 @@ from solfa.core.errors import CollectionError
 APPLICATION_ID = 0x534F4C46  # so that we, and `file`, can tell our databases from others
 
 
-def m001_first(db: sqlite3.Connection) -> None:
-    """Tracks (one for each decoded content), files that hold them, vectors, failures, words."""
-    script, pending = files("solfa.collection").joinpath("m001_first.sql").read_text(encoding="utf-8"), ""
-    for line in script.splitlines(keepends=True):
-        pending += line
-        if sqlite3.complete_statement(pending):
-            db.execute(pending)
-            pending = ""
-
-
-def m002_windows(db: sqlite3.Connection) -> None:
-    """Spaces know their windows and the model that made them; ``counts`` are the frames of each window, uint32."""
-    whole_numbers = (f"{name} INTEGER NOT NULL DEFAULT 0" for name in ("allow_noncommercial", "last_run"))
-    for column in ("window_s REAL NOT NULL DEFAULT 0", "model TEXT NOT NULL DEFAULT ''", *whole_numbers):
-        db.execute(f"ALTER TABLE space ADD COLUMN {column}")
-    db.execute("ALTER TABLE vector ADD COLUMN counts BLOB NOT NULL DEFAULT x''")
-
-
-def m003_checksums(db: sqlite3.Connection) -> None:
-    """Files and spaces have a CRC-32 of what nothing else in a collection can be checked against (NULL: not known)."""
-    for table in ("file", "space"):
-        db.execute(f"ALTER TABLE {table} ADD COLUMN crc INTEGER")
-
-
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m001_first, m002_windows, m003_checksums)
+MIGRATIONS = ("m001_first.sql", "m002_windows.sql", "m003_checksums.sql")  # beside this file
 VERSION = len(MIGRATIONS)
 TABLES = {"track", "scoring", "layout", "document", "timeline", "heard", "name", "file", "failure", "space", "vector"}
 _KINDS: dict[str, type] = {"INTEGER": int, "REAL": float, "TEXT": str, "BLOB": bytes}
@@ -62,12 +38,8 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 def version(db: sqlite3.Connection) -> int:
     """Which step the database is at; 0 for an empty one.
 
-    Raises
-    ------
-    CollectionError
-        If it belongs to another program, or was written by a newer solfa.
-    sqlite3.DatabaseError
-        If its header is damaged.
+    Raises CollectionError if it belongs to another program, or was written by a newer solfa; sqlite3.DatabaseError if
+    its header is damaged.
     """
     found = int(db.execute("PRAGMA user_version").fetchone()[0])
     owner = int(db.execute("PRAGMA application_id").fetchone()[0])
@@ -86,8 +58,13 @@ def version(db: sqlite3.Connection) -> int:
 def migrate(db: sqlite3.Connection) -> None:
     """Bring the database to ``VERSION``, one transaction a step. The caller holds the writer's lock."""
     for number in range(version(db), VERSION):
+        script, statement = files("solfa.collection").joinpath(MIGRATIONS[number]).read_text(encoding="utf-8"), ""
         with transaction(db):
-            MIGRATIONS[number](db)
+            for line in script.splitlines(keepends=True):  # executescript() would commit
+                statement += line
+                if sqlite3.complete_statement(statement):
+                    db.execute(statement)
+                    statement = ""
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             db.execute(f"PRAGMA user_version = {number + 1}")
 

@@ -131,10 +131,7 @@ class SpaceFiles:
     def mapped(self, rows: Sequence[int]) -> list[NDArray[Any]]:
         """So many rows from the start of each file, read-only.
 
-        Raises
-        ------
-        CollectionError
-            If a file is shorter.
+        Raises CollectionError if a file is shorter.
         """
         arrays = []
         for path, dtype, size, width, count in zip(
@@ -156,10 +153,7 @@ class SpaceFiles:
     def append(self, tracks: Iterable[TrackVectors]) -> list[Placement]:
         """Write the rows and force them to disk; what went wrong half-way is cut off again.
 
-        Raises
-        ------
-        CollectionError
-            If the disk refuses.
+        Raises CollectionError if the disk refuses.
         """
         sizes, ends, placements = self.sizes(), self.rows(), []
         try:

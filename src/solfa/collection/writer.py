@@ -32,10 +32,7 @@ class Writer:
 
         A ``model`` is the name that made it: the one that the collection is searched with from now on.
 
-        Raises
-        ------
-        CollectionError
-            If a space of this name has another shape.
+        Raises CollectionError if a space of this name has another shape.
         """
         with transaction(self._db):
             self._db.execute(

@@ -44,7 +44,7 @@ FIELDS: dict[str, Field] = {
     "path": Field(kind="text", source="file", meaning="path of the file"),
 }
 
-# What the hits of an answer can be ordered by (``retrieval.sorting``).
+# What the hits of an answer can be ordered by (``retrieval.display``).
 SORTS = ("score", "tempo", "key", "duration", "loudness", "title", "artist", "album", "date", "path")
 
 PRESENT = 0.5  # a concept counts as present from this confidence on

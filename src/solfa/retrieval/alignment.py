@@ -19,7 +19,6 @@ from solfa.core.errors import InputError
 from solfa.core.types import FloatArray, JointModel, Span
 from solfa.encoders.windows import embed
 
-_STRETCH_S = 120.0
 _LEAST_S = 0.05
 
 
@@ -64,12 +63,7 @@ class TimedMap:
 def align(model: JointModel, path: Path | str, text: str) -> TimedMap:
     """The map of a text and a file: a row for each word, or for each phrase where the model knows no tokens.
 
-    Raises
-    ------
-    DecodeError
-        If the file cannot be read.
-    InputError
-        If there is no text, or no sound.
+    Raises DecodeError if the file cannot be read; InputError if there is no text, or no sound.
     """
     if not text.strip():
         raise InputError('nothing to align: give a text, such as "drums enter, then a piano".')
@@ -88,12 +82,8 @@ def align(model: JointModel, path: Path | str, text: str) -> TimedMap:
 def detect(model: JointModel, path: Path | str, phrases: Sequence[str]) -> TimedMap:
     """How likely each phrase is present in each frame of a file; cosines where the model learnt no probabilities.
 
-    Raises
-    ------
-    DecodeError
-        If the file cannot be read.
-    InputError
-        If a phrase is empty, there are none, or there is no sound.
+    Raises DecodeError if the file cannot be read; InputError if a phrase is empty, there are none, or there is no
+    sound.
     """
     if not phrases or not all(phrase.strip() for phrase in phrases):
         raise InputError('nothing to detect: give phrases, such as "dog barking" "rain".')
@@ -110,7 +100,7 @@ def _windows(model: JointModel, path: Path | str) -> tuple[Windows, float]:
 
     def timed() -> object:
         nonlocal end_s
-        for audio in stretches(path, _STRETCH_S):
+        for audio in stretches(path):
             end_s = audio.start_s + audio.duration_s
             yield audio
 

@@ -13,17 +13,13 @@ from solfa.encoders.windows import embed, track_vector
 from solfa.retrieval.searcher import Searcher
 from solfa.retrieval.types import Like
 
-_STRETCH_S = 120.0
 _RANGE = re.compile(r"(?P<start>[\d:.]+)-(?P<end>[\d:.]+)")
 
 
 def parse_example(text: str) -> tuple[Path, float, float | None]:
     """File, start and end in seconds (None: the end of the file) of an example.
 
-    Raises
-    ------
-    InputError
-        If the range after ``@`` cannot be read or is empty.
+    Raises InputError if the range after ``@`` cannot be read or is empty.
 
     >>> parse_example("a@b.mp3@0:30-1:05")
     (PosixPath('a@b.mp3'), 30.0, 65.0)
@@ -44,12 +40,8 @@ def like_example(searcher: Searcher, text: str) -> Like:
     The file is decoded and encoded, whether or not it is in the collection; if it is (by content), that track will not
     be its own answer.
 
-    Raises
-    ------
-    InputError
-        If the file does not exist, the range lies outside of it or is silent.
-    DecodeError
-        If the file cannot be read.
+    Raises InputError if the file does not exist, the range lies outside of it or is silent; DecodeError if the file
+    cannot be read.
     """
     path, start_s, end_s = parse_example(text)
     if not path.is_file():
@@ -58,7 +50,7 @@ def like_example(searcher: Searcher, text: str) -> Like:
 
     def parts() -> Iterator[Audio]:
         nonlocal length_s
-        for stretch in stretches(path, _STRETCH_S, content=content):
+        for stretch in stretches(path, content=content):
             length_s = stretch.start_s + stretch.duration_s
             part = _cut(stretch, start_s, end_s)
             if len(part.samples):

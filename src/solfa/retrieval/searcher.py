@@ -21,10 +21,9 @@ from solfa.core.types import Curve, FloatArray, JointModel, View, ViewName
 from solfa.core.vocabulary import concept
 from solfa.query import Query, by_sound, explain, is_told
 from solfa.retrieval.alignment import WordMatch, word_matches, word_rows
+from solfa.retrieval.display import Fingerprint, collapse_hits, ordered
 from solfa.retrieval.evidence import note_on, of_constraints, of_names, of_targets, overruled
 from solfa.retrieval.fusion import extremes, summed, to_unit
-from solfa.retrieval.groups import Fingerprint, collapse_hits
-from solfa.retrieval.sorting import ordered
 from solfa.retrieval.targets import BestWindows, QueryEmbedding, Targets, familiarity, no_texts
 from solfa.retrieval.types import Display, Hit, Like, RankBy, Results
 
@@ -88,10 +87,7 @@ class Searcher:
     def store(self) -> FlatStore:
         """The vectors of the model's space.
 
-        Raises
-        ------
-        SpaceMismatch
-            If the collection has vectors of other spaces only.
+        Raises SpaceMismatch if the collection has vectors of other spaces only.
         """
         return self.collection.store(self.model.space)
 
@@ -99,10 +95,7 @@ class Searcher:
     def view(self) -> View:
         """The view that tracks are ranked by.
 
-        Raises
-        ------
-        InputError
-            If a view is asked for that the model has no vectors for.
+        Raises InputError if a view is asked for that the model has no vectors for.
         """
         if self._view not in (None, "global") and not self.model.audio.spec.window_s:
             raise InputError(
@@ -137,12 +130,8 @@ class Searcher:
         ``by`` says what orders the hits: all evidence together (``search``), or the model's view of the query's whole
         text alone (``vectors``), as ``solfa eval`` ranks.
 
-        Raises
-        ------
-        InputError
-            If there is nothing to search for.
-        SpaceMismatch
-            If the model's vectors cannot be compared with the collection's.
+        Raises InputError if there is nothing to search for; SpaceMismatch if the model's vectors cannot be compared
+        with the collection's.
         """
         display = display or Display()
         if not (query.constraints or query.phrases or query.negated_phrases or query.words or where or like):

@@ -9,7 +9,7 @@ import pytest
 
 from solfa.analysis.rhythm import RhythmExtractor
 from solfa.analysis.rhythm_features import Onsets
-from solfa.analysis.rhythm_tempo import strength
+from solfa.analysis.rhythm_tracking import strength
 from solfa.core.types import Audio, FloatArray
 from solfa.testing.synth import Song, song
 

@@ -69,18 +69,19 @@ def test_foreign_and_newer_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_failed_migration_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(db: sqlite3.Connection) -> None:
-        db.execute("CREATE TABLE half (x)")
-        raise sqlite3.OperationalError("disk is full")
-
+    broken = tmp_path / "broken.sql"
+    broken.write_text("CREATE TABLE half (x);\nINSERT INTO nowhere VALUES (1);\n")
     Collection.open(tmp_path, create=True).close()
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, broken))
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, str(broken)))
     monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
-    with pytest.raises(CollectionError, match="disk is full"):
+    with pytest.raises(CollectionError, match="no such table: nowhere"):
         Collection.open(tmp_path)
     monkeypatch.undo()
     with Collection.open(tmp_path) as shelf:
         assert shelf.stats().tracks == 0
+    with sqlite3.connect(tmp_path / "collection.sqlite") as db:
+        assert not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'half'").fetchall()
+    db.close()
 
 
 def test_a_reader_keeps_its_view(shelf: Collection, tmp_path: Path) -> None:

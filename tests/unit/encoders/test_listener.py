@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from solfa.analysis.rhythm_tempo import FASTEST_BPM, SLOWEST_BPM
+from solfa.analysis.rhythm_tracking import FASTEST_BPM, SLOWEST_BPM
 from solfa.core.types import Audio
 from solfa.encoders import taggers
 from solfa.encoders.registry import load_backbone

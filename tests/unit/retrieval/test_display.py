@@ -7,7 +7,7 @@ from solfa.collection import Attributes
 from solfa.core.filters import SORTS
 from solfa.core.types import FileTags
 from solfa.retrieval import Hit
-from solfa.retrieval.sorting import _VALUES, ordered
+from solfa.retrieval.display import _VALUES, ordered
 
 # id: tempo, key (0..11 major, 12..23 minor, -1 none), artist; in the order of their scores
 TRACKS = {5: (120.0, 9 + 12, "Zoe"), 2: (np.nan, -1, ""), 9: (90.0, 0, "Émile"), 1: (120.0, 4 + 12, "anna")}
