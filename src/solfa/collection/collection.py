@@ -491,14 +491,11 @@ def _check(row: Sequence[object], kinds: Sequence[tuple[type, ...]]) -> None:
 
 def _spaces(db: sqlite3.Connection, over: int = -1) -> list[tuple[int, Space, int]]:
     """Number, shape and generation of the spaces with more segments than ``over``."""
-    columns = "id, name, dim, hop_s, window_s, generation, crc"
+    columns = "id, generation, name, dim, hop_s, window_s, crc"
     rows = db.execute(f"SELECT {columns} FROM space WHERE segment_rows > ? ORDER BY id", (over,)).fetchall()
-    found = [(row[0], Space(name=row[1], dim=row[2], hop_s=row[3], window_s=row[4]), row[5]) for row in rows]
-    if any(row[6] not in (None, records.space_crc(space)) for row, (_, space, _) in zip(rows, found, strict=True)):
-        raise ValueError("the shape of an embedding space is not what was written")
-    if any(not (0 < s.dim <= 1 << 16 and 0 < s.hop_s < 1e6 and 0 <= s.window_s < 1e6 and g >= 0) for _, s, g in found):
-        raise ValueError("an embedding space has a shape that none can have")
-    return found
+    if any(row[1] < 0 for row in rows):
+        raise ValueError("an embedding space has a generation that none can have")
+    return [(row[0], records.read_space(*row[2:]), row[1]) for row in rows]
 
 
 def _store(db: sqlite3.Connection, directory: Path, space_id: int, space: Space, generation: int) -> FlatStore:
@@ -508,10 +505,8 @@ def _store(db: sqlite3.Connection, directory: Path, space_id: int, space: Space,
     placements = np.fromiter(chain.from_iterable(rows), np.int64).reshape(-1, 5)
     counts = {}
     if space.window_s:
-        packed = db.execute("SELECT track_id, counts FROM vector WHERE space_id = ?", (space_id,))
-        counts = {track_id: tuple(np.frombuffer(blob, "<u4").tolist()) for track_id, blob in packed}
-        if any(sum(counts[row[0]]) + len(counts[row[0]]) != row[4] for row in placements.tolist()):
-            raise ValueError("the windows of a track do not make its frames")
+        packed = db.execute("SELECT track_id, counts, frames FROM vector WHERE space_id = ?", (space_id,))
+        counts = {track_id: records.read_counts(blob, frames, space) for track_id, blob, frames in packed}
     store = FlatStore(space_directory(directory, space_id), space, generation, placements, counts)
     segments = {n: len(segment_ranges(n, space.hop_s)) for n in np.unique(placements[:, 4]).tolist()}
     if not space.window_s and any(row[2] != segments[row[4]] for row in placements.tolist()):

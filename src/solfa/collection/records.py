@@ -176,6 +176,22 @@ def space_crc(space: Space) -> int:
     return zlib.crc32(repr((space.name, space.dim, float(space.hop_s), float(space.window_s))).encode())
 
 
+def read_space(name: str, dim: int, hop_s: float, window_s: float, crc: int | None) -> Space:
+    """The shape of an embedding space. Raises ValueError if it is not what was written, or none can have it."""
+    space = Space(name=name, dim=dim, hop_s=hop_s, window_s=window_s)
+    if not (0 < dim <= 1 << 16 and 0 < hop_s < 1e6 and 0 <= window_s < 1e6) or crc not in (None, space_crc(space)):
+        raise ValueError("the shape of an embedding space is not what was written")
+    return space
+
+
+def read_counts(packed: bytes, frames: int, space: Space) -> tuple[int, ...]:
+    """The frames of each window of a track. Raises ValueError if they do not make its rows of frames."""
+    counts = tuple(np.frombuffer(packed, "<u4").tolist())
+    if sum(counts) + len(counts) != (frames if space.window_s else 0):
+        raise ValueError("the windows of a track do not make its frames")
+    return counts
+
+
 def pack_document(analysis: Analysis) -> bytes:
     """The whole analysis, compressed."""
     text = json.dumps(to_json(analysis), allow_nan=False, separators=(",", ":"), ensure_ascii=False)

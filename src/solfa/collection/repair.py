@@ -24,7 +24,7 @@ from typing import Any
 from solfa.collection import records, schema
 from solfa.collection.database import FAULTS, Database, told
 from solfa.collection.indexing import IndexedFile
-from solfa.collection.store import Placement, Space, SpaceFiles, space_directory
+from solfa.collection.store import Placement, SpaceFiles, space_directory
 from solfa.collection.writer import Writer
 from solfa.core.errors import CollectionDamaged, CollectionError
 from solfa.core.types import FileTags
@@ -171,21 +171,20 @@ class _Copy:
         self._db.execute("RELEASE analysis")
 
     def _space(self, row: Row) -> None:
-        bounds = {"dim": 1 << 16, "hop_s": 1e6, "window_s": 1e6}
-        whole = schema.fits(self._db, "space", row) and all(0 <= row[name] < most for name, most in bounds.items())
-        space = Space(**{name: row[name] for name in ("name", "dim", "hop_s", "window_s")}) if whole else None
-        if space is None or not space.dim or not space.hop_s or row["crc"] not in (None, records.space_crc(space)):
+        try:
+            if not schema.fits(self._db, "space", row):
+                raise ValueError
+            space = records.read_space(*(row[name] for name in ("name", "dim", "hop_s", "window_s", "crc")))
+        except ValueError:
             self._lost["spaces"] += 1
             return
-        wanted, counts = [], {}
-        for track_id in self._hashes:
-            found = self._one("vector", space_id=row["id"], track_id=track_id)
-            if found is not None:
-                counts[track_id] = found.pop("counts", None)
-                found.pop("space_id", None)
-                wanted.append(Placement(**found))
-        wanted = [p for p in wanted if all(isinstance(getattr(p, n), int) for n in p.__slots__)]
-        wanted = [p for p in wanted if _windows_fit(counts[p.track_id], p.frames, space)]
+        rows, wanted = [self._one("vector", space_id=row["id"], track_id=track_id) for track_id in self._hashes], []
+        found = {vector["track_id"]: vector for vector in rows if vector is not None}
+        for vector in found.values():
+            with suppress(ValueError):
+                if schema.fits(self._db, "vector", vector):
+                    records.read_counts(vector["counts"], vector["frames"], space)
+                    wanted.append(Placement(**{name: vector[name] for name in Placement.__slots__}))
         folder = space_directory(self._directory, row["id"])
         on_disk = {p.name.split(".")[1] for p in folder.glob("segments.*.i8")}
         others = [int(name) for name in sorted(on_disk) if name.isdigit()]
@@ -195,19 +194,15 @@ class _Copy:
                 files, best = tried, good
             if len(good) == len(wanted):
                 break
-        self._lost["vectors"] += len(counts) - len(best)
+        self._lost["vectors"] += len(found) - len(best)
         row["generation"] = files.generation
-        ends = {
-            "segment_rows": [p.segment_at + p.segments for p in best],
-            "frame_rows": [p.frame_at + p.frames for p in best],
-        }
-        for (name, own), most in zip(ends.items(), files.rows(), strict=True):
+        ends = [p.segment_at + p.segments for p in best], [p.frame_at + p.frames for p in best]
+        for name, own, most in zip(("segment_rows", "frame_rows"), ends, files.rows(), strict=True):
             least = max(own, default=0)
             row[name] = row[name] if least <= row[name] <= most else least
         self._insert("space", row)
         for p in best:
-            placed = {name: getattr(p, name) for name in p.__slots__}
-            self._insert("vector", {"space_id": row["id"], **placed, "counts": counts[p.track_id]})
+            self._insert("vector", found[p.track_id])
 
     def _file(self, writer: Writer, row: Row) -> None:
         track_id, path = row["track_id"], row["path"]
@@ -260,13 +255,6 @@ class _Copy:
 def _named(cursor: sqlite3.Cursor) -> Iterator[Row]:
     names = [column[0] for column in cursor.description]
     return (dict(zip(names, row, strict=True)) for row in cursor)
-
-
-def _windows_fit(counts: object, frames: int, space: Space) -> bool:
-    if not isinstance(counts, bytes) or len(counts) % 4:
-        return False
-    windows = memoryview(counts).cast("I")
-    return sum(windows) + len(windows) == frames if space.window_s else not counts
 
 
 def _structure(source: sqlite3.Connection) -> str:
