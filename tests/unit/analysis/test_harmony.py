@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -11,9 +12,12 @@ import soxr
 from solfa.analysis.harmony import HarmonyExtractor
 from solfa.core.theory import Chord, Key
 from solfa.core.types import Audio, ChordSegment, Estimate
-from solfa.testing.synth import song
+from solfa.testing import synth
+
+song = cache(synth.song)  # several tests ask about one song
 
 
+@cache
 def heard(*stretches: Audio) -> tuple[Estimate[str], tuple[ChordSegment, ...]]:
     extractor = HarmonyExtractor()
     duration_s = sum(s.duration_s for s in stretches)
