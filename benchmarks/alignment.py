@@ -47,7 +47,7 @@ def naive(frames: Tensor, frame_mask: Tensor, tokens: Tensor, token_mask: Tensor
 IMPLEMENTATIONS: dict[str, Callable[..., Tensor]] = {
     "naive": naive,
     "blocked": lambda *inputs: blocked_scores(*inputs, block=32),
-    "compiled": lambda *inputs: blocked_scores(*inputs, block=32, compile_block=True),
+    "compiled": torch.compile(naive, dynamic=False),
     "fused": lambda a, am, c, cm: frame_scores(a, am, c, cm, implementation="fused", precision=a.dtype),
 }
 
@@ -138,7 +138,7 @@ def resources(capability: int, D: int = 512, lengths: tuple[int, ...] = (16, 512
     shared_kib, at_once = {80: (163, 164), 90: (227, 228)}.get(capability, (99, 100))
     print("| kernel | type, tokens | candidate | registers | spilled bytes | shared KiB | blocks | product |")
     print("|---|---|---|---|---|---|---|---|")
-    for name, (sizes, kinds) in kernels._CONFIGS.items():
+    for name, kinds in kernels._CANDIDATES.items():
         kernel = getattr(kernels, name)
         wide = "bfloat16" if shared_kib >= kernels._LARGE_KIB else "bfloat16 in 99 KiB"
         runs = [(kind, row, T) for kind in (wide, "float32") for row in kinds[kind] for T in lengths]
@@ -151,7 +151,11 @@ def resources(capability: int, D: int = 512, lengths: tuple[int, ...] = (16, 512
             types |= dict.fromkeys(("frame_mask", "token_mask"), "*u8")
             types |= dict.fromkeys(("place", "numbers"), "*u8" if T < 256 else "*i16")
             types |= dict.fromkeys(("frame_len", "token_len", "slots", "num_slots"), "*i32")
-            known = dict(zip(sizes, values, strict=True)) | {"D": D, "T_POW": T, "NONE": 255 if T < 256 else -1}
+            known = dict(zip(kinds["names"], values, strict=True)) | {
+                "D": D,
+                "T_POW": T,
+                "NONE": 255 if T < 256 else -1,
+            }
             constants = {arg: known[arg] for arg in kernel.arg_names if arg in known}
             signature = {arg: "constexpr" if arg in constants else types.get(arg, "i32") for arg in kernel.arg_names}
             aligned = {(i,): [["tt.divisibility", 16]] for i, arg in enumerate(kernel.arg_names) if arg in types}

@@ -31,44 +31,16 @@ import triton.language as tl
 from torch import Tensor
 
 from solfa.core.errors import InputError
+from solfa.core.files import table_of
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 _SLOT = 64  # frames of one partial sum; every BLOCK_M is a multiple
 _K = 16 if INTERPRETED else 64  # widths are filled up to a multiple of it, the largest BLOCK_K
 
-# Candidates of the autotuner, by what they are for: block sizes, then warps and stages of the pipeline. All fit into
-# 99 KiB of shared memory (RTX 30 to 50, L4, L40, A10) but those of bfloat16 for cards of 160 KiB and more (A100, H100,
-# H200). It tunes for each width and type, and forward for each power of two of tokens; not for every length.
-_CONFIGS: dict[str, tuple[tuple[str, ...], dict[str, tuple[tuple[int, ...], ...]]]] = {
-    "_forward": (
-        ("BLOCK_M", "BLOCK_N", "BLOCK_K", "GROUP"),
-        {
-            "bfloat16": ((128, 256, 64, 8, 8, 3), (128, 256, 64, 16, 8, 4), (128, 128, 64, 8, 8, 3),
-                         (128, 128, 64, 8, 4, 3), (128, 128, 32, 8, 4, 5), (64, 128, 64, 16, 4, 4)),
-            "bfloat16 in 99 KiB": ((128, 128, 64, 8, 8, 3), (64, 128, 64, 16, 4, 4), (64, 128, 32, 8, 4, 4)),
-            "float32": ((128, 128, 32, 8, 8, 3), (64, 128, 32, 8, 8, 3), (128, 64, 32, 8, 8, 3), (64, 64, 32, 8, 4, 4)),
-            "interpreted": ((64, 32, 16, 2, 1, 1),),
-        },
-    ),
-    "_frames_backward": (
-        ("BLOCK_M", "BLOCK_D"),
-        dict.fromkeys(
-            ("bfloat16", "bfloat16 in 99 KiB", "float32"),
-            ((16, 512, 4, 3), (32, 512, 8, 3), (32, 256, 4, 4), (64, 128, 4, 4), (128, 64, 4, 4)),
-        ) | {"interpreted": ((16, 32, 1, 1),)},
-    ),
-    "_tokens_backward": (
-        ("BLOCK_N", "BLOCK_D"),
-        {
-            "bfloat16": ((128, 128, 8, 5), (128, 128, 8, 7), (128, 256, 8, 7), (128, 128, 4, 7), (64, 256, 8, 7)),
-            "bfloat16 in 99 KiB": ((128, 128, 8, 5), (128, 128, 4, 5), (64, 128, 4, 5)),
-            "float32": ((128, 128, 8, 4), (64, 128, 8, 3), (128, 64, 8, 3), (64, 64, 4, 4)),
-            "interpreted": ((16, 32, 1, 1),),
-        },
-    ),
-}  # fmt: skip
+# It tunes for each width and type, and forward for each power of two of tokens; not for every length.
+_CANDIDATES = table_of("solfa.alignment", "kernel.toml")
 _LEAST_KIB, _LARGE_KIB = 99, 160  # shared memory of a block
-_CHOSEN: dict[str, tuple[int, ...]] = {}
+_CHOSEN: dict[str, list[int]] = {}
 # Compiled once, whatever the sizes are; addresses are multiples of the width, which is a constant.
 _SIZES = ["A", "C", "F", "T", "SLOTS"]
 
@@ -113,12 +85,12 @@ def chosen() -> dict[str, list[int]]:
 
     Another choice adds up in another order. A run that is to have the same bits again gives them to ``choose`` first.
     """
-    return {key: list(row) for key, row in _CHOSEN.items()}
+    return dict(_CHOSEN)
 
 
 def choose(choices: Mapping[str, Sequence[int]]) -> None:
     """Take these block sizes (of ``chosen``) and tune no more for them; a card that has no such candidate tunes."""
-    _CHOSEN.update({key: tuple(row) for key, row in choices.items()})
+    _CHOSEN.update({key: list(row) for key, row in choices.items()})
 
 
 def _shared_kib(device: torch.device) -> int:
@@ -195,9 +167,9 @@ def _launch(kernel: Any, grid: Any, *tensors: Tensor, **sizes: int) -> None:
     """Run a kernel where its tensors are, in the block sizes that were chosen, or that are fastest now."""
     device, dtype, name = tensors[0].device, tensors[0].dtype, kernel.fn.__name__
     kind = _kind(device, dtype)
-    names, rows = _CONFIGS[name][0], _CONFIGS[name][1][kind]
+    names, rows = _CANDIDATES[name]["names"], _CANDIDATES[name][kind]
     key = f"{name[1:]}, {kind}, width {sizes['D']}" + (f", tokens {sizes['T_POW']}" if "T_POW" in sizes else "")
-    row = rows[0] if len(rows) == 1 else _CHOSEN.get(key)
+    row = rows[0] if len(rows) == 1 else _CHOSEN.get(key, [])
     # Triton launches on the current device, whatever the tensors are on.
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
         if row in rows:
@@ -206,14 +178,14 @@ def _launch(kernel: Any, grid: Any, *tensors: Tensor, **sizes: int) -> None:
             tuner = _tuner(kernel, kind)
             tuner[grid](*tensors, **sizes)
             best = tuner.best_config
-            row = (*(best.kwargs[n] for n in names), best.num_warps, best.num_stages)
+            row = [*(best.kwargs[n] for n in names), best.num_warps, best.num_stages]
     _CHOSEN[key] = row
 
 
 @cache
 def _tuner(kernel: Any, kind: str) -> Any:
     """The kernel, which tries its candidates at the first call for each width and length of text."""
-    names, rows = _CONFIGS[kernel.fn.__name__][0], _CONFIGS[kernel.fn.__name__][1][kind]
+    names, rows = _CANDIDATES[kernel.fn.__name__]["names"], _CANDIDATES[kernel.fn.__name__][kind]
     configs = [
         triton.Config(dict(zip(names, row[:-2], strict=True)), num_warps=row[-2], num_stages=row[-1]) for row in rows
     ]

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Literal, cast
 
@@ -27,7 +28,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from solfa.alignment.scores import EMPTY_SCORE
-from solfa.core.errors import InputError, MissingExtra
+from solfa.core.errors import InputError, need
 
 Implementation = Literal["auto", "blocked", "fused"]
 Direction = Literal["frames", "tokens"]
@@ -86,7 +87,9 @@ def frame_scores(
             nothing = frames_AFD.float().sum() * 0 + tokens_CTD.float().sum() * 0
             scores = nothing.expand(len(frames_AFD), len(tokens_CTD))
         elif implementation == "fused":
-            scores = _fused()(frames_AFD, frame_mask_AF, tokens_CTD, token_mask_CT, precision)
+            need("triton", "the fused frame score", "pip install triton")  # a CUDA build of torch brings it
+            kernel = import_module("solfa.alignment.kernel")
+            scores = kernel.fused_scores(frames_AFD, frame_mask_AF, tokens_CTD, token_mask_CT, precision)
         else:
             scores = blocked_scores(
                 frames_AFD.to(precision), frame_mask_AF, tokens_CTD.to(precision), token_mask_CT, block=block
@@ -103,13 +106,11 @@ def blocked_scores(
     token_mask_CT: Tensor,
     *,
     block: int | None = None,
-    compile_block: bool = False,
 ) -> Tensor:
     """Scores [shape=(A, C)] by blocks of texts; what pairs with an empty item get is arbitrary but finite."""
     size = block or max(1, BLOCK_COSINES // (frame_mask_AF.numel() * token_mask_CT.shape[1]))
     weights_AF = frame_mask_AF.to(torch.float32) / frame_mask_AF.sum(dim=1, keepdim=True).clamp(min=1)
-    given = frames_AFD, tokens_CTD, weights_AF, token_mask_CT
-    scores: Tensor = _Blocked.apply(*given, size, compile_block)  # type: ignore[no-untyped-call]
+    scores: Tensor = _Blocked.apply(frames_AFD, tokens_CTD, weights_AF, token_mask_CT, size)  # type: ignore[no-untyped-call]
     return scores
 
 
@@ -129,26 +130,19 @@ class _Once(torch.autograd.Function):
 
 class _Blocked(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, frames: Tensor, tokens: Tensor, weights: Tensor, mask: Tensor, size: int, compile_block: bool
-    ) -> Tensor:
+    def forward(ctx: Any, frames: Tensor, tokens: Tensor, weights: Tensor, mask: Tensor, size: int) -> Tensor:
         ctx.save_for_backward(frames, tokens, weights, mask)
-        ctx.options = size, compile_block
-        score = torch.compile(_score, dynamic=False) if compile_block else _score
-        parts = [slice(start, start + size) for start in range(0, len(tokens), size)]
-        return torch.cat([score(frames, tokens[part], weights, mask[part]) for part in parts], dim=1)
+        ctx.parts = [slice(start, start + size) for start in range(0, len(tokens), size)]
+        return torch.cat([_score(frames, tokens[part], weights, mask[part]) for part in ctx.parts], dim=1)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         frames, tokens, weights, mask = ctx.saved_tensors
-        size, compile_block = ctx.options
-        back = torch.compile(_gradients, dynamic=False) if compile_block else _gradients
         d_frames, d_tokens = torch.zeros_like(frames), torch.empty_like(tokens)
-        for start in range(0, len(tokens), size):
-            part = slice(start, start + size)
-            add, d_tokens[part] = back(frames, tokens[part], weights, mask[part], grads[0][:, part])
+        for part in ctx.parts:
+            add, d_tokens[part] = _gradients(frames, tokens[part], weights, mask[part], grads[0][:, part])
             d_frames += add
-        return d_frames, d_tokens, None, None, None, None
+        return d_frames, d_tokens, None, None, None
 
 
 def _cosines(frames_AFD: Tensor, tokens_CTD: Tensor, token_mask_CT: Tensor) -> Tensor:
@@ -186,9 +180,7 @@ def kernel_choices() -> dict[str, list[int]]:
 def use_kernel_choices(choices: Mapping[str, Sequence[int]]) -> None:
     """Take block sizes of an earlier process (``kernel_choices``), so that a run has the same bits when it goes on."""
     if choices and find_spec("triton") is not None:
-        from solfa.alignment.kernel import choose
-
-        choose(choices)
+        import_module("solfa.alignment.kernel").choose(choices)
 
 
 @cache
@@ -196,19 +188,7 @@ def _fits(device: torch.device) -> bool:
     """Whether the kernel runs on a CUDA device; where not, one sentence says so, once."""
     why = "needs Triton, which is not installed"
     if find_spec("triton") is not None:
-        from solfa.alignment.kernel import unfit
-
-        why = unfit(device)
+        why = import_module("solfa.alignment.kernel").unfit(device)
     if why:
         logging.getLogger(__name__).warning("The fused frame score %s: the slower blocked one is used.", why)
     return not why
-
-
-def _fused() -> Callable[..., Tensor]:
-    try:
-        import triton  # noqa: F401  (a CUDA build of torch brings it)
-    except ImportError as error:
-        raise MissingExtra("the fused frame score", "pip install triton") from error
-    from solfa.alignment.kernel import fused_scores
-
-    return fused_scores

@@ -41,17 +41,6 @@ NEAREST: dict[str, float] = {}  # and how near their nearest prompt is, a cosine
 _FAR, _NEAR = 0.3, 0.7
 # Words in a piece at most: MiniLM blurs longer ones into one meaning.
 _PIECE_WORDS = 5
-_STOP_WORDS = frozenset(
-    re.findall(
-        r"\w+",
-        """
-        a about all also an and any are as at be been being but by can could did do does down each for from had
-        has have he her here his how i if in into is it its just like many me more most much my no not of off on
-        one only or our out over own really she should so some than that the their them then there these they
-        this those to too two up us very was we were what when where which who will with would you your
-        """,
-    )
-)
 
 
 class BridgeText:
@@ -101,14 +90,14 @@ class BridgeText:
 
 def _is_read(text: str) -> bool:
     """Whether a text names a tag or sound, or people describe sound with each of its words."""
-    words = [word for word in re.findall(r"[^\W\d_]{3,}", text) if word not in _STOP_WORDS]
-    return NEAREST[text] >= _NEAR or (bool(words) and all(word in _lexicon() for word in words))
+    words = [word for word in re.findall(r"[^\W\d_]{3,}", text) if word not in _words("stop_words.txt")]
+    return NEAREST[text] >= _NEAR or (bool(words) and _words("words.txt").issuperset(words))
 
 
 @cache
-def _lexicon() -> frozenset[str]:
-    """Words of captions of music and sound: all of MusicCaps', and AudioCaps' that occur three times."""
-    return frozenset(files("solfa.encoders").joinpath("words.txt").read_text("utf-8").split())
+def _words(file: str) -> frozenset[str]:
+    """``words.txt``: of captions of music and sound, all of MusicCaps', and AudioCaps' that occur three times."""
+    return frozenset(files("solfa.encoders").joinpath(file).read_text("utf-8").split())
 
 
 def pieces(text: str) -> list[str]:
@@ -142,7 +131,7 @@ def _piece(piece: str, meanings: Mapping[str, FloatArray]) -> FloatArray:
 def _told(piece: str) -> list[str]:
     """What is compared: the piece and its words."""
     words = re.findall(r"[^\W_][\w&'-]+", piece.lower())
-    return [piece.lower(), *(word for word in words if word not in _STOP_WORDS)]
+    return [piece.lower(), *(word for word in words if word not in _words("stop_words.txt"))]
 
 
 def _meanings(texts: Sequence[str]) -> dict[str, FloatArray]:

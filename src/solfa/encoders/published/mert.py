@@ -61,20 +61,16 @@ def read(checkpoint: Checkpoint) -> tuple[Any, Path]:
     """Network and weight file. Raises WeightsError if they are not MERT's."""
     file = checkpoint.file("a MERT model")
     sizes = config(file.parent / "config.json")
-    with reading(file.parent, "a MERT model"):
-        return _network(sizes, file), file
-
-
-def _network(sizes: dict[str, Any], file: Path) -> Any:
     for key, value in _HUBERT.items():
         if sizes.get(key, value) != value:
             raise WeightsError(
                 f"{file.parent} says {key} = {sizes[key]}, which no published MERT v1 has and solfa not."
             )
     library: Any = transformers
-    model = library.HubertModel(library_config(library.HubertConfig, sizes))
+    with reading(file.parent, "a MERT model"):
+        model = library.HubertModel(library_config(library.HubertConfig, sizes))
     state = load_tensors(file)
     if "masked_spec_embed" not in state:
         state["masked_spec_embed"] = model.masked_spec_embed  # of training only
     fill(model, state, file, "MERT")
-    return model
+    return model, file

@@ -89,7 +89,8 @@ class _Vectors(nn.Module):
         self.audio, self.audio_to_latents = model.mulan.audio, model.mulan.audio_to_latents
 
     def forward(self, windows_WN: Tensor, lengths_W: Tensor) -> tuple[None, Tensor]:
-        return None, F.normalize(self.audio_to_latents(self.audio(windows_WN)), dim=-1).unsqueeze(1)
+        pooled = self.audio(self.audio.model.model(windows_WN))
+        return None, F.normalize(self.audio_to_latents(pooled), dim=-1).unsqueeze(1)
 
 
 class MuQMuLanNetwork(nn.Module):
@@ -110,8 +111,14 @@ class MuQMuLanNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.mulan: Any = nn.Module()
-        self.mulan.audio = _AudioTower(config, muq_config)
-        self.mulan.text = _TextTower(config, text_config)
+        library: Any = transformers
+        audio, text, sizes = config["audio_model"], config["text_model"], config["text_transformer"]
+        muq: Any = nn.Module()
+        muq.model = MuQ(muq_config, int(audio.get("use_layer_idx", -1)))
+        self.mulan.audio = _Tower(muq, int(audio["model_dim"]), config["audio_transformer"])
+        words = library.XLMRobertaModel(library_config(library.XLMRobertaConfig, text_config))
+        given = int(text.get("model_dim") or sizes["dim"])
+        self.mulan.text = _Tower(words, None if given == int(sizes["dim"]) else given, sizes)
         dim = int(config["mulan"]["dim_latent"])
         self.mulan.audio_to_latents = nn.Linear(int(config["audio_transformer"]["dim"]), dim)
         self.mulan.text_to_latents = nn.Linear(int(config["text_transformer"]["dim"]), dim)
@@ -119,38 +126,23 @@ class MuQMuLanNetwork(nn.Module):
 
     def text(self, ids_PL: Tensor, real_PL: Tensor) -> Tensor:
         """Vectors of pieces of text [shape=(P, D)], one by one: the published model averages over padding too."""
-        pooled = [self.mulan.text(ids[real > 0][None]) for ids, real in zip(ids_PL, real_PL, strict=True)]
+        texts = (ids[real > 0][None] for ids, real in zip(ids_PL, real_PL, strict=True))
+        pooled = [self.mulan.text(self.mulan.text.model(input_ids=ids).last_hidden_state) for ids in texts]
         out: Tensor = self.mulan.text_to_latents(torch.cat(pooled))
         return out
 
 
-class _AudioTower(nn.Module):
-    def __init__(self, config: Mapping[str, Any], muq_config: Mapping[str, Any]) -> None:
+class _Tower(nn.Module):
+    """A pretrained network, a linear map where ``into`` is a width, a small transformer, and the mean."""
+
+    def __init__(self, model: nn.Module, into: int | None, sizes: Mapping[str, Any]) -> None:
         super().__init__()
-        self.model: Any = nn.Module()
-        self.model.model = MuQ(muq_config, int(config["audio_model"].get("use_layer_idx", -1)))
-        sizes = config["audio_transformer"]
-        self.proj = nn.Linear(int(config["audio_model"]["model_dim"]), int(sizes["dim"]))
+        self.model: Any = model
+        self.proj = nn.Identity() if into is None else nn.Linear(into, int(sizes["dim"]))
         self.transformer = _Transformer(sizes)
 
-    def forward(self, samples_BN: Tensor) -> Tensor:
-        hidden: Tensor = self.transformer(self.proj(self.model.model(samples_BN)))
-        return hidden.mean(dim=-2)
-
-
-class _TextTower(nn.Module):
-    def __init__(self, config: Mapping[str, Any], text_config: Mapping[str, Any]) -> None:
-        super().__init__()
-        library: Any = transformers
-        self.model = library.XLMRobertaModel(library_config(library.XLMRobertaConfig, text_config))
-        sizes, given = config["text_transformer"], config["text_model"].get("model_dim")
-        mapped = given is not None and int(given) != int(sizes["dim"])
-        self.proj = nn.Linear(int(given), int(sizes["dim"])) if mapped else nn.Identity()
-        self.transformer = _Transformer(sizes)
-
-    def forward(self, ids_BL: Tensor) -> Tensor:
-        hidden = self.model(input_ids=ids_BL, attention_mask=torch.ones_like(ids_BL)).last_hidden_state
-        out: Tensor = self.transformer(self.proj(hidden))
+    def forward(self, hidden_BTD: Tensor) -> Tensor:
+        out: Tensor = self.transformer(self.proj(hidden_BTD))
         return out.mean(dim=-2)
 
 
