@@ -28,7 +28,7 @@ from solfa.evaluation.ranking import Relevance, Scores, rank_relevant
 from solfa.evaluation.retrieval import hit_at
 from solfa.evaluation.saturation import cut_tokens, saturation, tokenizer_spans
 from solfa.evaluation.similarity import View, joint_scores
-from solfa.training.batches import TrainingData, bank_texts
+from solfa.training.batches import TrainingData, bank_texts, stated
 from solfa.training.recipes import Recipe, figma, united
 
 STEPS = (20, 40, 60, 80, 100)
@@ -128,7 +128,7 @@ def music(data: tuple[Path, ...], out: Path, split: str, shards: int) -> Music:
         opened.append(FrozenFeatures.open(out / "states", records, texts=more, **spaces))
     training = TrainingData(
         train=opened[0].relabelled(captions=texts.train), val=None, bank=bank,
-        audio=audio.spec, text=text.spec, name=sets[0].name, revision=sets[0].revision,
+        audio=audio.spec, text=text.spec, stated=stated(sets[0], {}),
     )  # fmt: skip
     return Music(training, opened[1], texts)
 

@@ -271,6 +271,7 @@ _BY_CONFIG: dict[type[ObjectiveConfig], tuple[str, type[Objective]]] = {
     FineLapConfig: ("finelap", FineLap),
     UnitedConfig: ("united", United),
 }
+KINDS = {name: config for config, (name, _) in _BY_CONFIG.items()}
 
 
 def objective(config: ObjectiveConfig) -> Objective:

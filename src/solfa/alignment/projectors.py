@@ -69,14 +69,14 @@ class IdentityConfig:
 
 
 ProjectorConfig: TypeAlias = TransformerConfig | MlpConfig | BiGruConfig | IdentityConfig
-_KINDS: dict[str, type[ProjectorConfig]] = {
+KINDS: dict[str, type[ProjectorConfig]] = {
     "transformer": TransformerConfig, "mlp": MlpConfig, "bigru": BiGruConfig, "identity": IdentityConfig
 }  # fmt: skip
 
 
 def to_json(config: ProjectorConfig) -> dict[str, Any]:
     """The configuration as plain JSON with its ``kind``."""
-    kind = next(name for name, known in _KINDS.items() if type(config) is known)
+    kind = next(name for name, known in KINDS.items() if type(config) is known)
     values = asdict(config)
     if values.get("bias"):
         del values["bias"]  # as files had it before there was a choice

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import distributed
 
+from solfa.alignment.gather import num_devices, rank
 from solfa.alignment.joint import Batch
 from solfa.core.clip import Phrase
 from solfa.core.errors import InputError
@@ -141,10 +143,9 @@ def _refuse(what: str, ids: Sequence[str], bad_B: Array | None = None) -> None:
 class TrainingData:
     """What a run is trained on: states of both splits; ``val`` is None where the data set has no validation split.
 
-    ``audio`` and ``text`` are the backbones', ``spaces`` name what their states are, with the precision.
-
-    ``sets`` are the data sets that it is made of, in order; ``own_bank`` is a hash of a phrase bank of one's own.
-    ``tuned`` are backbones that will be, and ``records`` of both splits are what their states are made of.
+    ``audio`` and ``text`` are the backbones', ``tuned`` those that will be tuned, and ``records`` of both splits are
+    what their states are made of. ``shares`` are clips and weight of each of several data sets (``Loader``).
+    ``stated`` is what ``config.json`` says of the data: what it is and of which spaces its states are.
     """
 
     train: FrozenFeatures
@@ -152,41 +153,10 @@ class TrainingData:
     bank: PhraseBank | None
     audio: EncoderSpec
     text: EncoderSpec
-    spaces: Mapping[str, str]
-    name: str
-    revision: str
+    stated: Mapping[str, Any]
     tuned: Tuned = field(default_factory=dict)
     records: Mapping[str, Clips] = field(default_factory=dict)
-    sets: tuple[DataShare, ...] = ()
-    own_bank: str | None = None
-
-    @property
-    def shares(self) -> list[tuple[int, float]]:
-        """Clips and weight of each data set, for the ``Loader``; none where all are passed through alike."""
-        return [(one.num_clips, one.weight) for one in self.sets if one.weight is not None]
-
-    def stated(self) -> dict[str, Any]:
-        """What ``config.json`` says of it."""
-        return stated(self.name, self.revision, len(self.train), self.spaces, self.sets, self.own_bank)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DataShare:
-    """One of several data sets: how many clips to train on it has, and its share of each epoch (None: its clips)."""
-
-    name: str
-    revision: str
-    num_clips: int
-    weight: float | None = None
-
-
-def stated(
-    name: str, revision: str, num_clips: int, spaces: Mapping[str, str], sets: Sequence[DataShare], bank: str | None
-) -> dict[str, Any]:
-    """What ``config.json`` says of data."""
-    several = {"sets": [asdict(one) for one in sets]} if len(sets) > 1 else {}
-    own = {} if bank is None else {"bank": bank}
-    return {"name": name, "revision": revision, "num_clips": num_clips, **spaces, **several, **own}
+    shares: Sequence[tuple[int, float]] = ()
 
 
 def together(datasets: Sequence[Dataset]) -> Dataset:
@@ -205,17 +175,15 @@ def prepare(
     text: Backbone[str],
     phrases: bool = False,
     bank: PhraseBank | None = None,
-    rank: int = 0,
-    world_size: int = 1,
-    wait: Callable[[], None] = lambda: None,
     precision: Precision = "float32",
     tune: Collection[str] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> TrainingData:
     """Both splits of a data set as states of two backbones; what the cache does not hold is computed.
 
-    Raises InputError if there is nothing to train on, a clip has no caption, none has timed phrases although they are
-    to be trained on, or a backbone cannot be tuned.
+    Each process of a run computes its part of what is missing, and waits for the others. Raises InputError if there is
+    nothing to train on, a clip has no caption, none has timed phrases although they are to be trained on, or a backbone
+    cannot be tuned.
 
     Parameters
     ----------
@@ -227,10 +195,6 @@ def prepare(
         whether timed phrases will be trained on
     bank
         phrases to draw from, by default ``datasets.phrases``; a cluster is added for each phrase that it does not know
-    rank, world_size
-        which of how many processes of the run this is: each computes its part of what is missing
-    wait
-        called when this part is done; returns when every process has called it
     precision
         of frozen backbones on torch (``features.in_precision``)
     tune
@@ -244,7 +208,7 @@ def prepare(
     splits = {name: dataset.split(name) for name in ("train", "val")}
     if not len(splits["train"]):
         raise InputError(f"{dataset.folder} has no clips to train on (split 'train').")
-    if rank == 0:
+    if rank() == 0:
         _refuse("no caption", [record.id for records in splits.values() for record in records if not record.captions])
     if phrases:
         own = {phrase.text for records in splits.values() for record in records for phrase in record.phrases}
@@ -255,13 +219,14 @@ def prepare(
     present = {name: records for name, records in splits.items() if len(records)}
     for records in present.values():
         compute(
-            folder, records, audio=kept.get("audio"), text=kept.get("text"), texts=texts, rank=rank,
-            world_size=world_size, progress=progress,
+            folder, records, audio=kept.get("audio"), text=kept.get("text"), texts=texts, rank=rank(),
+            world_size=num_devices(), progress=progress,
         )  # fmt: skip
-    wait()
+    if num_devices() > 1:
+        distributed.barrier()
     if "audio" in backbones:  # a clip that cannot be decoded is named now, not hours later
         for records in present.values():
-            for row in range(rank, len(records), world_size):
+            for row in range(rank(), len(records), num_devices()):
                 records.shard_at(row).audio(records[row])
     spaces = spaces_of(given, precision, tune)
     opened = {
@@ -278,9 +243,16 @@ def prepare(
                 f"{given[kind].spec.dim}; a projector takes both. Take another backbone."
             )
     return TrainingData(
-        train=train, val=opened.get("val"), bank=bank, audio=audio.spec, text=text.spec, spaces=spaces,
-        name=dataset.name, revision=dataset.revision, tuned=backbones, records=splits,
+        train=train, val=opened.get("val"), bank=bank, audio=audio.spec, text=text.spec, tuned=backbones,
+        records=splits, stated=stated(dataset, spaces),
     )  # fmt: skip
+
+
+def stated(dataset: Dataset, spaces: Mapping[str, str]) -> dict[str, Any]:
+    """What ``config.json`` says of a data set and the spaces of its states."""
+    return {
+        "name": dataset.name, "revision": dataset.revision, "num_clips": len(dataset.split("train")), **spaces
+    }  # fmt: skip
 
 
 def spaces_of(given: Mapping[str, Backbone[Any]], precision: Precision, tune: Collection[str]) -> dict[str, str]:

@@ -1,30 +1,27 @@
 """Recipes: everything that a run is, as one frozen value. A variant is ``dataclasses.replace``. Needs torch.
 
-``figma``, ``finelap`` and ``united`` have the published sizes and settings; ``small=True`` is for a CPU and a few
-thousand clips. A recipe is made of the widths of the two backbones' states (``EncoderSpec.dim``), which are those of
-their pooled vectors too.
+Those of ``RECIPES`` stand in ``recipes.toml``, in the published sizes and settings and, with ``small=True``, in those
+for a CPU and a few thousand clips. Each takes the widths of the two backbones' states (``EncoderSpec.dim``), which are
+those of their pooled vectors too; ``finelap`` also the name of its projector of ``frames``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from functools import partial
 from math import inf
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from solfa.alignment.joint import JointConfig, TowerConfig
-from solfa.alignment.objectives import (
-    FigmaConfig,
-    FineLapConfig,
-    ObjectiveConfig,
-    UnitedConfig,
-    views_of,
-)
+from solfa.alignment.objectives import KINDS as OBJECTIVES
+from solfa.alignment.objectives import FigmaConfig, FineLapConfig, ObjectiveConfig, views_of
 from solfa.alignment.objectives import to_json as objective_json
-from solfa.alignment.projectors import BiGruConfig, IdentityConfig, MlpConfig, ProjectorConfig, TransformerConfig
+from solfa.alignment.projectors import KINDS as PROJECTORS
 from solfa.core.errors import InputError
+from solfa.core.files import table_of
 
 # Of a recipe, what its function, the backbones and the command line say.
 _NO_SETTING = ("name", "tune", "shared", "in_dim", "num_devices")
@@ -144,58 +141,44 @@ class Recipe:
         return {k: v for k, v in plain.items() if k not in unused}
 
 
-def figma(audio_dim: int, text_dim: int, *, small: bool = False) -> Recipe:
-    """FIGMA: 15 epochs of 256 pairs, Adam at 1e-4, alpha 0.6, tau 0.07, stopped by validation R@1."""
-    sizes: dict[str, Any] = {"width": 256, "num_heads": 4, "feed_forward": 256, "out_dim": 128} if small else {}
-    model = JointConfig(
-        audio=TowerConfig(whole=TransformerConfig(in_dim=audio_dim, **sizes), shared=True),
-        text=TowerConfig(whole=TransformerConfig(in_dim=text_dim, **sizes), shared=True),
-    )
-    if small:
-        return Recipe(name="figma", model=model, objective=FigmaConfig(), epochs=30, **_SMALL)
-    precise = FigmaConfig(precision="bfloat16")
-    return Recipe(name="figma", model=model, objective=precise, epochs=15, batch_size=256, precision="bfloat16")
+def _recipe(name: str, audio_dim: int, text_dim: int, *, small: bool = False, frames: str = "transformer") -> Recipe:
+    tables = table_of("solfa.training", "recipes.toml")
+    own, size = tables[name], "small" if small else "published"
+    values = _merged(tables["small"] if small else {}, own["common"], own.get(size, {}))
+    if "frames" in own:
+        chosen = _merged(own["frames"][frames], own[f"{size}_frames"].get(frames, {}))
+        values = _merged(values, {"model": {"audio": chosen}})
+    towers: dict[str, Any] = {}
+    for side, in_dim in (("audio", audio_dim), ("text", text_dim)):
+        towers[side] = TowerConfig(**{
+            key: _config(given, in_dim=in_dim) if isinstance(given, dict) else given
+            for key, given in values["model"][side].items()
+        })  # fmt: skip
+    values |= {"name": name, "model": JointConfig(**towers), "objective": _config(values["objective"])}
+    given: dict[str, Any] = {key: None if value == "none" else value for key, value in values.items()}
+    return Recipe(**given)
 
 
-def finelap(
-    audio_dim: int,
-    text_dim: int,
-    *,
-    frames: Literal["transformer", "bigru", "linear", "shared"] = "transformer",
-    small: bool = False,
-) -> Recipe:
-    """FineLAP: 10 epochs of 1,024 pairs, Adam at 5e-5, 1,000 steps of warm-up, cosine, 20 phrases.
-
-    ``frames`` is the projector of frames; ``shared`` is the ablation that sends frames through the global one.
-    """
-    width = 256 if small else 1024
-    whole = MlpConfig(in_dim=audio_dim, hidden=width, out_dim=width)
-    rows: dict[str, ProjectorConfig | None] = {
-        "transformer": TransformerConfig(
-            in_dim=audio_dim, out_dim=None, width=width, feed_forward=4 * width, activation="relu"
-        ),
-        "bigru": BiGruConfig(in_dim=audio_dim, hidden=width // 2),
-        "linear": MlpConfig(in_dim=audio_dim, hidden=width, out_dim=width),
-        "shared": None,
-    }
-    model = JointConfig(
-        audio=TowerConfig(whole=whole, rows=rows[frames], shared=frames == "shared"),
-        text=TowerConfig(whole=MlpConfig(in_dim=text_dim, hidden=width, out_dim=width)),
-    )
-    common: dict[str, Any] = {"name": "finelap", "model": model, "objective": FineLapConfig(), "num_phrases": 20}
-    if small:
-        # The published bias of -10 suits 1,024 pairs and tens of thousands of steps; this one is the log odds of 64.
-        return Recipe(**{**common, "objective": FineLapConfig(bias=-4.0)}, epochs=30, **_SMALL)
-    rates: dict[str, Any] = {"learning_rate": 5e-5, "warmup_steps": 1000, "schedule": "cosine", "patience": None}
-    return Recipe(**common, epochs=10, batch_size=1024, precision="bfloat16", **rates)
+def _merged(*tables: Mapping[str, Any]) -> dict[str, Any]:
+    """The tables as one, the later of two values counts."""
+    out: dict[str, Any] = {}
+    for table in tables:
+        for key, value in table.items():
+            out[key] = _merged(out.get(key, {}), value) if isinstance(value, Mapping) else value
+    return out
 
 
-def united(audio_dim: int, text_dim: int, *, small: bool = False) -> Recipe:
-    """Ours: FIGMA's projectors and losses on captions, FineLAP's frame loss on phrases where truth exists."""
-    base = figma(audio_dim, text_dim, small=small)
-    assert isinstance(base.objective, FigmaConfig)
-    values = {name: getattr(base, name) for name in base.__slots__}
-    return Recipe(**{**values, "name": "united", "objective": UnitedConfig(figma=base.objective), "num_phrases": 20})
+def _config(values: Mapping[str, Any], **more: Any) -> Any:
+    """The configuration of a projector or an objective, of the class that its ``kind`` names."""
+    given = {key: None if value == "none" else value for key, value in values.items() if key != "kind"}
+    inner = {key: FigmaConfig(**value) for key, value in given.items() if isinstance(value, Mapping)}
+    return {**PROJECTORS, **OBJECTIVES}[values["kind"]](**{**given, **inner, **more})
+
+
+RECIPES: dict[str, Callable[..., Recipe]] = {
+    name: partial(_recipe, name) for name in ("figma", "finelap", "united", "tutorial", "clap")
+}
+figma, finelap, united = RECIPES["figma"], RECIPES["finelap"], RECIPES["united"]
 
 
 def settings_of(recipe: Mapping[str, Any]) -> dict[str, str]:
@@ -240,46 +223,3 @@ def _changed(owner: Any, name: str, text: str, asked: str) -> Any:
         names = [str(getattr(k, "__name__", k)) for kind in kinds for k in get_args(kind) or [kind]]
         raise InputError(f"{asked}={text}: expected {' or '.join(names).replace('NoneType', 'none')}.")
     return replace(owner, **{first: value})
-
-
-def tutorial(audio_dim: int, text_dim: int, *, small: bool = False) -> Recipe:
-    """The joint embedding of the ISMIR 2024 tutorial on music and language: pooled vectors into 128 numbers.
-
-    Each side is Linear, ReLU, Linear without biases (262,144 parameters on MusicFM and RoBERTa); InfoNCE at 0.07, AdamW
-    at 1e-2, 10 epochs of 128 pairs. ``small`` differs in the steps alone. Frames take the way of pooled vectors.
-    """
-    sizes: dict[str, Any] = {"hidden": 128, "out_dim": 128, "bias": False}
-    model = JointConfig(
-        audio=TowerConfig(whole=MlpConfig(in_dim=audio_dim, **sizes), shared=True),
-        text=TowerConfig(whole=MlpConfig(in_dim=text_dim, **sizes)),
-    )
-    common: dict[str, Any] = {"name": "tutorial", "model": model, "objective": FigmaConfig(alpha=1.0)}
-    if small:
-        return Recipe(**common, epochs=30, **_SMALL)
-    steps: dict[str, Any] = {"learning_rate": 1e-2, "weight_decay": 0.01, "patience": None}
-    return Recipe(**common, epochs=10, batch_size=128, **steps)
-
-
-def clap(audio_dim: int, text_dim: int, *, small: bool = False) -> Recipe:
-    """A CLAP that is trained on, from its own projections: the control of FIGMA's table, for backbones that are tuned.
-
-    InfoNCE of pooled vectors, its temperature learnt from 0.07. The rate, 1e-5, is that of the backbones; FIGMA's paper
-    gives none for its control.
-    """
-    model = JointConfig(
-        audio=TowerConfig(whole=IdentityConfig(in_dim=audio_dim), shared=True),
-        text=TowerConfig(whole=IdentityConfig(in_dim=text_dim)),
-    )
-    objective = FineLapConfig(beta=0.0, clip_loss="infonce", temperature=0.07)
-    rates: dict[str, Any] = {"learning_rate": 1e-5, "body_lr": 1.0}
-    common: dict[str, Any] = {"name": "clap", "model": model, "objective": objective}
-    if small:
-        return Recipe(**common, epochs=30, **{**_SMALL, **rates})
-    return Recipe(**common, epochs=15, batch_size=256, **rates)
-
-
-RECIPES = {"figma": figma, "finelap": finelap, "united": united, "tutorial": tutorial, "clap": clap}
-_SMALL: dict[str, Any] = {
-    "batch_size": 64, "learning_rate": 5e-4, "weight_decay": 0.01, "warmup_steps": 100, "schedule": "cosine",
-    "grad_clip": 1.0, "ema_decay": 0.99, "patience": 8, "checkpoint_every": 100,
-}  # fmt: skip

@@ -13,9 +13,8 @@ from statistics import median
 from typing import Any
 
 import torch
-from torch import distributed
 
-from solfa.alignment.gather import num_devices, rank
+from solfa.alignment.gather import rank
 from solfa.alignment.joint import JointProjector
 from solfa.alignment.objectives import objective, views_of
 from solfa.core.errors import InputError, MissingExtra, UnknownName
@@ -28,10 +27,10 @@ from solfa.encoders.checkpoints import device_for
 from solfa.encoders.registry import BACKBONES
 from solfa.encoders.trained import load_on, read_description
 from solfa.training import checkpoint
-from solfa.training.batches import DataShare, prepare, spaces_of, stated, together
+from solfa.training.batches import prepare, spaces_of, stated, together
 from solfa.training.model_file import check_tuned, load_projectors, save_model
 from solfa.training.recipes import RECIPES, Recipe
-from solfa.training.trainer import Outcome, StepReport, Trainer, check_masks, check_spread
+from solfa.training.trainer import Outcome, StepReport, Trainer, check_recipe
 from solfa.training.validation import match_logit
 
 _MOST_LICENCES = 30
@@ -133,8 +132,7 @@ def run(
             f"{folders} has {num_clips} clips to train on, fewer than a batch of {recipe.batch_size}. "
             + (f"Take a smaller one: --batch-size {max(2, num_clips // 2)}." if num_clips > 1 else "Two are the least.")
         )
-    check_spread(recipe)
-    check_masks(recipe, backbones["audio"])
+    check_recipe(recipe, backbones["audio"])
     with torch.device("meta"):  # whether its networks can be built
         JointProjector(recipe.model)
     objective(recipe.objective)
@@ -148,24 +146,24 @@ def run(
         raise InputError(f"{name} trains on no phrases as it is set: leave the phrase bank out.")
     bank_file = str(bank.absolute()) if isinstance(bank, Path) else None
     bank = PhraseBank.load(bank) if isinstance(bank, Path) else bank
-    own_bank = None if bank is None else hashlib.sha256(repr(bank.clusters).encode()).hexdigest()[:16]
+    data_stated = stated(dataset, spaces)
+    if len(sets) > 1:
+        data_stated["sets"] = shares
+    if bank is not None:
+        data_stated["bank"] = hashlib.sha256(repr(bank.clusters).encode()).hexdigest()[:16]
     if (out / checkpoint.CONFIG).exists():
-        config = checkpoint.describe(
-            recipe.to_json(), stated(dataset.name, dataset.revision, num_clips, spaces, shares, own_bank),
-            None if init is None else read_description(init)["space"], {},
-        )  # fmt: skip
-        checkpoint.compare(out, config)
+        space = None if init is None else read_description(init)["space"]
+        checkpoint.compare(out, checkpoint.describe(recipe.to_json(), data_stated, space, {}))
     with checkpoint.held(out) if rank() == 0 else nullcontext():
         prepared = prepare(
-            dataset, features, **backbones, phrases=recipe.num_phrases > 0,
-            bank=bank, rank=rank(), world_size=num_devices(),
-            wait=distributed.barrier if num_devices() > 1 else lambda: None, precision=precision, tune=tune,
+            dataset, features, **backbones, phrases=recipe.num_phrases > 0, bank=bank, precision=precision, tune=tune,
             progress=progress if rank() == 0 else lambda done, total: None,
         )  # fmt: skip
         del backbones  # what is frozen leaves the GPU
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        prepared = replace(prepared, sets=shares, own_bank=own_bank)
+        weighted = [(one["num_clips"], one["weight"]) for one in shares if one["weight"] is not None]
+        prepared = replace(prepared, stated=data_stated, shares=weighted)
         command = {
             "name": name, "data": {str(f.absolute()): w for f, w in weights.items()}, "audio": audio, "text": text,
             "small": small, "features": str(features.absolute()), "precision": precision, "frames": frames,
@@ -186,10 +184,7 @@ def run(
                 logits=logits if match is None else {**logits, "match": match},
                 trained_on={
                     "recipe": recipe.to_json(), "validation": outcome.text, "steps": outcome.steps,
-                    "init": trainer.init, "data": {
-                        "name": prepared.name, "revision": prepared.revision, "num_clips": len(prepared.train),
-                        "licences": licences,
-                    },
+                    "init": trainer.init, "data": {**stated(dataset, {}), "licences": licences},
                 },
             )  # fmt: skip
     return out / "model", outcome
@@ -207,32 +202,32 @@ def text_name(text: str, *, small: bool, init: Path | None = None) -> str:
     return with_default(text, BACKBONES["text"].entry(text), "cut", cut) if cut else text
 
 
-def _shares(sets: list[Dataset], weights: list[float | None]) -> tuple[DataShare, ...]:
-    """The shares of an epoch. Raises InputError if they are none, or a data set comes twice."""
+def _shares(sets: list[Dataset], weights: list[float | None]) -> list[dict[str, Any]]:
+    """What each data set is and its share of an epoch. Raises InputError if it is none, or a set comes twice."""
     if len({one.revision for one in sets}) < len(sets):
         raise InputError("one data set was given twice. Give it once, with a weight: --data FOLDER=2.")
     if None in weights and any(w is not None for w in weights):
         raise InputError("give a weight to each data set or to none: --data A=0.7 --data B=0.3.")
-    given = list(zip(sets, weights, strict=True))
-    shares = [DataShare(name=s.name, revision=s.revision, num_clips=len(s.split("train")), weight=w) for s, w in given]
-    for share in shares:
-        if share.weight is not None and not 0 < share.weight < inf:
-            raise InputError(f"{share.name}: a share of {share.weight}; expected a number above 0.")
-        if len(sets) > 1 and not share.num_clips:
-            raise InputError(f"{share.name} has no clips to train on (split 'train'). Leave it out.")
-    return tuple(shares)
+    shares = []
+    for one, weight in zip(sets, weights, strict=True):
+        share = stated(one, {}) | {"weight": weight}
+        if weight is not None and not 0 < weight < inf:
+            raise InputError(f"{one.name}: a share of {weight}; expected a number above 0.")
+        if len(sets) > 1 and not share["num_clips"]:
+            raise InputError(f"{one.name} has no clips to train on (split 'train'). Leave it out.")
+        shares.append(share)
+    return shares
 
 
 def _read(dataset: Dataset) -> tuple[list[str], list[float]]:
     """Licences (a clip of several sounds names them with semicolons) and durations of what was trained on."""
-    stated, durations_s = set[str](), list[float]()
+    licences, durations_s = set[str](), list[float]()
     for record in dataset.split("train"):
-        stated.update(each.strip() for each in record.licence.split(";"))
+        licences.update(each.strip() for each in record.licence.split(";"))
         durations_s.append(record.duration_s)
-    found = sorted(stated - {""})
-    return found[:_MOST_LICENCES] + [f"and {len(found) - _MOST_LICENCES} more"] * (
-        len(found) > _MOST_LICENCES
-    ), durations_s
+    found = sorted(licences - {""})
+    more = [f"and {len(found) - _MOST_LICENCES} more"] if len(found) > _MOST_LICENCES else []
+    return found[:_MOST_LICENCES] + more, durations_s
 
 
 def _window_s(durations_s: list[float], recipe: Recipe) -> float:

@@ -100,24 +100,23 @@ def joined(device: str = "cpu") -> Iterator[None]:
         distributed.destroy_process_group()
 
 
-def check_spread(recipe: Recipe) -> None:
-    """See that each of the devices gets an equal part of a batch. Raises InputError if not."""
+def check_recipe(recipe: Recipe, audio: Any) -> None:
+    """See that each device gets an equal part of a batch, and the audio backbone has spectrograms if they are masked.
+
+    Raises InputError if not.
+    """
     if recipe.batch_size % (count := num_devices()):
         near = max(count, recipe.batch_size // count * count)
         raise InputError(
             f"a batch of {recipe.batch_size} cannot be spread over {count} devices evenly. Say: --batch-size {near}."
         )
+    tuned = "audio" in recipe.tune and getattr(getattr(audio, "network", None), "striped", None)
+    if (recipe.time_masks or recipe.mel_masks) and not tuned:
+        raise InputError("time_masks and mel_masks are for a tuned audio backbone of spectrograms (--tune audio).")
 
 
 class Terminated(KeyboardInterrupt):
     """The process was asked to end (SIGTERM) and has written a checkpoint."""
-
-
-def check_masks(recipe: Recipe, audio: Any) -> None:
-    """See that an audio backbone has spectrograms to mask, if the recipe does. Raises InputError if not."""
-    tuned = "audio" in recipe.tune and getattr(getattr(audio, "network", None), "striped", None)
-    if (recipe.time_masks or recipe.mel_masks) and not tuned:
-        raise InputError("time_masks and mel_masks are for a tuned audio backbone of spectrograms (--tune audio).")
 
 
 class Trainer:
@@ -132,8 +131,7 @@ class Trainer:
         self, recipe: Recipe, data: TrainingData, folder: Path, *, device: str = "cpu", init: Path | None = None,
         command: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
-        check_spread(recipe)
-        check_masks(recipe, data.tuned.get("audio"))
+        check_recipe(recipe, data.tuned.get("audio"))
         if set(recipe.tune) != set(data.tuned):
             raise InputError(f"the recipe tunes {list(recipe.tune)}, the data is for tuning {list(data.tuned)}.")
         self.recipe, self.data, self.folder, self.device = recipe, data, folder, torch.device(device)
@@ -208,7 +206,7 @@ class Trainer:
         has been written.
         """
         if rank() == 0:
-            config = checkpoint.describe(self.recipe.to_json(), self.data.stated(), self.init, self.command)
+            config = checkpoint.describe(self.recipe.to_json(), self.data.stated, self.init, self.command)
             checkpoint.start(self.folder, config, resume)
         self._barrier()
         if (self.folder / checkpoint.CHECKPOINT).exists():

@@ -81,7 +81,8 @@ def test_sizes_of_projectors_are_flags(folder, tmp_path):
 def test_several_data_sets_with_weights(folder, tmp_path):
     bare = make_data(tmp_path / "bare=1", clips=20, splits={"train": 1, "val": 1}, timed=False)
     both = ["--data", f"{folder}=0.75", "--data", f"{tmp_path / 'bare=1'}=0.25"]
-    given = ["united", "--features", tmp_path / "f", "--batch-size", 16, "--set", "checkpoint_every=3"]
+    sizes = [f"--set=model.{side}.whole.{what}=32" for side in ("audio", "text") for what in ("width", "feed_forward")]
+    given = ["united", "--features", tmp_path / "f", "--batch-size", 16, "--set", "checkpoint_every=3", *sizes]
     done = train(*given, *both, "--out", tmp_path / "run", "--epochs", 2)
     assert done.exit_code == 0, done.output
     data = config(tmp_path / "run")["fixed"]["data"]

@@ -21,9 +21,6 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {here!r})
 from small import BANK, Hear, Read
-from torch import distributed
-from solfa.datasets.shards import Dataset
-from solfa.alignment.gather import num_devices
 from solfa.datasets.shards import Dataset
 from solfa.training.batches import prepare
 from solfa.training.trainer import joined, rank
@@ -35,10 +32,9 @@ class Counting(Hear):
         return super().states(batch)
 
 with joined():
-    wait = distributed.barrier if num_devices() > 1 else lambda: None
     prepare(
         Dataset.open({folder!r}), Path(sys.argv[1]) / "features", audio=Counting(), text=Read(), phrases=True,
-        bank=BANK, rank=rank(), world_size=num_devices(), wait=wait,
+        bank=BANK,
     )
 """
 

@@ -346,7 +346,7 @@ def test_a_folder_with_a_run_is_refused_or_must_be_the_same_run(data, tmp_path):
     with pytest.raises(InputError, match=r"learning_rate: 0.003 there, 0.1 now"):
         Trainer(replace(recipe, learning_rate=0.1), data, tmp_path / "run").run(resume=True)
     with pytest.raises(InputError, match=r"data\.revision"):
-        Trainer(recipe, replace(data, revision="other"), tmp_path / "run").run(resume=True)
+        Trainer(recipe, replace(data, stated={**data.stated, "revision": "other"}), tmp_path / "run").run(resume=True)
     (tmp_path / "run" / checkpoint.CHECKPOINT).write_bytes(b"junk" * 100)
     with pytest.raises(WeightsError, match="no checkpoint"):
         Trainer(recipe, data, tmp_path / "run").run(resume=True)
@@ -465,7 +465,7 @@ def test_batches_larger_than_the_data_and_uneven_ones(data, tmp_path):
 def test_config_says_what_the_run_was(data, tmp_path):
     Trainer(tiny("figma", data), data, tmp_path / "run").run()
     config = json.loads((tmp_path / "run" / checkpoint.CONFIG).read_text())
-    assert config["fixed"]["data"]["revision"] == data.revision and config["fixed"]["recipe"]["seed"] == 0
+    assert config["fixed"]["data"]["revision"] == data.stated["revision"] and config["fixed"]["recipe"]["seed"] == 0
     assert config["fixed"]["recipe"]["model"]["audio"]["whole"]["kind"] == "transformer"
     assert set(config["versions"]) == {"solfa", "torch", "python"}
     assert np.isfinite([line["loss"] for line in curve(tmp_path / "run") if "loss" in line]).all()
