@@ -88,11 +88,7 @@ def build(
 
 
 def _plan(name: str, config: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    plan = {"name": name, "config": dict(config), "seed": seed}
-    try:
-        text = json.dumps(plan, sort_keys=True, allow_nan=False)
-    except (TypeError, ValueError) as bad:
-        raise InputError(f"the configuration of {name} is not plain JSON ({bad}).") from bad
+    text = json.dumps({"name": name, "config": dict(config), "seed": seed}, sort_keys=True, allow_nan=False)
     # What is written is what is compared: tuples have become lists.
     return {**json.loads(text), "config_hash": hashlib.sha256(text.encode()).hexdigest()}
 
@@ -169,16 +165,13 @@ class _Work:
         prepare(self.make)
 
     def __call__(self, task: ShardTask) -> None:
-        write_shard(self.folder / task.file, self._checked(task), config_hash=self.config_hash)
+        write_shard(self.folder / task.file, self._named(task), config_hash=self.config_hash)
 
-    def _checked(self, task: ShardTask) -> Iterator[Member | Failure]:
+    def _named(self, task: ShardTask) -> Iterator[Member | Failure]:
         for item in self.make(task):
-            if isinstance(item, Failure) or item.record.split == task.split:
-                yield item
-            elif item.record.split:
-                raise InputError(f"record {item.record.id} of the split {item.record.split!r} came for {task.file}.")
-            else:
-                yield replace(item, record=replace(item.record, split=task.split))
+            if isinstance(item, Member):
+                item = replace(item, record=replace(item.record, split=task.split))
+            yield item
 
 
 def _there(folder: Path, task: ShardTask, config_hash: str) -> ShardIndex | None:

@@ -20,8 +20,9 @@ from solfa.core.files import check_output, whole_folder
 from solfa.datasets.shards import Dataset, Shard
 
 _ROWS = 100  # of a row group: they are held in memory with their sound
-_FGM_SCHEMA = {"id": "string", "caption": "string", "audio": "audio"}
-_SCHEMA = {
+_FGMCAPS = {"id": "string", "caption": "string", "audio": "audio"}
+_SCHEMA = {"id": "string", "caption": "string", "audio": "audio"}
+_ALL = {
     "id": "string", "audio": "audio", "captions": "strings", "phrases": "phrases", "attributes": "string",
     "jams": "string", "duration_s": "float64", "source": "string", "licence": "string", "track": "string",
     "artist": "string", "piece": "string",
@@ -88,34 +89,25 @@ def _finelap_line(record: Clip) -> dict[str, Any]:
     return {**line, "phrases": phrases} if phrases else line
 
 
-def _sound(shard: Shard, record: Clip) -> dict[str, Any]:
-    return {"bytes": shard.sound(record), "path": str(record.audio)}
-
-
-def _fgm_row(shard: Shard, record: Clip) -> dict[str, Any] | None:
-    """The columns of FGMCaps; the first caption of each clip, clips without one are left out."""
-    if not record.captions:
-        return None
-    return {"id": record.id, "caption": record.captions[0], "audio": _sound(shard, record)}
-
-
 def _row(shard: Shard, record: Clip) -> dict[str, Any]:
-    """All that a record holds."""
+    """All that a record holds, and its first caption by itself."""
     names = ("id", "captions", "duration_s", "source", "licence", "track", "artist", "piece")
     has_truth = "jams" in shard.index.members[record.id]
     return {
         **{name: getattr(record, name) for name in names},
-        "audio": _sound(shard, record),
+        "caption": next(iter(record.captions), None),
+        "audio": {"bytes": shard.sound(record), "path": str(record.audio)},
         "phrases": [{"phrase": p.text, "segments": p.spans_s} for p in record.phrases],
         "attributes": json.dumps(dict(record.attributes), ensure_ascii=False),
         "jams": shard.read(record.id, "jams").decode() if has_truth else None,
     }
 
 
-def _tables(
-    columns: Mapping[str, str], row: Callable[[Shard, Clip], dict[str, Any] | None], dataset: Dataset, out: Path
-) -> int:
-    """``data/SPLIT-NNNNN-of-NNNNN.parquet``, one for each shard; ``datasets`` knows the sound as such."""
+def _tables(columns: Mapping[str, str], dataset: Dataset, out: Path) -> int:
+    """``data/SPLIT-NNNNN-of-NNNNN.parquet``, one for each shard; ``datasets`` knows the sound as such.
+
+    Where ``caption`` is a column, clips without one are left out.
+    """
     try:
         import pyarrow
         import pyarrow.parquet
@@ -131,8 +123,8 @@ def _tables(
         with pyarrow.parquet.ParquetWriter(path, schema) as writer:
             names = list(shard.index.members)
             for at in range(0, len(names), _ROWS):
-                made = (row(shard, shard.record(name)) for name in names[at : at + _ROWS])
-                rows = [r for r in made if r is not None]
+                rows = [_row(shard, shard.record(name)) for name in names[at : at + _ROWS]]
+                rows = [row for row in rows if row["caption"] or "caption" not in columns]
                 writer.write_table(pyarrow.Table.from_pylist(rows, schema))
                 num += len(rows)
     return num
@@ -159,8 +151,8 @@ def _arrow_schema(columns: Mapping[str, str]) -> Any:
 
 
 LAYOUTS: dict[str, Callable[[Dataset, Path], int]] = {
-    "fgmcaps": partial(_tables, _FGM_SCHEMA, _fgm_row),
+    "fgmcaps": partial(_tables, _FGMCAPS),
     "finelap": _finelap,
-    "parquet": partial(_tables, _SCHEMA, _row),
+    "parquet": partial(_tables, _ALL),
     "webdataset": _webdataset,
 }

@@ -42,18 +42,15 @@ X = TypeVar("X")
 class FeatureBatch:
     """States of some clips and of one caption of each, and the timed phrases of each.
 
-    ``ids`` [shape=(B,)] of the clips, ``rows_B`` their numbers in the split; ``audio`` and ``text`` are float16
-    states of the sound and of the caption that was drawn (None of a live side), which ``captions`` has ("" where a clip
-    has none, and no text row), and ``caption_index_B`` its number (-1: none). States of ``phrases`` are had from
-    ``FrozenFeatures.texts``.
+    ``ids`` [shape=(B,)] of the clips; ``audio`` and ``text`` are float16 states of the sound and of the caption that
+    was drawn (None of a live side), which ``captions`` has ("" where a clip has none, and no text row). States of
+    ``phrases`` are had from ``FrozenFeatures.texts``.
     """
 
     ids: tuple[str, ...]
-    rows_B: IntArray
     audio: States | None
     text: States | None
     captions: tuple[str, ...]
-    caption_index_B: IntArray
     phrases: tuple[tuple[Phrase, ...], ...]
 
 
@@ -345,15 +342,13 @@ class FrozenFeatures:
 
     def gather(self, rows: IntArray, rng: np.random.Generator) -> FeatureBatch:
         """States of these clips, each with one of its captions drawn at random; none of a ``live`` side."""
-        counts = np.array([len(self.captions[row]) for row in rows.tolist()], np.int64)
-        chosen = np.where(counts > 0, np.floor(rng.random(len(rows)) * counts), -1).astype(np.int64)
-        pairs = list(zip(rows.tolist(), chosen.tolist(), strict=True))
-        captions = tuple(self.captions[row][which] if which >= 0 else "" for row, which in pairs)
+        owns = [self.captions[row] or ("",) for row in rows.tolist()]
+        captions = tuple(own[int(at * len(own))] for own, at in zip(owns, rng.random(len(rows)).tolist(), strict=True))
         return FeatureBatch(
-            ids=tuple(self.ids[row] for row, _ in pairs), rows_B=rows, captions=captions, caption_index_B=chosen,
+            ids=tuple(self.ids[row] for row in rows.tolist()), captions=captions,
             audio=None if "audio" in self.live else self.audio(rows),
             text=None if "text" in self.live else self.texts(captions),
-            phrases=tuple(self.phrases[row] for row, _ in pairs),
+            phrases=tuple(self.phrases[row] for row in rows.tolist()),
         )  # fmt: skip
 
 

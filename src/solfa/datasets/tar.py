@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -51,6 +51,11 @@ def finish(file: BinaryIO) -> None:
     file.write(b"\0" * (2 * BLOCK))
 
 
+def size_of(members: Iterable[Extent]) -> int:
+    """How many bytes a tar of these members has, and no others."""
+    return sum(BLOCK + place.size + -place.size % BLOCK for place in members) + 2 * BLOCK
+
+
 def read(path: Path, name: str, place: Extent) -> bytes:
     """The bytes of one member; its header is checked against what the index says.
 
@@ -71,28 +76,6 @@ def read(path: Path, name: str, place: Extent) -> bytes:
             f"The two do not belong together: make the shard again."
         )
     return data[BLOCK:]
-
-
-def walk(path: Path) -> Iterator[tuple[str, str, Extent]]:
-    """Stem, ending and place of every member, in order.
-
-    Raises InputError if it is no tar, is cut short, or holds anything but regular files called ``ID.ENDING``, each
-    once.
-    """
-    seen = set()
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        while (block := file.read(BLOCK)) != b"\0" * BLOCK:
-            info = _header(path, block)
-            place = Extent(file.tell(), info.size)
-            if place.offset + info.size > size:
-                raise InputError(f"{path}: cut short in {info.name!r}. Make the shard again.")
-            if info.name in seen:
-                raise InputError(f"{path}: holds {info.name!r} twice.")
-            seen.add(info.name)
-            stem, _, ending = info.name.rpartition(".")
-            yield stem, ending, place
-            file.seek(place.offset + info.size + (-info.size % BLOCK))
 
 
 def _exactly(file: BinaryIO, size: int) -> bytes:

@@ -76,7 +76,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     train = dataset.split("train")
     assert len(train) == 6 and len(dataset.split("test")) == 3 and len(dataset.split("val")) == 0
     assert [r.id for r in train] == list(train.ids) == [train[i].id for i in range(6)]
-    assert train[-1] == train[5] and [r.id for r in train[1:3]] == ["train0-1", "train0-2"]
+    assert train[-1] == train[5]
     record = train[4]
     assert record.split == "train" and record.audio == Path("train1-1.wav") and record.phrases[0].text == "hum"
     audio = dataset.audio(record)
@@ -176,8 +176,6 @@ def test_other_settings_and_other_folders_are_refused(tmp_path: Path) -> None:
     index.write_text(index.read_text().replace('"config_hash": "', '"config_hash": "0'))
     with pytest.raises(InputError, match="made from something else"):
         make(tmp_path / "set")
-    with pytest.raises(InputError, match="plain JSON"):
-        build(tmp_path / "x", Make(), name="toy", config={"a": {1}}, seed=0, num_shards={"train": 1})
     with pytest.raises(InputError, match="num_shards"):
         build(tmp_path / "x", Make(), name="toy", config={}, seed=0, num_shards={"dev": 1})
 
@@ -196,9 +194,6 @@ def test_two_runs_at_once_are_refused(tmp_path: Path) -> None:
         (replace(member("a"), samples=np.full(4000, np.nan, np.float32)), "reach nan"),
         (replace(member("a"), samples=np.full(4000, 2.0, np.float32)), "reach 2.0"),
         (replace(member("a"), samples=np.zeros(100, np.float32)), "its record says"),
-        (replace(member("a"), samples=None), "neither"),
-        (replace(member("a"), format="exe"), "no format of sound"),
-        (replace(member("a"), format="mp3"), "give 'mp3' as bytes"),
         (member("a", piece=float("inf")), "plain JSON"),
         (member("a" * 96), "100 characters"),
     ],

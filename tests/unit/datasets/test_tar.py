@@ -28,7 +28,7 @@ def test_members_come_back_and_tarfile_agrees(
     path = tmp_path_factory.mktemp("tar") / "000000.tar"
     places = written(path, members)
     assert {name: tar.read(path, name, place) for name, place in places.items()} == members
-    assert {f"{stem}.{ending}": place for stem, ending, place in tar.walk(path)} == places
+    assert tar.size_of(places.values()) == path.stat().st_size
     with tarfile.open(path) as other:
         infos = other.getmembers()
         assert [i.name for i in infos] == list(members)
@@ -68,8 +68,6 @@ def foreign(path: Path, **fields: object) -> Path:
 def test_hostile_members_are_refused(tmp_path: Path, fields: dict[str, object]) -> None:
     path = foreign(tmp_path / "x.tar", **fields)
     with pytest.raises(InputError, match="no regular file"):
-        list(tar.walk(path))
-    with pytest.raises(InputError):
         tar.read(path, "a.json", tar.Extent(512, 0))
 
 
@@ -80,17 +78,11 @@ def test_cut_and_broken_tars_are_refused(tmp_path: Path) -> None:
     for size in (0, 100, 512, 700, 1024, 1536, 3000):
         path.write_bytes(data[:size])
         with pytest.raises(InputError):
-            list(tar.walk(path))
+            tar.read(path, "b.flac", places["b.flac"])
     with pytest.raises(InputError, match="outside"):
         tar.read(path, "b.flac", places["b.flac"])
-    path.write_bytes(data[:600] + data[601:])
-    with pytest.raises(InputError):
-        list(tar.walk(path))
-    path.write_bytes(data[:1024] + data)
-    with pytest.raises(InputError, match="twice"):
-        list(tar.walk(path))
     path.write_bytes(data[:124] + b"77777777777\0" + data[136:])  # a size that is not true, checksum not either
     with pytest.raises(InputError, match="not a whole tar"):
-        list(tar.walk(path))
+        tar.read(path, "a.json", places["a.json"])
     with pytest.raises(InputError, match="cannot be read"):
         tar.read(tmp_path / "none.tar", "a.json", tar.Extent(512, 0))
