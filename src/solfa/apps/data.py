@@ -38,16 +38,15 @@ def info(dataset: DatasetArgument) -> None:
     opened = Dataset.open(dataset)
     out = console()
     out.print(printable(f"{opened.name}, revision {opened.revision}, seed {opened.manifest.get('seed')}"), markup=False)
-    summary = summarise(opened)
+    splits, spread = summarise(opened)
     table = Table("split", "clips", "duration", "captions", "timed phrases", "exact truth")
-    for split, count in summary.splits.items():
-        cells = (count.clips, clock(count.duration_s), count.captions, count.phrases, count.with_truth)
-        table.add_row(split, *map(str, cells))
+    for split, sizes in splits.items():
+        table.add_row(split, *(clock(size) if name == "duration_s" else str(size) for name, size in sizes.items()))
     out.print(table)
-    spread = Table("what", "how it is spread")
-    for name, text in summary.spread.items():
-        spread.add_row(Text(printable(name)), Text(printable(text)))
-    out.print(spread)
+    values = Table("what", "how it is spread")
+    for name, text in spread.items():
+        values.add_row(Text(printable(name)), Text(printable(text)))
+    out.print(values)
     if failures := opened.manifest.get("failures", ()):
         out.print(f"{len(failures)} items failed on the way:")
         tell_failures(opened)

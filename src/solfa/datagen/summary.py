@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,49 +17,32 @@ from solfa.datasets.shards import Dataset, Shard
 _MOST = 8  # values of one attribute that are shown
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SplitCount:
-    """Sizes of one split; ``with_truth`` counts clips with a JAMS file."""
+def summarise(dataset: Dataset) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
+    """Sizes of each split that has clips, and for each attribute a line on how its values are spread.
 
-    clips: int
-    duration_s: float
-    captions: int
-    phrases: int
-    with_truth: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Summary:
-    """Sizes by split, and for each attribute a line on how its values are spread."""
-
-    splits: Mapping[str, SplitCount]
-    spread: Mapping[str, str]
-
-
-def summarise(dataset: Dataset) -> Summary:
-    """Read all records once and count."""
+    Sizes are ``clips``, ``duration_s``, ``captions``, ``phrases`` and ``with_truth`` (clips with a JAMS file).
+    """
     splits, numbers, names = {}, dict[str, list[float]](), dict[str, Counter[str]]()
     for split in SPLITS:
-        records = dataset.split(split)
-        captions = phrases = 0
-        for record in records:
-            captions, phrases = captions + len(record.captions), phrases + len(record.phrases)
-            _note(record, numbers, names)
-        if len(records):
-            splits[split] = SplitCount(
-                clips=len(records), captions=captions, phrases=phrases,
-                duration_s=sum(s.index.duration_s for s in records.shards),
-                with_truth=sum("jams" in m for s in records.shards for m in s.index.members.values()),
-            )  # fmt: skip
+        clips, captions, phrases = dataset.split(split), 0, 0
+        for clip in clips:
+            captions, phrases = captions + len(clip.captions), phrases + len(clip.phrases)
+            _note(clip, numbers, names)
+        indexes = [shard.index for shard in clips.shards]
+        if len(clips):
+            splits[split] = {
+                "clips": len(clips), "duration_s": sum(i.duration_s for i in indexes), "captions": captions,
+                "phrases": phrases, "with_truth": sum("jams" in m for i in indexes for m in i.members.values()),
+            }  # fmt: skip
     spread = {name: _range(values) for name, values in numbers.items()}
-    return Summary(splits=splits, spread={**spread, **{name: _top(counts) for name, counts in names.items()}})
+    return splits, {**spread, **{name: _top(counts) for name, counts in names.items()}}
 
 
-def _note(record: Clip, numbers: dict[str, list[float]], names: dict[str, Counter[str]]) -> None:
-    numbers.setdefault("duration_s", []).append(record.duration_s)
-    for caption in record.captions:
+def _note(clip: Clip, numbers: dict[str, list[float]], names: dict[str, Counter[str]]) -> None:
+    numbers.setdefault("duration_s", []).append(clip.duration_s)
+    for caption in clip.captions:
         numbers.setdefault("words in a caption", []).append(len(caption.split()))
-    facts: dict[str, Any] = {"licence": record.licence, "source": record.source, **record.attributes}
+    facts: dict[str, Any] = {"licence": clip.licence, "source": clip.source, **clip.attributes}
     for name, value in facts.items():
         if isinstance(value, bool) or (isinstance(value, str) and value):
             names.setdefault(name, Counter())[str(value)] += 1
@@ -95,13 +77,12 @@ def defects(dataset: Dataset) -> Iterator[str]:
 def _clip_defects(dataset: Dataset, shard: Shard) -> Iterator[str]:
     for name in shard.index.members:
         try:
-            record = shard.record(name)
-            heard_s = dataset.audio(record).duration_s
-            truth = dataset.annotation(record)
+            clip = shard.record(name)
+            sound_s, truth = dataset.audio(clip).duration_s, dataset.annotation(clip)
         except SolfaError as bad:
             yield str(bad)
             continue
-        if abs(heard_s - record.duration_s) > 0.1:
-            yield f"{shard.path}: {name} sounds for {heard_s:.2f} s, its record says {record.duration_s:.2f} s"
-        if truth is not None and abs(truth.duration_s - record.duration_s) > 0.1:
-            yield f"{shard.path}: {name}.jams is of {truth.duration_s:.2f} s, its record of {record.duration_s:.2f} s"
+        if abs(sound_s - clip.duration_s) > 0.1:
+            yield f"{shard.path}: {name} sounds for {sound_s:.2f} s, its record says {clip.duration_s:.2f} s"
+        if truth is not None and abs(truth.duration_s - clip.duration_s) > 0.1:
+            yield f"{shard.path}: {name}.jams is of {truth.duration_s:.2f} s, its record of {clip.duration_s:.2f} s"

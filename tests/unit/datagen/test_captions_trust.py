@@ -74,7 +74,6 @@ def test_another_tool_is_believed_by_its_own_confidence(fitted: Trust) -> None:
     analysis, _ = noisy(np.random.default_rng(2))
     other = Analysis(**{n: getattr(analysis, n) for n in analysis.__slots__} | {
         "extractors": (*TOOLS, "essentia-key@1"), "key": Estimate(value="C major", confidence=0.95)})  # fmt: skip
-    assert fitted.is_fitted("key", analysis) and not fitted.is_fitted("key", other) and fitted.is_fitted("tempo", other)
     assert fitted.unfitted(TOOLS) == {} and fitted.unfitted(other.extractors) == {"key": "essentia-key@1"}
     assert fitted.told(other, 0.0, 10.0, 0.9)["key"] == [("C major", False)]
     assert fitted.told(other, 0.0, 10.0, 0.97)["key"] == [("C major", True)]

@@ -8,7 +8,6 @@ instruments and the voice are those of the clip. ``trust`` says what is sure eno
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
 from solfa.core.claims import marking_of
@@ -43,7 +42,7 @@ def attributes_of(
     are those that surely occur. ``guesses`` takes genres and moods that only a tagger names.
     """
     end, given = analysis.duration_s if end_s is None else end_s, metadata or {}
-    found = (trust or shipped()).told(analysis, start_s, end, precision)
+    found = (trust or Trust.load()).told(analysis, start_s, end, precision)
     sure = {name: [value for value, hedged in rows if not hedged] for name, rows in found.items()}
     unsure = _single({name: [value for value, hedged in rows if hedged] for name, rows in found.items()})
     known = _single(sure)
@@ -64,12 +63,6 @@ def attributes_of(
         known["instruments"] = [i for i in known["instruments"] if not _sung([i])]
     phrases = _phrases([t for t in told if t is voice or t.concept in known["instruments"]], start_s, end)
     return {k: v for k, v in {**known, "unsure": unsure}.items() if v not in ([], {})}, phrases
-
-
-@cache
-def shipped() -> Trust:
-    """The table that comes with the package."""
-    return Trust.load()
 
 
 def _single(told: Mapping[str, Sequence[Any]]) -> dict[str, Any]:

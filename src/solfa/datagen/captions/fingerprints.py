@@ -19,7 +19,7 @@ from solfa.audio import at_rate
 from solfa.core.errors import need
 from solfa.core.types import Audio, FloatArray
 
-_ndimage = need("scipy.ndimage", "captioning", "pip install 'solfa[data]'")
+_ndimage, _sparse = (need(f"scipy.{m}", "captioning", "pip install 'solfa[data]'") for m in ("ndimage", "sparse"))
 
 BINS_PER_OCTAVE = 36
 _FRAMES_PER_S = RATE_HZ / HOP
@@ -131,7 +131,7 @@ def near_duplicates(fingerprints: Sequence[Fingerprint]) -> list[tuple[int, int]
     unique = [np.unique(f["hash"]) for f in fingerprints]
     pairs = []
     found, share, usual = _shared(unique)
-    for a, b, shared in found:
+    for a, b, shared in sorted(found):
         short, long = sorted((len(unique[a]), len(unique[b])))
         needed = _SAME_SHORT + min(1.0, short / _LONG_HASHES) * (_SAME - _SAME_SHORT)
         chance = max(usual, share * short * long / _DIFFERENT_HASHES)
@@ -147,32 +147,20 @@ def _shared(hashes: Sequence[NDArray[np.uint32]]) -> tuple[list[tuple[int, int, 
 
     The last is the median over all pairs, where there are so many that copies do not make it.
     """
-    if sum(map(len, hashes)) == 0:
-        return [], 1.0, 0.0
-    owner = np.repeat(np.arange(len(hashes)), [len(h) for h in hashes])
-    everything = np.concatenate(hashes)
-    order = np.lexsort((owner, everything))
-    owner, everything = owner[order], everything[order]
-    _, bucket, size = np.unique(everything, return_inverse=True, return_counts=True)
+    values, bucket, size = np.unique(np.concatenate([*hashes, [0]]), return_inverse=True, return_counts=True)
+    owner = np.repeat(np.arange(len(hashes) + 1), [*map(len, hashes), 1])  # the zero is nobody's
     by_size = np.bincount(size)
     work = np.cumsum(by_size * np.arange(len(by_size)) * (np.arange(len(by_size)) - 1) // 2)
     most = max(2, int(np.searchsorted(work, _MOST_WORK, side="right")) - 1)
-    kept = size[bucket] <= most
-    share = float(kept.mean())
-    owner, everything = owner[kept], everything[kept]
-    found = [np.zeros(0, np.int64)]
-    for distance in range(1, most):  # neighbours in the sorted list: all pairs of a bucket, without a loop over buckets
-        same = np.flatnonzero(everything[distance:] == everything[:-distance])
-        if len(same) == 0:
-            break
-        found.append(owner[same].astype(np.int64) * len(hashes) + owner[same + distance])
-    pair, count = np.unique(np.concatenate(found), return_counts=True)
+    kept = (size[bucket] <= most) & (owner < len(hashes))
+    places = (owner[kept], bucket[kept])
+    has = _sparse.csr_matrix((np.ones(len(places[0]), np.int32), places), shape=(len(hashes), len(values)))
+    both = _sparse.triu(has @ has.T, k=1).tocoo()
     half = len(hashes) * (len(hashes) - 1) // 4
-    usual = float(np.sort(count)[-half]) if len(hashes) >= _MANY and len(count) >= half else 0.0
-    enough = count >= max(4.0, usual + 4 * usual**0.5)
-    at, shared = pair[enough], count[enough]
-    rows = np.stack([at // len(hashes), at % len(hashes), shared], axis=1).tolist()
-    return [(a, b, n) for a, b, n in rows], share, usual
+    usual = float(np.sort(both.data)[-half]) if len(hashes) >= _MANY and both.nnz >= half else 0.0
+    enough = both.data >= max(4.0, usual + 4 * usual**0.5)
+    rows = np.stack([both.row, both.col, both.data], axis=1)[enough].tolist()
+    return [(a, b, n) for a, b, n in rows], float(kept.sum() / max(1, len(bucket) - 1)), usual
 
 
 def agreement(a: Fingerprint, b: Fingerprint) -> int:
@@ -181,27 +169,20 @@ def agreement(a: Fingerprint, b: Fingerprint) -> int:
     low, high = (np.searchsorted(b["hash"][order], a["hash"], side) for side in ("left", "right"))
     count = np.minimum(high - low, 8)
     mine = np.repeat(np.arange(len(a)), count)
-    if len(mine) < 4:
-        return 0
     theirs = order[np.repeat(low, count) + np.arange(len(mine)) - np.repeat(np.cumsum(count) - count, count)]
-    return _consistent(a, b, mine, theirs)
-
-
-def _consistent(a: Fingerprint, b: Fingerprint, mine: NDArray[np.intp], theirs: NDArray[np.intp]) -> int:
     shift = b["bin"][theirs] - a["bin"][mine]
     ratio = b["span_s"][theirs] / a["span_s"][mine]
     fits = (np.abs(shift) <= _MOST_SHIFT) & (np.abs(np.log(ratio)) <= _MOST_STRETCH + 0.04)
     best = 0
     for stretch in np.exp(np.linspace(-_MOST_STRETCH, _MOST_STRETCH, 13)):
-        near = fits & (np.abs(np.log(ratio / stretch)) <= 0.04)
-        if np.count_nonzero(near) <= best:
+        near = np.flatnonzero(fits & (np.abs(np.log(ratio / stretch)) <= 0.04))
+        if len(near) <= best:
             continue
         offset = b["time_s"][theirs[near]] - stretch * a["time_s"][mine[near]]
         for phase in (0.0, 0.5):  # a cluster on a border of one grid is whole in the other
             cell = np.floor(offset / 0.5 + phase) * 64 + np.floor(shift[near] / 1.5 + phase)
-            _, first, size = np.unique(cell, return_index=True, return_counts=True)
-            if size.max(initial=0) > best:
-                inside = np.flatnonzero(cell == cell[first[size.argmax()]])
-                # one triplet of either side counts once
-                best = max(best, min(len(np.unique(mine[near][inside])), len(np.unique(theirs[near][inside]))))
+            _, own, size = np.unique(cell, return_inverse=True, return_counts=True)
+            inside = near[own == size.argmax()]
+            # one triplet of either side counts once
+            best = max(best, min(len(np.unique(mine[inside])), len(np.unique(theirs[inside]))))
     return best

@@ -39,8 +39,8 @@ from solfa.datagen.captions.stages import (
     WriteCaptions,
     captioner,
     print_path,
-    trust_of,
 )
+from solfa.datagen.captions.trust import Trust
 from solfa.datasets.building import ShardTask, build
 from solfa.datasets.shards import Dataset, Failure, Member
 from solfa.datasets.splits import assign, families, link_keys, targets
@@ -224,7 +224,7 @@ def _own_confidence(settings: Settings, analyzed: Rows) -> dict[str, list[str]]:
     """Statements told by the own confidence of tools that the trust table was not fitted on, and these tools."""
     found: dict[str, set[str]] = {}
     for row in analyzed.values():
-        for name, tool in trust_of(settings.trust).unfitted(row.get("extractors", ())).items():
+        for name, tool in Trust.load(settings.trust).unfitted(row.get("extractors", ())).items():
             found.setdefault(name, set()).update([tool] if tool else [])
     return {name: sorted(tools) for name, tools in found.items() if tools}
 

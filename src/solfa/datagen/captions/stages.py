@@ -92,7 +92,7 @@ class Settings:
 
     def of_analysis(self) -> dict[str, Any]:
         """What decides the first stage, as plain JSON."""
-        trust = hashlib.sha256(json.dumps(trust_of(self.trust).table, sort_keys=True).encode()).hexdigest()
+        trust = hashlib.sha256(json.dumps(Trust.load(self.trust).table, sort_keys=True).encode()).hexdigest()
         return {"version": VERSION, "trust": trust[:16], **{name: getattr(self, name) for name in _ANALYSIS}}
 
     def of_writing(self) -> dict[str, Any]:
@@ -105,7 +105,6 @@ class Settings:
 
 # Loaded once in each process.
 _extractors, _collection, captioner = cache(extractors_named), cache(Collection.open), cache(Captioner)
-trust_of = cache(Trust.load)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +145,7 @@ class AnalyzeTrack:
         for start_s in windows(end_s, asked.seconds, asked.clips):
             stop_s = min(start_s + asked.seconds, end_s)
             attributes, phrases = attributes_of(
-                analysis, start_s=start_s, end_s=stop_s, metadata=metadata_of(track), trust=trust_of(asked.trust),
+                analysis, start_s=start_s, end_s=stop_s, metadata=metadata_of(track), trust=Trust.load(asked.trust),
                 precision=asked.precision, guesses=asked.guesses,
             )  # fmt: skip
             clips.append(Clip(
