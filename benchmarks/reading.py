@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from solfa.constraints import Chords, Constraint, Duration, Dynamics, InKey, Metre, Place, Presence, Tempo
-from solfa.query import Query, parse, parse_chords, parse_key
+from solfa.query import Query, parse, parse_value
 
 READINGS = Path(__file__).parent / "readings"
 _TRACK_S = 200.0  # places in seconds and in fractions are compared on a track of this length
@@ -52,9 +52,13 @@ def matches(atom: str, constraint: Constraint, *, turned: bool = False) -> bool:
     elif isinstance(constraint, Metre):
         same = value in constraint.metres or not value
     elif isinstance(constraint, InKey):
-        same = not value or _key(constraint) == _key(parse_key(value.removesuffix(" compatible"))[0], value)
+        same = not value or _key(constraint) == _key(parse_value(InKey, value.removesuffix(" compatible"))[0], value)
     else:
-        same = isinstance(constraint, Chords) and constraint.chords == parse_chords(value)[0].chords if value else True
+        same = (
+            isinstance(constraint, Chords) and constraint.chords == parse_value(Chords, value)[0].chords
+            if value
+            else True
+        )
     if not same:
         return False
     if not turned:

@@ -1,7 +1,7 @@
 """Free text to constraints and a rest, by rule."""
 
 from solfa.query.explain import by_sound, explain, is_told
-from solfa.query.override import override, parse_chords, parse_duration, parse_key, parse_metre, parse_tempo
+from solfa.query.override import override, parse_value
 from solfa.query.parsed import Query
 from solfa.query.parser import parse
 from solfa.query.where import parse_where
@@ -13,10 +13,6 @@ __all__ = [
     "is_told",
     "override",
     "parse",
-    "parse_chords",
-    "parse_duration",
-    "parse_key",
-    "parse_metre",
-    "parse_tempo",
+    "parse_value",
     "parse_where",
 ]

@@ -26,9 +26,15 @@ def patterns_table() -> dict[str, Any]:
 
 
 @cache
+def stop_words() -> frozenset[str]:
+    """Small words."""
+    return frozenset(words_table()["stop"])
+
+
+@cache
 def empty_words() -> frozenset[str]:
     """Small words, and words that say nothing about how the music sounds."""
-    return frozenset(words_table()["stop"] + words_table()["noise"])
+    return stop_words().union(words_table()["noise"])
 
 
 @cache

@@ -41,13 +41,11 @@ def find(source: Source) -> None:
             a, b = (int(number_value(match[name])) for name in "ab")
             if valid(a, b):
                 _add(source, match.start(), match.end(), (f"{a}/{b}",))
-    for match in regex.beats_per_bar.finditer(source.low):
-        if metres := _BY_COUNT.get(int(number_value(match["n"]))):
-            _add(source, match.start(), match.end(), metres)
-    for match in source.matches(regex.counted):
-        if metres := _BY_COUNT.get(int(number_value(match["n"]))):
-            source.note(f"{source.quote(*match.span())} read as {' or '.join(metres)}")
-            _add(source, match.start(), match.end(), metres)
+    for pattern in (regex.beats_per_bar, regex.counted):
+        for match in source.matches(pattern):
+            if metres := _BY_COUNT.get(int(number_value(match["n"]))):
+                source.note(f"{source.quote(*match.span())} read as {' or '.join(metres)}")
+                _add(source, match.start(), match.end(), metres)
     _find_names(source)
     for match in source.matches(regex.stray):
         if any(c.isdigit() for c in match["what"]):

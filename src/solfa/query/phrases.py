@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from solfa.query.lexis import Regexes, empty_words, words_table
+from solfa.query.lexis import Regexes, empty_words, stop_words, words_table
 from solfa.query.source import Source
 
 regex = Regexes("phrases")
@@ -17,11 +17,6 @@ MAX_PHRASE_WORDS = 24
 def _filler() -> re.Pattern[str]:
     openings = sorted(words_table()["filler"], key=len, reverse=True)
     return re.compile(r"(?<![^\W_])(?:" + "|".join(map(re.escape, openings)) + r")(?![^\W_'])")
-
-
-@cache
-def _stop_words() -> frozenset[str]:
-    return frozenset(words_table()["stop"])
 
 
 _DROPPED, _UNWANTED, _SPOKEN = 1, 2, 4
@@ -69,32 +64,25 @@ def _mark(marks: bytearray, start: int, end: int, bit: int) -> None:
         marks[i] |= bit
 
 
-class _Phrase:
-    """A phrase being put together."""
+Word = tuple[str, str, bool]  # as written, folded, whether it may never be trimmed
 
-    def __init__(self) -> None:
-        self.words: list[tuple[str, str, bool]] = []  # as written, folded, whether it may never be trimmed
-        self.done: list[str] = []
 
-    def flush(self) -> None:
-        """Ends the phrase; one without a word that says something is left out."""
-        stop = _stop_words()
-        degree = words_table()["degree"]
-        words = self.words
-        while words and words[0][1] in stop and not words[0][2] and words[0][1] not in degree:
-            words.pop(0)
-        self.trim()
-        for i in range(0, len(words), MAX_PHRASE_WORDS):
-            part = words[i : i + MAX_PHRASE_WORDS]
-            if any(word not in empty_words() for _, word, _ in part):
-                self.done.append(" ".join(written for written, _, _ in part))
-        words.clear()
+def _trim(words: list[Word]) -> None:
+    """Drops small words from the end."""
+    while words and words[-1][1] in stop_words() and not words[-1][2]:
+        words.pop()
 
-    def trim(self) -> None:
-        """Drops small words from the end."""
-        stop = _stop_words()
-        while self.words and self.words[-1][1] in stop and not self.words[-1][2]:
-            self.words.pop()
+
+def _flush(words: list[Word], done: list[str]) -> None:
+    """Ends a phrase; one without a word that says something is left out."""
+    while words and words[0][1] in stop_words() and not words[0][2] and words[0][1] not in words_table()["degree"]:
+        words.pop(0)
+    _trim(words)
+    for i in range(0, len(words), MAX_PHRASE_WORDS):
+        part = words[i : i + MAX_PHRASE_WORDS]
+        if any(word not in empty_words() for _, word, _ in part):
+            done.append(" ".join(written for written, _, _ in part))
+    words.clear()
 
 
 def _phrases(source: Source, marks: bytearray, kind: int) -> list[str]:
@@ -104,33 +92,26 @@ def _phrases(source: Source, marks: bytearray, kind: int) -> list[str]:
         if not any(marks[i] & (_DROPPED | _SPOKEN) for i in range(*match.span()))
         for i in range(*match.span())
     }
-    phrase, previous_end = _Phrase(), -1
+    words: list[Word] = []
+    done: list[str] = []
+    previous_end = -1
     for token in source.tokens:
         mark = marks[token.start]
+        other = (mark & _UNWANTED) != kind
         if token.start in breaks:
-            phrase.flush()
-            continue
-        if mark & _DROPPED or (mark & _UNWANTED) != kind:
-            phrase.trim()
-            if (mark & _UNWANTED) != kind:
-                phrase.flush()
-            continue
-        written = source.text[token.start : token.end]
-        glued = token.start == previous_end and bool(phrase.words)
-        previous_end = token.end
-        if not token.is_word:
-            if token.word in "-&'/" and glued:
-                last, word, kept = phrase.words[-1]
-                phrase.words[-1] = (last + written, word, kept)
-            elif token.word == "&":
-                phrase.words.append(("&", "and", False))
-            elif token.word not in "-'/\"":
-                previous_end = -1
-            continue
-        written = source.spelling.get(token.start, written)
-        if glued:
-            phrase.words[-1] = (phrase.words[-1][0] + written, token.word, bool(mark & _SPOKEN))
+            _flush(words, done)
+        elif mark & _DROPPED or other:
+            (_flush(words, done) if other else _trim(words))
+        elif token.is_word or token.word == "&" or (token.word in "-'/" and words and token.start == previous_end):
+            written = source.spelling.get(token.start, source.text[token.start : token.end])
+            if words and token.start == previous_end:
+                last, word, kept = words.pop()
+                word, kept = (token.word, bool(mark & _SPOKEN)) if token.is_word else (word, kept)
+                words.append((last + written, word, kept))
+            else:
+                words.append((written, token.word if token.is_word else "and", bool(mark & _SPOKEN) and token.is_word))
+            previous_end = token.end
         else:
-            phrase.words.append((written, token.word, bool(mark & _SPOKEN)))
-    phrase.flush()
-    return phrase.done
+            previous_end = token.end if token.word in "-'/\"" else -1
+    _flush(words, done)
+    return done

@@ -92,10 +92,10 @@ def _read(source: Source, match: re.Match[str]) -> Quantity:
     elif unit in ("", "bpm") and (times := regex.times.search(source.before(position))):
         position -= len(times[0])
         a = b = a * 2 if times["double"] else a / 2
-    before = _before(source, position)
+    said = _said_before(source, position)
     ranged, margin = False, None
     if (unit in ("", "s") or low.startswith(("<", ">"), end + 1)) and (
-        upper := _upper(source, match, end, unit, before)
+        upper := _upper(source, match, end, unit, "span" in said)
     ):
         b, scale, unit, end, ranged = *upper, True
         a *= scale
@@ -103,7 +103,7 @@ def _read(source: Source, match: re.Match[str]) -> Quantity:
         margin, end = float(pm["pm"]), pm.end()
         if unit == "" and (again := _unit(low, end))[0] == "bpm":
             unit, end = "bpm", again[2]
-    end, after_approx, bound = suffix(low, end, before.bound)
+    end, after_approx, bound = suffix(low, end, "below" if "below" in said else "above" if "above" in said else "")
     if unit == "":
         unit, scale, end = _unit(low, end)
         a, b = a * scale, b * scale
@@ -113,37 +113,25 @@ def _read(source: Source, match: re.Match[str]) -> Quantity:
         up = bound == "below" if bound else too["slow"] is not None
         end, bound = too.end(), "above" if up else "below"
         unit = unit or ("bpm" if "fast" in too[0] or "slow" in too[0] else "")
-    lone_span = before.span and not (ranged or before.bound or before.approx or before.exact)
-    start = position if lone_span else before.start
+    lone_span = not ranged and said.keys() == {"", "span"}
+    start = position if lone_span else position - len(said.get("", ""))
     unit = "s" if clock and unit == "" else unit
     if unit in ("", "other") and regex.not_a_measure.search(source.before(start, 16)):
         unit = "other"
     return Quantity(
         start=start, end=end, low=min(a, b), high=max(a, b), unit=unit, clock=clock,
-        approx=before.approx or after_approx, exact=before.exact, bound=bound, margin=margin,
-        span=before.span and ranged, digits_start=match.start(),
+        approx="approx" in said or after_approx, exact="exact" in said, bound=bound, margin=margin,
+        span="span" in said and ranged, digits_start=match.start(),
     )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class _Before:
-    """What the words before a number say of it."""
-
-    start: int
-    bound: str = ""
-    approx: bool = False
-    exact: bool = False
-    span: bool = False
-
-
-def _before(source: Source, position: int) -> _Before:
+def _said_before(source: Source, position: int) -> dict[str, str]:
+    """What the words before a number say of it, by the groups of ``left``, and all of them under ""."""
     before = source.before(position, 40)
     left = regex.left.search(before)
-    if before.rstrip()[-1:].isdigit() or left is None or not left[0].strip():
-        return _Before(position)
-    bound = "below" if left["below"] else "above" if left["above"] else ""
-    start = position - len(left[0].lstrip())
-    return _Before(start, bound, bool(left["approx"]), bool(left["exact"]), bool(left["span"]))
+    if before.rstrip()[-1:].isdigit() or left is None:
+        return {}
+    return {name: words for name, words in {**left.groupdict(), "": left[0].lstrip()}.items() if words}
 
 
 def _first(low: str, match: re.Match[str]) -> tuple[float, str, int]:
@@ -175,14 +163,14 @@ def _tens(source: Source, match: re.Match[str]) -> tuple[tuple[float, float], in
 
 
 def _upper(
-    source: Source, first: re.Match[str], end: int, unit: str, before: _Before
+    source: Source, first: re.Match[str], end: int, unit: str, span: bool
 ) -> tuple[float, float, str, int] | None:
     """The second number of a range: its value, the scale for the first, the unit and the end."""
     interval = regex.in_brackets.search(source.before(first.start(), 12)) and regex.interval.match(source.low, end)
     if interval:
         return number_value(interval["b"]), 1.0, "bpm", interval.end()
     upper = regex.range.match(source.low, end)
-    if upper is None or not source.free(end, upper.end()) or not _joins(source, first[0], upper, before.span):
+    if upper is None or not source.free(end, upper.end()) or not _joins(source, first[0], upper, span):
         return None
     value = number_value(upper["b"])
     unit_b, scale, end_b = _unit(source.low, upper.end())

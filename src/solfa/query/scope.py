@@ -42,7 +42,7 @@ def _concept(mention: Mention) -> str:
     return mention.constraint.concept if isinstance(mention.constraint, Presence) else ""
 
 
-def _asks(item: Item) -> TypeGuard[Mention]:
+def _asks(item: Item | None) -> TypeGuard[Mention]:
     return isinstance(item, Mention) and item.constraint is not None
 
 
@@ -238,10 +238,8 @@ def negate(source: Source, row: list[Item]) -> None:
             state.pass_by(item)
         elif isinstance(item, Token):
             if _ends(source, row, i, state):
-                if item.word in ("is", "are", "was", "were") and _of_some(source, row, i, state):
-                    state.doubted += (
-                        [state.head] if state.head else []
-                    )  # "all but the drums is acoustic", "no guitar is distorted"
+                if state.head and item.word in ("is", "are", "was", "were") and _of_some(source, row, i, state):
+                    state.doubted.append(state.head)  # "all but the drums is acoustic", "no guitar is distorted"
                 state.close()
                 state.pass_by(item)
             elif item.word in ("them", "it", "those") and state.speaks_of(item):
@@ -298,71 +296,55 @@ def doubt(source: Source, parts: list[list[Item]]) -> None:
 
 def _ends(source: Source, row: list[Item], i: int, state: _Negation) -> bool:
     """Whether a token ends the reach of a negation."""
-    token = row[i]
-    assert isinstance(token, Token)
-    word, data = token.word, words_table()["scope"]
-    if word == "(" and state.cue is not None and not source.low[state.cue.end : token.start].strip():
-        return False  # "not (drums or bass)"
-    if (word == "and" and regex.new_subject.match(source.low, token.end)) or (
-        word == "more" and state.head is not None and state.cue is not None and state.cue.cue in ("less", "fewer")
-    ):
-        return True  # "no strings are used and the recording lasts ...", "less drums more bass"
-    verb = state.cue is not None and bool(regex.verb.match(state.cue.cue))
-    if word == ":" and state.cue is not None and not source.low[state.cue.end : token.start].strip():
-        state.label = True  # "exclude: drums, bass"
+    token, cue, head = row[i], state.cue, state.head
+    assert isinstance(token, Token) and cue is not None
+    word, data, verb = token.word, words_table()["scope"], bool(regex.verb.match(cue.cue))
+    if word in "(:" and not source.low[cue.end : token.start].strip():  # "not (drums or bass)", "exclude: drums, bass"
+        state.label = state.label or word == ":"
         return False
     if state.label and word in (",", "and", "/", "&"):
         return False
-    if word in _HARD or word in data["contrast"]:
+    if word in _HARD or word in data["contrast"] or regex.ends.match(source.low, token.start):
         return True
-    if word == "and" and state.cue and source.raw[token.start : token.end] == "AND":
-        return (
-            source.raw[state.cue.start : state.cue.end] == "NOT" and "(" not in source.low[state.cue.end : token.start]
-        )
-    if word == "+" and source.low[token.end : token.end + 1].isalnum():
-        return True
-    if word == "-":
-        return source.low[token.start - 1 : token.start] == " " and source.low[token.end : token.end + 1] == " "
-    if word == "&" and source.low[token.end : token.end + 1] == "&":
-        return True
-    if word == "," and i + 1 < len(row) and getattr(row[i + 1], "word", "") in data["examples"]:
-        return False  # "no percussion, especially drums", "rather than, say, a gong"
-    if word == "," and getattr(row[i - 1], "word", "") in data["examples"]:
-        return False
+    if word == "more" and head is not None and cue.cue in ("less", "fewer"):
+        return True  # "less drums more bass"
+    if source.raw[token.start : token.end] == "AND":
+        return source.raw[cue.start : cue.end] == "NOT" and "(" not in source.low[cue.end : token.start]
     if word == ",":
-        goes_on = _list_goes_on(row, i, verb=verb) or (state.lists() and _list_goes_on(row, i, joins=("and", "&")))
-        if not verb and state.head and state.flips and _list_goes_on(row, i, verb=True, joins=("and",)):
-            if state.cue and state.cue.weight < 1 and not goes_on:  # "less harp, oboe and tuba"
-                state.doubted += _listed(row, i)
-                return True
-            after = next(x for x in row[i + 1 :] if isinstance(x, Mention))
-            source.note(f"what follows {source.quote(state.head.start, state.head.end)} is read as "
-                        + ("unwanted too, from " if goes_on else "wanted, from ")
-                        + f"{source.quote(after.start, after.end)} on: write "
-                        + ("'with' before what is wanted" if goes_on else "'or' for 'and' to shut it out"))  # fmt: skip
-        return not goes_on
-    head, instead = state.head, state.cue is not None and state.cue.cue in ("instead of", "rather than")
-    if state.cue and instead and state.end > state.cue.end and word in ("it", "they", "he", "she", "there", "we", "i"):
+        return _ends_at_comma(source, row, i, state, verb=verb)
+    if cue.cue in ("instead of", "rather than") and state.end > cue.end and word in data["subjects"]:
         return True  # "instead of ending with a fade it ends on a chord"
     if head is None:  # "no reverb on the guitar" ends at "on", "not suitable for parties" does not end at "for"
-        if word in ("until", "unless", "if", "whether", "because", "while") or (word == "and" and _verb_next(row, i)):
+        if word in data["conjunctions"] or (word == "and" and _verb_next(row, i)):
             return True
-        noun = state.cue is not None and state.cue.cue in data["before_nouns"] and state.end > state.cue.end
+        noun = cue.cue in data["before_nouns"] and state.end > cue.end
         return noun and word in data["prepositions"] and not (word == "with" and _only_noise(row, i, state))
     the = source.low.endswith(" the ", 0, head.start)
     return word in data["ends_after_a_thing"] or (word == "and" and not _and_goes_on(row, i, head, verb=verb, the=the))
+
+
+def _ends_at_comma(source: Source, row: list[Item], i: int, state: _Negation, *, verb: bool) -> bool:
+    if any(getattr(x, "word", "") in words_table()["scope"]["examples"] for x in (row[i - 1], *row[i + 1 : i + 2])):
+        return False  # "no percussion, especially drums", "rather than, say, a gong"
+    goes_on = _list_goes_on(row, i, verb=verb) or (state.lists() and _list_goes_on(row, i, joins=("and", "&")))
+    if not verb and state.head and state.flips and _list_goes_on(row, i, verb=True, joins=("and",)):
+        if state.cue and state.cue.weight < 1 and not goes_on:  # "less harp, oboe and tuba"
+            state.doubted += _listed(row, i)
+            return True
+        after = next(x for x in row[i + 1 :] if isinstance(x, Mention))
+        read = "unwanted too" if goes_on else "wanted"
+        how = "'with' before what is wanted" if goes_on else "'or' for 'and' to shut it out"
+        source.note(f"what follows {source.quote(state.head.start, state.head.end)} is read as {read}, "
+                    f"from {source.quote(after.start, after.end)} on: write {how}")  # fmt: skip
+    return not goes_on
 
 
 def _of_some(source: Source, row: list[Item], i: int, state: _Negation) -> bool:
     """Whether "is" goes on about some of many and not about what is there: "none of the guitars are distorted"."""
     after, end = row[i + 1] if i + 1 < len(row) else None, row[i].end
     some = state.universal() or (state.cue is not None and bool(re.match(r"no\b|none\b", state.cue.cue)))
-    said = (
-        _asks(after)
-        if isinstance(after, Mention)
-        else after is not None and after.word not in words_table()["scope"]["judged"]
-    )
-    return some and state.head is not None and said and not rx(" <<presence>>").match(source.low, end)
+    said = _asks(after) or (isinstance(after, Token) and after.word not in words_table()["scope"]["judged"])
+    return some and said and not rx(" <<presence>>").match(source.low, end)
 
 
 def _only_noise(row: list[Item], i: int, state: _Negation) -> bool:

@@ -6,12 +6,13 @@ import re
 from dataclasses import replace
 from math import inf, isfinite
 
+from solfa.constraints import InKey, Metre
 from solfa.core.errors import InputError, UnknownName
 from solfa.core.filters import FIELDS, Field, Filter, folded
 from solfa.core.theory import Key, Mode
 from solfa.core.vocabulary import concepts
 from solfa.query.concepts import concept_named
-from solfa.query.override import parse_key, parse_metre
+from solfa.query.override import parse_value
 
 _EXPRESSION = re.compile(r"\s*(?P<field>[A-Za-z_]+)\s*(?P<op>!=|!~|<=|>=|==|=|<|>|~)\s*(?P<value>.*?)\s*", re.DOTALL)
 _RANGE = re.compile(r"(?P<low>-?\d+(?:\.\d+)?)?\s*\.\.\s*(?P<high>-?\d+(?:\.\d+)?)?")
@@ -59,7 +60,7 @@ def parse_where(expression: str) -> Filter:
         if not all(values):
             raise InputError(f"nothing to compare in {expression!r}. Expected letters or digits.")
         return replace(plain, values=tuple(values), contains=op in ("~", "!~"))
-    values = [v for part in parts for v in (_keys(part) if field.kind == "key" else parse_metre(part)[0].metres)]
+    values = [v for part in parts for v in (_keys(part) if field.kind == "key" else _metres(part))]
     return replace(plain, values=tuple(dict.fromkeys(values)))
 
 
@@ -94,11 +95,15 @@ def _number(plain: Filter, op: str, value: str) -> Filter:
 def _keys(part: str) -> list[str]:
     """Key names as the analysis writes them; a tonic alone is both modes, a mode alone all tonics."""
     names = []
-    for constraint in parse_key(part):
+    for constraint in parse_value(InKey, part):
         tonics = range(12) if constraint.tonic is None else (constraint.tonic,)
         modes: tuple[Mode, ...] = ("major", "minor") if constraint.mode is None else (constraint.mode,)
         names += [str(Key(tonic, mode)) for tonic in tonics for mode in modes]
     return names
+
+
+def _metres(part: str) -> list[str]:
+    return [metre for constraint in parse_value(Metre, part) for metre in constraint.metres]
 
 
 def _concept(plain: Filter, field: Field, parts: list[str]) -> Filter:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from solfa.constraints import Chords, Duration, InKey, Metre, Presence, Tempo
+from solfa.constraints import Chords, Constraint, Duration, InKey, Metre, Presence, Tempo
 from solfa.core.errors import InputError, UnknownName
 from solfa.core.filters import FIELDS
-from solfa.query import override, parse, parse_chords, parse_duration, parse_key, parse_metre, parse_tempo, parse_where
+from solfa.query import override, parse, parse_value, parse_where
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from solfa.query import override, parse, parse_chords, parse_duration, parse_key
     ],
 )
 def test_tempo_flag(text: str, low: float, high: float) -> None:
-    (tempo,) = parse_tempo(text)
+    (tempo,) = parse_value(Tempo, text)
     assert (tempo.low_bpm, tempo.high_bpm) == (low, high)
 
 
@@ -48,7 +48,7 @@ def test_tempo_flag(text: str, low: float, high: float) -> None:
     ],
 )
 def test_key_flag(text: str, keys: list[tuple[int | None, str | None]]) -> None:
-    assert [(k.tonic, k.mode) for k in parse_key(text)] == keys
+    assert [(k.tonic, k.mode) for k in parse_value(InKey, text)] == keys
 
 
 @pytest.mark.parametrize(
@@ -62,30 +62,33 @@ def test_key_flag(text: str, keys: list[tuple[int | None, str | None]]) -> None:
     ],
 )
 def test_metre_flag(text: str, metres: tuple[str, ...]) -> None:
-    assert parse_metre(text)[0].metres == metres
+    assert tuple(m for metre in parse_value(Metre, text) for m in metre.metres) == metres
 
 
 def test_chords_flag() -> None:
-    assert [str(c) for c in parse_chords("Am F C G")[0].chords] == ["A:min", "F:maj", "C:maj", "G:maj"]
-    assert parse_chords("I-V-vi-IV")[0].transposable
-    assert [str(c) for c in parse_chords("G7")[0].chords] == ["G:7"]
-    assert [str(c) for c in parse_chords("ii-V-I", [InKey(text="", tonic=5)])[0].chords] == ["G:min", "C:maj", "F:maj"]
+    assert [str(c) for c in parse_value(Chords, "Am F C G")[0].chords] == ["A:min", "F:maj", "C:maj", "G:maj"]
+    assert parse_value(Chords, "I-V-vi-IV")[0].transposable
+    assert [str(c) for c in parse_value(Chords, "G7")[0].chords] == ["G:7"]
+    assert [str(c) for c in parse_value(Chords, "ii-V-I", [InKey(text="", tonic=5)])[0].chords] == [
+        "G:min",
+        "C:maj",
+        "F:maj",
+    ]
 
 
 def test_duration_flag() -> None:
-    assert parse_duration("2..4 min")[0].low_s == 120.0
-    assert parse_duration("<90 s")[0].high_s == 90.0
-    assert parse_duration("3:30")[0].low_s < 210 < parse_duration("3:30")[0].high_s
+    assert parse_value(Duration, "2..4 min")[0].low_s == 120.0
+    assert parse_value(Duration, "<90 s")[0].high_s == 90.0
+    assert parse_value(Duration, "3:30")[0].low_s < 210 < parse_value(Duration, "3:30")[0].high_s
 
 
-@pytest.mark.parametrize("flag", [parse_tempo, parse_key, parse_metre, parse_chords, parse_duration])
+@pytest.mark.parametrize("kind", [Tempo, InKey, Metre, Chords, Duration])
 @pytest.mark.parametrize("text", ["purple", "5000", "13/0", "H minor", "", "-", "110 purple elephants"])
-def test_flags_say_what_they_expected(flag: object, text: str) -> None:
-    assert callable(flag)
-    if flag is parse_duration and text == "5000":
+def test_flags_say_what_they_expected(kind: type[Constraint], text: str) -> None:
+    if kind is Duration and text == "5000":
         return
     with pytest.raises(InputError, match=r"Expected|empty"):
-        flag(text)
+        parse_value(kind, text)
 
 
 def test_an_override_replaces_only_its_kind() -> None:

@@ -9,20 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from solfa.constraints import FASTEST_BPM, SLOWEST_BPM, Duration, Presence, Tempo
+from solfa.constraints import FASTEST_BPM, SLOWEST_BPM, Chords, Duration, InKey, Metre, Presence, Tempo
 from solfa.core.errors import InputError
 from solfa.core.vocabulary import concepts
-from solfa.query import (
-    Query,
-    explain,
-    override,
-    parse,
-    parse_chords,
-    parse_duration,
-    parse_key,
-    parse_metre,
-    parse_tempo,
-)
+from solfa.query import Query, explain, override, parse, parse_value
 from solfa.query.source import MAX_CHARS
 
 PIECES = [
@@ -125,9 +115,9 @@ def test_reading_is_deterministic_and_survives_its_own_text(text: str) -> None:
 @given(st.text(max_size=60))
 @settings(max_examples=150)
 def test_flags_refuse_what_they_cannot_read(text: str) -> None:
-    for flag in (parse_tempo, parse_key, parse_metre, parse_chords, parse_duration):
+    for kind in (Tempo, InKey, Metre, Chords, Duration):
         try:
-            assert flag(text)
+            assert parse_value(kind, text)
         except InputError as error:
             assert str(error)
 
