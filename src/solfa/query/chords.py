@@ -76,13 +76,8 @@ def _spelled(match: re.Match[str]) -> Name:
     if words[0] == "half":
         words = ["half diminished", *words[2:]]
     quality: str = patterns_table()["spelled_chord_quality"][words[0]]
-    seventh = words[-1] if len(words) > 1 else ""
-    if seventh.startswith(("7", "seventh")):
-        quality = {"maj": "maj7", "min": "min7", "dim": "dim7"}.get(quality, quality)
-    elif seventh.startswith(("6", "sixth")):
-        quality = {"maj": "maj6", "min": "min6"}.get(quality, quality)
-    elif seventh.startswith(("9", "ninth")):
-        quality = {"maj": "maj9", "min": "min9", "7": "9"}.get(quality, quality)
+    number = re.sub(r"\D", "", words[-1]) or words[-1] if len(words) > 1 else ""
+    quality = patterns_table()["chord_with_number"].get(number, {}).get(quality, quality)
     root = (pitch_class(match["root"]) + shift) % 12
     return Name(match.start(), match.end(), Chord(root, quality), False, True, False, spelled=True)
 
@@ -169,27 +164,20 @@ def _accepted(source: Source, names: list[Name], links: list[str], *, lower: boo
     strong = sum(n.strong for n in names)
     tight = sum(link in ("tight", "slash") for link in links)
     if lower:
-        sure = cue or tight == len(links) or _alone(source, start, end)
+        sure = cue or tight == len(links) or source.alone(start, end)
         return bool(sure) and len(names) >= 3 and (strong > 0 or cue)
     if all(n.spelled for n in names) and not cue:
         return len(names) >= 3
-    if cue or (tight == len(links) and (len(names) > 2 or strong or _alone(source, start, end))):
+    if cue or (tight == len(links) and (len(names) > 2 or strong or source.alone(start, end))):
         return not (len(names) == 2 and not strong and links == ["slash"])
     if len(names) == 2:
         telling = [n for n in names if n.strong and not _is_key_name(n) and not _part_number(source, n)]
         apart = source.low[names[0].end : names[1].start].strip() == ","
-        if len(telling) == 2 or (telling and (not apart or _alone(source, start, end))):
+        if len(telling) == 2 or (telling and (not apart or source.alone(start, end))):
             return True
         return strong == 2 and links == ["space"]
     article = names[0].start == 0 and source.raw[0] == "A" and links[0] == "space" and not names[0].strong
     return (strong > 0 or "space" not in links or not article) and not (article and len(names) < 4)
-
-
-def _alone(source: Source, start: int, end: int) -> bool:
-    """Whether nothing else stands in the clause."""
-    return bool(
-        re.search(r"(?:^|[,;.\n(:])\s*$", source.before(start)) and re.match(r"\s*(?:$|[,;.\n)])", source.after(end))
-    )
 
 
 def _is_key_name(name: Name) -> bool:
@@ -209,7 +197,7 @@ def _single(source: Source, name: Name) -> bool:
         return False
     # "C5", "G9", "A7", "B2": part numbers as well as chords, unless sharps, flats or letters say more.
     plain = re.fullmatch(r"[A-H]\d{1,2}|H|[A-H][+-]", source.raw[name.start : name.end])
-    if plain and _alone(source, name.start, name.end):
+    if plain and source.alone(name.start, name.end):
         return True
     return plain is None or (name.chord.quality == "7" and source.raw[name.end - 1] == "7")
 

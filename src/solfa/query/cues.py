@@ -11,8 +11,6 @@ from solfa.query.source import Mention, Source
 
 regex = Regexes("cues")
 
-_PLAIN_YES, _PLAIN_NO = re.compile(r" yes\b"), re.compile(r" no(?![^\W_])")
-
 
 def find_exceptions(source: Source) -> None:
     """Finds what looks like a negation and is none, and what says that something does not matter."""
@@ -78,7 +76,7 @@ def find_marks(source: Source) -> None:
 def mark(source: Source) -> None:
     """Marks instruments and voices that play alone or lead, or that a suffix takes away ("drum-free")."""
     things = [m for m in source.mentions if isinstance(m.constraint, Presence)]
-    postfix = any(_PLAIN_YES.match(source.low, m.end) for m in things)
+    postfix = any(regex.plain_yes.match(source.low, m.end) for m in things)
     for mention in things:
         if mention.kind != "use" and not mention.negated and not _taken_away(source, mention, postfix):
             _ = mention.kind in ("instrument", "voice", "sound") and _solo(source, mention)
@@ -99,7 +97,7 @@ def _taken_away(source: Source, mention: Mention, postfix: bool) -> bool:
     match = (
         regex.suffix_free.match(source.low, end)
         or regex.said_none_behind.match(source.low, end)
-        or (postfix and _PLAIN_NO.match(source.low, end))
+        or (postfix and regex.plain_no.match(source.low, end))
         or out
         or rx(r"(?: <<part>>)?[\s(]<<taken_away>>(?![^\W_])").match(source.low, end)
     )
@@ -114,7 +112,7 @@ def _taken_away(source: Source, mention: Mention, postfix: bool) -> bool:
         assert mention.constraint is not None
         mention.constraint = replace(mention.constraint, text=source.cut(mention.start, match.end()))
         return True
-    yes = regex.said_yes_behind.match(source.low, end) or (postfix and _PLAIN_YES.match(source.low, end))
+    yes = regex.said_yes_behind.match(source.low, end) or (postfix and regex.plain_yes.match(source.low, end))
     if yes and source.free(*yes.span()):
         source.add(Mention(*yes.span(), "filler"))
     elif regex.minus.search(source.before(mention.start, 48)) and source.free(mention.start - 1, mention.start):

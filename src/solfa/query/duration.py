@@ -18,8 +18,6 @@ from solfa.query.source import Mention, Source
 regex = Regexes("duration")
 
 _SLACK, _ABOUT = 0.05, 0.15  # how far "3 minutes" and "about 3 minutes" reach
-_A_VALUES = {"half an": 0.5, "half a": 0.5, "half": 0.5, "a couple of": 2.0, "a few": 3.0, "several": 4.0}
-_UNITS = {"second": 1.0, "minute": 60.0, "hour": 3600.0}
 
 
 def from_quantity(source: Source, q: Quantity, *, length_only: bool = False) -> bool:
@@ -147,7 +145,7 @@ def _at_edge(match: re.Match[str], length_s: float) -> tuple[Place, str]:
 def find(source: Source) -> None:
     """Reads "half a minute", "the last minute", and "short track" (numbers come through ``from_quantity``)."""
     for match in source.matches(regex.edge):
-        place, cue = _at_edge(match, _UNITS[match["unit"]] * (1.5 if match["half"] else 1.0))
+        place, cue = _at_edge(match, patterns_table()["unit_s"][match["unit"]] * (1.5 if match["half"] else 1.0))
         source.add(Mention(*match.span(), "place", place=place, cue=cue))
     for match in source.matches(regex.nth):
         n = patterns_table()["ordinal"].index(match["n"]) + 2 if match["n"] else int(number_value(match["number"]))
@@ -155,7 +153,9 @@ def find(source: Source) -> None:
         place, cue = seen_from(match["prep"] or "", stretch)
         source.add(Mention(*match.span(), "place", place=place, cue="time" if cue == "adverb" else cue))
     for match in source.matches(regex.article):
-        value = (_A_VALUES.get(match["n"], 1.0) + (0.5 if match["half"] else 0.0)) * _UNITS[match["unit"]]
+        value = (patterns_table()["amount"].get(match["n"], 1.0) + (0.5 if match["half"] else 0.0)) * patterns_table()[
+            "unit_s"
+        ][match["unit"]]
         left = regex.bounds.search(source.before(match.start()))
         bound = "" if left is None else "below" if left["below"] else "above" if left["above"] else ""
         approx = match["n"] in ("a couple of", "a few", "several") or bool(left and left["approx"])

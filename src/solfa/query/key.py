@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 
 from solfa.constraints import InKey
-from solfa.core.theory import Key, Mode, pitch_class
+from solfa.core.theory import KEYS, Key, Mode, pitch_class
 from solfa.query.chords import name_at
 from solfa.query.lexis import Regexes, patterns_table, rx, whole
 from solfa.query.source import Mention, Source
 
 regex = Regexes("key")
+
+_WHEEL = {key.camelot: key for key in KEYS}
 
 
 def _shift(accidental: str | None) -> int:
@@ -30,7 +32,7 @@ def find(source: Source) -> None:
         _camelot(source, match)
     for match in source.matches(regex.open_key):
         if 1 <= int(match["n"]) <= 12:
-            key = from_camelot((int(match["n"]) + 6) % 12 + 1, "A" if match["md"] == "m" else "B")
+            key = _WHEEL[f"{(int(match['n']) + 6) % 12 + 1}{'A' if match['md'] == 'm' else 'B'}"]
             _add(source, match.start(), match.end(), key.tonic, key.mode)
     for match in source.matches(regex.key):
         _with_mode(source, match)
@@ -64,34 +66,20 @@ def take(source: Source, match: re.Match[str]) -> None:
     _add(source, start, end, (pitch_class(match["note"]) + _shift(match["acc"])) % 12, mode)
 
 
-def from_camelot(number: int, letter: str) -> Key:
-    """The key at a place of the DJs' wheel.
-
-    >>> str(from_camelot(8, "A")), str(from_camelot(7, "B"))
-    ('A minor', 'F major')
-    """
-    tonic = (number - 8) * 7 % 12
-    return Key(tonic, "major") if letter.upper() == "B" else Key(tonic, "major").relative
-
-
 def _camelot(source: Source, match: re.Match[str]) -> None:
     start, end = match.start(), match.end()
     if not source.free(start, end):
         return
     named = match["cue"] or "camelot" in source.before(start, 30) + source.after(end, 12)
     cue = named or regex.compatible_before.search(source.before(start))
-    alone = re.search(r"(?:^|[,;.\n(:]|\b(?:not|nor|or))\s*$", source.before(start)) and re.match(
-        r"\s*(?:$|[,;.\n)])", source.after(end)
-    )
     tempo = re.match(r" \d{2,3}(?!\d)", source.after(end)) or re.search(r"\b\d{2,3} $", source.before(start))
-    if match["ab"].islower() and not (cue or alone or tempo):
+    if match["ab"].islower() and not (cue or source.alone(start, end) or tempo):
         return
-    number = int(match["n"])
-    if not 1 <= number <= 12:
+    key = _WHEEL.get(f"{int(match['n'])}{match['ab'].upper()}")
+    if key is None:
         if cue:
             source.not_understood(start, end, "Camelot numbers go from 1A to 12B")
         return
-    key = from_camelot(number, match["ab"])
     source.note(f"{source.quote(match.start('n'), end)} read as {key} (Camelot wheel)")
     _add(source, start, end, key.tonic, key.mode)
 
@@ -136,7 +124,7 @@ def _names(source: Source) -> None:
             continue
         written = source.raw[name.start : name.end]
         lead = regex.lead_at_end.search(source.before(name.start))
-        alone = _alone(source, name.start, name.end)
+        alone = source.alone(name.start, name.end)
         sure = len(written) > 1 and written not in ("Am", "Ab", "Em", "Dm", "Cm", "Fm", "Gm", "Bm")
         letters = len(written) > 1 and written != "Am"
         if not (lead or alone or sure or (letters and not re.match(r"\s[A-Z]", source.raw[name.end : name.end + 2]))):
@@ -150,13 +138,6 @@ def _names(source: Source) -> None:
             why = "" if mode is None else ": one chord name alone is taken as the key"
             source.note(f"'{written}' read as {read}{why}")
         _add(source, name.start, name.end, name.chord.root, mode)
-
-
-def _alone(source: Source, start: int, end: int) -> bool:
-    return bool(
-        re.search(r"(?:^|[,;.\n(:/|]|\s-|!=|\b(?:not|nor|or|than|but|except))\s*$", source.before(start))
-        and re.match(r"\s*(?:$|[,;\n)/|]|-\s|[.](?!\w))", source.after(end))
-    )
 
 
 def _bare(source: Source, match: re.Match[str]) -> None:
@@ -185,7 +166,7 @@ def _mode_only(source: Source, match: re.Match[str]) -> None:
     church, lead = match["mode"] in patterns_table()["church_mode"], (match["lead"] or "").split()
     if match["noun"] is None and not church:
         in_lead = lead[:1] == ["in"]
-        if not (in_lead and "a" not in lead) and not _alone(source, start, end):
+        if not (in_lead and "a" not in lead) and not source.alone(start, end):
             return
         if in_lead and re.match(r" [^\W\d_]+", source.after(end)) and regex.article_noun.match(source.low, end):
             return

@@ -38,6 +38,12 @@ def empty_words() -> frozenset[str]:
 
 
 @cache
+def symbols() -> dict[int, str]:
+    """Plain signs of symbols and marks that mean the same, for ``str.translate``."""
+    return str.maketrans({c: plain for plain, signs in patterns_table()["symbol"].items() for c in signs})
+
+
+@cache
 def any_of(name: str) -> str:
     """A group that matches any fragment of a list, longer ones first; fragments may name other lists."""
     fragments = sorted(patterns_table()[name], key=len, reverse=True)

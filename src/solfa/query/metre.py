@@ -11,10 +11,6 @@ from solfa.query.source import Mention, Source
 
 regex = Regexes("metre")
 
-_BY_COUNT: dict[int, tuple[str, ...]] = {
-    2: ("2/4", "2/2"), 3: ("3/4", "3/8"), 4: ("4/4",), 5: ("5/4", "5/8"), 6: ("6/8", "6/4"), 7: ("7/8", "7/4"),
-    8: ("4/4", "8/8"), 9: ("9/8",), 10: ("10/8", "5/4"), 11: ("11/8",), 12: ("12/8",), 13: ("13/8",), 15: ("15/8",),
-}  # fmt: skip
 _ALONE = r"(?:^|(?<=[,;.\n(])|(?<=[,;.\n(] ))(?:{})(?=\s*(?:$|[,;.\n)]))"
 
 
@@ -43,9 +39,9 @@ def find(source: Source) -> None:
                 _add(source, match.start(), match.end(), (f"{a}/{b}",))
     for pattern in (regex.beats_per_bar, regex.counted):
         for match in source.matches(pattern):
-            if metres := _BY_COUNT.get(int(number_value(match["n"]))):
+            if metres := patterns_table()["metre_of"].get(f"{number_value(match['n']):g}"):
                 source.note(f"{source.quote(*match.span())} read as {' or '.join(metres)}")
-                _add(source, match.start(), match.end(), metres)
+                _add(source, match.start(), match.end(), tuple(metres))
     _find_names(source)
     for match in source.matches(regex.stray):
         if any(c.isdigit() for c in match["what"]):

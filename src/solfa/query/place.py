@@ -19,16 +19,12 @@ regex = Regexes("place")
 
 Item = Mention | Token
 
-_WORD_FRACTIONS = {
-    "a third": 1 / 3, "one third": 1 / 3, "two thirds": 2 / 3, "a quarter": 0.25, "three quarters": 0.75, "half": 0.5,
-}  # fmt: skip
-
 
 def find_fractions(source: Source) -> None:
     """Finds "3/4 of the way in", before it can be taken for a metre."""
     for match in regex.fraction.finditer(source.low):
         if match["words"]:
-            at = _WORD_FRACTIONS[match["words"]]
+            at = patterns_table()["fraction_word"][match["words"]]
         elif 0 < int(match["a"]) < int(match["b"]):
             at = int(match["a"]) / int(match["b"])
         else:

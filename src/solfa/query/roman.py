@@ -95,7 +95,7 @@ def find(source: Source) -> None:
         position = start.end()
         names, tight, end = _run(source, start)
         if names and _accepted(source, names, tight, start.start(), end):
-            _add(source, start.start(), end, names)
+            source.add(_mention(source, start.start(), end, names))
             if _lazy([m for n in names if (m := regex.token.fullmatch(n))]):
                 source.note(
                     f"{source.quote(start.start(), end)}: minor and major taken from the major scale, not from the case"
@@ -144,7 +144,7 @@ def _find_numbers(source: Source) -> None:
             steps = re.findall(r"([1-7])(m|7|-(?!\s?\d))?", body) if spaced else [(d, "") for d in body]
             names = [_numeral(int(d), mark) for d, mark in steps]
             source.note(f"{source.quote(*match.span())} read as the progression {'-'.join(names)}")
-            _add(source, match.start(), match.end(), names)
+            source.add(_mention(source, *match.span(), names))
 
 
 def _numeral(degree: int, mark: str) -> str:
@@ -157,10 +157,6 @@ def _numeral(degree: int, mark: str) -> str:
 def _mention(source: Source, start: int, end: int, names: list[str]) -> Mention:
     constraint = Chords(text=source.cut(start, end), chords=resolve(names), transposable=True)
     return Mention(start, end, "chords", constraint, cue=" ".join(names))
-
-
-def _add(source: Source, start: int, end: int, names: list[str]) -> None:
-    source.add(_mention(source, start, end, names))
 
 
 def is_progression(text: str) -> bool:

@@ -15,33 +15,15 @@ from functools import cache
 
 from solfa.constraints import Constraint, Place
 from solfa.core.errors import InputError
-from solfa.query.lexis import Regexes
+from solfa.query.lexis import Regexes, symbols
 
 regex = Regexes("source")
 
 MAX_CHARS = 100_000
 
-_SYMBOLS = str.maketrans(
-    {
-        **dict.fromkeys("♯＃", "#"),
-        "♭": "b",
-        "…": ".",
-        **dict.fromkeys("‐‑‒–—―−﹣－", "-"),
-        **dict.fromkeys("’‘‛´`＇ʼ", "'"),
-        **dict.fromkeys("“”„«»＂", '"'),
-        **dict.fromkeys("≈∼～≃", "~"),
-        **dict.fromkeys("→⇒➔➜⟶►▸›", ">"),
-        **dict.fromkeys("∣｜¦‖", "|"),
-        **dict.fromkeys("⁄∕／", "/"),
-        **dict.fromkeys("△∆", "Δ"),
-        **dict.fromkeys("º˚", "°"),
-        **dict.fromkeys("Øφ∅", "ø"),
-    }
-)
 # Control characters, lone surrogates and odd line ends become spaces; invisible format characters vanish.
 _CLEAN = {"Cc": " ", "Cs": " ", "Zl": " ", "Zp": " ", "Cf": ""}
 _SPACES = re.compile(r"[^\S\n]+")
-_COMMA, _NEVER = re.compile(r"[,?] (?:the |any |an? )?$"), re.compile(r"(?!)")
 _TOKEN = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|\d+(?:[.,:]\d+)*|\n|[^\w\s]|_")
 
 
@@ -145,7 +127,7 @@ class Source:
         text = _SPACES.sub(" ", text).strip()
         if not text:
             raise InputError("the query is empty. Describe the music, e.g. 'slow waltz in D minor, solo piano'.")
-        raw = text.translate(_SYMBOLS)
+        raw = text.translate(symbols())
         low = fold(raw)
         tokens = tuple(Token(m.start(), m.end(), m[0]) for m in _TOKEN.finditer(low))
         return cls(text, raw, low, tokens, _taken=bytearray(len(text)))
@@ -202,6 +184,10 @@ class Source:
         """The folded text from a position on."""
         return self.low[position : position + chars]
 
+    def alone(self, start: int, end: int) -> bool:
+        """Whether nothing else stands in the clause."""
+        return bool(regex.clause_before.search(self.before(start)) and regex.clause_behind.match(self.low, end))
+
     def ends_at(self, position: int) -> str:
         """The kind of the mention that ends at a position, if one does."""
         return self._ends[position].kind if position in self._ends else ""
@@ -215,7 +201,9 @@ class Source:
             if other is None or other.constraint is None or other.family != mention.family:
                 break
             found.append(other)
-            start, joint = other.start, _COMMA if commas else _NEVER
+            if not commas:
+                break
+            start, joint = other.start, regex.comma
         return found
 
     def heard_before(self, position: int, kinds: tuple[str, ...] = ("instrument", "voice", "sound")) -> bool:

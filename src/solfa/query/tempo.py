@@ -21,18 +21,10 @@ regex = Regexes("tempo")
 # Marks that are everyday words in some language unless the query speaks of tempo.
 _AMBIGUOUS = {"grave", "vif", "rapide", "rapido", "lent"}
 
-_SLOW, _MEDIUM, _FAST = (40.0, 76.0), (90.0, 120.0), (120.0, 200.0)
-_SLOWISH, _QUITE_FAST = (60.0, 90.0), (115.0, 170.0)
-_VERY_SLOW, _VERY_FAST = (SLOWEST_BPM, 60.0), (160.0, 300.0)
-_DEGREES = {
-    "slow": {"very": _VERY_SLOW, "rather": _SLOWISH, "": _SLOW},
-    "fast": {"very": _VERY_FAST, "rather": _QUITE_FAST, "": _FAST},
-}
 _PLURAL = re.compile(r"[^s]s$")
 _COUNTED = ("instrument", "voice")
 # What a bare number may stand beside as a tempo.
 _BESIDE = ("genre", "key", "metre", "chords", "instrument", "voice", "mood", "use")
-_CLAUSE_START, _CLAUSE_END = re.compile(r"(?:^|[,;.\n(]\s?)\s*(?:so )?$"), re.compile(r"\s*(?:$|[,;\n)]|\.(?!\d))")
 
 
 def from_quantity(source: Source, q: Quantity) -> bool:
@@ -89,8 +81,7 @@ def _plausible(source: Source, q: Quantity) -> bool:
     hinted = hinted or source.before(q.start).rstrip().endswith(("!=", "≠"))
     if q.bound:
         hinted = q.low >= 60 or bool(re.search(r"slow|fast|quick", source.low[q.start : q.digits_start]))
-    alone = _CLAUSE_START.search(source.before(q.start)) and _CLAUSE_END.match(follows)
-    return bool(hinted or alone)
+    return bool(hinted) or source.alone(q.start, q.end)
 
 
 def _bounds(q: Quantity) -> tuple[float, float]:
@@ -110,13 +101,12 @@ def find_words(source: Source) -> None:
     """Finds markings and words; a number in the same query makes them redundant, which is noted."""
     numbered = any(m.kind == "tempo" for m in source.mentions)
     for match in regex.slow_to_fast.finditer(source.low):
-        ends = {"slow": _SLOW, "fast": _FAST, "up": _FAST}
-        low, high = ends.get(match[1], _MEDIUM)[0], ends.get(match[2], _MEDIUM)[1]
+        feels = patterns_table()["feel"]
+        low, high = feels.get(match[1], feels["medium"])[0], feels.get(match[2], feels["medium"])[1]
         _add_words(source, *match.span(), (low, high), exact=False, numbered=numbered)
     markings: dict[str, list[float]] = patterns_table()["marking"]
     for match in rx(r"\b(<<marking>>)\b(?: <<marking_suffix>>\b)*").finditer(source.low):
-        alone = _CLAUSE_START.search(source.before(match.start())) and _CLAUSE_END.match(source.after(match.end()))
-        if match[1] in _AMBIGUOUS and not (alone or "tempo" in source.low):
+        if match[1] in _AMBIGUOUS and not (source.alone(*match.span()) or "tempo" in source.low):
             continue
         if not re.match(r" (?:barocco|di\b)", source.after(match.end())):
             _add_words(source, *match.span(), markings[match[1]], exact=True, numbered=numbered)
@@ -130,13 +120,11 @@ def find_words(source: Source) -> None:
             _add_words(source, *match.span(), _feel(match), exact=False, numbered=numbered)
 
 
-def _feel(match: re.Match[str]) -> tuple[float, float]:
-    for name, bpm in (("medium", _MEDIUM), ("down", _SLOWISH), ("walk", (80.0, 112.0))):
-        if match[name]:
-            return bpm
-    kind = "slow" if match["slow"] else "fast"
-    degree = "very" if match["very"] else "rather" if match["rather"] or match[kind].endswith("ish") else ""
-    return _DEGREES[kind][degree]
+def _feel(match: re.Match[str]) -> list[float]:
+    kind = next(name for name in ("slow", "fast", "medium", "down", "walk") if match[name])
+    degree = "very_" if match["very"] else "rather_" if match["rather"] or match[kind].endswith("ish") else ""
+    feels: dict[str, list[float]] = patterns_table()["feel"]
+    return feels.get(degree + kind, feels[kind])
 
 
 def _add_words(source: Source, start: int, end: int, bounds: Iterable[float], *, exact: bool, numbered: bool) -> None:
