@@ -12,7 +12,7 @@ from dataclasses import replace
 from solfa.constraints import LONGEST_S, Duration, Place
 from solfa.query.lexis import Regexes, patterns_table
 from solfa.query.place import seen_from
-from solfa.query.quantity import Quantity, number_value, suffix
+from solfa.query.quantity import Quantity, number_value
 from solfa.query.source import Mention, Source
 
 regex = Regexes("duration")
@@ -152,18 +152,6 @@ def find(source: Source) -> None:
         stretch = Place(start=0.0, end=1.0, start_s=60.0 * (n - 1), end_s=60.0 * n)
         place, cue = seen_from(match["prep"] or "", stretch)
         source.add(Mention(*match.span(), "place", place=place, cue="time" if cue == "adverb" else cue))
-    for match in source.matches(regex.article):
-        value = (patterns_table()["amount"].get(match["n"], 1.0) + (0.5 if match["half"] else 0.0)) * patterns_table()[
-            "unit_s"
-        ][match["unit"]]
-        left = regex.bounds.search(source.before(match.start()))
-        bound = "" if left is None else "below" if left["below"] else "above" if left["above"] else ""
-        approx = match["n"] in ("a couple of", "a few", "several") or bool(left and left["approx"])
-        start = match.start() - (len(left[0]) if left else 0)
-        end, about, bound = suffix(source.low, match.end(), bound)
-        approx = approx or about
-        q = Quantity(start, end, value, value, "s", approx=approx, bound=bound, digits_start=match.start())
-        from_quantity(source, q)
     for match in source.matches(regex.short):
         if any(m.kind == "duration" for m in source.mentions):
             continue

@@ -35,14 +35,18 @@ def find_fractions(source: Source) -> None:
 
 def find(source: Source) -> None:
     """Finds places and the verbs that say what happens there."""
-    _unmeasured(source)
+    for match in source.matches(regex.song_form):  # no places that can be measured: ``attach`` says so where it matters
+        after = match["prep"].startswith(("until", "till", "before", "up to", "after", "not ", "no "))
+        anywhere = Place(start=0.1 if after else 0.0, end=1.0)
+        source.add(Mention(*match.span(), "place", place=anywhere, cue="unmeasured", spoken=True))
     for match in regex.adverbial.finditer(source.low):
         _adverbial(source, match)
     for name, (low, high) in patterns_table()["adverb"].items():
         for match in whole(f"(?:(?P<prep><<turning>>) )?<<{name}>>").finditer(source.low):
             place, cue = seen_from(match["prep"] or "", Place(start=low, end=high))
             _add(source, match.start(), match.end(), place, cue)
-    _sometime(source)
+    for match in source.matches(regex.sometime):  # "until the fight starts": only what must not be before depends on it
+        source.add(Mention(*match.span(), "place", place=Place(start=0.1, end=1.0), cue="sometime", spoken=True))
     for match in source.matches(regex.events):
         again = "event" in (m.kind for m in source.mentions[-1:]) and source.before(match.start(), 5).endswith(" and ")
         if again or source.heard_before(match.start()):
@@ -65,20 +69,6 @@ def find(source: Source) -> None:
         if not re.match(r" (?:the|of|at|in|around|near)\b", source.after(match.end())):
             low, high = patterns_table()["section"]["start_noun" if match["start"] else "end_noun"]
             _add(source, match.start(), match.end(), Place(start=low, end=high), "lead")
-
-
-def _unmeasured(source: Source) -> None:
-    """Finds verses and choruses, which are no places that can be measured: ``attach`` says so where it matters."""
-    for match in source.matches(regex.song_form):
-        after = match["prep"].startswith(("until", "till", "before", "up to", "after", "not ", "no "))
-        anywhere = Place(start=0.1, end=1.0) if after else Place(start=0.0, end=1.0)
-        source.add(Mention(*match.span(), "place", place=anywhere, cue="unmeasured", spoken=True))
-
-
-def _sometime(source: Source) -> None:
-    """Finds "until the fight starts" and the like: only what must not be there before depends on it."""
-    for match in source.matches(regex.sometime):
-        source.add(Mention(*match.span(), "place", place=Place(start=0.1, end=1.0), cue="sometime", spoken=True))
 
 
 def section(noun: str) -> tuple[float, float]:
@@ -107,15 +97,27 @@ def seen_from(prep: str, place: Place) -> tuple[Place, str]:
     if prep.startswith(("until", "till", "before", "prior", "up to", "by")):
         edge, edge_s = (place.end, place.end_s) if at_start else (place.start, place.start_s)
         return Place(start=0.0, end=edge, end_s=edge_s, event="leaves"), "until"
-    if prep.startswith(("after", "past", "following")) or (prep.startswith("except") and at_start):
+    if prep.startswith(("after", "past", "following")):
         return Place(start=place.end, end=1.0, start_s=place.end_s, event="enters"), "adverb"
-    if prep.startswith("except") and not place.absolute and place.end < 1:
-        return place, "around"  # in two parts
     if prep.startswith("except"):
-        return Place(start=0.0, end=place.start, end_s=place.start_s, event="leaves"), "adverb"
+        rest = rest_of(place)
+        return (place, "around") if rest is None else (rest, "adverb")
     if prep.startswith("from") and not at_start:
         return replace(place, end=1.0, event="enters"), "adverb"
     return place, "adverb"
+
+
+def rest_of(place: Place) -> Place | None:
+    """The track but for a place; None where that is in two parts.
+
+    >>> rest_of(Place(start=0.0, end=0.15)), rest_of(Place(start=0.4, end=0.6))
+    (Place(start=0.15, end=1.0, event='enters', start_s=None, end_s=None), None)
+    """
+    if place.event == "leaves" or (place.event != "enters" and place.start == 0 and not place.start_s):
+        return Place(start=place.end, end=1.0, start_s=place.end_s, event="enters")
+    if place.event == "enters" or place.end == 1:
+        return Place(start=0.0, end=place.start, end_s=place.start_s, event="leaves")
+    return None
 
 
 def _adverbial(source: Source, match: re.Match[str]) -> None:
@@ -186,7 +188,7 @@ def attach(source: Source, clauses: list[list[Item]]) -> None:
         if before and len(places) == 1 and _afterthought(source, clause):
             place = places[0][1]
             if _denied(clause, clause.index(place)) and not before[-1].negated:  # "drums, though not in the intro"
-                _turn(source, place)
+                _turn(place)
             _give(source, place, before[-1:], None)
             continue
         for at, place in places:
@@ -199,7 +201,7 @@ def attach(source: Source, clauses: list[list[Item]]) -> None:
             nearest = near[1] if near and not other else None  # "bring the vocals in late and take the drums out"
             if found:
                 if _denied(clause, at) and found[0].start < place.start and not found[0].negated:
-                    _turn(source, place)
+                    _turn(place)
                 _give(source, place, found, nearest)
             elif nearest is not None and given:
                 found = given  # "strings enter at 1:00 and leave at 2:00"
@@ -234,20 +236,11 @@ def _denied(clause: list[Item], at: int) -> bool:
     return isinstance(before, Mention) and before.kind == "negation" and before.cue in ("not", "never", "exception")
 
 
-def _turn(source: Source, place: Mention) -> None:
-    """Makes a place that is shut out the rest of the track; says so where that is in two parts."""
-    where = place.place
-    if where is None or place.cue in ("unmeasured", "sometime"):
-        return
-    if place.cue == "until" or where.event == "leaves":  # "not until the end"
-        place.place = Place(start=where.end, end=1.0, start_s=where.end_s, event="enters")
-        place.cue = "adverb"
-    elif where.event == "enters":
-        place.place = Place(start=0.0, end=where.start, end_s=where.start_s, event="leaves")
-    elif (where.start == 0.0 and not where.start_s) or where.end == 1.0:
-        place.place = seen_from("except", where)[0]
-    else:
-        place.cue = "around"
+def _turn(place: Mention) -> None:
+    """Makes a place that is shut out the rest of the track."""
+    if place.place is not None and place.cue not in ("unmeasured", "sometime"):
+        rest = rest_of(place.place)
+        place.place, place.cue = (place.place, "around") if rest is None else (rest, "adverb")
 
 
 def _unattached(source: Source, place: Mention) -> None:
@@ -326,9 +319,8 @@ def _give(source: Source, place: Mention, targets: list[Mention], event: Mention
         if target.negated and where.event in ("enters", "leaves") and event is None and place.cue != "until":
             where = replace(where, event="in")  # "no vocals after 1:00"
         if place.cue == "until" and target.negated:
-            # "no drums until the end": they are heard, but not before.
-            target.negated = False
-            where = replace(where, start=where.end, end=1.0, start_s=where.end_s, end_s=None, event="enters")
+            target.negated = False  # "no drums until the end": they are there, but not before
+            where = rest_of(where) or where
         elif isinstance(target.constraint, Presence) and event is not None and where.event != "only":
             if event.cue == "leaves" and source.low.startswith("for ", place.start):  # "for the last minute"
                 where = Place(start=0.0, end=where.start, end_s=where.start_s)

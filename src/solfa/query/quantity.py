@@ -39,13 +39,15 @@ class Quantity:
 
 
 def number_value(text: str) -> float:
-    """The value of a match of ``regex.number``; a clock time is in seconds.
+    """The value of a number as written; a clock time is in seconds.
 
     >>> number_value("one hundred and ten"), number_value("2:30"), number_value("92,5")
     (110.0, 150.0, 92.5)
     """
     if ":" in text:
         return float(reduce(lambda total, part: 60 * total + int(part), text.split(":"), 0))
+    if text in (amounts := patterns_table()["amount"]):
+        return float(amounts[text])
     if text[0].isdigit():
         return float(text.replace(",", "."))
     words = text.replace("-", " ").split()
@@ -118,10 +120,10 @@ def _read(source: Source, match: re.Match[str]) -> Quantity:
     unit = "s" if clock and unit == "" else unit
     if unit in ("", "other") and regex.not_a_measure.search(source.before(start, 16)):
         unit = "other"
+    vague = "approx" in said or after_approx or match[0] in ("a couple of", "a few", "several")
     return Quantity(
-        start=start, end=end, low=min(a, b), high=max(a, b), unit=unit, clock=clock,
-        approx="approx" in said or after_approx, exact="exact" in said, bound=bound, margin=margin,
-        span="span" in said and ranged, digits_start=match.start(),
+        start=start, end=end, low=min(a, b), high=max(a, b), unit=unit, clock=clock, approx=vague,
+        exact="exact" in said, bound=bound, margin=margin, span="span" in said and ranged, digits_start=match.start(),
     )  # fmt: skip
 
 
