@@ -41,14 +41,9 @@ def filter_lengths(tuning: float) -> tuple[NDArray[np.float64], NDArray[np.float
 
 
 def cqt(samples: FloatArray, tuning: float = 0.0) -> FloatArray:
-    """Magnitudes float32 [shape=(1 + N // HOP, N_BINS)] of samples at ``RATE_HZ``; frame i is centred on ``i * HOP``.
+    """Magnitudes float32 [shape=(1 + N // HOP, N_BINS)] of N samples at ``RATE_HZ``; frame i is centred on ``i * HOP``.
 
-    Parameters
-    ----------
-    samples : float32 [shape=(N,)]
-        Mono sound at ``RATE_HZ``.
-    tuning : float
-        Semitones above A4 = 440 Hz by which the whole grid is shifted.
+    The whole grid is shifted by ``tuning``, semitones above A4 = 440 Hz.
     """
     frames = 1 + len(samples) // HOP
     centres, lengths = filter_lengths(tuning)

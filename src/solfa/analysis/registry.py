@@ -34,11 +34,7 @@ _REGISTRY = Registry(
 def extractors(names: Sequence[str] | None = None) -> tuple[Extractor, ...]:
     """The extractors of these names, in order; where two provide a field, the later one does.
 
-    Parameters
-    ----------
-    names
-        Names of ``extractor_specs()``; ``default`` stands for all the permissive defaults. None means ``default``.
-
+    They are names of ``extractor_specs()``; ``default`` stands for all the permissive defaults. None means ``default``.
     Raises UnknownName if no extractor has one of these names; InputError if there are no names; MissingExtra if a
     tool's package is not installed.
     """

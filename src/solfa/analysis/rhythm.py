@@ -24,7 +24,7 @@ from solfa.core.types import Alternative, Audio, Estimate, FloatArray
 _SHORTEST_S = 3.0  # less sound than this has no tempo to speak of
 _NUM_ALTERNATIVES = 5
 _NO_BEAT = 0.2  # confidence of the tempo
-_RELATED = (0.5, 2.0, 2 / 3, 1.5)  # tempi that a listener may tap as well: always among the alternatives
+_RELATED = (0.5, 2.0, 2 / 3, 1.5)  # tempi that people may tap as well: always among the alternatives
 
 
 class RhythmExtractor:

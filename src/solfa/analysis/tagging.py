@@ -185,14 +185,9 @@ def measurable(concept: str) -> bool:
 
 
 def evidence(concept: str, probs: Mapping[str, FloatArray]) -> FloatArray:
-    """Weighted mean of the voters' logits, one value a row.
+    """Weighted mean of the voters' logits for a measurable concept, one value a row.
 
-    Parameters
-    ----------
-    concept : str
-        a measurable concept
-    probs : mapping of net to float32 [shape=(T, L)]
-        scores of the nets on one grid
+    ``probs`` are the scores of each net on one grid, float32 [shape=(T, L)].
     """
     total, weight = np.zeros(len(next(iter(probs.values()))), np.float32), 0.0
     for voter in voters()[concept]:

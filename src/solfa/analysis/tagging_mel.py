@@ -24,11 +24,7 @@ def musicnn_mel(windows_TN: FloatArray) -> FloatArray:
     librosa's ``melspectrogram`` with n_fft 512, hop 256, 96 bands (Slaney scale and area), then ``log10(10000 x + 1)``,
     in float32. Each window is framed on its own (centred frames, zeros outside), so that windows start exactly 3 s
     apart, which a running spectrogram (187 hops = 2.992 s) would not give.
-
-    Parameters
-    ----------
-    windows_TN : float32 [shape=(T, 48000)]
-        sound at 16 kHz, one window a row
+    ``windows_TN`` float32 [shape=(T, 48000)] is sound at 16 kHz, one window a row.
     """
     padded = np.pad(windows_TN, ((0, 0), (_FFT // 2, _FFT // 2)))
     mel = np.empty((len(windows_TN), 187, 96), np.float32)
@@ -44,11 +40,7 @@ def yamnet_mel(patches_TN: FloatArray) -> FloatArray:
 
     Magnitude of a 512-point FFT of 25 ms Hann frames every 10 ms, 64 HTK bands between 125 and 7500 Hz, then
     ``log(x + 0.001)``; equals the front end inside ``yamnet.tflite`` to 2e-5.
-
-    Parameters
-    ----------
-    patches_TN : float32 [shape=(T, 15600)]
-        sound at 16 kHz, one patch a row
+    ``patches_TN`` float32 [shape=(T, 15600)] is sound at 16 kHz, one patch a row.
     """
     mel = np.empty((len(patches_TN), 96, 64), np.float32)
     for frames, out in zip(_frames(patches_TN, 400, 160, 96), mel, strict=True):

@@ -24,10 +24,9 @@ from solfa.audio import Limits
 from solfa.collection import adding, attributes, ivf, records
 from solfa.collection.adding import AddReport, FailedFile, Progress, Run
 from solfa.collection.attributes import Attributes
-from solfa.collection.database import FAULTS, Database, told
+from solfa.collection.database import FAULTS, Database, damage_or_refusal, misfits, transaction
 from solfa.collection.filters import Filters
 from solfa.collection.flat import FlatStore
-from solfa.collection.schema import misfits, transaction
 from solfa.collection.store import Ids, Space, space_directory
 from solfa.core.errors import CollectionDamaged, CollectionError, InputError, SolfaError, SpaceMismatch
 from solfa.core.filters import Filter
@@ -94,7 +93,7 @@ def _trusted(directory: Path) -> Iterator[None]:
     except SolfaError:
         raise
     except FAULTS as error:
-        raise told(error, directory) from error
+        raise damage_or_refusal(error, directory) from error
     except OSError as error:
         raise CollectionError(f"cannot read {error.filename or directory}: {error.strerror}.") from error
     except _UNREADABLE as error:

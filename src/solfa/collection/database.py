@@ -1,21 +1,32 @@
-"""Connections to the truth, and the lock that lets one process write at a time."""
+"""The truth: one SQLite file, the numbered scripts that bring an older one up to date, and the lock of its one writer.
+
+Scripts are never edited once released; a change of shape is a new one.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from importlib.resources import files
 from pathlib import Path
 
 import filelock
 
-from solfa.collection import schema
 from solfa.core.errors import CollectionBusy, CollectionDamaged, CollectionError
 
 _NAME = "collection.sqlite"
+APPLICATION_ID = 0x534F4C46  # so that we, and `file`, can tell our databases from others
+
+
+MIGRATIONS = ("m001_first.sql", "m002_windows.sql", "m003_checksums.sql")  # beside this file
+VERSION = len(MIGRATIONS)
+TABLES = {"track", "scoring", "layout", "document", "timeline", "heard", "name", "file", "failure", "space", "vector"}
+_KINDS: dict[str, type] = {"INTEGER": int, "REAL": float, "TEXT": str, "BLOB": bytes}
 # Primary result codes that tell of the machine and not of the file: permission, busy, locked, memory, read-only, I/O,
 # full, cannot open, locking protocol, access.
 _MACHINE = {3, 5, 6, 7, 8, 10, 13, 14, 15, 23}
@@ -51,16 +62,16 @@ class Database:
         if there:
             try:
                 with closing(self.reader()) as db:
-                    if schema.version(db) == schema.VERSION:
+                    if version(db) == VERSION:
                         return
             except FAULTS as error:
-                raise told(error, self.directory) from error
+                raise damage_or_refusal(error, self.directory) from error
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CollectionError(f"cannot make the directory {self.directory}: {error.strerror}.") from error
         with self.lock(wait_s=_CREATING_S), self.writer() as db:
-            schema.migrate(db)
+            migrate(db)
 
     def reader(self) -> sqlite3.Connection:
         """A connection that cannot write."""
@@ -85,7 +96,7 @@ class Database:
             db.execute("PRAGMA busy_timeout = 0")  # readers may keep the log from being folded in; that is no error
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except FAULTS as error:
-            raise told(error, self.directory, "write to") from error
+            raise damage_or_refusal(error, self.directory, "write to") from error
         finally:
             db.close()
 
@@ -120,7 +131,76 @@ class Database:
             raise CollectionError(f"cannot open {self.path}: {error}.") from error
 
 
-def told(error: Exception, directory: Path, doing: str = "read") -> CollectionError:
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """All or nothing."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def version(db: sqlite3.Connection) -> int:
+    """Which step the database is at; 0 for an empty one.
+
+    Raises CollectionError if it belongs to another program, or was written by a newer solfa; sqlite3.DatabaseError if
+    its header is damaged.
+    """
+    found = int(db.execute("PRAGMA user_version").fetchone()[0])
+    owner = int(db.execute("PRAGMA application_id").fetchone()[0])
+    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if tables >= TABLES and (owner != APPLICATION_ID or not 0 < found < VERSION + 1000):
+        raise sqlite3.DatabaseError("its header is damaged")
+    if owner not in (0, APPLICATION_ID) or (found and not owner):
+        raise CollectionError("the database belongs to another program. Choose another directory with --collection.")
+    if found > VERSION:
+        raise CollectionError(
+            f"the collection has schema {found}, this version of solfa reads up to {VERSION}. Update solfa."
+        )
+    return found
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Bring the database to ``VERSION``, one transaction a step. The caller holds the writer's lock."""
+    for number in range(version(db), VERSION):
+        script, statement = files("solfa.collection").joinpath(MIGRATIONS[number]).read_text(encoding="utf-8"), ""
+        with transaction(db):
+            for line in script.splitlines(keepends=True):  # executescript() would commit
+                statement += line
+                if sqlite3.complete_statement(statement):
+                    db.execute(statement)
+                    statement = ""
+            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            db.execute(f"PRAGMA user_version = {number + 1}")
+
+
+def fits(db: sqlite3.Connection, table: str, row: Mapping[str, object]) -> bool:
+    """Whether the values of a row are of the types that its table declares."""
+    for _, name, kind, not_null, *_ in db.execute(f"PRAGMA table_info({table})"):
+        value = row.get(name)
+        fine = value is None and not not_null and name != "id"
+        if not (fine or isinstance(value, _KINDS[kind])) or (isinstance(value, float) and not math.isfinite(value)):
+            return False
+    return True
+
+
+def misfits(db: sqlite3.Connection) -> list[str]:
+    """Columns that hold a value of another type than they declare, which SQLite itself would give out."""
+    found = []
+    for table in sorted(TABLES):
+        for _, name, kind, not_null, *_ in db.execute(f"PRAGMA table_info({table})").fetchall():
+            other = "" if not_null or name == "id" else f" AND {name} IS NOT NULL"
+            sql = f"SELECT 1 FROM {table} WHERE typeof({name}) <> ?{other} LIMIT 1"
+            if db.execute(sql, (kind.lower(),)).fetchone():
+                found.append(f"{table}.{name}")
+    return found
+
+
+def damage_or_refusal(error: Exception, directory: Path, doing: str = "read") -> CollectionError:
     """What an error of SQLite means: the machine refuses, or the file is damaged."""
     if getattr(error, "sqlite_errorcode", 1) & 0xFF in _MACHINE:
         safe = "What was committed before is safe; make room and run the command again." if doing != "read" else ""

@@ -21,8 +21,17 @@ from secrets import token_hex
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from solfa.collection import records, schema
-from solfa.collection.database import FAULTS, Database, told
+from solfa.collection import records
+from solfa.collection.database import (
+    FAULTS,
+    TABLES,
+    Database,
+    damage_or_refusal,
+    fits,
+    migrate,
+    transaction,
+    version,
+)
 from solfa.collection.indexing import IndexedFile
 from solfa.collection.store import Placement, SpaceFiles, space_directory
 from solfa.collection.writer import Writer
@@ -104,15 +113,15 @@ def _mended(old: Database, scratch: Path) -> Damage:
             raise
     new, lost, found = Database(scratch), Counter[str](), []
     with new.writer() as db:
-        schema.migrate(db)
+        migrate(db)
         try:
-            with closing(old.reader()) as source, schema.transaction(db):
+            with closing(old.reader()) as source, transaction(db):
                 source.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
                 reason = _structure(source)
                 _Copy(source, db, old.directory, lost).run()
                 differing = [name for name, sql in _compared().items() if _differ(source, db, sql)]
         except FAULTS as error:
-            raise told(error, old.directory) from error
+            raise damage_or_refusal(error, old.directory) from error
         if reason:
             found.append(f"the database file is damaged ({reason}): what can be read of it is copied")
         found += [_WHAT[name].format(count) for name, count in lost.items() if count]
@@ -137,7 +146,7 @@ class _Copy:
         """Everything, in the order in which one refers to the other."""
         for table in ("name", "layout", "failure"):
             for row in self._rows(table, "path" if table == "failure" else "id"):
-                if schema.fits(self._db, table, row):
+                if fits(self._db, table, row):
                     self._insert(table, row)
         writer = Writer(self._db, self._directory)
         for row in self._rows("track"):
@@ -149,7 +158,7 @@ class _Copy:
 
     def _track(self, writer: Writer, row: Row) -> None:
         bare = {"id": row["id"], "hash": row["hash"], "present": 0, "duration_s": 0.0, "analysis_version": ""}
-        named = schema.fits(self._db, "track", bare) and re.fullmatch("[0-9a-f]+", row["hash"])
+        named = fits(self._db, "track", bare) and re.fullmatch("[0-9a-f]+", row["hash"])
         if not named or not self._insert("track", bare):
             self._lost["tracks"] += 1
             return
@@ -172,7 +181,7 @@ class _Copy:
 
     def _space(self, row: Row) -> None:
         try:
-            if not schema.fits(self._db, "space", row):
+            if not fits(self._db, "space", row):
                 raise ValueError
             space = records.read_space(*(row[name] for name in ("name", "dim", "hop_s", "window_s", "crc")))
         except ValueError:
@@ -182,7 +191,7 @@ class _Copy:
         found = {vector["track_id"]: vector for vector in rows if vector is not None}
         for vector in found.values():
             with suppress(ValueError):
-                if schema.fits(self._db, "vector", vector):
+                if fits(self._db, "vector", vector):
                     records.read_counts(vector["counts"], vector["frames"], space)
                     wanted.append(Placement(**{name: vector[name] for name in Placement.__slots__}))
         folder = space_directory(self._directory, row["id"])
@@ -209,7 +218,7 @@ class _Copy:
         if track_id not in self._hashes or not isinstance(path, bytes) or not path.startswith(b"/"):
             self._lost["files"] += 1
             return
-        whole = schema.fits(self._db, "file", row)
+        whole = fits(self._db, "file", row)
         whole = whole and row["crc"] in (None, records.file_crc(row, self._hashes[track_id]))
         tags = {**{name: row[name] for name in _SAID}, "tempo_bpm": row["tag_tempo_bpm"], "key": row["tag_key"]}
         self._lost["files"] += not whole
@@ -261,7 +270,7 @@ def _structure(source: sqlite3.Connection) -> str:
     """The first fault of the file itself, empty if it has none."""
     try:
         source.execute("BEGIN")  # one state, whatever others write
-        schema.version(source)
+        version(source)
         said = source.execute("PRAGMA integrity_check(1)").fetchone()
     except FAULTS as error:
         return str(error)
@@ -269,7 +278,7 @@ def _structure(source: sqlite3.Connection) -> str:
 
 
 def _compared() -> dict[str, str]:
-    tables = {name: f"SELECT * FROM {name} ORDER BY 1, 2" for name in sorted(schema.TABLES)}
+    tables = {name: f"SELECT * FROM {name} ORDER BY 1, 2" for name in sorted(TABLES)}
     return {
         **tables,
         "words": "SELECT rowid, * FROM words ORDER BY rowid",

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solfa.collection import records
+from solfa.collection.database import transaction
 from solfa.collection.indexing import IndexedFile
-from solfa.collection.schema import transaction
 from solfa.collection.store import Placement, Space, SpaceFiles, TrackVectors, space_directory
 from solfa.core.errors import CollectionError
 from solfa.core.filters import PRESENT, folded

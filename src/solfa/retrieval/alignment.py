@@ -26,18 +26,8 @@ _LEAST_S = 0.05
 class TimedMap:
     """Values of R rows (words or phrases) in T frames of a sound.
 
-    Parameters
-    ----------
-    rows
-        the words or phrases
-    start_s_T
-        when each frame begins, seconds
-    end_s
-        when the last one ends
-    values_RT
-        cosines (-1..1), or probabilities (0..1)
-    unit
-        ``cosine`` or ``probability``
+    ``start_s_T`` is when each frame begins, ``end_s`` when the last one ends. ``values_RT`` are cosines (-1..1) or
+    probabilities (0..1), as ``unit`` says: ``cosine`` or ``probability``.
     """
 
     rows: tuple[str, ...]

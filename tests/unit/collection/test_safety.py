@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from indexing import SPACE, content, extractors, index, make_music
 
-from solfa.collection import Collection, schema
+from solfa.collection import Collection, database
 from solfa.collection.repair import examine
 from solfa.core.errors import CollectionBusy, CollectionError
 from solfa.testing.tiny import tiny_model
@@ -55,7 +55,7 @@ def test_foreign_and_newer_files_are_refused(tmp_path: Path) -> None:
             Collection.open(tmp_path / name)
     for name, pragmas, message in (
         ("foreign", "PRAGMA user_version = 7", "belongs to another program"),
-        ("newer", f"PRAGMA user_version = 99; PRAGMA application_id = {schema.APPLICATION_ID}", "Update solfa"),
+        ("newer", f"PRAGMA user_version = 99; PRAGMA application_id = {database.APPLICATION_ID}", "Update solfa"),
     ):
         (tmp_path / name).mkdir()
         db = sqlite3.connect(tmp_path / name / "collection.sqlite")
@@ -72,8 +72,8 @@ def test_a_failed_migration_changes_nothing(tmp_path: Path, monkeypatch: pytest.
     broken = tmp_path / "broken.sql"
     broken.write_text("CREATE TABLE half (x);\nINSERT INTO nowhere VALUES (1);\n")
     Collection.open(tmp_path, create=True).close()
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, str(broken)))
-    monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
+    monkeypatch.setattr(database, "MIGRATIONS", (*database.MIGRATIONS, str(broken)))
+    monkeypatch.setattr(database, "VERSION", database.VERSION + 1)
     with pytest.raises(CollectionError, match="no such table: nowhere"):
         Collection.open(tmp_path)
     monkeypatch.undo()

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 import solfa
-from solfa.collection import Collection, schema
+from solfa.collection import Collection, database
 from solfa.collection.database import Database
 from solfa.core.errors import InputError
 from solfa.core.types import Audio, EncoderSpec, Features, FloatArray, JointModel, View, ViewName, Views
@@ -162,8 +162,8 @@ def test_a_collection_of_the_first_version_is_brought_up_to_date(
     files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as old:
-        old.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:1])
-        old.setattr(schema, "VERSION", 1)
+        old.setattr(database, "MIGRATIONS", database.MIGRATIONS[:1])
+        old.setattr(database, "VERSION", 1)
         Database(tmp_path).prepare(create=True)
     with Database(tmp_path).lock(), Database(tmp_path).writer() as db:
         db.execute("INSERT INTO space VALUES (1, 'tiny/1/32', 32, 1.0, 0, 0, 0)")
