@@ -75,19 +75,19 @@ class Stats:
     spaces: dict[str, int]  # embedding space -> tracks that have vectors in it
 
 
-def _trusting(read: Callable[P, T]) -> Callable[P, T]:
+def _reading(read: Callable[P, T]) -> Callable[P, T]:
     """A method of a collection that reads: values that cannot be what was written are told as damage, in one place."""
 
     @wraps(read)
     def reading(*args: P.args, **options: P.kwargs) -> T:
-        with _trusted(cast("Collection", args[0]).directory):
+        with _unreadable_is_damage(cast("Collection", args[0]).directory):
             return read(*args, **options)
 
     return reading
 
 
 @contextmanager
-def _trusted(directory: Path) -> Iterator[None]:
+def _unreadable_is_damage(directory: Path) -> Iterator[None]:
     try:
         yield
     except SolfaError:
@@ -182,7 +182,7 @@ class Collection:
             raise InputError("nothing to index: give at least one file or folder.")
         with self._writing() as db:
             report = adding.execute(db, self.directory, run)
-            with _trusted(self.directory):
+            with _unreadable_is_damage(self.directory):
                 for space_id, space, generation in _spaces(db, ivf.WORTH_IT):
                     _store(db, self.directory, space_id, space, generation).index()
         return report
@@ -190,7 +190,7 @@ class Collection:
     def vacuum(self) -> int:
         """Give back the room of vectors and pages that nothing refers to; returns the bytes gained."""
         before = self.stats().size_bytes
-        with self._writing() as db, _trusted(self.directory):
+        with self._writing() as db, _unreadable_is_damage(self.directory):
             for space_id, space, generation in _spaces(db):
                 generation, placements = _store(db, self.directory, space_id, space, generation).compact()
                 segment_rows, frame_rows = sum(p.segments for p in placements), sum(p.frames for p in placements)
@@ -211,7 +211,7 @@ class Collection:
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
-    @_trusting
+    @_reading
     def refresh(self) -> None:
         """See what has been written since."""
         self.close()
@@ -234,7 +234,7 @@ class Collection:
         """
         return self.rows([track_id], where)[0]
 
-    @_trusting
+    @_reading
     def rows(self, track_ids: Sequence[int], where: Sequence[Filter] = ()) -> list[TrackRow]:
         """These tracks, in the order asked; also those without a file at present.
 
@@ -266,13 +266,13 @@ class Collection:
             result.append(TrackRow(paths=paths, tags=copies[0][2] if copies else FileTags(), **known))
         return result
 
-    @_trusting
+    @_reading
     def find(self, content_hash: str) -> int | None:
         """The id of the track with this content, None if there is none."""
         row = self._reader.execute("SELECT id FROM track WHERE hash = ?", (content_hash,)).fetchone()
         return None if row is None else int(row[0])
 
-    @_trusting
+    @_reading
     def analysis(self, track_id: int) -> Analysis:
         """All that was measured about one track."""
         packed = self._by_id("SELECT track_id, analysis FROM document", "track_id", [track_id])[track_id][1]
@@ -281,7 +281,7 @@ class Collection:
         except InputError as error:
             raise CollectionDamaged(self.directory, error) from error
 
-    @_trusting
+    @_reading
     def timelines(self, track_ids: Sequence[int]) -> list[records.Timeline]:
         """What happens when in these tracks, in the order asked, as arrays."""
         names = self._once(
@@ -290,7 +290,7 @@ class Collection:
         rows = self._by_id("SELECT track_id, chords, spans, energy, energy_hop_s FROM timeline", "track_id", track_ids)
         return [records.read_timeline(names, *rows[i][1:]) for i in track_ids]
 
-    @_trusting
+    @_reading
     def energy_profiles(self) -> FloatArray:
         """Mean energy in 32 equal parts of every present track, NaN where there is none; read once [shape=(N, 32)]."""
         return self._once("profiles", self._profiles)
@@ -306,12 +306,12 @@ class Collection:
                 profiles[row] = np.add.reduceat(energy, edges) / counts
         return profiles
 
-    @_trusting
+    @_reading
     def attributes(self) -> Attributes:
         """The attributes of all present tracks as columns; read once."""
         return self._once("attributes", lambda: attributes.load(self._reader))
 
-    @_trusting
+    @_reading
     def select(self, filters: Sequence[Filter]) -> Ids:
         """Ids of the present tracks that pass every filter, ascending.
 
@@ -322,7 +322,7 @@ class Collection:
         """
         return self._conditions().select(filters)
 
-    @_trusting
+    @_reading
     def text_search(self, words: str, limit: int = 100, allowed: Ids | None = None) -> list[tuple[int, float]]:
         """Present tracks whose tags or path hold rare words of a text, best first: (id, share in 0..1).
 
@@ -354,13 +354,13 @@ class Collection:
         order = np.lexsort((ids, -best))[:limit]
         return list(zip(ids[order].tolist(), np.minimum(best[order] / ideal, 1.0).tolist(), strict=True))
 
-    @_trusting
+    @_reading
     def failures(self) -> list[FailedFile]:
         """Files that could not be indexed, by path."""
         rows = self._reader.execute("SELECT path, reason FROM failure ORDER BY path")
         return [FailedFile(path=Path(os.fsdecode(path)), reason=str(reason)) for path, reason in rows]
 
-    @_trusting
+    @_reading
     def stats(self) -> Stats:
         """What is in the collection."""
         one = self._reader.execute
@@ -380,7 +380,7 @@ class Collection:
             ),
         )
 
-    @_trusting
+    @_reading
     def remembered_model(self) -> tuple[str, bool] | None:
         """Name of the model of the last ``add``, and whether non-commercial weights were allowed; None if unknown."""
         row = self._reader.execute(
@@ -388,7 +388,7 @@ class Collection:
         ).fetchone()
         return None if row is None else (row[0], bool(row[1]))
 
-    @_trusting
+    @_reading
     def spaces(self) -> tuple[str, ...]:
         """The embedding spaces that tracks have vectors in, in the order of their first use."""
         return tuple(space.name for _, space, _ in _spaces(self._reader))
@@ -405,7 +405,7 @@ class Collection:
         """
         return self._once(f"store {space}", lambda: self._opened(space))
 
-    @_trusting
+    @_reading
     def _opened(self, name: str) -> FlatStore:
         rows = {row[1].name: row for row in _spaces(self._reader)}
         if name not in rows:

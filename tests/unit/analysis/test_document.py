@@ -6,7 +6,7 @@ import json
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from solfa.analysis.analyze import analyze, tidy
@@ -54,6 +54,7 @@ analyses = st.builds(
 )
 
 
+@settings(max_examples=40)
 @given(analyses)
 def test_round_trip_is_exact_and_valid(analysis: Analysis) -> None:
     analysis = tidy(analysis)
