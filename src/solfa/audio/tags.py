@@ -21,6 +21,7 @@ from solfa.core.types import FileTags
 
 MAX_TEXT = 1000
 _MAX_BYTES = 32 << 20  # pictures are among them
+_MAX_FRAMES = 2000
 _MAX_CPU_S = 1.0  # tags with a hundred frames and pictures take 0.01
 _FIELDS: dict[str, tuple[str, ...]] = {
     # ID3 frames, Vorbis comments, MP4 atoms, ASF attributes
@@ -51,12 +52,33 @@ def read_tags(path: Path | str) -> FileTags:
     try:
         with open_regular(path, DEFAULT_LIMITS) as file, _bounded():
             part = FilePart(file, 0, path.stat().st_size, _MAX_BYTES)
-            parsed = mutagen.File(part)
+            if not _too_many_frames(part):
+                part.spent = 0
+                part.seek(0)
+                parsed = mutagen.File(part)
     except _BAD:  # bad tags never cost a file its place
         parsed = None
     if part is not None and part.failed:
         raise FileUnavailable(path, f"cannot be read now: {part.failed.strerror or part.failed}")
     return _from(getattr(parsed, "tags", None))
+
+
+def _too_many_frames(file: FilePart) -> bool:
+    """Whether an ID3 tag holds more frames than anybody writes: mutagen copies the rest of the tag for each."""
+    head = file.read(10)
+    if head[:3] != b"ID3" or len(head) < 10:
+        return False
+    name, length = (3, 3) if head[3] == 2 else (4, 4)
+    bits = 7 if head[3] == 4 else 8
+    at = 10
+    for _ in range(_MAX_FRAMES):
+        file.seek(at)
+        frame = file.read(name + length)
+        if len(frame) < name + length or not frame[:name].isalnum():
+            return False
+        at += name + length + (2 if name == 4 else 0)
+        at += sum(byte << bits * (length - 1 - k) for k, byte in enumerate(frame[name:]))
+    return True
 
 
 @contextmanager
