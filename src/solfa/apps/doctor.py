@@ -27,7 +27,7 @@ _PACKAGES = ("numpy", "soundfile", "av", "soxr", "mutagen", "onnxruntime", "toke
              "numkong")  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One line of the report; ``ok`` None is for information only."""
 
@@ -38,11 +38,11 @@ class Finding:
 
 def examine(collection: Path, *, mend: bool = False) -> Iterator[Finding]:
     """Every check, as it is made; needs no network and changes nothing, unless it is to ``mend`` the collection."""
-    yield Finding(name="system", ok=None, message=f"Python {platform.python_version()}, {platform.platform()}, "
+    yield Finding("system", None, f"Python {platform.python_version()}, {platform.platform()}, "
                   f"{os.cpu_count()} cores")  # fmt: skip
     for package in _PACKAGES:
         version = _version(package)
-        yield Finding(name=package, ok=version is not None, message=version or "missing: pip install solfa again")
+        yield Finding(package, version is not None, version or "missing: pip install solfa again")
     yield from _extras()
     for info in weight_models():
         yield _weights(info.name)
@@ -50,12 +50,12 @@ def examine(collection: Path, *, mend: bool = False) -> Iterator[Finding]:
     for spec in extractor_specs():
         terms = "" if spec.commercial_use else ", not for commercial use"
         here = ", not installed" if spec.version.endswith("not installed") else ""
-        yield Finding(name=f"extractor {spec.name}", ok=None, message=f"{spec.licence}{terms}{here}")
+        yield Finding(f"extractor {spec.name}", None, f"{spec.licence}{terms}{here}")
     yield _folder(collection)
     if Database(collection).exists():
         yield from _collection(collection, mend)
     player = next((p for p in ("mpv", "ffplay", "vlc", "xdg-open", "open") if shutil.which(p)), None)
-    yield Finding(name="player", ok=None, message=player or "none found: --play needs one, e.g. mpv; --m3u does not")
+    yield Finding("player", None, player or "none found: --play needs one, e.g. mpv; --m3u does not")
 
 
 def _extras() -> Iterator[Finding]:
@@ -70,7 +70,7 @@ def _extras() -> Iterator[Finding]:
         missing = [package for package, version in found.items() if version is None]
         have = ", ".join(f"{package} {version}" for package, version in found.items())
         lack = f"not installed ({', '.join(missing)} missing): pip install 'solfa[{name}]'"
-        yield Finding(name=f"extra {name}", ok=None, message=lack if missing else have)
+        yield Finding(f"extra {name}", None, lack if missing else have)
 
 
 def _version(package: str) -> str | None:
@@ -82,19 +82,19 @@ def _version(package: str) -> str | None:
 
 def _weights(name: str) -> Finding:
     if not pulled(name):
-        return Finding(name=f"weights {name}", ok=None, message=f"not here: solfa models pull {name}")
+        return Finding(f"weights {name}", None, f"not here: solfa models pull {name}")
     try:
-        return Finding(name=f"weights {name}", ok=True, message=f"hash verified, {weight_path(name).name}")
+        return Finding(f"weights {name}", True, f"hash verified, {weight_path(name).name}")
     except SolfaError as error:
-        return Finding(name=f"weights {name}", ok=False, message=str(error))
+        return Finding(f"weights {name}", False, str(error))
 
 
 def _model() -> Finding:
     try:
         model = load_model("bridge")
     except SolfaError as error:
-        return Finding(name="default model", ok=False, message=str(error))
-    return Finding(name="default model", ok=True, message=f"{model.name} loads and passes its self-test")
+        return Finding("default model", False, str(error))
+    return Finding("default model", True, f"{model.name} loads and passes its self-test")
 
 
 def _collection(directory: Path, mend: bool) -> Iterator[Finding]:
@@ -102,24 +102,22 @@ def _collection(directory: Path, mend: bool) -> Iterator[Finding]:
     try:
         damage = repair(directory) if mend else look(directory)
     except SolfaError as error:
-        yield Finding(name="contents", ok=False, message=str(error))
+        yield Finding("contents", False, str(error))
         return
     if not damage.found:
-        yield Finding(name="contents", ok=True, message="everything is as it was written")
+        yield Finding("contents", True, "everything is as it was written")
         return
     for fault in damage.found:
-        yield Finding(name="mended" if mend else "damage", ok=None if mend else False, message=fault)
+        yield Finding("mended" if mend else "damage", None if mend else False, fault)
     place = shlex.quote(str(directory))
     folders = " ".join(shlex.quote(str(f)) for f in damage.folders) if 0 < len(damage.folders) < 10 else "FOLDER"
     model = f" --model {shlex.quote(damage.model)}" if damage.model else ""
     then = f"solfa index {folders} --collection {place}{model}"
     if mend:
-        yield Finding(name="collection", ok=True, message=f"mended; the damaged database is kept as {damage.kept}")
-        yield Finding(name="next", ok=None, message=f"what could not be saved is made again by: {then}")
+        yield Finding("collection", True, f"mended; the damaged database is kept as {damage.kept}")
+        yield Finding("next", None, f"what could not be saved is made again by: {then}")
     else:
-        yield Finding(
-            name="next", ok=None, message=f"mend it: solfa doctor --repair --collection {place}; then: {then}"
-        )
+        yield Finding("next", None, f"mend it: solfa doctor --repair --collection {place}; then: {then}")
 
 
 def _folder(collection: Path) -> Finding:
@@ -127,4 +125,4 @@ def _folder(collection: Path) -> Finding:
     free_gb = shutil.disk_usage(nearest).free / 1e9
     writable = os.access(nearest, os.W_OK)
     state = "writable" if writable else "not writable: choose another with --collection DIR"
-    return Finding(name="collection", ok=writable, message=f"{collection} ({state}, {free_gb:.0f} GB free)")
+    return Finding("collection", writable, f"{collection} ({state}, {free_gb:.0f} GB free)")

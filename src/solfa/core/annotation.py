@@ -204,14 +204,7 @@ def jams_of(annotation: MusicAnnotation, *, tool: str, title: str = "", artist: 
         sandbox["energy_db"] = {"hop_s": annotation.energy.hop_s, "values": list(annotation.energy.values)}
     return {
         "annotations": [_jams_annotation(name, rows, end, tool) for name, rows in groups.items() if rows],
-        "file_metadata": {
-            "title": title,
-            "artist": artist,
-            "release": "",
-            "duration": end,
-            "identifiers": {},
-            "jams_version": JAMS_VERSION,
-        },
+        "file_metadata": {"title": title, "artist": artist, "duration": end, "jams_version": JAMS_VERSION},
         "sandbox": sandbox,
     }
 
@@ -234,19 +227,9 @@ def _jams_annotation(
     namespace: str, rows: list[tuple[float, float, object, float | None]], duration_s: float, tool: str
 ) -> dict[str, object]:
     return {
-        "annotation_metadata": {
-            "curator": {"name": "", "email": ""},
-            "annotator": {},
-            "version": "",
-            "corpus": "",
-            "annotation_tools": tool,
-            "annotation_rules": "",
-            "validation": "",
-            "data_source": "program",
-        },
+        "annotation_metadata": {"annotation_tools": tool, "data_source": "program"},
         "namespace": namespace,
         "data": [{"time": a, "duration": b - a, "value": v, "confidence": c} for a, b, v, c in rows],
-        "sandbox": {},
         "time": 0.0,
         "duration": duration_s,
     }

@@ -1,22 +1,5 @@
 """Every error that solfa raises on purpose.
 
-::
-
-    SolfaError
-    ├── InputError (ValueError)      a bad argument, query or file of the user's
-    │   └── UnknownName              a name that nothing is registered under
-    ├── DecodeError                  one audio file that cannot be read
-    │   └── FileUnavailable          the disk, a permission or another program is in the way; worth another try
-    ├── MissingExtra                 an optional package that is not installed
-    ├── MissingWeights               a model whose files have not been pulled
-    ├── WeightsError                 a model whose files are not what they should be, or are dead
-    ├── CollectionError              a collection that cannot be opened, written or trusted
-    │   ├── CollectionBusy           another process is writing to it
-    │   ├── CollectionDamaged        what is stored is not what was written
-    │   └── SpaceMismatch            vectors of two embedding spaces would meet
-    ├── ExtractorError               an analysis tool that failed on sound input
-    └── TrainingError                a training run that cannot go on
-
 A message says what happened, what was got, what was expected and what to do.
 """
 

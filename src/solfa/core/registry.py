@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,10 @@ from solfa.core.errors import InputError, MissingExtra, UnknownName, WeightsErro
 from solfa.core.types import ModelInfo
 
 GROUP = "solfa.models"
-# How an option's type is read off words, and what is of it.
-_TYPES: dict[str, tuple[Callable[[str], Any], type]] = {
-    "int": (int, Integral),
-    "float": (float, Real),
-    "bool": ({"true": True, "false": False}.__getitem__, bool),
-    "str": (str, str),
+_READERS: dict[str, Callable[[str], Any]] = {
+    "int": int,
+    "float": float,
+    "bool": {"true": True, "false": False}.__getitem__,
 }
 
 
@@ -167,16 +164,10 @@ def _named(base: str, source: str, options: Mapping[str, str]) -> str:
 def _typed(what: str, key: str, value: Any, annotation: Any) -> Any:
     """An option of its type; a name's options are words, which are read."""
     kind = getattr(annotation, "__name__", annotation)
-    if kind not in _TYPES:
-        return value
-    read, fits = _TYPES[kind]
     try:
-        made = read(value) if isinstance(value, str) else value
+        return _READERS.get(kind, str)(value) if isinstance(value, str) else value
     except (ValueError, KeyError):
-        made = None
-    if not isinstance(made, fits) or isinstance(made, bool) != (kind == "bool"):
-        raise InputError(f"{what} takes {key} as {kind}, got {value!r}.")
-    return made
+        raise InputError(f"{what} takes {key} as {kind}, got {value!r}.") from None
 
 
 def _third_party(point: EntryPoint) -> ModelEntry:
