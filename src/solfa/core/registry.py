@@ -165,8 +165,10 @@ def _typed(what: str, key: str, value: Any, annotation: Any) -> Any:
     """An option of its type; a name's options are words, which are read."""
     kind = getattr(annotation, "__name__", annotation)
     try:
-        return _READERS.get(kind, str)(value) if isinstance(value, str) else value
-    except (ValueError, KeyError):
+        if kind == "str" and not isinstance(value, str):
+            raise TypeError
+        return _READERS[kind](str(value).lower()) if kind in _READERS else value
+    except (TypeError, ValueError, KeyError):
         raise InputError(f"{what} takes {key} as {kind}, got {value!r}.") from None
 
 
