@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,7 +15,7 @@ from solfa.core.errors import InputError
 from solfa.core.text import printable
 
 if TYPE_CHECKING:  # --help loads none of these
-    from solfa.datagen.captions.llm import Endpoint
+    from solfa.datagen.captions.llm import Endpoint, Usage
     from solfa.datasets.shards import Dataset
 
 _MOST_NAMED = 5
@@ -78,51 +79,55 @@ def caption(
 
     Exit code 0: all is well; 2: nothing was made; 3: some files failed, they are listed.
     """
-    from solfa.datagen.captions.llm import Usage
     from solfa.datagen.captions.pipeline import caption_tracks, usage_of
     from solfa.datagen.captions.sources import tracks_in
     from solfa.datagen.captions.stages import FGMCAPS, Settings
     from solfa.jobs import ProcessExecutor
 
-    executor = ProcessExecutor(workers)
-    omit = tuple(_names(llm_omit)) if llm_omit else ()
-    endpoint = endpoint_of(llm, llm_model, llm_key_env, llm_rate, omit=omit, concurrency=llm_concurrency)
-    prices = _prices(llm_price)
+    options = {"rate_per_s": llm_rate, "omit": _names(llm_omit), "concurrency": llm_concurrency}
+    cost, fgmcaps = _cost(llm_price), splits == "fgmcaps"
     settings = Settings(
-        seconds=seconds, clips=clips, per_clip=per_clip, style=style or None, seed=seed, endpoint=endpoint,
-        required=_names(require) if require else (), precision=precision, trust=trust, guesses=guesses,
-        extractors=tuple(e.strip() for e in extractors.split(",")), grammar_on_failure=on_failure == "grammar",
-        counts=FGMCAPS if splits == "fgmcaps" else None,
-        shares=(1.0, 0.0, 0.0) if splits == "fgmcaps" else shares_of(splits),
+        seconds=seconds, clips=clips, per_clip=per_clip, style=style or None, seed=seed, required=_names(require),
+        precision=precision, trust=trust, guesses=guesses, extractors=tuple(e.strip() for e in extractors.split(",")),
+        endpoint=endpoint_of(llm, llm_model, llm_key_env, **options), grammar_on_failure=on_failure == "grammar",
+        counts=FGMCAPS if fgmcaps else None, shares=(1.0, 0.0, 0.0) if fgmcaps else shares_of(splits),
     )  # fmt: skip
-    tracks = tracks_in(src, dataset)
 
     def announce(expected: Usage) -> None:
-        cost = f", a cost of {expected.cost(*prices):.2f}" if prices else ""
         tell(f"about {expected.requests} requests, {expected.prompt_tokens} tokens asked and "
-             f"{expected.completion_tokens} answered{cost}, fewer where answers are kept, up to twice as many where "
-             f"they are rejected")  # fmt: skip
+             f"{expected.completion_tokens} answered{cost(expected)}, fewer where answers are kept, up to twice as "
+             f"many where they are rejected")  # fmt: skip
         if llm_estimate:
             raise typer.Exit
 
+    executor, tracks = ProcessExecutor(workers), tracks_in(src, dataset)
     with Work("analyze", "write", "split", "shards") as work:
         made = caption_tracks(tracks, out, settings, executor=executor, progress=work, announce=announce)
     if usage := usage_of(settings, out):
-        cost = f", a cost of {usage.cost(*prices):.2f}" if prices else ""
-        tell(f"{usage.requests} requests, {usage.kept} answers kept from before, {usage.prompt_tokens} tokens asked "
-             f"and {usage.completion_tokens} answered{cost}; {usage.uncounted} answers without a count")  # fmt: skip
-    failed = tell_failures(made)
-    _report(made.manifest["config"], failed, out, work)
+        tell(
+            f"{usage.requests} requests, {usage.kept} answers kept from before, {usage.prompt_tokens} tokens asked "
+            f"and {usage.completion_tokens} answered{cost(usage)}; {usage.uncounted} answers without a count"
+        )
+    failed, config = tell_failures(made), made.manifest["config"]
+    for statement, tools in config["own_confidence"].items():
+        tell(f"{statement}: told by the own confidence of {', '.join(tools)}; "
+             f"the trust table was fitted on another tool")  # fmt: skip
+    table, rules = Table("rule", "how often"), config["rules"]
+    for name, count in rules.items():
+        table.add_row(name, str(count))
+    console().print(table, soft_wrap=False)
+    work.end(f"{rules['clips_kept']} clips are in {out} (see: solfa data info {out}), of {config['tracks']} tracks, "
+             f"{config['equal_sound']} of equal sound, {config['families']} families", failed)  # fmt: skip
     raise typer.Exit(SOME_FAILED if failed else 0)
 
 
-def endpoint_of(url: str, model: str, key_env: str, rate_per_s: float = 0.0, **options: Any) -> Endpoint | None:
+def endpoint_of(url: str, model: str, key_env: str, **options: Any) -> Endpoint | None:
     """The language model that the options name; None if they name none."""
     from solfa.datagen.captions.llm import Endpoint
 
     if bool(url) != bool(model):
         raise InputError("--llm and --llm-model go together.")
-    return Endpoint(url=url, model=model, key_env=key_env, rate_per_s=rate_per_s, **options) if url else None
+    return Endpoint(url=url, model=model, key_env=key_env, **options) if url else None
 
 
 def tell_failures(made: Dataset) -> int:
@@ -136,15 +141,17 @@ def tell_failures(made: Dataset) -> int:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return () if text == "none" else tuple(n.strip() for n in text.split(","))
+    return () if text in ("", "none") else tuple(n.strip() for n in text.split(","))
 
 
-def _prices(text: str) -> tuple[float, float] | None:
+def _cost(prices: str) -> Callable[[Usage], str]:
+    """Words for what a usage costs; none where no prices are given."""
     try:
-        asked, answered = map(float, text.split(",")) if text else (0.0, 0.0)
+        asked, answered = map(float, prices.split(",")) if prices else (0.0, 0.0)
     except ValueError:
-        raise InputError(f"--llm-price {text!r}: expected two prices of a million tokens, such as 0.15,0.60.") from None
-    return (asked, answered) if text else None
+        expected = "expected two prices of a million tokens, such as 0.15,0.60."
+        raise InputError(f"--llm-price {prices!r}: {expected}") from None
+    return lambda usage: f", a cost of {usage.cost(asked, answered):.2f}" if prices else ""
 
 
 def shares_of(text: str) -> tuple[float, ...]:
@@ -153,16 +160,3 @@ def shares_of(text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise InputError(f"--splits {text!r}: expected three shares such as 0.9,0.05,0.05, or fgmcaps.") from None
-
-
-def _report(config: dict[str, Any], failures: int, out: Path, work: Work) -> None:
-    for statement, tools in config["own_confidence"].items():
-        tell(
-            f"{statement}: told by the own confidence of {', '.join(tools)}; the trust table was fitted on another tool"
-        )
-    table, rules = Table("rule", "how often"), config["rules"]
-    for name, count in rules.items():
-        table.add_row(name, str(count))
-    console().print(table, soft_wrap=False)
-    work.end(f"{rules['clips_kept']} clips are in {out} (see: solfa data info {out}), of {config['tracks']} tracks, "
-             f"{config['equal_sound']} of equal sound, {config['families']} families", failures)  # fmt: skip

@@ -160,29 +160,26 @@ class Captioner:
             if content is None:
                 return Answer(rejected=("refused",))
             text = _caption_of(content)
-            broken = ("malformed",) if text is None else check(text)
-            if text is not None and not broken:
-                return Answer(text=text)
+            if not (broken := ("malformed",) if text is None else check(text)):
+                return Answer(text=text or "")
         return Answer(rejected=broken)
 
     def _request(self, system: str, rows: Sequence[Mapping[str, Any]], seed: str) -> bytes:
         digest = hashlib.sha256(seed.encode()).digest()
         order = np.random.default_rng(int.from_bytes(digest[:8], "big")).permutation(len(rows))
-        optional = {
+        fields = {
+            "model": self._endpoint.model,
             "temperature": self._endpoint.temperature,
             "max_tokens": self._endpoint.most_tokens,
             "seed": int.from_bytes(digest[:4], "big") >> 1,
             "response_format": {"type": "json_object"},
-        }
-        body = {
-            "model": self._endpoint.model,
-            **{name: value for name, value in optional.items() if name not in self._endpoint.omit},
             "messages": [
                 {"role": "system", "content": system},
                 {"role": "user", "content": json.dumps([rows[i] for i in order], ensure_ascii=False)},
             ],
         }
-        return json.dumps(body, ensure_ascii=False).encode()
+        sent = {name: value for name, value in fields.items() if name not in self._endpoint.omit}
+        return json.dumps(sent, ensure_ascii=False).encode()
 
     def _content(self, body: bytes) -> str | None:
         """What the model said to a request, from the cache or the endpoint; None if it refuses."""

@@ -33,13 +33,7 @@ from solfa.core.text import printable
 from solfa.datagen.captions.fingerprints import PRINT, near_duplicates
 from solfa.datagen.captions.llm import Usage, estimate
 from solfa.datagen.captions.sources import metadata_of, originals
-from solfa.datagen.captions.stages import (
-    AnalyzeTrack,
-    Settings,
-    WriteCaptions,
-    captioner,
-    print_path,
-)
+from solfa.datagen.captions.stages import AnalyzeTrack, Settings, WriteCaptions, captioner, print_path
 from solfa.datagen.captions.trust import Trust
 from solfa.datasets.building import ShardTask, build
 from solfa.datasets.shards import Dataset, Failure, Member
@@ -81,11 +75,11 @@ def caption_tracks(
             work = AnalyzeTrack(settings, stages / "prints")
             analyzed = _journalled(journal, work, by_key, executor, partial(progress, "analyze"))
             written = _written(_distinct(analyzed), stages, settings, executor, progress, announce)
-            plan = _plan(by_key, analyzed, written, stages, settings)
+            plan, config, num_shards = _plan(by_key, analyzed, written, stages, settings)
             progress("split", 1, 1)
             return build(
-                out, _Cut(plan.folder, settings.seconds), name="captions", config=plan.config, seed=settings.seed,
-                num_shards=plan.num_shards, executor=executor, progress=partial(progress, "shards"),
+                out, _Cut(plan, settings.seconds), name="captions", config=config, seed=settings.seed,
+                num_shards=num_shards, executor=executor, progress=partial(progress, "shards"),
             )  # fmt: skip
     except Timeout as busy:
         raise InputError(f"{out}: another process is making this data set.") from busy
@@ -169,15 +163,10 @@ def _written(
     return _journalled(journal, work, tracks, executor, partial(progress, "write"), fatal=fatal)
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    folder: Path
-    config: dict[str, Any]
-    num_shards: dict[str, int]
-
-
-def _plan(by_key: Mapping[str, Clip], analyzed: Rows, written: Rows, stages: Path, settings: Settings) -> _Plan:
-    """Which clip goes to which shard, one file for each shard."""
+def _plan(
+    by_key: Mapping[str, Clip], analyzed: Rows, written: Rows, stages: Path, settings: Settings
+) -> tuple[Path, dict[str, Any], dict[str, int]]:
+    """A folder with a file for each shard that says which clips go there, the configuration, shards of each split."""
     kept = {key: row for key, row in written.items() if row.get("clips")}
     family = _families(by_key, kept, stages)
     clips = [(key, clip) for key, row in kept.items() for clip in row["clips"]]
@@ -205,7 +194,7 @@ def _plan(by_key: Mapping[str, Clip], analyzed: Rows, written: Rows, stages: Pat
         "families": len(set(family.values())), "left_over": split.count(""), "rules": rules,
         "own_confidence": _own_confidence(settings, analyzed),
     }  # fmt: skip
-    return _Plan(folder, config, dict(Counter(name for name, _ in shards)))
+    return folder, config, dict(Counter(name for name, _ in shards))
 
 
 def _families(by_key: Mapping[str, Clip], kept: Rows, stages: Path) -> dict[str, int]:
