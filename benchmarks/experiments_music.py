@@ -197,8 +197,9 @@ def falsified(
 
     found = {}
     for kind, result in robustness(score, captions).items():
-        for pool in ("original", "counterfactuals", "replaced"):
-            found |= {f"{kind} {view} {pool} {n}": v.value for n, v in getattr(result, pool).items()}
+        for name, recall in result.retrieval.items():
+            pool = name if " " in name else f"counterfactuals {name}"
+            found[f"{kind} {view} {pool}"] = recall.value
         found |= {f"{kind} {view} preferred": result.preferred.value, f"{kind} num": float(result.num)}
         found |= {
             f"{kind} {view} mismatched": result.mismatched.value, f"{kind} {view} detected": float(result.detected),

@@ -1,28 +1,13 @@
 """Does a search understand "F major, 110 BPM, 4/4, Am-F-C-G"? Two figures, proposed to the field.
 
+Definitions, controls and reasons: docs/evaluation.md, "Fine-grained search".
+
 Conventions
 -----------
 A system gives a score for every text and track [shape=(Q, N)], -inf for what it does not return; of equal scores the
-wrong one stands ahead. Lists of rows, best first, are taken from systems without scores: they have no ties.
-
-Constraint satisfaction@K
--------------------------
-A query states constraints, or alternatives ("piano or guitar"). CS@K of one is the share of the first K tracks that
-truly meet it. Unknown truth and missing results count as not met. A constraint that no track of the pool meets, or that
-all do, tells nothing and is left out (and counted). Beside the share stand what chance would give, what the best
-constant list earns (the same K tracks for every query, chosen by the truth) and what is attainable (min(K, tracks that
-meet it) / K); ``lift`` puts the share between the last two: 0 is the best list that reads no query, 1 the best
-possible. ``joint`` is the share of the first K that meet everything that the query states at once.
-
-Attribute sensitivity
----------------------
-Take a query whose every statement is true of a track, and its counterfactual with one attribute made false. *Rivals*
-are the tracks that truth brings above the track by this edit: they meet all of the counterfactual. The *fall* is
-log2(rank among the rivals by the counterfactual / by the query), in doublings of the rank: 0 where the edit changes
-nothing, ``attainable`` = log2(1 + rivals) where the track loses to all of them as truth does. Rows without a rival
-cannot be moved even by the truth, and are left out. Two controls: another wording with the same truth (``control``),
-and the same edit in a query about a track for which neither value holds (``placebo``), among as many other tracks for
-which neither holds. An attribute is detected if its fall is surely above 0 and above both controls.
+wrong one stands ahead. Lists of rows, best first, are taken from systems without scores: they have no ties. What is not
+known of a track counts as not met, as missing results do. Falls are in doublings of a track's rank among its *rivals*,
+the tracks that truth brings above it when one attribute of a query about it is made false.
 """
 
 from __future__ import annotations

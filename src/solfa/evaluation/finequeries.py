@@ -54,9 +54,13 @@ class FineQueries:
     """
 
     texts: tuple[str, ...]
-    requirements: tuple[tuple[Constraint, ...], ...]
     counterfactuals: tuple[CounterfactualQuery, ...]
     meant: Mapping[str, tuple[Constraint, ...]]
+
+    @property
+    def requirements(self) -> list[tuple[Constraint, ...]]:
+        """What each of the texts asks."""
+        return [self.meant[text] for text in self.texts]
 
 
 def loop_of(truth: MusicAnnotation) -> tuple[Chord, ...]:
@@ -148,8 +152,7 @@ def fine_queries(
         for field in _FIELDS
         if (edit := maker.counterfactual(row, field))
     ]
-    requirements = tuple(maker.meant[text] for text in texts)
-    return FineQueries(texts=tuple(texts), requirements=requirements, counterfactuals=tuple(edits), meant=maker.meant)
+    return FineQueries(texts=tuple(texts), counterfactuals=tuple(edits), meant=maker.meant)
 
 
 class _Maker:

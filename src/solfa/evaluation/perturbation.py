@@ -5,21 +5,9 @@ Conventions
 A caption's counterfactual states another value of one attribute, which another caption of the same pool states: two
 clips exchange values, so that false values are as frequent, as long and as spelled as true ones, and a rule that sees
 only texts gains on one clip what it loses on the other. Everything that depends on the value is exchanged with it, and
-only clips whose texts agree in what would give the value away are paired (docs/evaluation.md has the reasons):
-
-key      another tonic of the same mode; stated chords are transposed along
-mode     the relative or the parallel key, with the chords of the clip that is in it
-tempo    BPM and Italian marking together
-bpm      the number alone; a stated marking is true of both
-marking  the marking alone; a stated number, which would contradict it, is "some" in both texts
-beats    beats per bar, or the time signature as a whole
-chords   the sequence of another clip in the same stated key
-
-A value within the tolerance of the true one, at half or double of it, or one that the clip's truth meets as well, is no
-counterfactual. FIGMA's own edit rules were not found; its published figures are not comparable.
-
-Two readings of the published protocol are computed: the *counterfactuals* pool holds the true captions and their
-counterfactuals, the *replaced* pool only these (there a high score means that the edit changed nothing).
+only clips whose texts agree in what would give the value away are paired; what that is for each kind, why, and the two
+readings of the published protocol that are computed: docs/evaluation.md, "FIGMA's protocols". A value within the
+tolerance of the true one, at half or double of it, or one that the clip's truth meets as well, is no counterfactual.
 """
 
 from __future__ import annotations
@@ -312,20 +300,18 @@ _KINDS: dict[Edit, _Kind] = {
 class Robustness:
     """What one kind of edit does to audio-to-text retrieval, over ``num`` clips; ``num_skipped`` have none.
 
-    ``original`` scores the true captions alone, ``counterfactuals`` with the edited ones among them, ``replaced`` finds
-    the edited one where only such are. ``preferred`` is the share of clips whose own true caption scores above its own
-    counterfactual: 1 for a model that detects the attribute, 0.5 for one that cannot (a tie counts as a half).
-    ``mismatched`` is the same share of the same captions with the sound of other clips: what their words alone earn.
-    The attribute is detected where ``beyond``, the paired difference of the two, is real and positive. ``text_only``
-    is what rules earn that see no sound (`blind`).
+    ``preferred`` is the share of clips whose own true caption scores above its own counterfactual: 1 for a model that
+    detects the attribute, 0.5 for one that cannot (a tie counts as a half). ``mismatched`` is the same share of the
+    same captions with the sound of other clips: what their words alone earn. The attribute is detected where
+    ``beyond``, the paired difference of the two, is real and positive. ``retrieval`` has recalls by name: those of the
+    true captions alone (``original R@1``), with the edited ones among them (``R@1``), and of finding the edited one
+    where only such are (``replaced R@1``). ``text_only`` is what rules earn that see no sound (`blind`).
     """
 
     kind: Edit
     num: int
     num_skipped: int
-    original: dict[str, Interval]
-    counterfactuals: dict[str, Interval]
-    replaced: dict[str, Interval]
+    retrieval: dict[str, Interval]
     preferred: Interval
     mismatched: Interval
     beyond: Difference
@@ -380,8 +366,13 @@ def _robustness(
     def prefers(clips: Ints) -> np.ndarray:
         return _above(both.pairs(clips, own) - both.pairs(clips, own + num))
 
-    def measure(pool: Scores, size: int) -> dict[str, Interval]:
-        return evaluate(rank_relevant(pool, Relevance.of_targets(own, size)), metrics, seed=seed)
+    retrieval = {
+        f"{reading}{name}": found
+        for reading, pool in (("original ", score(rows, true)), ("", both), ("replaced ", score(rows, false)))
+        for name, found in evaluate(
+            rank_relevant(pool, Relevance.of_targets(own, pool.shape[1])), metrics, seed=seed
+        ).items()
+    }
 
     preferred, total, count = prefers(own), np.zeros(num), np.zeros(num)
     rng = np.random.default_rng([seed, 1])
@@ -401,9 +392,7 @@ def _robustness(
         kind=kind,
         num=num,
         num_skipped=num_captions - num,
-        original=measure(score(rows, true), num),
-        counterfactuals=measure(both, 2 * num),
-        replaced=measure(score(rows, false), num),
+        retrieval=retrieval,
         preferred=interval(preferred, groups=pair, proportion=True),
         mismatched=interval(mismatched, groups=pair, proportion=True),
         beyond=compare_paired(mismatched, preferred, groups=pair, seed=seed),

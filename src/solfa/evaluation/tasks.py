@@ -333,14 +333,13 @@ def _perturbation(run: _Run) -> Report:
 
     truths = [item.annotation for item in run.data.clips]
     results = perturbation.robustness(score, captions, kinds=run.settings.kinds, truths=truths, seed=run.settings.seed)
-    metrics: dict[str, Interval] = {}
+    skipped, metrics = dict.fromkeys(run.settings.kinds, len(captions)), dict[str, Interval]()
     blind: dict[str, dict[str, Any]] = {"random": {}}
     for kind, r in results.items():
         metrics[f"{kind} preferred"] = r.preferred
         metrics[f"{kind} preferred, mismatched sound"] = r.mismatched
         metrics[f"{kind} preferred beyond mismatched"] = r.beyond.difference
-        for reading, scores in (("original ", r.original), ("", r.counterfactuals), ("replaced ", r.replaced)):
-            metrics.update({f"{kind} {reading}{name}": i for name, i in scores.items()})
+        metrics.update({f"{kind} {name}": i for name, i in r.retrieval.items()})
         half = Interval(value=0.5, low=0.5, high=0.5, num=r.num)  # exactly, whatever is drawn
         for rule, share in {"random": half, **{f"text-only, {n}": i for n, i in r.text_only.items()}}.items():
             blind.setdefault(rule, {})[f"{kind} preferred"] = asdict(share)
@@ -349,9 +348,8 @@ def _perturbation(run: _Run) -> Report:
         num_queries=len(captions),
         metrics=metrics,
         details={
-            "skipped": {
-                kind: results[kind].num_skipped if kind in results else len(captions) for kind in run.settings.kinds
-            },
+            "skipped": dict.fromkeys(run.settings.kinds, len(captions))
+            | {k: r.num_skipped for k, r in results.items()},
             "detected": {kind: r.detected for kind, r in results.items()},
             "blind": blind,
         },
