@@ -5,10 +5,10 @@ Conventions
 Zero-shot classification puts every class into a template ("The sound of {}", underscores as blanks) and takes the class
 whose vector has the highest cosine; of equal classes none is right. In grounding every pair of a clip and a phrase is a
 clip of its own with one generic class, unfiltered for PSDS. Labels and clips that differ in number, and fewer than two
-classes, raise InputError. Th-AUC is the area under event-F1 against the threshold
-(Xu et al., *Text-to-audio grounding*): precision counts detections that found events fill to at least DTC, recall
-counts events that relevant detections fill to at least GTC. Here 50 thresholds 0.01, 0.03, ..., 0.99 are joined by
-straight lines and the area is over 0..1.
+classes, raise InputError. Th-AUC is the area under event-F1 against the threshold (Xu et al., *Text-to-audio
+grounding*): precision counts detections that found events fill to at least half, recall counts events that relevant
+detections fill to at least half. Here 50 thresholds 0.01, 0.03, ..., 0.99 are joined by straight lines and the area is
+over 0..1.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from solfa.evaluation.similarity import cosine_scores
 
 SOUND_TEMPLATE = "The sound of {}"
 GENERIC_CLASS = "event"
+# Of Th-AUC, as the public code has them; the share is DTC and GTC.
+_NUM_THRESHOLDS, _NUM_FILTER_FRAMES, _JOIN_S, _LEAST_FILLED = 50, 3, 0.5, 0.5
 
 
 def class_prompts(classes: Sequence[str], template: str = SOUND_TEMPLATE) -> list[str]:
@@ -84,30 +86,20 @@ def grounding_pairs(clips: Sequence[Clip]) -> dict[str, GroundingPair]:
     return pairs
 
 
-def th_auc(
-    truth: Truth,
-    scores: Mapping[str, ClipScores],
-    *,
-    dtc: float = 0.5,
-    gtc: float = 0.5,
-    num_thresholds: int = 50,
-    num_filter_frames: int = 3,
-    join_s: float = 0.5,
-) -> float:
+def th_auc(truth: Truth, scores: Mapping[str, ClipScores]) -> float:
     """Area under event-F1 against the threshold, of one generic class.
 
-    Decisions are filtered by a median over ``num_filter_frames`` frames, then gaps of up to ``join_s`` (whole frames,
-    rounded up) are closed.
+    Decisions are filtered by a median over three frames, then gaps of up to 0.5 s (frames, rounded up) are closed.
     """
-    thresholds = (np.arange(num_thresholds) + 0.5) / num_thresholds
+    thresholds = (np.arange(_NUM_THRESHOLDS) + 0.5) / _NUM_THRESHOLDS
     num_true = sum(len(clip.events) for clip in truth.values())
-    totals = np.zeros((num_thresholds, 3))  # detections, right detections, found events
+    totals = np.zeros((_NUM_THRESHOLDS, 3))  # detections, right detections, found events
     for name, clip in scores.items():
         true = truth[name].of_label(GENERIC_CLASS)
-        gap = int(np.ceil(np.round(join_s / float(np.diff(clip.boundaries_s).mean()), TIME_DECIMALS)))
+        gap = int(np.ceil(np.round(_JOIN_S / float(np.diff(clip.boundaries_s).mean()), TIME_DECIMALS)))
         for i, threshold in enumerate(thresholds):
-            active = median_filter(clip.values_TC[:, 0] > threshold, size=num_filter_frames)
-            totals[i] += _found(_joined_spans(active, clip.boundaries_s, gap), true, dtc, gtc)
+            active = median_filter(clip.values_TC[:, 0] > threshold, size=_NUM_FILTER_FRAMES)
+            totals[i] += _found(_joined_spans(active, clip.boundaries_s, gap), true)
     precision = totals[:, 1] / np.maximum(totals[:, 0], 1)
     recall = totals[:, 2] / num_true
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-15)
@@ -122,15 +114,15 @@ def _joined_spans(active: Bools, boundaries_s: Floats, gap_frames: int) -> Float
     return boundaries_s[edges]
 
 
-def _found(found: Floats, true: Floats, dtc: float, gtc: float) -> tuple[int, int, int]:
+def _found(found: Floats, true: Floats) -> tuple[int, int, int]:
     if len(found) == 0:
         return 0, 0, 0
     overlap = np.minimum(found[:, None, 1], true[None, :, 1]) - np.maximum(found[:, None, 0], true[None, :, 0])
     overlap = np.maximum(overlap, 0.0)
     filled = overlap / (found[:, 1] - found[:, 0])[:, None]  # share of the detection
     covered = overlap / (true[:, 1] - true[:, 0])[None, :]  # share of the event
-    relevant = np.round(filled.sum(axis=1), TIME_DECIMALS) >= dtc
-    events = np.round(covered[relevant].sum(axis=0), TIME_DECIMALS) >= gtc
-    reached = np.round(covered.sum(axis=0), TIME_DECIMALS) >= gtc
-    right = np.round(filled[:, reached].sum(axis=1), TIME_DECIMALS) >= dtc
+    relevant = np.round(filled.sum(axis=1), TIME_DECIMALS) >= _LEAST_FILLED
+    events = np.round(covered[relevant].sum(axis=0), TIME_DECIMALS) >= _LEAST_FILLED
+    reached = np.round(covered.sum(axis=0), TIME_DECIMALS) >= _LEAST_FILLED
+    right = np.round(filled[:, reached].sum(axis=1), TIME_DECIMALS) >= _LEAST_FILLED
     return len(found), int(right.sum()), int(events.sum())

@@ -329,13 +329,11 @@ def robustness(
     *,
     kinds: Sequence[Edit] = EDITS,
     truths: Truths | None = None,
-    metrics: Sequence[str] = ("R@1", "R@5"),
     seed: int = 0,
 ) -> dict[Edit, Robustness]:
     """Perturbation robustness of a model, for every kind of edit, from the true caption of every audio row.
 
-    ``metrics`` are named as in `retrieval`, ``truths`` are those of `counterfactuals`. A kind of which the pool has
-    fewer than three pairs is left out.
+    ``truths`` are those of `counterfactuals`. A kind of which the pool has fewer than three pairs is left out.
 
     Raises
     ------
@@ -344,9 +342,7 @@ def robustness(
     """
     made = {kind: counterfactuals(captions, kind, truths=truths, seed=seed) for kind in kinds}
     found = {
-        kind: _robustness(score, len(captions), kind, edits, metrics, seed)
-        for kind, edits in made.items()
-        if len(edits) >= 6
+        kind: _robustness(score, len(captions), kind, edits, seed) for kind, edits in made.items() if len(edits) >= 6
     }
     if not found:
         raise InputError(
@@ -357,7 +353,7 @@ def robustness(
 
 
 def _robustness(
-    score: ScoreTexts, num_captions: int, kind: Edit, edits: Sequence[Counterfactual], metrics: Sequence[str], seed: int
+    score: ScoreTexts, num_captions: int, kind: Edit, edits: Sequence[Counterfactual], seed: int
 ) -> Robustness:
     rows, pair = np.array([e.row for e in edits]), np.array([min(e.row, e.partner) for e in edits])
     true, false, num = [e.true for e in edits], [e.text for e in edits], len(edits)
@@ -366,14 +362,10 @@ def _robustness(
     def prefers(clips: Ints) -> np.ndarray:
         return _above(both.pairs(clips, own) - both.pairs(clips, own + num))
 
-    retrieval = {
-        f"{reading}{name}": found
-        for reading, pool in (("original ", score(rows, true)), ("", both), ("replaced ", score(rows, false)))
-        for name, found in evaluate(
-            rank_relevant(pool, Relevance.of_targets(own, pool.shape[1])), metrics, seed=seed
-        ).items()
-    }
-
+    retrieval: dict[str, Interval] = {}
+    for reading, pool in (("original ", score(rows, true)), ("", both), ("replaced ", score(rows, false))):
+        ranks = rank_relevant(pool, Relevance.of_targets(own, pool.shape[1]))
+        retrieval |= {reading + name: found for name, found in evaluate(ranks, ("R@1", "R@5"), seed=seed).items()}
     preferred, total, count = prefers(own), np.zeros(num), np.zeros(num)
     rng = np.random.default_rng([seed, 1])
     for shift in rng.permutation(np.arange(1, num))[:_NUM_MISMATCHED].tolist():

@@ -348,8 +348,7 @@ def _perturbation(run: _Run) -> Report:
         num_queries=len(captions),
         metrics=metrics,
         details={
-            "skipped": dict.fromkeys(run.settings.kinds, len(captions))
-            | {k: r.num_skipped for k, r in results.items()},
+            "skipped": skipped | {kind: r.num_skipped for kind, r in results.items()},
             "detected": {kind: r.detected for kind, r in results.items()},
             "blind": blind,
         },
