@@ -92,9 +92,9 @@ def truth(world: World, args: argparse.Namespace) -> None:
     _snr(played, args)
     rows = []
     for i, performance in enumerate(played):
-        wet = effects.treat(performance.dry, args.rate, np.random.default_rng([args.seed, i, 7]))
-        truth = annotate(performance.score, performance.stems, performance.window, args.rate, wet.samples)
-        rows.append((truth, Audio(performance.dry, args.rate), Audio(wet.samples, args.rate)))
+        wet, _ = effects.treat(performance.dry, args.rate, np.random.default_rng([args.seed, i, 7]))
+        truth = annotate(performance.score, performance.stems, performance.window, args.rate, wet)
+        rows.append((truth, Audio(performance.dry, args.rate), Audio(wet, args.rate)))
     names = ("tempo_acc1", "tempo_acc2", "key_weighted", "beats_f", "downbeats_f", "chord_majmin", "chord_sevenths")
     print("\n| ears | sound | " + " | ".join(names) + " |\n|---|---|" + "---|" * len(names))
     for ears in args.ears or ["solfa-rhythm,solfa-harmony"]:
@@ -181,7 +181,7 @@ def _snr(played: list[Performance], args: argparse.Namespace) -> None:
     rng, off = np.random.default_rng(args.seed), []
     for performance in played:
         drawn, noise = float(rng.uniform(8, 30)), rng.standard_normal(len(performance.dry)).astype(np.float32)
-        got = effects.treat(performance.dry, args.rate, rng, background=noise, snr_db=drawn, dry=1.0).samples
+        got, _ = effects.treat(performance.dry, args.rate, rng, background=noise, snr_db=drawn, dry=1.0)
         # Least squares tells how much of the music and of the noise is in the sum, whatever the level.
         parts = np.linalg.lstsq(np.stack([performance.dry, noise], axis=1), got, rcond=None)[0]
         music, other = parts[0] * performance.dry, parts[1] * noise

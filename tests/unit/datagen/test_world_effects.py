@@ -17,7 +17,7 @@ def clicks(seconds: float = 3.0) -> FloatArray:
 
 
 @pytest.mark.parametrize("name", [name for name, _, _ in effects.CHAIN])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_effects_keep_length_and_time_and_follow_from_their_seed(name: str, seed: int) -> None:
     effect = next(e for n, e, _ in effects.CHAIN if n == name)
     sound = clicks()
@@ -38,16 +38,15 @@ def test_backgrounds_lie_at_the_snr_that_was_drawn(snr_db: float) -> None:
 def test_silence_is_left_alone() -> None:
     silence = np.zeros(1000, np.float32)
     assert np.array_equal(effects.add_at(clicks()[:1000], silence, 10), clicks()[:1000])
-    assert not effects.treat(silence, RATE_HZ, np.random.default_rng(1), dry=1.0).samples.any()
+    assert not effects.treat(silence, RATE_HZ, np.random.default_rng(1), dry=1.0)[0].any()
 
 
-@pytest.mark.parametrize(
-    ("semitones", "ratio"), [(2, 2 ** (2 / 12)), (-1, 2 ** (-1 / 12)), (0, 1.1), (0, 0.88), (2, 1.0)]
-)
-def test_shifts_move_pitch_and_time_by_what_they_are_told(semitones: int, ratio: float) -> None:
+@pytest.mark.parametrize("semitones", [2, -1])
+def test_varispeed_moves_pitch_and_time_together(semitones: int) -> None:
+    ratio = 2 ** (semitones / 12)
     time_s = np.arange(4 * RATE_HZ) / RATE_HZ
     tone = (np.sin(2 * np.pi * 440 * time_s) * (time_s % 1 > 0.5)).astype(np.float32)
-    got = effects.shifted(tone, RATE_HZ, semitones, ratio)
+    got = effects.varispeed(tone, RATE_HZ, ratio)
     assert len(got) == pytest.approx(len(tone) / ratio, abs=3)
     spectrum = np.abs(np.fft.rfft(got * np.hanning(len(got)), 1 << 18))
     wanted = 440 * 2 ** (semitones / 12)
@@ -61,10 +60,10 @@ def test_shifts_move_pitch_and_time_by_what_they_are_told(semitones: int, ratio:
 def test_treated_sound_is_never_clipped_and_says_what_was_done() -> None:
     done = set[str]()
     for seed in range(60):
-        got = effects.treat(clicks(1.0), RATE_HZ, np.random.default_rng(seed))
-        assert 0.24 < float(np.abs(got.samples).max()) <= 0.9701
-        done |= set(got.done)
+        samples, names = effects.treat(clicks(1.0), RATE_HZ, np.random.default_rng(seed))
+        assert 0.24 < float(np.abs(samples).max()) <= 0.9701
+        done |= set(names)
     assert done >= {"eq", "compression", "room", "codec", "hiss"}
     noise = clicks(1.0)[::-1].copy()
-    with_noise = effects.treat(clicks(1.0), RATE_HZ, np.random.default_rng(3), background=noise, snr_db=6.0, dry=1.0)
-    assert with_noise.done == ("background",)
+    _, names = effects.treat(clicks(1.0), RATE_HZ, np.random.default_rng(3), background=noise, snr_db=6.0, dry=1.0)
+    assert names == ("background",)

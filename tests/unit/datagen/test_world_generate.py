@@ -53,9 +53,10 @@ def test_a_kit_that_is_missing_is_the_standard_one(world: World) -> None:
     notes = (Note(0, 1, 36, 90),)
     machine = Part(role="drums", concept="drum_machine", program=25, notes=notes, drums=True)
     got = render.playable(machine, world.soundfonts[0])
-    assert got is not None and (got.program, got.concept) == (0, "drums")
+    assert (got.program, got.concept) == (0, "drums")
     few = write_soundfont(world.soundfonts[0].with_name("few.sf2"), programs=3)
-    assert render.playable(Part(role="comp", concept="piano", program=4, notes=notes), few) is None
+    with pytest.raises(InputError, match="no program 4"):
+        render.playable(Part(role="comp", concept="piano", program=4, notes=notes), few)
 
 
 def test_a_shard_follows_from_its_task(world: World) -> None:

@@ -8,11 +8,9 @@ from solfa.core.types import Rng
 from solfa.datagen.world.arrange import arrange
 from solfa.datagen.world.harmony import draw_scale, modulated, progression
 from solfa.datagen.world.score import METRES, Part, Scale, Score, joined, tempo_map
-from solfa.datagen.world.styles import Style, styles
+from solfa.datagen.world.styles import Style, styles, table
 
-_SHAPES = (("steady", 0.66), ("drifting", 0.18), ("ritardando", 0.05), ("accelerando", 0.05), ("step", 0.06))
-
-_OFTEN = {"odd": 3.0, "waltz": 1.5}  # so that rare metres are heard as well
+_OFTEN = {"odd": 3.0, "waltz": 1.5}  # so that rare metres are drawn as well
 
 
 def draw_tempo(style: Style, rng: Rng) -> float:
@@ -25,7 +23,8 @@ def draw_tempo(style: Style, rng: Rng) -> float:
 
 def draw_shape(rng: Rng) -> str:
     """A shape of tempo for ``tempo_map``."""
-    return str(rng.choice([name for name, _ in _SHAPES], p=[share for _, share in _SHAPES]))
+    shapes = table()["tempo"]
+    return str(rng.choice(list(shapes), p=list(shapes.values())))
 
 
 def compose(

@@ -1,7 +1,7 @@
 """What happens to sound between the players and the file: EQ, compression, rooms, noise, worn media, codecs, distance.
 
 Every effect takes mono float32 [shape=(N,)] and returns as many samples, in time with what came in (a codec's delay is
-measured and undone), so the truth of the music holds. Only ``shifted`` moves time and pitch, by what it is told.
+measured and undone), so the truth of the music holds. Only ``varispeed`` moves time and pitch, by what it is told.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -108,7 +107,7 @@ def low_rate(samples: FloatArray, rate: int, rng: Rng) -> FloatArray:
 
 
 def rerecord(samples: FloatArray, rate: int, rng: Rng) -> FloatArray:
-    """A small loudspeaker heard by a telephone in a room."""
+    """A small loudspeaker recorded by a telephone in a room."""
     low, high = float(rng.uniform(90, 350)), float(min(rng.uniform(3500, 9000), 0.45 * rate))
     sections = signal.butter(2, [low, high], "bandpass", fs=rate, output="sos")
     played = np.asarray(signal.sosfilt(sections, samples), np.float32)
@@ -166,36 +165,9 @@ def add_at(samples: FloatArray, other: FloatArray, snr_db: float) -> FloatArray:
     return np.asarray(samples + other * math.sqrt(own / foreign / 10 ** (snr_db / 10)), np.float32)
 
 
-def shifted(samples: FloatArray, rate: int, semitones: int, ratio: float) -> FloatArray:
-    """Heard ``semitones`` higher and played ``ratio`` times as fast: by resampling, and by stretching what is left."""
-    speed = float(2 ** (semitones / 12))
-    if semitones:
-        samples = np.asarray(soxr.resample(samples, rate * speed, rate), np.float32)
-    return samples if abs(ratio / speed - 1) < 1e-6 else _stretched(samples, rate, ratio / speed)
-
-
-def _stretched(samples: FloatArray, rate: int, ratio: float) -> FloatArray:
-    """Played ``ratio`` times as fast at the same pitch: a phase vocoder with frames of 64 ms, as DJ software has."""
-    hop = rate // 62
-    form = signal.ShortTimeFFT(signal.windows.hann(4 * hop, sym=False), hop, fs=rate)
-    frames = form.stft(samples)
-    places = np.arange(0, frames.shape[1] - 1, ratio)
-    left = places.astype(int)
-    loud = (1 - places % 1) * np.abs(frames[:, left]) + places % 1 * np.abs(frames[:, left + 1])
-    turn = np.angle(frames[:, left + 1]) - np.angle(frames[:, left])
-    expected = 2 * math.pi * hop * form.f[:, None] / rate
-    turn = expected + (turn - expected + math.pi) % (2 * math.pi) - math.pi
-    power = np.sum(np.abs(frames) ** 2, axis=0)
-    struck = power[left + 1] > 2 * power[left]  # phases begin anew with a sound, else it would be dulled
-    phase, back_frames = np.angle(frames[:, 0]), np.empty((len(form.f), len(places)), np.complex128)
-    for i in range(len(places)):
-        phase = np.angle(frames[:, left[i]]) if struck[i] else phase
-        back_frames[:, i] = loud[:, i] * np.exp(1j * phase)
-        phase = phase + turn[:, i]
-    # Frame i of the form lies p_min + i hops from the start; the same frame is to lie at a ratio-th of that.
-    late = (form.p_min / ratio - form.p_min) * hop
-    back = form.istft(back_frames)
-    return fitted(np.asarray(np.roll(back, round(late)), np.float32), round(len(samples) / ratio))
+def varispeed(samples: FloatArray, rate: int, ratio: float) -> FloatArray:
+    """Played ``ratio`` times as fast, and as much higher, as a tape or record would be."""
+    return samples if ratio == 1 else np.asarray(soxr.resample(samples, rate * ratio, rate), np.float32)
 
 
 # In the order in which they follow each other, and how likely each is.
@@ -213,14 +185,6 @@ CHAIN: tuple[tuple[str, Effect, float], ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Treated:
-    """Sound after the chain, and the names of what was done to it."""
-
-    samples: FloatArray
-    done: tuple[str, ...]
-
-
 def treat(
     samples: FloatArray,
     rate: int,
@@ -229,8 +193,8 @@ def treat(
     background: FloatArray | None = None,
     snr_db: float = 0.0,
     dry: float = 0.2,
-) -> Treated:
-    """A drawn chain of effects, with a background mixed in at an exact SNR before the media and codecs.
+) -> tuple[FloatArray, tuple[str, ...]]:
+    """A drawn chain of effects, with a background mixed in at an exact SNR before the media and codecs; their names.
 
     ``dry`` is the share of clips that nothing is done to. The peak of what comes out is drawn from 0.25-0.97.
     """
@@ -239,9 +203,9 @@ def treat(
         steps = []
     if background is not None:
         place = sum(name in ("eq", "compression", "room", "saturation") for name, _ in steps)
-        steps.insert(place, ("background", lambda heard, *_: add_at(heard, background, snr_db)))
+        steps.insert(place, ("background", lambda sound, *_: add_at(sound, background, snr_db)))
     for _, effect in steps:
         samples = effect(samples, rate, rng)
     peak = float(np.abs(samples).max(initial=0.0))
     level = float(rng.uniform(0.25, 0.97)) / peak if peak > 0 else 1.0
-    return Treated(np.asarray(samples * level, np.float32), tuple(name for name, _ in steps))
+    return np.asarray(samples * level, np.float32), tuple(name for name, _ in steps)

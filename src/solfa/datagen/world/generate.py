@@ -23,7 +23,7 @@ from solfa.core.types import FloatArray, Rng
 from solfa.datagen.captions import caption
 from solfa.datagen.world import effects
 from solfa.datagen.world.compose import compose
-from solfa.datagen.world.render import Patch, Stem, check_soundfont, has_preset, playable, render
+from solfa.datagen.world.render import Stem, check_soundfont, playable, render
 from solfa.datagen.world.score import Score
 from solfa.datagen.world.sources import artist_of, corpora, read_song, songs
 from solfa.datagen.world.truth import Window, annotate, attributes_of, phrases_of
@@ -109,20 +109,23 @@ class World:
     def perform(self, name: str, split: str, rng: Rng) -> Performance:
         """The music of a clip called ``name`` before anything is done to its sound.
 
-        Raises Unusable if what was drawn cannot be played, or cannot be heard; InputError if a song of a corpus cannot
-        be read.
+        Raises Unusable if what was drawn cannot be played, or is silent; InputError if a song of a corpus cannot be
+        read, or a soundfont lacks a program.
         """
-        score = self._score(name, split, rng)
-        shift, speed = _drawn_shift(rng)
-        score, patches, cents = self._patched(score, split, rng)
-        window, mechanical = _window(score, self.seconds, shift, speed, rng), bool(rng.random() < 0.25)
+        score, shift = self._score(name, split, rng), _drawn_shift(rng)
+        fonts = [p for p in self.soundfonts if (p.name == self.held_out) == (split == "test")]
+        main, mixed = fonts[int(rng.integers(len(fonts)))], rng.random() < 0.3
+        cents = float(np.clip(rng.normal(0, 14), -40, 40)) if rng.random() < 0.5 else 0.0
+        players = [fonts[int(rng.integers(len(fonts)))] if mixed else main for _ in score.parts]
+        parts = tuple(playable(part, font) for part, font in zip(score.parts, players, strict=True))
+        score, mechanical = replace(score, parts=parts), bool(rng.random() < 0.25)
+        window = _window(score, self.seconds, shift, rng)
         shown_s, rate = self.seconds * window.ratio, self.sample_rate_hz
-        stems = render(score, patches, window.begin_s, shown_s, rate, rng, mechanical=mechanical)
-        dry = _mixed(stems, round(shown_s * rate))
-        dry = effects.shifted(dry, rate, shift, speed)
+        stems = render(score, players, cents, window.begin_s, shown_s, rate, rng, mechanical=mechanical)
+        dry = effects.varispeed(_mixed(stems, round(shown_s * rate)), rate, window.ratio)
         about = {
-            **score.about, "soundfonts": sorted({p.soundfont.name for p in patches}), "semitones": shift,
-            "speed": round(speed, 4), "tempo_shape": score.tempo, "tuning_cents": round(cents, 1),
+            **score.about, "soundfonts": sorted({font.name for font in players}), "semitones": shift,
+            "speed": round(window.ratio, 4), "tempo_shape": score.tempo, "tuning_cents": round(cents, 1),
             "mechanical": mechanical,
         }  # fmt: skip
         return Performance(score, window, stems, effects.fitted(dry, round(self.seconds * rate)), about)
@@ -131,15 +134,13 @@ class World:
         played, rate = self.perform(name, split, rng), self.sample_rate_hz
         score, stems, window = played.score, played.stems, played.window
         background, snr_db = self._noise(split, rng)
-        wet = effects.treat(played.dry, rate, rng, background=background, snr_db=snr_db)
-        if not np.all(np.isfinite(wet.samples)) or float(np.abs(wet.samples).max()) > 1.0:
-            raise Unusable("the sound is clipped or not finite")
-        truth = annotate(score, stems, window, rate, wet.samples)
+        samples, done = effects.treat(played.dry, rate, rng, background=background, snr_db=snr_db)
+        truth = annotate(score, stems, window, rate, samples)
         attributes = attributes_of(truth, score)
         if background is not None:
             attributes.pop("voice", None)  # who knows what is in the background
         snr = None if background is None else round(snr_db, 2)
-        attributes["world"] = {**played.about, "effects": list(wet.done), "snr_db": snr}
+        attributes["world"] = {**played.about, "effects": list(done), "snr_db": snr}
         phrases, n = phrases_of(truth, score, stems, window), self.captions
         record = Clip(
             id=name, duration_s=self.seconds, phrases=phrases, attributes=attributes,
@@ -147,7 +148,7 @@ class World:
             source=score.about["source"], licence=score.licence, artist=score.artist, piece=score.piece,
             track=score.piece, split=split, annotation=truth,
         )  # fmt: skip
-        return Member(record=record, samples=wet.samples, sample_rate_hz=rate)
+        return Member(record=record, samples=samples, sample_rate_hz=rate)
 
     def _score(self, name: str, split: str, rng: Rng) -> Score:
         seconds = self.seconds * 1.14  # room for playing it faster
@@ -159,24 +160,6 @@ class World:
         song = mine[int(rng.integers(len(mine)))]
         score, artist = read_song(corpus, folder, song, seconds, rng), artist_of(corpus, folder, song)
         return replace(score, piece=f"{corpus}:{song}", artist=artist, licence=corpora()[corpus]["licence"])
-
-    def _patched(self, score: Score, split: str, rng: Rng) -> tuple[Score, list[Patch], float]:
-        fonts = [p for p in self.soundfonts if (p.name == self.held_out) == (split == "test")]
-        main, mixed = fonts[int(rng.integers(len(fonts)))], rng.random() < 0.3
-        cents = float(np.clip(rng.normal(0, 14), -40, 40)) if rng.random() < 0.5 else 0.0
-        parts, patches = [], []
-        for part in score.parts:
-            font = fonts[int(rng.integers(len(fonts)))] if mixed else main
-            fitting = playable(part, font)
-            if fitting is None:
-                raise Unusable(f"{font.name} has no program {part.program}")
-            layer = fonts[int(rng.integers(len(fonts)))] if not part.drums and rng.random() < 0.12 else None
-            if layer is not None and not has_preset(layer, part.program, False):
-                layer = None
-            parts.append(fitting)
-            off = cents + float(rng.choice([-1, 1]) * rng.uniform(4, 14))
-            patches.append(Patch(soundfont=font, cents=cents, layer=layer, layer_cents=off))
-        return replace(score, parts=tuple(parts)), patches, cents
 
     def _noise(self, split: str, rng: Rng) -> tuple[FloatArray | None, float]:
         if self.background is None or rng.random() > 0.12:
@@ -223,16 +206,14 @@ def _recordings(folder: Path) -> tuple[Path, ...]:
     return found
 
 
-def _drawn_shift(rng: Rng) -> tuple[int, float]:
-    # Semitones and speed: both by varispeed (6 % of clips), one of them alone (2 % each), mostly none.
-    draw, shift = float(rng.random()), int(rng.choice([-2, -1, 1, 2]))
-    if draw < 0.06:
-        return shift, float(2 ** (shift / 12))
-    return (shift, 1.0) if draw < 0.08 else (0, float(rng.uniform(0.87, 1.13)) if draw < 0.1 else 1.0)
+def _drawn_shift(rng: Rng) -> int:
+    # Semitones by varispeed, in one clip of twelve.
+    return int(rng.choice([-2, -1, 1, 2])) if rng.random() < 0.08 else 0
 
 
-def _window(score: Score, seconds: float, shift: int, ratio: float, rng: Rng) -> Window:
-    shown = seconds * ratio
+def _window(score: Score, seconds: float, shift: int, rng: Rng) -> Window:
+    window = Window(begin_s=0.0, seconds=seconds, shift=shift)
+    shown = seconds * window.ratio
     first, last = float(score.beat_s[0]), float(score.beat_s[-1]) - shown
     if last < first:
         raise Unusable(f"the piece lasts {last - first + shown:.1f} s, less than a clip")
@@ -240,7 +221,7 @@ def _window(score: Score, seconds: float, shift: int, ratio: float, rng: Rng) ->
     if rng.random() < 0.6:
         starts = np.array([float(score.seconds(a)) for a, _, _ in score.bars()])
         begin = float(starts[np.argmin(np.abs(starts - begin))])
-    return Window(begin_s=min(max(begin, first), last), seconds=seconds, shift=shift, ratio=ratio)
+    return replace(window, begin_s=min(max(begin, first), last))
 
 
 def _mixed(stems: list[Stem], count: int) -> FloatArray:

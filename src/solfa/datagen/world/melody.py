@@ -8,12 +8,8 @@ from collections.abc import Iterator
 from solfa.core.theory import QUALITIES, Chord
 from solfa.core.types import Rng
 from solfa.datagen.world.score import MODES, MetreShape, Note, Score
+from solfa.datagen.world.styles import table
 
-# Lowest note of instruments that do not play from middle C on.
-_LOW = {
-    42: 45, 57: 46, 58: 34, 60: 50, 70: 43, 67: 44, 66: 50, 43: 34, 72: 74, 9: 76, 8: 72, 10: 72, 13: 65, 24: 52,
-    25: 52, 26: 52, 27: 52, 29: 50, 30: 50, 105: 55, 104: 50, 41: 50, 4: 58, 0: 62, 68: 60, 71: 53, 53: 57, 52: 55,
-}  # fmt: skip
 _SPAN = 17
 
 
@@ -21,7 +17,7 @@ def melody(
     chart: Score, bars: list[tuple[int, int, MetreShape, int]], program: int, busy: float, rng: Rng
 ) -> list[Note]:
     """A tune for the given bars (first beat, end beat, metre, section); ``busy`` 0-1 sets how many notes there are."""
-    low = _LOW.get(program, 60) + int(rng.integers(0, 4))
+    low = table()["lowest"].get(str(program), 60) + int(rng.integers(0, 4))
     starts = [a for a, _, _ in chart.chords]
     chords = [Chord.parse(label) for _, _, label in chart.chords]
     rhythms: dict[tuple[str, str, int], list[tuple[float, float]]] = {}

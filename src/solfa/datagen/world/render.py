@@ -18,28 +18,11 @@ import numpy as np
 from solfa.core.errors import InputError, need
 from solfa.core.types import FloatArray, Rng
 from solfa.datagen.world.score import Part, Score
+from solfa.datagen.world.styles import table
 
 MOST_LOADED = 8
 _VOICES = 160
 _PREROLL_S = 1.5
-# Level of each role in the mix, dB RMS while it sounds.
-_LEVEL_DB = {
-    "drums": -19.0, "perc": -29.0, "bass": -21.0, "comp": -23.0, "pad": -28.0, "lead": -20.0, "solo": -18.0,
-    "counter": -26.0, "choir": -23.0,
-}  # fmt: skip
-# Players' timing: standard deviation and the most by which a part is late or early as a whole, ms.
-_TIMING_MS = {"drums": (3.0, 4.0), "perc": (4.0, 6.0), "bass": (5.0, 8.0), "lead": (9.0, 10.0), "solo": (9.0, 10.0)}
-_TIMING_ELSE_MS = (7.0, 9.0)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Patch:
-    """What plays a part: a soundfont, its tuning in cents, and perhaps a second layer beside it."""
-
-    soundfont: Path
-    cents: float = 0.0
-    layer: Path | None = None
-    layer_cents: float = 0.0
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -88,13 +71,16 @@ def has_preset(path: Path, program: int, drums: bool) -> bool:
     return load_soundfont(path).get_preset_name(128 if drums else 0, program) not in (None, "<None>")
 
 
-def playable(part: Part, path: Path) -> Part | None:
-    """The part as a soundfont can play it: with its standard kit for one it lacks; None where a program is missing."""
+def playable(part: Part, path: Path) -> Part:
+    """The part as a soundfont can play it: with its standard kit for one it lacks.
+
+    Raises InputError if it has no such program.
+    """
     if has_preset(path, part.program, part.drums):
         return part
     if part.drums and has_preset(path, 0, True):
         return replace(part, program=0, concept="drums" if part.concept == "drum_machine" else part.concept)
-    return None
+    raise InputError(f"{path.name} has no program {part.program}")
 
 
 def performed(part: Part, score: Score, rng: Rng, *, mechanical: bool) -> list[tuple[float, float, int, int]]:
@@ -105,7 +91,7 @@ def performed(part: Part, score: Score, rng: Rng, *, mechanical: bool) -> list[t
         for at in (start, stop):
             at[np.abs(at % 1 - 0.5) < 0.02] += score.swing
     on, off = score.seconds(start), score.seconds(stop)
-    spread, lag = _TIMING_MS.get(part.role, _TIMING_ELSE_MS)
+    spread, lag = table()["mix"][part.role]["timing_ms"]
     if mechanical:
         spread = lag = 0.0
     late = rng.normal(0, 1, len(on)).clip(-2.5, 2.5) * spread
@@ -164,21 +150,19 @@ def _silence(font: Any, part: Part, cents: float, sample_rate_hz: int) -> None:
 
 
 def render(
-    score: Score, patches: Sequence[Patch], begin_s: float, seconds: float, sample_rate_hz: int,
+    score: Score, fonts: Sequence[Path], cents: float, begin_s: float, seconds: float, sample_rate_hz: int,
     rng: Rng, *, mechanical: bool = False,
 ) -> list[Stem]:  # fmt: skip
     """The stems of a stretch of a piece, levelled by role; parts that are silent there are left out.
 
-    ``patches`` say what plays each part, in order; ``mechanical`` leaves out the players' inaccuracies.
+    ``fonts`` are the soundfonts that play the parts, in order, ``cents`` their tuning; ``mechanical`` leaves out the
+    players' inaccuracies.
     """
     count, stems = round(seconds * sample_rate_hz), list[Stem]()
-    for part, patch in zip(score.parts, patches, strict=True):
-        level = _LEVEL_DB.get(part.role, -23.0) + float(rng.uniform(-4, 4))
+    for part, font in zip(score.parts, fonts, strict=True):
+        level = table()["mix"][part.role]["level_db"] + float(rng.uniform(-4, 4))
         notes = performed(part, score, rng, mechanical=mechanical)
-        samples = stem_of(notes, part, patch.soundfont, patch.cents, begin_s, count, sample_rate_hz)
-        if patch.layer is not None:
-            second = stem_of(notes, part, patch.layer, patch.layer_cents, begin_s, count, sample_rate_hz)
-            samples = _levelled(samples, 0.0, sample_rate_hz) + _levelled(second, -4.0, sample_rate_hz)
+        samples = stem_of(notes, part, font, cents, begin_s, count, sample_rate_hz)
         if float(np.abs(samples).max(initial=0.0)) > 1e-6:
             stems.append(Stem(part, _levelled(samples, level, sample_rate_hz)))
     return stems

@@ -37,15 +37,19 @@ Spans = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Window:
-    """The stretch of a piece that a clip of ``seconds`` shows, from ``begin_s`` on.
+    """The stretch of a piece that a clip of ``seconds`` shows, from ``begin_s`` on, ``shift`` semitones higher.
 
-    It is heard ``shift`` semitones higher, and ``ratio`` times as fast, as the score says.
+    The shift is by varispeed, so it is played ``ratio`` times as fast as the score says.
     """
 
     begin_s: float
     seconds: float
     shift: int = 0
-    ratio: float = 1.0
+
+    @property
+    def ratio(self) -> float:
+        """How many times as fast it is played."""
+        return float(2 ** (self.shift / 12))
 
     def clip_s(self, score_s: float | NDArray[np.float64]) -> NDArray[np.float64]:
         """Times in the clip of times in the piece."""
