@@ -14,8 +14,8 @@ from solfa.core.vocabulary import concepts
 from solfa.datagen.world.arrange import drum_hits, hits
 from solfa.datagen.world.compose import compose
 from solfa.datagen.world.harmony import diatonic, modulated, progression
-from solfa.datagen.world.score import METRES, MODES, Scale, Score, moved_label, plain_label, tempo_map
-from solfa.datagen.world.styles import concept_of, plain_patterns, pool, styles, table
+from solfa.datagen.world.score import METRES, MODES, Scale, Score, moved_label, plain_label, table, tempo_map
+from solfa.datagen.world.styles import concept_of, plain_patterns, pool, styles
 
 COLOURS = ("power", "triad", "pop", "seventh", "jazz")
 SHAPES = ("steady", "drifting", "ritardando", "accelerando", "step")

@@ -16,8 +16,8 @@ import numpy as np
 from solfa.core.theory import QUALITIES, Chord
 from solfa.core.types import Rng
 from solfa.datagen.world.melody import guide_tones, held, melody
-from solfa.datagen.world.score import METRES, MetreShape, Note, Part, Score
-from solfa.datagen.world.styles import Style, concept_of, is_voice_like, kit_concept, pool, styles, table
+from solfa.datagen.world.score import METRES, MetreShape, Note, Part, Score, table
+from solfa.datagen.world.styles import Style, concept_of, is_voice_like, kit_concept, pool, styles
 
 Bar = tuple[int, int, MetreShape, int]  # first beat, end beat, metre, number of the section
 

@@ -7,8 +7,8 @@ import numpy as np
 from solfa.core.types import Rng
 from solfa.datagen.world.arrange import arrange
 from solfa.datagen.world.harmony import draw_scale, modulated, progression
-from solfa.datagen.world.score import METRES, Part, Scale, Score, joined, tempo_map
-from solfa.datagen.world.styles import Style, styles, table
+from solfa.datagen.world.score import METRES, Part, Scale, Score, joined, table, tempo_map
+from solfa.datagen.world.styles import Style, styles
 
 _OFTEN = {"odd": 3.0, "waltz": 1.5}  # so that rare metres are drawn as well
 

@@ -11,8 +11,7 @@ import numpy as np
 
 from solfa.core.theory import QUALITIES, Chord
 from solfa.core.types import Rng
-from solfa.datagen.world.score import MODES, Scale
-from solfa.datagen.world.styles import table
+from solfa.datagen.world.score import MODES, Scale, table
 
 _BY_INTERVALS = {frozenset(tones): name for name, tones in QUALITIES.items() if name not in ("min7", "maj6", "min6")}
 _BY_INTERVALS[frozenset((0, 3, 7, 10))] = "min7"  # and never the maj6 with the same notes on another root

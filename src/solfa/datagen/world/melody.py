@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 from solfa.core.theory import QUALITIES, Chord
 from solfa.core.types import Rng
-from solfa.datagen.world.score import MODES, MetreShape, Note, Score
-from solfa.datagen.world.styles import table
+from solfa.datagen.world.score import MODES, MetreShape, Note, Score, table
 
 _SPAN = 17
 

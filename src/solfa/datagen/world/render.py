@@ -17,8 +17,7 @@ import numpy as np
 
 from solfa.core.errors import InputError, need
 from solfa.core.types import FloatArray, Rng
-from solfa.datagen.world.score import Part, Score
-from solfa.datagen.world.styles import table
+from solfa.datagen.world.score import Part, Score, table
 
 MOST_LOADED = 8
 _VOICES = 160

@@ -11,29 +11,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, TypeVar
+from functools import cache
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from solfa.core.errors import InputError
+from solfa.core.files import table_of
 from solfa.core.theory import Chord, Key
 
 T = TypeVar("T")
-MODES: dict[str, tuple[int, ...]] = {
-    "major": (0, 2, 4, 5, 7, 9, 11),
-    "minor": (0, 2, 3, 5, 7, 8, 10),
-    "dorian": (0, 2, 3, 5, 7, 9, 10),
-    "phrygian": (0, 1, 3, 5, 7, 8, 10),
-    "lydian": (0, 2, 4, 6, 7, 9, 11),
-    "mixolydian": (0, 2, 4, 5, 7, 9, 10),
-    "locrian": (0, 1, 3, 5, 6, 8, 10),
-}
-# What a chord label of the wild is written as here: ``theory.QUALITIES`` or the nearest smaller one.
-_SIMPLER = {
-    "": "maj", "1": "5", "11": "9", "13": "9", "maj11": "maj9", "maj13": "maj9", "min11": "min9", "min13": "min9",
-    "aug7": "aug", "add9": "maj", "min69": "min6",
-}  # fmt: skip
+
+
+@cache
+def table() -> dict[str, Any]:
+    """All of ``world.toml``: what the music world draws from, and the names of corpora."""
+    return table_of("solfa.datagen.world", "world.toml")
+
+
+MODES: dict[str, list[int]] = table()["modes"]  # pitch classes of each mode, from its tonic
 
 
 class Note(NamedTuple):
@@ -84,18 +81,8 @@ class MetreShape:
 
 
 METRES = {
-    m.name: m
-    for m in (
-        MetreShape("2/4", 2, 2, (0,)),
-        MetreShape("3/4", 3, 2, (0,)),
-        MetreShape("4/4", 4, 2, (0, 2)),
-        MetreShape("5/4", 5, 2, (0, 3)),
-        MetreShape("6/4", 6, 2, (0, 3)),
-        MetreShape("6/8", 2, 3, (0,)),
-        MetreShape("7/8", 7, 1, (0, 2, 4)),
-        MetreShape("9/8", 3, 3, (0,)),
-        MetreShape("12/8", 4, 3, (0, 2)),
-    )
+    name: MetreShape(name, row["beats"], row["division"], tuple(row["stressed"]))
+    for name, row in table()["metres"].items()
 }
 
 
@@ -111,6 +98,10 @@ class Part:
     program: int
     notes: tuple[Note, ...]
     drums: bool = False
+
+    def moved(self, semitones: int) -> tuple[Note, ...]:
+        """Its notes higher or lower, without those that MIDI has no pitch for."""
+        return tuple(n._replace(pitch=n.pitch + semitones) for n in self.notes if 0 <= n.pitch + semitones < 128)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -175,12 +166,8 @@ class Score:
             self,
             keys=tuple((a, b, scale.moved(semitones)) for a, b, scale in self.keys),
             chords=tuple((a, b, moved_label(label, semitones)) for a, b, label in self.chords),
-            parts=tuple(p if p.drums else replace(p, notes=_moved(p.notes, semitones)) for p in self.parts),
+            parts=tuple(p if p.drums else replace(p, notes=p.moved(semitones)) for p in self.parts),
         )
-
-
-def _moved(notes: tuple[Note, ...], semitones: int) -> tuple[Note, ...]:
-    return tuple(n._replace(pitch=n.pitch + semitones) for n in notes if 0 <= n.pitch + semitones < 128)
 
 
 def moved_label(label: str, semitones: int) -> str:
@@ -206,10 +193,11 @@ def plain_label(label: str) -> str:
     body, _, degree = label.partition("/")
     root, _, quality = body.partition(":")
     quality = quality.partition("(")[0]
-    chord = Chord.parse(f"{root}:{_SIMPLER.get(quality, quality)}")
+    known = table()["chords"]
+    chord = Chord.parse(f"{root}:{known['simpler'].get(quality, quality)}")
     if chord is None:
         raise InputError(f"not a chord label: {label!r}.")
-    degree = {"#4": "b5", "#5": "b6", "9": "2", "b9": "b2", "11": "4", "13": "6", "#1": "b2"}.get(degree, degree)
+    degree = known["degrees"].get(degree, degree)
     try:
         inverted = Chord.parse(f"{chord}/{degree}") if degree else None
     except InputError:
@@ -218,15 +206,15 @@ def plain_label(label: str) -> str:
     return str(inverted) if inside else str(chord)
 
 
-def joined(rows: Iterable[tuple[float, float, T]]) -> tuple[tuple[float, float, T], ...]:
-    """Spans in order, those of one value that meet made one.
+def joined(rows: Iterable[tuple[float, float, T]], gap: float = 1e-3) -> tuple[tuple[float, float, T], ...]:
+    """Spans in order, those of one value that lie less than ``gap`` apart made one.
 
     >>> joined([(0.0, 1.0, "C"), (1.0, 2.0, "C"), (3.0, 4.0, "C")])
     ((0.0, 2.0, 'C'), (3.0, 4.0, 'C'))
     """
     found: list[tuple[float, float, T]] = []
     for start, end, value in rows:
-        if found and found[-1][2] == value and abs(found[-1][1] - start) < 1e-3:
+        if found and found[-1][2] == value and start - found[-1][1] < gap:
             start = found.pop()[0]
         found.append((start, end, value))
     return tuple(found)
@@ -251,6 +239,4 @@ def tempo_map(shape: str, beats: int, tempo_bpm: float, rng: np.random.Generator
         rate = 1 + (rng.uniform(1.25, 1.5) - 1) * np.clip((place - 0.2) / 0.7, 0, 1)
     elif shape == "step":
         rate = np.where(np.arange(beats) < beats // 2, 1.0, rng.choice([0.75, 0.8, 1.2, 1.25, 1.3333]))
-    elif shape != "steady":
-        raise InputError(f"unknown tempo shape {shape!r}. Expected steady, drifting, ritardando, accelerando or step.")
     return np.asarray(np.r_[0.0, np.cumsum(60.0 / (tempo_bpm * rate))], np.float64)

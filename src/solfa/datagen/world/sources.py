@@ -36,8 +36,8 @@ from solfa.core.types import Rng
 from solfa.datagen.world.arrange import arrange, style_for
 from solfa.datagen.world.compose import compose, draw_shape, draw_tempo
 from solfa.datagen.world.midi import in_beats, read_midi
-from solfa.datagen.world.score import METRES, Note, Part, Scale, Score, joined, plain_label, tempo_map
-from solfa.datagen.world.styles import Style, concept_of, pool, table
+from solfa.datagen.world.score import METRES, Note, Part, Scale, Score, joined, plain_label, table, tempo_map
+from solfa.datagen.world.styles import Style, concept_of, pool
 
 _MAX_BYTES = 1 << 24
 # What broken text, numbers, archives and XML raise.

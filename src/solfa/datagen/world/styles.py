@@ -1,4 +1,4 @@
-"""The table of styles, patterns and instruments that the arranger draws from: ``styles.toml`` as values."""
+"""The table of styles, patterns and instruments that the arranger draws from: ``world.toml`` as values."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from solfa.core.files import table_of
-from solfa.datagen.world.score import METRES, MetreShape
+from solfa.datagen.world.score import METRES, MetreShape, table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,12 +39,6 @@ class Style:
         """A pattern for one bar; ``kind`` is drums, bass or comp."""
         known = getattr(self, kind).get(metre) or (plain_patterns(METRES[metre])[kind],)
         return str(known[int(rng.integers(len(known)))])
-
-
-@cache
-def table() -> dict[str, Any]:
-    """All of ``styles.toml``."""
-    return table_of("solfa.datagen.world", "styles.toml")
 
 
 @cache

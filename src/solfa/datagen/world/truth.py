@@ -7,7 +7,7 @@ of up to 0.7 s are bridged. Events are told only where the sound bears them out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -28,7 +28,7 @@ from solfa.datasets.phrases import event_phrase
 
 HOP_S = 0.05
 _BELOW_MIX_DB, _BRIDGED_S, _SHORTEST_S = 32.0, 0.7, 0.15
-_LEAST_HEARD_S = 1.0  # on either side of a change that is told
+_LEAST_S = 1.0  # on either side of a change that is told
 _STEADY = 1.06  # tempo is one number where the slowest and fastest bar differ by less
 
 T = TypeVar("T")
@@ -78,7 +78,7 @@ def annotate(score: Score, stems: Sequence[Stem], window: Window, rate: int, cli
     sounding = {(n.pitch + window.shift) % 12 for s in stems if not s.part.drums for n in s.part.notes}
     longest = max(keys, key=lambda k: k[1] - k[0], default=None)
     metres = spans(score.metres)
-    chords = joined((a, b, _heard(label, score, stems, window, a, b)) for a, b, label in spans(score.chords))
+    chords = joined((a, b, _sounding(label, score, stems, window, a, b)) for a, b, label in spans(score.chords))
     return MusicAnnotation(
         duration_s=window.seconds,
         tempo_bpm=_weighted_median(tempi) if max(bpm) <= _STEADY * min(bpm) else None,
@@ -126,7 +126,7 @@ def _weighted_median(tempi: Sequence[tuple[float, float, float]]) -> float:
     return rows[int(np.searchsorted(ends, ends[-1] / 2))][0]
 
 
-def _heard(label: str, score: Score, stems: Sequence[Stem], window: Window, start_s: float, end_s: float) -> str:
+def _sounding(label: str, score: Score, stems: Sequence[Stem], window: Window, start_s: float, end_s: float) -> str:
     chord = Chord.parse(label)
     if chord is None:
         return "N"
@@ -159,27 +159,26 @@ def active(stems: Sequence[Stem], window: Window, rate: int) -> dict[str, Spans]
 
 
 def _spans(on: BoolArray, window: Window) -> Spans:
-    edges = np.flatnonzero(np.diff(np.r_[0, on.astype(np.int8), 0]))
-    found: list[tuple[float, float]] = []
-    for a, b in edges.reshape(-1, 2) * HOP_S:
-        span = window.cut(a + window.begin_s, b + window.begin_s)
-        if span is None:
-            continue
-        if found and span[0] - found[-1][1] < _BRIDGED_S:
-            found[-1] = (found[-1][0], span[1])
-        else:
-            found.append(span)
-    return tuple((a, b) for a, b in found if b - a >= _SHORTEST_S)
+    edges = np.flatnonzero(np.diff(np.r_[0, on.astype(np.int8), 0])).reshape(-1, 2) * HOP_S + window.begin_s
+    shown = [(*span, None) for a, b in edges if (span := window.cut(a, b)) is not None]
+    return tuple((a, b) for a, b, _ in joined(shown, _BRIDGED_S) if b - a >= _SHORTEST_S)
+
+
+def _by_instrument(truth: MusicAnnotation) -> dict[str, list[tuple[float, float]]]:
+    found: dict[str, list[tuple[float, float]]] = {}
+    for segment in truth.instruments:
+        if segment.label != "voice_like":
+            found.setdefault(segment.label, []).append((segment.start_s, segment.end_s))
+    return found
 
 
 def attributes_of(truth: MusicAnnotation, score: Score) -> dict[str, Any]:
     """The record's attributes; what is not the same all through the clip is left out."""
-    heard = dict.fromkeys(s.label for s in truth.instruments if s.label != "voice_like")
-    total = {name: sum(s.end_s - s.start_s for s in truth.instruments if s.label == name) for name in heard}
+    total_s = {name: sum(b - a for a, b in rows) for name, rows in _by_instrument(truth).items()}
     labels, voices = [c.label for c in truth.chords], any(s.label == "voice_like" for s in truth.instruments)
     found: dict[str, Any] = {
         "genre": list(score.genre),
-        "instruments": sorted((n for n in heard if total[n] >= 0.4), key=lambda n: (-total[n], n)),
+        "instruments": sorted((n for n in total_s if total_s[n] >= 0.4), key=lambda n: (-total_s[n], n)),
         # Where some of the harmony is not told, the sequence is not known.
         "chords": [] if "X" in labels else [str(c) for c in harmony(labels)],
         "mode": truth.keys[0].label.partition(" ")[2] if len(truth.keys) == 1 else None,
@@ -200,15 +199,12 @@ def phrases_of(truth: MusicAnnotation, score: Score, stems: Sequence[Stem], wind
     """What happens, and when, in the words of ``datasets/phrases.toml``."""
     seconds, found = window.seconds, list[tuple[str, float, float]]()
 
-    def tell(kind: str, span: tuple[float, float] | None, concept: str = "") -> None:
-        if span is not None and span[1] - span[0] > 0.05:
+    def tell(kind: str, span: tuple[float, float], concept: str = "") -> None:
+        if span[1] - span[0] > 0.05:
             found.append((event_phrase(kind, concept), *span))
 
     bar_s = float(np.median(np.diff(truth.downbeats_s))) if len(truth.downbeats_s) > 1 else 2.0
-    spans: dict[str, list[tuple[float, float]]] = {}
-    for segment in truth.instruments:
-        if segment.label != "voice_like":
-            spans.setdefault(segment.label, []).append((segment.start_s, segment.end_s))
+    spans = _by_instrument(truth)
     for concept, rows in spans.items():
         last = 0.0
         for a, b in rows:
@@ -223,8 +219,8 @@ def phrases_of(truth: MusicAnnotation, score: Score, stems: Sequence[Stem], wind
     solos = {s.part.concept for s in stems if s.part.role == "solo"}
     for concept in sorted(solos & set(spans)):
         if len(spans) > 1 and not any(s.part.concept == concept and s.part.role != "solo" for s in stems):
-            for span in spans[concept]:
-                tell("solo", span if span[1] - span[0] > 1.5 else None, concept)
+            for span in (span for span in spans[concept] if span[1] - span[0] > 1.5):
+                tell("solo", span, concept)
     for kind, when in _happenings(truth, score, spans, window):
         tell(kind, when)
     return joined_phrases(found)
@@ -236,66 +232,50 @@ def _bar_end(truth: MusicAnnotation, time_s: float) -> float:
 
 def _alone(spans: dict[str, list[tuple[float, float]]], seconds: float) -> list[tuple[tuple[float, float], str]]:
     edges = sorted({0.0, seconds, *(t for rows in spans.values() for row in rows for t in row)})
-    found: list[tuple[tuple[float, float], str]] = []
-    for a, b in pairwise(edges):
-        sounding = [name for name, rows in spans.items() if any(s < (a + b) / 2 < e for s, e in rows)]
-        if len(sounding) == 1:
-            if found and found[-1][1] == sounding[0] and found[-1][0][1] == a:
-                found[-1] = ((found[-1][0][0], b), sounding[0])
-            else:
-                found.append(((a, b), sounding[0]))
-    return [row for row in found if row[0][1] - row[0][0] >= 2.0]
+    rows = [
+        (a, b, [n for n, own in spans.items() if any(s < (a + b) / 2 < e for s, e in own)]) for a, b in pairwise(edges)
+    ]
+    return [((a, b), names[0]) for a, b, names in joined(rows) if len(names) == 1 and b - a >= 2.0]
 
 
 def _happenings(
     truth: MusicAnnotation, score: Score, spans: dict[str, list[tuple[float, float]]], window: Window
-) -> list[tuple[str, tuple[float, float] | None]]:
-    found: list[tuple[str, tuple[float, float] | None]] = []
+) -> Iterator[tuple[str, tuple[float, float]]]:
     drums = [row for name in ("drums", "drum_machine") for row in spans.get(name, ())]
     for a, b, kind in score.events:
-        start, end = float(score.seconds(a)), float(score.seconds(b))
-        span = window.cut(start, end, {"fill": 0.2, "crescendo": 3.0, "diminuendo": 3.0}.get(kind, 1.0))
-        begins = float(window.clip_s(start))
+        begin_s, end_s = float(score.seconds(a)), float(score.seconds(b))
+        span = window.cut(begin_s, end_s, {"fill": 0.2, "crescendo": 3.0, "diminuendo": 3.0}.get(kind, 1.0))
         if span is None:
             continue
-        shared = sum(max(0.0, min(e, span[1]) - max(s, span[0])) for s, e in drums)
-        share = shared / (span[1] - span[0])
-        if (kind == "fill" and share > 0.5 and begins > -0.2) or (
-            kind == "break" and drums and share < 0.3 and span[1] - span[0] >= 1.5
-        ):
-            found.append((kind, span))
-        elif kind == "drop" and begins > 1.0 and share > 0.5:
-            found.append((kind, (span[0], min(window.seconds, max(span[1], span[0] + 2.0)))))
-        elif kind in ("crescendo", "diminuendo") and truth.energy is not None:
-            values = np.array(truth.energy.values)[int(span[0] / 0.5) : int(span[1] / 0.5)]
+        start, end = span
+        begins, share = float(window.clip_s(begin_s)), sum(max(0.0, min(d, end) - max(c, start)) for c, d in drums)
+        share /= end - start
+        if kind in ("crescendo", "diminuendo") and truth.energy is not None:
+            values = np.array(truth.energy.values)[int(start / 0.5) : int(end / 0.5)]
             third = max(1, len(values) // 3)
             rise = float(values[-third:].mean() - values[:third].mean()) if len(values) > 3 else 0.0
             if (rise if kind == "crescendo" else -rise) > 4.0:
-                found.append((kind, span))
-    for kind, rows in (("key_change", truth.keys), ("metre_change", truth.metres)):
-        for earlier, segment in pairwise(rows):
-            if min(earlier.end_s - earlier.start_s, segment.end_s - segment.start_s) < _LEAST_HEARD_S:
-                continue
-            before = max((d for d in truth.downbeats_s if d < segment.start_s - 0.1), default=segment.start_s - 1)
-            found.append((kind, (max(0.0, before), min(window.seconds, _bar_end(truth, segment.start_s)))))
-    found += _tempo_changes(truth, score.tempo)
-    return found
+                yield kind, span
+        elif kind == "drop" and begins > 1.0 and share > 0.5:
+            yield kind, (start, min(window.seconds, max(end, start + 2.0)))
+        elif (kind == "fill" and share > 0.5 and begins > -0.2) or (
+            kind == "break" and drums and share < 0.3 and end - start >= 1.5
+        ):
+            yield kind, span
+    changes: dict[str, Sequence[tuple[float, float, Any]]] = {"key_change": truth.keys, "metre_change": truth.metres}
+    changes[""] = truth.tempi if score.tempo == "step" else ()
+    for kind, rows in changes.items():
+        for (a, b, old), (c, d, new) in pairwise(rows):
+            told = kind or _tempo_change(old, new)
+            if min(b - a, d - c) >= _LEAST_S and told:
+                bar = max((beat for beat in truth.downbeats_s if beat < c - 0.1), default=c - 1.0)
+                yield told, (max(0.0, bar), min(window.seconds, _bar_end(truth, c)))
+    if score.tempo in ("ritardando", "accelerando"):
+        (a, b, old), (_, end, new) = truth.tempi[0], truth.tempi[-1]
+        if told := _tempo_change(old, new):
+            yield told, (b if b - a > 3.0 else a, end)
 
 
-def _tempo_changes(truth: MusicAnnotation, shape: str) -> list[tuple[str, tuple[float, float] | None]]:
-    # A step is told with the bars around it, a gradual change as one stretch.
-    pairs = [p for p in pairwise(truth.tempi) if min(b - a for a, b, _ in p) >= _LEAST_HEARD_S]
-    pairs = pairs if shape == "step" else []
-    if shape in ("ritardando", "accelerando"):
-        pairs = [(truth.tempi[0], truth.tempi[-1])]
-    found: list[tuple[str, tuple[float, float] | None]] = []
-    for before, after in pairs:
-        if 0.93 < after[2] / before[2] < 1.07:
-            continue
-        kind = "speeds_up" if after[2] > before[2] else "slows_down"
-        if shape == "step":
-            bar = max((d for d in truth.downbeats_s if d < after[0] - 0.1), default=max(0.0, after[0] - 1))
-            found.append((kind, (bar, min(truth.duration_s, _bar_end(truth, after[0])))))
-        else:
-            found.append((kind, (before[1] if before[1] - before[0] > 3.0 else before[0], after[1])))
-    return found
+def _tempo_change(before_bpm: float, after_bpm: float) -> str:
+    ratio = after_bpm / before_bpm
+    return "" if 0.93 < ratio < 1.07 else "speeds_up" if ratio > 1 else "slows_down"
