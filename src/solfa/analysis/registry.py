@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -50,7 +50,10 @@ def extractors(names: Sequence[str] | None = None) -> tuple[Extractor, ...]:
         if left == extractor.spec.provides:
             chosen.append(extractor)
         elif left:
-            chosen.append(_Part(extractor, left))
+            # Which fields are left is part of the version: other fields are another analysis.
+            version = f"{extractor.spec.version}/{'+'.join(left)}"
+            spec = replace(extractor.spec, version=version, provides=left)
+            chosen.append(_Part(spec, extractor.observe, extractor.conclude))
     return tuple(reversed(chosen))
 
 
@@ -62,20 +65,8 @@ def extractor_specs() -> tuple[ExtractorSpec, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """An extractor that leaves some of its fields to another one."""
+    """An extractor of which only the fields that ``spec`` names are taken (``Analyzer``)."""
 
-    whole: Extractor
-    provides: tuple[str, ...]
-
-    @property
-    def spec(self) -> ExtractorSpec:
-        whole = self.whole.spec
-        # Which fields are left is part of the version: other fields are another analysis.
-        return replace(whole, version=f"{whole.version}/{'+'.join(self.provides)}", provides=self.provides)
-
-    def observe(self, audio: Audio) -> Observation:
-        return self.whole.observe(audio)
-
-    def conclude(self, observations: Sequence[Observation], duration_s: float) -> dict[str, Any]:
-        concluded = self.whole.conclude(observations, duration_s)
-        return {field: concluded[field] for field in self.provides}
+    spec: ExtractorSpec
+    observe: Callable[[Audio], Observation]
+    conclude: Callable[[Sequence[Observation], float], dict[str, Any]]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
@@ -34,21 +34,22 @@ _MAX_BROKEN_PACKETS = 50
 _MAX_LINKS, _MAX_PAGES = 1000, 500_000  # pages hold 4 KiB and more: the first 2 GiB
 
 
-class Decoder(Protocol):
-    """An opened file: what its header claims, and its samples in order."""
+class Decoder:
+    """An opened file: ``info`` is what its header claims, ``handle`` what reads it."""
 
-    @property
-    def info(self) -> AudioInfo:
-        """What the header claims."""
+    info: AudioInfo
+    handle: Any
 
     def blocks(self) -> Iterator[FloatArray]:
         """Samples in order, float32 [shape=(N, channels)], at most ``BLOCK_SAMPLES`` in each."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """Let go of the decoder; the file itself belongs to the caller."""
+        self.handle.close()
 
 
-class SndfileDecoder:
+class SndfileDecoder(Decoder):
     """One file read by libsndfile.
 
     Raises soundfile.LibsndfileError if libsndfile does not know the format or cannot decode its beginning; the caller
@@ -56,24 +57,24 @@ class SndfileDecoder:
     """
 
     def __init__(self, path: Path, file: FilePart) -> None:
-        self._path, self._file = path, soundfile.SoundFile(file)
-        frames, rate = self._file.frames, self._file.samplerate
+        self._path, self.handle = path, soundfile.SoundFile(file)
+        frames, rate = self.handle.frames, self.handle.samplerate
         self.info = AudioInfo(
-            codec=f"{self._file.format}/{self._file.subtype}".lower(),
+            codec=f"{self.handle.format}/{self.handle.subtype}".lower(),
             sample_rate_hz=rate,
-            channels=self._file.channels,
+            channels=self.handle.channels,
             duration_s=frames / rate if rate > 0 and 0 <= frames < _UNKNOWN_FRAMES else None,
         )
-        self._first: FloatArray = self._file.read(_FIRST, dtype="float32", always_2d=True)
+        self._first: FloatArray = self.handle.read(_FIRST, dtype="float32", always_2d=True)
 
     def blocks(self) -> Iterator[FloatArray]:
         """Samples in order."""
         if len(self._first):
             yield np.ascontiguousarray(self._first)
-        size = max(1, BLOCK_SAMPLES // self._file.channels)
+        size = max(1, BLOCK_SAMPLES // self.handle.channels)
         while True:
             try:
-                block: FloatArray = self._file.read(size, dtype="float32", always_2d=True)
+                block: FloatArray = self.handle.read(size, dtype="float32", always_2d=True)
             except soundfile.LibsndfileError as error:
                 raise DecodeError(self._path, f"broken inside: {error.error_string or 'decoder error'}") from error
             if len(block):
@@ -81,12 +82,8 @@ class SndfileDecoder:
             if len(block) < size:
                 return
 
-    def close(self) -> None:
-        """Let go of the decoder."""
-        self._file.close()
 
-
-class FfmpegDecoder:
+class FfmpegDecoder(Decoder):
     """One file read by FFmpeg.
 
     Raises DecodeError if no decoder knows it, it has no audio, or it is protected.
@@ -96,24 +93,24 @@ class FfmpegDecoder:
         self._path = path
         options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": ""}
         try:
-            self._container = av.open(file, mode="r", options=options, metadata_errors="replace")
+            self.handle = av.open(file, mode="r", options=options, metadata_errors="replace")
         except (FFmpegError, ValueError, UnicodeError) as error:
             raise DecodeError(path, "not an audio file that any decoder knows") from error
-        if not self._container.streams.audio:
+        if not self.handle.streams.audio:
             raise DecodeError(path, "holds no audio stream")
-        self._stream: Any = self._container.streams.audio[0]
+        self._stream: Any = self.handle.streams.audio[0]
         context = self._stream.codec_context
         if context is None:
             raise DecodeError(path, "no decoder for its codec (protected, or unknown)")
         context.thread_count = 1  # workers are processes; a thread pool inside each would only fight over cores
-        guessed = self._container.format.name in ("aac", "loas")  # raw streams: FFmpeg extrapolates from the bit rate
+        guessed = self.handle.format.name in ("aac", "loas")  # raw streams: FFmpeg extrapolates from the bit rate
         duration_s = None
         if not guessed and self._stream.duration is not None and self._stream.time_base is not None:
             duration_s = float(self._stream.duration * self._stream.time_base)
-        elif not guessed and self._container.duration is not None:
-            duration_s = self._container.duration / 1_000_000
+        elif not guessed and self.handle.duration is not None:
+            duration_s = self.handle.duration / 1_000_000
         self.info = AudioInfo(
-            codec=f"{self._container.format.name.split(',')[0]}/{context.name}",
+            codec=f"{self.handle.format.name.split(',')[0]}/{context.name}",
             sample_rate_hz=int(context.sample_rate or 0),
             channels=int(context.channels or 0),
             duration_s=duration_s,
@@ -140,41 +137,33 @@ class FfmpegDecoder:
 
     def _packets(self) -> Iterator[Any]:
         with suppress(FFmpegError):  # the container is cut: what came before it counts, the length is checked after
-            yield from self._container.demux(self._stream)
-
-    def close(self) -> None:
-        """Let go of the decoder."""
-        self._container.close()
+            yield from self.handle.demux(self._stream)
 
 
-class ChainDecoder:
+class ChainDecoder(Decoder):
     """Several decoders as one, at the rate and with the channels of the first; each is opened when it is its turn."""
 
     def __init__(self, first: Decoder, others: list[Callable[[], Decoder]]) -> None:
-        self._current, self._others = first, others
+        self.handle, self._others = first, others
         self.info: AudioInfo = replace(first.info, duration_s=None)
 
     def blocks(self) -> Iterator[FloatArray]:
         """Samples in order."""
-        yield from self._current.blocks()
+        yield from self.handle.blocks()
         for opened in self._others:
-            self._current.close()
-            self._current = opened()
+            self.handle.close()
+            self.handle = opened()
             yield from self._like_the_first()
 
     def _like_the_first(self) -> Iterator[FloatArray]:
-        rate, channels = self._current.info.sample_rate_hz, self.info.channels
+        rate, channels = self.handle.info.sample_rate_hz, self.info.channels
         convert = soxr.ResampleStream(rate, self.info.sample_rate_hz, channels, dtype="float32")
-        for block in self._current.blocks():
+        for block in self.handle.blocks():
             if block.shape[1] != channels:
                 block = np.repeat(block.mean(axis=1, keepdims=True), channels, axis=1)
             yield block if rate == self.info.sample_rate_hz else convert.resample_chunk(block)
         if rate != self.info.sample_rate_hz:
             yield convert.resample_chunk(np.zeros((0, channels), np.float32), last=True)
-
-    def close(self) -> None:
-        """Let go of the decoder."""
-        self._current.close()
 
 
 def links(file: BinaryIO, size: int) -> list[tuple[int, int]]:
