@@ -132,7 +132,6 @@ class _Update:
         failures = db.execute("SELECT path, size, mtime_ns, reason FROM failure")
         self._bad = {os.fsdecode(path): ((size, mtime_ns), reason) for path, size, mtime_ns, reason in failures}
         self._seen = scan(run.paths, [*self._known, *self._bad])
-        self._states = {found.path: (found.size, found.mtime_ns) for found in self._seen.found}
         self.count: Counter[str] = Counter()  # fields of the report
         self.audio_s = 0.0
         self._failed: list[FailedFile] = []
@@ -150,7 +149,7 @@ class _Update:
         for entry in self._known.values():
             by_size.setdefault(entry.state[0], []).append(entry)
         tasks, returned, asked_tracks, nothing = [], list[str](), set[int](), Needs(analysis=False, vectors=False)
-        for path, state in self._states.items():
+        for path, state in self._seen.found.items():
             before, bad = self._known.get(path), self._bad.get(path)
             if bad and bad[0] == state and not (self._run.retry_failed or self._run.force):
                 self._known_bad.append(FailedFile(path=Path(path), reason=bad[1]))
@@ -169,7 +168,7 @@ class _Update:
                 # It may be a content that we have (moved, copied, tags changed): then its hash is enough.
                 maybe = {e.hash: e.needs for e in ([before] if before else []) + by_size.get(state[0], [])}
                 tasks.append(IndexTask(path=path, guess=nothing if maybe else Needs(), known=maybe))
-        self._writer.present(returned, True)
+        self._writer.settle(present=returned)
         self.count["added"] += len(returned)
         return tasks
 
@@ -180,7 +179,7 @@ class _Update:
             # What lies outside the file is tried again by itself; what was known of the file still holds.
             outside = result.error == FileUnavailable.__name__ or result.kind == "starved"
             if not outside:
-                self._writer.failed(path, *self._states[path], result.reason)
+                self._writer.put_failure(path, *self._seen.found[path], result.reason)
             (self._unreached if outside else self._failed).append(FailedFile(path=Path(path), reason=result.reason))
             return
         [(track_id, is_new)] = self._writer.commit([result.value], self._version)
@@ -198,9 +197,7 @@ class _Update:
                 moved.append(path)
             elif before.present:
                 removed.append(path)
-        self._writer.clear_failures(sorted(self._seen.missing))
-        self._writer.delete_files(moved)
-        self._writer.present(removed, False)
+        self._writer.settle(gone=removed, moved=moved, no_failures=self._seen.missing)
         self.count.update(moved=len(moved), removed=len(removed), added=-len(moved))
         return AddReport(
             **self.count,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from solfa.analysis.document import from_json, to_json
 from solfa.collection.store import Space
 from solfa.core.errors import InputError
-from solfa.core.theory import QUALITIES, Chord, Key
+from solfa.core.theory import KEYS, QUALITIES, Chord, Key
 from solfa.core.types import Analysis, Estimate, FloatArray
 
 CHOICES = 4  # a value and its three best alternatives
@@ -62,8 +62,7 @@ def key_number(key: str) -> int:
     >>> key_number("F major"), key_number("C# minor")
     (5, 13)
     """
-    parsed = Key.parse(key)
-    return parsed.tonic + (12 if parsed.mode == "minor" else 0)
+    return KEYS.index(Key.parse(key))
 
 
 def summary(analysis: Analysis) -> NDArray[np.void]:

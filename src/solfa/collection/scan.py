@@ -21,19 +21,13 @@ _HARMLESS = (_NO_AUDIO, _EMPTY)  # worth a word only where files were
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ScannedFile:
-    """A file on disk."""
-
-    path: str
-    size: int
-    mtime_ns: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Scan:
-    """``missing`` known paths are gone; ``doubtful`` ones were not seen, but ``notes`` say why they may still be."""
+    """``found``: size and mtime_ns of every file, by path.
 
-    found: tuple[ScannedFile, ...]
+    ``missing`` known paths are gone; ``doubtful`` ones were not seen, but ``notes`` say why they may still be.
+    """
+
+    found: dict[str, tuple[int, int]]
     missing: frozenset[str]
     doubtful: frozenset[str]
     notes: tuple[str, ...]
@@ -62,7 +56,7 @@ def scan(paths: Iterable[str], known: Iterable[str]) -> Scan:
         elif why not in _HARMLESS:
             notes.append(f"{directory}: {why}")
     return Scan(
-        found=tuple(walk.found[p] for p in sorted(walk.found)),
+        found=dict(sorted(walk.found.items())),
         missing=frozenset(missing),
         doubtful=frozenset(doubtful),
         notes=tuple(notes),
@@ -71,7 +65,7 @@ def scan(paths: Iterable[str], known: Iterable[str]) -> Scan:
 
 class _Walk:
     def __init__(self) -> None:
-        self.found: dict[str, ScannedFile] = {}
+        self.found: dict[str, tuple[int, int]] = {}
         self.blind: dict[str, str] = {}  # directories whose silence means nothing, and why
         self._roots: list[str] = []
         self._seen: set[tuple[int, int]] = set()
@@ -84,7 +78,7 @@ class _Walk:
             self.blind[root] = f"cannot be reached ({getattr(error, 'strerror', None) or error})"
             return
         if not stat.S_ISDIR(status.st_mode):
-            self.found[root] = ScannedFile(path=root, size=status.st_size, mtime_ns=status.st_mtime_ns)
+            self.found[root] = status.st_size, status.st_mtime_ns
             return
         before = len(self.found)
         self._descend(root, status)
@@ -124,7 +118,7 @@ class _Walk:
                         self._seen.add((status.st_dev, status.st_ino))
                         stack.append(path)
                 elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
-                    self.found[path] = ScannedFile(path=path, size=status.st_size, mtime_ns=status.st_mtime_ns)
+                    self.found[path] = status.st_size, status.st_mtime_ns
 
     def _entries(self, directory: str) -> list[os.DirEntry[str]]:
         try:

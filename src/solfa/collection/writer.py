@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,7 @@ class Writer:
                 result.append((track_id, row is None))
         return result
 
-    def failed(self, path: str, size: int, mtime_ns: int, reason: str) -> None:
+    def put_failure(self, path: str, size: int, mtime_ns: int, reason: str) -> None:
         """Commit that a file could not be read; what it held before is no longer there."""
         with transaction(self._db):
             self._db.execute(
@@ -99,24 +99,21 @@ class Writer:
             )
             self._db.execute("UPDATE file SET present = 0 WHERE path = ?", (os.fsencode(path),))
 
-    def present(self, paths: Sequence[str], present: bool) -> None:
-        """Commit that these files are there, or no longer."""
-        self._for_each("UPDATE file SET present = ? WHERE path = ?", [(int(present), os.fsencode(p)) for p in paths])
-
-    def clear_failures(self, paths: Sequence[str]) -> None:
-        """Commit that these paths are bad files no more."""
-        self._for_each("DELETE FROM failure WHERE path = ?", [(os.fsencode(p),) for p in paths])
-
-    def delete_files(self, paths: Sequence[str]) -> None:
-        """Commit that these paths are to be unknown (their tracks live on under others)."""
-        keys = [(os.fsencode(p),) for p in paths]
-        self._for_each("DELETE FROM words WHERE rowid = (SELECT id FROM file WHERE path = ?)", keys)
-        self._for_each("DELETE FROM file WHERE path = ?", keys)
-
-    def _for_each(self, statement: str, values: Sequence[tuple[int | bytes, ...]]) -> None:
-        if values:
-            with transaction(self._db):
-                self._db.executemany(statement, values)
+    def settle(
+        self, *, present: Iterable[str] = (), gone: Iterable[str] = (), moved: Iterable[str] = (),
+        no_failures: Iterable[str] = (),
+    ) -> None:  # fmt: skip
+        """Commit which paths are there again, and which no longer (``moved``: their tracks live on under others)."""
+        changes = {
+            "UPDATE file SET present = 1 WHERE path = ?": present,
+            "UPDATE file SET present = 0 WHERE path = ?": gone,
+            "DELETE FROM words WHERE rowid = (SELECT id FROM file WHERE path = ?)": moved,
+            "DELETE FROM file WHERE path = ?": moved,
+            "DELETE FROM failure WHERE path = ?": no_failures,
+        }
+        with transaction(self._db):
+            for statement, paths in changes.items():
+                self._db.executemany(statement, [(os.fsencode(path),) for path in paths])
 
     def put_analysis(self, track_id: int | None, indexed: IndexedFile, analysis: Analysis, version: str) -> int:
         """Everything that is read from an analysis, within a transaction; the number of its track."""

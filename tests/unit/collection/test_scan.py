@@ -22,7 +22,7 @@ def look(root: Path, *known: str) -> tuple[list[str], list[str], list[str], tupl
     def short(paths: object) -> list[str]:
         return sorted(os.path.relpath(p, root) for p in paths)  # type: ignore[attr-defined]
 
-    return short(f.path for f in result.found), short(result.missing), short(result.doubtful), result.notes
+    return short(result.found), short(result.missing), short(result.doubtful), result.notes
 
 
 def test_audio_files_at_every_depth_in_order(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_what_lies_outside_is_not_looked_at(tmp_path: Path) -> None:
 
 def test_a_file_by_itself(tmp_path: Path) -> None:
     make(tmp_path, "odd.name", "1.wav")
-    assert [f.path for f in scan([str(tmp_path / "odd.name")], []).found] == [str(tmp_path / "odd.name")]
+    assert [*scan([str(tmp_path / "odd.name")], []).found] == [str(tmp_path / "odd.name")]
     gone = str(tmp_path / "gone.wav")
     assert scan([gone], [gone]).missing == {gone}
     far = str(tmp_path / "no" / "such.wav")

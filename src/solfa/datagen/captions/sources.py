@@ -65,10 +65,10 @@ def folder_tracks(root: Path) -> list[Clip]:
         raise InputError(f"no audio found in {root}.")
     base = root.absolute() if root.is_dir() else root.absolute().parent
     listed = _listed_artists(base)
-    names = [Path(f.path).relative_to(base) for f in found]
+    names = [Path(path).relative_to(base) for path in found]
     return [
-        _tagged(f.path, str(name), read_tags(f.path), base.name, listed.get(name.as_posix()) or listed.get(name.name))
-        for f, name in zip(found, names, strict=True)
+        _tagged(path, str(name), read_tags(path), base.name, listed.get(name.as_posix()) or listed.get(name.name))
+        for path, name in zip(found, names, strict=True)
     ]
 
 
