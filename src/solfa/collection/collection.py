@@ -13,7 +13,6 @@ from dataclasses import dataclass, fields
 from functools import wraps
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
@@ -429,9 +428,7 @@ class Collection:
     def __enter__(self) -> Collection:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     # --- inside -----------------------------------------------------------------------------------------------------
