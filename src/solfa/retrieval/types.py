@@ -75,10 +75,9 @@ class Hit:
     """One track that fits, the best place in it, and why.
 
     ``score`` is in 0..1 and orders the hits: about the share of what was asked that is expected to hold, on one scale
-    for all queries. ``more`` counts what was
-    collapsed into this hit (other copies of the recording, further tracks of the artist); ``copies`` are other files of
-    the same decoded content. ``heat`` is how near
-    the sound is to what was asked over the track, in standard scores of the collection.
+    for all queries. ``more`` counts what was collapsed into this hit (other copies of the recording, further tracks of
+    the artist); ``copies`` are other files of the same decoded content. ``heat`` is how near the sound is to what was
+    asked over the track, in standard scores of the collection.
     """
 
     track_id: int
@@ -96,9 +95,12 @@ class Hit:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Results:
-    """The answer to a query: ``parsed`` is how it was read, line by line; ``candidates`` how many tracks passed
-    the filters; ``timing_ms`` the stages; ``note`` is one line where nothing fits, or a page
-    is beyond the last, else empty; ``before`` how many hits are on the pages before this one."""
+    """The answer to a query.
+
+    ``parsed`` is how it was read, line by line; ``candidates`` how many tracks passed the filters; ``timing_ms`` the
+    stages; ``note`` one line where nothing fits, or a page is beyond the last, else empty; ``before`` how many hits are
+    on the pages before this one.
+    """
 
     query: Query
     parsed: tuple[str, ...]
