@@ -77,14 +77,9 @@ class Counts(NamedTuple):
         return 2 * self.tp / max(2 * self.tp + self.fp + self.fn, 1)
 
 
-def total(counts: Iterable[Counts]) -> Counts:
-    """The sum of counts."""
-    return Counts(*map(sum, zip(*counts, strict=True)))
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EventScores:
-    """F1 of every class, their mean (``macro_f1``), and over all events at once (``micro``)."""
+    """F1 of every class, and their mean."""
 
     classes: dict[str, Counts]
 
@@ -92,11 +87,6 @@ class EventScores:
     def macro_f1(self) -> float:
         """Mean of the classes' F1."""
         return float(np.mean([c.f1 for c in self.classes.values()]))
-
-    @property
-    def micro(self) -> Counts:
-        """Counts of all classes together."""
-        return total(self.classes.values())
 
 
 def check_truth(truth: Truth, clips: Iterable[str], classes: Sequence[str]) -> None:
@@ -161,7 +151,8 @@ Matcher = Callable[[Floats, Floats, float], Counts]
 def event_f1(truth: Truth, found: Mapping[str, Sequence[Event]], classes: Sequence[str], match: Matcher) -> EventScores:
     """F1 of the events that a system decided on, by `collar_counts` or `segment_counts`."""
     check_truth(truth, found, classes)
-    return EventScores(classes={c: total(match_clip(truth[n], found[n], c, match) for n in truth) for c in classes})
+    counts = {c: [match_clip(truth[name], found[name], c, match) for name in truth] for c in classes}
+    return EventScores(classes={c: Counts(*map(sum, zip(*own, strict=True))) for c, own in counts.items()})
 
 
 def match_clip(truth: ClipTruth, found: Iterable[Event], label: str, match: Matcher) -> Counts:

@@ -130,6 +130,7 @@ def test_fine_grained_by_vectors_and_by_the_whole_search(annotated: Path, monkey
     call(monkeypatch, [*arguments, "--by", "search", "--force"])
     value = json.loads(report.read_text())
     assert value["model"] == "tiny, whole search" and value["pool"] == pool and "key fall" in value["metrics"]
+    assert set(value["details"]["blind"]) == {"random", "text-only", "popularity-only"}
 
 
 def test_the_analysis_is_judged_against_jams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

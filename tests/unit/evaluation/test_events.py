@@ -182,7 +182,7 @@ def test_a_perfect_detector_scores_one_and_a_deaf_one_zero() -> None:
         assert psds(TRUTH, deaf, setting).value < 0.6  # one detection per clip: right only where a sound fills it
     assert psds(TRUTH, deaf, PSDS1).value == 0.0
     found = decide(system, dict.fromkeys(CLASSES, 0.5))
-    assert collar_f1(TRUTH, found, CLASSES).macro_f1 == segment_f1(TRUTH, found, CLASSES).micro.f1 == 1.0
+    assert collar_f1(TRUTH, found, CLASSES).macro_f1 == segment_f1(TRUTH, found, CLASSES).macro_f1 == 1.0
     nothing: dict[str, list[Event]] = {n: [] for n in TRUTH}
     assert collar_f1(TRUTH, nothing, CLASSES).macro_f1 == segment_f1(TRUTH, nothing, CLASSES).macro_f1 == 0.0
 
