@@ -64,12 +64,12 @@ def _forms(words: tuple[str, ...], kind: str) -> list[tuple[str, ...]]:
     last = words[-1]
     if not (last.isascii() and last.isalpha()):
         return []
-    many = (
-        len(last) > 2
-        if kind in ("instrument", "voice", "sound")
-        else kind == "genre" and len(words) == 1 and len(last) > 4
-    )
-    if many and not last.endswith(("s", "ing")) and last not in _NO_PLURAL:
+    one_genre = kind == "genre" and len(words) == 1 and len(last) > 4
+    if (
+        (one_genre or (kind in ("instrument", "voice", "sound") and len(last) > 2))
+        and not last.endswith(("s", "ing"))
+        and last not in _NO_PLURAL
+    ):
         if last.endswith("y") and last[-2] not in "aeiou":
             return [(*words[:-1], last[:-1] + "ies")]
         return [(*words[:-1], last + ("es" if last.endswith(("ch", "sh", "x", "z")) else "s"))]
@@ -146,20 +146,16 @@ def _takes(source: Source, start: int, end: int, entry: Entry) -> bool:
     """Whether a name that needs care is meant here."""
     if source.low[start].isdigit():
         seconds = rx("<<of_track>>").search(source.low, max(0, start - 16), end - 1)  # "the last 30s"
-        cut = re.match(r" (?:cut|spot|ad|bed|sting|promo|bumper)s?\b", source.after(end, 8))
-        tens = re.search(r"\b(?:low|lower|high|higher|upper)[ -]$", source.before(start))  # "upper 90s"
-        if seconds or cut or tens or rx(r"\s?<<bpm>>").match(source.low, end):
+        tens = regex.part_of_tens.search(source.before(start))  # "upper 90s"
+        if seconds or tens or regex.part_of_track.match(source.low, end) or rx(r"\s?<<bpm>>").match(source.low, end):
             return False
         alone = re.search(r"(?:^|[,;] )$", source.before(start)) and re.match(r"$|[,;.]", source.after(end))
         if alone and re.fullmatch(r"[1-9]0s", source.low[start:end]):
             source.note(f"{source.quote(start, end)} read as a decade; write seconds or bpm if it is none")
-    if (
-        " " in source.low[start:end]
-        and re.search(r"\bnon[ -]$|\w-$", source.before(start, 5))
-        and (first := source.low[start:end].replace("-", " ").split()[0])
-        and (first in ("vocal", "free") or (first,) in lexicon().get(first, {}))
-    ):
-        return False  # "non-vocal trance", "sax-free jazz"
+    if " " in source.low[start:end] and regex.hyphen.search(source.before(start, 5)):
+        first = source.low[start:end].replace("-", " ").split()[0]
+        if first in ("vocal", "free") or (first,) in lexicon().get(first, {}):
+            return False  # "non-vocal trance", "sax-free jazz"
     kind = concepts()[entry.concept].kind if entry.concept else ""
     if kind == "mood" and source.low[start : end + 4] in ("bare of ", "empty of "):
         return False  # "bare of ornament"

@@ -26,17 +26,13 @@ def find_exceptions(source: Source) -> None:
 
 def find_titles(source: Source) -> None:
     """Sets titles, words that are sung, and what words are about apart: they are compared as words, not read."""
-    found = [
-        m
-        for m in regex.quoted.finditer(source.low)
-        if regex.title.search(source.before(m.start())) or regex.lyric.search(m[1])
-    ]
+    quoted = regex.quoted.finditer(source.low)
+    found = [m for m in quoted if regex.title.search(source.before(m.start())) or regex.lyric.search(m[1])]
     found += [*regex.quoted_once.finditer(source.low), *regex.titled.finditer(source.raw)]
     for match in (m for m in found if source.free(*m.span(1)) and m.span(1) != (1, len(source.low) - 1)):
         source.add(Mention(*match.span(1), "plain", spoken=True))
-        source.note(
-            f"{source.quote(*match.span(1))} is taken for a title or words that are sung: compared as words only"
-        )
+        what = source.quote(*match.span(1))
+        source.note(f"{what} is taken for a title or words that are sung: compared as words only")
     for match in regex.aside.finditer(source.low):
         source.add(Mention(*match.span(match.lastindex or 0), "plain", spoken=True))
     for match in source.matches(regex.topic):

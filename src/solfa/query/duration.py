@@ -115,10 +115,9 @@ def _place(source: Source, q: Quantity) -> bool:
     elif lead := regex.at.search(before):
         end, place = on.end() if on else end, around
     elif lead := regex.until.search(before):
-        by = (lead[0][:2] == "by" or "later than" in lead[0]) and not regex.over.search(
-            source.before(q.start - len(lead[0]))
-        )
-        place = replace(until, event="enters") if by else until
+        by = lead[0].startswith("by") or "later than" in lead[0]
+        over = regex.over.search(source.before(q.start - len(lead[0])))
+        place = replace(until, event="enters") if by and not over else until
         end = inside.end() if inside else end  # "until the two minute mark"
     elif q.clock and q.high > q.low and "min" not in source.low[q.digits_start : q.end]:
         place = replace(around, start_s=lower, end_s=upper)

@@ -28,10 +28,9 @@ def find(source: Source) -> None:
     for match in regex.fraction.finditer(source.low):
         _fraction(source, match)
     for match in regex.spelled.finditer(source.low):
-        cue = match["cue"] or regex.cue_before.search(source.before(match.start()))
-        cue = cue or (
-            regex.in_before.search(source.before(match.start())) and regex.in_after.match(source.low, match.end())
-        )
+        before = source.before(match.start())
+        cue = match["cue"] or regex.cue_before.search(before)
+        cue = cue or (regex.in_before.search(before) and regex.in_after.match(source.low, match.end()))
         words = match["a"].isalpha() and match["b"].isalpha()
         if (cue or (words and match["dash"] == "-")) and (words or not match["a"].isalpha()):
             a, b = (int(number_value(match[name])) for name in "ab")

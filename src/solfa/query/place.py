@@ -124,9 +124,8 @@ def _adverbial(source: Source, match: re.Match[str]) -> None:
     low, high = section(match["noun"])
     prep, only, cue = match["prep"], (match["only"] or "").strip(), "adverb"
     event: Literal["in", "enters", "leaves", "only"] = "in"
-    turned, turned_cue = seen_from(
-        "except" if only[:5] in ("excep", "apart", "aside") else prep, Place(start=low, end=high)
-    )
+    excepted = only.startswith(("except", "apart", "aside"))
+    turned, turned_cue = seen_from("except" if excepted else prep, Place(start=low, end=high))
     if turned_cue == "around":
         cue = turned_cue
     elif prep != "by" and turned.event != "in":
@@ -182,9 +181,8 @@ def attach(source: Source, clauses: list[list[Item]]) -> None:
             later = Mention(first.start, first.end, "place", place=Place(start=0.15, end=1.0))
             _give(source, later, [m for m in things if m.kind != "genre"], None)
         waiting = [] if things else waiting
-        nothing_else = len(mentions) == len(places) + len(events) and not any(
-            isinstance(i, Token) and i.is_word for i in clause
-        )
+        words = any(isinstance(i, Token) and i.is_word for i in clause)
+        nothing_else = not words and len(mentions) == len(places) + len(events)
         if before and len(places) == 1 and _afterthought(source, clause):
             place = places[0][1]
             if _denied(clause, clause.index(place)) and not before[-1].negated:  # "drums, though not in the intro"
@@ -264,11 +262,9 @@ def _targets(clause: list[Item], at: int, place: Mention) -> list[Mention]:
     preceding = _before(clause, at, noun=place.cue == "noun")
     if place.cue == "noun" and not preceding:
         after = clause[at + 1] if at + 1 < len(clause) else None
-        linked = isinstance(after, Token) and after.word in ("with", "of", "on", "featuring", "is", "has", "have")
-        linked = linked or (
-            isinstance(after, Mention) and after.kind == "negation" and after.cue[:4] in ("with", "lack")
-        )
-        return following if linked else []
+        if isinstance(after, Token):
+            return following if after.word in ("with", "of", "on", "featuring", "is", "has", "have") else []
+        return following if after and after.kind == "negation" and after.cue.startswith(("with", "lack")) else []
     return preceding or following
 
 

@@ -154,11 +154,8 @@ def _tens(source: Source, match: re.Match[str]) -> tuple[tuple[float, float], in
     tens = regex.tens_of.match(source.low, match.end())
     value = number_value(match[0]) if tens and match[0].isdigit() else 1.0
     part = regex.part_of_tens.search(source.before(match.start()))
-    if (
-        not tens
-        or value % 10
-        or not (tens["bpm"] or 100 <= value < 220 or (part and part[0][:3] in ("low", "hig", "upp")))
-    ):
+    sure = (tens and tens["bpm"]) or 100 <= value < 220 or (part and part[0].startswith(("low", "high", "upp")))
+    if not tens or value % 10 or not sure:
         return None
     low, high = (0, 9) if not part else (0, 3) if part["low"] else (6, 9) if part["high"] else (4, 6)
     return (value + low, value + high), match.start() - len(part[0] if part else ""), tens.end()
@@ -196,20 +193,17 @@ def _unit(low: str, end: int) -> tuple[str, float, int]:
     for name, scale in _TIME_SCALE.items():
         if match[name]:
             decade = (
-                not rx("<<of_track>>").search(low, max(0, end - 18), end)
-                and match[name] == "s"
-                and match.end() == end + 1
-                and low[end - 1] == "0"
+                match[0] == "s" and low[end - 1] == "0" and not rx("<<of_track>>").search(low, max(0, end - 18), end)
             )
             if decade and not regex.seconds_after_all.match(low, match.end()):
-                return "other", 1.0, match.end()
+                break
             return "s", scale, match.end()
     return "other", 1.0, match.end()
 
 
 def _compound_time(low: str, end: int, value: float, scale: float) -> tuple[float, int]:
     """Adds "30" or "30 seconds" to "2 minutes", and "and a half"."""
-    half = re.compile(r",?\s(?:and|&) a half").match(low, end)
+    half = regex.half_more.match(low, end)
     if half:
         return value + scale / 2, half.end()
     if scale == 1.0:

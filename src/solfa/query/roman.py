@@ -97,9 +97,8 @@ def find(source: Source) -> None:
         if names and _accepted(source, names, tight, start.start(), end):
             source.add(_mention(source, start.start(), end, names))
             if _lazy([m for n in names if (m := regex.token.fullmatch(n))]):
-                source.note(
-                    f"{source.quote(start.start(), end)}: minor and major taken from the major scale, not from the case"
-                )
+                said = source.quote(start.start(), end)
+                source.note(f"{said}: minor and major taken from the major scale, not from the case")
             position = end
     _find_numbers(source)
 

@@ -84,17 +84,19 @@ class _Negation:
 
     def universal(self) -> bool:
         """Whether it is an exception to all: "everything but the bass"."""
-        return self.cue is not None and self.cue.cue == "exception" and bool(
-            re.match(r"(?:every|all|any)", self.source.low[self.cue.start : self.cue.end])
-        )  # fmt: skip
+        cue = self.cue
+        return (
+            cue is not None
+            and cue.cue == "exception"
+            and self.source.low.startswith(("every", "all", "any"), cue.start)
+        )
 
     def verb_of_its_own(self, item: Mention) -> bool:
         """Whether a verb behind the negated noun is that of the sentence: "a choir without accompaniment sings"."""
-        noun = self.cue is not None and self.cue.cue == "without" and self.head is None and self.end > self.cue.end
-        noun = noun and not re.search(r"\b(?:that|some|any)", self.source.low[self.cue.end : item.start])  # type: ignore[union-attr]
-        return noun and bool(
-            re.match(r"(?:sing|rap|hum|whisper|chant)s?(?!\w)", self.source.low[item.start : item.end])
-        )
+        cue, low = self.cue, self.source.low
+        if cue is None or cue.cue != "without" or self.head is not None or self.end == cue.end:
+            return False
+        return bool(regex.sings.match(low, item.start)) and not regex.relative.search(low, cue.end, item.start)
 
     def speaks_of(self, pronoun: Token) -> bool:
         """Whether a pronoun right behind the negation stands for the thing before, now unwanted: "hate them"."""
@@ -121,11 +123,8 @@ class _Negation:
         """Whether a negation in the sentence of a thing or the next may be about it: "This one shouldn't."."""
         between = self.source.low[thing.end : cue.start]
         stops = len(regex.stop.findall(between))
-        small = (
-            empty_words()
-            .union(("keep", "saying", "let's", "beg"))
-            .issuperset(regex.fragment.split(between)[-1].split())
-        )
+        said = set(regex.fragment.split(between)[-1].split())
+        small = said <= empty_words().union(words_table()["scope"]["refers_back"])
         return small and stops <= 1 if stops or regex.noun_cue.match(cue.cue) else True
 
     def close(self) -> None:
@@ -140,11 +139,8 @@ class _Negation:
         """Gives a negation that met nothing to the thing before it; where that is not sure, the thing is unclear."""
         low, subject, thing = self.source.low, self.subject, self.thing
         back = self.looks_back() or (regex.attitude.search(cue.cue) and regex.at_end.match(low, self.end))
-        stranded = (
-            not regex.noun_cue.match(cue.cue)
-            and not regex.pronoun.search(cue.cue)
-            and regex.sentence_end.match(low, cue.end)
-        )
+        noun = regex.noun_cue.match(cue.cue) or regex.pronoun.search(cue.cue)
+        stranded = not noun and regex.sentence_end.match(low, cue.end)
         unknown_verb = subject and subject.family == "heard" and regex.verb.match(cue.cue)
         if back and subject:
             for other in (subject, *self.source.joined_before(subject, commas=True)):
@@ -183,10 +179,8 @@ class _Negation:
         self.cue, self.head, self.end, self.label = cue, None, cue.end, False
         self.doubts = nested and self.flips  # "I cannot imagine it without drums"
         if exception and thing and thing.family in ("feel", "genre") and cue.start - thing.end <= 1:
-            before = self.source.before(thing.start)
-            self.doubts = self.doubts or bool(
-                regex.all_of_a_kind.search(before)
-            )  # "everything acoustic except the drums"
+            everything = regex.all_of_a_kind.search(self.source.before(thing.start))
+            self.doubts = self.doubts or everything is not None  # "everything acoustic except the drums"
 
     def pass_by(self, item: Item) -> None:
         """Remembers what a negation or an exception further on may be about."""
@@ -208,19 +202,17 @@ class _Negation:
         if self.doubts:
             self.doubted.append(mention)
         elif self.flips:
-            mention.negated = not mention.negated or (
-                mention.said_from >= 0 and self.cue.weight < 1
-            )  # "too many ruin it"
+            twice = mention.said_from >= 0 and self.cue.weight < 1  # "too many ruin it"
+            mention.negated = not mention.negated or twice
             if self.cue.weight != 1:
                 mention.weight = self.cue.weight
             gap = self.source.low[self.cue.end : mention.start].split()
             if self.head is None and len(gap) <= 1 and self.cue.cue != "exception":
                 mention.said_from = self.cue.start
         if regex.contrasts.match(self.cue.cue) and not self.doubts:  # "choir and orchestra rather than choir and organ"
-            shared = [m for m in self.source.mentions if m.end <= self.cue.start and m.constraint is not None]
-            if any(
-                m.family == mention.family and _concept(m) == _concept(mention) != "" and not m.negated for m in shared
-            ):
+            concept = _concept(mention)
+            wanted = {_concept(m) for m in self.source.mentions if m.end <= self.cue.start and not m.negated}
+            if concept and concept in wanted:
                 mention.constraint = None
         self.head = self.thing = mention
         self.end = mention.end
@@ -358,9 +350,7 @@ def _verb_next(row: list[Item], i: int) -> bool:
     after = row[i + 1] if i + 1 < len(row) else None
     if isinstance(after, Mention):
         return after.kind == "event" or after.cue == "lead"
-    return after is not None and (
-        after.word in ("is", "are", "has", "have") or bool(re.fullmatch(r"\w+[^su]s", after.word))
-    )
+    return after is not None and bool(regex.a_verb.fullmatch(after.word))
 
 
 def _starts_anew(row: list[Item], i: int, head: Mention, item: Mention) -> bool:
@@ -464,7 +454,7 @@ def drop_optional(source: Source, parts: list[list[Item]]) -> None:
             if thing is not None:
                 start, end = min(item.start, thing.start), max(item.end, thing.end)
                 source.note(f"{source.quote(start, end)}: either will do, so it is no constraint")
-                thing.constraint, thing.spoken, thing.kind = None, False, "filler"
+                thing.forget()
 
 
 def soften_modified(source: Source, row: list[Item]) -> None:
@@ -508,9 +498,7 @@ def settle_contradictions(source: Source) -> None:
         last = mentions[-1]
         assert last.constraint is not None
         open_ = re.search(r"\bor\b", source.low[mentions[0].end : mentions[-1].start])  # "voice or no voice"
-        same_word = not open_ and all(
-            m.constraint and m.constraint.text.lower() == last.constraint.text.lower() for m in mentions
-        )
+        same_word = not open_ and len({m.constraint.text.lower() for m in mentions if m.constraint}) == 1
         what = asked.concept if isinstance(asked, Presence) else last.constraint.text
         source.note(f"'{what}' is both wanted and unwanted: "
                     + ("the negation counts" if same_word else "compared as words only"))  # fmt: skip
