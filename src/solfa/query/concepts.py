@@ -65,11 +65,8 @@ def _forms(words: tuple[str, ...], kind: str) -> list[tuple[str, ...]]:
     if not (last.isascii() and last.isalpha()):
         return []
     one_genre = kind == "genre" and len(words) == 1 and len(last) > 4
-    if (
-        (one_genre or (kind in ("instrument", "voice", "sound") and len(last) > 2))
-        and not last.endswith(("s", "ing"))
-        and last not in _NO_PLURAL
-    ):
+    many = one_genre or (kind in ("instrument", "voice", "sound") and len(last) > 2)
+    if many and not last.endswith(("s", "ing")) and last not in _NO_PLURAL:
         if last.endswith("y") and last[-2] not in "aeiou":
             return [(*words[:-1], last[:-1] + "ies")]
         return [(*words[:-1], last + ("es" if last.endswith(("ch", "sh", "x", "z")) else "s"))]

@@ -192,9 +192,8 @@ def _unit(low: str, end: int) -> tuple[str, float, int]:
         return "bpm", 1.0, match.end()
     for name, scale in _TIME_SCALE.items():
         if match[name]:
-            decade = (
-                match[0] == "s" and low[end - 1] == "0" and not rx("<<of_track>>").search(low, max(0, end - 18), end)
-            )
+            decade = match[0] == "s" and low[end - 1] == "0"
+            decade = decade and not rx("<<of_track>>").search(low, max(0, end - 18), end)
             if decade and not regex.seconds_after_all.match(low, match.end()):
                 break
             return "s", scale, match.end()

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import TypeGuard
 
 from solfa.constraints import FASTEST_BPM, LONGEST_S, SLOWEST_BPM, Constraint, Duration, Presence, Tempo
-from solfa.query.lexis import Regexes, empty_words, rx, words_table
+from solfa.query.lexis import Regexes, empty_words, patterns_table, rx, words_table
 from solfa.query.place import Item
 from solfa.query.source import Mention, Source, Token
 
@@ -84,12 +84,8 @@ class _Negation:
 
     def universal(self) -> bool:
         """Whether it is an exception to all: "everything but the bass"."""
-        cue = self.cue
-        return (
-            cue is not None
-            and cue.cue == "exception"
-            and self.source.low.startswith(("every", "all", "any"), cue.start)
-        )
+        low, cue = self.source.low, self.cue
+        return cue is not None and cue.cue == "exception" and low.startswith(("every", "all", "any"), cue.start)
 
     def verb_of_its_own(self, item: Mention) -> bool:
         """Whether a verb behind the negated noun is that of the sentence: "a choir without accompaniment sings"."""
@@ -311,15 +307,18 @@ def _ends(source: Source, row: list[Item], i: int, state: _Negation) -> bool:
             return True
         noun = cue.cue in data["before_nouns"] and state.end > cue.end
         return noun and word in data["prepositions"] and not (word == "with" and _only_noise(row, i, state))
-    the = source.low.endswith(" the ", 0, head.start)
-    return word in data["ends_after_a_thing"] or (word == "and" and not _and_goes_on(row, i, head, verb=verb, the=the))
+    if word == "and":
+        return not _and_goes_on(row, i, head, verb=verb, the=source.low.endswith(" the ", 0, head.start))
+    return word in patterns_table()["ends_after_a_thing"]
 
 
 def _ends_at_comma(source: Source, row: list[Item], i: int, state: _Negation, *, verb: bool) -> bool:
     if any(getattr(x, "word", "") in words_table()["scope"]["examples"] for x in (row[i - 1], *row[i + 1 : i + 2])):
         return False  # "no percussion, especially drums", "rather than, say, a gong"
-    goes_on = _list_goes_on(row, i, verb=verb) or (state.lists() and _list_goes_on(row, i, joins=("and", "&")))
-    if not verb and state.head and state.flips and _list_goes_on(row, i, verb=True, joins=("and",)):
+    ahead = _ahead(row, i)  # whether a list of bare things ends in "or", after a verb or in such a list also in "and"
+    goes_on = bool((regex.list_after_verb if verb else regex.list_with_or).match(ahead))
+    goes_on = goes_on or (state.lists() and regex.list_with_and.match(ahead) is not None)
+    if not verb and state.head and state.flips and regex.list_after_verb.match(ahead):
         if state.cue and state.cue.weight < 1 and not goes_on:  # "less harp, oboe and tuba"
             state.doubted += _listed(row, i)
             return True
@@ -376,54 +375,29 @@ def _starts_anew(row: list[Item], i: int, head: Mention, item: Mention) -> bool:
     return head.kind in ("instrument", "voice", "sound") and between <= {"the", "a", "an"}
 
 
+def _ahead(row: list[Item], i: int, head: Mention | None = None) -> str:
+    """What follows an item, for regexes: words, and signs for things like ``head``, for other things and for cues."""
+    signs = [
+        x.word if isinstance(x, Token)
+        else "\x03" + x.cue * (x.cue == "nor") if x.constraint is None
+        else "\x01" if head is not None and x.family == head.family
+        else "\x02"
+        for x in row[i + 1 : i + 24]
+    ]  # fmt: skip
+    return " ".join([*signs, ""])
+
+
 def _and_goes_on(row: list[Item], i: int, head: Mention, *, verb: bool, the: bool) -> bool:
     """Whether "and" joins the negated thing to another of its kind; after a verb also "and a flute", if that is all."""
-    for at, item in enumerate(row[i + 1 : i + 3], start=i + 1):
-        if isinstance(item, Mention):
-            return item.constraint is not None and item.family == head.family
-        if verb and item.word in ("a", "an", "any"):
-            behind = row[at + 2] if at + 2 < len(row) else None
-            verb = behind is None or (isinstance(behind, Token) and not behind.is_word)
-            if verb:
-                continue
-        if the and item.word == "the":  # "get rid of the drums and the vocals"
-            continue
-        if item.word in words_table()["scope"]["new_request"] or not item.is_word:
-            return False
-    return False
-
-
-def _list_goes_on(row: list[Item], i: int, *, verb: bool = False, joins: tuple[str, ...] = ()) -> bool:
-    """Whether a comma stands in a list of bare things that ends in "or", "nor" or ``joins``, after a verb in "and"."""
-    scope = words_table()["scope"]
-    expect_thing = True
-    for item in row[i + 1 : i + 24]:
-        if isinstance(item, Mention):
-            if item.constraint is None:
-                return item.cue == "nor"
-            expect_thing = False
-        elif item.word in ("or", "nor", *joins) or (verb and item.word == "and"):
-            return True
-        elif item.word == ",":
-            if expect_thing:
-                return False
-            expect_thing = True
-        elif verb and item.word in ("a", "an"):
-            continue
-        elif not item.is_word or item.word in scope["ends_after_a_thing"] or item.word in scope["new_request"]:
-            return False
-    return False
+    ahead = _ahead(row, i, head)
+    joins = regex.and_another.match(ahead) or (verb and regex.and_an_other.match(ahead))
+    return bool(joins or (the and regex.and_the_other.match(ahead)))  # "get rid of the drums and the vocals"
 
 
 def _listed(row: list[Item], i: int) -> list[Mention]:
     """The things of the list that a comma at ``i`` stands in."""
-    found: list[Mention] = []
-    for item in row[i + 1 : i + 24]:
-        if isinstance(item, Mention) and item.constraint is not None:
-            found.append(item)
-        elif isinstance(item, Mention) or item.word not in (",", "and", "or", "&", "a", "an", "the"):
-            break
-    return found
+    found = regex.listed.match(_ahead(row, i))
+    return [m for m in row[i + 1 : i + 24] if _asks(m)][: found[0].count("\x02") if found else 0]
 
 
 def weigh(parts: list[list[Item]]) -> None:
