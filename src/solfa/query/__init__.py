@@ -2,8 +2,7 @@
 
 from solfa.query.explain import by_sound, explain, is_told
 from solfa.query.override import override, parse_value
-from solfa.query.parsed import Query
-from solfa.query.parser import parse
+from solfa.query.parser import Query, parse
 from solfa.query.where import parse_where
 
 __all__ = [

@@ -45,6 +45,11 @@ class Name:
     near: bool
     spelled: bool = False
 
+    @property
+    def may_be_key(self) -> bool:
+        """Whether a key is written so."""
+        return self.chord.quality in ("maj", "min") and self.chord.bass is None
+
 
 def name_at(source: Source, position: int, *, lower: bool = False, inside: bool = False) -> Name | None:
     """The chord name that starts at a position; ``inside`` a row, "a minor" is no article."""
@@ -69,16 +74,25 @@ def name_at(source: Source, position: int, *, lower: bool = False, inside: bool 
     return Name(match.start(), match.end(), Chord(pc, quality, bass), german, strong and written != "5", near)
 
 
+def semitones(accidental: str | None) -> int:
+    """How far an accidental moves a note: "#", "bb", "-sharp", " bemol".
+
+    >>> semitones("##"), semitones(" flat"), semitones(None)
+    (2, -1, 0)
+    """
+    text = (accidental or "").strip(" -").lower()
+    named: dict[str, int] = patterns_table()["accidental"]
+    return named.get(text, len(text) if text.startswith("#") else -len(text))
+
+
 def _spelled(match: re.Match[str]) -> Name:
-    accidental = (match["acc"] or "").strip(" -")
-    shift = {"": 0, "#": 1, "b": -1, "sharp": 1, "flat": -1}[accidental.lower()]
     words = re.split(r"[ -]", match["q"].lower())
     if words[0] == "half":
         words = ["half diminished", *words[2:]]
     quality: str = patterns_table()["spelled_chord_quality"][words[0]]
     number = re.sub(r"\D", "", words[-1]) or words[-1] if len(words) > 1 else ""
     quality = patterns_table()["chord_with_number"].get(number, {}).get(quality, quality)
-    root = (pitch_class(match["root"]) + shift) % 12
+    root = (pitch_class(match["root"]) + semitones(match["acc"])) % 12
     return Name(match.start(), match.end(), Chord(root, quality), False, True, False, spelled=True)
 
 
@@ -97,15 +111,11 @@ def find(source: Source) -> None:
                 continue
             names, links = _run(source, match.start(), lower=lower)
             run_end = max(run_end, names[-1].end if names else 0)
-            for _ in range(_TRIES):
-                if not names or _accepted(source, names, links, lower=lower):
+            for count in range(len(names), max(0, len(names) - _TRIES), -1):
+                if _accepted(source, names[:count], links[: count - 1], lower=lower):
+                    _add(source, names[:count])
+                    position = max(position, names[count - 1].end)
                     break
-                names, links = (names[:-1], links[:-1]) if len(names) > 1 else ([], [])
-            else:
-                names = []
-            if names:
-                add(source, names, links)
-                position = max(position, names[-1].end)
 
 
 def _run(source: Source, start: int, *, lower: bool) -> tuple[list[Name], list[str]]:
@@ -120,10 +130,11 @@ def _run(source: Source, start: int, *, lower: bool) -> tuple[list[Name], list[s
             break  # "F major, Am, F, C": a key, then chords
         links += [link] if names else []
         names.append(name)
-        found = _link(source, name.end)
-        if found is None:
+        gaps = {kind: getattr(regex, kind).match(source.raw, name.end) for kind in ("tight", "slash", "comma", "space")}
+        link = next((kind for kind, gap in gaps.items() if gap), "")
+        if not link:
             break
-        link, position = found
+        position = gaps[link].end()
     last = names[-1] if names else None
     if last and "slash" in links and last.chord.bass is not None and "/" in source.raw[last.start : last.end]:
         # "C/G/Am/F": the slashes part the chords, the last one too
@@ -145,14 +156,6 @@ def _one_list(names: list[Name], links: list[str]) -> tuple[list[Name], list[str
     return names, links
 
 
-def _link(source: Source, end: int) -> tuple[str, int] | None:
-    """What kind of link follows a chord name, and where the next name would start."""
-    for link in ("tight", "slash", "comma", "space"):
-        if gap := getattr(regex, link).match(source.raw, end):
-            return link, gap.end()
-    return None
-
-
 def _accepted(source: Source, names: list[Name], links: list[str], *, lower: bool) -> bool:
     """Whether a row of chord names is one: by its links, by names that are nothing else, or by a word nearby."""
     if len(names) == 1:
@@ -171,7 +174,11 @@ def _accepted(source: Source, names: list[Name], links: list[str], *, lower: boo
     if cue or (tight == len(links) and (len(names) > 2 or strong or source.alone(start, end))):
         return not (len(names) == 2 and not strong and links == ["slash"])
     if len(names) == 2:
-        telling = [n for n in names if n.strong and not _is_key_name(n) and not _part_number(source, n)]
+        telling = [
+            n
+            for n in names
+            if n.strong and not n.may_be_key and not regex.part_number.fullmatch(source.raw, n.start, n.end)
+        ]
         apart = source.low[names[0].end : names[1].start].strip() == ","
         if len(telling) == 2 or (telling and (not apart or source.alone(start, end))):
             return True
@@ -180,20 +187,11 @@ def _accepted(source: Source, names: list[Name], links: list[str], *, lower: boo
     return (strong > 0 or "space" not in links or not article) and not (article and len(names) < 4)
 
 
-def _is_key_name(name: Name) -> bool:
-    return name.chord.quality in ("maj", "min") and name.chord.bass is None
-
-
-def _part_number(source: Source, name: Name) -> bool:
-    """Whether a name could as well count something: "C5", "B2"."""
-    return bool(re.fullmatch(r"[A-H](?:[1-689]|1\d)", source.raw[name.start : name.end]))
-
-
 def _single(source: Source, name: Name) -> bool:
     """Whether a lone chord name is meant as a chord."""
     if cued(source, name.start, name.end, near=True):
         return True
-    if not name.strong or _is_key_name(name):
+    if not name.strong or name.may_be_key:
         return False
     # "C5", "G9", "A7", "B2": part numbers as well as chords, unless sharps, flats or letters say more.
     plain = re.fullmatch(r"[A-H]\d{1,2}|H|[A-H][+-]", source.raw[name.start : name.end])
@@ -212,9 +210,11 @@ def cued(source: Source, start: int, end: int, *, near: bool = False) -> bool:
     return bool(regex.cue.search(before_text) or regex.cue.search(after_text))
 
 
-def add(source: Source, names: list[Name], links: list[str]) -> None:
-    """Records a sequence."""
-    start, end = names[0].start, _repeats(source, names[-1].end)
+def _add(source: Source, names: list[Name]) -> None:
+    """Records a sequence, with closing bar lines and "x4"."""
+    start, end = names[0].start, names[-1].end
+    repeats = regex.repeats.match(source.raw, end)
+    end = repeats.end() if repeats and repeats[0].strip() else end
     lead = re.search(r"[|:\[( ]*\|[|: ]*$", source.raw[max(0, start - 6) : start])
     start -= len(lead[0].lstrip()) if lead else 0
     chords = [n.chord for n in names]
@@ -231,12 +231,6 @@ def add(source: Source, names: list[Name], links: list[str]) -> None:
 def _german(source: Source, name: Name) -> Chord:
     flat = source.raw[name.start] == "B" and source.raw[name.start + 1 : name.start + 2] not in ("b", "#")
     return Chord((name.chord.root - flat) % 12, name.chord.quality, name.chord.bass)
-
-
-def _repeats(source: Source, end: int) -> int:
-    """Past closing bar lines and "x4"."""
-    match = regex.repeats.match(source.raw, end)
-    return match.end() if match and match[0].strip() else end
 
 
 def distinct(chords: list[Chord]) -> tuple[Chord, ...]:

@@ -16,12 +16,8 @@ def find_exceptions(source: Source) -> None:
     """Finds what looks like a negation and is none, and what says that something does not matter."""
     for match in source.matches(rx(r"\s?<<correction>>(?![^\W_]),?")):
         source.add(Mention(*match.span(), "correction"))
-    kinds = {"optional": "optional", "optional_after": "optional after", "cancelled": "filler", "doubt": "doubt"}
-    for name, kind in kinds.items():
-        for match in source.matches(whole(f"<<{name}>>")):
-            source.add(Mention(*match.span(), kind, cue=match[0]))
-    for match in source.matches(whole("<<no_negation>>")):
-        source.add(Mention(*match.span(), "plain", spoken=True))
+    for name in ("optional", "optional_after", "cancelled", "doubt", "no_negation"):
+        _find_listed(source, name)
 
 
 def find_titles(source: Source) -> None:
@@ -159,7 +155,15 @@ def find(source: Source) -> None:
             weight = 2.0 if match[0].startswith("must") else weight
             cue = "exception" if name == "exception" else match[0]
             source.add(Mention(start, end, "negation", cue=cue, weight=weight))
-    for match in source.matches(whole("<<suspect>>")):
-        source.add(Mention(*match.span(), "doubt"))
-    for match in source.matches(whole("(?P<must><<must>>)|<<may>>")):
-        source.add(Mention(*match.span(), "weight", weight=2.0 if match["must"] else 0.5, cue=match[0]))
+    for name in ("suspect", "must", "may"):
+        _find_listed(source, name)
+
+
+_KINDS = {"cancelled": "filler", "no_negation": "plain", "suspect": "doubt", "must": "weight", "may": "weight"}
+
+
+def _find_listed(source: Source, name: str) -> None:
+    """Finds the words of a list, which only change what stands beside them."""
+    kind, weight = _KINDS.get(name, name), {"must": 2.0, "may": 0.5}.get(name, 1.0)
+    for match in source.matches(whole(f"<<{name}>>")):
+        source.add(Mention(*match.span(), kind, cue=match[0], weight=weight, spoken=kind == "plain"))

@@ -9,7 +9,7 @@ from solfa.constraints import (
     Presence,
 )
 from solfa.core.vocabulary import concept
-from solfa.query.parsed import Query
+from solfa.query.parser import Query
 
 
 def explain(query: Query) -> list[str]:

@@ -6,22 +6,13 @@ import re
 
 from solfa.constraints import InKey
 from solfa.core.theory import KEYS, Key, Mode, pitch_class
-from solfa.query.chords import name_at
+from solfa.query.chords import name_at, semitones
 from solfa.query.lexis import Regexes, patterns_table, rx, whole
 from solfa.query.source import Mention, Source
 
 regex = Regexes("key")
 
 _WHEEL = {key.camelot: key for key in KEYS}
-
-
-def _shift(accidental: str | None) -> int:
-    text = (accidental or "").strip(" -")
-    if text in ("sharp", "diesis", "sostenido", "diese", "is"):
-        return 1
-    if text in ("flat", "bemol", "bemolle", "es", "s"):
-        return -1
-    return len(text) if text.startswith("#") else -len(text)
 
 
 def find(source: Source) -> None:
@@ -37,7 +28,7 @@ def find(source: Source) -> None:
     for match in source.matches(regex.key):
         _with_mode(source, match)
     for match in source.matches(regex.romance):
-        tonic = (patterns_table()["solfege"][match["name"]] + _shift(match["acc"])) % 12
+        tonic = (patterns_table()["solfege"][match["name"]] + semitones(match["acc"])) % 12
         _add(source, match.start(), match.end(), tonic, patterns_table()["mode_name"][match["mode"]])
     _names(source)
     for match in regex.bare.finditer(source.low):
@@ -63,7 +54,7 @@ def take(source: Source, match: re.Match[str]) -> None:
     """Records the key that ``beside`` found."""
     mode: Mode | None = None if not match["mode"] else "major" if match["mode"] == "maj" else "minor"
     start, end = match.start("note"), match.end("mode")
-    _add(source, start, end, (pitch_class(match["note"]) + _shift(match["acc"])) % 12, mode)
+    _add(source, start, end, (pitch_class(match["note"]) + semitones(match["acc"])) % 12, mode)
 
 
 def _camelot(source: Source, match: re.Match[str]) -> None:
@@ -97,7 +88,7 @@ def _with_mode(source: Source, match: re.Match[str]) -> None:
         return
     flat = german and note in "bB" and not match["acc"]
     natural = 11 if note in "hH" else 10 if flat else pitch_class(note)
-    tonic, mode = (natural + _shift(match["acc"])) % 12, patterns_table()["mode_name"][mode_word]
+    tonic, mode = (natural + semitones(match["acc"])) % 12, patterns_table()["mode_name"][mode_word]
     if mode_word in patterns_table()["church_mode"]:
         source.note(f"{source.quote(start, end)}: measured as {Key(tonic, mode)}; the mode itself is compared as words")
     _add(source, start, end, tonic, mode, spoken=mode_word in patterns_table()["church_mode"])
@@ -118,9 +109,9 @@ def _names(source: Source) -> None:
     """Lone chord names that stand for a key: "F#m", "in Am", "Bb" alone in its clause."""
     for match in re.finditer(r"(?<![^\W_])[A-G](?! (?:flat|sharp)\b)(?=[#bm,;.\n)\s]|$|maj|min)", source.raw):
         name = name_at(source, match.start())
-        if name is None or name.spelled or name.chord.bass is not None or not source.free(name.start, name.end):
+        if name is None or name.spelled or not name.may_be_key or not source.free(name.start, name.end):
             continue
-        if name.chord.quality not in ("maj", "min") or source.raw[name.end - 1] in "M-^Δ":
+        if source.raw[name.end - 1] in "M-^Δ":
             continue
         written = source.raw[name.start : name.end]
         lead = regex.lead_at_end.search(source.before(name.start))
@@ -156,7 +147,7 @@ def _bare(source: Source, match: re.Match[str]) -> None:
     elif note == "A" and not match["acc"] and not named:
         article = follows[:1] == " " and bool(regex.article_noun.match(source.low, end))
     if not article:
-        _add(source, start, end, (pitch_class(note) + _shift(match["acc"])) % 12, None)
+        _add(source, start, end, (pitch_class(note) + semitones(match["acc"])) % 12, None)
 
 
 def _mode_only(source: Source, match: re.Match[str]) -> None:

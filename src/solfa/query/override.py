@@ -10,8 +10,7 @@ from solfa.constraints import Chords, Constraint, Duration, InKey, Metre, Tempo
 from solfa.core.errors import InputError
 from solfa.query import chords, duration, key, metre, roman, scope, tempo
 from solfa.query.lexis import patterns_table
-from solfa.query.parsed import Query
-from solfa.query.parser import parse
+from solfa.query.parser import Query, parse
 from solfa.query.quantity import quantities
 from solfa.query.source import Source, Token
 

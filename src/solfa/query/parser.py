@@ -1,8 +1,12 @@
-"""Free text to a ``Query``: the order in which the detectors look, and the assembly of what they found."""
+"""Free text to a ``Query``: the order in which the detectors look, and the assembly of what they found.
+
+Every constraint remembers the words it came from, so that the parse can be shown and overridden, and nothing is guessed
+silently.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from solfa.constraints import Constraint, Tempo
 from solfa.query import (
@@ -20,9 +24,26 @@ from solfa.query import (
     scope,
     tempo,
 )
-from solfa.query.parsed import Query
 from solfa.query.quantity import Quantity, quantities, share_units
 from solfa.query.source import Mention, Source
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Query:
+    """A parsed query.
+
+    ``phrases`` is the rest that is compared by embedding (with negated phrases apart); ``words`` is what full-text
+    search on tags sees; ``unknown`` is what was not understood and not compared either (said to the user). ``notes``
+    say what was assumed ("'slow' read as 40-76 BPM") and why something is unknown.
+    """
+
+    text: str
+    constraints: tuple[Constraint, ...] = ()
+    phrases: tuple[str, ...] = ()
+    negated_phrases: tuple[str, ...] = ()
+    words: str = ""
+    unknown: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def parse(text: str) -> Query:

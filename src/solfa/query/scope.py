@@ -25,7 +25,7 @@ _CLAUSE_WORDS = {",", "but", "then", "before", "while", "followed"}
 _MEASURES = ("chords", "key", "metre", "tempo", "duration")
 _TOO = ("too", "overly", "excessively")
 _ADJECTIVES = ("mood", "dynamics", "tempo")
-_MODIFIERS = ("weight", "optional", "optional after", "filler")
+_MODIFIERS = ("weight", "optional", "optional_after", "filler")
 
 
 def items(source: Source) -> list[Item]:
