@@ -36,25 +36,17 @@ def from_quantity(source: Source, q: Quantity, *, length_only: bool = False) -> 
         return True
     if not length_only and _place(source, q):
         return True
-    if (section := regex.own_section.match(source.low, end)) and not length_only:
-        place = Place(start=0.0, end=0.15, start_s=0.0, end_s=q.high)
-        if section["tail"]:
-            place = Place(start=0.85, end=1.0, start_s=-q.high)
-        source.add(Mention(start, end, "place", place=place, cue="lead"))  # "a 20 second piano intro"
-        return True
-    if (section := regex.section_behind.match(source.low, end)) and section["tail"] != "end":
-        if section["other"]:
+    section = regex.own_section.match(source.low, end) or regex.section_behind.match(source.low, end)
+    if section and section["tail"] != "end" and not length_only:
+        own = "other" not in section.groupdict()  # "a 20 second piano intro"
+        if not own and section["other"]:
             return False
-        head = Place(start=0.0, end=0.15, start_s=0.0, end_s=q.high)
-        place = head if section["head"] else Place(start=0.85, end=1.0, start_s=-q.high)
-        source.add(Mention(start, section.end(), "place", place=place, cue="noun", spoken=True))
+        place, stop = _edge(q.high, last=bool(section["tail"])), end if own else section.end()
+        source.add(Mention(start, stop, "place", place=place, cue="lead" if own else "noun", spoken=not own))
         return True
     tail = regex.length_behind.match(source.low, end)
     lead = regex.length_before.search(source.before(start))
-    if tail:
-        end = tail.end()
-    if lead:
-        start -= len(lead[0])
+    end, start = tail.end() if tail else end, start - len(lead[0]) if lead else start
     if not source.free(start, end):
         start, end = q.start, q.end
     low, high = _bounds(q)
@@ -91,14 +83,14 @@ def _place(source: Source, q: Quantity) -> bool:
     lead, on = None, regex.on.match(source.low, end)
     cue = "time"
     if not q.bound and not q.clock and (regex.then.match(source.after(end)) or regex.opens_with.search(before)):
-        source.add(Mention(start, end, "place", place=Place(start=0.0, end=0.15, start_s=0.0, end_s=upper), cue="lead"))
+        source.add(Mention(start, end, "place", place=_edge(upper), cue="lead"))
         return True
     if ahead := regex.before_end.match(source.low, end):
-        end, place = ahead.end(), Place(start=0.0, end=1.0, start_s=-q.high)
+        end, place = ahead.end(), _edge(upper, last=True)
         if regex.stops.search(before):
             place = Place(start=0.0, end=1.0, event="leaves", end_s=-q.high)
     elif not q.bound and (lead := regex.for_so_long.search(before)) and regex.and_then.match(source.low, end):
-        place = Place(start=0.0, end=1.0, start_s=0.0, end_s=upper)
+        place = _edge(upper)
     elif not q.bound and (lead := regex.edge_of.search(before)):
         place, cue = _at_edge(lead, upper)
         if after := regex.only_behind.match(source.low, end):
@@ -131,13 +123,21 @@ def _place(source: Source, q: Quantity) -> bool:
     return True
 
 
+def _edge(length_s: float, *, last: bool = False) -> Place:
+    """The first or the last seconds of the track."""
+    if last:
+        return Place(start=0.7, end=1.0, start_s=-length_s)
+    return Place(start=0.0, end=0.3, start_s=0.0, end_s=length_s)
+
+
 def _at_edge(match: re.Match[str], length_s: float) -> tuple[Place, str]:
     """The first or the last seconds, as the preposition before them sees them."""
-    edge = Place(start=0.0, end=0.3, start_s=0.0, end_s=length_s)
-    if not match["first"]:
-        edge = Place(start=0.7, end=1.0, start_s=-length_s)
-    place, cue = seen_from(match["prep"] or "", edge)
-    place = replace(place, event="only") if match["only"] and place.event == "in" else place
+    place, cue = _seen_from(match["prep"], _edge(length_s, last=not match["first"]))
+    return replace(place, event="only") if match["only"] and place.event == "in" else place, cue
+
+
+def _seen_from(prep: str | None, stretch: Place) -> tuple[Place, str]:
+    place, cue = seen_from(prep or "", stretch)
     return place, "time" if cue == "adverb" else cue
 
 
@@ -149,8 +149,8 @@ def find(source: Source) -> None:
     for match in source.matches(regex.nth):
         n = patterns_table()["ordinal"].index(match["n"]) + 2 if match["n"] else int(number_value(match["number"]))
         stretch = Place(start=0.0, end=1.0, start_s=60.0 * (n - 1), end_s=60.0 * n)
-        place, cue = seen_from(match["prep"] or "", stretch)
-        source.add(Mention(*match.span(), "place", place=place, cue="time" if cue == "adverb" else cue))
+        place, cue = _seen_from(match["prep"], stretch)
+        source.add(Mention(*match.span(), "place", place=place, cue=cue))
     for match in source.matches(regex.short):
         if any(m.kind == "duration" for m in source.mentions):
             continue
