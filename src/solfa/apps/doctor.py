@@ -24,7 +24,7 @@ from solfa.weights import path as weight_path
 from solfa.weights import pulled
 
 _PACKAGES = ("numpy", "soundfile", "av", "soxr", "mutagen", "onnxruntime", "tokenizers",
-             "numkong")  # fmt: skip
+             "numkong", "rapidfuzz")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

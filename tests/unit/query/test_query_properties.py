@@ -82,7 +82,7 @@ def read(text: str) -> Query | None:
 
 
 @given(texts)
-@settings(max_examples=300)
+@settings(max_examples=120)
 def test_any_text_is_read_or_refused_cleanly(text: str) -> None:
     query = read(text)
     if query is None:
@@ -104,7 +104,7 @@ def test_any_text_is_read_or_refused_cleanly(text: str) -> None:
 
 
 @given(texts)
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_reading_is_deterministic_and_survives_its_own_text(text: str) -> None:
     query = read(text)
     if query is not None:
@@ -113,7 +113,7 @@ def test_reading_is_deterministic_and_survives_its_own_text(text: str) -> None:
 
 
 @given(st.text(max_size=60))
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_flags_refuse_what_they_cannot_read(text: str) -> None:
     for kind in (Tempo, InKey, Metre, Chords, Duration):
         try:
@@ -128,7 +128,7 @@ NAMES = sorted(
 
 
 @given(st.sampled_from(NAMES), st.sampled_from(["no {}", "without {}", "{}, but no {}"[:2] + ", not slow"]))
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_negation_turns_a_wish_round(name: str, frame: str) -> None:
     wanted = {c.concept: c.negated for c in parse(name).constraints if isinstance(c, Presence)}
     framed = {c.concept: c.negated for c in parse(frame.format(name)).constraints if isinstance(c, Presence)}
