@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import re
 
-from solfa.constraints import (
-    Constraint,
-    Presence,
-)
+from solfa.constraints import Constraint, Presence
 from solfa.core.vocabulary import concept
 from solfa.query.parser import Query
 
