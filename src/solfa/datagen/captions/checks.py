@@ -24,19 +24,6 @@ from solfa.datagen.captions.facts import grammar, harmony, loop, merged
 from solfa.query import parse
 from solfa.query.source import MAX_CHARS
 
-# Rule -> what breaks it. A language model's answer may also break those of ``llm.Answer``, a clip those of ``Write``.
-CAPTION_RULES = {
-    "empty": "no text",
-    "too_long": "more words than the limit, or more characters than can be parsed",
-    "control_characters": "control or invisible characters",
-    "wrong_script": "letters that are not Latin",
-    "markup": "tags, links, code or Markdown",
-    "sentences": "more than one sentence where one was asked for",
-    "subjective": "a word of judgement",
-    "false": "something else than an attribute says, or an attribute that is not known",
-    "invented": "a statement that no attribute bears out: a number, a name, a speed, a place, a circumstance",
-    "missing": "an attribute is left out where all were asked for",
-}
 _MARKUP = re.compile(r"<[a-z/!]|https?://|```|\*\*|\]\(|^\s*[#>]\s", re.IGNORECASE | re.MULTILINE)
 _SENTENCE_END = re.compile(r"[.!?](?=\s+\S)")
 _WORD = re.compile(r"[^\W_]+(?:['’.&/#♯-][^\W_]+)*[#♯]?")
@@ -63,7 +50,9 @@ class CaptionRules:
 
 
 def broken_rules(text: str, attributes: Mapping[str, Any], rules: CaptionRules) -> tuple[str, ...]:
-    """The names of ``CAPTION_RULES`` that a caption breaks, in their order; none if it is good.
+    """The names of the rules that a caption breaks, in a fixed order; none if it is good.
+
+    A language model's answer may also break those of ``llm.Answer``, a clip those of ``WriteCaptions``.
 
     >>> broken_rules("A beautiful piece in F major.", {"key": "F major"}, CaptionRules(objective=True))
     ('subjective',)
@@ -81,7 +70,7 @@ def broken_rules(text: str, attributes: Mapping[str, Any], rules: CaptionRules) 
         "markup": _MARKUP.search(text) is not None,
         "sentences": rules.one_sentence and _SENTENCE_END.search(text.strip()) is not None,
         "subjective": rules.objective and not judging.isdisjoint(re.findall(r"[a-z]+", text.lower())),
-        "false": bool(seen.false),
+        "false": bool(seen.false),  # something else than an attribute says, or an attribute that is not known
         "invented": rules.grounded and bool(seen.invented),
         "missing": rules.complete and bool(seen.missing),
     }

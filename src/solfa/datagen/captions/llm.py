@@ -79,7 +79,7 @@ class Endpoint:
 class Answer:
     """A caption, or why there is none: ``rejected`` names the rules that were broken.
 
-    Beside ``CAPTION_RULES``: ``malformed`` (not the JSON object that was asked for), ``refused`` (429 or 5xx at every
+    Beside those of ``checks``: ``malformed`` (not the JSON object that was asked for), ``refused`` (429 or 5xx at every
     attempt).
     """
 

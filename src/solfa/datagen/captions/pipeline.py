@@ -167,13 +167,17 @@ def _plan(
     by_key: Mapping[str, Clip], analyzed: Rows, written: Rows, stages: Path, settings: Settings
 ) -> tuple[Path, dict[str, Any], dict[str, int]]:
     """A folder with a file for each shard that says which clips go there, the configuration, shards of each split."""
-    kept = {key: row for key, row in written.items() if row.get("clips")}
-    family = _families(by_key, kept, stages)
-    clips = [(key, clip) for key, row in kept.items() for clip in row["clips"]]
-    source, exact = [by_key[key].source for key, _ in clips], settings.counts is not None
+    kept = {row["content"]: by_key[key] for key, row in written.items() if row.get("clips")}
+    clips = [
+        replace(Clip.from_json(clip), audio=t.audio, source=t.source, licence=t.licence, track=row["content"],
+                artist=t.artist, piece=t.piece)
+        for row in written.values() for clip in row.get("clips", ()) for t in [kept[row["content"]]]
+    ]  # fmt: skip
+    family = _families([Path(str(t.audio)).as_posix() for t in by_key.values()], kept, stages)
+    source, exact = [clip.source for clip in clips], settings.counts is not None
     wanted = targets(Counter(source), settings.shares) if settings.counts is None else settings.counts
-    split = assign([family[key] for key, _ in clips], source, wanted, seed=settings.seed, exact=exact)
-    shards = _shards(clips, split, by_key, kept, settings)
+    split = assign([family[clip.track] for clip in clips], source, wanted, seed=settings.seed, exact=exact)
+    shards = _shards([replace(c, split=s) for c, s in zip(clips, split, strict=True)], list(kept), settings)
     failures = [(by_key[k].id, r["failed"]) for k, r in (*analyzed.items(), *written.items()) if "failed" in r]
     rules = _rules(written)
     if not shards:
@@ -197,53 +201,48 @@ def _plan(
     return folder, config, dict(Counter(name for name, _ in shards))
 
 
-def _families(by_key: Mapping[str, Clip], kept: Rows, stages: Path) -> dict[str, int]:
-    paths = [print_path(stages / "prints", row["content"]) for row in kept.values()]
-    original = dict(zip(by_key, originals([Path(str(t.audio)).as_posix() for t in by_key.values()]), strict=True))
+def _families(paths: Sequence[str], kept: Mapping[str, Clip], stages: Path) -> dict[str, int]:
+    """The family of each content that is kept; ``paths`` are those of all tracks."""
+    original = dict(zip(paths, originals(paths), strict=True))
     keys = [
-        (*link_keys(source=t.source, track=t.id, artist=t.artist, piece=t.piece, content=row["content"]),
-         f"original:{original[key]}")
-        for key, row in kept.items() for t in [by_key[key]]
+        (*link_keys(source=t.source, track=t.id, artist=t.artist, piece=t.piece, content=content),
+         f"original:{original[Path(str(t.audio)).as_posix()]}")
+        for content, t in kept.items()
     ]  # fmt: skip
-    same = near_duplicates([np.frombuffer(path.read_bytes(), PRINT) for path in paths])
-    return dict(zip(kept, families(keys, same), strict=True))
+    prints = [np.frombuffer(print_path(stages / "prints", content).read_bytes(), PRINT) for content in kept]
+    return dict(zip(kept, families(keys, near_duplicates(prints)), strict=True))
 
 
 def _own_confidence(settings: Settings, analyzed: Rows) -> dict[str, list[str]]:
     """Statements told by the own confidence of tools that the trust table was not fitted on, and these tools."""
-    found: dict[str, set[str]] = {}
-    for row in analyzed.values():
-        for name, tool in Trust.load(settings.trust).unfitted(row.get("extractors", ())).items():
-            found.setdefault(name, set()).update([tool] if tool else [])
+    trust, found = Trust.load(settings.trust), dict[str, list[str]]()
+    for extractors in sorted({tuple(row.get("extractors", ())) for row in analyzed.values()}):
+        for name, tool in trust.unfitted(extractors).items():
+            if tool and tool not in found.setdefault(name, []):
+                found[name].append(tool)
     return {name: sorted(tools) for name, tools in found.items() if tools}
 
 
 def _rules(written: Rows) -> dict[str, int]:
     """How often each rule was broken, beside how many clips there were and how many were kept."""
-    broken = Counter[str]()
-    for row in written.values():
-        broken.update(row.get("broken", {}))
+    broken = sum((Counter(row.get("broken")) for row in written.values()), Counter[str]())
     clips = {"clips_heard": sum(r.get("seen", 0) for r in written.values()),
              "clips_kept": sum(len(r.get("clips", ())) for r in written.values())}  # fmt: skip
     return {**clips, **dict(sorted(broken.items()))}
 
 
 def _shards(
-    clips: Sequence[tuple[str, Mapping[str, Any]]], split: Sequence[str], by_key: Mapping[str, Clip],
-    kept: Rows, settings: Settings,
-) -> dict[tuple[str, int], list[dict[str, Any]]]:  # fmt: skip
+    clips: Sequence[Clip], contents: Sequence[str], settings: Settings
+) -> dict[tuple[str, int], list[dict[str, Any]]]:
     """Rows of each shard: tracks in an order of the seed, the clips of one track together."""
-    order = dict(zip(kept, np.random.default_rng(settings.seed).permutation(len(kept)), strict=True))
+    order = dict(zip(contents, np.random.default_rng(settings.seed).permutation(len(contents)), strict=True))
     shards: dict[tuple[str, int], list[dict[str, Any]]] = {}
     sizes = Counter[str]()
-    for (key, document), part in sorted(zip(clips, split, strict=True), key=lambda row: order[row[0][0]]):
-        if part:
-            track, clip = by_key[key], Clip.from_json(document)
-            own = replace(clip, start_s=0.0, source=track.source, licence=track.licence, track=kept[key]["content"],
-                          artist=track.artist, piece=track.piece, split=part)  # fmt: skip
-            row = {"path": str(track.audio), "start_s": clip.start_s, "record": own.to_json()}
-            shards.setdefault((part, sizes[part] // settings.clips_per_shard), []).append(row)
-            sizes[part] += 1
+    for clip in sorted([c for c in clips if c.split], key=lambda c: order[c.track]):
+        record = replace(clip, audio=None, start_s=0.0).to_json()
+        row = {"path": str(clip.audio), "start_s": clip.start_s, "record": record}
+        shards.setdefault((clip.split, sizes[clip.split] // settings.clips_per_shard), []).append(row)
+        sizes[clip.split] += 1
     return shards
 
 

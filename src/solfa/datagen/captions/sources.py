@@ -5,7 +5,6 @@ What the names of their files and folders tell: the artist, and the recording th
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -28,6 +27,7 @@ from solfa.core.types import FileTags
 from solfa.core.vocabulary import concepts
 from solfa.datasets.pairs import COLUMNS
 from solfa.datasets.readers import load
+from solfa.datasets.tables import table_rows
 from solfa.query import parse
 
 # Attributes of a track that its source tells, ids of the vocabulary; and the kinds of concepts that each holds.
@@ -130,18 +130,15 @@ def _listed_artists(base: Path) -> dict[str, str]:
     """Artist by relative path or file name, of the table of a folder; none where there is no table."""
     found: dict[str, str] = {}
     for path in (base / name for name in _TABLES):
-        if not path.is_file():
-            continue
-        try:
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                for row in csv.DictReader(file):
-                    cells = {str(k).strip().lower(): v.strip() for k, v in row.items() if isinstance(v, str)}
-                    name = next((cells[c] for c in COLUMNS["path"] if cells.get(c)), "")
-                    artist = next((cells[c] for c in _ARTIST_COLUMNS if cells.get(c)), "")
-                    if name and artist:
-                        found[name.removeprefix("./")] = clean(artist)
-        except (OSError, UnicodeError, csv.Error) as bad:
-            raise InputError(f"{path} cannot be read as a CSV table in UTF-8 ({bad}). Repair or rename it.") from bad
+        for where, row in table_rows(path) if path.is_file() else ():
+            if isinstance(row, str):
+                raise InputError(f"{path}, {where}: {row}. Expected a table of tracks; repair or rename it.")
+            cells = {name.strip().lower(): cell.strip() for name, cell in row.items()}
+            name, artist = (
+                next((cells[c] for c in columns if cells.get(c)), "") for columns in (COLUMNS["path"], _ARTIST_COLUMNS)
+            )
+            if name and artist:
+                found[name.removeprefix("./")] = clean(artist)
     return found
 
 
