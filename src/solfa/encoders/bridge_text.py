@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 _SHARPNESS = 15.0
 # Weight of a vocabulary name beside the words of its piece.
 _NAME_WEIGHT = 0.5
-# What texts mean: queries repeat their words. One entry is 1 kB.
-MEANINGS: dict[str, FloatArray] = {}
+# What texts mean, and how near their nearest prompt is (a cosine): queries repeat their words. One entry is 1 kB.
+Meaning = tuple[FloatArray, float]
+MEANINGS: dict[str, Meaning] = {}
 _MOST_MEANINGS = 4096
-NEAREST: dict[str, float] = {}  # and how near their nearest prompt is, a cosine
 # Cosines of the nearest prompt: of unrelated texts, and of words that surely name a tag or sound.
 _FAR, _NEAR = 0.3, 0.7
 # Words in a piece at most: MiniLM blurs longer ones into one meaning.
@@ -83,15 +83,15 @@ class BridgeText:
 
         Words that nobody uses of music or sound count nothing: MiniLM puts them anywhere.
         """
-        told = [known for piece in pieces(text) for known in _told(piece)]
-        _meanings(told)
-        return max((min(max((NEAREST[t] - _FAR) / (_NEAR - _FAR), 0.0), 1.0) for t in told if _is_read(t)), default=0.0)
+        known = _meanings([told for piece in pieces(text) for told in _told(piece)])
+        near = [nearest for told, (_, nearest) in known.items() if _is_read(told, nearest)]
+        return min(max((max(near, default=0.0) - _FAR) / (_NEAR - _FAR), 0.0), 1.0)
 
 
-def _is_read(text: str) -> bool:
+def _is_read(text: str, nearest: float) -> bool:
     """Whether a text names a tag or sound, or people describe sound with each of its words."""
     words = [word for word in re.findall(r"[^\W\d_]{3,}", text) if word not in _words("stop_words.txt")]
-    return NEAREST[text] >= _NEAR or (bool(words) and _words("words.txt").issuperset(words))
+    return nearest >= _NEAR or (bool(words) and _words("words.txt").issuperset(words))
 
 
 @cache
@@ -117,10 +117,9 @@ def _parts(words: list[str]) -> Iterator[list[str]]:
         yield words[len(words) * i // count : len(words) * (i + 1) // count]
 
 
-def _piece(piece: str, meanings: Mapping[str, FloatArray]) -> FloatArray:
+def _piece(piece: str, meanings: Mapping[str, Meaning]) -> FloatArray:
     """Weights over the tag axes and the everyday sounds; the length says how definite the piece is."""
-    whole, *words = (meanings[told] for told in _told(piece))
-    total = whole
+    total, *words = (meanings[told][0] for told in _told(piece))
     for word in words:
         total = total + word
     for name in _names(piece):
@@ -134,8 +133,11 @@ def _told(piece: str) -> list[str]:
     return [piece.lower(), *(word for word in words if word not in _words("stop_words.txt"))]
 
 
-def _meanings(texts: Sequence[str]) -> dict[str, FloatArray]:
-    """For each text the softmax over tags and sounds of how near their prompts are, less the mean of the tags."""
+def _meanings(texts: Sequence[str]) -> dict[str, Meaning]:
+    """For each text the softmax over tags and sounds of how near their prompts are, less the mean of the tags.
+
+    And the cosine of the nearest prompt.
+    """
     known = {text: MEANINGS.get(text) for text in texts}
     new = [text for text, meaning in known.items() if meaning is None]
     found = {text: meaning for text, meaning in known.items() if meaning is not None}
@@ -144,16 +146,13 @@ def _meanings(texts: Sequence[str]) -> dict[str, FloatArray]:
     starts = np.flatnonzero(np.diff(np.concatenate([f.prompt_axis_P, tags + f.sound_axis_P]), prepend=-1))
     for text, vector in zip(new, _minilm().encode(new), strict=True):
         near = np.einsum("pm,m->p", prompts, vector)
-        NEAREST[text] = float(near.max())
         best = np.maximum.reduceat(near, starts) - bias
         weights = np.exp(_SHARPNESS * (best - best.max()))
         weights /= weights.sum()
         weights[:tags] -= weights[:tags].mean()  # nothing of a sound is below zero
-        found[text] = np.asarray(weights, np.float32)
+        found[text] = np.asarray(weights, np.float32), float(near.max())
     if len(MEANINGS) > _MOST_MEANINGS:
         MEANINGS.clear()
-        for text in NEAREST.keys() - found.keys():
-            del NEAREST[text]
     MEANINGS.update(found)
     return found
 

@@ -73,7 +73,7 @@ class Checkpoint:
 
     def spec(self, dim: int, preprocessing: str, *files: Path, **sound: Any) -> EncoderSpec:
         """What these weight files make; other weights than the entry's may have another licence than it states."""
-        space = f"{self.name}/{'-'.join(map(digest, files))}/{dim}/{preprocessing}"
+        space = f"{self.name}/{'-'.join(hash_of(file)[:12] for file in files)}/{dim}/{preprocessing}"
         spec = stated_spec(self.kind, self.name, space, dim, **sound)
         if self.source in (None, ROWS[self.kind][self.name].get("hub")) or not spec.commercial_use:
             return spec
@@ -157,15 +157,12 @@ def fill(network: Any, state: Mapping[str, Any], file: Path, what: str) -> None:
         )
 
 
-def digest(file: Path) -> str:
-    """The first 12 hex digits of a file's SHA-256, for the name of an embedding space.
-
-    Raises WeightsError if the file cannot be read.
-    """
+def hash_of(file: Path) -> str:
+    """The SHA-256 of a file of weights, in hex. Raises WeightsError if it cannot be read."""
     try:
-        return file_hash(file)[:12]
+        return file_hash(file)
     except OSError as error:
-        raise WeightsError(f"the weights {file} cannot be read: {error.strerror}.") from error
+        raise WeightsError(f"{file} cannot be read: {error.strerror}.") from error
 
 
 def load_tensors(file: Path) -> dict[str, Any]:

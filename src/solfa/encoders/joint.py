@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Generic, TypeVar
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from solfa.core.types import Audio, Features, JointModel
 from solfa.encoders.text_backbone import TextBackbone, TextTower
-from solfa.encoders.tokens import Tokenize
 from solfa.encoders.torch_backbone import TorchBackbone
 from solfa.encoders.vectors import features, unit
 from solfa.encoders.windowed import WindowedBackbone
@@ -18,10 +18,10 @@ from solfa.encoders.windowed import WindowedBackbone
 X = TypeVar("X")
 
 
-def joint_model(backbone: WindowedBackbone, tower: TextTower, tokenize: Tokenize, limit: int) -> JointModel:
+def joint_model(backbone: WindowedBackbone, tower: TextTower, tokenizer: Tokenizer, limit: int) -> JointModel:
     """A backbone whose states are vectors of windows, and its network's text tower, which takes ``limit`` tokens."""
     spec = replace(backbone.spec, sample_rate_hz=0, hop_s=0.0)
-    text = StateVectors(TextBackbone(tower, spec, backbone.device, None, tokenize, limit))
+    text = StateVectors(TextBackbone(tower, spec, backbone.device, None, tokenizer, limit))
     return JointModel(name=spec.name, audio=WindowVectors(backbone), text=text)
 
 
@@ -30,6 +30,7 @@ class StateVectors(Generic[X]):
 
     def __init__(self, backbone: TorchBackbone[X]) -> None:
         self.backbone, self.spec = backbone, backbone.spec
+        self.tokenizer = getattr(backbone, "tokenizer", None)  # token saturation cuts texts with it
 
     def encode(self, batch: Sequence[X]) -> Features:
         """Unit vectors; every window of a sound and every word of a text counts."""

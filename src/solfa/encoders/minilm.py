@@ -89,7 +89,7 @@ class MiniLM:
 
     def _forward(self, windows: Sequence[list[int]]) -> FloatArray:
         """Hidden states of windows of one length [shape=(B, L, 384)]."""
-        first, last = self._ends
+        first, last = self.tokenizer.encode("").ids  # [CLS] and [SEP]
         rows = np.array([[first, *ids, last] for ids in windows], np.int64)
         feeds = {"input_ids": rows, "attention_mask": np.ones_like(rows), "token_type_ids": np.zeros_like(rows)}
         hidden: FloatArray = session("minilm", threads=self._threads).run(["last_hidden_state"], feeds)[0]
@@ -101,15 +101,7 @@ class MiniLM:
 
         Raises MissingWeights if its file is neither installed nor pulled.
         """
-        made: Tokenizer = tokenizer(path("minilm-tokenizer")).tokenizer
-        return made
-
-    @cached_property
-    def _ends(self) -> tuple[int, int]:
-        cls, sep = (self.tokenizer.token_to_id(token) for token in ("[CLS]", "[SEP]"))
-        if cls is None or sep is None:
-            raise WeightsError("minilm-tokenizer has no token [CLS] or [SEP]; expected both, as BERT's have.")
-        return cls, sep
+        return tokenizer(path("minilm-tokenizer"))
 
 
 def _direction(text: str, states_LD: FloatArray) -> FloatArray:

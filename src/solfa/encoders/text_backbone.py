@@ -15,13 +15,14 @@ import numpy as np
 import torch.nn.functional as F
 import transformers
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from solfa.core.errors import InputError, WeightsError
 from solfa.core.types import EncoderSpec
 from solfa.encoders import checkpoints
 from solfa.encoders.checkpoints import Checkpoint, published
-from solfa.encoders.tokens import Tokenize, clean, token_pieces, tokenizer
+from solfa.encoders.tokens import clean, token_pieces, tokenizer
 from solfa.encoders.torch_backbone import Cut, PieceNetwork, Tensors, TorchBackbone, masked_mean
 
 Pooling = Literal["cls", "mean"]
@@ -69,7 +70,7 @@ class TextBackbone(TorchBackbone[str]):
         spec: EncoderSpec,
         device: Any,
         file: Path | None,
-        tokenize: Tokenize,
+        tokenizer: Tokenizer,
         limit: int,
         *,
         prefix: str = "",
@@ -77,23 +78,18 @@ class TextBackbone(TorchBackbone[str]):
         special_tokens: bool = True,
     ) -> None:
         super().__init__(network, spec, device, file)
-        self.prefix, self._tokenize, self._limit, self._cut = prefix, tokenize, limit, cut
+        self.prefix, self.tokenizer, self._limit, self._cut = prefix, tokenizer, limit, cut
         self._is_tower = isinstance(network, TextTower)
         # What the tokenizer makes of nothing is what it adds to every piece.
-        self._stateless = frozenset[int]() if special_tokens else frozenset(tokenize(""))
-
-    @property
-    def tokenizer(self) -> Any:
-        """What says which characters a token stands for, where the states are of tokens of ``tokenizer.json``."""
-        return getattr(self._tokenize, "tokenizer", None)
+        self._stateless = frozenset[int]() if special_tokens else frozenset(tokenizer.encode("").ids)
 
     def tokens(self, text: str) -> list[list[int]]:
         """The token numbers of a text, piece by piece, the prefix and the special ones included."""
         whole = clean(self.prefix + text)
         if self._cut:
-            ids = self._tokenize(whole)
+            ids = self.tokenizer.encode(whole).ids
             return [ids if len(ids) <= self._limit else [*ids[: self._limit - 1], ids[-1]]]
-        return token_pieces(whole, self._tokenize, self._limit)
+        return token_pieces(whole, self.tokenizer, self._limit)
 
     def cut(self, item: str) -> Cut:
         """The token numbers of a text, piece by piece; a piece has one state, or its tokens have one each."""

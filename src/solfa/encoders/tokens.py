@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from solfa.core.errors import WeightsError
 from solfa.encoders.checkpoints import locate
 from solfa.weights import path
 
-Tokenize = Callable[[str], list[int]]
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 
 def pieces(text: str, count: Callable[[str], int], limit: int) -> list[str]:
@@ -32,9 +33,10 @@ def pieces(text: str, count: Callable[[str], int], limit: int) -> list[str]:
     return out
 
 
-def token_pieces(text: str, tokenize: Tokenize, limit: int) -> list[list[int]]:
+def token_pieces(text: str, tokenizer: Tokenizer, limit: int) -> list[list[int]]:
     """The token numbers of a text, in pieces as ``pieces`` cuts them."""
-    return [tokenize(piece) for piece in pieces(clean(text), lambda part: len(tokenize(part)), limit)]
+    parts = pieces(text, lambda part: len(tokenizer.encode(part).ids), limit)
+    return [tokenizer.encode(part).ids for part in parts]
 
 
 def clean(text: str) -> str:
@@ -55,21 +57,10 @@ def _halves(clause: str, count: Callable[[str], int], limit: int) -> list[str]:
     return [part for side in sides for part in _halves(side, count, limit)]
 
 
-class TextTokenizer:
-    """Token numbers of a text; ``tokenizer`` is the ``tokenizers.Tokenizer`` behind it."""
+def tokenizer(place: Path) -> Tokenizer:
+    """The tokenizer in ``tokenizer.json`` of a folder, or in a file like it; it neither cuts nor fills up.
 
-    def __init__(self, tokenizer: Any) -> None:
-        self.tokenizer = tokenizer
-
-    def __call__(self, text: str) -> list[int]:
-        return list(self.tokenizer.encode(text).ids)
-
-
-def tokenizer(place: Path) -> TextTokenizer:
-    """What ``tokenizer.json`` of a folder, or a file like it, makes of a text.
-
-    That is its token numbers, special ones included, none cut off. Raises WeightsError if there is no such file or it
-    cannot be read.
+    Raises WeightsError if there is no such file or it cannot be read.
     """
     from tokenizers import Tokenizer
 
@@ -77,15 +68,15 @@ def tokenizer(place: Path) -> TextTokenizer:
     if not file.is_file():
         raise WeightsError(f"{place} has no tokenizer.json.")
     try:
-        made = Tokenizer.from_str(file.read_text(encoding="utf-8"))
+        made: Tokenizer = Tokenizer.from_str(file.read_text(encoding="utf-8"))
     except Exception as error:  # the library raises Exception itself
         raise WeightsError(f"{file} is not a tokenizer: {error}") from error
     made.no_truncation()
     made.no_padding()
-    return TextTokenizer(made)
+    return made
 
 
-def tokenizer_of(file: Path, given: str | Path | None, *, hub: str = "", pulled: str = "") -> Tokenize:
+def tokenizer_of(file: Path, given: str | Path | None, *, hub: str = "", pulled: str = "") -> Tokenizer:
     """``tokenizer`` of the folder given, of that of the weights, or of what was ``pulled`` or the hub's cache has."""
     if given is None and (file.parent / "tokenizer.json").is_file():
         return tokenizer(file.parent)

@@ -25,10 +25,9 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from solfa.core.errors import InputError, WeightsError
-from solfa.core.files import file_hash
 from solfa.core.registry import with_source
 from solfa.core.types import Audio, Backbone, EncoderSpec, Features, FloatArray, JointModel, Logit, States, View, Views
-from solfa.encoders.checkpoints import fill, load_tensors
+from solfa.encoders.checkpoints import fill, hash_of, load_tensors
 from solfa.encoders.registry import BACKBONES, Kind, load_backbone
 from solfa.encoders.vectors import features
 from solfa.weights.sessions import open_session
@@ -228,10 +227,7 @@ def logits_of(described: Mapping[str, Any]) -> dict[str, Logit]:
 
 def check_file(file: Path, sha256: str) -> None:
     """See that a file is the one that ``model.json`` names. Raises WeightsError if it is another or none."""
-    try:
-        found = file_hash(file)
-    except OSError as error:
-        raise WeightsError(f"{file} cannot be read: {error.strerror}.") from error
+    found = hash_of(file)
     if found != sha256:
         raise WeightsError(
             f"{file} is not the file that model.json names (sha256 {found[:12]}..). Copy the folder again."

