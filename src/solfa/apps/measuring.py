@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -51,6 +52,7 @@ def captions(
         "ROUGE-L": text.rouge_l(mine, theirs), "METEOR": text.meteor(mine, theirs), "CIDEr-D": text.cider(mine, theirs)
     }  # fmt: skip
     if bert is not None:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # what the folder lacks is not looked for elsewhere
         each["BERTScore"] = text.bert_score([said[n][0] for n in names], [known[n] for n in names], bert, layer=layer)
 
     def bleu(rows: Any) -> dict[str, float]:

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from solfa.core.errors import InputError, need
+from solfa.encoders.checkpoints import config, reading
 from solfa.evaluation.ranking import Floats, Vectors
 from solfa.evaluation.similarity import unit_rows
 
@@ -258,19 +259,23 @@ def bert_score(candidates: Sequence[str], references: Sequence[Sequence[str]], f
 
     Raises
     ------
+    WeightsError
+        If the folder holds no such model with its tokenizer, or a damaged one.
     InputError
-        If the folder holds no such model with its tokenizer, or the model has no such layer.
+        If the model has no such layer, or bert-score would take it for a T5 by its path, or not take a T5 for one.
     MissingExtra
         If the package is not installed.
     """
-    package = need("bert_score", "BERTScore", "pip install bert-score")
+    package, place = need("bert_score", "BERTScore", "pip install bert-score"), str(folder.resolve())
+    kind = str(config(folder / "config.json").get("model_type"))
+    if ("t5" in place) != ("t5" in kind):
+        raise InputError(f"{place}: bert-score takes T5 from paths with 't5', got {kind!r}. Rename the folder.")
     try:
-        if not (folder / "config.json").is_file():  # a name that is no folder would be looked for in the hub
-            raise OSError("there is no config.json")
-        given = [*candidates], [[*own] for own in references]
-        return np.asarray(package.score(*given, model_type=str(folder), num_layers=layer, lang=None)[2], np.float64)
-    except (OSError, ValueError, AssertionError) as bad:
-        raise InputError(f"{folder}: not a Hugging Face model with its tokenizer and {layer} layers ({bad}).") from bad
+        with reading(folder, "a Hugging Face model with its tokenizer"):
+            given = [*candidates], [[*own] for own in references]
+            return np.asarray(package.score(*given, model_type=place, num_layers=layer, lang=None)[2], np.float64)
+    except AssertionError as bad:
+        raise InputError(f"{folder}: {bad}") from bad
 
 
 def clap_score(audio_ID: Vectors, text_ID: Vectors) -> Floats:

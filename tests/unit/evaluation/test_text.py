@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from solfa.core.errors import InputError
+from solfa.core.errors import InputError, WeightsError
 from solfa.evaluation import judges, text
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "captions.json").read_text())
@@ -52,9 +52,17 @@ def test_bert_score_reads_a_folder_and_never_the_hub(tmp_path: Path) -> None:
     known = [["a fast piano song in f minor", "a slow piano song"], ["piano"]]
     found = text.bert_score(said, known, tmp_path, layer=2)
     assert found[0] == pytest.approx(1, abs=1e-5) and 0 < found[1] < 0.999
-    for folder, layer in ((tmp_path, 4), (tmp_path / "nothing", 2)):
-        with pytest.raises(InputError, match="not a Hugging Face model"):
-            text.bert_score(said, known, folder, layer=layer)
+    with pytest.raises(InputError, match="num_layers should be between 0 and 3"):
+        text.bert_score(said, known, tmp_path, layer=4)
+    with pytest.raises(WeightsError, match=r"config\.json cannot be read"):
+        text.bert_score(said, known, tmp_path / "nothing", layer=2)
+    (tmp_path / "t5").mkdir()
+    (tmp_path / "t5" / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(InputError, match="Rename the folder"):
+        text.bert_score(said, known, tmp_path / "t5", layer=2)
+    (tmp_path / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(WeightsError, match="is not a Hugging Face model"):
+        text.bert_score(said, known, tmp_path, layer=2)
 
 
 def _split(*texts: str) -> list[list[str]]:
