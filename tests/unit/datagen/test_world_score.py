@@ -15,7 +15,7 @@ from solfa.datagen.world.arrange import drum_hits, hits
 from solfa.datagen.world.compose import compose
 from solfa.datagen.world.harmony import diatonic, modulated, progression
 from solfa.datagen.world.score import METRES, MODES, Scale, Score, moved_label, plain_label, table, tempo_map
-from solfa.datagen.world.styles import concept_of, plain_patterns, pool, styles
+from solfa.datagen.world.styles import concept_of, pool, styles
 
 COLOURS = ("power", "triad", "pop", "seventh", "jazz")
 SHAPES = ("steady", "drifting", "ritardando", "accelerando", "step")
@@ -105,7 +105,7 @@ def test_the_table_of_styles_is_sound() -> None:
 
 @pytest.mark.parametrize("metre", METRES)
 def test_every_metre_can_be_drummed(metre: str) -> None:
-    notes = list(drum_hits(plain_patterns(METRES[metre])["drums"], 0, METRES[metre].beats))
+    notes = list(drum_hits(table()["plain"]["drums"][metre], 0, METRES[metre].beats))
     hats = [n.start for n in notes if n.pitch == table()["drums"]["keys"]["C"]]
     assert len(hats) == METRES[metre].beats * METRES[metre].division
     assert min(n.start for n in notes if n.pitch == table()["drums"]["keys"]["K"]) == 0

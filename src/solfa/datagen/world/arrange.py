@@ -15,11 +15,9 @@ import numpy as np
 
 from solfa.core.theory import QUALITIES, Chord
 from solfa.core.types import Rng
-from solfa.datagen.world.melody import guide_tones, held, melody
-from solfa.datagen.world.score import METRES, MetreShape, Note, Part, Score, table
+from solfa.datagen.world.melody import Bar, guide_tones, held, melody
+from solfa.datagen.world.score import METRES, MetreShape, Note, Part, Score, span_at, table
 from solfa.datagen.world.styles import Style, concept_of, is_voice_like, kit_concept, pool, styles
-
-Bar = tuple[int, int, MetreShape, int]  # first beat, end beat, metre, number of the section
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +77,7 @@ def _programs(style: Style, rng: Rng) -> dict[str, int]:
 
 
 def _plan(chart: Score, style: Style, rng: Rng, kept: set[str]) -> Band:
-    n = max(1, len(chart.sections))
+    n = len(chart.sections)
     chances = {
         "drums": 1 - style.drumless, "bass": 0.88, "comp": 1.0, "comp2": 0.3, "pad": style.pads,
         "lead": 0.25 + style.lead, "counter": 0.2, "perc": 0.22,
@@ -126,7 +124,7 @@ def _events(chart: Score, bars: list[Bar], band: Band) -> Iterator[tuple[float, 
 
 
 def _is_fill(a: int, b: int, section: int, chart: Score, band: Band) -> bool:
-    last = section < len(chart.sections) and b >= chart.sections[section][1] - 1e-6
+    last = b >= chart.sections[section][1] - 1e-6
     return last and section in band.fills and band.seats["drums"][section] and b - a > 1
 
 
@@ -147,15 +145,15 @@ def _drums(role: str, style: Style, chart: Score, bars: list[Bar], band: Band, r
     for a, b, metre, section in bars:
         if not band.seats[role][section]:
             continue
-        label = chart.sections[section][2] if chart.sections else ""
-        if (metre.name, label) not in patterns:
+        kind = (metre.name, chart.sections[section][2])
+        if kind not in patterns:
             own = f"{key} {rng.choice(drums['percussion'][key])}"
-            patterns[metre.name, label] = own if role == "perc" else style.pattern("drums", metre.name, rng)
-        hits = list(drum_hits(patterns[metre.name, label], a, b))
+            patterns[kind] = own if role == "perc" else style.pattern("drums", metre.name, rng)
+        hits = list(drum_hits(patterns[kind], a, b))
         if role == "drums" and _is_fill(a, b, section, chart, band):
             start = b - _fill_beats(metre)
             hits = [n for n in hits if n.start < start - 1e-6] + _fill(start, b, metre, rng)
-        if role == "drums" and a == (chart.sections[section][0] if chart.sections else 0) and rng.random() < 0.4:
+        if role == "drums" and a == chart.sections[section][0] and rng.random() < 0.4:
             hits.append(Note(a, 1.0, drums["keys"]["X"], 100))
         notes += hits
     concept = drums["players"][key] if role == "perc" else kit_concept(kit)
@@ -231,16 +229,14 @@ def _patterned(
     kind: str, style: Style, chart: Score, bars: list[Bar], rng: Rng
 ) -> Iterator[tuple[float, float, str, Chord]]:
     starts, chosen = [a for a, _, _ in chart.chords], dict[tuple[str, str], str]()
-    chords = [Chord.parse(label) for _, _, label in chart.chords]
     for a, b, metre, section in bars:
-        label = chart.sections[section][2] if chart.sections else ""
-        pattern = chosen.setdefault((metre.name, label), style.pattern(kind, metre.name, rng))
+        place = (metre.name, chart.sections[section][2])
+        pattern = chosen.setdefault(place, style.pattern(kind, metre.name, rng))
         inside = starts[bisect_right(starts, a) : bisect_right(starts, b - 1e-6)]
         for start, end, symbol in hits(pattern, a, b, inside):
-            at = bisect_right(starts, start + 1e-6) - 1
-            chord = chords[at] if at >= 0 and chart.chords[at][1] > start + 1e-6 else None
-            if chord is not None:
-                yield start, min(end, chart.chords[at][1]), symbol, chord
+            held_span, chord = span_at(chart.chords, start), chart.chord_at(start)
+            if held_span is not None and chord is not None:
+                yield start, min(end, held_span[1]), symbol, chord
 
 
 def _bass(style: Style, chart: Score, bars: list[Bar], rng: Rng) -> list[Note]:
@@ -310,16 +306,13 @@ def voicing(chord: Chord, low: int, previous: tuple[int, ...] = ()) -> tuple[int
 
 def _dynamics(part: Part, chart: Score, band: Band) -> Part:
     # Swells over a section, and the band steps back under a solo.
-    notes = []
+    starts, notes = [a for a, _, _ in chart.sections], []
     for note in part.notes:
-        scale, section = 1.0, 0
-        for section, (start, end, _) in enumerate(chart.sections):
-            if start <= note.start < end:
-                if section in band.swell:
-                    place = (note.start - start) / (end - start)
-                    scale = 0.35 + 0.75 * (place if band.swell[section] > 0 else 1 - place)
-                break
-        if section == band.solo and part.role != "solo":
-            scale *= 0.85
+        section = max(0, bisect_right(starts, note.start) - 1)
+        start, end, _ = chart.sections[section]
+        scale = 0.85 if section == band.solo and part.role != "solo" else 1.0
+        if section in band.swell:
+            place = float(np.clip((note.start - start) / (end - start), 0, 1))
+            scale *= 0.35 + 0.75 * (place if band.swell[section] > 0 else 1 - place)
         notes.append(note._replace(velocity=int(np.clip(note.velocity * scale, 8, 127))))
     return replace(part, notes=tuple(notes))

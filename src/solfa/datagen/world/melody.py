@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator
 
 from solfa.core.theory import QUALITIES, Chord
@@ -10,25 +9,20 @@ from solfa.core.types import Rng
 from solfa.datagen.world.score import MODES, MetreShape, Note, Score, table
 
 _SPAN = 17
+Bar = tuple[int, int, MetreShape, int]  # first beat, end beat, metre, number of the section
 
 
-def melody(
-    chart: Score, bars: list[tuple[int, int, MetreShape, int]], program: int, busy: float, rng: Rng
-) -> list[Note]:
+def melody(chart: Score, bars: list[Bar], program: int, busy: float, rng: Rng) -> list[Note]:
     """A tune for the given bars (first beat, end beat, metre, section); ``busy`` 0-1 sets how many notes there are."""
     low = table()["lowest"].get(str(program), 60) + int(rng.integers(0, 4))
-    starts = [a for a, _, _ in chart.chords]
-    chords = [Chord.parse(label) for _, _, label in chart.chords]
     rhythms: dict[tuple[str, str, int], list[tuple[float, float]]] = {}
     pitch, notes = low + _SPAN // 2, list[Note]()
     for i, (a, _, metre, section) in enumerate(bars):
-        label = chart.sections[section][2] if chart.sections else ""
-        place = (label, metre.name, i % 2)
+        place = (chart.sections[section][2], metre.name, i % 2)
         if place not in rhythms:
             rhythms[place] = _rhythm(metre, busy, rng)
         for onset, length in rhythms[place]:
-            at = bisect_right(starts, a + onset + 1e-6) - 1
-            chord = chords[at] if at >= 0 and chart.chords[at][1] > a + onset + 1e-6 else None
+            chord = chart.chord_at(a + onset)
             if chord is None or rng.random() < 0.04:
                 continue
             strong = onset in metre.stressed or length >= 1.0
@@ -60,7 +54,7 @@ def _next_pitch(pitch: int, low: int, chord: Chord, chart: Score, beat: float, s
     return min(allowed, key=lambda p: (abs(p - target), p == pitch, p))
 
 
-def guide_tones(chart: Score, bars: list[tuple[int, int, MetreShape, int]]) -> list[Note]:
+def guide_tones(chart: Score, bars: list[Bar]) -> list[Note]:
     """A slow second voice on the third or the seventh of each chord, moving as little as it can."""
     notes, last = list[Note](), 67
     for start, length, chord in held(chart, bars):
@@ -70,7 +64,7 @@ def guide_tones(chart: Score, bars: list[tuple[int, int, MetreShape, int]]) -> l
     return notes
 
 
-def held(chart: Score, bars: list[tuple[int, int, MetreShape, int]]) -> Iterator[tuple[float, float, Chord]]:
+def held(chart: Score, bars: list[Bar]) -> Iterator[tuple[float, float, Chord]]:
     """Start, length and chord of what is held through these bars, in beats."""
     for start, end, label in chart.chords:
         chord = Chord.parse(label)

@@ -9,7 +9,8 @@ is one row of numbers. Chord labels are Harte's, with a quality of ``core.theory
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
@@ -158,7 +159,12 @@ class Score:
 
     def scale_at(self, beat: float) -> Scale:
         """The key that holds at a position."""
-        return next((scale for start, end, scale in self.keys if start <= beat < end), self.keys[-1][2])
+        return (span_at(self.keys, beat) or self.keys[-1])[2]
+
+    def chord_at(self, beat: float) -> Chord | None:
+        """The chord that holds at a position; None where there is none."""
+        found = span_at(self.chords, beat)
+        return None if found is None else Chord.parse(found[2])
 
     def moved(self, semitones: int) -> Score:
         """The piece in another key; drums stay."""
@@ -204,6 +210,12 @@ def plain_label(label: str) -> str:
         return str(chord)
     inside = inverted is not None and (inverted.root + (inverted.bass or 0)) % 12 in inverted.pitch_classes
     return str(inverted) if inside else str(chord)
+
+
+def span_at(rows: Sequence[tuple[float, float, T]], beat: float) -> tuple[float, float, T] | None:
+    """The span of sorted ones that holds at a position, None where none does."""
+    at = bisect_right(rows, beat + 1e-6, key=lambda row: row[0]) - 1
+    return rows[at] if at >= 0 and rows[at][1] > beat + 1e-6 else None
 
 
 def joined(rows: Iterable[tuple[float, float, T]], gap: float = 1e-3) -> tuple[tuple[float, float, T], ...]:

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from solfa.datagen.world.score import METRES, MetreShape, table
+from solfa.datagen.world.score import table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Style:
-    """One style. Patterns are by metre; a metre without any has the plain ones of ``plain_patterns``."""
+    """One style. Patterns are by metre; a metre without any has the plain one of the table."""
 
     name: str
     genre: tuple[str, ...]
@@ -37,7 +37,7 @@ class Style:
 
     def pattern(self, kind: str, metre: str, rng: np.random.Generator) -> str:
         """A pattern for one bar; ``kind`` is drums, bass or comp."""
-        known = getattr(self, kind).get(metre) or (plain_patterns(METRES[metre])[kind],)
+        known = getattr(self, kind).get(metre) or (table()["plain"][kind][metre],)
         return str(known[int(rng.integers(len(known)))])
 
 
@@ -77,16 +77,3 @@ def is_voice_like(program: int) -> bool:
 def kit_concept(kit: int) -> str:
     """What a drum kit is called: kits 24 and 25 are machines."""
     return "drum_machine" if kit in (24, 25) else "drums"
-
-
-@cache
-def plain_patterns(metre: MetreShape) -> dict[str, str]:
-    """Patterns for any metre, from its stressed beats and the parts of its beats."""
-
-    def row(stressed: str, other: str, between: str) -> str:
-        beats = (stressed if beat in metre.stressed else other for beat in range(metre.beats))
-        return "".join(beat + between * (metre.division - 1) for beat in beats)
-
-    cymbal = "x" * (metre.beats * metre.division)
-    drums = f"K {row('x', '.', '.')} / S {row('.', 'x', '.')} / C {cymbal}"
-    return {"drums": drums, "bass": row("1", "-", "-"), "comp": row("x", "-", "-")}
