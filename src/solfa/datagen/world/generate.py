@@ -18,7 +18,7 @@ import numpy as np
 
 from solfa.audio import SUFFIXES, at_rate, stretches
 from solfa.core.clip import Clip
-from solfa.core.errors import DecodeError, InputError, SolfaError
+from solfa.core.errors import DecodeError, InputError
 from solfa.core.types import FloatArray, Rng
 from solfa.datagen.captions import caption
 from solfa.datagen.world import effects
@@ -33,10 +33,6 @@ from solfa.datasets.shards import Failure, Member
 _ATTEMPTS = 4
 _QUIETEST_DB = -55.0
 _SHARES = (("train", 0.9), ("val", 0.05), ("test", 0.05))
-
-
-class Unusable(SolfaError):
-    """Why an attempt at a clip came to nothing; counted, then the next is made."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -103,14 +99,13 @@ class World:
                 try:
                     yield self._clip(name, task.split, rng)
                     break
-                except (Unusable, InputError, DecodeError) as why:
+                except (InputError, DecodeError) as why:
                     yield Failure(item=f"{name}, attempt {attempt}", reason=str(why)[:300])
 
     def perform(self, name: str, split: str, rng: Rng) -> Performance:
         """The music of a clip called ``name`` before anything is done to its sound.
 
-        Raises Unusable if what was drawn cannot be played, or is silent; InputError if a song of a corpus cannot be
-        read, or a soundfont lacks a program.
+        Raises InputError if what was drawn cannot be played or is silent, or a song of a corpus cannot be read.
         """
         score, shift = self._score(name, split, rng), _drawn_shift(rng)
         fonts = [p for p in self.soundfonts if (p.name == self.held_out) == (split == "test")]
@@ -170,11 +165,11 @@ class World:
         path = mine[int(rng.integers(len(mine)))]
         parts = list(stretches(path, self.seconds))
         if not parts:
-            raise Unusable(f"{path.name} holds no sound")
+            raise InputError(f"{path.name} holds no sound")
         part = parts[int(rng.integers(max(1, len(parts) - 1)))]
         sound = at_rate(part, self.sample_rate_hz).samples
         if not np.any(sound):
-            raise Unusable(f"{path.name} is silent there")
+            raise InputError(f"{path.name} is silent there")
         return effects.fitted(sound, round(self.seconds * self.sample_rate_hz)), float(rng.uniform(8, 30))
 
 
@@ -216,7 +211,7 @@ def _window(score: Score, seconds: float, shift: int, rng: Rng) -> Window:
     shown = seconds * window.ratio
     first, last = float(score.beat_s[0]), float(score.beat_s[-1]) - shown
     if last < first:
-        raise Unusable(f"the piece lasts {last - first + shown:.1f} s, less than a clip")
+        raise InputError(f"the piece lasts {last - first + shown:.1f} s, less than a clip")
     begin = float(rng.uniform(first, last))
     if rng.random() < 0.6:
         starts = np.array([float(score.seconds(a)) for a, _, _ in score.bars()])
@@ -230,7 +225,7 @@ def _mixed(stems: list[Stem], count: int) -> FloatArray:
         mix += stem.samples
     levels = np.abs(mix)
     if not len(stems) or 20 * np.log10(float(np.sqrt(np.mean(mix**2))) + 1e-9) < _QUIETEST_DB:
-        raise Unusable("silent")
+        raise InputError("silent")
     if float(np.mean(levels > 1e-3)) < 0.15:
-        raise Unusable("nearly silent: it sounds for less than a seventh of the clip")
+        raise InputError("nearly silent: it sounds for less than a seventh of the clip")
     return mix

@@ -20,7 +20,7 @@ import re
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -99,38 +99,24 @@ def read_song(corpus: str, folder: Path, song: str, seconds: float, rng: Rng) ->
     if not path.is_file() or path.stat().st_size > _MAX_BYTES:
         raise InputError(f"{corpus} {song}: missing, or larger than 16 MiB.")
     try:
-        score = _read(corpus, path, seconds, rng)
+        score = _READERS[corpus](path, seconds, rng)
     except InputError as why:
         raise InputError(f"{corpus} {song}: {why}") from why
     except _BROKEN as bad:
         raise InputError(f"{corpus} {song}: cannot be read ({type(bad).__name__}: {bad})") from bad
-    return replace(score, about={**score.about, "source": corpus})
-
-
-def _read(corpus: str, path: Path, seconds: float, rng: Rng) -> Score:
-    if corpus == "groove":
-        return _groove(path, seconds, rng)
-    if corpus == "billboard":
-        score = _billboard(path.read_text(encoding="utf-8"), seconds, rng)
-    elif corpus == "openewld":
-        score = _openewld(path, seconds, rng)
-    elif corpus == "pop909":
-        score = _pop909(path.parent, seconds, rng)
-    else:
-        score = _any_midi(read_midi(path), seconds)
-    return score.moved(int(rng.integers(-6, 6)))
+    score = replace(score, about={**score.about, "source": corpus})
+    return score if corpus == "groove" else score.moved(int(rng.integers(-6, 6)))  # the band of groove is made up
 
 
 # --- charts ---------------------------------------------------------------------------------------------------------
 
 
-def _billboard(text: str, seconds: float, rng: Rng) -> Score:
-    bars, metre, tonic, section = Bars(), "", "", ""
-    for line in text.splitlines():
+def _billboard(path: Path, seconds: float, rng: Rng) -> Score:
+    bars, about, section = Bars(), {"metre": "", "tonic": ""}, ""
+    for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("#"):
             name, _, value = line[1:].partition(":")
-            metre = value.strip() if name.strip() == "metre" else metre
-            tonic = value.strip() if name.strip() == "tonic" else tonic
+            about[name.strip()] = value.strip()
         if not line[:1].isdigit() or "|" not in line:
             continue
         head = re.match(r"[\d.e-]+\t([A-Z]'*), ([\w -]+),", line)
@@ -140,7 +126,7 @@ def _billboard(text: str, seconds: float, rng: Rng) -> Score:
         plain = [c for c in cells if c and not any(t.startswith(("(", "*")) for t in c)]
         for cell in plain * (int(repeat[1]) if repeat else 1):
             labels = [plain_label(c) if c != "." else "." for c in cell]
-            bars.append((labels, section, pitch_class(tonic), metre))
+            bars.append((labels, section, pitch_class(about["tonic"]), about["metre"]))
     return _played_chart(bars, (), seconds, rng)
 
 
@@ -231,11 +217,16 @@ def _openewld(path: Path, seconds: float, rng: Rng) -> Score:
     last = Chord.parse(changes[-1][1])
     if last is None or (last.root, last.triad) not in ((major, "maj"), ((major + 9) % 12, "min")):
         raise InputError("the last chord is no tonic of its signature")
-    bars, beats = Bars(), METRES[metre].beats
-    labels = [next((c for at, c in reversed(changes) if at < beat + 0.5), "N") for beat in range(n_bars * beats)]
-    for i in range(n_bars):
-        bars.append((labels[i * beats : (i + 1) * beats], f"part {i // 8 + 1}", last.root, metre))
-    return _played_chart(bars, (("lead", 0.9, melody),), seconds, rng)
+    beats = range(n_bars * METRES[metre].beats)
+    labels = [next((c for at, c in reversed(changes) if at < beat + 0.5), "N") for beat in beats]
+    return _played_chart(_bars(labels, last.root, metre), (("lead", 0.9, melody),), seconds, rng)
+
+
+def _bars(labels: list[str], tonic: int | Scale, metre: str) -> Bars:
+    # Bars of the chords of each beat, in parts of eight.
+    beats = METRES[metre].beats
+    starts = range(0, len(labels), beats)
+    return [(labels[a : a + beats], f"part {i // 8 + 1}", tonic, metre) for i, a in enumerate(starts)]
 
 
 def _lead_sheet(part: ElementTree.Element, beats: int) -> tuple[list[Note], list[tuple[float, str]], int]:
@@ -273,7 +264,8 @@ def _harmony(item: ElementTree.Element) -> str:
 # --- performances ---------------------------------------------------------------------------------------------------
 
 
-def _pop909(folder: Path, seconds: float, rng: Rng) -> Score:
+def _pop909(path: Path, seconds: float, rng: Rng) -> Score:
+    folder = path.parent
     keys = {line.split("\t")[2] for line in (folder / "key_audio.txt").read_text().splitlines() if line.strip()}
     beats = np.loadtxt(folder / "beat_midi.txt")
     downs = np.flatnonzero(beats[:, 2] == 1)
@@ -290,7 +282,6 @@ def _pop909(folder: Path, seconds: float, rng: Rng) -> Score:
     chord_s = np.array([float(row[0]) for row in rows])
     at = np.searchsorted(chord_s, (times[:-1] + times[1:]) / 2, "right") - 1  # what sounds half-way through each beat
     labels = [plain_label(rows[i][2]) if i >= 0 else "N" for i in at]
-    bars = Bars((labels[i * gap : (i + 1) * gap], f"part {i // 8 + 1}", scale, metre) for i in range(end - start))
     song, own = read_midi(folder / f"{folder.name}.mid", metre), Score(beat_s=times, metres=(), keys=())
     roles = {"MELODY": ("lead", 0.95), "BRIDGE": ("counter", 0.6), "PIANO": ("comp", 0.5)}
     tunes = []
@@ -298,7 +289,7 @@ def _pop909(folder: Path, seconds: float, rng: Rng) -> Score:
         notes = np.array(part.notes)
         on_s, off_s = song.seconds(notes[:, 0]), song.seconds(notes[:, 0] + notes[:, 1])
         tunes.append((*roles[part.role], in_beats(own, np.c_[on_s, off_s, notes[:, 2:]])))
-    return _played_chart(bars, tunes, seconds, rng, times)
+    return _played_chart(_bars(labels, scale, metre), tunes, seconds, rng, times)
 
 
 def _groove(path: Path, seconds: float, rng: Rng) -> Score:
@@ -336,10 +327,16 @@ def _fits(scale: Scale, start: float, end: float, notes: list[Note]) -> bool:
     return sum(inside) >= 0.9 * sum(n.length for n in notes if start <= n.start < end) > 0
 
 
-def _any_midi(song: Score, seconds: float) -> Score:
+def _any_midi(path: Path, seconds: float, _: Rng) -> Score:
     # Parts as they are, chords unknown; the key only where the file states one and nine tenths of the notes are in it.
+    song = read_midi(path)
     parts = tuple(replace(p, role="drums" if p.drums else "comp") for p in song.parts if p.concept)
     if not parts or song.beat_s[-1] < seconds:
         raise InputError("no parts that General MIDI has names for, or too short")
     notes = [n for part in parts if not part.drums for n in part.notes]
     return replace(song, parts=parts[:16], keys=tuple(k for k in song.keys if _fits(k[2], k[0], k[1], notes)))
+
+
+_READERS: dict[str, Callable[[Path, float, Rng], Score]] = {
+    "billboard": _billboard, "openewld": _openewld, "pop909": _pop909, "groove": _groove, "midi": _any_midi,
+}  # fmt: skip
