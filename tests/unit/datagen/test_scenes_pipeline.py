@@ -282,7 +282,7 @@ def test_a_language_model_writes_captions_and_what_it_leaves_out_is_listed(
 
     monkeypatch.setattr(Captioner, "_ask", answer)
     config = replace(CONFIG, endpoint=Endpoint(url="http://127.0.0.1:9/v1", model="m"))
-    made = make_scenes(tmp_path / "out", _pool(library), config, count=20, seed=1)
+    made = make_scenes(tmp_path / "out", _pool(library), config, count=9, seed=1)
     listed = {f["item"] for f in made.manifest["failures"] if "missing" in f["reason"]}
     records = [r for s in SPLITS for r in made.split(s)]
     assert listed == {r.id for r in records if len(r.phrases) > 2} and 0 < len(listed) < len(records)

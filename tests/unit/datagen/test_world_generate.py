@@ -71,6 +71,7 @@ def test_a_shard_follows_from_its_task(world: World) -> None:
 
 
 def test_the_held_out_soundfont_sounds_in_test_only(world: World) -> None:
+    world = replace(world, clips_per_shard=3)
     for split, font in (("train", "one.sf2"), ("val", "one.sf2"), ("test", "two.sf2")):
         for member in members(world, replace(TASK, split=split)):
             assert member.record.attributes["world"]["soundfonts"] == [font]
@@ -78,7 +79,7 @@ def test_the_held_out_soundfont_sounds_in_test_only(world: World) -> None:
 
 def test_truth_is_valid_jams(world: World, tmp_path: Path) -> None:
     jams = pytest.importorskip("jams")
-    for member in members(world):
+    for member in members(replace(world, clips_per_shard=2)):
         path = tmp_path / f"{member.record.id}.jams"
         path.write_text(json.dumps(jams_of(member.record.annotation, tool="test")))
         with warnings.catch_warnings():
@@ -119,7 +120,7 @@ def test_songs_and_backgrounds_stay_in_their_split(world: World, tmp_path: Path)
     noise = np.random.default_rng(0).standard_normal(16000 * 9).astype(np.float32) * 0.1
     for i in range(30):
         soundfile.write(tmp_path / "noise" / f"{i}.wav", noise, 16000)
-    mixed = replace(world, background=tmp_path / "noise", clips_per_shard=40)
+    mixed = replace(world, background=tmp_path / "noise", clips_per_shard=20)
     rows = [m.record.attributes for m in members(mixed)]
     found = [r for r in rows if r["world"]["snr_db"] is not None]
     assert found and all("background" in r["world"]["effects"] and "voice" not in r for r in found)

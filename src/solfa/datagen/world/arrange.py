@@ -6,6 +6,7 @@ truth of what sounds. All chance comes from one generator.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -213,16 +214,11 @@ def hits(pattern: str, start: float, end: float, changes: list[float]) -> Iterat
     >>> list(hits("1-.5", 0, 4, [1.0]))
     [(0.0, 1.0, '1'), (1.0, 2.0, '1'), (3.0, 4.0, '5')]
     """
-    step, i = (end - start) / len(pattern), 0
-    while i < len(pattern):
-        j = i + 1
-        while j < len(pattern) and pattern[j] == "-":
-            j += 1
-        if pattern[i] not in ".-":
-            begin, stop = start + i * step, start + j * step
-            for a, b in pairwise([begin, *(c for c in changes if begin < c < stop), stop]):
-                yield a, b, pattern[i]
-        i = j
+    step = (end - start) / len(pattern)
+    for struck in re.finditer("[^.-]-*", pattern):
+        begin, stop = start + struck.start() * step, start + struck.end() * step
+        for a, b in pairwise([begin, *(c for c in changes if begin < c < stop), stop]):
+            yield a, b, struck[0][0]
 
 
 def _patterned(
