@@ -86,7 +86,8 @@ def stretches(
             yield from pending.push(block)
         if part.exhausted:
             raise DecodeError(path, f"more than {limits.silent_bytes >> 20} MiB on end hold no sound")
-        yield from pending.rest()
+        if pending.fill:
+            yield pending.cut()
         _refuse_if_short(path, total, info)
 
 
@@ -101,46 +102,31 @@ class _Pending:
 
     def __init__(self, size: int, info: AudioInfo) -> None:
         self._size, self._rate, self._channels = size, info.sample_rate_hz, info.channels
-        self._kept = np.empty((2 if self._channels == 2 else 1, 0), np.float32)  # mono, and the side of stereo
-        self._fill = self._done = 0
+        self._parts: list[FloatArray] = []  # mono, and the side of stereo [shape=(1 or 2, N)]
+        self.fill = self._done = 0
 
     def push(self, block: FloatArray) -> Iterator[Audio]:
         at = 0
         while at < len(block):
-            take = min(len(block) - at, self._size - self._fill)
-            self._grow(self._fill + take)
-            part = block[at : at + take]
-            into, *side = self._kept[:, self._fill : self._fill + take]
-            np.copyto(into, part[:, 0])  # adding columns is several times faster than a mean over a short axis
+            part = block[at : at + self._size - self.fill]
+            at, self.fill = at + len(part), self.fill + len(part)
+            mono = part[:, 0].copy()  # adding columns is several times faster than a mean over a short axis
             for channel in range(1, self._channels):
-                into += part[:, channel]
-            into /= self._channels
-            if self._channels > 2 and _cancels(into, powers := [float(np.vdot(c, c)) for c in part.T]):
-                np.copyto(into, part[:, int(np.argmax(powers))])
-            if side:
-                np.subtract(into, part[:, 1], out=side[0])
-            self._fill += take
-            at += take
-            if self._fill == self._size:
-                yield self._cut()
+                mono += part[:, channel]
+            mono /= self._channels
+            if self._channels > 2 and _cancels(mono, powers := [float(np.vdot(c, c)) for c in part.T]):
+                mono = part[:, int(np.argmax(powers))]
+            self._parts.append(np.stack([mono, mono - part[:, 1]]) if self._channels == 2 else mono[None])
+            if self.fill == self._size:
+                yield self.cut()
 
-    def rest(self) -> Iterator[Audio]:
-        if self._fill:
-            yield self._cut()
-
-    def _grow(self, needed: int) -> None:
-        rows, room = self._kept.shape
-        if needed > room:
-            more = min(self._size, max(needed, 2 * room)) - room
-            self._kept = np.concatenate([self._kept, np.empty((rows, more), np.float32)], axis=1)
-
-    def _cut(self) -> Audio:
-        mono, *side = self._kept[:, : self._fill]
+    def cut(self) -> Audio:
+        """What was collected, as a stretch."""
+        mono, *side = np.concatenate(self._parts, axis=1)
         if side and _cancels(mono, [float(np.vdot(mono, mono) + np.vdot(side[0], side[0]))] * 2):
             mono, side = side[0], [mono]  # left and minus right: the power of both together stays what it was
         audio = Audio(mono, self._rate, self._done / self._rate, {_SIDE: side[0]} if side else {})
-        self._done += self._fill
-        self._kept, self._fill = self._kept[:, :0].copy(), 0
+        self._parts, self._done, self.fill = [], self._done + self.fill, 0
         return audio
 
 
