@@ -54,6 +54,9 @@ class FlatStore:
         large = len(self._segments) > ivf.WORTH_IT
         self._ivf = ivf.load(self._ivf_path(), len(self._segments), space.dim) if large else None
 
+    def __contains__(self, track_id: int) -> bool:
+        return track_id in self._row
+
     def sample(self, count: int) -> FloatArray:
         """At most ``count`` segments, evenly spaced over the files [shape=(S, D)]: what the tracks are like.
 

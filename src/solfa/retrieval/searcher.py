@@ -195,7 +195,7 @@ class Searcher:
 
     def _allowed(self, where: Sequence[Filter], like: Sequence[Like]) -> NDArray[np.intp]:
         ids = self.collection.attributes().track_ids
-        keep = _member(ids, self.collection.select(where)) if where else np.ones(len(ids), bool)
+        keep = np.isin(ids, self.collection.select(where), kind="table") if where else np.ones(len(ids), bool)
         keep &= ~np.isin(ids, [example.track_id for example in like if example.track_id is not None])
         return np.flatnonzero(keep)
 
@@ -312,7 +312,7 @@ class Searcher:
         total = summed(query.constraints, likelihoods, len(rows)) + named
         scores_NL = np.zeros((len(ids), 0 if embedding is None else len(embedding.targets.labels)))
         if embedding is not None:
-            there = np.flatnonzero(_member(self.collection.attributes().track_ids[rows], self.store.track_ids))
+            there = np.array([row for row, track_id in enumerate(ids) if track_id in self.store], np.intp)
             scores_NL[there] = embedding.score(self.store.windows([ids[i] for i in there]))
             if by == "vectors":
                 missing = np.ones(len(ids), bool)
@@ -340,7 +340,7 @@ class Searcher:
         if found.named[row] > 0:
             evidence.append(of_names(query.words, track, float(found.named[row]) / _WORDS))
         duration_s, span, heat = track.duration_s, (0.0, track.duration_s), None
-        if embedding is not None and self._has_vectors(self.store, track_id):
+        if embedding is not None and track_id in self.store:
             windows = self.store.windows([track_id])[0]
             best = embedding.best_windows(windows, duration_s)
             words = [self._words(embedding, i, windows, best) for i in range(len(embedding.targets.labels))]
@@ -373,15 +373,11 @@ class Searcher:
         words = word_rows(self.model, embedding.targets.labels[thing], tokens_LD)
         return word_matches(words, tokens_LD, windows, window, end_s)
 
-    @staticmethod
-    def _has_vectors(store: FlatStore, track_id: int) -> bool:
-        return bool(_member(np.array([track_id]), store.track_ids)[0])
-
     def _fingerprint(self, track_id: int) -> Fingerprint | None:
         """Mean of the frames in the first space that has the track, unit norm; None where there are none."""
         for space in self.collection.spaces():
             store = self.collection.store(space)
-            if self._has_vectors(store, track_id):
+            if track_id in store:
                 mean = store.windows([track_id])[0].frames_TD.astype(np.float32).mean(axis=0)
                 unit: FloatArray = mean / max(float(np.linalg.norm(mean)), 1e-9)
                 return space, unit
@@ -400,8 +396,3 @@ def _top(total: FloatArray, ids: NDArray[np.int64], count: int) -> NDArray[np.in
         rows = np.flatnonzero(rounded >= np.partition(rounded, len(total) - count)[len(total) - count])
     order: NDArray[np.intp] = rows[np.lexsort((ids[rows], -rounded[rows]))[:count]]
     return order
-
-
-def _member(ids: NDArray[np.int64], sorted_ids: NDArray[np.int64]) -> NDArray[np.bool_]:
-    at = np.minimum(np.searchsorted(sorted_ids, ids), max(len(sorted_ids) - 1, 0))
-    return sorted_ids[at] == ids if len(sorted_ids) else np.zeros(len(ids), bool)
