@@ -133,14 +133,14 @@ class Captioner:
     def caption(self, attributes: Mapping[str, Any], *, seed: int | str) -> Answer:
         """One caption of the attributes, shuffled by the seed.
 
-        Raises InputError if the endpoint refuses for good (a wrong key, an unknown model), or there is no attribute;
-        SolfaError if it cannot be reached, or refuses many clips in a row.
+        Raises InputError if the endpoint refuses for good (a wrong key, an unknown model); SolfaError if it cannot be
+        reached, or refuses many clips in a row.
         """
-        rows = facts(attributes)
-        if not rows:
-            raise InputError("no attribute to write a caption from.")
-        instructions = grammar()["llm"]["instructions"]
-        return self.ask(instructions, rows, seed=seed, check=lambda text: broken_rules(text, attributes, _ONE_SENTENCE))
+
+        def check(text: str) -> tuple[str, ...]:
+            return broken_rules(text, attributes, _ONE_SENTENCE)
+
+        return self.ask(grammar()["llm"]["instructions"], facts(attributes), seed=seed, check=check)
 
     def ask(
         self,
