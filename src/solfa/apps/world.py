@@ -34,7 +34,10 @@ def world(
     seed: SeedOption = 0,
     rate: Annotated[int, typer.Option(help="Sample rate in Hz.")] = 24_000,
     soundfont: Annotated[
-        list[Path] | None, typer.Option(help="SF2 or SF3, repeatable; all of 'solfa data soundfonts' if not given.")
+        list[Path] | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="SF2 or SF3, repeatable; all of 'solfa data soundfonts' if not given."
+        ),
     ] = None,
     held_out: Annotated[str, typer.Option(help="File name of the soundfont that sounds in the test split only.")] = "",
     billboard: Folder = None,
@@ -61,8 +64,6 @@ def world(
     fonts = [f.path for f in local_soundfonts()] if not soundfont else [p.resolve() for p in soundfont]
     if not fonts:
         raise InputError("no soundfonts are here. Get them with: solfa data soundfonts")
-    if gone := [p for p in soundfont or () if not p.is_file()]:
-        raise InputError(f"--soundfont {gone[0]}: the file does not exist.")
     held = held_out or next((f.file for f in local_soundfonts() if f.held_out and not soundfont), fonts[-1].name)
     size, num_shards = sizes(count, per_shard)
     maker = World(

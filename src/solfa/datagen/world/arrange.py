@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -57,7 +57,7 @@ def arrange(chart: Score, style: Style, rng: Rng, keep: tuple[Part, ...] = ()) -
             parts.append(_pitched(seat, programs, style, chart, bars, band, rng))
     parts = [_dynamics(part, chart, band) for part in parts if part.notes]
     return replace(
-        chart, parts=tuple(parts), events=(*chart.events, *_events(chart, bars, band)), genre=style.genre,
+        chart, parts=tuple(parts), events=(*chart.events, *_events(chart, bars, band)), genre=tuple(style.genre),
         swing=style.swing * 0.165 if all(METRES[m].division == 2 for _, _, m in chart.metres) else 0.0,
         about={**chart.about, "style": style.name},
     )  # fmt: skip
@@ -66,7 +66,7 @@ def arrange(chart: Score, style: Style, rng: Rng, keep: tuple[Part, ...] = ()) -
 def _programs(style: Style, rng: Rng) -> dict[str, int]:
     other = rng.random() < 0.25
 
-    def draw(role: str, own: tuple[int, ...]) -> int:
+    def draw(role: str, own: Sequence[int]) -> int:
         options = pool(role) if other or not own else own
         return int(options[int(rng.integers(len(options)))])
 

@@ -164,8 +164,6 @@ class World:
             return None, 0.0
         path = mine[int(rng.integers(len(mine)))]
         parts = list(stretches(path, self.seconds))
-        if not parts:
-            raise InputError(f"{path.name} holds no sound")
         part = parts[int(rng.integers(max(1, len(parts) - 1)))]
         sound = at_rate(part, self.sample_rate_hz).samples
         if not np.any(sound):

@@ -1,16 +1,8 @@
-"""Songs of corpora as their authors publish them, read into scores: charts to arrange, parts to re-orchestrate.
+"""Songs of corpora as their authors publish them (``world.toml``), read into scores: charts to arrange, or parts.
 
-========== ===================================================================== ===========================
-corpus     folder                                                                what it gives
-========== ===================================================================== ===========================
-billboard  McGill Billboard 2.0, ``*/salami_chords.txt``                         chords, metre, tonic, form
-openewld   OpenEWLD ``dataset``, ``**/*.mxl``                                    melody, chords, key, metre
-pop909     ``POP909``, ``NNN/NNN.mid`` beside its beat, chord and key files      melody, piano, beats, chords
-groove     Groove MIDI Dataset with ``info.csv``                                 played drums, tempo, metre
-midi       any folder, ``**/*.mid``                                              parts, tempo, metre
-========== ===================================================================== ===========================
-
-A song that cannot be read exactly (unclear key, odd bars, broken file) raises ``InputError`` and is counted.
+Billboard gives chords, metre, tonic and form; OpenEWLD and POP909 melody and chords too; Groove played drums; any
+folder of MIDI files its parts. A song that cannot be read exactly (unclear key, odd bars, broken file) raises
+``InputError`` and is counted.
 """
 
 from __future__ import annotations

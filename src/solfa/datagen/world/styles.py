@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 
@@ -17,18 +16,18 @@ class Style:
     """One style. Patterns are by metre; a metre without any has the plain one of the table."""
 
     name: str
-    genre: tuple[str, ...]
-    tempo: tuple[float, float]
+    genre: Sequence[str]
+    tempo: Sequence[float]
     metres: Mapping[str, float]
-    colour: tuple[str, ...]
-    comp_pool: tuple[int, ...]
-    lead_pool: tuple[int, ...]
-    bass_pool: tuple[int, ...]
-    kit: tuple[int, ...]
-    drums: Mapping[str, tuple[str, ...]]
-    bass: Mapping[str, tuple[str, ...]]
-    comp: Mapping[str, tuple[str, ...]]
-    pad_pool: tuple[int, ...] = ()
+    colour: Sequence[str]
+    comp_pool: Sequence[int]
+    lead_pool: Sequence[int]
+    bass_pool: Sequence[int]
+    kit: Sequence[int]
+    drums: Mapping[str, Sequence[str]]
+    bass: Mapping[str, Sequence[str]]
+    comp: Mapping[str, Sequence[str]]
+    pad_pool: Sequence[int] = ()
     lead: float = 0.5
     swing: float = 0.0
     drumless: float = 0.12
@@ -44,20 +43,13 @@ class Style:
 @cache
 def styles() -> dict[str, Style]:
     """Every style by name."""
-    return {name: _style(name, row) for name, row in table()["styles"].items()}
+    return {name: Style(name=name, **row) for name, row in table()["styles"].items()}
 
 
-def _style(name: str, row: Mapping[str, Any]) -> Style:
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
-    for kind in ("drums", "bass", "comp"):
-        values[kind] = {metre: tuple(patterns) for metre, patterns in row[kind].items()}
-    return Style(name=name, **values)
-
-
-@cache
-def pool(name: str) -> tuple[int, ...]:
+def pool(name: str) -> Sequence[int]:
     """All programs (or kits) for a role, whatever the style."""
-    return tuple(table()["pools"][name])
+    found: list[int] = table()["pools"][name]
+    return found
 
 
 def concept_of(program: int) -> str:

@@ -56,7 +56,7 @@ class Window:
         return (np.asarray(score_s, np.float64) - self.begin_s) / self.ratio
 
     def cut(self, start_s: float, end_s: float, shortest_s: float = 0.05) -> tuple[float, float] | None:
-        """What of a span of the piece lies in the clip, if at least ``shortest_s`` does."""
+        """What of a span of the piece is in the clip, if at least ``shortest_s`` does."""
         a, b = (float(t) for t in self.clip_s(np.array([start_s, end_s])))
         a, b = max(a, 0.0), min(b, self.seconds)
         return (round(a, 4), round(b, 4)) if b - a >= shortest_s else None
@@ -141,7 +141,7 @@ def _sounding(label: str, score: Score, stems: Sequence[Stem], window: Window, s
 
 
 def active(stems: Sequence[Stem], window: Window, rate: int) -> dict[str, Spans]:
-    """When each instrument is heard, by vocabulary id, loudest first; ``voice_like`` for all parts that are so."""
+    """When each instrument is present, by vocabulary id, loudest first; ``voice_like`` for all parts that are so."""
     if not stems:
         return {}
     power = np.stack([10 ** (frame_db(s.samples, rate, HOP_S) / 10) for s in stems])
