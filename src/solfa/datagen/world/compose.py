@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import chain, cycle
+
 import numpy as np
 
 from solfa.core.types import Rng
 from solfa.datagen.world.arrange import arrange
 from solfa.datagen.world.harmony import draw_scale, modulated, progression
-from solfa.datagen.world.score import METRES, Part, Scale, Score, joined, table, tempo_map
+from solfa.datagen.world.score import METRES, Part, Scale, Score, Spans, joined, table, tempo_map
 from solfa.datagen.world.styles import Style, styles
 
+Stretch = tuple[int, int, str]
 _OFTEN = {"odd": 3.0, "waltz": 1.5}  # so that rare metres are drawn as well
 
 
@@ -58,24 +61,18 @@ def compose(
     return arrange(chart, chosen, rng, keep)
 
 
-def _sections(n_bars: int, long: int, rng: Rng) -> list[tuple[int, int, str]]:
+def _sections(n_bars: int, long: int, rng: Rng) -> list[Stretch]:
     # (first bar, end bar, name): even lengths, names that return.
     long = min((2, 4, 8, 12, 16), key=lambda n: abs(n - long))
-    names = ["intro"] if rng.random() < 0.4 else []
-    found, at = list[tuple[int, int, str]](), 0
-    while at < n_bars:
-        cycle = ("verse", "chorus", "verse", "chorus", "bridge", "chorus")
-        name = names[len(found)] if len(found) < len(names) else cycle[(len(found) - len(names)) % len(cycle)]
-        found.append((at, at + long, str(name)))
-        at += long
+    first = ["intro"] if rng.random() < 0.4 else []
+    names = chain(first, cycle(("verse", "chorus", "verse", "chorus", "bridge", "chorus")))
+    found = [(at, at + long, name) for at, name in zip(range(0, n_bars, long), names, strict=False)]
     if len(found) > 2 and rng.random() < 0.3:
         found[-1] = (*found[-1][:2], "outro")
     return found
 
 
-def _metres(
-    metre: str, sections: list[tuple[int, int, str]], bar_beats: int, rng: Rng
-) -> tuple[tuple[int, int, str], ...]:
+def _metres(metre: str, sections: list[Stretch], bar_beats: int, rng: Rng) -> tuple[Stretch, ...]:
     end = sections[-1][1] * bar_beats
     partner = {"4/4": "3/4", "3/4": "4/4", "6/8": "9/8", "5/4": "4/4", "2/4": "3/4"}.get(metre)
     if partner is None or len(sections) < 2 or rng.random() > 0.06:
@@ -86,16 +83,12 @@ def _metres(
     return ((0, middle, metre), (middle, middle + bars * METRES[partner].beats, partner))
 
 
-def _section_beats(
-    sections: list[tuple[int, int, str]], metres: tuple[tuple[int, int, str], ...]
-) -> tuple[tuple[float, float, str], ...]:
+def _section_beats(sections: list[Stretch], metres: tuple[Stretch, ...]) -> Spans[str]:
     edges = [start for a, b, name in metres for start in range(a, b, METRES[name].beats)] + [metres[-1][1]]
     return tuple((float(edges[a]), float(edges[b]), name) for a, b, name in sections)
 
 
-def _harmony(
-    spans: tuple[tuple[float, float, str], ...], metres: tuple[tuple[int, int, str], ...], style: Style, rng: Rng
-) -> tuple[tuple[tuple[float, float, Scale], ...], tuple[tuple[float, float, str], ...]]:
+def _harmony(spans: Spans[str], metres: tuple[Stretch, ...], style: Style, rng: Rng) -> tuple[Spans[Scale], Spans[str]]:
     scale, colour = draw_scale(rng), str(rng.choice(style.colour))
     change_at = int(rng.integers(1, len(spans))) if len(spans) > 1 and rng.random() < 0.15 else None
     inversions, per_bar = float(rng.choice([0.0, 0.1, 0.3])), float(rng.choice([0.5, 1, 1, 1, 2]))

@@ -23,6 +23,7 @@ from solfa.core.files import table_of
 from solfa.core.theory import Chord, Key
 
 T = TypeVar("T")
+Spans = tuple[tuple[float, float, T], ...]  # start beat, end beat, value
 
 
 @cache
@@ -111,10 +112,10 @@ class Score:
 
     beat_s: NDArray[np.float64]
     metres: tuple[tuple[int, int, str], ...]
-    keys: tuple[tuple[float, float, Scale], ...]
-    chords: tuple[tuple[float, float, str], ...] = ()
-    sections: tuple[tuple[float, float, str], ...] = ()
-    events: tuple[tuple[float, float, str], ...] = ()
+    keys: Spans[Scale]
+    chords: Spans[str] = ()
+    sections: Spans[str] = ()
+    events: Spans[str] = ()
     parts: tuple[Part, ...] = ()
     genre: tuple[str, ...] = ()
     swing: float = 0.0
@@ -218,7 +219,7 @@ def span_at(rows: Sequence[tuple[float, float, T]], beat: float) -> tuple[float,
     return rows[at] if at >= 0 and rows[at][1] > beat + 1e-6 else None
 
 
-def joined(rows: Iterable[tuple[float, float, T]], gap: float = 1e-3) -> tuple[tuple[float, float, T], ...]:
+def joined(rows: Iterable[tuple[float, float, T]], gap: float = 1e-3) -> Spans[T]:
     """Spans in order, those of one value that lie less than ``gap`` apart made one.
 
     >>> joined([(0.0, 1.0, "C"), (1.0, 2.0, "C"), (3.0, 4.0, "C")])

@@ -28,7 +28,7 @@ from solfa.core.types import Rng
 from solfa.datagen.world.arrange import arrange, style_for
 from solfa.datagen.world.compose import compose, draw_shape, draw_tempo
 from solfa.datagen.world.midi import in_beats, read_midi
-from solfa.datagen.world.score import METRES, Note, Part, Scale, Score, joined, plain_label, table, tempo_map
+from solfa.datagen.world.score import METRES, Note, Part, Scale, Score, Spans, joined, plain_label, table, tempo_map
 from solfa.datagen.world.styles import Style, concept_of, pool
 
 _MAX_BYTES = 1 << 24
@@ -165,7 +165,7 @@ def _played_chart(
     return arrange(chart, style, rng, tuple(keep))
 
 
-def _runs(values: list[T], beats: int) -> tuple[tuple[float, float, T], ...]:
+def _runs(values: list[T], beats: int) -> Spans[T]:
     return joined((float(i * beats), float((i + 1) * beats), value) for i, value in enumerate(values))
 
 

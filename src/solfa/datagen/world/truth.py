@@ -32,7 +32,7 @@ _LEAST_S = 1.0  # on either side of a change that is told
 _STEADY = 1.06  # tempo is one number where the slowest and fastest bar differ by less
 
 T = TypeVar("T")
-Spans = tuple[tuple[float, float], ...]
+Stretches = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,7 +140,7 @@ def _sounding(label: str, score: Score, stems: Sequence[Stem], window: Window, s
     return moved_label(label, window.shift) if needed <= classes else "X"
 
 
-def active(stems: Sequence[Stem], window: Window, rate: int) -> dict[str, Spans]:
+def active(stems: Sequence[Stem], window: Window, rate: int) -> dict[str, Stretches]:
     """When each instrument is present, by vocabulary id, loudest first; ``voice_like`` for all parts that are so."""
     if not stems:
         return {}
@@ -158,7 +158,7 @@ def active(stems: Sequence[Stem], window: Window, rate: int) -> dict[str, Spans]
     return {name: spans for name, spans in found.items() if spans and name}
 
 
-def _spans(on: BoolArray, window: Window) -> Spans:
+def _spans(on: BoolArray, window: Window) -> Stretches:
     edges = np.flatnonzero(np.diff(np.r_[0, on.astype(np.int8), 0])).reshape(-1, 2) * HOP_S + window.begin_s
     shown = [(*span, None) for a, b in edges if (span := window.cut(a, b)) is not None]
     return tuple((a, b) for a, b, _ in joined(shown, _BRIDGED_S) if b - a >= _SHORTEST_S)
