@@ -78,8 +78,8 @@ def grammar(num: int, seed: int, plot: Path | None) -> None:
     broken = Counter[str]()
     for text, attributes, style in zip(texts[:checked], known, styles, strict=False):
         figma = style == "figma"
-        wishes = CaptionRules(complete=style in FULL_STYLES, one_sentence=figma, objective=figma)
-        broken.update(broken_rules(text, attributes, wishes))
+        rules = CaptionRules(complete=style in FULL_STYLES, one_sentence=figma, objective=figma)
+        broken.update(broken_rules(text, attributes, rules))
     rate = checked / (time.process_time() - start)
     print(f"held against the rules: {rate:.0f} a second; of {checked} broke a rule: {dict(broken) or 'none'}")
     print(f"different texts: {len(set(texts)) / num:.2%}")
