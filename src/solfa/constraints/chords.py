@@ -64,8 +64,10 @@ class Chords(Constraint):
 
     def from_timelines(self, columns: Columns, rows: NDArray[np.intp], timelines: Sequence[Timed]) -> Likelihood:
         """From the best place of the sequence in each track."""
-        p = match(progressions(timelines), self.chords, self.transposable, self.loose_quality, moved=False).p_N
-        p[[len(t.chords) == 0 for t in timelines]] = np.nan
+        p = np.full(len(timelines), np.nan, np.float32)
+        if filled := [i for i, timeline in enumerate(timelines) if len(timeline.chords)]:
+            chords = progressions([timelines[i] for i in filled])
+            p[filled] = match(chords, self.chords, self.transposable, self.loose_quality, moved=False).p_N
         return Likelihood.filled(p, _BASE)
 
     def evidence(self, track: Measured) -> Verdict:
@@ -92,11 +94,8 @@ class Chords(Constraint):
 
 
 def progressions(timelines: Sequence[Timed]) -> Progressions:
-    """The collapsed chords of tracks."""
+    """The collapsed chords of tracks, each of which has some."""
     bounds = np.cumsum([0, *(len(t.chords) for t in timelines)])
-    if not bounds[-1]:
-        nothing = np.zeros(0, np.float32)
-        return collapse(bounds[:0], nothing, nothing, nothing, bounds)
     chords = np.concatenate([t.chords for t in timelines])
     numbers, inverse = np.unique(chords["label"], return_inverse=True)
     codes = np.array([code(timelines[0].names[number]) for number in numbers.tolist()], np.int64)[inverse]

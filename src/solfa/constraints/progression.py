@@ -67,15 +67,14 @@ def code(label: str) -> int:
 def collapse(
     codes: Codes, starts_s: FloatArray, ends_s: FloatArray, confidences: FloatArray, bounds_N1: Codes
 ) -> Progressions:
-    """Chord segments of N tracks with blips given to the chord before them and equal neighbours joined."""
+    """Chord segments of N tracks with blips given to the chord before them and equal neighbours joined.
+
+    Each track has at least one segment; its first is kept however short it is.
+    """
     track = np.repeat(np.arange(len(bounds_N1) - 1), np.diff(bounds_N1))
     first = np.zeros(len(codes), bool)
-    first[bounds_N1[:-1][np.diff(bounds_N1) > 0]] = True
+    first[bounds_N1[:-1]] = True
     keep = np.flatnonzero((ends_s - starts_s >= _BLIP_S) | first)
-    if len(keep) == 0:
-        empty = np.zeros(0, np.float32)
-        return Progressions(codes_M=np.zeros(0, np.int64), confidences_M=empty, starts_s_M=empty, ends_s_M=empty,
-                            bounds_N1=np.zeros(len(bounds_N1), np.int64))  # fmt: skip
     codes, track, starts_s, sure = codes[keep], track[keep], starts_s[keep], confidences[keep]
     last = np.append(track[1:] != track[:-1], True)
     track_end_s = ends_s[bounds_N1[1:][track] - 1]
@@ -104,14 +103,8 @@ def match(
     """
     shifts = 12 if transposable or moved else 1
     bounds, num_tracks = progressions.bounds_N1, len(progressions.bounds_N1) - 1
-    filled = np.flatnonzero(np.diff(bounds))
     scores = _scores(progressions, tuple(chords), loose_quality, shifts)  # (shifts, M)
-    nothing = np.zeros(num_tracks, np.float32)
-    if len(filled) == 0:
-        return Matches(p_N=nothing, coverage_N=nothing, shift_N=np.zeros(num_tracks, np.int64),
-                       scores_M=np.zeros(0, np.float32), starts_M=np.zeros(0, bool))  # fmt: skip
-    top = np.zeros((shifts, num_tracks), np.float32)
-    top[:, filled] = np.maximum.reduceat(scores, bounds[:-1][filled], axis=1)
+    top = np.maximum.reduceat(scores, bounds[:-1], axis=1)
     fit = 1.0 / (1.0 + np.exp(-(top - _AGREED) / 0.035))
     worth = np.full((shifts, 1), 1.0 if transposable else _TRANSPOSED)
     worth[0] = 1.0
@@ -121,7 +114,7 @@ def match(
     best = top[shift, np.arange(num_tracks)]
     starts = own >= np.maximum(_GOOD, best[track] - 0.1)
     coverage = _coverage(progressions, starts, len(chords), track)
-    p = (fit * worth)[shift, np.arange(num_tracks)] * (np.diff(bounds) > 0)
+    p = (fit * worth)[shift, np.arange(num_tracks)]
     # A short sequence turns up by accident in many tracks, so it must also fill a good part of this one.
     needed = {1: 0.4, 2: 0.4, 3: 0.15}.get(len(chords))
     if needed is not None:
@@ -141,8 +134,6 @@ def places(progressions: Progressions, matches: Matches, length: int) -> tuple[t
             before = spans.pop()
             start_s, end_s, score = before.start_s, max(end_s, before.end_s), max(score, before.confidence)
         spans.append(Span(start_s=start_s, end_s=end_s, confidence=min(1.0, score)))
-    if end_of_track == 0:
-        return (), ()
     at = int(np.argmax(matches.scores_M[:end_of_track]))
     played = progressions.codes_M[at : min(at + length, end_of_track)].tolist()
     return tuple(spans), tuple(map(_label, played))
