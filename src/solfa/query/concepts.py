@@ -51,7 +51,8 @@ def _stream(source: Source) -> list[tuple[int, int, str]]:
     words: list[tuple[int, int, str]] = []
     for token in source.tokens:
         if token.is_word:
-            words.append((token.start, token.end, token.word.replace("'", "")))
+            word = source.spelling.get(token.start, token.word)
+            words.append((token.start, token.end, word.replace("'", "")))
         elif token.word == "&":
             words.append((token.start, token.end, "and"))
         elif token.word not in "-'_":
@@ -275,24 +276,19 @@ def find_without(source: Source) -> None:
 def find_misspelt(source: Source) -> None:
     """Finds concepts in the words that are still free, after correcting them; every correction is noted."""
     tried: dict[str, str | None] = {}
-    table = lexicon()
-    free = [t for t in source.tokens if t.is_word and source.free(t.start, t.end)]
-    for index, token in enumerate(free):
-        if len(tried) >= _FUZZY_LIMIT:
-            return
-        if source.raw[token.start].isupper() and token.start and not source.raw[token.start : token.end].isupper():
-            continue  # a name
+    for token in source.tokens:
+        name = source.raw[token.start].isupper() and token.start and not source.raw[token.start : token.end].isupper()
+        if name or not token.is_word or not source.free(token.start, token.end) or len(tried) >= _FUZZY_LIMIT:
+            continue
         if token.word not in tried:
             tried[token.word] = correction(token.word)
-        right = tried[token.word]
-        if right is None or not source.free(token.start, token.end):
-            continue
-        readings = [((right, t.word), token.start, t.end) for t in free[index + 1 : index + 2]]
-        readings += [((t.word, right), t.start, token.end) for t in free[max(index - 1, 0) : index]]
-        for words, start, end in [*readings, ((right,), token.start, token.end)]:
-            entry = table.get(words[0], {}).get(words)
-            if entry is not None and entry.concept is not None and source.free(start, end) and end - start < 48:
-                source.note(f"{source.quote(token.start, token.end)} read as '{right}'")
-                source.spelling[token.start] = right
-                _add(source, start, end, entry)
-                break
+        if right := tried[token.word]:
+            source.spelling[token.start] = right
+    if not source.spelling:
+        return
+    find(source)
+    for token in source.tokens:
+        if token.start in source.spelling and source.free(token.start, token.end):
+            del source.spelling[token.start]
+        elif token.start in source.spelling:
+            source.note(f"{source.quote(token.start, token.end)} read as '{source.spelling[token.start]}'")

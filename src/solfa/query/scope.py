@@ -104,15 +104,14 @@ class _Negation:
             return True
         return False
 
-    def looks_back(self) -> bool:
+    def looks_back(self, cue: Mention) -> bool:
         """Whether a negation is about what stands before it: "the drums never come in", "drums, please don't"."""
-        assert self.cue is not None
-        low, verb = self.source.low, self.cue.start + len(regex.verb_at_end.sub("", self.cue.cue))
-        if regex.noun_cue.match(self.cue.cue):
-            return self.cue.cue in ("no", "not") and bool(regex.sentence_end.match(low, self.cue.end))
-        spoken = self.head is None and (regex.verb.match(self.cue.cue) or self.end > self.cue.end)
-        elliptic = regex.elliptic.match(self.cue.cue) and not regex.pronoun.search(self.cue.cue)
-        behind = elliptic and regex.nothing_behind.match(low, self.cue.end)
+        low, verb = self.source.low, cue.start + len(regex.verb_at_end.sub("", cue.cue))
+        if regex.noun_cue.match(cue.cue):
+            return cue.cue in ("no", "not") and bool(regex.sentence_end.match(low, cue.end))
+        spoken = self.head is None and (regex.verb.match(cue.cue) or self.end > cue.end)
+        elliptic = regex.elliptic.match(cue.cue) and not regex.pronoun.search(cue.cue)
+        behind = elliptic and regex.nothing_behind.match(low, cue.end)
         return bool(behind or (spoken and regex.silent.match(low, verb)))
 
     def refers_back(self, thing: Mention, cue: Mention) -> bool:
@@ -125,16 +124,17 @@ class _Negation:
 
     def close(self) -> None:
         """Ends the reach; one that met nothing but a verb is about the thing before it ("the drums never come in")."""
-        if self.cue is not None and self.flips and self.end > self.cue.end:
-            self.source.reach.append((self.cue.end, self.end))
-        if self.cue is not None and self.flips and not self.head and self.cue.cue != "exception":
-            self.look_back(self.cue)
+        if self.cue is not None and self.flips:
+            if self.end > self.cue.end:
+                self.source.reach.append((self.cue.end, self.end))
+            if not self.head and self.cue.cue != "exception":
+                self.look_back(self.cue)
         self.cue, self.doubts = None, False
 
     def look_back(self, cue: Mention) -> None:
         """Gives a negation that met nothing to the thing before it; where that is not sure, the thing is unclear."""
         low, subject, thing = self.source.low, self.subject, self.thing
-        back = self.looks_back() or (regex.attitude.search(cue.cue) and regex.at_end.match(low, self.end))
+        back = self.looks_back(cue) or (regex.attitude.search(cue.cue) and regex.at_end.match(low, self.end))
         noun = regex.noun_cue.match(cue.cue) or regex.pronoun.search(cue.cue)
         stranded = not noun and regex.sentence_end.match(low, cue.end)
         unknown_verb = subject and subject.family == "heard" and regex.verb.match(cue.cue)
@@ -220,7 +220,7 @@ def negate(source: Source, row: list[Item]) -> None:
     for i, item in enumerate(row):
         if isinstance(item, Mention) and item.kind == "negation":
             state.open(item)
-            if state.subject and state.cue and state.flips and state.looks_back():
+            if state.subject and state.cue and state.flips and state.looks_back(state.cue):
                 state.close()
         elif state.cue is None:
             state.pass_by(item)
