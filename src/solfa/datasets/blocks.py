@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mmap
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,8 @@ SCHEMA = "solfa.states/1"
 _LARGEST = float(np.finfo(np.float16).max)
 
 
-def write_block(folder: Path, spec: EncoderSpec, batches: Iterable[States], content: Mapping[str, Any]) -> None:
-    """Write the states of all batches; ``content`` goes into the index, its ``items`` say what each one is of.
+def write_block(folder: Path, spec: EncoderSpec, batches: Iterable[States], items: Sequence[str]) -> None:
+    """Write the states of all batches; ``items`` say what each one is of.
 
     Raises InputError if states cannot be held in float16, and of which item; or are not as wide as ``spec`` says.
     """
@@ -39,12 +39,12 @@ def write_block(folder: Path, spec: EncoderSpec, batches: Iterable[States], cont
             if width != spec.dim:
                 raise InputError(f"{spec.name}: its states are {width} wide, its spec says {spec.dim}.")
             for rows, mask, pooled in zip(states.states_BTD, states.mask_BT, states.pooled_BD, strict=True):
-                what = f"{spec.name}: {content['items'][len(lengths)]!r:.80}"
+                what = f"{spec.name}: {items[len(lengths)]!r:.80}"
                 lengths.append(int(mask.sum()))
                 file.write(_half(what, rows[mask]))
                 file.write(_half(what, pooled))
     sizes = {"dim": spec.dim, "pooled_dim": pooled_dim, "hop_s": spec.hop_s, "lengths": lengths}
-    write_json(temporary / "index.json", {"schema": SCHEMA, "space": spec.space, **sizes, **content})
+    write_json(temporary / "index.json", {"schema": SCHEMA, "space": spec.space, **sizes, "items": items})
     temporary.rename(folder)
 
 
@@ -68,13 +68,13 @@ class Block:
             raise InputError(
                 f"{cache} does not hold these clips' states of {space!r} (spaces it has: {kept}). Compute them first."
             )
-        self.index = read_json(folder / "index.json", SCHEMA)
-        if (found := self.index.get("space")) != space:
+        index = read_json(folder / "index.json", SCHEMA)
+        if (found := index.get("space")) != space:
             raise InputError(f"{folder} holds states of {found!r}, not of {space!r}.")
         try:
-            self.dim, self.pooled_dim = int(self.index["dim"]), int(self.index["pooled_dim"])
-            self.hop_s = float(self.index["hop_s"])
-            self.lengths = np.array(self.index["lengths"], np.int64)
+            self.dim, self.pooled_dim = int(index["dim"]), int(index["pooled_dim"])
+            self.hop_s, self.items = float(index["hop_s"]), tuple(map(str, index["items"]))
+            self.lengths = np.array(index["lengths"], np.int64)
         except (KeyError, ValueError, TypeError) as bad:
             raise InputError(f"{folder}: its index is damaged ({bad}). Delete it and compute again.") from bad
         self._file = folder / "values.f16"

@@ -159,7 +159,7 @@ def _jobs(
             place = _block(folder, audio.spec.space, shard.index.audio_sha256)
             sounds[place] = partial(_write_audio, shard, audio, size, threads)
     if texts and text is not None:
-        bank = partial(_write_texts, lambda: (_once(texts), {}), text, size)
+        bank = partial(_write_texts, lambda: _once(texts), text, size)
         spoken[_block(folder, text.spec.space, _hash_of(texts))] = bank
     return spoken, sounds
 
@@ -177,17 +177,10 @@ def _hash_of(texts: Iterable[str]) -> str:
     return hashlib.sha256("\0".join(_once(texts)).encode()).hexdigest()
 
 
-def _said(shard: Shard) -> tuple[list[str], dict[str, Any]]:
-    """Every text of a shard once, and for each clip which of them are its captions and phrases."""
-    numbers: dict[str, int] = {}
-    clips = {}
-    for name in shard.index.members:
-        record = shard.record(name)
-        clips[name] = {
-            "captions": [numbers.setdefault(c, len(numbers)) for c in record.captions],
-            "phrases": [[numbers.setdefault(p.text, len(numbers)), p.spans_s] for p in record.phrases],
-        }
-    return list(numbers), clips
+def _said(shard: Shard) -> list[str]:
+    """Every text of a shard once."""
+    records = map(shard.record, shard.index.members)
+    return _once(text for r in records for text in (*r.captions, *(p.text for p in r.phrases)))
 
 
 def _write_audio(shard: Shard, backbone: Backbone[Audio], batch_size: int, threads: int, block: Path) -> None:
@@ -209,18 +202,13 @@ def _write_audio(shard: Shard, backbone: Backbone[Audio], batch_size: int, threa
             except (InputError, WeightsError) as bad:  # not finite; a backbone does not know which clip it has
                 raise type(bad)(f"{bad} Clips: {', '.join(record.id for record in part)}.") from bad
 
-    write_block(block, backbone.spec, states(), {"items": [record.id for record in clips]})
+    write_block(block, backbone.spec, states(), [record.id for record in clips])
 
 
-def _write_texts(
-    content: Callable[[], tuple[list[str], Mapping[str, Any]]], backbone: Backbone[str], batch_size: int, block: Path
-) -> None:
-    texts, clips = content()
-    # Texts of like length share a batch, so that little is padded.
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    parts = (order[at : at + batch_size] for at in range(0, len(order), batch_size))
-    states = (backbone.states([texts[i] for i in part]) for part in parts)
-    write_block(block, backbone.spec, states, {"items": [texts[i] for i in order], "order": order, "clips": clips})
+def _write_texts(content: Callable[[], list[str]], backbone: Backbone[str], batch_size: int, block: Path) -> None:
+    texts = sorted(content(), key=len)  # texts of like length share a batch, so that little is padded
+    parts = (texts[at : at + batch_size] for at in range(0, len(texts), batch_size))
+    write_block(block, backbone.spec, map(backbone.states, parts), texts)
 
 
 class FrozenFeatures:
@@ -243,19 +231,11 @@ class FrozenFeatures:
         self.hop_s = audio[0].hop_s if audio else live["audio"].spec.hop_s
         self._clips: list[tuple[Block, int]] = []
         for shard, block in zip(records.shards, audio, strict=False):  # stored by length, not in the shard's order
-            where = {name: i for i, name in enumerate(block.index["items"])}
+            where = {name: i for i, name in enumerate(block.items)}
             self._clips += [(block, where[name]) for name in shard.index.members]
-        self._texts: dict[str, tuple[Block, int]] = {}
-        captions = [record.captions for record in records] if "text" in live else []
-        phrases = [record.phrases for record in records] if "text" in live else []
-        for block in said:
-            self._texts.update((text, (block, i)) for i, text in enumerate(block.index["items"]))
-            text_of = dict(zip(block.index["order"], block.index["items"], strict=True))
-            for clip in block.index["clips"].values():
-                captions.append(tuple(text_of[n] for n in clip["captions"]))
-                spans = [(text_of[n], tuple((a, b) for a, b in s)) for n, s in clip["phrases"]]
-                phrases.append(tuple(Phrase(text=words, spans_s=s) for words, s in spans))
-        self.captions, self.phrases = tuple(captions), tuple(phrases)
+        self._texts = {text: (block, i) for block in said for i, text in enumerate(block.items)}
+        texts = [(record.captions, record.phrases) for record in records]
+        self.captions, self.phrases = tuple(own for own, _ in texts), tuple(own for _, own in texts)
         self._audio_dims = max(((b.dim, b.pooled_dim) for b in audio), default=(0, 0))
         self._said_dims = max(((b.dim, b.pooled_dim) for b in said), default=(0, 0))
 

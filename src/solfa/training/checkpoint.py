@@ -66,11 +66,10 @@ def _versions() -> dict[str, str]:
     return {"solfa": version("solfa"), "torch": torch.__version__, "python": platform.python_version()}
 
 
-def check(folder: Path, resume: bool, features: Path) -> None:
-    """See that a run may be begun in a folder, or gone on with; the cache of states may lie in it.
+def check(folder: Path, features: Path) -> None:
+    """See that a folder has a run, or nothing but the cache of states.
 
-    Raises InputError if the folder has a run and it is not to be resumed, has other files and no run, or cannot be
-    used.
+    Raises InputError if it has other files and no run, or cannot be used.
     """
     check_output(folder, force=True, folder=True)
     try:
@@ -80,11 +79,8 @@ def check(folder: Path, resume: bool, features: Path) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as bad:
         raise InputError(f"{folder} cannot be used: {bad.strerror}. Choose another --out.") from bad
-    if not (folder / CONFIG).exists():
-        if others:
-            raise InputError(f"{folder} holds other files and no run. Choose an empty folder.")
-    elif not resume:
-        raise InputError(f"{folder} holds a run. Go on with it: --resume; or choose another folder.")
+    if others and not (folder / CONFIG).exists():
+        raise InputError(f"{folder} holds other files and no run. Choose an empty folder.")
 
 
 @contextmanager
@@ -108,35 +104,31 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def start(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
-    """Write ``config.json``, or see that the one that is there is the same.
-
-    Raises InputError if the folder has a run and it is not to be resumed, or has another run.
-    """
-    file = folder / CONFIG
-    if not file.exists():
+    """Write ``config.json``, or see that the run that is there may be gone on with (``compare``)."""
+    if (folder / CONFIG).exists():
+        compare(folder, config, resume)
+    else:
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(file, (json.dumps(config, indent=1) + "\n").encode())
-        return
-    if not resume:
-        raise InputError(f"{folder} holds a run. Go on with it: --resume; or choose another folder.")
-    compare(folder, config)
+        write_whole(folder / CONFIG, (json.dumps(config, indent=1) + "\n").encode())
 
 
-def compare(folder: Path, config: Mapping[str, Any]) -> None:
+def compare(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
     """See that ``config.json`` says the same, but for what ``MAY_CHANGE``.
 
-    Raises InputError if the folder has another run.
+    Raises InputError if the folder has another run, or the run is not to be resumed.
     """
     file = folder / CONFIG
+    if not resume:
+        raise InputError(f"{folder} holds a run. Go on with it: --resume; or choose another folder.")
     try:
         old = json.loads(file.read_bytes())
     except ValueError as bad:
         raise InputError(f"{file} is not JSON ({bad}).") from bad
-    differing = _differences(
-        old.get("fixed") if isinstance(old, dict) else None, json.loads(json.dumps(config["fixed"]))
-    )
-    free = ("num_devices", *MAY_CHANGE)  # the first is of older versions
-    differing = [line for line in differing if not line.startswith(tuple(f"recipe.{name}:" for name in free))]
+    fixed = old.get("fixed") if isinstance(old, dict) else None
+    free = tuple(f"recipe.{name}:" for name in ("num_devices", *MAY_CHANGE))  # the first is of older versions
+    differing = [
+        line for line in _differences(fixed, json.loads(json.dumps(config["fixed"]))) if not line.startswith(free)
+    ]
     if differing:
         raise InputError(
             f"{folder} holds another run; different are: {'; '.join(differing[:5])}. "

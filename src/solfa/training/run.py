@@ -116,7 +116,7 @@ def run(
     device_for(device)
     weights = data if isinstance(data, Mapping) else {data: None}
     features = features or next(iter(weights)) / "features"
-    checkpoint.check(out, resume, features)
+    checkpoint.check(out, features)
     sets = [Dataset.open(folder) for folder in weights]
     dataset, shares = together(sets), _shares(sets, list(weights.values()))
     given: Any = {"device": device, "allow_noncommercial": allow_noncommercial}
@@ -151,9 +151,15 @@ def run(
         data_stated["sets"] = shares
     if bank is not None:
         data_stated["bank"] = hashlib.sha256(repr(bank.clusters).encode()).hexdigest()[:16]
+    command = {
+        "name": name, "data": {str(f.absolute()): w for f, w in weights.items()}, "audio": audio, "text": text,
+        "small": small, "features": str(features.absolute()), "precision": precision, "frames": frames,
+        "bank": bank_file, "init": None if init is None else str(init.absolute()), "tune": tune,
+    }  # fmt: skip
+    space = None if init is None else read_description(init)["space"]
+    config = checkpoint.describe(recipe.to_json(), data_stated, space, command)
     if (out / checkpoint.CONFIG).exists():
-        space = None if init is None else read_description(init)["space"]
-        checkpoint.compare(out, checkpoint.describe(recipe.to_json(), data_stated, space, {}))
+        checkpoint.compare(out, config, resume)
     with checkpoint.held(out) if rank() == 0 else nullcontext():
         prepared = prepare(
             dataset, features, **backbones, phrases=recipe.num_phrases > 0, bank=bank, precision=precision, tune=tune,
@@ -163,13 +169,7 @@ def run(
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         weighted = [(one["num_clips"], one["weight"]) for one in shares if one["weight"] is not None]
-        prepared = replace(prepared, stated=data_stated, shares=weighted)
-        command = {
-            "name": name, "data": {str(f.absolute()): w for f, w in weights.items()}, "audio": audio, "text": text,
-            "small": small, "features": str(features.absolute()), "precision": precision, "frames": frames,
-            "bank": bank_file, "init": None if init is None else str(init.absolute()), "tune": tune,
-        }  # fmt: skip
-        trainer = Trainer(recipe, prepared, out, device=device, init=init, command=command)
+        trainer = Trainer(recipe, replace(prepared, shares=weighted), out, device=device, init=init, config=config)
         outcome = trainer.run(resume=resume, report=report)
         if rank() == 0:
             licences, durations_s = _read(dataset)
@@ -184,7 +184,7 @@ def run(
                 logits=logits if match is None else {**logits, "match": match},
                 trained_on={
                     "recipe": recipe.to_json(), "validation": outcome.text, "steps": outcome.steps,
-                    "init": trainer.init, "data": {**stated(dataset, {}), "licences": licences},
+                    "init": space, "data": {**stated(dataset, {}), "licences": licences},
                 },
             )  # fmt: skip
     return out / "model", outcome

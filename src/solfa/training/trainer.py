@@ -122,21 +122,23 @@ class Terminated(KeyboardInterrupt):
 class Trainer:
     """One run, in a folder of its own, on what ``batches.prepare`` made.
 
-    ``init`` is the folder of a model to start from, of the same projectors; ``command`` says in ``config.json`` how to
-    begin such a run (``run.run``). Raises InputError if the batch cannot be spread over the devices or is larger than
-    the data, ``init`` is of other sizes, or the data was not prepared for the backbones that the recipe tunes.
+    ``init`` is the folder of a model to start from, of the same projectors; ``config`` is what ``config.json`` says, by
+    default the recipe and what the data is (``checkpoint.describe``). Raises InputError if the batch cannot be spread
+    over the devices or is larger than the data, ``init`` is of other sizes, or the data was not prepared for the
+    backbones that the recipe tunes.
     """
 
     def __init__(
         self, recipe: Recipe, data: TrainingData, folder: Path, *, device: str = "cpu", init: Path | None = None,
-        command: Mapping[str, Any] | None = None,
+        config: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         check_recipe(recipe, data.tuned.get("audio"))
         if set(recipe.tune) != set(data.tuned):
             raise InputError(f"the recipe tunes {list(recipe.tune)}, the data is for tuning {list(data.tuned)}.")
         self.recipe, self.data, self.folder, self.device = recipe, data, folder, torch.device(device)
-        self.command, self._terminated = command or {}, False
-        self.init: str | None = None if init is None else read_description(init)["space"]
+        self._terminated = False
+        space = None if init is None else read_description(init)["space"]
+        self.config = config or checkpoint.describe(recipe.to_json(), data.stated, space, {})
         self.tuned = deepcopy(dict(data.tuned))  # another run on the same data starts where this one did
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
@@ -206,8 +208,7 @@ class Trainer:
         has been written.
         """
         if rank() == 0:
-            config = checkpoint.describe(self.recipe.to_json(), self.data.stated, self.init, self.command)
-            checkpoint.start(self.folder, config, resume)
+            checkpoint.start(self.folder, self.config, resume)
         self._barrier()
         if (self.folder / checkpoint.CHECKPOINT).exists():
             self._load()
