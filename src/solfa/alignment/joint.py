@@ -25,8 +25,8 @@ from solfa.core.errors import InputError
 class Tunable(Protocol):
     """A backbone that can be tuned (``encoders.torch_backbone.TorchBackbone``)."""
 
-    network: nn.Module
-
+    @property
+    def network(self) -> nn.Module: ...
     def prepare(self, batch: Sequence[Any]) -> dict[str, Tensor]:
         """What the network takes for these sounds or texts."""
         ...

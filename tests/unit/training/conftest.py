@@ -19,6 +19,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture
+def without_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run ends without its model's folder, which takes as long as a small run; ``test_model_file`` makes them."""
+    monkeypatch.setattr("solfa.training.run.save_model", lambda folder, *_, **__: folder)
+
+
 @pytest.fixture(scope="session")
 def data(folder: Path) -> TrainingData:
     from solfa.datasets.shards import Dataset

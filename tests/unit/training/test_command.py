@@ -38,6 +38,7 @@ def config(out: Path) -> dict:
     return json.loads((out / "config.json").read_text())
 
 
+@pytest.mark.usefixtures("without_model")
 def test_a_run_is_made_again_from_its_config(folder, tmp_path):
     sizes = ["model.audio.whole.width=32", "model.text.whole.width=32", "objective.bias=-3", "bucket_batches=2"]
     given = [f"--set={size}" for size in ("objective.beta=0.5", "num_phrases=4", sizes[2], sizes[3])]
@@ -108,6 +109,7 @@ def test_several_data_sets_with_weights(folder, tmp_path):
         assert isinstance(error, InputError) and told in str(error)
 
 
+@pytest.mark.usefixtures("without_model")
 def test_a_bank_of_ones_own(folder, tmp_path):
     given = [
         "--data",
@@ -148,6 +150,7 @@ def test_sigterm_is_one_line_and_its_own_exit_code(folder, tmp_path, monkeypatch
     assert "solfa: stopped at step 1, a checkpoint is written; go on with --resume" in done.output
 
 
+@pytest.mark.usefixtures("without_model")
 @pytest.mark.parametrize("name", ["wandb", "trackio"])
 def test_the_command_writes_for_trackers(name, folder, tmp_path, monkeypatch):
     seen: list[tuple] = []

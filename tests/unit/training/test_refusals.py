@@ -21,7 +21,7 @@ from solfa.training import trainer
 
 
 @pytest.fixture(autouse=True)
-def small_backbones(monkeypatch):
+def small_backbones(without_model, monkeypatch):
     monkeypatch.setattr(trained, "load_backbone", body)
 
 
@@ -38,6 +38,7 @@ def done(folder, tmp_path_factory) -> Path:
 
 def train(folder: Path, out: Path, *more: str, recipe: str = "figma"):
     command = ["train", recipe, "--data", str(folder), "--out", str(out), "--features", str(out.parent / "features")]
+    command += ["--set=model.audio.whole.width=32", "--set=model.text.whole.width=32"] if recipe == "figma" else []
     return CliRunner().invoke(app, [*command, "--epochs", "1", "--batch-size", "32", *more])
 
 
