@@ -415,6 +415,9 @@ def test_captions_truth_and_grounding_pairs(tmp_path: Path) -> None:
         ("esc50", {"meta/esc50.csv": ESC50.replace("2-100038-A-14.wav", "1-100032-A-0.wav")}, "names a clip twice"),
         ("musicbench", {"MusicBench_test_B.json": "{not json"}, "not of the published shape"),
         ("musicbench", {"MusicBench_test_B.json": BENCH.replace("data/-0S", "/etc/-0S")}, "leads out"),
+        ("musicbench", {"MusicBench_test_B.json": BENCH.replace("data/-0S", "a" * 5000)}, "not of the published shape"),
+        ("musicbench", {"MusicBench_test_B.json": BENCH.replace('"data/-0SdAVK79lg.wav"', "3")}, "published shape"),
+        ("audiogrounding", {"test.json": "[" * 100_000}, "not of the published shape"),
         ("vggsound", {"vggsound.csv": "id,x,label,test\n"}, "not of the published shape"),
         ("mtg_jamendo", {"data/splits/split-0/autotagging-test.tsv": "no header\n"}, "is empty"),
         (

@@ -47,7 +47,7 @@ def load(name: str, root: Path, split: str | None = None) -> DataSet:
         clips = tuple(clips_of(folder, chosen))
     except InputError:
         raise
-    except (KeyError, ValueError, TypeError, AttributeError, SyntaxError) as bad:
+    except (KeyError, ValueError, TypeError, AttributeError, SyntaxError, RecursionError, OSError) as bad:
         raise InputError(
             f"{source.title}: its metadata is not of the published shape ({type(bad).__name__}: {bad}). Expected: "
             f"{source.layout}, from {source.where}."
