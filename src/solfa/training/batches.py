@@ -200,7 +200,7 @@ def prepare(
     tune
         sides whose backbone is to be tuned (``audio``, ``text``); nothing is cached of them
     progress
-        called with the number of blocks done, and of all, of each split and this process
+        called with the number of blocks that this process has done, and of all that it does
     """
     given: dict[str, Backbone[Any]] = {"audio": audio, "text": text}
     backbones = {kind: _tunable(kind, given) for kind in tune}
@@ -217,11 +217,11 @@ def prepare(
         bank = bank_of(own, bank)
     texts = bank_texts(bank) if bank is not None else []
     present = {name: records for name, records in splits.items() if len(records)}
-    for records in present.values():
-        compute(
-            folder, records, audio=kept.get("audio"), text=kept.get("text"), texts=texts, rank=rank(),
-            world_size=num_devices(), progress=progress,
-        )  # fmt: skip
+    both = Clips([shard for records in present.values() for shard in records.shards])  # no block is of two processes
+    compute(
+        folder, both, audio=kept.get("audio"), text=kept.get("text"), texts=texts, rank=rank(),
+        world_size=num_devices(), progress=progress,
+    )  # fmt: skip
     if num_devices() > 1:
         distributed.barrier()
     if "audio" in backbones:  # a clip that cannot be decoded is named now, not hours later

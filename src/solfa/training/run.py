@@ -99,7 +99,7 @@ def run(
     report
         called after each step and validation
     progress
-        called with the number of blocks of states that are done, and of all, of each split
+        called with the number of blocks of states that are done, and of all
     """
     if name not in RECIPES:
         raise UnknownName("recipe", name, RECIPES)
