@@ -56,7 +56,7 @@ def test_two_processes_make_the_cache_of_one(tmp_path):
         subprocess.run([sys.executable, *launch, code, tmp_path / name], check=True, timeout=300, capture_output=True)
     assert files_of(tmp_path / "one" / "features") == files_of(tmp_path / "two" / "features") != {}
     clips = [sum(map(int, (tmp_path / "two" / f"rank{r}.txt").read_text().split())) for r in (0, 1)]
-    assert clips == [24, 16]  # of three and two blocks, two and one are the first's
+    assert clips == [24, 16]  # of five blocks of sound, three are the first process's
 
 
 def test_frozen_backbones_are_gone_when_training_begins(tmp_path, monkeypatch):
