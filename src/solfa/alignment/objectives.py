@@ -125,16 +125,13 @@ class Figma(Objective):
             raise InputError(f"figma: alpha {config.alpha} and tau {config.tau}; expected 0..1 and > 0.")
         self.config = config
 
-    @property
-    def _negatives(self) -> int | None:
-        return self.config.num_negatives if self.training else None  # validation may have smaller batches
-
     def losses(self, batch: Projected) -> dict[str, Tensor]:
         """``global`` and ``frame``; a term of weight 0 is not computed."""
         c, terms = self.config, {}
+        negatives = c.num_negatives if self.training else None  # validation may have smaller batches
         if c.alpha > 0:
             scores_BB = gather(batch.audio_BD) @ gather(batch.text_BD).T
-            terms["global"] = c.alpha * info_nce(scores_BB / c.tau, self._negatives, batch.seed)
+            terms["global"] = c.alpha * info_nce(scores_BB / c.tau, negatives, batch.seed)
         if c.alpha < 1:
             # Frames stay where they are: each device scores its own against the tokens of all.
             own = frame_scores(
@@ -146,7 +143,7 @@ class Figma(Objective):
                 implementation=c.implementation,
                 precision=getattr(torch, c.precision),
             )
-            terms["frame"] = (1 - c.alpha) * info_nce(gather(own) / c.tau, self._negatives, batch.seed)
+            terms["frame"] = (1 - c.alpha) * info_nce(gather(own) / c.tau, negatives, batch.seed)
         return terms
 
 

@@ -77,9 +77,9 @@ def sounds(sample_rate_hz: int) -> tuple[tuple[str, Audio], ...]:
 def _tower(name: str, tower: str, dim: int, inputs: Sequence[str], encode: Callable[[], Features]) -> None:
     features = encode()
     vectors = features.global_BD
-    _sound_vectors(name, f"{tower} vectors", vectors, (len(inputs), dim))
+    _check_vectors(name, f"{tower} vectors", vectors, (len(inputs), dim))
     frames = features.frames_BTD[features.mask_BT]
-    _sound_vectors(name, f"{tower} frames", frames, (len(frames), dim))
+    _check_vectors(name, f"{tower} frames", frames, (len(frames), dim))
     for i, j in combinations(range(len(inputs)), 2):
         cosine = float(vectors[i] @ vectors[j])
         if cosine > COLLAPSED:
@@ -91,15 +91,10 @@ def _tower(name: str, tower: str, dim: int, inputs: Sequence[str], encode: Calla
         raise WeightsError(f"model {name!r} gave two answers for one {tower} input. It cannot be indexed or searched.")
 
 
-def _sound_vectors(name: str, what: str, rows: FloatArray, shape: tuple[int, int]) -> None:
-    if rows.shape != shape:
-        raise WeightsError(f"model {name!r}: {what} have the shape {rows.shape}, expected {shape}.")
-    if not np.isfinite(rows).all():
-        raise WeightsError(
-            f"model {name!r}: {what} hold {int((~np.isfinite(rows)).sum())} numbers that are not finite."
-        )
+def _check_vectors(name: str, what: str, rows: FloatArray, shape: tuple[int, int]) -> None:
     lengths = np.linalg.norm(rows, axis=1)
-    if len(rows) and np.abs(lengths - 1.0).max() > 1e-3:
-        raise WeightsError(
-            f"model {name!r}: {what} have lengths {lengths.min():.4f} to {lengths.max():.4f}, expected unit length."
-        )
+    if rows.shape != shape or not (np.abs(lengths - 1.0) <= 1e-3).all():
+        seen = f"of the shape {rows.shape}, expected {shape}"
+        if rows.shape == shape:
+            seen = f"of lengths {lengths.min():.4f} to {lengths.max():.4f}, expected 1 and finite numbers"
+        raise WeightsError(f"model {name!r}: {what} are {seen}.")

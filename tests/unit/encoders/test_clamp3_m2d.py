@@ -103,7 +103,7 @@ def published(parts, mert, samples):
     return ((torch.cat(vectors) * weights[:, None]).sum(0) / weights.sum()).numpy()
 
 
-def test_clamp3_hears_a_stretch_as_published(clamp, clamp_model):
+def test_clamp3_takes_a_stretch_as_published(clamp, clamp_model):
     _, _, parts, mert = clamp
     sounds = [noise(seconds, 24000, seed) for seed, seconds in enumerate((23.0, 10.4, 6.5))]
     got = clamp_model.audio.encode([Audio(s, 24000) for s in sounds])
@@ -245,7 +245,7 @@ def vit(state, samples):
     return F.layer_norm(x, (128,), state["audio_proj.norm.weight"], state["audio_proj.norm.bias"])[0].numpy()
 
 
-def test_m2d_clap_hears_windows_of_ten_seconds(m2d):
+def test_m2d_clap_takes_windows_of_ten_seconds(m2d):
     folder, state, _ = m2d
     model = m2d_clap.load(source=folder)
     long, short = noise(12.5, 16000), noise(4, 16000, 2)

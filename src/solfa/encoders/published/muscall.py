@@ -44,9 +44,9 @@ class _ResNet(nn.Module):
         width = len(state["audio_backbone.conv3.weight"])
         self.spec: Any = nn.Module()
         self.spec.spectrogram, self.spec.mel_scale = nn.Module(), nn.Module()
-        for module, name in ((self.spec.spectrogram, "window"), (self.spec.mel_scale, "fb")):
-            tensor = state[f"audio_backbone.spec.{'spectrogram' if name == 'window' else 'mel_scale'}.{name}"]
-            module.register_buffer(name, torch.zeros_like(tensor))
+        for module, name in (("spectrogram", "window"), ("mel_scale", "fb")):
+            tensor = torch.zeros_like(state[f"audio_backbone.spec.{module}.{name}"])
+            getattr(self.spec, module).register_buffer(name, tensor)
         self.conv1 = nn.Conv2d(1, width // 2, 3, stride=2, padding=1, bias=False)
         self.conv2 = nn.Conv2d(width // 2, width // 2, 3, padding=1, bias=False)
         self.conv3 = nn.Conv2d(width // 2, width, 3, padding=1, bias=False)
@@ -59,11 +59,8 @@ class _ResNet(nn.Module):
             ]
             setattr(self, f"layer{i + 1}", nn.Sequential(*blocks))
             into = planes * 4
-        places, out = (
-            state["audio_backbone.attnpool.positional_embedding"],
-            state["audio_backbone.attnpool.c_proj.bias"],
-        )
-        self.attnpool = _AttentionPool(len(places), into, len(out))
+        places = len(state["audio_backbone.attnpool.positional_embedding"])
+        self.attnpool = _AttentionPool(places, into, len(state["audio_backbone.attnpool.c_proj.bias"]))
 
     def forward(self, windows_WN: Tensor) -> tuple[Tensor, Tensor]:
         x = self._decibels(windows_WN).unsqueeze(1)
