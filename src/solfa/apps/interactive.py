@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -29,8 +30,6 @@ playlist FILE [2]        write hits as M3U8, or XSPF if FILE ends in .xspf
 show [2]                 all evidence
 more, undo, help, quit
 :TEXT                    a query that begins like a command"""
-_BARE = ("more", "undo", "help", "quit", "exit", "?")
-_NUMBERED = ("play", "like", "show")  # commands where nothing but numbers follows; else it is a query
 
 
 def loop(session: Session, player: str | None) -> None:
@@ -53,7 +52,8 @@ def loop(session: Session, player: str | None) -> None:
         if line in ("quit", "exit"):
             return
         try:
-            _turn(session, line, player)
+            if line:
+                _turn(session, line, player)
         except KeyboardInterrupt:
             tell("stopped")
         except SolfaError as error:
@@ -64,32 +64,26 @@ def loop(session: Session, player: str | None) -> None:
 def _turn(session: Session, line: str, player: str | None) -> None:
     word, _, rest = line.partition(" ")
     word, rest = word.casefold(), rest.strip()
-    numbers = all(part.isdigit() for part in rest.replace(",", " ").split())
-    if not line:
-        return
-    if line[0] in "+-" and line[1:].strip():
-        _answer(session, (session.add if line[0] == "+" else session.avoid)(line[1:].strip()))
-    elif line[0] == ":":
-        _answer(session, session.ask(line[1:].strip()))
-    elif word in _BARE and not rest:
-        if word in ("help", "?"):
-            tell(HELP)
-        else:
-            _answer(session, session.more() if word == "more" else session.undo())
-    elif word in ("and", "without") and rest and session.results:
-        _answer(session, (session.add if word == "and" else session.avoid)(rest))
-    elif word == "drop" and rest and session.results:
-        _answer(session, session.drop(rest))
-    elif word in _NUMBERED and numbers:
-        if word == "play":
-            play(session.hits(rest), player)
-        elif word == "like":
-            _answer(session, session.like(rest))
-        else:
-            _show_hits(session, session.hits(rest))
+    signs = {"+": session.add, "-": session.avoid, ":": session.ask}
+    refinements = {"and": session.add, "without": session.avoid, "drop": session.drop}
+    numbers = re.fullmatch(r"[\d, ]*", rest)
+    if line[0] in signs and line[1:].strip():
+        _answer(session, signs[line[0]](line[1:].strip()))
+    elif word in refinements and rest and session.results:
+        _answer(session, refinements[word](rest))
+    elif word in ("help", "?") and not rest:
+        tell(HELP)
+    elif word in ("more", "undo") and not rest:
+        _answer(session, session.more() if word == "more" else session.undo())
+    elif word == "play" and numbers:
+        play(session.hits(rest), player)
+    elif word == "like" and numbers:
+        _answer(session, session.like(rest))
+    elif word == "show" and numbers:
+        _show_hits(session, session.hits(rest))
     elif word == "playlist" and rest:
         _write(session, rest)
-    elif line.replace(",", " ").replace(" ", "").isdigit() and session.results:
+    elif session.results and re.fullmatch(r"\d[\d, ]*", line):
         for hit in session.select(line):
             tell(f"selected: {name_of(hit)}  {clock(hit.start_s)}-{clock(hit.end_s)}")
     else:
@@ -112,11 +106,8 @@ def _show_hits(session: Session, hits: Sequence[Hit]) -> None:
 
 def _write(session: Session, rest: str) -> None:
     """``playlist FILE [NUMBERS]``: what follows the name's last blank may be numbers."""
-    words = rest.split()
-    at = len(words)
-    while at > 1 and words[at - 1].replace(",", "").isdigit():
-        at -= 1
-    path, hits = Path(" ".join(words[:at])).expanduser(), session.hits(" ".join(words[at:]))
+    name, numbers = re.fullmatch(r"(.+?)((?: +[\d,]+)*)", rest).groups()  # type: ignore[union-attr]
+    path, hits = Path(name).expanduser(), session.hits(numbers)
     if path.suffix.lower() not in (".m3u", ".m3u8", ".xspf"):
         raise InputError(f"cannot tell the kind of playlist from {path.name!r}: end the name in .m3u8 or .xspf.")
     is_xspf = path.suffix.lower() == ".xspf"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
@@ -13,18 +13,15 @@ import typer
 from solfa.core.filters import FIELDS, SORTS
 
 
-def _fields(incomplete: str) -> list[str]:
-    return [name for name in FIELDS if name.startswith(incomplete)]
+def _starting(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+    """What the shell completes from these names."""
+    return lambda incomplete: [name for name in names() if name.startswith(incomplete)]
 
 
-def _models(incomplete: str) -> list[str]:
+def _models() -> Iterable[str]:
     from solfa.encoders.registry import available
 
-    return [info.name for info in available() if info.name.startswith(incomplete)]
-
-
-def _sorts(incomplete: str) -> list[str]:
-    return [name for name in SORTS if name.startswith(incomplete)]
+    return (info.name for info in available())
 
 
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
@@ -37,7 +34,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON (docs/json.
 ModelOption = Annotated[
     str | None,
     typer.Option("--model", help="Joint model, see 'solfa models list' (default: the collection's last, else bridge).",
-                 autocompletion=_models),
+                 autocompletion=_starting(_models)),
 ]  # fmt: skip
 NoncommercialOption = Annotated[
     bool, typer.Option("--allow-noncommercial", help="Accept weights that are not for commercial use.")
@@ -63,14 +60,16 @@ class Asked:
     collection: CollectionOption = None
     where: Annotated[
         list[str] | None,
-        typer.Option("--where", help="Exact filter, e.g. tempo_bpm=90..110, repeatable.", autocompletion=_fields),
+        typer.Option(
+            "--where", help="Exact filter, e.g. tempo_bpm=90..110, repeatable.", autocompletion=_starting(FIELDS.keys)
+        ),
     ] = None
     k: CountOption = 10
     page: Annotated[int, typer.Option("--page", min=1, help="Which -k hits: 2 are the next ones.")] = 1
     sort: Annotated[
         str,
         typer.Option("--sort", help=f"Order of the hits shown: {', '.join(SORTS)}; turned round after a '-'.",
-                     autocompletion=_sorts),
+                     autocompletion=_starting(lambda: SORTS)),
     ] = "score"  # fmt: skip
     per_artist: Annotated[
         int, typer.Option("--per-artist", min=0, help="At most so many hits by one artist (0: no limit).")

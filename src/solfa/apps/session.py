@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from solfa.api import read_query
 from solfa.core.errors import InputError
@@ -49,30 +50,28 @@ class Session:
 
     def add(self, text: str) -> Results:
         """Ask for something more."""
-        return self._search(replace(self.request, wanted=(*self.request.wanted, text), page=1))
+        return self._refine(wanted=(*self.request.wanted, text))
 
     def avoid(self, text: str) -> Results:
         """Ask for something not to be there."""
-        return self._search(replace(self.request, avoided=(*self.request.avoided, text), page=1))
+        return self._refine(avoided=(*self.request.avoided, text))
 
     def drop(self, text: str) -> Results:
         """Take back a part of the request: one that was added, or words of the query."""
-        asked, shunned = self.request.wanted, self.request.avoided
-        if text in asked[1:] or text in shunned:
-            wanted = (*asked[:1], *(t for t in asked[1:] if t != text))
-            return self._search(
-                replace(self.request, wanted=wanted, avoided=tuple(t for t in shunned if t != text), page=1)
-            )
-        return self._search(replace(self.request, dropped=(*self.request.dropped, text), page=1))
+        asked, avoided = self.request.wanted, self.request.avoided
+        if text not in (*asked[1:], *avoided):
+            return self._refine(dropped=(*self.request.dropped, text))
+        wanted = (*asked[:1], *(t for t in asked[1:] if t != text))
+        return self._refine(wanted=wanted, avoided=tuple(t for t in avoided if t != text))
 
     def like(self, numbers: str) -> Results:
         """Ask for more that sounds like the best places of hits."""
         examples = [f"{h.path}@{h.start_s:.2f}-{h.end_s:.2f}" for h in self.hits(numbers)]
-        return self._search(replace(self.request, examples=(*self.request.examples, *examples), page=1))
+        return self._refine(examples=(*self.request.examples, *examples))
 
     def more(self) -> Results:
         """The next page; raises InputError if there is none."""
-        return self._search(replace(self.request, page=self.request.page + 1))
+        return self._refine(page=self.request.page + 1)
 
     def undo(self) -> Results | None:
         """Back to the request before this one.
@@ -113,6 +112,9 @@ class Session:
             there = f"shown are {first} to {first + len(shown) - 1}" if shown else "none are shown"
             raise InputError(f"no hit {wrong[0]}: {there}." if wrong else "no hits yet: ask for something first.")
         return [shown[number - first] for number in chosen] if chosen else shown
+
+    def _refine(self, **changes: Any) -> Results:
+        return self._search(replace(self.request, **{"page": 1, **changes}))
 
     def _search(self, request: Request) -> Results:
         query = request.query()

@@ -5,7 +5,6 @@ Here are the executors of this process; ``processes`` has the one of worker proc
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -33,14 +32,13 @@ class Failed(Generic[T]):
 
     ``kind``: the function ``raised``; its worker went silent at work (``timeout``) or without
     getting to work (``starved``: a busy machine, a disk that does not answer), died (``crashed``) or took too much
-    ``memory``. ``reason`` is a short clause; ``error`` is the class of what was raised, ``details`` its traceback.
+    ``memory``. ``reason`` is a short clause; ``error`` is the class of what was raised.
     """
 
     item: T
     kind: FailureKind
     reason: str
     error: str = ""
-    details: str = ""
 
 
 class Executor(Protocol):
@@ -119,7 +117,5 @@ def attempt(fn: Callable[[T], R], item: T) -> Done[T, R] | Failed[T]:
         return Failed(item=item, kind="memory", reason="not enough memory", error=type(error).__name__)
     except Exception as error:  # the marked edge: one item of a batch must not end the others
         name = type(error).__name__
-        if isinstance(error, DecodeError):
-            return Failed(item=item, kind="raised", reason=error.reason, error=name)
-        reason = " ".join(f"{name}: {error}".split())[:200]
-        return Failed(item=item, kind="raised", reason=reason, error=name, details=traceback.format_exc())
+        reason = error.reason if isinstance(error, DecodeError) else " ".join(f"{name}: {error}".split())[:200]
+        return Failed(item=item, kind="raised", reason=reason, error=name)
