@@ -15,7 +15,7 @@ from solfa.alignment.joint import JointConfig, JointProjector
 from solfa.alignment.objectives import FineLapConfig
 from solfa.analysis.tagging import SAMPLE_RATE_HZ, yamnet_mel
 from solfa.audio import at_rate
-from solfa.core.intervals import Event
+from solfa.core.intervals import Segment
 from solfa.core.types import Audio, EncoderSpec, FloatArray, States
 from solfa.datasets.bank import frame_labels
 from solfa.datasets.features import FrozenFeatures, compute
@@ -82,7 +82,7 @@ def scenes_pool(folder: Path, out: Path, split: str) -> tuple[FrozenFeatures, di
     records = Dataset.open(folder).split(split)
     truth = {
         r.id: ClipTruth(
-            duration_s=r.duration_s, events=tuple(Event(a, b, p.text) for p in r.phrases for a, b in p.spans_s)
+            duration_s=r.duration_s, events=tuple(Segment(a, b, p.text) for p in r.phrases for a, b in p.spans_s)
         )
         for r in records
     }
@@ -148,7 +148,7 @@ def attainable(features: FrozenFeatures, truth: dict[str, ClipTruth], classes: t
     counts = features.audio(np.arange(len(features))).mask_BT.sum(axis=1).tolist()
     true = {}
     for name, count in zip(features.ids, counts, strict=True):
-        spans = [[(e.onset_s, e.offset_s) for e in truth[name].events if e.label == label] for label in classes]
+        spans = [[(e.start_s, e.end_s) for e in truth[name].events if e.label == label] for label in classes]
         true[name] = np.stack([frame_labels(s, count, features.hop_s) for s in spans], axis=1).astype(float)
     return detected(truth, true, classes, features.hop_s)
 

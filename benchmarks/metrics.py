@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from solfa.core.intervals import Event
+from solfa.core.intervals import Segment
 from solfa.evaluation.events import ClipScores, ClipTruth, SystemScores
 from solfa.evaluation.psds import PSDS1, PSDS2, psds
 from solfa.evaluation.ranking import Relevance, rank_relevant
@@ -73,7 +73,7 @@ def detection(num: int, seed: int) -> None:
         for c, label in enumerate(classes):
             if rng.random() < 0.3:
                 onset, offset = np.sort(rng.random(2) * 9.9)
-                events.append(Event(float(onset), float(offset) + 0.05, label))
+                events.append(Segment(float(onset), float(offset) + 0.05, label))
                 values[(borders[:-1] > onset) & (borders[1:] < offset), c] += 0.5
         smooth = np.stack([np.convolve(values[:, c], np.ones(5) / 5, "same") for c in range(10)], axis=1)
         truth[f"{i}"] = ClipTruth(duration_s=10.0, events=tuple(events))
@@ -88,7 +88,7 @@ def detection(num: int, seed: int) -> None:
             print("sed_scores_eval is not installed: no comparison")
         else:
             frames = {n: create_score_dataframe(c.values_TC, c.boundaries_s, list(classes)) for n, c in clips.items()}
-            events = {n: [(e.onset_s, e.offset_s, e.label) for e in t.events] for n, t in truth.items()}
+            events = {n: [(e.start_s, e.end_s, e.label) for e in t.events] for n, t in truth.items()}
             durations = dict.fromkeys(clips, 10.0)
 
             def reference(s: object = setting, f: object = frames, e: object = events, d: object = durations) -> float:

@@ -17,23 +17,16 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from solfa.core.errors import InputError
 from solfa.core.files import write_output
+from solfa.core.intervals import Segment
 from solfa.core.theory import Key
 from solfa.core.types import Analysis, ChordSegment, Curve
 
 JAMS_VERSION = "0.3.4"
 _MAX_BYTES = 1 << 28
-
-
-class Segment(NamedTuple):
-    """Something that holds from one time to another."""
-
-    start_s: float
-    end_s: float
-    label: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

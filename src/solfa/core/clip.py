@@ -38,11 +38,15 @@ class Phrase:
 def joined_phrases(rows: Iterable[tuple[str, float, float]]) -> tuple[Phrase, ...]:
     """Phrases of (text, start_s, end_s): overlapping spans of a text are one, empty ones are left out.
 
+    Raises InputError if a time is not finite, or lies before the start of the clip.
+
     >>> joined_phrases([("dog", 1.0, 2.0), ("dog", 1.5, 3.0), ("rain", 0.0, 0.0)])
     (Phrase(text='dog', spans_s=((1.0, 3.0),)),)
     """
     found: dict[str, list[tuple[float, float]]] = {}
     for text, start_s, end_s in rows:
+        if not 0 <= start_s < math.inf or not end_s < math.inf:
+            raise InputError(f"phrase {text!r}: expected finite times from 0 s on, got {start_s} to {end_s}.")
         if end_s > start_s:
             found.setdefault(text, []).append((start_s, end_s))
     return tuple(Phrase(text=text, spans_s=tuple(merged(spans))) for text, spans in found.items())

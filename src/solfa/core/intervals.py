@@ -1,34 +1,17 @@
-"""Stretches of time: labelled events, and arithmetic on spans (start_s, end_s)."""
+"""Stretches of time with a label, and arithmetic on spans (start_s, end_s)."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-
-from solfa.core.errors import InputError
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A sound with a label, from ``onset_s`` to ``offset_s``.
+class Segment(NamedTuple):
+    """Something that holds, or sounds, from one time to another: 0 <= ``start_s`` < ``end_s``."""
 
-    Raises
-    ------
-    InputError
-        If times are not finite or the offset does not lie after the onset, or the onset before 0.
-    """
-
-    onset_s: float
-    offset_s: float
+    start_s: float
+    end_s: float
     label: str
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.onset_s) and math.isfinite(self.offset_s) and 0 <= self.onset_s < self.offset_s):
-            raise InputError(
-                f"an event must have 0 <= onset < offset in seconds, got {self.onset_s} to {self.offset_s} "
-                f"({self.label!r})."
-            )
 
 
 def merged(segments_s: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

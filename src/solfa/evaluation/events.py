@@ -26,7 +26,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from solfa.core.errors import InputError
-from solfa.core.intervals import Event
+from solfa.core.intervals import Segment
 from solfa.datasets.readers import DataSet
 from solfa.evaluation.ranking import Bools, Floats, Ints
 
@@ -38,7 +38,7 @@ class ClipTruth:
     """The events in one clip of ``duration_s`` seconds; no events if nothing is."""
 
     duration_s: float
-    events: tuple[Event, ...] = ()
+    events: tuple[Segment, ...] = ()
 
     def of_label(self, label: str) -> Floats:
         """Onsets and offsets of one label [shape=(E, 2)], in order of onset."""
@@ -46,8 +46,8 @@ class ClipTruth:
         return np.round(spans[np.lexsort(spans.T[::-1])], TIME_DECIMALS)
 
 
-def _spans(events: Iterable[Event], label: str) -> Floats:
-    return np.array([(e.onset_s, e.offset_s) for e in events if e.label == label], np.float64).reshape(-1, 2)
+def _spans(events: Iterable[Segment], label: str) -> Floats:
+    return np.array([(e.start_s, e.end_s) for e in events if e.label == label], np.float64).reshape(-1, 2)
 
 
 Truth = Mapping[str, ClipTruth]
@@ -59,7 +59,7 @@ def truth_of(data: DataSet) -> dict[str, ClipTruth]:
     for clip in data.clips:
         if not clip.duration_s:
             raise InputError(f"{data.source.title}: the duration of clip {clip.id!r} is not known.")
-        events = tuple(Event(start_s, end_s, p.text) for p in clip.phrases for start_s, end_s in p.spans_s)
+        events = tuple(Segment(start_s, end_s, p.text) for p in clip.phrases for start_s, end_s in p.spans_s)
         out[clip.id] = ClipTruth(duration_s=clip.duration_s, events=events)
     return out
 
@@ -148,14 +148,16 @@ def num_matched(hits: Bools) -> int:
 Matcher = Callable[[Floats, Floats, float], Counts]
 
 
-def event_f1(truth: Truth, found: Mapping[str, Sequence[Event]], classes: Sequence[str], match: Matcher) -> EventScores:
+def event_f1(
+    truth: Truth, found: Mapping[str, Sequence[Segment]], classes: Sequence[str], match: Matcher
+) -> EventScores:
     """F1 of the events that a system decided on, by `collar_counts` or `segment_counts`."""
     check_truth(truth, found, classes)
     counts = {c: [match_clip(truth[name], found[name], c, match) for name in truth] for c in classes}
     return EventScores(classes={c: Counts(*map(sum, zip(*own, strict=True))) for c, own in counts.items()})
 
 
-def match_clip(truth: ClipTruth, found: Iterable[Event], label: str, match: Matcher) -> Counts:
+def match_clip(truth: ClipTruth, found: Iterable[Segment], label: str, match: Matcher) -> Counts:
     """Counts of one label in one clip."""
     return match(_spans(found, label), truth.of_label(label), truth.duration_s)
 
@@ -285,14 +287,14 @@ def _nearest_lower(x: Floats, frames: Ints, step: int) -> Ints:
     return np.asarray(pointer[frames])
 
 
-def decide(scores: SystemScores, thresholds: Mapping[str, float]) -> dict[str, list[Event]]:
+def decide(scores: SystemScores, thresholds: Mapping[str, float]) -> dict[str, list[Segment]]:
     """The events that a system reports at one threshold per class."""
     missing = set(scores.classes) - set(thresholds)
     if missing:
         raise InputError(f"no threshold for class {sorted(missing)[0]!r}.")
     return {
         name: [
-            Event(start, end, label)
+            Segment(start, end, label)
             for c, label in enumerate(scores.classes)
             for start, end in clip.boundaries_s[stretches_of(clip.values_TC[:, c] >= thresholds[label])].tolist()
         ]

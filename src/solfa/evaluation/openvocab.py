@@ -21,7 +21,7 @@ from scipy.ndimage import median_filter
 
 from solfa.core.clip import Clip
 from solfa.core.errors import InputError
-from solfa.core.intervals import Event, merged
+from solfa.core.intervals import Segment, merged
 from solfa.core.types import TextEncoder
 from solfa.evaluation.events import TIME_DECIMALS, ClipScores, ClipTruth, Truth, stretches_of
 from solfa.evaluation.ranking import Bools, Floats, Relevance, Vectors, rank_relevant
@@ -80,7 +80,7 @@ def grounding_pairs(clips: Sequence[Clip]) -> dict[str, GroundingPair]:
     timed = [(row, clip, p) for row, clip in enumerate(clips) for p in clip.phrases if p.spans_s]
     pairs = {}
     for i, (row, clip, phrase) in enumerate(timed):
-        events = tuple(Event(a, b, GENERIC_CLASS) for a, b in merged(phrase.spans_s))
+        events = tuple(Segment(a, b, GENERIC_CLASS) for a, b in merged(phrase.spans_s))
         truth = ClipTruth(duration_s=clip.duration_s or 10.0, events=events)
         pairs[f"{i} {clip.id} {phrase.text}"] = GroundingPair(row, phrase.text, truth)
     return pairs

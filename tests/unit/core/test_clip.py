@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from solfa.core.clip import Clip, Phrase
+from solfa.core.clip import Clip, Phrase, joined_phrases
 from solfa.core.errors import InputError
 
 FULL = Clip(
@@ -56,3 +57,9 @@ def test_spans_must_be_sorted_and_inside(spans: list[object]) -> None:
 def test_other_shapes_are_refused(data: object) -> None:
     with pytest.raises(InputError):
         Clip.from_json(data)
+
+
+@pytest.mark.parametrize("times_s", [(-1.0, 1.0), (math.nan, 1.0), (0.0, math.inf)])
+def test_times_of_phrases_are_times(times_s: tuple[float, float]) -> None:
+    with pytest.raises(InputError, match="finite times from 0 s on"):
+        joined_phrases([("dog", *times_s)])

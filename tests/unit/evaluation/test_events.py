@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from solfa.core.clip import Clip, Phrase
 from solfa.core.errors import InputError
-from solfa.core.intervals import Event, merged
+from solfa.core.intervals import Segment, merged
 from solfa.core.types import EncoderSpec, Features
 from solfa.evaluation.events import (
     ClipScores,
@@ -51,7 +51,7 @@ def golden() -> list[tuple[dict[str, ClipTruth], SystemScores, dict[str, object]
     cases = []
     for case in json.loads(GOLDEN.read_text()):
         truth = {
-            n: ClipTruth(duration_s=10.0, events=tuple(Event(*e) for e in c["events"]))
+            n: ClipTruth(duration_s=10.0, events=tuple(Segment(*e) for e in c["events"]))
             for n, c in case["clips"].items()
         }
         clips = {n: ClipScores(np.array(c["scores"]), np.array(c["borders"])) for n, c in case["clips"].items()}
@@ -74,11 +74,11 @@ def test_psds_equals_sed_scores_eval(name: str) -> None:
     assert any(c["psds"][name]["value"] > 0.01 for _, _, c in golden())  # type: ignore[index]
 
 
-def collar_f1(truth: dict[str, ClipTruth], found: dict[str, list[Event]], classes: tuple[str, ...]) -> EventScores:
+def collar_f1(truth: dict[str, ClipTruth], found: dict[str, list[Segment]], classes: tuple[str, ...]) -> EventScores:
     return event_f1(truth, found, classes, collar_counts)
 
 
-def segment_f1(truth: dict[str, ClipTruth], found: dict[str, list[Event]], classes: tuple[str, ...]) -> EventScores:
+def segment_f1(truth: dict[str, ClipTruth], found: dict[str, list[Segment]], classes: tuple[str, ...]) -> EventScores:
     return event_f1(truth, found, classes, segment_counts)
 
 
@@ -107,9 +107,7 @@ def test_runs_are_the_detections_of_every_threshold(seed: int, frames: int, leve
     for threshold in range(levels):
         alive = (runs.dies < threshold) & (threshold <= runs.born)
         got = sorted(zip(runs.clip[alive].tolist(), runs.start_s[alive], runs.end_s[alive], strict=True))
-        plain = sorted(
-            (int(n), e.onset_s, e.offset_s) for n, es in decide(scores, {"x": threshold}).items() for e in es
-        )
+        plain = sorted((int(n), e.start_s, e.end_s) for n, es in decide(scores, {"x": threshold}).items() for e in es)
         assert got == plain
 
 
@@ -125,14 +123,14 @@ def brute_psds(truth: dict[str, ClipTruth], scores: SystemScores, setting: PsdsS
         for name, clip in truth.items():
             relevant = []
             for d in found[name]:
-                inside = sum(max(0.0, min(d.offset_s, e.offset_s) - max(d.onset_s, e.onset_s)) for e in clip.events)
-                if inside + 1e-9 >= setting.dtc * (d.offset_s - d.onset_s):
+                inside = sum(max(0.0, min(d.end_s, e.end_s) - max(d.start_s, e.start_s)) for e in clip.events)
+                if inside + 1e-9 >= setting.dtc * (d.end_s - d.start_s):
                     relevant.append(d)
                 else:
                     fp += 1
             for e in clip.events:
-                cover = sum(max(0.0, min(d.offset_s, e.offset_s) - max(d.onset_s, e.onset_s)) for d in relevant)
-                tp += cover + 1e-9 >= setting.gtc * (e.offset_s - e.onset_s)
+                cover = sum(max(0.0, min(d.end_s, e.end_s) - max(d.start_s, e.start_s)) for d in relevant)
+                tp += cover + 1e-9 >= setting.gtc * (e.end_s - e.start_s)
         points.append((fp / hours, tp / num))
     grid = np.unique([min(p[0], setting.max_efpr_per_hour) for p in points] + [setting.max_efpr_per_hour])
     heights = [max(t for f, t in points if f <= x) for x in grid[:-1]]
@@ -146,7 +144,7 @@ def test_psds_equals_a_plain_threshold_sweep(seed: int) -> None:
     truth, clips = {}, {}
     for i in range(4):
         edges = np.sort(rng.choice(40, size=2 * int(rng.integers(i == 0, 4)), replace=False)) / 4
-        truth[str(i)] = ClipTruth(duration_s=10.0, events=tuple(Event(a, b, "x") for a, b in edges.reshape(-1, 2)))
+        truth[str(i)] = ClipTruth(duration_s=10.0, events=tuple(Segment(a, b, "x") for a, b in edges.reshape(-1, 2)))
         clips[str(i)] = ClipScores(rng.integers(0, 8, (20, 1)) / 8, np.arange(21) * 0.5)
     scores = SystemScores(("x",), clips)
     for setting in (PsdsSetting(dtc=0.5, gtc=0.5, max_efpr_per_hour=2000), PsdsSetting(dtc=0.3, gtc=0.9)):
@@ -158,16 +156,15 @@ def perfect_system(truth: dict[str, ClipTruth]) -> SystemScores:
     for name, clip in truth.items():
         borders = np.arange(101) / 10
         active = [
-            [any(e.label == c and e.onset_s <= b < e.offset_s for e in clip.events) for c in CLASSES]
-            for b in borders[:-1]
+            [any(e.label == c and e.start_s <= b < e.end_s for e in clip.events) for c in CLASSES] for b in borders[:-1]
         ]
         clips[name] = ClipScores(np.array(active, float), borders)
     return SystemScores(CLASSES, clips)
 
 
 TRUTH = {
-    "one": ClipTruth(duration_s=10.0, events=(Event(1.0, 2.5, "a"), Event(4.0, 4.5, "b"), Event(6, 9, "c"))),
-    "two": ClipTruth(duration_s=10.0, events=(Event(0.0, 10.0, "a"),)),
+    "one": ClipTruth(duration_s=10.0, events=(Segment(1.0, 2.5, "a"), Segment(4.0, 4.5, "b"), Segment(6, 9, "c"))),
+    "two": ClipTruth(duration_s=10.0, events=(Segment(0.0, 10.0, "a"),)),
     "three": ClipTruth(duration_s=10.0),
 }
 
@@ -183,7 +180,7 @@ def test_a_perfect_detector_scores_one_and_a_deaf_one_zero() -> None:
     assert psds(TRUTH, deaf, PSDS1).value == 0.0
     found = decide(system, dict.fromkeys(CLASSES, 0.5))
     assert collar_f1(TRUTH, found, CLASSES).macro_f1 == segment_f1(TRUTH, found, CLASSES).macro_f1 == 1.0
-    nothing: dict[str, list[Event]] = {n: [] for n in TRUTH}
+    nothing: dict[str, list[Segment]] = {n: [] for n in TRUTH}
     assert collar_f1(TRUTH, nothing, CLASSES).macro_f1 == segment_f1(TRUTH, nothing, CLASSES).macro_f1 == 0.0
 
 
@@ -200,20 +197,20 @@ def test_scores_do_not_depend_on_the_order_of_clips_or_classes() -> None:
 
 
 def test_collars_by_hand() -> None:
-    truth = {"x": ClipTruth(duration_s=10.0, events=(Event(1.0, 2.0, "a"), Event(5.0, 9.0, "a")))}
-    close = {"x": [Event(1.2, 2.2, "a"), Event(4.8, 9.8, "a")]}  # on the border; 20 % of 4 s is 0.8 s
+    truth = {"x": ClipTruth(duration_s=10.0, events=(Segment(1.0, 2.0, "a"), Segment(5.0, 9.0, "a")))}
+    close = {"x": [Segment(1.2, 2.2, "a"), Segment(4.8, 9.8, "a")]}  # on the border; 20 % of 4 s is 0.8 s
     assert collar_f1(truth, close, ("a",)).classes["a"].f1 == 1.0
-    late = {"x": [Event(1.21, 2.0, "a"), Event(5.0, 9.81, "a")]}
+    late = {"x": [Segment(1.21, 2.0, "a"), Segment(5.0, 9.81, "a")]}
     assert collar_f1(truth, late, ("a",)).classes["a"].tp == 0
-    twice = {"x": [Event(1.0, 2.0, "a"), Event(1.1, 2.1, "a")]}
+    twice = {"x": [Segment(1.0, 2.0, "a"), Segment(1.1, 2.1, "a")]}
     counts = collar_f1(truth, twice, ("a",)).classes["a"]
     assert (counts.tp, counts.fp, counts.fn) == (1, 1, 1)
     assert num_matched(np.array([[1, 1, 0], [1, 0, 0], [0, 0, 0]], bool)) == 2
 
 
 def test_segments_by_hand() -> None:
-    truth = {"x": ClipTruth(duration_s=4.0, events=(Event(0.5, 1.5, "a"),))}
-    counts = segment_f1(truth, {"x": [Event(1.2, 2.0, "a")]}, ("a",)).classes["a"]
+    truth = {"x": ClipTruth(duration_s=4.0, events=(Segment(0.5, 1.5, "a"),))}
+    counts = segment_f1(truth, {"x": [Segment(1.2, 2.0, "a")]}, ("a",)).classes["a"]
     assert (counts.tp, counts.fp, counts.fn) == (1, 0, 1)
 
 
@@ -259,7 +256,7 @@ def test_grounding_finds_phrases_in_time() -> None:
 
 def test_th_auc_by_hand() -> None:
     # Two true events. Above 0.5 only the first is found; below, everything is one wrong detection (a third is true).
-    truth = {"x": ClipTruth(duration_s=12.0, events=(Event(0, 2, "event"), Event(6, 8, "event")))}
+    truth = {"x": ClipTruth(duration_s=12.0, events=(Segment(0, 2, "event"), Segment(6, 8, "event")))}
     values = np.full(120, 0.5)
     values[:20] = 1.0
     score = th_auc(truth, {"x": ClipScores(values[:, None], np.arange(121) / 10)})
@@ -270,8 +267,6 @@ def test_th_auc_by_hand() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Event(2.0, 1.0, "a"), "onset < offset"),
-        (lambda: Event(-1.0, 1.0, "a"), "0 <= onset"),
         (lambda: ClipScores(np.zeros((3, 1)), np.arange(3)), "4 frame borders"),
         (lambda: ClipScores(np.full((1, 1), np.nan), np.arange(2)), "not finite"),
         (lambda: ClipScores(np.zeros((2, 1)), np.array([0, 1, 1])), "must ascend"),
@@ -285,7 +280,7 @@ def test_th_auc_by_hand() -> None:
         (lambda: collar_f1({}, {}, ("a",)), "pool does not match"),
         (
             lambda: collar_f1(
-                {"x": ClipTruth(duration_s=9.0, events=(Event(0, 2, "a"), Event(1, 3, "a")))}, {"x": []}, ("a",)
+                {"x": ClipTruth(duration_s=9.0, events=(Segment(0, 2, "a"), Segment(1, 3, "a")))}, {"x": []}, ("a",)
             ),
             "overlap",
         ),

@@ -15,7 +15,7 @@ import soundfile
 from solfa.core.annotation import MusicAnnotation
 from solfa.core.clip import Clip, Phrase
 from solfa.core.errors import InputError, UnknownName
-from solfa.core.intervals import Event
+from solfa.core.intervals import Segment
 from solfa.core.theory import Chord, Key
 from solfa.core.types import Audio, ChordSegment, Features, Logit, View, ViewName
 from solfa.datasets.readers import DataSet, sources
@@ -257,7 +257,7 @@ def test_the_best_f1_of_rare_classes_lies_in_its_own_interval(num_classes: int, 
     truth, clips = {}, {}
     for n in range(24):
         start, own = int(rng.integers(8)), n % num_classes
-        truth[str(n)] = ClipTruth(duration_s=10.0, events=(Event(start, start + 2.0, classes[own]),))
+        truth[str(n)] = ClipTruth(duration_s=10.0, events=(Segment(start, start + 2.0, classes[own]),))
         values = rng.random((20, num_classes))
         values[2 * start : 2 * start + 4, own] += told
         clips[str(n)] = ClipScores(values, np.arange(21) / 2)

@@ -15,9 +15,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from solfa.core.annotation import MusicAnnotation, Segment
+from solfa.core.annotation import MusicAnnotation
 from solfa.core.claims import marking_of
 from solfa.core.clip import Phrase, joined_phrases
+from solfa.core.intervals import Segment
 from solfa.core.theory import QUALITIES, Chord
 from solfa.core.types import BoolArray, ChordSegment, Curve, FloatArray
 from solfa.datagen.captions.facts import harmony

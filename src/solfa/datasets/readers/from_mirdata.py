@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from solfa.audio import probe
-from solfa.core.annotation import MusicAnnotation, Segment
+from solfa.core.annotation import MusicAnnotation
 from solfa.core.clip import Clip
 from solfa.core.errors import InputError, UnknownName, need
+from solfa.core.intervals import Segment
 from solfa.core.theory import Key
 from solfa.core.types import ChordSegment
 from solfa.datasets.readers import DataSet, SourceInfo
