@@ -69,7 +69,7 @@ class Asked:
     sort: Annotated[
         str,
         typer.Option("--sort", help=f"Order of the hits shown: {', '.join(SORTS)}; turned round after a '-'.",
-                     autocompletion=_starting(lambda: SORTS)),
+                     autocompletion=_starting(SORTS.__iter__)),
     ] = "score"  # fmt: skip
     per_artist: Annotated[
         int, typer.Option("--per-artist", min=0, help="At most so many hits by one artist (0: no limit).")
