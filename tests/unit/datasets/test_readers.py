@@ -392,7 +392,7 @@ def test_captions_truth_and_grounding_pairs(tmp_path: Path) -> None:
     assert truth["Yempty.wav"].events == () and truth["Y00pbt6aJV8Y.wav"].duration_s == 9.98
     (pair,) = grounding_pairs(load("audiogrounding", tmp_path / "audiogrounding").clips).values()  # of what is present
     assert pair.phrase == "a dog barks"
-    assert [(event.onset_s, event.offset_s) for event in pair.truth.events] == [(0.42, 1.3), (2.05, 2.6)]
+    assert [(event.start_s, event.end_s) for event in pair.truth.events] == [(0.42, 1.3), (2.05, 2.6)]
     with pytest.raises(InputError, match="have no caption"):
         load("desed", tmp_path / "desed").captions()
     with pytest.raises(InputError, match="duration of clip"):
