@@ -227,6 +227,13 @@ def test_info_and_verify(tmp_path: Path) -> None:
     path.write_bytes(data)
     code, text = run("verify", folder)
     assert code == 3 and "hash" in text and "1 defects" in text
+    data[at] ^= 255
+    path.write_bytes(data)
+    index = json.loads(path.with_name("000000.index.json").read_text())
+    index["members"].popitem()
+    path.with_name("000000.index.json").write_text(json.dumps(index))
+    code, text = run("verify", folder)
+    assert code == 3 and "does not list what it holds" in text and "1 defects" in text
 
 
 def test_hostile_words_do_not_drive_the_terminal(tmp_path: Path) -> None:

@@ -173,12 +173,12 @@ def test_from_a_data_set_to_a_model_by_name(folder, tmp_path, monkeypatch):
     options = {"bank": BANK, "features": tmp_path / "features", "progress": lambda *done: blocks.append(done)}
 
     def small(recipe):
-        return replace(recipe, epochs=6, batch_size=16, num_phrases=5)
+        return replace(recipe, epochs=2, batch_size=16, num_phrases=5)
 
     with pytest.raises(UnknownName, match="figma"):
         run("figm", folder, tmp_path / "run", **options)
     path, outcome = run("united", folder, tmp_path / "run", change=small, **options)
-    assert outcome.epochs == 6
+    assert outcome.epochs == 2
     model = load_model(f"trained:{path}")
     assert model.views == Views(trained=("global", "frame", "mix"), rank=View(name="mix", alpha=0.6))
     assert model.audio.spec.window_s == 1.5 and outcome.measure == "mix"
