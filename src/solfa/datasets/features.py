@@ -30,7 +30,7 @@ from solfa.core.clip import Clip, Phrase
 from solfa.core.errors import InputError, UnknownName, WeightsError
 from solfa.core.types import Audio, Backbone, BoolArray, FloatArray, HalfArray, States
 from solfa.datasets.blocks import Block, write_block
-from solfa.datasets.loading import IntArray, ahead
+from solfa.datasets.loading import IntArray, prefetched
 from solfa.datasets.shards import Clips, Shard
 from solfa.jobs.processes import cores
 
@@ -193,7 +193,7 @@ def _write_audio(shard: Shard, backbone: Backbone[Audio], batch_size: int, threa
             at_rate(sound, backbone.spec.sample_rate_hz)  # the sound keeps it for the backbone
         return sounds
 
-    sounds = ahead(decoded, parts, workers=threads, depth=threads)
+    sounds = prefetched(decoded, parts, workers=threads, depth=threads)
 
     def states() -> Iterator[States]:
         for part, own in zip(parts, sounds, strict=True):

@@ -50,7 +50,7 @@ class BatchSource(Protocol[B]):
         """The batch of these clips [shape=(B,)]; a pure function of both, called from several threads."""
 
 
-def ahead(make: Callable[[J], T], jobs: Iterable[J], *, workers: int, depth: int) -> Generator[T]:
+def prefetched(make: Callable[[J], T], jobs: Iterable[J], *, workers: int, depth: int) -> Generator[T]:
     """``map(make, jobs)`` in order, with up to ``depth`` results made ahead by ``workers`` threads (0: none)."""
     if workers == 0:
         yield from map(make, jobs)
@@ -148,7 +148,7 @@ class Loader(Generic[B]):
         if len(positions) == 0:  # resumed with a larger batch than is left
             self._epoch, self._position = epoch + 1, 0
         mine = [p for p in positions if p + self._rank * self._batch_size < len(rows)]
-        with closing(ahead(make, mine, workers=self._workers, depth=self._prefetch)) as batches:
+        with closing(prefetched(make, mine, workers=self._workers, depth=self._prefetch)) as batches:
             for position, batch in zip(mine, batches, strict=True):
                 last = position + step >= end
                 self._epoch, self._position = (epoch + 1, 0) if last else (epoch, position + step)

@@ -159,7 +159,7 @@ class TrainingData:
     shares: Sequence[tuple[int, float]] = ()
 
 
-def together(datasets: Sequence[Dataset]) -> Dataset:
+def concatenated(datasets: Sequence[Dataset]) -> Dataset:
     """Several data sets as one whose splits are theirs, one after the other."""
     if len(datasets) == 1:
         return datasets[0]

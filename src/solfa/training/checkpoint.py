@@ -54,7 +54,7 @@ def describe(
     return {"schema": SCHEMA, "fixed": fixed, "command": command, "versions": _versions(), "git": _git_revision()}
 
 
-def note(folder: Path, step: int, settings: Mapping[str, Any]) -> None:
+def append_history(folder: Path, step: int, settings: Mapping[str, Any]) -> None:
     """Add a line to ``history.jsonl``: when, from which step, with which settings and versions."""
     when = datetime.now(UTC).isoformat(timespec="seconds")
     line = {"time": when, "step": step, **settings, "versions": _versions(), "git": _git_revision()}
@@ -66,7 +66,7 @@ def _versions() -> dict[str, str]:
     return {"solfa": version("solfa"), "torch": torch.__version__, "python": platform.python_version()}
 
 
-def check(folder: Path, features: Path) -> None:
+def check_folder(folder: Path, features: Path) -> None:
     """See that a folder has a run, or nothing but the cache of states.
 
     Raises InputError if it has other files and no run, or cannot be used.
@@ -84,7 +84,7 @@ def check(folder: Path, features: Path) -> None:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """A run's folder for this process alone while the block runs; half files of killed ones go.
 
     Raises InputError if another process has it, or the disk refuses.
@@ -104,15 +104,15 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def start(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
-    """Write ``config.json``, or see that the run that is there may be gone on with (``compare``)."""
+    """Write ``config.json``, or see that the run that is there may be gone on with (``check_same_run``)."""
     if (folder / CONFIG).exists():
-        compare(folder, config, resume)
+        check_same_run(folder, config, resume)
     else:
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / CONFIG, (json.dumps(config, indent=1) + "\n").encode())
 
 
-def compare(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
+def check_same_run(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
     """See that ``config.json`` says the same, but for what ``MAY_CHANGE``.
 
     Raises InputError if the folder has another run, or the run is not to be resumed.

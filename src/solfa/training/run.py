@@ -27,7 +27,7 @@ from solfa.encoders.checkpoints import device_for
 from solfa.encoders.registry import BACKBONES
 from solfa.encoders.trained import load_on, read_description
 from solfa.training import checkpoint
-from solfa.training.batches import prepare, spaces_of, stated, together
+from solfa.training.batches import concatenated, prepare, spaces_of, stated
 from solfa.training.model_file import check_tuned, load_projectors, save_model
 from solfa.training.recipes import RECIPES, Recipe
 from solfa.training.trainer import Outcome, StepReport, Trainer, check_recipe
@@ -116,9 +116,9 @@ def run(
     device_for(device)
     weights = data if isinstance(data, Mapping) else {data: None}
     features = features or next(iter(weights)) / "features"
-    checkpoint.check(out, features)
+    checkpoint.check_folder(out, features)
     sets = [Dataset.open(folder) for folder in weights]
-    dataset, shares = together(sets), _shares(sets, list(weights.values()))
+    dataset, shares = concatenated(sets), _shares(sets, list(weights.values()))
     given: Any = {"device": device, "allow_noncommercial": allow_noncommercial}
     backbones: dict[str, Backbone[Any]] = {
         "audio": load_on(audio, "audio", **given), "text": load_on(text, "text", **given)
@@ -159,8 +159,8 @@ def run(
     space = None if init is None else read_description(init)["space"]
     config = checkpoint.describe(recipe.to_json(), data_stated, space, command)
     if (out / checkpoint.CONFIG).exists():
-        checkpoint.compare(out, config, resume)
-    with checkpoint.held(out) if rank() == 0 else nullcontext():
+        checkpoint.check_same_run(out, config, resume)
+    with checkpoint.locked(out) if rank() == 0 else nullcontext():
         prepared = prepare(
             dataset, features, **backbones, phrases=recipe.num_phrases > 0, bank=bank, precision=precision, tune=tune,
             progress=progress if rank() == 0 else lambda done, total: None,

@@ -216,7 +216,7 @@ class Trainer:
             checkpoint.cut_metrics(self.folder, self.where.step)
             free = {name: getattr(self.recipe, name) for name in checkpoint.MAY_CHANGE}
             where = {"device": str(self.device), "num_devices": num_devices()}
-            checkpoint.note(self.folder, self.where.step, free | where)
+            checkpoint.append_history(self.folder, self.where.step, free | where)
         with self._at_sigterm(), torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             while not self.where.done:
                 self._epoch(report)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from solfa.core.clip import Phrase
 from solfa.core.errors import InputError
-from solfa.datasets.loading import AudioSource, IntArray, Loader, ahead, cropped
+from solfa.datasets.loading import AudioSource, IntArray, Loader, cropped, prefetched
 from solfa.datasets.shards import Clips, Dataset
 
 Made = tuple[list[int], int]
@@ -182,12 +182,12 @@ def test_batches_are_made_ahead_in_order_and_no_thread_stays() -> None:
             raise ValueError("seven")
         return job * job
 
-    made = ahead(slow, range(8), workers=2, depth=3)
+    made = prefetched(slow, range(8), workers=2, depth=3)
     assert next(made) == 0 and len(started) <= 4
     assert list(islice(made, 6)) == [1, 4, 9, 16, 25, 36]
     with pytest.raises(ValueError, match="seven"):
         next(made)
-    left = ahead(slow, range(6), workers=2, depth=3)
+    left = prefetched(slow, range(6), workers=2, depth=3)
     next(left)
     left.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("solfa-loader")]

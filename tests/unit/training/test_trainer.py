@@ -299,22 +299,22 @@ def test_a_run_goes_on_only_from_the_model_it_started_from(data, tmp_path):
 
 
 def test_a_folder_is_of_one_process_and_half_files_of_killed_ones_go(tmp_path):
-    with checkpoint.held(tmp_path / "run"):
+    with checkpoint.locked(tmp_path / "run"):
         half = tmp_path / "run" / ".solfa-0123.tmp"
         half.mkdir()
         (tmp_path / "run" / ".solfa-4567.tmp").write_bytes(b"half a checkpoint")
-        with pytest.raises(InputError, match="another process is training here"), checkpoint.held(tmp_path / "run"):
+        with pytest.raises(InputError, match="another process is training here"), checkpoint.locked(tmp_path / "run"):
             raise AssertionError
         assert half.exists()
-    with checkpoint.held(tmp_path / "run"):
+    with checkpoint.locked(tmp_path / "run"):
         assert not list((tmp_path / "run").glob("*.tmp"))
 
 
 def test_what_the_disk_refuses_is_one_clear_error(tmp_path):
-    with pytest.raises(InputError, match=r"best.safetensors: No space.*--resume"), checkpoint.held(tmp_path / "run"):
+    with pytest.raises(InputError, match=r"best.safetensors: No space.*--resume"), checkpoint.locked(tmp_path / "run"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "best.safetensors")
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="Not a directory"), checkpoint.held(tmp_path / "file" / "run"):
+    with pytest.raises(InputError, match="Not a directory"), checkpoint.locked(tmp_path / "file" / "run"):
         raise AssertionError
 
 
