@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -23,13 +25,15 @@ def interval(value: float) -> Interval:
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The axes of every figure that is saved."""
     axes: list[Any] = []
-    save = figures.save
+    drawing = figures._drawing
 
-    def keep(plt: Any, figure: Any, path: Path, force: bool) -> None:
-        axes.append(figure.axes[0])
-        save(plt, figure, path, force)
+    @contextmanager
+    def keep(*args: Any, **options: Any) -> Iterator[tuple[Any, Any]]:
+        with drawing(*args, **options) as (figure, plots):
+            yield figure, plots
+            axes.append(figure.axes[0])
 
-    monkeypatch.setattr(figures, "save", keep)
+    monkeypatch.setattr(figures, "_drawing", keep)
     return axes
 
 

@@ -79,7 +79,7 @@ def test_every_item_comes_back_once_and_failures_are_typed(executor: Executor) -
 
 
 def test_a_crash_a_hang_and_a_hog_cost_one_item_each() -> None:
-    executor = ProcessExecutor(2, timeout_s=3.0, max_rss_bytes=512 << 20)
+    executor = ProcessExecutor(2, timeout_s=3.0, max_rss_bytes=256 << 20)
     items = ["a", "segfault", "b", "hang", "slow", "exit", "c", "greedy", "d", "unsendable", "e"]
     results = {r.item: r for r in executor.map(Misbehave(), items)}
     assert sorted(results) == sorted(items)
