@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import mutagen
@@ -84,13 +85,14 @@ def _too_many_frames(file: FilePart) -> bool:
 @contextmanager
 def _bounded() -> Iterator[None]:
     """A limit on the parser's processor time: 100,000 frames, chunks or comments take it half a minute."""
-    calls, end_s = 0, time.thread_time() + _MAX_CPU_S
+    calls, over, end_s = 0, False, time.thread_time() + _MAX_CPU_S
 
-    def check(_: object, event: str, __: object) -> None:
-        nonlocal calls
+    def check(frame: FrameType, event: str, _: object) -> None:
+        nonlocal calls, over
         calls += 1
-        # Only where a function begins: elsewhere Python may be cleaning up, and drop the error.
-        if event == "call" and calls % 64 < 2 and time.thread_time() > end_s:
+        over = over or (calls % 64 == 0 and time.thread_time() > end_s)
+        # Only where a function of the parser begins: elsewhere Python may be cleaning up, and drop the error.
+        if over and event == "call" and frame.f_globals.get("__name__", "").startswith("mutagen"):
             raise RuntimeError("too many tags")
 
     before = sys.getprofile()
