@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -27,7 +27,7 @@ from solfa.datasets.shards import (
     write_json,
     write_shard,
 )  # fmt: skip
-from solfa.jobs import Done, Executor, SerialExecutor, prepare
+from solfa.jobs import Done, Executor, Failed, ProcessExecutor, SerialExecutor, prepare
 
 BUILDING_SCHEMA = "solfa.building/1"
 
@@ -51,7 +51,8 @@ class ShardTask:
 
 
 # Makes the clips of one shard, a pure function of the task and of what it was built with; must be picklable to run in
-# processes. Its method ``prepare()``, if it has one, is called once in each.
+# processes. Its method ``prepare()``, if it has one, is called once in each. Its field ``each``, if it has one, is the
+# executor of its items; a shard whose worker they ended is made again with each in another process.
 MakeShard = Callable[[ShardTask], Iterable[Member | Failure]]
 
 
@@ -140,7 +141,7 @@ def _run(
     progress(len(done), len(tasks))
     missing = [t for t in tasks if t not in done]
     work = _Work(folder=folder, make=make_shard, config_hash=plan["config_hash"])
-    for result in executor.map(work, missing):
+    for result in _results(executor, work, missing):
         if isinstance(result, Done):
             done[result.item] = ShardIndex.read(folder / result.item.file)
             progress(len(done), len(tasks))
@@ -153,6 +154,16 @@ def _run(
         )
     _finish(folder, plan, {t: done[t] for t in tasks})
     return Dataset.open(folder)
+
+
+def _results(executor: Executor, work: _Work, tasks: list[ShardTask]) -> Iterator[Done[Any, None] | Failed[Any]]:
+    make = cast(Any, work.make)
+    for result in executor.map(work, tasks):
+        if isinstance(result, Failed) and result.kind != "raised" and hasattr(make, "each"):
+            apart = replace(work, make=replace(make, each=ProcessExecutor(1)))
+            yield from SerialExecutor().map(apart, [result.item])
+        else:
+            yield result
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,7 +6,7 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from solfa.datasets.loading import cropped
 from solfa.datasets.pairs import Table, read_pairs, spread
 from solfa.datasets.readers import load
 from solfa.datasets.shards import Dataset, Failure, Member
-from solfa.jobs import Executor
+from solfa.jobs import Done, Executor, SerialExecutor
 
 _SLACK_S = 1.0  # a published set's file longer than the clip by more than this is the whole recording
 _ID_CHARACTERS = 80
@@ -119,15 +119,14 @@ class _Import:
     licence: str = ""
     failures: tuple[Failure, ...] = ()
     slack_s: float = _SLACK_S
+    each: Executor = field(default_factory=SerialExecutor)
 
     def __call__(self, task: ShardTask) -> Iterator[Member | Failure]:
         if task.number == 0 and task.split == next(iter(self.clips)):
             yield from self.failures
-        for clip in self.clips[task.split][task.number * self.clips_per_shard :][: self.clips_per_shard]:
-            try:
-                yield self._member(clip)
-            except DecodeError as bad:
-                yield Failure(item=clip.id, reason=bad.reason)
+        clips = self.clips[task.split][task.number * self.clips_per_shard :][: self.clips_per_shard]
+        for result in self.each.map(self._member, clips):
+            yield result.value if isinstance(result, Done) else Failure(item=result.item.id, reason=result.reason)
 
     def _member(self, clip: Clip) -> Member:
         if clip.audio is None:

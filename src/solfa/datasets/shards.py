@@ -200,7 +200,8 @@ def _encoded(member: Member) -> bytes:
     if abs(length_s - record.duration_s) > 0.002:
         raise InputError(f"record {record.id}: {length_s:.4f} s of samples, its record says {record.duration_s:.4f} s.")
     buffer = io.BytesIO()
-    soundfile.write(buffer, samples, member.sample_rate_hz, "PCM_16", format=member.format.upper())
+    nearest = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)  # of wav, libsndfile takes the lower
+    soundfile.write(buffer, nearest, member.sample_rate_hz, "PCM_16", format=member.format.upper())
     return buffer.getvalue()
 
 

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,11 +14,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from solfa.core.clip import SPLITS
+from solfa.core.clip import SPLITS, Clip
 from solfa.core.errors import InputError, SolfaError
+from solfa.core.types import FloatArray
 from solfa.datagen.captions.llm import Captioner, Endpoint
 from solfa.datagen.packages import packages, unpack
 from solfa.datagen.scenes import pipeline
+from solfa.datagen.scenes import pool as pool_module
 from solfa.datagen.scenes.pipeline import SceneConfig, SceneMaker, make_scenes
 from solfa.datagen.scenes.pool import PoolRule, make_pool, material, split_groups, summary
 from solfa.datagen.scenes.sources import BACKGROUND, label_sounds, read_backgrounds, read_events, read_packages
@@ -25,6 +28,7 @@ from solfa.datasets.bank import PhraseBank
 from solfa.datasets.building import ShardTask
 from solfa.datasets.phrases import sound_bank
 from solfa.datasets.shards import Dataset, Failure, Member
+from solfa.jobs import ProcessExecutor
 from solfa.testing.files import write_audio
 from solfa.testing.synth import tone
 
@@ -75,6 +79,26 @@ def test_a_pool_lists_what_it_cannot_use_and_is_found_again(library: Path) -> No
     assert (pool.folder / "train" / "000000.tar").stat().st_mtime_ns == before
     for cut in cuts:
         assert np.abs(pool.audio(cut).samples).max() == pytest.approx(1.0, abs=1e-3)
+
+
+class _Deadly(pool_module._Cut):
+    """Recordings with an unlucky name end the process that decodes them."""
+
+    def _pieces(self, item: tuple[int, Clip]) -> list[FloatArray]:
+        if item[1].id.endswith("take2.wav"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super()._pieces(item)
+
+
+def test_recordings_that_end_a_worker_are_left_out_alone(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "_Cut", _Deadly)
+    sources = read_events(library / "events")
+    pool = make_pool(sources, RULE, library / "cache", executor=ProcessExecutor(1))
+    reasons = {f["item"]: f["reason"] for f in pool.manifest["failures"]}
+    deadly = {s.id for s in sources if s.id.endswith("take2.wav")}
+    assert len(deadly) == 6 and {reasons[name] for name in deadly} == {"its worker died (signal -9)"}
+    assert len(reasons) == 6 + 5
+    assert {c.source for c in pool.split("train")} == {s.id for s in sources} - set(reasons)
 
 
 def test_scenes_are_made_resumed_and_drawn_again(

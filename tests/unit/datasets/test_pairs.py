@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from typer.testing import CliRunner
 from solfa.apps.data import data_app
 from solfa.core.clip import Clip, Phrase
 from solfa.core.errors import InputError
+from solfa.datasets import imports
 from solfa.datasets.exports import export
 from solfa.datasets.imports import import_pairs
 from solfa.datasets.pairs import Table, read_pairs
 from solfa.datasets.readers import Inside
-from solfa.datasets.shards import Dataset
+from solfa.datasets.shards import Dataset, Member
+from solfa.jobs import ProcessExecutor
 from solfa.testing.files import write_audio
 from solfa.testing.synth import tone
 
@@ -104,6 +107,26 @@ def test_every_kind_of_table(kind: str, root: Path, tmp_path: Path) -> None:
     assert second.phrases == (Phrase(text="hum", spans_s=((0.25, 0.75),)), Phrase(text="buzz", spans_s=((0.0, 2.0),)))
     assert (second.track, second.licence, second.source, second.duration_s) == ("h", "CC0", "p", 2.0)
     assert dataset.shard_of(second.id).read(second.id, "wav") == (root / "audio" / "1.wav").read_bytes()
+
+
+class _Deadly(imports._Import):
+    """One file ends the process that decodes it."""
+
+    def _member(self, clip: Clip) -> Member:
+        if str(clip.audio).endswith("3.wav"):
+            os._exit(3)
+        return super()._member(clip)
+
+
+def test_a_file_that_ends_its_worker_is_left_out_alone(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imports, "_Import", _Deadly)
+    (root / "p.jsonl").write_bytes(as_jsonl(pairs(split="train")))
+    made = import_pairs(root / "p.jsonl", tmp_path / "out", Table(), executor=ProcessExecutor(1))
+    (failure,) = made.manifest["failures"]
+    assert "3.wav" in failure["item"] and failure["reason"] == "its worker died (exit code 3)"
+    assert len(made.split("train")) == 7
 
 
 def test_other_names_of_columns_and_parts_of_files(root: Path, tmp_path: Path) -> None:

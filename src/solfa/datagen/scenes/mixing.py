@@ -56,13 +56,13 @@ def mix(events: Iterable[tuple[str, str, FloatArray]], background: FloatArray, s
     An event shorter than ``REPEAT_BELOW_S`` comes several times; copies of one event never overlap, and one that finds
     no place in ``TRIES`` tries is left out. Different events may overlap.
     """
-    placed = list[Placed]()
+    placed, behind = list[Placed](), _rms(background)
     for label, source, samples in events:
         short = len(samples) < REPEAT_BELOW_S * sample_rate_hz
-        copies = int(rng.integers(*NUM_COPIES, endpoint=True)) if short else 1
+        level, copies = _rms(samples), int(rng.integers(*NUM_COPIES, endpoint=True)) if short else 1
         for start in _starts(copies, len(samples), len(background), rng):
             snr_db = float(rng.uniform(*SNR_DB))
-            stem = samples * np.float32(_rms(background) * 10 ** (snr_db / 20) / _rms(samples))
+            stem = samples * np.float32(behind * 10 ** (snr_db / 20) / level)
             placed.append(Placed(label, source, start, snr_db, stem))
     total = background.astype(np.float32, copy=True)
     for event in placed:

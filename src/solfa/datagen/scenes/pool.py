@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +25,9 @@ from solfa.datagen.scenes.sources import BACKGROUND
 from solfa.datasets.building import ShardTask, build
 from solfa.datasets.shards import Dataset, Failure, Member
 from solfa.datasets.splits import families
-from solfa.jobs import Executor
+from solfa.jobs import Executor, Failed, SerialExecutor
 
-_VERSION = 3
+_VERSION = 4
 _PER_SHARD = 100  # recordings
 _LONGEST_S = 600.0  # of a recording; what comes after is not used
 _LONGEST_EVENT_S = 7.5
@@ -92,25 +92,25 @@ class _Cut:
 
     sources: tuple[Clip, ...]
     rule: PoolRule
+    each: Executor = field(default_factory=SerialExecutor)
 
     def __call__(self, task: ShardTask) -> Iterator[Member | Failure]:
-        for i in range(task.number * _PER_SHARD, min(len(self.sources), (task.number + 1) * _PER_SHARD)):
-            source, rate = self.sources[i], self.rule.sample_rate_hz
-            try:
-                pieces = self._pieces(source)
-            except DecodeError as why:
-                yield Failure(item=source.id, reason=why.reason)
+        rate, here = self.rule.sample_rate_hz, list(enumerate(self.sources))[task.number * _PER_SHARD :][:_PER_SHARD]
+        for result in self.each.map(self._pieces, here):
+            i, source = result.item
+            if isinstance(result, Failed):
+                yield Failure(item=source.id, reason=result.reason)
                 continue
-            sound = hashlib.sha256(b"".join(piece.tobytes() for piece in pieces)).hexdigest()
+            sound = hashlib.sha256(b"".join(piece.tobytes() for piece in result.value)).hexdigest()
             about = {"labels": source.labels, "split": source.split, "sound": sound}
-            for j, piece in enumerate(pieces):
+            for j, piece in enumerate(result.value):
                 record = Clip(id=f"{i:07}-{j:03}", duration_s=len(piece) / rate, attributes=about, source=source.id,
                               licence=source.licence, track=source.track)  # fmt: skip
-                yield Member(record=record, samples=piece, sample_rate_hz=rate)
+                yield Member(record=record, samples=piece, sample_rate_hz=rate, format="wav")
 
-    def _pieces(self, source: Clip) -> list[FloatArray]:
-        name, rule = str(source.audio), self.rule
-        rate = rule.sample_rate_hz
+    def _pieces(self, item: tuple[int, Clip]) -> list[FloatArray]:
+        source, rule, rate = item[1], self.rule, self.rule.sample_rate_hz
+        name = str(source.audio)
         audio = next(stretches(name, _LONGEST_S))
         peak = float(np.abs(audio.samples).max(initial=0.0))
         if peak > 0.98 and np.mean(np.abs(audio.samples) >= _FULL * peak) > _MAX_CLIPPED:
