@@ -64,7 +64,7 @@ def child(directory: str, music: str, processes: bool) -> None:
     with Collection.open(directory, create=True) as collection:
         collection.add([music], model=tiny_model, extractors=extractors, executor=executor, progress=say)
         os.write(1, b"indexed\n")
-        collection.vacuum()
+        collection.add([music], model=tiny_model, extractors=extractors, executor=executor, force=True)  # and compact
 
 
 def make_music(folder: Path, count: int) -> None:

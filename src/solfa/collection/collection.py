@@ -9,7 +9,7 @@ import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import wraps
 from itertools import chain
 from pathlib import Path
@@ -26,7 +26,7 @@ from solfa.collection.attributes import Attributes
 from solfa.collection.database import FAULTS, Database, damage_or_refusal, misfits, transaction
 from solfa.collection.filters import Filters
 from solfa.collection.flat import FlatStore
-from solfa.collection.store import Ids, Space, space_directory
+from solfa.collection.store import Ids, Space, SpaceFiles, space_directory
 from solfa.core.errors import CollectionDamaged, CollectionError, InputError, SolfaError, SpaceMismatch
 from solfa.core.filters import Filter
 from solfa.core.types import Analysis, FileTags, FloatArray, JointModel
@@ -42,6 +42,8 @@ _NONE = type(None)
 _FILE = ((int,), (int,), (bytes,), *[(str,)] * 6, (float, _NONE), (str, _NONE))
 _TRACK = ((int,), (str,), (float,), (float, _NONE), (str, _NONE), (str, _NONE), (float, _NONE))
 _CHUNK = 500  # ids in one SQL statement
+# Spaces where no track owns half of the rows: those of vectors that were replaced.
+_HALF_DEAD = "segment_rows > 0 AND segment_rows >= 2 * (SELECT total(segments) FROM vector WHERE space_id = space.id)"
 _SMALL = 5000  # files up to which a word that many of them hold is looked up for want of a rarer one
 _BM25_MOST = 2.2  # times its IDF is the most that one word can score (k1 = 1.2)
 
@@ -182,31 +184,15 @@ class Collection:
         with self._writing() as db:
             report = adding.execute(db, self.directory, run)
             with _unreadable_is_damage(self.directory):
-                for space_id, space, generation in _spaces(db, ivf.WORTH_IT):
-                    _store(db, self.directory, space_id, space, generation).index()
+                for row in _spaces(db, _HALF_DEAD):
+                    _compact(db, row[0], _store(db, self.directory, *row))
+                    note = f"the room of replaced vectors of {row[1].name} was given back"
+                    report = replace(report, notes=(*report.notes, note))
+                for space_id, space, generation in _spaces(db):  # also what a crash left
+                    SpaceFiles(space_directory(self.directory, space_id), space, generation).drop_others()
+                for row in _spaces(db, f"segment_rows > {ivf.WORTH_IT}"):
+                    _store(db, self.directory, *row).index()
         return report
-
-    def vacuum(self) -> int:
-        """Give back the room of vectors and pages that nothing refers to; returns the bytes gained."""
-        before = self.stats().size_bytes
-        with self._writing() as db, _unreadable_is_damage(self.directory):
-            for space_id, space, generation in _spaces(db):
-                generation, placements = _store(db, self.directory, space_id, space, generation).compact()
-                segment_rows, frame_rows = sum(p.segments for p in placements), sum(p.frames for p in placements)
-                with transaction(db):
-                    db.executemany(
-                        "UPDATE vector SET segment_at = ?, frame_at = ? WHERE space_id = ? AND track_id = ?",
-                        [(p.segment_at, p.frame_at, space_id, p.track_id) for p in placements],
-                    )
-                    db.execute(
-                        "UPDATE space SET generation = ?, segment_rows = ?, frame_rows = ? WHERE id = ?",
-                        (generation, segment_rows, frame_rows, space_id),
-                    )
-                store = _store(db, self.directory, space_id, space, generation)
-                store.drop_others()
-                store.index()
-            db.execute("VACUUM")
-        return before - self.stats().size_bytes
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
@@ -485,13 +471,28 @@ def _check(row: Sequence[object], kinds: Sequence[tuple[type, ...]]) -> None:
         raise TypeError("a value is of another type than what is written")
 
 
-def _spaces(db: sqlite3.Connection, over: int = -1) -> list[tuple[int, Space, int]]:
-    """Number, shape and generation of the spaces with more segments than ``over``."""
+def _spaces(db: sqlite3.Connection, where: str = "TRUE") -> list[tuple[int, Space, int]]:
+    """Number, shape and generation of the spaces of which a condition holds."""
     columns = "id, generation, name, dim, hop_s, window_s, crc"
-    rows = db.execute(f"SELECT {columns} FROM space WHERE segment_rows > ? ORDER BY id", (over,)).fetchall()
+    rows = db.execute(f"SELECT {columns} FROM space WHERE {where} ORDER BY id").fetchall()
     if any(row[1] < 0 for row in rows):
         raise ValueError("an embedding space has a generation that none can have")
     return [(row[0], records.read_space(*row[2:]), row[1]) for row in rows]
+
+
+def _compact(db: sqlite3.Connection, space_id: int, store: FlatStore) -> None:
+    """Write the rows that tracks own to the next generation of files; it counts once this is committed."""
+    generation, placements = store.compact()
+    rows = sum(p.segments for p in placements), sum(p.frames for p in placements)
+    with transaction(db):
+        db.executemany(
+            "UPDATE vector SET segment_at = ?, frame_at = ? WHERE space_id = ? AND track_id = ?",
+            [(p.segment_at, p.frame_at, space_id, p.track_id) for p in placements],
+        )
+        db.execute(
+            "UPDATE space SET generation = ?, segment_rows = ?, frame_rows = ? WHERE id = ?",
+            (generation, *rows, space_id),
+        )
 
 
 def _store(db: sqlite3.Connection, directory: Path, space_id: int, space: Space, generation: int) -> FlatStore:

@@ -162,12 +162,6 @@ class FlatStore:
             for track_id, segment_at, segments, frame_at, frames in sorted(self._placements.tolist())
         )
 
-    def drop_others(self) -> None:
-        """Delete the files of other generations. Readers that have them mapped keep them until they close."""
-        for path in self._files.directory.iterdir():
-            if path.suffix in (".i8", ".f16", ".npz") and path.name.split(".")[1] != str(self._files.generation):
-                path.unlink(missing_ok=True)
-
     def _ivf_path(self) -> Path:
         return self._files.directory / f"cells.{self._files.generation}.npz"
 

@@ -150,6 +150,12 @@ class SpaceFiles:
         """Forget rows that no commit names. Only the writer may do this."""
         self._truncate([count * width for count, width in zip(rows, self.widths, strict=True)])
 
+    def drop_others(self) -> None:
+        """Delete the files of other generations. Readers that have them mapped keep them until they close."""
+        for path in self.directory.glob("*.*"):
+            if path.suffix in (".i8", ".f16", ".npz") and path.name.split(".")[1] != str(self.generation):
+                path.unlink(missing_ok=True)
+
     def append(self, tracks: Iterable[TrackVectors]) -> list[Placement]:
         """Write the rows and force them to disk; what went wrong half-way is cut off again.
 

@@ -134,7 +134,7 @@ def test_compaction_drops_what_nobody_owns(tmp_path: Path) -> None:
     old = store.windows([items[1].track_id])[0].frames_TD
     generation, moved = store.compact()
     fresh = reopened(tmp_path, space, moved, generation)
-    fresh.drop_others()
+    SpaceFiles(tmp_path, space, generation).drop_others()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["frames.1.i8", "segments.1.i8"]
     assert (tmp_path / "segments.1.i8").stat().st_size == 4 * 32
     np.testing.assert_array_equal(fresh.windows([items[1].track_id])[0].frames_TD, old)
