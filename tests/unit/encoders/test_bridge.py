@@ -26,6 +26,20 @@ def test_the_model_is_alive_and_its_towers_share_a_space() -> None:
     assert model.audio.spec.hop_s == 3.0 and model.space.startswith("bridge/2/512/")
 
 
+def test_the_space_is_named_by_values_and_collections_on_disk_keep_their_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    name, concepts = bridge_space.space(), files("solfa.analysis").joinpath("concepts.toml").read_text("utf-8")
+    assert name == "bridge/2/512/cf06f8a71b27"  # another name makes every collection and trained model on disk useless
+    other = {
+        "# a comment\n" + concepts.replace(" = ", "  =  "): True,
+        concepts.replace('piano = ["yamnet:Piano"', 'piano = ["0.5 yamnet:Piano"'): False,
+        concepts.replace('harp = ["yamnet:Harp", "mtt:harp"]\n', ""): False,
+    }
+    assert concepts not in other and len(other) == 3
+    for text, same in other.items():
+        monkeypatch.setattr(bridge_space, "table_of", lambda *_, text=text: tomllib.loads(text))
+        assert (bridge_space.space.__wrapped__() == name) == same
+
+
 def test_the_text_tower_shows_its_tokens() -> None:
     text = BridgeText(load().text.spec)
     assert text.tokenizer.encode("warm Rhodes", add_special_tokens=False).tokens == ["warm", "rhodes"]
