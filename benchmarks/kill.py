@@ -3,7 +3,7 @@
     python benchmarks/kill.py --kills 100 [--files 24] [--seed 0]
 
 A child process indexes a folder of short made-up files (serially or with worker processes, drawn by chance), prints
-every file once it is reported as done, then compacts the collection. It is killed after a random number of files plus a
+every file once it is reported as done, then indexes all again, which compacts. It is killed after a random number of files plus a
 random moment. After every kill the collection must open, hold every file that was reported, undamaged and equal to an
 uninterrupted run; after the last run, everything must be equal to it. Prints one line and exits with 1 on any fault.
 """

@@ -177,7 +177,7 @@ def test_an_answer_of_megabytes_or_that_never_ends_is_given_up(tmp_path: Path) -
         thread.start()
         try:
             url = f"http://127.0.0.1:{drip.server_address[1]}/v1"
-            slow = Endpoint(url=url, model="m", retries=0, timeout_s=0.3)
+            slow = Endpoint(url=url, model="m", retries=0, timeout_s=1.0)
             with pytest.raises(SolfaError, match="took too long"):
                 Captioner(slow, tmp_path / "slow").caption(SONG, seed=0)
         finally:
@@ -191,7 +191,7 @@ class _Drip(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         self.request.recv(65536)
         self.request.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
-        for _ in range(40):
+        for _ in range(600):
             try:
                 self.request.sendall(b" ")
             except OSError:

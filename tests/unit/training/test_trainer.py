@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -172,7 +171,7 @@ def test_chunks_change_nothing(name, data, tmp_path):
 
 
 SCRIPT = """
-import sys
+import os, signal, sys
 sys.path.insert(0, {here!r})
 from pathlib import Path
 import torch
@@ -184,8 +183,14 @@ from solfa.training.batches import prepare
 from solfa.training.trainer import Trainer, joined
 folder = Path({folder!r})
 data = prepare(Dataset.open(folder), folder / "features", audio=Hear(), text=Read(), phrases=True, bank=BANK)
+run, last = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else None
+
+def report(_):
+    if last is not None and (run / "metrics.jsonl").read_text().count("\\n") >= last:
+        os.kill(os.getpid(), signal.SIGKILL)
+
 with joined():
-    Trainer(tiny({name!r}, data, **{changes!r}), data, Path(sys.argv[1])).run(resume=True)
+    Trainer(tiny({name!r}, data, **{changes!r}), data, run).run(resume=True, report=report)
 """
 
 
@@ -198,14 +203,9 @@ def script(path: Path, folder: Path, name: str, **changes: object) -> Path:
 def test_a_killed_run_goes_on_with_the_same_bits(data, folder, tmp_path):
     code = script(tmp_path / "train.py", folder, "united", epochs=6, checkpoint_every=4, chunk_size=10)
     subprocess.run([sys.executable, code, tmp_path / "whole"], check=True, timeout=300)
-    metrics = tmp_path / "killed" / checkpoint.METRICS
     for lines in (6, 17, 29):  # killed three times, within an epoch
-        process = subprocess.Popen([sys.executable, code, tmp_path / "killed"])
-        while process.poll() is None and not (metrics.exists() and metrics.read_text().count("\n") >= lines):
-            time.sleep(0.005)
-        assert process.poll() is None, "it ended before it was killed"
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        killed = subprocess.run([sys.executable, code, tmp_path / "killed", str(lines)], timeout=300, check=False)
+        assert killed.returncode == -signal.SIGKILL
     subprocess.run([sys.executable, code, tmp_path / "killed"], check=True, timeout=300)
     assert curve(tmp_path / "killed") == curve(tmp_path / "whole")
     for file in (checkpoint.BEST, checkpoint.CHECKPOINT):
