@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from solfa.core.claims import KINDS, MARKINGS, Claim, find_claims, key_of
+from solfa.core.claims import KINDS, MARKINGS, Claim, claimed_key, find_claims
 from solfa.core.theory import Key
 from solfa.datagen.captions import caption
 from solfa.datasets.shards import Dataset
@@ -26,7 +26,9 @@ from solfa.evaluation.significance import interval
 def edited(claim: Claim, rng: np.random.Generator) -> str:
     """Another value, whatever else the caption says."""
     if claim.kind == "key":
-        others = [str(Key(t, m)) for t in range(12) for m in ("major", "minor") if Key(t, m) != key_of(claim.value)]
+        others = [
+            str(Key(t, m)) for t in range(12) for m in ("major", "minor") if Key(t, m) != claimed_key(claim.value)
+        ]
     elif claim.kind == "bpm":
         others = [
             f"{float(claim.value) * f:.{len(claim.value.partition('.')[2])}f}" for f in (0.5, 0.65, 0.8, 1.25, 1.6, 2)

@@ -26,7 +26,7 @@ import soxr
 
 from solfa.apps.figures import curves
 from solfa.audio import SUFFIXES, stretches
-from solfa.core.claims import MARKINGS, marking_of
+from solfa.core.claims import MARKINGS, tempo_marking
 from solfa.core.theory import QUALITIES, Chord, Key
 from solfa.core.types import Audio
 from solfa.core.vocabulary import concepts
@@ -47,7 +47,7 @@ def drawn(rng: np.random.Generator) -> dict[str, Any]:
     chords = [Chord(int(rng.integers(12)), str(rng.choice(qualities))) for _ in range(int(rng.integers(1, 9)))]
     whole = {
         "key": str(Key(int(rng.integers(12)), "major" if rng.random() < 0.5 else "minor")),
-        "tempo": {"tempo_bpm": bpm, "tempo_marking": marking_of(bpm)},
+        "tempo": {"tempo_bpm": bpm, "tempo_marking": tempo_marking(bpm)},
         "metre": {"metre": metre, "beats_per_bar": int(metre[0])},
         "chords": [str(c) for c in chords],
         "instruments": [str(i) for i in rng.choice(by_kind["instrument"], int(rng.integers(1, 5)), replace=False)],

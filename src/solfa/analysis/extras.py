@@ -204,7 +204,7 @@ def basic_pitch_key(tool: Tool, samples: FloatArray, duration_s: float) -> dict[
     weight_P = np.zeros(12)
     for start_s, end_s, pitch, loudness, _ in notes:
         weight_P[int(pitch) % 12] += (end_s - start_s) * loudness
-    return {"key": key_of(weight_P)}
+    return {"key": estimate_key(weight_P)}
 
 
 # --- from their results to fields of an analysis ----------------------------------------------------------------------
@@ -216,7 +216,7 @@ _PROFILES = {
 }
 
 
-def key_of(weight_P: NDArray[np.float64]) -> Estimate[str]:
+def estimate_key(weight_P: NDArray[np.float64]) -> Estimate[str]:
     """The key of a pitch-class histogram; the confidences are a softmax over 24 correlations, not calibrated."""
     if not weight_P.std() > 0:
         return NOTHING

@@ -65,7 +65,7 @@ def world(
     if not fonts:
         raise InputError("no soundfonts are here. Get them with: solfa data soundfonts")
     held = held_out or next((f.file for f in local_soundfonts() if f.held_out and not soundfont), fonts[-1].name)
-    size, num_shards = sizes(count, per_shard)
+    size, num_shards = plan_shards(count, per_shard)
     maker = World(
         soundfonts=tuple(fonts), held_out=held, corpora={n: p.resolve() for n, p in corpora.items() if p is not None},
         background=None if background is None else background.resolve(), seconds=seconds, sample_rate_hz=rate,
@@ -83,10 +83,10 @@ def world(
     work.end(f"{clips} clips are in {out} (see: solfa data info {out})", failures)
 
 
-def sizes(count: int, per_shard: int) -> tuple[int, dict[str, int]]:
+def plan_shards(count: int, per_shard: int) -> tuple[int, dict[str, int]]:
     """Clips in a shard, and shards of each split: no split is empty, none much smaller or larger than its share.
 
-    >>> sizes(40, 100), sizes(10_000, 100)
+    >>> plan_shards(40, 100), plan_shards(10_000, 100)
     ((3, {'train': 12, 'val': 1, 'test': 1}), (100, {'train': 90, 'val': 5, 'test': 5}))
     """
     few = min(max(_FEW, round(_HELD_OUT * count)), max(1, count // 3))

@@ -84,7 +84,7 @@ def stretches(
             if content is not None:
                 content.update(block, info.sample_rate_hz)
             yield from pending.push(block)
-        if part.exhausted:
+        if part.over_limit:
             raise DecodeError(path, f"more than {limits.silent_bytes >> 20} MiB on end hold no sound")
         if pending.fill:
             yield pending.cut()

@@ -60,8 +60,8 @@ class FilePart(io.RawIOBase):
         self._start, self._size, self._at = start, end - start, 0
 
     @property
-    def exhausted(self) -> bool:
-        """True once more was read without sound than the limit."""
+    def over_limit(self) -> bool:
+        """Whether more bytes were read without any sound than the limit allows."""
         return self.spent > self._limit
 
     def readable(self) -> bool:

@@ -168,7 +168,7 @@ class _Update:
                 # It may be a content that we have (moved, copied, tags changed): then its hash is enough.
                 maybe = {e.hash: e.needs for e in ([before] if before else []) + by_size.get(state[0], [])}
                 tasks.append(IndexTask(path=path, guess=nothing if maybe else Needs(), known=maybe))
-        self._writer.settle(present=returned)
+        self._writer.update_presence(present=returned)
         self.count["added"] += len(returned)
         return tasks
 
@@ -197,7 +197,7 @@ class _Update:
                 moved.append(path)
             elif before.present:
                 removed.append(path)
-        self._writer.settle(gone=removed, moved=moved, no_failures=self._seen.missing)
+        self._writer.update_presence(gone=removed, moved=moved, no_failures=self._seen.missing)
         self.count.update(moved=len(moved), removed=len(removed), added=-len(moved))
         return AddReport(
             **self.count,

@@ -36,13 +36,13 @@ class Attributes:
     (0..11 major, 12..23 minor, -1 none), metre [shape=(N, 4, 2)] (beats, note value).
 
     ``progressions`` holds the chord sequences one after the other, a byte a chord (``records.progression``); those of
-    row i are ``progressions[bounds[i]:bounds[i + 1]]``.
+    row i are ``progressions[chord_bounds[i]:chord_bounds[i + 1]]``.
     """
 
     track_ids: Ids
     summary: NDArray[np.void]
     progressions: NDArray[np.uint8]
-    bounds: Ids
+    chord_bounds: Ids
     _blocks: tuple[_Block, ...]
     _confidences: dict[str, FloatArray] = field(default_factory=dict)
     _fields: dict[str, NDArray[Any]] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Attributes:
     def chord_pairs(self) -> NDArray[np.uint8]:
         """Which chord follows which in each track: ``neighbours`` of the progressions, made at the first call."""
         if "pairs" not in self._fields:
-            self._fields["pairs"] = neighbours(self.progressions, self.bounds)
+            self._fields["pairs"] = neighbours(self.progressions, self.chord_bounds)
         return self._fields["pairs"]
 
     def column(self, name: str) -> NDArray[Any]:
@@ -120,7 +120,7 @@ def load(db: sqlite3.Connection) -> Attributes:
         track_ids=np.array(ids, np.int64),
         summary=np.frombuffer(b"".join(summaries), SUMMARY),
         progressions=np.frombuffer(b"".join(progressions), np.uint8),
-        bounds=np.concatenate([[0], np.cumsum(np.fromiter(map(len, progressions), np.int64, len(rows)))]),
+        chord_bounds=np.concatenate([[0], np.cumsum(np.fromiter(map(len, progressions), np.int64, len(rows)))]),
         _blocks=tuple(_blocks(db, np.array(layouts, np.int64), confidences)),
     )
     _check(made)

@@ -131,7 +131,7 @@ class Collection:
 
     @property
     def directory(self) -> Path:
-        """Where it lies."""
+        """The folder of the collection."""
         return self._database.directory
 
     # --- writing ----------------------------------------------------------------------------------------------------

@@ -99,11 +99,11 @@ class Writer:
             )
             self._db.execute("UPDATE file SET present = 0 WHERE path = ?", (os.fsencode(path),))
 
-    def settle(
+    def update_presence(
         self, *, present: Iterable[str] = (), gone: Iterable[str] = (), moved: Iterable[str] = (),
         no_failures: Iterable[str] = (),
     ) -> None:  # fmt: skip
-        """Commit which paths are there again, and which no longer (``moved``: their tracks live on under others)."""
+        """Commit which files are present again, gone, or moved (their tracks have other paths now)."""
         changes = {
             "UPDATE file SET present = 1 WHERE path = ?": present,
             "UPDATE file SET present = 0 WHERE path = ?": gone,

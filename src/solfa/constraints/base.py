@@ -36,7 +36,7 @@ class Columns(Protocol):
     """Measured attributes of N tracks (``collection.Attributes``)."""
 
     @property
-    def bounds(self) -> Counts:
+    def chord_bounds(self) -> Counts:
         """Where the chord sequence of each track begins and ends [shape=(N + 1,)]."""
 
     def __len__(self) -> int: ...

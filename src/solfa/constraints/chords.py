@@ -59,7 +59,7 @@ class Chords(Constraint):
         """From the share of the asked changes that each track has anywhere."""
         columns = tracks.attributes()
         share = pair_share(columns.chord_pairs(), self.chords, self.transposable) ** 2
-        share[np.diff(columns.bounds) == 0] = np.nan
+        share[np.diff(columns.chord_bounds) == 0] = np.nan
         return Likelihood.filled(share, base_rate(share[~np.isnan(share)], _BASE))
 
     def from_timelines(self, columns: Columns, rows: NDArray[np.intp], timelines: Sequence[Timed]) -> Likelihood:

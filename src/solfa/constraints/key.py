@@ -54,7 +54,7 @@ class InKey(Constraint):
     @property
     def _fits_of_codes(self) -> FloatArray:
         """0 or 1 for the numbers 0..23 of keys, and 0 at the end for -1, no key."""
-        return np.array([*(self.fits(key_of(code)) for code in range(24)), 0], np.float32)
+        return np.array([*(self.fits(key_from_code(code)) for code in range(24)), 0], np.float32)
 
     def from_columns(self, tracks: Tracks) -> Likelihood:
         """From the measured key and its alternatives."""
@@ -68,9 +68,9 @@ class InKey(Constraint):
         def show(key: Key) -> str:
             return f"{key}, a neighbour of {asked}" if asked and key != asked and self.fits(key) else str(key)
 
-        return judged([(key_of(v), c) for v, c in track.choices("key") if v >= 0], show, self.fits)
+        return judged([(key_from_code(v), c) for v, c in track.choices("key") if v >= 0], show, self.fits)
 
 
-def key_of(code: int) -> Key:
+def key_from_code(code: int) -> Key:
     """The key with a number of ``collection.records.key_number``."""
     return Key(code % 12, "minor" if code >= 12 else "major")

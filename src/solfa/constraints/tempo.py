@@ -58,7 +58,7 @@ class Tempo(Constraint):
 
     @property
     def base(self) -> float:
-        """Share of tracks that are in the range by chance."""
+        """Base rate: share of tracks that are in the range by chance."""
         octaves = math.log2(max(self.high_bpm, 1.0) / max(self.low_bpm, 1.0)) + 2 * _SIGMA
         return float(np.clip(octaves / _OCTAVES, 0.03, 0.8))
 

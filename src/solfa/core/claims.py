@@ -87,28 +87,28 @@ def find_claims(text: str) -> dict[Kind, Claim]:
     return claims
 
 
-def marking_of(tempo_bpm: float) -> str:
-    """The Italian term of a tempo's band.
+def tempo_marking(tempo_bpm: float) -> str:
+    """The Italian term of a tempo.
 
-    >>> marking_of(59.9), marking_of(60), marking_of(119.9), marking_of(300)
+    >>> tempo_marking(59.9), tempo_marking(60), tempo_marking(119.9), tempo_marking(300)
     ('largo', 'adagio', 'moderato', 'presto')
     """
     return next(terms[0] for upper, terms in MARKINGS if tempo_bpm < upper)
 
 
-def band_of(term: str) -> str:
-    """The first term of the band that an Italian marking is in.
+def main_marking(term: str) -> str:
+    """The marking that stands for all of the same tempo range.
 
-    >>> band_of("Allegretto")
+    >>> main_marking("Allegretto")
     'allegro'
     """
     return next(terms[0] for _, terms in MARKINGS if term.lower() in terms)
 
 
-def key_of(value: str) -> Key:
+def claimed_key(value: str) -> Key:
     """The key that a claim states.
 
-    >>> str(key_of("B flat min")), str(key_of("F#-major"))
+    >>> str(claimed_key("B flat min")), str(claimed_key("F#-major"))
     ('Bb minor', 'F# major')
     """
     note, _, mode = re.split(r"([ -])(?=ma|mi)", value)
@@ -116,10 +116,10 @@ def key_of(value: str) -> Key:
     return Key(tonic, "major" if mode.startswith("maj") else "minor")
 
 
-def triads_of(value: str) -> list[tuple[int, str]]:
+def claimed_triads(value: str) -> list[tuple[int, str]]:
     """Root (pitch class) and triad of every chord that a claim states.
 
-    >>> triads_of("Am7 - Fmaj7/A - C - Bdim")
+    >>> claimed_triads("Am7 - Fmaj7/A - C - Bdim")
     [(9, 'min'), (5, 'maj'), (0, 'maj'), (11, 'dim')]
     """
     found = []

@@ -136,7 +136,7 @@ def _columns_of(given: str) -> list[str]:
     return [part[1] for part in _PART.finditer(given)] or [name.strip() for name in given.split(",") if name.strip()]
 
 
-def _values(row: Mapping[str, Any], kind: str, table: Table) -> list[Any]:
+def _cells(row: Mapping[str, Any], kind: str, table: Table) -> list[Any]:
     """What a row has of a kind, without empty cells; a list that a cell of a CSV holds as JSON is a list."""
     given = table.columns.get(kind)
     names = list(COLUMNS[kind]) if given is None else _columns_of(given)
@@ -158,7 +158,7 @@ def _text(value: Any) -> str:
 
 
 def _one(row: Mapping[str, Any], kind: str, table: Table) -> str:
-    value = next(iter(_values(row, kind, table)), "")
+    value = next(iter(_cells(row, kind, table)), "")
     if not (text := _text(value)) and value != "":
         raise _BadRow(f"{kind} is {value!r:.60}, expected text")
     return text
@@ -166,7 +166,7 @@ def _one(row: Mapping[str, Any], kind: str, table: Table) -> str:
 
 def _captions(row: Mapping[str, Any], table: Table) -> tuple[str, ...]:
     found: list[str] = []
-    for value in _values(row, "caption", table):
+    for value in _cells(row, "caption", table):
         own = value if isinstance(value, list) else [value]
         if not all(isinstance(text, str) for text in own):
             raise _BadRow(f"caption is {value!r:.60}, expected text or a list of texts")
@@ -188,7 +188,7 @@ def _phrases(row: Mapping[str, Any], table: Table) -> list[tuple[str, float, flo
     found: list[tuple[str, float, float]] = []
     if text := _one(row, "phrase", table):
         found.append((text, *_span(_one(row, "start_s", table), _one(row, "end_s", table))))
-    for value in _values(row, "phrases", table):
+    for value in _cells(row, "phrases", table):
         try:
             for phrase in value:
                 text = _text(phrase.get("phrase", phrase.get("text")))
@@ -208,7 +208,7 @@ def _phrases(row: Mapping[str, Any], table: Table) -> list[tuple[str, float, flo
 
 
 def _row(row: Mapping[str, Any], root: Path, where: str, table: Table) -> _Row:
-    inside = next((v for v in _values(row, "path", table) if isinstance(v, Inside)), None)
+    inside = next((v for v in _cells(row, "path", table) if isinstance(v, Inside)), None)
     path = _found(root, _one(row, "path", table)) if inside is None else inside.file
     name = path.relative_to(root).as_posix() if inside is None else inside.name
     captions, phrases = _captions(row, table), _phrases(row, table)

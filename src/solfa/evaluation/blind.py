@@ -17,7 +17,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike
 
-from solfa.core.claims import band_of, find_claims, key_of, marking_of, triads_of
+from solfa.core.claims import claimed_key, claimed_triads, find_claims, main_marking, tempo_marking
 from solfa.core.theory import Key
 from solfa.core.types import FloatArray
 from solfa.evaluation.similarity import Pool, unit_rows
@@ -41,11 +41,11 @@ def plausibility(text: str) -> float:
     """
     claims, score = find_claims(text), 0.0
     if "bpm" in claims and "marking" in claims:
-        score += marking_of(float(claims["bpm"].value)) == band_of(claims["marking"].value)
-    chords = triads_of(claims["chords"].value) if "chords" in claims else []
+        score += tempo_marking(float(claims["bpm"].value)) == main_marking(claims["marking"].value)
+    chords = claimed_triads(claims["chords"].value) if "chords" in claims else []
     score -= sum(a == b for a, b in pairwise(chords))
     if "key" in claims:
-        key = key_of(claims["key"].value)
+        key = claimed_key(claims["key"].value)
         score -= 0.05 * _num_accidentals(key)
         if chords:
             degrees = [((root - key.tonic) % 12, triad) for root, triad in chords]

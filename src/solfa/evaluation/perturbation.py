@@ -23,7 +23,7 @@ import numpy as np
 
 from solfa.constraints import Constraint, Metre
 from solfa.core.annotation import MusicAnnotation
-from solfa.core.claims import CHORD, Claim, Kind, band_of, find_claims, key_of, marking_of, triads_of
+from solfa.core.claims import CHORD, Claim, Kind, claimed_key, claimed_triads, find_claims, main_marking, tempo_marking
 from solfa.core.errors import InputError
 from solfa.core.theory import Chord, Key, pitch_class
 from solfa.evaluation.blind import Unigrams, plausibility
@@ -132,7 +132,7 @@ def _read(kind: Edit, text: str) -> _Stated | None:
 
 
 def _read_key(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
-    claim, key = claims["key"], key_of(claims["key"].value)
+    claim, key = claims["key"], claimed_key(claims["key"].value)
     if "chords" not in claims and _LONE_CHORD.search(text[: claim.start] + text[claim.end :]):
         return None  # a chord that cannot be transposed would give the key away
     return _Stated(text, claims, ("chords" in claims, key.mode), key)
@@ -140,7 +140,7 @@ def _read_key(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
 
 def _read_mode(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
     found, claim = _read_key(text, claims), claims["key"]
-    chords = collapsed(triads_of(claims["chords"].value)) if "chords" in claims else []
+    chords = collapsed(claimed_triads(claims["chords"].value)) if "chords" in claims else []
     elsewhere = _words(_FEELING, text[: claim.start] + text[claim.end :])
     form = (bool(chords), len(chords) > 16, _words(_NUM_CHORDS, text), elsewhere)
     return replace(found, form=form) if found else None
@@ -152,7 +152,7 @@ def _read_tempo(text: str, claims: dict[Kind, Claim]) -> _Stated:
 
 
 def _read_bpm(text: str, claims: dict[Kind, Claim]) -> _Stated:
-    band = band_of(claims["marking"].value) if "marking" in claims else None
+    band = main_marking(claims["marking"].value) if "marking" in claims else None
     both = _read_tempo(text, claims)
     return _Stated(text, claims, (band, both.form), both.value)
 
@@ -163,7 +163,7 @@ def _read_marking(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
         claims = find_claims(text)
     if _NUMBER.search(text) or "marking" not in claims:
         return None
-    return _Stated(text, claims, (number is None, _words(_SPEED, text)), band_of(claims["marking"].value))
+    return _Stated(text, claims, (number is None, _words(_SPEED, text)), main_marking(claims["marking"].value))
 
 
 def _read_beats(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
@@ -178,8 +178,8 @@ def _read_beats(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
 
 
 def _read_chords(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
-    chords = collapsed(triads_of(claims["chords"].value))
-    key = key_of(claims["key"].value) if "key" in claims else None
+    chords = collapsed(claimed_triads(claims["chords"].value))
+    key = claimed_key(claims["key"].value) if "key" in claims else None
     several_keys = key is None and re.search(r"\b[A-G](?:[#b♯♭]| sharp| flat)? (?:major|minor)\b", text)
     if len(set(chords)) < 2 or several_keys:
         return None
@@ -213,7 +213,7 @@ def _still_true(kind: Edit, value: Any, truth: MusicAnnotation | None) -> bool:
     if truth is None:
         return False
     if kind == "marking":
-        return truth.tempo_bpm is not None and marking_of(truth.tempo_bpm) == value
+        return truth.tempo_bpm is not None and tempo_marking(truth.tempo_bpm) == value
     if kind == "beats":
         counted = () if "/" in value else (*(f"{value}/{unit}" for unit in (2, 4, 8)), f"{3 * int(value)}/8")
         constraint: Constraint = Metre(text="", metres=counted or (value,))
@@ -284,7 +284,7 @@ class _Kind(NamedTuple):
 _KINDS: dict[Edit, _Kind] = {
     "key": _Kind(("key",), _read_key, ne),
     "tempo": _Kind(
-        ("bpm", "marking"), _read_tempo, lambda a, b: tempi_apart(a, b) and marking_of(a) != marking_of(b)
+        ("bpm", "marking"), _read_tempo, lambda a, b: tempi_apart(a, b) and tempo_marking(a) != tempo_marking(b)
     ),
     "bpm": _Kind(("bpm",), _read_bpm, tempi_apart),
     "marking": _Kind(("marking",), _read_marking, ne),

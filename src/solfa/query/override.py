@@ -70,7 +70,7 @@ def _detect(kind: type[Constraint], source: Source, keys: Iterable[InKey]) -> No
         roman.find_named(source)
         roman.find(source)
         chords.find(source)
-        roman.settle(source, keys)
+        roman.resolve_mentions(source, keys)
     else:
         for quantity in list(quantities(source)):
             if kind is Tempo:

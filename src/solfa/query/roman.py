@@ -89,7 +89,7 @@ def find_named(source: Source) -> None:
 
 
 def find(source: Source) -> None:
-    """Finds numerals and degree numbers; ``settle`` resolves them once the key is known."""
+    """Finds numerals and degree numbers; ``resolve_mentions`` resolves them once the key is known."""
     position = 0
     while start := regex.token.search(source.raw, position):
         position = start.end()
@@ -166,7 +166,7 @@ def is_progression(text: str) -> bool:
     return bool(source.mentions)
 
 
-def settle(source: Source, more_keys: Iterable[InKey] = ()) -> None:
+def resolve_mentions(source: Source, more_keys: Iterable[InKey] = ()) -> None:
     """Resolves progressions against the key of the query, if there is exactly one, and reads "in any key"."""
     asked = [m.constraint for m in source.mentions if isinstance(m.constraint, InKey) and not m.negated]
     keys = {

@@ -454,7 +454,7 @@ def correct(source: Source, row: list[Item]) -> None:
                 before.constraint, before.spoken = None, False
 
 
-def settle_contradictions(source: Source) -> None:
+def resolve_contradictions(source: Source) -> None:
     """Settles what is wanted and unwanted at once: of one word the negation stands ("no harp, everyone uses harp"), of
     two words for one thing ("melancholic but not sad") neither: only the words can tell."""
     voices = [m for m in source.mentions if isinstance(m.constraint, Presence) and m.constraint.kind == "voice"]
@@ -524,7 +524,7 @@ def straighten(source: Source) -> None:
             first.weight, second.constraint = max(first.weight, second.weight), None
 
 
-def settle_measures(source: Source) -> None:
+def resolve_measures(source: Source) -> None:
     """A track has one tempo, key and metre: several are alternatives, and a plain one beats an implied one."""
     genres = {m.start for m in source.mentions if m.kind == "genre"}
     for mention in source.mentions:

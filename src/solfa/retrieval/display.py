@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from solfa.collection import Attributes
-from solfa.constraints.key import key_of
+from solfa.constraints.key import key_from_code
 from solfa.core.filters import folded
 from solfa.core.theory import Key
 from solfa.core.types import FloatArray
@@ -79,7 +79,7 @@ def _wheel(key: Key) -> tuple[int, str]:
 _VALUES: dict[str, Callable[[_Row], Any]] = {
     "score": lambda row: -row[0].score,
     "tempo": lambda row: _number(row[1].column("tempo_bpm")[row[2], 0]),
-    "key": lambda row: None if (key := row[1].column("key")[row[2], 0]) < 0 else _wheel(key_of(key)),
+    "key": lambda row: None if (key := row[1].column("key")[row[2], 0]) < 0 else _wheel(key_from_code(key)),
     "duration": lambda row: row[0].duration_s,
     "loudness": lambda row: _number(row[1].column("loudness_lufs")[row[2]]),
     "title": lambda row: folded(row[0].tags.title or row[0].path.stem),

@@ -166,8 +166,8 @@ def test_bars_give_tempo_metre_beats_and_downbeats():
 def test_a_pitch_histogram_has_a_key():
     scale = np.zeros(12)
     scale[[7, 9, 11, 0, 2, 4, 6]] = (5, 2, 3, 2, 4, 2, 2)
-    assert extras.key_of(scale).value == "G major"
-    assert extras.key_of(np.zeros(12)).value is None
+    assert extras.estimate_key(scale).value == "G major"
+    assert extras.estimate_key(np.zeros(12)).value is None
 
 
 # --- the tools themselves -------------------------------------------------------------------------------------------

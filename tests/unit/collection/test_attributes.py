@@ -43,7 +43,7 @@ def test_columns_are_the_analyses(tmp_path: Path) -> None:
 def test_an_empty_collection_has_empty_columns(tmp_path: Path) -> None:
     with Collection.open(tmp_path / "shelf", create=True) as shelf:
         columns = shelf.attributes()
-        assert len(columns) == 0 and columns.bounds.tolist() == [0]
+        assert len(columns) == 0 and columns.chord_bounds.tolist() == [0]
         assert columns.confidence("piano").shape == (0,)
         assert columns.rows(np.zeros(0, np.int64)).tolist() == []
 

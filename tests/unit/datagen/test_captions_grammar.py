@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from solfa.core.claims import find_claims, marking_of
+from solfa.core.claims import find_claims, tempo_marking
 from solfa.core.clip import Phrase
 from solfa.core.errors import InputError, UnknownName
 from solfa.core.theory import QUALITIES, Chord, Key
@@ -29,7 +29,7 @@ def drawn(rng: np.random.Generator) -> dict[str, object]:
     by_kind = {k: [c.id for c in concepts().values() if c.kind == k] for k in ("instrument", "genre", "mood")}
     whole = {
         "key": str(Key(int(rng.integers(12)), "major" if rng.random() < 0.5 else "minor")),
-        "tempo_bpm": bpm, "tempo_marking": marking_of(bpm), "metre": metre, "beats_per_bar": int(metre[0]),
+        "tempo_bpm": bpm, "tempo_marking": tempo_marking(bpm), "metre": metre, "beats_per_bar": int(metre[0]),
         "chords": [str(c) for c in chords], "voice": bool(rng.integers(2)),
         "instruments": [str(i) for i in rng.choice(by_kind["instrument"], 2, replace=False)],
         "genre": [str(rng.choice(by_kind["genre"]))], "mood": [str(rng.choice(by_kind["mood"]))],

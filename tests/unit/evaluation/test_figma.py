@@ -15,7 +15,7 @@ from tokenizers.pre_tokenizers import Whitespace
 
 from solfa.constraints import Chords, Tempo
 from solfa.core.annotation import MusicAnnotation
-from solfa.core.claims import KINDS, chord_symbol, find_claims, key_of, marking_of, triads_of
+from solfa.core.claims import KINDS, chord_symbol, claimed_key, claimed_triads, find_claims, tempo_marking
 from solfa.core.errors import InputError
 from solfa.core.theory import Chord, Key
 from solfa.core.types import ChordSegment
@@ -49,7 +49,7 @@ def describe(attributes: Attributes, seed: int = 0) -> str:
     parts = [
         f"in {attributes.key}",
         f"at {attributes.tempo_bpm:.0f} BPM",
-        f"marked {marking_of(attributes.tempo_bpm)}",
+        f"marked {tempo_marking(attributes.tempo_bpm)}",
         f"with {attributes.beats} beats per bar",
         "over the chords " + " - ".join(chord_symbol(c) for c in attributes.chords),
     ]
@@ -99,7 +99,7 @@ def test_every_attribute_is_stated_once_and_found_again() -> None:
         assert truth.key is not None and truth.tempo_bpm is not None
         assert claims["key"].value == str(truth.key)
         assert claims["bpm"].value == f"{truth.tempo_bpm:.0f}"
-        assert claims["marking"].value == marking_of(truth.tempo_bpm)
+        assert claims["marking"].value == tempo_marking(truth.tempo_bpm)
         assert claims["beats"].value == str(truth.beats)
         assert len(claims["chords"].value.split(" - ")) == len(truth.chords)
 
@@ -164,7 +164,7 @@ def told(pool: list[MusicAnnotation], seed: int) -> list[str]:
     for m in pool:
         chords = " - ".join(c.label.replace(":maj", "").replace(":min", "m") for c in m.chords[: len(m.chords) // 2])
         assert m.tempo_bpm is not None and m.metre is not None
-        word = marking_of(m.tempo_bpm)
+        word = tempo_marking(m.tempo_bpm)
         texts.append(str(rng.choice(WAYS)).format(
             genre=rng.choice(["rock", "folk", "jazz"]), key=m.key, bpm=f"{m.tempo_bpm:.0f}", marking=word,
             Marking=word.capitalize(), beats=m.metre[0], chords=chords,
@@ -192,14 +192,15 @@ def test_counterfactuals_are_false_and_exchange_what_depends_on_the_value(kind: 
             r"\b[Aa] (?:[AEF] |allegro|andante)|\b[Aa]n (?:[BCDG] |presto|largo|moderato|vivace)", c.text
         )
         if kind == "key":
-            old, new = key_of(before["key"].value), key_of(after["key"].value)
+            old, new = claimed_key(before["key"].value), claimed_key(after["key"].value)
             assert old != new and old.mode == new.mode
             degrees = [
-                [(r - k.tonic) % 12 for r, _ in triads_of(x["chords"].value)] for k, x in ((old, before), (new, after))
+                [(r - k.tonic) % 12 for r, _ in claimed_triads(x["chords"].value)]
+                for k, x in ((old, before), (new, after))
             ]
             assert degrees[0] == degrees[1]
         if kind == "mode":
-            old, new = key_of(before["key"].value), key_of(after["key"].value)
+            old, new = claimed_key(before["key"].value), claimed_key(after["key"].value)
             assert old.mode != new.mode and (old.tonic == new.tonic or old.relative == new)
             theirs = find_claims(TOLD[c.partner])
             assert [after[k].value for k in ("key", "chords")] == [theirs[k].value for k in ("key", "chords")]
@@ -209,14 +210,14 @@ def test_counterfactuals_are_false_and_exchange_what_depends_on_the_value(kind: 
         else:
             assert c.true == TOLD[c.row]
         if "marking" in after and kind in ("tempo", "bpm"):
-            assert marking_of(float(after["bpm"].value)) == after["marking"].value.lower()
+            assert tempo_marking(float(after["bpm"].value)) == after["marking"].value.lower()
         if kind in ("tempo", "bpm"):
             asked = Tempo(text="", low_bpm=float(after["bpm"].value), high_bpm=float(after["bpm"].value), exact=False)
             assert holds(asked, truth) is False  # nor at half or double of it
         if kind == "beats":
             assert after["beats"].value != before["beats"].value
         if kind == "chords":
-            loop = triads_of(after["chords"].value)
+            loop = claimed_triads(after["chords"].value)
             assert all(a != b for a, b in pairwise(loop))
             assert holds(Chords(text="", chords=tuple(Chord(*c) for c in loop)), truth) is False
 

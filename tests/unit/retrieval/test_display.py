@@ -20,7 +20,9 @@ def table() -> Attributes:
     summary["key"][:, 0] = [TRACKS[i][1] for i in ids]
     summary["loudness_lufs"] = [np.nan, -3, -14, -9]
     nothing = np.zeros(0, np.uint8)
-    return Attributes(track_ids=ids, summary=summary, progressions=nothing, bounds=np.zeros(5, np.int64), _blocks=())
+    return Attributes(
+        track_ids=ids, summary=summary, progressions=nothing, chord_bounds=np.zeros(5, np.int64), _blocks=()
+    )
 
 
 HITS = [

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from solfa.core.claims import marking_of
+from solfa.core.claims import tempo_marking
 from solfa.core.clip import Phrase
 from solfa.core.types import Analysis, TagTrack
 from solfa.core.vocabulary import concepts, lineage
@@ -69,7 +69,7 @@ def _single(told: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
     """Tempo, metre and key among what is told."""
     known: dict[str, Any] = {}
     for bpm in told["tempo"]:
-        known |= {"tempo_bpm": float(bpm), "tempo_marking": marking_of(bpm)}
+        known |= {"tempo_bpm": float(bpm), "tempo_marking": tempo_marking(bpm)}
     for metre in told["metre"]:
         known |= {"metre": metre, "beats_per_bar": int(metre.partition("/")[0])}
     for key in told["key"]:

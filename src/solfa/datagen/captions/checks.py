@@ -17,7 +17,7 @@ from typing import Any
 
 from solfa.audio.tags import clean
 from solfa.constraints import Chords, Constraint, Duration, Dynamics, InKey, Metre, Presence, Tempo
-from solfa.core.claims import CHORD, MARKINGS, NOTE, Claim, Kind, chord_symbol, find_claims, key_of, marking_of
+from solfa.core.claims import CHORD, MARKINGS, NOTE, Claim, Kind, chord_symbol, claimed_key, find_claims, tempo_marking
 from solfa.core.theory import Chord, Key, pitch_class
 from solfa.core.vocabulary import concepts, lineage
 from solfa.datagen.captions.facts import grammar, harmony, loop, merged
@@ -168,7 +168,7 @@ def _counts(attributes: Mapping[str, Any]) -> set[int]:
 def _claim_holds(claim: Claim, attributes: Mapping[str, Any]) -> bool:
     value, bpm = claim.value, attributes.get("tempo_bpm")
     if claim.kind == "key":
-        return bool(attributes.get("key")) and key_of(value) == Key.parse(attributes["key"])
+        return bool(attributes.get("key")) and claimed_key(value) == Key.parse(attributes["key"])
     if claim.kind == "bpm":
         return bpm is not None and abs(float(value) - bpm) <= 0.51
     if claim.kind == "marking":
@@ -181,7 +181,7 @@ def _claim_holds(claim: Claim, attributes: Mapping[str, Any]) -> bool:
 
 def _marking(attributes: Mapping[str, Any]) -> str | None:
     bpm = attributes.get("tempo_bpm")
-    return attributes.get("tempo_marking") or (marking_of(bpm) if bpm else None)
+    return attributes.get("tempo_marking") or (tempo_marking(bpm) if bpm else None)
 
 
 def _signature(symbol: str) -> tuple[int, str]:

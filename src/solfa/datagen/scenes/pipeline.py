@@ -82,8 +82,8 @@ class SceneMaker:
             member = replace(record, captions=(caption,))
             yield Member(record=member, samples=scene.samples, sample_rate_hz=scene.sample_rate_hz)
 
-    def check(self, split: str) -> None:
-        """Nothing, if the pool has what a split needs; else InputError."""
+    def require_material(self, split: str) -> None:
+        """Raise InputError if the pool lacks events or backgrounds for a split."""
         labels = set(self.material[split])
         if not labels - {BACKGROUND} or (self.config.noise_share < 1 and BACKGROUND not in labels):
             raise InputError(
@@ -189,7 +189,7 @@ def make_scenes(
     """
     maker = SceneMaker(pool.folder, config)
     for split in SPLITS:
-        maker.check(split)
+        maker.require_material(split)
     shards = {s: max(1, -(-round(count * share) // config.per_shard)) for s, share in _SHARES.items()}
     plain = asdict(config)
     model = plain.pop("endpoint")

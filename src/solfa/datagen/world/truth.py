@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solfa.core.annotation import MusicAnnotation
-from solfa.core.claims import marking_of
+from solfa.core.claims import tempo_marking
 from solfa.core.clip import Phrase, joined_phrases
 from solfa.core.intervals import Segment
 from solfa.core.theory import QUALITIES, Chord
@@ -188,7 +188,7 @@ def attributes_of(truth: MusicAnnotation, score: Score) -> dict[str, Any]:
         "metre": truth.metre,
         "beats_per_bar": None if truth.metre is None else METRES[truth.metre].beats,
         "tempo_bpm": None if truth.tempo_bpm is None else round(truth.tempo_bpm, 1),
-        "tempo_marking": None if truth.tempo_bpm is None else marking_of(truth.tempo_bpm),
+        "tempo_marking": None if truth.tempo_bpm is None else tempo_marking(truth.tempo_bpm),
         "voice": None if voices else False,
         "voice_like": voices or None,
         "swing": score.swing > 0.08 or None,
