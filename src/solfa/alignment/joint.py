@@ -139,7 +139,7 @@ class Tower(nn.Module):
         self.config = config
         self.whole = Projector(config.whole)
         if config.shared and config.rows is not None:
-            raise InputError("a shared tower has one projector; leave rows out.")
+            raise InputError("a shared tower has one projector for pooled and frames: omit rows.")
         self.own_rows = None if config.rows is None else Projector(config.rows)
         if self.own_rows is not None and self.own_rows.out_dim != self.whole.out_dim:
             raise InputError(f"whole and rows have {self.whole.out_dim} and {self.own_rows.out_dim} dimensions.")

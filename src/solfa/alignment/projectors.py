@@ -110,7 +110,7 @@ class _Transformer(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         if config.width % config.num_heads:
-            raise InputError(f"width {config.width} is no multiple of the number of heads {config.num_heads}.")
+            raise InputError(f"width {config.width} is not a multiple of the number of heads {config.num_heads}.")
         same = config.in_dim == config.width
         self.enter = nn.Identity() if same else nn.Linear(config.in_dim, config.width)
         self.layers = nn.ModuleList(_Layer(config) for _ in range(config.num_layers))

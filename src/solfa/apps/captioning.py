@@ -23,7 +23,7 @@ _MOST_NAMED = 5
 
 def caption(
     src: Annotated[Path, typer.Argument(help="Folder of music, a collection, or the folder of a published data set.")],
-    out: Annotated[Path, typer.Argument(help="Folder of the new data set; a stopped run goes on where it was.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the new data set; a stopped run continues where it stopped.")],
     dataset: Annotated[
         str, typer.Option(help="SRC is this published data set, see 'solfa eval datasets'; NAME:SPLIT for a split.")
     ] = "",
@@ -32,50 +32,50 @@ def caption(
     ] = "",
     per_clip: Annotated[int, typer.Option(help="Captions of one clip.")] = 1,
     seconds: Annotated[float, typer.Option(help="Length of a clip.")] = 10.0,
-    clips: Annotated[int, typer.Option(help="Clips of one track at most, spread evenly; 0: all.")] = 0,
+    clips: Annotated[int, typer.Option(help="Most clips of one track, evenly spaced; 0: all.")] = 0,
     require: Annotated[
         str, typer.Option(help="Attributes without which a clip is left out, such as tempo_bpm,metre,key,chords: the "
                                "four of FGMCaps.")
     ] = "",
     precision: Annotated[
-        float, typer.Option(help="Share of true statements aimed at, of each kind; what is less sure is left out.")
+        float, typer.Option(help="Target share of true statements, for each kind; less certain ones are left out.")
     ] = 0.9,
     trust: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="Table of what is sure enough, fitted by "
-                                  "benchmarks/caption_truth.py; else the one that is shipped.")
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Table of thresholds, fitted by "
+                                  "benchmarks/caption_truth.py (default: the one that is shipped).")
     ] = None,
     guesses: Annotated[
-        bool, typer.Option("--guesses", help="Also genres and moods that only a tagger names.")
+        bool, typer.Option("--guesses", help="Also use genres and moods that only a tagger found.")
     ] = False,
     extractors: Annotated[str, typer.Option(help="Analysis tools, see 'solfa models list'.")] = "default",
     splits: Annotated[
         str, typer.Option(help="Shares of train, val, test within each source; or 'fgmcaps' for its clip counts.")
     ] = "0.9,0.05,0.05",
     seed: SeedOption = 0,
-    llm: Annotated[str, typer.Option(help="A language model writes: OpenAI-compatible address, up to /v1.")] = "",
+    llm: Annotated[str, typer.Option(help="Endpoint of an OpenAI-compatible language model, up to /v1.")] = "",
     llm_model: Annotated[str, typer.Option(help="Its name at the endpoint.")] = "",
     llm_key_env: Annotated[str, typer.Option(help="Environment variable that holds the endpoint's key.")] = "",
-    llm_rate: Annotated[float, typer.Option(min=0, help="Requests a second at most, all together; 0: no limit.")] = 0.0,
-    llm_concurrency: Annotated[int, typer.Option(min=1, max=256, help="Requests that wait at a time.")] = 8,
+    llm_rate: Annotated[float, typer.Option(min=0, help="Most requests per second; 0: no limit.")] = 0.0,
+    llm_concurrency: Annotated[int, typer.Option(min=1, max=256, help="Most requests at a time.")] = 8,
     llm_omit: Annotated[
         str, typer.Option(help="Fields of the request to leave out, for servers that refuse them: temperature, "
                                "max_tokens, seed, response_format.")
     ] = "",
     llm_price: Annotated[
-        str, typer.Option(help="Prices of a million tokens, asked and answered, such as 0.15,0.60: the cost is shown.")
+        str, typer.Option(help="Prices of a million input and output tokens, such as 0.15,0.60, to show the cost.")
     ] = "",
     llm_estimate: Annotated[
-        bool, typer.Option("--llm-estimate", help="Say how many requests and tokens it would take, and stop.")
+        bool, typer.Option("--llm-estimate", help="Show how many requests and tokens it would take, and stop.")
     ] = False,
     on_failure: Annotated[
-        Literal["drop", "grammar"], typer.Option(help="What becomes of a rejected answer of the model.")
+        Literal["drop", "grammar"], typer.Option(help="What to do with a rejected answer of the model.")
     ] = "drop",
     workers: WorkersOption = None,
 ) -> None:  # fmt: skip
-    """Cut music into clips, analyze them, and write captions that say what was found (the pipeline of FGMCaps).
+    """Cut music into clips, analyze them, and write captions of what was found (the pipeline of FGMCaps).
 
-    Only what is sure enough is said. Captions come from a grammar, or with --llm from a language model whose
-    answers are checked. No track, artist or copy of a recording ends in two splits.
+    Only what is measured with enough confidence is stated. Captions come from a grammar, or with --llm from a
+    language model whose answers are checked. No track, artist or copy of a recording is in two splits.
 
     Exit code 0: all is well; 2: nothing was made; 3: some files failed, they are listed.
     """
@@ -110,7 +110,7 @@ def caption(
         )
     failed, config = tell_failures(made), made.manifest["config"]
     for statement, tools in config["own_confidence"].items():
-        tell(f"{statement}: told by the own confidence of {', '.join(tools)}; "
+        tell(f"{statement}: decided by the confidence of {', '.join(tools)}; "
              f"the trust table was fitted on another tool")  # fmt: skip
     table, rules = Table("rule", "how often"), config["rules"]
     for name, count in rules.items():

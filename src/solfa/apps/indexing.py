@@ -102,7 +102,7 @@ def run_status(directory: Path, *, failures: bool, copies: bool, as_json: bool) 
     out = console()
     out.print(f"{directory}", markup=False)
     out.print(f"{stats.tracks} tracks in {stats.files} files, {clock(stats.duration_s)} of music, "
-              f"{stats.size_bytes / 1e6:.1f} MB; {stats.kept} analysed tracks without a file, "
+              f"{stats.size_bytes / 1e6:.1f} MB; {stats.kept} analyzed tracks without a file, "
               f"{stats.failures} failed files")  # fmt: skip
     for space, count in stats.spaces.items():
         out.print(f"embedding space {space}: {count} tracks", markup=False)

@@ -22,21 +22,21 @@ HELP = """\
 TEXT                     a new query
 + TEXT, and TEXT         ask for more
 - TEXT, without TEXT     not this
-drop TEXT                take a part of the query back
+drop TEXT                remove a part of the query
 like 2                   more that sounds like hit 2
 1 3                      select hits, for play and playlist
 play [2]                 play hits
 playlist FILE [2]        write hits as M3U8, or XSPF if FILE ends in .xspf
 show [2]                 all evidence
 more, undo, help, quit
-:TEXT                    a query that begins like a command"""
+:TEXT                    a query that starts like a command"""
 
 
 def loop(session: Session, player: str | None) -> None:
     """Read lines until the end of input or ``quit``; a mistake is one line, and the session goes on."""
     with suppress(ImportError):
         import readline  # noqa: F401  (line editing and history of input())
-    tell(f"{len(session.searcher.collection.attributes())} tracks. Ask for music; 'help' lists what else you can say.")
+    tell(f"{len(session.searcher.collection.attributes())} tracks. Type a query; 'help' lists the commands.")
     while True:
         try:
             line = input("> ").strip()
@@ -47,7 +47,7 @@ def loop(session: Session, player: str | None) -> None:
             tell("")
             continue
         except UnicodeDecodeError:
-            complain("that line is no text in the encoding of this terminal.")
+            complain("that line is not valid text in the encoding of this terminal.")
             continue
         if line in ("quit", "exit"):
             return

@@ -102,7 +102,7 @@ def _texts(path: Path) -> dict[str, list[str]]:
             raw = json.loads(path.read_text(encoding="utf-8"))
             found = {str(k): [v] if isinstance(v, str) else list(v) for k, v in raw.items()}
         if not found or not all(own and all(isinstance(t, str) for t in own) for own in found.values()):
-            raise ValueError("no captions, or one that is no text")
+            raise ValueError("no captions, or one that is not text")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as bad:
         raise InputError(
             f"{path}: expected JSON {{id: caption}} or {{id: [captions]}}, or CSV with id and caption ({bad})."

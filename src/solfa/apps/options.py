@@ -37,19 +37,19 @@ ModelOption = Annotated[
                  autocompletion=_starting(_models)),
 ]  # fmt: skip
 NoncommercialOption = Annotated[
-    bool, typer.Option("--allow-noncommercial", help="Accept weights that are not for commercial use.")
+    bool, typer.Option("--allow-noncommercial", help="Allow weights whose licence forbids commercial use.")
 ]
 SeedOption = Annotated[int, typer.Option(min=0, help="Random seed.")]
 WorkersOption = Annotated[
-    int | None, typer.Option("--workers", "--jobs", min=1, help="Processes; one for each core if not given.")
+    int | None, typer.Option("--workers", "--jobs", min=1, help="Processes (default: one for each core).")
 ]
 PlotOption = Annotated[
-    Path | None, typer.Option("--plot", help="Draw it into FILE.svg or FILE.png (needs solfa[plot]).")
+    Path | None, typer.Option("--plot", help="Draw a figure into FILE.svg or FILE.png (needs solfa[plot]).")
 ]
 
 CountOption = Annotated[int, typer.Option("-k", min=1, max=1000, help="How many hits.")]
 PlayerOption = Annotated[
-    str | None, typer.Option("--player", help="Program that plays (default: mpv, ffplay, vlc or the desktop's).")
+    str | None, typer.Option("--player", help="Program to play with (default: mpv, ffplay, vlc or the desktop's).")
 ]
 
 
@@ -65,15 +65,13 @@ class Asked:
         ),
     ] = None
     k: CountOption = 10
-    page: Annotated[int, typer.Option("--page", min=1, help="Which -k hits: 2 are the next ones.")] = 1
+    page: Annotated[int, typer.Option("--page", min=1, help="Page of the results, of -k hits each.")] = 1
     sort: Annotated[
         str,
-        typer.Option("--sort", help=f"Order of the hits shown: {', '.join(SORTS)}; turned round after a '-'.",
+        typer.Option("--sort", help=f"Order of the hits shown: {', '.join(SORTS)}; a '-' before it reverses the order.",
                      autocompletion=_starting(SORTS.__iter__)),
     ] = "score"  # fmt: skip
-    per_artist: Annotated[
-        int, typer.Option("--per-artist", min=0, help="At most so many hits by one artist (0: no limit).")
-    ] = 0
+    per_artist: Annotated[int, typer.Option("--per-artist", min=0, help="Most hits by one artist (0: no limit).")] = 0
     duplicates: Annotated[bool, typer.Option("--duplicates", help="Show every copy of a recording.")] = False
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show all evidence: what was asked, how sure it is, and where.")
@@ -91,7 +89,9 @@ class Asked:
     model: ModelOption = None
     view: Annotated[
         Literal["global", "frame", "mix"] | None,
-        typer.Option("--view", help="How a trained model scores sound and text (default: as it was made to rank)."),
+        typer.Option(
+            "--view", help="What a trained model compares: pooled vectors, frames, or both (default: its own)."
+        ),
     ] = None
     allow_noncommercial: NoncommercialOption = False
     as_json: JsonOption = False

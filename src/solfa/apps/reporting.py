@@ -82,7 +82,7 @@ def show(found: Sequence[Report], out: Path | None = None, plot: Path | None = N
     from solfa.evaluation import reports
 
     if len({r.pool for r in found}) > 1:
-        raise InputError("the reports are of different pools, so they cannot stand in one table.")
+        raise InputError("the reports are of different pools and cannot be compared in one table.")
     if out is not None and len(found) > 1:
         out.mkdir(parents=True, exist_ok=True)
         for number, report in enumerate(found):

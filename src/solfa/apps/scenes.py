@@ -26,7 +26,7 @@ def sounds() -> None:
 
 
 def scenes(
-    out: Annotated[Path, typer.Argument(help="Folder of the data set; a stopped run goes on where it was.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the data set; a stopped run continues where it stopped.")],
     count: Annotated[int, typer.Option(min=1, help="Scenes at least (each split is filled to whole shards).")] = 1000,
     seed: SeedOption = 0,
     events: Annotated[

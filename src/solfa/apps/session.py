@@ -105,7 +105,7 @@ class Session:
         first = self.results.before + 1 if self.results else 1
         words = numbers.replace(",", " ").split()
         if not all(word.isascii() and word.isdigit() for word in words):
-            raise InputError(f"not a number of a hit: {numbers!r}. Expected something like 2 or 1 3.")
+            raise InputError(f"not the number of a hit: {numbers!r}. Expected something like 2 or 1 3.")
         chosen = [int(word) for word in words] or list(self.selected)
         wrong = [number for number in chosen if not first <= number < first + len(shown)]
         if wrong or not shown:

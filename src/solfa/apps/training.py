@@ -34,16 +34,16 @@ class _Group(TyperGroup):
 
 train_app = typer.Typer(
     cls=_Group, no_args_is_help=True,
-    help="Train a model on a data set; share it. A run begins again from its config.json: --config FILE --out FOLDER.",
+    help="Train a model on a data set; share it. To repeat a run: --config config.json --out FOLDER.",
 )  # fmt: skip
 TERMINATED = 143  # 128 + SIGTERM
 _TEXTS, _MOST_BYTES = ("audio", "text", "features", "precision", "frames", "bank", "init"), 1 << 20
 RECIPES = {
     "figma": "FIGMA: captions against frames, by the best token of each frame.",
     "finelap": "FineLAP: captions against clips, timed phrases against frames.",
-    "united": "Both: FIGMA on captions, FineLAP's frame loss where phrases are timed.",
-    "clap": "A CLAP, on new pairs: both backbones from their own projections (--tune audio,text).",
-    "tutorial": "Two small maps of pooled vectors into 128 numbers, to learn how it works.",
+    "united": "FIGMA and FineLAP together: FIGMA on captions, FineLAP's frame loss where phrases are timed.",
+    "clap": "Fine-tune a CLAP on new pairs: both backbones, from their own projections (--tune audio,text).",
+    "tutorial": "Two small maps of pooled vectors to 128 dimensions, to learn how it works.",
 }
 
 
@@ -63,14 +63,14 @@ def _train(
         str | None, typer.Option(help="Backbone of text; NAME or NAME:SOURCE, ?option=value.", show_default="minilm")
     ] = None,
     size: Annotated[
-        Literal["small", "published"] | None, typer.Option(help="small is for a CPU.", show_default="small")
+        Literal["small", "published"] | None, typer.Option(help="Model size; small is for a CPU.", show_default="small")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data at most.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Most passes over the data.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=2, help="Pairs of one step.")] = None,
     chunk_size: Annotated[int | None, typer.Option(min=1, help="Pairs projected at once; bounds memory.")] = None,
     lr: Annotated[float | None, typer.Option(min=0, max=1000, help="Learning rate.")] = None,
     precision: Annotated[
-        Literal["float32", "bfloat16"] | None, typer.Option(help="Of the projectors (default: by size).")
+        Literal["float32", "bfloat16"] | None, typer.Option(help="Precision of the projectors (default: by size).")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="Random seed.", show_default="0")] = None,
     device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
@@ -79,7 +79,7 @@ def _train(
     ] = None,
     states_precision: Annotated[
         Literal["float32", "tf32", "bfloat16"] | None,
-        typer.Option(help="Of frozen backbones on torch; tf32 on CUDA only.", show_default="float32"),
+        typer.Option(help="Precision of frozen torch backbones; tf32 on CUDA only.", show_default="float32"),
     ] = None,
     bank: Annotated[Path | None, typer.Option(help="Phrases to draw from (JSONL; default: solfa's bank).")] = None,
     init: Annotated[Path | None, typer.Option(help="Folder of a model to start from.")] = None,
@@ -90,19 +90,19 @@ def _train(
         float | None, typer.Option(min=0, max=1000, help="Learning rate of backbones, as a factor of --lr.")
     ] = None,
     crop_s: Annotated[
-        float | None, typer.Option(min=0.1, max=3600, help="Seconds of a clip that a tuned backbone gets.")
+        float | None, typer.Option(min=0.1, max=3600, help="Length of the crops for a tuned backbone, in seconds.")
     ] = None,
     frames: Annotated[
-        Literal["transformer", "bigru", "linear", "shared"] | None, typer.Option(help="finelap's projector of frames.")
+        Literal["transformer", "bigru", "linear", "shared"] | None, typer.Option(help="finelap: projector of frames.")
     ] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Any value of the recipe, repeatable: objective.alpha=0.3.")
+        list[str] | None, typer.Option("--set", help="Set a value of the recipe, repeatable: objective.alpha=0.3.")
     ] = None,
     track: Annotated[
         list[str] | None, typer.Option(help="Show figures in tensorboard, wandb or trackio too; repeatable.")
     ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="As --track tensorboard.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     allow_noncommercial: NoncommercialOption = False,
 ) -> None:
     """Train projectors, and backbones that --tune names; states of others are computed once and kept."""
@@ -153,7 +153,7 @@ def _train(
     if len(folders) < len(data or ()):
         raise InputError("one data set was given twice. Give it once, with a weight: --data FOLDER=2.")
     if not folders:
-        raise InputError("what is to be trained on? Give a data set: --data FOLDER, or a run's file: --config FILE.")
+        raise InputError("no data set to train on. Give one: --data FOLDER, or a run's file: --config FILE.")
     sides = tuple(before.get("tune", ())) if tune is None else tuple(sorted(set(filter(None, tune.split(",")))))
     places: dict[str, Any] = {
         key: given or (Path(before[key]) if before.get(key) else None)
@@ -194,7 +194,7 @@ def _recorded(file: Path) -> dict[str, Any]:
         if not fine or command["name"] not in RECIPES or not all(isinstance(w, int | float) for w in weights):
             raise ValueError("a value of another kind")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as bad:
-        raise InputError(f"{file} is no config.json of a run ({bad!r}). Runs of solfa train have one.") from bad
+        raise InputError(f"{file} is not the config.json of a run ({bad!r}). Runs of solfa train have one.") from bad
     return found
 
 
@@ -224,16 +224,14 @@ def _summary(folder: Path, outcome: Outcome) -> str:
 
 
 for _recipe, _what in RECIPES.items():
-    train_app.command(_recipe, help=f"{_what} States are computed once and kept; a killed run goes on with --resume.")(
-        _train
-    )
+    train_app.command(_recipe, help=f"{_what} States are computed once and kept; --resume continues a run.")(_train)
 
 
 @train_app.command("push")
 def push(
     folder: Annotated[Path, typer.Argument(help="Folder of a model.")],
     repo: Annotated[str, typer.Argument(help="NAME/MODEL on the Hugging Face hub.")],
-    public: Annotated[bool, typer.Option("--public", help="Let everyone see it.")] = False,
+    public: Annotated[bool, typer.Option("--public", help="Make the model public.")] = False,
 ) -> None:
     """Put a model on the Hugging Face hub, with its card."""
     from solfa.training.hub import push as put

@@ -14,7 +14,7 @@ from solfa.core.errors import InputError
 
 _HELD_OUT, _FEW = 0.05, 3  # share of the clips that val and test have each, and the fewest if there are enough
 
-Folder = Annotated[Path | None, typer.Option(exists=True, file_okay=False, help="A corpus as its authors publish it.")]
+Folder = Annotated[Path | None, typer.Option(exists=True, file_okay=False, help="Folder of the corpus, as published.")]
 
 
 def soundfonts() -> None:
@@ -28,8 +28,8 @@ def soundfonts() -> None:
 
 
 def world(
-    out: Annotated[Path, typer.Argument(help="Folder of the data set; a stopped run goes on where it was.")],
-    count: Annotated[int, typer.Option(min=1, help="Clips at least: 9 of 10 train, then as many val as test.")] = 1000,
+    out: Annotated[Path, typer.Argument(help="Folder of the data set; a stopped run continues where it stopped.")],
+    count: Annotated[int, typer.Option(min=1, help="Least number of clips; about 90 % are train.")] = 1000,
     seconds: Annotated[float, typer.Option(help="Length of a clip.")] = 10.0,
     seed: SeedOption = 0,
     rate: Annotated[int, typer.Option(help="Sample rate in Hz.")] = 24_000,
@@ -39,20 +39,20 @@ def world(
             exists=True, dir_okay=False, help="SF2 or SF3, repeatable; all of 'solfa data soundfonts' if not given."
         ),
     ] = None,
-    held_out: Annotated[str, typer.Option(help="File name of the soundfont that sounds in the test split only.")] = "",
+    held_out: Annotated[str, typer.Option(help="File name of the soundfont that only the test split uses.")] = "",
     billboard: Folder = None,
     openewld: Folder = None,
     pop909: Folder = None,
     groove: Folder = None,
     midi: Annotated[Path | None, typer.Option(exists=True, file_okay=False, help="Any folder of MIDI files.")] = None,
     background: Annotated[
-        Path | None, typer.Option(exists=True, file_okay=False, help="Recordings to mix under one clip in eight.")
+        Path | None, typer.Option(exists=True, file_okay=False, help="Recordings to mix into one clip in eight.")
     ] = None,
     captions: Annotated[int, typer.Option(min=0, help="Captions of each clip.")] = 3,
     per_shard: Annotated[int, typer.Option(min=1, max=1000, help="Clips in a shard at most.")] = 100,
     workers: WorkersOption = None,
 ) -> None:
-    """Make music whose truth is exact: scores made up or read from corpora, played by soundfonts, through effects."""
+    """Render music with exact annotations: scores generated or from corpora, played by soundfonts, with effects."""
     from solfa.datagen.packages import local_soundfonts
     from solfa.datagen.world.generate import World
     from solfa.datagen.world.render import synthesiser
@@ -63,7 +63,7 @@ def world(
     corpora = {"billboard": billboard, "openewld": openewld, "pop909": pop909, "groove": groove, "midi": midi}
     fonts = [f.path for f in local_soundfonts()] if not soundfont else [p.resolve() for p in soundfont]
     if not fonts:
-        raise InputError("no soundfonts are here. Get them with: solfa data soundfonts")
+        raise InputError("no soundfonts found. Get them with: solfa data soundfonts")
     held = held_out or next((f.file for f in local_soundfonts() if f.held_out and not soundfont), fonts[-1].name)
     size, num_shards = plan_shards(count, per_shard)
     maker = World(

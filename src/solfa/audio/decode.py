@@ -85,7 +85,7 @@ def stretches(
                 content.update(block, info.sample_rate_hz)
             yield from pending.push(block)
         if part.over_limit:
-            raise DecodeError(path, f"more than {limits.silent_bytes >> 20} MiB on end hold no sound")
+            raise DecodeError(path, f"more than {limits.silent_bytes >> 20} MiB in a row hold no sound")
         if pending.fill:
             yield pending.cut()
         _refuse_if_short(path, total, info)

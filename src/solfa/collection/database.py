@@ -58,7 +58,7 @@ class Database:
         if self.exists() and not there:
             raise CollectionDamaged(self.directory, f"{self.path.name} is not a regular file")
         if not there and not create:
-            raise CollectionError(f"there is no collection in {self.directory}. Make one with: solfa index FOLDER")
+            raise CollectionError(f"no collection in {self.directory}. Make one with: solfa index FOLDER")
         if there:
             try:
                 with closing(self.reader()) as db:

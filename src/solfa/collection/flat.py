@@ -138,7 +138,7 @@ class FlatStore:
         )  # memmap steps cost more
         if rows.dtype == np.float16 and any(_not_finite(rows[at : at + count]) for _, _, at, count in ranges):
             path = self._files.paths[1]
-            raise CollectionDamaged(path.parents[2], f"{path} holds what is no number")
+            raise CollectionDamaged(path.parents[2], f"{path} holds values that are not numbers")
         return [
             TrackVectors(
                 track_id=track_id,

@@ -41,7 +41,7 @@ from solfa.core.types import FileTags
 Row = dict[str, Any]
 _ROW_BYTES = 64  # no row is smaller: so many ids at most are looked up one by one around a damaged page
 _WHAT = {
-    "tracks": "{} recordings cannot be told from others: their files are analyzed again",
+    "tracks": "{} recordings cannot be identified: their files are analyzed again",
     "analyses": "{} analyses are damaged: made again",
     "vectors": "the vectors of {} recordings are damaged: made again, analyses are kept",
     "spaces": "{} embedding spaces are damaged: their vectors are made again, analyses are kept",
@@ -98,7 +98,7 @@ def repair(directory: Path) -> Damage:
                 path.unlink(missing_ok=True)  # of the old database: it must not be applied to the new one
             Database(scratch).path.replace(database.path)
         except OSError as error:
-            raise CollectionError(f"cannot mend {directory}: {error.strerror}. Make room, then try again.") from error
+            raise CollectionError(f"cannot repair {directory}: {error.strerror}. Free disk space first.") from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return Damage(found=damage.found, folders=damage.folders, model=damage.model, kept=kept)

@@ -140,7 +140,7 @@ class SpaceFiles:
             if size < count * width:
                 raise CollectionError(
                     f"{path} holds {size} bytes, {count * width} were committed: the file is damaged. Restore it from "
-                    f"a backup, or run solfa index again: vectors are made again, the analysis is kept."
+                    f"a backup, or run solfa index again: vectors are computed again, the analysis is kept."
                 )
             shape = (count, self.space.dim)
             arrays.append(np.memmap(path, dtype, "r", shape=shape) if count else np.zeros(shape, dtype))
@@ -182,7 +182,7 @@ class SpaceFiles:
             self._truncate(sizes)
             raise CollectionError(
                 f"cannot write {error.filename or self.directory}: {error.strerror}. What was committed before "
-                f"is safe; make room and run the command again."
+                f"is safe; free disk space and run the command again."
             ) from error
         return placements
 

@@ -115,7 +115,7 @@ class Presence(Constraint):
         met: bool | None = True if confidence >= PRESENT else None
         said = presence_words(confidence)
         if name != self.concept:  # a Rhodes is asked for, an electric piano is what can be told
-            met, said = None, f"{concept(name).title} {said}; its kind cannot be told"
+            met, said = None, f"{concept(name).title} {said}; its kind cannot be determined"
         if self.solo and met:
             others = spans_of([track.timeline], lambda text: is_other_source(text, name))
             share = float(alone(others, duration_s_N)[0])

@@ -74,7 +74,7 @@ def read_jams(path: Path) -> MusicAnnotation:
         If the file is not JSON, not JAMS, holds an observation of the wrong shape, or is larger than 256 MiB.
     """
     if path.stat().st_size > _MAX_BYTES:
-        raise InputError(f"{path}: larger than 256 MiB; that is no annotation.")
+        raise InputError(f"{path}: larger than 256 MiB: not an annotation.")
     return parse_jams(path.read_bytes(), path)
 
 

@@ -153,7 +153,7 @@ class Clip:
         if not _ID.fullmatch(self.id):
             raise InputError(f"record id {self.id!r}: expected 1-96 letters, digits, '_' or '-', no other characters.")
         if self.split not in ("", *SPLITS):
-            raise InputError(f"record {self.id}: split {self.split!r} is none of {', '.join(SPLITS)}.")
+            raise InputError(f"record {self.id}: split {self.split!r} is not one of {', '.join(SPLITS)}.")
         if not (0 < self.duration_s < math.inf and 0 <= self.start_s < math.inf):
             raise InputError(
                 f"record {self.id}: starts at {self.start_s} s, lasts {self.duration_s} s; expected >= 0, > 0."

@@ -92,7 +92,7 @@ class CollectionDamaged(CollectionError):
         said = " ".join(str(reason).split())
         super().__init__(
             f"{directory} is not a collection, or a damaged one: {said}. See what is wrong with: solfa doctor "
-            f"--collection {shlex.quote(str(directory))}; mend it by adding --repair."
+            f"--collection {shlex.quote(str(directory))}; repair it by adding --repair."
         )
         self.directory, self.reason = Path(directory), said
 

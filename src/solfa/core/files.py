@@ -115,7 +115,7 @@ def write_output(path: Path, data: str | bytes, *, force: bool) -> None:
         check_output(path, force=force)
         write_whole(path, content)
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}. Choose a folder that can be written.") from None
+        raise InputError(f"cannot write {path}: {error.strerror}. Choose a writable folder.") from None
 
 
 def check_output(path: Path, *, force: bool, folder: bool = False) -> None:
@@ -127,12 +127,12 @@ def check_output(path: Path, *, force: bool, folder: bool = False) -> None:
         return
     if not os.path.lexists(path):
         if not folder and not (path.parent.is_dir() and os.access(path.parent, os.W_OK | os.X_OK)):
-            raise InputError(f"cannot write {path}: {path.parent} is no folder that can be written. Choose another.")
+            raise InputError(f"cannot write {path}: {path.parent} is not a writable folder. Choose another.")
         return
     mode = path.lstat().st_mode
     if folder and stat.S_ISDIR(mode):
         if not force and any(path.iterdir()):
-            raise InputError(f"{path} holds files. Say --force to write into it, or name another folder.")
+            raise InputError(f"{path} is not empty. Use --force to write into it, or name another folder.")
         return
     kinds = {stat.S_ISLNK: "a link", stat.S_ISDIR: "a folder", stat.S_ISREG: "a file" if folder else ""}
     kind = next((name for is_kind, name in kinds.items() if is_kind(mode)), "a device or a pipe")
@@ -140,4 +140,4 @@ def check_output(path: Path, *, force: bool, folder: bool = False) -> None:
         place = "new folder" if folder else "file, or - for standard output"
         raise InputError(f"cannot write {path}: it is {kind}. Name a {place}.")
     if not force:
-        raise InputError(f"{path} exists. Say --force to replace it (force=True), or name another file.")
+        raise InputError(f"{path} exists. Use --force to replace it (force=True), or name another file.")

@@ -112,7 +112,7 @@ class Registry:
         if not (entry.info.commercial_use or allow_noncommercial):
             raise InputError(
                 f"the weights of {self._what} {base!r} may not be used commercially ({entry.info.licence}). "
-                f"If your use is non-commercial, say so: --allow-noncommercial (allow_noncommercial=True)."
+                f"If your use is non-commercial, add: --allow-noncommercial (allow_noncommercial=True)."
             )
         given = {**said, **options} | ({"source": source} if source else {})
         loader = entry.resolve()
@@ -183,6 +183,6 @@ def _third_party(point: EntryPoint) -> ModelEntry:
     if not isinstance(entry, ModelEntry) or entry.info.name != point.name:
         raise WeightsError(
             f"the entry point {point.name!r} ({point.value}) is not a solfa ModelEntry of that name; "
-            f"tell the package's author."
+            f"report it to the author of the package."
         )
     return entry

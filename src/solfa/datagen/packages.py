@@ -115,7 +115,7 @@ def _pinned(package: Package, scratch: Path, instead: str) -> Path:
     file = download(package.deb.partition("_")[0], scratch, instead)
     if (got := hashlib.sha256(file.read_bytes()).hexdigest()) != package.sha256:
         raise InputError(
-            f"what came is not the pinned file {package.deb}: SHA-256 {got[:16]}..., expected "
+            f"the download is not the pinned file {package.deb}: SHA-256 {got[:16]}..., expected "
             f"{package.sha256[:16]}.... The pins are those of Debian 12. {instead}"
         )
     return file

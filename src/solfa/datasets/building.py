@@ -67,7 +67,7 @@ def build(
     executor: Executor | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Dataset:
-    """Make the shards that are not there yet, then write ``dataset.json``; a stopped run goes on where it was.
+    """Make the shards that are not there yet, then write ``dataset.json``; a stopped run continues where it stopped.
 
     ``folder`` is absent, empty, or begun with the same name, config and seed. ``make_shard`` makes the clips of
     shard k as a pure function of (config, seed, k). ``config`` is plain JSON that decides what comes out, down to
@@ -108,7 +108,7 @@ def _begin(folder: Path, plan: Mapping[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         found = {file: read_json(folder / file, schema) for file, schema in marks.items() if (folder / file).exists()}
         if not found and any(not p.name.startswith(".") for p in folder.iterdir()):
-            raise InputError(f"{folder} holds other files and no data set. Choose an empty folder.")
+            raise InputError(f"{folder} holds other files, not a data set. Choose an empty folder.")
     except OSError as bad:
         raise InputError(f"{folder} cannot be used: {bad.strerror}.") from bad
     for file, old in found.items():

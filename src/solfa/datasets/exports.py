@@ -41,7 +41,7 @@ def export(dataset: Dataset, layout: str, out: Path | str) -> int:
     check_output(out, force=True, folder=True)
     try:
         if out.exists() and any(out.iterdir()):
-            raise InputError(f"{out} is there already. Choose a new folder.")
+            raise InputError(f"{out} exists already. Choose a new folder.")
         with whole_folder(out) as folder:
             num = LAYOUTS[layout](dataset, folder)
             if not num:

@@ -250,7 +250,7 @@ class FrozenFeatures:
         """
         folder = Path(folder)
         if not len(records):
-            raise InputError(f"there are no records to have states of in {folder}.")
+            raise InputError(f"no records to compute states of in {folder}.")
         live = live or {}
         sounds = [] if "audio" in live else [shard.index.audio_sha256 for shard in records.shards]
         words = [] if "text" in live else [shard.index.records_sha256 for shard in records.shards]

@@ -57,7 +57,7 @@ def import_published(
     }  # fmt: skip
     source = next(iter(read.values())).source if read else None
     if source and all(clip.audio is None for data in read.values() for clip in data.clips):
-        raise InputError(f"{root}: no clip has its audio file there, nothing to import. Expected: {source.layout}.")
+        raise InputError(f"{root}: no audio files found, nothing to import. Expected: {source.layout}.")
     clips = {ours: data.clips for ours, data in read.items()}
     if shares is not None:
         if len(clips) != 1:
@@ -130,7 +130,7 @@ class _Import:
 
     def _member(self, clip: Clip) -> Member:
         if clip.audio is None:
-            raise DecodeError(clip.id, "its audio file is not there")
+            raise DecodeError(clip.id, "its audio file is missing")
         file, data = (clip.audio, None) if isinstance(clip.audio, Path) else (Path(clip.audio.name), clip.audio.read())
         parts = list(stretches(file, data=data))
         samples, rate = np.concatenate([p.samples for p in parts]), parts[0].sample_rate_hz

@@ -106,7 +106,7 @@ def read_pairs(place: Path, table: Table) -> tuple[dict[str, tuple[Clip, ...]], 
         advice = "Mend them, or leave them out: --skip-bad." if found else "None is left."
         raise InputError(f"{place}: {len(bad)} of {total} rows cannot be used: {some}{more}. {advice}")
     if not found:
-        raise InputError(f"{place} holds no rows of a split that is wanted.")
+        raise InputError(f"{place} holds no rows of the chosen splits.")
     by_split = {split: tuple(row.clip for row in found if row.split == split) for split in SPLITS}
     return {split: clips for split, clips in by_split.items() if clips}, bad
 
@@ -218,7 +218,7 @@ def _row(row: Mapping[str, Any], root: Path, where: str, table: Table) -> _Row:
     cut = _span(start or 0, end) if start or end else None
     split = table.splits.get(said, _ELSEWHERE) if table.splits else _SAID.get(said.lower(), said)
     if split not in ("", _ELSEWHERE, *SPLITS):
-        raise _BadRow(f"split {said!r:.40}, expected train, val or test; or say which it is: --split val={said:.40}")
+        raise _BadRow(f"split {said!r:.40}, expected train, val or test; or map it: --split val={said:.40}")
     group, track, artist = (_one(row, kind, table) for kind in ("group", "track", "artist"))
     file = f"{path} {inside and inside.row}"
     keys = (f"file:{file}", *link_keys(source="", track="", artist=artist, piece="", content=""))
@@ -239,7 +239,7 @@ def _found(root: Path, name: str) -> Path:
     except (OSError, ValueError) as bad:  # too long, or a zero byte
         raise _BadRow(f"the path {name!r:.100} cannot be used") from bad
     if name and not path.is_relative_to(root):
-        raise _BadRow(f"the path {name!r:.100} leads out of {root}; --audio names another folder")
+        raise _BadRow(f"the path {name!r:.100} is outside {root}; choose another folder with --audio")
     raise _BadRow(f"the audio file {name!r:.100} is missing" if name else "no path")
 
 

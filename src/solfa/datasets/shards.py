@@ -115,7 +115,7 @@ def read_json(path: Path, schema: str) -> dict[str, Any]:
     """
     try:
         if path.stat().st_size > _MAX_JSON_BYTES:
-            raise InputError(f"{path} is larger than 1 GiB; that is no {schema}.")
+            raise InputError(f"{path} is larger than 1 GiB; not a {schema}.")
         data = json.loads(path.read_bytes())
     except OSError as bad:
         raise InputError(f"{path} cannot be read: {bad.strerror}.") from bad
@@ -185,7 +185,7 @@ def _json_bytes(name: str, value: Mapping[str, Any]) -> bytes:
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError) as bad:
-        raise InputError(f"record {name}: holds what is not plain JSON ({bad}).") from bad
+        raise InputError(f"record {name}: holds values that are not plain JSON ({bad}).") from bad
 
 
 def _encoded(member: Member) -> bytes:
@@ -279,7 +279,7 @@ class Dataset:
         if not (folder / "dataset.json").is_file():
             begun = (folder / "building.json").exists()
             advice = " It was not finished: run the same command again." if begun else ""
-            raise InputError(f"{folder} is no data set: it has no dataset.json.{advice}")
+            raise InputError(f"{folder} is not a data set: it has no dataset.json.{advice}")
         manifest = read_json(folder / "dataset.json", SCHEMA)
         try:
             hashes = {str(entry["file"]): entry["sha256"] for entry in manifest["shards"]}
@@ -288,7 +288,7 @@ class Dataset:
         shards, where = [], {}
         for name, sha256 in hashes.items():
             if not _SHARD_FILE.fullmatch(name):
-                raise InputError(f"{folder}/dataset.json: {name!r} is no shard's name such as train/000000.tar.")
+                raise InputError(f"{folder}/dataset.json: {name!r} is not a shard name such as train/000000.tar.")
             if not (folder / name).is_file():
                 raise InputError(f"{folder}/{name} is missing. Run the same command again.")
             shard = Shard(folder / name, name.partition("/")[0], ShardIndex.read(folder / name))

@@ -132,7 +132,7 @@ def _parquet(path: Path) -> Any:
     try:
         return pyarrow.parquet.ParquetFile(path)
     except (OSError, pyarrow.ArrowException) as bad:
-        raise InputError(f"{path} is no Parquet file that can be read ({bad}).") from bad
+        raise InputError(f"{path} is not a readable Parquet file ({bad}).") from bad
 
 
 @lru_cache(maxsize=2)  # clips of a group follow each other

@@ -64,7 +64,7 @@ def read(path: Path, name: str, place: Extent) -> bytes:
     try:
         with path.open("rb", buffering=0) as file:
             if place.offset < BLOCK or not 0 <= place.size <= os.fstat(file.fileno()).st_size - place.offset:
-                raise InputError(f"{path}: {name} lies outside of the file. It was cut short: make the shard again.")
+                raise InputError(f"{path}: {name} is beyond the end of the file. Make the shard again.")
             file.seek(place.offset - BLOCK)
             data = _exactly(file, BLOCK + place.size)
     except OSError as bad:
@@ -72,7 +72,7 @@ def read(path: Path, name: str, place: Extent) -> bytes:
     info = _header(path, data[:BLOCK])
     if (info.name, info.size) != (name, place.size):
         raise InputError(
-            f"{path}: {info.name!r} of {info.size} bytes lies where its index has {name!r} of {place.size} bytes. "
+            f"{path}: {info.name!r} of {info.size} bytes is where its index has {name!r} of {place.size} bytes. "
             f"The two do not belong together: make the shard again."
         )
     return data[BLOCK:]
@@ -90,7 +90,7 @@ def _header(path: Path, block: bytes) -> tarfile.TarInfo:
     try:
         info = tarfile.TarInfo.frombuf(block, "ascii", "strict")
     except (tarfile.HeaderError, ValueError) as bad:
-        raise InputError(f"{path}: not a whole tar ({bad}). Make the shard again.") from bad
+        raise InputError(f"{path}: not a complete tar ({bad}). Make the shard again.") from bad
     if info.type != tarfile.REGTYPE or not _NAME.fullmatch(info.name) or not 0 <= info.size <= _MAX_MEMBER_BYTES:
-        raise InputError(f"{path}: holds {info.name!r}, no regular file called ID.ENDING; it is not read further.")
+        raise InputError(f"{path}: holds {info.name!r}, not a regular file called ID.ENDING; the rest was not read.")
     return info

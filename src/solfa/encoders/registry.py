@@ -74,7 +74,7 @@ def load_model(name: str, *, allow_noncommercial: bool = False, **options: Any) 
         model: JointModel = MODELS.load(name, allow_noncommercial=allow_noncommercial, **options)
     except UnknownName:
         if folder := _trained(name):
-            raise InputError(f"unknown model {name!r}, but the folder {folder} is one. Say: trained:{folder}") from None
+            raise InputError(f"unknown model {name!r}, but the folder {folder} is one. Use: trained:{folder}") from None
         raise
     check_once(model)
     return model

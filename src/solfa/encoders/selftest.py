@@ -37,7 +37,7 @@ def check(model: JointModel) -> None:
     """
     if model.audio.spec.space != model.text.spec.space:
         raise WeightsError(
-            f"the towers of model {model.name!r} write to two spaces: {model.audio.spec.space!r} and "
+            f"the towers of model {model.name!r} map to different spaces: {model.audio.spec.space!r} and "
             f"{model.text.spec.space!r}."
         )
     names, clips = zip(*sounds(model.audio.spec.sample_rate_hz), strict=True)

@@ -172,6 +172,6 @@ def _encoder(folder: Path) -> Any:
     encoder = checkpoints.pretrained(library.AutoModelForTextEncoding if half else library.AutoModel, folder, what)
     if encoder.main_input_name != "input_ids":
         raise WeightsError(
-            f"{folder} is a {config.model_type!r} model, which takes {encoder.main_input_name}, no text."
+            f"{folder} is a {config.model_type!r} model, which takes {encoder.main_input_name}, not text."
         )
     return encoder.float()  # some checkpoints are saved in half precision

@@ -64,7 +64,7 @@ def load(*, source: str | Path | None = None, device: str = "cpu", allow_noncomm
         raise InputError("a trained model is named with its folder: trained:FOLDER, as in trained:runs/figma/model.")
     folder = Path(source).expanduser()
     if not folder.is_dir():
-        raise InputError(f"{source!r} is no folder. A trained model is one: trained:runs/figma/model.")
+        raise InputError(f"{source!r} is not a folder. A trained model is a folder: trained:runs/figma/model.")
     described = read_description(folder)
     for name in NETWORKS:
         check_file(folder / name, str(described["sha256"].get(name)))

@@ -93,7 +93,7 @@ def counterfactuals(
     ['Rock in G minor.', 'Jazz in A minor.']
     """
     if truths is not None and len(truths) != len(captions):
-        raise InputError(f"{len(captions)} captions, but what is known of {len(truths)} clips.")
+        raise InputError(f"{len(captions)} captions, but annotations of {len(truths)} clips.")
     stated = {row: found for row, text in enumerate(captions) if (found := _read(kind, text))}
     rng = np.random.default_rng([seed, EDITS.index(kind)])
     names: Names = {}

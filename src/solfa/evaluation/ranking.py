@@ -110,7 +110,7 @@ class Relevance(Ragged):
             raise InputError(f"the pool is empty: {num_queries} queries, {num_items} items. Nothing can be ranked.")
         if len(items) and not (items.min() >= 0 and items.max() < num_items):
             raise InputError(
-                f"relevant item {int(items.min() if items.min() < 0 else items.max())} lies outside the pool of "
+                f"relevant item {int(items.min() if items.min() < 0 else items.max())} is outside the pool of "
                 f"{num_items} items. Are queries and items from the same data?"
             )
         if not (np.isfinite(gains).all() and (gains > 0).all()):
@@ -144,7 +144,7 @@ class Relevance(Ragged):
         if len(empty):
             raise InputError(
                 f"{len(empty)} of {self.num_queries} queries have no relevant item in the pool (first: query "
-                f"{int(empty[0])}), so they have no rank. Drop them with Relevance.answerable() or mend the pool."
+                f"{int(empty[0])}), so they have no rank. Drop them with Relevance.answerable() or correct the pool."
             )
 
     def fingerprint(self) -> str:

@@ -69,7 +69,7 @@ def medr_percent_largest_seen(ranks: Ranks) -> float:
     """
     zero_based = first_rank(ranks) - 1
     if zero_based.max() == 0:
-        raise InputError("every answer stands first: MedR over the largest rank seen is 0 / 0. Use MedR%.")
+        raise InputError("every answer is ranked first: MedR over the largest rank seen is 0 / 0. Use MedR%.")
     return float(100.0 * np.median(zero_based / zero_based.max()))
 
 

@@ -185,7 +185,7 @@ def _exact(data: Floats, units: Ints) -> Interval:
     # Clopper-Pearson with the number of independent 0/1 values that would have the variance found: of values in groups,
     # and of values between 0 and 1, that is another number than len(data).
     if not ((data >= 0) & (data <= 1)).all():
-        raise InputError(f"values of a proportion lie in 0..1, got {data.min()}..{data.max()}.")
+        raise InputError(f"values of a proportion must be in 0..1, got {data.min()}..{data.max()}.")
     value = float(data.mean())
     residuals = np.bincount(units, data - value)
     variance = (residuals**2).sum() / len(data) ** 2 * len(residuals) / max(len(residuals) - 1, 1)

@@ -55,7 +55,7 @@ def cosine_scores(queries_QD: Vectors, items_ND: Vectors, device: str | None = N
     """
     queries, items = unit_rows(queries_QD, "queries"), unit_rows(items_ND, "items")
     if queries.shape[1] != items.shape[1]:
-        raise InputError(f"queries have {queries.shape[1]} dimensions, items {items.shape[1]}: two spaces meet.")
+        raise InputError(f"queries have {queries.shape[1]} dimensions, items {items.shape[1]}: different spaces.")
     left: Any = queries
     right: Any = items
     if device is not None:
@@ -88,7 +88,7 @@ def scores_by_frame(
     frames, tokens = _unit_vectors(sounds, "frames"), _unit_vectors(texts, "tokens")
     dim = frames[0].shape[1]
     if dim != tokens[0].shape[1]:
-        raise InputError("frames and tokens have different numbers of dimensions: two spaces meet.")
+        raise InputError("frames and tokens have different numbers of dimensions: different spaces.")
 
     def score(cosines_TL: NDArray[np.floating], counts: Sequence[int]) -> Floats:
         return frame_scores(cosines_TL, np.array([[0, len(cosines_TL)]]), np.array(counts), direction).ravel()

@@ -166,7 +166,7 @@ def run_task(
         raise InputError(
             f"{data.source.title}: {len(data.clips) - len(paths)} of {len(data.clips)} clips have no audio. Expected "
             f"in the folder: {data.source.layout}. Leave such clips out with --with-audio, in Python "
-            f"DataSet.with_audio(); the pool is then another one."
+            f"DataSet.with_audio(); this changes the pool."
         )
     windows = encode_files(paths, model) if pool is None else pool
     if len(windows) != len(data.clips):
@@ -359,7 +359,7 @@ def _zero_shot(run: _Run) -> Report:
     several = [i.id for i in run.data.clips if len(i.labels) != 1]
     if several:
         raise InputError(
-            f"{run.data.source.title}: clip {several[0]!r} has not exactly one label; this is no classification."
+            f"{run.data.source.title}: clip {several[0]!r} does not have exactly one label; this is not classification."
         )
     labels = [i.labels[0] for i in run.data.clips]
     vectors_ND = np.stack([track_vector(run.model.views, sound) for sound in run.pool.sounds])
@@ -516,7 +516,7 @@ def _grounding(run: _Run) -> Report:
 def _fine_grained(run: _Run) -> Report:
     bare = [item.id for item in run.data.clips if item.annotation is None]
     if bare:
-        raise InputError(f"{run.data.source.title}: no truth of the music is known, such as of {bare[0]!r}.")
+        raise InputError(f"{run.data.source.title}: the music is not annotated, for instance of {bare[0]!r}.")
     truths = [clip.annotation for clip in run.data.clips if clip.annotation is not None]
     seed, k = run.settings.seed, run.settings.k
 

@@ -83,7 +83,7 @@ def _taken_away(source: Source, mention: Mention, postfix: bool) -> bool:
         source.add(Mention(*out.span(), "event", cue="leaves"))
         return True
     if either := regex.said_either.match(source.low, end):
-        source.note(f"{source.quote(mention.start, either.end())}: either will do, so it is no constraint")
+        source.note(f"{source.quote(mention.start, either.end())}: either is accepted, so it is not a constraint")
         mention.forget()
         return True
     match = (

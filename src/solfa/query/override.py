@@ -134,7 +134,7 @@ def _without(query: Query, dropped: list[str]) -> Query:
     """The query without the constraints and phrases that hold any of these words."""
     for words in dropped:
         if not words or words not in query.text.casefold():
-            raise InputError(f"cannot drop {words!r}: the query does not hold it. Expected words of {query.text!r}.")
+            raise InputError(f"cannot drop {words!r}: not in the query. Expected words of {query.text!r}.")
 
     def kept(texts: Iterable[str]) -> tuple[str, ...]:
         return tuple(t for t in texts if not any(words in t.casefold() for words in dropped))

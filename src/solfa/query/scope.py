@@ -427,7 +427,7 @@ def drop_optional(source: Source, parts: list[list[Item]]) -> None:
             thing = next(filter(_asks, side), None)
             if thing is not None:
                 start, end = min(item.start, thing.start), max(item.end, thing.end)
-                source.note(f"{source.quote(start, end)}: either will do, so it is no constraint")
+                source.note(f"{source.quote(start, end)}: either is accepted, so it is not a constraint")
                 thing.forget()
 
 

@@ -43,7 +43,7 @@ def of_constraints(query: Query, track: Measured) -> list[Evidence]:
     """Evidence of one track for every constraint."""
     return [
         Evidence(constraint=constraint.label, asked=constraint.words(), confidence=0.0, satisfied=None,
-                 measured="a kind of it is wanted; the rest cannot be told apart")
+                 measured="a kind of it is wanted; the others cannot be distinguished")
         if overruled(constraint, query) else describe(constraint, track)
         for constraint in query.constraints
     ]  # fmt: skip

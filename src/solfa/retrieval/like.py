@@ -45,7 +45,7 @@ def like_example(searcher: Searcher, text: str) -> Like:
     """
     path, start_s, end_s = parse_example(text)
     if not path.is_file():
-        raise InputError(f"no such file: {path}. --like takes a file, or FILE@0:30-0:50.")
+        raise InputError(f"no such file: {path}. Expected FILE, or FILE@0:30-0:50.")
     content, length_s = ContentHash(), 0.0
 
     def parts() -> Iterator[Audio]:

@@ -98,9 +98,7 @@ class Searcher:
         Raises InputError if a view is asked for that the model has no vectors for.
         """
         if self._view not in (None, "global") and not self.model.audio.spec.window_s:
-            raise InputError(
-                f"model {self.model.name!r} has the global view alone, {self._view!r} was asked for. Leave --view out."
-            )
+            raise InputError(f"model {self.model.name!r} has only the global view, got {self._view!r}. Omit --view.")
         rank = self.model.views.rank
         return rank if self._view is None else replace(rank, name=self._view)
 

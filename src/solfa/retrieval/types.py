@@ -49,7 +49,7 @@ class Display:
                 f"page {self.page} of {self.k} hits; pages count from 1, at most {MOST_HITS} hits are ranked."
             )
         if self.sort.removeprefix("-") not in SORTS:
-            raise UnknownName("order", self.sort, SORTS)
+            raise UnknownName("sort order", self.sort, SORTS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -80,7 +80,7 @@ def check_folder(folder: Path, features: Path) -> None:
     except OSError as bad:
         raise InputError(f"{folder} cannot be used: {bad.strerror}. Choose another --out.") from bad
     if others and not (folder / CONFIG).exists():
-        raise InputError(f"{folder} holds other files and no run. Choose an empty folder.")
+        raise InputError(f"{folder} holds other files, not a run. Choose an empty folder.")
 
 
 @contextmanager
@@ -119,7 +119,7 @@ def check_same_run(folder: Path, config: Mapping[str, Any], resume: bool) -> Non
     """
     file = folder / CONFIG
     if not resume:
-        raise InputError(f"{folder} holds a run. Go on with it: --resume; or choose another folder.")
+        raise InputError(f"{folder} holds a run. Continue it with --resume, or choose another folder.")
     try:
         old = json.loads(file.read_bytes())
     except ValueError as bad:
@@ -131,7 +131,7 @@ def check_same_run(folder: Path, config: Mapping[str, Any], resume: bool) -> Non
     ]
     if differing:
         raise InputError(
-            f"{folder} holds another run; different are: {'; '.join(differing[:5])}. "
+            f"{folder} holds another run; these settings differ: {'; '.join(differing[:5])}. "
             f"Choose another --out, or give the same options with --resume."
         )
 
@@ -158,7 +158,7 @@ def load(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             state = json.loads((opened.metadata() or {})["state"])
             return {name: opened.get_tensor(name) for name in opened.keys()}, state  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise WeightsError(f"{file} is no checkpoint of a run: {error}.") from error
+        raise WeightsError(f"{file} is not a checkpoint of a run: {error}.") from error
 
 
 def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -28,7 +28,7 @@ def push(folder: Path, repo: str, *, private: bool = True) -> str:
         source = Path(parse(name)[1]).expanduser()
         if source.is_absolute() or (source.name and source.exists()):
             raise InputError(
-                f"{folder} runs on {name!r}, which only this machine has, and everybody would read the path. Train on "
+                f"{folder} runs on {name!r}, which only this machine has; the path would be published. Train on "
                 f"a backbone by its name on the hub, or --tune it: a tuned backbone travels with the model."
             )
     wanted = [glob.escape(name) for name in ("model.json", "README.md", *_checked(folder))]
@@ -52,7 +52,7 @@ def pull(repo: str, folder: Path, *, revision: str | None = None) -> Path:
     """
     check_output(folder, force=True, folder=True)
     if folder.exists():
-        raise InputError(f"{folder} is there already; choose another folder.")
+        raise InputError(f"{folder} exists already; choose another folder.")
     hub = client("the Hugging Face hub")
     try:
         with whole_folder(folder) as scratch:
@@ -80,5 +80,5 @@ def _named(folder: Path) -> dict[str, str]:
     named = {name: str(sha256) for name, sha256 in read_description(folder)["sha256"].items()}
     for name in named:
         if not _FILE.fullmatch(name):
-            raise WeightsError(f"{folder / 'model.json'} names {name!r}; that is no file of a model.")
+            raise WeightsError(f"{folder / 'model.json'} names {name!r}; not a file of a model.")
     return named

@@ -160,7 +160,7 @@ def load_projectors(folder: Path, expected: JointConfig) -> dict[str, Tensor]:
     """
     described, file = read_description(folder), folder / "model.safetensors"
     if described.get("projectors") != json.loads(json.dumps(expected.to_json())):
-        raise InputError(f"{folder} has other projectors than the recipe; start from its recipe and sizes.")
+        raise InputError(f"{folder} has other projectors than the recipe; use the recipe and sizes of that model.")
     check_file(file, str(described["sha256"].get(file.name)))
     tensors = load_tensors(file)
     with torch.device("meta"):

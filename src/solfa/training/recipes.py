@@ -207,7 +207,7 @@ def _changed(owner: Any, name: str, text: str, asked: str) -> Any:
     known = [f.name for f in fields(owner) if f.name not in _NO_SETTING] if is_dataclass(owner) else []
     if first not in known or is_dataclass(getattr(owner, first)) is not bool(rest):
         names = [f"{n}.*" if is_dataclass(getattr(owner, n)) else n for n in known]
-        raise InputError(f"{asked!r} is no value of this recipe. There: {', '.join(names) or 'nothing'}.")
+        raise InputError(f"{asked!r} is not a value of this recipe. Available: {', '.join(names) or 'nothing'}.")
     if rest:
         return replace(owner, **{first: _changed(getattr(owner, first), rest, text, asked)})
     hint = get_type_hints(type(owner))[first]

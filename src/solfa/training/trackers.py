@@ -33,7 +33,7 @@ def tracker(name: str, out: Path) -> Tracker:
     Raises InputError if there is none of that name; MissingExtra if its package is not installed.
     """
     if name not in NAMES:
-        raise InputError(f"{name!r} is no tracker; expected {', '.join(NAMES)}.")
+        raise InputError(f"{name!r} is not a tracker; expected {', '.join(NAMES)}.")
     module = need(NAMES[name], f"--track {name}", f"pip install {name}")
     return _Board(module, out) if name == "tensorboard" else _Online(module, name, out)
 

@@ -108,7 +108,7 @@ def check_recipe(recipe: Recipe, audio: Any) -> None:
     if recipe.batch_size % (count := num_devices()):
         near = max(count, recipe.batch_size // count * count)
         raise InputError(
-            f"a batch of {recipe.batch_size} cannot be spread over {count} devices evenly. Say: --batch-size {near}."
+            f"a batch of {recipe.batch_size} cannot be divided evenly over {count} devices. Use: --batch-size {near}."
         )
     tuned = "audio" in recipe.tune and getattr(getattr(audio, "network", None), "striped", None)
     if (recipe.time_masks or recipe.mel_masks) and not tuned:
@@ -134,7 +134,7 @@ class Trainer:
     ) -> None:  # fmt: skip
         check_recipe(recipe, data.tuned.get("audio"))
         if set(recipe.tune) != set(data.tuned):
-            raise InputError(f"the recipe tunes {list(recipe.tune)}, the data is for tuning {list(data.tuned)}.")
+            raise InputError(f"the recipe tunes {list(recipe.tune)}, the data was prepared to tune {list(data.tuned)}.")
         self.recipe, self.data, self.folder, self.device = recipe, data, folder, torch.device(device)
         self._terminated = False
         space = None if init is None else read_description(init)["space"]
@@ -163,7 +163,7 @@ class Trainer:
         self.val = data.val
         if self.measured == "detection" and not any(data.val.phrases if data.val is not None else ()):
             raise InputError(
-                "no clip of the validation split has timed phrases, and by them the weights are to be chosen. Choose "
+                "no clip of the validation split has timed phrases, which the choice of weights needs. Choose "
                 "by another measure: --set select=last keeps the last weights."
             )
         if self.val is not None and len(self.val) < num_devices():

@@ -55,8 +55,8 @@ def pull(name: str, progress: Progress | None = None) -> Path:
             _pull_from_hub(entry, entry.hub, say)
     except OSError as error:
         raise WeightsError(
-            f"model {name!r} cannot be written to {directory(entry)}: {error.strerror or error}. Make room, or set "
-            f"SOLFA_HOME to another folder."
+            f"model {name!r} cannot be written to {directory(entry)}: {error.strerror or error}. Free disk space, or "
+            f"set SOLFA_HOME to another folder."
         ) from error
     say(f"{name}: verified, {directory(entry)}")
     return path(name)

@@ -57,9 +57,9 @@ def test_steps_hold_up_to_the_next_rate(tmp_path: Path, drawn: list[Any]) -> Non
 
 
 def test_nothing_to_draw_is_said(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no finite point"):
+    with pytest.raises(InputError, match="no finite points"):
         figures.curves({}, tmp_path / "a.svg", **LABELS)
-    with pytest.raises(InputError, match="no finite point"):
+    with pytest.raises(InputError, match="no finite points"):
         figures.curves({"a": [(0.0, float("nan"))]}, tmp_path / "a.svg", **LABELS)
-    with pytest.raises(InputError, match="no bar"):
+    with pytest.raises(InputError, match="no bars"):
         figures.bars({}, tmp_path / "a.svg", title="", y_label="")

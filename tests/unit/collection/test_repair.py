@@ -1,4 +1,4 @@
-"""Random damage to a collection: commands succeed or say one sentence, and what is mended equals the original."""
+"""Random damage to a collection: commands succeed or say one sentence, and what is repaired equals the original."""
 
 from __future__ import annotations
 

@@ -197,8 +197,8 @@ def test_tables_and_fsd50k(tmp_path: Path) -> None:
     assert [(*s.labels, s.split, s.audio) for s in found] == [
         ("dog bark", "test", tmp_path / "x/1.wav"), ("cat", "", tmp_path / "2.wav"),
     ]  # fmt: skip
-    for line, why in (('{"path": "../../etc/passwd", "label": "a"}', "leads out"), ('{"path": "a.wav"}', "label"),
-                      ("[1]", "object"), ('{"path": "a", "label": "b", "split": "dev"}', "none of")):  # fmt: skip
+    for line, why in (('{"path": "../../etc/passwd", "label": "a"}', "is outside"), ('{"path": "a.wav"}', "label"),
+                      ("[1]", "object"), ('{"path": "a", "label": "b", "split": "dev"}', "not one of")):  # fmt: skip
         (tmp_path / "b.jsonl").write_text(line, encoding="utf-8")
         with pytest.raises(InputError, match=why):
             read_events(tmp_path / "b.jsonl")

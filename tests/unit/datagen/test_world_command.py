@@ -8,7 +8,7 @@ from soundfont import write_soundfont
 from typer.testing import CliRunner
 
 from solfa.apps.data import data_app
-from solfa.apps.world import sizes
+from solfa.apps.world import plan_shards
 from solfa.core.errors import InputError, MissingExtra
 from solfa.datasets.shards import Dataset
 
@@ -38,7 +38,7 @@ def test_a_world_is_made_and_made_no_second_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 9, 40, 60, 100, 150, 999, 1000, 1900, 12345])
 @pytest.mark.parametrize("per_shard", [1, 2, 40, 100, 1000])
 def test_every_split_gets_its_share_of_clips(count: int, per_shard: int) -> None:
-    size, shards = sizes(count, per_shard)
+    size, shards = plan_shards(count, per_shard)
     train, val, test = (size * shards[s] for s in ("train", "val", "test"))
     assert size <= per_shard and train + val + test >= count and train >= val == test >= min(2, max(1, count // 3))
     if count >= 40:
@@ -48,7 +48,7 @@ def test_every_split_gets_its_share_of_clips(count: int, per_shard: int) -> None
 def test_without_soundfonts_it_is_said_where_they_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("tinysoundfont")
     monkeypatch.setenv("SOLFA_HOME", str(tmp_path))
-    with pytest.raises(InputError, match=r"^no soundfonts are here. Get them with: solfa data soundfonts$"):
+    with pytest.raises(InputError, match=r"^no soundfonts found. Get them with: solfa data soundfonts$"):
         run("world", tmp_path / "out", "--count", 2)
     got = CliRunner().invoke(data_app, ["world", str(tmp_path / "out"), "--soundfont", str(tmp_path / "nope.sf2")])
     assert got.exit_code == 2 and "does not exist" in got.output

@@ -108,7 +108,7 @@ def test_songs_that_cannot_be_read_are_counted(world: World, tmp_path: Path) -> 
         (tmp_path / "midi" / f"{i}.mid").write_bytes(b"MThd nothing")
     got = list(replace(world, corpora={"midi": tmp_path / "midi"})(TASK))
     failures = [f for f in got if isinstance(f, Failure)]
-    assert failures and all("no MIDI file" in f.reason for f in failures)
+    assert failures and all("not a readable MIDI file" in f.reason for f in failures)
     assert len(got) - len(failures) >= 4
 
 

@@ -252,7 +252,7 @@ def test_hostile_indexes_are_refused(tmp_path: Path) -> None:
         value = json.loads(good)
         value["shards"][0]["file"] = name
         manifest.write_text(json.dumps(value))
-        with pytest.raises(InputError, match="no shard's name"):
+        with pytest.raises(InputError, match="not a shard name"):
             Dataset.open(folder)
     manifest.write_text(good.replace("solfa.dataset/1", "solfa.dataset/9"))
     with pytest.raises(InputError, match="schema"):
@@ -263,7 +263,7 @@ def test_hostile_indexes_are_refused(tmp_path: Path) -> None:
     for place in ([0, 10], [512, 10**9], [10**12, 5], [512, -1]):
         value["members"]["train0-0"]["json"] = place
         index.write_text(json.dumps(value))
-        with pytest.raises(InputError, match="outside"):
+        with pytest.raises(InputError, match="beyond the end"):
             Dataset.open(folder).split("train")[0]
     value["members"]["train0-0"]["json"] = value["members"]["train0-1"]["json"]
     index.write_text(json.dumps(value))

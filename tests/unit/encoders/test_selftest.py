@@ -95,7 +95,7 @@ def test_two_answers_for_one_input_are_refused():
 def test_towers_of_two_spaces_are_refused():
     model = tiny_model()
     other = replace(model.text.spec, space="elsewhere/1")
-    with pytest.raises(WeightsError, match="two spaces"):
+    with pytest.raises(WeightsError, match="different spaces"):
         selftest.check(replace(model, text=Changed(model.text, lambda f: f, other)))
 
 

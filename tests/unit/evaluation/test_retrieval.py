@@ -224,7 +224,7 @@ def test_items_that_were_not_returned_are_never_found() -> None:
         (lambda: rank_relevant(Scores.of(np.zeros((2, 3))), Relevance.of([[0], []], 3)), "1 of 2 queries"),
         (lambda: rank_relevant(Scores.of(np.full((1, 2), np.nan)), Relevance.of([[0]], 2)), "not finite"),
         (lambda: cosine_scores(np.zeros((1, 4)), np.ones((2, 4))), "dead vector"),
-        (lambda: cosine_scores(np.ones((1, 4)), np.ones((2, 5))), "two spaces"),
+        (lambda: cosine_scores(np.ones((1, 4)), np.ones((2, 5))), "different spaces"),
         (lambda: cosine_scores(np.ones((0, 4)), np.ones((2, 4))), "queries: expected vectors"),
         (lambda: rank_lists([[0], [1]], Relevance.of([[0]], 2)), "2 result lists for 1"),
         (lambda: rank_lists([[0, 0]], Relevance.of([[0]], 2)), "names an item twice"),

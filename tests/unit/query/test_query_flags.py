@@ -205,7 +205,7 @@ def test_unknown_names_suggest_a_near_one() -> None:
         ("D dorian", "measured as D minor"),
         ("instrumental", "read as no vocals"),
         ("axis progression", "I-V-vi-IV"),
-        ("vocals are fine", "either will do"),
+        ("vocals are fine", "either is accepted"),
         ("H minor", "German"),
         ("5000 bpm", "between 20 and 400"),
         ("E7#9", "nearest"),

@@ -206,7 +206,7 @@ def test_a_narrower_thing_met_by_its_family_is_open() -> None:
     def told(confidence: float) -> Evidence:
         return describe(asked, track(concepts={"electric_piano": confidence}))
 
-    assert told(0.9).satisfied is None and "its kind cannot be told" in told(0.9).measured
+    assert told(0.9).satisfied is None and "its kind cannot be determined" in told(0.9).measured
     assert told(0.1).satisfied is False and told(0.1).measured.startswith("no ")
 
 

@@ -115,7 +115,7 @@ def test_examples_are_compared_by_the_trained_vectors(collection: Collection, fi
 def test_a_model_without_windows_has_no_frame_view(tmp_path: Path, files: list[Path]) -> None:
     with Collection.open(tmp_path, create=True) as opened:
         opened.add(files[:2], model=tiny_model, extractors=tuple)
-        with pytest.raises(InputError, match="has the global view alone"):
+        with pytest.raises(InputError, match="has only the global view"):
             Searcher(opened, tiny_model, "frame").search(parse("low"))
 
 

@@ -62,7 +62,7 @@ def test_a_run_is_made_again_from_its_config(folder, tmp_path):
     for text in ("{}", "[", "3", "[" * 100_000, json.dumps(plain), json.dumps({**one, "fixed": {"recipe": 3}})):
         (tmp_path / "bad.json").write_text(text)
         error = train("--config", tmp_path / "bad.json", "--out", tmp_path / "no").exception
-        assert isinstance(error, InputError) and "no config.json of a run" in str(error)
+        assert isinstance(error, InputError) and "not the config.json of a run" in str(error)
     assert isinstance(train("--config", tmp_path / "none", "--out", tmp_path / "no").exception, InputError)
     assert "--data FOLDER" in str(train("figma", "--out", tmp_path / "no").exception)
     assert not (tmp_path / "no").exists()
@@ -103,7 +103,7 @@ def test_several_data_sets_with_weights(folder, tmp_path):
     assert train(*more, *both).exit_code == 0
     for wrong, told in ([(folder, folder), "given twice"], [(f"{folder}=1", tmp_path / "bare=1"), "to none"],
                         [(f"{folder}=-1",), "a share of -1"], [(f"{folder}=nan",), "a share of nan"],
-                        [(f"{folder}=x",), "no data set"]):  # fmt: skip
+                        [(f"{folder}=x",), "not a data set"]):  # fmt: skip
         sets = [part for one in wrong for part in ("--data", one)]
         error = train(*given, *sets, "--out", tmp_path / "no").exception
         assert isinstance(error, InputError) and told in str(error)

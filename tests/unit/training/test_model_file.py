@@ -70,7 +70,7 @@ def test_an_item_without_states_has_no_frames(data, tmp_path):
 def test_damage_and_other_bodies_are_seen(data, tmp_path, monkeypatch):
     path, model = saved(data, tmp_path / "model")
     config = model.config
-    with pytest.raises(InputError, match="no folder"):
+    with pytest.raises(InputError, match="not a folder"):
         trained.load(source=tmp_path / "none")
     network = (path / "audio.onnx").read_bytes()
     (path / "audio.onnx").write_bytes(network[:-1] + b"\0")

@@ -76,7 +76,7 @@ def test_a_folder_of_other_files(folder, tmp_path):
     out = tmp_path / "letters"
     out.mkdir()
     (out / "dear.txt").write_text("keep me")
-    assert "holds other files and no run" in str(refused(folder, out))
+    assert "holds other files, not a run" in str(refused(folder, out))
     assert "it is a file" in str(refused(folder, out / "dear.txt"))
     (out / "dear.txt").rename(out / ".hidden")
     (out / "features").mkdir()
@@ -116,7 +116,7 @@ def test_a_batch_larger_than_the_data(folder, tmp_path):
 
 def test_a_batch_that_cannot_be_spread(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(trainer, "num_devices", lambda: 3)
-    with pytest.raises(InputError, match="Say: --batch-size 63"):
+    with pytest.raises(InputError, match="Use: --batch-size 63"):
         running.run("figma", folder, tmp_path / "run", features=tmp_path / "features")
     assert not list(tmp_path.iterdir())
 
@@ -175,7 +175,7 @@ def test_names_of_models_that_are_nearly_right(done):
         with pytest.raises(InputError, match="trained:FOLDER"):
             load_model(name)
     for folder in (done, done / "model"):
-        with pytest.raises(InputError, match=f"Say: trained:{done}/model"):
+        with pytest.raises(InputError, match=f"Use: trained:{done}/model"):
             load_model(str(folder))
     with pytest.raises(InputError, match="unknown model"):
         load_model("x" * 5000)

@@ -348,7 +348,7 @@ def test_a_folder_with_a_run_is_refused_or_must_be_the_same_run(data, tmp_path):
     with pytest.raises(InputError, match=r"data\.revision"):
         Trainer(recipe, replace(data, stated={**data.stated, "revision": "other"}), tmp_path / "run").run(resume=True)
     (tmp_path / "run" / checkpoint.CHECKPOINT).write_bytes(b"junk" * 100)
-    with pytest.raises(WeightsError, match="no checkpoint"):
+    with pytest.raises(WeightsError, match="not a checkpoint"):
         Trainer(recipe, data, tmp_path / "run").run(resume=True)
 
 

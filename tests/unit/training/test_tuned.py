@@ -254,7 +254,7 @@ def test_what_cannot_be_tuned_is_refused(data, folder, tmp_path):
     with pytest.raises(InputError, match="'video' cannot be tuned; what can is audio and text"):
         prepare(Dataset.open(folder), tmp_path / "f", audio=Hear(), text=Read(), tune=("video",))
     given = data(("text",))
-    with pytest.raises(InputError, match=r"tunes \[\], the data is for tuning \['text'\]"):
+    with pytest.raises(InputError, match=r"tunes \[\], the data was prepared to tune \['text'\]"):
         Trainer(recipe("figma", given, tune=()), given, tmp_path / "run")
 
 

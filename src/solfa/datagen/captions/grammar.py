@@ -89,7 +89,7 @@ def _caption(
         if not facts:
             raise InputError(
                 f"nothing to say: none of the attributes ({', '.join(attributes) or 'none given'}) is one that "
-                f"captions speak of. Expected tempo_bpm, key, chords, metre, instruments, voice, genre or mood."
+                f"captions can state. Expected tempo_bpm, key, chords, metre, instruments, voice, genre or mood."
             )
         facts = [facts[i] for i in rng.permutation(len(facts))]
         text = _COMPOSERS[chosen](facts, rng)

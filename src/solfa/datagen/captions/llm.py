@@ -72,7 +72,7 @@ class Endpoint:
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
             raise InputError(f"endpoint {self.url!r}: expected http(s)://HOST/PATH without user names, up to /v1.")
         if unknown := [name for name in self.omit if name not in OPTIONAL_FIELDS]:
-            raise UnknownName("field that a request can do without", unknown[0], OPTIONAL_FIELDS)
+            raise UnknownName("optional field of a request", unknown[0], OPTIONAL_FIELDS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

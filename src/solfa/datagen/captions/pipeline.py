@@ -53,7 +53,7 @@ def caption_tracks(
     progress: Callable[[Stage, int, int], None] = lambda *_: None,
     announce: Callable[[Usage], None] = lambda _: None,
 ) -> Dataset:
-    """A data set of captioned clips; a stopped run goes on where it was.
+    """A data set of captioned clips; a stopped run continues where it stopped.
 
     Files that cannot be read or are too short are listed as failures, with the reason; clips and captions that break a
     rule are counted by rule in the manifest (``config.rules``).
@@ -183,7 +183,7 @@ def _plan(
     if not shards:
         such = f" (such as: {failures[0][1]})" if failures else ""
         counts = ", ".join(f"{name} {count}" for name, count in rules.items())
-        raise InputError(f"no clip is left of {len(by_key)} tracks: {len(failures)} failed{such}; rules: {counts}.")
+        raise InputError(f"no clips left of {len(by_key)} tracks: {len(failures)} failed{such}; rules: {counts}.")
     shards[min(shards, key=lambda s: (SPLITS.index(s[0]), s[1]))][:0] = [{"failure": f} for f in failures]
     # Where the tracks lie is not what is made of them.
     digest = _digest(sorted((*name, [{**row, "path": ""} for row in rows]) for name, rows in shards.items()))
@@ -276,4 +276,4 @@ class _Cut:
                 yield Member(record=record, samples=np.clip(audio.samples, -1, 1), sample_rate_hz=audio.sample_rate_hz)
             if not records:
                 return
-        raise DecodeError(path, f"is shorter than it was, {len(records)} clips are gone")
+        raise DecodeError(path, f"is shorter than before: {len(records)} clips are missing")

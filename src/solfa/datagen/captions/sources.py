@@ -97,7 +97,7 @@ def published_tracks(name: str, root: Path, split: str | None = None) -> list[Cl
     """
     data = load(name, root, split).with_audio()
     if not all(isinstance(clip.audio, Path) for clip in data.clips):
-        raise InputError(f"{data.source.title}: its sound lies inside other files; only files of sound are captioned.")
+        raise InputError(f"{data.source.title}: its audio is packed in other files; only audio files can be captioned.")
     return [
         Clip(
             id=clip.id, audio=clip.audio, source=name, artist=clip.group or clip.id, licence=data.source.licence,

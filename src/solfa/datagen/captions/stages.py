@@ -135,7 +135,7 @@ class AnalyzeTrack:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, found.tobytes())
         if end_s < min(asked.seconds, _SHORTEST_S):
-            raise DecodeError(str(track.audio), f"{end_s:.1f} s are too short for a clip")
+            raise DecodeError(str(track.audio), f"{end_s:.1f} s is too short for a clip")
         if analyzer is not None:
             analysis = analyzer.conclude()
         else:

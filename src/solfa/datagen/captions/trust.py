@@ -240,7 +240,7 @@ class Trust:
                 raise ValueError("another schema")
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as bad:
             raise InputError(
-                f"{place} is no table of {SCHEMA} ({bad}). Make one with benchmarks/caption_truth.py fit."
+                f"{place} is not a table of {SCHEMA} ({bad}). Make one with benchmarks/caption_truth.py fit."
             ) from bad
         return cls(table)
 

@@ -147,10 +147,10 @@ def _table(path: Path) -> Iterator[Clip]:
         if not name or not clean_label(label):
             raise InputError(f"{path}, row {n}: expected the columns path and label, got {sorted(row)[:6]}.")
         if split not in ("", *SPLITS):
-            raise InputError(f"{path}, row {n}: split {split!r} is none of {', '.join(SPLITS)}.")
+            raise InputError(f"{path}, row {n}: split {split!r} is not one of {', '.join(SPLITS)}.")
         target = (root / name).resolve()
         if not target.is_relative_to(root):
-            raise InputError(f"{path}, row {n}: {name!r} leads out of the table's folder.")
+            raise InputError(f"{path}, row {n}: {name!r} is outside the folder of the table.")
         clip, group = _clip(target, root, label, split), str(row.get("group") or "").strip()
         yield replace(clip, track=group or clip.track)
 

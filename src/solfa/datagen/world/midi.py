@@ -29,7 +29,7 @@ def read_midi(path: Path, metre: str = "") -> Score:
     try:
         file = mido.MidiFile(path)
     except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, mido.KeySignatureError) as bad:
-        raise InputError(f"{path.name} is no MIDI file that can be read ({type(bad).__name__}: {bad}).") from bad
+        raise InputError(f"{path.name} is not a readable MIDI file ({type(bad).__name__}: {bad}).") from bad
     ppq = file.ticks_per_beat
     if ppq <= 0:
         raise InputError(f"{path.name}: times in frames are not supported.")
@@ -56,7 +56,7 @@ def read_midi(path: Path, metre: str = "") -> Score:
     told = {metre} if metre else {f"{m.numerator}/{m.denominator}" for _, m in stated.get("time_signature", ())}
     metre, *others = told or {"4/4"}
     if others or metre not in METRES:
-        raise InputError(f"{path.name}: the metre changes, or is none of {', '.join(METRES)}.")
+        raise InputError(f"{path.name}: the metre changes, or is not one of {', '.join(METRES)}.")
     unit = ppq * {"8": 1.5 if METRES[metre].division == 3 else 0.5}.get(metre.partition("/")[2], 1.0)
     count = int(np.ceil(max((off for rows in parts.values() for _, off, _, _ in rows), default=0) / unit)) + 1
     if not 3 <= count <= _MAX_BEATS:

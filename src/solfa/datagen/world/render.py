@@ -40,7 +40,7 @@ def synthesiser() -> Any:
 def check_soundfont(path: Path) -> Any:
     """The synthesiser's module, after a look at the head of a soundfont: nothing is loaded.
 
-    Raises MissingExtra if tinysoundfont is not installed; InputError if the file is no SF2 or SF3 soundfont.
+    Raises MissingExtra if tinysoundfont is not installed; InputError if the file is not an SF2 or SF3 soundfont.
     """
     native = synthesiser()
     if not path.is_file():
@@ -48,7 +48,7 @@ def check_soundfont(path: Path) -> Any:
     with path.open("rb") as stream:
         head = stream.read(12)
     if head[:4] != b"RIFF" or head[8:] != b"sfbk":
-        raise InputError(f"{path} is no SF2 or SF3 soundfont.")
+        raise InputError(f"{path} is not an SF2 or SF3 soundfont.")
     return native
 
 

@@ -127,7 +127,7 @@ class Score:
 
     def __post_init__(self) -> None:
         if len(self.beat_s) < 3 or not np.all(np.isfinite(self.beat_s)) or float(np.diff(self.beat_s).min()) < 0.05:
-            raise InputError(f"score {self.piece!r}: expected 3 or more beats that lie 0.05 s or more apart.")
+            raise InputError(f"score {self.piece!r}: expected 3 or more beats, at least 0.05 s apart.")
 
     @property
     def beats(self) -> int:

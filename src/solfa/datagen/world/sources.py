@@ -178,7 +178,7 @@ def _scale(tonic: int, chords: list[tuple[float, float, str]], start: float, end
             held[chord.triad] += max(0, min(b, end) - max(a, start))  # type: ignore[assignment]
     (best, time), *other = [*held.most_common(), ("", 0)]
     if time <= 0 or time < 3 * other[0][1]:
-        raise InputError("the tonic's chords do not tell major from minor")
+        raise InputError("the chords on the tonic do not decide between major and minor")
     return Scale(tonic, "major" if best == "maj" else "minor")
 
 
@@ -208,7 +208,7 @@ def _openewld(path: Path, seconds: float, rng: Rng) -> Score:
     melody, changes, n_bars = _lead_sheet(part, METRES[metre].beats)
     last = Chord.parse(changes[-1][1])
     if last is None or (last.root, last.triad) not in ((major, "maj"), ((major + 9) % 12, "min")):
-        raise InputError("the last chord is no tonic of its signature")
+        raise InputError("the last chord is not a tonic of the key signature")
     beats = range(n_bars * METRES[metre].beats)
     labels = [next((c for at, c in reversed(changes) if at < beat + 0.5), "N") for beat in beats]
     return _played_chart(_bars(labels, last.root, metre), (("lead", 0.9, melody),), seconds, rng)
@@ -288,7 +288,7 @@ def _groove(path: Path, seconds: float, rng: Rng) -> Score:
     # Played drums under a made-up band: "1_funk-groove1_138_beat_4-4.mid" names tempo and metre.
     found = re.search(r"_(\d+)_beat_(\d)-4\.mid$", path.name)
     if found is None:
-        raise InputError(f"groove {path.name}: its name tells no tempo and metre")
+        raise InputError(f"groove {path.name}: its name states no tempo and metre")
     bpm, metre = float(found[1]), f"{found[2]}/4"
     song, beats = read_midi(path, metre), METRES[metre].beats
     notes = [n for part in song.parts for n in part.notes]

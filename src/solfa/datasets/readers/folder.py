@@ -122,7 +122,7 @@ class Folder:
         for name in relative:
             path = self.root / name
             if not path.resolve().is_relative_to(self.root.resolve()):
-                raise InputError(f"{self.source.title}: the path {name!r} in its metadata leads out of the folder.")
+                raise InputError(f"{self.source.title}: the path {name!r} in its metadata is outside the folder.")
             if path.is_file():
                 return path
         return None

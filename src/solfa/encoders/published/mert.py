@@ -64,7 +64,7 @@ def read(checkpoint: Checkpoint) -> tuple[Any, Path]:
     for key, value in _HUBERT.items():
         if sizes.get(key, value) != value:
             raise WeightsError(
-                f"{file.parent} says {key} = {sizes[key]}, which no published MERT v1 has and solfa not."
+                f"{file.parent} says {key} = {sizes[key]}, which no published MERT v1 has: not supported."
             )
     library: Any = transformers
     with reading(file.parent, "a MERT model"):
