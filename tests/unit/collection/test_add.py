@@ -83,7 +83,7 @@ def test_nothing_is_done_twice(music: Path, shelf: Collection) -> None:
     assert content(shelf) == before
 
 
-def test_moved_and_renamed_files_are_not_analysed_again(music: Path, shelf: Collection) -> None:
+def test_moved_and_renamed_files_are_not_analyzed_again(music: Path, shelf: Collection) -> None:
     index(shelf, music)
     analyses = {r.hash: shelf.analysis(r.id) for r in shelf.tracks()}
     (music / "sub").mkdir()
@@ -95,7 +95,7 @@ def test_moved_and_renamed_files_are_not_analysed_again(music: Path, shelf: Coll
     assert {p.name for r in shelf.tracks() for p in r.paths} == {"new.wav", "renamed.wav", "02.wav", "03.wav"}
 
 
-def test_a_changed_file_is_analysed_a_retagged_one_only_read(tmp_path: Path, shelf: Collection) -> None:
+def test_a_changed_file_is_analyzed_a_retagged_one_only_read(tmp_path: Path, shelf: Collection) -> None:
     path, other = make_music(tmp_path / "music", 2, ".flac")
     index(shelf, tmp_path / "music")
     tagged = mutagen.File(path)

@@ -243,7 +243,7 @@ def test_a_marking_alone_and_signatures_and_articles() -> None:
     assert [c.text for c in counterfactuals(keys, "key")] == ["A C major song.", "An F major song."]
     half = ["Drums at 80 BPM.", "Drums at 160 BPM.", "Bass at 82 BPM."]
     assert not counterfactuals(half, "bpm")  # half, and too near
-    with pytest.raises(InputError, match="what is known of 0 clips"):
+    with pytest.raises(InputError, match="annotations of 0 clips"):
         counterfactuals(keys, "key", truths=[])
 
 

@@ -322,7 +322,7 @@ def test_fine_grained_tells_what_detects_from_what_does_not(tmp_path: Path, monk
     assert hears.details["detected"]["tempo"] and not any(deaf.details["detected"].values())
     assert compare(deaf, hears)["CS@2 metre"].real and hears.pool == deaf.pool
     assert run_task("finegrained", tiny_model(), data, settings=dataclasses.replace(settings, seed=1)).pool != deaf.pool
-    with pytest.raises(InputError, match="no truth of the music"):
+    with pytest.raises(InputError, match="the music is not annotated"):
         run_task("finegrained", tiny_model(), data_set(tmp_path, ("x", sound("low"), {})), settings=FEW)
 
 

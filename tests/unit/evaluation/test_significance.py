@@ -110,5 +110,5 @@ def test_intervals_of_grouped_and_fractional_shares_cover(p: float) -> None:
 
 def test_what_is_no_share_keeps_the_bootstrap() -> None:
     assert interval(np.zeros(9), proportion=False).high == 0
-    with pytest.raises(InputError, match=r"lie in 0\.\.1"):
+    with pytest.raises(InputError, match=r"must be in 0\.\.1"):
         interval([0.5, 2.0], proportion=True)
