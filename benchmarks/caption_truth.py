@@ -196,7 +196,7 @@ def report(args: argparse.Namespace) -> None:
     for name in FIELDS:
         found: dict[str, list[bool]] = {kind: [] for kind in ("all", "told", "hedged")}
         for i, (analysis, truth, start, end, _) in enumerate(rows):
-            told = trust.told(analysis, start, end, args.precision)
+            told = trust.statements(analysis, start, end, args.precision)
             for value, hedged in told[name]:
                 if (verdict := holds(name, value, truth)) is not None:
                     found["hedged" if hedged else "told"].append(verdict)
@@ -245,7 +245,7 @@ def agreement(args: argparse.Namespace) -> None:
             if (value := getattr(analysis, field).value) is not None:
                 own.append(same(name, value, first))
             for start in np.arange(0.0, analysis.duration_s - SECONDS / 2, SECONDS):
-                for value, hedged in trust.told(analysis, start, start + SECONDS, args.precision)[name]:
+                for value, hedged in trust.statements(analysis, start, start + SECONDS, args.precision)[name]:
                     told[hedged].append((same(name, value, first), number))
         cells = [share([v for v, _ in pairs], [n for _, n in pairs]) for pairs in told.values()]
         print(f"| {name} | {agreed} | {' | '.join([share(own), *cells])} |")
@@ -288,8 +288,8 @@ def self_bleu(texts: list[list[str]]) -> float:
         return float(np.mean([sentence_bleu([*texts[:i], *texts[i + 1 :]], t) for i, t in enumerate(texts)]))
 
 
-COMMANDS = {"render": render, "analyze": analyze_clips, "report": report, "reference": reference, "agreement": agreement,
-            "diversity": spread}  # fmt: skip
+COMMANDS = {"render": render, "analyze": analyze_clips, "report": report, "reference": reference,
+            "agreement": agreement, "diversity": spread}  # fmt: skip
 
 
 def main() -> None:

@@ -41,7 +41,7 @@ def main() -> None:
 def _row(name: str, truth: Song) -> str:
     try:
         first, _ = _run(name, truth.audio)
-        second, heard = _run(name, truth.audio)
+        second, detected = _run(name, truth.audio)
     except MissingExtra as missing:
         return f"- | - | not installed: {missing.install}"
     duration = truth.audio.duration_s
@@ -58,14 +58,14 @@ def _run(name: str, audio: Audio) -> tuple[float, str]:
         seen.append(extractor.observe(Audio(part, audio.sample_rate_hz, i * STRETCH_S)))
     fields = extractor.conclude(seen, audio.duration_s)
     seconds = time.perf_counter() - started
-    heard = []
+    detected = []
     for field, value in fields.items():
         if hasattr(value, "value"):
             shown = f"{value.value:.1f}" if isinstance(value.value, float) else value.value
-            heard.append(f"{field} {shown} ({value.confidence:.2f})")
+            detected.append(f"{field} {shown} ({value.confidence:.2f})")
         elif isinstance(value, tuple):
-            heard.append(f"{len(value)} {field}")
-    return seconds, ", ".join(heard)
+            detected.append(f"{len(value)} {field}")
+    return seconds, ", ".join(detected)
 
 
 if __name__ == "__main__":

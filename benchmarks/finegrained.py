@@ -73,8 +73,8 @@ def by_essentia(path: Path) -> MusicAnnotation:
 def by_librosa(path: Path) -> MusicAnnotation:
     """beat_track, Krumhansl's profiles and triad templates over chroma_cqt."""
     mono, rate = resampled(path)
-    heard, bpm = librosa_templates(mono, rate), librosa_tempo(mono, rate)["tempo_bpm"]
-    return annotation(heard["chords"], tempo_bpm=bpm or None, key=Key.parse(heard["key"]))
+    analyzed, bpm = librosa_templates(mono, rate), librosa_tempo(mono, rate)["tempo_bpm"]
+    return annotation(analyzed["chords"], tempo_bpm=bpm or None, key=Key.parse(analyzed["key"]))
 
 
 def counted(claims: Sequence[MusicAnnotation], queries: FineQueries, but: str = "") -> Rank:
@@ -121,8 +121,8 @@ def searched(searcher: Searcher, rows: dict[int, int], make: Callable[[str], Que
 
 def tags_alone(text: str) -> Query:
     query = parse(text)
-    heard = tuple(c for c in query.constraints if isinstance(c, Presence))
-    return replace(query, constraints=heard, phrases=(), negated_phrases=())
+    analyzed = tuple(c for c in query.constraints if isinstance(c, Presence))
+    return replace(query, constraints=analyzed, phrases=(), negated_phrases=())
 
 
 def by_chance(num: int, seed: int) -> Rank:
@@ -153,11 +153,13 @@ def show_sensitivity(rows: dict[str, dict[str, Sensitivity]]) -> None:
         cells = []
         for kind in kinds:
             s = result[kind]
-            control = f" ({s.controls['control'].fall.value:.2f})" if "control" in s.controls else ""
+            control = f" ({s.controls['control'].rank_drop.value:.2f})" if "control" in s.controls else ""
             mark = "**" if s.detected else ""
-            cells.append(f"{mark}{s.fall.value:.2f}{mark} [{s.fall.low:.2f}, {s.fall.high:.2f}]{control}")
+            cells.append(
+                f"{mark}{s.rank_drop.value:.2f}{mark} [{s.rank_drop.low:.2f}, {s.rank_drop.high:.2f}]{control}"
+            )
         print(f"| {name} | {' | '.join(cells)} |")
-    nums = {k: s.fall.num for k, s in next(iter(rows.values())).items()}
+    nums = {k: s.rank_drop.num for k, s in next(iter(rows.values())).items()}
     best = {k: round(s.attainable, 2) for k, s in next(iter(rows.values())).items()}
     print("bold: detected, beyond chance, wording and the edited word. Attainable:", best, "tracks:", nums)
 
@@ -213,8 +215,8 @@ def main() -> None:
     show_sensitivity({n: sensitive for n, (_, sensitive) in found.items()})
     if options.figures:
         options.figures.mkdir(parents=True, exist_ok=True)
-        falls = {kind: s.fall for kind, s in found["solfa"][1].items()}
-        bars(falls, options.figures / "sensitivity.svg", title="Attribute sensitivity", y_label="doublings of the rank",
+        rank_drops = {kind: s.rank_drop for kind, s in found["solfa"][1].items()}
+        bars(rank_drops, options.figures / "sensitivity.svg", title="Attribute sensitivity", y_label="doublings of the rank",
              scale=1.0, force=True)  # fmt: skip
 
 

@@ -86,10 +86,10 @@ def timed(batches: Callable[[], Iterator[Any]], step_s: float = 0.0) -> tuple[fl
 
 def features_table(folder: Path, dataset: Dataset, batch: int, step_s: float, seed: int) -> None:
     """Batches of cached states."""
-    heard, said = RandomBody("muq-sized", 250), RandomBody("text-sized", 128)
+    detected, said = RandomBody("muq-sized", 250), RandomBody("text-sized", 128)
     records, cache = dataset.split("train"), folder / "cache"
-    compute(cache, records, audio=heard, text=said)
-    features = FrozenFeatures.open(cache, records, audio_space=heard.spec.space, text_space=said.spec.space)
+    compute(cache, records, audio=detected, text=said)
+    features = FrozenFeatures.open(cache, records, audio_space=detected.spec.space, text_space=said.spec.space)
     size = batch * (250 + 128) * 1024 * 2 / 1e6
     print(f"\ncached states: {len(features)} clips, {size:.0f} MB a batch of {batch}\n")
     print(f"| threads | batches a second | GB/s | processor ms a batch | waiting a step of {step_s * 1e3:.0f} ms |")

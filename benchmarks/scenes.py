@@ -148,12 +148,12 @@ def covered(record: Clip) -> float:
 
 def leaks(dataset: Dataset) -> None:
     """Sound files that are heard in two splits."""
-    heard: dict[str, set[str]] = {}
+    detected: dict[str, set[str]] = {}
     for split in SPLITS:
         for record in dataset.split(split):
             scene = record.attributes["scene"]
             for source in {scene["background"], *(e["source"] for e in scene["events"])} - {"noise"}:
-                heard.setdefault(source, set()).add(split)
+                detected.setdefault(source, set()).add(split)
     seen = {s: {p.text for r in dataset.split(s) for p in r.phrases} for s in SPLITS}
     print(f"{len(heard)} sound files, in two splits: {sum(len(s) > 1 for s in heard.values())}")
     sizes = {split: len(labels) for split, labels in seen.items()}

@@ -110,11 +110,11 @@ def main() -> None:
     phrases = known()
     packs = (*JUDGED, *HELD_OUT, *(FITTED if args.fit else ()))
     clips = [s for s in read_packages(args.sounds) if phrases.get(s.labels[0]) and s.id.split("/")[0] in packs]
-    heard = [next(iter(stretches(str(s.audio)))) for s in clips]
+    detected = [next(iter(stretches(str(s.audio)))) for s in clips]
     pack, labels = np.array([s.id.split("/")[0] for s in clips]), np.array([s.labels[0] for s in clips])
-    outputs, true = np.stack([best(a) for a in heard]), np.stack([truth(phrases[s.labels[0]]) for s in clips])
+    outputs, true = np.stack([best(a) for a in detected]), np.stack([truth(phrases[s.labels[0]]) for s in clips])
     judged = np.flatnonzero(np.isin(pack, JUDGED))
-    vectors = load_model("bridge").audio.encode([heard[i] for i in judged]).global_BD
+    vectors = load_model("bridge").audio.encode([detected[i] for i in judged]).global_BD
     zero_shot("all classes", phrases, vectors, outputs[judged], list(labels[judged]))
     ten = [name for name, _ in sorted(Counter(labels[judged]).items(), key=lambda c: (-c[1], c[0]))[:10]]
     few = np.isin(labels[judged], ten)

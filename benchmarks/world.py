@@ -101,27 +101,27 @@ def truth(world: World, args: argparse.Namespace) -> None:
         for sound in args.sound or ("dry", "wet"):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # those of other people's packages
-                heard = [
+                detected = [
                     MusicAnnotation.of(analyze([r[1 if sound == "dry" else 2]], extractors(ears.split(","))))
                     for r in rows
                 ]
-            scores = evaluate([r[0] for r in rows], heard, seed=args.seed)
-            cells = [f"{scores[n].value:.3f}" if n in scores and _knows(n, heard) else "" for n in names]
+            scores = evaluate([r[0] for r in rows], detected, seed=args.seed)
+            cells = [f"{scores[n].value:.3f}" if n in scores and _knows(n, detected) else "" for n in names]
             print(f"| {ears} | {sound} | " + " | ".join(cells) + " |", flush=True)
     _by_kind(rows)
 
 
-def _knows(name: str, heard: list[MusicAnnotation]) -> bool:
+def _knows(name: str, detected: list[MusicAnnotation]) -> bool:
     fields = {"tempo": "tempo_bpm", "key": "key", "beats": "beats_s", "downbeats": "downbeats_s", "chord": "chords"}
-    return any(getattr(h, fields[name.partition("_")[0]]) for h in heard)
+    return any(getattr(h, fields[name.partition("_")[0]]) for h in detected)
 
 
 def _by_kind(rows: list[tuple[MusicAnnotation, Audio, Audio]]) -> None:
     # Where solfa's ears err, dry: the root by quality of the true chord, the key by mode.
     ears, roots, keys = extractors(["solfa-harmony"]), dict[str, list[float]](), dict[str, list[float]]()
     for truth, dry, _ in rows:
-        heard = MusicAnnotation.of(analyze([dry], ears))
-        named = [(c.start_s, c.end_s, Chord.parse(c.label)) for c in heard.chords]
+        detected = MusicAnnotation.of(analyze([dry], ears))
+        named = [(c.start_s, c.end_s, Chord.parse(c.label)) for c in detected.chords]
         for segment in truth.chords:
             chord = Chord.parse(segment.label)
             if chord is None:
@@ -135,7 +135,7 @@ def _by_kind(rows: list[tuple[MusicAnnotation, Audio, Audio]]) -> None:
                 counts = roots.setdefault(kind, [0.0, 0.0])
                 counts[0], counts[1] = counts[0] + same, counts[1] + segment.end_s - segment.start_s
         if truth.key is not None and len(truth.keys) == 1:
-            score = key_weighted(str(truth.key), None if heard.key is None else str(heard.key))
+            score = key_weighted(str(truth.key), None if detected.key is None else str(detected.key))
             keys.setdefault(truth.keys[0].label.partition(" ")[2], []).append(score)
     by_time = sorted(roots.items(), key=lambda row: -row[1][1])
     print("\nroot named: " + ", ".join(f"{k} {a / b:.2f} ({b:.0f} s)" for k, (a, b) in by_time))
@@ -149,12 +149,12 @@ def _onsets(played: list[Performance], rate: int) -> None:
         if not stems:
             continue
         window = performance.window
-        heard = window.clip_s(onsets(stems[0].samples, rate) + window.begin_s)
+        detected = window.clip_s(onsets(stems[0].samples, rate) + window.begin_s)
         beats = window.clip_s(performance.score.beat_s)
         for beat in beats[(beats > 0.05) & (beats < window.seconds - 0.1)]:
-            if len(heard):
+            if len(detected):
                 off.setdefault(performance.about["source"], []).append(
-                    float(heard[np.abs(heard - beat).argmin()] - beat)
+                    float(detected[np.abs(detected - beat).argmin()] - beat)
                 )
     print("| drums of | beats | with an onset within 60 ms | of these within 20 ms | median ms | 95 % within ms |")
     print("|---|---|---|---|---|---|")

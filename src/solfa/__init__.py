@@ -30,7 +30,7 @@ __all__ = ["Collection", "__version__", "analyze", "index", "load_model", "parse
 _SILENT = ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "DISABLE_SAFETENSORS_CONVERSION", "DO_NOT_TRACK")
 os.environ.update(dict.fromkeys(_SILENT, "1"))
 
-# Imported at first use, so that `import solfa` stays cheap.
+# Imported at first use, so that `import solfa` remains cheap.
 _HOMES = {
     "Collection": "solfa.collection",
     "analyze": "solfa.analysis.analyze",

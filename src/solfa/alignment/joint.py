@@ -182,7 +182,7 @@ class JointProjector(nn.Module):
             raise InputError("the audio tower needs a view of frames: give rows, or shared=True.")
 
     def train(self, mode: bool = True) -> JointProjector:
-        """As of any module, but backbones stay as they are used."""
+        """As of any module, but backbones remain as they are used."""
         super().train(mode)
         self.bodies.eval()
         return self

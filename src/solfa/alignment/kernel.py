@@ -240,7 +240,7 @@ def _forward(
         acc = tl.where(real[None, :], acc, -1e30)
         acc = tl.where(acc != acc, float("inf"), acc)  # a maximum may pass over NaN; nothing passes over infinity
         top, at = tl.max(tl.reshape(acc, (BLOCK_M, TEXTS, WIDTH)), axis=2, return_indices=True)
-        better = top > best  # not at equality: the first of equals stays
+        better = top > best  # not at equality: the first of equals is kept
         where = tl.where(better, at + t0, where)
         best = tl.where(better, top, best)
     best = tl.where(best == float("inf"), float("nan"), best)

@@ -133,7 +133,7 @@ class Figma(Objective):
             scores_BB = gather(batch.audio_BD) @ gather(batch.text_BD).T
             terms["global"] = c.alpha * info_nce(scores_BB / c.tau, negatives, batch.seed)
         if c.alpha < 1:
-            # Frames stay where they are: each device scores its own against the tokens of all.
+            # Frames remain where they are: each device scores its own against the tokens of all.
             own = frame_scores(
                 batch.frames_BTD,
                 batch.frame_mask_BT,

@@ -147,7 +147,7 @@ class _Blocked(torch.autograd.Function):
 
 def _cosines(frames_AFD: Tensor, tokens_CTD: Tensor, token_mask_CT: Tensor) -> Tensor:
     cosines_AFCT = torch.einsum("afd,ctd->afct", frames_AFD, tokens_CTD)
-    # The lowest value that stays finite: 0 * it is 0.
+    # The lowest finite value: 0 * it is 0.
     return cosines_AFCT.masked_fill_(~token_mask_CT, torch.finfo(cosines_AFCT.dtype).min / 2)
 
 

@@ -25,7 +25,7 @@ from solfa.core.types import Direction, Features, FloatArray, View
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 # Unit vectors are stored as int8 with this one global scale. One scale for all keeps maxima comparable; products of
-# int8 values summed over fewer than 1040 dimensions stay below 2**24, so that float32 arithmetic on them is exact.
+# int8 values summed over fewer than 1040 dimensions remain below 2**24, so that float32 arithmetic on them is exact.
 INT8_SCALE = 127.0
 EMPTY_SCORE = -1.0
 # Multiplications up to which OpenBLAS keeps a product, or one with a single token, on the calling thread. Its other
@@ -149,7 +149,7 @@ def track_scores(scores_WX: Floats, bounds: Ints) -> Floats:
     """
     best = np.maximum.reduceat(scores_WX, bounds[:-1], axis=0)
     mean = np.add.reduceat(scores_WX, bounds[:-1], axis=0) / np.diff(bounds)[:, None]
-    # Not a weighted sum: the two are one number for a single window, and it has to stay that number.
+    # Not a weighted sum: the two are one number for a single window, and it has to remain that number.
     both: Floats = mean + BEST_SHARE * (best - mean)
     return both
 

@@ -2,7 +2,7 @@
 
 ``RandomProjectionTokens`` is BEST-RQ (Chiu et al., ICML 2022): a random projection that is never trained, and the
 nearest of random codes on the sphere. ``ResidualTokens`` is residual vector quantisation (Zeghidour et al., 2021): each
-codebook holds the means (k-means) of what the ones before it left over, so that the error falls with each.
+codebook holds the means (k-means) of what the ones before it left over, so that the error decreases with each.
 
 Shape letters: N states, D dimensions, Q codebooks.
 """
@@ -63,7 +63,7 @@ class ResidualTokens:
         for book in self.codebooks_QKD:
             start = rest[rng.choice(len(rest), codes, replace=False)]
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of examples that are equal a code stays without any, and where it was
+                warnings.simplefilter("ignore")  # with equal examples a code has none, and is not moved
                 book[:] = _vq.kmeans2(rest, start, iter=20, minit="matrix")[0]
             rest = rest - book[_vq.vq(rest, book)[0]]
 

@@ -113,7 +113,7 @@ def _later(observation: Observation, seconds: float) -> Observation:
 def tidy(analysis: Analysis) -> Analysis:
     """The same analysis in plain Python numbers: times to the millisecond, confidences to four places in 0..1.
 
-    What is stored, shown and read back is then exactly what was measured, and numpy scalars stay inside extractors.
+    What is stored, shown and read back is then exactly what was measured, and numpy scalars remain inside extractors.
     """
     plain: Analysis = _plain("", analysis)
     return plain

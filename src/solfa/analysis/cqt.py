@@ -57,7 +57,7 @@ def cqt(samples: FloatArray, tuning: float = 0.0) -> FloatArray:
 def _full(samples: FloatArray, frames: int, centres: NDArray[np.float64], lengths: NDArray[np.float64]) -> FloatArray:
     # Room for half a filter of silence after the end (and, the transform being circular, before the start).
     n_frames = fast_length(frames + int(np.ceil(lengths[0] / 2 / HOP)) + 1)
-    # Filters longer than a hop lie below 2.5 kHz: a quarter of the rate holds their spectrum.
+    # Filters longer than a hop are below 2.5 kHz: a quarter of the rate holds their spectrum.
     spectrum = 4 * np.fft.rfft(soxr.resample(samples, 4, 1), n_frames * HOP // 4)
     hz_per_bin = RATE_HZ / (n_frames * HOP)
     out = np.empty((frames, len(centres)), np.float32)
@@ -105,7 +105,7 @@ def _stft(samples: FloatArray, n_fft: int, hop: int) -> FloatArray:
 
 
 def tuning_of(samples: FloatArray) -> float:
-    """Semitones above A4 = 440 Hz, -0.5..0.5, at which the partials of samples at ``RATE_HZ`` lie.
+    """Semitones above A4 = 440 Hz, -0.5..0.5, of the partials of samples at ``RATE_HZ``.
 
     Peaks of a 4096-point STFT between 80 and 1700 Hz, interpolated and weighted by the root of their magnitude, are
     counted by their offset from the grid in cents; the tuning is the peak of that histogram, smoothed by a few cents.

@@ -1,4 +1,4 @@
-"""An analysis as JSON and back: schema ``solfa.analysis/1``, described in ``analysis.schema.json`` beside this file.
+"""An analysis as JSON and back: schema ``solfa.analysis/1``, described in ``analysis.schema.json`` next to this file.
 
 Keys carry their units. A later version may add keys; readers must pass over those they do not know. A key never
 changes its meaning within one version.

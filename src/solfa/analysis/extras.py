@@ -190,7 +190,7 @@ def omnizart_chords(tool: Tool, samples: FloatArray, duration_s: float) -> dict[
     """
     app = tool.package("omnizart.chord").app
     with tool.wav_file(samples) as file:
-        app.transcribe(str(file), output=str(file.with_suffix(".mid")))  # writes a table beside the MIDI file
+        app.transcribe(str(file), output=str(file.with_suffix(".mid")))  # also writes a table
         rows = list(csv.DictReader(file.with_suffix(".csv").read_text(encoding="utf-8").splitlines()))
     return {"chords": chord_segments((row["start"], row["end"], row["chord"]) for row in rows)}
 

@@ -49,7 +49,7 @@ def running_max(values: FloatArray, reach: int) -> FloatArray:
 
 def peaks(values: NDArray[np.float64], *, distance: int, prominence: float) -> list[tuple[int, float]]:
     """Place and prominence of local maxima, the higher of two nearer than ``distance``; ``scipy.signal.find_peaks``."""
-    change = np.flatnonzero(np.diff(values))  # a plateau lies between two changes
+    change = np.flatnonzero(np.diff(values))  # a plateau is between two changes
     rise = values[change + 1] > values[change]
     at = np.flatnonzero(rise[:-1] & ~rise[1:])
     tops = ((change[at] + 1 + change[at + 1]) // 2).tolist()

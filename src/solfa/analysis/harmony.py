@@ -36,7 +36,7 @@ _ENVELOPE_BINS = 3 * BINS_PER_OCTAVE
 _SILENCE = 1e-4  # peak below -80 dBFS
 _REST = 21  # frames: silence within half a second of sound belongs to it
 _MIN_SAMPLES = RATE_HZ // 4
-_NUM_KEYS = 5  # that are told
+_NUM_KEYS = 5  # that are reported
 _FLOOR = 1e-6  # of a probability, before its logarithm is stored as float16
 
 
@@ -133,7 +133,7 @@ def _heads(magnitudes: FloatArray) -> FloatArray:
 def _chroma(magnitudes: FloatArray) -> FloatArray:
     """Pitch-class energy float32 [shape=(B, 12)], mean over frames that are each scaled to a maximum of 1.
 
-    A semitone counts by how far its centre stands out of the two bins beside it (noise and drums cancel), and a pitch
+    A semitone counts by how far its centre exceeds the two bins next to it (noise and drums cancel), and a pitch
     by its first six partials, so that overtones are credited to the note that makes them (Gomez, 2006). Half of the
     spectral envelope (a running mean over three octaves) is divided out first: a loud bass or a bright lead says no
     more of the key than the rest.

@@ -1,6 +1,6 @@
 """From the chord network's heads to chord segments: a vocabulary, its log-likelihoods, the best path, confidence.
 
-The network tells triad, bass, seventh, ninth, eleventh and thirteenth apart (Jiang et al., ISMIR 2019). A chord of the
+The network estimates triad, bass, seventh, ninth, eleventh and thirteenth (Jiang et al., ISMIR 2019). A chord of the
 vocabulary is one class of each; its log-likelihood is the sum of theirs. The path pays a fixed price for each change.
 """
 
@@ -84,7 +84,7 @@ class Decoded:
 
     ``path`` [T] states; ``sure`` float32 [T] frame-wise probability of the path's root and quality; means over the
     track: ``share`` [G] of the probability of each root and quality, ``heads`` [100] of the network's probabilities,
-    ``clear`` of the likeliest chord's (low where chords are hard to tell, or there are none).
+    ``clear`` of the likeliest chord's (low where chords are ambiguous, or there are none).
     """
 
     path: NDArray[np.intp]

@@ -64,7 +64,7 @@ class Extractor(Protocol):
         """What this tool is."""
 
     def observe(self, audio: Audio) -> Observation:
-        """Features of one stretch (at most ``STRETCH_S``); ``audio.start_s`` says where it lies."""
+        """Features of one stretch (at most ``STRETCH_S``); ``audio.start_s`` says where it is."""
 
     def conclude(self, observations: Sequence[Observation], duration_s: float) -> dict[str, Any]:
         """The fields of ``Analysis`` that ``spec.provides`` names, from all stretches in order.

@@ -21,7 +21,7 @@ from solfa.analysis.rhythm_model import (
 from solfa.analysis.rhythm_tracking import at_beats, track_beats, track_downbeats
 from solfa.core.types import Alternative, Audio, Estimate, FloatArray
 
-_SHORTEST_S = 3.0  # less sound than this has no tempo to speak of
+_SHORTEST_S = 3.0  # less sound than this has no measurable tempo
 _NUM_ALTERNATIVES = 5
 _NO_BEAT = 0.2  # confidence of the tempo
 _RELATED = (0.5, 2.0, 2 / 3, 1.5)  # tempi that people may tap as well: always among the alternatives

@@ -22,7 +22,7 @@ from solfa.core.types import FloatArray
 NUM_INPUTS = 26
 _BLOCK = 12_000  # frames at once; with _MARGIN to each side, so that the cut changes nothing
 _MARGIN = 2_100
-# Beats per bar of every metre that is told apart; 7/8 is 3.5 beats of a quarter.
+# Beats per bar of every metre that is distinguished; 7/8 is 3.5 beats of a quarter.
 BEATS_PER_BAR = {"4/4": 4.0, "3/4": 3.0, "2/4": 2.0, "6/8": 2.0, "5/4": 5.0, "7/8": 3.5}
 
 _LAGS = (4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 20, 24)  # in half-beats

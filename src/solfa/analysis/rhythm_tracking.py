@@ -20,14 +20,14 @@ _ALL, _BEATS = 3, 4
 # Lags, in periods of a candidate, at which its autocorrelation is read.
 _RATIOS = (1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 4, 1.0, 4 / 3, 3 / 2, 2.0, 5 / 2, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
 _TOLERANCE = 0.015  # a peak counts this far from its lag
-# Hum, steady tones, sweeps and noise stay below these, music whose tempo is sure does not (docs/analysis.md).
+# Hum, steady tones, sweeps and noise remain below these, music whose tempo is sure does not (docs/analysis.md).
 _SLOWEST_S = 2  # a beat is no rarer
 _LEAST_RISE = 0.1  # of log energy: the median of the steepest rise in each two seconds that sound
 _LEAST_REPEAT, _REPEAT_S = 0.065, 30.0  # autocorrelation; the shorter the sound, the more noise repeats by chance
 NUM_FEATURES = _NUM_STREAMS * len(_RATIOS) + 2
 
 _LOCAL_S, _LOCAL_HOP_S = 8.0, 2.0  # windows that the local tempo is measured in
-_DRIFT = 0.16  # how far the local tempo may lie from that of the track, as a share
+_DRIFT = 0.16  # how far the local tempo may be from that of the track, as a share
 _STEPS = 33  # local tempi that are considered
 _INERTIA = 60.0  # cost of a change of local tempo, per squared log ratio times 1000
 _TIGHTNESS = 120.0  # cost of an uneven beat, per squared log ratio
@@ -41,7 +41,7 @@ def strength(onsets: Onsets) -> FloatArray:
         rise = flux.astype(np.float32)
         above = np.maximum(rise - running_mean(rise, FRAME_RATE_HZ), 0)
         power = np.square(above)
-        # Its running sum leaves rounding behind, which may lie below zero where nothing sounds for six seconds.
+        # Its running sum leaves rounding behind, which may be below zero where nothing sounds for six seconds.
         spread = np.sqrt(np.maximum(running_mean(power, 6 * FRAME_RATE_HZ), 0))
         even[:, band] = above / (spread + 0.2 * np.sqrt(power.mean()) + 1e-6)
     return even
@@ -208,7 +208,7 @@ def local_period(salience_T: FloatArray, period: float) -> FloatArray:
             comb[row] += weight * np.interp(period * ratios * multiple, np.arange(size), acf, right=0.0)
     steps = np.log(ratios)
     cost = _INERTIA * np.square(steps[:, None] - steps[None, :]) * 1000 / _STEPS
-    # The track's own tempo is the default where the window tells nothing.
+    # The track's own tempo is the default where the window shows nothing.
     comb -= 0.5 * np.square(steps / _DRIFT)
     path = _viterbi(comb, -cost)
     centres = starts + size / 2

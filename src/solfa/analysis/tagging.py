@@ -1,6 +1,6 @@
 """Pretrained tagging networks (musicnn twice, YAMNet): one forward pass over a stretch, which all rooms share.
 
-``labels.toml`` beside this file names the outputs of the networks; ``concepts.toml`` says which of them speak for which
+``labels.toml`` next to this file names the outputs of the networks; ``concepts.toml`` says which are evidence of which
 concept of the vocabulary.
 
 Shape letters: T frames or windows (3 s), P patches (1 s), L labels, D dimensions.
@@ -106,8 +106,8 @@ def _scores(audio: Audio) -> TagFrames:
     windows, seconds = _windows(samples, count, 1), _windows(samples, count, SAMPLE_RATE_HZ)
     for net in NETS:
         _net(net)  # read the files before there are threads
-    # One window a run: its activations (20 MB) stay near the cores, which is a quarter faster than eight at once and
-    # takes a quarter of the memory; and a window's scores are the same to the last bit whatever lies around it. Threads
+    # One window a run: its activations (20 MB) remain near the cores, which is a quarter faster than eight at once and
+    # takes a quarter of the memory; and a window's scores are the same to the last bit whatever is around it. Threads
     # take a window each, rather than parts of a layer, so that none waits for another.
     loud = np.flatnonzero(windows.any(axis=1))
     rows = [_silence() if len(loud) < count else ()] * count  # hours of silence cost no network
@@ -167,7 +167,7 @@ class Voter:
 
     @property
     def columns(self) -> tuple[int, ...]:
-        """Where the outputs lie in the net's scores."""
+        """Where the outputs are in the net's scores."""
         return tuple(labels()[self.net].index(name) for name in self.labels)
 
 
@@ -179,7 +179,7 @@ def voters() -> dict[str, tuple[Voter, ...]]:
 
 
 def measurable(concept: str) -> bool:
-    """Whether some network output speaks for the concept itself (not only for what it is a case of).
+    """Whether some network output is evidence for the concept itself (not only for what it is a case of).
 
     >>> measurable("piano"), measurable("rhodes")
     (True, False)
@@ -220,7 +220,7 @@ def musicnn_mel(windows_TN: FloatArray) -> FloatArray:
     """
     padded = np.pad(windows_TN, ((0, 0), (_FFT // 2, _FFT // 2)))
     mel = np.empty((len(windows_TN), 187, 96), np.float32)
-    for frames, out in zip(_frames(padded, _FFT, 256, 187), mel, strict=True):  # one at a time stays in the cache
+    for frames, out in zip(_frames(padded, _FFT, 256, 187), mel, strict=True):  # one at a time remains in the cache
         spectrum = rfft(frames * _hann(_FFT))
         np.matmul(spectrum.real**2 + spectrum.imag**2, _slaney_bank(), out=out)
     np.log10(10000 * mel + 1, out=mel)

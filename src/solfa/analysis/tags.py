@@ -1,7 +1,7 @@
 """Voices, instruments, genres, moods and everyday sounds: how sure, and where, to the second.
 
 The scores of the tagging networks become evidence per concept (``solfa.analysis.tagging``) and then probabilities by
-monotone logistic curves, whose parameters and origin are in ``tags.toml`` beside this file.
+monotone logistic curves, whose parameters and origin are in ``tags.toml`` next to this file.
 
 Shape letters: S seconds, C concepts (in the order of ``solfa.analysis.tagging.voters``).
 """
@@ -27,7 +27,7 @@ from solfa.core.vocabulary import concepts, lineage
 _WINDOW_S = 30
 # Evidence (mean over concepts) changes by 0.08 and more from second to second in music, by 0.04 and less in hum.
 _LEAST_CHANGE, _STEADY_S = 0.06, 4
-# A span begins where the probability passes the first bound and ends where it falls below the second.
+# A span begins where the probability passes the first bound and ends where it drops below the second.
 _ENTER, _LEAVE = 0.5, 0.3
 # Root mean square, less a constant, below which a second is silence (-60 dB of full scale): the networks name
 # instruments even there.
@@ -150,7 +150,7 @@ def _track(name: str, confidence: float, by_second: FloatArray, duration_s: floa
 
 
 def _runs(by_second: FloatArray) -> Iterator[tuple[int, int]]:
-    """Stretches that reach ``_ENTER`` and stay above ``_LEAVE``, from the first to the last second above it."""
+    """Stretches that reach ``_ENTER`` and remain above ``_LEAVE``, from the first to the last second above it."""
     above = np.flatnonzero(np.diff(np.concatenate([[False], by_second >= _LEAVE, [False]]).astype(np.int8)))
     for start, end in zip(above[::2], above[1::2], strict=True):
         if by_second[start:end].max() >= _ENTER:

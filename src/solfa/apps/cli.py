@@ -378,7 +378,7 @@ def demo(
 @app.command()
 def doctor(
     collection: CollectionOption = None,
-    mend: Annotated[
+    fix: Annotated[
         bool, typer.Option("--repair", help="Repair a damaged collection; the damaged database is kept.")
     ] = False,
     as_json: JsonOption = False,
@@ -390,7 +390,7 @@ def doctor(
     """
     from solfa.apps.doctor import examine
 
-    findings = list(examine(collection or default_collection(), mend=mend))
+    findings = list(examine(collection or default_collection(), fix=fix))
     if as_json:
         print_json(findings)
     else:

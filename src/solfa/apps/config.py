@@ -59,7 +59,7 @@ def defaults(root: Any, ctx: typer.Context, path: Path) -> dict[str, Any]:
         if at not in groups | commands.keys():
             raise _mistake(path, text, here, None, f"no such command: {words}")
         for key in table if at and at in groups else ():
-            raise _mistake(path, text, here, key, f"{key!r} has to stand in the table of a command of {words}")
+            raise _mistake(path, text, here, key, f"{key!r} must be in the table of a command of {words}")
     found: dict[str, Any] = {}
     used, wrong = set[str](), dict[str, str]()
     for at, command in commands.items():
@@ -115,7 +115,7 @@ def _checked(param: Any, ctx: typer.Context, value: Any, folder: Path) -> Any:
 
 
 def _mistake(path: Path, text: str, table: str, key: str | None, what: str) -> InputError:
-    """The error with the line where a key stands in its table (None: the table itself)."""
+    """The error with the line where a key is in its table (None: the table itself)."""
     here, where = "", str(path)
     for number, line in enumerate(text.splitlines(), start=1):
         if head := re.match(r"\s*\[([^\[\]]+)\]", line):

@@ -36,8 +36,8 @@ class Finding:
     message: str
 
 
-def examine(collection: Path, *, mend: bool = False) -> Iterator[Finding]:
-    """Every check, as it is made; needs no network and changes nothing, unless it is to ``mend`` the collection."""
+def examine(collection: Path, *, fix: bool = False) -> Iterator[Finding]:
+    """Every check, as it is made; needs no network and changes nothing, unless it is to ``fix`` the collection."""
     yield Finding("system", None, f"Python {platform.python_version()}, {platform.platform()}, "
                   f"{os.cpu_count()} cores")  # fmt: skip
     for package in _PACKAGES:
@@ -53,7 +53,7 @@ def examine(collection: Path, *, mend: bool = False) -> Iterator[Finding]:
         yield Finding(f"extractor {spec.name}", None, f"{spec.licence}{terms}{here}")
     yield _folder(collection)
     if Database(collection).exists():
-        yield from _collection(collection, mend)
+        yield from _collection(collection, fix)
     player = next((p for p in ("mpv", "ffplay", "vlc", "xdg-open", "open") if shutil.which(p)), None)
     yield Finding("player", None, player or "none found: --play needs one, e.g. mpv; --m3u does not")
 
@@ -97,10 +97,10 @@ def _model() -> Finding:
     return Finding("default model", True, f"{model.name} loads and passes its self-test")
 
 
-def _collection(directory: Path, mend: bool) -> Iterator[Finding]:
-    """What is wrong with a collection, what was mended, and what is left to do."""
+def _collection(directory: Path, fix: bool) -> Iterator[Finding]:
+    """What is wrong with a collection, what was repaired, and what is left to do."""
     try:
-        damage = repair(directory) if mend else look(directory)
+        damage = repair(directory) if fix else look(directory)
     except SolfaError as error:
         yield Finding("contents", False, str(error))
         return
@@ -108,16 +108,16 @@ def _collection(directory: Path, mend: bool) -> Iterator[Finding]:
         yield Finding("contents", True, "everything is as it was written")
         return
     for fault in damage.found:
-        yield Finding("mended" if mend else "damage", None if mend else False, fault)
+        yield Finding("repaired" if fix else "damage", None if fix else False, fault)
     place = shlex.quote(str(directory))
     folders = " ".join(shlex.quote(str(f)) for f in damage.folders) if 0 < len(damage.folders) < 10 else "FOLDER"
     model = f" --model {shlex.quote(damage.model)}" if damage.model else ""
     then = f"solfa index {folders} --collection {place}{model}"
-    if mend:
-        yield Finding("collection", True, f"mended; the damaged database is kept as {damage.kept}")
+    if fix:
+        yield Finding("collection", True, f"repaired; the damaged database is kept as {damage.kept}")
         yield Finding("next", None, f"what could not be saved is made again by: {then}")
     else:
-        yield Finding("next", None, f"mend it: solfa doctor --repair --collection {place}; then: {then}")
+        yield Finding("next", None, f"repair it: solfa doctor --repair --collection {place}; then: {then}")
 
 
 def _folder(collection: Path) -> Finding:

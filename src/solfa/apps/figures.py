@@ -171,5 +171,5 @@ def draw_analysis(analysis: Analysis, path: Path, *, title: str, force: bool = F
         names = [f"{concept(tag.concept).title} ({tag.confidence:.2f})" for tag in timed]
         tags.set(yticks=np.arange(len(timed)) + 0.5, yticklabels=names, ylim=(max(1, len(timed)), 0), xlabel="time, s")
         known = [(analysis.tempo_bpm.value, "{:.1f} BPM"), (analysis.metre.value, "{}"), (analysis.key.value, "{}")]
-        told = ", ".join(form.format(value) for value, form in known if value is not None)
-        figure.suptitle(f"{title}: {told or 'no tempo, metre or key found'}".replace("$", r"\$"), fontsize=10)
+        found = ", ".join(form.format(value) for value, form in known if value is not None)
+        figure.suptitle(f"{title}: {found or 'no tempo, metre or key found'}".replace("$", r"\$"), fontsize=10)

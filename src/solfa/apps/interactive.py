@@ -109,7 +109,7 @@ def _write(session: Session, rest: str) -> None:
     name, numbers = re.fullmatch(r"(.+?)((?: +[\d,]+)*)", rest).groups()  # type: ignore[union-attr]
     path, hits = Path(name).expanduser(), session.hits(numbers)
     if path.suffix.lower() not in (".m3u", ".m3u8", ".xspf"):
-        raise InputError(f"cannot tell the kind of playlist from {path.name!r}: end the name in .m3u8 or .xspf.")
+        raise InputError(f"unknown kind of playlist: {path.name!r}. End the name in .m3u8 or .xspf.")
     is_xspf = path.suffix.lower() == ".xspf"
     playlist.write(hits, None if is_xspf else path, path if is_xspf else None, force=False)
     tell(f"{len(hits)} hits written to {printable(str(path))}")

@@ -21,7 +21,7 @@ from solfa.retrieval.alignment import TimedMap
 from solfa.retrieval.types import Evidence, Hit, Results
 
 T = TypeVar("T")
-_COPIES = 3  # copies of a recording that are named beside a hit
+_COPIES = 3  # copies of a recording that are named with a hit
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _MARK = {True: ("✓", "green"), False: ("✗", "red"), None: ("?", "yellow")}
 
@@ -70,7 +70,7 @@ def _line(text: str, style: str = "") -> Text:
 
 
 class _Marks:
-    """The verdicts of a hit beside each other, as many in a line as fit."""
+    """The verdicts of a hit, as many in a line as fit."""
 
     def __init__(self, evidence: Iterable[Evidence]) -> None:
         self._marks = [Text.assemble((mark, style), f" {_short(item)}") for item in evidence

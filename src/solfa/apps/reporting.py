@@ -1,4 +1,4 @@
-"""How a report is shown: a table with the blind rows beside it, the file, the figure."""
+"""How a report is shown: a table with the blind rows, the file, the figure."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def draw(report: Report, path: Path, *, force: bool = False) -> None:
         series = {n: [(whole if p["tokens"] is None else p["tokens"], 100 * p[n]) for p in points] for n in names}
         figures.curves(series, path, title=title, x_label="tokens kept", y_label="recall, %", force=force)
     elif report.task == "finegrained":
-        falls = {n.removesuffix(" fall"): i for n, i in report.metrics.items() if n.endswith(" fall")}
-        figures.bars(falls, path, title=title, y_label="fall, doublings of the rank", scale=1.0, force=force)
+        rank_drops = {n.removesuffix(" fall"): i for n, i in report.metrics.items() if n.endswith(" fall")}
+        figures.bars(rank_drops, path, title=title, y_label="rank drop, doublings of the rank", scale=1.0, force=force)
     else:
         shares = {name: value for name, value in report.metrics.items() if in_percent(name)}
         figures.bars(shares, path, title=title, y_label="%", force=force)
@@ -58,7 +58,7 @@ def check(out: Path | None, plot: Path | None, num_reports: int = 1, *, force: b
 
 
 def names(models: Sequence[str]) -> list[str]:
-    """What tables call models: of a trained folder the last two parts of its path, or as many as tell it from others.
+    """What tables call models: of a trained folder as many last parts of its path as make it unique, at least two.
 
     >>> names(["bridge", "trained:/home/a/runs/figma/model", "trained:/home/a/runs/united/model, whole search"])
     ['bridge', '…/figma/model', '…/united/model, whole search']

@@ -23,7 +23,7 @@ _LINES_EVERY_S = 10.0  # where there is no terminal
 
 
 def console(stderr: bool = False) -> Console:
-    """A console that breaks no line: terminals do, and a path stays one word. Tables go through ``show``."""
+    """A console that breaks no line: terminals do, and a path remains one word. Tables go through ``show``."""
     made = Console(stderr=stderr, highlight=False, soft_wrap=True)
     return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=200, soft_wrap=True)
 
@@ -64,10 +64,10 @@ class Work:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self.out = console(stderr=stderr)
-        texts = [TextColumn(text) for text in ("{task.description}", "{task.fields[told]}", "left")]
+        texts = [TextColumn(text) for text in ("{task.description}", "{task.fields[detail]}", "left")]
         columns = (texts[0], BarColumn(), MofNCompleteColumn(), texts[1], TimeRemainingColumn(), texts[2])
         self._bars = Progress(*columns, console=self.out, transient=True, disable=not self.out.is_terminal)
-        self._tasks = {stage: self._bars.add_task(stage, total=None, told="") for stage in stages}
+        self._tasks = {stage: self._bars.add_task(stage, total=None, detail="") for stage in stages}
         self._next_s = dict.fromkeys(stages, 0.0)
         self._start_s = time.monotonic()
 
@@ -83,17 +83,17 @@ class Work:
         """Since the work began."""
         return time.monotonic() - self._start_s
 
-    def __call__(self, stage: str, done: int, total: int, told: str = "") -> None:
-        self._bars.update(self._tasks[stage], completed=done, total=total, told=told)
+    def __call__(self, stage: str, done: int, total: int, detail: str = "") -> None:
+        self._bars.update(self._tasks[stage], completed=done, total=total, detail=detail)
         if self.out.is_terminal or not total or (self.seconds < self._next_s[stage] and done < total):
             return
         self._next_s[stage] = self.seconds + _LINES_EVERY_S
         left = f"{clock(self.seconds / done * (total - done))} left" if done else ""
-        said = ", ".join(filter(None, (f"{stage}: {done}/{total}", told, left)))
+        said = ", ".join(filter(None, (f"{stage}: {done}/{total}", detail, left)))
         self.out.print(said, markup=False)
 
     def each(self, stage: str, items: list[T]) -> Iterator[T]:
-        """The items, told one by one."""
+        """The items, with progress shown."""
         for done, item in enumerate(items):
             self(stage, done, len(items))
             yield item

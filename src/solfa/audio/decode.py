@@ -60,7 +60,7 @@ def stretches(
     """The file as mono stretches at its own sample rate, each ``seconds`` long but the last.
 
     Channels are averaged, unless they cancel each other: then stereo gives half the difference, and of more channels
-    the strongest counts. ``data`` holds the file's bytes where they do not lie on disk; ``path`` is then only their
+    the strongest counts. ``data`` holds the file's bytes where they are not on disk; ``path`` is then only their
     name. ``content`` takes in all samples on the way. The difference signal of a stereo file travels along for those
     who need it (``side_of``).
 
@@ -124,7 +124,7 @@ class _Pending:
         """What was collected, as a stretch."""
         mono, *side = np.concatenate(self._parts, axis=1)
         if side and _cancels(mono, [float(np.vdot(mono, mono) + np.vdot(side[0], side[0]))] * 2):
-            mono, side = side[0], [mono]  # left and minus right: the power of both together stays what it was
+            mono, side = side[0], [mono]  # left and minus right: the power of both together remains what it was
         audio = Audio(mono, self._rate, self._done / self._rate, {_SIDE: side[0]} if side else {})
         self._parts, self._done, self.fill = [], self._done + self.fill, 0
         return audio

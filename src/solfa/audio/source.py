@@ -45,7 +45,7 @@ class AudioInfo:
 class FilePart(io.RawIOBase):
     """A part of a file, read by a decoder; it seems to end where too much was read and nothing decoded from it.
 
-    It also seems to end where the disk fails: decoders lose or hide errors of their reader. ``failed`` tells.
+    It also seems to end where the disk fails: decoders lose or hide errors of their reader. ``failed`` has the error.
     """
 
     def __init__(self, file: BinaryIO, start: int, end: int, limit: int) -> None:

@@ -176,7 +176,7 @@ class _Update:
         """Commit one result; only then is it counted."""
         path = result.item.path
         if isinstance(result, Failed):
-            # What lies outside the file is tried again by itself; what was known of the file still holds.
+            # What is outside the file is tried again by itself; what was known of the file still holds.
             outside = result.error == FileUnavailable.__name__ or result.kind == "starved"
             if not outside:
                 self._writer.put_failure(path, *self._seen.found[path], result.reason)
@@ -219,12 +219,12 @@ def _by_lost_folder(failures: Sequence[FailedFile]) -> list[FailedFile]:
             return False
 
     lost: Counter[Path] = Counter()
-    told = []
+    reported = []
     for failure in failures:
         gone = [folder for folder in failure.path.parents if not alive(folder)]
         if gone:
             lost[gone[-1]] += 1
         else:
-            told.append(failure)
+            reported.append(failure)
     reason = "cannot be reached any more; the next run tries its {} again".format
-    return told + [FailedFile(path=p, reason=reason(f"{n} files" if n > 1 else "file")) for p, n in lost.items()]
+    return reported + [FailedFile(path=p, reason=reason(f"{n} files" if n > 1 else "file")) for p, n in lost.items()]

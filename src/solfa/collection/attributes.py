@@ -88,7 +88,7 @@ def neighbours(codes: NDArray[np.uint8], bounds: Ids) -> NDArray[np.uint8]:
     """A packed bit for every pair of chords that stand side by side in a track [shape=(128, N)].
 
     Bit ``code << 5 | next`` is set where ``next`` follows ``code``, bit ``code << 5 | 31`` wherever there is ``code``.
-    Pairs are asked for one by one, so all tracks of one lie side by side.
+    Pairs are asked for one by one, so all tracks of one are side by side.
 
     >>> bits = np.unpackbits(neighbours(np.array([1, 8, 6], np.uint8), np.array([0, 2, 3])), axis=0).T
     >>> [[divmod(int(pair), 32) for pair in np.flatnonzero(row)] for row in bits]

@@ -50,7 +50,7 @@ _BM25_MOST = 2.2  # times its IDF is the most that one word can score (k1 = 1.2)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrackRow:
-    """One recording: where it lies (all copies, the one to show first), what that one's tags say, what was measured."""
+    """One recording: where it is (all copies, the one to show first), what that one's tags say, what was measured."""
 
     id: int
     hash: str
@@ -77,7 +77,7 @@ class Stats:
 
 
 def _reading(read: Callable[P, T]) -> Callable[P, T]:
-    """A method of a collection that reads: values that cannot be what was written are told as damage, in one place."""
+    """A method of a collection that reads: values that cannot have been written are reported as damage."""
 
     @wraps(read)
     def reading(*args: P.args, **options: P.kwargs) -> T:
@@ -163,7 +163,7 @@ class Collection:
         CollectionBusy
             If another process is writing.
         CollectionError
-            If the disk refuses; what was committed stays.
+            If the disk refuses; what was committed is kept.
         InputError
             If no path is given.
         """
@@ -312,7 +312,7 @@ class Collection:
         """Present tracks whose tags or path hold rare words of a text, best first: (id, share in 0..1).
 
         The share is BM25 over what a track would reach whose title holds every word; a word that no file holds counts
-        half. Words that more than one file in five holds tell nothing and are passed over, unless a small collection
+        half. Words that more than one file in five holds are passed over, unless a small collection
         holds no others. Case and accents do not count; title and artist count more than the rest. Where ``allowed`` is
         given, other tracks are left out.
         """

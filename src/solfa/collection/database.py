@@ -20,14 +20,14 @@ import filelock
 from solfa.core.errors import CollectionBusy, CollectionDamaged, CollectionError
 
 _NAME = "collection.sqlite"
-APPLICATION_ID = 0x534F4C46  # so that we, and `file`, can tell our databases from others
+APPLICATION_ID = 0x534F4C46  # so that we, and `file`, recognize our databases
 
 
-MIGRATIONS = ("m001_first.sql", "m002_windows.sql", "m003_checksums.sql")  # beside this file
+MIGRATIONS = ("m001_first.sql", "m002_windows.sql", "m003_checksums.sql")  # next to this file
 VERSION = len(MIGRATIONS)
 TABLES = {"track", "scoring", "layout", "document", "timeline", "heard", "name", "file", "failure", "space", "vector"}
 _KINDS: dict[str, type] = {"INTEGER": int, "REAL": float, "TEXT": str, "BLOB": bytes}
-# Primary result codes that tell of the machine and not of the file: permission, busy, locked, memory, read-only, I/O,
+# Primary result codes of faults of the machine, not of the file: permission, busy, locked, memory, read-only, I/O,
 # full, cannot open, locking protocol, access.
 _MACHINE = {3, 5, 6, 7, 8, 10, 13, 14, 15, 23}
 FAULTS = (sqlite3.DatabaseError, UnicodeDecodeError)  # the latter where SQLite quotes a damaged schema
@@ -85,7 +85,7 @@ class Database:
     def writer(self) -> Iterator[sqlite3.Connection]:
         """A connection for the holder of the lock.
 
-        Raises CollectionError if the disk is full or refuses; the last committed state stays.
+        Raises CollectionError if the disk is full or refuses; the last committed state is kept.
         """
         db = self._connect(self.path.absolute().as_uri() + "?mode=rwc")
         try:

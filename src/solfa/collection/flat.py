@@ -30,7 +30,7 @@ class FlatStore:
     [shape=(N, 5)]; ``counts`` are the frames of each window of a track, where the space has windows. ``track_ids`` are
     the tracks that are in it, ascending.
 
-    Raises CollectionError if a file is shorter than what was committed; ValueError if tracks lie where none can, or
+    Raises CollectionError if a file is shorter than what was committed; ValueError if tracks are where none can be, or
     across each other.
     """
 
@@ -150,7 +150,7 @@ class FlatStore:
         ]
 
     def compact(self) -> tuple[int, list[Placement]]:
-        """Copy the owned rows, by track id, to the files of the next generation: its number, and where they lie."""
+        """Copy the owned rows, by track id, to the files of the next generation: its number, and where they are."""
         files = SpaceFiles(self._files.directory, self.space, self._files.generation + 1)
         files.cut((0, 0))  # what a crash left
         return files.generation, files.append(
@@ -173,12 +173,12 @@ def _not_finite(rows: NDArray[Any]) -> bool:
 
 def _check(placements: NDArray[np.int64]) -> None:
     if ((placements[:, 1:] < 0) | (placements[:, 1:] > _MOST_ROWS)).any():
-        raise ValueError("the rows of a track lie where none can be")
+        raise ValueError("the rows of a track are outside the file")
     for at, count in ((1, 2), (3, 4)):
         own = placements[placements[:, count] > 0]
         own = own[np.argsort(own[:, at], kind="stable")]
         if (own[:-1, at] + own[:-1, count] > own[1:, at]).any():
-            raise ValueError("the rows of two tracks lie across each other")
+            raise ValueError("the rows of two tracks overlap")
 
 
 def _dots(query_D: Int8Array, rows_SD: Int8Array) -> NDArray[np.float64]:
@@ -193,7 +193,7 @@ def _dots(query_D: Int8Array, rows_SD: Int8Array) -> NDArray[np.float64]:
 
 
 def _range_max(dots: NDArray[np.float64], starts: Ids, counts: Ids) -> NDArray[np.float64]:
-    """Maximum of every range; ranges do not overlap and lie in order, gaps belong to nobody."""
+    """Maximum of every range; ranges do not overlap and are in order, gaps belong to nobody."""
     ends = starts + counts
     if ends[-1] == len(dots) and np.array_equal(starts[1:], ends[:-1]):
         edges, step = starts, 1

@@ -1,6 +1,6 @@
-"""An inverted-file (IVF) index for collections beyond a million segments: which rows lie near which centre.
+"""An inverted-file (IVF) index for collections beyond a million segments: which rows are near which centre.
 
-The rows themselves stay where they are. A query visits the cells whose centres are nearest, and everything in them is
+The rows themselves remain where they are. A query visits the cells whose centres are nearest, and everything in them is
 scored exactly, as in a full scan; only rows of cells that are not visited can be missed. Rows added since the index was
 made are always visited. It is made from the vectors alone, so it can be deleted and made again at any time.
 """

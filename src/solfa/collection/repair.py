@@ -1,7 +1,7 @@
-"""Mending a damaged collection: what can be verified goes into a new database, the next index makes the rest again.
+"""Repairing a damaged collection: what can be verified goes into a new database, the next index makes the rest again.
 
 An analysis is verified by the checksum of its compressed document, and everything that is derived from it is derived
-again; vectors by their CRC-32; files and spaces by theirs. So one and the same copy mends whatever is wrong.
+again; vectors by their CRC-32; files and spaces by theirs. So one and the same copy repairs whatever is wrong.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _SAID = ("title", "artist", "album", "genre", "date", "comment")
 class Damage:
     """What is wrong with a collection, a sentence each; nothing where all is well.
 
-    ``folders`` hold its files, ``model`` it was last indexed with; ``kept`` is the copy of a database that was mended.
+    ``folders`` hold its files, ``model`` it was last indexed with; ``kept`` is the copy of a database that was damaged.
     """
 
     found: tuple[str, ...]
@@ -70,23 +70,23 @@ def examine(directory: Path) -> Damage:
     Raises CollectionError if there is no collection, it is not ours, or it was written by a newer version.
     """
     with TemporaryDirectory() as scratch:
-        return _mended(Database(directory), Path(scratch))
+        return _repaired(Database(directory), Path(scratch))
 
 
 def repair(directory: Path) -> Damage:
-    """Mend what is wrong; the damaged database stays beside the new one.
+    """Repair what is wrong; the damaged database is kept next to the new one.
 
     Raises CollectionBusy if another process is writing; CollectionError as ``examine``, or if the disk refuses; the
-    collection stays as it was.
+    collection remains as it was.
     """
     database = Database(directory)
     if not database.exists():
-        return _mended(database, directory)  # says that there is none
+        return _repaired(database, directory)  # says that there is none
     scratch = directory / f".solfa-{token_hex(8)}.tmp"
     with database.lock():
         try:
             scratch.mkdir()
-            damage = _mended(database, scratch)
+            damage = _repaired(database, scratch)
             if not damage.found:
                 return damage
             kept = directory / f"damaged-{time.strftime('%Y%m%d-%H%M%S')}-{token_hex(2)}.sqlite"
@@ -104,7 +104,7 @@ def repair(directory: Path) -> Damage:
     return Damage(found=damage.found, folders=damage.folders, model=damage.model, kept=kept)
 
 
-def _mended(old: Database, scratch: Path) -> Damage:
+def _repaired(old: Database, scratch: Path) -> Damage:
     """A database with what can be verified, in the folder ``scratch``, and what could not be."""
     try:
         old.prepare(False)

@@ -1,10 +1,10 @@
-"""What audio files lie under some paths, and which known ones are really gone.
+"""What audio files are under some paths, and which known ones are really gone.
 
-An absence is believed only where it can be told from a disk that is not there: nothing is taken as removed under a
+An absence is believed only where it cannot be a disk that is not mounted: nothing is taken as removed under a
 directory that cannot be listed, that is empty where files were, or below a given path that holds no audio at all.
 """
 
-# Names stay exactly what the system gave; pathlib would normalise them.
+# Names remain exactly what the system gave; pathlib would normalise them.
 # ruff: noqa: PTH116, PTH118, PTH120, PTH122, PTH208
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 ``segments.G.i8`` and ``frames.G.i8`` (``frames.G.f16`` where the space has windows) hold nothing but rows; which row
 belongs to which track is in the database, and only what the database has committed counts. Rows are on disk (fsync)
 before the commit that names them, so a crash leaves at most a tail that nobody refers to; the next writer cuts it off.
-Readers map the committed range only and keep it however much is appended. Compaction writes generation G+1 beside G.
+Readers map the committed range only and keep it however much is appended. Compaction writes generation G+1 next to G.
 
 Candidates are found by segment vectors and scored in detail by windows (``alignment.scores``). Of a model that was
 trained on clips of one length a segment is a window of that length; its pooled vector and frames are kept in float16,
@@ -100,7 +100,7 @@ class TrackVectors:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where the rows of a track lie; ``crc`` is the CRC-32 of its segments followed by its frames."""
+    """Where the rows of a track are; ``crc`` is the CRC-32 of its segments followed by its frames."""
 
     track_id: int
     segment_at: int
@@ -208,7 +208,7 @@ class SpaceFiles:
 
 
 def space_directory(directory: Path, space_id: int) -> Path:
-    """Where the files of a space lie in a collection."""
+    """Where the files of a space are in a collection."""
     return directory / "vectors" / str(space_id)
 
 

@@ -59,7 +59,7 @@ class Writer:
         self._space_id = int(space_id)
         self._files = SpaceFiles(space_directory(self._directory, space_id), space, generation)
         if any(there < rows for there, rows in zip(self._files.rows(), (segment_rows, frame_rows), strict=True)):
-            # The user was told to delete damaged files; their vectors are made again, analyses stay.
+            # The user was told to delete damaged files; their vectors are computed again, analyses are kept.
             with transaction(self._db):
                 self._db.execute("DELETE FROM vector WHERE space_id = ?", (space_id,))
                 self._db.execute("UPDATE space SET segment_rows = 0, frame_rows = 0 WHERE id = ?", (space_id,))

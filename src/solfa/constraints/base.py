@@ -176,7 +176,7 @@ class Constraint(ABC):
         """
 
     def from_timelines(self, columns: Columns, rows: NDArray[np.intp], timelines: Sequence[Timed]) -> Likelihood:
-        """Likelihood before any negation of the tracks in ``rows`` whose timelines are at hand.
+        """Likelihood before any negation of the tracks in ``rows`` whose timelines are available.
 
         Of a constraint that ``needs_timeline`` only.
         """

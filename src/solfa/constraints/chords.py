@@ -83,8 +83,8 @@ class Chords(Constraint):
         moved = f", {shift if shift <= 6 else shift - 12:+d} semitones" if shift else ""
         same = self._same(played, shift)
         nearly = "" if same else "nearly: "
-        told = f"{nearly}{'-'.join(played)}{moved}, {100 * float(found.coverage_N[0]):.0f} % of the track"
-        return Verdict(told, p, True if p >= PRESENT and same and (self.transposable or not shift) else None, spans)
+        shown = f"{nearly}{'-'.join(played)}{moved}, {100 * float(found.coverage_N[0]):.0f} % of the track"
+        return Verdict(shown, p, True if p >= PRESENT and same and (self.transposable or not shift) else None, spans)
 
     def _same(self, played: Sequence[str], shift: int) -> bool:
         """Whether these are the asked chords, moved by some semitones, from any of them on."""

@@ -90,7 +90,7 @@ class Dynamics(Constraint):
         energy, duration_s = track.timeline.energy, track.duration_s
         p = float(self.fit(energy[None], np.array([duration_s]))[0]) if len(energy) else np.nan
         if np.isnan(p):
-            return Verdict("too short to tell", 0.0, None)
+            return Verdict("too short to measure", 0.0, None)
         low, high = (self.place or Place(start=0, end=1)).span_s(duration_s)
         hop_s = track.timeline.energy_hop_s
         first, count = min(int(low / hop_s), len(energy) - 1), max(1, round((high - low) / hop_s))
@@ -98,23 +98,23 @@ class Dynamics(Constraint):
         if self.shape in ("rises", "falls"):
             quarter = max(1, len(part) // 4)
             before, after = float(part[:quarter].mean()), float(part[-quarter:].mean())
-            told = f"energy {before:.2f} in the first quarter, {after:.2f} in the last ({_CHANGE} apart is a change)"
+            shown = f"energy {before:.2f} in the first quarter, {after:.2f} in the last ({_CHANGE} apart is a change)"
             margin = (after - before if self.shape == "rises" else before - after) - _CHANGE
         elif self.shape in ("quiet", "loud"):
             level = 0.5 if self.place is None else float(energy.mean())
             beside = f"({self.shape}: {'above' if self.shape == 'loud' else 'below'} {level})"
-            told = f"energy {part.mean():.2f} {beside if self.place is None else f'there, {level:.2f} in the track'}"
+            shown = f"energy {part.mean():.2f} {beside if self.place is None else f'there, {level:.2f} in the track'}"
             margin = float(part.mean()) - level if self.shape == "loud" else level - float(part.mean())
         else:
-            told = f"energy varies by {part.std():.2f} around {part.mean():.2f} (steady: below {_STEADY})"
+            shown = f"energy varies by {part.std():.2f} around {part.mean():.2f} (steady: below {_STEADY})"
             margin = float(part.std()) - _STEADY if self.shape == "varies" else _STEADY - float(part.std())
         met = None if abs(margin) < 0.02 else margin > 0
         spans = (Span(start_s=low, end_s=high, confidence=p),) if self.place and high > low else ()
-        return Verdict(told, max(p, 1 - p), met, spans)
+        return Verdict(shown, max(p, 1 - p), met, spans)
 
 
 def _frames(place: Place | None, duration_s_N: FloatArray, count: int) -> tuple[Counts, Counts]:
-    """First and last+1 of the frames that lie in the place, at least one each [shape=(N,) each]."""
+    """First and last+1 of the frames that are in the place, at least one each [shape=(N,) each]."""
     if place is None:
         return np.zeros(len(duration_s_N), np.int64), np.full(len(duration_s_N), count)
     start, end = place.spans_s(duration_s_N)

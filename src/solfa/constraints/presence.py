@@ -83,7 +83,7 @@ class Presence(Constraint):
         return Likelihood.filled(p, base_rate(p[~np.isnan(p)], _PRIOR[concept(self.concept).kind]))
 
     def from_timelines(self, columns: Columns, rows: NDArray[np.intp], timelines: Sequence[Timed]) -> Likelihood:
-        """From where the concept is, and how long nothing else is beside it."""
+        """From where the concept is, and how long nothing else is present."""
         durations_s, p = columns.column("duration_s")[rows], np.full(len(rows), np.nan, np.float32)
         name = self._measured_in(columns)
         if name is not None:
@@ -114,7 +114,7 @@ class Presence(Constraint):
             return Verdict(none, 1 - confidence, False)
         met: bool | None = True if confidence >= PRESENT else None
         said = presence_words(confidence)
-        if name != self.concept:  # a Rhodes is asked for, an electric piano is what can be told
+        if name != self.concept:  # a Rhodes is asked for, an electric piano is what can be detected
             met, said = None, f"{concept(name).title} {said}; its kind cannot be determined"
         if self.solo and met:
             others = spans_of([track.timeline], lambda text: is_other_source(text, name))
@@ -178,7 +178,7 @@ def alone(others: Spans, duration_s_N: NDArray[np.floating]) -> FloatArray:
     low = others.rows_S3[:, 0].astype(np.int64)
     high = np.minimum(begin + np.maximum(low + 1, np.rint(others.rows_S3[:, 1]).astype(np.int64)), last)
     grid = np.zeros(seconds_N.sum())
-    for i in np.argsort(others.rows_S3[:, 2]).tolist():  # the surest last: it stays
+    for i in np.argsort(others.rows_S3[:, 2]).tolist():  # the surest last: it is kept
         grid[begin[i] + low[i] : high[i]] = others.rows_S3[i, 2]
     share = 1.0 - np.add.reduceat(grid, ends_N - seconds_N) / seconds_N if len(grid) else np.zeros(0)
     return np.where(duration_s_N <= 0, 1.0, share).astype(np.float32)

@@ -182,7 +182,7 @@ def _scores(progressions: Progressions, chords: tuple[Chord, ...], loose_quality
 
 
 def _coverage(progressions: Progressions, starts: NDArray[np.bool_], length: int, track: Codes) -> FloatArray:
-    """Share of each track's time that lies in places which begin at ``starts`` and are ``length`` chords long."""
+    """Share of each track's time that is in places which begin at ``starts`` and are ``length`` chords long."""
     at = np.flatnonzero(starts)
     ends = np.minimum(at + length, progressions.bounds_N1[1:][track[at]])
     depth = np.zeros(len(starts) + 1, np.int64)

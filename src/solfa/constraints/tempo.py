@@ -15,9 +15,9 @@ from solfa.core.types import FloatArray
 # What stands for "no bound": finite, so that it survives JSON.
 SLOWEST_BPM, FASTEST_BPM = 20.0, 400.0
 _SIGMA = 0.025  # log2; 2 % off still counts by half: what listeners just notice, and trackers err
-_NEAR = 0.025  # log2: 2 % beside a bound is near enough to be undecided, and met where one number was asked
+_NEAR = 0.025  # log2: 2 % beyond a bound is near enough to be undecided, and met where one number was asked
 _OCTAVE = 0.4  # what half and double tempo are worth where words name a feel
-_OCTAVES = 1.7  # nearly all music lies between 55 and 180 BPM
+_OCTAVES = 1.7  # nearly all music is between 55 and 180 BPM
 _FELT_BPM = 45.0, 190.0  # half and double tempo are another way to count only where people count so
 
 

@@ -49,7 +49,7 @@ _PATTERNS: dict[Kind, tuple[str, ...]] = {
     ),
     "chords": (rf"(?<![\w#♯/])(?P<value>{CHORD}(?:{_SEPARATOR}{CHORD})+)(?![\w#♯]|[ -](?:major|minor|maj|min)\b)",),
 }
-# What stands before a value that is not stated for sure, or is one of several: no claim.
+# Words before a value that is not stated for sure, or is one of several: no claim.
 _HEDGE = re.compile(
     r"(?i)\b(?:probably|prob\.|perhaps|possibly|maybe|may be|might be|seem(?:s|ingly)?|likely|apparently|around|"
     r"such as|includes?|including)(?!\w)[^.;:]{0,24}$"

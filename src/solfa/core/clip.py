@@ -38,7 +38,7 @@ class Phrase:
 def joined_phrases(rows: Iterable[tuple[str, float, float]]) -> tuple[Phrase, ...]:
     """Phrases of (text, start_s, end_s): overlapping spans of a text are one, empty ones are left out.
 
-    Raises InputError if a time is not finite, or lies before the start of the clip.
+    Raises InputError if a time is not finite, or is before the start of the clip.
 
     >>> joined_phrases([("dog", 1.0, 2.0), ("dog", 1.5, 3.0), ("rain", 0.0, 0.0)])
     (Phrase(text='dog', spans_s=((1.0, 3.0),)),)

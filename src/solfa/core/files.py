@@ -34,11 +34,11 @@ def file_hash(file: Path) -> str:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write and read back: beside its place until the block ends, then forced to disk and renamed.
+    """A file to write and read back: under a temporary name until the block ends, then forced to disk and renamed.
 
     A file that is replaced hands on its permissions.
 
-    If the block raises, or the disk refuses, nothing is left and an older file at `path` stays as it was.
+    If the block raises, or the disk refuses, nothing is left and an older file at `path` remains as it was.
 
     Raises
     ------
@@ -60,10 +60,10 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
-    """A folder to fill: beside its place until the block ends, then renamed to `path`.
+    """A folder to fill: under a temporary name until the block ends, then renamed to `path`.
 
     `path` is absent or empty before, or is to be replaced. If the block raises, nothing is left, and what was there
-    stays.
+    remains.
 
     Raises
     ------

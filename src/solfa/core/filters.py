@@ -57,7 +57,7 @@ class Filter:
     It holds if the track's value is known and any of the alternatives matches; with ``negated`` it holds if not, so a
     track without a value passes a negated filter only.
 
-    - number: the value lies between ``low`` and ``high`` (``low_open``/``high_open``: the bound itself is out).
+    - number: the value is between ``low`` and ``high`` (``low_open``/``high_open``: the bound itself is out).
       ``tempo_bpm=110`` means "rounds to 110": 109.5 <= value < 110.5.
     - key, metre: the value is one of ``values`` ("F major", "3/4"); for keys also one of ``values`` without mode ("F").
     - text: ``folded`` of the value equals one of ``values``, or with ``contains`` holds one of them.

@@ -38,7 +38,7 @@ class ModelEntry:
     ``loader`` is ``package.module:function``, imported when it is asked for; the function takes keyword options
     (``source`` and ``device`` where they make sense) and gives a ``JointModel``, a ``Backbone`` or an ``Extractor``, as
     ``info.kind`` says. ``defaults`` are options that it gets where the caller gives no others. A loader that takes
-    ``name`` or ``allow_noncommercial`` is told them.
+    ``name`` or ``allow_noncommercial`` is given them.
     """
 
     info: ModelInfo
@@ -117,12 +117,12 @@ class Registry:
         given = {**said, **options} | ({"source": source} if source else {})
         loader = entry.resolve()
         kinds = {key: parameter.annotation for key, parameter in inspect.signature(loader).parameters.items()}
-        told = {"name": base, "allow_noncommercial": allow_noncommercial}
-        if unknown := sorted(set(given) - (kinds.keys() - told.keys())):
-            takes = ", ".join(key for key in kinds if key not in told) or "none"
+        passed = {"name": base, "allow_noncommercial": allow_noncommercial}
+        if unknown := sorted(set(given) - (kinds.keys() - passed.keys())):
+            takes = ", ".join(key for key in kinds if key not in passed) or "none"
             raise InputError(f"{self._what} {base!r} takes no option {', '.join(unknown)}. It takes: {takes}.")
         given = {key: _typed(f"{self._what} {base!r}", key, value, kinds[key]) for key, value in given.items()}
-        return loader(**{**entry.defaults, **given, **{key: told[key] for key in told.keys() & kinds}})
+        return loader(**{**entry.defaults, **given, **{key: passed[key] for key in passed.keys() & kinds}})
 
 
 def parse(name: str) -> tuple[str, str, dict[str, str]]:

@@ -281,7 +281,7 @@ class Backbone(Protocol[X]):
         """What this backbone is; ``dim`` is the width of its states and of its pooled vectors."""
 
     def states(self, batch: Sequence[X]) -> States:
-        """The hidden states of a batch; audio states lie ``spec.hop_s`` apart from the start of each stretch."""
+        """The hidden states of a batch; audio states are ``spec.hop_s`` apart from the start of each stretch."""
 
 
 class Encoder(Protocol[X]):
@@ -292,7 +292,7 @@ class Encoder(Protocol[X]):
         """What this encoder is."""
 
     def encode(self, batch: Sequence[X]) -> Features:
-        """Encode a batch: frames of sound lie ``spec.hop_s`` apart from the start of each stretch, and every text
+        """Encode a batch: frames of sound are ``spec.hop_s`` apart from the start of each stretch, and every text
         counts to its last word, however long."""
 
 

@@ -1,7 +1,7 @@
 """The words for what can be present in music: one table of concepts that queries, analysis and search share.
 
 A concept has an id (``electric_piano``), a kind, the names people use for it, and the wider concept it is a case of.
-The table is ``vocabulary.toml`` beside this file.
+The table is ``vocabulary.toml`` next to this file.
 """
 
 from __future__ import annotations

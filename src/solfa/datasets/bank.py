@@ -77,7 +77,7 @@ class PhraseBank:
         return tuple(self._of.get(_plain(text), ()))
 
     def near(self, cluster: int) -> frozenset[int]:
-        """Indices of a cluster and of its relatives: what must not be a negative beside it.
+        """Indices of a cluster and of its relatives: what must not be a negative of it.
 
         Relatives are those named ``related`` on either side, and those that share a phrase with it."""
         return self._near[cluster]
@@ -115,7 +115,7 @@ class PhraseBank:
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """Phrases for one clip: ``stands_for[i]`` holds the indices of the positives that ``texts[i]`` speaks of.
+    """Phrases for one clip: ``stands_for[i]`` holds the indices of the positives that ``texts[i]`` refers to.
 
     It is empty for a negative, whose frame labels are all zero; a phrase's labels are the union of its positives'.
     """
@@ -168,7 +168,7 @@ def frame_labels(
     """Where a phrase is true [shape=(num_frames,)]: frames from floor(start / res) up to, without, floor(end / res).
 
     A span shorter than a frame has the frame it starts in, so that nothing vanishes. FineLAP's code takes 10 / 64 =
-    0.15625 s, while its 64 patches of 16 x 10 ms lie 0.16 s apart: its labels drift by up to 0.24 s over a clip. Give
+    0.15625 s, while its 64 patches of 16 x 10 ms are 0.16 s apart: its labels drift by up to 0.24 s over a clip. Give
     the true distance of the encoder's frames instead.
 
     >>> frame_labels([(0.3, 0.65), (0.91, 0.92)], 10, 0.1).astype(int).tolist()

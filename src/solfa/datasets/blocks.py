@@ -1,7 +1,7 @@
 """Files of raw states: for each item its states [T, D], then its pooled vector [P], float16, nothing between.
 
 A block is a folder with ``values.f16`` and ``index.json`` (the space, how many states each item has, what the items
-are). It is written beside its place and renamed, so it is whole or not there.
+are). It is written atomically (temporary name, then renamed).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Data sets handed on, in the layouts that others read: Parquet, webdataset, FGMCaps, FineLAP.
 
-An export is written beside its place and renamed: it is whole or not there. Sound is never decoded, its bytes go along.
+An export is written atomically: complete or not at all. Sound is never decoded, its bytes go along.
 """
 
 from __future__ import annotations

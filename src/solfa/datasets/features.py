@@ -7,7 +7,7 @@ Blocks do not depend on each other: processes share them out by number, and the 
 one.
 
 A batch is copied straight from memory maps into the arrays that are handed out, its pages asked for beforehand (half
-the processor time of reading files). float16 stays float16: converting takes numpy some 15 times as long as copying,
+the processor time of reading files). float16 remains float16: converting takes numpy some 15 times as long as copying,
 and the accelerator does it for nothing.
 """
 
@@ -81,7 +81,7 @@ class _InPrecision(Generic[X]):
 
 
 def in_precision(backbone: Backbone[X], precision: Precision) -> Backbone[X]:
-    """A backbone on torch that computes in TF32 (CUDA only) or, by autocast, in bfloat16; others stay as they are.
+    """A backbone on torch that computes in TF32 (CUDA only) or, by autocast, in bfloat16; others remain as they are.
 
     Its ``spec.space`` ends with the precision, so that a cache never mixes two. Raises InputError if TF32 is asked for
     on another device than CUDA.
@@ -219,7 +219,7 @@ class FrozenFeatures:
     ids, captions, phrases
         of every clip, in order
     hop_s
-        how far audio states lie apart
+        how far audio states are apart
     live
         sides (``audio``, ``text``) of which no states are kept: these backbones make them whenever they are asked for
     """

@@ -187,7 +187,7 @@ class Loader(Generic[B]):
         return np.concatenate([batches[order].ravel(), rows[full:]])
 
     def _end(self) -> int:
-        # The first position at which no batch begins; after resuming with another batch size it may lie between two.
+        # The first position at which no batch begins; after resuming with another batch size it may be between two.
         step = self._batch_size * self._world_size
         return len(self._source) - step + 1 if self._drop_last else len(self._source)
 
@@ -197,7 +197,7 @@ class AudioBatch:
     """Cuts of some clips.
 
     ``samples_BN`` float32, zero beyond each clip's own ``num_samples_B``; ``starts_s_B`` says where in its clip each
-    cut begins, and ``phrases`` are those of the record as far as they lie in the cut, in its own time.
+    cut begins, and ``phrases`` are those of the record as far as they are in the cut, in its own time.
     """
 
     records: tuple[Clip, ...]
@@ -242,7 +242,7 @@ class AudioSource:
 
 
 def cropped(phrases: Iterable[Phrase], start_s: float, length_s: float) -> tuple[Phrase, ...]:
-    """The phrases as far as they lie between ``start_s`` and ``length_s`` later, times from there.
+    """The phrases as far as they are between ``start_s`` and ``length_s`` later, times from there.
 
     Of a span that is cut, less than a tenth of a second is left out.
 

@@ -103,7 +103,7 @@ def read_pairs(place: Path, table: Table) -> tuple[dict[str, tuple[Clip, ...]], 
     if bad and not (table.skip_bad and found):
         some = "; ".join(f"{where}: {reason}" for where, reason in bad[:_NAMED])
         more = f"; and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
-        advice = "Mend them, or leave them out: --skip-bad." if found else "None is left."
+        advice = "Correct them, or leave them out: --skip-bad." if found else "No rows are left."
         raise InputError(f"{place}: {len(bad)} of {total} rows cannot be used: {some}{more}. {advice}")
     if not found:
         raise InputError(f"{place} holds no rows of the chosen splits.")
@@ -200,8 +200,8 @@ def _phrases(row: Mapping[str, Any], table: Table) -> list[tuple[str, float, flo
         except (AttributeError, KeyError, TypeError, ValueError) as bad:
             if isinstance(bad, _BadRow):
                 raise
-            told = "expected objects with phrase and segments [[start, end]]"
-            raise _BadRow(f"phrases is {value!r:.60}, {told}") from bad
+            expected = "expected objects with phrase and segments [[start, end]]"
+            raise _BadRow(f"phrases is {value!r:.60}, {expected}") from bad
     if any(not text for text, _, _ in found):
         raise _BadRow("a phrase without text")
     return found

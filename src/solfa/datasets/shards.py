@@ -1,10 +1,10 @@
-"""Data sets on disk: webdataset tars, each beside an index, so that any clip can be read at once without unpacking.
+"""Data sets on disk: webdataset tars, each with an index, so that any clip can be read at once without unpacking.
 
 ::
 
     FOLDER/dataset.json            name, configuration, seed, revision, shards; written last
     FOLDER/train/000000.tar        ID.json (the Clip), ID.flac (or another format), ID.jams (exact truth, if any)
-    FOLDER/train/000000.index.json sha256 of the tar, where each member lies, what failed on the way
+    FOLDER/train/000000.index.json sha256 of the tar, where each member is, what failed on the way
     FOLDER/val/ ... FOLDER/test/ ...
 
 Reading opens the tar for each member: some 20 µs, next to milliseconds of decoding, and in return a ``Dataset`` holds
@@ -66,7 +66,7 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardIndex:
-    """What lies where in one tar.
+    """The members of one tar.
 
     ``members`` has, for each record id in order, the place of each of its files by ending. ``audio_sha256`` is over the
     sound alone, ``records_sha256`` over the records alone: what hangs on one of them need not be made again for the
@@ -89,7 +89,7 @@ class ShardIndex:
 
     @classmethod
     def read(cls, path: Path) -> ShardIndex:
-        """The index beside a tar. Raises InputError if it is missing or not of the schema."""
+        """The index of a tar. Raises InputError if it is missing or not of the schema."""
         file = index_path(path)
         data = read_json(file, SHARD_SCHEMA)
         try:
@@ -159,7 +159,7 @@ def write_shard(path: Path, items: Iterable[Member | Failure], *, config_hash: s
             duration_s += record.duration_s
         tar.finish(file)
         size = file.tell()
-        # The index comes last: a shard without one is not there. An old one must not speak of the new tar.
+        # The index comes last: a shard without one is not there. An old one must not refer to the new tar.
         index_path(path).unlink(missing_ok=True)
     with path.open("rb") as written:
         sha256 = hashlib.file_digest(written, "sha256").hexdigest()
@@ -321,7 +321,7 @@ class Dataset:
         return Clips([s for s in self.shards if s.split == name])
 
     def shard_of(self, name: str) -> Shard:
-        """Where the record called ``name`` lies. Raises UnknownName if there is none."""
+        """Where the record called ``name`` is. Raises UnknownName if there is none."""
         if name not in self._where:
             raise UnknownName("record", name, ())
         return self._where[name]
@@ -350,7 +350,7 @@ class Clips:
         return self.shard_at(at).record(self.ids[at])
 
     def shard_at(self, at: int) -> Shard:
-        """Where record number ``at`` lies."""
+        """Where record number ``at`` is."""
         return self.shards[bisect_right(self._ends, range(len(self))[at])]
 
     def __iter__(self) -> Iterator[Clip]:

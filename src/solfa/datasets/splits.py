@@ -93,7 +93,7 @@ def assign(
 
     Large families first, each to a split drawn with a chance in proportion to what the split still lacks of the
     family's sources, so that large artists are not all in train; small families then even it out. A split that would
-    stay empty though clips are wanted gets the smallest family of train.
+    remain empty though clips are wanted gets the smallest family of train.
     """
     clips: dict[int, list[int]] = {}
     for i, name in enumerate(family):

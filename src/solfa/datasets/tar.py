@@ -22,14 +22,14 @@ _MAX_MEMBER_BYTES = 1 << 30
 
 
 class Extent(NamedTuple):
-    """Where the bytes of a member lie in its tar."""
+    """Where the bytes of a member are in its tar."""
 
     offset: int
     size: int
 
 
 def append(file: BinaryIO, name: str, data: bytes) -> Extent:
-    """Write one member at the end; returns where its bytes lie.
+    """Write one member at the end; returns where its bytes are.
 
     Raises InputError if it is too large or its name is not ``ID.ENDING`` of at most 100 characters.
     """

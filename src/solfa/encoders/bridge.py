@@ -20,12 +20,12 @@ from solfa.encoders.bridge_text import BridgeText
 from solfa.encoders.registry import stated_spec
 from solfa.encoders.vectors import pack, refuse_not_finite
 
-# Part of a sound's squared length that lies on the tag axes; the rest is timbre.
+# Part of a sound's squared length that is on the tag axes; the rest is timbre.
 _TAG_SHARE = 0.5
 # Standard deviations beyond which a score counts no more: one wild output must not be the whole vector.
 _MOST = 4.0
 # Log-odds from which an everyday sound counts, and above which it counts no more. In music they are near -11, so that
-# music lies where it would without these axes.
+# music is where it would be without these axes.
 _SOUND_LEAST, _SOUND_MOST = -6.0, 6.0
 
 

@@ -6,7 +6,7 @@ have no word for, where every text is zero. So the dot product of a text and a s
 only, and that of two sounds compares all. Folding is a fixed random projection (Johnson and Lindenstrauss 1984): a clip
 has few of the hundreds of everyday sounds, so that products of sparse vectors are nearly kept with fewer numbers.
 
-The numbers are in ``bridge.npz`` beside this file, written by ``tools/fit_bridge.py``.
+The numbers are in ``bridge.npz`` next to this file, written by ``tools/fit_bridge.py``.
 """
 
 from __future__ import annotations
@@ -63,22 +63,22 @@ def axes() -> tuple[tuple[str, str], ...]:
     """(net, output) of every tag axis, in order; those of one net follow each other."""
     yamnet = labels()["yamnet"]
     first, last = (yamnet.index(name) for name in _MUSIC)
-    told = [name for i, name in enumerate(yamnet) if first <= i <= last or name in _VOICES]
-    nets = {"mtt": labels()["mtt"], "msd": labels()["msd"], "yamnet": tuple(told)}
+    labelled = [name for i, name in enumerate(yamnet) if first <= i <= last or name in _VOICES]
+    nets = {"mtt": labels()["mtt"], "msd": labels()["msd"], "yamnet": tuple(labelled)}
     return tuple((net, name) for net, names in nets.items() for name in names)
 
 
 @cache
 def sounds() -> tuple[str, ...]:
-    """Concepts of everyday sounds that have an axis, in order; music itself and silence tell no two clips apart."""
-    told = {label for net, label in axes() if net == "yamnet"}
+    """Concepts of everyday sounds that have an axis, in order; music itself and silence distinguish no clips."""
+    labelled = {label for net, label in axes() if net == "yamnet"}
     kept = (c for c in voters() if concepts()[c].kind == "sound" and c not in ("music", "silence"))
-    return tuple(c for c in kept if not told.issuperset(voters()[c][0].labels))
+    return tuple(c for c in kept if not labelled.issuperset(voters()[c][0].labels))
 
 
 @cache
 def columns() -> dict[str, tuple[int, ...]]:
-    """Where the axes lie among the outputs of each net."""
+    """Where the axes are among the outputs of each net."""
     return {net: tuple(labels()[net].index(name) for n, name in axes() if n == net) for net in labels()}
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 # Sharpness of the softmax over outputs, per unit of cosine.
 _SHARPNESS = 15.0
-# Weight of a vocabulary name beside the words of its piece.
+# Weight of a vocabulary name relative to the words of its piece.
 _NAME_WEIGHT = 0.5
 # What texts mean, and how near their nearest prompt is (a cosine): queries repeat their words. One entry is 1 kB.
 Meaning = tuple[FloatArray, float]
@@ -71,7 +71,7 @@ class BridgeText:
             raise TypeError("encode takes a sequence of texts, got one string")
         rows = []
         cut = [pieces(text) for text in batch]
-        meanings = _meanings([told for text in cut for piece in text for told in _told(piece)])
+        meanings = _meanings([text_part for text in cut for piece in text for text_part in _compared(piece)])
         for text in cut:
             tags = np.stack([_piece(piece, meanings) for piece in text])
             tags = np.concatenate([tags[:, : len(axes())], tags[:, len(axes()) :] @ fit().sound_fold_SF], axis=1)
@@ -83,8 +83,8 @@ class BridgeText:
 
         Words that nobody uses of music or sound count nothing: MiniLM puts them anywhere.
         """
-        known = _meanings([told for piece in pieces(text) for told in _told(piece)])
-        near = [nearest for told, (_, nearest) in known.items() if _is_read(told, nearest)]
+        known = _meanings([text_part for piece in pieces(text) for text_part in _compared(piece)])
+        near = [nearest for text_part, (_, nearest) in known.items() if _is_read(text_part, nearest)]
         return min(max((max(near, default=0.0) - _FAR) / (_NEAR - _FAR), 0.0), 1.0)
 
 
@@ -119,7 +119,7 @@ def _parts(words: list[str]) -> Iterator[list[str]]:
 
 def _piece(piece: str, meanings: Mapping[str, Meaning]) -> FloatArray:
     """Weights over the tag axes and the everyday sounds; the length says how definite the piece is."""
-    total, *words = (meanings[told][0] for told in _told(piece))
+    total, *words = (meanings[text_part][0] for text_part in _compared(piece))
     for word in words:
         total = total + word
     for name in _names(piece):
@@ -127,7 +127,7 @@ def _piece(piece: str, meanings: Mapping[str, Meaning]) -> FloatArray:
     return total
 
 
-def _told(piece: str) -> list[str]:
+def _compared(piece: str) -> list[str]:
     """What is compared: the piece and its words."""
     words = re.findall(r"[^\W_][\w&'-]+", piece.lower())
     return [piece.lower(), *(word for word in words if word not in _words("stop_words.txt"))]

@@ -168,7 +168,7 @@ def hash_of(file: Path) -> str:
 def load_tensors(file: Path) -> dict[str, Any]:
     """The tensors of a checkpoint: safetensors, or a torch file without anything that runs code.
 
-    What training scripts keep beside a ``state_dict`` or ``model`` is left out. Raises WeightsError if the file holds
+    What training scripts keep besides a ``state_dict`` or ``model`` is left out. Raises WeightsError if the file holds
     something else.
     """
     if file.suffix == ".safetensors":
@@ -178,7 +178,7 @@ def load_tensors(file: Path) -> dict[str, Any]:
             return dict(load_file(str(file)))
     import torch
 
-    # Training scripts leave numpy scalars and their arguments beside the tensors; they are plain and safe to read.
+    # Training scripts leave numpy scalars and their arguments besides the tensors; they are plain and safe to read.
     scalar = np.float64(0).__reduce__()[0]
     plain: list[Any] = [scalar, Namespace, np.dtype, *(type(np.dtype(kind)) for kind in ("f8", "f4", "i8"))]
     with torch.serialization.safe_globals(plain), reading(file, "a checkpoint that can be read safely"):
@@ -191,8 +191,8 @@ def load_tensors(file: Path) -> dict[str, Any]:
 
 def library_config(kind: Any, sizes: Mapping[str, Any], **more: Any) -> Any:
     """A configuration of the library's class from that of a published file, which says more than sizes."""
-    told = ("architectures", "auto_map", "model_type", "torch_dtype")
-    return kind(**{key: value for key, value in sizes.items() if key not in told} | more)
+    about = ("architectures", "auto_map", "model_type", "torch_dtype")
+    return kind(**{key: value for key, value in sizes.items() if key not in about} | more)
 
 
 def pretrained(made: Any, folder: Path, what: str) -> Any:
@@ -256,7 +256,7 @@ def _reason(error: BaseException) -> str:
 def config(file: Path) -> dict[str, Any]:
     """The object in a JSON file.
 
-    Raises WeightsError if the file cannot be read, holds something else, or speaks of absurd sizes.
+    Raises WeightsError if the file cannot be read, holds something else, or refers to absurd sizes.
     """
     try:
         loaded = json.loads(file.read_text(encoding="utf-8"))

@@ -32,7 +32,7 @@ class MiniLM:
     """English text to the states of all its tokens: word pieces, and [CLS] and [SEP] of each window of 256.
 
     Windows of one length run together, as reading the weights takes most of the time; none is ever padded, so that a
-    vector is the same to the last bit whatever stands beside its text. The network is read when it is first used.
+    vector is the same to the last bit whatever else is in the batch. The network is read when it is first used.
 
     Parameters
     ----------

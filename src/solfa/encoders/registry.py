@@ -1,4 +1,4 @@
-"""Joint models and backbones by name (``core.registry``); the built-in ones are in ``registry.toml`` beside this file.
+"""Joint models and backbones by name (``core.registry``); the built-in ones are in ``registry.toml`` next to this file.
 
 Published networks are modules of ``encoders.published``, which the table names as any package's entry does.
 """
@@ -25,10 +25,10 @@ _FIELDS = ("description", "licence", "commercial_use", "loader", "source", "hub"
 def _registry(section: str, kind: str) -> Registry:
     entries = {}
     for name, row in ROWS[section].items():
-        told = {key: row[key] for key in ("description", "licence", "commercial_use")}
+        described = {key: row[key] for key in ("description", "licence", "commercial_use")}
         source = row.get("source") or f"Hugging Face hub, {row['hub']}"
         defaults = {key: value for key, value in row.items() if key not in _FIELDS}
-        info = ModelInfo(name=name, kind=kind, source=source, **told)
+        info = ModelInfo(name=name, kind=kind, source=source, **described)
         entries[name] = ModelEntry(info=info, loader=row["loader"], defaults=defaults)
     return Registry(kind, entries)
 

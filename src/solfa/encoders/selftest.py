@@ -1,4 +1,4 @@
-"""A check that a model is alive: it tells unlike things apart, and says the same twice.
+"""A check that a model works: it distinguishes unlike inputs, and gives the same output twice.
 
 Published checkpoints are sometimes dead in one tower (every text at cosine 0.999 of every other). Such a model answers
 every search, wrongly; so each model is tried once before it is used.
@@ -17,7 +17,7 @@ from solfa.core.errors import WeightsError
 from solfa.core.types import Audio, Features, FloatArray, JointModel
 from solfa.weights import home
 
-# Unlike things above this cosine mean a collapsed tower; live ones stay well below (0.9 between the sounds at most).
+# Unlike things above this cosine mean a collapsed tower; live ones remain well below (0.9 between the sounds at most).
 COLLAPSED = 0.99
 
 TEXTS = (

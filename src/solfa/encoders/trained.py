@@ -35,7 +35,7 @@ from solfa.weights.sessions import open_session
 SCHEMA = "solfa.model/1"
 NETWORKS = ("audio.onnx", "text.onnx")
 TUNED = "tuned.safetensors"
-# What loaders read beside the weights.
+# What loaders read besides the weights.
 BESIDE = ("config.json", "preprocessor_config.json", "tokenizer.json", "msd_stats.json", "fma_stats.json")
 _MOST_JSON_BYTES = 1 << 20
 # What is raised where a description is missing, or has values of other types.
@@ -109,8 +109,8 @@ def load(*, source: str | Path | None = None, device: str = "cpu", allow_noncomm
 
 def _ranking(described: Mapping[str, Any]) -> tuple[Views, float]:
     """The views of a model and the length of its windows; models of older versions rank by the global view."""
-    told, window_s = described.get("views", {}), float(described.get("window_s", _WINDOW_S))
-    views = Views(trained=tuple(told.get("trained", ("global",))), rank=View(**told.get("rank", {})))
+    stated, window_s = described.get("views", {}), float(described.get("window_s", _WINDOW_S))
+    views = Views(trained=tuple(stated.get("trained", ("global",))), rank=View(**stated.get("rank", {})))
     if not set(views.trained) <= {"global", "frame", "mix"} or not 0.1 <= window_s <= 600:
         raise ValueError(f"views {views.trained}, windows of {window_s} s")
     return views, window_s
@@ -217,11 +217,11 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 def logits_of(described: Mapping[str, Any]) -> dict[str, Logit]:
     """The learnt temperatures and biases of a description; none where no sigmoid loss was trained."""
-    told = described.get("logits", {})
-    read = {name: Logit(temperature=v["temperature"], bias=v["bias"]) for name, v in told.items()}
+    stated = described.get("logits", {})
+    read = {name: Logit(temperature=v["temperature"], bias=v["bias"]) for name, v in stated.items()}
     finite = all(math.isfinite(v.bias + v.temperature + 1 / v.temperature) for v in read.values())
     if not finite or not set(read) <= {"clip", "frame", "match"}:
-        raise ValueError(f"logits: expected finite numbers for clip, frame and match, got {told}")
+        raise ValueError(f"logits: expected finite numbers for clip, frame and match, got {stated}")
     return read
 
 

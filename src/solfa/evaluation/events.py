@@ -90,7 +90,7 @@ class EventScores:
 
 
 def check_truth(truth: Truth, clips: Iterable[str], classes: Sequence[str]) -> None:
-    """Nothing, if truth and system speak of the same clips and every class occurs.
+    """Check that truth and system have the same clips and every class occurs.
 
     Raises
     ------
@@ -121,7 +121,7 @@ def check_truth(truth: Truth, clips: Iterable[str], classes: Sequence[str]) -> N
 
 
 def collar_hits(found: Floats, true: Floats, *, collar_s: float, offset_rate: float) -> Bools:
-    """Which detections lie within the collars of which true events [shape=(D, E)].
+    """Which detections are within the collars of which true events [shape=(D, E)].
 
     The onset may be off by ``collar_s``, the offset by the larger of ``collar_s`` and ``offset_rate`` of the length.
     """
@@ -258,7 +258,7 @@ def runs_of(scores: SystemScores, column: int) -> Runs:
     gap = np.array([-np.inf])
     x = np.concatenate([gap, *(a for c in clips for a in (c.values_TC[:, column], gap))])
     lengths = np.array([len(c.values_TC) for c in clips])
-    # Border times lie beside the scores: frame i of x starts at borders[i - 1 + clip] of the concatenation.
+    # Border times follow the scores: frame i of x starts at borders[i - 1 + clip] of the concatenation.
     borders = np.concatenate([c.boundaries_s for c in clips])
     clip_of = np.repeat(np.arange(len(clips)), lengths)
     frames = np.arange(len(clip_of)) + 1 + clip_of  # positions of real frames in x
@@ -311,7 +311,7 @@ def stretches_of(active: Bools) -> Ints:
     return np.flatnonzero(np.diff(active.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
 
 
-Changes = tuple[Floats, Floats]  # score values, and by how much something changes as a threshold falls past each
+Changes = tuple[Floats, Floats]  # score values, and by how much something changes as a threshold drops past each
 
 
 def joined(changes: Sequence[Changes]) -> Changes:

@@ -5,9 +5,9 @@ Definitions, controls and reasons: docs/evaluation.md, "Fine-grained search".
 Conventions
 -----------
 A system gives a score for every text and track [shape=(Q, N)], -inf for what it does not return; of equal scores the
-wrong one stands ahead. Lists of rows, best first, are taken from systems without scores: they have no ties. What is not
-known of a track counts as not met, as missing results do. Falls are in doublings of a track's rank among its *rivals*,
-the tracks that truth brings above it when one attribute of a query about it is made false.
+wrong one ranks ahead. Lists of rows, best first, are taken from systems without scores: they have no ties. What is not
+known of a track counts as not met, as missing results do. Rank drops are in doublings of a track's rank among its
+*rivals*, the tracks that truth brings above it when one attribute of a query about it is made false.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def constraint_satisfaction(
 
 
 def as_scores(results: Sequence[Sequence[int]] | Floats, num_items: int) -> Floats:
-    """Results as scores [shape=(Q, N)]: those of a list fall from row to row, what it does not hold has -inf.
+    """Results as scores [shape=(Q, N)]: those of a list decrease from row to row, what it does not hold has -inf.
 
     Raises
     ------
@@ -166,25 +166,25 @@ class CounterfactualQuery(Edited):
 
 
 class Control(NamedTuple):
-    """Falls of a control, and the paired difference by which the attribute's falls are larger."""
+    """Rank drops of a control, and the paired difference by which those of the attribute are larger."""
 
-    fall: Interval
+    rank_drop: Interval
     beyond: Difference
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sensitivity:
-    """How far tracks fall among their rivals when one attribute of the query is made false.
+    """How far tracks drop among their rivals when one attribute of the query is made false.
 
-    ``fall`` in doublings of the rank, ``attainable`` what the truth gives, ``fell`` the share of tracks that fell at
-    all; ``controls`` by name (``control``, ``placebo``), where there are any. ``falls`` has the fall of each track;
+    ``rank_drop`` in doublings of the rank, ``attainable`` what the truth gives, ``share_dropped`` the share of tracks
+    that dropped at all; ``controls`` by name (``control``, ``placebo``), where there are any. ``rank_drops`` by track;
     ``num_left_out`` had no rival.
     """
 
-    falls: tuple[float, ...]
-    fall: Interval
+    rank_drops: tuple[float, ...]
+    rank_drop: Interval
     attainable: float
-    fell: Interval
+    share_dropped: Interval
     num_left_out: int
     controls: Mapping[str, Control]
 
@@ -192,15 +192,15 @@ class Sensitivity:
     def detected(self) -> bool:
         """Whether the attribute matters to the system, beyond chance, mere wording and the edited word itself."""
         beyond = [control.beyond for control in self.controls.values()]
-        return self.fall.low > 0 and all(d.real and d.difference.value > 0 for d in beyond)
+        return self.rank_drop.low > 0 and all(d.real and d.difference.value > 0 for d in beyond)
 
 
 def sensitivity_metrics(result: Mapping[str, Sensitivity]) -> dict[str, Interval]:
-    """Falls, shares and controls, by the names that reports use (``key fall``)."""
+    """Rank drops, shares and controls, by the names that reports use (``key fall``)."""
     named: dict[str, Interval] = {}
     for kind, s in result.items():
-        named |= {f"{kind} fall": s.fall, f"{kind} fell": s.fell}
-        named |= {f"{kind} {name}": control.fall for name, control in s.controls.items()}
+        named |= {f"{kind} fall": s.rank_drop, f"{kind} fell": s.share_dropped}
+        named |= {f"{kind} {name}": control.rank_drop for name, control in s.controls.items()}
     return named
 
 
@@ -229,16 +229,16 @@ def attribute_sensitivity(
     if len(scores) != len(texts):
         raise InputError(f"{len(scores)} result lists for {len(texts)} texts: not every text was ranked.")
 
-    def fall(edit: Edited, false_text: str) -> float:
+    def rank_drop(edit: Edited, false_text: str) -> float:
         both = scores[[row_of[edit.text], row_of[false_text]]]
         # Ranks of the target among its rivals, from 1, a rival with the same score ahead.
         true, false = 1 + (both[:, list(edit.rivals)] >= both[:, [edit.target]]).sum(axis=1)
         return float(np.log2(false / true))
 
-    falls = np.array([fall(t, t.false_text) for t in kept])
+    rank_drops = np.array([rank_drop(t, t.false_text) for t in kept])
     others = {
-        "control": np.array([fall(t, t.control_text) if t.control_text else np.nan for t in kept]),
-        "placebo": np.array([fall(t.placebo, t.placebo.false_text) if t.placebo else np.nan for t in kept]),
+        "control": np.array([rank_drop(t, t.control_text) if t.control_text else np.nan for t in kept]),
+        "placebo": np.array([rank_drop(t.placebo, t.placebo.false_text) if t.placebo else np.nan for t in kept]),
     }
     rivals, result = np.array([len(t.rivals) for t in kept]), {}
     for kind in dict.fromkeys(t.kind for t in kept):
@@ -248,13 +248,13 @@ def attribute_sensitivity(
             if (there := own & np.isfinite(other)).any():
                 controls[name] = Control(
                     interval(other[there], proportion=False, seed=seed),
-                    compare_paired(other[there], falls[there], seed=seed),
+                    compare_paired(other[there], rank_drops[there], seed=seed),
                 )
         result[kind] = Sensitivity(
-            falls=tuple(falls[own].tolist()),
-            fall=interval(falls[own], proportion=False, seed=seed),
+            rank_drops=tuple(rank_drops[own].tolist()),
+            rank_drop=interval(rank_drops[own], proportion=False, seed=seed),
             attainable=float(np.log2(1 + rivals[own]).mean()),
-            fell=interval(falls[own] > 0, seed=seed),
+            share_dropped=interval(rank_drops[own] > 0, seed=seed),
             num_left_out=sum(t.kind == kind and not t.rivals for t in counterfactuals),
             controls=controls,
         )

@@ -63,7 +63,7 @@ def frechet_distance(generated_ND: Vectors, real_MD: Vectors) -> float:
 def motion_features(sequences: Sequence[Vectors]) -> Floats:
     """How latents move in time: histograms of speed and of acceleration [shape=(N, 64)].
 
-    Each sequence [shape=(T, D), T >= 3] is put to unit norm step by step, so that the norm of a first difference lies
+    Each sequence [shape=(T, D), T >= 3] is put to unit norm step by step, so that the norm of a first difference is
     in 0..2 and of a second difference in 0..4; 32 equal bins each, as shares of the sequence's steps. Sequences may
     differ in length. (The published code does not state its bins; these are ours.)
     """

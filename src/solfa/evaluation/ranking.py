@@ -4,7 +4,7 @@ Conventions
 -----------
 Queries are rows 0..Q-1, items are columns 0..N-1 of one pool. An item that is not named for a query is irrelevant to
 it. Gains are positive; binary relevance has gain 1. Higher scores are better; ranks start at 1. Ties are pessimistic:
-an irrelevant item with an equal score stands ahead. Blocks are scored in float32 for speed, and every comparison that
+an irrelevant item with an equal score ranks ahead. Blocks are scored in float32 for speed, and every comparison that
 rounding could decide is repeated pair by pair in float64, so that ranks depend neither on the size of blocks nor on the
 order of the pool. Pools that do not match, queries without an answer (drop them with `Relevance.answerable`) and lists
 that name an item twice raise InputError.
@@ -80,7 +80,7 @@ class Relevance(Ragged):
         Raises
         ------
         InputError
-            If there is no query or no item, a column lies outside the pool, an item is named twice for one query,
+            If there is no query or no item, a column is outside the pool, an item is named twice for one query,
             a gain is not positive and finite, or shapes differ.
 
         >>> Relevance.of([[2], [0, 1]], num_items=3).counts.tolist()
@@ -180,7 +180,7 @@ class Scores:
 
     @classmethod
     def of(cls, matrix: NDArray[np.floating]) -> Scores:
-        """Scores that are already at hand, as they are [shape=(Q, N)]."""
+        """Given scores, as they are [shape=(Q, N)]."""
         return cls(
             shape=(matrix.shape[0], matrix.shape[1]),
             block=lambda queries, items: matrix[queries, items],

@@ -143,7 +143,7 @@ def row(report: Report) -> dict[str, str]:
 
 
 def blind_rows(report: Report) -> dict[str, dict[str, str]]:
-    """The rows of blind systems beside the report, written as `row` writes its own; by their names."""
+    """The rows of blind systems for the report, written as `row` writes its own; by their names."""
     found: Mapping[str, Mapping[str, Any]] = report.details.get("blind", {})
     return {row: {name: _cell(name, Interval(**i)) for name, i in own.items()} for row, own in found.items()}
 
@@ -178,13 +178,13 @@ def published() -> tuple[Published, ...]:
     """Every published row that ships with solfa (``published.toml``), each with its source."""
     rows = []
     for table in table_of("solfa.evaluation", "published.toml")["table"]:
-        told = {"note": "", **{name: value for name, value in table.items() if name != "rows"}}
+        common = {"note": "", **{name: value for name, value in table.items() if name != "rows"}}
         for model, values in table["rows"].items():
             if len(values) != len(table["metrics"]):
                 raise InputError(f"published.toml: {model!r} of {table['data']!r} has {len(values)} values.")
             pairs = zip(table["metrics"], values, strict=True)
             metrics = {name: float(v) for name, v in pairs if not math.isnan(v)}
-            rows.append(Published(**{**told, "model": model, "metrics": metrics}))
+            rows.append(Published(**{**common, "model": model, "metrics": metrics}))
     return tuple(rows)
 
 

@@ -65,7 +65,7 @@ def medr_percent_largest_seen(ranks: Ranks) -> float:
     Raises
     ------
     InputError
-        If every answer stands first, where this reading divides by 0.
+        If every answer is ranked first, where this reading divides by 0.
     """
     zero_based = first_rank(ranks) - 1
     if zero_based.max() == 0:

@@ -3,7 +3,7 @@
 Conventions
 -----------
 A caption cut to k tokens ends with its k-th token as the model's own tokenizer counts them (special tokens do not
-count); the audio pool stays as it is. The curve of a model that reads the whole caption keeps rising; one that stops
+count); the audio pool remains as it is. The curve of a model that reads the whole caption keeps rising; one that stops
 reading goes flat (FIGMA, arXiv 2606.06615: CLAP-like models at 40-50 tokens). No captions, a step below 1 and a size
 that the pool does not have raise InputError.
 """
@@ -111,7 +111,7 @@ def pool_size_curve(
 ) -> dict[int, Interval]:
     """R@K as it would be in smaller pools: all relevant items and ``size`` random irrelevant ones.
 
-    No pool is drawn. If ``a`` of the pool's irrelevant items stand ahead of the first relevant one, the number of them
+    No pool is drawn. If ``a`` of the pool's irrelevant items rank ahead of the first relevant one, the number of them
     in a random sample is hypergeometric, so each query's expected hit is known exactly.
 
     Raises

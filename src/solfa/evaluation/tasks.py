@@ -78,7 +78,7 @@ class TaskSettings:
 
     @property
     def drawing(self) -> dict[str, int]:
-        """What `resampled` is told."""
+        """Arguments of `resampled`."""
         return {"num_resamples": self.num_clip_resamples, "seed": self.seed}
 
 
@@ -431,8 +431,8 @@ def _psds(
 def _at_best(
     truth: Truth, scores: SystemScores, thresholds: Mapping[str, float], match: Matcher, settings: TaskSettings
 ) -> Interval:
-    # Thresholds stay those of the whole set: chosen for a draw they fit it better than any fits the whole, whose value
-    # could lie below its own interval. Clips are weighted (Bayesian bootstrap, Rubin 1981), not drawn, so that no rare
+    # Thresholds remain those of the whole set: chosen for a draw they fit it better than any fits all, whose value
+    # could be below its own interval. Clips are weighted (Bayesian bootstrap, Rubin 1981), not drawn, so that no rare
     # class is lost. The bias that is left, as F1 is a ratio, is taken off the ends.
     found, num = decide(scores, thresholds), len(truth)
     counts_NC3 = np.zeros((num, len(scores.classes), 3))
@@ -530,7 +530,7 @@ def _fine_grained(run: _Run) -> Report:
     )
     kinds = {name: found for name, found in satisfied.items() if name != "every"}
     values = {f"CS@{k} {name}": found.shares for name, found in kinds.items() if name != "joint"}
-    values.update({f"{kind} fall": s.falls for kind, s in sensitive.items()})
+    values.update({f"{kind} fall": s.rank_drops for kind, s in sensitive.items()})
     return run.report(
         pool=hashlib.sha256(stated.encode()).hexdigest()[:32],
         num_queries=len(queries.texts),

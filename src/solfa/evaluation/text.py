@@ -31,7 +31,7 @@ References = Sequence[Sequence[Tokens]]
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in lower case, without punctuation; chords, metres and decimals stay whole.
+    """The words of a text in lower case, without punctuation; chords, metres and decimals remain whole.
 
     >>> words("In F# minor, 4/4 at 92.5 BPM: lo-fi, don't rush.")
     ['in', 'f#', 'minor', '4/4', 'at', '92.5', 'bpm', 'lo-fi', "don't", 'rush']
@@ -40,7 +40,7 @@ def words(text: str) -> list[str]:
 
 
 _PTB_DROPPED = {"''", "'", "``", "`", "?", "!", ",", ":", "-", "--", ";"}
-# Brackets stay, as the reference drops them in upper case only, after all has been put to lower case.
+# Brackets remain, as the reference drops them in upper case only, after all has been put to lower case.
 _PTB_NAMES = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
 _PTB_PARTED = (
     (r"[’‘]", "'"), (r"[“”\"]", " \" "), (r"[–—]", " -- "), (r"=", " = "),
@@ -238,7 +238,7 @@ def spider(cider_scores: Sequence[float] | Floats, spice_scores: Sequence[float]
 
 
 def vocabulary(candidates: Sequence[Tokens], training: Sequence[Tokens]) -> dict[str, float]:
-    """How varied and new captions are beside the training captions (LP-MusicCaps).
+    """How varied and new captions are relative to the training captions (LP-MusicCaps).
 
     ``size`` different words; ``diversity`` = size / training size; ``novelty`` = share of the different captions that
     no training caption equals.
@@ -255,7 +255,7 @@ def bert_score(candidates: Sequence[str], references: Sequence[Sequence[str]], f
     """BERTScore F1 of every item (Zhang et al. 2020) by the package of its authors; the best reference counts.
 
     ``folder`` is a BERT or RoBERTa as Hugging Face saves them, ``layer`` the hidden layer that is read. No idf weights
-    and no rescaling. Numbers of different models and layers are not comparable: name them beside the score.
+    and no rescaling. Numbers of different models and layers are not comparable: name them with the score.
 
     Raises
     ------

@@ -40,7 +40,7 @@ def cores() -> int:
 
 
 class ProcessExecutor:
-    """Spread items over worker processes (started fresh, so safe beside threads).
+    """Spread items over worker processes (started fresh, so safe with threads).
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ class _Process:
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     def cpu_s(self) -> float:
-        """Processor time so far; where it cannot be told, as if the worker had all it wanted."""
+        """Processor time so far; where it cannot be determined, as if the worker had all it wanted."""
         try:
             fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
             return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,6 +1,6 @@
 """Free text to constraints and a rest, by rule."""
 
-from solfa.query.explain import by_sound, explain, is_told
+from solfa.query.explain import by_sound, explain, is_measured
 from solfa.query.override import override, parse_value
 from solfa.query.parser import Query, parse
 from solfa.query.where import parse_where
@@ -9,7 +9,7 @@ __all__ = [
     "Query",
     "by_sound",
     "explain",
-    "is_told",
+    "is_measured",
     "override",
     "parse",
     "parse_value",

@@ -1,6 +1,6 @@
 """Comparisons: "slower than house", "not as fast as drum and bass", "heavier than trap", "rather piano than guitar".
 
-What stands behind "than" or "as" is compared with, not asked for. A tempo beside a genre becomes a bound, by the usual
+What follows "than" or "as" is compared with, not asked for. A tempo next to a genre becomes a bound, by the usual
 tempo of the genre (table ``[genre_tempo]`` in ``patterns.toml``); any other comparison is said to be not understood.
 """
 

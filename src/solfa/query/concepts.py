@@ -1,6 +1,6 @@
 """Concepts of the vocabulary in a query: longest names first, plurals, hyphens, accents, and small typing errors.
 
-``words.toml`` beside this file says which names need care ("house", "vibes"), what looks like a concept and is none
+``words.toml`` next to this file says which names need care ("house", "vibes"), what looks like a concept and is none
 ("haunted house"), and what names of other languages mean.
 """
 
@@ -168,9 +168,9 @@ def _takes(source: Source, start: int, end: int, entry: Entry) -> bool:
     if entry.care == "of_sound":
         noun = re.match(r"[^\W_]*", following)[0]  # type: ignore[index]
         thing = lexicon().get(noun, {}).get((noun,))
-        heard = thing is not None and thing.concept is not None and concepts()[thing.concept].kind == "instrument"
+        instrument = thing is not None and thing.concept is not None and concepts()[thing.concept].kind == "instrument"
         behind = source.low[start:end] == "muted" and source.ends_at(start - 1) != ""  # "with the drums muted"
-        return not (heard or behind) and noun not in care["sound_nouns"]
+        return not (instrument or behind) and noun not in care["sound_nouns"]
     if entry.care == "denied":
         return previous in ("no", "without", "any", "nor", "or")
     if entry.care == "verb":

@@ -163,7 +163,7 @@ _KINDS = {"cancelled": "filler", "no_negation": "plain", "suspect": "doubt", "mu
 
 
 def _find_listed(source: Source, name: str) -> None:
-    """Finds the words of a list, which only change what stands beside them."""
+    """Finds the words of a list, which only change what is next to them."""
     kind, weight = _KINDS.get(name, name), {"must": 2.0, "may": 0.5}.get(name, 1.0)
     for match in source.matches(whole(f"<<{name}>>")):
         source.add(Mention(*match.span(), kind, cue=match[0], weight=weight, spoken=kind == "plain"))

@@ -14,8 +14,10 @@ def find(source: Source) -> None:
     for name, (shape, *span) in patterns_table()["shape"].items():
         for match in source.matches(whole(f"<<{name}>>")):
             noun = concept_named(source.before(match.start()).rstrip().rpartition(" ")[2])
-            heard = source.heard_before(match.start()) or (noun and concepts()[noun].kind in ("instrument", "voice"))
-            if name in ("fades_in", "fades_out") and heard:
+            audible = source.audible_before(match.start()) or (
+                noun and concepts()[noun].kind in ("instrument", "voice")
+            )
+            if name in ("fades_in", "fades_out") and audible:
                 continue
             place = Place(start=span[0], end=span[1]) if span else None
             constraint = Dynamics(text=source.cut(*match.span()), shape=shape, place=place)

@@ -18,7 +18,7 @@ def explain(query: Query) -> list[str]:
     """
     lines = [_line(c) for c in query.constraints]
     for what, compared in zip(("sounds like", "not like"), by_sound(query), strict=True):
-        if phrases := [phrase for phrase in compared if not is_told(phrase, query)]:
+        if phrases := [phrase for phrase in compared if not is_measured(phrase, query)]:
             lines.append(f"{what}: " + "; ".join(f"'{p}'" for p in phrases))
     if query.unknown:
         lines.append("not understood: " + "; ".join(f"'{u}'" for u in query.unknown))
@@ -35,11 +35,11 @@ def by_sound(query: Query) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return wanted, tuple(p for p in query.negated_phrases if p.casefold() not in measured)
 
 
-def is_told(phrase: str, query: Query) -> bool:
+def is_measured(phrase: str, query: Query) -> bool:
     """Whether constraints were read from every word of a phrase: it is compared too, but says nothing more.
 
     >>> from solfa.query import parse
-    >>> [is_told(phrase, parse("fast jazz waltz")) for phrase in ("fast jazz waltz", "slow jazz waltz")]
+    >>> [is_measured(phrase, parse("fast jazz waltz")) for phrase in ("fast jazz waltz", "slow jazz waltz")]
     [True, False]
     """
     read = set(re.findall(r"\w+", " ".join(c.text for c in query.constraints).casefold()))

@@ -1,4 +1,4 @@
-"""The data of the grammar in TOML files beside this one: words, lists of patterns, and regexes made of them."""
+"""The data of the grammar in TOML files next to this one: words, lists of patterns, and regexes made of them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Where in the track: "starts with piano", "drums come in late", "near the end", "in the second half".
 
-Places are found here and attached to what they speak of by ``attach``: a leading one ("starts with ...") to what
+Places are found here and attached to what they refer to by ``attach``: a leading one ("starts with ...") to what
 follows in its clause, a trailing one ("... in the second half") to the nearest thing before it and what "and" joins.
 """
 
@@ -49,7 +49,7 @@ def find(source: Source) -> None:
         source.add(Mention(*match.span(), "place", place=Place(start=0.1, end=1.0), cue="sometime", spoken=True))
     for match in source.matches(regex.events):
         again = "event" in (m.kind for m in source.mentions[-1:]) and source.before(match.start(), 5).endswith(" and ")
-        if again or source.heard_before(match.start()):
+        if again or source.audible_before(match.start()):
             cue = "enters" if match["in"] else "leaves" if match["out"] else "swap"
             source.add(Mention(*match.span(), "event", cue=cue))
     things = {m.start for m in source.mentions if m.kind in ("instrument", "voice", "sound")}
@@ -60,7 +60,7 @@ def find(source: Source) -> None:
         start = match.start("noun")
         if match["noun"].endswith("ing") and re.match(r" (?:with|on|by)\b", source.after(match.end())):
             continue  # "ending with strings" is a verb
-        adjective = source.heard_before(start, ("instrument", "voice", "sound", "mood", "dynamics", "genre"))
+        adjective = source.audible_before(start, ("instrument", "voice", "sound", "mood", "dynamics", "genre"))
         excepted = re.search(r"\b(?:except|but) (?:for )?(?:the )?$", source.before(start))
         if adjective or excepted or whole("<<noun_alone>>").fullmatch(match["noun"]):
             low, high = section(match["noun"])
@@ -152,12 +152,12 @@ _JOINS = {"and", "or", "&", "plus", "/", "+"}
 _STOPS = {"with", "featuring", "over", "then", "but", "while", "has", "have", "is", "are"}
 _MOVING = ("rises", "falls", "varies")
 _SMALL = ("the", "its", "in", "at", "during", "for")
-_REACH = 24  # words and things: how far a place looks for what it speaks of
+_REACH = 24  # words and things: how far a place looks for what it refers to
 _PLACED = ("instrument", "voice", "sound", "dynamics", "mood", "genre")
 
 
 def attach(source: Source, clauses: list[list[Item]]) -> None:
-    """Gives every place of a clause to the things it speaks of; says so where there are none."""
+    """Gives every place of a clause to the things it refers to; says so where there are none."""
     waiting: list[Mention] = []
     before: list[Mention] = []  # the things of the clause before
     opened = False  # whether an earlier clause spoke of the start: "piano intro, then drums"
@@ -243,7 +243,7 @@ def _turn(place: Mention) -> None:
 
 def _unattached(source: Source, place: Mention) -> None:
     if place.cue in ("adverb", "time", "until"):
-        source.note(f"{source.quote(place.start, place.end)} is compared as words: nothing measurable stands with it")
+        source.note(f"{source.quote(place.start, place.end)} is compared as words: nothing measurable goes with it")
     place.spoken = True
 
 

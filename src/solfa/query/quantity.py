@@ -72,7 +72,7 @@ def quantities(source: Source) -> Iterator[Quantity]:
 
 
 def share_units(source: Source, found: list[Quantity]) -> list[Quantity]:
-    """Gives numbers without a unit that of the number beside them: "at least 120 but no more than 126 bpm"."""
+    """Gives numbers without a unit that of the number next to them: "at least 120 but no more than 126 bpm"."""
     for step in (1, -1):  # from the left, then from the right
         for i, j in pairwise(range(len(found))[::step]):
             giver, taker = found[i], found[j]

@@ -133,7 +133,7 @@ def _find_numbers(source: Source) -> None:
     for spaced, numbers in ((True, regex.numbers), (False, regex.run_of_digits)):
         for match in source.matches(numbers):
             if rx(r"\s?<<bpm>>").match(source.low, match.end()):
-                continue  # "the chords Am F C G, 127 bpm": a tempo, whatever the sentence speaks of
+                continue  # "the chords Am F C G, 127 bpm": a tempo, whatever the sentence refers to
             body = match["body"]
             nashville = re.search(r"nashville[\w ]{0,20}:?\s?$", source.before(match.start()))
             dashed = spaced and match["sep"].strip() in ("-", ">")

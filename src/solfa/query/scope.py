@@ -71,7 +71,7 @@ class _Negation:
         self.thing: Mention | None = None  # what "them" or "it" is
         self.last: Mention | None = None  # the thing just before, with nothing but small words since
         self.opens = True  # whether the sentence wanted nothing before the negation
-        self.doubted: list[Mention] = []  # of what it cannot be told whether it is wanted
+        self.doubted: list[Mention] = []  # of what it cannot be determined whether it is wanted
         self.doubts = False  # whether this is so of all that the negation reaches
         self.negative = False  # whether something of this sentence is unwanted: an exception to it is wanted
 
@@ -100,7 +100,7 @@ class _Negation:
         near = self.head is None and self.end == self.cue.end == pronoun.start - 1 and self.flips
         ends = (self.source.low[pronoun.end : pronoun.end + 1] or ".") in ".,;!?\n"
         if near and ends and self.thing and not regex.plain_cue.match(self.cue.cue):
-            self.thing.negated = self.thing.negated or pronoun.word == "it" or self.thing.family == "heard"
+            self.thing.negated = self.thing.negated or pronoun.word == "it" or self.thing.family == "audible"
             return True
         return False
 
@@ -137,7 +137,7 @@ class _Negation:
         back = self.looks_back(cue) or (regex.attitude.search(cue.cue) and regex.at_end.match(low, self.end))
         noun = regex.noun_cue.match(cue.cue) or regex.pronoun.search(cue.cue)
         stranded = not noun and regex.sentence_end.match(low, cue.end)
-        unknown_verb = subject and subject.family == "heard" and regex.verb.match(cue.cue)
+        unknown_verb = subject and subject.family == "audible" and regex.verb.match(cue.cue)
         if back and subject:
             for other in (subject, *self.source.joined_before(subject, commas=True)):
                 other.negated = True
@@ -168,7 +168,7 @@ class _Negation:
             besides = self.source.low.startswith("besides", cue.start)
             self.flips = not (exception and (self.negative or besides))
         if (said_of := regex.pronoun.search(cue.cue)) and self.thing and not self.thing.negated:
-            self.thing.negated = said_of[0] == " it" or self.thing.family == "heard"  # "trumpets? leave them out"
+            self.thing.negated = said_of[0] == " it" or self.thing.family == "audible"  # "trumpets? leave them out"
         self.negative = self.negative or not exception
         if cue.cue.endswith((" by", " with", " for")) and regex.pronoun.search(cue.cue):
             return  # "ditch the strings and replace them by brass"
@@ -275,7 +275,7 @@ def doubt(source: Source, parts: list[list[Item]]) -> None:
         things = list(filter(_asks, clause))
         pronoun = isinstance(clause[0], Token) and clause[0].word in ("they", "it", "those", "that")
         if cues and not things and (pronoun or source.before(clause[0].start, 3).rstrip().endswith("?")):
-            things = [m for m in before[-1:] if m.family == "heard"]  # "drums? They get on my nerves."
+            things = [m for m in before[-1:] if m.family == "audible"]  # "drums? They get on my nerves."
         before = things
         if cues and things:
             things += source.joined_before(things[0], commas=True)
@@ -368,7 +368,7 @@ def _starts_anew(row: list[Item], i: int, head: Mention, item: Mention) -> bool:
         return False
     if item.kind in ("key", "chords", "duration") or (item.kind in ("tempo", "metre") and not item.spoken):
         return True
-    if not between and head.kind in _ADJECTIVES and head.spoken and item.family == "heard":
+    if not between and head.kind in _ADJECTIVES and head.spoken and item.family == "audible":
         return False  # "no slow piano"
     if item.family != head.family:
         return head.kind in ("instrument", "voice", "sound", *_MEASURES)
@@ -435,7 +435,7 @@ def soften_modified(source: Source, row: list[Item]) -> None:
     """Reads "no soft vocals" as a weaker "no vocals": the adjective is not negated by itself."""
     for first, second in pairwise(filter(_asks, row)):
         adjacent = not source.low[first.end : second.start].strip(" -")
-        if first.negated and second.negated and adjacent and first.kind in _ADJECTIVES and second.family == "heard":
+        if first.negated and second.negated and adjacent and first.kind in _ADJECTIVES and second.family == "audible":
             first.constraint = None
             second.weight = min(second.weight, 0.5)
             words = source.quote(first.start, second.end)
@@ -456,7 +456,7 @@ def correct(source: Source, row: list[Item]) -> None:
 
 def resolve_contradictions(source: Source) -> None:
     """Settles what is wanted and unwanted at once: of one word the negation stands ("no harp, everyone uses harp"), of
-    two words for one thing ("melancholic but not sad") neither: only the words can tell."""
+    two words for one thing ("melancholic but not sad") neither: only the words can decide."""
     voices = [m for m in source.mentions if isinstance(m.constraint, Presence) and m.constraint.kind == "voice"]
     wordless = [m for m in voices if m.negated and regex.words.search(source.low[m.start : m.end])]
     for mention in wordless if any(not m.negated for m in voices) else ():  # "a female voice without words"

@@ -60,7 +60,7 @@ class Token:
         return self.word[0].isalnum()
 
 
-_FAMILY = {"mood": "feel", "tempo": "feel", "instrument": "heard", "voice": "heard", "sound": "heard"}
+_FAMILY = {"mood": "feel", "tempo": "feel", "instrument": "audible", "voice": "audible", "sound": "audible"}
 
 
 @dataclass(slots=True)
@@ -68,7 +68,7 @@ class Mention:
     """Something recognised between two positions.
 
     ``kind`` is that of a vocabulary concept, or tempo, key, metre, chords, duration, dynamics; or, where the mention
-    only changes others: negation, weight, place, only, filler. ``spoken`` mentions stay in the phrases.
+    only changes others: negation, weight, place, only, filler. ``spoken`` mentions remain in the phrases.
     """
 
     start: int
@@ -206,7 +206,7 @@ class Source:
             start, joint = other.start, regex.comma
         return found
 
-    def heard_before(self, position: int, kinds: tuple[str, ...] = ("instrument", "voice", "sound")) -> bool:
+    def audible_before(self, position: int, kinds: tuple[str, ...] = ("instrument", "voice", "sound")) -> bool:
         """Whether a mention of these kinds stands just before, with one word between at most."""
         for end in range(position, max(position - 24, 0), -1):
             if self.ends_at(end) in kinds:

@@ -18,12 +18,12 @@ from solfa.query.source import Mention, Source, Token
 
 regex = Regexes("tempo")
 
-# Marks that are everyday words in some language unless the query speaks of tempo.
+# Marks that are everyday words in some language unless the query refers to tempo.
 _AMBIGUOUS = {"grave", "vif", "rapide", "rapido", "lent"}
 
 _PLURAL = re.compile(r"[^s]s$")
 _COUNTED = ("instrument", "voice")
-# What a bare number may stand beside as a tempo.
+# What a bare number may be next to as a tempo.
 _BESIDE = ("genre", "key", "metre", "chords", "instrument", "voice", "mood", "use")
 
 
@@ -42,7 +42,7 @@ def from_quantity(source: Source, q: Quantity) -> bool:
         return False
     low, high = _bounds(q)
     if not (SLOWEST_BPM <= low <= high <= FASTEST_BPM):
-        source.not_understood(start, q.end, f"a tempo lies between {SLOWEST_BPM:.0f} and {FASTEST_BPM:.0f} BPM")
+        source.not_understood(start, q.end, f"a tempo is between {SLOWEST_BPM:.0f} and {FASTEST_BPM:.0f} BPM")
         return True
     words = source.cut(start, q.end)
     if not said:

@@ -123,7 +123,7 @@ class WordMatch:
 def word_matches(
     words: Sequence[tuple[str, list[int]]], tokens_LD: FloatArray, windows: Windows, window: int, end_s: float
 ) -> tuple[WordMatch, ...]:
-    """For each word the frames of one window around the nearest that stay above half its rise over the mean."""
+    """For each word the frames of one window around the nearest that remain above half its rise over the mean."""
     first, last = windows.ranges_W2[window].tolist()
     cosines_TL = similarity(windows.frames_TD[first:last], tokens_LD)
     edges: Floats = np.append(windows.start_s_T[first:last], end_s).astype(np.float64)

@@ -16,7 +16,7 @@ from solfa.core.theory import Key
 from solfa.core.types import FloatArray
 from solfa.retrieval.types import Hit
 
-# 95 % of transcodes lie above this and no two different recordings of the development sets (docs/experiments.md); a
+# 95 % of transcodes are above this and no two different recordings of the development sets (docs/experiments.md); a
 # missed copy is shown twice, a false one would hide a track.
 SAME_RECORDING = 0.995
 _SAME_LENGTH_S = 3.0

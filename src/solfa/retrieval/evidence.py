@@ -1,6 +1,6 @@
 """What a hit has to show for each part of the query: asked, measured, how sure, where, and a verdict.
 
-A verdict follows from the value that is shown beside it and from nothing else: met, not met, or undecided. It is
+A verdict follows from the value shown with it and from nothing else: met, not met, or undecided. It is
 undecided where the measurement is, where only another reading of it would fit (half or double tempo, an alternative,
 another way to write the metre), and where only a broader concept was measured; the reading is then named.
 """
@@ -81,16 +81,16 @@ def of_targets(
             continue  # an instrument or mood: its own evidence says more
         avoided, p = float(embedding.targets.weights_L[i]) < 0, float(p_L[i])
         if np.isnan(p):
-            told, met, sure = embedding.similarity_words(i, float(z_L[i])), None, 0.0
+            shown, met, sure = embedding.similarity_words(i, float(z_L[i])), None, 0.0
         else:
             met = True if p >= FITS else False if p <= 1 - FITS else None
-            told = {True: "fits", False: "does not fit", None: "may fit"}[met]
+            shown = {True: "fits", False: "does not fit", None: "may fit"}[met]
             if i >= len(embedding.targets.texts.tokens):  # an example
-                told = f"{told} ({embedding.similarity_words(i, float(z_L[i]))})"
+                shown = f"{shown} ({embedding.similarity_words(i, float(z_L[i]))})"
             met, sure = (met if met is None else met != avoided), max(p, 1 - p)
         start, end = best.best_s_L[i]
         found.append(Evidence(
-            constraint="not like" if avoided else "sounds like", asked=label, measured=told, confidence=sure,
+            constraint="not like" if avoided else "sounds like", asked=label, measured=shown, confidence=sure,
             satisfied=met, spans=(Span(start_s=start, end_s=end, confidence=p),) if p >= FITS else (), words=words[i],
         ))  # fmt: skip
     return found

@@ -36,7 +36,7 @@ def to_unit(total: NDArray[np.floating], least: float, most: float) -> FloatArra
     """Total evidence as a score in 0..1: about the share of what was asked that is expected to hold [same shape].
 
     ``least`` and ``most`` are what the evidence would be if surely nothing and surely everything held, so that scores
-    of different queries lie on one scale.
+    of different queries are on one scale.
 
     >>> [f"{x:.2f}" for x in to_unit(np.array([-3.0, 0.0, 3.0]), -3.0, 3.0)]
     ['0.01', '0.14', '0.77']

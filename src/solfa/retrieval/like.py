@@ -40,7 +40,7 @@ def like_example(searcher: Searcher, text: str) -> Like:
     The file is decoded and encoded, whether or not it is in the collection; if it is (by content), that track will not
     be its own answer.
 
-    Raises InputError if the file does not exist, the range lies outside of it or is silent; DecodeError if the file
+    Raises InputError if the file does not exist, the range is outside of it or is silent; DecodeError if the file
     cannot be read.
     """
     path, start_s, end_s = parse_example(text)

@@ -19,7 +19,7 @@ from solfa.core.errors import InputError
 from solfa.core.filters import Filter
 from solfa.core.types import Curve, FloatArray, JointModel, View, ViewName
 from solfa.core.vocabulary import concept
-from solfa.query import Query, by_sound, explain, is_told
+from solfa.query import Query, by_sound, explain, is_measured
 from solfa.retrieval.alignment import WordMatch, word_matches, word_rows
 from solfa.retrieval.display import Fingerprint, collapse_hits, ordered
 from solfa.retrieval.evidence import note_on, of_constraints, of_names, of_targets, overruled
@@ -147,7 +147,7 @@ class Searcher:
         if by == "vectors":
             query = Query(text=query.text, phrases=(query.text,) if query.text.strip() else ())
         embed, embedding = self._targets(query, like), None
-        # Networks, the scan, numpy and SQLite let go of the interpreter: vectors are compared beside the columns.
+        # Networks, the scan, numpy and SQLite let go of the interpreter: vectors and columns are compared in parallel.
         with ThreadPoolExecutor(1) as beside:
             comparing = beside.submit(self._compare, embed, rows, clock, by) if embed else None
             with clock.stage("attributes"):
@@ -181,7 +181,7 @@ class Searcher:
                        timing_ms=clock.ms, note=note, before=before)  # fmt: skip
 
     def _understood(self, query: Query) -> Query:
-        """The query without phrases that the text tower knows nothing of; those are told, and looked up as names."""
+        """The query without phrases that the text tower knows nothing of; those are noted, and looked up as names."""
         phrases, avoided = by_sound(query)
         if not (phrases or avoided) or self._reads_captions:
             return query
@@ -209,7 +209,7 @@ class Searcher:
         texts = (*phrases, *avoided, *named)
         if not texts and not like:
             return None
-        shown_texts = [not is_told(phrase, query) for phrase in (*phrases, *avoided)]
+        shown_texts = [not is_measured(phrase, query) for phrase in (*phrases, *avoided)]
         weights_of = [1.0] * len(phrases) + [-1.0] * len(avoided)
         said = [*zip(weights_of, shown_texts, strict=True), *[(1.0, False)] * len(named)]
         weights, shown = zip(*said, *[(2.0, True)] * len(like), strict=True)

@@ -2,7 +2,7 @@
 
 Scores of different texts are not comparable (some texts are near everything), so each is standardised by its own mean
 and deviation over a sample of the collection. A track's score is that of ``alignment.scores``: half its best window,
-half the mean. Windows are those that the model was trained on; models whose frames lie in the space of their pooled
+half the mean. Windows are those that the model was trained on; models whose frames are in the space of their pooled
 vectors have none, and every passage of 9 s is one.
 """
 
@@ -30,7 +30,7 @@ class Targets:
     """L things to look for: texts, and then example sounds; what to call them, and weights (negative: to avoid).
 
     ``examples_ED`` are unit vectors as ``encoders.windows.candidates`` gives them. ``shown_L``: whether the evidence of
-    a hit speaks of it.
+    a hit refers to it.
     """
 
     texts: Texts
@@ -194,7 +194,7 @@ class QueryEmbedding:
 
 
 def familiarity(model: JointModel, text: str) -> float:
-    """How near a text is to what the model's text tower knows, 0..1; 1 where the tower cannot tell."""
+    """How near a text is to what the model's text tower knows, 0..1; 1 where the tower cannot say."""
     tell = getattr(model.text, "familiarity", None)
     return 1.0 if tell is None else float(tell(text))
 

@@ -104,7 +104,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def start(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
-    """Write ``config.json``, or see that the run that is there may be gone on with (``check_same_run``)."""
+    """Write ``config.json``, or check that the run that is there may be continued (``check_same_run``)."""
     if (folder / CONFIG).exists():
         check_same_run(folder, config, resume)
     else:
@@ -197,7 +197,7 @@ def _git_revision() -> str | None:
     here = Path(__file__)
     git = ["git", "-C", str(here.parent)]
     try:
-        # A package that is installed may lie in somebody else's repository, which does not know this file.
+        # A package that is installed may be in somebody else's repository, which does not know this file.
         subprocess.run([*git, "ls-files", "--error-unmatch", here.name], capture_output=True, check=True, timeout=10)
         head = [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
         found = subprocess.run(head, capture_output=True, text=True, check=True, timeout=10)

@@ -47,7 +47,7 @@ def push(folder: Path, repo: str, *, private: bool = True) -> str:
 def pull(repo: str, folder: Path, *, revision: str | None = None) -> Path:
     """Fetch a model folder from the Hugging Face hub, whole or not at all; only the files that ``model.json`` names.
 
-    Raises InputError if ``folder`` is there already; MissingExtra if ``huggingface_hub`` is not installed; WeightsError
+    Raises InputError if ``folder`` exists; MissingExtra if ``huggingface_hub`` is not installed; WeightsError
     if the hub does not have it or cannot be reached, or what came is no model.
     """
     check_output(folder, force=True, folder=True)

@@ -85,7 +85,9 @@ def save_model(
             _export(tower, scratch / file)
         described_backbones = {"audio": _backbone(backbones[0], audio), "text": _backbone(backbones[1], text)}
         for kind, backbone in (tuned or {}).items():
-            named = with_source(described_backbones[kind]["backbone"], "")  # its options stay, its place is the folder
+            named = with_source(
+                described_backbones[kind]["backbone"], ""
+            )  # with its options, but its place is the folder
             described_backbones[kind] |= save_tuned(backbone, scratch / tuned_folder(kind)) | {"backbone": named}
         files = sorted(p.relative_to(scratch).as_posix() for p in scratch.rglob("*") if p.is_file())
         hashes = {n: file_hash(scratch / n) for n in files}
@@ -118,7 +120,7 @@ def _backbone(name: str, spec: EncoderSpec) -> dict[str, Any]:
 
 
 def save_tuned(backbone: TorchBackbone[Any], folder: Path) -> dict[str, Any]:
-    """Write what a tuned backbone is loaded from, and its weights; what ``model.json`` says of it beside the usual."""
+    """Write what a tuned backbone is loaded from, and its weights; what ``model.json`` says of it besides the usual."""
     file = backbone.file
     assert file is not None  # batches.prepare has seen to it
     folder.mkdir()

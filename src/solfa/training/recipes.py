@@ -1,6 +1,6 @@
 """Recipes: everything that a run is, as one frozen value. A variant is ``dataclasses.replace``. Needs torch.
 
-Those of ``RECIPES`` stand in ``recipes.toml``, in the published sizes and settings and, with ``small=True``, in those
+Those of ``RECIPES`` are in ``recipes.toml``, in the published sizes and settings and, with ``small=True``, in those
 for a CPU and a few thousand clips. Each takes the widths of the two backbones' states (``EncoderSpec.dim``), which are
 those of their pooled vectors too; ``finelap`` also the name of its projector of ``frames``.
 """

@@ -58,7 +58,7 @@ def match_logit(
 def fit_match(matched_N: NDArray[Any], mismatched_N: NDArray[Any]) -> Logit | None:
     """The logistic regression of matched pairs against as many mismatched ones on their scores.
 
-    None where a higher score does not speak for a match. Targets are a pair's share short of 0 and 1 (Platt 1999), so
+    None where a higher score is no evidence of a match. Targets are a pair's share short of 0 and 1 (Platt 1999), so
     that scores without overlap give a finite slope.
     """
     scores = np.concatenate([matched_N, mismatched_N]).astype(np.float64)

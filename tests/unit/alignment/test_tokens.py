@@ -1,4 +1,4 @@
-"""Tokens as targets: the error falls with each codebook, tokens repeat, and the documented training learns."""
+"""Tokens as targets: the error decreases with each codebook, tokens repeat, and the documented training learns."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class Counting:
     """Remembers what it heard; answers in numpy numbers with too many digits."""
 
     def __init__(self, name: str = "counting", provides: tuple[str, ...] = ("tempo_bpm", "beats_s", "chords")) -> None:
-        self.heard: list[tuple[float, float]] = []
+        self.detected: list[tuple[float, float]] = []
         self._spec = ExtractorSpec(name=name, version="3", licence="Apache-2.0", commercial_use=True, provides=provides)
 
     @property
@@ -29,7 +29,7 @@ class Counting:
         return self._spec
 
     def observe(self, audio: Audio) -> Observation:
-        self.heard.append((audio.start_s, audio.duration_s))
+        self.detected.append((audio.start_s, audio.duration_s))
         return {"length": np.array([len(audio.samples)])}
 
     def conclude(self, observations: Sequence[Observation], duration_s: float) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def test_every_stretch_is_heard_once_and_in_order(tmp_path: Path) -> None:
     path = write_audio(tmp_path / "a.wav", np.resize(np.float32([0.1, -0.1]), 8000 * 250), 8000)
     counting = Counting()
     analysis = analyze(path, (counting, LoudnessExtractor()))
-    assert counting.heard == [(0.0, STRETCH_S), (STRETCH_S, STRETCH_S), (2 * STRETCH_S, 10.0)]
+    assert counting.detected == [(0.0, STRETCH_S), (STRETCH_S, STRETCH_S), (2 * STRETCH_S, 10.0)]
     assert analysis.duration_s == 250.0
     assert analysis.extractors == ("counting@3", "loudness@1")
 

@@ -105,8 +105,8 @@ def test_silence_and_scraps_give_nothing_and_run_no_tool(name, present, monkeypa
     monkeypatch.setattr(type(extractor), "package", lambda self, module: pytest.fail("the tool was run"))
     silence = Audio(np.zeros(10 * 44100, np.float32), 44100)
     blip = Audio(SONG.audio.samples[:4410], 44100)
-    for heard in ([], [extractor.observe(silence)], [extractor.observe(blip)]):
-        concluded = extractor.conclude(heard, 10.0)
+    for detected in ([], [extractor.observe(silence)], [extractor.observe(blip)]):
+        concluded = extractor.conclude(detected, 10.0)
         assert tuple(concluded) == extractor.spec.provides
         for value in concluded.values():
             assert value == () or (isinstance(value, Estimate) and value.value is None and value.confidence == 0)
@@ -182,9 +182,9 @@ def majmin_share(chords) -> float:
     right = 0.0
     for truth in SONG.chords:
         want = Chord.parse(truth.label)
-        for heard in chords:
-            got = Chord.parse(heard.label)
-            overlap = min(truth.end_s, heard.end_s) - max(truth.start_s, heard.start_s)
+        for detected in chords:
+            got = Chord.parse(detected.label)
+            overlap = min(truth.end_s, detected.end_s) - max(truth.start_s, detected.start_s)
             if got is not None and overlap > 0 and (got.root, got.triad) == (want.root, want.triad):
                 right += overlap
     return right / (SONG.chords[-1].end_s - SONG.chords[0].start_s)

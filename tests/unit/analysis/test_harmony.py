@@ -18,7 +18,7 @@ song = cache(synth.song)  # several tests ask about one song
 
 
 @cache
-def heard(*stretches: Audio) -> tuple[Estimate[str], tuple[ChordSegment, ...]]:
+def detected(*stretches: Audio) -> tuple[Estimate[str], tuple[ChordSegment, ...]]:
     extractor = HarmonyExtractor()
     duration_s = sum(s.duration_s for s in stretches)
     found = extractor.conclude([extractor.observe(s) for s in stretches], duration_s)
@@ -55,7 +55,7 @@ def transposed(labels: str, shift: int) -> str:
 )
 def test_key_and_chords_of_plain_songs(chords: str, key: str) -> None:
     truth = song(chords, drums=False)
-    found_key, found = heard(truth.audio)
+    found_key, found = detected(truth.audio)
     assert agreement(truth.chords, found, triads=True) > 0.9
     assert found_key.value == key
     assert found_key.confidence > found_key.alternatives[0].confidence
@@ -63,14 +63,14 @@ def test_key_and_chords_of_plain_songs(chords: str, key: str) -> None:
 
 def test_sevenths_are_told_from_triads() -> None:
     truth = song("D:min7 G:7 C:maj7 A:min7", drums=False)
-    assert agreement(truth.chords, heard(truth.audio)[1]) > 0.7  # 0 if every chord were heard as a triad
+    assert agreement(truth.chords, detected(truth.audio)[1]) > 0.7  # 0 if every chord were heard as a triad
 
 
 def test_detuned_sound_is_heard_in_the_same_key() -> None:
     truth = song("C:maj A:min F:maj G:maj")
     rate = truth.audio.sample_rate_hz
     sharp = soxr.resample(truth.audio.samples, rate * 2 ** (30 / 1200), rate)
-    key, chords = heard(Audio(np.asarray(sharp, np.float32), rate))
+    key, chords = detected(Audio(np.asarray(sharp, np.float32), rate))
     assert key.value == "C major"
     assert agreement(truth.chords, chords, triads=True) > 0.85
 
@@ -79,8 +79,8 @@ def test_detuned_sound_is_heard_in_the_same_key() -> None:
 def test_transposed_song_has_the_transposed_key_and_chords(shift: int) -> None:
     labels = "F:maj D:min Bb:maj C:maj"
     here, there = song(labels, drums=False), song(transposed(labels, shift), drums=False)
-    key, _ = heard(here.audio)
-    moved, chords = heard(there.audio)
+    key, _ = detected(here.audio)
+    moved, chords = detected(there.audio)
     assert key.value and moved.value
     assert Key.parse(moved.value) == Key((Key.parse(key.value).tonic + shift) % 12, Key.parse(key.value).mode)
     assert agreement(there.chords, chords, triads=True) > 0.9
@@ -88,20 +88,20 @@ def test_transposed_song_has_the_transposed_key_and_chords(shift: int) -> None:
 
 def test_hearing_in_stretches_changes_little() -> None:
     audio = song("C:maj A:min F:maj G:maj", bars=24).audio
-    whole_key, whole = heard(audio)
+    whole_key, whole = detected(audio)
     cut = 20 * audio.sample_rate_hz
     parts = [
         Audio(audio.samples[i : i + cut], audio.sample_rate_hz, i / audio.sample_rate_hz)
         for i in range(0, len(audio.samples), cut)
     ]
-    key, chords = heard(*parts)
+    key, chords = detected(*parts)
     assert key.value == whole_key.value
     assert agreement(whole, chords) > 0.95
 
 
 def test_segments_follow_one_another_and_fill_the_track() -> None:
     audio = song("C:maj7 A:min7 F:maj G:sus4").audio
-    _, chords = heard(audio)
+    _, chords = detected(audio)
     assert chords[0].start_s == 0.0
     assert chords[-1].end_s == pytest.approx(audio.duration_s)
     assert all(a.end_s == b.start_s and a.label != b.label for a, b in pairwise(chords))
@@ -111,7 +111,7 @@ def test_segments_follow_one_another_and_fill_the_track() -> None:
 
 
 def test_key_confidences_are_a_distribution() -> None:
-    key, _ = heard(song("C:maj G:maj A:min F:maj").audio)
+    key, _ = detected(song("C:maj G:maj A:min F:maj").audio)
     parts = [key.confidence, *(a.confidence for a in key.alternatives)]
     assert parts == sorted(parts, reverse=True)
     assert 0.0 < sum(parts) <= 1.0 + 1e-9
@@ -121,7 +121,7 @@ def test_key_confidences_are_a_distribution() -> None:
 @pytest.mark.parametrize("seconds", [0.0, 0.0001, 0.1, 0.5, 30.0])
 def test_silence_has_no_key(seconds: float) -> None:
     audio = Audio(np.zeros(int(seconds * 44100), np.float32), 44100)
-    key, chords = heard(audio)
+    key, chords = detected(audio)
     assert key == Estimate(value=None, confidence=0.0)
     assert {c.label for c in chords} <= {"N"}
 
@@ -129,7 +129,7 @@ def test_silence_has_no_key(seconds: float) -> None:
 @pytest.mark.parametrize("seconds", [0.01, 0.1, 0.3])
 def test_a_moment_of_music_has_no_key(seconds: float) -> None:
     audio = song().audio
-    key, _ = heard(Audio(audio.samples[: int(seconds * audio.sample_rate_hz)], audio.sample_rate_hz))
+    key, _ = detected(Audio(audio.samples[: int(seconds * audio.sample_rate_hz)], audio.sample_rate_hz))
     assert key.value is None
 
 
@@ -139,8 +139,8 @@ def test_nothing_observed_is_nothing_concluded() -> None:
 
 def test_noise_is_less_sure_than_music() -> None:
     noise = np.random.default_rng(0).standard_normal(20 * 22050).astype(np.float32) * 0.2
-    noise_key, noise_chords = heard(Audio(noise, 22050))
-    music_key, music_chords = heard(song("C:maj A:min F:maj G:maj").audio)
+    noise_key, noise_chords = detected(Audio(noise, 22050))
+    music_key, music_chords = detected(song("C:maj A:min F:maj G:maj").audio)
     assert noise_key.confidence < music_key.confidence
 
     def mean(chords: tuple[ChordSegment, ...]) -> float:
@@ -161,5 +161,5 @@ def test_observations_are_small_and_finite() -> None:
 def test_loudness_hardly_matters() -> None:
     truth = song("C:maj A:min F:maj G:maj")
     quiet = Audio(truth.audio.samples * np.float32(0.02), truth.audio.sample_rate_hz)
-    assert heard(quiet)[0].value == heard(truth.audio)[0].value
-    assert agreement(heard(truth.audio)[1], heard(quiet)[1]) > 0.9
+    assert detected(quiet)[0].value == detected(truth.audio)[0].value
+    assert agreement(detected(truth.audio)[1], detected(quiet)[1]) > 0.9

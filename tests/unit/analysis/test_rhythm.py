@@ -28,10 +28,10 @@ def hear(samples: FloatArray, sample_rate_hz: int = 22050, stretch_s: float = 12
 
 def found_share(truth_s: tuple[float, ...], heard_s: tuple[float, ...], within_s: float = 0.07) -> float:
     """F-measure of two lists of times."""
-    truth, heard = np.asarray(truth_s), np.asarray(heard_s)
-    if len(heard) == 0:
+    truth, detected = np.asarray(truth_s), np.asarray(heard_s)
+    if len(detected) == 0:
         return 0.0
-    close = np.abs(truth[:, None] - heard[None, :]) < within_s
+    close = np.abs(truth[:, None] - detected[None, :]) < within_s
     recall, precision = close.any(axis=1).mean(), close.any(axis=0).mean()
     return float(2 * recall * precision / max(recall + precision, 1e-9))
 
@@ -57,12 +57,12 @@ def test_strength_is_finite_where_a_burst_is_long_over() -> None:
 
 @pytest.mark.parametrize("tempo_bpm", [84.0, 96.0, 110.0, 123.4, 140.0])
 def test_names_the_tempo_and_marks_the_beats(tempo_bpm: float) -> None:
-    made, heard = long_song(tempo_bpm), hear_song(tempo_bpm)
-    assert heard["tempo_bpm"].value == pytest.approx(tempo_bpm, rel=0.01)
-    assert heard["tempo_bpm"].unit == "BPM"
-    assert heard["metre"].value == "4/4"
-    assert found_share(made.beats_s, heard["beats_s"]) > 0.95
-    assert found_share(made.downbeats_s, heard["downbeats_s"]) > 0.9
+    made, detected = long_song(tempo_bpm), hear_song(tempo_bpm)
+    assert detected["tempo_bpm"].value == pytest.approx(tempo_bpm, rel=0.01)
+    assert detected["tempo_bpm"].unit == "BPM"
+    assert detected["metre"].value == "4/4"
+    assert found_share(made.beats_s, detected["beats_s"]) > 0.95
+    assert found_share(made.downbeats_s, detected["downbeats_s"]) > 0.9
 
 
 @pytest.mark.parametrize("tempo_bpm", [60.0, 175.0])
@@ -82,15 +82,15 @@ def test_half_double_and_three_to_two_are_alternatives(ratio: float) -> None:
 
 
 def test_a_waltz_is_in_three() -> None:
-    made, heard = long_song(120.0, 3), hear_song(120.0, 3)
-    assert heard["metre"].value == "3/4"
-    assert found_share(made.downbeats_s, heard["downbeats_s"]) > 0.9
+    made, detected = long_song(120.0, 3), hear_song(120.0, 3)
+    assert detected["metre"].value == "3/4"
+    assert found_share(made.downbeats_s, detected["downbeats_s"]) > 0.9
 
 
 def test_downbeats_are_beats_in_common_time() -> None:
-    heard = hear_song(110.0)
-    assert set(heard["downbeats_s"]) <= set(heard["beats_s"])
-    assert list(heard["beats_s"]) == sorted(heard["beats_s"])
+    detected = hear_song(110.0)
+    assert set(detected["downbeats_s"]) <= set(detected["beats_s"])
+    assert list(detected["beats_s"]) == sorted(detected["beats_s"])
 
 
 @pytest.mark.parametrize("gain", [0.003, 0.2])
@@ -112,8 +112,8 @@ def test_cutting_into_stretches_changes_nothing(stretch_s: float) -> None:
 @pytest.mark.parametrize("sample_rate_hz", [16000, 44100])
 def test_any_sample_rate_will_do(sample_rate_hz: int) -> None:
     made = song(tempo_bpm=110.0, bars=10, sample_rate_hz=sample_rate_hz)
-    heard = hear(made.audio.samples, sample_rate_hz)
-    assert heard["tempo_bpm"].value == pytest.approx(110.0, rel=0.01)
+    detected = hear(made.audio.samples, sample_rate_hz)
+    assert detected["tempo_bpm"].value == pytest.approx(110.0, rel=0.01)
 
 
 def test_beats_follow_a_tempo_that_drifts() -> None:
@@ -127,17 +127,17 @@ def test_beats_follow_a_tempo_that_drifts() -> None:
     burst = (rng.standard_normal(1500) * np.exp(-np.arange(1500) / 300)).astype(np.float32) * 0.3
     for beat in beats:
         samples[round(beat * 22050) :][: len(burst)] += burst
-    heard = hear(samples)
-    assert 100 <= heard["tempo_bpm"].value <= 116
-    assert found_share(tuple(beats), heard["beats_s"]) > 0.95
+    detected = hear(samples)
+    assert 100 <= detected["tempo_bpm"].value <= 116
+    assert found_share(tuple(beats), detected["beats_s"]) > 0.95
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.02, 0.5, 2.0, 30.0])
 def test_silence_has_no_tempo(seconds: float) -> None:
-    heard = hear(np.zeros(round(seconds * 22050), np.float32))
-    assert heard["tempo_bpm"].value is None and heard["tempo_bpm"].confidence == 0.0
-    assert heard["metre"].value is None
-    assert heard["beats_s"] == () and heard["downbeats_s"] == ()
+    detected = hear(np.zeros(round(seconds * 22050), np.float32))
+    assert detected["tempo_bpm"].value is None and detected["tempo_bpm"].confidence == 0.0
+    assert detected["metre"].value is None
+    assert detected["beats_s"] == () and detected["downbeats_s"] == ()
 
 
 def test_no_observation_has_no_tempo() -> None:
@@ -147,8 +147,8 @@ def test_no_observation_has_no_tempo() -> None:
 @pytest.mark.parametrize("seconds", [0.001, 0.3, 1.0, 3.1, 5.0])
 def test_a_fraction_of_music_raises_nothing(seconds: float) -> None:
     samples = long_song(120.0).audio.samples[: round(seconds * 22050)]
-    heard = hear(samples)
-    assert all(0 <= beat <= seconds + 0.05 for beat in heard["beats_s"])
+    detected = hear(samples)
+    assert all(0 <= beat <= seconds + 0.05 for beat in detected["beats_s"])
 
 
 def drone() -> FloatArray:

@@ -21,11 +21,11 @@ def test_number_of_frames(seconds: float, frames: int) -> None:
 
 def test_shapes_and_memo() -> None:
     audio = _noise(7.0, 22050)
-    heard = tag_frames(audio)
-    assert tag_frames(audio) is heard and len(heard) == 3
-    assert heard.mtt_TL.shape == heard.msd_TL.shape == (3, 50) and heard.yamnet_PL.shape == (9, 521)
-    assert heard.mtt_TD.shape == heard.msd_TD.shape == (3, 200) and heard.yamnet_TD.shape == (3, 1024)
-    assert np.allclose(heard.yamnet_TL[1], heard.yamnet_PL[3:6].mean(axis=0))
+    detected = tag_frames(audio)
+    assert tag_frames(audio) is detected and len(detected) == 3
+    assert detected.mtt_TL.shape == detected.msd_TL.shape == (3, 50) and detected.yamnet_PL.shape == (9, 521)
+    assert detected.mtt_TD.shape == detected.msd_TD.shape == (3, 200) and detected.yamnet_TD.shape == (3, 1024)
+    assert np.allclose(detected.yamnet_TL[1], detected.yamnet_PL[3:6].mean(axis=0))
     assert [len(names) for names in labels().values()] == [50, 50, 521]
 
 
@@ -48,8 +48,8 @@ def test_the_networks_hear() -> None:
     noise, silence = tag_frames(_noise(3.0)), tag_frames(Audio(np.zeros(0, np.float32), 16000))
     music = tag_frames(song(bars=2).audio)
 
-    def score(heard: object, label: str) -> float:
-        return float(heard.yamnet_TL.mean(axis=0)[names["yamnet"].index(label)])  # type: ignore[attr-defined]
+    def score(detected: object, label: str) -> float:
+        return float(detected.yamnet_TL.mean(axis=0)[names["yamnet"].index(label)])  # type: ignore[attr-defined]
 
     assert score(music, "Music") > 0.8 and score(noise, "Music") < 0.3 and score(silence, "Music") < 0.3
     assert score(silence, "Silence") > 0.5

@@ -148,9 +148,9 @@ def test_the_analysis_is_judged_against_jams(tmp_path: Path, monkeypatch: pytest
 def test_a_data_set_of_solfa_is_judged_like_those_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def clip(number: int, word: str, midi: int) -> Member:
         sound = tone(midi, 2.0, 22050, harmonics=1) * 0.5
-        heard = (Phrase(text=word, spans_s=((0.0, 2.0),)),)
+        detected = (Phrase(text=word, spans_s=((0.0, 2.0),)),)
         truth = MusicAnnotation(duration_s=2.0, tempo_bpm=60.0 + 30 * number, key=Key(number, "major"))
-        record = Clip(id=f"{word}-{number}", duration_s=2.0, captions=(word,), phrases=heard, annotation=truth)
+        record = Clip(id=f"{word}-{number}", duration_s=2.0, captions=(word,), phrases=detected, annotation=truth)
         return Member(record=record, samples=sound, sample_rate_hz=22050)
 
     words = [clip(n, *WORDS[name]) for n, name in enumerate(WORDS)]

@@ -19,7 +19,7 @@ from solfa.testing.tiny import tiny_model
 
 SPACE = "tiny/1/32"
 RATE = 16_000
-heard: list[str] = []  # one entry for each stretch that an extractor of this process heard
+detected: list[str] = []  # one entry for each stretch that an extractor of this process heard
 
 
 class Fake:
@@ -39,7 +39,7 @@ class Fake:
         )
 
     def observe(self, audio: Audio) -> Observation:
-        heard.append(self._version)
+        detected.append(self._version)
         return {"peak": np.array([np.abs(audio.samples).max()])}
 
     def conclude(self, observations: Sequence[Observation], duration_s: float) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def make_music(folder: Path, count: int, suffix: str = ".wav", seconds: float = 
 
 
 def index(collection: Collection, *paths: Path, **options: Any) -> AddReport:
-    heard.clear()
+    detected.clear()
     return collection.add(paths, **({"model": tiny_model, "extractors": extractors} | options))
 
 

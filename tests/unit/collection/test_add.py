@@ -15,7 +15,7 @@ from indexing import (
     SPACE,
     content,
     extractors,
-    heard,
+    detected,
     index,
     make_music,
     newer_extractors,
@@ -79,7 +79,7 @@ def test_nothing_is_done_twice(music: Path, shelf: Collection) -> None:
     index(shelf, music)
     before = content(shelf)
     report = index(shelf, music)
-    assert (report.added, report.unchanged, report.updated, heard) == (0, 4, 0, [])
+    assert (report.added, report.unchanged, report.updated, detected) == (0, 4, 0, [])
     assert content(shelf) == before
 
 
@@ -90,7 +90,7 @@ def test_moved_and_renamed_files_are_not_analyzed_again(music: Path, shelf: Coll
     (music / "00.wav").rename(music / "sub" / "new.wav")
     (music / "01.wav").rename(music / "renamed.wav")
     report = index(shelf, music)
-    assert (report.added, report.moved, report.removed, report.unchanged, heard) == (0, 2, 0, 2, [])
+    assert (report.added, report.moved, report.removed, report.unchanged, detected) == (0, 2, 0, 2, [])
     assert {r.hash: shelf.analysis(r.id) for r in shelf.tracks()} == analyses
     assert {p.name for r in shelf.tracks() for p in r.paths} == {"new.wav", "renamed.wav", "02.wav", "03.wav"}
 
@@ -102,11 +102,11 @@ def test_a_changed_file_is_analyzed_a_retagged_one_only_read(tmp_path: Path, she
     tagged["title"] = "Now with a title"
     tagged.save()
     report = index(shelf, tmp_path / "music")
-    assert (report.updated, report.unchanged, heard) == (1, 1, [])
+    assert (report.updated, report.unchanged, detected) == (1, 1, [])
     assert {r.tags.title for r in shelf.tracks()} == {"Now with a title", ""}
     write_audio(other, tune(99, 3.0), RATE)
     report = index(shelf, tmp_path / "music")
-    assert (report.updated, report.unchanged, len(heard)) == (1, 1, 1)
+    assert (report.updated, report.unchanged, len(detected)) == (1, 1, 1)
     assert sorted(r.duration_s for r in shelf.tracks()) == [2.0, 3.0]
     assert shelf.stats().kept == 1  # what the path held before, should it come back
 
@@ -124,7 +124,7 @@ def test_removed_files_disappear_and_come_back_for_nothing(music: Path, shelf: C
     assert shelf.text_search("02") == []
     (music / "02.wav").write_bytes(data)
     os.utime(music / "02.wav", ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert (index(shelf, music).added, heard) == (1, [])
+    assert (index(shelf, music).added, detected) == (1, [])
     assert content(shelf) == before
 
 
@@ -203,7 +203,7 @@ def test_a_new_analysis_keeps_the_vectors(music: Path, shelf: Collection) -> Non
     index(shelf, music)
     rows = len(shelf.store(SPACE).track_ids)
     report = index(shelf, music, extractors=newer_extractors)
-    assert (report.updated, heard) == (4, ["2"] * 4)
+    assert (report.updated, detected) == (4, ["2"] * 4)
     assert shelf.analysis(1).extractors == ("loudness@1", "fake@2")
     assert len(shelf.store(SPACE).track_ids) == rows
     assert index(shelf, music, extractors=newer_extractors).unchanged == 4
@@ -214,7 +214,7 @@ def test_a_new_model_keeps_the_analysis(music: Path, shelf: Collection) -> None:
     with pytest.raises(SpaceMismatch, match="'tiny/1/32', and 'tiny/backwards/32'"):
         shelf.store("tiny/backwards/32")
     report = index(shelf, music, model=other_model)
-    assert (report.updated, heard) == (4, [])
+    assert (report.updated, detected) == (4, [])
     for track_id in shelf.select(()).tolist():
         [old], [new] = (shelf.store(s).windows([track_id]) for s in (SPACE, "tiny/backwards/32"))
         np.testing.assert_array_equal(old.frames_TD[:, ::-1], new.frames_TD)
@@ -225,7 +225,7 @@ def test_a_new_model_keeps_the_analysis(music: Path, shelf: Collection) -> None:
 def test_force_hears_everything_again(music: Path, shelf: Collection) -> None:
     index(shelf, music)
     before = content(shelf)
-    assert (index(shelf, music, force=True).updated, len(heard)) == (4, 4)
+    assert (index(shelf, music, force=True).updated, len(detected)) == (4, 4)
     assert content(shelf) == before
 
 

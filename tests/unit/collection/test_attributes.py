@@ -25,14 +25,14 @@ def test_columns_are_the_analyses(tmp_path: Path) -> None:
         index(shelf, tmp_path / "music")
         columns = shelf.attributes()
         assert columns.track_ids.tolist() == shelf.select(()).tolist() and len(columns) == 5
-        heard = columns.confidence("rhodes")
+        detected = columns.confidence("rhodes")
         for row, track_id in enumerate(columns.track_ids.tolist()):
             analysis = shelf.analysis(track_id)
             assert columns.summary["tempo_bpm"][row, 0] == np.float32(analysis.tempo_bpm.value)
             assert columns.summary["tempo_confidence"][row].tolist() == [np.float32(0.9), 0, 0, 0]
             assert columns.summary["key"][row].tolist() == [key_number(analysis.key.value or ""), -1, -1, -1]
             assert columns.summary["loudness_lufs"][row] == np.float32(analysis.loudness_lufs.value)
-            assert heard[row] == np.float32(analysis.instruments[0].confidence)
+            assert detected[row] == np.float32(analysis.instruments[0].confidence)
         assert np.isnan(columns.confidence("bagpipes")).all()
         assert not np.isnan(columns.confidence("voice")).any()
         np.testing.assert_array_equal(columns.rows(columns.track_ids[[3, 1]]), [3, 1])

@@ -85,7 +85,7 @@ SEEDS = [*range(12), *(pytest.param(seed, marks=pytest.mark.slow) for seed in ra
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_random_damage_is_told_and_mended(shelf: Path, kept: Kept, seed: int) -> None:
+def test_random_damage_is_reported_and_repaired(shelf: Path, kept: Kept, seed: int) -> None:
     hurt(shelf, random.Random(seed))
     said = {call(*command, "--collection", shelf) for command in commands(kept[1])}
     assert all(not text or "solfa doctor" in text or "solfa index" in text for text in said), said
@@ -93,10 +93,10 @@ def test_random_damage_is_told_and_mended(shelf: Path, kept: Kept, seed: int) ->
     damage = repair(shelf)
     assert damage.found == before.found and bool(damage.kept) == bool(damage.found)
     assert not examine(shelf).found
-    with Collection.open(shelf) as mended:  # usable before the next index too
-        assert len(mended.attributes()) == len(list(mended.tracks()))
-        index(mended, kept[1])
-        assert content(mended) == kept[2]
+    with Collection.open(shelf) as repaired:  # usable before the next index too
+        assert len(repaired.attributes()) == len(list(repaired.tracks()))
+        index(repaired, kept[1])
+        assert content(repaired) == kept[2]
 
 
 def change(sql: str, *values: object) -> Callable[[Path], None]:
@@ -158,9 +158,9 @@ def test_damage_of_every_kind(shelf: Path, kept: Kept, name: str) -> None:
     assert examine(shelf).found
     repair(shelf)
     assert not examine(shelf).found
-    with Collection.open(shelf) as mended:
-        index(mended, kept[1])
-        assert content(mended) == kept[2]
+    with Collection.open(shelf) as repaired:
+        index(repaired, kept[1])
+        assert content(repaired) == kept[2]
 
 
 def test_what_is_fine_is_kept(shelf: Path, kept: Kept) -> None:
@@ -176,10 +176,10 @@ def test_what_is_fine_is_kept(shelf: Path, kept: Kept) -> None:
     assert damage.found == ("1 analyses are damaged: made again",
                             "the vectors of 1 recordings are damaged: made again, analyses are kept")  # fmt: skip
     assert damage.folders == (kept[1],) and damage.kept is not None and damage.kept.parent == shelf
-    with Collection.open(shelf) as mended:
-        report = index(mended, kept[1])
+    with Collection.open(shelf) as repaired:
+        report = index(repaired, kept[1])
         assert report.unchanged + report.added + report.updated == 6 and report.unchanged >= 3
-        assert content(mended) == kept[2]
+        assert content(repaired) == kept[2]
 
 
 def test_nothing_is_done_where_nothing_is_wrong(shelf: Path, kept: Kept, tmp_path: Path) -> None:
@@ -204,9 +204,9 @@ def test_doctor_tells_and_mends(shelf: Path, kept: Kept, monkeypatch: pytest.Mon
     DAMAGE["document"](shelf)
     told = CliRunner().invoke(app, doctor)
     assert told.exit_code == 1 and "1 analyses are damaged" in told.output and "solfa doctor --repair" in told.output
-    mended = CliRunner().invoke(app, [*doctor, "--repair"])
-    assert "mended" in mended.output and f"solfa index {kept[1]} --collection {shelf}" in mended.output
-    assert "damaged-" in mended.output
+    repaired = CliRunner().invoke(app, [*doctor, "--repair"])
+    assert "repaired" in repaired.output and f"solfa index {kept[1]} --collection {shelf}" in repaired.output
+    assert "damaged-" in repaired.output
     assert "as it was written" in CliRunner().invoke(app, doctor).output
     with Collection.open(shelf) as opened:
         assert opened.store(SPACE) is not None

@@ -13,7 +13,7 @@ from solfa.datagen.captions.checks import CaptionRules, broken_rules, read
 from solfa.datagen.captions.sources import concepts_in
 
 
-def heard(concept: str, kind: str, confidence: float, *spans: tuple[float, float]) -> TagTrack:
+def analyzed(concept: str, kind: str, confidence: float, *spans: tuple[float, float]) -> TagTrack:
     return TagTrack(concept=concept, kind=kind, confidence=confidence, share=0.5,
                     spans=tuple(Span(start_s=a, end_s=b, confidence=confidence) for a, b in spans))  # fmt: skip
 
@@ -30,13 +30,13 @@ def analysis(**changes: object) -> Analysis:
         chords=tuple(ChordSegment(start_s=a, end_s=b, label=c, confidence=0.95) for a, b, c in chords),
         loudness_lufs=Estimate(value=-14.0, confidence=1.0),
         energy=Curve(hop_s=1.0, values=()),
-        voice=heard("voice", "voice", 0.05),
+        voice=analyzed("voice", "voice", 0.05),
         instruments=(
-            heard("guitar", "instrument", 0.95, (0, 20)), heard("electric_guitar", "instrument", 0.93, (0, 20)),
-            heard("drums", "instrument", 0.92, (6, 20)), heard("flute", "instrument", 0.5, (0, 20)),
+            analyzed("guitar", "instrument", 0.95, (0, 20)), analyzed("electric_guitar", "instrument", 0.93, (0, 20)),
+            analyzed("drums", "instrument", 0.92, (6, 20)), analyzed("flute", "instrument", 0.5, (0, 20)),
         ),
-        genres=(heard("jazz", "genre", 0.9), heard("pop", "genre", 0.4)),
-        moods=(heard("sad", "mood", 0.3),),
+        genres=(analyzed("jazz", "genre", 0.9), analyzed("pop", "genre", 0.4)),
+        moods=(analyzed("sad", "mood", 0.3),),
     )  # fmt: skip
     return replace(whole, **changes)  # type: ignore[arg-type]
 
@@ -62,7 +62,7 @@ def test_what_is_sure_is_told_for_each_clip_and_nothing_else() -> None:
         ({"chords": (ChordSegment(start_s=0, end_s=10, label="A:min", confidence=0.3),)}, {"some_chords"}),
         ({"chords": ()}, {"some_chords"}),
         ({"instruments": ()}, {"instruments", "voice"}),
-        ({"voice": heard("voice", "voice", 0.3)}, {"voice"}),
+        ({"voice": analyzed("voice", "voice", 0.3)}, {"voice"}),
     ],
 )
 def test_what_is_not_sure_is_missing(changes: dict[str, object], missing: set[str]) -> None:
@@ -76,7 +76,7 @@ def test_metadata_goes_before_what_was_measured_and_a_tagger_is_believed_only_on
     assert attributes_of(analysis(), guesses=True)[0]["genre"] == ["jazz"]
     known, _ = attributes_of(analysis(), metadata={"genre": ["bossa_nova"]}, precision=0.6, guesses=True)
     assert known["genre"] == ["bossa_nova"] and known["key"] == "A minor"
-    sung, _ = attributes_of(analysis(voice=heard("voice", "voice", 0.95, (0, 5))), start_s=10.0, end_s=20.0)
+    sung, _ = attributes_of(analysis(voice=analyzed("voice", "voice", 0.95, (0, 5))), start_s=10.0, end_s=20.0)
     assert "voice" not in sung  # detected in the track, not in this clip
     choir, _ = attributes_of(analysis(), metadata={"instruments": ["choir", "piano"]})
     assert choir["instruments"] == ["choir", "piano"] and "voice" not in choir  # not denied where the source names one
@@ -84,7 +84,7 @@ def test_metadata_goes_before_what_was_measured_and_a_tagger_is_believed_only_on
 
 def test_a_kit_has_one_name_however_many_of_its_parts_are_detected() -> None:
     parts = ("drums", "snare_drum", "bass_drum", "hi_hat", "cymbal", "percussion", "drum_machine")
-    many = analysis(instruments=tuple(heard(p, "instrument", 0.97, (0, 20)) for p in parts))
+    many = analysis(instruments=tuple(analyzed(p, "instrument", 0.97, (0, 20)) for p in parts))
     assert attributes_of(many, precision=0.6)[0]["instruments"] == ["drums"]
     said, _ = attributes_of(analysis(), metadata={"instruments": ["hi_hat", "drums", "snare_drum", "piano"]})
     assert said["instruments"] == ["drums", "piano"]

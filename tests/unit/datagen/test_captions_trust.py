@@ -54,7 +54,7 @@ def fitted() -> Trust:
 def test_what_is_told_is_as_true_as_asked_for_on_other_clips(fitted: Trust, precision: float) -> None:
     rng = np.random.default_rng(1)
     rows = [noisy(rng) for _ in range(600)]
-    found = [fitted.told(analysis, 0.0, 10.0, precision) for analysis, _ in rows]
+    found = [fitted.statements(analysis, 0.0, 10.0, precision) for analysis, _ in rows]
     possible = [candidates(analysis, 0.0, 10.0) for analysis, _ in rows]
     for name in ("tempo", "metre", "instruments"):
         told = [
@@ -78,8 +78,8 @@ def test_another_tool_is_believed_by_its_own_confidence(fitted: Trust) -> None:
     other = Analysis(**{n: getattr(analysis, n) for n in analysis.__slots__} | {
         "extractors": (*TOOLS, "essentia-key@1"), "key": Estimate(value="C major", confidence=0.95)})  # fmt: skip
     assert fitted.unfitted(TOOLS) == {} and fitted.unfitted(other.extractors) == {"key": "essentia-key@1"}
-    assert fitted.told(other, 0.0, 10.0, 0.9)["key"] == [("C major", False)]
-    assert fitted.told(other, 0.0, 10.0, 0.97)["key"] == [("C major", True)]
+    assert fitted.statements(other, 0.0, 10.0, 0.9)["key"] == [("C major", False)]
+    assert fitted.statements(other, 0.0, 10.0, 0.97)["key"] == [("C major", True)]
 
 
 def test_the_shipped_table_is_one_and_others_are_refused(tmp_path: Path) -> None:

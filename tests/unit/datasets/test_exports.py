@@ -49,8 +49,8 @@ def test_fgm_caps_is_read_by_our_own_reader(make_toy: Make, tmp_path: Path) -> N
     assert [(i.id, i.captions) for i in clips] == [(r.id, r.captions[:1]) for r in records]
     for clip, record in zip(clips, records, strict=True):
         assert isinstance(clip.audio, Path)
-        (heard,) = stretches(clip.audio)
-        assert np.array_equal(heard.samples, dataset.audio(record).samples)
+        (detected,) = stretches(clip.audio)
+        assert np.array_equal(detected.samples, dataset.audio(record).samples)
 
 
 def test_finelap_lines(make_toy: Make, tmp_path: Path) -> None:

@@ -249,7 +249,7 @@ def test_bad_rows_are_named_and_can_be_left_out(name: str, root: Path, tmp_path:
 
 def test_rows_that_were_left_out_are_listed(root: Path, tmp_path: Path) -> None:
     (root / "p.jsonl").write_bytes(as_jsonl([*pairs(2), {"path": "audio/9.wav", "caption": "gone"}]))
-    with pytest.raises(InputError, match=r"line 3: the audio file .* is missing\. Mend them, or"):
+    with pytest.raises(InputError, match=r"line 3: the audio file .* is missing\. Correct them, or"):
         run("pairs", root / "p.jsonl", tmp_path / "out")
     result = run("pairs", root / "p.jsonl", tmp_path / "out", "--skip-bad")
     assert result.exit_code == 3 and "2 clips are in" in result.output
@@ -274,7 +274,7 @@ def test_bad_lines_of_csv(root: Path) -> None:
         ("p.json", b"[{]", "not JSON"),
         ("p.txt", b"x", r"expected a table \(.jsonl, .json"),
         ("p.parquet", b"PAR1", "not a readable Parquet file"),
-        ("p.jsonl", b"{oops\n{oops\n", "2 of 2 rows cannot be used: line 1: .*None is left"),
+        ("p.jsonl", b"{oops\n{oops\n", "2 of 2 rows cannot be used: line 1: .*No rows are left"),
     ],
 )
 def test_tables_that_cannot_be_read(name: str, data: bytes, message: str, root: Path) -> None:

@@ -132,8 +132,8 @@ def test_a_record_may_be_part_of_its_sound(tmp_path: Path) -> None:
     part = Member(record=replace(whole.record, start_s=0.5, duration_s=1.0), audio_bytes=encoded)
     dataset = of(tmp_path / "part", part)
     assert whole.samples is not None
-    heard = dataset.audio(dataset.split("train")[0]).samples
-    assert heard == pytest.approx(whole.samples[4000:12000], abs=1 / 32000)
+    detected = dataset.audio(dataset.split("train")[0]).samples
+    assert detected == pytest.approx(whole.samples[4000:12000], abs=1 / 32000)
 
 
 def test_the_same_members_give_the_same_bytes(tmp_path: Path) -> None:

@@ -98,9 +98,9 @@ def test_taggers_give_a_row_a_second():
 
 def test_taggers_rows_are_those_of_the_tagging_pass_at_their_second():
     audio = seconds(7)
-    rows, heard = load_backbone("taggers").states([audio]).states_BTD[0], tag_frames(audio)
+    rows, detected = load_backbone("taggers").states([audio]).states_BTD[0], tag_frames(audio)
     three = [0, 0, 0, 1, 1, 1, 2]
-    raw = np.concatenate([heard.mtt_TD[three], heard.msd_TD[three], heard.yamnet_PD[:7]], axis=1)
+    raw = np.concatenate([detected.mtt_TD[three], detected.msd_TD[three], detected.yamnet_PD[:7]], axis=1)
     inside = np.abs(rows) < 8
     assert inside.mean() > 0.95
     np.testing.assert_allclose((rows * fit().timbre_scale_E + fit().timbre_mean_E)[inside], raw[inside], atol=1e-4)

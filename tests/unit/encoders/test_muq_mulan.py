@@ -106,7 +106,7 @@ def model(folder):
     return muq_mulan.load(source=folder)
 
 
-def heard(model, clip):
+def detected(model, clip):
     return model.audio.encode([Audio(clip, RATE)]).frames_BTD[0]
 
 
@@ -132,7 +132,7 @@ def test_tensors_have_the_names_of_the_published_checkpoint(folder):
 
 def test_vectors_are_those_of_the_published_code(model):
     """Numbers made with the package muq 0.1.0 on transformers 4.51 from these very weights."""
-    audio = heard(model, NOISE[: 10 * RATE])[0]
+    audio = detected(model, NOISE[: 10 * RATE])[0]
     ids, real = torch.tensor([IDS + [1] * 4, IDS + [7] * 4]), torch.arange(len(IDS) + 4) < len(IDS)
     text = model.text.backbone.network.of_pieces({"ids": ids, "real": real.expand(2, -1)})[0].detach()
     np.testing.assert_array_equal(text[0], text[1])  # padding has no part in it
@@ -146,13 +146,13 @@ def test_an_inner_layer_can_be_the_one_that_is_read(folder, tmp_path):
     config = CONFIG | {"audio_model": CONFIG["audio_model"] | {"use_layer_idx": 1}}
     (tmp_path / "inner" / "config.json").write_text(json.dumps(config))
     inner = muq_mulan.load(source=tmp_path / "inner")
-    np.testing.assert_allclose(heard(inner, NOISE[: 10 * RATE])[0][:6], GOLDEN_INNER, atol=2e-5)
+    np.testing.assert_allclose(detected(inner, NOISE[: 10 * RATE])[0][:6], GOLDEN_INNER, atol=2e-5)
 
 
 def test_long_sound_is_cut_into_windows_and_the_last_is_filled_from_the_start(model):
     features = model.audio.encode([Audio(NOISE, RATE)])
     clips = [NOISE[: 10 * RATE], NOISE[10 * RATE : 20 * RATE], np.concatenate([NOISE[20 * RATE :], NOISE[: 5 * RATE]])]
-    rows = np.concatenate([heard(model, clip) for clip in clips])
+    rows = np.concatenate([detected(model, clip) for clip in clips])
     np.testing.assert_allclose(features.frames_BTD[0], rows, atol=1e-6)
     mean = rows.mean(axis=0)
     np.testing.assert_allclose(features.global_BD[0], mean / np.linalg.norm(mean), atol=1e-6)

@@ -159,8 +159,8 @@ def test_laion_clap(laion, bpe_folder, tmp_path, record_testsuite_property):
     sounds = noise_and_notes(48000, 10)
     tokens = transformers.PreTrainedTokenizerFast.from_pretrained(bpe_folder)
     with torch.no_grad():
-        heard = [{"waveform": torch.tensor(sound), "longer": torch.tensor(False)} for sound in sounds]
-        audio = network.get_audio_embedding(heard).numpy()
+        detected = [{"waveform": torch.tensor(sound), "longer": torch.tensor(False)} for sound in sounds]
+        audio = network.get_audio_embedding(detected).numpy()
         texts = [tokens(text, return_tensors="pt") for text in TEXTS]
         text = np.concatenate([network.get_text_embedding(t).numpy() for t in texts])
     unlike(audio), unlike(text)

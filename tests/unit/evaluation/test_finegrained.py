@@ -40,12 +40,12 @@ def track(
     bpm: float | None = 110.0,
     key: str = "F major",
     metre: str = "4/4",
-    heard: str = "rhodes",
+    analyzed: str = "rhodes",
     chords: tuple[str, ...] = ("A:min", "F:maj", "C:maj", "G:maj"),
 ) -> MusicAnnotation:
     return MusicAnnotation(
         duration_s=180.0, tempo_bpm=bpm, key=Key.parse(key), metre=metre, chords=chord_segments(*chords),
-        instruments=(Segment(0.0, 9.0, heard),),
+        instruments=(Segment(0.0, 9.0, analyzed),),
     )  # fmt: skip
 
 
@@ -98,8 +98,8 @@ def test_what_is_not_known_is_not_known_and_chords_of_no_name_match_nothing() ->
     for constraint in (TEMPO, InKey(text="", tonic=0), Metre(text="", metres=("4/4",)), loop("C:maj", "G:maj")):
         assert holds(constraint, unknown) is None
     sung = Presence(text="", concept="voice", kind="voice")
-    assert holds(sung, unknown) is None and holds(sung, track(heard="voice_like")) is None
-    assert holds(Presence(text="", concept="rhodes", kind="instrument"), track(heard="keyboard")) is None
+    assert holds(sung, unknown) is None and holds(sung, track(analyzed="voice_like")) is None
+    assert holds(Presence(text="", concept="rhodes", kind="instrument"), track(analyzed="keyboard")) is None
     strange = track(chords=("C:maj", "N", "C:maj", "G:maj", "G:maj(9)", "A:min"))
     assert holds(loop("C:maj", "G:maj"), strange) is True
     assert holds(loop("G:maj", "A:min"), strange) is True  # G and G(9) are one triad
@@ -164,7 +164,7 @@ def test_alternatives_are_one_wish_and_idle_wishes_are_left_out() -> None:
         Presence(text="", concept="flute", kind="instrument", any_of=1),
     ]
     assert [len(w) for w in requirements_of([*either, TEMPO])] == [2, 1]
-    truths = [track(heard="flute"), track(heard="drums", bpm=90.0), track(heard="rhodes")]
+    truths = [track(analyzed="flute"), track(analyzed="drums", bpm=90.0), track(analyzed="rhodes")]
     got = constraint_satisfaction([[*either, Metre(text="", metres=("4/4",))]], [[0, 2]], truths, 2)
     assert got["instrument"].share.value == 1
     assert "metre" not in got and got["every"].num_left_out == 1  # all tracks are in 4/4
@@ -279,19 +279,19 @@ def test_the_truth_is_never_beaten() -> None:
     oracle = measure(counts(), QUERIES, TRUTHS, 5)
     assert oracle[0]["joint"].lift == pytest.approx(1)
     for kind, found in oracle[1].items():
-        assert found.fall.value == pytest.approx(found.attainable) and found.detected, kind
-        assert abs(found.controls["placebo"].fall.value) < 0.2
+        assert found.rank_drop.value == pytest.approx(found.attainable) and found.detected, kind
+        assert abs(found.controls["placebo"].rank_drop.value) < 0.2
     for noise in (0.2, 9.0):
         lucky = attribute_sensitivity(counts(noise=noise), QUERIES.counterfactuals, len(TRUTHS))
         for kind, found in lucky.items():
-            assert (np.array(found.falls) <= np.array(oracle[1][kind].falls) + 1e-9).all(), kind
+            assert (np.array(found.rank_drops) <= np.array(oracle[1][kind].rank_drops) + 1e-9).all(), kind
 
 
 @pytest.mark.parametrize("kind", ["tempo", "key", "metre", "chords"])
 def test_what_is_deaf_to_an_attribute_is_not_said_to_detect_it(kind: str) -> None:
     edits = [t for t in QUERIES.counterfactuals if t.kind == kind]
     exact = attribute_sensitivity(counts(deaf_to=kind), edits, len(TRUTHS))[kind]
-    assert exact.fall.value == 0 and not exact.detected
+    assert exact.rank_drop.value == 0 and not exact.detected
     noisy = [attribute_sensitivity(counts(kind, 0.5, seed), edits, len(TRUTHS))[kind].detected for seed in range(3)]
     assert sum(noisy) <= 1
     assert attribute_sensitivity(counts(noise=0.2), edits, len(TRUTHS))[kind].detected
@@ -305,7 +305,7 @@ def test_constant_and_random_systems_earn_nothing() -> None:
         lists,
         measure(counts(noise=1e9), QUERIES, TRUTHS, 5),
     ):
-        assert all(s.fall.low <= 0 and not s.detected for s in sensitive.values())
+        assert all(s.rank_drop.low <= 0 and not s.detected for s in sensitive.values())
         assert all(k.lift is not None and k.lift < 0.1 for name, k in satisfied.items() if name != "every")
     assert ties[0]["every"].share.value == 0  # pessimistic: of equal scores the wrong ones come first
     metre = [w for own in QUERIES.requirements for w in own if w.label == "metre"]
@@ -327,11 +327,11 @@ def test_a_fall_by_wording_or_by_the_edited_word_is_not_detection() -> None:
         return attribute_sensitivity(lambda texts: [order(ahead[t]) for t in texts], [edit] * 30, 8)["key"]
 
     nervous = sensitivity(a=0, b=3, c=3, d=0, e=0)
-    assert nervous.fall.value == 2 == nervous.attainable
-    assert nervous.fell.value == 1
-    assert nervous.controls["control"].fall.value == 2 and not nervous.detected
+    assert nervous.rank_drop.value == 2 == nervous.attainable
+    assert nervous.share_dropped.value == 1
+    assert nervous.controls["control"].rank_drop.value == 2 and not nervous.detected
     by_edit = sensitivity(a=0, b=3, c=0, d=0, e=3)
-    assert by_edit.controls["placebo"].fall.value == 2 and not by_edit.detected
+    assert by_edit.controls["placebo"].rank_drop.value == 2 and not by_edit.detected
     assert sensitivity(a=0, b=3, c=0, d=0, e=0).detected
     assert set(sensitivity_metrics({"key": nervous})) == {"key fall", "key fell", "key control", "key placebo"}
 

@@ -45,14 +45,14 @@ def test_the_folder_gives_the_vectors_of_training(name, data, folder, tmp_path):
     loaded = trained.load(source=path)
     records = Dataset.open(folder).split("val")
     sounds = [Dataset.open(folder).audio(record) for record in records]
-    heard, said = loaded.audio.encode(sounds), loaded.text.encode([record.captions[0] for record in records])
+    detected, said = loaded.audio.encode(sounds), loaded.text.encode([record.captions[0] for record in records])
     audio, text = features_of(model, data.val)
-    for got, want in ((heard, audio), (said, text)):
+    for got, want in ((detected, audio), (said, text)):
         np.testing.assert_allclose(got.global_BD, want.global_BD, atol=2e-3)  # training reads states in float16
         np.testing.assert_allclose(got.frames_BTD, want.frames_BTD, atol=2e-3)
         assert (got.mask_BT == want.mask_BT).all()
     alone = loaded.audio.encode(sounds[3:4])
-    assert np.array_equal(alone.global_BD[0], heard.global_BD[3])
+    assert np.array_equal(alone.global_BD[0], detected.global_BD[3])
     assert said.mask_BT.shape[1] == (1 if name == "finelap" else 8)
     begun = Trainer(tiny(name, data), data, tmp_path / "run", init=path).model.state_dict()
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), begun.values(), strict=True))

@@ -196,13 +196,13 @@ def test_the_folder_needs_nothing_else(text, data, folder, tmp_path, monkeypatch
     dataset = Dataset.open(folder)
     records = list(dataset.split("val"))[:6]
     want_audio, want_text = features_of(trainer.model, trainer.val)
-    heard = loaded.audio.encode([dataset.audio(record) for record in records])
+    detected = loaded.audio.encode([dataset.audio(record) for record in records])
     said = loaded.text.encode([record.captions[0] for record in records])
-    for got, want in ((heard, want_audio), (said, want_text)):
+    for got, want in ((detected, want_audio), (said, want_text)):
         np.testing.assert_allclose(got.global_BD, want.global_BD[:6], atol=1e-5)
         np.testing.assert_allclose(got.frames_BTD, want.frames_BTD[:6, : got.frames_BTD.shape[1]], atol=1e-5)
     alone = loaded.audio.encode([dataset.audio(records[2])])
-    assert np.array_equal(alone.global_BD[0], heard.global_BD[2])
+    assert np.array_equal(alone.global_BD[0], detected.global_BD[2])
 
     again = Trainer(recipe("figma", given), given, tmp_path / "again", init=path)
     assert all(torch.equal(best[f"model.{n}"], t) for n, t in again.model.state_dict().items())

@@ -38,11 +38,11 @@ def attributes_of(
     The clip is a part of the track that was analysed. ``metadata`` holds ids of ``genre``, ``mood`` and ``instruments``
     that the source names; they go before what was measured. ``precision`` is the share of true ones among the
     statements of each kind, as ``trust`` (None: the table that is shipped) estimates it; ``unsure`` holds values of
-    tempo, metre and key below it that are told with a hedge. Where the sequence of chords is not sure, ``some_chords``
+    tempo, metre and key below it that are stated with a hedge. Where the chord sequence is not sure, ``some_chords``
     are those that surely occur. ``guesses`` takes genres and moods that only a tagger names.
     """
     end, given = analysis.duration_s if end_s is None else end_s, metadata or {}
-    found = (trust or Trust.load()).told(analysis, start_s, end, precision)
+    found = (trust or Trust.load()).statements(analysis, start_s, end, precision)
     sure = {name: [value for value, hedged in rows if not hedged] for name, rows in found.items()}
     unsure = _single({name: [value for value, hedged in rows if hedged] for name, rows in found.items()})
     known = _single(sure)
@@ -55,24 +55,24 @@ def attributes_of(
     measured["instruments"] = [tag.concept for tag in sure["instruments"]]
     for name, most in (("instruments", _MOST_INSTRUMENTS), ("genre", _MOST_GENRES), ("mood", _MOST_MOODS)):
         known[name] = _narrowest(given.get(name) or measured.get(name) or ())[:most]
-    voice, told = analysis.voice, sure["instruments"]
+    voice, statements = analysis.voice, sure["instruments"]
     if voice.confidence >= precision and _is_within(voice, start_s, end):
-        known["voice"], told = True, [*told, voice]
+        known["voice"], statements = True, [*statements, voice]
     elif voice.confidence <= 1 - precision and analysis.instruments and not _sung(given.get("instruments", ())):
         known["voice"] = False
         known["instruments"] = [i for i in known["instruments"] if not _sung([i])]
-    phrases = _phrases([t for t in told if t is voice or t.concept in known["instruments"]], start_s, end)
+    phrases = _phrases([t for t in statements if t is voice or t.concept in known["instruments"]], start_s, end)
     return {k: v for k, v in {**known, "unsure": unsure}.items() if v not in ([], {})}, phrases
 
 
-def _single(told: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
-    """Tempo, metre and key among what is told."""
+def _single(statements: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    """Tempo, metre and key among the statements."""
     known: dict[str, Any] = {}
-    for bpm in told["tempo"]:
+    for bpm in statements["tempo"]:
         known |= {"tempo_bpm": float(bpm), "tempo_marking": tempo_marking(bpm)}
-    for metre in told["metre"]:
+    for metre in statements["metre"]:
         known |= {"metre": metre, "beats_per_bar": int(metre.partition("/")[0])}
-    for key in told["key"]:
+    for key in statements["key"]:
         known["key"] = key
     return known
 
@@ -82,12 +82,12 @@ def _sung(instruments: Sequence[str]) -> bool:
 
 
 def _is_within(tag: TagTrack, start_s: float, end_s: float) -> bool:
-    """Whether a tag lies in the clip; a tool that gives no places vouches for the whole track."""
+    """Whether a tag is in the clip; a tool that gives no places covers the whole track."""
     return not tag.spans or any(min(s.end_s, end_s) - max(s.start_s, start_s) >= _SHORTEST_PHRASE_S for s in tag.spans)
 
 
 def _narrowest(names: Sequence[str]) -> list[str]:
-    """Without the wider concepts of others (no guitar beside an electric one), and with the parts of a kit as one."""
+    """Without the wider concepts of others (no guitar next to an electric one), and with the parts of a kit as one."""
     if len(kit := [n for n in names if n in KIT and n != "percussion"]) > 1:
         names = ["drums" if n == kit[0] else n for n in names if n == kit[0] or n not in KIT]
     wider = {w for name in names for w in lineage(name)[1:]}

@@ -3,7 +3,7 @@
 Two readers: ``core.claims`` for the explicit statements that perturbations change, and ``query.parse`` for everything
 that a search would understand, in any language that it reads. Numbers, names, speeds, absences, places, years and
 circumstances of a recording are statements that attributes would have to bear out. A word that is neither theirs nor
-neutral is listed, since nothing here can tell whether it is true.
+neutral is listed, since nothing here can decide whether it is true.
 """
 
 from __future__ import annotations
@@ -147,9 +147,9 @@ def _stated(text: str, attributes: Mapping[str, Any], constraints: Sequence[Cons
         known = set(attributes.get(name) or ())
         said = {c.concept for c in present if c.kind in kinds}
         allowed = {w for k in known for w in lineage(k)} | ({"voice"} if attributes.get("voice") else set())
-        told = {w for s in said for w in lineage(s)}
+        given = {w for s in said for w in lineage(s)}
         # The parser passes over names that can mean other things ("trap").
-        missing += [f"{name}:{k}" for k in sorted(known - told) if not _names(text, k)]
+        missing += [f"{name}:{k}" for k in sorted(known - given) if not _names(text, k)]
         false += [f"{name}:{s}" for s in sorted(said - allowed)]
     return tuple(missing), tuple(false)
 
@@ -228,8 +228,8 @@ def _constraint_holds(name: str, constraint: Constraint, attributes: Mapping[str
 
 def _beyond(text: str, attributes: Mapping[str, Any], constraints: Sequence[Constraint]) -> tuple[_Names, _Names]:
     """What is invented and what cannot be checked, in the order of the text."""
-    told = {**(attributes.get("unsure") or {}), **attributes}  # whether a hedge stands by it, ``_stated`` says
-    own, numbers = _own_words(told), _numbers(told)
+    given = {**(attributes.get("unsure") or {}), **attributes}  # whether a hedge stands by it, ``_stated`` says
+    own, numbers = _own_words(given), _numbers(given)
     # Keys and chords are held against the attributes elsewhere.
     plain = re.sub(rf"(?<![\w#♯])(?:{NOTE})[ -](?:major|minor|maj|min)\b", " ", text)
     plain = re.sub(rf"(?<![\w#♯])(?!A\b(?! ?[-–,→|])){CHORD}(?![\w#♯])", " ", plain)

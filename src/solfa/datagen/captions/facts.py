@@ -197,7 +197,7 @@ class _Facts:
             yield Fact("chords", ("some_chords" if len(names) > 1 else "a_chord",), {"chords": " and ".join(names)})
 
     def _unsure(self) -> Iterator[Fact]:
-        """What is told with a hedge; each of them half of the time, all where there is nothing else."""
+        """What is stated with a hedge; each of them half of the time, all where there is nothing else."""
         alone = set(self._known) <= {"unsure"}
         unsure = {n: v for n, v in (self._known.get("unsure") or {}).items() if alone or self._rng.random() < 0.5}
         yield from self._key(unsure.get("key"), "key_unsure")
@@ -229,7 +229,7 @@ class _Facts:
 
 
 def _place(phrase: Phrase, duration_s: float | None, rng: Rng) -> str:
-    """Where the only stretch of a phrase lies, in words that are true of it; empty where it is all or several."""
+    """Where the only stretch of a phrase is, in words that are true of it; empty where it is all or several."""
     if len(phrase.spans_s) != 1:
         return ""
     start, end = phrase.spans_s[0]

@@ -38,13 +38,13 @@ _MANY = 50  # recordings
 _MOST_WORK = 40_000_000  # pairs of equal hashes that are counted; the most common hashes are left out beyond it
 
 
-# Triplets of one recording: hash, where it starts, how high its first peak lies (36 to the octave), how long it lasts.
+# Triplets of one recording: hash, where it starts, how high its first peak is (36 to the octave), how long it lasts.
 PRINT = np.dtype([("hash", "<u4"), ("time_s", "<f4"), ("bin", "<f4"), ("span_s", "<f4")])
 Fingerprint = NDArray[np.void]  # of PRINT
 
 
 def fingerprint(stretches: Iterable[Audio]) -> Fingerprint:
-    """At most ``MOST_HASHES`` triplets of a recording, heard in stretches; none of silence.
+    """At most ``MOST_HASHES`` triplets of a recording, read in stretches; none of silence.
 
     Which triplets are kept follows from the sound (the smallest mixed hashes), so that a copy keeps the same ones.
     """
@@ -62,7 +62,7 @@ def fingerprint(stretches: Iterable[Audio]) -> Fingerprint:
 
 def _peaks(magnitudes: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Frames, bins (both interpolated) and levels of the peaks that stand out, in the order of time."""
-    # Measured against what lies around it, so that a cut or a level elsewhere changes nothing here.
+    # Measured against what is around it, so that a cut or a level elsewhere changes nothing here.
     around = _ndimage.uniform_filter(magnitudes, size=_AROUND, mode="nearest")
     white = magnitudes / (around + max(1e-3 * float(magnitudes.max(initial=0.0)), 1e-5))
     top = white == _ndimage.maximum_filter(white, size=(2 * _NEAR_FRAMES + 1, 2 * _NEAR_BINS + 1), mode="constant")
@@ -78,7 +78,7 @@ def _peaks(magnitudes: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.floa
 
 
 def _vertex(white: FloatArray, frame: NDArray[np.intp], at: NDArray[np.intp], axis: int) -> NDArray[np.float64]:
-    """How far from the sample the top of the parabola through three neighbours lies, -0.5..0.5."""
+    """How far from the sample the top of the parabola through three neighbours is, -0.5..0.5."""
     places = [(frame + s, at) if axis == 0 else (frame, at + s) for s in (-1, 0, 1)]
     low, mid, high = (np.log(white[place].astype(np.float64) + 1e-6) for place in places)
     bend = low - 2 * mid + high

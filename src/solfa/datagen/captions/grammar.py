@@ -46,9 +46,9 @@ def caption(
     """Different captions of one clip, at most ``num``: few attributes do not give many texts.
 
     ``attributes`` are as in `Clip`; a missing one is not spoken of, names that are unknown here are passed over.
-    Some ``phrases`` are told, with their place (which needs ``duration_s``, the length of the clip), in the styles
+    Some ``phrases`` are stated, with their place (which needs ``duration_s``, the length of the clip), in the styles
     that have room. ``style`` is one of ``STYLES``; None draws one for each caption. The same ``seed`` gives the
-    same captions. Raises InputError if there is no attribute to speak of, or ``num`` is below 1, or an attribute is
+    same captions. Raises InputError if there is no attribute to state, or ``num`` is below 1, or an attribute is
     not of its form; UnknownName if there is no such style.
 
     >>> caption({"key": "F major", "tempo_bpm": 110.0, "metre": "4/4"}, seed=2, style="tags")
@@ -99,7 +99,7 @@ def _caption(
 
 
 def _without_phrases(text: str, facts: Sequence[Fact]) -> str:
-    """The text without the words of timed phrases, which may speak of another key than that of the whole."""
+    """The text without the words of timed phrases, which may refer to another key than that of the whole."""
     for phrase in [f.slots["phrase"] for f in facts if f.kind == "phrase"]:
         text = text.replace(phrase, "").replace(_upper(phrase), "")
     return text
@@ -179,7 +179,7 @@ def _sentences(facts: Sequence[Fact], rng: Rng) -> list[str]:
 
 
 def _late(facts: list[Fact], rng: Rng) -> str:
-    """A long text whose first sixty words say little; what tells one clip from another comes last."""
+    """A long text whose first sixty words say little; what distinguishes clips comes last."""
     table = grammar()["late"]
     decisive = [f for f in facts if f.kind in _DECISIVE]
     fillers = [table["filler"][i] for i in rng.permutation(len(table["filler"]))[: int(rng.integers(2, 4))]]

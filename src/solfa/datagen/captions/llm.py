@@ -79,7 +79,7 @@ class Endpoint:
 class Answer:
     """A caption, or why there is none: ``rejected`` names the rules that were broken.
 
-    Beside those of ``checks``: ``malformed`` (not the JSON object that was asked for), ``refused`` (429 or 5xx at every
+    Besides those of ``checks``: ``malformed`` (not the JSON object asked for), ``refused`` (429 or 5xx at every
     attempt).
     """
 
@@ -262,7 +262,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 def facts(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The attributes as the model sees them: names and plain values, chords as lead sheets write them.
 
-    What is to be told with a hedge has ``"sure": false``.
+    What is to be stated with a hedge has ``"sure": false``.
     """
     known, spelling = {name: value for name, value in attributes.items() if value}, Spelling.of(attributes)
     unsure = known.get("unsure", {})
@@ -316,7 +316,7 @@ _MOST_OBJECTS = 256
 def _caption_of(content: str) -> str | None:
     """The caption in an answer, cleaned to one line; None if there is no JSON object with a text ``caption`` in it.
 
-    Thinking before the object, a fence around it, words beside it and other keys in it are passed over; of several
+    Thinking before the object, a fence around it, words around it and other keys in it are passed over; of several
     objects the last one counts.
 
     >>> _caption_of('<think>A {"caption": "draft"}?</think> Here: ```json\\n{"caption": "Jazz.", "notes": []}\\n```')

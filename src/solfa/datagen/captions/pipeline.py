@@ -58,7 +58,7 @@ def caption_tracks(
     Files that cannot be read or are too short are listed as failures, with the reason; clips and captions that break a
     rule are counted by rule in the manifest (``config.rules``).
 
-    The stages' files lie beside the data set, in ``OUT.stages``, and can be deleted in the end. ``progress`` is called
+    The files of the stages are in ``OUT.stages`` and can be deleted in the end. ``progress`` is called
     with a stage and how many of its items are done, ``announce`` with what a language model will be asked, before it
     is; what it raises ends the run. Raises InputError if no clip is left, the endpoint refuses, or another process is
     at it; SolfaError if the endpoint does not answer, or a shard could not be made.
@@ -185,7 +185,7 @@ def _plan(
         counts = ", ".join(f"{name} {count}" for name, count in rules.items())
         raise InputError(f"no clips left of {len(by_key)} tracks: {len(failures)} failed{such}; rules: {counts}.")
     shards[min(shards, key=lambda s: (SPLITS.index(s[0]), s[1]))][:0] = [{"failure": f} for f in failures]
-    # Where the tracks lie is not what is made of them.
+    # The folder of the tracks does not matter for what is made of them.
     digest = _digest(sorted((*name, [{**row, "path": ""} for row in rows]) for name, rows in shards.items()))
     folder = stages / f"plan-{digest[:16]}"
     folder.mkdir(exist_ok=True)
@@ -214,7 +214,7 @@ def _families(paths: Sequence[str], kept: Mapping[str, Clip], stages: Path) -> d
 
 
 def _own_confidence(settings: Settings, analyzed: Rows) -> dict[str, list[str]]:
-    """Statements told by the own confidence of tools that the trust table was not fitted on, and these tools."""
+    """Statements decided by the confidence of tools that the trust table was not fitted on, and these tools."""
     trust, found = Trust.load(settings.trust), dict[str, list[str]]()
     for extractors in sorted({tuple(row.get("extractors", ())) for row in analyzed.values()}):
         for name, tool in trust.unfitted(extractors).items():
@@ -224,7 +224,7 @@ def _own_confidence(settings: Settings, analyzed: Rows) -> dict[str, list[str]]:
 
 
 def _rules(written: Rows) -> dict[str, int]:
-    """How often each rule was broken, beside how many clips there were and how many were kept."""
+    """How often each rule was broken, and how many clips there were and how many were kept."""
     broken = sum((Counter(row.get("broken")) for row in written.values()), Counter[str]())
     clips = {"clips_heard": sum(r.get("seen", 0) for r in written.values()),
              "clips_kept": sum(len(r.get("clips", ())) for r in written.values())}  # fmt: skip

@@ -1,6 +1,6 @@
 """The tracks to caption: a folder of music, a published data set, or a collection that solfa has indexed.
 
-What the names of their files and folders tell: the artist, and the recording that a file is a version of.
+What the names of their files and folders say: the artist, and the recording that a file is a version of.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from solfa.datasets.readers import load
 from solfa.datasets.tables import table_rows
 from solfa.query import parse
 
-# Attributes of a track that its source tells, ids of the vocabulary; and the kinds of concepts that each holds.
+# Attributes of a track that its source states, ids of the vocabulary; and the kinds of concepts that each holds.
 METADATA = {"genre": ("genre",), "mood": ("mood",), "instruments": ("instrument", "voice")}
-ANALYSED = "analysed"  # attribute of a track whose analysis is at hand: the collection's folder, the track's number
+ANALYSED = "analysed"  # attribute of a track whose analysis is available: the collection's folder, the track's number
 _TABLES = ("index.csv", "metadata.csv")
 _ARTIST_COLUMNS = (*COLUMNS["artist"], "composer")
 
@@ -49,7 +49,7 @@ def tracks_in(src: Path, dataset: str = "") -> list[Clip]:
 
 
 def metadata_of(track: Clip) -> dict[str, list[str]]:
-    """What the source of a track tells of it: ids of the vocabulary by attribute."""
+    """What the source of a track states of it: ids of the vocabulary by attribute."""
     return {name: list(track.attributes[name]) for name in METADATA if name in track.attributes}
 
 
@@ -177,7 +177,7 @@ def _titles() -> frozenset[str]:
 
 @cache
 def _words() -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """The words of a folder that only keeps files, and the end of a name that tells of a change."""
+    """The words of a folder that only keeps files, and the end of a name that says that something was changed."""
     table = table_of("solfa.datagen.captions", "sources.toml")
     change, amount = "|".join(table["changes"]), r"[+-]?\d*(?:[.p]\d+)?"
     changed = rf"[ _.-]+\(?(?:(?:{change})+[ _=-]*{amount}|[+-]\d+(?:[.p]\d+)?)(?:{change}|%)?\)?$"
@@ -197,7 +197,7 @@ _NUMBERED = re.compile(r"(?:[ _-]+\d{1,3}| ?\(\d{1,3}\))$")
 
 
 def originals(paths: Sequence[str]) -> list[str]:
-    """The recording that each file is a version of, as far as the paths of a source tell.
+    """The recording that each file is a version of, as far as the paths of a source say.
 
     The ending of a file does not count, nor do folders that only say how files are kept, nor words of what was changed.
     A bare number ("song_1.wav") is taken off only where there is a file without it, for numbers also count tracks.

@@ -157,7 +157,7 @@ class AnalyzeTrack:
 
 
 def print_path(folder: Path, content: str) -> Path:
-    """Where the fingerprint of a content lies."""
+    """Where the fingerprint of a content is."""
     return folder / content[:2] / f"{content}.print"
 
 
@@ -177,7 +177,7 @@ def windows(duration_s: float, seconds: float, most: int) -> list[float]:
 class WriteCaptions:
     """Captions for the clips of a track, held against the rules; answers of a model are kept.
 
-    Rules of clips: ``nothing_known`` (no attribute is sure enough to be told), ``failed_extraction`` (a required one
+    Rules of clips: ``nothing_known`` (no attribute is sure enough to be stated), ``failed_extraction`` (a required one
     could not be measured), ``key_confidence`` (a required key is not sure enough). ``unchecked_words`` counts captions
     of a model with words that nothing can check; the clip's attribute ``unchecked`` lists them.
     """
@@ -186,7 +186,7 @@ class WriteCaptions:
     answers: Path
 
     def prepare(self) -> None:
-        """See that the endpoint's key is there."""
+        """Check that the key of the endpoint is set."""
         captioner.cache_clear()  # an earlier run in this process may have given up
         if self.settings.endpoint is not None:
             captioner(self.settings.endpoint, self.answers)

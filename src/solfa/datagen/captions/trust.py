@@ -1,4 +1,4 @@
-"""How likely a statement about a clip is true, and from which likelihood on it is told.
+"""How likely a statement about a clip is true, and from which likelihood on it is stated.
 
 A statement is a key, a tempo, a metre, a whole sequence of chords, one chord that occurs, or one instrument. Its
 likelihood is a logistic regression on what the analysis says around it (a key is surer where its tonic chord is
@@ -53,7 +53,7 @@ def odds(confidence: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A statement that could be told: its value, what the regression sees, the confidence of the analysis itself."""
+    """A possible statement: its value, what the regression sees, the confidence of the analysis itself."""
 
     value: Any
     features: Sequence[float]
@@ -186,7 +186,7 @@ class _Clip:
         ]  # fmt: skip
 
     def _present_s(self, tag: TagTrack) -> float:
-        """How long a tag is in the clip; a tool that gives no places vouches for all of the track."""
+        """How long a tag is in the clip; a tool that gives no places covers all of the track."""
         spans = [(s.start_s, s.end_s) for s in tag.spans] or [(self._start_s, self._end_s)]
         return sum(max(0.0, min(b, self._end_s) - max(a, self._start_s)) for a, b in spans)
 
@@ -216,7 +216,7 @@ def _provided() -> dict[str, frozenset[str]]:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """A fitted table: which likelihood a statement has, and from which on it is told."""
+    """A fitted table: which likelihood a statement has, and from which on it is stated."""
 
     table: Mapping[str, Any]
 
@@ -244,12 +244,12 @@ class Trust:
             ) from bad
         return cls(table)
 
-    def told(
+    def statements(
         self, analysis: Analysis, start_s: float, end_s: float, precision: float
     ) -> dict[str, list[tuple[Any, bool]]]:
         """The values of each statement that are sure enough, surest first, and whether each needs a hedge.
 
-        What another tool measured than the table was fitted on (``unfitted``) is told from its own confidence on.
+        What another tool measured than the table was fitted on (``unfitted``) is stated from its own confidence on.
         """
         found, unfitted = {}, self.unfitted(analysis.extractors)
         for name, rows in candidates(analysis, start_s, end_s).items():
@@ -274,21 +274,21 @@ class Trust:
         return float(x @ one["weights"][:-1] + one["weights"][-1])
 
     def thresholds(self, statement: str, precision: float) -> tuple[float, float]:
-        """Scores from which on a statement is told, and told with a hedge; infinite where no score is enough.
+        """Scores from which on a statement is made, and made with a hedge; infinite where no score is enough.
 
         Above the first, the precision exceeds the target by a standard error; between the two it is at
         least 0.7.
         """
         curve = self.table["statements"][statement]["curve"]
-        sure, told, true = math.inf, 0, 0
+        sure, made, true = math.inf, 0, 0
         for score, n, right in curve:
             if _at_least(right, n) >= precision:
-                sure, told, true = score, n, right
-        band = [score for score, n, right in curve if n > told and _at_least(right - true, n - told) >= _HEDGED]
+                sure, made, true = score, n, right
+        band = [score for score, n, right in curve if n > made and _at_least(right - true, n - made) >= _HEDGED]
         return sure, min(band, default=sure)
 
 
-def _at_least(true: int, told: int) -> float:
+def _at_least(true: int, made: int) -> float:
     """A share, less its standard error."""
-    share = true / told
-    return share - _SURER * math.sqrt(max(share * (1 - share), 0.25 / told) / told)
+    share = true / made
+    return share - _SURER * math.sqrt(max(share * (1 - share), 0.25 / made) / made)

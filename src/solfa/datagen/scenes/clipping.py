@@ -28,7 +28,7 @@ def frame_energy_db(samples: FloatArray) -> FloatArray:
 
 
 def event_span(samples: FloatArray, *, tight: bool = False, window: int = WINDOW) -> tuple[int, int] | None:
-    """Where the event lies, in samples (start, end); None if no frame is above the threshold.
+    """Where the event is, in samples (start, end); None if no frame is above the threshold.
 
     ``tight`` cuts the silence that the window (in frames) leaves before and after.
 
@@ -49,7 +49,7 @@ def event_span(samples: FloatArray, *, tight: bool = False, window: int = WINDOW
         return onset * HOP, offset * HOP
     loud = np.flatnonzero(above[onset : offset + 1]) + onset
     first, last = int(loud[0]), int(loud[-1])
-    # A loud frame beside a quiet one is loud by the part that the two do not share.
+    # A loud frame next to a quiet one is loud by the part that the two do not share.
     start = first * HOP + (FRAME - HOP if first else 0)
     return start, (last + 1) * HOP if last + 1 < len(above) else len(samples)
 

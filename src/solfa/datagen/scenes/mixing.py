@@ -83,7 +83,7 @@ def _starts(copies: int, size: int, length: int, rng: Rng) -> list[int]:
 
 
 def noise(length: int, rng: Rng) -> FloatArray:
-    """Noise whose power falls with frequency to a random power 0 (white) to 2 (brown), swelling slowly."""
+    """Noise whose power decreases with frequency to a random power 0 (white) to 2 (brown), swelling slowly."""
     slope, depth = rng.uniform(0, 2), rng.uniform(0, 0.5)
     spectrum = rng.standard_normal(length // 2 + 1) + 1j * rng.standard_normal(length // 2 + 1)
     spectrum *= np.maximum(np.arange(length // 2 + 1), 10) ** (-slope / 2)

@@ -183,7 +183,7 @@ def make_scenes(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Dataset:
     """A data set of ``count`` scenes at least: 80 % train, 10 % val, 10 % test, each filled up to whole shards, and its
-    phrase bank beside it.
+    phrase bank with it.
 
     ``executor`` and ``progress`` are as in `build`. Raises InputError if a split has no event or no background.
     """

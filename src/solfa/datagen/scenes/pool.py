@@ -199,6 +199,6 @@ def summary(pool: Dataset) -> list[str]:
         lines.append(f"{split}: {sum(map(len, labels.values()))} events, {len(labels)} labels, {behind} backgrounds")
     reasons = Counter(failure["reason"].partition(":")[0] for failure in pool.manifest["failures"])
     if reasons:
-        told = "; ".join(f"{n} {reason}" for reason, n in reasons.items())
-        lines.append(f"{reasons.total()} recordings were not used: {told}")
+        listed = "; ".join(f"{n} {reason}" for reason, n in reasons.items())
+        lines.append(f"{reasons.total()} recordings were not used: {listed}")
     return lines

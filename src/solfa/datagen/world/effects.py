@@ -1,7 +1,7 @@
 """What happens to sound between the players and the file: EQ, compression, rooms, noise, worn media, codecs, distance.
 
 Every effect takes mono float32 [shape=(N,)] and returns as many samples, in time with what came in (a codec's delay is
-measured and undone), so the truth of the music holds. Only ``varispeed`` moves time and pitch, by what it is told.
+measured and undone), so the truth of the music holds. Only ``varispeed`` moves time and pitch, by a given amount.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ class World:
             check_soundfont(path)
 
     def __call__(self, task: ShardTask) -> Iterator[Member | Failure]:
-        """The clips of one shard; attempts that failed are told beside them."""
+        """The clips of one shard; attempts that failed are listed with them."""
         for place in range(self.clips_per_shard):
             name = f"world-{task.seed}-{task.split}-{task.number:06}-{place:04}"
             for attempt in range(_ATTEMPTS):

@@ -48,7 +48,7 @@ def _next_pitch(pitch: int, low: int, chord: Chord, chart: Score, beat: float, s
     tones = {(chord.root + t) % 12 for t in QUALITIES[chord.quality]}
     scale = chart.scale_at(beat)
     inside = tones if strong else tones | {scale.degree(d) for d in range(len(MODES[scale.mode]))}
-    # Notes of the scale a semitone beside a chord tone that has been altered would say another chord.
+    # Notes of the scale a semitone from a chord tone that has been altered would say another chord.
     allowed = [p for p in range(low, low + _SPAN + 1) if p % 12 in inside]
     target = pitch + int(rng.choice([-4, -2, -1, -1, 0, 1, 1, 2, 2, 5] if strong else [-2, -2, -1, 1, 2, 2, 3]))
     return min(allowed, key=lambda p: (abs(p - target), p == pitch, p))

@@ -53,8 +53,8 @@ def read_midi(path: Path, metre: str = "") -> Score:
                     sounding[place] = (tick, message.velocity)
         if sum(map(len, parts.values())) > _MAX_NOTES:
             raise InputError(f"{path.name}: more than {_MAX_NOTES:,} notes.")
-    told = {metre} if metre else {f"{m.numerator}/{m.denominator}" for _, m in stated.get("time_signature", ())}
-    metre, *others = told or {"4/4"}
+    found = {metre} if metre else {f"{m.numerator}/{m.denominator}" for _, m in stated.get("time_signature", ())}
+    metre, *others = found or {"4/4"}
     if others or metre not in METRES:
         raise InputError(f"{path.name}: the metre changes, or is not one of {', '.join(METRES)}.")
     unit = ppq * {"8": 1.5 if METRES[metre].division == 3 else 0.5}.get(metre.partition("/")[2], 1.0)

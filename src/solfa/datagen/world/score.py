@@ -168,7 +168,7 @@ class Score:
         return None if found is None else Chord.parse(found[2])
 
     def moved(self, semitones: int) -> Score:
-        """The piece in another key; drums stay."""
+        """The piece in another key; drums are unchanged."""
         return replace(
             self,
             keys=tuple((a, b, scale.moved(semitones)) for a, b, scale in self.keys),
@@ -178,7 +178,7 @@ class Score:
 
 
 def moved_label(label: str, semitones: int) -> str:
-    """A chord label moved; ``N`` and ``X`` stay.
+    """A chord label moved; ``N`` and ``X`` are unchanged.
 
     >>> moved_label("A:min7/b3", 1), moved_label("N", 3)
     ('Bb:min7/b3', 'N')
@@ -188,7 +188,7 @@ def moved_label(label: str, semitones: int) -> str:
 
 
 def plain_label(label: str) -> str:
-    """A chord label of the wild as one that ``Chord`` knows: what is beyond its qualities falls away.
+    """A chord label of the wild as one that ``Chord`` knows: what is beyond its qualities is dropped.
 
     >>> plain_label("D:7(#9)"), plain_label("G:maj6(9)/2"), plain_label("Cb:sus4(b7,9)/5"), plain_label("A")
     ('D:7', 'G:maj6', 'B:sus4/5', 'A:maj')
@@ -220,7 +220,7 @@ def span_at(rows: Sequence[tuple[float, float, T]], beat: float) -> tuple[float,
 
 
 def joined(rows: Iterable[tuple[float, float, T]], gap: float = 1e-3) -> Spans[T]:
-    """Spans in order, those of one value that lie less than ``gap`` apart made one.
+    """Spans in order, those of one value that are less than ``gap`` apart made one.
 
     >>> joined([(0.0, 1.0, "C"), (1.0, 2.0, "C"), (3.0, 4.0, "C")])
     ((0.0, 2.0, 'C'), (3.0, 4.0, 'C'))

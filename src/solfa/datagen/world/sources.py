@@ -38,7 +38,7 @@ _BROKEN = (
     RuntimeError, ArithmeticError, ElementTree.ParseError,
 )  # fmt: skip
 T = TypeVar("T")
-# Of each bar: the chord of each part of it, section, tonic (or key and mode, where they are told), metre.
+# Of each bar: the chord of each part of it, section, tonic (or key and mode, where they are stated), metre.
 Bars = list[tuple[list[str], str, int | Scale, str]]
 # Role, how likely it is played, notes in beats from the first bar.
 Tunes = Sequence[tuple[str, float, Sequence[Note]]]
@@ -125,7 +125,7 @@ def _billboard(path: Path, seconds: float, rng: Rng) -> Score:
 def _played_chart(
     bars: Bars, tunes: Tunes, seconds: float, rng: Rng, beat_s: NDArray[np.float64] | None = None
 ) -> Score:
-    # A stretch of bars of one metre, at the times of its beats where they are told, else at a tempo of the style's.
+    # A stretch of bars of one metre, at the times of its beats where they are stated, else at a tempo of the style's.
     first = int(rng.integers(0, max(1, len(bars) - 4)))
     metre = bars[first][3]
     if metre not in METRES:

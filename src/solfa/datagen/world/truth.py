@@ -1,8 +1,8 @@
 """What is true of a rendered clip: music from the score, instruments from the energy of their stems.
 
-A chord is told only where its root and third (or both notes of a power chord) sound; where nothing pitched sounds it is
+A chord is given only where its root and third (of a power chord, both notes) sound; where nothing pitched sounds it is
 ``N``, and where too little does, ``X``. An instrument is active where its stem is less than 32 dB below the mix; rests
-of up to 0.7 s are bridged. Events are told only where the sound bears them out.
+of up to 0.7 s are bridged. Events are given only where the sound confirms them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from solfa.datasets.phrases import event_phrase
 
 HOP_S = 0.05
 _BELOW_MIX_DB, _BRIDGED_S, _SHORTEST_S = 32.0, 0.7, 0.15
-_LEAST_S = 1.0  # on either side of a change that is told
+_LEAST_S = 1.0  # on either side of a change that is stated
 _STEADY = 1.06  # tempo is one number where the slowest and fastest bar differ by less
 
 T = TypeVar("T")
@@ -100,7 +100,7 @@ def annotate(score: Score, stems: Sequence[Stem], window: Window, rate: int, cli
 
 
 def _is_told(span: tuple[float, float, Scale], sounding: set[int], window: Window) -> bool:
-    # One key for nearly the whole clip, of which the tonic and the third that tells major from minor are played.
+    # One key for nearly the whole clip, of which the tonic and the third are played.
     start, end, scale = span
     return end - start >= 0.8 * window.seconds and {scale.tonic, scale.degree(2)} <= sounding
 
@@ -180,7 +180,7 @@ def attributes_of(truth: MusicAnnotation, score: Score) -> dict[str, Any]:
     found: dict[str, Any] = {
         "genre": list(score.genre),
         "instruments": sorted((n for n in total_s if total_s[n] >= 0.4), key=lambda n: (-total_s[n], n)),
-        # Where some of the harmony is not told, the sequence is not known.
+        # Where some of the harmony is unknown, the sequence is not known.
         "chords": [] if "X" in labels else [str(c) for c in harmony(labels)],
         "mode": truth.keys[0].label.partition(" ")[2] if len(truth.keys) == 1 else None,
         "keys": [k.label for k in truth.keys] if len(truth.keys) > 1 else None,
@@ -267,14 +267,14 @@ def _happenings(
     changes[""] = truth.tempi if score.tempo == "step" else ()
     for kind, rows in changes.items():
         for (a, b, old), (c, d, new) in pairwise(rows):
-            told = kind or _tempo_change(old, new)
-            if min(b - a, d - c) >= _LEAST_S and told:
+            change = kind or _tempo_change(old, new)
+            if min(b - a, d - c) >= _LEAST_S and change:
                 bar = max((beat for beat in truth.downbeats_s if beat < c - 0.1), default=c - 1.0)
-                yield told, (max(0.0, bar), min(window.seconds, _bar_end(truth, c)))
+                yield change, (max(0.0, bar), min(window.seconds, _bar_end(truth, c)))
     if score.tempo in ("ritardando", "accelerando"):
         (a, b, old), (_, end, new) = truth.tempi[0], truth.tempi[-1]
-        if told := _tempo_change(old, new):
-            yield told, (b if b - a > 3.0 else a, end)
+        if change := _tempo_change(old, new):
+            yield change, (b if b - a > 3.0 else a, end)
 
 
 def _tempo_change(before_bpm: float, after_bpm: float) -> str:

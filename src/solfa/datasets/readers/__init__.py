@@ -60,7 +60,7 @@ def load(name: str, root: Path, split: str | None = None) -> DataSet:
 
 
 def laid_out(data: DataSet, folder: Path) -> DataSet:
-    """The data set with sound that lies inside other files written to files of an empty ``folder``.
+    """The data set with sound that is inside other files written to files of an empty ``folder``.
 
     Raises InputError if such a file is damaged, or holds no sound.
     """

@@ -2,7 +2,7 @@
 
 Conventions
 -----------
-Annotations are told by their mirdata class, whatever a data set calls them: ``BeatData``, ``ChordData``, ``KeyData``,
+Annotations are known by their mirdata class, whatever a data set calls them: ``BeatData``, ``ChordData``, ``KeyData``,
 ``TempoData``, ``SectionData``; a ``tempo`` or ``key`` that is a plain number or text is read too. Of several of one
 class the first by name counts. Keys other than major and minor are left out, not guessed; so is the metre, as places
 of beats do not say what a beat is. mirdata's licence is BSD; each data set has its own.

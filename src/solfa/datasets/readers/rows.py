@@ -187,7 +187,7 @@ def _first_version(columns: dict[str, dict[str, Any]]) -> Iterable[dict[str, Any
 
 
 def _jams(folder: Folder) -> Iterator[Clip]:
-    """Your own music with its truth beside it: a JAMS file for every audio file."""
+    """Your own music with annotations: a JAMS file for every audio file."""
     sounds = {p.with_suffix(""): p for p in folder.root.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES}
     for path in sorted(folder.root.rglob("*.jams")) or [folder.root / "NAME.jams"]:
         relative = path.relative_to(folder.root)

@@ -88,7 +88,7 @@ class KaldiFbank(nn.Module):
     def forward(self, windows_WN: Tensor, lengths_W: Tensor) -> Tensor:
         """Filter banks of windows at 16 kHz, of which the first ``lengths_W`` samples are sound."""
         with torch.autocast(windows_WN.device.type, enabled=False):
-            # The mean that the published code takes off the sound falls out with each frame's own.
+            # The mean that the published code takes off the sound cancels with each frame's own.
             frames = windows_WN.float().unfold(1, _FRAME, _SHIFT)
             frames = frames - frames.mean(dim=2, keepdim=True)
             before = torch.cat([frames[..., :1], frames[..., :-1]], dim=2)

@@ -90,7 +90,7 @@ class _Subsampling(nn.Module):
 
 
 class _Residual(nn.Module):
-    """Two 3x3 convolutions beside one, halving time and frequency."""
+    """Two 3x3 convolutions parallel to one, halving time and frequency."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
