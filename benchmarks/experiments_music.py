@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments_runs import Job, analyzed, progress, read, small
+from experiments_runs import Job, embeddings, progress, read, small
 from solfa.alignment.joint import JointConfig, JointProjector, TowerConfig
 from solfa.alignment.objectives import FigmaConfig, UnitedConfig
 from solfa.alignment.projectors import TransformerConfig
@@ -158,7 +158,7 @@ def music_run(job: Job) -> tuple[TrainingData, Recipe, Callable[[JointProjector]
 def measure_music(shared: Music, deep: bool, model: JointProjector) -> dict[str, float]:
     """Recall by order of the caption and by view; of some runs saturation and robustness too."""
     rows, texts, found = np.array(shared.texts.rows), shared.texts, {}
-    audio = analyzed(model, shared.pool, rows)
+    audio = embeddings(model, shared.pool, rows)
 
     own = Relevance.of_targets(np.arange(len(rows)), len(rows))
     for order in ("early", "mixed", "late"):

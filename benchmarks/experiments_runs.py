@@ -46,7 +46,7 @@ def small(recipe: Recipe, job: Job) -> Recipe:
 
 
 @torch.no_grad()
-def detected(model: JointProjector, features: FrozenFeatures, rows: np.ndarray) -> Features:
+def embeddings(model: JointProjector, features: FrozenFeatures, rows: np.ndarray) -> Features:
     """Projected clips."""
     states = features.audio(rows)
     mask = torch.from_numpy(states.mask_BT)

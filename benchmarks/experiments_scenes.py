@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments_runs import Job, analyzed, progress, read, small
+from experiments_runs import Job, embeddings, progress, read, small
 from solfa.alignment.joint import JointConfig, JointProjector
 from solfa.alignment.objectives import FineLapConfig
 from solfa.analysis.tagging import SAMPLE_RATE_HZ, yamnet_mel
@@ -63,9 +63,9 @@ class FineBody:
         padded = np.pad(samples, (_HOP, _PATCH))  # a patch is three hops: the row's own is the one in the middle
         mel = yamnet_mel(np.stack([padded[i * _HOP : i * _HOP + _PATCH] for i in range(count)]))
         network = session("yamnet", threads=1)
-        analyzed = [network.run(["embedding"], {"patch": patch[None, None]})[0][0] for patch in mel]
+        embeddings = [network.run(["embedding"], {"patch": patch[None, None]})[0][0] for patch in mel]
         own = mel[:, 32:64].reshape(count, 4, 8, 64).mean(axis=2).reshape(count, -1)
-        rows: FloatArray = np.concatenate([2 * np.sqrt(np.stack(analyzed)) - 0.5, (own + 4) / 3], axis=1)
+        rows: FloatArray = np.concatenate([2 * np.sqrt(np.stack(embeddings)) - 0.5, (own + 4) / 3], axis=1)
         return rows
 
 
@@ -126,7 +126,7 @@ def measure_scenes(
     features: FrozenFeatures, truth: dict[str, ClipTruth], classes: tuple[str, ...], model: JointProjector
 ) -> dict[str, float]:
     """Retrieval by the global view, and PSDS1 of frames against phrases."""
-    audio = analyzed(model, features, np.arange(len(features)))
+    audio = embeddings(model, features, np.arange(len(features)))
     asked = [captions[0] for captions in features.captions]
     scores = joint_scores(audio, read(model, features, asked), "global")
     own = Relevance.of_targets(np.arange(len(features)), len(features))

@@ -45,7 +45,7 @@ def _row(name: str, truth: Song) -> str:
     except MissingExtra as missing:
         return f"- | - | not installed: {missing.install}"
     duration = truth.audio.duration_s
-    return f"{duration / first:.0f} | {duration / second:.0f} | {heard}"
+    return f"{duration / first:.0f} | {duration / second:.0f} | {detected}"
 
 
 def _run(name: str, audio: Audio) -> tuple[float, str]:

@@ -216,8 +216,8 @@ def main() -> None:
     if options.figures:
         options.figures.mkdir(parents=True, exist_ok=True)
         rank_drops = {kind: s.rank_drop for kind, s in found["solfa"][1].items()}
-        bars(rank_drops, options.figures / "sensitivity.svg", title="Attribute sensitivity", y_label="doublings of the rank",
-             scale=1.0, force=True)  # fmt: skip
+        bars(rank_drops, options.figures / "sensitivity.svg", title="Attribute sensitivity",
+             y_label="rank drop, doublings of the rank", scale=1.0, force=True)  # fmt: skip
 
 
 if __name__ == "__main__":

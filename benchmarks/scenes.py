@@ -155,7 +155,7 @@ def leaks(dataset: Dataset) -> None:
             for source in {scene["background"], *(e["source"] for e in scene["events"])} - {"noise"}:
                 detected.setdefault(source, set()).add(split)
     seen = {s: {p.text for r in dataset.split(s) for p in r.phrases} for s in SPLITS}
-    print(f"{len(heard)} sound files, in two splits: {sum(len(s) > 1 for s in heard.values())}")
+    print(f"{len(detected)} sound files, in two splits: {sum(len(s) > 1 for s in detected.values())}")
     sizes = {split: len(labels) for split, labels in seen.items()}
     print(f"labels: {sizes}, in test and not in train: {len(seen['test'] - seen['train'])}")
 

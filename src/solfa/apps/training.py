@@ -87,7 +87,10 @@ def _train(
         str | None, typer.Option(help="Backbones to train too: audio, text or audio,text (on torch only).")
     ] = None,
     body_lr: Annotated[
-        float | None, typer.Option(min=0, max=1000, help="Learning rate of backbones, as a factor of --lr.")
+        float | None,
+        typer.Option(
+            "--backbone-lr", "--body-lr", min=0, max=1000, help="Learning rate of backbones, a factor of --lr."
+        ),
     ] = None,
     crop_s: Annotated[
         float | None, typer.Option(min=0.1, max=3600, help="Length of the crops for a tuned backbone, in seconds.")

@@ -141,5 +141,5 @@ def test_lines_of_a_terminal(session: Session, monkeypatch: pytest.MonkeyPatch, 
     assert played == [[2], [2]]
     assert "/music/1" in (tmp_path / "my list.m3u8").read_text() and "/music/2" not in (
         tmp_path / "my list.m3u8").read_text()  # fmt: skip
-    assert "no hit 9" in err.getvalue() and "end the name in .m3u8" in err.getvalue()
+    assert "no hit 9" in err.getvalue() and "End the name in .m3u8" in err.getvalue()
     assert "\x1b[31m" not in out.getvalue() + err.getvalue()

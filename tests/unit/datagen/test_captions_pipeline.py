@@ -191,7 +191,7 @@ def test_an_endpoint_that_is_not_there_stops_the_run_and_it_goes_on_later(
     with pytest.raises(SolfaError, match="cannot be reached"):
         caption_tracks(tracks, tmp_path / "set", settings)
     monkeypatch.setattr(Captioner, "_ask", lambda self, body: "no idea")
-    with pytest.raises(InputError, match=r"no clip is left.*malformed"):
+    with pytest.raises(InputError, match=r"no clips left.*malformed"):
         caption_tracks(tracks, tmp_path / "rejected", settings)
     asked = replace(settings, grammar_on_failure=True)
     found = caption_tracks(tracks, tmp_path / "set", asked)
@@ -233,7 +233,7 @@ def test_settings_and_places_that_cannot_be_are_refused(tmp_path: Path, music: P
     with pytest.raises(InputError, match="no audio found"):
         folder_tracks(tmp_path / "nowhere")
     silent = [t for t in folder_tracks(music) if t.id == "silent.wav"]
-    with pytest.raises(InputError, match=r"no clip is left of 1 tracks.*nothing_known 1"):
+    with pytest.raises(InputError, match=r"no clips left of 1 tracks.*nothing_known 1"):
         caption_tracks(silent, tmp_path / "set", FAST)
 
 

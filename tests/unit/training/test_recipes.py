@@ -44,16 +44,16 @@ def test_projectors_are_values_too_and_a_recipe_is_made_again_from_its_record():
     ("name", "text", "told"),
     [
         ("alpha", "1", "objective.\\*, epochs"),
-        ("objective", "1", "no value"),
-        ("objective.alpha.x", "1", "no value"),
-        ("model.audio", "1", "no value"),
-        ("model.audio.whole.in_dim", "1", "no value"),
+        ("objective", "1", "not a value"),
+        ("objective.alpha.x", "1", "not a value"),
+        ("model.audio", "1", "not a value"),
+        ("model.audio.whole.in_dim", "1", "not a value"),
         ("model.audio.whole.width", "x", "expected int"),
         ("objective.alpha", "much", "expected float"),
         ("patience", "1.5", "expected int or none"),
         ("schedule", "zigzag", "expected constant or cosine"),
         ("epochs", "0", "out of range"),
-        ("", "", "no value"),
+        ("", "", "not a value"),
     ],
 )
 def test_what_the_recipe_has_not_is_refused(name, text, told):

@@ -138,11 +138,11 @@ def test_missing_files_of_the_text_body_are_missed_before_sound_is_heard(folder,
     def missing(name):
         raise MissingWeights(name)
 
-    def detected(*given):
-        raise AssertionError("sound was heard")
+    def computed(*given):
+        raise AssertionError("states were computed")
 
     deaf = body("taggers")
-    deaf.states = detected
+    deaf.states = computed
     monkeypatch.setattr(minilm, "path", missing)
     monkeypatch.setattr(trained, "load_backbone", lambda name, kind, **o: deaf if kind == "audio" else minilm.MiniLM())
     error = train(folder, tmp_path / "run").exception
