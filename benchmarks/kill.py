@@ -3,9 +3,10 @@
     python benchmarks/kill.py --kills 100 [--files 24] [--seed 0]
 
 A child process indexes a folder of short made-up files (serially or with worker processes, drawn by chance), prints
-every file once it is reported as done, then indexes all again, which compacts. It is killed after a random number of files plus a
-random moment. After every kill the collection must open, hold every file that was reported, undamaged and equal to an
-uninterrupted run; after the last run, everything must be equal to it. Prints one line and exits with 1 on any fault.
+every file once it is reported as done, then indexes all again, which compacts. It is killed after a random number of
+files plus a random moment. After every kill the collection must open, hold every file that was reported, undamaged and
+equal to an uninterrupted run; after the last run, everything must be equal to it. Prints one line and exits with 1 on
+any fault.
 """
 
 from __future__ import annotations
