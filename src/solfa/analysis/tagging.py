@@ -178,15 +178,6 @@ def voters() -> dict[str, tuple[Voter, ...]]:
     return {concept: tuple(map(Voter.parse, rows)) for kind in table.values() for concept, rows in kind.items()}
 
 
-def measurable(concept: str) -> bool:
-    """Whether some network output is evidence for the concept itself (not only for what it is a case of).
-
-    >>> measurable("piano"), measurable("rhodes")
-    (True, False)
-    """
-    return concept in voters()
-
-
 def evidence(concept: str, probs: Mapping[str, FloatArray]) -> FloatArray:
     """Weighted mean of the voters' logits for a measurable concept, one value a row.
 

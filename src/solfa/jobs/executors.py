@@ -99,14 +99,12 @@ class ThreadExecutor:
     def map(self, fn: Callable[[T], R], items: Iterable[T]) -> Generator[Done[T, R] | Failed[T]]:
         """Every item once, as soon as it is done. Closing the generator drops what has not begun."""
         prepare(fn)
-        with ThreadPoolExecutor(self.workers) as pool:
-            futures = [pool.submit(attempt, fn, item) for item in items]
-            try:
-                for future in as_completed(futures):
-                    yield future.result()
-            finally:
-                for future in futures:
-                    future.cancel()
+        pool = ThreadPoolExecutor(self.workers)
+        try:
+            for future in as_completed([pool.submit(attempt, fn, item) for item in items]):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def attempt(fn: Callable[[T], R], item: T) -> Done[T, R] | Failed[T]:
