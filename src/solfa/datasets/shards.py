@@ -30,7 +30,7 @@ from solfa.audio import stretches
 from solfa.core.annotation import MusicAnnotation, jams_of, parse_jams
 from solfa.core.clip import SPLITS, Clip
 from solfa.core.errors import InputError, UnknownName
-from solfa.core.files import whole_file, write_whole
+from solfa.core.files import file_hash, whole_file, write_whole
 from solfa.core.types import Audio, FloatArray
 from solfa.datasets import tar
 from solfa.jobs import heartbeat
@@ -161,10 +161,8 @@ def write_shard(path: Path, items: Iterable[Member | Failure], *, config_hash: s
         size = file.tell()
         # The index comes last: a shard without one is not there. An old one must not refer to the new tar.
         index_path(path).unlink(missing_ok=True)
-    with path.open("rb") as written:
-        sha256 = hashlib.file_digest(written, "sha256").hexdigest()
     index = ShardIndex(
-        sha256=sha256, audio_sha256=sound.hexdigest(), records_sha256=records.hexdigest(), size_bytes=size,
+        sha256=file_hash(path), audio_sha256=sound.hexdigest(), records_sha256=records.hexdigest(), size_bytes=size,
         duration_s=duration_s, config_hash=config_hash, members=members, failures=tuple(failures),
     )  # fmt: skip
     write_json(index_path(path), index.to_json())
