@@ -385,7 +385,7 @@ def doctor(
 ) -> None:
     """Check what works on this machine, what is missing, how to get it, and whether the collection is undamaged.
 
-    Exit code 1 if something needed is missing or damaged. The collection is read whole: vectors against their CRCs,
+    Exit code 1 if something needed is missing or damaged. The whole collection is read: vectors against their CRCs,
     everything else against the analyses.
     """
     from solfa.apps.doctor import examine

@@ -129,7 +129,7 @@ def _mistake(path: Path, text: str, table: str, key: str | None, what: str) -> I
 def in_force(path: Path, collection: Path) -> Iterator[str]:
     """Lines for people: where the file is, what it sets, which collection is used."""
     settings, _ = load(path)
-    yield f"{path}{'' if path.exists() else ' (not there; everything is as built in)'}"
+    yield f"{path}{'' if path.exists() else ' (not found; built-in defaults are used)'}"
     yield f"collection: {collection}"
     for at, table in _tables(settings):
         yield from (f"{' '.join((*at, key))}: {value}" for key, value in table.items())

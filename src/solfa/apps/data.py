@@ -48,7 +48,7 @@ def info(dataset: DatasetArgument) -> None:
         values.add_row(Text(printable(name)), Text(printable(text)))
     out.print(values)
     if failures := opened.manifest.get("failures", ()):
-        out.print(f"{len(failures)} items failed on the way:")
+        out.print(f"{len(failures)} failed:")
         tell_failures(opened)
 
 

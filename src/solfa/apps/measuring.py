@@ -105,7 +105,8 @@ def _texts(path: Path) -> dict[str, list[str]]:
             raise ValueError("no captions, or one that is not text")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as bad:
         raise InputError(
-            f"{path}: expected JSON {{id: caption}} or {{id: [captions]}}, or CSV with id and caption ({bad})."
+            f"{path}: expected JSON {{id: caption}} or {{id: [captions]}}, or CSV with id and caption "
+            f"({getattr(bad, 'strerror', None) or bad})."
         ) from bad
     return found
 

@@ -236,7 +236,7 @@ def push(
     repo: Annotated[str, typer.Argument(help="NAME/MODEL on the Hugging Face hub.")],
     public: Annotated[bool, typer.Option("--public", help="Make the model public.")] = False,
 ) -> None:
-    """Put a model on the Hugging Face hub, with its card."""
+    """Upload a model to the Hugging Face hub, with its model card."""
     from solfa.training.hub import push as put
 
     tell(put(folder, repo, private=not public))
@@ -248,7 +248,7 @@ def pull(
     folder: Annotated[Path, typer.Argument(help="Folder to make.")],
     revision: Annotated[str | None, typer.Option(help="Commit, tag or branch.")] = None,
 ) -> None:
-    """Fetch a model from the Hugging Face hub."""
+    """Download a model from the Hugging Face hub."""
     from solfa.training.hub import pull as fetch
 
     tell(f"model is in {fetch(repo, folder, revision=revision)}")

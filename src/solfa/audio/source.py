@@ -117,7 +117,7 @@ def open_regular(path: Path, limits: Limits) -> BinaryIO:
     status = os.fstat(descriptor)
     reason = None
     if not stat.S_ISREG(status.st_mode):
-        reason = "not a regular file"
+        reason = "a folder, not an audio file" if stat.S_ISDIR(status.st_mode) else "not a regular file"
     elif status.st_size == 0:
         reason = "empty file"
     elif status.st_size > limits.size_bytes:

@@ -97,7 +97,7 @@ def read_report(path: Path) -> Report:
     except InputError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as bad:
-        raise InputError(f"{path}: not a solfa report ({type(bad).__name__}: {bad}).") from bad
+        raise InputError(f"{path}: not a solfa report ({getattr(bad, 'strerror', None) or repr(bad)}).") from bad
 
 
 def compare(a: Report, b: Report) -> dict[str, Difference]:

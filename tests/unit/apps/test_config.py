@@ -24,7 +24,7 @@ def test_the_command_line_goes_before_the_environment_before_the_file(config: Pa
     assert "collection: there" in run(config, "config", SOLFA_COLLECTION="there")[1]
     assert "collection: flag" in run(config, "config", "--collection", "flag", SOLFA_COLLECTION="there")[1]
     config.unlink()
-    assert "not there" in run(config, "config")[1]
+    assert "not found" in run(config, "config")[1]
 
 
 def test_keys_are_options_and_tables_commands(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:

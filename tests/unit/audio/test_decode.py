@@ -131,7 +131,7 @@ def test_one_sample_is_enough_none_is_not(tmp_path: Path) -> None:
 
 def test_what_is_not_a_file_with_sound(tmp_path: Path) -> None:
     assert reason(tmp_path / "no.wav") == "cannot be opened: No such file or directory"
-    assert reason(tmp_path) == "not a regular file"
+    assert reason(tmp_path) == "a folder, not an audio file"
     (tmp_path / "empty.mp3").touch()
     assert reason(tmp_path / "empty.mp3") == "empty file"
     os.mkfifo(tmp_path / "pipe.wav")
