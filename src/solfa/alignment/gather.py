@@ -22,7 +22,7 @@ def num_devices() -> int:
 
 
 def rank() -> int:
-    """Which of the processes this is; 0 writes and speaks."""
+    """Which of the processes this is; 0 writes files and messages."""
     return distributed.get_rank() if num_devices() > 1 else 0
 
 

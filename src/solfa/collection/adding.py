@@ -49,7 +49,7 @@ class Progress:
 class AddReport:
     """What a run did, in files. ``known_bad`` failed in an earlier run and were passed over; ``notes`` are for people.
 
-    ``added`` new paths; ``updated`` changed files, or known ones analysed or embedded again; ``moved`` known content at
+    ``added`` new paths; ``updated`` changed files, or known ones analyzed or embedded again; ``moved`` known content at
     a new path, the old one gone; ``removed`` gone from disk (the analysis is kept).
     """
 

@@ -85,7 +85,7 @@ class Attributes:
 
 
 def neighbours(codes: NDArray[np.uint8], bounds: Ids) -> NDArray[np.uint8]:
-    """A packed bit for every pair of chords that stand side by side in a track [shape=(128, N)].
+    """A packed bit for every pair of chords that are adjacent in a track [shape=(128, N)].
 
     Bit ``code << 5 | next`` is set where ``next`` follows ``code``, bit ``code << 5 | 31`` wherever there is ``code``.
     Pairs are asked for one by one, so all tracks of one are side by side.

@@ -65,7 +65,7 @@ class TrackRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stats:
-    """What is in a collection. ``kept`` counts analysed contents without a file at present."""
+    """What is in a collection. ``kept`` counts analyzed contents without a file at present."""
 
     tracks: int
     files: int
@@ -460,7 +460,7 @@ class Collection:
         found = {row[0]: row for row in self._in(f"{sql} WHERE", column, ids)}
         for track_id in ids:
             if track_id not in found:
-                raise CollectionError(f"there is no track {track_id} in {self.directory}.")
+                raise CollectionError(f"no track {track_id} in {self.directory}.")
         return found
 
 

@@ -139,7 +139,7 @@ class _Copy:
     def __init__(self, source: sqlite3.Connection, db: sqlite3.Connection, directory: Path, lost: Counter[str]) -> None:
         self._source, self._db, self._directory, self._lost = source, db, directory, lost
         self._hashes: dict[int, str] = {}
-        self._analysed: set[int] = set()
+        self._analyzed: set[int] = set()
         self._most = max(Database(directory).path.stat().st_size // _ROW_BYTES, 1000)
 
     def run(self) -> None:
@@ -173,7 +173,7 @@ class _Copy:
             )
             writer.put_analysis(track_id, indexed, analysis, row["analysis_version"])
             self._db.execute("UPDATE document SET analysis = ? WHERE track_id = ?", (packed, track_id))
-            self._analysed.add(track_id)
+            self._analyzed.add(track_id)
         except Exception:  # (whatever a damaged document makes of it, it cannot be used)
             self._db.execute("ROLLBACK TO analysis")
             self._lost["analyses"] += row["analysis_version"] != ""  # empty: it waits for the next index
@@ -227,7 +227,7 @@ class _Copy:
             hash=self._hashes[track_id], duration_s=0.0, tags=FileTags(**tags) if whole else FileTags(),
         )  # fmt: skip
         writer.put_file(track_id, indexed, row["id"] if isinstance(row["id"], int) else None)
-        if row["present"] != 1 or track_id not in self._analysed:
+        if row["present"] != 1 or track_id not in self._analyzed:
             self._db.execute("UPDATE file SET present = 0 WHERE path = ?", (path,))
         if whole and row["crc"] is None:
             self._db.execute("UPDATE file SET crc = NULL WHERE path = ?", (path,))

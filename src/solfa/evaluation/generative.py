@@ -68,7 +68,7 @@ def motion_features(sequences: Sequence[Vectors]) -> Floats:
     differ in length. (The published code does not state its bins; these are ours.)
     """
     if not sequences:
-        raise InputError("there are no sequences to compare.")
+        raise InputError("no sequences to compare.")
     out = np.empty((len(sequences), 2 * NUM_MOTION_BINS))
     for i, sequence in enumerate(sequences):
         if np.ndim(sequence) != 2 or len(sequence) < 3:

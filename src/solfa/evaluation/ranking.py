@@ -205,7 +205,7 @@ class Scores:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Ranks(Ragged):
-    """Where the relevant items of every query stand in a pool of ``num_items``.
+    """Ranks of the relevant items of every query in a pool of ``num_items``.
 
     ``ranks`` int64 [shape=(R,)] are 1..num_items, ascending within a query; 0 at the end of a query for items that a
     system did not return at all. ``gains`` float64 [shape=(R,)] are in the order of ``ranks``.

@@ -91,7 +91,7 @@ def saturation(
     the longest caption are left out, as they repeat the whole. ``metrics`` are named as in `retrieval`.
     """
     if not captions:
-        raise InputError("there are no captions to cut.")
+        raise InputError("no captions to cut.")
     lengths = np.array([len(spans(c)) for c in captions])
     points = []
     for step in [*sorted(s for s in set(steps) if s < lengths.max()), None]:

@@ -93,7 +93,7 @@ def encode_files(paths: Sequence[Path], model: JointModel) -> Pool:
         If one cannot be read: a pool must not shrink unnoticed.
     """
     if not paths:
-        raise InputError("there is no audio to encode.")
+        raise InputError("no audio to encode.")
     return Pool([embed(model, stretches(path, STRETCH_S)) for path in paths])
 
 

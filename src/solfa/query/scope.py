@@ -1,4 +1,4 @@
-"""What the small words do to the things they stand with: negation, weight, alternatives.
+"""What small words do to the words next to them: negation, weight, alternatives.
 
 A negation reaches to the end of its clause, or to a word that starts something new ("but", "with", "for"); "or" and
 "nor" always carry it on, "and" only between things of one kind, a comma only inside a list that ends in "or". A

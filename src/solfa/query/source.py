@@ -185,7 +185,7 @@ class Source:
         return self.low[position : position + chars]
 
     def alone(self, start: int, end: int) -> bool:
-        """Whether nothing else stands in the clause."""
+        """Whether nothing else is in the clause."""
         return bool(regex.clause_before.search(self.before(start)) and regex.clause_behind.match(self.low, end))
 
     def ends_at(self, position: int) -> str:
@@ -207,7 +207,7 @@ class Source:
         return found
 
     def audible_before(self, position: int, kinds: tuple[str, ...] = ("instrument", "voice", "sound")) -> bool:
-        """Whether a mention of these kinds stands just before, with one word between at most."""
+        """Whether a mention of these kinds is just before, with one word between at most."""
         for end in range(position, max(position - 24, 0), -1):
             if self.ends_at(end) in kinds:
                 between = regex.denying.sub("", self.low[end:position]).strip(" -")

@@ -194,4 +194,4 @@ def find_strays(source: Source) -> None:
         start = match.start("unit")
         if match["word"] and source.free(*match.span("word")) and match["word"] not in words_table()["stop"]:
             start = match.start("word")
-        source.not_understood(start, match.end(), "no number that could be a tempo stands with BPM")
+        source.not_understood(start, match.end(), "BPM without a number that could be a tempo")

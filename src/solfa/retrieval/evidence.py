@@ -58,7 +58,7 @@ def overruled(constraint: Constraint, query: Query) -> bool:
 
 
 def of_names(words: str, track: TrackRow, share: float) -> Evidence:
-    """Which words of the query stand in which tags, or in the path."""
+    """Which words of the query are in which tags, or in the path."""
     tags = {name: getattr(track.tags, name) for name in ("title", "artist", "album", "genre", "comment")}
     texts = {**tags, "path": str(track.paths[0])}
     asked = dict.fromkeys(re.findall(r"\w+", folded(words)))

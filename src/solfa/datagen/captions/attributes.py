@@ -35,7 +35,7 @@ def attributes_of(
 ) -> tuple[dict[str, Any], tuple[Phrase, ...]]:
     """Attributes of a clip as a `Clip` has them, and what is detected in a part of it only.
 
-    The clip is a part of the track that was analysed. ``metadata`` holds ids of ``genre``, ``mood`` and ``instruments``
+    The clip is a part of the track that was analyzed. ``metadata`` holds ids of ``genre``, ``mood`` and ``instruments``
     that the source names; they go before what was measured. ``precision`` is the share of true ones among the
     statements of each kind, as ``trust`` (None: the table that is shipped) estimates it; ``unsure`` holds values of
     tempo, metre and key below it that are stated with a hedge. Where the chord sequence is not sure, ``some_chords``

@@ -32,7 +32,7 @@ from solfa.query import parse
 
 # Attributes of a track that its source states, ids of the vocabulary; and the kinds of concepts that each holds.
 METADATA = {"genre": ("genre",), "mood": ("mood",), "instruments": ("instrument", "voice")}
-ANALYSED = "analysed"  # attribute of a track whose analysis is available: the collection's folder, the track's number
+ANALYZED = "analysed"  # attribute of a track whose analysis is available: the collection's folder, the track's number
 _TABLES = ("index.csv", "metadata.csv")
 _ARTIST_COLUMNS = (*COLUMNS["artist"], "composer")
 
@@ -85,7 +85,7 @@ def collection_tracks(directory: Path) -> list[Clip]:
     base = commonpath([row.paths[0].parent for row in rows])
     found = [_tagged(str(row.paths[0]), str(row.paths[0].relative_to(base)), row.tags, source) for row in rows]
     return [
-        replace(track, id=row.hash, attributes={**track.attributes, ANALYSED: (str(directory), row.id)})
+        replace(track, id=row.hash, attributes={**track.attributes, ANALYZED: (str(directory), row.id)})
         for track, row in zip(found, rows, strict=True)
     ]
 

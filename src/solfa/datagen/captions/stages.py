@@ -27,7 +27,7 @@ from solfa.datagen.captions.checks import CaptionRules, broken_rules, read
 from solfa.datagen.captions.fingerprints import fingerprint
 from solfa.datagen.captions.grammar import ENGLISH_ONLY, FULL_STYLES, LANGUAGES, STYLES, caption, drawn_style
 from solfa.datagen.captions.llm import PROMPT_VERSION, Captioner, Endpoint
-from solfa.datagen.captions.sources import ANALYSED, metadata_of
+from solfa.datagen.captions.sources import ANALYZED, metadata_of
 from solfa.datagen.captions.trust import Trust
 from solfa.datasets.splits import targets
 
@@ -120,7 +120,7 @@ class AnalyzeTrack:
 
     def __call__(self, item: tuple[str, Clip]) -> dict[str, Any]:
         track, asked, content, end_s = item[1], self.settings, ContentHash(), 0.0
-        analyzer = None if ANALYSED in track.attributes else Analyzer(_extractors(asked.extractors))
+        analyzer = None if ANALYZED in track.attributes else Analyzer(_extractors(asked.extractors))
 
         def decoded() -> Iterator[Audio]:
             nonlocal end_s
@@ -139,7 +139,7 @@ class AnalyzeTrack:
         if analyzer is not None:
             analysis = analyzer.conclude()
         else:
-            folder, number = track.attributes[ANALYSED]
+            folder, number = track.attributes[ANALYZED]
             analysis = _collection(folder).analysis(number)
         clips = []
         for start_s in windows(end_s, asked.seconds, asked.clips):

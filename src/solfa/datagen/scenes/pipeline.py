@@ -41,7 +41,7 @@ class SceneConfig:
 
     Events are picked evenly over files, or over labels and then over the files of a label; ``noise_share`` of the
     scenes have coloured noise for a background. A language model at the ``endpoint`` writes the captions; where its
-    answers break a rule, a template's caption stands and the rule is listed among the shard's failures.
+    answers break a rule, a template's caption is used and the rule is listed among the shard's failures.
     """
 
     by_label: bool = False
@@ -88,7 +88,7 @@ class SceneMaker:
         if not labels - {BACKGROUND} or (self.config.noise_share < 1 and BACKGROUND not in labels):
             raise InputError(
                 f"the split {split} has no {'background' if labels - {BACKGROUND} else 'event'}: there are too few "
-                f"recordings (three of a label give one to each split). For backgrounds, noise can stand in."
+                f"recordings (three of a label give one to each split). Noise can replace backgrounds."
             )
 
     def draw(self, task: ShardTask, i: int) -> tuple[Scene, tuple[Clip, ...]]:

@@ -1,4 +1,4 @@
-"""A piece of music as a value: notes by part, chords, keys, metres and sections in beats, and when each beat falls.
+"""A piece of music as a value: notes by part, chords, keys, metres and sections in beats, and when each beat is.
 
 Conventions
 -----------
