@@ -359,7 +359,9 @@ def test_what_changes_no_step_may_change_and_is_history(data, tmp_path):
     assert Trainer(replace(recipe, epochs=1), data, run).run().epochs == 1
     changed = replace(recipe, chunk_size=5, patience=7, checkpoint_every=2)
     assert Trainer(changed, data, run).run(resume=True).epochs == 3
-    for one, other in zip(curve(run), curve(tmp_path / "long"), strict=True):  # chunks round otherwise
+    for one, other in zip(curve(run), curve(tmp_path / "long"), strict=True):
+        # Chunks round otherwise: losses stay, ranks of a model that has hardly learned may change places.
+        one, other = ({k: v for k, v in line.items() if "R@" not in k} for line in (one, other))
         assert one == pytest.approx(other, rel=1e-3, abs=0.03)
     history = [json.loads(line) for line in (run / checkpoint.HISTORY).read_text().splitlines()]
     kept = [{k: line[k] for k in ("step", "num_devices", *checkpoint.MAY_CHANGE)} for line in history]
