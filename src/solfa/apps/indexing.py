@@ -17,7 +17,9 @@ from solfa.api import index
 from solfa.apps.terminal import INTERRUPTED, NOTHING_DONE, SOME_FAILED, Work, console, print_json, tell
 from solfa.audio import SUFFIXES
 from solfa.collection import AddReport, Collection, FailedFile, Progress
+from solfa.collection.database import Database
 from solfa.collection.scan import scan
+from solfa.core.errors import InputError
 from solfa.core.text import clock, plain, printable
 from solfa.jobs import ProcessExecutor
 
@@ -30,6 +32,8 @@ def run_index(
     as_json: bool = False, brief: bool = False,
 ) -> int:  # fmt: skip
     """Index, print what happened (``brief``: a line, and the failures), and give the exit code."""
+    if not any(path.exists() for path in paths) and not Database(directory).exists():  # an old one keeps its tracks
+        raise InputError(f"not found: {', '.join(map(str, paths))}. Give folders and audio files to index.")
     executor = ProcessExecutor(workers or None, timeout_s=timeout_s)
     try:
         with Collection.open(directory, create=True) as collection, Work("indexing", stderr=as_json) as work:

@@ -199,7 +199,7 @@ def test_unknown_names_suggest_a_near_one() -> None:
         ("paino", "'paino' read as 'piano'"),
         ("8A", "A minor (Camelot wheel)"),
         ("13/0 time", "was not understood"),
-        ("xyz bpm", "no number"),
+        ("xyz bpm", "BPM without a number"),
         ("slow, 80 bpm", "compared as a word only"),
         ("in five", "5/4 or 5/8"),
         ("D dorian", "measured as D minor"),
