@@ -20,7 +20,7 @@ import gm
 from solfa.analysis.tagging import voters
 from solfa.audio import at_rate
 from solfa.core.types import Audio
-from tags import auc, hear, shipped
+from tags import auc, observed, shipped
 from tags_fit import Array
 from tags_truth import row
 
@@ -72,10 +72,10 @@ def main() -> None:
     for i, soundfont in enumerate(arguments.soundfont):
         sung = gm.mixes(soundfont, arguments.count, arguments.seed + i, lead="choir")
         plain = [c for c in gm.mixes(soundfont, arguments.count, arguments.seed + i + 50) if "choir" not in c.concepts]
-        choirs = hear((c.audio, row({"choir": "choir" in c.concepts})) for c in [*sung, *plain])
+        choirs = observed((c.audio, row({"choir": "choir" in c.concepts})) for c in [*sung, *plain])
         table(f"{soundfont.stem}: choirs", shipped(choirs), choirs.truth, ("choir",))
         bare = row({"speech": False, "rapping": False, "choir": False})
-        spoken = hear([*speech([c.audio for c in plain]), *((c.audio, bare) for c in plain)])
+        spoken = observed([*speech([c.audio for c in plain]), *((c.audio, bare) for c in plain)])
         table(f"{soundfont.stem}: speech", shipped(spoken), spoken.truth, ("speech", "female_voice", "male_voice"))
 
 

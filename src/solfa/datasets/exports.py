@@ -21,7 +21,6 @@ from solfa.datasets.shards import Dataset, Shard
 
 _ROWS = 100  # of a row group: they are held in memory with their sound
 _FGMCAPS = {"id": "string", "caption": "string", "audio": "audio"}
-_SCHEMA = {"id": "string", "caption": "string", "audio": "audio"}
 _ALL = {
     "id": "string", "audio": "audio", "captions": "strings", "phrases": "phrases", "attributes": "string",
     "jams": "string", "duration_s": "float64", "source": "string", "licence": "string", "track": "string",

@@ -319,6 +319,12 @@ def test_parquet_layouts(name: str, tmp_path: Path) -> None:
         assert (item.captions, item.labels, item.group) == (("W", "S", "P", "A"), ("rock", "live"), "a")
 
 
+def test_labels_of_magnatagatune_are_its_tags_whatever_folder_a_clip_is_in(tmp_path: Path) -> None:
+    (tmp_path / "annotations_final.csv").write_text(MAGNA.replace("0/other", "1/other"))
+    (clip,) = load("magnatagatune", tmp_path, "train").clips
+    assert clip.labels == ("no voice", "guitar")
+
+
 def test_musicbench_can_be_cut_to_the_audioset_evaluation_clips(tmp_path: Path) -> None:
     other = BENCH.replace("-0SdAVK79lg", "other").replace("true", "false")
     lay_out(tmp_path, {"MusicBench_test_B.json": BENCH + other})

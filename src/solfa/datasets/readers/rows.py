@@ -57,14 +57,18 @@ def clips_of(folder: Folder, split: str) -> Iterator[Clip]:
     column, *values = keep.get(split, keep.get("" if split == "all" else "*", [""]))
     values = [value.format(split=split) for value in values]
     found: dict[str, list[Row]] = {}
-    for number, row in enumerate(_ROWS[how["from"]](folder, split) if "from" in how else _tables(folder, named)):
+    for row in _ROWS[how["from"]](folder, split) if "from" in how else _tables(folder, named):
         row = {"split": named, **{name: _Cell(v) if isinstance(v, str) else v for name, v in row.items()}}
         for parsed, pattern in how.get("parse", {}).items():
             if (parts := re.fullmatch(pattern, row[parsed])) is None:
                 raise ValueError(f"{parsed} {row[parsed]!r:.60}")
             row |= {name: _Cell(part) for name, part in parts.groupdict().items()}
-        if not column or str(row[column]) in values:
-            found.setdefault(how["clip"].format_map(row) if "clip" in how else str(number), []).append(row)
+        if column and str(row[column]) not in values:
+            continue
+        if "clip" in how:
+            found.setdefault(how["clip"].format_map(row), []).append(row)
+        else:  # tables may be large: no row is kept for longer
+            yield _clip(folder, how, [row])
     for rows in found.values():
         yield _clip(folder, how, rows)
 
@@ -110,7 +114,8 @@ def _labels(how: Mapping[str, Any], row: Row) -> dict[str, Any]:
     if "labels" in how:
         return {"labels": tuple(_filled(how["labels"], row))}
     if "tagged" in how:
-        return {"labels": tuple(str(name) for name, cell in row.items() if cell == how["tagged"] and name != "clip_id")}
+        others = {"clip_id", *(name for pattern in how["parse"].values() for name in re.compile(pattern).groupindex)}
+        return {"labels": tuple(n for n, cell in row.items() if cell == how["tagged"] and n not in others)}
     if "lists" in how:
         cell: Any = next((row[column] for column in how["lists"] if row[column] is not None), [])
         labels = ast.literal_eval(cell) if isinstance(cell, str) else cell  # some write lists as Python does
