@@ -322,7 +322,7 @@ def _ends_at_comma(source: Source, row: list[Item], i: int, state: _Negation, *,
         if state.cue and state.cue.weight < 1 and not goes_on:  # "less harp, oboe and tuba"
             state.doubted += _listed(row, i)
             return True
-        after = next(x for x in row[i + 1 :] if isinstance(x, Mention))
+        after = next((x for x in row[i + 1 :] if isinstance(x, Mention)), row[i + 1])  # "no piano, huge and"
         read = "unwanted too" if goes_on else "wanted"
         how = "'with' before what is wanted" if goes_on else "'or' for 'and' to shut it out"
         source.note(f"what follows {source.quote(state.head.start, state.head.end)} is read as {read}, "

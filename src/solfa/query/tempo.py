@@ -81,7 +81,8 @@ def _plausible(source: Source, q: Quantity) -> bool:
     hinted = hinted or source.before(q.start).rstrip().endswith(("!=", "≠"))
     if q.bound:
         hinted = q.low >= 60 or bool(re.search(r"slow|fast|quick", source.low[q.start : q.digits_start]))
-    return bool(hinted) or source.alone(q.start, q.end)
+    part_of_something = regex.no_lead.search(source.before(q.start)) or follows.startswith("/")  # "97/8", "track: 99"
+    return bool(hinted) or (source.alone(q.start, q.end) and not part_of_something)
 
 
 def _bounds(q: Quantity) -> tuple[float, float]:

@@ -240,3 +240,16 @@ def test_loudness_is_asked_of_a_stretch(text: str, start_s: float | None, end_s:
 def test_lengths_keep_their_unit(text: str, low_s: float, high_s: float) -> None:
     (length,) = parse(text).constraints
     assert isinstance(length, Duration) and (length.low_s, length.high_s) == (low_s, high_s)
+
+
+@pytest.mark.parametrize(
+    "text", ["97/8", "120/80", "track: 99", "BWV: 51", "songs older than 50", "at -90", "piano, tempo -90"]
+)
+def test_a_number_that_is_part_of_something_else_is_no_tempo(text: str) -> None:
+    assert not any(isinstance(c, Tempo) for c in parse(text).constraints)
+
+
+@pytest.mark.parametrize("text", ["no piano, huge and", "no violin, two and a half", "without vocals, big and"])
+def test_a_list_behind_a_negation_may_hold_no_measurable_thing(text: str) -> None:
+    (unwanted,) = parse(text).constraints
+    assert isinstance(unwanted, Presence) and unwanted.negated
