@@ -32,7 +32,8 @@ def run_index(
     as_json: bool = False, brief: bool = False,
 ) -> int:  # fmt: skip
     """Index, print what happened (``brief``: a line, and the failures), and give the exit code."""
-    if not any(path.exists() for path in paths) and not Database(directory).exists():  # an old one keeps its tracks
+    searched = [path for path in paths if os.path.exists(path)]  # noqa: PTH110  (Path.exists raises for long names)
+    if not searched and not Database(directory).exists():  # an old one keeps its tracks
         raise InputError(f"not found: {', '.join(map(str, paths))}. Give folders and audio files to index.")
     executor = ProcessExecutor(workers or None, timeout_s=timeout_s)
     try:
@@ -50,8 +51,7 @@ def run_index(
         return INTERRUPTED
     touched = report.added + report.updated + report.moved + report.unchanged + report.removed
     bad = len(report.failed) + len(report.known_bad)
-    searched = [path for path in paths if path.exists()]  # of the others it is said that they cannot be reached
-    if not touched + bad and searched:
+    if not touched + bad and searched:  # of the others it is said that they cannot be reached
         places = ", ".join(map(str, searched))
         note = f"no audio found in {places}. Folders are searched for {' '.join(sorted(SUFFIXES))}."
         report = replace(report, notes=(*report.notes, note))

@@ -137,8 +137,9 @@ def _vectors(path: Path, dims: tuple[int, ...]) -> Any:
         found = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as bad:
         raise InputError(f"{path}: not a .npy file of numbers that can be read without pickle.") from bad
-    if not isinstance(found, np.ndarray) or found.ndim not in dims or found.dtype.kind != "f":
-        raise InputError(f"{path}: expected a .npy array of floats with {' or '.join(map(str, dims))} dimensions.")
+    if not isinstance(found, np.ndarray) or found.ndim not in dims or found.dtype.kind != "f" or not found.size:
+        expected = f"expected a .npy array of floats with {' or '.join(map(str, dims))} dimensions, not empty"
+        raise InputError(f"{path}: {expected}.")
     return found
 
 

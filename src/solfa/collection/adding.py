@@ -95,12 +95,12 @@ def execute(db: sqlite3.Connection, directory: Path, run: Run) -> AddReport:
     started, update = time.monotonic(), _Update(db, directory, run)
     tasks = update.plan()
     with closing(run.executor.map(FileIndexer(run.model, run.extractors, run.limits), tasks)) as results:
-        for result in results:
+        for done, result in enumerate(results, 1):
             update.take(result)
             if run.progress is not None:
                 run.progress(
                     Progress(
-                        done=update.count["added"] + update.count["updated"] + update.num_failed,
+                        done=done,
                         total=len(tasks),
                         failed=update.num_failed,
                         audio_s=update.audio_s,

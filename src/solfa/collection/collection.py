@@ -8,7 +8,7 @@ import re
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import wraps
 from itertools import chain
@@ -397,7 +397,14 @@ class Collection:
             if rows:
                 raise SpaceMismatch(", ".join(sorted(rows)), name)
             raise CollectionError("the collection is empty. Fill it with: solfa index FOLDER")
-        return _store(self._reader, self.directory, *rows[name])
+        try:
+            return _store(self._reader, self.directory, *rows[name])
+        except CollectionError:
+            with closing(self._database.reader()) as db:
+                now = {row[1].name: row for row in _spaces(db)}
+                if name not in now or now[name][2] == rows[name][2]:
+                    raise
+                return _store(db, self.directory, *now[name])  # compacted since the opening: the old files are gone
 
     def nearest(self, space: str, query_D: FloatArray, k: int, allowed: Ids | None = None) -> tuple[Ids, FloatArray]:
         """Ids and cosines of the best tracks, best first, among the ``allowed`` ones (all present ones when None)."""

@@ -96,7 +96,7 @@ def load(path: Path, num_rows: int, dim: int) -> IvfIndex | None:
         fits = (
             index.centres_CD.shape == (len(counts), dim) and counts.min() >= 0 and index.bounds[0] == 0
             and index.bounds[-1] == len(index.rows) <= num_rows
-            and index.rows.min() >= 0 and index.rows.max() < num_rows
+            and index.rows.min() >= 0 and index.rows.max() < num_rows and np.isfinite(index.centres_CD).all()
         )  # fmt: skip
     except (OSError, ValueError, LookupError, TypeError, EOFError, BadZipFile, RuntimeError, MemoryError):
         return None

@@ -99,6 +99,8 @@ def test_a_folder_that_does_not_exist_makes_no_collection(tmp_path: Path) -> Non
     result = CliRunner().invoke(app, order)
     assert isinstance(result.exception, InputError) and str(result.exception).startswith("not found: ")
     assert not (tmp_path / "c").exists()
+    too_long = CliRunner().invoke(app, ["index", "a" * 300, "--collection", str(tmp_path / "c")])
+    assert isinstance(too_long.exception, InputError) and str(too_long.exception).startswith("not found: ")
     result = CliRunner().invoke(app, ["index", str(tmp_path), "--collection", str(tmp_path / "c")])
     assert result.exit_code == 2 and "Folders are searched for" in result.output
     result = CliRunner().invoke(app, order)  # now there is a collection, and a disk may be unplugged

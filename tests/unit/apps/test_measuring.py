@@ -48,6 +48,9 @@ def test_generated_vectors_are_scored(tmp_path: Path) -> None:
     (tmp_path / "x.npy").write_text("{}")
     with pytest.raises(InputError, match=r"not a \.npy file"):
         call("fidelity", tmp_path / "x.npy", tmp_path / "real.npy")
+    np.save(tmp_path / "none.npy", np.zeros((3, 0)))
+    with pytest.raises(InputError, match="dimensions, not empty"):
+        call("fidelity", tmp_path / "none.npy", tmp_path / "real.npy")
 
 
 def test_judges_are_compared(tmp_path: Path) -> None:

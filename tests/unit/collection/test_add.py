@@ -290,6 +290,18 @@ def test_stopping_loses_nothing_that_was_reported(music: Path, tmp_path: Path, s
         assert content(other) == content(shelf)
 
 
+def test_files_that_came_back_are_no_part_of_the_progress(music: Path, tmp_path: Path, shelf: Collection) -> None:
+    index(shelf, music)
+    gone = [path.rename(tmp_path / path.name) for path in sorted(music.iterdir())[:3]]
+    assert index(shelf, music).removed == 3
+    for path in gone:
+        path.rename(music / path.name)
+    (music / "bad.ogg").write_bytes(b"OggS")
+    seen: list[tuple[int, int]] = []
+    report = index(shelf, music, progress=lambda progress: seen.append((progress.done, progress.total)))
+    assert (report.added, len(report.failed), seen) == (3, 1, [(1, 1)])
+
+
 def test_limits_reach_the_workers(music: Path, shelf: Collection) -> None:
     report = index(shelf, music, limits=Limits(duration_s=1.0))
     assert len(report.failed) == 4 and "over the limit" in report.failed[0].reason

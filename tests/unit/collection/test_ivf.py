@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import astuple
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +88,9 @@ def test_it_can_be_lost_or_damaged(large: tuple[Path, list[TrackVectors], list[P
     query = clustered(np.random.default_rng(5), 1)[0]
     flipped = bytearray(data)
     flipped[len(data) // 2] ^= 1
-    for damage in (b"", b"PK\x03\x04 not really", data[:-100], bytes(flipped)):
+    endless, parts = BytesIO(), dict(np.load(file))
+    np.savez(endless, **{**parts, "centres": np.full_like(parts["centres"], np.nan)})
+    for damage in (b"", b"PK\x03\x04 not really", data[:-100], bytes(flipped), endless.getvalue()):
         file.write_bytes(damage)
         found = opened(directory, placements).nearest(query, 10)  # scans everything
         assert found[0].tolist() == nearest(tracks, query, 10)[0]

@@ -85,7 +85,7 @@ def test_a_failed_migration_changes_nothing(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_reader_keeps_its_view(shelf: Collection, tmp_path: Path) -> None:
-    with Collection.open(tmp_path / "shelf") as reader:
+    with Collection.open(tmp_path / "shelf") as reader, Collection.open(tmp_path / "shelf") as late:
         before = content(reader)
         make_music(tmp_path / "more", 5)
         index(shelf, tmp_path / "more")
@@ -95,6 +95,9 @@ def test_a_reader_keeps_its_view(shelf: Collection, tmp_path: Path) -> None:
         report = index(shelf, tmp_path / "music", tmp_path / "more", force=True)
         assert "was given back" in report.notes[-1]  # the files were replaced under the reader's feet
         assert content(reader) == before
+        ids = late.attributes().track_ids  # it opens the files of vectors only now, and finds those of a later state
+        assert ids.tolist() == reader.attributes().track_ids.tolist() != shelf.attributes().track_ids.tolist()
+        assert len(late.store(SPACE).windows(ids.tolist())) == 3
         reader.refresh()
         assert content(reader) == content(shelf) != before
 
