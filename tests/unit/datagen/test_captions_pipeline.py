@@ -237,6 +237,16 @@ def test_settings_and_places_that_cannot_be_are_refused(tmp_path: Path, music: P
         caption_tracks(silent, tmp_path / "set", FAST)
 
 
+def test_the_current_folder_can_be_the_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("music", "out"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "music" / "broken.wav").write_bytes(b"RIFF not music")
+    monkeypatch.chdir(tmp_path / "out")
+    with pytest.raises(InputError, match="no clips left of 1 tracks"):
+        caption_tracks(folder_tracks(tmp_path / "music"), Path(), FAST)
+    assert (tmp_path / "out.stages").is_dir()
+
+
 def test_windows_are_even() -> None:
     assert windows(100.0, 10.0, 3) == [0.0, 40.0, 90.0] and windows(3.0, 10.0, 3) == [0.0]
 

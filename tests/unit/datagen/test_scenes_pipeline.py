@@ -7,6 +7,7 @@ import shutil
 import signal
 import tarfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,6 +89,12 @@ class _Deadly(pool_module._Cut):
         if item[1].id.endswith("take2.wav"):
             os.kill(os.getpid(), signal.SIGKILL)
         return super()._pieces(item)
+
+
+def test_runs_that_share_recordings_wait_for_the_pool(library: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(_pool, [library, library])
+    assert first.manifest == second.manifest
 
 
 def test_recordings_that_end_a_worker_are_left_out_alone(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,6 +93,7 @@ def usage_of(settings: Settings, out: Path) -> Usage | None:
 
 
 def _stages_of(out: Path) -> Path:
+    out = out.absolute()  # "." has no name
     return out.with_name(f"{out.name}.stages")
 
 

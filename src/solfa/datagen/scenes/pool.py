@@ -14,10 +14,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 
 from solfa.audio import at_rate, stretches
 from solfa.core.clip import SPLITS, Clip
 from solfa.core.errors import DecodeError, InputError
+from solfa.core.files import check_output
 from solfa.core.types import FloatArray
 from solfa.datagen.scenes.clipping import THRESHOLD_DB, background_cuts, event_span
 from solfa.datagen.scenes.mixing import SCENE_S
@@ -76,10 +78,13 @@ def make_pool(
         stat = path.stat() if (path := Path(str(s.audio))).is_file() else None
         seen.append([str(path), s.id, *s.labels, s.track, s.split, stat and [stat.st_size, stat.st_mtime_ns]])
     key = hashlib.sha256(json.dumps([_VERSION, asdict(rule), seen]).encode()).hexdigest()[:16]
-    pool = build(
-        cache / key, _Cut(tuple(sources), rule), name="scenes-pool", config={"sources": key}, seed=0,
-        num_shards={"train": -(-len(sources) // _PER_SHARD)}, executor=executor, progress=progress,
-    )  # fmt: skip
+    check_output(cache / key, force=True, folder=True)
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache / f"{key}.lock"):  # runs that share recordings wait for the one that cuts them
+        pool = build(
+            cache / key, _Cut(tuple(sources), rule), name="scenes-pool", config={"sources": key}, seed=0,
+            num_shards={"train": -(-len(sources) // _PER_SHARD)}, executor=executor, progress=progress,
+        )  # fmt: skip
     if not len(pool.split("train")):
         why = "; ".join(f"{f['item']}: {f['reason']}" for f in pool.manifest["failures"][:3])
         raise InputError(f"none of {len(sources)} recordings can be used. {why}")
