@@ -216,6 +216,14 @@ def test_a_file_of_endless_time_is_refused(tmp_path: Path) -> None:
         read_midi(tmp_path / "a.mid")
 
 
+def test_too_many_notes_in_all_tracks_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, most = midi(tmp_path / "a.mid"), 200
+    assert all(len(part.notes) <= most for part in read_midi(path).parts)
+    monkeypatch.setattr("solfa.datagen.world.midi._MAX_NOTES", most)
+    with pytest.raises(InputError, match="more than 200 notes"):
+        read_midi(path)
+
+
 def test_other_metres_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="metre"):
         read_midi(midi(tmp_path / "a.mid", metre=(11, 16)))

@@ -51,8 +51,8 @@ def read_midi(path: Path, metre: str = "") -> Score:
                     part.append((begun, tick, message.note, velocity))
                 if message.type == "note_on" and message.velocity > 0:
                     sounding[place] = (tick, message.velocity)
-        if sum(map(len, parts.values())) > _MAX_NOTES:
-            raise InputError(f"{path.name}: more than {_MAX_NOTES:,} notes.")
+    if sum(map(len, parts.values())) > _MAX_NOTES:
+        raise InputError(f"{path.name}: more than {_MAX_NOTES:,} notes.")
     found = {metre} if metre else {f"{m.numerator}/{m.denominator}" for _, m in stated.get("time_signature", ())}
     metre, *others = found or {"4/4"}
     if others or metre not in METRES:
