@@ -9,11 +9,11 @@ itself have the whole gradient on each device, and the average is the same.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, distributed, nn
-from torch.distributed.nn.functional import all_gather
 
 
 def num_devices() -> int:
@@ -41,7 +41,23 @@ def gather(rows: Tensor) -> Tensor:
             rows = F.pad(rows, (0, 0) * (rows.ndim - 2) + (0, missing))
     if rows.dtype is torch.bool:
         return gather(rows.to(torch.uint8)).bool()
-    return torch.cat(all_gather(rows.contiguous()))  # type: ignore[no-untyped-call]
+    out: Tensor = _Gather.apply(rows)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _Gather(torch.autograd.Function):  # torch's own all_gather with gradients is deprecated, its successor is new
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        ctx.count = len(rows)
+        parts = [torch.empty_like(rows) for _ in range(num_devices())]
+        distributed.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        total = grads[0].clone(memory_format=torch.contiguous_format)  # another operation may have been given it too
+        distributed.all_reduce(total)
+        return total[rank() * ctx.count :][: ctx.count]
 
 
 @torch.no_grad()

@@ -15,7 +15,6 @@ __all__ = [
     "LONGEST_S",
     "NONE_FOUND",
     "NOT_MEASURED",
-    "PRESENT",
     "SLOWEST_BPM",
     "Chords",
     "Constraint",

@@ -262,10 +262,13 @@ def bert_score(candidates: Sequence[str], references: Sequence[Sequence[str]], f
     WeightsError
         If the folder holds no such model with its tokenizer, or a damaged one.
     InputError
-        If the model has no such layer, or bert-score would take it for a T5 by its path, or not take a T5 for one.
+        If there are no candidates, one has no reference, the model has no such layer, or bert-score would take it for a
+        T5 by its path, or not take a T5 for one.
     MissingExtra
         If the package is not installed.
     """
+    if not candidates or len(candidates) != len(references) or not all(references):
+        raise InputError(f"{len(candidates)} candidates for {len(references)} sets of references, none may be empty.")
     package, place = need("bert_score", "BERTScore", "pip install bert-score"), str(folder.resolve())
     kind = str(config(folder / "config.json").get("model_type"))
     if ("t5" in place) != ("t5" in kind):

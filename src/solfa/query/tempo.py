@@ -81,7 +81,7 @@ def _plausible(source: Source, q: Quantity) -> bool:
     hinted = hinted or source.before(q.start).rstrip().endswith(("!=", "≠"))
     if q.bound:
         hinted = q.low >= 60 or bool(re.search(r"slow|fast|quick", source.low[q.start : q.digits_start]))
-    part_of_something = regex.no_lead.search(source.before(q.start)) or follows.startswith("/")  # "97/8", "track: 99"
+    part_of_something = regex.no_lead.search(source.before(q.start)) or re.match(r"\s?/\s?\d", follows)
     return bool(hinted) or (source.alone(q.start, q.end) and not part_of_something)
 
 

@@ -1,5 +1,6 @@
 import numpy as np
 
+from solfa import constraints
 from solfa.constraints import Dynamics, Place, presence
 from solfa.constraints.presence import Spans
 
@@ -100,3 +101,7 @@ def test_spans_of_many_tracks_are_each_tracks_own() -> None:
         place = Place(start=0, end=0.3, event=event)
         at = presence.presence_at(spans(*tracks), place, seconds)
         assert at.tolist() == [np.float32(presence_at(t, place, s)) for t, s in zip(tracks, seconds, strict=True)]
+
+
+def test_every_name_that_the_room_offers_is_there() -> None:
+    assert all(hasattr(constraints, name) for name in constraints.__all__)

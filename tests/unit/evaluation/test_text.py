@@ -54,6 +54,9 @@ def test_bert_score_reads_a_folder_and_never_the_hub(tmp_path: Path) -> None:
     assert found[0] == pytest.approx(1, abs=1e-5) and 0 < found[1] < 0.999
     with pytest.raises(InputError, match="num_layers should be between 0 and 3"):
         text.bert_score(said, known, tmp_path, layer=4)
+    for candidates, references in (([], []), (said, known[:1]), (said, [known[0], []])):
+        with pytest.raises(InputError, match="none may be empty"):
+            text.bert_score(candidates, references, tmp_path, layer=2)
     with pytest.raises(WeightsError, match=r"config\.json cannot be read"):
         text.bert_score(said, known, tmp_path / "nothing", layer=2)
     (tmp_path / "t5").mkdir()
