@@ -55,8 +55,7 @@ class _Gather(torch.autograd.Function):  # torch's own all_gather with gradients
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        total = grads[0].clone(memory_format=torch.contiguous_format)  # another operation may have been given it too
-        distributed.all_reduce(total)
+        distributed.all_reduce(total := grads[0].clone(memory_format=torch.contiguous_format))
         return total[rank() * ctx.count :][: ctx.count]
 
 
