@@ -76,7 +76,12 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         yield scratch
         if replace and path.exists():
             path.replace(old)
-        scratch.replace(path)
+        try:
+            scratch.replace(path)
+        except OSError:
+            if old.exists():
+                old.replace(path)
+            raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)

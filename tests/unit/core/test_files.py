@@ -116,3 +116,20 @@ def test_a_folder_of_outputs_is_new_or_empty(tmp_path: Path) -> None:
     for bad in ("full", "link", "full/x"):
         with pytest.raises(InputError):
             check_output(tmp_path / bad, force=False, folder=True)
+
+
+def test_a_folder_whose_replacement_fails_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "old").write_text("kept")
+    rename, calls = Path.replace, []
+
+    def second_fails(self: Path, target: Path) -> Path:
+        calls.append(target)
+        if len(calls) == 2:
+            raise OSError("no")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", second_fails)
+    with pytest.raises(OSError, match="no"), whole_folder(tmp_path / "x", replace=True) as folder:
+        (folder / "new").write_text("")
+    assert (tmp_path / "x" / "old").read_text() == "kept" and len(list(tmp_path.iterdir())) == 1
