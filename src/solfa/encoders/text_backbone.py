@@ -45,11 +45,11 @@ class TextNetwork(PieceNetwork):
 class TextTower(PieceNetwork):
     """The text side of a joint model, which gives one vector for each piece.
 
-    ``vectors`` maps token numbers and a mask, 1 where one is real (both [shape=(P, L)]), to vectors [shape=(P, D)], by
-    means of ``modules``, which are named so in files.
+    ``vectors`` maps the tower, token numbers and a mask, 1 where one is real (both [shape=(P, L)]), to vectors
+    [shape=(P, D)]. It takes ``modules``, which are named so in files, from the tower: a copy of it has its own.
     """
 
-    def __init__(self, vectors: Callable[[Tensor, Tensor], Tensor], **modules: nn.Module) -> None:
+    def __init__(self, vectors: Callable[[Any, Tensor, Tensor], Tensor], **modules: nn.Module) -> None:
         super().__init__()
         self._vectors = vectors
         for name, module in modules.items():
@@ -57,7 +57,7 @@ class TextTower(PieceNetwork):
 
     def of_pieces(self, tensors: Tensors) -> tuple[Tensor, Tensor]:
         """Unit vectors [shape=(P, D)], and the same as the one state of each piece."""
-        vectors_PD = F.normalize(self._vectors(tensors["ids"], tensors["real"]).float(), dim=-1)
+        vectors_PD = F.normalize(self._vectors(self, tensors["ids"], tensors["real"]).float(), dim=-1)
         return vectors_PD, vectors_PD[:, None]
 
 

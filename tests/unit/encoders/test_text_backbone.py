@@ -158,3 +158,19 @@ def test_a_checkpoint_that_lacks_a_layer_is_refused(bpe_folder, tmp_path):
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(WeightsError, match=r"lacks weights.*encoder\.layer\.1\.output\.dense\.weight"):
         load_backbone(f"roberta:{folder}", "text")
+
+
+def test_a_copy_of_a_text_tower_has_its_own_weights() -> None:
+    """Training tunes a copy: what is called must be what is trained."""
+    from copy import deepcopy
+
+    import torch
+
+    from solfa.encoders.text_backbone import TextTower
+
+    tower = TextTower(lambda own, ids, real: own.words(ids).mean(dim=1), words=torch.nn.Embedding(5, 3))
+    given = {"ids": torch.tensor([[1, 2]]), "real": torch.ones(1, 2, dtype=torch.long)}
+    copy = deepcopy(tower)
+    with torch.no_grad():
+        copy.get_submodule("words").weight.add_(1.0)
+    assert not torch.allclose(tower.of_pieces(given)[0], copy.of_pieces(given)[0])

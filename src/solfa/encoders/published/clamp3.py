@@ -46,11 +46,11 @@ class _Network(nn.Module):
         shapes = (state[f"{kind}_proj.weight"].shape for kind in ("audio", "text"))
         self.audio_proj, self.text_proj = (nn.Linear(into, out) for out, into in shapes)
 
-    def text(self, ids_PL: Tensor, real_PL: Tensor) -> Tensor:
-        """Vectors of pieces of text [shape=(P, D)]."""
-        states_PLD = self.text_model(input_ids=ids_PL, attention_mask=real_PL).last_hidden_state
-        out: Tensor = self.text_proj(masked_mean(states_PLD, real_PL))
-        return out
+
+def _text_vectors(tower: Any, ids_PL: Tensor, real_PL: Tensor) -> Tensor:
+    states_PLD = tower.text_model(input_ids=ids_PL, attention_mask=real_PL).last_hidden_state
+    out: Tensor = tower.text_proj(masked_mean(states_PLD, real_PL))
+    return out
 
 
 class ClampAudio:
@@ -128,6 +128,6 @@ def load(
         )
     spec = checkpoint.spec(dim, "24k-5s-v1", file, mert_file, sample_rate_hz=_RATE, hop_s=_WINDOW_S)
     network, windows = network.to(on).eval(), windows.to(on).eval()
-    tower = TextTower(network.text, text_model=network.text_model, text_proj=network.text_proj)
+    tower = TextTower(_text_vectors, text_model=network.text_model, text_proj=network.text_proj)
     text = TextBackbone(tower, spec, on, None, tokenizer_of(file, tokenizer, hub=_WORDS), _MAX_TOKENS)
     return JointModel(name=spec.name, audio=ClampAudio(network, windows, spec, on), text=StateVectors(text))

@@ -94,13 +94,11 @@ def load_states(checkpoint: Checkpoint) -> WindowedBackbone:
 
 
 def _text_tower(network: Any) -> TextTower:
-    text, projection = network.text_model, network.text_projection
-
-    def vectors(ids_PL: Tensor, real_PL: Tensor) -> Tensor:
-        out: Tensor = projection(text(input_ids=ids_PL, attention_mask=real_PL).pooler_output)
+    def vectors(tower: Any, ids_PL: Tensor, real_PL: Tensor) -> Tensor:
+        out: Tensor = tower.text_projection(tower.text_model(input_ids=ids_PL, attention_mask=real_PL).pooler_output)
         return out
 
-    return TextTower(vectors, text_model=text, text_projection=projection)
+    return TextTower(vectors, text_model=network.text_model, text_projection=network.text_projection)
 
 
 @published("text", "clap")

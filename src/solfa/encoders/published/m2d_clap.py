@@ -102,8 +102,8 @@ def load(checkpoint: Checkpoint, *, tokenizer: str | Path | None = None) -> Join
     audio = windowed(checkpoint, network, file, "16k-10s-v1", network.cls_token.shape[-1], grid)
     words = tokenizer_of(file, tokenizer, hub=_WORDS)
 
-    def first_states(ids_PL: Tensor, real_PL: Tensor) -> Tensor:
-        first: Tensor = network.words(input_ids=ids_PL, attention_mask=real_PL).last_hidden_state[:, 0]
+    def first_states(tower: Any, ids_PL: Tensor, real_PL: Tensor) -> Tensor:
+        first: Tensor = tower.words(input_ids=ids_PL, attention_mask=real_PL).last_hidden_state[:, 0]
         return first
 
     return joint_model(audio, TextTower(first_states, words=network.words), words, _MAX_TOKENS)

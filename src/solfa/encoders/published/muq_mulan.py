@@ -55,7 +55,7 @@ def load(checkpoint: Checkpoint) -> JointModel:
     network, words, file = read(checkpoint)
     # Its configurations are elsewhere: from this file alone it cannot be rebuilt.
     audio = windowed(checkpoint, _Vectors(network), file, _KEY, network.dim, _GRID, rebuilt=False)
-    tower = TextTower(network.text, text=network.mulan.text, text_to_latents=network.mulan.text_to_latents)
+    tower = TextTower(_text_vectors, text=network.mulan.text, text_to_latents=network.mulan.text_to_latents)
     return joint_model(audio, tower, words, MAX_TOKENS)
 
 
@@ -125,12 +125,13 @@ class MuQMuLanNetwork(nn.Module):
         self.mulan.text_to_latents = nn.Linear(int(config["text_transformer"]["dim"]), dim)
         self.dim = dim
 
-    def text(self, ids_PL: Tensor, real_PL: Tensor) -> Tensor:
-        """Vectors of pieces of text [shape=(P, D)], one by one: the published model averages over padding too."""
-        texts = (ids[real > 0][None] for ids, real in zip(ids_PL, real_PL, strict=True))
-        pooled = [self.mulan.text(self.mulan.text.model(input_ids=ids).last_hidden_state) for ids in texts]
-        out: Tensor = self.mulan.text_to_latents(torch.cat(pooled))
-        return out
+
+def _text_vectors(tower: Any, ids_PL: Tensor, real_PL: Tensor) -> Tensor:
+    # One by one: the published model averages over padding too.
+    texts = (ids[real > 0][None] for ids, real in zip(ids_PL, real_PL, strict=True))
+    pooled = [tower.text(tower.text.model(input_ids=ids).last_hidden_state) for ids in texts]
+    out: Tensor = tower.text_to_latents(torch.cat(pooled))
+    return out
 
 
 class _Tower(nn.Module):
