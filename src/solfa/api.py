@@ -1,7 +1,5 @@
 """The two things to do with a collection, in one call each; the command line calls the same."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path

@@ -6,8 +6,6 @@ averaging parameter gradients over devices (``average_gradients``) takes that fa
 itself have the whole gradient on each device, and the average is the same.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

@@ -7,8 +7,6 @@ way of whole texts. A tuned backbone is part of the model: it makes the states t
 Shape letters: B batch, T frames, L tokens, N phrases, D dimensions.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import chain
@@ -94,12 +92,12 @@ class Batch:
         values = ((f.name, getattr(self, f.name)) for f in fields(self))
         return {name: value for name, value in values if isinstance(value, Tensor)}
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> "Batch":
         """The same batch on a device, halves as float32."""
         moved: dict[str, Any] = {name: tensor.to(device, non_blocking=True) for name, tensor in self.tensors().items()}
         return replace(self, **{n: t.float() if t.dtype is torch.float16 else t for n, t in moved.items()})
 
-    def chunks(self, size: int) -> list[Batch]:
+    def chunks(self, size: int) -> "list[Batch]":
         """Parts of at most ``size`` pairs, padded alike."""
         cuts = [slice(i, i + size) for i in range(0, len(self), size)]
         given = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
@@ -125,7 +123,7 @@ class Projected:
     seed: int = 0
 
     @classmethod
-    def of(cls, vectors: Mapping[str, Tensor], batch: Batch, token_mask_BL: Tensor, seed: int) -> Projected:
+    def of(cls, vectors: Mapping[str, Tensor], batch: Batch, token_mask_BL: Tensor, seed: int) -> "Projected":
         """The vectors that ``JointProjector`` made, with the masks and labels of their batch."""
         given = {name: getattr(batch, name) for name in ("frame_mask_BT", "labels_BNT", "grounded_B")}
         return cls(**vectors, **given, token_mask_BL=token_mask_BL, seed=seed)
@@ -181,7 +179,7 @@ class JointProjector(nn.Module):
         if not self.audio.has_rows:
             raise InputError("the audio tower needs a view of frames: give rows, or shared=True.")
 
-    def train(self, mode: bool = True) -> JointProjector:
+    def train(self, mode: bool = True) -> "JointProjector":
         """As of any module, but backbones remain as they are used."""
         super().train(mode)
         self.bodies.eval()

@@ -16,8 +16,6 @@ a CPU, slowly, for tests.
 Shape letters: A items that have frames, C items that have tokens, F frames, T tokens, D dimensions.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext

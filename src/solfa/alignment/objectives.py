@@ -13,8 +13,6 @@ FineLAP's frame term where labels exist.
 Shape letters: B items of all devices, N phrases, T frames, L tokens, D dimensions.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias

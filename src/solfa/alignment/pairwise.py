@@ -13,8 +13,6 @@ kernel (``kernel.py``) that never writes a cosine, only the place of each maximu
 Shape letters: A items that have frames, C items that have tokens, F frames, T tokens, D dimensions.
 """
 
-from __future__ import annotations
-
 import logging
 import sys
 from collections.abc import Mapping, Sequence

@@ -11,8 +11,6 @@ nowhere: the backbones carry it.
 Shape letters: B batch, T frames or tokens, D dimensions, H heads.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 

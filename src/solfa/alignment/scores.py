@@ -12,8 +12,6 @@ Similarities are cosines of unit vectors, sums are float32 or wider. Frames and 
 Shape letters: N tracks, W windows, T frames, X texts, L tokens, D dimensions.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -63,7 +61,7 @@ class Texts:
     tokens: tuple[FloatArray, ...]
 
     @classmethod
-    def of(cls, features: Features) -> Texts:
+    def of(cls, features: Features) -> "Texts":
         """What a text encoder gave."""
         rows = zip(features.frames_BTD, features.mask_BT, strict=True)
         return cls(features.global_BD, tuple(row[mask] for row, mask in rows))

@@ -7,8 +7,6 @@ codebook holds the means (k-means) of what the ones before it left over, so that
 Shape letters: N states, D dimensions, Q codebooks.
 """
 
-from __future__ import annotations
-
 import warnings
 from typing import Any
 

@@ -1,7 +1,5 @@
 """One decode that feeds every extractor, and one analysis out of what they conclude."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path

@@ -7,8 +7,6 @@ form), so each bin is a slice of that spectrum, folded onto the frame rate and t
 TASLP 2013, have the same idea). No octave-wise resampling, and every frame is exact.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import numpy as np

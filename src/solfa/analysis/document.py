@@ -4,8 +4,6 @@ Keys carry their units. A later version may add keys; readers must pass over tho
 changes its meaning within one version.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import partial

@@ -3,8 +3,6 @@
 They read whole tracks, as their authors meant them to, so memory grows with the track here, up to ``LONGEST_S``.
 """
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import io

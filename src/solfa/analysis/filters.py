@@ -1,7 +1,5 @@
 """What analyzers need of a signal library beyond numpy's FFT, so that an installation does without scipy."""
 
-from __future__ import annotations
-
 from functools import reduce
 
 import numpy as np

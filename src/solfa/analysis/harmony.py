@@ -4,8 +4,6 @@
 All fitted constants are in ``harmony.json``, with how they were fitted.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache

@@ -4,8 +4,6 @@ The network estimates triad, bass, seventh, ninth, eleventh and thirteenth (Jian
 vocabulary is one class of each; its log-likelihood is the sum of theirs. The path pays a fixed price for each change.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache

@@ -7,8 +7,6 @@ profile; it does not depend on the labels of chords, and decides riffs, power ch
 through a softmax over the 24 keys, is the probability. Constants: ``harmony.json``, ``tools/fit_harmony.py``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import cache
 from itertools import pairwise

@@ -4,8 +4,6 @@ Exact for mono and stereo files: the power of left plus right is twice that of t
 are measured (``audio.side_of``). Files of more channels are measured on their mono mix, without surround weights.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

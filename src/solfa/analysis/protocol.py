@@ -1,7 +1,5 @@
 """What an analysis tool must offer, whoever wrote it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol

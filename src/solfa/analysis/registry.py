@@ -1,7 +1,5 @@
 """Extractors by name, and which of them owns which field of an analysis."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any

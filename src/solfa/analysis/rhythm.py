@@ -1,7 +1,5 @@
 """Tempo, beats, downbeats and metre: the permissive default."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

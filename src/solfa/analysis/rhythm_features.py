@@ -3,8 +3,6 @@
 A frame is 1/98 s (225 samples at 22.05 kHz), so that a stretch of 120 s is a whole number of frames.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache

@@ -5,8 +5,6 @@ convolutions over onset features, here 24 channels, ten layers, receptive field 
 ``rhythm.npz``, the other numbers in ``rhythm.json``, which says how all were fitted on rendered music with exact truth.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from importlib.resources import files
 from typing import Any

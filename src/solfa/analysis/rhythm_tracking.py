@@ -1,7 +1,5 @@
 """Periodicity of the onsets and tempo candidates; then beats by dynamic programming, and downbeats along a bar."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.fft import irfft, rfft
 from numpy.typing import NDArray

@@ -4,8 +4,6 @@ Boundaries are peaks of the novelty of a self-similarity matrix (Foote, ICME 200
 voice and instruments at once.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

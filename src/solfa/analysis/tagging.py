@@ -6,8 +6,6 @@ concept of the vocabulary.
 Shape letters: T frames or windows (3 s), P patches (1 s), L labels, D dimensions.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -159,7 +157,7 @@ class Voter:
     weight: float
 
     @classmethod
-    def parse(cls, row: str) -> Voter:
+    def parse(cls, row: str) -> "Voter":
         """Out of ``NET:LABEL | LABEL``, with the weight in front where it is not 1."""
         head, _, names = row.partition(":")
         weight, net = head.split() if " " in head else ("1", head)

@@ -6,8 +6,6 @@ monotone logistic curves, whose parameters and origin are in ``tags.toml`` next 
 Shape letters: S seconds, C concepts (in the order of ``solfa.analysis.tagging.voters``).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache

@@ -1,7 +1,5 @@
 """``solfa data caption``: music in, captioned clips out."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -93,7 +91,7 @@ def caption(
         counts=FGMCAPS if fgmcaps else None, shares=(1.0, 0.0, 0.0) if fgmcaps else shares_of(splits),
     )  # fmt: skip
 
-    def announce(expected: Usage) -> None:
+    def announce(expected: "Usage") -> None:
         tell(f"about {expected.requests} requests, {expected.prompt_tokens} tokens asked and "
              f"{expected.completion_tokens} answered{cost(expected)}, fewer where answers are kept, up to twice as "
              f"many where they are rejected")  # fmt: skip
@@ -121,7 +119,7 @@ def caption(
     raise typer.Exit(SOME_FAILED if failed else 0)
 
 
-def endpoint_of(url: str, model: str, key_env: str, **options: Any) -> Endpoint | None:
+def endpoint_of(url: str, model: str, key_env: str, **options: Any) -> "Endpoint | None":
     """The language model that the options name; None if they name none."""
     from solfa.datagen.captions.llm import Endpoint
 
@@ -130,7 +128,7 @@ def endpoint_of(url: str, model: str, key_env: str, **options: Any) -> Endpoint 
     return Endpoint(url=url, model=model, key_env=key_env, **options) if url else None
 
 
-def tell_failures(made: Dataset) -> int:
+def tell_failures(made: "Dataset") -> int:
     """How many items failed on the way to a data set; some are printed, with the reason."""
     failures = made.manifest.get("failures", ())
     for failure in failures[:_MOST_NAMED]:
@@ -144,7 +142,7 @@ def _names(text: str) -> tuple[str, ...]:
     return () if text in ("", "none") else tuple(n.strip() for n in text.split(","))
 
 
-def _cost(prices: str) -> Callable[[Usage], str]:
+def _cost(prices: str) -> "Callable[[Usage], str]":
     """Words for what a usage costs; none where no prices are given."""
     try:
         asked, answered = map(float, prices.split(",")) if prices else (0.0, 0.0)

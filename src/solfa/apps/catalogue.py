@@ -1,7 +1,5 @@
 """``solfa models list``: every model and analysis tool, its terms, and whether it is here."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from typing import Any
 

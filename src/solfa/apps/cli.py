@@ -1,7 +1,5 @@
 """The command ``solfa``: parse, call, print."""
 
-from __future__ import annotations
-
 import codecs
 import errno
 import json
@@ -141,7 +139,7 @@ def similar(asked: Asked, file: Annotated[str, typer.Argument(help="Audio FILE, 
     _answer(asked, "", [file])
 
 
-def _answer(asked: Asked, query: Query | str, like: list[str], by: Literal["search", "vectors"] = "search") -> None:
+def _answer(asked: Asked, query: "Query | str", like: list[str], by: Literal["search", "vectors"] = "search") -> None:
     """Search; print the hits, write them as playlists, play them."""
     from solfa.api import search as find
     from solfa.apps import playlist, render
@@ -259,7 +257,7 @@ def detect(
     _show_map(found, threshold, plot, force, as_json, file.name)
 
 
-def _loaded(collection: Path | None, model: str | None, allow_noncommercial: bool) -> JointModel:
+def _loaded(collection: Path | None, model: str | None, allow_noncommercial: bool) -> "JointModel":
     """The model that is named, or the one that the collection remembers, or the default one."""
     from solfa.api import resolve_model
     from solfa.collection import Collection
@@ -276,7 +274,7 @@ def _loaded(collection: Path | None, model: str | None, allow_noncommercial: boo
 
 
 def _show_map(
-    found: TimedMap, threshold: float | None, plot: Path | None, force: bool, as_json: bool, title: str
+    found: "TimedMap", threshold: float | None, plot: Path | None, force: bool, as_json: bool, title: str
 ) -> None:
     from solfa.apps import render
 

@@ -1,7 +1,5 @@
 """Defaults of options from a TOML file: a key is an option, a table a command; the command line goes before it."""
 
-from __future__ import annotations
-
 import os
 import re
 import tomllib

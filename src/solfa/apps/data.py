@@ -1,7 +1,5 @@
 """``solfa data``: make data sets, look into them, check them, hand them on."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any

@@ -4,8 +4,6 @@ The music is that of two free games in Debian (OpenClonk, CC BY; Endgame: Singul
 fetched with the user's own ``apt-get download`` and unpacked here, nothing is installed and no root is needed.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """``solfa doctor``: what works on this machine, what is missing, how to get it."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import importlib.util
 import os

@@ -1,7 +1,5 @@
 """``solfa eval``: a model on a task of the field, one table row, one report that can be repeated."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import fields, replace
@@ -155,7 +153,7 @@ def mir(
 
 
 @contextmanager
-def _opened(dataset: str, folder: Path, split: str | None) -> Iterator[DataSet]:
+def _opened(dataset: str, folder: Path, split: str | None) -> "Iterator[DataSet]":
     """A data set of the field, or one of solfa's own; sound that is packed is laid out for as long as it is needed."""
     from tempfile import TemporaryDirectory
 
@@ -177,7 +175,7 @@ def _opened(dataset: str, folder: Path, split: str | None) -> Iterator[DataSet]:
 
 
 @contextmanager
-def _searched(model: JointModel, clips: DataSet) -> Iterator[Rank]:
+def _searched(model: JointModel, clips: "DataSet") -> "Iterator[Rank]":
     """How the whole search orders the clips: they are indexed into a collection that is thrown away."""
     from tempfile import TemporaryDirectory
 

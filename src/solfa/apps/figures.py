@@ -1,7 +1,5 @@
 """Pictures with matplotlib (extra ``plot``): SVG or PNG, by the name of the file."""
 
-from __future__ import annotations
-
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -75,7 +73,7 @@ def _drawing(path: Path, force: bool, *shape: int, **options: Any) -> Iterator[t
         plt.close(figure)
 
 
-def heat_map(found: TimedMap, path: Path, *, title: str, force: bool = False) -> None:
+def heat_map(found: "TimedMap", path: Path, *, title: str, force: bool = False) -> None:
     """Rows of words or phrases over time, the value as colour. Raises as ``pyplot`` and ``write_output``."""
     rows = len(found.rows)
     edges = np.append(found.start_s_T, found.end_s)
@@ -113,7 +111,7 @@ def curves(
 
 
 def bars(
-    values: Mapping[str, Interval], path: Path, *, title: str, y_label: str, scale: float = 100.0, force: bool = False
+    values: "Mapping[str, Interval]", path: Path, *, title: str, y_label: str, scale: float = 100.0, force: bool = False
 ) -> None:
     """Bars with their intervals, by name, times ``scale`` (100: per cent). Raises as ``heat_map``, and InputError if
     there are none."""
@@ -131,7 +129,7 @@ def _plain(text: str) -> str:
     return text.replace("$", r"\$")  # no formula
 
 
-def draw_analysis(analysis: Analysis, path: Path, *, title: str, force: bool = False) -> None:
+def draw_analysis(analysis: "Analysis", path: Path, *, title: str, force: bool = False) -> None:
     """What was measured of a track over time; tempo, key and metre in the title. Raises as ``heat_map``.
 
     Energy with bars (downbeats), chords coloured by root, and a row for the voice and for each instrument and sound

@@ -1,7 +1,5 @@
 """``solfa index`` and ``solfa status``: run, show progress, sum up."""
 
-from __future__ import annotations
-
 import os
 import signal
 import time

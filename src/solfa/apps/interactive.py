@@ -1,7 +1,5 @@
 """``solfa`` alone on a terminal: a line is a query, or a command on the one before."""
 
-from __future__ import annotations
-
 import re
 import sys
 from collections.abc import Sequence

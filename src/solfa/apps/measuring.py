@@ -1,7 +1,5 @@
 """``solfa eval captions|fidelity|judges``: scores of files that some system wrote, without a model of sound."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import json
@@ -74,7 +72,7 @@ def captions(
 
 
 def _show(
-    task: str, given: Path, known: Path, sizes: tuple[int, int], metrics: dict[str, Interval], out: Path | None,
+    task: str, given: Path, known: Path, sizes: tuple[int, int], metrics: "dict[str, Interval]", out: Path | None,
     force: bool, **more: Any,
 ) -> None:  # fmt: skip
     """The report on a file that some system wrote, held against what is known."""

@@ -1,7 +1,5 @@
 """Play hits with what the system has."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

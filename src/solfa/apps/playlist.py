@@ -1,7 +1,5 @@
 """Hits as files that players read: M3U8 (UTF-8) and XSPF 1."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree

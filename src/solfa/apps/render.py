@@ -1,7 +1,5 @@
 """Results as text for people, with rich, and as the documented JSON (``docs/json.md``)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, TypeVar

@@ -1,7 +1,5 @@
 """How a report is shown: a table with the blind rows, the file, the figure."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,7 +21,7 @@ OutOption = Annotated[
 ]
 
 
-def draw(report: Report, path: Path, *, force: bool = False) -> None:
+def draw(report: "Report", path: Path, *, force: bool = False) -> None:
     """The figure of a task: staircases, curves or bars (``figures``)."""
     from solfa.evaluation.reports import in_percent
 
@@ -76,7 +74,7 @@ def names(models: Sequence[str]) -> list[str]:
     return [own(path) for path in paths]
 
 
-def show(found: Sequence[Report], out: Path | None = None, plot: Path | None = None, *, force: bool = False) -> None:
+def show(found: "Sequence[Report]", out: Path | None = None, plot: Path | None = None, *, force: bool = False) -> None:
     """The reports of several systems on one pool as one table, the blind rows below; files where asked for."""
     from solfa.core.errors import InputError
     from solfa.evaluation import reports

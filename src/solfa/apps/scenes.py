@@ -1,7 +1,5 @@
 """``solfa data sounds`` and ``solfa data scenes``: event sounds from Debian or your own, mixed into scenes."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """A query that is refined turn by turn: the state and what can be done to it, without a terminal."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any

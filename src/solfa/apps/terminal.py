@@ -3,8 +3,6 @@
 Work shows bars on a terminal, a line now and then elsewhere, and one line that sums it up.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 import time

@@ -1,7 +1,5 @@
 """``solfa train``: projectors on frozen or tuned backbones, from a data set to a model folder."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -137,11 +135,11 @@ def _train(
     }  # fmt: skip
     pairs = [setting.partition("=") for setting in settings or []]
 
-    def change(recipe: Recipe) -> Recipe:
+    def change(recipe: "Recipe") -> "Recipe":
         recipe = replace(changed(recipe, old), **{k: v for k, v in changes.items() if v is not None})
         return changed(recipe, {key.strip(): value.strip() for key, _, value in pairs})
 
-    def report(progress: StepReport) -> None:
+    def report(progress: "StepReport") -> None:
         for each in trackers:
             each(progress)
         values = ", ".join(f"{k} {v:.4g}" for k, v in progress.metrics.items() if isinstance(v, float))
@@ -220,7 +218,7 @@ def _stoppable() -> Iterator[None]:
         raise typer.Exit(TERMINATED if str(stop) else INTERRUPTED) from None
 
 
-def _summary(folder: Path, outcome: Outcome) -> str:
+def _summary(folder: Path, outcome: "Outcome") -> str:
     early = ", stopped early" if outcome.stopped_early else ""
     found = "" if outcome.text is None else f", validation {outcome.text}"
     return f"{outcome.steps} steps{early}{found}. Use it: solfa index MUSIC --model trained:{folder}"

@@ -1,7 +1,5 @@
 """``solfa data soundfonts`` and ``solfa data world``: music with exact truth, rendered from scores."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 from typing import Annotated

@@ -6,8 +6,6 @@ no harm. A file of which more than two seconds and two per cent are missing agai
 truncated rather than indexed as something it is not.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Iterator

@@ -3,8 +3,6 @@
 Ogg streams one after the other in one file (radio recordings, joined files) are one sound.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace

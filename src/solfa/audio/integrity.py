@@ -1,7 +1,5 @@
 """Checks for files that are cut short, protected or overloaded, of which decoders say nothing."""
 
-from __future__ import annotations
-
 import os
 import re
 import struct

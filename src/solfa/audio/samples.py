@@ -1,7 +1,5 @@
 """Sample-rate conversion (soxr HQ everywhere), and a name for what a file sounds like: a hash over decoded samples."""
 
-from __future__ import annotations
-
 import hashlib
 
 import numpy as np

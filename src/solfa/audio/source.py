@@ -1,7 +1,5 @@
 """Opening a file safely, and reading no more of it than the limits allow."""
 
-from __future__ import annotations
-
 import errno
 import io
 import os

@@ -1,7 +1,5 @@
 """What a file says about itself. Tags are hostile text: bounded, cleaned, never trusted as numbers."""
 
-from __future__ import annotations
-
 import math
 import re
 import sys

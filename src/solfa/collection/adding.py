@@ -1,7 +1,5 @@
 """How a folder gets into a collection: scan, plan, index, commit one file at a time."""
 
-from __future__ import annotations
-
 import os
 import sqlite3
 import time

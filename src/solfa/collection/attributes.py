@@ -1,7 +1,5 @@
 """The measured attributes of all tracks at once, as columns: what scoring a whole collection reads."""
 
-from __future__ import annotations
-
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence

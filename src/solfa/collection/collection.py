@@ -1,7 +1,5 @@
 """A collection: what is on disk, what was measured about it, and how a folder gets there."""
 
-from __future__ import annotations
-
 import math
 import os
 import re
@@ -115,7 +113,7 @@ class Collection:
         self.refresh()
 
     @classmethod
-    def open(cls, directory: Path | str, *, create: bool = False) -> Collection:
+    def open(cls, directory: Path | str, *, create: bool = False) -> "Collection":
         """The collection in a directory; with ``create`` a new one where there is none.
 
         Raises
@@ -418,7 +416,7 @@ class Collection:
         self._closed = True
         self._read.clear()
 
-    def __enter__(self) -> Collection:
+    def __enter__(self) -> "Collection":
         return self
 
     def __exit__(self, *error: object) -> None:

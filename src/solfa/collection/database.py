@@ -3,8 +3,6 @@
 Scripts are never edited once released; a change of shape is a new one.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os

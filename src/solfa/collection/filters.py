@@ -4,8 +4,6 @@ A field of the track is a column over the present tracks; a field of the file (c
 column over the present files.
 """
 
-from __future__ import annotations
-
 import math
 import sqlite3
 from collections.abc import Callable, Sequence

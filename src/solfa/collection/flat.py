@@ -1,7 +1,5 @@
 """Search over the vectors of one space: committed rows, memory-mapped, scanned exactly."""
 
-from __future__ import annotations
-
 import mmap
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """One file becomes everything that is stored about it, in one decode. Runs in worker processes."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +23,7 @@ class Needs:
     analysis: bool = True
     vectors: bool = True
 
-    def covers(self, other: Needs) -> bool:
+    def covers(self, other: "Needs") -> bool:
         """True if doing this does the other as well."""
         return self.analysis >= other.analysis and self.vectors >= other.vectors
 

@@ -5,8 +5,6 @@ scored exactly, as in a full scan; only rows of cells that are not visited can b
 made are always visited. It is made from the vectors alone, so it can be deleted and made again at any time.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile

@@ -3,8 +3,6 @@
 Everything here is made from an ``Analysis`` and nothing else, so it can be made again at any time.
 """
 
-from __future__ import annotations
-
 import json
 import zlib
 from collections.abc import Callable, Mapping

@@ -4,8 +4,6 @@ An analysis is verified by the checksum of its compressed document, and everythi
 again; vectors by their CRC-32; files and spaces by theirs. So one and the same copy repairs whatever is wrong.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -7,8 +7,6 @@ directory that cannot be listed, that is empty where files were, or below a give
 # Names remain exactly what the system gave; pathlib would normalise them.
 # ruff: noqa: PTH116, PTH118, PTH120, PTH122, PTH208
 
-from __future__ import annotations
-
 import os
 import stat
 from collections.abc import Iterable

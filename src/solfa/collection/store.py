@@ -15,8 +15,6 @@ an integer dot product over 127 squared, without rounding.
 Shape letters: S segments, T frames, D dimensions.
 """
 
-from __future__ import annotations
-
 import os
 import zlib
 from collections.abc import Iterable, Sequence
@@ -49,7 +47,7 @@ class Space:
     window_s: float = 0.0
 
     @classmethod
-    def of(cls, spec: EncoderSpec) -> Space:
+    def of(cls, spec: EncoderSpec) -> "Space":
         """The space that an encoder writes to."""
         return cls(name=spec.space, dim=spec.dim, hop_s=spec.hop_s, window_s=spec.window_s)
 
@@ -73,7 +71,7 @@ class TrackVectors:
     counts: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, track_id: int, space: Space, candidates_SD: FloatArray, windows: Windows) -> TrackVectors:
+    def of(cls, track_id: int, space: Space, candidates_SD: FloatArray, windows: Windows) -> "TrackVectors":
         """What is kept of windows and the vectors that candidates are found by."""
         segments, frames = quantise(candidates_SD), np.asarray(windows.frames_TD, np.float32)
         if not space.window_s:

@@ -1,7 +1,5 @@
 """Commits what was indexed: vectors to disk first, then one transaction that names them."""
 
-from __future__ import annotations
-
 import os
 import sqlite3
 from collections.abc import Iterable, Sequence

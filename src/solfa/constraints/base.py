@@ -10,8 +10,6 @@ at all: a wrong attribute pushes a track down, a missing one does not.
 Shape letters: N tracks, A alternative values.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -130,11 +128,11 @@ class Likelihood:
     base: float
 
     @classmethod
-    def filled(cls, p: FloatArray, base: float) -> Likelihood:
+    def filled(cls, p: FloatArray, base: float) -> "Likelihood":
         """The same with the base rate where P is NaN."""
         return cls(np.where(np.isnan(p), base, p).astype(np.float32), base)
 
-    def negated(self) -> Likelihood:
+    def negated(self) -> "Likelihood":
         """The same for the opposite constraint."""
         return Likelihood(1 - self.p, 1 - self.base)
 

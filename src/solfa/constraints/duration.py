@@ -1,7 +1,5 @@
 """Length of the track."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

@@ -3,8 +3,6 @@
 Shape letters: N tracks, T energy frames.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal

@@ -1,7 +1,5 @@
 """Key: a tonic, a mode, or both."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

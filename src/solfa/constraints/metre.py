@@ -1,7 +1,5 @@
 """Metre: one of some time signatures."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

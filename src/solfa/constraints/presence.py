@@ -1,7 +1,5 @@
 """A concept of the vocabulary is present: an instrument, voice, genre, mood, use or everyday sound."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

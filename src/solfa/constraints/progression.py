@@ -7,8 +7,6 @@ chords; one that was not recognised surely counts little either way. All tracks 
 Shape letters: N tracks, M collapsed chords of all tracks, L asked chords.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache

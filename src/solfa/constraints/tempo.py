@@ -1,7 +1,5 @@
 """Tempo between two bounds."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
 from typing import ClassVar

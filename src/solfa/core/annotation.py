@@ -9,8 +9,6 @@ has no namespace for a metre; it is read from the places of beats in their bars 
 written to the ``sandbox``, as metre segments and energy are.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections import Counter
@@ -52,7 +50,7 @@ class MusicAnnotation:
     energy: Curve | None = None
 
     @classmethod
-    def of(cls, analysis: Analysis) -> MusicAnnotation:
+    def of(cls, analysis: Analysis) -> "MusicAnnotation":
         """What solfa's analysis claims."""
         return cls(
             duration_s=analysis.duration_s,

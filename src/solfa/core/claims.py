@@ -7,8 +7,6 @@ the forms of the MusicBench and FGMCaps captions. A kind that a caption states n
 than once has no claim: an edit there would leave a contradiction, so it is skipped and counted.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from typing import Literal

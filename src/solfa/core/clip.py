@@ -7,8 +7,6 @@ missing is unknown, never false. What a clip holds is checked where it goes to d
 (``to_json``) has the version ``solfa.record/1``.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -119,7 +117,7 @@ class Clip:
         }  # fmt: skip
 
     @classmethod
-    def from_json(cls, data: Any) -> Clip:
+    def from_json(cls, data: Any) -> "Clip":
         """The clip of ``to_json``'s form.
 
         Raises InputError if it is of another schema, misses a field, has an unknown one, or breaks a rule of

@@ -3,8 +3,6 @@
 A message says what happened, what was got, what was expected and what to do.
 """
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -39,7 +37,7 @@ class DecodeError(SolfaError):
         super().__init__(f"{path}: {reason}")
         self.path, self.reason = Path(path), reason
 
-    def __reduce__(self) -> tuple[type[DecodeError], tuple[str, str]]:
+    def __reduce__(self) -> "tuple[type[DecodeError], tuple[str, str]]":
         return type(self), (str(self.path), self.reason)  # crosses process borders
 
 

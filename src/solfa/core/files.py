@@ -1,7 +1,5 @@
 """Tables that ship with the package, and files that are whole or absent whatever happens while they are written."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Exact conditions on a track (``--where``), the fields that they ask about, and how hits can be ordered."""
 
-from __future__ import annotations
-
 import unicodedata
 from dataclasses import dataclass
 from typing import Literal

@@ -1,7 +1,5 @@
 """Stretches of time with a label, and arithmetic on spans (start_s, end_s)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

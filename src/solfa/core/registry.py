@@ -9,8 +9,6 @@ says what it is: ``joint model``, ``audio backbone``, ``text backbone`` or ``ext
 A name may carry where the weights are, and options: ``clap:/path/to/checkpoint.pt``, ``mert?layer=7&window_s=10``.
 """
 
-from __future__ import annotations
-
 import inspect
 import re
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """Text from outside, made safe to show; values as JSON has them."""
 
-from __future__ import annotations
-
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any

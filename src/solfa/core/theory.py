@@ -4,8 +4,6 @@ Pitch classes are 0..11 with C = 0. Names follow the usual spelling (``Bb minor`
 in Harte / mir_eval syntax (``Bb:min7``; no chord is ``N``).
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -76,7 +74,7 @@ class Key:
         return f"{(_MAJOR_NAMES if self.mode == 'major' else _MINOR_NAMES)[self.tonic]} {self.mode}"
 
     @property
-    def relative(self) -> Key:
+    def relative(self) -> "Key":
         """The key with the same notes and the other mode."""
         return Key((self.tonic + 9) % 12, "minor") if self.mode == "major" else Key((self.tonic + 3) % 12, "major")
 
@@ -87,7 +85,7 @@ class Key:
         return f"{(major.tonic * 7 + 7) % 12 + 1}{'B' if self.mode == 'major' else 'A'}"
 
     @classmethod
-    def parse(cls, text: str) -> Key:
+    def parse(cls, text: str) -> "Key":
         """The key that ``str(key)`` wrote.
 
         Raises
@@ -137,7 +135,7 @@ class Chord:
         return "min" if 7 in intervals and 3 in intervals else self.quality
 
     @classmethod
-    def parse(cls, label: str) -> Chord | None:
+    def parse(cls, label: str) -> "Chord | None":
         """The chord of a Harte label; None for ``N`` and ``X``.
 
         Raises

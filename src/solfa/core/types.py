@@ -6,8 +6,6 @@ A *confidence* is a calibrated probability in 0..1 that the value is right; how 
 ``docs/analysis.md``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, TypeVar
@@ -54,7 +52,7 @@ class Audio:
         """Length in seconds."""
         return len(self.samples) / self.sample_rate_hz
 
-    def derive(self, key: str, compute: Callable[[Audio], T]) -> T:
+    def derive(self, key: str, compute: "Callable[[Audio], T]") -> T:
         """The value of ``compute(self)``, computed once for this stretch.
 
         Resamplings and network outputs that several consumers need go through here, so that one decode and one

@@ -4,8 +4,6 @@ A concept has an id (``electric_piano``), a kind, the names people use for it, a
 The table is ``vocabulary.toml`` next to this file.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cache
 

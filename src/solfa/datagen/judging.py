@@ -1,7 +1,5 @@
 """A data set of our own as evaluation reads those of others: clips with their truth, and their sound in files."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Nothing is installed and no root is needed: packages are unpacked here, and of a wheel one member is read.
 """
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 import subprocess

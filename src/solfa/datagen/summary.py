@@ -1,7 +1,5 @@
 """What a data set holds, counted; and what is wrong with it, listed."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any

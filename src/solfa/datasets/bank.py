@@ -9,8 +9,6 @@ among its alternatives), and here also ``related``, phrases of other clusters th
 clusters (four of FineLAP's do); then both count as its own.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -82,7 +80,7 @@ class PhraseBank:
         Relatives are those named ``related`` on either side, and those that share a phrase with it."""
         return self._near[cluster]
 
-    def merged(self, other: PhraseBank) -> PhraseBank:
+    def merged(self, other: "PhraseBank") -> "PhraseBank":
         """Clusters of both; those of one centroid become one."""
         found: dict[str, Cluster] = {}
         for cluster in (*self.clusters, *other.clusters):
@@ -101,7 +99,7 @@ class PhraseBank:
         write_output(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in plain), force=force)
 
     @classmethod
-    def load(cls, path: Path) -> PhraseBank:
+    def load(cls, path: Path) -> "PhraseBank":
         """The bank of a JSONL file, ours or FineLAP's.
 
         Raises InputError if the file cannot be read, or a line is not of the form; names the line.

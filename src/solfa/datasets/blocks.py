@@ -4,8 +4,6 @@ A block is a folder with ``values.f16`` and ``index.json`` (the space, how many 
 are). It is written atomically (temporary name, then renamed).
 """
 
-from __future__ import annotations
-
 import mmap
 import shutil
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """Making a data set shard by shard: spread over processes, resumed where it stopped, whole or not there at all."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -156,7 +154,7 @@ def _run(
     return Dataset.open(folder)
 
 
-def _results(executor: Executor, work: _Work, tasks: list[ShardTask]) -> Iterator[Done[Any, None] | Failed[Any]]:
+def _results(executor: Executor, work: "_Work", tasks: list[ShardTask]) -> Iterator[Done[Any, None] | Failed[Any]]:
     make = cast(Any, work.make)
     for result in executor.map(work, tasks):
         if isinstance(result, Failed) and result.kind != "raised" and hasattr(make, "each"):

@@ -3,8 +3,6 @@
 An export is written atomically: complete or not at all. Sound is never decoded, its bytes go along.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -11,8 +11,6 @@ the processor time of reading files). float16 remains float16: converting takes 
 and the accelerator does it for nothing.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -243,7 +241,7 @@ class FrozenFeatures:
     def open(
         cls, folder: Path | str, records: Clips, *, audio_space: str, text_space: str, texts: Sequence[str] = (),
         live: Mapping[str, Backbone[Any]] | None = None,
-    ) -> FrozenFeatures:  # fmt: skip
+    ) -> "FrozenFeatures":  # fmt: skip
         """What ``compute`` has kept for these records and texts, but for the sides that are ``live``.
 
         Raises InputError if there are no records, or states are missing, damaged, or of another space.
@@ -259,7 +257,7 @@ class FrozenFeatures:
         said = [Block(_block(folder, text_space, key), text_space) for key in words]
         return cls(records, audio, said, live)
 
-    def with_live(self, live: Mapping[str, Backbone[Any]]) -> FrozenFeatures:
+    def with_live(self, live: Mapping[str, Backbone[Any]]) -> "FrozenFeatures":
         """The same split with other backbones for its ``live`` sides."""
         other = copy(self)
         other.live = live
@@ -270,7 +268,7 @@ class FrozenFeatures:
 
     def relabelled(
         self, *, captions: Sequence[Sequence[str]] | None = None, phrases: Sequence[Sequence[Phrase]] | None = None
-    ) -> FrozenFeatures:
+    ) -> "FrozenFeatures":
         """The same clips with other captions or phrases, one sequence for each clip; None leaves those there are.
 
         Raises InputError if there are not as many as clips.

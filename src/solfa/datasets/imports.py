@@ -1,7 +1,5 @@
 """Published data sets in their authors' layouts, and tables of pairs, as shards: to be trained on like our own."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 import re
@@ -95,7 +93,7 @@ def import_pairs(
 
 
 def _made(
-    root: Path, out: Path | str, name: str, config: Mapping[str, Any], make: _Import, executor: Executor | None,
+    root: Path, out: Path | str, name: str, config: Mapping[str, Any], make: "_Import", executor: Executor | None,
     progress: Callable[[int, int], None],
 ) -> Dataset:  # fmt: skip
     made = build(

@@ -15,8 +15,6 @@ Threads, not processes: decoders, resamplers and copies of arrays let go of the 
 be sent anywhere (``benchmarks/loading.py`` has the figures). numpy only; ``torch.from_numpy`` takes what comes out.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor

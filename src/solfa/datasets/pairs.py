@@ -5,8 +5,6 @@ Columns are found by their usual names (``COLUMNS``) or named by the caller. Fin
 Parquet with the sound inside, as Hugging Face has it and as we export it.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping, Sequence

@@ -3,8 +3,6 @@
 What makes data sets names a sound or an event as the table does, and training draws its negatives from the same bank.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from itertools import product
 from typing import Any

@@ -11,8 +11,6 @@ Reading opens the tar for each member: some 20 µs, next to milliseconds of deco
 no file open, can be sent to other processes and used by many threads.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json
@@ -88,7 +86,7 @@ class ShardIndex:
         return {"schema": SHARD_SCHEMA, **values, "failures": [[f.item, f.reason] for f in self.failures]}
 
     @classmethod
-    def read(cls, path: Path) -> ShardIndex:
+    def read(cls, path: Path) -> "ShardIndex":
         """The index of a tar. Raises InputError if it is missing or not of the schema."""
         file = index_path(path)
         data = read_json(file, SHARD_SCHEMA)
@@ -268,7 +266,7 @@ class Dataset:
     _where: Mapping[str, Shard] = field(repr=False)
 
     @classmethod
-    def open(cls, folder: Path | str) -> Dataset:
+    def open(cls, folder: Path | str) -> "Dataset":
         """The data set in a folder.
 
         Raises InputError if it is not one, is not finished, or its parts do not belong together.
@@ -309,7 +307,7 @@ class Dataset:
         """A hash of all its shards: equal revisions are equal data."""
         return str(self.manifest.get("revision", ""))
 
-    def split(self, name: str) -> Clips:
+    def split(self, name: str) -> "Clips":
         """The records of ``train``, ``val`` or ``test``, in order; each is read when it is asked for.
 
         Raises UnknownName if there is no such split.

@@ -4,8 +4,6 @@ A family is everything that is linked by a track, an artist, a piece, equal soun
 spread over the splits so that every source gets its own shares; a family is never divided, whatever the shares.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections import Counter

@@ -1,7 +1,5 @@
 """Rows of tables: JSON lines, JSON, CSV, Parquet; sound in Parquet as Hugging Face ``datasets`` keeps it."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

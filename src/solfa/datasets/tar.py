@@ -4,8 +4,6 @@ Every member is called ``ID.ENDING`` (100 characters at most, so no extension he
 owner and the time 0. Whatever else a tar can hold (folders, links, devices, other names) is refused.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import tarfile

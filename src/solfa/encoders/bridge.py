@@ -4,8 +4,6 @@ No network was trained on pairs of sound and text. A sound is what the taggers s
 of music at large; a text is which tags its words are near to (``bridge_text``). See ``bridge_space`` for the axes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files

@@ -9,8 +9,6 @@ has few of the hundreds of everyday sounds, so that products of sparse vectors a
 The numbers are in ``bridge.npz`` next to this file, written by ``tools/fit_bridge.py``.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import dataclass

@@ -9,8 +9,6 @@ Names of the vocabulary that occur in the piece add the outputs that are known t
 Negation is not understood here: the query parser takes it out before.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -55,7 +53,7 @@ class BridgeText:
         return self._spec
 
     @property
-    def tokenizer(self) -> Tokenizer:
+    def tokenizer(self) -> "Tokenizer":
         """MiniLM's, which says what a token of a text is.
 
         Raises MissingWeights if its file is neither installed nor pulled.

@@ -4,8 +4,6 @@ A loader of ``registry.toml`` is a function of a ``Checkpoint`` and options, und
 imported when tensors are.
 """
 
-from __future__ import annotations
-
 import json
 import pickle
 import re

@@ -1,7 +1,5 @@
 """Joint models on torch: vectors of windows of sound, and of pieces of text. Needs torch."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Generic, TypeVar

@@ -6,8 +6,6 @@ chord part is of the second itself; key and periodicity are of the whole stretch
 brought to about unit scale. No torch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -4,8 +4,6 @@ Reimers and Gurevych, "Sentence-BERT", EMNLP 2019; the model is sentence-transfo
 384 dimensions, mean over tokens, unit norm.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -96,7 +94,7 @@ class MiniLM:
         return hidden
 
     @cached_property
-    def tokenizer(self) -> Tokenizer:
+    def tokenizer(self) -> "Tokenizer":
         """The tokenizer of the model, which neither cuts nor fills up.
 
         Raises MissingWeights if its file is neither installed nor pulled.

@@ -3,8 +3,6 @@
 Published networks are modules of ``encoders.published``, which the table names as any package's entry does.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path

@@ -4,8 +4,6 @@ Published checkpoints are sometimes dead in one tower (every text at cosine 0.99
 every search, wrongly; so each model is tried once before it is used.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress

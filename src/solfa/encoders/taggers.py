@@ -6,8 +6,6 @@ its part; YAMNet's is of the second itself. The pass over the sound is the one t
 costs nothing where they run anyway.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from functools import cache

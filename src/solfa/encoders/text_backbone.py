@@ -5,8 +5,6 @@ longer than ``max_tokens`` is read in pieces, cut between clauses, so that every
 ``cut`` asks for it, as the published recipes do.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal

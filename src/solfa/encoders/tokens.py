@@ -1,7 +1,5 @@
 """Text to token numbers, in pieces that a network reads at once."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +31,7 @@ def pieces(text: str, count: Callable[[str], int], limit: int) -> list[str]:
     return out
 
 
-def token_pieces(text: str, tokenizer: Tokenizer, limit: int) -> list[list[int]]:
+def token_pieces(text: str, tokenizer: "Tokenizer", limit: int) -> list[list[int]]:
     """The token numbers of a text, in pieces as ``pieces`` cuts them."""
     parts = pieces(text, lambda part: len(tokenizer.encode(part).ids), limit)
     return [tokenizer.encode(part).ids for part in parts]
@@ -57,7 +55,7 @@ def _halves(clause: str, count: Callable[[str], int], limit: int) -> list[str]:
     return [part for side in sides for part in _halves(side, count, limit)]
 
 
-def tokenizer(place: Path) -> Tokenizer:
+def tokenizer(place: Path) -> "Tokenizer":
     """The tokenizer in ``tokenizer.json`` of a folder, or in a file like it; it neither cuts nor fills up.
 
     Raises WeightsError if there is no such file or it cannot be read.
@@ -76,7 +74,7 @@ def tokenizer(place: Path) -> Tokenizer:
     return made
 
 
-def tokenizer_of(file: Path, given: str | Path | None, *, hub: str = "", pulled: str = "") -> Tokenizer:
+def tokenizer_of(file: Path, given: str | Path | None, *, hub: str = "", pulled: str = "") -> "Tokenizer":
     """``tokenizer`` of the folder given, of that of the weights, or of what was ``pulled`` or the hub's cache has."""
     if given is None and (file.parent / "tokenizer.json").is_file():
         return tokenizer(file.parent)

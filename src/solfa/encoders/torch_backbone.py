@@ -4,8 +4,6 @@ Frozen, ``states`` gives what the network says, without gradients and whatever t
 ``network(prepare(batch))`` itself and trains ``network.parameters()``.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack

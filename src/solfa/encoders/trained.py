@@ -13,8 +13,6 @@ Both networks take ``pooled`` [shape=(1, P)] and ``states`` [shape=(1, T, D)] an
 A tuned backbone runs on torch, with its projectors after it on ONNX Runtime.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping, Sequence

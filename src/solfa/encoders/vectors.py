@@ -1,7 +1,5 @@
 """Rows of numbers of any length as the arrays that encoders and backbones give."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

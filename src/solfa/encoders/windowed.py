@@ -9,8 +9,6 @@ with the batch, from (seed, epoch, position, rank), so that chunks and resumed r
 validation, there are none.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +95,7 @@ class WindowedNetwork(PieceNetwork):
         self.body = backbone  # tensors of tuned backbones are named so in files
 
     @property
-    def striped(self) -> list[Stripes]:
+    def striped(self) -> "list[Stripes]":
         """Where spectrograms can be striped (SpecAugment); none where the network takes no spectrogram."""
         return [module for module in self.body.modules() if isinstance(module, Stripes)]
 

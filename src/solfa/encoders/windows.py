@@ -7,8 +7,6 @@ sound is cut; their windows are segments of 30 s (the last one moved back to end
 their frames.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator
 

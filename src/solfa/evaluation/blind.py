@@ -5,8 +5,6 @@ are made; `Unigrams` prefers texts whose words are frequent in other captions; `
 a model's own text tower, or nothing, in the place of a model.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections import Counter

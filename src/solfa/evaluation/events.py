@@ -14,8 +14,6 @@ Sources: Mesaros, Heittola and Virtanen, *Metrics for polyphonic sound event det
 Ebbers, Haeb-Umbach and Serizel, ICASSP 2022 (all thresholds).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -216,7 +214,7 @@ class ClipScores:
         object.__setattr__(self, "values_TC", values)
         object.__setattr__(self, "boundaries_s", np.round(borders, TIME_DECIMALS))
 
-    def smoothed(self, num_frames: int) -> ClipScores:
+    def smoothed(self, num_frames: int) -> "ClipScores":
         """The scores after a median filter over ``num_frames`` frames (FineLAP: 3)."""
         return ClipScores(median_filter(self.values_TC, size=(num_frames, 1)), self.boundaries_s)
 

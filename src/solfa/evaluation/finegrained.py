@@ -10,8 +10,6 @@ known of a track counts as not met, as missing results do. Rank drops are in dou
 *rivals*, the tracks that truth brings above it when one attribute of a query about it is made false.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

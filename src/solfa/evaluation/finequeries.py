@@ -6,8 +6,6 @@ one to three of them, for sensitivity two, of which one is exchanged for another
 and one by vectors meet the same texts. The control is the same in another wording.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache

@@ -8,8 +8,6 @@ Sources: Heusel et al. 2017 (FD), Naeem et al. 2020 (density and coverage), Frie
 al. 2022 (modality gap).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

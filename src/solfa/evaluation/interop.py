@@ -1,7 +1,5 @@
 """A solfa model behind mteb's encoder protocol."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any

@@ -6,8 +6,6 @@ A pairwise verdict names a place, not a track: ``first``, ``second`` or ``tie``.
 time with places changed. InputError is raised where two lists differ in number or are empty, and for unknown values.
 """
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal

@@ -15,8 +15,6 @@ A track whose reference lacks a field does not count for it; one whose estimate 
 raised where no reference allows a score, numbers of tracks differ, chords overlap or a label is not in Harte syntax.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 

@@ -11,8 +11,6 @@ detections fill to at least half. Here 50 thresholds 0.01, 0.03, ..., 0.99 are j
 over 0..1.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 

@@ -10,8 +10,6 @@ readings of the published protocol that are computed: docs/evaluation.md, "FIGMA
 tolerance of the true one, at half or double of it, or one that the clip's truth meets as well, is no counterfactual.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence

@@ -13,8 +13,6 @@ Sources: Bilen et al., ICASSP 2020; Ebbers, Haeb-Umbach and Serizel, ICASSP 2022
 ``sed_scores_eval`` (tests/golden/psds.json).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 

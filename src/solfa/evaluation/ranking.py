@@ -10,8 +10,6 @@ order of the pool. Pools that do not match, queries without an answer (drop them
 that name an item twice raise InputError.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -74,7 +72,7 @@ class Relevance(Ragged):
     @classmethod
     def of(
         cls, relevant: Sequence[Sequence[int]], num_items: int, gains: Sequence[Sequence[float]] | None = None
-    ) -> Relevance:
+    ) -> "Relevance":
         """Relevance from one list of item columns per query; gains, of the same shape, are 1 if None.
 
         Raises
@@ -95,7 +93,7 @@ class Relevance(Ragged):
         return cls._checked(query, items, flat, len(lengths), num_items)
 
     @classmethod
-    def of_targets(cls, target: Sequence[int] | Ints, num_items: int) -> Relevance:
+    def of_targets(cls, target: Sequence[int] | Ints, num_items: int) -> "Relevance":
         """Relevance where query ``q`` has the one answer ``target[q]`` (a caption and its track).
 
         >>> Relevance.of_targets([0, 0, 1], num_items=2).transposed().counts.tolist()
@@ -105,7 +103,7 @@ class Relevance(Ragged):
         return cls._checked(np.arange(len(items)), items, np.ones(len(items)), len(items), num_items)
 
     @classmethod
-    def _checked(cls, query: Ints, items: Ints, gains: Floats, num_queries: int, num_items: int) -> Relevance:
+    def _checked(cls, query: Ints, items: Ints, gains: Floats, num_queries: int, num_items: int) -> "Relevance":
         if num_queries == 0 or num_items <= 0:
             raise InputError(f"the pool is empty: {num_queries} queries, {num_items} items. Nothing can be ranked.")
         if len(items) and not (items.min() >= 0 and items.max() < num_items):
@@ -122,11 +120,11 @@ class Relevance(Ragged):
         offsets = np.searchsorted(query, np.arange(num_queries + 1))
         return cls(offsets.astype(np.int64), items, gains, int(num_items))
 
-    def transposed(self) -> Relevance:
+    def transposed(self) -> "Relevance":
         """The other direction: items ask, queries answer (text to audio becomes audio to text)."""
         return Relevance._checked(self.items, self.queries, self.gains, self.num_items, self.num_queries)
 
-    def answerable(self) -> tuple[Relevance, Ints]:
+    def answerable(self) -> "tuple[Relevance, Ints]":
         """This relevance without the queries that have no answer, and the rows that were kept."""
         kept = np.flatnonzero(self.counts)
         new = np.cumsum(self.counts > 0) - 1
@@ -179,7 +177,7 @@ class Scores:
     block_shape: tuple[int, int] = (1024, 4096)
 
     @classmethod
-    def of(cls, matrix: NDArray[np.floating]) -> Scores:
+    def of(cls, matrix: NDArray[np.floating]) -> "Scores":
         """Given scores, as they are [shape=(Q, N)]."""
         return cls(
             shape=(matrix.shape[0], matrix.shape[1]),
@@ -192,7 +190,7 @@ class Scores:
         """All scores at once [shape=(Q, N)]."""
         return as_numpy(self.block(slice(0, self.shape[0]), slice(0, self.shape[1]))).astype(np.float64)
 
-    def transposed(self) -> Scores:
+    def transposed(self) -> "Scores":
         """The same scores with rows and columns changed: audio asks, texts answer."""
         return replace(
             self,

@@ -4,8 +4,6 @@ A report is JSON (schema ``solfa.report/1``, docs/evaluation.md). It is never wr
 the metrics refuse those, and so there is nothing to write.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping

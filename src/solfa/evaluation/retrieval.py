@@ -17,8 +17,6 @@ MedR, MeanR  median, mean rank of the first relevant item
 MedR%        100 x median of rank / pool size: 50 by chance. GD-Retriever's "MedR (%)" is `medr_percent_largest_seen`
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Sequence
 

@@ -8,8 +8,6 @@ reading goes flat (FIGMA, arXiv 2606.06615: CLAP-like models at 40-50 tokens). N
 that the pool does not have raise InputError.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -52,7 +50,7 @@ def gain_after(points: Sequence[SaturationPoint], num_tokens: int, metric: str =
     raise InputError(f"the curve has no point at {num_tokens} tokens. It has: {steps}.")
 
 
-def tokenizer_spans(tokenizer: Tokenizer) -> TokenSpans:
+def tokenizer_spans(tokenizer: "Tokenizer") -> TokenSpans:
     """The token spans of a ``tokenizers.Tokenizer``, the kind that every solfa text encoder has."""
 
     def spans(text: str) -> list[tuple[int, int]]:

@@ -10,8 +10,6 @@ test by the shifted bootstrap, algorithm 16.2), Smucker, Allan and Carterette, C
 retrieval).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal

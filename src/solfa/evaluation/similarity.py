@@ -8,8 +8,6 @@ token of every frame, then the mean over frames (or the other way round, where a
 or non-finite vectors, and spaces or pools that do not fit each other, raise InputError.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -187,7 +185,7 @@ class Pool:
     def __len__(self) -> int:
         return len(self.sounds)
 
-    def only(self, items: Ints | slice) -> Pool:
+    def only(self, items: Ints | slice) -> "Pool":
         """These sounds."""
         rows = np.arange(len(self))[items].tolist()
         return self if rows == list(range(len(self))) else Pool([self.sounds[i] for i in rows])

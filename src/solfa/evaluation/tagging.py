@@ -11,8 +11,6 @@ PR-AUC   mean area under the precision-recall curve with straight lines between 
 ROC-AUC  mean probability that a clip with the tag scores above one without
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.stats import rankdata
 

@@ -5,8 +5,6 @@ over one pool. A clip is encoded in the windows that search scores too (``encode
 that the model is made to rank by, unless another is set.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace

@@ -9,8 +9,6 @@ metric has such a thing; BLEU is of the whole set. Every metric of tokens refuse
 others raise InputError for sets that are empty or differ in number or shape.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections import Counter

@@ -7,8 +7,6 @@ tolerance of tempo accuracy; a feel ("slow") also by half or double the tempo. C
 sequence, without silence and repeats, holds the asked loop in any rotation.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -3,8 +3,6 @@
 Here are the executors of this process; ``processes`` has the one of worker processes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass

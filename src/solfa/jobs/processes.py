@@ -6,8 +6,6 @@ not) nor memory limits, and is LGPL. What is needed beyond them is small, so thi
 one pipe for each worker, nothing else.
 """
 
-from __future__ import annotations
-
 import os
 import pickle
 import signal
@@ -77,14 +75,14 @@ class ProcessExecutor:
             for process in pool:
                 process.end()
 
-    def _idle(self, pool: list[_Process], payload: bytes, threads: int) -> _Process:
+    def _idle(self, pool: "list[_Process]", payload: bytes, threads: int) -> "_Process":
         for process in pool:
             if not process.busy:
                 return process
         pool.append(_Process(payload, threads))
         return pool[-1]
 
-    def _collect(self, pool: list[_Process], busy: list[_Process]) -> Iterator[Done[Any, Any] | Failed[Any]]:
+    def _collect(self, pool: "list[_Process]", busy: "list[_Process]") -> Iterator[Done[Any, Any] | Failed[Any]]:
         connection.wait([p.pipe for p in busy], timeout=_POLL_S)
         for process in busy:
             result = process.read() or self._verdict(process)
@@ -95,7 +93,7 @@ class ProcessExecutor:
                 pool.remove(process)
             yield result
 
-    def _verdict(self, process: _Process) -> Failed[Any] | None:
+    def _verdict(self, process: "_Process") -> Failed[Any] | None:
         """Why a worker that has said nothing has to go, if it has to."""
         silence = time.monotonic() - process.at_s
         limit = self.timeout_s if process.ready else max(self.timeout_s, _START_LIMIT_S)

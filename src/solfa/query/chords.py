@@ -4,8 +4,6 @@ A lone name is a chord only if something says so (a quality that no key has, the
 rest. Qualities beyond ``core.theory.QUALITIES`` are read as the nearest one, which is noted.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from functools import cache

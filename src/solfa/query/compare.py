@@ -4,8 +4,6 @@ What follows "than" or "as" is compared with, not asked for. A tempo next to a g
 tempo of the genre (table ``[genre_tempo]`` in ``patterns.toml``); any other comparison is said to be not understood.
 """
 
-from __future__ import annotations
-
 from solfa.constraints import FASTEST_BPM, SLOWEST_BPM, Presence, Tempo
 from solfa.query.lexis import Regexes, patterns_table
 from solfa.query.source import Mention, Source

@@ -4,8 +4,6 @@
 ("haunted house"), and what names of other languages mean.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, replace
 from functools import cache

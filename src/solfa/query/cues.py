@@ -1,7 +1,5 @@
 """The small words of a query: negations, "must" and "maybe", "only" and "solo", "instrumental", "drum-free"."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 

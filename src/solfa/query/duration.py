@@ -4,8 +4,6 @@ A time is a place when the words around it say so (at, after, from, until, "in t
 the length of the track.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 

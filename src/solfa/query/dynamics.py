@@ -1,7 +1,5 @@
 """Shapes of the energy: "quiet", "loud", "builds up", "fades out", "steady volume", "loud-quiet-loud"."""
 
-from __future__ import annotations
-
 from solfa.constraints import Dynamics, Place
 from solfa.core.vocabulary import concepts
 from solfa.query.concepts import concept_named

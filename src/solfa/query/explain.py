@@ -1,7 +1,5 @@
 """The parse in plain lines, so that a user sees what was understood and what was not."""
 
-from __future__ import annotations
-
 import re
 
 from solfa.constraints import Constraint, Presence

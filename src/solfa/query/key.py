@@ -1,7 +1,5 @@
 """Key and mode: "in F", "f sharp minor", "B♭", "cis-Moll", "sol mayor", "8A", "relative of A minor", "a minor key"."""
 
-from __future__ import annotations
-
 import re
 
 from solfa.constraints import InKey

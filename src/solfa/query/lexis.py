@@ -1,7 +1,5 @@
 """The data of the grammar in TOML files next to this one: words, lists of patterns, and regexes made of them."""
 
-from __future__ import annotations
-
 import re
 from functools import cache
 from typing import Any

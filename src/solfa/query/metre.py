@@ -1,7 +1,5 @@
 """Metre: "4/4", "six-eight", "in five", "three beats per bar", "compound time", and dances that imply one."""
 
-from __future__ import annotations
-
 import re
 
 from solfa.constraints import Metre

@@ -1,7 +1,5 @@
 """Flags that replace what the parser read: ``--tempo 105..115 --key "F major" --chords Am-F-C-G --avoid drums``."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TypeVar

@@ -4,8 +4,6 @@ Every constraint remembers the words it came from, so that the parse can be show
 silently.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 from solfa.constraints import Constraint, Tempo

@@ -1,7 +1,5 @@
 """What is left for the embedding and for full-text search: clauses without measured words and request openings."""
 
-from __future__ import annotations
-
 import re
 from functools import cache
 

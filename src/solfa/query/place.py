@@ -4,8 +4,6 @@ Places are found here and attached to what they refer to by ``attach``: a leadin
 follows in its clause, a trailing one ("... in the second half") to the nearest thing before it and what "and" joins.
 """
 
-from __future__ import annotations
-
 import re
 from bisect import bisect
 from dataclasses import replace

@@ -4,8 +4,6 @@ One reader for every number of a query, so that a number is never read twice as 
 (values are then in seconds), "other" (Hz, bars, bits, decades, opus numbers, ...) or "" where nothing follows.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

@@ -4,8 +4,6 @@ Numerals resolve against the one key that the query names; without it their root
 is transposable. In a progression on a minor tonic (``i``), III, VI and VII are the degrees of natural minor.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from dataclasses import replace

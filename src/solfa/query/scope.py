@@ -5,8 +5,6 @@ A negation reaches to the end of its clause, or to a word that starts something 
 negation of a negation cancels it. A degree word ("must", "ideally") reaches to the end of its clause.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 from itertools import pairwise

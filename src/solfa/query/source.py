@@ -5,8 +5,6 @@ from. ``raw`` keeps the case and spells musical symbols plainly (``♭`` as ``b`
 without accents.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -110,7 +108,7 @@ class Source:
     _taken: bytearray = field(default_factory=bytearray)
 
     @classmethod
-    def of(cls, text: str) -> Source:
+    def of(cls, text: str) -> "Source":
         """The views of a text.
 
         Raises

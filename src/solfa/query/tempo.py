@@ -3,8 +3,6 @@
 Ranges of markings follow the usual metronome (Maelzel) ranges without gaps; what a word was read as is noted.
 """
 
-from __future__ import annotations
-
 import re
 from bisect import bisect_left
 from collections.abc import Iterable

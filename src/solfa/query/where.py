@@ -1,7 +1,5 @@
 """Exact conditions on tags and measured values: ``tempo_bpm=90..110``, ``key!=D minor``, ``artist~zabriskie``."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 from math import inf, isfinite

@@ -4,8 +4,6 @@ A model that was trained on tokens is asked word by word; of other models a text
 pooled vector, as they were trained. FineLAP's frame term makes such a cosine the probability that a phrase is present.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

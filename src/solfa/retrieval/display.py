@@ -1,7 +1,5 @@
 """The hits of a page: copies of a recording and tracks of one artist collapsed (never deleted), and another order."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace

@@ -5,8 +5,6 @@ undecided where the measurement is, where only another reading of it would fit (
 another way to write the metre), and where only a broader concept was measured; the reading is then named.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 

@@ -5,8 +5,6 @@ logarithm of P(satisfied | measured) over its base rate. Nothing measured is 0, 
 large, a sure miss is as strongly negative. Clipping keeps one wild measurement from overruling all others.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

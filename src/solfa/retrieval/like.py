@@ -1,7 +1,5 @@
 """Example sounds: ``FILE`` or ``FILE@0:30-0:50``."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

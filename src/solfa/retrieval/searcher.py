@@ -1,7 +1,5 @@
 """From a query to hits: filters, evidence from columns and vectors for all, detail for the best, proof for the few."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -6,8 +6,6 @@ half the mean. Windows are those that the model was trained on; models whose fra
 vectors have none, and every passage of 9 s is one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property

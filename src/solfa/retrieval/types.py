@@ -1,7 +1,5 @@
 """What a search is given besides the query, and what it gives back."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal

@@ -1,7 +1,5 @@
 """Small audio files of every kind that is read, for tests: sound at one rate in, a file out."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -3,8 +3,6 @@
 Plain additive notes, noise drums; made for tests (seconds to render, nothing to download), not for listening.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -9,8 +9,6 @@ Text: one frame a word. ``low``, ``bass`` point at the bands below 250 Hz, ``mid
 other word points somewhere of its own, at right angles to all sound.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """Batches of cached states as tensors, or of sounds and texts for tuned backbones, with frame labels. Needs torch."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -13,8 +13,6 @@ There is no state of a random generator to keep: order and draws come from (seed
 (seed, step, rank, chunk), each drawn again. So a run that was killed goes on with the same bits.
 """
 
-from __future__ import annotations
-
 import errno
 import json
 import os

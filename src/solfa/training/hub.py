@@ -1,7 +1,5 @@
 """Model folders on the Hugging Face hub: only the files of a model go there and come back, each checked by its hash."""
 
-from __future__ import annotations
-
 import glob
 import re
 import shutil

@@ -1,7 +1,5 @@
 """A trained model as one folder that needs nothing else (``encoders.trained`` says what is in it). Needs torch."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

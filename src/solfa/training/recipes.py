@@ -5,8 +5,6 @@ for a CPU and a few thousand clips. Each takes the widths of the two backbones' 
 those of their pooled vectors too; ``finelap`` also the name of its projector of ``frames``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace

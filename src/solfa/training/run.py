@@ -1,7 +1,5 @@
 """From a data set's folder to a model's folder. Needs torch."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext

@@ -4,8 +4,6 @@ A tracker is called with each ``StepReport``, as ``run(report=...)`` is. Its fil
 its folder to itself until then.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any, Protocol

@@ -3,8 +3,6 @@
 Why a plain loop and neither Accelerate nor Fabric: ``docs/adr/0005-training-loop.md``.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os

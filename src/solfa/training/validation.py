@@ -4,8 +4,6 @@ And what is fitted to the split when the run has ended: the probability that a t
 makes no more of a split than the measure reads.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 

@@ -1,7 +1,5 @@
 """The table of model files that solfa knows: ``manifest.toml`` as values."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any

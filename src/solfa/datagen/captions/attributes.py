@@ -5,8 +5,6 @@ key and metre are those of the whole track, which are measured more surely than 
 instruments and the voice are those of the clip. ``trust`` says what is sure enough.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

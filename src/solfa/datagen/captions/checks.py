@@ -6,8 +6,6 @@ circumstances of a recording are statements that attributes would have to bear o
 neutral is listed, since nothing here can decide whether it is true.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Attributes as facts: which there are, and the names and numbers that a text can use for each."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -105,7 +103,7 @@ class Spelling:
     flats: bool
 
     @classmethod
-    def of(cls, attributes: Mapping[str, Any], rng: Rng | None = None) -> Spelling:
+    def of(cls, attributes: Mapping[str, Any], rng: Rng | None = None) -> "Spelling":
         """For the key and the chords of a clip, sure or not."""
         key = attributes.get("key") or (attributes.get("unsure") or {}).get("key")
         roots = {c.root for name in ("chords", "some_chords") for c in harmony(attributes.get(name) or ())}

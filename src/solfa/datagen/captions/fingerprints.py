@@ -6,8 +6,6 @@ Widmer, TASLP 2016), so they are hashed; recordings that share hashes are the sa
 shift, one tempo ratio and one offset. No network, no tags.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 

@@ -5,8 +5,6 @@ its seed alone. Which style and which phrasings are drawn depends on the seed an
 on their values, so that nothing but the words for a key or a tempo gives it away.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence

@@ -5,8 +5,6 @@ does not pass is rejected with a reason; nothing is put in its place unless the 
 by the content of their request, so that a stopped run pays for none of them twice.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -10,8 +10,6 @@
 A stage's files carry a hash of its settings, so other settings begin it again and leave the earlier stages as they are.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -3,8 +3,6 @@
 What the names of their files and folders say: the artist, and the recording that a file is a version of.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The settings of the pipeline, and the work on one track: analyze it, write about it."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections import Counter

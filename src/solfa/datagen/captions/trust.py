@@ -7,8 +7,6 @@ regression was not fitted on. ``benchmarks/caption_truth.py`` fits the table tha
 whose truth is known, and measures it on other pieces.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -222,7 +220,7 @@ class Trust:
 
     @classmethod
     @cache
-    def load(cls, path: Path | None = None) -> Trust:
+    def load(cls, path: Path | None = None) -> "Trust":
         """The table of a file, by default the one that is shipped; read once in each process.
 
         Raises InputError if it cannot be read, or is not such a table.

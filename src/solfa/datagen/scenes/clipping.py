@@ -6,8 +6,6 @@ offset is the first window after that one with no frame above, or the last frame
 stand before the onset; ``tight`` cuts it, which labels of frames are the better for.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 

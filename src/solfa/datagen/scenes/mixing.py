@@ -4,8 +4,6 @@ The ratio of an event is its RMS over its own length against the background's RM
 so that what was drawn can be measured.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,5 @@
 """``solfa data scenes``: a data set of sound scenes, each a pure function of (configuration, seed, split, number)."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace

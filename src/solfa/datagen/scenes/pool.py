@@ -4,8 +4,6 @@ It is kept in a folder named by what it was made from, so a second run finds it.
 clipped or of a wrong length are listed among its failures with the reason.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections import Counter

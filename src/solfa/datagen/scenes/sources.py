@@ -4,8 +4,6 @@ Each is a clip of one label, whose ``track`` names what must not be torn between
 `BACKGROUND` marks background recordings.
 """
 
-from __future__ import annotations
-
 import fnmatch
 import hashlib
 import re

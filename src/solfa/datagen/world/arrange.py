@@ -4,8 +4,6 @@ The chart says when chords, keys, metres and sections hold; every note played he
 truth of what sounds. All chance comes from one generator.
 """
 
-from __future__ import annotations
-
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """Pieces made up whole: a key, a metre, a tempo map, sections with their own loops, a style and its band."""
 
-from __future__ import annotations
-
 from itertools import chain, cycle
 
 import numpy as np

@@ -4,8 +4,6 @@ Every effect takes mono float32 [shape=(N,)] and returns as many samples, in tim
 measured and undone), so the truth of the music holds. Only ``varispeed`` moves time and pitch, by a given amount.
 """
 
-from __future__ import annotations
-
 import io
 import math
 from collections.abc import Callable

@@ -5,8 +5,6 @@ recordings for backgrounds and made-up pieces belong to one split each, by a has
 ``test`` only, and no other sounds there.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

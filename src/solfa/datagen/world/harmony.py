@@ -5,8 +5,6 @@ a sixth, suspension or seventh now and then), ``seventh``, ``jazz`` (sevenths, n
 diminished passing chords).
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from solfa.core.theory import QUALITIES, Chord

@@ -1,7 +1,5 @@
 """Tunes over chords: a rhythm that returns with its section, chord tones on the stresses, steps between."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from solfa.core.theory import QUALITIES, Chord

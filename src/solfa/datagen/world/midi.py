@@ -1,7 +1,5 @@
 """MIDI files as scores: notes by part, with the tempo map, metre and keys that they state."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ A stem is a pure function of (notes, patch, rate): the synthesiser is emptied be
 the soundfonts that were read, `MOST_LOADED` of them.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

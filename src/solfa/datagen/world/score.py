@@ -7,8 +7,6 @@ eighths in 7/8. ``beat_s[i]`` is the time of beat i and between two beats time r
 is one row of numbers. Chord labels are Harte's, with a quality of ``core.theory.QUALITIES``.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -67,7 +65,7 @@ class Scale:
         """Pitch class of the scale's i-th degree (0 is the tonic; any integer)."""
         return (self.tonic + MODES[self.mode][i % 7]) % 12
 
-    def moved(self, semitones: int) -> Scale:
+    def moved(self, semitones: int) -> "Scale":
         """The same mode on another tonic."""
         return Scale((self.tonic + semitones) % 12, self.mode)
 
@@ -167,7 +165,7 @@ class Score:
         found = span_at(self.chords, beat)
         return None if found is None else Chord.parse(found[2])
 
-    def moved(self, semitones: int) -> Score:
+    def moved(self, semitones: int) -> "Score":
         """The piece in another key; drums are unchanged."""
         return replace(
             self,

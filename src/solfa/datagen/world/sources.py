@@ -5,8 +5,6 @@ folder of MIDI files its parts. A song that cannot be read exactly (unclear key,
 ``InputError`` and is counted.
 """
 
-from __future__ import annotations
-
 import csv
 import re
 import zipfile

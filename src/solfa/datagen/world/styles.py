@@ -1,7 +1,5 @@
 """The table of styles, patterns and instruments that the arranger draws from: ``world.toml`` as values."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache

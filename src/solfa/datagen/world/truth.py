@@ -5,8 +5,6 @@ A chord is given only where its root and third (of a power chord, both notes) so
 of up to 0.7 s are bridged. Events are given only where the sound confirms them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise

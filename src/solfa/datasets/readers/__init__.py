@@ -4,8 +4,6 @@
 ['audiocaps', 'audiogrounding', 'audioset_strong']
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import cache
 from pathlib import Path

@@ -7,8 +7,6 @@ metadata may not lead out of the folder. Files that are missing, damaged or of a
 is asked of them, raise InputError. ``revision`` hashes every metadata file that was read.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -51,7 +49,7 @@ class DataSet:
     source: SourceInfo
     clips: tuple[Clip, ...]
 
-    def with_audio(self) -> DataSet:
+    def with_audio(self) -> "DataSet":
         """The clips whose audio is there."""
         have = tuple(i for i in self.clips if i.audio is not None)
         if not have:

@@ -8,8 +8,6 @@ class the first by name counts. Keys other than major and minor are left out, no
 of beats do not say what a beat is. mirdata's licence is BSD; each data set has its own.
 """
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Any

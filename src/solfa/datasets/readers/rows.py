@@ -21,8 +21,6 @@ In a template a column is a path too: "{path.stem}". A column of its name must b
 is left out.
 """
 
-from __future__ import annotations
-
 import ast
 import json
 import re

@@ -1,7 +1,5 @@
 """Encoders of BERT's kind inside larger checkpoints, sized by their tensors. Needs torch and transformers."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Literal
 

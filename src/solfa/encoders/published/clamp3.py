@@ -7,8 +7,6 @@ Longer stretches are read in parts of 128 that count by their length, as do the 
 MERT's weights are CC-BY-NC-4.0: not for commercial use.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

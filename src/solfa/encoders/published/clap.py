@@ -7,8 +7,6 @@ their length. Weights are a folder as transformers saves it, or a LAION ``.pt`` 
 names.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any

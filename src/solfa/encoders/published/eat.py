@@ -4,8 +4,6 @@ A vision transformer over patches of 16 x 16 of a Kaldi filter bank (128 bands, 
 patches above each other, 0.16 s; the pooled vector is that of the class token.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Any

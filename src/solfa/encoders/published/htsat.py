@@ -5,8 +5,6 @@ names; sizes are read off the tensors, and what no tensor shows is LAION's publi
 spectrogram 256 x 256).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Any

@@ -6,8 +6,6 @@ the other from the start; a shorter one at the end is filled with silence, as it
 no text encoder inside and is refused.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from pathlib import Path

@@ -5,8 +5,6 @@ configuration that says otherwise is refused. The relaxed attention that MERT-v1
 code reads it with DeepNorm only, and a softmax is the same with it.
 """
 
-from __future__ import annotations
-
 from math import prod
 from pathlib import Path
 from typing import Any

@@ -5,8 +5,6 @@ The network is that of the package mule-torch (GPL-3.0, installed by its user), 
 one spectrogram of the track: at the edges of a window the two differ by the reflected 64 ms.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

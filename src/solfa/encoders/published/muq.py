@@ -7,8 +7,6 @@ transformers 4; this needs neither.
 Shape letters: B batch, N samples, T frames, D dimensions.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from pathlib import Path

@@ -11,8 +11,6 @@ than 512 tokens is cut between clauses; each piece is one frame, and all count b
 Shape letters: B batch, N samples, T frames, L tokens, D dimensions.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -66,7 +64,7 @@ def load_windows(checkpoint: Checkpoint) -> WindowedBackbone:
     return windowed(checkpoint, _Vectors(network), file, _KEY, network.dim, _GRID, rebuilt=False)
 
 
-def read(checkpoint: Checkpoint) -> tuple[MuQMuLanNetwork, Tokenizer, Path]:
+def read(checkpoint: Checkpoint) -> "tuple[MuQMuLanNetwork, Tokenizer, Path]":
     """Network, tokenizer and weight file; raises as ``load``."""
     folder = checkpoint.place()
     if not folder.is_dir():
@@ -85,7 +83,7 @@ def read(checkpoint: Checkpoint) -> tuple[MuQMuLanNetwork, Tokenizer, Path]:
 class _Vectors(nn.Module):
     """The audio tower: one unit vector a window."""
 
-    def __init__(self, model: MuQMuLanNetwork) -> None:
+    def __init__(self, model: "MuQMuLanNetwork") -> None:
         super().__init__()
         self.audio, self.audio_to_latents = model.mulan.audio, model.mulan.audio_to_latents
 

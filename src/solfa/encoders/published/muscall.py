@@ -7,8 +7,6 @@ to the joint space. No weights are published: a checkpoint of one's own training
 One thing differs from the public code: it cuts levels 100 dB below the loudest of a *batch*, here of a window.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 
