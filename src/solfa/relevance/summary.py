@@ -1,0 +1,145 @@
+"""What a track is to someone who has not played it: the summary that judges, rerankers and people read.
+
+A field that is not known is None, and never guessed; ``sources`` says for each known one what was measured, or the
+sentence that it was taken from. JSON: schema ``solfa.summary/1``. The fields are those of a published recipe for
+judging relevance by language models, and the four that its own judge needs and lacks (production style, timbre, vocal
+role and delivery).
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, get_args
+
+from solfa.audio.tags import clean
+from solfa.core.errors import InputError
+from solfa.core.text import plain
+
+SCHEMA = "solfa.summary/1"
+EnergyLevel = Literal["very_low", "low", "medium", "high", "very_high"]
+TempoClass = Literal["slow", "medium", "fast", "variable"]
+VocalRole = Literal["lead", "backing", "none"]
+_MOST_CHARS, _MOST_ITEMS = 400, 16
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FieldSource:
+    """Where a field comes from: a measurement with its value and confidence (None: not stated), or a sentence."""
+
+    measurement: str
+    value: str | float | None = None
+    confidence: float | None = None
+    sentence: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrackSummary:
+    """One track in words and classes; None is not known.
+
+    ``genre``, ``instruments``, ``mood`` and ``suitable_usages`` are ids of the vocabulary (``core.vocabulary``) where
+    it has the word, else slugs. ``tempo`` is slow below 76 BPM (adagio), medium below 120 (moderato), else fast.
+    ``tempo_bpm``, ``key`` and ``metre`` are always measured. ``maker`` names what made it, ``flags`` what is to be
+    known about it ("energy_level: not valid, left out").
+    """
+
+    description: str
+    dominant_feature: str | None = None
+    energy_level: EnergyLevel | None = None
+    genre: str | None = None
+    genre_family: str | None = None
+    instruments: tuple[str, ...] | None = None
+    mood: tuple[str, ...] | None = None
+    suitable_usages: tuple[str, ...] | None = None
+    tempo: TempoClass | None = None
+    tempo_bpm: float | None = None
+    key: str | None = None
+    metre: str | None = None
+    vocals: str | None = None
+    vocal_language: str | None = None
+    vocal_role: VocalRole | None = None
+    vocal_delivery: str | None = None
+    production_style: str | None = None
+    timbre: tuple[str, ...] | None = None
+    lyrical_themes: tuple[str, ...] | None = None
+    cultural_context: tuple[str, ...] | None = None
+    sources: Mapping[str, FieldSource] = field(default_factory=dict)
+    maker: str = "rules"
+    flags: tuple[str, ...] = ()
+
+    def known(self) -> dict[str, Any]:
+        """The fields about the music that are known, without the description."""
+        return {name: value for name in KINDS if (value := getattr(self, name)) is not None and name != "description"}
+
+
+# What a field about the music may hold: a choice of words, "list" of texts, "number" above 0, or "text".
+_CHOICES = {"energy_level": EnergyLevel, "tempo": TempoClass, "vocal_role": VocalRole}
+_LISTS = ("instruments", "mood", "suitable_usages", "timbre", "lyrical_themes", "cultural_context")
+KINDS: dict[str, tuple[str, ...] | str] = {
+    f.name: get_args(_CHOICES[f.name]) if f.name in _CHOICES else "list" if f.name in _LISTS
+    else "number" if f.name == "tempo_bpm" else "text"
+    for f in fields(TrackSummary) if f.name not in ("sources", "maker", "flags")
+}  # fmt: skip
+
+
+def valid(name: str, value: Any) -> Any:
+    """The value of a field, cleaned and bounded; None stays None. Raises ValueError if the field cannot hold it."""
+    kind = KINDS[name]
+    if value is None and name != "description":
+        return None
+    if kind == "number" and type(value) in (int, float) and 0 < value < 1e4:
+        return float(value)
+    if kind == "list" and isinstance(value, list | tuple) and len(value) <= _MOST_ITEMS:
+        return tuple(dict.fromkeys(_text(item) for item in value))
+    if kind == "text":
+        return _text(value)
+    if isinstance(kind, tuple) and value in kind:
+        return value
+    raise ValueError(f"{name} cannot be {value!r:.80}")
+
+
+def _text(value: Any) -> str:
+    """Raises ValueError if it is not a text of a sensible length."""
+    if isinstance(value, str) and 0 < len(text := clean(value)) <= _MOST_CHARS:
+        return text
+    raise ValueError(f"expected a text of 1 to {_MOST_CHARS} characters, got {value!r:.80}")
+
+
+def to_json(summary: TrackSummary) -> dict[str, Any]:
+    """The summary in schema ``solfa.summary/1``."""
+    return {"schema": SCHEMA, **plain(summary)}
+
+
+def from_json(document: Any) -> TrackSummary:
+    """What ``to_json`` wrote. Raises InputError if it is of another schema, or lacks, adds or garbles a field."""
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        got = document.get("schema") if isinstance(document, dict) else type(document).__name__
+        raise InputError(
+            f"not a summary that this version reads: schema {got!r:.80}, expected {SCHEMA!r}. Make it again with: "
+            f"solfa describe FILE --json"
+        )
+    readers: dict[str, Callable[[Any], Any]] = {
+        "sources": _sources,
+        "maker": _text,
+        "flags": lambda v: tuple(map(_text, v)),
+    }
+    known = {f.name for f in fields(TrackSummary)}
+    try:
+        if odd := known ^ (document.keys() - {"schema"}):
+            raise ValueError(f"{min(odd)!r:.80} is missing or unknown")
+        return TrackSummary(**{n: readers[n](document[n]) if n in readers else valid(n, document[n]) for n in known})
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"a damaged summary: {error}. Make it again with: solfa describe FILE --json") from error
+
+
+def _sources(items: Mapping[str, Any]) -> dict[str, FieldSource]:
+    made = {name: FieldSource(**item) for name, item in items.items()}
+    for name, source in made.items():
+        sure, value = source.confidence, source.value
+        if (
+            name not in KINDS
+            or not (isinstance(source.measurement, str) and isinstance(source.sentence, str))
+            or not (value is None or isinstance(value, str) or (type(value) in (int, float) and math.isfinite(value)))
+            or not (sure is None or (type(sure) in (int, float) and 0 <= sure <= 1))
+        ):
+            raise ValueError(f"the source of {name!r:.80} is none that is ever written")
+    return made
