@@ -49,10 +49,7 @@ def index(
     allow_noncommercial
         must be True for weights that may not be used commercially
 
-    Raises
-    ------
-    SolfaError
-        As ``Collection.add`` and ``load_model`` do.
+    Raises SolfaError as ``Collection.add`` and ``load_model`` do.
     """
     name, allowed = resolve_model(collection, model, allow_noncommercial)
     return collection.add(
@@ -114,12 +111,8 @@ def search(
     by
         what orders the hits: all evidence (``search``), or the model's view of the whole text alone (``vectors``)
 
-    Raises
-    ------
-    InputError
-        If there is nothing to search for, or a filter or example cannot be read.
-    SpaceMismatch
-        If the collection has no vectors of the model.
+    Raises InputError if there is nothing to search for, or a filter or example cannot be read; SpaceMismatch if the
+    collection has no vectors of the model.
     """
     parsed = read_query(query) if isinstance(query, str) else query
     filters = [parse_where(expression) for expression in where]
@@ -158,9 +151,6 @@ def resolve_model(collection: Collection | None, model: str | None, allow_noncom
 def read_query(text: str) -> Query:
     """The parsed text; an empty one is a query without requirements, for filters or examples alone.
 
-    Raises
-    ------
-    InputError
-        If the text is too long.
+    Raises InputError if the text is too long.
     """
     return parse(text) if text.strip() else Query(text="")

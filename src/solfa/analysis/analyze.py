@@ -30,12 +30,7 @@ def analyze(source: Path | str | Iterable[Audio], extractors: Sequence[Extractor
 
     ``extractors`` None means the permissive defaults.
 
-    Raises
-    ------
-    DecodeError
-        If the file cannot be read.
-    InputError
-        If two extractors provide the same field.
+    Raises DecodeError if the file cannot be read; InputError if two extractors provide the same field.
     """
     analyzer = Analyzer(extractors_named() if extractors is None else extractors)
     for audio in stretches(source, STRETCH_S) if isinstance(source, Path | str) else source:
@@ -51,10 +46,7 @@ def analysis_version(extractors: Sequence[Extractor]) -> str:
 class Analyzer:
     """Analyzes one track stretch by stretch: observes each, in order, and concludes once.
 
-    Raises
-    ------
-    InputError
-        If two extractors provide the same field.
+    Raises InputError if two extractors provide the same field.
     """
 
     def __init__(self, extractors: Sequence[Extractor]) -> None:

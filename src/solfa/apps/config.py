@@ -25,10 +25,7 @@ def config_path() -> Path:
 def load(path: Path) -> tuple[dict[str, Any], str]:
     """The settings as written, and the text they were read from; nothing if there is no file.
 
-    Raises
-    ------
-    InputError
-        If it cannot be read, or is no TOML.
+    Raises InputError if it cannot be read, or is no TOML.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -44,10 +41,7 @@ def load(path: Path) -> tuple[dict[str, Any], str]:
 def defaults(root: Any, ctx: typer.Context, path: Path) -> dict[str, Any]:
     """What click takes as ``default_map``, every key and value checked against the options of the commands.
 
-    Raises
-    ------
-    InputError
-        If a key is no option, a table no command, or a value of the wrong type; names the line.
+    Raises InputError if a key is no option, a table no command, or a value of the wrong type; names the line.
     """
     settings, text = load(path)
     tables, commands = dict(_tables(settings)), dict(_commands(root))

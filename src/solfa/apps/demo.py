@@ -24,10 +24,7 @@ _INSTEAD = "Use your own music instead: solfa demo --music FOLDER (or: solfa ind
 def fetch(folder: Path, say: Callable[[str], None]) -> Path:
     """The folder with the demo's music, fetched at the first call.
 
-    Raises
-    ------
-    InputError
-        If the registry cannot be reached or is not a Debian one; says what to do instead.
+    Raises InputError if the registry cannot be reached or is not a Debian one; says what to do instead.
     """
     done = folder / "complete"
     if done.is_file():

@@ -27,12 +27,7 @@ _MOST_ROWS = 16  # of what is drawn over time
 def pyplot(path: Path) -> Any:
     """matplotlib without a display, after the name of the file was seen to be a picture's.
 
-    Raises
-    ------
-    InputError
-        If the name does not end in .svg or .png.
-    MissingExtra
-        If matplotlib is not installed.
+    Raises InputError if the name does not end in .svg or .png; MissingExtra if matplotlib is not installed.
     """
     if path.suffix.lower() not in (".svg", ".png"):
         raise InputError(f"cannot draw {path.name!r}: expected a name that ends in .svg or .png.")

@@ -29,10 +29,7 @@ def play(hits: Sequence[Hit], player: str | None = None) -> bool:
     ``player`` is a program, by name or path; others than mpv, ffplay and vlc are given the file alone. What a player
     that failed gives back is reported.
 
-    Raises
-    ------
-    InputError
-        If there is nothing to play, or no player is found.
+    Raises InputError if there is nothing to play, or no player is found.
     """
     if not hits:
         raise InputError("nothing to play: no hits.")

@@ -74,10 +74,7 @@ class Session:
     def undo(self) -> Results | None:
         """Back to the request before this one.
 
-        Raises
-        ------
-        InputError
-            If there is none.
+        Raises InputError if there is none.
         """
         if not self._before:
             raise InputError("nothing to undo.")
@@ -94,10 +91,7 @@ class Session:
     def hits(self, numbers: str = "") -> Sequence[Hit]:
         """The hits with these numbers ("1 3"), else those that are selected, else all that are shown.
 
-        Raises
-        ------
-        InputError
-            If there is no such hit.
+        Raises InputError if there is no such hit.
         """
         shown = self.results.hits if self.results else ()
         first = self.results.before + 1 if self.results else 1

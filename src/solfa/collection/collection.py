@@ -116,12 +116,8 @@ class Collection:
     def open(cls, directory: Path | str, *, create: bool = False) -> "Collection":
         """The collection in a directory; with ``create`` a new one where there is none.
 
-        Raises
-        ------
-        CollectionError
-            If there is none, it is not ours, it is damaged, or it was written by a newer version.
-        CollectionBusy
-            If it has to be created or updated while another process writes.
+        Raises CollectionError if there is none, it is not ours, it is damaged, or it was written by a newer version;
+        CollectionBusy if it has to be created or updated while another process writes.
         """
         database = Database(Path(directory))
         database.prepare(create)
@@ -156,14 +152,8 @@ class Collection:
         committed. ``force`` indexes everything again, ``retry_failed`` also files that failed before and have not
         changed. ``limits`` say what a file may ask for.
 
-        Raises
-        ------
-        CollectionBusy
-            If another process is writing.
-        CollectionError
-            If the disk refuses; what was committed is kept.
-        InputError
-            If no path is given.
+        Raises CollectionBusy if another process is writing; CollectionError if the disk refuses; what was committed is
+        kept; InputError if no path is given.
         """
         run = Run(
             paths=tuple(os.path.abspath(p) for p in paths),  # noqa: PTH100  (resolve() would follow links)
@@ -210,10 +200,7 @@ class Collection:
     def track(self, track_id: int, where: Sequence[Filter] = ()) -> TrackRow:
         """One track; ``where`` as in ``rows``.
 
-        Raises
-        ------
-        CollectionError
-            If there is none with this id.
+        Raises CollectionError if there is none with this id.
         """
         return self.rows([track_id], where)[0]
 
@@ -223,10 +210,7 @@ class Collection:
 
         Of several copies those come first whose tags and path meet the most conditions of ``where``, then by path.
 
-        Raises
-        ------
-        CollectionError
-            If one of them does not exist.
+        Raises CollectionError if one of them does not exist.
         """
         measured = ("id", "hash", "duration_s", "tempo_bpm", "key", "metre", "loudness_lufs")
         tracks = self._by_id(f"SELECT {', '.join(measured)} FROM track", "id", track_ids)
@@ -298,10 +282,7 @@ class Collection:
     def select(self, filters: Sequence[Filter]) -> Ids:
         """Ids of the present tracks that pass every filter, ascending.
 
-        Raises
-        ------
-        InputError
-            If a filter asks for a field or value that does not exist.
+        Raises InputError if a filter asks for a field or value that does not exist.
         """
         return self._conditions().select(filters)
 
@@ -379,12 +360,8 @@ class Collection:
     def store(self, space: str) -> FlatStore:
         """Vectors and frames of one embedding space.
 
-        Raises
-        ------
-        SpaceMismatch
-            If the collection has vectors, but none of this space.
-        CollectionError
-            If it has none at all.
+        Raises SpaceMismatch if the collection has vectors, but none of this space; CollectionError if it has none at
+        all.
         """
         return self._once(f"store {space}", lambda: self._opened(space))
 

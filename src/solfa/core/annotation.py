@@ -66,10 +66,8 @@ class MusicAnnotation:
 def read_jams(path: Path) -> MusicAnnotation:
     """The music annotation in a JAMS file; of several annotations in one namespace the first.
 
-    Raises
-    ------
-    InputError
-        If the file is not JSON, not JAMS, holds an observation of the wrong shape, or is larger than 256 MiB.
+    Raises InputError if the file is not JSON, not JAMS, holds an observation of the wrong shape, or is larger than 256
+    MiB.
     """
     if path.stat().st_size > _MAX_BYTES:
         raise InputError(f"{path}: larger than 256 MiB: not an annotation.")
@@ -79,10 +77,7 @@ def read_jams(path: Path) -> MusicAnnotation:
 def parse_jams(data: bytes, name: Path | str) -> MusicAnnotation:
     """The music annotation in the bytes of a JAMS file; ``name`` is what messages call it.
 
-    Raises
-    ------
-    InputError
-        If they are not JSON, not JAMS, or hold an observation of the wrong shape.
+    Raises InputError if they are not JSON, not JAMS, or hold an observation of the wrong shape.
     """
     try:
         jam = json.loads(data)

@@ -38,10 +38,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
     If the block raises, or the disk refuses, nothing is left and an older file at `path` remains as it was.
 
-    Raises
-    ------
-    OSError
-        If the folder cannot be written or the disk is full.
+    Raises OSError if the folder cannot be written or the disk is full.
     """
     scratch = path.with_name(f".solfa-{token_hex(8)}.tmp")
     try:
@@ -63,10 +60,7 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     `path` is absent or empty before, or is to be replaced. If the block raises, nothing is left, and what was there
     remains.
 
-    Raises
-    ------
-    OSError
-        If it cannot be made, or `path` holds something and is not to be replaced.
+    Raises OSError if it cannot be made, or `path` holds something and is not to be replaced.
     """
     scratch, old = (path.with_name(f".solfa-{token_hex(8)}.tmp") for _ in range(2))
     scratch.mkdir(parents=True)
@@ -88,10 +82,7 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
 def write_whole(path: Path, data: bytes) -> None:
     """The bytes as a file, whole or absent.
 
-    Raises
-    ------
-    OSError
-        As `whole_file` does.
+    Raises OSError as `whole_file` does.
     """
     with whole_file(path) as file:
         file.write(data)
@@ -103,10 +94,8 @@ def write_output(path: Path, data: str | bytes, *, force: bool) -> None:
     Nothing that exists is replaced unless ``force`` is True, and nothing but a regular file ever is: no device, pipe or
     folder, and no link, whose target may be anywhere. Text is UTF-8; file names in it keep their bytes.
 
-    Raises
-    ------
-    InputError
-        If something is there that is not to be replaced, the folder cannot be written, or the disk is full.
+    Raises InputError if something is there that is not to be replaced, the folder cannot be written, or the disk is
+    full.
     """
     content = data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
     if str(path) == "-":

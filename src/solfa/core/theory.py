@@ -43,10 +43,7 @@ QUALITIES: dict[str, tuple[int, ...]] = {
 def pitch_class(name: str) -> int:
     """Pitch class of a note name.
 
-    Raises
-    ------
-    InputError
-        If the name is not a letter A-G with any number of ``#``/``♯`` or ``b``/``♭``.
+    Raises InputError if the name is not a letter A-G with any number of ``#``/``♯`` or ``b``/``♭``.
 
     >>> pitch_class("Bb"), pitch_class("F##"), pitch_class("c")
     (10, 7, 0)
@@ -88,10 +85,7 @@ class Key:
     def parse(cls, text: str) -> "Key":
         """The key that ``str(key)`` wrote.
 
-        Raises
-        ------
-        InputError
-            If the text is not ``NOTE major`` or ``NOTE minor``.
+        Raises InputError if the text is not ``NOTE major`` or ``NOTE minor``.
         """
         note, _, mode = text.strip().partition(" ")
         if mode == "major":
@@ -138,10 +132,7 @@ class Chord:
     def parse(cls, label: str) -> "Chord | None":
         """The chord of a Harte label; None for ``N`` and ``X``.
 
-        Raises
-        ------
-        InputError
-            If the label is not ``ROOT[:QUALITY][/DEGREE]`` with a known quality.
+        Raises InputError if the label is not ``ROOT[:QUALITY][/DEGREE]`` with a known quality.
         """
         if label in ("N", "X"):
             return None

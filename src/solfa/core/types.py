@@ -32,10 +32,7 @@ class Audio:
     sample_rate_hz : int > 0
     start_s : where the stretch starts in its track
 
-    Raises
-    ------
-    InputError
-        If the samples are not of one channel.
+    Raises InputError if the samples are not of one channel.
     """
 
     samples: FloatArray
@@ -210,10 +207,7 @@ class View:
     direction
         what the mean of the frame score runs over: ``tokens`` is the mean over tokens of the best frame
 
-    Raises
-    ------
-    InputError
-        If the name or the direction is unknown, or alpha is not in 0..1.
+    Raises InputError if the name or the direction is unknown, or alpha is not in 0..1.
     """
 
     name: ViewName = "global"

@@ -43,10 +43,7 @@ def concepts() -> dict[str, Concept]:
 def concept(name: str) -> Concept:
     """One concept.
 
-    Raises
-    ------
-    UnknownName
-        If no concept has this id.
+    Raises UnknownName if no concept has this id.
     """
     table = concepts()
     if name not in table:

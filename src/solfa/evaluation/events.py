@@ -90,11 +90,8 @@ class EventScores:
 def check_truth(truth: Truth, clips: Iterable[str], classes: Sequence[str]) -> None:
     """Check that truth and system have the same clips and every class occurs.
 
-    Raises
-    ------
-    InputError
-        If clips differ, there are none, a duration is not positive, a class has no event, or two events of one class
-        overlap in a clip.
+    Raises InputError if clips differ, there are none, a duration is not positive, a class has no event, or two events
+    of one class overlap in a clip.
     """
     known, given = set(truth), set(clips)
     if known != given or not known:

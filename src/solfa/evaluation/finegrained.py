@@ -72,11 +72,8 @@ def constraint_satisfaction(
     with ``every`` over all requirements and ``joint`` of all requirements of a query at once. Intervals keep the
     constraints of a query together.
 
-    Raises
-    ------
-    InputError
-        If queries and results differ in number, a result is outside the pool or named twice, `k` is not in 1..N, or no
-        constraint can be scored.
+    Raises InputError if queries and results differ in number, a result is outside the pool or named twice, `k` is not
+    in 1..N, or no constraint can be scored.
     """
     if len(queries) != len(results) or not 1 <= k <= len(truths):
         raise InputError(
@@ -108,10 +105,7 @@ def constraint_satisfaction(
 def as_scores(results: Sequence[Sequence[int]] | Floats, num_items: int) -> Floats:
     """Results as scores [shape=(Q, N)]: those of a list decrease from row to row, what it does not hold has -inf.
 
-    Raises
-    ------
-    InputError
-        If scores have another shape or are NaN, or a list names a track twice or one outside the pool.
+    Raises InputError if scores have another shape or are NaN, or a list names a track twice or one outside the pool.
     """
     if isinstance(results, np.ndarray) and results.dtype.kind == "f":
         if results.ndim != 2 or results.shape[1] != num_items or np.isnan(results).any():
@@ -207,10 +201,7 @@ def attribute_sensitivity(
 ) -> dict[str, Sensitivity]:
     """Attribute sensitivity, by kind, of a system that scores a pool of ``num_items`` tracks.
 
-    Raises
-    ------
-    InputError
-        If no counterfactual has a rival, or the system's results do not fit the pool.
+    Raises InputError if no counterfactual has a rival, or the system's results do not fit the pool.
     """
     kept = [t for t in counterfactuals if t.rivals]
     if not kept:

@@ -53,10 +53,7 @@ class MtebModel:
     def mteb_model_meta(self) -> Any:
         """What mteb's tables say about the model.
 
-        Raises
-        ------
-        MissingExtra
-            If mteb is not installed.
+        Raises MissingExtra if mteb is not installed.
         """
         mteb = need("mteb.models.model_meta", "scoring through mteb", "pip install mteb")
         spec = self.model.audio.spec

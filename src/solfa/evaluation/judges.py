@@ -50,10 +50,8 @@ def order_consistency(verdicts: Sequence[Verdict], swapped: Sequence[Verdict], *
 def cohen_kappa(first: Sequence[Hashable], second: Sequence[Hashable]) -> float:
     """Cohen's kappa of two raters' labels of the same items, -1..1: agreement beyond chance.
 
-    Raises
-    ------
-    InputError
-        If the two differ in number, there are none, or both raters give one label throughout (kappa is 0 / 0).
+    Raises InputError if the two differ in number, there are none, or both raters give one label throughout (kappa is 0
+    / 0).
 
     >>> cohen_kappa(["a", "a", "b", "b"], ["a", "b", "b", "b"])
     0.5

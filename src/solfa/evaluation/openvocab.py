@@ -35,10 +35,7 @@ _NUM_THRESHOLDS, _NUM_FILTER_FRAMES, _JOIN_S, _LEAST_FILLED = 50, 3, 0.5, 0.5
 def class_prompts(classes: Sequence[str], template: str = SOUND_TEMPLATE) -> list[str]:
     """The text that stands for each class.
 
-    Raises
-    ------
-    InputError
-        If the template has no ``{}``.
+    Raises InputError if the template has no ``{}``.
 
     >>> class_prompts(["dog_bark"])
     ['The sound of dog bark']

@@ -333,10 +333,7 @@ def robustness(
 
     ``truths`` are those of `counterfactuals`. A kind of which the pool has fewer than three pairs is left out.
 
-    Raises
-    ------
-    InputError
-        If none of the kinds can be made.
+    Raises InputError if none of the kinds can be made.
     """
     made = {kind: counterfactuals(captions, kind, truths=truths, seed=seed) for kind in kinds}
     found = {

@@ -37,10 +37,8 @@ from solfa.evaluation.ranking import Bools, Floats, Ints
 class PsdsSetting:
     """The criteria of one PSDS. ``cttc`` is None where cross-triggers do not count (``alpha_ct`` 0).
 
-    Raises
-    ------
-    InputError
-        If a criterion is not in (0, 1], a weight is negative, or only one of ``cttc`` and ``alpha_ct`` is given.
+    Raises InputError if a criterion is not in (0, 1], a weight is negative, or only one of ``cttc`` and ``alpha_ct`` is
+    given.
     """
 
     dtc: float
@@ -98,10 +96,7 @@ class Psds:
 def psds(truth: Truth, scores: SystemScores, setting: PsdsSetting) -> Psds:
     """PSDS over all thresholds of a system's frame scores, by the criteria of a setting such as `PSDS1`.
 
-    Raises
-    ------
-    InputError
-        If clips differ, a class has no true event, or events of one class overlap in a clip.
+    Raises InputError if clips differ, a class has no true event, or events of one class overlap in a clip.
     """
     check_truth(truth, scores.clips, scores.classes)
     hours = sum(c.duration_s for c in truth.values()) / 3600.0

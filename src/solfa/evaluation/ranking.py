@@ -75,11 +75,8 @@ class Relevance(Ragged):
     ) -> "Relevance":
         """Relevance from one list of item columns per query; gains, of the same shape, are 1 if None.
 
-        Raises
-        ------
-        InputError
-            If there is no query or no item, a column is outside the pool, an item is named twice for one query,
-            a gain is not positive and finite, or shapes differ.
+        Raises InputError if there is no query or no item, a column is outside the pool, an item is named twice for one
+        query, a gain is not positive and finite, or shapes differ.
 
         >>> Relevance.of([[2], [0, 1]], num_items=3).counts.tolist()
         [1, 2]
@@ -133,10 +130,7 @@ class Relevance(Ragged):
     def require_answers(self) -> None:
         """Nothing, if every query has a relevant item.
 
-        Raises
-        ------
-        InputError
-            If a query has none.
+        Raises InputError if a query has none.
         """
         empty = np.flatnonzero(self.counts == 0)
         if len(empty):

@@ -66,10 +66,7 @@ class Report:
 def write_report(report: Report, path: Path, *, force: bool = False) -> None:
     """The report as JSON, whole or absent; ``-`` is standard output, ``force`` replaces an existing file.
 
-    Raises
-    ------
-    InputError
-        If the file cannot be written.
+    Raises InputError if the file cannot be written.
     """
     text = json.dumps({"schema": SCHEMA, **asdict(report)}, indent=1, allow_nan=False, ensure_ascii=False)
     write_output(path, f"{text}\n", force=force)
@@ -78,10 +75,7 @@ def write_report(report: Report, path: Path, *, force: bool = False) -> None:
 def read_report(path: Path) -> Report:
     """The report that `write_report` wrote.
 
-    Raises
-    ------
-    InputError
-        If the file is not such a report.
+    Raises InputError if the file is not such a report.
     """
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
@@ -101,10 +95,7 @@ def read_report(path: Path) -> Report:
 def compare(a: Report, b: Report) -> dict[str, Difference]:
     """How much better ``b`` is than ``a``, metric by metric, and whether that is more than chance; the seed is ``a``'s.
 
-    Raises
-    ------
-    InputError
-        If tasks, data or pools differ, or there is no metric with values per query in both.
+    Raises InputError if tasks, data or pools differ, or there is no metric with values per query in both.
     """
     for name in ("task", "data", "split", "revision", "pool"):
         ours, theirs = getattr(a, name), getattr(b, name)

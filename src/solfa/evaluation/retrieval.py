@@ -60,10 +60,7 @@ def first_rank(ranks: Ranks) -> Floats:
 def medr_percent_largest_seen(ranks: Ranks) -> float:
     """MedR (%) as GD-Retriever's code has it: zero-based ranks over the largest of them. Not comparable across pools.
 
-    Raises
-    ------
-    InputError
-        If every answer is ranked first, where this reading divides by 0.
+    Raises InputError if every answer is ranked first, where this reading divides by 0.
     """
     zero_based = first_rank(ranks) - 1
     if zero_based.max() == 0:
@@ -91,12 +88,7 @@ _WHOLE: dict[str, tuple[Callable[[Ranks], Floats], Statistic]] = {
 def per_query(ranks: Ranks, metric: str) -> tuple[Floats, Statistic]:
     """One number per query for a metric by name (``R@10``, ``nDCG@5``, ``MRR``), and how to sum them up.
 
-    Raises
-    ------
-    UnknownName
-        If no metric has this name.
-    InputError
-        If K is 0.
+    Raises UnknownName if no metric has this name; InputError if K is 0.
     """
     if metric in _WHOLE:
         function, statistic = _WHOLE[metric]
@@ -121,10 +113,7 @@ def evaluate(
 
     ``groups`` int [shape=(Q,)] are queries to be drawn together (captions of one track).
 
-    Raises
-    ------
-    UnknownName
-        If no metric has one of these names.
+    Raises UnknownName if no metric has one of these names.
     """
     result = {}
     for metric in metrics:

@@ -112,10 +112,7 @@ def pool_size_curve(
     No pool is drawn. If ``a`` of the pool's irrelevant items rank ahead of the first relevant one, the number of them
     in a random sample is hypergeometric, so each query's expected hit is known exactly.
 
-    Raises
-    ------
-    InputError
-        If a size is negative or larger than the pool, or an item was not returned.
+    Raises InputError if a size is negative or larger than the pool, or an item was not returned.
 
     >>> r = Ranks(np.array([0, 1]), np.array([3]), np.ones(1), 5)   # 2 of 4 irrelevant items stand ahead
     >>> round(pool_size_curve(r, [0, 2, 4], k=1)[2].value, 9)       # P(neither is drawn) = 1/6

@@ -74,11 +74,8 @@ def interval(
     ``values`` are float [shape=(Q,)]. Those with one number in ``groups``, int [shape=(Q,)], are drawn together; every
     value by itself if None. ``weights`` float [shape=(Q,)] > 0 make a weighted mean.
 
-    Raises
-    ------
-    InputError
-        If there are no values, one is not finite, `groups` or `weights` has another length, a weight is not positive
-        or given for a median, or a value of a `proportion` is not in 0..1.
+    Raises InputError if there are no values, one is not finite, `groups` or `weights` has another length, a weight is
+    not positive or given for a median, or a value of a `proportion` is not in 0..1.
     """
     data = _checked(values)
     units = _units(groups, len(data))

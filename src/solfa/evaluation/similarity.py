@@ -44,12 +44,8 @@ def _rounding(dim: int) -> float:
 def cosine_scores(queries_QD: Vectors, items_ND: Vectors, device: str | None = None) -> Scores:
     """Cosine of every query with every item; blocks by numpy, or on a torch ``device`` such as ``cuda``.
 
-    Raises
-    ------
-    InputError
-        If dimensions differ or a vector is zero or not finite.
-    MissingExtra
-        If a device is named and torch is not installed.
+    Raises InputError if dimensions differ or a vector is zero or not finite; MissingExtra if a device is named and
+    torch is not installed.
     """
     queries, items = unit_rows(queries_QD, "queries"), unit_rows(items_ND, "items")
     if queries.shape[1] != items.shape[1]:
@@ -168,10 +164,7 @@ def scores_of_tracks(windows: Scores, bounds: Ints) -> Scores:
 class Pool:
     """Encoded sounds, each with one window or more.
 
-    Raises
-    ------
-    InputError
-        If a sound has no window.
+    Raises InputError if a sound has no window.
     """
 
     def __init__(self, sounds: Sequence[Windows]) -> None:

@@ -21,10 +21,7 @@ from solfa.evaluation.ranking import Bools, Floats
 def tag_scores(scores_NC: Floats, truth_NC: Bools) -> dict[str, Floats]:
     """``AP``, ``PR-AUC`` and ``ROC-AUC`` of every tag [shape=(C,)]; NaN for a tag without both kinds of clips.
 
-    Raises
-    ------
-    InputError
-        If shapes differ, a score is not finite, or no tag can be scored.
+    Raises InputError if shapes differ, a score is not finite, or no tag can be scored.
     """
     if scores_NC.shape != truth_NC.shape or scores_NC.ndim != 2 or not np.isfinite(scores_NC).all():
         raise InputError(f"tagging needs finite scores and truth of one shape: {scores_NC.shape}, {truth_NC.shape}.")

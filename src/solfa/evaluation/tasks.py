@@ -83,12 +83,7 @@ class TaskSettings:
 def encode_files(paths: Sequence[Path], model: JointModel) -> Pool:
     """The windows of audio files.
 
-    Raises
-    ------
-    InputError
-        If there are no files.
-    DecodeError
-        If one cannot be read: a pool must not shrink unnoticed.
+    Raises InputError if there are no files; DecodeError if one cannot be read: a pool must not shrink unnoticed.
     """
     if not paths:
         raise InputError("no audio to encode.")
@@ -150,12 +145,8 @@ def run_task(
     ``data`` holds clips with audio (see `DataSet.with_audio`); ``pool`` are their windows (``encode_files``), to encode
     them once for several tasks, and are made here if None.
 
-    Raises
-    ------
-    UnknownName
-        If there is no such task.
-    InputError
-        If the data does not hold what the task needs, or a clip's audio is missing.
+    Raises UnknownName if there is no such task; InputError if the data does not hold what the task needs, or a clip's
+    audio is missing.
     """
     if task not in TASKS:
         raise UnknownName("evaluation task", task, TASKS)
@@ -245,10 +236,7 @@ def run_mir(
     ``system`` says what made the estimates, with its version; ``data``, ``split`` and ``revision`` what the references
     are.
 
-    Raises
-    ------
-    InputError
-        If the tracks differ or no reference allows a score.
+    Raises InputError if the tracks differ or no reference allows a score.
     """
     if set(references) != set(estimates):
         odd = sorted(set(references) ^ set(estimates))

@@ -58,10 +58,7 @@ def ptb_words(text: str) -> list[str]:
     nltk's tokenizer, with full stops parted inside a text as well. On 3,000 MusicCaps texts the tokens are those of the
     Java tokenizer that ``pycocoevalcap`` runs but for rare forms (docs/evaluation.md).
 
-    Raises
-    ------
-    MissingExtra
-        If nltk is not installed.
+    Raises MissingExtra if nltk is not installed.
 
     >>> ptb_words("It's slow, don't rush. Lo-fi drums!")
     ['it', "'s", 'slow', 'do', "n't", 'rush', 'lo-fi', 'drums']
@@ -82,10 +79,7 @@ def ptb_words(text: str) -> list[str]:
 def check_items(candidates: Sequence[Tokens], references: References) -> None:
     """Nothing, if every candidate has a reference and none is empty.
 
-    Raises
-    ------
-    InputError
-        If there are no items, numbers differ, an item has no reference, or a text has no word.
+    Raises InputError if there are no items, numbers differ, an item has no reference, or a text has no word.
     """
     if not candidates or len(candidates) != len(references):
         raise InputError(
@@ -200,10 +194,7 @@ def meteor(
     is another metric of the same name. The best reference counts. ``synonyms`` of a word are none by default, as
     WordNet is a separate download.
 
-    Raises
-    ------
-    MissingExtra
-        If nltk is not installed.
+    Raises MissingExtra if nltk is not installed.
     """
     check_items(candidates, references)
     nltk = need("nltk.translate.meteor_score", "METEOR", "pip install 'solfa[eval]'")
@@ -255,15 +246,9 @@ def bert_score(candidates: Sequence[str], references: Sequence[Sequence[str]], f
     ``folder`` is a BERT or RoBERTa as Hugging Face saves them, ``layer`` the hidden layer that is read. No idf weights
     and no rescaling. Numbers of different models and layers are not comparable: name them with the score.
 
-    Raises
-    ------
-    WeightsError
-        If the folder holds no such model with its tokenizer, or a damaged one.
-    InputError
-        If there are no candidates, one has no reference, the model has no such layer, or bert-score would take it for a
-        T5 by its path, or not take a T5 for one.
-    MissingExtra
-        If the package is not installed.
+    Raises WeightsError if the folder holds no such model with its tokenizer, or a damaged one; InputError if there are
+    no candidates, one has no reference, the model has no such layer, or bert-score would take it for a T5 by its path,
+    or not take a T5 for one; MissingExtra if the package is not installed.
     """
     if not candidates or len(candidates) != len(references) or not all(references):
         raise InputError(f"{len(candidates)} candidates for {len(references)} sets of references, none may be empty.")

@@ -22,10 +22,7 @@ from solfa.evaluation.mir import TEMPO_TOLERANCE
 def holds(constraint: Constraint, music: MusicAnnotation) -> bool | None:
     """Whether the track truly meets the constraint; None where that is not known.
 
-    Raises
-    ------
-    UnknownName
-        If a concept is not in the vocabulary.
+    Raises UnknownName if a concept is not in the vocabulary.
     """
     plain = _holds(constraint, music)
     return plain if plain is None or not constraint.negated else not plain

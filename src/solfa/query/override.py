@@ -27,10 +27,7 @@ _EXPECTED: dict[type[Constraint], str] = {
 def parse_value(kind: type[C], text: str, keys: Iterable[InKey] = ()) -> tuple[C, ...]:
     """What the value of a flag asks for, as constraints of a kind; Roman numerals resolve against ``keys``.
 
-    Raises
-    ------
-    InputError
-        If the text is not wholly a value of this kind.
+    Raises InputError if the text is not wholly a value of this kind.
 
     >>> parse_value(Tempo, "105..115")[0].low_bpm, parse_value(Metre, "five")[0].metres
     (105.0, ('5/4', '5/8'))
@@ -95,10 +92,7 @@ def override(
     ``avoid`` are further things not wanted, in words; ``drop`` are words of the query that nothing is to be read from.
     Roman numerals of the text follow a new key.
 
-    Raises
-    ------
-    InputError
-        If a value cannot be understood.
+    Raises InputError if a value cannot be understood.
 
     >>> override(parse("piano, 110 bpm"), tempo="").constraints[0].text
     'piano'

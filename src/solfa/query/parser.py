@@ -47,10 +47,7 @@ class Query:
 def parse(text: str) -> Query:
     """What a text asks for; every assumption is in ``notes``, every loss in ``unknown``.
 
-    Raises
-    ------
-    InputError
-        If the text is blank or longer than ``MAX_CHARS`` characters.
+    Raises InputError if the text is blank or longer than ``MAX_CHARS`` characters.
 
     >>> query = parse("slow waltz in D minor around 80 bpm, Dm-Gm-A7, solo piano, no vocals")
     >>> [type(c).__name__ for c in query.constraints]

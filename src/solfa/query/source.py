@@ -111,10 +111,7 @@ class Source:
     def of(cls, text: str) -> "Source":
         """The views of a text.
 
-        Raises
-        ------
-        InputError
-            If the text is blank or longer than ``MAX_CHARS``.
+        Raises InputError if the text is blank or longer than ``MAX_CHARS``.
         """
         if len(text) > MAX_CHARS:
             raise InputError(

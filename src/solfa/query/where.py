@@ -22,10 +22,7 @@ MAX_CHARS = 1000
 def parse_where(expression: str) -> Filter:
     """The condition of one ``FIELD OP VALUE`` expression; ``|`` separates alternatives.
 
-    Raises
-    ------
-    InputError
-        If the field, the operator or the value cannot be used.
+    Raises InputError if the field, the operator or the value cannot be used.
 
     >>> parse_where("tempo_bpm=90..110").high, parse_where("key!=D minor").negated
     (110.0, True)

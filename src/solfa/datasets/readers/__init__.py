@@ -27,12 +27,8 @@ def sources() -> dict[str, SourceInfo]:
 def load(name: str, root: Path, split: str | None = None) -> DataSet:
     """The clips of one split of a data set, the source's first if None, from a folder laid out as its authors do.
 
-    Raises
-    ------
-    UnknownName
-        If there is no such data set or split.
-    InputError
-        If a file is missing or not of the published shape, or the split is empty.
+    Raises UnknownName if there is no such data set or split; InputError if a file is missing or not of the published
+    shape, or the split is empty.
     """
     if name not in sources():
         raise UnknownName("data set", name, sources())

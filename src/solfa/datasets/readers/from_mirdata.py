@@ -27,10 +27,7 @@ PREFIX = "mirdata:"
 def annotation_of(track: Any, duration_s: float) -> MusicAnnotation:
     """What a mirdata track knows of its music.
 
-    Raises
-    ------
-    InputError
-        If an annotation has intervals that are negative or not finite.
+    Raises InputError if an annotation has intervals that are negative or not finite.
     """
     names = sorted(name for name in dir(type(track)) if not name.startswith("_") and name not in ("audio", "get_path"))
     values = {name: getattr(track, name) for name in names}
@@ -75,14 +72,8 @@ def _key(value: Any) -> Key | None:
 def load_mirdata(name: str, folder: Path) -> DataSet:
     """The tracks of a mirdata data set in a folder whose audio is there, with their truth; nothing is downloaded.
 
-    Raises
-    ------
-    MissingExtra
-        If mirdata is not installed.
-    UnknownName
-        If mirdata has no such data set.
-    InputError
-        If the index or a file is missing or damaged, or no track has audio.
+    Raises MissingExtra if mirdata is not installed; UnknownName if mirdata has no such data set; InputError if the
+    index or a file is missing or damaged, or no track has audio.
     """
     mirdata = need("mirdata", "mirdata's data sets", "pip install 'solfa[mirdata]'")
     if name not in mirdata.list_datasets():
