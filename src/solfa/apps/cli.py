@@ -14,6 +14,7 @@ import typer
 
 from solfa.apps.data import data_app
 from solfa.apps.evaluating import eval_app
+from solfa.apps.feedback import feedback
 from solfa.apps.options import (
     Asked,
     CollectionOption,
@@ -25,6 +26,7 @@ from solfa.apps.options import (
     PlayerOption,
     PlotOption,
     asking,
+    default_collection,
 )
 from solfa.apps.terminal import NOTHING_DONE, SOME_FAILED, Work, complain, console, print_json, show, tell
 from solfa.apps.training import train_app
@@ -46,6 +48,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(eval_app, name="eval")
 app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
+app.command()(feedback)
 
 ExtractorOption = Annotated[
     list[str] | None,
@@ -65,11 +68,6 @@ _PLAIN = {
 # Libraries keep lists of fonts and compiled kernels elsewhere in the home folder; torch in a folder of /tmp whose name
 # others can guess, and fill.
 _CACHES = ("MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "CUDA_CACHE_PATH")
-
-
-def default_collection() -> Path:
-    """The collection in the platform's data directory (``SOLFA_HOME`` moves it)."""
-    return home() / "collection"
 
 
 @app.command()
@@ -145,7 +143,9 @@ def _answer(asked: Asked, query: "Query | str", like: list[str], by: Literal["se
     from solfa.apps import playlist, render
     from solfa.apps.player import play as play_hits
     from solfa.collection import Collection
+    from solfa.collection.feedback import Sought
     from solfa.core.files import check_output
+    from solfa.relevance.feedback import remember
 
     for output in filter(None, (asked.m3u, asked.xspf)):  # before the work
         check_output(output, force=asked.force)
@@ -153,6 +153,8 @@ def _answer(asked: Asked, query: "Query | str", like: list[str], by: Literal["se
         results = find(opened, query, like=like, where=asked.where or [], k=asked.k, page=asked.page, sort=asked.sort,
                        per_artist=asked.per_artist, duplicates=asked.duplicates, model=asked.model, view=asked.view,
                        by=by, allow_noncommercial=asked.allow_noncommercial)  # fmt: skip
+        text = query if isinstance(query, str) else query.text
+        remember(opened, results, Sought(query=text, examples=tuple(like)))
     playlist.write(results.hits, asked.m3u, asked.xspf, force=asked.force)
     if asked.as_json:
         print_json(render.results_json(results))

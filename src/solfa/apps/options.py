@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import typer
 
 from solfa.core.filters import FIELDS, SORTS
+from solfa.weights import home
 
 
 def _starting(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
@@ -20,6 +21,11 @@ def _models() -> Iterable[str]:
     from solfa.encoders.registry import available
 
     return (info.name for info in available())
+
+
+def default_collection() -> Path:
+    """The collection in the platform's data directory (``SOLFA_HOME`` moves it)."""
+    return home() / "collection"
 
 
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]

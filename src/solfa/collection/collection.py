@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import shutil
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,17 +19,19 @@ import numpy as np
 from solfa.analysis.protocol import Extractor
 from solfa.analysis.registry import extractors as default_extractors
 from solfa.audio import Limits
-from solfa.collection import adding, attributes, ivf, records
+from solfa.collection import adding, attributes, feedback, ivf, records
 from solfa.collection.adding import AddReport, FailedFile, Progress, Run
 from solfa.collection.attributes import Attributes
 from solfa.collection.database import FAULTS, Database, damage_or_refusal, misfits, transaction
+from solfa.collection.feedback import StoredHead, TrackVerdict
 from solfa.collection.filters import Filters
 from solfa.collection.flat import FlatStore
-from solfa.collection.store import Ids, Space, SpaceFiles, space_directory
+from solfa.collection.store import Ids, Space, SpaceFiles, TrackVectors, space_directory
+from solfa.collection.writer import Writer
 from solfa.core.errors import CollectionDamaged, CollectionError, InputError, SolfaError, SpaceMismatch
 from solfa.core.filters import Filter
-from solfa.core.types import Analysis, FileTags, FloatArray, JointModel
-from solfa.encoders.windows import segment_ranges
+from solfa.core.types import Analysis, FileTags, FloatArray, JointModel, Views
+from solfa.encoders.windows import candidates, segment_ranges
 from solfa.jobs import Executor, SerialExecutor
 
 P = ParamSpec("P")
@@ -40,6 +43,7 @@ _NONE = type(None)
 _FILE = ((int,), (int,), (bytes,), *[(str,)] * 6, (float, _NONE), (str, _NONE))
 _TRACK = ((int,), (str,), (float,), (float, _NONE), (str, _NONE), (str, _NONE), (float, _NONE))
 _CHUNK = 500  # ids in one SQL statement
+_MAPPED = 64  # tracks whose vectors a head is applied to at a time
 # Spaces where no track owns half of the rows: those of vectors that were replaced.
 _HALF_DEAD = "segment_rows > 0 AND segment_rows >= 2 * (SELECT total(segments) FROM vector WHERE space_id = space.id)"
 _SMALL = 5000  # files up to which a word that many of them hold is looked up for want of a rarer one
@@ -181,6 +185,32 @@ class Collection:
                 for row in _spaces(db, f"segment_rows > {ivf.WORTH_IT}"):
                     _store(db, self.directory, *row).index()
         return report
+
+    def change_verdicts(self, new: Sequence[TrackVerdict] = (), removed: Iterable[int] = ()) -> None:
+        """Keep what a person said of tracks, delete verdicts by number, all or nothing.
+
+        Raises InputError if one to remove does not exist; CollectionBusy if another process is writing.
+        """
+        with self._writing() as db:
+            feedback.change(db, new, removed)
+
+    def install_head(self, head: StoredHead | None, views: Views | None = None) -> int:
+        """Search the vectors that a learnt head leads to from now on; None: those of the model again.
+
+        Vectors that are missing in the head's space are made, from those of its base and with the model's ``views``,
+        before the one commit that puts the head in force. Returns how many tracks' vectors were made.
+
+        Raises CollectionBusy if another process is writing; CollectionError if the disk refuses, or there are no
+        vectors of the base: what was in force stays in force.
+        """
+        with self._writing() as db, _unreadable_is_damage(self.directory):
+            made = 0 if head is None else _apply_head(db, self.directory, head, views or Views())
+            with transaction(db):
+                feedback.put_head(db, head)
+            kept = {space_directory(self.directory, row[0]) for row in _spaces(db)}
+            for folder in {*(self.directory / "vectors").glob("*")} - kept:
+                shutil.rmtree(folder, ignore_errors=True)
+        return made
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
@@ -345,6 +375,23 @@ class Collection:
         )
 
     @_reading
+    def at(self, path: Path | str) -> int | None:
+        """The id of the track that a file holds or held, None if it was never indexed."""
+        key = os.fsencode(os.path.abspath(path))  # noqa: PTH100  (resolve() would follow links)
+        row = self._reader.execute("SELECT track_id FROM file WHERE path = ?", (key,)).fetchone()
+        return None if row is None else int(row[0])
+
+    @_reading
+    def verdicts(self) -> list[TrackVerdict]:
+        """All that was said of tracks, the oldest first; of contradicting ones the latest counts."""
+        return feedback.verdicts(self._reader)
+
+    @_reading
+    def head(self) -> StoredHead | None:
+        """The learnt head that is in force."""
+        return feedback.head(self._reader)
+
+    @_reading
     def remembered_model(self) -> tuple[str, bool] | None:
         """Name of the model of the last ``add``, and whether non-commercial weights were allowed; None if unknown."""
         row = self._reader.execute(
@@ -460,6 +507,28 @@ def _spaces(db: sqlite3.Connection, where: str = "TRUE") -> list[tuple[int, Spac
     if any(row[1] < 0 for row in rows):
         raise ValueError("an embedding space has a generation that none can have")
     return [(row[0], records.read_space(*row[2:]), row[1]) for row in rows]
+
+
+def _apply_head(db: sqlite3.Connection, directory: Path, head: StoredHead, views: Views) -> int:
+    """Make what vectors of the head's space are missing; says of how many tracks."""
+    row = next((row for row in _spaces(db) if row[1].name == head.base), None)
+    if row is None:
+        raise CollectionError(
+            f"the collection has no vectors of the space {head.base!r}, which the head was learnt for."
+        )
+    base, writer = _store(db, directory, *row), Writer(db, directory)
+    space_id = writer.space(space := replace(row[1], name=head.space))
+    there = {track_id for (track_id,) in db.execute("SELECT track_id FROM vector WHERE space_id = ?", (space_id,))}
+    missing = [track_id for track_id in base.track_ids.tolist() if track_id not in there]
+    for start in range(0, len(missing), _MAPPED):
+        batch = []
+        for track_id, old in zip(part := missing[start : start + _MAPPED], base.windows(part), strict=True):
+            new = replace(old, pooled_WD=head.apply(old.pooled_WD), frames_TD=head.apply(old.frames_TD))
+            batch.append(TrackVectors.of(track_id, space, candidates(views, new), new))
+        writer.put_vectors(batch)
+    for row in _spaces(db, f"id = {space_id}"):
+        _store(db, directory, *row).index()
+    return len(missing)
 
 
 def _compact(db: sqlite3.Connection, space_id: int, store: FlatStore) -> None:

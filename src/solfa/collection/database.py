@@ -21,9 +21,10 @@ _NAME = "collection.sqlite"
 APPLICATION_ID = 0x534F4C46  # so that we, and `file`, recognize our databases
 
 
-MIGRATIONS = ("m001_first.sql", "m002_windows.sql", "m003_checksums.sql")  # next to this file
+MIGRATIONS = ("m001_first.sql", "m002_windows.sql", "m003_checksums.sql", "m004_feedback.sql")  # next to this file
 VERSION = len(MIGRATIONS)
-TABLES = {"track", "scoring", "layout", "document", "timeline", "heard", "name", "file", "failure", "space", "vector"}
+TABLES = {"track", "scoring", "layout", "document", "timeline", "heard", "name", "file", "failure", "space", "vector",
+          "verdict", "head"}  # fmt: skip
 _KINDS: dict[str, type] = {"INTEGER": int, "REAL": float, "TEXT": str, "BLOB": bytes}
 # Primary result codes of faults of the machine, not of the file: permission, busy, locked, memory, read-only, I/O,
 # full, cannot open, locking protocol, access.

@@ -30,6 +30,7 @@ from solfa.collection.database import (
     transaction,
     version,
 )
+from solfa.collection.feedback import Sought, read_head
 from solfa.collection.indexing import IndexedFile
 from solfa.collection.store import Placement, SpaceFiles, space_directory
 from solfa.collection.writer import Writer
@@ -43,6 +44,8 @@ _WHAT = {
     "analyses": "{} analyses are damaged: made again",
     "vectors": "the vectors of {} recordings are damaged: made again, analyses are kept",
     "spaces": "{} embedding spaces are damaged: their vectors are made again, analyses are kept",
+    "verdict": "{} verdicts are damaged, or of recordings that cannot be identified: left out",
+    "head": "what was learnt from verdicts is damaged: left out, solfa learn makes it again",
     "files": "{} entries of files are damaged: the files are read again, analyses are kept",
 }
 _INDEX = "CREATE VIRTUAL TABLE temp.terms USING fts5vocab(main, words, instance)"
@@ -153,6 +156,9 @@ class _Copy:
             self._space(row)
         for row in self._rows("file"):
             self._file(writer, row)
+        for table in ("verdict", "head"):
+            for row in self._rows(table):
+                self._lost[table] += not (self._learnt(table, row) and self._insert(table, row))
 
     def _track(self, writer: Writer, row: Row) -> None:
         bare = {"id": row["id"], "hash": row["hash"], "present": 0, "duration_s": 0.0, "analysis_version": ""}
@@ -229,6 +235,16 @@ class _Copy:
             self._db.execute("UPDATE file SET present = 0 WHERE path = ?", (path,))
         if whole and row["crc"] is None:
             self._db.execute("UPDATE file SET crc = NULL WHERE path = ?", (path,))
+
+    def _learnt(self, table: str, row: Row) -> bool:
+        try:
+            if table == "head":
+                read_head(*(row[name] for name in ("base", "space", "weights", "report", "crc")))
+            else:
+                Sought.read(row["sought"])
+        except (ValueError, LookupError, TypeError):
+            return False
+        return fits(self._db, table, row) and (table == "head" or row["track_id"] in self._hashes)
 
     def _insert(self, table: str, row: Mapping[str, Any]) -> bool:
         sql = f"INSERT OR IGNORE INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"

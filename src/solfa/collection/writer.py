@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from solfa.collection import records
 from solfa.collection.database import transaction
+from solfa.collection.feedback import HEADED
 from solfa.collection.indexing import IndexedFile
 from solfa.collection.store import Placement, Space, SpaceFiles, TrackVectors, space_directory
 from solfa.core.errors import CollectionError
@@ -83,10 +84,22 @@ class Writer:
                     raise CollectionError(f"{indexed.path}: indexed in part, but its content is not known.")
                 if indexed.vectors is not None:
                     self._put_vectors(track_id, next(placements), indexed.vectors)
+                    self._db.execute(  # what a head made of the vectors that were replaced
+                        "DELETE FROM vector WHERE track_id = ? AND space_id IN (SELECT id FROM space WHERE name LIKE "
+                        "(SELECT name FROM space WHERE id = ?) || ?)",
+                        (track_id, self._space_id, f"{HEADED}%"),
+                    )
                 self.put_file(track_id, indexed)
                 self._db.execute("DELETE FROM failure WHERE path = ?", (os.fsencode(indexed.path),))
                 result.append((track_id, row is None))
         return result
+
+    def put_vectors(self, batch: Sequence[TrackVectors]) -> None:
+        """Commit vectors of known tracks, all or nothing, to the space of the last ``space``."""
+        placements = self._files.append(batch)
+        with transaction(self._db):
+            for placed, vectors in zip(placements, batch, strict=True):
+                self._put_vectors(vectors.track_id, placed, vectors)
 
     def put_failure(self, path: str, size: int, mtime_ns: int, reason: str) -> None:
         """Commit that a file could not be read; what it held before is no longer there."""

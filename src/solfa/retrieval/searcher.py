@@ -175,8 +175,9 @@ class Searcher:
                 note = f"No page {display.page}: {before} hits, {-(-before // display.k)} pages."
             hits = ordered(hits[before:], display.sort, table)
         clock.ms["total"] = (time.perf_counter() - started) * 1000
+        space = self.model.space if embed else ""
         return Results(query=query, parsed=tuple(explain(query)), hits=tuple(hits), candidates=len(rows),
-                       timing_ms=clock.ms, note=note, before=before)  # fmt: skip
+                       timing_ms=clock.ms, note=note, before=before, space=space)  # fmt: skip
 
     def _understood(self, query: Query) -> Query:
         """The query without phrases that the text tower knows nothing of; those are noted, and looked up as names."""

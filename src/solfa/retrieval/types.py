@@ -97,7 +97,7 @@ class Results:
 
     ``parsed`` is how it was read, line by line; ``candidates`` how many tracks passed the filters; ``timing_ms`` the
     stages; ``note`` one line where nothing fits, or a page is beyond the last, else empty; ``before`` how many hits are
-    on the pages before this one.
+    on the pages before this one; ``space`` where sound was compared, empty where none was.
     """
 
     query: Query
@@ -107,3 +107,4 @@ class Results:
     timing_ms: dict[str, float]
     note: str = ""
     before: int = 0
+    space: str = ""

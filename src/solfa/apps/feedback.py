@@ -1,0 +1,55 @@
+"""``solfa feedback``: what a person says of hits, kept, listed, taken back."""
+
+import time
+from typing import Annotated, Literal
+
+import typer
+
+from solfa.apps.options import CollectionOption, JsonOption, default_collection
+from solfa.apps.terminal import print_json, tell
+from solfa.core.errors import InputError
+from solfa.core.text import printable
+
+
+def feedback(
+    action: Annotated[Literal["good", "bad", "list", "remove"], typer.Argument(help="What to do.")],
+    items: Annotated[
+        list[str] | None,
+        typer.Argument(help="good, bad: numbers of hits of the last search, paths, or track:ID; remove: verdicts."),
+    ] = None,
+    query: Annotated[str | None, typer.Option(help="What was searched for (default: the last search).")] = None,
+    context: Annotated[str | None, typer.Option("--for", help="What the music is for, such as 'driving'.")] = None,
+    collection: CollectionOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say which hits were good or bad answers; 'solfa learn' learns from it. The latest verdict counts."""
+    from solfa.collection import Collection
+    from solfa.relevance.feedback import give, in_force, name_of
+
+    if (action == "list") != (not items):
+        raise InputError(f"'feedback {action}' takes {'nothing' if items else 'numbers of hits, or paths'} after it.")
+    with Collection.open(collection or default_collection()) as opened:
+        notes: list[str] = []
+        if action == "remove":
+            wrong = [item for item in items or () if not item.isdecimal()]
+            if wrong:
+                raise InputError(f"not the number of a verdict: {wrong[0]!r}. List them with: solfa feedback list")
+            opened.change_verdicts((), dict.fromkeys(map(int, items or ())))
+            notes = ["removed; what was learnt before stays until the next 'solfa learn'"]
+        listed = opened.verdicts() if action == "list" else []
+        if action in ("good", "bad"):
+            listed, notes = give(opened, items or (), action == "good", query=query, context=context)
+        counting = {v.id for v in in_force(opened.verdicts())}
+        if as_json:
+            print_json({"schema": "solfa.feedback/1", "verdicts": listed, "counting": sorted(counting), "notes": notes})
+            return
+        for v in listed:
+            about = [v.sought.query, *(f"like {name}" for name in v.sought.examples), v.sought.context]
+            said = f"{v.id:>4}  {'good' if v.is_good else 'bad':<4}  {name_of(opened, v.track_id)}  "
+            day = time.strftime("%Y-%m-%d %H:%M", time.localtime(v.time_s))
+            later = "" if v.id in counting else "  (a later one counts)"
+            tell(printable(f"{said}[{' · '.join(filter(None, about))}]  {day}{later}"))
+    for note in notes:
+        tell(f"note: {printable(note)}")
+    if action == "list" and not listed:
+        tell("no verdicts yet. Search, then: solfa feedback good 1")
