@@ -13,8 +13,8 @@ from solfa.core.errors import InputError
 from solfa.core.text import printable
 
 if TYPE_CHECKING:  # --help loads none of these
-    from solfa.datagen.captions.llm import Endpoint, Usage
     from solfa.datasets.shards import Dataset
+    from solfa.llm import Endpoint, Usage
 
 _MOST_NAMED = 5
 
@@ -121,7 +121,7 @@ def caption(
 
 def endpoint_of(url: str, model: str, key_env: str, **options: Any) -> "Endpoint | None":
     """The language model that the options name; None if they name none."""
-    from solfa.datagen.captions.llm import Endpoint
+    from solfa.llm import Endpoint
 
     if bool(url) != bool(model):
         raise InputError("--llm and --llm-model go together.")

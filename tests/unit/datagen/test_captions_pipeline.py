@@ -13,13 +13,13 @@ from solfa.audio import ContentHash, stretches
 from solfa.collection import Collection
 from solfa.core.errors import InputError, SolfaError, UnknownName
 from solfa.datagen.captions.checks import claims_agree
-from solfa.datagen.captions.llm import Captioner, Endpoint
 from solfa.datagen.captions.pipeline import Settings, caption_tracks
 from solfa.datagen.captions.sources import folder_tracks, published_tracks, tracks_in
 from solfa.datagen.captions.stages import WriteCaptions, windows
 from solfa.datagen.summary import defects
 from solfa.datasets.shards import Dataset
 from solfa.jobs import Done, Failed, SerialExecutor
+from solfa.llm import Client, Endpoint
 from solfa.testing.files import write_audio
 from solfa.testing.synth import song
 from solfa.testing.tiny import tiny_model
@@ -190,7 +190,7 @@ def test_an_endpoint_that_is_not_there_stops_the_run_and_it_goes_on_later(
     settings = replace(FAST, endpoint=endpoint, style=None, per_clip=1)
     with pytest.raises(SolfaError, match="cannot be reached"):
         caption_tracks(tracks, tmp_path / "set", settings)
-    monkeypatch.setattr(Captioner, "_ask", lambda self, body: "no idea")
+    monkeypatch.setattr(Client, "_ask", lambda self, body: "no idea")
     with pytest.raises(InputError, match=r"no clips left.*malformed"):
         caption_tracks(tracks, tmp_path / "rejected", settings)
     asked = replace(settings, grammar_on_failure=True)

@@ -18,7 +18,6 @@ from typer.testing import CliRunner
 from solfa.core.clip import SPLITS, Clip
 from solfa.core.errors import InputError, SolfaError
 from solfa.core.types import FloatArray
-from solfa.datagen.captions.llm import Captioner, Endpoint
 from solfa.datagen.packages import packages, unpack
 from solfa.datagen.scenes import pipeline
 from solfa.datagen.scenes import pool as pool_module
@@ -30,6 +29,7 @@ from solfa.datasets.building import ShardTask
 from solfa.datasets.phrases import sound_bank
 from solfa.datasets.shards import Dataset, Failure, Member
 from solfa.jobs import ProcessExecutor
+from solfa.llm import Client, Endpoint
 from solfa.testing.files import write_audio
 from solfa.testing.synth import tone
 
@@ -307,11 +307,11 @@ def test_the_command_makes_scenes_and_says_what_was_left_out(library: Path, monk
 def test_a_language_model_writes_captions_and_what_it_leaves_out_is_listed(
     library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def answer(self: Captioner, body: bytes) -> str:
+    def answer(self: Client, body: bytes) -> str:
         labels = [row["sound"] for row in json.loads(json.loads(body)["messages"][1]["content"])]
         return json.dumps({"caption": "There is " + " and ".join(labels[:2]) + "."})
 
-    monkeypatch.setattr(Captioner, "_ask", answer)
+    monkeypatch.setattr(Client, "_ask", answer)
     config = replace(CONFIG, endpoint=Endpoint(url="http://127.0.0.1:9/v1", model="m"))
     made = make_scenes(tmp_path / "out", _pool(library), config, count=9, seed=1)
     listed = {f["item"] for f in made.manifest["failures"] if "missing" in f["reason"]}

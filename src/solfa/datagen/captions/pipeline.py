@@ -29,7 +29,7 @@ from solfa.core.errors import DecodeError, InputError, SolfaError
 from solfa.core.files import check_output, write_whole
 from solfa.core.text import printable
 from solfa.datagen.captions.fingerprints import PRINT, near_duplicates
-from solfa.datagen.captions.llm import Usage, estimate
+from solfa.datagen.captions.llm import estimate
 from solfa.datagen.captions.sources import metadata_of, originals
 from solfa.datagen.captions.stages import AnalyzeTrack, Settings, WriteCaptions, captioner, print_path
 from solfa.datagen.captions.trust import Trust
@@ -37,6 +37,7 @@ from solfa.datasets.building import ShardTask, build
 from solfa.datasets.shards import Dataset, Failure, Member
 from solfa.datasets.splits import assign, families, link_keys, targets
 from solfa.jobs import Done, Executor, SerialExecutor, ThreadExecutor
+from solfa.llm import Usage
 
 Stage = Literal["analyze", "write", "split", "shards"]
 Rows = Mapping[str, Mapping[str, Any]]  # what a stage made of each track, by its key

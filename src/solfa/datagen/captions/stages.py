@@ -24,10 +24,11 @@ from solfa.datagen.captions.attributes import ATTRIBUTES, attributes_of
 from solfa.datagen.captions.checks import CaptionRules, broken_rules, read
 from solfa.datagen.captions.fingerprints import fingerprint
 from solfa.datagen.captions.grammar import ENGLISH_ONLY, FULL_STYLES, LANGUAGES, STYLES, caption, drawn_style
-from solfa.datagen.captions.llm import PROMPT_VERSION, Captioner, Endpoint
+from solfa.datagen.captions.llm import PROMPT_VERSION, Captioner
 from solfa.datagen.captions.sources import ANALYZED, metadata_of
 from solfa.datagen.captions.trust import Trust
 from solfa.datasets.splits import targets
+from solfa.llm import Endpoint
 
 VERSION = 2
 

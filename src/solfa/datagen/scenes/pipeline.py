@@ -16,7 +16,7 @@ from solfa.core.errors import InputError
 from solfa.core.files import table_of
 from solfa.core.types import FloatArray, Rng
 from solfa.datagen.captions.checks import CaptionRules, broken_rules
-from solfa.datagen.captions.llm import Captioner, Endpoint
+from solfa.datagen.captions.llm import Captioner
 from solfa.datagen.scenes.mixing import NUM_EVENTS, SCENE_S, Scene, mix, noise
 from solfa.datagen.scenes.pool import Material, material
 from solfa.datagen.scenes.sources import BACKGROUND
@@ -24,6 +24,7 @@ from solfa.datasets.building import ShardTask, build
 from solfa.datasets.phrases import bank_of
 from solfa.datasets.shards import Dataset, Failure, Member
 from solfa.jobs import Executor
+from solfa.llm import Endpoint
 
 BANK_FILE = "phrases.jsonl"
 _VERSION = 3
