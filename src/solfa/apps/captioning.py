@@ -77,6 +77,7 @@ def caption(
 
     Exit code 0: all is well; 2: nothing was made; 3: some files failed, they are listed.
     """
+    from solfa.collection.database import Database
     from solfa.datagen.captions.pipeline import caption_tracks, usage_of
     from solfa.datagen.captions.sources import tracks_in
     from solfa.datagen.captions.stages import FGMCAPS, Settings
@@ -99,8 +100,11 @@ def caption(
             raise typer.Exit
 
     executor, tracks = ProcessExecutor(workers), tracks_in(src, dataset)
+    known = src if not dataset and Database(src).path.is_file() else None
     with Work("analyze", "write", "split", "shards") as work:
-        made = caption_tracks(tracks, out, settings, executor=executor, progress=work, announce=announce)
+        made = caption_tracks(
+            tracks, out, settings, collection=known, executor=executor, progress=work, announce=announce
+        )
     if usage := usage_of(settings, out):
         tell(
             f"{usage.requests} requests, {usage.kept} answers kept from before, {usage.prompt_tokens} tokens asked "

@@ -68,7 +68,7 @@ class Run:
     """What to index, and with what."""
 
     paths: tuple[str, ...]
-    model: Callable[[], JointModel]
+    model: Callable[[], JointModel] | None
     model_name: str
     allow_noncommercial: bool
     extractors: Callable[[], Sequence[Extractor]]
@@ -116,11 +116,13 @@ class _Update:
     def __init__(self, db: sqlite3.Connection, directory: Path, run: Run) -> None:
         self._run, self._version = run, analysis_version(run.extractors())
         self._writer = Writer(db, directory)
-        space_id = self._writer.space(Space.of(run.model().audio.spec), run.model_name, run.allow_noncommercial)
+        self._all, space_id = Needs(vectors=run.model is not None), None
+        if run.model is not None:
+            space_id = self._writer.space(Space.of(run.model().audio.spec), run.model_name, run.allow_noncommercial)
         rows = db.execute(
-            "SELECT f.path, f.track_id, f.size, f.mtime_ns, f.present, t.hash, t.analysis_version <> ?, "
-            "v.track_id IS NULL FROM file AS f JOIN track AS t ON t.id = f.track_id "
-            "LEFT JOIN vector AS v ON v.track_id = t.id AND v.space_id = ?",
+            "SELECT f.path, f.track_id, f.size, f.mtime_ns, f.present, t.hash, t.analysis_version <> ?1, "
+            "v.track_id IS NULL AND ?2 IS NOT NULL FROM file AS f JOIN track AS t ON t.id = f.track_id "
+            "LEFT JOIN vector AS v ON v.track_id = t.id AND v.space_id = ?2",
             (self._version, space_id),
         )
         self._known = {
@@ -152,7 +154,7 @@ class _Update:
             if bad and bad[0] == state and not (self._run.retry_failed or self._run.force):
                 self._known_bad.append(FailedFile(path=Path(path), reason=bad[1]))
             elif self._run.force:
-                tasks.append(IndexTask(path=path))
+                tasks.append(IndexTask(path=path, guess=self._all))
             elif before and before.state == state:
                 # Copies of one content are indexed once; the others only point to it.
                 if before.needs != nothing and before.track_id not in asked_tracks:
@@ -165,7 +167,7 @@ class _Update:
             else:
                 # It may be a content that we have (moved, copied, tags changed): then its hash is enough.
                 maybe = {e.hash: e.needs for e in ([before] if before else []) + by_size.get(state[0], [])}
-                tasks.append(IndexTask(path=path, guess=nothing if maybe else Needs(), known=maybe))
+                tasks.append(IndexTask(path=path, guess=nothing if maybe else self._all, known=maybe))
         self._writer.update_presence(present=returned)
         self.count["added"] += len(returned)
         return tasks

@@ -138,7 +138,7 @@ class Collection:
         self,
         paths: Iterable[Path | str],
         *,
-        model: Callable[[], JointModel],
+        model: Callable[[], JointModel] | None,
         model_name: str = "",
         allow_noncommercial: bool = False,
         extractors: Callable[[], Sequence[Extractor]] = default_extractors,
@@ -151,10 +151,10 @@ class Collection:
         """Bring the collection in step with files, and folders to search; stop at any moment and call it again.
 
         ``model`` and ``extractors`` are functions that make them, of module level, so that worker processes can make
-        their own; without an ``executor`` this process does the work. ``model_name`` (as ``load_model`` takes it) and
-        ``allow_noncommercial`` are kept for ``remembered_model``. ``progress`` is called after each file is
-        committed. ``force`` indexes everything again, ``retry_failed`` also files that failed before and have not
-        changed. ``limits`` say what a file may ask for.
+        their own; a ``model`` of None makes no vectors. Without an ``executor`` this process does the work.
+        ``model_name`` (as ``load_model`` takes it) and ``allow_noncommercial`` are kept for ``remembered_model``.
+        ``progress`` is called after each file is committed. ``force`` indexes everything again, ``retry_failed`` also
+        files that failed before and have not changed. ``limits`` say what a file may ask for.
 
         Raises CollectionBusy if another process is writing; CollectionError if the disk refuses; what was committed is
         kept; InputError if no path is given.

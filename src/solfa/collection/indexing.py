@@ -58,12 +58,13 @@ class IndexedFile:
 class FileIndexer:
     """A job for an executor: ``IndexTask`` in, ``IndexedFile`` out. Models are made once for each worker.
 
-    ``model`` and ``extractors`` are functions that can be pickled by name, so that every process makes its own.
+    ``model`` and ``extractors`` are functions that can be pickled by name, so that every process makes its own; without
+    a model nothing may need vectors.
     """
 
     def __init__(
         self,
-        model: Callable[[], JointModel],
+        model: Callable[[], JointModel] | None,
         extractors: Callable[[], Sequence[Extractor]],
         limits: Limits,
     ) -> None:
@@ -76,7 +77,7 @@ class FileIndexer:
         threads = worker_threads()
         if threads is not None:
             set_threads(threads)
-        self._made = self._model()
+        self._made = self._model() if self._model else None
         self._extractors = tuple(self._make_extractors())
 
     def __call__(self, task: IndexTask) -> IndexedFile:
@@ -87,7 +88,7 @@ class FileIndexer:
         before = _stat(task.path)
         tags = read_tags(task.path)
         indexed = self._index(task.path, before, tags, task.guess)
-        needs = task.known.get(indexed.hash, Needs())
+        needs = task.known.get(indexed.hash, Needs(vectors=self._model is not None))
         if not task.guess.covers(needs):
             indexed = self._index(task.path, before, tags, needs)
         if _stat(task.path) != before:
@@ -97,7 +98,6 @@ class FileIndexer:
     def _index(self, path: str, stat: tuple[int, int], tags: FileTags, needs: Needs) -> IndexedFile:
         content, end_s = ContentHash(), 0.0
         analyzer = Analyzer(self._extractors if needs.analysis else ())
-        assert self._made is not None, "prepare() comes first"
 
         def analyzed() -> Iterator[Audio]:
             nonlocal end_s
@@ -109,6 +109,7 @@ class FileIndexer:
 
         vectors = None
         if needs.vectors:
+            assert self._made is not None, "prepare() comes first, with a model"
             windows, space = embed(self._made, analyzed()), Space.of(self._made.audio.spec)
             vectors = TrackVectors.of(0, space, candidates(self._made.views, windows), windows)
         else:

@@ -356,3 +356,17 @@ def test_a_folder_that_goes_away_during_a_run_keeps_its_tracks(music: Path, shel
     away.rename(music)
     again = index(shelf, music)
     assert (again.updated, again.unchanged, again.failed) == (3, 1, ())
+
+
+def test_tracks_without_vectors_get_them_later_and_are_not_analyzed_again(music: Path, shelf: Collection) -> None:
+    assert shelf.add([music], model=None, extractors=extractors).added == 4
+    shelf.refresh()
+    assert shelf.spaces() == () and shelf.analysis(int(shelf.select(())[0])).key.value
+    assert shelf.add([music], model=None, extractors=extractors).unchanged == 4
+    detected.clear()
+    assert shelf.add([music], model=tiny_model, extractors=extractors).updated == 4
+    shelf.refresh()
+    assert (
+        shelf.spaces() == (SPACE,) and not detected and len(shelf.store(SPACE).windows(shelf.select(()).tolist())) == 4
+    )
+    assert shelf.add([music], model=None, extractors=extractors).unchanged == 4  # and those that are there stay

@@ -2,19 +2,19 @@
 
 ::
 
-    analyze  each track once: content hash, analysis, fingerprint, attributes of each clip   OUT.stages/analyzed-*.jsonl
-    write    captions for each clip, by grammar or language model, held against the rules   OUT.stages/captioned-*.jsonl
-    split    equal sound dropped, families of tracks, artists, pieces and copies kept whole  OUT.stages/plan-*/
+    analyze  the tracks are indexed, without vectors; a collection is taken as it is         OUT.stages/collection
+    write    captions for each clip, by grammar or language model, held against the rules    OUT.stages/answers
+    split    families of tracks, artists, pieces and copies kept whole                       OUT.stages/prints, plan-*
     shards   the clips, cut and encoded                                                      OUT/
 
-A stage's files carry a hash of its settings, so other settings begin it again and leave the earlier stages as they are.
+What takes long is kept there: analyses, answers of a language model, fingerprints.
 """
 
 import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,15 +23,18 @@ from typing import Any, Literal
 import numpy as np
 from filelock import FileLock, Timeout
 
-from solfa.audio import stretches
+from solfa.analysis.protocol import STRETCH_S
+from solfa.analysis.registry import extractors
+from solfa.audio import ContentHash, stretches
+from solfa.collection import Collection
 from solfa.core.clip import SPLITS, Clip
 from solfa.core.errors import DecodeError, InputError, SolfaError
 from solfa.core.files import check_output, write_whole
 from solfa.core.text import printable
-from solfa.datagen.captions.fingerprints import PRINT, near_duplicates
+from solfa.datagen.captions.fingerprints import PRINT, Fingerprint, fingerprint, near_duplicates
 from solfa.datagen.captions.llm import estimate
-from solfa.datagen.captions.sources import metadata_of, originals
-from solfa.datagen.captions.stages import AnalyzeTrack, Settings, WriteCaptions, captioner, print_path
+from solfa.datagen.captions.sources import originals
+from solfa.datagen.captions.stages import Analyzed, Settings, WriteCaptions, captioner
 from solfa.datagen.captions.trust import Trust
 from solfa.datasets.building import ShardTask, build
 from solfa.datasets.shards import Dataset, Failure, Member
@@ -40,7 +43,7 @@ from solfa.jobs import Done, Executor, SerialExecutor, ThreadExecutor
 from solfa.llm import Usage
 
 Stage = Literal["analyze", "write", "split", "shards"]
-Rows = Mapping[str, Mapping[str, Any]]  # what a stage made of each track, by its key
+ShowStage = Callable[[Stage, int, int], None]
 
 
 def caption_tracks(
@@ -48,8 +51,9 @@ def caption_tracks(
     out: Path | str,
     settings: Settings,
     *,
+    collection: Path | None = None,
     executor: Executor | None = None,
-    progress: Callable[[Stage, int, int], None] = lambda *_: None,
+    progress: ShowStage = lambda *_: None,
     announce: Callable[[Usage], None] = lambda _: None,
 ) -> Dataset:
     """A data set of captioned clips; a stopped run continues where it stopped.
@@ -57,10 +61,11 @@ def caption_tracks(
     Files that cannot be read or are too short are listed as failures, with the reason; clips and captions that break a
     rule are counted by rule in the manifest (``config.rules``).
 
-    The files of the stages are in ``OUT.stages`` and can be deleted in the end. ``progress`` is called
-    with a stage and how many of its items are done, ``announce`` with what a language model will be asked, before it
-    is; what it raises ends the run. Raises InputError if no clip is left, the endpoint refuses, or another process is
-    at it; SolfaError if the endpoint does not answer, or a shard could not be made.
+    What is known of the tracks is read in ``collection``; None indexes them into one of our own first. The files of
+    the stages are in ``OUT.stages`` and can be deleted in the end. ``progress`` is called with a stage and how many of
+    its items are done, ``announce`` with what a language model will be asked, before it is; what it raises ends the
+    run. Raises InputError if no clip is left, the endpoint refuses, or another process is at it; SolfaError if the
+    endpoint does not answer, or a shard could not be made.
     """
     out, executor = Path(out), executor or SerialExecutor()
     stages = _stages_of(out)
@@ -69,16 +74,21 @@ def caption_tracks(
     try:
         stages.mkdir(parents=True, exist_ok=True)
         with FileLock(stages / ".lock", timeout=0):
-            by_key = {_key(t): t for t in tracks}
-            journal = stages / f"analyzed-{_digest(settings.of_analysis())[:16]}.jsonl"
-            work = AnalyzeTrack(settings, stages / "prints")
-            analyzed = _journalled(journal, work, by_key, executor, partial(progress, "analyze"))
-            written = _written(_distinct(analyzed), stages, settings, executor, progress, announce)
-            plan, config, num_shards = _plan(by_key, analyzed, written, stages, settings)
-            progress("split", 1, 1)
+            tracks, failed = list({_path(t): t for t in tracks}.values()), dict[str, str]()
+            analyzed = _analyzed(tracks, settings, collection, stages, failed, executor, progress)
+            num_equal = len(tracks) - len(failed) - len(analyzed)
+            written, rules = _written(analyzed, settings, stages, failed, executor, progress, announce)
+            prints = _prints(analyzed, written, stages / "prints", failed, executor, progress)
+            shards, config = _planned(tracks, analyzed, written, rules, prints, failed, settings)
+            folder = stages / f"plan-{config['plan'][:16]}"
+            folder.mkdir(exist_ok=True)
+            for (name, number), rows in shards.items():
+                text = "".join(json.dumps(row) + "\n" for row in rows)
+                write_whole(folder / f"{name}-{number:06}.jsonl", text.encode())
             return build(
-                out, _Cut(plan, settings.seconds), name="captions", config=config, seed=settings.seed,
-                num_shards=num_shards, executor=executor, progress=partial(progress, "shards"),
+                out, _Cut(folder, settings.seconds), name="captions", config={**config, "equal_sound": num_equal},
+                seed=settings.seed, num_shards=Counter(name for name, _ in shards), executor=executor,
+                progress=partial(progress, "shards"),
             )  # fmt: skip
     except Timeout as busy:
         raise InputError(f"{out}: another process is making this data set.") from busy
@@ -100,135 +110,131 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _key(track: Clip) -> str:
-    """Names a track as it is now: a file that has changed is another one."""
-    try:
-        status = Path(str(track.audio)).stat()
-        now = [status.st_size, status.st_mtime_ns]
-    except OSError:
-        now = []
-    return _digest([str(track.audio), track.source, track.id, metadata_of(track), now])
+def _path(track: Clip) -> str:
+    return os.path.abspath(str(track.audio))  # noqa: PTH100  (as collections name it; resolve() would follow links)
 
 
-def _journalled(
-    path: Path,
-    work: Callable[[tuple[str, Any]], dict[str, Any]],
-    items: Mapping[str, Any],
-    executor: Executor,
-    progress: Callable[[int, int], None],
-    *,
-    fatal: Sequence[str] = (),
-) -> dict[str, Mapping[str, Any]]:
-    """A row for each item, in the order of the items; what the journal at ``path`` has is not done again.
-
-    The journal has a line of JSON for each finished item. A killed run leaves at most one torn line, which is cut off.
-    ``work`` gives the row of a key and its item; one that fails gets a row with ``failed``, the reason. Raises
-    SolfaError if an item fails with an error whose class ``fatal`` names: the others would fail as well.
-    """
-    data = path.read_bytes() if path.exists() else b""
-    data = data[: data.rfind(b"\n") + 1]
-    rows = {row["key"]: row for row in map(json.loads, data.splitlines())}
-    missing = [(key, item) for key, item in items.items() if key not in rows]
-    progress(len(items) - len(missing), len(items))
-    with path.open("ab") as file:
-        file.truncate(len(data))
-        for done, result in enumerate(executor.map(work, missing), len(items) - len(missing) + 1):
-            if not isinstance(result, Done) and result.error in fatal:
-                raise SolfaError(result.reason.partition(": ")[2])
-            key, row = result.item[0], result.value if isinstance(result, Done) else {"failed": result.reason}
-            rows[key] = {"key": key, **row}
-            file.write(json.dumps(rows[key]).encode() + b"\n")
-            file.flush()
-            progress(done, len(items))
-        os.fsync(file.fileno())
-    return {key: rows[key] for key in items}
-
-
-def _distinct(analyzed: Rows) -> Rows:
-    """The tracks that could be analyzed; of equal sound the first."""
-    first: dict[str, str] = {}
-    return {k: row for k, row in analyzed.items() if "failed" not in row and first.setdefault(row["content"], k) == k}
+def _analyzed(
+    tracks: Sequence[Clip], settings: Settings, collection: Path | None, stages: Path, failed: dict[str, str],
+    executor: Executor, progress: ShowStage,
+) -> dict[str, Analyzed]:  # fmt: skip
+    """What is known of the tracks, by content; of equal sound the first. ``failed`` gets reasons by path."""
+    found: dict[str, Analyzed] = {}
+    with Collection.open(collection or stages / "collection", create=collection is None) as known:
+        if collection is None and tracks:
+            report = known.add(
+                map(_path, tracks), model=None, extractors=partial(extractors, settings.extractors), executor=executor,
+                progress=lambda p: progress("analyze", p.done, p.total),
+            )  # fmt: skip
+            failed |= {str(f.path): f.reason for f in (*report.known_bad, *report.failed)}
+            known.refresh()
+        rows = {str(path): row for row in known.tracks() for path in row.paths}
+        for path, track in zip(map(_path, tracks), tracks, strict=True):
+            if path in failed or path not in rows:
+                failed.setdefault(path, "cannot be reached any more")
+            elif (content := rows[path].hash) not in found:
+                of = known.analysis(rows[path].id)
+                clips = settings.cut(track, content, of)
+                found[content] = Analyzed(content, track, clips, of.key.confidence, of.extractors)
+    progress("analyze", len(tracks), len(tracks))
+    return found
 
 
 def _written(
-    tracks: Rows, stages: Path, settings: Settings, executor: Executor, progress: Callable[[Stage, int, int], None],
-    announce: Callable[[Usage], None],
-) -> Rows:  # fmt: skip
-    work, fatal = WriteCaptions(settings, stages / "answers"), list[str]()
+    analyzed: Mapping[str, Analyzed], settings: Settings, stages: Path, failed: dict[str, str], executor: Executor,
+    progress: ShowStage, announce: Callable[[Usage], None],
+) -> tuple[dict[str, list[Clip]], Counter[str]]:  # fmt: skip
+    """Clips with captions, by content, and how often each rule was broken."""
+    work, found = WriteCaptions(settings, stages / "answers"), dict[str, tuple[list[Clip], Counter[str]]]()
     if settings.endpoint is not None:
-        clips = [(clip["attributes"], row["key_confidence"]) for row in tracks.values() for clip in row["clips"]]
+        clips = [(clip.attributes, track.key_confidence) for track in analyzed.values() for clip in track.clips]
         announce(estimate([known for known, sure in clips if not work.refused(known, sure)], settings.per_clip))
-        executor, fatal = ThreadExecutor(settings.endpoint.concurrency), ["InputError", "SolfaError"]
-    journal = stages / f"captioned-{_digest(settings.of_writing())[:16]}.jsonl"
-    return _journalled(journal, work, tracks, executor, partial(progress, "write"), fatal=fatal)
+        executor = ThreadExecutor(settings.endpoint.concurrency)
+    for done, result in enumerate(executor.map(work, list(analyzed.values())), 1):
+        if isinstance(result, Done):
+            found[result.item.content] = result.value
+        elif settings.endpoint is not None and result.error in ("InputError", "SolfaError"):
+            raise SolfaError(result.reason.partition(": ")[2])  # the others would fail as well
+        else:
+            failed[_path(result.item.track)] = result.reason
+        progress("write", done, len(analyzed))
+    order = [content for content in analyzed if content in found]
+    return {c: found[c][0] for c in order if found[c][0]}, sum((found[c][1] for c in order), Counter[str]())
 
 
-def _plan(
-    by_key: Mapping[str, Clip], analyzed: Rows, written: Rows, stages: Path, settings: Settings
-) -> tuple[Path, dict[str, Any], dict[str, int]]:
-    """A folder with a file for each shard that says which clips go there, the configuration, shards of each split."""
-    kept = {row["content"]: by_key[key] for key, row in written.items() if row.get("clips")}
+def _prints(
+    analyzed: Mapping[str, Analyzed], written: dict[str, list[Clip]], folder: Path, failed: dict[str, str],
+    executor: Executor, progress: ShowStage,
+) -> list[Fingerprint]:  # fmt: skip
+    """A fingerprint for each content that is ``written``, which loses those that cannot be read any more."""
+    files = {content: folder / content[:2] / f"{content}.print" for content in written}
+    missing = [(content, _path(analyzed[content].track), file) for content, file in files.items() if not file.exists()]
+    for done, result in enumerate(executor.map(_print, missing), 1):
+        if not isinstance(result, Done):
+            failed[result.item[1]] = result.reason
+            del written[result.item[0]]
+        progress("split", done, len(missing) + 1)
+    progress("split", 1, 1)
+    return [np.frombuffer(files[content].read_bytes(), PRINT) for content in written]
+
+
+def _print(item: tuple[str, str, Path]) -> None:
+    expected, path, file = item
+    content = ContentHash()
+    found = fingerprint(stretches(path, STRETCH_S, content=content))
+    if content.hex != expected:
+        raise DecodeError(path, "has changed since it was analyzed")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, found.tobytes())
+
+
+def _planned(
+    tracks: Sequence[Clip], analyzed: Mapping[str, Analyzed], written: Mapping[str, list[Clip]],
+    broken: Mapping[str, int], prints: Sequence[Fingerprint], failed: Mapping[str, str], settings: Settings,
+) -> tuple[dict[tuple[str, int], list[dict[str, Any]]], dict[str, Any]]:  # fmt: skip
+    """Which clips go to which shard (split, number), and the configuration."""
+    kept = {content: analyzed[content].track for content in written}
     clips = [
-        replace(Clip.from_json(clip), audio=t.audio, source=t.source, licence=t.licence, track=row["content"],
-                artist=t.artist, piece=t.piece)
-        for row in written.values() for clip in row.get("clips", ()) for t in [kept[row["content"]]]
+        replace(clip, audio=t.audio, source=t.source, licence=t.licence, track=content, artist=t.artist, piece=t.piece)
+        for content, t in kept.items() for clip in written[content]
     ]  # fmt: skip
-    family = _families([Path(str(t.audio)).as_posix() for t in by_key.values()], kept, stages)
+    original = dict(zip(map(_path, tracks), originals([Path(str(t.audio)).as_posix() for t in tracks]), strict=True))
+    keys = [
+        (*link_keys(source=t.source, track=t.id, artist=t.artist, piece=t.piece, content=content),
+         f"original:{original[_path(t)]}")
+        for content, t in kept.items()
+    ]  # fmt: skip
+    family = dict(zip(kept, families(keys, near_duplicates(prints)), strict=True))
     source, exact = [clip.source for clip in clips], settings.counts is not None
     wanted = targets(Counter(source), settings.shares) if settings.counts is None else settings.counts
     split = assign([family[clip.track] for clip in clips], source, wanted, seed=settings.seed, exact=exact)
     shards = _shards([replace(c, split=s) for c, s in zip(clips, split, strict=True)], list(kept), settings)
-    failures = [(by_key[k].id, r["failed"]) for k, r in (*analyzed.items(), *written.items()) if "failed" in r]
-    rules = _rules(written)
+    failures = [(t.id, failed[_path(t)]) for t in tracks if _path(t) in failed]
+    rules = {"clips_heard": sum(len(t.clips) for t in analyzed.values()), "clips_kept": len(clips),
+             **dict(sorted(broken.items()))}  # fmt: skip
     if not shards:
         such = f" (such as: {failures[0][1]})" if failures else ""
         counts = ", ".join(f"{name} {count}" for name, count in rules.items())
-        raise InputError(f"no clips left of {len(by_key)} tracks: {len(failures)} failed{such}; rules: {counts}.")
+        raise InputError(f"no clips left of {len(tracks)} tracks: {len(failures)} failed{such}; rules: {counts}.")
     shards[min(shards, key=lambda s: (SPLITS.index(s[0]), s[1]))][:0] = [{"failure": f} for f in failures]
     # The folder of the tracks does not matter for what is made of them.
-    digest = _digest(sorted((*name, [{**row, "path": ""} for row in rows]) for name, rows in shards.items()))
-    folder = stages / f"plan-{digest[:16]}"
-    folder.mkdir(exist_ok=True)
-    for (name, number), rows in shards.items():
-        write_whole(folder / f"{name}-{number:06}.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
-    config = {
+    plan = _digest(sorted((*name, [{**row, "path": ""} for row in rows]) for name, rows in shards.items()))
+    return shards, {
         "pipeline": "captions", **settings.of_writing(), "shares": settings.shares, "counts": settings.counts,
-        "clips_per_shard": settings.clips_per_shard, "plan": digest, "tracks": len(by_key),
-        "failed": len(failures), "equal_sound": sum("failed" not in r for r in analyzed.values()) - len(written),
+        "clips_per_shard": settings.clips_per_shard, "plan": plan, "tracks": len(tracks), "failed": len(failures),
         "families": len(set(family.values())), "left_over": split.count(""), "rules": rules,
-        "own_confidence": _own_confidence(settings, analyzed),
+        "own_confidence": _own_confidence(settings, analyzed.values()),
     }  # fmt: skip
-    return folder, config, dict(Counter(name for name, _ in shards))
 
 
-def _families(paths: Sequence[str], kept: Mapping[str, Clip], stages: Path) -> dict[str, int]:
-    """The family of each content that is kept; ``paths`` are those of all tracks."""
-    original = dict(zip(paths, originals(paths), strict=True))
-    keys = [
-        (*link_keys(source=t.source, track=t.id, artist=t.artist, piece=t.piece, content=content),
-         f"original:{original[Path(str(t.audio)).as_posix()]}")
-        for content, t in kept.items()
-    ]  # fmt: skip
-    prints = [np.frombuffer(print_path(stages / "prints", content).read_bytes(), PRINT) for content in kept]
-    return dict(zip(kept, families(keys, near_duplicates(prints)), strict=True))
-
-
-def _own_confidence(settings: Settings, analyzed: Rows) -> dict[str, list[str]]:
+def _own_confidence(settings: Settings, tracks: Iterable[Analyzed]) -> dict[str, list[str]]:
     """Statements decided by the confidence of tools that the trust table was not fitted on, and these tools."""
-    trust, found = Trust.load(settings.trust), dict[str, list[str]]()
-    for extractors in sorted({tuple(row.get("extractors", ())) for row in analyzed.values()}):
-        for name, tool in trust.unfitted(extractors).items():
-            if tool and tool not in found.setdefault(name, []):
-                found[name].append(tool)
-    return {name: sorted(tools) for name, tools in found.items() if tools}
-
-
-def _rules(written: Rows) -> dict[str, int]:
-    """How often each rule was broken, and how many clips there were and how many were kept."""
-    broken = sum((Counter(row.get("broken")) for row in written.values()), Counter[str]())
-    clips = {"clips_heard": sum(r.get("seen", 0) for r in written.values()),
-             "clips_kept": sum(len(r.get("clips", ())) for r in written.values())}  # fmt: skip
-    return {**clips, **dict(sorted(broken.items()))}
+    trust, found = Trust.load(settings.trust), dict[str, set[str]]()
+    for used in {track.extractors for track in tracks}:
+        for name, tool in trust.unfitted(used).items():
+            if tool:
+                found.setdefault(name, set()).add(tool)
+    return {name: sorted(tools) for name, tools in sorted(found.items())}
 
 
 def _shards(

@@ -30,7 +30,6 @@ from solfa.query import parse
 
 # Attributes of a track that its source states, ids of the vocabulary; and the kinds of concepts that each holds.
 METADATA = {"genre": ("genre",), "mood": ("mood",), "instruments": ("instrument", "voice")}
-ANALYZED = "analysed"  # attribute of a track whose analysis is available: the collection's folder, the track's number
 _TABLES = ("index.csv", "metadata.csv")
 _ARTIST_COLUMNS = (*COLUMNS["artist"], "composer")
 
@@ -82,10 +81,7 @@ def collection_tracks(directory: Path) -> list[Clip]:
     source = directory.absolute().name
     base = commonpath([row.paths[0].parent for row in rows])
     found = [_tagged(str(row.paths[0]), str(row.paths[0].relative_to(base)), row.tags, source) for row in rows]
-    return [
-        replace(track, id=row.hash, attributes={**track.attributes, ANALYZED: (str(directory), row.id)})
-        for track, row in zip(found, rows, strict=True)
-    ]
+    return [replace(track, id=row.hash) for track, row in zip(found, rows, strict=True)]
 
 
 def published_tracks(name: str, root: Path, split: str | None = None) -> list[Clip]:

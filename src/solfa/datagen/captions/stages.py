@@ -1,9 +1,9 @@
-"""The settings of the pipeline, and the work on one track: analyze it, write about it."""
+"""The settings of the pipeline, the clips of a track, and the captions of its clips."""
 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -11,21 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from solfa.analysis.analyze import Analyzer
-from solfa.analysis.protocol import STRETCH_S
-from solfa.analysis.registry import extractors as extractors_named
-from solfa.audio import ContentHash, stretches
-from solfa.collection import Collection
 from solfa.core.clip import Clip
 from solfa.core.errors import DecodeError, InputError, UnknownName
-from solfa.core.files import write_whole
-from solfa.core.types import Audio
+from solfa.core.types import Analysis
 from solfa.datagen.captions.attributes import ATTRIBUTES, attributes_of
 from solfa.datagen.captions.checks import CaptionRules, broken_rules, read
-from solfa.datagen.captions.fingerprints import fingerprint
 from solfa.datagen.captions.grammar import ENGLISH_ONLY, FULL_STYLES, LANGUAGES, STYLES, caption, drawn_style
 from solfa.datagen.captions.llm import PROMPT_VERSION, Captioner
-from solfa.datagen.captions.sources import ANALYZED, metadata_of
+from solfa.datagen.captions.sources import metadata_of
 from solfa.datagen.captions.trust import Trust
 from solfa.datasets.splits import targets
 from solfa.llm import Endpoint
@@ -40,9 +33,8 @@ FGMCAPS: dict[str, tuple[int, int, int]] = {
     "musicbench": (50_878, 0, 0),
 }
 _SHORTEST_S = 2.0
-# Settings that decide what the first stage makes, and what the first two do.
-_ANALYSIS = ("seconds", "clips", "extractors", "precision", "guesses")
-_WRITING = (*_ANALYSIS, "per_clip", "style", "required", "grammar_on_failure", "seed")
+_WRITING = ("seconds", "clips", "extractors", "precision", "guesses", "per_clip", "style", "required",
+            "grammar_on_failure", "seed")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,75 +81,44 @@ class Settings:
         if unknown := [name for name in self.required if name not in ATTRIBUTES]:
             raise UnknownName("attribute", unknown[0], ATTRIBUTES)
 
-    def of_analysis(self) -> dict[str, Any]:
-        """What decides the first stage, as plain JSON."""
-        trust = hashlib.sha256(json.dumps(Trust.load(self.trust).table, sort_keys=True).encode()).hexdigest()
-        return {"version": VERSION, "trust": trust[:16], **{name: getattr(self, name) for name in _ANALYSIS}}
-
     def of_writing(self) -> dict[str, Any]:
-        """What decides the first two stages, as plain JSON."""
-        model = self.endpoint
+        """What decides the texts, as plain JSON."""
+        model, trust = self.endpoint, json.dumps(Trust.load(self.trust).table, sort_keys=True)
         endpoint = model and {"url": model.url, "model": model.model, "temperature": model.temperature,
                               "prompt": PROMPT_VERSION}  # fmt: skip
-        return {**self.of_analysis(), "endpoint": endpoint, **{name: getattr(self, name) for name in _WRITING}}
+        return {
+            "version": VERSION, "trust": hashlib.sha256(trust.encode()).hexdigest()[:16], "endpoint": endpoint,
+            **{name: getattr(self, name) for name in _WRITING},
+        }  # fmt: skip
 
-
-# Loaded once in each process.
-_extractors, _collection, captioner = cache(extractors_named), cache(Collection.open), cache(Captioner)
+    def cut(self, track: Clip, content: str, analysis: Analysis) -> list[Clip]:
+        """The clips of a track with what is sure of each; none of a track that is too short for one."""
+        if analysis.duration_s < min(self.seconds, _SHORTEST_S):
+            return []
+        found = []
+        for start_s in windows(analysis.duration_s, self.seconds, self.clips):
+            end_s = min(start_s + self.seconds, analysis.duration_s)
+            attributes, phrases = attributes_of(
+                analysis, start_s=start_s, end_s=end_s, metadata=metadata_of(track), trust=Trust.load(self.trust),
+                precision=self.precision, guesses=self.guesses,
+            )  # fmt: skip
+            found.append(Clip(id=f"{content[:16]}-{round(start_s * 1000):08d}", start_s=start_s, attributes=attributes,
+                              duration_s=round(end_s - start_s, 6), phrases=phrases))  # fmt: skip
+        return found
 
 
 @dataclass(frozen=True, slots=True)
-class AnalyzeTrack:
-    """Decode a track once: content hash, analysis, fingerprint (a file in ``prints``), attributes of each clip."""
+class Analyzed:
+    """The clips of a content, by the first ``track`` that has it, and what its analysis says of itself."""
 
-    settings: Settings
-    prints: Path
-
-    def prepare(self) -> None:
-        """Load the extractors."""
-        _extractors(self.settings.extractors)
-
-    def __call__(self, item: tuple[str, Clip]) -> dict[str, Any]:
-        track, asked, content, end_s = item[1], self.settings, ContentHash(), 0.0
-        analyzer = None if ANALYZED in track.attributes else Analyzer(_extractors(asked.extractors))
-
-        def decoded() -> Iterator[Audio]:
-            nonlocal end_s
-            for audio in stretches(str(track.audio), STRETCH_S, content=content):
-                if analyzer is not None:
-                    analyzer.observe(audio)
-                end_s = audio.start_s + audio.duration_s
-                yield audio
-
-        found = fingerprint(decoded())
-        path = print_path(self.prints, content.hex)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, found.tobytes())
-        if end_s < min(asked.seconds, _SHORTEST_S):
-            raise DecodeError(str(track.audio), f"{end_s:.1f} s is too short for a clip")
-        if analyzer is not None:
-            analysis = analyzer.conclude()
-        else:
-            folder, number = track.attributes[ANALYZED]
-            analysis = _collection(folder).analysis(number)
-        clips = []
-        for start_s in windows(end_s, asked.seconds, asked.clips):
-            stop_s = min(start_s + asked.seconds, end_s)
-            attributes, phrases = attributes_of(
-                analysis, start_s=start_s, end_s=stop_s, metadata=metadata_of(track), trust=Trust.load(asked.trust),
-                precision=asked.precision, guesses=asked.guesses,
-            )  # fmt: skip
-            clips.append(Clip(
-                id=f"{content.hex[:16]}-{round(start_s * 1000):08d}", start_s=start_s, attributes=attributes,
-                duration_s=round(stop_s - start_s, 6), phrases=phrases,
-            ).to_json())  # fmt: skip
-        return {"content": content.hex, "clips": clips, "extractors": list(analysis.extractors),
-                "key_confidence": analysis.key.confidence}  # fmt: skip
+    content: str
+    track: Clip
+    clips: Sequence[Clip]
+    key_confidence: float
+    extractors: tuple[str, ...]
 
 
-def print_path(folder: Path, content: str) -> Path:
-    """Where the fingerprint of a content is."""
-    return folder / content[:2] / f"{content}.print"
+captioner = cache(Captioner)  # one in each process
 
 
 def windows(duration_s: float, seconds: float, most: int) -> list[float]:
@@ -190,21 +151,23 @@ class WriteCaptions:
         if self.settings.endpoint is not None:
             captioner(self.settings.endpoint, self.answers)
 
-    def __call__(self, item: tuple[str, Mapping[str, Any]]) -> dict[str, Any]:
-        track, clips, broken = item[1], [], Counter[str]()
-        for clip in map(Clip.from_json, track["clips"]):
-            refused = self.refused(clip.attributes, track["key_confidence"])
+    def __call__(self, track: Analyzed) -> tuple[list[Clip], Counter[str]]:
+        """The clips that can be captioned, and how often each rule was broken."""
+        if not track.clips:
+            raise DecodeError(str(track.track.audio), "is too short for a clip")
+        clips, broken = [], Counter[str]()
+        for clip in track.clips:
+            refused = self.refused(clip.attributes, track.key_confidence)
             broken.update(refused)
-            texts = {} if refused else self._texts(clip, track["content"], broken)
+            texts = {} if refused else self._texts(clip, track.content, broken)
             if texts:
                 unchecked = [
                     list(read(t, clip.attributes).unchecked) if s.startswith("llm:") else [] for t, s in texts.items()
                 ]
                 broken["unchecked_words"] += sum(map(bool, unchecked))
                 own = {"caption_styles": list(texts.values()), **({"unchecked": unchecked} if any(unchecked) else {})}
-                clip = replace(clip, captions=tuple(texts), attributes={**clip.attributes, **own})
-                clips.append(clip.to_json())
-        return {"content": track["content"], "clips": clips, "broken": dict(+broken), "seen": len(track["clips"])}
+                clips.append(replace(clip, captions=tuple(texts), attributes={**clip.attributes, **own}))
+        return clips, +broken
 
     def refused(self, attributes: Mapping[str, Any], key_confidence: float) -> Sequence[str]:
         """The rules of clips that one with these attributes breaks."""
