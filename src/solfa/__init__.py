@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from solfa.collection import Collection
     from solfa.encoders.registry import load_model
     from solfa.query import parse
+    from solfa.relevance import summaries, summarize
 
 __version__ = "0.1.0"
-__all__ = ["Collection", "__version__", "analyze", "index", "load_model", "parse", "search"]
+__all__ = ["Collection", "__version__", "analyze", "index", "load_model", "parse", "search", "summaries", "summarize"]
 
 # Libraries that report on their use read these when they are imported (ONNX Runtime, the Hugging Face clients); worker
 # processes inherit them. Nothing turns it on: SECURITY.md promises that there is no telemetry.
@@ -38,6 +39,8 @@ _HOMES = {
     "load_model": "solfa.encoders.registry",
     "parse": "solfa.query",
     "search": "solfa.api",
+    "summaries": "solfa.relevance",
+    "summarize": "solfa.relevance",
 }
 
 

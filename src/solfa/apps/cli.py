@@ -13,6 +13,7 @@ from zlib import crc32
 import typer
 
 from solfa.apps.data import data_app
+from solfa.apps.describing import describe
 from solfa.apps.evaluating import eval_app
 from solfa.apps.feedback import feedback
 from solfa.apps.options import (
@@ -49,6 +50,7 @@ app.add_typer(eval_app, name="eval")
 app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
 app.command()(feedback)
+app.command()(describe)
 
 ExtractorOption = Annotated[
     list[str] | None,

@@ -50,7 +50,7 @@ def summarize(document: Analysis | Mapping[str, Any]) -> TrackSummary:
     analysis = document if isinstance(document, Analysis) else read_analysis(document)
     tags = {
         t.concept: (t.confidence, _share(((s.start_s, s.end_s) for s in t.spans), analysis.duration_s))
-        for t in analysis.tags().values() if t.confidence >= ABSENT
+        for t in analysis.tags().values() if t.confidence >= ABSENT or t is analysis.voice
     }  # fmt: skip
     choices = {n: (getattr(analysis, n).value, getattr(analysis, n).confidence) for n in ("tempo_bpm", "key", "metre")}
     lufs, tagged = analysis.loudness_lufs.value, bool(analysis.instruments)
@@ -77,7 +77,9 @@ def summaries(collection: Collection, track_ids: Sequence[int] | None = None) ->
             spans: dict[str, list[tuple[float, float]]] = {}
             for number, start_s, end_s, _ in timeline.spans.tolist():
                 spans.setdefault(timeline.names[number], []).append((start_s, end_s))
-            maybe = (names[i] for i in np.flatnonzero(sure_NC[row] >= ABSENT - 1e-6).tolist())  # single precision
+            maybe = dict.fromkeys(
+                ["voice", *(names[i] for i in np.flatnonzero(sure_NC[row] >= ABSENT - 1e-6).tolist())]
+            )
             tempo, key, metre = (track.choices(name)[0] for name in ("tempo_bpm", "key", "metre"))
             loudness = float(loudness_N[row])
             yield track_id, _summary(_Facts(
@@ -87,7 +89,7 @@ def summaries(collection: Collection, track_ids: Sequence[int] | None = None) ->
                 loudness_lufs=None if loudness != loudness else round(loudness, 2),
                 tagged=bool(looked_for_NC[row].any()),
                 tags={name: (sure, _share(spans.get(name, ()), track.duration_s)) for name in maybe
-                      if (sure := track.confidence(name)) >= ABSENT},
+                      if (sure := track.confidence(name)) >= ABSENT or name == "voice"},
             ))  # fmt: skip
 
 
@@ -130,7 +132,7 @@ class _Rules:
         return self._tags.get(concept, (0.0, 0.0))[0]
 
     def _present(self) -> list[str]:
-        return [c for c, (sure, _) in self._tags.items() if sure >= PRESENT]
+        return sorted((c for c, (sure, _) in self._tags.items() if sure >= PRESENT), key=self._order)
 
     def measured(self, name: str, value: Any, confidence: float) -> None:
         """A value that is surer than all its alternatives together."""
@@ -161,15 +163,15 @@ class _Rules:
 
     def genre(self) -> None:
         """The surest genre in its narrowest form, and its family; none where one of another family is as sure."""
-        genres = sorted((c for c in self._present() if concepts()[c].kind == "genre" and family_of(c)), key=self._order)
+        genres = [c for c in self._present() if concepts()[c].kind == "genre" and family_of(c)]
         if not genres or any(
             family_of(c) != family_of(genres[0]) and self._sure(c) > self._sure(genres[0]) - _CLOSE
             for c in self._tags if concepts()[c].kind == "genre" and family_of(c)
         ):  # fmt: skip
             return
         name = next((c for c in genres[1:] if genres[0] in lineage(c)), genres[0])
-        self._set("genre", name, f"genres: {name}", name, self._sure(name))
-        self._set("genre_family", family_of(name), f"genres: {name}", name, self._sure(name))
+        self._set("genre", name, "genres", name, self._sure(name))
+        self._set("genre_family", family_of(name), "genres", name, self._sure(name))
 
     def listed(self, name: str, values: Mapping[str, str]) -> None:
         """What is present, surest first: concept -> value."""
@@ -238,12 +240,12 @@ def _sentence(found: Mapping[str, Any], facts: _Facts) -> str:
         if len(named) < _MOST_NAMED and all(is_other_source(name, n) for n in named):
             named.append(name)
     titles = [concepts()[n].title for n in named]
-    genre = concepts()[found["genre"]].title.removesuffix(" music") if "genre" in found else ""
-    parts = [found.get("tempo", "").replace("medium", "mid-tempo"), genre, "music"]
-    parts += [f"of {found['energy_level'].replace('_', ' ')} energy"] if "energy_level" in found else []
-    parts += ["with " + " and ".join(filter(None, [", ".join(titles[:-1]), titles[-1]]))] if titles else []
-    parts = [" ".join(filter(None, parts)), *(concepts()[n].title for n in found.get("mood", ())[:_MOST_NAMED])]
-    text = ", ".join([*parts, *filter(None, [found.get("vocals")])])
+    words = [", ".join(concepts()[n].title for n in found.get("mood", ())[:_MOST_NAMED])]
+    words += [found.get("tempo", "").replace("medium", "mid-tempo")]
+    words += [concepts()[found["genre"]].title.removesuffix(" music") if "genre" in found else "", "music"]
+    words += [f"of {found['energy_level'].replace('_', ' ')} energy"] if "energy_level" in found else []
+    words += ["with " + " and ".join(filter(None, [", ".join(titles[:-1]), titles[-1]]))] if titles else []
+    text = ", ".join(filter(None, [" ".join(filter(None, words)), found.get("vocals")]))
     return f"{text[0].upper()}{text[1:]}."
 
 

@@ -31,7 +31,7 @@ def test_every_field_says_which_measurement_it_comes_from() -> None:
     assert summary.sources["tempo"].measurement == "tempo_bpm" and summary.sources["tempo"].value == 128.0
     assert summary.sources["genre"].confidence == 0.7 and summary.sources["energy_level"].value == -10.0
     assert summary.description == (
-        "Fast grunge music of very high energy with distorted guitar and drums, angry, male vocals throughout."
+        "Angry fast grunge music of very high energy with distorted guitar and drums, male vocals throughout."
     )
     assert summarize(analysis_json(GRUNGE)) == summary
 
