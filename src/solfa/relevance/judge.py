@@ -1,0 +1,226 @@
+"""Judges of relevance over summaries, and the default one: rules, offline, the same answer each time.
+
+Which of two tracks fits a context (``pairwise``), in what order many do (``listwise``), and how two compare by named
+attributes (``compare``) or as a whole (``similarity``, a rubric of core and secondary dimensions).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from solfa.core.errors import UnknownName
+from solfa.core.filters import folded
+from solfa.core.vocabulary import concepts
+from solfa.relevance.contexts import LEVELS, MISSED, Target, read_context, terms
+from solfa.relevance.rules import family_of
+from solfa.relevance.summary import KINDS, TrackSummary
+
+Winner = Literal["first", "second", "tie"]
+CORE = ("genre_family", "production_style", "timbre", "vocal_role", "vocal_delivery")
+SECONDARY = ("tempo", "energy_level", "mood", "suitable_usages")
+# Names that people use, for fields of a summary; each field is an attribute too.
+ATTRIBUTES = {
+    "rhythm": ("tempo", "tempo_bpm", "metre"), "harmony": ("key",), "energy": ("energy_level",),
+    "voice": ("vocals", "vocal_role", "vocal_delivery", "vocal_language"), "usage": ("suitable_usages",),
+    "production": ("production_style",),
+}  # fmt: skip
+NOT_KNOWN = "not known"
+_TIE = 0.05  # difference of scores (-1..1) below which two tracks fit equally well
+_HALF_SURE = 0.2  # difference of scores at which a verdict is half sure
+_SIMILAR, _LEAST_KNOWN = 0.6, 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PairVerdict:
+    """Which of two tracks fits the context better; ``confidence`` 0..1, that of a tie included."""
+
+    winner: Winner
+    reason: str
+    confidence: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """A part of an explanation and the field of the summary that it rests on; ``fit`` -1..1, None if not stated."""
+
+    field: str
+    value: str
+    text: str
+    fit: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ranking:
+    """The ids that were given, best first, and what speaks for and against each; ``notes`` say what was not understood
+    or had to be mended."""
+
+    order: tuple[str, ...]
+    claims: Mapping[str, tuple[Claim, ...]]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compared:
+    """One attribute of two tracks in words; ``match`` is 1 the same, 0.5 in part, 0 different, None not known."""
+
+    attribute: str
+    first: str
+    second: str
+    match: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Similarity:
+    """The verdict of the rubric, its dimensions, and the mean of the known core ones (None: none is known).
+
+    ``score`` orders tracks that are compared with one: the mean, moved by at most 0.05 by the secondary dimensions.
+    """
+
+    verdict: Literal["SIMILAR", "NOT_SIMILAR", "NOT_ENOUGH_KNOWN"]
+    reason: str
+    core: tuple[Compared, ...]
+    secondary: tuple[Compared, ...]
+    core_mean: float | None
+    score: float
+
+
+class Judge(Protocol):
+    """Judges tracks by their summaries; it sees no scores of an embedding."""
+
+    def pairwise(self, context: str, a: TrackSummary, b: TrackSummary) -> PairVerdict:
+        """The winner of two for a context. Raises InputError if the context is blank or too long."""
+
+    def listwise(self, context: str, summaries: Mapping[str, TrackSummary]) -> Ranking:
+        """All ids, best first for a context; ties keep their order. Raises as ``pairwise``."""
+
+    def compare(self, a: TrackSummary, b: TrackSummary, attributes: Sequence[str]) -> tuple[Compared, ...]:
+        """One entry for each asked attribute. Raises UnknownName for one that is none."""
+
+
+class RuleJudge:
+    """The deterministic judge: how well known fields fit what a context asks (``contexts.read_context``)."""
+
+    def pairwise(self, context: str, a: TrackSummary, b: TrackSummary) -> PairVerdict:
+        """As ``Judge``; a tie where the scores differ by less than 0.05 of -1..1, or nothing can be judged."""
+        targets, _ = read_context(context)
+        (score_a, known_a), (score_b, known_b) = (_score(targets, one) for one in (a, b))
+        known, gap = min(known_a, known_b), abs(score_a - score_b)
+        if not known:
+            what = "one summary says nothing of what it asks" if targets else "nothing of the context is understood"
+            return PairVerdict(winner="tie", reason=f"not enough known: {what}", confidence=0.0)
+        if gap < _TIE:
+            confidence = round(known * (1 - gap / _TIE), 3)
+            return PairVerdict(winner="tie", reason="both fit equally well", confidence=confidence)
+        better, other = (a, b) if score_a > score_b else (b, a)
+        best = max(targets, key=lambda t: t.weight * ((t.fit(better) or 0.0) - (t.fit(other) or 0.0)))
+        values = " rather than ".join(in_words(one, best.field) for one in (better, other))
+        return PairVerdict(
+            winner="first" if score_a > score_b else "second",
+            reason=f"{best.field.replace('_', ' ')}: {values}, for '{best.words}'",
+            confidence=round(known * gap / (gap + _HALF_SURE), 3),
+        )
+
+    def listwise(self, context: str, summaries: Mapping[str, TrackSummary]) -> Ranking:
+        """As ``Judge``; fields that are not known count as neither good nor bad."""
+        targets, unknown = read_context(context)
+        order = sorted(summaries, key=lambda i: -_score(targets, summaries[i])[0])
+        return Ranking(order=tuple(order), claims={i: _claims(targets, summaries[i]) for i in order},
+                       notes=(f"not understood: {', '.join(unknown)}",) if unknown else ())  # fmt: skip
+
+    def compare(self, a: TrackSummary, b: TrackSummary, attributes: Sequence[str]) -> tuple[Compared, ...]:
+        """As ``Judge``: names of ``ATTRIBUTES``, or fields."""
+        return tuple(_compared(name, fields, a, b) for name, fields in fields_of(attributes).items())
+
+
+def _score(targets: Sequence[Target], summary: TrackSummary) -> tuple[float, float]:
+    """Weighted mean fit, -1..1, where unknown fields count 0, and the share of the weights that is known."""
+    fits = [(t.weight, t.fit(summary)) for t in targets]
+    total = sum(weight for weight, _ in fits) or 1.0
+    known = [(weight, fit) for weight, fit in fits if fit is not None]
+    return sum(weight * fit for weight, fit in known) / total, sum(weight for weight, _ in known) / total
+
+
+def _claims(targets: Sequence[Target], summary: TrackSummary) -> tuple[Claim, ...]:
+    """The weightiest claim about each field that holds something of what is asked or avoided, weightiest first."""
+    fits = sorted(((t.fit(summary) or 0.0, t) for t in targets), key=lambda one: -abs(one[0] * one[1].weight))
+    claims: dict[str, Claim] = {}
+    for fit, t in fits:
+        if abs(fit) > MISSED:
+            text = f"{'fits' if fit > 0 else 'does not fit'} '{t.words}'"
+            claims.setdefault(
+                t.field, Claim(field=t.field, value=in_words(summary, t.field), text=text, fit=round(fit, 3))
+            )
+    return tuple(claims.values())
+
+
+def fields_of(attributes: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The fields behind each attribute. Raises UnknownName for one that is none."""
+    for name in attributes:
+        if name not in ATTRIBUTES and name not in KINDS:
+            raise UnknownName("attribute", name, [*ATTRIBUTES, *KINDS])
+    return {name: ATTRIBUTES.get(name, (name,)) for name in attributes}
+
+
+def _compared(name: str, fields: Sequence[str], a: TrackSummary, b: TrackSummary) -> Compared:
+    matches = [m for m in (_match(f, _value(a, f), _value(b, f)) for f in fields) if m is not None]
+    first, second = (", ".join(in_words(s, f) for f in fields if _value(s, f)) or NOT_KNOWN for s in (a, b))
+    match = sum(matches) / len(matches) if matches else None
+    return Compared(attribute=name, first=first, second=second, match=match)
+
+
+def similarity(a: TrackSummary, b: TrackSummary) -> Similarity:
+    """SIMILAR if 3 or more core dimensions are known, with a mean of at least 0.6, and neither genre family nor timbre
+    is wholly different. Secondary dimensions never make two tracks similar."""
+    core, secondary = (RuleJudge().compare(a, b, names) for names in (CORE, SECONDARY))
+    known = {c.attribute: c.match for c in core if c.match is not None}
+    mean = sum(known.values()) / len(known) if known else None
+    also = [c.match for c in secondary if c.match is not None]
+    said = {
+        "shared": [n for n, m in known.items() if m >= 0.5], "different": [n for n, m in known.items() if m < 0.5],
+        NOT_KNOWN: [c.attribute for c in core if c.match is None],
+    }  # fmt: skip
+    reason = "; ".join(f"{how}: {', '.join(names).replace('_', ' ')}" for how, names in said.items() if names)
+    opposed = 0.0 in (known.get("genre_family"), known.get("timbre"))
+    return Similarity(
+        verdict="NOT_ENOUGH_KNOWN" if mean is None or len(known) < _LEAST_KNOWN
+        else "SIMILAR" if mean >= _SIMILAR and not opposed else "NOT_SIMILAR",
+        reason=reason, core=core, secondary=secondary, core_mean=mean,
+        score=(mean or 0.0) + (0.05 * (2 * sum(also) / len(also) - 1) if also else 0.0),
+    )  # fmt: skip
+
+
+def _value(summary: TrackSummary, field: str) -> Any:
+    """A field; of the genre family that of the genre, where only the genre is stated."""
+    return getattr(summary, field) or (summary.genre if field == "genre_family" else None)
+
+
+def _match(field: str, a: Any, b: Any) -> float | None:
+    """1 the same, 0.5 in part or one level apart, 0 different; None if one is not known."""
+    if not a or not b:
+        return None
+    if field == "tempo_bpm":
+        return 1.0 if abs(a / b - 1) < 0.03 else 0.5 if min(abs(a / b - 2), abs(b / a - 2)) < 0.06 else 0.0
+    if field in LEVELS and a in LEVELS[field] and b in LEVELS[field]:
+        return max(0.0, 1 - abs(LEVELS[field].index(a) - LEVELS[field].index(b)) / 2)
+    if field == "genre_family":
+        return float(bool(_families(a) & _families(b)))
+    if isinstance(a, str):
+        return 1.0 if folded(a) == folded(b) else 0.5 if _named(a) & _named(b) else 0.0
+    share = len({*a} & {*b}) / min(len({*a}), len({*b}))
+    return 1.0 if share >= 0.5 else 0.5 if share or terms(a) & terms(b) else 0.0
+
+
+def _families(genre: str) -> set[str]:
+    return {f for name in terms(genre) if name in concepts() and (f := family_of(name))} or {folded(genre)}
+
+
+def _named(text: str) -> set[str]:
+    """What two texts may have in common: concepts, and words of four letters or more; not that both are voices."""
+    return {*terms(text), *(w for w in folded(text.replace("_", " ")).split() if len(w) > 3)} - {"voice"}
+
+
+def in_words(summary: TrackSummary, field: str) -> str:
+    """The value of a field for people."""
+    value = _value(summary, field)
+    names = [value] if isinstance(value, str) else [f"{value:.1f} BPM"] if isinstance(value, float) else value or ()
+    return ", ".join(concepts()[n].title if n in concepts() else n.replace("_", " ") for n in names) or NOT_KNOWN
