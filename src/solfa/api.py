@@ -29,25 +29,15 @@ def index(
 ) -> AddReport:
     """What was done to bring a collection in step with files and folders. Safe to stop and call again.
 
-    Parameters
-    ----------
-    collection
-        an open collection
-    paths
-        files, and folders to search
-    model
-        name of a joint model (``solfa models list``); None: the one that the collection was last indexed with, at first
-        ``bridge``. It is remembered: a search takes it too
-    extractors
-        names of analysis tools; the permissive defaults when None
-    executor
-        who does the work (``solfa.jobs``); this process when None
-    progress
-        called after each file is committed
-    retry_failed
-        also files that failed before and have not changed
-    allow_noncommercial
-        must be True for weights that may not be used commercially
+    - ``collection``: an open collection
+    - ``paths``: files, and folders to search
+    - ``model``: name of a joint model (``solfa models list``); None: the one that the collection was last indexed with,
+      at first ``bridge``. It is remembered: a search takes it too
+    - ``extractors``: names of analysis tools; the permissive defaults when None
+    - ``executor``: who does the work (``solfa.jobs``); this process when None
+    - ``progress``: called after each file is committed
+    - ``retry_failed``: also files that failed before and have not changed
+    - ``allow_noncommercial``: must be True for weights that may not be used commercially
 
     Raises SolfaError as ``Collection.add`` and ``load_model`` do.
     """
@@ -82,34 +72,21 @@ def search(
 ) -> Results:
     """Ranked hits with evidence. For many queries make one ``solfa.retrieval.Searcher`` and keep it.
 
-    Parameters
-    ----------
-    collection
-        an open collection
-    query
-        free text, or a parsed (and perhaps overridden) query
-    where
-        exact filters, such as ``"tempo_bpm=90..110"``
-    like
-        example sounds, ``FILE`` or ``FILE@0:30-0:50``
-    k
-        how many hits, at least 1
-    per_artist
-        at most so many hits by one artist; 0: no limit
-    duplicates
-        show every copy of a recording
-    page
-        which k hits, counted from 1
-    sort
-        what the hits of the page are ordered by: a name of ``solfa.core.filters.SORTS``, turned round after a ``-``
-    model
-        the model whose vectors to search; None: the one that the collection was last indexed with
-    allow_noncommercial
-        must be True for weights that may not be used commercially (unless the collection was indexed so)
-    view
-        ``global``, ``frame`` or ``mix``: how sound and text are scored; None: as the model is made to rank
-    by
-        what orders the hits: all evidence (``search``), or the model's view of the whole text alone (``vectors``)
+    - ``collection``: an open collection
+    - ``query``: free text, or a parsed (and perhaps overridden) query
+    - ``where``: exact filters, such as ``"tempo_bpm=90..110"``
+    - ``like``: example sounds, ``FILE`` or ``FILE@0:30-0:50``
+    - ``k``: how many hits, at least 1
+    - ``per_artist``: at most so many hits by one artist; 0: no limit
+    - ``duplicates``: show every copy of a recording
+    - ``page``: which k hits, counted from 1
+    - ``sort``: what the hits of the page are ordered by: a name of ``solfa.core.filters.SORTS``, turned round after a
+      ``-``
+    - ``model``: the model whose vectors to search; None: the one that the collection was last indexed with
+    - ``allow_noncommercial``: must be True for weights that may not be used commercially (unless the collection was
+      indexed so)
+    - ``view``: ``global``, ``frame`` or ``mix``: how sound and text are scored; None: as the model is made to rank
+    - ``by``: what orders the hits: all evidence (``search``), or the model's view of the whole text alone (``vectors``)
 
     Raises InputError if there is nothing to search for, or a filter or example cannot be read; SpaceMismatch if the
     collection has no vectors of the model.

@@ -96,12 +96,8 @@ def views_of(config: ObjectiveConfig) -> types.Views:
 class Objective(nn.Module):
     """What is minimised; the learnt parameters of a loss are its own.
 
-    Attributes
-    ----------
-    reads_rows
-        Whether frames and tokens are looked at; where not, they need not be projected.
-    logits
-        The temperatures and biases that its sigmoid terms of a weight learn: of ``clip``, of ``frame``.
+    ``reads_rows``: whether frames and tokens are looked at; where not, they need not be projected; ``logits``: the
+    temperatures and biases that its sigmoid terms of a weight learn: of ``clip``, of ``frame``.
     """
 
     def __init__(self, *, reads_rows: bool = True) -> None:

@@ -51,21 +51,13 @@ def frame_scores(
     backward pass if a second derivative is asked for (``create_graph=True``). Raises MissingExtra if ``fused`` is asked
     for and Triton is not installed.
 
-    Parameters
-    ----------
-    frames_AFD, tokens_CTD
-        unit vectors
-    frame_mask_AF, token_mask_CT
-        bool, True where a row is real (anywhere, not only in front)
-    implementation
-        ``auto`` is ``fused`` on CUDA, and ``blocked`` elsewhere and where the kernel does not fit the card or Triton is
-        not installed, which is logged once
-    direction
-        what the mean runs over
-    precision
-        what vectors are rounded to before they are multiplied; ``fused`` adds up in float32 whatever it is
-    block
-        how many texts ``blocked`` scores at once; by default what fits ``BLOCK_COSINES``
+    - ``frames_AFD``, ``tokens_CTD``: unit vectors
+    - ``frame_mask_AF``, ``token_mask_CT``: bool, True where a row is real (anywhere, not only in front)
+    - ``implementation``: ``auto`` is ``fused`` on CUDA, and ``blocked`` elsewhere and where the kernel does not fit the
+      card or Triton is not installed, which is logged once
+    - ``direction``: what the mean runs over
+    - ``precision``: what vectors are rounded to before they are multiplied; ``fused`` adds up in float32 whatever it is
+    - ``block``: how many texts ``blocked`` scores at once; by default what fits ``BLOCK_COSINES``
     """
     if direction == "tokens":
         frames_AFD, frame_mask_AF, tokens_CTD, token_mask_CT = tokens_CTD, token_mask_CT, frames_AFD, frame_mask_AF

@@ -37,14 +37,8 @@ BEST_SHARE = 0.5
 class Windows:
     """One sound, window by window.
 
-    Parameters
-    ----------
-    pooled_WD, frames_TD
-        unit vectors: float32, float16, or what ``quantise`` made of them
-    ranges_W2
-        first and last+1 frame of each window
-    start_s_T
-        when each frame begins
+    ``pooled_WD``, ``frames_TD``: unit vectors: float32, float16, or what ``quantise`` made of them; ``ranges_W2``:
+    first and last+1 frame of each window; ``start_s_T``: when each frame begins.
     """
 
     pooled_WD: NDArray[np.generic]
@@ -92,16 +86,10 @@ def frame_scores(
 ) -> Floats:
     """Frame score of each window with each text, float64 [shape=(W, X)]: mean over frames of the best token's cosine.
 
-    Parameters
-    ----------
-    cosines_TL
-        of the frames of all windows with the tokens of all texts, one text's after the other's
-    ranges_W2
-        first and last+1 frame of each window
-    counts_X
-        tokens of each text
-    direction
-        ``tokens``: mean over tokens of the best frame instead
+    - ``cosines_TL``: of the frames of all windows with the tokens of all texts, one text's after the other's
+    - ``ranges_W2``: first and last+1 frame of each window
+    - ``counts_X``: tokens of each text
+    - ``direction``: ``tokens``: mean over tokens of the best frame instead
 
     >>> cosines = np.array([[0.5, -0.25], [0.125, 0.25], [0.875, 0.75]], np.float32)
     >>> frame_scores(cosines, np.array([[0, 2], [2, 2], [2, 3]]), np.array([2])).ravel().tolist()

@@ -25,14 +25,9 @@ class RandomProjectionTokens:
 
     Raises InputError if there are no examples, or they are not finite numbers.
 
-    Parameters
-    ----------
-    examples_ND
-        states whose mean and variance bring all to mean 0 and variance 1: without it few codes are ever the nearest
-    codes, code_dim
-        of the codebook, and of the space that states are projected into (8,192 and 16 in the paper)
-    seed
-        random seed
+    ``examples_ND``: states whose mean and variance bring all to mean 0 and variance 1: without it few codes are ever
+    the nearest; ``codes``, ``code_dim``: of the codebook, and of the space that states are projected into (8,192 and 16
+    in the paper); ``seed``: random seed.
     """
 
     def __init__(self, examples_ND: FloatArray, *, codes: int = 8192, code_dim: int = 16, seed: int = 0) -> None:

@@ -26,11 +26,7 @@ HalfArray = NDArray[np.float16]
 class Audio:
     """A stretch of mono sound.
 
-    Parameters
-    ----------
-    samples : float32 [shape=(N,)], nominally -1..1
-    sample_rate_hz : int > 0
-    start_s : where the stretch starts in its track
+    ``samples`` are float32 [shape=(N,)], nominally -1..1; ``start_s`` is where the stretch starts in its track.
 
     Raises InputError if the samples are not of one channel.
     """
@@ -197,15 +193,10 @@ Direction = Literal["frames", "tokens"]
 class View:
     """How a window of sound and a text are scored (computed in ``alignment.scores``).
 
-    Parameters
-    ----------
-    name
-        ``global``: cosine of the pooled vectors; ``frame``: FIGMA's frame score (arXiv 2606.06615), the mean over
-        frames of the best token; ``mix``: ``alpha * global + (1 - alpha) * frame``
-    alpha
-        weight of the global score in a mix, 0..1
-    direction
-        what the mean of the frame score runs over: ``tokens`` is the mean over tokens of the best frame
+    ``name``: ``global``: cosine of the pooled vectors; ``frame``: FIGMA's frame score (arXiv 2606.06615), the mean over
+    frames of the best token; ``mix``: ``alpha * global + (1 - alpha) * frame``; ``alpha``: weight of the global score
+    in a mix, 0..1; ``direction``: what the mean of the frame score runs over: ``tokens`` is the mean over tokens of the
+    best frame.
 
     Raises InputError if the name or the direction is unknown, or alpha is not in 0..1.
     """
@@ -320,12 +311,9 @@ class Logit:
 class Match:
     """What turns scores of a model that learnt no probabilities into some, whatever collection is searched.
 
-    Parameters
-    ----------
-    sounds_SD, texts_XD
-        unit vectors of sounds and of texts at large, which an unlike text and an unlike sound are judged by
-    weights
-        of a logistic model: of the standard score among sounds, among texts, of ``familiarity``, and a constant
+    ``sounds_SD``, ``texts_XD``: unit vectors of sounds and of texts at large, which an unlike text and an unlike sound
+    are judged by; ``weights``: of a logistic model: of the standard score among sounds, among texts, of
+    ``familiarity``, and a constant.
 
     Source: S-norm of speaker verification (Kenny 2010), fitted by ``tools/fit_match.py``.
     """

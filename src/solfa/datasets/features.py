@@ -212,14 +212,8 @@ def _write_texts(content: Callable[[], list[str]], backbone: Backbone[str], batc
 class FrozenFeatures:
     """The states of a split's clips and texts; a ``BatchSource`` for the ``Loader``.
 
-    Attributes
-    ----------
-    ids, captions, phrases
-        of every clip, in order
-    hop_s
-        how far audio states are apart
-    live
-        sides (``audio``, ``text``) of which no states are kept: these backbones make them whenever they are asked for
+    ``ids``, ``captions``, ``phrases``: of every clip, in order; ``hop_s``: how far audio states are apart; ``live``:
+    sides (``audio``, ``text``) of which no states are kept: these backbones make them whenever they are asked for.
     """
 
     def __init__(

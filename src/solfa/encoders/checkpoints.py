@@ -33,14 +33,8 @@ _MOST = {("layers", "depth", "depths"): 1000, ("size", "dim", "d_model", "d_ff",
 class Checkpoint:
     """The weights that an entry of ``registry.toml`` stands for, and the device that they are to run on.
 
-    Parameters
-    ----------
-    kind, name
-        of the entry: its section (``model``, ``audio``, ``text``) and its name there
-    source
-        a file, a folder, or a Hugging Face id in the local cache; None for what the entry names
-    device
-        a torch device
+    ``kind``, ``name``: of the entry: its section (``model``, ``audio``, ``text``) and its name there; ``source``: a
+    file, a folder, or a Hugging Face id in the local cache; None for what the entry names; ``device``: a torch device.
     """
 
     kind: str

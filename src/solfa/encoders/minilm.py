@@ -32,12 +32,8 @@ class MiniLM:
     Windows of one length run together, as reading the weights takes most of the time; none is ever padded, so that a
     vector is the same to the last bit whatever else is in the batch. The network is read when it is first used.
 
-    Parameters
-    ----------
-    special_tokens
-        Whether [CLS] and [SEP] are among the states; the pooled vector is the mean over all tokens either way.
-    threads
-        More than one seldom pays: texts are short.
+    ``special_tokens``: whether [CLS] and [SEP] are among the states; the pooled vector is the mean over all tokens
+    either way; ``threads``: More than one seldom pays: texts are short.
     """
 
     def __init__(self, *, special_tokens: bool = True, threads: int = 1) -> None:

@@ -59,14 +59,9 @@ def load_model(name: str, *, allow_noncommercial: bool = False, **options: Any) 
     the loader takes no such option; MissingExtra, MissingWeights or WeightsError if packages or files are missing,
     wrong or dead.
 
-    Parameters
-    ----------
-    name
-        A name of ``available()``, or ``NAME:SOURCE`` with a place of weights.
-    allow_noncommercial
-        Must be True for weights that may not be used commercially.
-    **options
-        What the model's loader takes, such as ``device``.
+    ``name``: a name of ``available()``, or ``NAME:SOURCE`` with a place of weights; ``allow_noncommercial``: Must be
+    True for weights that may not be used commercially; ``**options``: what the model's loader takes, such as
+    ``device``.
     """
     try:
         model: JointModel = MODELS.load(name, allow_noncommercial=allow_noncommercial, **options)
@@ -87,17 +82,11 @@ def load_backbone(
     not allowed, the loader takes no such option or value, or ``kind`` is neither; MissingExtra, MissingWeights or
     WeightsError if packages or files are missing or wrong.
 
-    Parameters
-    ----------
-    name
-        A name of ``available_backbones()``, or ``NAME:SOURCE`` with a file, a folder, or a Hugging Face id that is in
-        the local cache; options may follow it: ``e5?special_tokens=false``, ``musicfm:PATH?layer=5&window_s=30``.
-    kind
-        ``audio`` or ``text``: some names are both.
-    allow_noncommercial
-        Must be True for weights that may not be used commercially.
-    **options
-        What the loader takes, such as ``device``, ``window_s`` or ``max_tokens``.
+    - ``name``: A name of ``available_backbones()``, or ``NAME:SOURCE`` with a file, a folder, or a Hugging Face id that
+      is in the local cache; options may follow it: ``e5?special_tokens=false``, ``musicfm:PATH?layer=5&window_s=30``
+    - ``kind``: ``audio`` or ``text``: some names are both
+    - ``allow_noncommercial``: Must be True for weights that may not be used commercially
+    - ``**options``: What the loader takes, such as ``device``, ``window_s`` or ``max_tokens``
     """
     if kind not in BACKBONES:
         raise InputError(f"a backbone is of 'audio' or 'text', got kind {kind!r}.")

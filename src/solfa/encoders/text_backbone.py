@@ -120,21 +120,13 @@ def load(
     MissingExtra if torch or transformers is not installed; WeightsError if the files are not such an encoder. All
     loaders of published backbones raise these.
 
-    Parameters
-    ----------
-    checkpoint
-        where the weights are
-    pooling
-        What the pooled vector is: the state of the first token (``cls``) or the mean over tokens.
-    prefix
-        Put before each text, such as ``query: `` for E5 as its authors use it.
-    max_tokens
-        Tokens of one piece at most, the special ones included.
-    cut
-        Cut a longer text off instead of reading it in pieces.
-    special_tokens
-        Whether the tokens that the tokenizer adds ([CLS], [SEP], <s>, </s>) are among the states; False leaves the
-        words alone. The pooled vector is the same.
+    - ``checkpoint``: where the weights are
+    - ``pooling``: What the pooled vector is: the state of the first token (``cls``) or the mean over tokens
+    - ``prefix``: Put before each text, such as ``query: `` for E5 as its authors use it
+    - ``max_tokens``: Tokens of one piece at most, the special ones included
+    - ``cut``: Cut a longer text off instead of reading it in pieces
+    - ``special_tokens``: Whether the tokens that the tokenizer adds ([CLS], [SEP], <s>, </s>) are among the states;
+      False leaves the words alone. The pooled vector is the same
     """
     if pooling not in ("cls", "mean") or max_tokens < 3:
         raise InputError(f"pooling is 'cls' or 'mean' and max_tokens 3 or more, got {pooling!r} and {max_tokens}.")

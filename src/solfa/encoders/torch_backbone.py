@@ -54,14 +54,8 @@ class PieceNetwork(nn.Module):
 class TorchBackbone(ABC, Generic[X]):
     """A backbone as a torch module.
 
-    Attributes
-    ----------
-    spec
-        What it is.
-    network
-        Takes what ``prepare`` gives.
-    file
-        The weights that it was loaded from; None where they alone cannot rebuild it.
+    ``spec``: what it is; ``network``: takes what ``prepare`` gives; ``file``: the weights that it was loaded from; None
+    where they alone cannot rebuild it.
     """
 
     def __init__(self, network: PieceNetwork, spec: EncoderSpec, device: Any, file: Path | None) -> None:

@@ -49,14 +49,8 @@ def load(*, source: str | Path | None = None, device: str = "cpu", allow_noncomm
     file is missing, damaged, or does not fit the backbones on this machine; MissingExtra or MissingWeights if packages
     or files of a backbone are missing.
 
-    Parameters
-    ----------
-    source
-        the folder; there is no model without one
-    device
-        of backbones that run on torch
-    allow_noncommercial
-        must be True where a backbone's weights may not be used commercially
+    ``source``: the folder; there is no model without one; ``device``: of backbones that run on torch;
+    ``allow_noncommercial``: must be True where a backbone's weights may not be used commercially.
     """
     if not source:
         raise InputError("a trained model is named with its folder: trained:FOLDER, as in trained:runs/figma/model.")

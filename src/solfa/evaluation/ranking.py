@@ -151,17 +151,11 @@ class Relevance(Ragged):
 class Scores:
     """Scores of all queries against all items, computed where they are asked for.
 
-    Parameters
-    ----------
-    shape
-        number of queries and of items
-    block
-        scores of a range of queries against a range of items [shape=(q, n)], an array or a torch tensor; off by at most
-        ``tolerance`` from ``pairs``, which is what counts
-    pairs
-        exact scores of single pairs [shape=(P,)]; a pair's score never depends on the others asked for
-    block_shape
-        how many queries and items are best scored at once
+    - ``shape``: number of queries and of items
+    - ``block``: scores of a range of queries against a range of items [shape=(q, n)], an array or a torch tensor; off
+      by at most ``tolerance`` from ``pairs``, which is what counts
+    - ``pairs``: exact scores of single pairs [shape=(P,)]; a pair's score never depends on the others asked for
+    - ``block_shape``: how many queries and items are best scored at once
     """
 
     shape: tuple[int, int]

@@ -40,11 +40,9 @@ def cores() -> int:
 class ProcessExecutor:
     """Spread items over worker processes (started fresh, so safe with threads).
 
-    Parameters
-    ----------
-    workers : number of processes; one for each core when None
-    timeout_s : longest silence of a worker on one item; ``jobs.heartbeat()`` starts it again
-    max_rss_bytes : memory of one worker, above which it is ended (measured where ``/proc`` exists)
+    - ``workers``: number of processes; one for each core when None
+    - ``timeout_s``: longest silence of a worker on one item; ``jobs.heartbeat()`` starts it again
+    - ``max_rss_bytes``: memory of one worker, above which it is ended (measured where ``/proc`` exists)
 
     Raises InputError if ``workers`` is below 1.
     """

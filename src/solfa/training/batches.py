@@ -183,22 +183,14 @@ def prepare(
     nothing to train on, a clip has no caption, none has timed phrases although they are to be trained on, or a backbone
     cannot be tuned.
 
-    Parameters
-    ----------
-    dataset, folder
-        with the splits ``train`` and perhaps ``val``; of the cache (``datasets.features``)
-    audio, text
-        the backbones
-    phrases
-        whether timed phrases will be trained on
-    bank
-        phrases to draw from, by default ``datasets.phrases``; a cluster is added for each phrase that it does not know
-    precision
-        of frozen backbones on torch (``features.in_precision``)
-    tune
-        sides whose backbone is to be tuned (``audio``, ``text``); nothing is cached of them
-    progress
-        called with the number of blocks that this process has done, and of all that it does
+    - ``dataset``, ``folder``: with the splits ``train`` and perhaps ``val``; of the cache (``datasets.features``)
+    - ``audio``, ``text``: the backbones
+    - ``phrases``: whether timed phrases will be trained on
+    - ``bank``: phrases to draw from, by default ``datasets.phrases``; a cluster is added for each phrase that it does
+      not know
+    - ``precision``: of frozen backbones on torch (``features.in_precision``)
+    - ``tune``: sides whose backbone is to be tuned (``audio``, ``text``); nothing is cached of them
+    - ``progress``: called with the number of blocks that this process has done, and of all that it does
     """
     given: dict[str, Backbone[Any]] = {"audio": audio, "text": text}
     backbones = {kind: _tunable(kind, given) for kind in tune}

@@ -57,22 +57,14 @@ def save_model(
 
     Raises WeightsError if ONNX Runtime answers other than torch.
 
-    Parameters
-    ----------
-    folder, model, name
-        to write, the projectors, and what they are called
-    audio, text, backbones
-        what the backbones are, and their names, as ``load_backbone`` takes them
-    trained_on
-        recipe, data and scores, for the card
-    tuned
-        backbones that were tuned, by kind: their weights and what they are rebuilt from are written too
-    logits
-        what the sigmoid losses learnt (``Objective.logits``)
-    views
-        which were trained, and the one to rank by (``objectives.views_of``); a reader takes the global one if None
-    window_s
-        length of the sounds that it was trained on, which search and evaluation cut others into
+    - ``folder``, ``model``, ``name``: to write, the projectors, and what they are called
+    - ``audio``, ``text``, ``backbones``: what the backbones are, and their names, as ``load_backbone`` takes them
+    - ``trained_on``: recipe, data and scores, for the card
+    - ``tuned``: backbones that were tuned, by kind: their weights and what they are rebuilt from are written too
+    - ``logits``: what the sigmoid losses learnt (``Objective.logits``)
+    - ``views``: which were trained, and the one to rank by (``objectives.views_of``); a reader takes the global one if
+      None
+    - ``window_s``: length of the sounds that it was trained on, which search and evaluation cut others into
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with whole_folder(folder, replace=True) as scratch:

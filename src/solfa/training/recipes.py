@@ -39,54 +39,34 @@ _CHOICES: dict[str, tuple[str | None, ...]] = {
 class Recipe:
     """A training run. Raises InputError if a value is out of range.
 
-    Parameters
-    ----------
-    name
-        of the recipe
-    model, objective
-        what is trained, and on what
-    epochs
-        passes over the data at most
-    batch_size
-        pairs of one step, of all devices together
-    chunk_size
-        pairs of one device that are projected at once with gradients; smaller than the batch, it bounds memory without
-        changing the loss (gradient cache: Gao et al., RepL4NLP 2021)
-    learning_rate, weight_decay
-        of Adam (decoupled where it is above 0)
-    warmup_steps, schedule
-        linear warm-up, then constant or a cosine down to 0
-    grad_clip
-        largest norm of the gradient, None for none
-    ema_decay
-        of a running mean of weights that is validated and kept instead of the last ones, None for none; less in the
-        first steps, (1 + step) / (10 + step)
-    precision
-        ``bfloat16`` runs the projectors under autocast; losses are float32 always
-    num_phrases
-        phrases of each labelled clip
-    bucket_batches
-        so many batches are sorted by the length of cached states together, so that little is padded (``Loader``)
-    select
-        what the validation split is scored by; the weights of the best epoch are kept: R@1, mean of both directions, in
-        the ``global``, ``frame`` or ``mix`` view; ``detection`` of timed phrases by frames (``validation.detection``);
-        ``last`` keeps the last weights and never stops early. None is what the objective trains (``measure``)
-    patience
-        epochs after the warm-up without a better validation score until a run stops; None never stops early
-    checkpoint_every
-        steps between checkpoints (one more at the end of each epoch)
-    tune
-        sides whose backbone is trained too: ``audio``, ``text``
-    body_lr
-        learning rate of backbones, as a factor of ``learning_rate``
-    crop_s
-        length of the cut of a clip that a tuned audio backbone gets in a step
-    time_masks, mel_masks
-        SpecAugment: stripes of time and of frequency over the spectrogram that a tuned audio backbone gets in a step
-    time_mask_frames, mel_mask_bands
-        a stripe is narrower than this
-    seed
-        random seed
+    - ``name``: of the recipe
+    - ``model``, ``objective``: what is trained, and on what
+    - ``epochs``: passes over the data at most
+    - ``batch_size``: pairs of one step, of all devices together
+    - ``chunk_size``: pairs of one device that are projected at once with gradients; smaller than the batch, it bounds
+      memory without changing the loss (gradient cache: Gao et al., RepL4NLP 2021)
+    - ``learning_rate``, ``weight_decay``: of Adam (decoupled where it is above 0)
+    - ``warmup_steps``, ``schedule``: linear warm-up, then constant or a cosine down to 0
+    - ``grad_clip``: largest norm of the gradient, None for none
+    - ``ema_decay``: of a running mean of weights that is validated and kept instead of the last ones, None for none;
+      less in the first steps, (1 + step) / (10 + step)
+    - ``precision``: ``bfloat16`` runs the projectors under autocast; losses are float32 always
+    - ``num_phrases``: phrases of each labelled clip
+    - ``bucket_batches``: so many batches are sorted by the length of cached states together, so that little is padded
+      (``Loader``)
+    - ``select``: what the validation split is scored by; the weights of the best epoch are kept: R@1, mean of both
+      directions, in the ``global``, ``frame`` or ``mix`` view; ``detection`` of timed phrases by frames
+      (``validation.detection``); ``last`` keeps the last weights and never stops early. None is what the objective
+      trains (``measure``)
+    - ``patience``: epochs after the warm-up without a better validation score until a run stops; None never stops early
+    - ``checkpoint_every``: steps between checkpoints (one more at the end of each epoch)
+    - ``tune``: sides whose backbone is trained too: ``audio``, ``text``
+    - ``body_lr``: learning rate of backbones, as a factor of ``learning_rate``
+    - ``crop_s``: length of the cut of a clip that a tuned audio backbone gets in a step
+    - ``time_masks``, ``mel_masks``: SpecAugment: stripes of time and of frequency over the spectrogram that a tuned
+      audio backbone gets in a step
+    - ``time_mask_frames``, ``mel_mask_bands``: a stripe is narrower than this
+    - ``seed``: random seed
     """
 
     name: str

@@ -62,42 +62,23 @@ def run(
     the data does not fill a batch. Raises InputError, TrainingError or WeightsError as ``Trainer.run`` and
     ``batches.prepare``. What can be known before states are computed is seen before.
 
-    Parameters
-    ----------
-    name
-        of a recipe: ``figma``, ``finelap``, ``united``
-    data
-        folder of a data set; or of several, each with its share of an epoch (``Loader``), None for its clips
-    out
-        folder of the run
-    audio, text
-        backbones by name; the text one with ``cut`` where the recipe's authors cut (``text_name``)
-    small
-        sizes for a CPU, in place of the published ones
-    device
-        a torch device, of the projectors and of backbones on torch
-    features
-        cache of states; ``features`` in the (first) data set's folder by default
-    precision
-        of frozen backbones on torch while states are computed: ``float32``, ``tf32`` (CUDA), ``bfloat16``
-    bank
-        phrases to draw from (see ``batches.prepare``), or the file that has them
-    init
-        folder of a model to start from
-    tune
-        sides whose backbone is trained too: ``audio``, ``text``
-    frames
-        ``finelap``'s projector of frames
-    resume
-        go on with the run that is in ``out``
-    allow_noncommercial
-        must be True for backbones whose weights may not be used commercially
-    change
-        makes a variant of the recipe
-    report
-        called after each step and validation
-    progress
-        called with the number of blocks of states that are done, and of all
+    - ``name``: of a recipe: ``figma``, ``finelap``, ``united``
+    - ``data``: folder of a data set; or of several, each with its share of an epoch (``Loader``), None for its clips
+    - ``out``: folder of the run
+    - ``audio``, ``text``: backbones by name; the text one with ``cut`` where the recipe's authors cut (``text_name``)
+    - ``small``: sizes for a CPU, in place of the published ones
+    - ``device``: a torch device, of the projectors and of backbones on torch
+    - ``features``: cache of states; ``features`` in the (first) data set's folder by default
+    - ``precision``: of frozen backbones on torch while states are computed: ``float32``, ``tf32`` (CUDA), ``bfloat16``
+    - ``bank``: phrases to draw from (see ``batches.prepare``), or the file that has them
+    - ``init``: folder of a model to start from
+    - ``tune``: sides whose backbone is trained too: ``audio``, ``text``
+    - ``frames``: ``finelap``'s projector of frames
+    - ``resume``: go on with the run that is in ``out``
+    - ``allow_noncommercial``: must be True for backbones whose weights may not be used commercially
+    - ``change``: makes a variant of the recipe
+    - ``report``: called after each step and validation
+    - ``progress``: called with the number of blocks of states that are done, and of all
     """
     if name not in RECIPES:
         raise UnknownName("recipe", name, RECIPES)

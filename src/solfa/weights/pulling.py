@@ -24,12 +24,7 @@ from solfa.weights.store import RECORD, Progress, directory, find, path
 def pull(name: str, progress: Progress | None = None) -> Path:
     """The file (or directory) of a model, fetched where it is not on this machine yet.
 
-    Parameters
-    ----------
-    name
-        A model of the manifest.
-    progress
-        Called with one line of text a step.
+    ``name``: a model of the manifest; ``progress``: called with one line of text a step.
 
     Raises UnknownName if the manifest has no such model; MissingExtra if the model comes from the hub and
     ``huggingface_hub`` is not installed; WeightsError if it cannot be fetched, or what came is not what the manifest

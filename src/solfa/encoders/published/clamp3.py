@@ -101,15 +101,11 @@ def load(
 ) -> JointModel:
     """CLaMP 3, its audio and text side; that of scores is left out. Raises as ``clap.load``.
 
-    Parameters
-    ----------
-    checkpoint
-        a file ``weights_clamp3_*.pth`` or its folder; by default what the local Hugging Face cache has of
-        sander-wood/clamp3 (``saas``, which its authors advise for sound, before others)
-    mert_source
-        a folder of MERT-v1-95M; by default what the local cache has of m-a-p/MERT-v1-95M
-    tokenizer
-        folder with XLM-RoBERTa's ``tokenizer.json``; by default that of the weights, or FacebookAI/xlm-roberta-base
+    - ``checkpoint``: a file ``weights_clamp3_*.pth`` or its folder; by default what the local Hugging Face cache has of
+      sander-wood/clamp3 (``saas``, which its authors advise for sound, before others)
+    - ``mert_source``: a folder of MERT-v1-95M; by default what the local cache has of m-a-p/MERT-v1-95M
+    - ``tokenizer``: folder with XLM-RoBERTa's ``tokenizer.json``; by default that of the weights, or
+      FacebookAI/xlm-roberta-base
     """
     where, on = checkpoint.place(), checkpoint.device
     names = sorted((p.name for p in where.glob("weights_clamp3_*.pth")), key=lambda n: "saas" not in n)

@@ -37,14 +37,9 @@ def load(checkpoint: Checkpoint, *, tokenizer: str | Path | None = None) -> Join
 
     Raises as ``text_backbone.load``; MissingWeights if no source was given and nothing was pulled.
 
-    Parameters
-    ----------
-    checkpoint
-        A folder as transformers saves it, a Hugging Face id that is in the local cache, or a LAION ``.pt`` file; by
-        default what ``solfa models pull clap`` fetched.
-    tokenizer
-        For a ``.pt`` file: a folder with RoBERTa's ``tokenizer.json``; by default the folder of the file, or else
-        what ``solfa models pull roberta-tokenizer`` fetched.
+    ``checkpoint``: a folder as transformers saves it, a Hugging Face id that is in the local cache, or a LAION ``.pt``
+    file; by default what ``solfa models pull clap`` fetched; ``tokenizer``: For a ``.pt`` file: a folder with RoBERTa's
+    ``tokenizer.json``; by default the folder of the file, or else what ``solfa models pull roberta-tokenizer`` fetched.
     """
     backbone, network, file = _vectors(checkpoint, "48k-10s-v1", WINDOW_S, WINDOW_S)
     words = tokenizer_of(file, tokenizer, pulled="roberta-tokenizer")

@@ -117,14 +117,8 @@ class _Samples(nn.Module):
 def load_muq(checkpoint: Checkpoint, *, layer: int = -1, window_s: float = 10.0) -> WindowedBackbone:
     """MuQ: a folder with ``config.json`` and the weights, as the package muq saves it.
 
-    Parameters
-    ----------
-    checkpoint
-        and errors as ``text_backbone.load``
-    layer
-        whose states: 0 is what goes into the first layer, -1 what comes out of the last
-    window_s
-        seconds analyzed at once
+    ``checkpoint``: and errors as ``text_backbone.load``; ``layer``: whose states: 0 is what goes into the first layer,
+    -1 what comes out of the last; ``window_s``: seconds analyzed at once.
     """
     file = checkpoint.file("a MuQ model")
     state = load_tensors(file)

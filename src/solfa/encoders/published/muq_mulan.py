@@ -43,12 +43,9 @@ _UNUSED = re.compile(r"^mulan\.(contrast|multi_layer_contrastive_learning|audio\
 def load(checkpoint: Checkpoint) -> JointModel:
     """The MuQ-MuLan model. Raises as ``clap.load``.
 
-    Parameters
-    ----------
-    checkpoint
-        A folder, or a Hugging Face id in the local cache, with ``config.json`` and ``pytorch_model.bin`` or
-        ``model.safetensors``, and, where they differ from the published ones, ``muq/config.json`` and
-        ``xlm-roberta-base/``; by default what ``solfa models pull muq-mulan`` fetched.
+    ``checkpoint``: a folder, or a Hugging Face id in the local cache, with ``config.json`` and ``pytorch_model.bin`` or
+    ``model.safetensors``, and, where they differ from the published ones, ``muq/config.json`` and
+    ``xlm-roberta-base/``; by default what ``solfa models pull muq-mulan`` fetched.
     """
     network, words, file = read(checkpoint)
     # Its configurations are elsewhere: from this file alone it cannot be rebuilt.
@@ -95,14 +92,8 @@ class _Vectors(nn.Module):
 class MuQMuLanNetwork(nn.Module):
     """Both towers.
 
-    Parameters
-    ----------
-    config
-        ``config.json`` of MuQ-MuLan.
-    muq_config
-        ``config.json`` of the MuQ model it builds on (sizes, mel statistics).
-    text_config
-        ``config.json`` of its XLM-RoBERTa.
+    ``config``: ``config.json`` of MuQ-MuLan; ``muq_config``: ``config.json`` of the MuQ model it builds on (sizes, mel
+    statistics); ``text_config``: ``config.json`` of its XLM-RoBERTa.
     """
 
     def __init__(
