@@ -2,38 +2,66 @@
 
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from solfa.apps.options import CollectionOption, JsonOption, default_collection
+from solfa.apps.options import CollectionOption, JsonOption, ModelOption, NoncommercialOption, default_collection
 from solfa.apps.terminal import SOME_FAILED, complain, print_json, show, tell
-from solfa.core.errors import InputError, SolfaError
+from solfa.core.errors import DecodeError, InputError, SolfaError
 from solfa.core.text import printable
+from solfa.weights import home
 
 if TYPE_CHECKING:  # --help loads none of these
     from solfa.collection import Collection
+    from solfa.llm import Endpoint
     from solfa.relevance import TrackSummary
+    from solfa.relevance.makers import KeptSummaries
 
 
 def describe(
     files: Annotated[list[Path] | None, typer.Argument(help="Audio files, or the folder of a collection.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Every track of the collection.")] = False,
     evidence: Annotated[
-        bool, typer.Option("--evidence", help="Show each field with what was measured, its value and confidence.")
+        bool, typer.Option("--evidence", help="Show where each field comes from: a measurement, or words of a text.")
     ] = False,
+    maker: Annotated[
+        Literal["rules", "llm", "audio"],
+        typer.Option(
+            help="rules: from measurements; llm: a text model reads them, or --caption; audio: an audio model "
+            "describes the sound, and a text model reads that."
+        ),
+    ] = "rules",
+    url: Annotated[str, typer.Option(help="OpenAI-compatible endpoint, up to /v1; nothing is sent elsewhere.")] = "",
+    model_name: Annotated[str, typer.Option(help="The model's name at the endpoint.")] = "",
+    text_url: Annotated[str, typer.Option(help="Endpoint of the text model, if it is another one (without key).")] = "",
+    text_model: Annotated[str, typer.Option(help="Name of the text model (default: the same model).")] = "",
+    key_env: Annotated[str, typer.Option(help="Environment variable that holds the endpoint's key.")] = "",
+    caption: Annotated[str, typer.Option(help="What is known of the one FILE in words, for --maker llm.")] = "",
+    prompt: Annotated[
+        str | None, typer.Option(help="Ask the audio model this; '' for models that take sound and no words.")
+    ] = None,
+    most_requests: Annotated[int, typer.Option(min=0, help="Most requests to an endpoint; 0: no limit.")] = 0,
+    llm_omit: Annotated[
+        str, typer.Option(help="Fields of the request to leave out: temperature, max_tokens, seed, response_format.")
+    ] = "",
+    model: ModelOption = None,
+    allow_noncommercial: NoncommercialOption = False,
     collection: CollectionOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Describe tracks: genre, energy, instruments, mood, voice and more, by rules over what was measured.
+    """Describe tracks: genre, energy, instruments, mood, voice and more, each with its source.
 
-    What is not measured, or not surely, is left out. A file that is not in the collection is analyzed.
+    What is not measured or stated, or not surely, is left out. A file that is not in the collection is analyzed.
     """
+    from solfa.api import resolve_model
     from solfa.collection import Collection
     from solfa.collection.database import Database
+    from solfa.llm import Endpoint
     from solfa.relevance import to_json
 
     place, named = collection or default_collection(), files or []
@@ -41,9 +69,22 @@ def describe(
         place, named, every = named[0], [], True
     if every == bool(named):
         raise InputError("name audio files, or --all for the collection; one of the two.")
+    if (maker == "rules") == bool(url and model_name):
+        raise InputError("--maker llm and --maker audio need --url and --model-name, and nothing else takes them.")
+    if caption and (maker != "llm" or len(named) != 1):
+        raise InputError("--caption is about one FILE, and for --maker llm.")
     documents, failed = [], 0
     with Collection.open(place) if every or Database(place).exists() else nullcontext() as opened:
-        for path, found in _all(opened) if every and opened is not None else _each(named, opened):
+        kept = None
+        if maker != "rules":
+            omit = tuple(filter(None, llm_omit.split(",")))
+            main = Endpoint(url=url, model=model_name, key_env=key_env, most_requests=most_requests, omit=omit)
+            text = replace(
+                main, url=text_url or url, model=text_model or model_name, key_env="" if text_url else key_env
+            )
+            joint = resolve_model(opened, model, allow_noncommercial)
+            kept = _by_models(main, text, maker == "audio", caption, prompt, joint)
+        for path, found in _tracks(opened, named, kept):
             if isinstance(found, SolfaError):
                 if len(named) == 1:
                     raise found
@@ -61,23 +102,49 @@ def describe(
         raise typer.Exit(SOME_FAILED)
 
 
-def _all(collection: "Collection") -> Iterator[tuple[Path, "TrackSummary"]]:
-    from solfa.relevance import summaries
+def _by_models(
+    audio: "Endpoint", text: "Endpoint", listens: bool, caption: str, prompt: str | None, joint: tuple[str, bool]
+) -> "KeptSummaries":
+    """A maker that asks endpoints, and keeps what they answer."""
+    from solfa.encoders.registry import load_model
+    from solfa.llm import Client
+    from solfa.relevance.captions import SoundCheck
+    from solfa.relevance.makers import KeptSummaries, ModelMaker
 
-    for row, (_, summary) in zip(collection.tracks(), summaries(collection), strict=True):
-        yield row.paths[0], summary
+    reader, check = Client(replace(text, temperature=0.0, most_tokens=2000), home() / "answers"), None
+    listener = Client(replace(audio, most_tokens=1000), home() / "answers") if listens else None
+    if listens or caption:
+        loaded = load_model(joint[0], allow_noncommercial=joint[1])
+        check = None if loaded.match is None else SoundCheck(loaded, loaded.match.texts_XD)
+    models = f"audio:{audio.model}, text:{text.model}" if listens else f"text:{text.model}"
+    made = ModelMaker(reader=reader, models=models, caption=caption, listener=listener, prompt=prompt, check=check)
+    return KeptSummaries(made, home() / "summaries")
 
 
-def _each(files: list[Path], collection: "Collection | None") -> Iterator[tuple[Path, "TrackSummary | SolfaError"]]:
+def _tracks(
+    collection: "Collection | None", files: list[Path], kept: "KeptSummaries | None"
+) -> Iterator[tuple[Path, "TrackSummary | SolfaError"]]:
+    """The files, or every track of the collection; an error in the place of a file that cannot be read."""
     from solfa.analysis.analyze import analyze
-    from solfa.relevance import summarize
+    from solfa.audio import ContentHash, stretches
+    from solfa.relevance import summaries, summarize
 
-    for file in files:
+    if collection is not None and not files and kept is None:
+        for row, (_, summary) in zip(collection.tracks(), summaries(collection), strict=True):
+            yield row.paths[0], summary
+        return
+    rows = ((row.paths[0], row.id) for row in collection.tracks()) if collection is not None and not files else (
+        (file, None if collection is None else collection.at(file)) for file in files)  # fmt: skip
+    for file, track_id in rows:
         try:
-            track_id = None if collection is None else collection.at(file)
-            known = collection is not None and track_id is not None and file.is_file()
-            yield file, summarize(collection.analysis(track_id) if known else analyze(file))  # type: ignore[union-attr, arg-type]
-        except SolfaError as error:
+            if collection is None or track_id is None or not file.is_file():
+                content = ContentHash()
+                analysis = analyze(stretches(file, content=content))
+                name = content.hex
+            else:
+                analysis, name = collection.analysis(track_id), collection.track(track_id).hash
+            yield file, summarize(analysis) if kept is None else kept.make(name, file, analysis)
+        except DecodeError as error:
             yield file, error
 
 

@@ -1,5 +1,6 @@
 """Text from outside, made safe to show; values as JSON has them."""
 
+import unicodedata
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,15 @@ def printable(text: str, keep: str = "") -> str:
     ('a\ufffd[31mb\ufffd', 'two\\nlines')
     """
     return "".join(c if c.isprintable() or c in keep else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def is_latin(text: str) -> bool:
+    """Whether every letter is of the Latin script.
+
+    >>> is_latin("Über 90 BPM ♪"), is_latin("a slow 音乐")
+    (True, False)
+    """
+    return all(unicodedata.name(c, "").startswith("LATIN") for c in text if c.isalpha())
 
 
 def plain(value: Any, digits: int | None = None) -> Any:

@@ -39,7 +39,7 @@ class TrackSummary:
     ``genre``, ``instruments``, ``mood`` and ``suitable_usages`` are ids of the vocabulary (``core.vocabulary``) where
     it has the word, else slugs. ``tempo`` is slow below 76 BPM (adagio), medium below 120 (moderato), else fast.
     ``tempo_bpm``, ``key`` and ``metre`` are always measured. ``maker`` names what made it, ``flags`` what is to be
-    known about it ("energy_level: not valid, left out").
+    known about it ("energy_level: not valid, left out"), ``text`` what a language model read.
     """
 
     description: str
@@ -65,6 +65,7 @@ class TrackSummary:
     sources: Mapping[str, FieldSource] = field(default_factory=dict)
     maker: str = "rules"
     flags: tuple[str, ...] = ()
+    text: str = ""
 
     def known(self) -> dict[str, Any]:
         """The fields about the music that are known, without the description."""
@@ -77,7 +78,7 @@ _LISTS = ("instruments", "mood", "suitable_usages", "timbre", "lyrical_themes", 
 KINDS: dict[str, tuple[str, ...] | str] = {
     f.name: get_args(_CHOICES[f.name]) if f.name in _CHOICES else "list" if f.name in _LISTS
     else "number" if f.name == "tempo_bpm" else "text"
-    for f in fields(TrackSummary) if f.name not in ("sources", "maker", "flags")
+    for f in fields(TrackSummary) if f.name not in ("sources", "maker", "flags", "text")
 }  # fmt: skip
 
 
@@ -118,16 +119,14 @@ def from_json(document: Any) -> TrackSummary:
             f"solfa describe FILE --json"
         )
     readers: dict[str, Callable[[Any], Any]] = {
-        "sources": _sources,
-        "maker": _text,
-        "flags": lambda v: tuple(map(_text, v)),
-    }
+        "sources": _sources, "maker": _text, "flags": lambda value: tuple(map(_text, value)), "text": str.strip,
+    }  # fmt: skip
     known = {f.name for f in fields(TrackSummary)}
     try:
         if odd := known ^ (document.keys() - {"schema"}):
             raise ValueError(f"{min(odd)!r:.80} is missing or unknown")
         return TrackSummary(**{n: readers[n](document[n]) if n in readers else valid(n, document[n]) for n in known})
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(f"a damaged summary: {error}. Make it again with: solfa describe FILE --json") from error
 
 

@@ -50,7 +50,7 @@ def like_example(searcher: Searcher, text: str) -> Like:
         nonlocal length_s
         for stretch in stretches(path, content=content):
             length_s = stretch.start_s + stretch.duration_s
-            part = _cut(stretch, start_s, end_s)
+            part = cut(stretch, start_s, end_s)
             if len(part.samples):
                 yield part
 
@@ -60,7 +60,8 @@ def like_example(searcher: Searcher, text: str) -> Like:
     return Like(vector, f"like {path.name}", searcher.collection.find(content.hex))
 
 
-def _cut(stretch: Audio, start_s: float, end_s: float | None) -> Audio:
+def cut(stretch: Audio, start_s: float, end_s: float | None) -> Audio:
+    """What a stretch has between two times of the track (None: its end), perhaps nothing."""
     rate = stretch.sample_rate_hz
     low = max(0, round((start_s - stretch.start_s) * rate))
     high = len(stretch.samples) if end_s is None else max(low, round((end_s - stretch.start_s) * rate))

@@ -16,6 +16,7 @@ from typing import Any
 from solfa.audio.tags import clean
 from solfa.constraints import Chords, Constraint, Duration, Dynamics, InKey, Metre, Presence, Tempo
 from solfa.core.claims import CHORD, MARKINGS, NOTE, Claim, Kind, chord_symbol, claimed_key, find_claims, tempo_marking
+from solfa.core.text import is_latin
 from solfa.core.theory import Chord, Key, pitch_class
 from solfa.core.vocabulary import concepts, lineage
 from solfa.datagen.captions.facts import grammar, harmony, loop, merged
@@ -64,7 +65,7 @@ def broken_rules(text: str, attributes: Mapping[str, Any], rules: CaptionRules) 
     judging = set(grammar()["rules"]["judgement"]["subjective"]) - set(names.lower().split())
     checks = {
         "control_characters": any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn") for c in text),
-        "wrong_script": any(c.isalpha() and not unicodedata.name(c, "").startswith("LATIN") for c in text),
+        "wrong_script": not is_latin(text),
         "markup": _MARKUP.search(text) is not None,
         "sentences": rules.one_sentence and _SENTENCE_END.search(text.strip()) is not None,
         "subjective": rules.objective and not judging.isdisjoint(re.findall(r"[a-z]+", text.lower())),

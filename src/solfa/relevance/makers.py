@@ -1,0 +1,243 @@
+"""Summaries by language models: out of a text, or out of what an audio model says of the sound.
+
+Models are asked only at endpoints that the user names. What they say is data from outside: a field counts if its value
+is valid and the words that it is taken from are in the text; what is measured goes before what is said.
+"""
+
+import base64
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from solfa.audio import at_rate, stretches
+from solfa.audio.tags import clean
+from solfa.constraints import presence_words
+from solfa.constraints.base import ABSENT
+from solfa.core.errors import InputError
+from solfa.core.files import table_of, write_whole
+from solfa.core.text import is_latin
+from solfa.core.types import Analysis
+from solfa.core.vocabulary import concepts
+from solfa.llm import Client
+from solfa.relevance.captions import SoundCheck, caption_faults
+from solfa.relevance.rules import family_of, summarize
+from solfa.relevance.summary import KINDS, SCHEMA, FieldSource, TrackSummary, from_json, to_json, valid
+from solfa.retrieval.like import cut
+
+PROMPT_VERSION = 1  # of makers.toml
+_MEASURED = ("tempo_bpm", "key", "metre", "genre_family")  # not asked for: measured, or by the table of families
+_VOICE = ("vocals", "vocal_role", "vocal_delivery", "vocal_language")
+_IDS = {"genre": ("genre",), "instruments": ("instrument", "voice"), "mood": ("mood",), "suitable_usages": ("use",)}
+_RATE_HZ, _MOST_CHARS = 16_000, 20_000  # of an excerpt; of a caption
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelMaker:
+    """A text model (``reader``) fills in the summary from a text, and what the text does not state is as measured.
+
+    The text is what an audio model (``listener``) says of an excerpt from the middle of the track, else the
+    ``caption``, else the measurements written down. ``models`` names them. ``prompt`` None asks the audio model for the
+    sections of ``makers.toml``; "" sends the sound alone, for models that take no words. A caption with faults, or
+    further from the sound than ``check`` allows, is asked for once more, and the one with fewer is taken; one in
+    another script or too far from the sound is not read: the summary then has what is measured, and says so. A
+    ``caption`` is read whatever its faults.
+    """
+
+    reader: Client
+    models: str
+    caption: str = ""
+    listener: Client | None = None
+    prompt: str | None = None
+    check: SoundCheck | None = None
+    excerpt_s: float = 30.0
+
+    def make(self, file: Path, analysis: Analysis) -> TrackSummary:
+        """The summary of a file and its analysis; raises DecodeError, and as ``Client.text`` does."""
+        if self.listener is None and not self.caption:
+            return self._read(written(analysis), analysis, ())
+        track_D = None if self.check is None else self.check.vector(file)
+        tries = []
+        for seed in range(1 if self.listener is None else 2):
+            said = self.caption if self.listener is None else self.listener.text(self._asked(file, analysis), seed=seed)
+            text = "\n".join(filter(None, map(clean, (said or "")[:_MOST_CHARS].splitlines())))
+            sections = _table()["sections"] if self.listener is not None and self.prompt is None else ()
+            faults = caption_faults(text, analysis, sections)
+            near = {} if self.check is None or track_D is None or not text else self.check.cosines(track_D, text, text)
+            if near and near["caption-track"] <= near["least"]:
+                faults += (f"sound: cosine {near['caption-track']:.2f}, expected more than {near['least']:.2f}",)
+            tries.append((len(faults), seed, text, tuple(f"caption: {fault}" for fault in faults)))
+            if not faults:
+                break
+        _, _, text, flags = min(tries)
+        failed = any(flag.startswith(("caption: script", "caption: sound")) for flag in flags)
+        if not text or (failed and self.listener is not None):
+            flags = (*flags, "caption: not read, all fields are as measured")
+            return replace(summarize(analysis), maker=self.models, flags=flags, text=text)
+        made = self._read(text, analysis, flags)
+        if self.check is not None and track_D is not None:
+            near = self.check.cosines(track_D, text, made.description)
+            made = replace(made, flags=(*made.flags, ", ".join(f"cosine {n} {c:.2f}" for n, c in near.items())))
+        return made
+
+    def _asked(self, file: Path, analysis: Analysis) -> list[dict[str, Any]]:
+        """The request for a caption: the middle of the file as WAV, and the prompt."""
+        start_s, parts = max(0.0, (analysis.duration_s - self.excerpt_s) / 2), [np.zeros(0, np.float32)]
+        for audio in stretches(file, 30.0):
+            if audio.start_s >= start_s + self.excerpt_s:
+                break
+            parts.append(at_rate(cut(audio, start_s, start_s + self.excerpt_s), _RATE_HZ).samples)
+        wav = io.BytesIO()
+        soundfile.write(wav, np.concatenate(parts), _RATE_HZ, format="WAV", subtype="PCM_16")
+        data = {"data": base64.b64encode(wav.getvalue()).decode(), "format": "wav"}
+        prompt = self.prompt
+        if prompt is None:
+            prompt = _table()["caption"].format(sections=", ".join(_table()["sections"]))
+        words = [{"type": "text", "text": prompt}] if prompt else []
+        return [{"role": "user", "content": [{"type": "input_audio", "input_audio": data}, *words]}]
+
+    def _read(self, text: str, analysis: Analysis, flags: tuple[str, ...]) -> TrackSummary:
+        user = {"role": "user", "content": json.dumps({"text": text}, ensure_ascii=False)}
+        answer = self.reader.ask(
+            [{"role": "system", "content": _table()["extract"].format(fields=_schema()["required"])}, user], _schema(),
+            fault=lambda found: "; ".join(_fields(found, text)[2]),
+        )  # fmt: skip
+        found, sources, wrong = _fields(answer or {}, text)
+        notes = [f"{fault}, left out" for fault in wrong]
+        notes += [] if answer else ["no answer that could be read, all fields are as measured"]
+        measured = summarize(analysis)
+        known = measured.known()
+        if known.get("vocal_role") == "none" and found.get("vocal_role", "none") != "none":
+            found = {name: value for name, value in found.items() if name not in _VOICE}
+            notes.append("vocals: the text contradicts the measurement, which counts")
+        if "tempo" in known and found.pop("tempo", known["tempo"]) != known["tempo"]:
+            notes.append("tempo: the text contradicts the measurement, which counts")
+        if "genre" in found:  # the two go together
+            known.pop("genre_family", None)
+        both = {"description": measured.description, **known, **found}
+        origin = {
+            name: sources[name] if name in found else measured.sources[name] for name in both if name != "description"
+        }
+        return TrackSummary(**both, sources=origin, maker=self.models, flags=(*flags, *notes), text=text)
+
+
+class KeptSummaries:
+    """Summaries by one maker in a folder, by sound, models, prompt and schema: a second run asks nothing.
+
+    Raises InputError if the folder cannot be written.
+    """
+
+    def __init__(self, maker: ModelMaker, folder: Path) -> None:
+        space = "" if maker.check is None else maker.check.model.space
+        self._maker, self._folder = maker, folder
+        self._key = repr((maker.models, maker.caption, maker.prompt, maker.excerpt_s, space, PROMPT_VERSION, SCHEMA))
+
+    def get(self, content_hash: str) -> TrackSummary | None:
+        """The summary of this sound; None if there is none, or none that can be read."""
+        try:
+            return from_json(json.loads(self._place(content_hash).read_bytes()))
+        except (OSError, ValueError, RecursionError, InputError):
+            return None
+
+    def make(self, content_hash: str, file: Path, analysis: Analysis) -> TrackSummary:
+        """The summary of this sound, made and kept if there is none; raises as ``ModelMaker.make`` does."""
+        if (summary := self.get(content_hash)) is None:
+            summary, path = self._maker.make(file, analysis), self._place(content_hash)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_whole(path, json.dumps(to_json(summary)).encode())
+            except OSError as error:
+                raise InputError(f"cannot keep summaries in {self._folder}: {error.strerror}.") from None
+        return summary
+
+    def _place(self, content_hash: str) -> Path:
+        return self._folder / f"{sha256(f'{content_hash}{self._key}'.encode()).hexdigest()}.json"
+
+
+def written(analysis: Analysis) -> str:
+    """What was measured as text, a fact a line, each with its confidence."""
+    rows = []
+    for name in ("tempo_bpm", "key", "metre", "loudness_lufs"):
+        if (estimate := getattr(analysis, name)).value is not None:
+            rows.append(f"{name.replace('_', ' ')}: {estimate.value} ({estimate.confidence:.2f})")
+    for tag in sorted(analysis.tags().values(), key=lambda t: (-t.confidence, t.concept)):
+        if tag.kind != "sound" and (tag.confidence >= ABSENT or tag is analysis.voice):
+            said, title = presence_words(tag.confidence), concepts()[tag.concept].title
+            rows.append(f"{tag.kind}: {title} {said} in {tag.share:.0%} of the track ({tag.confidence:.2f})")
+    return "\n".join(rows)
+
+
+def _fields(answer: Mapping[str, Any], text: str) -> tuple[dict[str, Any], dict[str, FieldSource], list[str]]:
+    """The valid fields of an answer about a text, the words that each comes from, and what is wrong with the others."""
+    found, sources, wrong = dict[str, Any](), dict[str, FieldSource](), list[str]()
+    folded = " ".join(text.casefold().split())
+    for name in _schema()["required"]:
+        item = answer.get(name)
+        value, quote = (item.get("value"), item.get("quote")) if isinstance(item, dict) else (item, "")
+        if value in (None, "", [], "null", "unknown"):
+            continue
+        quote = " ".join(quote.split()).strip(' ."') if isinstance(quote, str) else ""
+        try:
+            value = valid(name, value)
+        except ValueError:
+            wrong.append(f"{name}: not valid")
+            continue
+        words = value if isinstance(value, tuple) else (value,)
+        if not is_latin("".join(words)):
+            wrong.append(f"{name}: not in English")
+        elif name != "description" and (len(quote) < 3 or quote.casefold() not in folded):
+            wrong.append(f"{name}: its quote is not in the text")
+        else:
+            words = tuple(_id(word, _IDS[name]) for word in words) if name in _IDS else words
+            found[name] = words if isinstance(value, tuple) else words[0]
+            sources[name] = FieldSource(measurement="text", sentence=quote)
+    if family := _family(found.get("genre", "")):
+        found["genre_family"], sources["genre_family"] = family, sources["genre"]
+    return found, sources, wrong
+
+
+def _id(word: str, kinds: tuple[str, ...]) -> str:
+    """The id of a word in the vocabulary if it is there, else a slug."""
+    plain = " ".join(word.casefold().replace("_", " ").split())
+    return _names(kinds).get(plain, plain.replace(" ", "_"))
+
+
+def _family(genre: str) -> str | None:
+    """The family of a genre, or of the longest end of it that has one: russian_punk_rock is punk_rock."""
+    words = genre.split("_")
+    ends = (_id(" ".join(words[i:]), ("genre",)) for i in range(len(words)))
+    return next((family for end in ends if end in concepts() and (family := family_of(end))), None)
+
+
+@cache
+def _names(kinds: tuple[str, ...]) -> dict[str, str]:
+    return {
+        n.casefold(): c.id for c in concepts().values() if c.kind in kinds for n in (*c.names, c.id.replace("_", " "))
+    }
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    """The JSON schema of an answer: for each field its value and the words of the text that state it."""
+    text, texts = {"type": "string"}, {"type": "array", "items": {"type": "string"}}
+    values = {
+        name: texts if kind == "list" else {"type": ["string", "null"]} if kind == "text" else {"enum": [*kind, None]}
+        for name, kind in KINDS.items() if name not in _MEASURED
+    }  # fmt: skip
+    return _object({name: _object({"value": value, "quote": text}) for name, value in values.items()})
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
+
+
+@cache
+def _table() -> dict[str, Any]:
+    return table_of("solfa.relevance", "makers.toml")
