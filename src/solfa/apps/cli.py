@@ -12,6 +12,7 @@ from zlib import crc32
 
 import typer
 
+from solfa.apps.comparing import compare, reranked
 from solfa.apps.data import data_app
 from solfa.apps.describing import describe
 from solfa.apps.evaluating import eval_app
@@ -51,6 +52,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
 app.command()(feedback)
 app.command()(describe)
+app.command()(compare)
 
 ExtractorOption = Annotated[
     list[str] | None,
@@ -148,21 +150,28 @@ def _answer(asked: Asked, query: "Query | str", like: list[str], by: Literal["se
     from solfa.collection.feedback import Sought
     from solfa.core.files import check_output
     from solfa.relevance.feedback import remember
+    from solfa.relevance.rerank import MOST
 
     for output in filter(None, (asked.m3u, asked.xspf)):  # before the work
         check_output(output, force=asked.force)
+    judged, failed = bool(asked.context or asked.rerank), False
+    if judged and asked.sort != "score":
+        raise InputError("--sort and --for or --rerank give two orders. Leave one of them out.")
+    k, page = (max(MOST, asked.k * asked.page), 1) if judged else (asked.k, asked.page)
     with Collection.open(asked.collection or default_collection()) as opened:
-        results = find(opened, query, like=like, where=asked.where or [], k=asked.k, page=asked.page, sort=asked.sort,
+        results = find(opened, query, like=like, where=asked.where or [], k=k, page=page, sort=asked.sort,
                        per_artist=asked.per_artist, duplicates=asked.duplicates, model=asked.model, view=asked.view,
                        by=by, allow_noncommercial=asked.allow_noncommercial)  # fmt: skip
         text = query if isinstance(query, str) else query.text
-        remember(opened, results, Sought(query=text, examples=tuple(like)))
+        if judged:
+            results, failed = reranked(asked, opened, results, text)
+        remember(opened, results, Sought(query=text, examples=tuple(like), context=asked.context))
     playlist.write(results.hits, asked.m3u, asked.xspf, force=asked.force)
     if asked.as_json:
         print_json(render.results_json(results))
     else:
         show(render.results_text(results, verbose=asked.verbose, explain=asked.explain))
-    if asked.play and not play_hits(results.hits, asked.player):
+    if (asked.play and not play_hits(results.hits, asked.player)) or failed:
         raise typer.Exit(SOME_FAILED)
 
 

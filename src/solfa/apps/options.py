@@ -51,6 +51,13 @@ PlotOption = Annotated[
     Path | None, typer.Option("--plot", help="Draw a figure into FILE.svg or FILE.png (needs solfa[plot]).")
 ]
 
+ContextOption = Annotated[str, typer.Option("--for", help="What the music is for, such as 'late-night reading'.")]
+JUDGES = "rules, the address of an OpenAI-compatible endpoint up to /v1, or llm for that in SOLFA_LLM_URL"
+LlmModelOption = Annotated[
+    str, typer.Option("--llm-model", help="The model's name at the endpoint.", envvar="SOLFA_LLM_MODEL")
+]
+LlmKeyOption = Annotated[str, typer.Option("--llm-key-env", help="Environment variable that holds the endpoint's key.")]
+
 CountOption = Annotated[int, typer.Option("-k", min=1, max=1000, help="How many hits.")]
 PlayerOption = Annotated[
     str | None, typer.Option("--player", help="Program to play with (default: mpv, ffplay, vlc or the desktop's).")
@@ -90,6 +97,17 @@ class Asked:
     force: ForceOption = False
     play: Annotated[bool, typer.Option("--play", help="Play the hits, one after the other.")] = False
     player: PlayerOption = None
+    context: ContextOption = ""
+    rerank: Annotated[
+        str, typer.Option("--rerank", help=f"Who orders the first hits for it (default: rules): {JUDGES}.")
+    ] = ""
+    summaries: Annotated[
+        Path | None,
+        typer.Option("--summaries", help="Judge by these: the output of 'solfa describe --all --json' "
+                     "(default: by rules)."),
+    ] = None  # fmt: skip
+    llm_model: LlmModelOption = ""
+    llm_key_env: LlmKeyOption = ""
     model: ModelOption = None
     view: Annotated[
         Literal["global", "frame", "mix"] | None,

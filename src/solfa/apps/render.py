@@ -15,6 +15,7 @@ from solfa.constraints import NONE_FOUND, NOT_MEASURED, presence_words
 from solfa.core.text import clock, plain, printable
 from solfa.core.types import Analysis, Estimate, Span, TagTrack
 from solfa.core.vocabulary import concept
+from solfa.relevance.rerank import BUDGET_MS, stages_ms
 from solfa.retrieval.alignment import TimedMap
 from solfa.retrieval.types import Evidence, Hit, Results
 
@@ -47,6 +48,9 @@ def results_text(results: Results, *, verbose: bool = False, explain: bool = Fal
     if explain:
         stages = ", ".join(f"{name} {ms:.1f}" for name, ms in results.timing_ms.items())
         parts.append(Text(f"{results.candidates} tracks passed the filters; ms: {stages}", style="dim"))
+        if "rerank" in results.timing_ms:
+            budget = (f"{name} {ms:.1f} of {BUDGET_MS[name]:g}" for name, ms in stages_ms(results.timing_ms).items())
+            parts.append(Text(f"ms of the published budget: {', '.join(budget)}", style="dim"))
     return Group(*parts)
 
 

@@ -62,9 +62,9 @@ def give(
     CollectionBusy
         If another process is writing.
     """
-    sought, space, first, shown = Sought(query=query or "", context=context or ""), "", 1, list[int]()
+    sought, space = Sought(query=query or "", context=context or ""), ""
     if sought == Sought() or any(hit.isdecimal() for hit in hits):
-        last, space, first, shown = last_search(collection)
+        last, space, *_ = last_search(collection)
         sought = last if sought == Sought() else sought
     if sought == Sought():
         raise InputError(
@@ -72,7 +72,7 @@ def give(
         )
     before = {v.track_id: v for v in in_force(collection.verdicts()) if v.sought == sought}
     new, notes = [], []
-    for track_id in dict.fromkeys(_track(collection, hit, first, shown) for hit in hits):
+    for track_id in dict.fromkeys(track_of(collection, hit) for hit in hits):
         old = before.get(track_id)
         if old is not None:
             now = "nothing changes" if old.is_good == is_good else "the new verdict counts, both are kept"
@@ -99,9 +99,11 @@ def name_of(collection: Collection, track_id: int) -> str:
     return f"{row.tags.artist} - {title}" if row.tags.artist else title
 
 
-def _track(collection: Collection, hit: str, first: int, shown: Sequence[int]) -> int:
+def track_of(collection: Collection, hit: str) -> int:
+    """The id of a track by its number in the last search, ``track:ID``, or path. Raises InputError if there is none."""
     kind, _, number = hit.rpartition(":")
     if hit.isdecimal():
+        _, _, first, shown = last_search(collection)
         if not 0 <= int(hit) - first < len(shown):
             there = f"it had {first} to {first + len(shown) - 1}" if shown else "it had none"
             raise InputError(f"no hit {hit} in the last search: {there}. Give another number, track:ID or a path.")

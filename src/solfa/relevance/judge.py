@@ -4,12 +4,14 @@ Which of two tracks fits a context (``pairwise``), in what order many do (``list
 attributes (``compare``) or as a whole (``similarity``, a rubric of core and secondary dimensions).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Literal, Protocol
 
 from solfa.core.errors import UnknownName
 from solfa.core.filters import folded
+from solfa.core.theory import Key
 from solfa.core.vocabulary import concepts
 from solfa.relevance.contexts import LEVELS, MISSED, Target, read_context, terms
 from solfa.relevance.rules import family_of
@@ -28,6 +30,7 @@ NOT_KNOWN = "not known"
 _TIE = 0.05  # difference of scores (-1..1) below which two tracks fit equally well
 _HALF_SURE = 0.2  # difference of scores at which a verdict is half sure
 _SIMILAR, _LEAST_KNOWN = 0.6, 3
+_NEAR = 0.03  # two tempi that differ by less are the same
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,11 +64,13 @@ class Ranking:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compared:
-    """One attribute of two tracks in words; ``match`` is 1 the same, 0.5 in part, 0 different, None not known."""
+    """One attribute of two tracks in words, and how the second relates to the first; ``match`` is 1 the same, 0.5 in
+    part, 0 different, None not known."""
 
     attribute: str
     first: str
     second: str
+    relation: str
     match: float | None
 
 
@@ -103,7 +108,8 @@ class RuleJudge:
     def pairwise(self, context: str, a: TrackSummary, b: TrackSummary) -> PairVerdict:
         """As ``Judge``; a tie where the scores differ by less than 0.05 of -1..1, or nothing can be judged."""
         targets, _ = read_context(context)
-        (score_a, known_a), (score_b, known_b) = (_score(targets, one) for one in (a, b))
+        fits_a, fits_b = ([(t.fit(one), t) for t in targets] for one in (a, b))
+        (score_a, known_a), (score_b, known_b) = _score(fits_a), _score(fits_b)
         known, gap = min(known_a, known_b), abs(score_a - score_b)
         if not known:
             what = "one summary says nothing of what it asks" if targets else "nothing of the context is understood"
@@ -112,7 +118,11 @@ class RuleJudge:
             confidence = round(known * (1 - gap / _TIE), 3)
             return PairVerdict(winner="tie", reason="both fit equally well", confidence=confidence)
         better, other = (a, b) if score_a > score_b else (b, a)
-        best = max(targets, key=lambda t: t.weight * ((t.fit(better) or 0.0) - (t.fit(other) or 0.0)))
+        gains = [
+            t.weight * ((x or 0.0) - (y or 0.0)) * (score_a - score_b)
+            for (x, t), (y, _) in zip(fits_a, fits_b, strict=True)
+        ]
+        best = targets[gains.index(max(gains))]
         values = " rather than ".join(in_words(one, best.field) for one in (better, other))
         return PairVerdict(
             winner="first" if score_a > score_b else "second",
@@ -123,8 +133,9 @@ class RuleJudge:
     def listwise(self, context: str, summaries: Mapping[str, TrackSummary]) -> Ranking:
         """As ``Judge``; fields that are not known count as neither good nor bad."""
         targets, unknown = read_context(context)
-        order = sorted(summaries, key=lambda i: -_score(targets, summaries[i])[0])
-        return Ranking(order=tuple(order), claims={i: _claims(targets, summaries[i]) for i in order},
+        fits = {i: [(t.fit(summary), t) for t in targets] for i, summary in summaries.items()}
+        order = sorted(summaries, key=lambda i: -_score(fits[i])[0])
+        return Ranking(order=tuple(order), claims={i: _claims(fits[i], summaries[i]) for i in order},
                        notes=(f"not understood: {', '.join(unknown)}",) if unknown else ())  # fmt: skip
 
     def compare(self, a: TrackSummary, b: TrackSummary, attributes: Sequence[str]) -> tuple[Compared, ...]:
@@ -132,24 +143,23 @@ class RuleJudge:
         return tuple(_compared(name, fields, a, b) for name, fields in fields_of(attributes).items())
 
 
-def _score(targets: Sequence[Target], summary: TrackSummary) -> tuple[float, float]:
+Fits = Sequence[tuple[float | None, Target]]
+
+
+def _score(fits: Fits) -> tuple[float, float]:
     """Weighted mean fit, -1..1, where unknown fields count 0, and the share of the weights that is known."""
-    fits = [(t.weight, t.fit(summary)) for t in targets]
-    total = sum(weight for weight, _ in fits) or 1.0
-    known = [(weight, fit) for weight, fit in fits if fit is not None]
-    return sum(weight * fit for weight, fit in known) / total, sum(weight for weight, _ in known) / total
+    total = sum(t.weight for _, t in fits) or 1.0
+    known = [(fit, t.weight) for fit, t in fits if fit is not None]
+    return sum(fit * weight for fit, weight in known) / total, sum(weight for _, weight in known) / total
 
 
-def _claims(targets: Sequence[Target], summary: TrackSummary) -> tuple[Claim, ...]:
+def _claims(fits: Fits, summary: TrackSummary) -> tuple[Claim, ...]:
     """The weightiest claim about each field that holds something of what is asked or avoided, weightiest first."""
-    fits = sorted(((t.fit(summary) or 0.0, t) for t in targets), key=lambda one: -abs(one[0] * one[1].weight))
     claims: dict[str, Claim] = {}
-    for fit, t in fits:
-        if abs(fit) > MISSED:
-            text = f"{'fits' if fit > 0 else 'does not fit'} '{t.words}'"
-            claims.setdefault(
-                t.field, Claim(field=t.field, value=in_words(summary, t.field), text=text, fit=round(fit, 3))
-            )
+    for fit, t in sorted(((fit or 0.0, t) for fit, t in fits), key=lambda one: -abs(one[0] * one[1].weight)):
+        if abs(fit) > MISSED and t.field not in claims:
+            text, value = f"{'fits' if fit > 0 else 'does not fit'} '{t.words}'", in_words(summary, t.field)
+            claims[t.field] = Claim(field=t.field, value=value, text=text, fit=round(fit, 3))
     return tuple(claims.values())
 
 
@@ -162,10 +172,36 @@ def fields_of(attributes: Sequence[str]) -> dict[str, tuple[str, ...]]:
 
 
 def _compared(name: str, fields: Sequence[str], a: TrackSummary, b: TrackSummary) -> Compared:
-    matches = [m for m in (_match(f, _value(a, f), _value(b, f)) for f in fields) if m is not None]
+    pairs = {f: (_value(a, f), _value(b, f)) for f in fields}
+    matches = {f: match for f, pair in pairs.items() if (match := _match(f, *pair)) is not None}
+    said = {f: _relation(f, *pairs[f], match) for f, match in matches.items()}
+    named = [f"{f.replace('_', ' ')} {relation}" if len(fields) > 1 else relation for f, relation in said.items()]
     first, second = (", ".join(in_words(s, f) for f in fields if _value(s, f)) or NOT_KNOWN for s in (a, b))
-    match = sum(matches) / len(matches) if matches else None
-    return Compared(attribute=name, first=first, second=second, match=match)
+    return Compared(
+        attribute=name, first=first, second=second, relation="; ".join(named),
+        match=sum(matches.values()) / len(matches) if matches else None,
+    )  # fmt: skip
+
+
+def _relation(field: str, a: Any, b: Any, match: float) -> str:
+    """How the value of the second track relates to that of the first, as a musician says it."""
+    if a == b:
+        return "the same"
+    if field == "tempo_bpm":
+        ratio = Fraction(b / a).limit_denominator(4)
+        simple = f"{ratio.numerator}:{ratio.denominator}" if abs(ratio * a / b - 1) < _NEAR else f"{b / a:.2f}"
+        return f"ratio {simple}"
+    if field == "key":
+        one, other = Key.parse(a), Key.parse(b)
+        up = (int(other.camelot[:-1]) - int(one.camelot[:-1]) + 5) % 12 - 5  # the wheel goes up by fifths
+        fifths = (
+            f"{abs(up)} fifth{'s' * (abs(up) > 1)} {'up' if up > 0 else 'down'}" if up else "the same notes, relative"
+        )
+        return fifths + ", parallel" * (one.tonic == other.tonic)
+    if isinstance(a, tuple):
+        sets = {"shared": {*a} & {*b}, "only A": {*a} - {*b}, "only B": {*b} - {*a}}
+        return "; ".join(f"{name}: {_titles(sorted(items))}" for name, items in sets.items() if items)
+    return {1.0: "the same", 0.0: "different"}.get(match, "in part")
 
 
 def similarity(a: TrackSummary, b: TrackSummary) -> Similarity:
@@ -199,7 +235,7 @@ def _match(field: str, a: Any, b: Any) -> float | None:
     if not a or not b:
         return None
     if field == "tempo_bpm":
-        return 1.0 if abs(a / b - 1) < 0.03 else 0.5 if min(abs(a / b - 2), abs(b / a - 2)) < 0.06 else 0.0
+        return 1.0 if abs(a / b - 1) < _NEAR else 0.5 if min(abs(a / b - 2), abs(b / a - 2)) < 0.06 else 0.0
     if field in LEVELS and a in LEVELS[field] and b in LEVELS[field]:
         return max(0.0, 1 - abs(LEVELS[field].index(a) - LEVELS[field].index(b)) / 2)
     if field == "genre_family":
@@ -223,4 +259,8 @@ def in_words(summary: TrackSummary, field: str) -> str:
     """The value of a field for people."""
     value = _value(summary, field)
     names = [value] if isinstance(value, str) else [f"{value:.1f} BPM"] if isinstance(value, float) else value or ()
-    return ", ".join(concepts()[n].title if n in concepts() else n.replace("_", " ") for n in names) or NOT_KNOWN
+    return _titles(names) or NOT_KNOWN
+
+
+def _titles(names: Iterable[str]) -> str:
+    return ", ".join(concepts()[n].title if n in concepts() else n.replace("_", " ") for n in names)

@@ -65,9 +65,13 @@ class LlmJudge:
         """As ``Judge``; an attribute that the answer lacks is not known."""
         fields_of(attributes)
         answer = self._ask("compare", "", {"A": a, "B": b}, focus=tuple(attributes)) or {"attributes": ()}
-        found = {one["attribute"]: (one["first"], one["second"], _ALIKE[one["alike"]]) for one in answer["attributes"]}
-        rows = ((name, *found.get(name, (NOT_KNOWN, NOT_KNOWN, None))) for name in attributes)
-        return tuple(Compared(attribute=n, first=first, second=second, match=m) for n, first, second, m in rows)
+        found = {one["attribute"]: one for one in answer["attributes"]}
+        unknown = {"first": NOT_KNOWN, "second": NOT_KNOWN, "alike": "unknown"}
+        rows = [{**(found.get(name) or unknown), "attribute": name} for name in attributes]
+        return tuple(
+            Compared(attribute=row["attribute"], first=row["first"], second=row["second"], relation=row["alike"],
+                     match=_ALIKE[row["alike"]]) for row in rows
+        )  # fmt: skip
 
     def _ask(self, paradigm: Paradigm, context: str, tracks: Mapping[str, TrackSummary], **options: Any) -> Any:
         options = {"role": self.role, "focus": self.focus, "pause_s": self.pause_s, **options}

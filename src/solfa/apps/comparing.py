@@ -1,0 +1,136 @@
+"""``solfa compare``, and hits in the order of a judge (``--for``, ``--rerank``)."""
+
+import json
+import os
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from solfa.apps.options import (
+    JUDGES,
+    Asked,
+    CollectionOption,
+    ContextOption,
+    JsonOption,
+    LlmKeyOption,
+    LlmModelOption,
+    default_collection,
+)
+from solfa.apps.terminal import complain, print_json, show, tell
+from solfa.core.errors import InputError, SolfaError
+from solfa.core.text import printable
+from solfa.weights import home
+
+if TYPE_CHECKING:  # --help loads none of these
+    from solfa.collection import Collection
+    from solfa.relevance import Judge, TrackSummary
+    from solfa.retrieval import Results
+
+_ROWS = ("tempo_bpm", "key", "metre", "genre", "energy", "mood", "instruments", "vocals", "vocal_delivery",
+         "production", "timbre", "usage")  # fmt: skip
+
+
+def _judge(name: str, model: str, key_env: str) -> "Judge":
+    """The judge of a name (``JUDGES``). Raises InputError if it is none, or its model is not named."""
+    from solfa.llm import Client, Endpoint
+    from solfa.relevance import LlmJudge, RuleJudge
+
+    if name in ("", "rules"):
+        return RuleJudge()
+    url = os.environ.get("SOLFA_LLM_URL", "") if name == "llm" else name
+    if "://" not in url or not model:
+        raise InputError(f"not a judge: {name!r} with the model {model!r}. Expected {JUDGES}, and --llm-model NAME.")
+    endpoint = Endpoint(url=url, model=model, key_env=key_env, retries=1, temperature=0.0, most_tokens=4000)
+    return LlmJudge(client=Client(endpoint, home() / "answers"))
+
+
+def reranked(asked: Asked, collection: "Collection", results: "Results", query: str) -> tuple["Results", bool]:
+    """The page of the hits in the order of a judge, or of the search if the judge failed, and whether it did."""
+    from solfa.relevance.rerank import rerank
+
+    if not (context := asked.context or query).strip():
+        raise InputError("--rerank without words: say what the music is for with --for TEXT.")
+    judge, failed, first = _judge(asked.rerank, asked.llm_model, asked.llm_key_env), False, asked.k * (asked.page - 1)
+    made = None if asked.summaries is None else _read(asked.summaries, collection)
+    try:
+        results = rerank(collection, results, context, judge, made)
+    except InputError:
+        raise
+    except SolfaError as error:
+        complain(f"not reranked, the hits are in the order of the search: {error}")
+        failed = True
+    return replace(results, hits=results.hits[first : first + asked.k], before=min(first, len(results.hits))), failed
+
+
+def _read(file: Path, collection: "Collection") -> "dict[int, TrackSummary]":
+    """The summaries of a file that ``solfa describe --json`` printed, by track. Raises InputError for other files."""
+    from solfa.relevance import from_json
+
+    try:
+        documents = json.loads(file.read_bytes())
+        named = {item.pop("path"): item for item in (documents if isinstance(documents, list) else [documents])}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{file} has no summaries ({type(error).__name__}). Expected the output of: "
+                         "solfa describe --all --json") from error  # fmt: skip
+    tracks = {collection.at(path): from_json(item) for path, item in named.items()}
+    return {track_id: summary for track_id, summary in tracks.items() if track_id is not None}
+
+
+def compare(
+    first: Annotated[str, typer.Argument(help="Audio file, track:ID, or the number of a hit of the last search.")],
+    second: Annotated[str, typer.Argument(help="The same for the other track.")],
+    context: ContextOption = "",
+    judge: Annotated[str, typer.Option(help=f"Who judges: {JUDGES}.")] = "rules",
+    attribute: Annotated[
+        list[str] | None, typer.Option(help="Attribute to compare, such as rhythm or mood, repeatable.")
+    ] = None,
+    llm_model: LlmModelOption = "",
+    llm_key_env: LlmKeyOption = "",
+    collection: CollectionOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two tracks: tempo, key, instruments, voice, mood; whether they are similar; which fits a context."""
+    from solfa.collection import Collection
+    from solfa.collection.database import Database
+    from solfa.relevance import read_context, similarity
+
+    judging, place = _judge(judge, llm_model, llm_key_env), collection or default_collection()
+    with Collection.open(place) if Database(place).exists() else nullcontext() as opened:
+        a, b = (_summary(item, opened) for item in (first, second))
+    rows, alike = judging.compare(a, b, attribute or _ROWS), similarity(a, b)
+    verdict = judging.pairwise(context, a, b) if context else None
+    unread = read_context(context)[1] if context and judge == "rules" else ()
+    if as_json:
+        print_json({"schema": "solfa.compare/1", "first": first, "second": second, "judge": judge, "attributes": rows,
+                    "similarity": alike, "context": context or None, "verdict": verdict,
+                    "not_understood": unread})  # fmt: skip
+        return
+    table = Table("", "A", "B", "B against A")
+    for row in rows:
+        name = row.attribute.removesuffix("_bpm").replace("_", " ")
+        table.add_row(*map(printable, (name, row.first, row.second, row.relation)))
+    show(table)
+    mean = "" if alike.core_mean is None else f" ({alike.core_mean:.2f} of 1)"
+    said = [f"{alike.verdict.lower().replace('_', ' ')}{mean}; {alike.reason}"]
+    if verdict is not None:
+        winner = {"first": "A fits better", "second": "B fits better", "tie": "neither fits better"}[verdict.winner]
+        said.append(f"for '{context}': {winner} (confidence {verdict.confidence:.2f}); {verdict.reason}")
+    for line in (*said, *([f"not understood: {', '.join(unread)}"] if unread else [])):
+        tell(printable(line))
+
+
+def _summary(item: str, collection: "Collection | None") -> "TrackSummary":
+    """The summary of a file, or of a track of the collection by ``track:ID`` or its number in the last search."""
+    from solfa.analysis.analyze import analyze
+    from solfa.relevance import summarize
+    from solfa.relevance.feedback import track_of
+
+    track_id, is_file = None, Path(item).is_file()
+    if collection is not None:
+        by_name = not is_file and (item.isdecimal() or item.startswith("track:"))
+        track_id = track_of(collection, item) if by_name else collection.at(item) if is_file else None
+    return summarize(analyze(item) if track_id is None else collection.analysis(track_id))  # type: ignore[union-attr]
