@@ -131,7 +131,7 @@ class ModelMaker:
         )  # fmt: skip
         found, sources, wrong = _fields(answer or {}, text)
         notes = [f"{fault}, left out" for fault in wrong]
-        notes += [] if answer else ["no answer that could be read, all fields are as measured"]
+        notes += [] if answer is not None else ["no answer that could be read, all fields are as measured"]
         measured = summarize(analysis)
         known = measured.known()
         if known.get("vocal_role") == "none" and found.get("vocal_role", "none") != "none":
@@ -193,7 +193,7 @@ def _family(genre: str) -> str | None:
     """The family of a genre, or of the longest end of it that has one: russian_punk_rock is punk_rock."""
     words = genre.split("_")
     ends = (_id(" ".join(words[i:]), ("genre",)) for i in range(len(words)))
-    return next((family for end in ends if end in concepts() and (family := family_of(end))), None)
+    return next(filter(None, map(family_of, ends)), None)
 
 
 @cache

@@ -21,7 +21,7 @@ from solfa.core.files import table_of
 from solfa.core.filters import PRESENT
 from solfa.core.theory import KEYS
 from solfa.core.types import Analysis
-from solfa.core.vocabulary import KINDS, concepts, is_other_source, lineage
+from solfa.core.vocabulary import concepts, is_other_source, lineage
 from solfa.relevance.summary import EnergyLevel, FieldSource, TrackSummary
 
 _CLOSE = 0.1  # difference of confidence below which two genres or features contradict each other
@@ -29,6 +29,7 @@ _CLASSES = {"largo": "slow", "adagio": "slow", "andante": "medium", "moderato": 
 _THROUGHOUT, _PARTS = 0.6, 0.2  # share of the track with voice
 _MOST_NAMED = 3  # instruments and moods in the description
 _CHUNK = 500
+_ALWAYS = ("voice", "music")  # of which it counts that there is none
 
 
 def summarize(document: Analysis | Mapping[str, Any]) -> TrackSummary:
@@ -39,7 +40,7 @@ def summarize(document: Analysis | Mapping[str, Any]) -> TrackSummary:
     analysis = document if isinstance(document, Analysis) else read_analysis(document)
     tags = {
         t.concept: (t.confidence, _share(((s.start_s, s.end_s) for s in t.spans), analysis.duration_s))
-        for t in analysis.tags().values() if t.confidence >= ABSENT or t is analysis.voice
+        for t in analysis.tags().values() if t.confidence >= ABSENT or t.concept in _ALWAYS
     }  # fmt: skip
     values = {n: (getattr(analysis, n).value, getattr(analysis, n).confidence) for n in ("tempo_bpm", "key", "metre")}
     return _Rules(values, analysis.loudness_lufs.value, bool(analysis.instruments), tags).summary()
@@ -52,15 +53,21 @@ def summaries(collection: Collection, track_ids: Sequence[int] | None = None) ->
     """
     table = collection.attributes()
     ids = table.track_ids if track_ids is None else np.array(track_ids, np.int64)
-    if missing := set(ids.tolist()).difference(table.track_ids.tolist()):
-        raise CollectionError(f"no track {min(missing)} with a file in {collection.directory}.")
-    names = ["voice", *(c.id for c in concepts().values() if c.kind != "sound" and c.id != "voice")]
-    sure_NC = np.stack([table.confidence(name) for name in names], axis=1).astype(np.float64).round(4)
+    try:
+        rows = table.rows(ids)
+    except KeyError:
+        raise CollectionError(f"not every one of these tracks has a file in {collection.directory}.") from None
+    names = [*_ALWAYS, *(c.id for c in concepts().values() if c.kind != "sound" and c.id not in _ALWAYS)]
+    least_C = np.where(np.isin(names, _ALWAYS), 0.0, ABSENT)
     of_instruments = np.array([concepts()[name].kind == "instrument" for name in names])
+    sure_NC = np.stack([table.confidence(name)[rows] for name in names], axis=1).astype(np.float64).round(4)
     for start in range(0, len(ids), _CHUNK):
-        part = ids[start : start + _CHUNK]
-        for row, timeline in zip(table.rows(part).tolist(), collection.timelines(part.tolist()), strict=True):
-            one, sure_C, spans = table.summary[row], sure_NC[row], dict[str, list[tuple[float, float]]]()
+        part = slice(start, start + _CHUNK)
+        timelines = collection.timelines(ids[part].tolist())
+        for track_id, one, sure_C, timeline in zip(
+            ids[part], table.summary[rows[part]], sure_NC[part], timelines, strict=True
+        ):
+            spans: dict[str, list[tuple[float, float]]] = {}
             for number, start_s, end_s, _ in timeline.spans.tolist():
                 spans.setdefault(timeline.names[number], []).append((start_s, end_s))
             lufs, tempo, key, metre = one["loudness_lufs"], one["tempo_bpm"][0], one["key"][0], one["metre"][0]
@@ -69,22 +76,19 @@ def summaries(collection: Collection, track_ids: Sequence[int] | None = None) ->
                 "key": None if key < 0 else str(KEYS[key]),
                 "metre": f"{metre[0]}/{metre[1]}" if metre[0] else None,
             }
-            maybe = [0, *(np.flatnonzero(sure_C[1:] >= ABSENT) + 1).tolist()]
-            duration_s = round(float(one["duration_s"]), 3)
-            yield (
-                int(table.track_ids[row]),
-                _Rules(
-                    {n: (v, round(float(one[f"{n.removesuffix('_bpm')}_confidence"][0]), 4)) for n, v in known.items()},
-                    None if np.isnan(lufs) else round(float(lufs), 2),
-                    not np.isnan(sure_C[of_instruments]).all(),
-                    {names[i]: (float(sure_C[i]), _share(spans.get(names[i], ()), duration_s)) for i in maybe},
-                ).summary(),
+            values = {n: (v, round(float(one[f"{n.removesuffix('_bpm')}_confidence"][0]), 4)) for n, v in known.items()}
+            maybe, duration_s = np.flatnonzero(sure_C >= least_C).tolist(), round(float(one["duration_s"]), 3)
+            tags = {names[i]: (float(sure_C[i]), _share(spans.get(names[i], ()), duration_s)) for i in maybe}
+            loudness, searched = (
+                None if np.isnan(lufs) else round(float(lufs), 2),
+                not np.isnan(sure_C[of_instruments]).all(),
             )
+            yield int(track_id), _Rules(values, loudness, searched, tags).summary()
 
 
 def family_of(genre: str) -> str | None:
     """The family of a genre of the vocabulary, by the table of ``rules.toml``; None if it has none."""
-    return next((f for f, members in _table()["family"].items() if not members.isdisjoint(lineage(genre))), None)
+    return _groups("family").get(genre)
 
 
 @dataclass(slots=True)
@@ -101,6 +105,12 @@ class _Rules:
     tags: Mapping[str, tuple[float, float]]
     found: dict[str, Any] = field(default_factory=dict)
     sources: dict[str, FieldSource] = field(default_factory=dict)
+    surest: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """What is present, surest first, of equally sure ones the narrowest: a wider one is as sure as a case of it."""
+        present = [c for c, (sure, _) in self.tags.items() if sure >= PRESENT]
+        self.surest = sorted(present, key=lambda c: (-self.tags[c][0], -len(lineage(c)), c))
 
     def summary(self) -> TrackSummary:
         """All fields, and a sentence out of them."""
@@ -114,8 +124,8 @@ class _Rules:
             self._genre()
             for name, kind in (("instruments", "instrument"), ("mood", "mood"), ("suitable_usages", "use")):
                 self._list(name, {c: c for c in self._present(kind)})
-            self._list("timbre", self._grouped("timbre"))
-            self._list("production_style", styles := self._grouped("production_style"))
+            self._list("timbre", self._grouped("timbre", "instrument", "genre", "mood"))
+            self._list("production_style", styles := self._grouped("production_style", "instrument", "genre"))
             if styles:
                 self.found["production_style"] = " and ".join(sorted(set(styles.values())))
             self._voice()
@@ -129,17 +139,15 @@ class _Rules:
     def _sure(self, concept: str) -> float:
         return self.tags.get(concept, (0.0, 0.0))[0]
 
+    def _is_music(self) -> bool:
+        return self.tags.get("music", (1.0, 0.0))[0] >= ABSENT  # where it was not looked for, it is taken to be
+
     def _present(self, *kinds: str) -> list[str]:
-        """What is present, surest first, of equally sure ones the narrowest: a wider one is as sure as a case of it."""
-        present = (
-            c for c, (sure, _) in self.tags.items() if sure >= PRESENT and concepts()[c].kind in (kinds or KINDS)
-        )
-        return sorted(present, key=lambda c: (-self._sure(c), -len(lineage(c)), c))
+        return [c for c in self.surest if concepts()[c].kind in kinds]
 
     def _grouped(self, name: str, *kinds: str) -> dict[str, str]:
-        """What is present and in the groups of a table, or narrower than one of them -> the group."""
-        groups = _table()[name].items()
-        return {c: g for c in self._present(*kinds) for g, members in groups if not members.isdisjoint(lineage(c))}
+        """What is present and in the groups of a table -> the group."""
+        return {c: groups[c] for groups in [_groups(name)] for c in self._present(*kinds) if c in groups}
 
     def _list(self, name: str, values: Mapping[str, str]) -> None:
         """A list field out of concepts and their values."""
@@ -173,7 +181,7 @@ class _Rules:
         """How much of the track is sung or spoken, by whom, and how."""
         sure, share = self.tags.get("voice", (0.0, 0.0))
         voices = {c: self._sure(c) for c in self._present("voice") if c != "voice"}
-        if sure < ABSENT and not voices:
+        if sure < ABSENT and not voices and self._is_music():
             self._set("vocals", "instrumental", "voice", "none found", 1.0 - sure)
             self._set("vocal_role", "none", "voice", "none found", 1.0 - sure)
         if sure < PRESENT:
@@ -212,7 +220,8 @@ class _Rules:
         titles = [concepts()[n].title for n in named]
         words = [", ".join(concepts()[n].title for n in found.get("mood", ())[:_MOST_NAMED])]
         words += [found.get("tempo", "").replace("medium", "mid-tempo")]
-        words += [concepts()[found["genre"]].title.removesuffix(" music") if "genre" in found else "", "music"]
+        words += [concepts()[found["genre"]].title.removesuffix(" music") if "genre" in found else ""]
+        words += ["music" if self._is_music() else "sound"]
         words += [f"of {found['energy_level'].replace('_', ' ')} energy"] if "energy_level" in found else []
         words += ["with " + " and ".join(filter(None, [", ".join(titles[:-1]), titles[-1]]))] if titles else []
         text = ", ".join(filter(None, [" ".join(filter(None, words)), found.get("vocals")]))
@@ -225,10 +234,12 @@ def _share(spans: Iterable[tuple[float, float]], duration_s: float) -> float:
 
 
 @cache
+def _groups(name: str) -> dict[str, str]:
+    """Concept -> its group in a table of ``rules.toml``, also of what is narrower than a member of the group."""
+    groups = _table()[name].items()
+    return {c: g for c in concepts() for g, members in groups if not set(members).isdisjoint(lineage(c))}
+
+
+@cache
 def _table() -> dict[str, Any]:
-    """``rules.toml`` with its lists as sets, but for bounds."""
-    table = table_of("solfa.relevance", "rules.toml")
-    return {
-        section: {name: row if name == "bounds_lufs" else frozenset(row) for name, row in groups.items()}
-        for section, groups in table.items()
-    }
+    return table_of("solfa.relevance", "rules.toml")
