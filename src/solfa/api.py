@@ -11,6 +11,8 @@ from solfa.core.types import ViewName
 from solfa.encoders.registry import load_model
 from solfa.jobs import Executor
 from solfa.query import Query, parse, parse_where
+from solfa.relevance.head import headed
+from solfa.relevance.learn import preference_of
 from solfa.retrieval import Display, RankBy, Results, Searcher, like_example
 
 DEFAULT_MODEL = "bridge"
@@ -42,7 +44,7 @@ def index(
     Raises SolfaError as ``Collection.add`` and ``load_model`` do.
     """
     name, allowed = resolve_model(collection, model, allow_noncommercial)
-    return collection.add(
+    report = collection.add(
         paths,
         model=partial(load_model, name, allow_noncommercial=allowed),
         model_name=name,
@@ -52,6 +54,9 @@ def index(
         progress=progress,
         retry_failed=retry_failed,
     )
+    if (head := collection.head()) is not None and head.space != head.base:
+        collection.install_head(head, load_model(name, allow_noncommercial=allowed).views)  # what is new or changed
+    return report
 
 
 def search(
@@ -110,7 +115,9 @@ def open_searcher(
 ) -> Searcher:
     """A searcher for many queries; arguments as ``search`` takes them. The model is loaded when it is first needed."""
     name, allowed = resolve_model(collection, model, allow_noncommercial)
-    return Searcher(collection, partial(load_model, name, allow_noncommercial=allowed), view)
+    head, weights = collection.head(), preference_of(collection.head())
+    prefer = None if weights is None else weights.preferring(collection.attributes())
+    return Searcher(collection, lambda: headed(load_model(name, allow_noncommercial=allowed), head), view, prefer)
 
 
 def resolve_model(collection: Collection | None, model: str | None, allow_noncommercial: bool) -> tuple[str, bool]:

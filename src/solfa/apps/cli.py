@@ -16,7 +16,7 @@ from solfa.apps.comparing import compare, reranked
 from solfa.apps.data import data_app
 from solfa.apps.describing import describe
 from solfa.apps.evaluating import eval_app
-from solfa.apps.feedback import feedback
+from solfa.apps.feedback import feedback, learn
 from solfa.apps.options import (
     Asked,
     CollectionOption,
@@ -51,6 +51,7 @@ app.add_typer(eval_app, name="eval")
 app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
 app.command()(feedback)
+app.command()(learn)
 app.command()(describe)
 app.command()(compare)
 

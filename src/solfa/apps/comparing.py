@@ -34,7 +34,7 @@ _ROWS = ("tempo_bpm", "key", "metre", "genre", "energy", "mood", "instruments", 
          "production", "timbre", "usage")  # fmt: skip
 
 
-def _judge(name: str, model: str, key_env: str) -> "Judge":
+def judge_of(name: str, model: str, key_env: str) -> "Judge":
     """The judge of a name (``JUDGES``). Raises InputError if it is none, or its model is not named."""
     from solfa.llm import Client, Endpoint
     from solfa.relevance import LlmJudge, RuleJudge
@@ -54,7 +54,7 @@ def reranked(asked: Asked, collection: "Collection", results: "Results", query: 
 
     if not (context := asked.context or query).strip():
         raise InputError("--rerank without words: say what the music is for with --for TEXT.")
-    judge, failed, first = _judge(asked.rerank, asked.llm_model, asked.llm_key_env), False, asked.k * (asked.page - 1)
+    judge, failed, first = judge_of(asked.rerank, asked.llm_model, asked.llm_key_env), False, asked.k * (asked.page - 1)
     made = None if asked.summaries is None else _read(asked.summaries, collection)
     try:
         results = rerank(collection, results, context, judge, made)
@@ -98,7 +98,7 @@ def compare(
     from solfa.collection.database import Database
     from solfa.relevance import read_context, similarity
 
-    judging, place = _judge(judge, llm_model, llm_key_env), collection or default_collection()
+    judging, place = judge_of(judge, llm_model, llm_key_env), collection or default_collection()
     with Collection.open(place) if Database(place).exists() else nullcontext() as opened:
         a, b = (_summary(item, opened) for item in (first, second))
     rows, alike = judging.compare(a, b, attribute or _ROWS), similarity(a, b)

@@ -1,12 +1,20 @@
-"""``solfa feedback``: what a person says of hits, kept, listed, taken back."""
+"""``solfa feedback``: what a person says of hits, kept, listed, taken back. ``solfa learn``: what is learnt from it."""
 
 import time
 from typing import Annotated, Literal
 
 import typer
 
-from solfa.apps.options import CollectionOption, JsonOption, default_collection
-from solfa.apps.terminal import print_json, tell
+from solfa.apps.options import (
+    JUDGES,
+    CollectionOption,
+    JsonOption,
+    LlmKeyOption,
+    LlmModelOption,
+    SeedOption,
+    default_collection,
+)
+from solfa.apps.terminal import Work, print_json, tell
 from solfa.core.errors import InputError
 from solfa.core.text import printable
 
@@ -53,3 +61,44 @@ def feedback(
         tell(f"note: {printable(note)}")
     if action == "list" and not listed:
         tell("no verdicts yet. Search, then: solfa feedback good 1")
+
+
+def learn(
+    judge: Annotated[str, typer.Option(help=f"Also learn from pairs that a judge finds similar: {JUDGES}.")] = "",
+    anchors: Annotated[int, typer.Option(min=1, help="Tracks whose 50 nearest the judge compares, each round.")] = 20,
+    rounds: Annotated[int, typer.Option(min=1, max=10, help="Most rounds of judging and tuning.")] = 3,
+    seed: SeedOption = 0,
+    remove: Annotated[bool, typer.Option("--remove", help="Undo what was learnt; verdicts are kept.")] = False,
+    llm_model: LlmModelOption = "",
+    llm_key_env: LlmKeyOption = "",
+    collection: CollectionOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Learn from your verdicts how hits should be ordered; keep it only if it helps on artists that were held out."""
+    from solfa.api import resolve_model
+    from solfa.apps.comparing import judge_of
+    from solfa.collection import Collection
+    from solfa.encoders.registry import load_model
+    from solfa.relevance import learn as learning
+
+    with Collection.open(collection or default_collection()) as opened:
+        if remove:
+            was = opened.head() is not None
+            opened.install_head(None)
+            tell("removed: searches are as before" if was else "nothing was learnt, nothing to remove")
+            return
+        name, allowed = resolve_model(opened, None, False)
+        model, judging = load_model(name, allow_noncommercial=allowed), None
+        if judge:
+            judging = judge_of(judge, llm_model, llm_key_env)
+        with Work("learning", stderr=True) as work:
+            learnt = learning.learn(opened, model, judge=judging, anchors=anchors, rounds=rounds, seed=seed,
+                                    progress=lambda done, total: work("learning", done, total))  # fmt: skip
+            if learnt.head is not None:
+                opened.install_head(learnt.head, model.views)
+    if as_json:
+        whole = {name: getattr(learnt, name) for name in ("verdicts", "weights", "agreement", "rounds", "notes")}
+        print_json({"schema": "solfa.learn/1", "space": learnt.head and learnt.head.space, **whole})
+        return
+    for line in learning.lines(learnt):
+        tell(printable(line))

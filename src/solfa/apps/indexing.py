@@ -95,7 +95,7 @@ def watch(paths: Sequence[Path], directory: Path, **options: Any) -> int:
 def run_status(directory: Path, *, failures: bool, copies: bool, as_json: bool) -> None:
     """Print what a collection holds."""
     with Collection.open(directory) as collection:
-        stats, failed = collection.stats(), collection.failures()
+        stats, failed, head = collection.stats(), collection.failures(), collection.head()
         same = [track.paths for track in collection.tracks() if len(track.paths) > 1] if copies else []
     if as_json:
         value = {"schema": "solfa.status/1", "collection": directory, **plain(stats), "failed": failed}
@@ -108,6 +108,9 @@ def run_status(directory: Path, *, failures: bool, copies: bool, as_json: bool) 
               f"{stats.failures} failed files")  # fmt: skip
     for space, count in stats.spaces.items():
         out.print(f"embedding space {space}: {count} tracks", markup=False)
+    if head is not None:
+        what = "a head" if head.space != head.base else "weights of attributes"
+        out.print(f"searches use {what} that 'solfa learn' installed; undo it with: solfa learn --remove")
     for group in same:
         out.print("the same sound:\n  " + "\n  ".join(printable(str(path)) for path in group), markup=False)
     if failures:

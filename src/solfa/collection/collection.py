@@ -198,13 +198,18 @@ class Collection:
         """Search the vectors that a learnt head leads to from now on; None: those of the model again.
 
         Vectors that are missing in the head's space are made, from those of its base and with the model's ``views``,
-        before the one commit that puts the head in force. Returns how many tracks' vectors were made.
+        before the one commit that puts the head in force; none for a head whose space is its base, which only has a
+        report. Returns how many tracks' vectors were made.
 
         Raises CollectionBusy if another process is writing; CollectionError if the disk refuses, or there are no
         vectors of the base: what was in force stays in force.
         """
         with self._writing() as db, _unreadable_is_damage(self.directory):
-            made = 0 if head is None else _apply_head(db, self.directory, head, views or Views())
+            made = (
+                0
+                if head is None or head.space == head.base
+                else _apply_head(db, self.directory, head, views or Views())
+            )
             with transaction(db):
                 feedback.put_head(db, head)
             kept = {space_directory(self.directory, row[0]) for row in _spaces(db)}

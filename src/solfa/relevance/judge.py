@@ -204,10 +204,11 @@ def _relation(field: str, a: Any, b: Any, match: float) -> str:
     return {1.0: "the same", 0.0: "different"}.get(match, "in part")
 
 
-def similarity(a: TrackSummary, b: TrackSummary) -> Similarity:
+def similarity(a: TrackSummary, b: TrackSummary, judge: Judge | None = None) -> Similarity:
     """SIMILAR if 3 or more core dimensions are known, with a mean of at least 0.6, and neither genre family nor timbre
-    is wholly different. Secondary dimensions never make two tracks similar."""
-    core, secondary = (RuleJudge().compare(a, b, names) for names in (CORE, SECONDARY))
+    is wholly different. Secondary dimensions never make two tracks similar. ``judge``
+    compares them (default: rules)."""
+    core, secondary = ((judge or RuleJudge()).compare(a, b, names) for names in (CORE, SECONDARY))
     known = {c.attribute: c.match for c in core if c.match is not None}
     mean = sum(known.values()) / len(known) if known else None
     also = [c.match for c in secondary if c.match is not None]

@@ -64,13 +64,15 @@ class Searcher:
     """Answers queries over one snapshot of an open collection.
 
     ``load_model`` is called at the first query that has something to compare by sound. ``view`` overrides the view that
-    the model ranks by.
+    the model ranks by. ``prefer`` gives evidence in nats that is no part of a query (what a listener likes), for rows
+    of the columns and rows of example tracks.
     """
 
     def __init__(
-        self, collection: Collection, load_model: Callable[[], JointModel], view: ViewName | None = None
-    ) -> None:
-        self.collection = collection
+        self, collection: Collection, load_model: Callable[[], JointModel], view: ViewName | None = None,
+        prefer: Callable[[NDArray[np.intp], Sequence[int]], FloatArray] | None = None,
+    ) -> None:  # fmt: skip
+        self.collection, self._prefer = collection, prefer
         self._load_model, self._view = load_model, view
         self._vectors: dict[str, tuple[FloatArray, FloatArray]] = {}
         # Queries are refined part by part: what a part says of all tracks is remembered.
@@ -156,13 +158,18 @@ class Searcher:
             if comparing is not None:
                 embedding, near = comparing.result()
                 total += near
+        liked = np.zeros(len(rows), np.float32)
+        if self._prefer is not None and by == "search":
+            of_collection = [e.track_id for e in like if e.track_id is not None]
+            liked = self._prefer(rows, table.rows(np.array(of_collection, np.int64)).tolist())
+            total += liked
         if embed is None and not (query.constraints or where or like or named.any()):
             rows, total = rows[:0], total[:0]  # nothing to rank by: any order would be made up
-            named, likelihoods = named[:0], []
+            named, liked, likelihoods = named[:0], liked[:0], []
         with clock.stage("detail"):
             short = _top(total, table.track_ids[rows], max(CANDIDATES, 4 * display.k * display.page))
             known = [None if p is None else Likelihood(p.p[short], p.base) for p in likelihoods]
-            found = self._in_detail(query, embedding, rows[short], named[short], known, by)
+            found = self._in_detail(query, embedding, rows[short], (named[short], liked[short]), known, by)
         with clock.stage("evidence"):
             order = np.lexsort((found.track_ids, -np.round(found.total.astype(np.float64), 9)))
             hits = collapse_hits(
@@ -225,6 +232,12 @@ class Searcher:
             return QueryEmbedding(targets, self.model, view, sample)
 
         return embed
+
+    def direction(self, query: Query | None, like: Sequence[Like] = ()) -> FloatArray | None:
+        """The unit vector that a query and examples are compared by [shape=(D,)]; None if nothing is by sound."""
+        embed = self._targets(self._understood(query or Query(text="")), like)
+        direction = None if embed is None else embed().direction_D
+        return None if direction is None else direction / max(float(np.linalg.norm(direction)), 1e-9)
 
     @property
     def _reads_captions(self) -> bool:
@@ -295,8 +308,8 @@ class Searcher:
         return evidence * np.float32(_SOUND)
 
     def _in_detail(
-        self, query: Query, embedding: QueryEmbedding | None, rows: NDArray[np.intp], named: FloatArray,
-        likelihoods: list[Likelihood | None], by: RankBy,
+        self, query: Query, embedding: QueryEmbedding | None, rows: NDArray[np.intp],
+        besides: tuple[FloatArray, FloatArray], likelihoods: list[Likelihood | None], by: RankBy,
     ) -> _Found:  # fmt: skip
         ids = [int(i) for i in self.collection.attributes().track_ids[rows]]
         if any(constraint.needs_timeline for constraint in query.constraints):
@@ -306,7 +319,8 @@ class Searcher:
                 if constraint.needs_timeline and not overruled(constraint, query) else known
                 for constraint, known in zip(query.constraints, likelihoods, strict=True)
             ]  # fmt: skip
-        total = summed(query.constraints, likelihoods, len(rows)) + named
+        named, liked = besides
+        total = summed(query.constraints, likelihoods, len(rows)) + named + liked
         scores_NL = np.zeros((len(ids), 0 if embedding is None else len(embedding.targets.labels)))
         if embedding is not None:
             there = np.array([row for row, track_id in enumerate(ids) if track_id in self.store], np.intp)

@@ -1,0 +1,249 @@
+"""From verdicts and judges to what a collection is searched with: judge, mine, tune, evaluate, re-index."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from solfa.alignment.scores import Texts
+from solfa.collection import Attributes, Collection
+from solfa.collection.feedback import StoredHead, TrackVerdict
+from solfa.collection.store import Ids
+from solfa.core.errors import InputError, SolfaError
+from solfa.core.filters import PRESENT, folded
+from solfa.core.types import FloatArray, JointModel
+from solfa.core.vocabulary import concepts
+from solfa.encoders.windows import text_candidates, track_vector
+from solfa.query import parse
+from solfa.relevance import head as heads
+from solfa.relevance.feedback import in_force
+from solfa.relevance.judge import Judge, similarity
+from solfa.relevance.mining import NEAREST, Judged, agreement, hard_share, mine, part_of, split
+from solfa.relevance.preference import Traits, Preference
+from solfa.relevance.rules import summaries
+from solfa.retrieval import Searcher, like_example
+
+LEAST = 5  # verdicts
+_FEW_HARD, _COST = 0.05, 0.01  # share of hard candidates at which rounds end; general retrieval that may be lost
+_SOUND = 0.7  # nats for a standard score of the cosine with one example, as a search counts it (retrieval.searcher)
+_SAMPLE = 256  # tracks whose similarities the head keeps
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Round:
+    """One round: candidates that were judged, the share that was hard, triplets to train on and held out, the share of
+    held-out ones in the right order and general retrieval (mean average precision of names of what is present) before
+    and after (None, 0: nothing to try), and whether the head was taken."""
+
+    judged: int
+    hard: float
+    trained: int
+    held_out: int
+    agreement: tuple[float, float] | None
+    general: tuple[float, float]
+    taken: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Learnt:
+    """What was learnt: ``weights`` of attributes in nats (empty: not taken), and the share of held-out pairs of a good
+    and a bad track in the right order before and after (None: there are none); rounds of the head; notes."""
+
+    verdicts: int
+    weights: dict[str, float]
+    agreement: tuple[float, float] | None
+    rounds: tuple[Round, ...]
+    notes: tuple[str, ...]
+    head: StoredHead | None
+
+
+def learn(
+    collection: Collection, model: JointModel, *, judge: Judge | None = None, anchors: int = 20, rounds: int = 3,
+    seed: int = 0, progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Learnt:  # fmt: skip
+    """Learn from the verdicts of a collection, and from a judge of similar tracks if there is one; nothing is stored.
+
+    ``model`` is the one that the collection was indexed with. Verdicts of the person always count; a judge adds pairs
+    of ``anchors`` tracks, drawn with ``seed``, and their nearest tracks. What does not help on artists that were held
+    out is not taken. ``Collection.install_head`` puts it in force.
+
+    Raises InputError if there are fewer than 5 verdicts, or of one kind only, and no judge.
+    """
+    table, searcher, rng = collection.attributes(), Searcher(collection, lambda: model), np.random.default_rng(seed)
+    ids = np.intersect1d(table.track_ids, searcher.store.track_ids)
+    row_of = {int(track_id): row for row, track_id in enumerate(ids.tolist())}
+    verdicts = [v for v in in_force(collection.verdicts()) if v.track_id in row_of]
+    enough = len(verdicts) >= LEAST and len({v.is_good for v in verdicts}) == 2
+    if not enough and judge is None:
+        raise InputError(
+            f"{len(verdicts)} verdicts that count; learning needs {LEAST}, good and bad ones. Give more with 'solfa "
+            f"feedback', or learn from a judge: --judge rules"
+        )
+    artists = [folded(row.tags.artist) or row.hash for row in collection.rows(ids.tolist())]
+    vectors = _track_vectors(searcher, ids.tolist())
+    notes, judged, given = list[str](), list[Judged](), np.zeros(len(verdicts))
+    features, seeds = Traits(table), dict[Any, tuple[int | None, list[int]]]()
+    for sought in dict.fromkeys(v.sought for v in verdicts):
+        likes = []
+        for text in sought.examples:
+            try:
+                likes.append(like_example(searcher, text))
+            except SolfaError as error:
+                notes.append(f"an example is left out: {error}")
+        direction = searcher.direction(parse(sought.query) if sought.query.strip() else None, likes)
+        known = [like.track_id for like in likes if like.track_id in row_of]
+        seeds[sought] = None if direction is None else len(vectors), table.rows(np.array(known, np.int64)).tolist()
+        if direction is not None:
+            vectors = np.concatenate([vectors, direction[None]])
+            artists.append(artists[row_of[known[0]]] if known and known[0] is not None else sought.write())
+    tracks = vectors[: len(ids)]
+    for at, v in enumerate(verdicts):
+        if (anchor := seeds[v.sought][0]) is not None:
+            judged.append(Judged(anchor=anchor, track=row_of[v.track_id], is_good=v.is_good))
+            cosines = tracks @ vectors[anchor]
+            given[at] = _SOUND * np.clip((cosines[row_of[v.track_id]] - cosines.mean()) / cosines.std(), -4, 4)
+    preference, agreed = None, None
+    if enough:
+        rows = table.rows(np.array([v.track_id for v in verdicts], np.int64))
+        found = [{n: x[0] for n, x in features.of(seeds[v.sought][1], rows[i : i + 1]).items()}
+                 for i, v in enumerate(verdicts)]  # fmt: skip
+        parts = [part_of(artists[row_of[v.track_id]]) for v in verdicts]
+        plain = Preference.scaled(features, rng)
+        preference, agreed = _weighed(plain, found, verdicts, given, parts)
+    general = _General.of(model, table, table.rows(ids))
+    sample = np.concatenate([tracks[rng.permutation(len(ids))[:_SAMPLE]], general.texts_QD])
+    done, moved, taken = list[Round](), vectors, None
+    for number in range(rounds if judge else 1):
+        progress(number, rounds if judge else 1)
+        if judge is not None:
+            drawn = rng.permutation(len(ids))[:anchors].tolist()
+            judged += _judge(collection, judge, moved[: len(ids)], ids, drawn, judged)
+        triplets = mine(moved, artists, judged)
+        train, held = split(artists, triplets)
+        agreed_on, scores, better, hard = None, (0.0, 0.0), False, hard_share(moved, judged)
+        for keep in heads.KEEPS if len(train) and len(held) else ():
+            weights = heads.train(vectors, train, sample, keep)
+            new = heads.stored("", weights, "").apply(vectors)
+            agreed_on = agreement(moved, held), agreement(new, held)
+            scores = general.precision(tracks, None), general.precision(new[: len(ids)], weights)
+            better = agreed_on[1] > agreed_on[0] and scores[1] > scores[0] - _COST
+            if better:
+                break
+        done.append(Round(judged=len(judged), hard=hard, trained=len(train), held_out=len(held), agreement=agreed_on,
+                          general=scores, taken=better))  # fmt: skip
+        if not better:
+            break
+        taken, moved = weights, new
+        if hard < _FEW_HARD:
+            break
+    report = json.dumps({"verdicts": len(verdicts), "rounds": len([r for r in done if r.taken]),
+                         "preference": asdict(preference) if preference else None})  # fmt: skip
+    nothing = taken is None and preference is None
+    return Learnt(
+        verdicts=len(verdicts), weights=dict(preference.weights) if preference else {}, agreement=agreed,
+        rounds=tuple(done), notes=tuple(notes), head=None if nothing else heads.stored(model.space, taken, report),
+    )  # fmt: skip
+
+
+def lines(learnt: Learnt) -> list[str]:
+    """What was learnt, for people."""
+    told = [f"note: {note}" for note in learnt.notes]
+    taken = {True: "installed", False: "not installed"}
+    if learnt.agreement is not None:
+        before, after = learnt.agreement
+        told.append(f"weights of attributes, from {learnt.verdicts} verdicts: held-out pairs in the right order "
+                    f"{before:.2f} before, {after:.2f} after: {taken[bool(learnt.weights)]}")  # fmt: skip
+        most = sorted(learnt.weights.items(), key=lambda item: -abs(item[1]))[:5]
+        told += [f"  {', '.join(f'{name} {weight:+.2f}' for name, weight in most)}"] if most else []
+    for number, r in enumerate(learnt.rounds, 1):
+        tried = "too few triplets of artists that can be held out"
+        if r.agreement is not None:
+            (before, after), (old, new) = r.agreement, r.general
+            tried = (f"held-out triplets in the right order {before:.2f} before, {after:.2f} after; tracks found by "
+                     f"names of what is in them {old:.3f} before, {new:.3f} after")  # fmt: skip
+        told.append(f"head, round {number}: {r.judged} judged, {r.hard:.1%} hard, {r.trained} triplets; {tried}: "
+                    f"{taken[r.taken]}")  # fmt: skip
+    return told
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _General:
+    """Names of what is measured to be present in some tracks, as queries: what a head must not spoil."""
+
+    texts_QD: FloatArray
+    present_QN: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, model: JointModel, table: Attributes, rows: Ids) -> "_General":
+        sure = {c.title: table.confidence(name)[rows] >= PRESENT for name, c in concepts().items() if c.kind != "sound"}
+        some = {title: there for title, there in sure.items() if 3 <= there.sum() <= len(rows) / 2}
+        if not some:
+            return cls(np.zeros((0, model.audio.spec.dim), np.float32), np.zeros((0, len(rows)), np.bool_))
+        return cls(text_candidates(model.views, Texts.of(model.text.encode([*some]))), np.stack([*some.values()]))
+
+    def precision(self, tracks_ND: FloatArray, weights_DD: FloatArray | None) -> float:
+        """Mean average precision, 0..1; 1 where there is nothing to ask."""
+        texts = self.texts_QD if weights_DD is None else self.texts_QD @ weights_DD.T  # lengths change no order
+        found = []
+        for scores, present in zip(texts @ tracks_ND.T, self.present_QN, strict=True):
+            hits = present[np.argsort(-scores, kind="stable")]
+            found.append((np.cumsum(hits) / np.arange(1, len(hits) + 1))[hits].mean())
+        return float(np.mean(found)) if found else 1.0
+
+
+def _track_vectors(searcher: Searcher, track_ids: Sequence[int]) -> FloatArray:
+    """The one vector of each track [shape=(N, D)]."""
+    views, found = searcher.model.views, list[FloatArray]()
+    for start in range(0, len(track_ids), NEAREST):
+        windows = searcher.store.windows(track_ids[start : start + NEAREST])
+        found += [track_vector(views, one) for one in windows]
+    return np.stack(found)
+
+
+def _weighed(
+    plain: Preference, found: Sequence[Mapping[str, float]], verdicts: Sequence[TrackVerdict],
+    given: NDArray[np.float64], parts: Sequence[int],
+) -> tuple[Preference | None, tuple[float, float] | None]:  # fmt: skip
+    """Weights of all verdicts if those of other artists' put more held-out pairs in the right order, else None."""
+    good, scores = np.array([v.is_good for v in verdicts]), given.copy()
+    for part in set(parts):
+        rest = [i for i, own in enumerate(parts) if own != part]
+        if len({bool(good[i]) for i in rest}) == 2:
+            learnt = plain.learnt([found[i] for i in rest], good[rest].tolist(), given[rest])
+            for i in (i for i, own in enumerate(parts) if own == part):
+                scores[i] += learnt.evidence({n: np.array([x]) for n, x in found[i].items()}, 1)[0]
+    pairs = np.array([(i, j) for i in np.flatnonzero(good).tolist() for j in np.flatnonzero(~good).tolist()
+                      if verdicts[i].sought == verdicts[j].sought]).reshape(-1, 2)  # fmt: skip
+    if not len(pairs):
+        return None, None
+    gaps = [(s[pairs[:, 0]] - s[pairs[:, 1]]) for s in (given, scores)]
+    before, after = (float((gap > 0).mean() + (gap == 0).mean() / 2) for gap in gaps)
+    return plain.learnt(found, good.tolist(), given) if after > before else None, (before, after)
+
+
+def _judge(
+    collection: Collection, judge: Judge, tracks_ND: FloatArray, ids: Ids, anchors: Iterable[int],
+    known: Sequence[Judged],
+) -> list[Judged]:  # fmt: skip
+    """What the judge says of the nearest tracks of anchors that nobody has judged; unsure similarity is left out."""
+    before, found = {(j.anchor, j.track) for j in known}, []
+    for anchor in anchors:
+        near = np.argsort(-(tracks_ND @ tracks_ND[anchor]), kind="stable")[: NEAREST + 1].tolist()
+        new = [track for track in near if track != anchor and (anchor, track) not in before]
+        said = dict(summaries(collection, [int(ids[row]) for row in (anchor, *new)]))
+        for track in new:
+            alike = similarity(said[int(ids[anchor])], said[int(ids[track])], judge)
+            if alike.core_mean is not None and alike.verdict != "NOT_ENOUGH_KNOWN":
+                is_good = alike.verdict == "SIMILAR"
+                sure = alike.core_mean if is_good else 1 - alike.core_mean
+                found.append(Judged(anchor=int(anchor), track=track, is_good=is_good, confidence=sure))
+    return found
+
+
+def preference_of(head: StoredHead | None) -> Preference | None:
+    """The weights of attributes that were learnt together with a head."""
+    found = json.loads(head.report)["preference"] if head else None
+    return None if found is None else Preference(weights=found["weights"], scales=found["scales"])
