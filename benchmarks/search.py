@@ -57,6 +57,12 @@ class _Audio:
         raise NotImplementedError("this benchmark encodes no sound")
 
 
+def synthetic_model(space: str, dim: int) -> JointModel:
+    """The default model's text tower, turned into a synthetic space."""
+    text = _Text(space, dim)
+    return JointModel(name="synthetic", audio=_Audio(text.spec), text=text)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path)
@@ -64,8 +70,7 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=20)
     args = parser.parse_args()
-    text = _Text(args.space, args.dim)
-    model = JointModel(name="synthetic", audio=_Audio(text.spec), text=text)
+    model = synthetic_model(args.space, args.dim)
     started = time.perf_counter()
     with Collection.open(args.directory) as collection:
         searcher = Searcher(collection, lambda: model)

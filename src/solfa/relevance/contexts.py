@@ -24,6 +24,7 @@ from solfa.relevance.summary import EnergyLevel, TempoClass, TrackSummary
 
 LEVELS = {"energy_level": get_args(EnergyLevel), "tempo": get_args(TempoClass)[:3]}  # "variable" is at no level
 _FIELDS = {"instrument": "instruments", "voice": "vocals", "genre": "genre", "mood": "mood", "use": "suitable_usages"}
+_NAMED = r"(?P<no>\b(?:no|not|never|without) (?:\w+ ){{0,2}})?(?<!\w){}(?!\w)"  # negated: told as not understood
 MISSED = 0.25  # what a value that holds nothing of what is asked counts against a track, or for it if that is avoided
 
 
@@ -62,10 +63,13 @@ def read_context(text: str) -> tuple[tuple[Target, ...], tuple[str, ...]]:
     Raises InputError if the text is blank or too long.
     """
     targets, low = [target for constraint in parse(text).constraints for target in _asked(constraint)], folded(text)
+    read = {*empty_words()}
     for table in _table().values():
-        if named := [w for w in table.get("words", ()) if re.search(rf"(?<!\w){re.escape(w)}(?!\w)", low)]:
-            targets += _of(table, max(named, key=len))
-    read = {*re.findall(r"[^\W_]+", folded(" ".join(target.words for target in targets))), *empty_words()}
+        named = [w for w in table.get("words", ()) for found in re.finditer(_NAMED.format(re.escape(w)), low)
+                 if not found["no"]]  # fmt: skip
+        targets += _of(table, max(named, key=len)) if named else ()
+        read.update(" ".join(named).split())
+    read.update(re.findall(r"[^\W_]+", folded(" ".join(target.words for target in targets))))
     concepts = {value for target in targets for value in target.wanted}
     left = [w for w in re.findall(r"[^\W_]+", low) if w not in read and concept_named(w) not in concepts]
     return tuple(dict.fromkeys(targets)), tuple(dict.fromkeys(left))

@@ -118,14 +118,11 @@ class RuleJudge:
             confidence = round(known * (1 - gap / _TIE), 3)
             return PairVerdict(winner="tie", reason="both fit equally well", confidence=confidence)
         better, other = (a, b) if score_a > score_b else (b, a)
-        gains = [
-            t.weight * ((x or 0.0) - (y or 0.0)) * (score_a - score_b)
-            for (x, t), (y, _) in zip(fits_a, fits_b, strict=True)
-        ]
-        best = targets[gains.index(max(gains))]
+        gains = [t.weight * ((x or 0.0) - (y or 0.0)) for (x, t), (y, _) in zip(fits_a, fits_b, strict=True)]
+        best = targets[gains.index(max(gains) if better is a else min(gains))]
         values = " rather than ".join(in_words(one, best.field) for one in (better, other))
         return PairVerdict(
-            winner="first" if score_a > score_b else "second",
+            winner="first" if better is a else "second",
             reason=f"{best.field.replace('_', ' ')}: {values}, for '{best.words}'",
             confidence=round(known * gap / (gap + _HALF_SURE), 3),
         )
@@ -172,36 +169,11 @@ def fields_of(attributes: Sequence[str]) -> dict[str, tuple[str, ...]]:
 
 
 def _compared(name: str, fields: Sequence[str], a: TrackSummary, b: TrackSummary) -> Compared:
-    pairs = {f: (_value(a, f), _value(b, f)) for f in fields}
-    matches = {f: match for f, pair in pairs.items() if (match := _match(f, *pair)) is not None}
-    said = {f: _relation(f, *pairs[f], match) for f, match in matches.items()}
-    named = [f"{f.replace('_', ' ')} {relation}" if len(fields) > 1 else relation for f, relation in said.items()]
+    found = {f: how for f in fields if (how := _related(f, _value(a, f), _value(b, f)))}
+    said = [f"{f.replace('_', ' ')} {words}" if len(fields) > 1 else words for f, (_, words) in found.items()]
     first, second = (", ".join(in_words(s, f) for f in fields if _value(s, f)) or NOT_KNOWN for s in (a, b))
-    return Compared(
-        attribute=name, first=first, second=second, relation="; ".join(named),
-        match=sum(matches.values()) / len(matches) if matches else None,
-    )  # fmt: skip
-
-
-def _relation(field: str, a: Any, b: Any, match: float) -> str:
-    """How the value of the second track relates to that of the first, as a musician says it."""
-    if a == b:
-        return "the same"
-    if field == "tempo_bpm":
-        ratio = Fraction(b / a).limit_denominator(4)
-        simple = f"{ratio.numerator}:{ratio.denominator}" if abs(ratio * a / b - 1) < _NEAR else f"{b / a:.2f}"
-        return f"ratio {simple}"
-    if field == "key":
-        one, other = Key.parse(a), Key.parse(b)
-        up = (int(other.camelot[:-1]) - int(one.camelot[:-1]) + 5) % 12 - 5  # the wheel goes up by fifths
-        fifths = (
-            f"{abs(up)} fifth{'s' * (abs(up) > 1)} {'up' if up > 0 else 'down'}" if up else "the same notes, relative"
-        )
-        return fifths + ", parallel" * (one.tonic == other.tonic)
-    if isinstance(a, tuple):
-        sets = {"shared": {*a} & {*b}, "only A": {*a} - {*b}, "only B": {*b} - {*a}}
-        return "; ".join(f"{name}: {_titles(sorted(items))}" for name, items in sets.items() if items)
-    return {1.0: "the same", 0.0: "different"}.get(match, "in part")
+    match = sum(match for match, _ in found.values()) / len(found) if found else None
+    return Compared(attribute=name, first=first, second=second, relation="; ".join(said), match=match)
 
 
 def similarity(a: TrackSummary, b: TrackSummary, judge: Judge | None = None) -> Similarity:
@@ -231,20 +203,36 @@ def _value(summary: TrackSummary, field: str) -> Any:
     return getattr(summary, field) or (summary.genre if field == "genre_family" else None)
 
 
-def _match(field: str, a: Any, b: Any) -> float | None:
-    """1 the same, 0.5 in part or one level apart, 0 different; None if one is not known."""
+def _related(field: str, a: Any, b: Any) -> tuple[float, str] | None:
+    """How alike two values are (1 the same, 0.5 in part or next to each other, 0 different), and how the second relates
+    to the first as a musician says it; None if one is not known."""
     if not a or not b:
         return None
+    if a == b:
+        return 1.0, "the same"
     if field == "tempo_bpm":
-        return 1.0 if abs(a / b - 1) < _NEAR else 0.5 if min(abs(a / b - 2), abs(b / a - 2)) < 0.06 else 0.0
+        ratio = Fraction(b / a).limit_denominator(4)
+        if abs(ratio * a / b - 1) >= _NEAR:
+            return 0.0, f"ratio {b / a:.2f}"
+        return {1.0: 1.0, 2.0: 0.5, 0.5: 0.5}.get(float(ratio), 0.0), f"ratio {ratio.numerator}:{ratio.denominator}"
+    if field == "key":
+        one, other = Key.parse(a), Key.parse(b)
+        up = (int(other.camelot[:-1]) - int(one.camelot[:-1]) + 5) % 12 - 5  # the wheel goes up by fifths
+        fifths = f"{abs(up)} fifth{'s' * (abs(up) > 1)} {'up' if up > 0 else 'down'}"
+        said = fifths if up else "the same notes, relative"
+        return 0.5 * (abs(up) < 2), said + ", parallel" * (one.tonic == other.tonic)
+    if isinstance(a, tuple):
+        sets = {"shared": {*a} & {*b}, "only A": {*a} - {*b}, "only B": {*b} - {*a}}
+        share = len(sets["shared"]) / min(len({*a}), len({*b}))
+        said = "; ".join(f"{name}: {_titles(sorted(items))}" for name, items in sets.items() if items)
+        return 1.0 if share >= 0.5 else 0.5 if share or terms(a) & terms(b) else 0.0, said
     if field in LEVELS and a in LEVELS[field] and b in LEVELS[field]:
-        return max(0.0, 1 - abs(LEVELS[field].index(a) - LEVELS[field].index(b)) / 2)
-    if field == "genre_family":
-        return float(bool(_families(a) & _families(b)))
-    if isinstance(a, str):
-        return 1.0 if folded(a) == folded(b) else 0.5 if _named(a) & _named(b) else 0.0
-    share = len({*a} & {*b}) / min(len({*a}), len({*b}))
-    return 1.0 if share >= 0.5 else 0.5 if share or terms(a) & terms(b) else 0.0
+        match = max(0.0, 1 - abs(LEVELS[field].index(a) - LEVELS[field].index(b)) / 2)
+    elif field == "genre_family":
+        match = float(bool(_families(a) & _families(b)))
+    else:
+        match = 1.0 if folded(a) == folded(b) else 0.5 if _named(a) & _named(b) else 0.0
+    return match, {1.0: "the same", 0.0: "different"}.get(match, "in part")
 
 
 def _families(genre: str) -> set[str]:

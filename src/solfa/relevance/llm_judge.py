@@ -54,12 +54,12 @@ class LlmJudge:
         claims = {i: tuple(Claim(field=c["field"], value=in_words(summaries[i], c["field"]), text=c["text"])
                            for c in given.get(i, ()) if c["field"] in summaries[i].known()) for i in order}  # fmt: skip
         counts = {
-            "tracks that the model left out follow in the order of the search": len(order) - len(given),
-            "ids that the model made up or repeated were dropped": len(answer["ranking"]) - len(given),
-            "claims about fields that are not known were dropped":
+            "tracks that the model left out, in the order of the search": len(order) - len(given),
+            "ids that the model made up or repeated, dropped": len(answer["ranking"]) - len(given),
+            "claims about fields that are not known, dropped":
                 sum(map(len, given.values())) - sum(map(len, claims.values())),
         }  # fmt: skip
-        return Ranking(order=order, claims=claims, notes=tuple(f"{n} {what}" for what, n in counts.items() if n))
+        return Ranking(order=order, claims=claims, notes=tuple(f"{what}: {n}" for what, n in counts.items() if n))
 
     def compare(self, a: TrackSummary, b: TrackSummary, attributes: Sequence[str]) -> tuple[Compared, ...]:
         """As ``Judge``; an attribute that the answer lacks is not known."""

@@ -4,8 +4,6 @@ Models are asked only at endpoints that the user names. What they say is data fr
 is valid and the words that it is taken from are in the text; what is measured goes before what is said.
 """
 
-import base64
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 
 from solfa.audio import at_rate, stretches
 from solfa.audio.tags import clean
@@ -24,10 +21,11 @@ from solfa.constraints.base import ABSENT
 from solfa.core.errors import InputError
 from solfa.core.files import table_of, write_whole
 from solfa.core.text import is_latin
-from solfa.core.types import Analysis
+from solfa.core.types import Analysis, Audio
 from solfa.core.vocabulary import concepts
 from solfa.llm import Client
 from solfa.relevance.captions import SoundCheck, caption_faults
+from solfa.relevance.prompts import sound_part
 from solfa.relevance.rules import family_of, summarize
 from solfa.relevance.summary import KINDS, SCHEMA, FieldSource, TrackSummary, from_json, to_json, valid
 from solfa.retrieval.like import cut
@@ -94,14 +92,11 @@ class ModelMaker:
             if audio.start_s >= start_s + self.excerpt_s:
                 break
             parts.append(at_rate(cut(audio, start_s, start_s + self.excerpt_s), _RATE_HZ).samples)
-        wav = io.BytesIO()
-        soundfile.write(wav, np.concatenate(parts), _RATE_HZ, format="WAV", subtype="PCM_16")
-        data = {"data": base64.b64encode(wav.getvalue()).decode(), "format": "wav"}
         prompt = self.prompt
         if prompt is None:
             prompt = _table()["caption"].format(sections=", ".join(_table()["sections"]))
         words = [{"type": "text", "text": prompt}] if prompt else []
-        return [{"role": "user", "content": [{"type": "input_audio", "input_audio": data}, *words]}]
+        return [{"role": "user", "content": [sound_part(Audio(np.concatenate(parts), _RATE_HZ)), *words]}]
 
     def _read(self, text: str, analysis: Analysis, flags: tuple[str, ...]) -> TrackSummary:
         user = {"role": "user", "content": json.dumps({"text": text}, ensure_ascii=False)}

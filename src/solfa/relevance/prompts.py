@@ -29,10 +29,9 @@ def _texts() -> dict[str, Any]:
     return table_of("solfa.relevance", "prompts.toml")
 
 
-def schema(paradigm: Paradigm) -> dict[str, Any]:
+def schema(paradigm: Paradigm) -> Any:
     """The JSON schema of answers."""
-    form: dict[str, Any] = _texts()["schemas"][paradigm]
-    return form
+    return _texts()["schemas"][paradigm]
 
 
 def messages(
@@ -59,10 +58,10 @@ def messages(
     system = _fill(texts["system"], role=role or texts["role"], focus=look).strip()
     user: Any = _fill(texts[paradigm], data=f"<data>\n{shown}\n</data>").strip()
     if sounds is not None:
-        how = "first_as_audio" if pause_s is None else "both_as_audio"
-        sound = {"data": wav_base64(sounds[0] if pause_s is None else two_as_one(*sounds, pause_s)), "format": "wav"}
-        said = _fill(texts[how], pause=f"{pause_s or 0:g}") + user
-        user = [{"type": "input_audio", "input_audio": sound}, {"type": "text", "text": said}]
+        how, sound = (
+            ("first_as_audio", sounds[0]) if pause_s is None else ("both_as_audio", two_as_one(*sounds, pause_s))
+        )
+        user = [sound_part(sound), {"type": "text", "text": _fill(texts[how], pause=f"{pause_s or 0:g}") + user}]
     return [{"role": "system", "content": system}, {"role": "user", "content": user}]
 
 
@@ -96,8 +95,9 @@ def two_as_one(a: Audio, b: Audio, pause_s: float = 1.0) -> Audio:
     )
 
 
-def wav_base64(audio: Audio) -> str:
-    """The sound as a 16-bit WAV file in base64, as endpoints take it."""
+def sound_part(audio: Audio) -> dict[str, Any]:
+    """The sound as a part of a message: a 16-bit WAV file in base64."""
     file = io.BytesIO()
     soundfile.write(file, audio.samples, audio.sample_rate_hz, format="WAV", subtype="PCM_16")
-    return base64.b64encode(file.getvalue()).decode()
+    data = base64.b64encode(file.getvalue()).decode()
+    return {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}

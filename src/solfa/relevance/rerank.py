@@ -39,7 +39,7 @@ def rerank(
     order = [*ranking.order, *(i for i in hits if i not in known)]
     notes = [results.note, *ranking.notes]
     if lacking := len(hits) - len(known):
-        notes.append(f"{lacking} hits have no such summary and follow: solfa describe --all makes them.")
+        notes.append(f"without a summary, and behind the others: {lacking} of {len(hits)} hits")
     timing_ms = {"summaries": 1000 * (read_s - start_s), "rerank": 1000 * (done_s - read_s)}
     total_ms = results.timing_ms["total"] + sum(timing_ms.values())
     return replace(
@@ -63,8 +63,6 @@ def _explained(hit: Hit, claims: Sequence[Claim], summary: TrackSummary | None) 
 
 def stages_ms(timing_ms: Mapping[str, float]) -> dict[str, float]:
     """The timing of a reranked search by the stages of ``BUDGET_MS``: all that finds hits counts as candidates."""
-    finding = (
-        timing_ms["total"] - timing_ms["text"] - timing_ms["evidence"] - timing_ms["summaries"] - timing_ms["rerank"]
-    )
-    return {"embedding": timing_ms["text"], "candidates": finding, "summaries": timing_ms["summaries"],
-            "rerank": timing_ms["rerank"]}  # fmt: skip
+    own = {"embedding": timing_ms["text"], **{name: timing_ms[name] for name in ("summaries", "rerank")}}
+    finding = timing_ms["total"] - timing_ms["evidence"] - sum(own.values())
+    return {name: own.get(name, finding) for name in BUDGET_MS}

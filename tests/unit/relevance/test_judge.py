@@ -86,6 +86,8 @@ def test_unknown_words_of_a_context() -> None:
     assert read_context("late-night reading")[1] == () == read_context("music for a spy chase in a film")[1]
     assert read_context("for my grandmother's zeppelin, calm")[1] == ("grandmother", "s", "zeppelin")
     assert read_context("zeppelin")[0] == ()
+    targets, unknown = read_context("calm, but no heist and never a wild chase")
+    assert {t.words for t in targets if t.wanted} == {"calm"} and {"heist"} <= {*unknown}
     with pytest.raises(InputError):
         read_context("  ")
 
@@ -93,8 +95,8 @@ def test_unknown_words_of_a_context() -> None:
 def test_the_table_of_contexts_holds_what_summaries_can_say() -> None:
     table, levels = _table(), {"energy_level": set(get_args(EnergyLevel)), "tempo": {"slow", "medium", "fast"}}
     for name, entry in table.items():
-        if name == "weights":
-            assert set(entry) <= set(KINDS)
+        if name in ("weights", "nothing"):
+            assert set(entry) <= {*KINDS, "words"}
             continue
         assert "words" in entry or name in concepts(), name
         asked = [(f, v) for part in (entry, entry.get("avoid", {})) for f, v in part.items()

@@ -103,7 +103,7 @@ def test_a_judge_is_asked_once_about_the_first_hits(tmp_path: Path) -> None:
 
 def test_tracks_without_a_made_summary_follow_and_are_counted(opened: Collection) -> None:
     found = rerank(opened, results_of(0.6, 0.6, 0.6), "late-night reading", RuleJudge(), {2: CHASE, 3: NOCTURNE})
-    assert ids(found) == [3, 2, 1] and found.note.startswith("1 hits have no such summary")
+    assert ids(found) == [3, 2, 1] and found.note.startswith("without a summary")
     judge: Any = Counting()
     assert ids(rerank(opened, results_of(0.6, 0.6, 0.6), "reading", judge, {})) == [1, 2, 3] and not judge.asked
     assert rerank(opened, results_of(track_ids=()), "reading", judge).hits == () and not judge.asked
@@ -160,9 +160,7 @@ def test_search_judges_by_the_summaries_of_a_file(place: Path, tmp_path: Path) -
     (tmp_path / "s.json").write_text(json.dumps([calm, wild, elsewhere]))
     options = ("--for", "late-night reading", "--json", "--summaries", str(tmp_path / "s.json"))
     found = json.loads(run(*SEARCH, *options, place=place).stdout)
-    assert [h["track_id"] for h in found["hits"]] == [1, 3, 2] and found["note"].startswith(
-        "1 hits have no such summary"
-    )
+    assert [h["track_id"] for h in found["hits"]] == [1, 3, 2] and found["note"].startswith("without a")
     for text in ("[", '[{"path": "x"}]', "[3]", '"a"', "[[]]", "[" * 10**5,
                  json.dumps([{**calm, "schema": "solfa.summary/2"}])):  # fmt: skip
         (tmp_path / "s.json").write_text(text)
@@ -183,7 +181,7 @@ def test_search_asks_a_model_once_and_keeps_its_answer(
         for _ in range(2):
             found = json.loads(run(*SEARCH, *options, place=place).stdout)
     assert len(fake.asked) == 1 and [h["track_id"] for h in found["hits"]] == [3, 1, 2]
-    assert found["note"] == "1 tracks that the model left out follow in the order of the search"
+    assert found["note"] == "tracks that the model left out, in the order of the search: 1"
     [evidence] = [e for e in found["hits"][0]["evidence"] if e["constraint"] == "for"]
     assert (evidence["asked"], evidence["measured"]) == ("as calm as reading is", "mood calm, soft")
     assert evidence["satisfied"] is None
