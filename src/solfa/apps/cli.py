@@ -30,6 +30,7 @@ from solfa.apps.options import (
     asking,
     default_collection,
 )
+from solfa.apps.paths import path
 from solfa.apps.terminal import NOTHING_DONE, SOME_FAILED, Work, complain, console, print_json, show, tell
 from solfa.apps.training import train_app
 from solfa.core.errors import InputError, SolfaError
@@ -52,6 +53,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
 app.command()(feedback)
 app.command()(learn)
+app.command()(path)
 app.command()(describe)
 app.command()(compare)
 
@@ -130,16 +132,19 @@ def search(
     from solfa.api import read_query
     from solfa.query import override
 
-    parsed = override(read_query(" ".join(query or ())), tempo=tempo, key=key, metre=metre, chords=chords,
+    words = " ".join(query or ()) or ("" if like or asked.where else asked.context)  # a playlist for a purpose alone
+    parsed = override(read_query(words), tempo=tempo, key=key, metre=metre, chords=chords,
                       duration=duration, avoid=tuple(avoid or ()), drop=tuple(drop or ()))  # fmt: skip
     _answer(asked, parsed, like or [], by=by)
 
 
 @app.command()
 @asking
-def similar(asked: Asked, file: Annotated[str, typer.Argument(help="Audio FILE, or a part: FILE@0:30-0:50.")]) -> None:
-    """Find music that sounds like a file, or like a part of it. With words as well: solfa search --like FILE."""
-    _answer(asked, "", [file])
+def similar(
+    asked: Asked, file: Annotated[list[str], typer.Argument(help="Audio FILE, or a part: FILE@0:30-0:50; or several.")]
+) -> None:
+    """Find music that sounds like a file, a part of it, or several. With words as well: solfa search --like FILE."""
+    _answer(asked, "", file)
 
 
 def _answer(asked: Asked, query: "Query | str", like: list[str], by: Literal["search", "vectors"] = "search") -> None:
@@ -156,8 +161,8 @@ def _answer(asked: Asked, query: "Query | str", like: list[str], by: Literal["se
     for output in filter(None, (asked.m3u, asked.xspf)):  # before the work
         check_output(output, force=asked.force)
     judged, failed = bool(asked.context or asked.rerank), False
-    if judged and asked.sort != "score":
-        raise InputError("--sort and --for or --rerank give two orders. Leave one of them out.")
+    if (judged or asked.flow) and asked.sort != "score":
+        raise InputError("--sort and --for, --rerank or --flow give two orders. Leave one of them out.")
     k, page = (max(MOST, asked.k * asked.page), 1) if judged else (asked.k, asked.page)
     with Collection.open(asked.collection or default_collection()) as opened:
         results = find(opened, query, like=like, where=asked.where or [], k=k, page=page, sort=asked.sort,
@@ -166,6 +171,8 @@ def _answer(asked: Asked, query: "Query | str", like: list[str], by: Literal["se
         text = query if isinstance(query, str) else query.text
         if judged:
             results, failed = reranked(asked, opened, results, text)
+        if asked.flow and results.hits:
+            results = playlist.flowing(opened, results, asked.flow)
         remember(opened, results, Sought(query=text, examples=tuple(like), context=asked.context))
     playlist.write(results.hits, asked.m3u, asked.xspf, force=asked.force)
     if asked.as_json:

@@ -97,6 +97,11 @@ class Asked:
     force: ForceOption = False
     play: Annotated[bool, typer.Option("--play", help="Play the hits, one after the other.")] = False
     player: PlayerOption = None
+    flow: Annotated[
+        Literal["rise", "fall", "arc", "flat"] | None,
+        typer.Option("--flow", help="Order the hits as a playlist: how loudness goes; near tempi and keys, no artist "
+                     "twice in a row."),
+    ] = None  # fmt: skip
     context: ContextOption = ""
     rerank: Annotated[
         str, typer.Option("--rerank", help=f"Who orders the first hits for it (default: rules): {JUDGES}.")

@@ -22,7 +22,7 @@ from solfa.relevance import head as heads
 from solfa.relevance.feedback import in_force
 from solfa.relevance.judge import Judge, similarity
 from solfa.relevance.mining import NEAREST, Judged, agreement, hard_share, mine, part_of, split
-from solfa.relevance.preference import Traits, Preference
+from solfa.relevance.preference import Preference, Traits
 from solfa.relevance.rules import summaries
 from solfa.retrieval import Searcher, like_example
 
@@ -83,7 +83,7 @@ def learn(
             f"feedback', or learn from a judge: --judge rules"
         )
     artists = [folded(row.tags.artist) or row.hash for row in collection.rows(ids.tolist())]
-    vectors = _track_vectors(searcher, ids.tolist())
+    vectors = track_vectors(searcher, ids.tolist())
     notes, judged, given = list[str](), list[Judged](), np.zeros(len(verdicts))
     features, seeds = Traits(table), dict[Any, tuple[int | None, list[int]]]()
     for sought in dict.fromkeys(v.sought for v in verdicts):
@@ -194,7 +194,7 @@ class _General:
         return float(np.mean(found)) if found else 1.0
 
 
-def _track_vectors(searcher: Searcher, track_ids: Sequence[int]) -> FloatArray:
+def track_vectors(searcher: Searcher, track_ids: Sequence[int]) -> FloatArray:
     """The one vector of each track [shape=(N, D)]."""
     views, found = searcher.model.views, list[FloatArray]()
     for start in range(0, len(track_ids), NEAREST):
