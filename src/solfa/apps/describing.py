@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # --help loads none of these
     from solfa.collection import Collection
     from solfa.llm import Endpoint
     from solfa.relevance import TrackSummary
-    from solfa.relevance.makers import KeptSummaries
+    from solfa.relevance.makers import ModelMaker
 
 
 def describe(
@@ -75,7 +75,7 @@ def describe(
         raise InputError("--caption is about one FILE, and for --maker llm.")
     documents, failed = [], 0
     with Collection.open(place) if every or Database(place).exists() else nullcontext() as opened:
-        kept = None
+        asked = None
         if maker != "rules":
             omit = tuple(filter(None, llm_omit.split(",")))
             main = Endpoint(url=url, model=model_name, key_env=key_env, most_requests=most_requests, omit=omit)
@@ -83,8 +83,8 @@ def describe(
                 main, url=text_url or url, model=text_model or model_name, key_env="" if text_url else key_env
             )
             joint = resolve_model(opened, model, allow_noncommercial)
-            kept = _by_models(main, text, maker == "audio", caption, prompt, joint)
-        for path, found in _tracks(opened, named, kept):
+            asked = _by_models(main, text, maker == "audio", caption, prompt, joint)
+        for path, found in _tracks(opened, named, asked):
             if isinstance(found, SolfaError):
                 if len(named) == 1:
                     raise found
@@ -104,32 +104,34 @@ def describe(
 
 def _by_models(
     audio: "Endpoint", text: "Endpoint", listens: bool, caption: str, prompt: str | None, joint: tuple[str, bool]
-) -> "KeptSummaries":
+) -> "ModelMaker":
     """A maker that asks endpoints, and keeps what they answer."""
     from solfa.encoders.registry import load_model
     from solfa.llm import Client
     from solfa.relevance.captions import SoundCheck
-    from solfa.relevance.makers import KeptSummaries, ModelMaker
+    from solfa.relevance.makers import ModelMaker
 
     reader, check = Client(replace(text, temperature=0.0, most_tokens=2000), home() / "answers"), None
     listener = Client(replace(audio, most_tokens=1000), home() / "answers") if listens else None
     if listens or caption:
         loaded = load_model(joint[0], allow_noncommercial=joint[1])
         check = None if loaded.match is None else SoundCheck(loaded, loaded.match.texts_XD)
+        if check is None:
+            complain(f"note: captions are not held against the sound: {joint[0]} has no other texts to compare with.")
     models = f"audio:{audio.model}, text:{text.model}" if listens else f"text:{text.model}"
-    made = ModelMaker(reader=reader, models=models, caption=caption, listener=listener, prompt=prompt, check=check)
-    return KeptSummaries(made, home() / "summaries")
+    return ModelMaker(reader=reader, models=models, folder=home() / "summaries", caption=caption, listener=listener,
+                      prompt=prompt, check=check)  # fmt: skip
 
 
 def _tracks(
-    collection: "Collection | None", files: list[Path], kept: "KeptSummaries | None"
+    collection: "Collection | None", files: list[Path], asked: "ModelMaker | None"
 ) -> Iterator[tuple[Path, "TrackSummary | SolfaError"]]:
     """The files, or every track of the collection; an error in the place of a file that cannot be read."""
     from solfa.analysis.analyze import analyze
     from solfa.audio import ContentHash, stretches
     from solfa.relevance import summaries, summarize
 
-    if collection is not None and not files and kept is None:
+    if collection is not None and not files and asked is None:
         for row, (_, summary) in zip(collection.tracks(), summaries(collection), strict=True):
             yield row.paths[0], summary
         return
@@ -137,13 +139,13 @@ def _tracks(
         (file, None if collection is None else collection.at(file)) for file in files)  # fmt: skip
     for file, track_id in rows:
         try:
-            if collection is None or track_id is None or not file.is_file():
+            if collection is None or track_id is None:
                 content = ContentHash()
                 analysis = analyze(stretches(file, content=content))
                 name = content.hex
             else:
                 analysis, name = collection.analysis(track_id), collection.track(track_id).hash
-            yield file, summarize(analysis) if kept is None else kept.make(name, file, analysis)
+            yield file, summarize(analysis) if asked is None else asked.make(name, file, analysis)
         except DecodeError as error:
             yield file, error
 

@@ -32,7 +32,7 @@ def caption_faults(caption: str, analysis: Analysis, sections: Sequence[str] = (
     tempo, key = analysis.tempo_bpm, analysis.key
     for claim in (claim for sentence in sentences for claim in find_claims(sentence).values()):
         if claim.kind == "chords" and triads and not triads.issuperset(claimed_triads(claim.value)):
-            faults.append(f"chords: {claim.value} not measured")
+            faults.append(f"chords: {claim.value:.80} not measured")
         elif claim.kind == "key" and key.value and key.confidence >= PRESENT:
             wrong = str(claimed_key(claim.value)) != key.value
             faults += [f"key: {claim.value}, measured {key.value}"] if wrong else []

@@ -16,8 +16,6 @@ import numpy as np
 
 from solfa.audio import at_rate, stretches
 from solfa.audio.tags import clean
-from solfa.constraints import presence_words
-from solfa.constraints.base import ABSENT
 from solfa.core.errors import InputError
 from solfa.core.files import table_of, write_whole
 from solfa.core.text import is_latin
@@ -44,23 +42,45 @@ class ModelMaker:
     The text is what an audio model (``listener``) says of an excerpt from the middle of the track, else the
     ``caption``, else the measurements written down. ``models`` names them. ``prompt`` None asks the audio model for the
     sections of ``makers.toml``; "" sends the sound alone, for models that take no words. A caption with faults, or
-    further from the sound than ``check`` allows, is asked for once more, and the one with fewer is taken; one in
-    another script or too far from the sound is not read: the summary then has what is measured, and says so. A
-    ``caption`` is read whatever its faults.
+    further from the sound than ``check`` allows, is asked for once more, and the one with fewer is read; its faults are
+    among the flags, as the check of sound refuses many that are right. One in another script is not read: the summary
+    then has what is measured, and says so. Summaries are kept in ``folder``, by sound, models, prompt and schema.
     """
 
     reader: Client
     models: str
+    folder: Path
     caption: str = ""
     listener: Client | None = None
     prompt: str | None = None
     check: SoundCheck | None = None
     excerpt_s: float = 30.0
 
-    def make(self, file: Path, analysis: Analysis) -> TrackSummary:
-        """The summary of a file and its analysis; raises DecodeError, and as ``Client.text`` does."""
+    def make(self, content_hash: str, file: Path, analysis: Analysis) -> TrackSummary:
+        """The summary of a sound with this hash, in this file: the kept one, or a new one.
+
+        Raises DecodeError if the file cannot be read, InputError if the folder cannot be written, and as
+        ``Client.text`` does.
+        """
+        space = "" if self.check is None else self.check.model.space
+        key = repr(
+            (content_hash, self.models, self.caption, self.prompt, self.excerpt_s, space, PROMPT_VERSION, SCHEMA)
+        )
+        path = self.folder / f"{sha256(key.encode()).hexdigest()}.json"
+        try:
+            return from_json(json.loads(path.read_bytes()))
+        except (OSError, ValueError, RecursionError, InputError):  # none, or none that can be read
+            summary = self._made(file, analysis)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, json.dumps(to_json(summary)).encode())
+        except OSError as error:
+            raise InputError(f"cannot keep summaries in {self.folder}: {error.strerror}.") from None
+        return summary
+
+    def _made(self, file: Path, analysis: Analysis) -> TrackSummary:
         if self.listener is None and not self.caption:
-            return self._read(written(analysis), analysis, ())
+            return self._read(written(summarize(analysis)), analysis, ())
         track_D = None if self.check is None else self.check.vector(file)
         tries = []
         for seed in range(1 if self.listener is None else 2):
@@ -75,8 +95,7 @@ class ModelMaker:
             if not faults:
                 break
         _, _, text, flags = min(tries)
-        failed = any(flag.startswith(("caption: script", "caption: sound")) for flag in flags)
-        if not text or (failed and self.listener is not None):
+        if not text or (self.listener is not None and "caption: script" in " ".join(flags)):
             flags = (*flags, "caption: not read, all fields are as measured")
             return replace(summarize(analysis), maker=self.models, flags=flags, text=text)
         made = self._read(text, analysis, flags)
@@ -106,7 +125,7 @@ class ModelMaker:
         )  # fmt: skip
         found, sources, wrong = _fields(answer or {}, text)
         notes = [f"{fault}, left out" for fault in wrong]
-        notes += [] if answer else ["no answer that could be read, all fields are as measured"]
+        notes += [] if answer is not None else ["no answer that could be read, all fields are as measured"]
         measured = summarize(analysis)
         known = measured.known()
         if known.get("vocal_role") == "none" and found.get("vocal_role", "none") != "none":
@@ -123,50 +142,10 @@ class ModelMaker:
         return TrackSummary(**both, sources=origin, maker=self.models, flags=(*flags, *notes), text=text)
 
 
-class KeptSummaries:
-    """Summaries by one maker in a folder, by sound, models, prompt and schema: a second run asks nothing.
-
-    Raises InputError if the folder cannot be written.
-    """
-
-    def __init__(self, maker: ModelMaker, folder: Path) -> None:
-        space = "" if maker.check is None else maker.check.model.space
-        self._maker, self._folder = maker, folder
-        self._key = repr((maker.models, maker.caption, maker.prompt, maker.excerpt_s, space, PROMPT_VERSION, SCHEMA))
-
-    def get(self, content_hash: str) -> TrackSummary | None:
-        """The summary of this sound; None if there is none, or none that can be read."""
-        try:
-            return from_json(json.loads(self._place(content_hash).read_bytes()))
-        except (OSError, ValueError, RecursionError, InputError):
-            return None
-
-    def make(self, content_hash: str, file: Path, analysis: Analysis) -> TrackSummary:
-        """The summary of this sound, made and kept if there is none; raises as ``ModelMaker.make`` does."""
-        if (summary := self.get(content_hash)) is None:
-            summary, path = self._maker.make(file, analysis), self._place(content_hash)
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_whole(path, json.dumps(to_json(summary)).encode())
-            except OSError as error:
-                raise InputError(f"cannot keep summaries in {self._folder}: {error.strerror}.") from None
-        return summary
-
-    def _place(self, content_hash: str) -> Path:
-        return self._folder / f"{sha256(f'{content_hash}{self._key}'.encode()).hexdigest()}.json"
-
-
-def written(analysis: Analysis) -> str:
-    """What was measured as text, a fact a line, each with its confidence."""
-    rows = []
-    for name in ("tempo_bpm", "key", "metre", "loudness_lufs"):
-        if (estimate := getattr(analysis, name)).value is not None:
-            rows.append(f"{name.replace('_', ' ')}: {estimate.value} ({estimate.confidence:.2f})")
-    for tag in sorted(analysis.tags().values(), key=lambda t: (-t.confidence, t.concept)):
-        if tag.kind != "sound" and (tag.confidence >= ABSENT or tag is analysis.voice):
-            said, title = presence_words(tag.confidence), concepts()[tag.concept].title
-            rows.append(f"{tag.kind}: {title} {said} in {tag.share:.0%} of the track ({tag.confidence:.2f})")
-    return "\n".join(rows)
+def written(measured: TrackSummary) -> str:
+    """What was measured as text: a field a line, with the values and confidences that it comes from."""
+    rows = ((name, value, measured.sources[name]) for name, value in measured.known().items())
+    return "\n".join(f"{name}: {value} ({source.measurement} {source.value})" for name, value, source in rows)
 
 
 def _fields(answer: Mapping[str, Any], text: str) -> tuple[dict[str, Any], dict[str, FieldSource], list[str]]:
@@ -208,7 +187,7 @@ def _family(genre: str) -> str | None:
     """The family of a genre, or of the longest end of it that has one: russian_punk_rock is punk_rock."""
     words = genre.split("_")
     ends = (_id(" ".join(words[i:]), ("genre",)) for i in range(len(words)))
-    return next((family for end in ends if end in concepts() and (family := family_of(end))), None)
+    return next(filter(None, map(family_of, ends)), None)
 
 
 @cache

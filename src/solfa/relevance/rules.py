@@ -6,7 +6,7 @@ contradict each other, the field is None.
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, get_args
 
@@ -14,32 +14,22 @@ import numpy as np
 
 from solfa.analysis.document import from_json as read_analysis
 from solfa.collection import Collection
-from solfa.constraints.base import ABSENT, Measured
+from solfa.constraints.base import ABSENT
 from solfa.core.claims import tempo_marking
+from solfa.core.errors import CollectionError
 from solfa.core.files import table_of
 from solfa.core.filters import PRESENT
 from solfa.core.theory import KEYS
 from solfa.core.types import Analysis
 from solfa.core.vocabulary import concepts, is_other_source, lineage
-from solfa.relevance.summary import EnergyLevel, FieldSource, TempoClass, TrackSummary
+from solfa.relevance.summary import EnergyLevel, FieldSource, TrackSummary
 
-_SLOW, _MEDIUM = ("largo", "adagio"), ("andante", "moderato")
 _CLOSE = 0.1  # difference of confidence below which two genres or features contradict each other
+_CLASSES = {"largo": "slow", "adagio": "slow", "andante": "medium", "moderato": "medium"}  # of tempo; else fast
 _THROUGHOUT, _PARTS = 0.6, 0.2  # share of the track with voice
 _MOST_NAMED = 3  # instruments and moods in the description
 _CHUNK = 500
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Facts:
-    """What the rules read: values with confidences, and of each concept that may be present confidence and share."""
-
-    tempo_bpm: tuple[float | None, float]
-    key: tuple[str | None, float]
-    metre: tuple[str | None, float]
-    loudness_lufs: float | None
-    tagged: bool  # whether instruments, genres and voices were looked for, and there was sound to find them in
-    tags: Mapping[str, tuple[float, float]]
+_ALWAYS = ("voice", "music")  # of which it counts that there is none
 
 
 def summarize(document: Analysis | Mapping[str, Any]) -> TrackSummary:
@@ -50,203 +40,192 @@ def summarize(document: Analysis | Mapping[str, Any]) -> TrackSummary:
     analysis = document if isinstance(document, Analysis) else read_analysis(document)
     tags = {
         t.concept: (t.confidence, _share(((s.start_s, s.end_s) for s in t.spans), analysis.duration_s))
-        for t in analysis.tags().values() if t.confidence >= ABSENT or t is analysis.voice
+        for t in analysis.tags().values() if t.confidence >= ABSENT or t.concept in _ALWAYS
     }  # fmt: skip
-    choices = {n: (getattr(analysis, n).value, getattr(analysis, n).confidence) for n in ("tempo_bpm", "key", "metre")}
-    lufs, tagged = analysis.loudness_lufs.value, bool(analysis.instruments)
-    return _summary(_Facts(**choices, loudness_lufs=lufs, tagged=tagged, tags=tags))
+    values = {n: (getattr(analysis, n).value, getattr(analysis, n).confidence) for n in ("tempo_bpm", "key", "metre")}
+    return _Rules(values, analysis.loudness_lufs.value, bool(analysis.instruments), tags).summary()
 
 
 def summaries(collection: Collection, track_ids: Sequence[int] | None = None) -> Iterator[tuple[int, TrackSummary]]:
     """Id and summary of these tracks (None: of all present ones, by id), as ``summarize`` makes them, from the columns.
 
-    Raises CollectionError if one of them does not exist.
+    Raises CollectionError if one of them does not exist, or its file is gone.
     """
     table = collection.attributes()
     ids = table.track_ids if track_ids is None else np.array(track_ids, np.int64)
-    names = [c.id for c in concepts().values() if c.kind != "sound"]
-    sure_NC = np.stack([table.confidence(name) for name in names], axis=1)
-    looked_for_NC = ~np.isnan(sure_NC[:, [concepts()[name].kind == "instrument" for name in names]])
-    loudness_N = table.column("loudness_lufs")
+    try:
+        rows = table.rows(ids)
+    except KeyError:
+        raise CollectionError(f"not every one of these tracks has a file in {collection.directory}.") from None
+    names = [*_ALWAYS, *(c.id for c in concepts().values() if c.kind != "sound" and c.id not in _ALWAYS)]
+    least_C = np.where(np.isin(names, _ALWAYS), 0.0, ABSENT)
+    of_instruments = np.array([concepts()[name].kind == "instrument" for name in names])
+    sure_NC = np.stack([table.confidence(name)[rows] for name in names], axis=1).astype(np.float64).round(4)
     for start in range(0, len(ids), _CHUNK):
-        part = ids[start : start + _CHUNK]
-        for track_id, row, timeline in zip(
-            part.tolist(), table.rows(part).tolist(), collection.timelines(part.tolist()), strict=True
+        part = slice(start, start + _CHUNK)
+        timelines = collection.timelines(ids[part].tolist())
+        for track_id, one, sure_C, timeline in zip(
+            ids[part], table.summary[rows[part]], sure_NC[part], timelines, strict=True
         ):
-            track = Measured(table=table, row=row, timeline=timeline)
             spans: dict[str, list[tuple[float, float]]] = {}
             for number, start_s, end_s, _ in timeline.spans.tolist():
                 spans.setdefault(timeline.names[number], []).append((start_s, end_s))
-            maybe = dict.fromkeys(
-                ["voice", *(names[i] for i in np.flatnonzero(sure_NC[row] >= ABSENT - 1e-6).tolist())]
+            lufs, tempo, key, metre = one["loudness_lufs"], one["tempo_bpm"][0], one["key"][0], one["metre"][0]
+            known = {
+                "tempo_bpm": None if np.isnan(tempo) else round(float(tempo), 2),
+                "key": None if key < 0 else str(KEYS[key]),
+                "metre": f"{metre[0]}/{metre[1]}" if metre[0] else None,
+            }
+            values = {n: (v, round(float(one[f"{n.removesuffix('_bpm')}_confidence"][0]), 4)) for n, v in known.items()}
+            maybe, duration_s = np.flatnonzero(sure_C >= least_C).tolist(), round(float(one["duration_s"]), 3)
+            tags = {names[i]: (float(sure_C[i]), _share(spans.get(names[i], ()), duration_s)) for i in maybe}
+            loudness, searched = (
+                None if np.isnan(lufs) else round(float(lufs), 2),
+                not np.isnan(sure_C[of_instruments]).all(),
             )
-            tempo, key, metre = (track.choices(name)[0] for name in ("tempo_bpm", "key", "metre"))
-            loudness = float(loudness_N[row])
-            yield track_id, _summary(_Facts(
-                tempo_bpm=(None if tempo[0] != tempo[0] else round(tempo[0], 2), tempo[1]),
-                key=(None if key[0] < 0 else str(KEYS[key[0]]), key[1]),
-                metre=(f"{metre[0][0]}/{metre[0][1]}" if metre[0][0] else None, metre[1]),
-                loudness_lufs=None if loudness != loudness else round(loudness, 2),
-                tagged=bool(looked_for_NC[row].any()),
-                tags={name: (sure, _share(spans.get(name, ()), track.duration_s)) for name in maybe
-                      if (sure := track.confidence(name)) >= ABSENT or name == "voice"},
-            ))  # fmt: skip
+            yield int(track_id), _Rules(values, loudness, searched, tags).summary()
 
 
 def family_of(genre: str) -> str | None:
     """The family of a genre of the vocabulary, by the table of ``rules.toml``; None if it has none."""
-    return next((f for f, members in _table()["family"].items() if not members.isdisjoint(lineage(genre))), None)
+    return _groups("family").get(genre)
 
 
-def _summary(facts: _Facts) -> TrackSummary:
-    rules = _Rules(facts)
-    rules.measured("tempo_bpm", *facts.tempo_bpm)
-    rules.measured("key", *facts.key)
-    rules.measured("metre", *facts.metre)
-    rules.tempo()
-    rules.energy()
-    if facts.tagged:
-        rules.genre()
-        for name, kind in (("instruments", "instrument"), ("mood", "mood"), ("suitable_usages", "use")):
-            rules.listed(name, {c: c for c in facts.tags if concepts()[c].kind == kind})
-        rules.listed("timbre", rules.grouped("timbre"))
-        rules.style()
-        rules.voice()
-        rules.dominant()
-    return TrackSummary(description=_sentence(rules.found, facts), sources=rules.sources, **rules.found)
-
-
+@dataclass(slots=True)
 class _Rules:
-    """The fields found so far, each with its source; a method for each group of fields."""
+    """What was measured of a track, and the fields found so far, each with its source.
 
-    def __init__(self, facts: _Facts) -> None:
-        self._facts, self._tags = facts, facts.tags
-        self.found: dict[str, Any] = {}
-        self.sources: dict[str, FieldSource] = {}
+    ``values`` have confidences, ``tags`` confidence and share of the track of each concept that may be present;
+    ``searched`` is whether instruments, genres and voices were looked for, and there was sound to find them in.
+    """
+
+    values: Mapping[str, tuple[Any, float]]
+    loudness_lufs: float | None
+    searched: bool
+    tags: Mapping[str, tuple[float, float]]
+    found: dict[str, Any] = field(default_factory=dict)
+    sources: dict[str, FieldSource] = field(default_factory=dict)
+    surest: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """What is present, surest first, of equally sure ones the narrowest: a wider one is as sure as a case of it."""
+        present = [c for c, (sure, _) in self.tags.items() if sure >= PRESENT]
+        self.surest = sorted(present, key=lambda c: (-self.tags[c][0], -len(lineage(c)), c))
+
+    def summary(self) -> TrackSummary:
+        """All fields, and a sentence out of them."""
+        for name, (value, sure) in self.values.items():
+            if value is not None and sure >= PRESENT:  # surer than all its alternatives together
+                self._set(name, value, name, value, sure)
+        if bpm := self.found.get("tempo_bpm"):
+            self._set("tempo", _CLASSES.get(tempo_marking(bpm), "fast"), "tempo_bpm", bpm, self.values["tempo_bpm"][1])
+        self._energy()
+        if self.searched:
+            self._genre()
+            for name, kind in (("instruments", "instrument"), ("mood", "mood"), ("suitable_usages", "use")):
+                self._list(name, {c: c for c in self._present(kind)})
+            self._list("timbre", self._grouped("timbre", "instrument", "genre", "mood"))
+            self._list("production_style", styles := self._grouped("production_style", "instrument", "genre"))
+            if styles:
+                self.found["production_style"] = " and ".join(sorted(set(styles.values())))
+            self._voice()
+            self._dominant()
+        return TrackSummary(description=self._sentence(), sources=self.sources, **self.found)
 
     def _set(self, name: str, value: Any, measurement: str, raw: str | float, confidence: float) -> None:
         self.found[name] = value
         self.sources[name] = FieldSource(measurement=measurement, value=raw, confidence=round(confidence, 4))
 
     def _sure(self, concept: str) -> float:
-        return self._tags.get(concept, (0.0, 0.0))[0]
+        return self.tags.get(concept, (0.0, 0.0))[0]
 
-    def _present(self) -> list[str]:
-        return sorted((c for c, (sure, _) in self._tags.items() if sure >= PRESENT), key=self._order)
+    def _is_music(self) -> bool:
+        return self.tags.get("music", (1.0, 0.0))[0] >= ABSENT  # where it was not looked for, it is taken to be
 
-    def measured(self, name: str, value: Any, confidence: float) -> None:
-        """A value that is surer than all its alternatives together."""
-        if value is not None and confidence >= PRESENT:
-            self._set(name, value, name, value, confidence)
+    def _present(self, *kinds: str) -> list[str]:
+        return [c for c in self.surest if concepts()[c].kind in kinds]
 
-    def tempo(self) -> None:
-        """The class of a measured tempo."""
-        if (bpm := self.found.get("tempo_bpm")) is not None:
-            marking = tempo_marking(bpm)
-            kind: TempoClass = "slow" if marking in _SLOW else "medium" if marking in _MEDIUM else "fast"
-            self._set("tempo", kind, "tempo_bpm", bpm, self._facts.tempo_bpm[1])
+    def _grouped(self, name: str, *kinds: str) -> dict[str, str]:
+        """What is present and in the groups of a table -> the group."""
+        return {c: groups[c] for groups in [_groups(name)] for c in self._present(*kinds) if c in groups}
 
-    def energy(self) -> None:
+    def _list(self, name: str, values: Mapping[str, str]) -> None:
+        """A list field out of concepts and their values."""
+        if values:
+            said = ", ".join(f"{c} {self._sure(c):.2f}" for c in values)
+            self._set(name, tuple(dict.fromkeys(values.values())), "concepts", said, self._sure(next(iter(values))))
+
+    def _energy(self) -> None:
         """The level of the loudness, one up or down where moods agree on it; moods that contradict leave none."""
-        table, lufs = _table()["energy"], self._facts.loudness_lufs
+        table, lufs, present = _table()["energy"], self.loudness_lufs, self._present("mood", "use")
         if lufs is None:
             return
-        present = self._present()
         more, less = (max((self._sure(c) for c in present if c in table[n]), default=0.0) for n in ("more", "less"))
         level = bisect_right(table["bounds_lufs"], lufs)
-        if (more and less) or (more and level == 0) or (less and level == 4):
-            return
-        level += 1 if more else -1 if less and level > 1 else 0
-        names = get_args(EnergyLevel)
-        by = "loudness_lufs" if not (more or less) else f"loudness_lufs, moods {'more' if more else 'less'}"
-        self._set("energy_level", names[min(level, len(names) - 1)], by, lufs, max(more, less) or 1.0)
+        if not ((more and less) or (more and level == 0) or (less and level == 4)):
+            level += 1 if more else -1 if less and level > 1 else 0
+            by = "loudness_lufs" + (", moods more" if more else ", moods less" if less else "")
+            self._set("energy_level", get_args(EnergyLevel)[min(level, 4)], by, lufs, max(more, less) or 1.0)
 
-    def genre(self) -> None:
+    def _genre(self) -> None:
         """The surest genre in its narrowest form, and its family; none where one of another family is as sure."""
-        genres = [c for c in self._present() if concepts()[c].kind == "genre" and family_of(c)]
-        if not genres or any(
-            family_of(c) != family_of(genres[0]) and self._sure(c) > self._sure(genres[0]) - _CLOSE
-            for c in self._tags if concepts()[c].kind == "genre" and family_of(c)
-        ):  # fmt: skip
-            return
-        name = next((c for c in genres[1:] if genres[0] in lineage(c)), genres[0])
-        self._set("genre", name, "genres", name, self._sure(name))
-        self._set("genre_family", family_of(name), "genres", name, self._sure(name))
+        genres = [c for c in self._present("genre") if family_of(c)]
+        sure = self._sure(genres[0]) if genres else 0.0
+        near = {family_of(c) for c, (p, _) in self.tags.items() if concepts()[c].kind == "genre" and p > sure - _CLOSE}
+        if genres and len(near - {None}) == 1:
+            name = next((c for c in genres[1:] if genres[0] in lineage(c)), genres[0])
+            self._set("genre", name, "genres", name, self._sure(name))
+            self._set("genre_family", family_of(name), "genres", name, self._sure(name))
 
-    def listed(self, name: str, values: Mapping[str, str]) -> None:
-        """What is present, surest first: concept -> value."""
-        if surest := sorted((c for c in values if self._sure(c) >= PRESENT), key=self._order):
-            said = ", ".join(f"{c} {self._sure(c):.2f}" for c in surest)
-            self._set(name, tuple(dict.fromkeys(values[c] for c in surest)), "concepts", said, self._sure(surest[0]))
-
-    def grouped(self, name: str) -> dict[str, str]:
-        """Concepts that are in the groups of a table, or narrower than one of them -> the group."""
-        return {c: g for c in self._tags for g, members in _table()[name].items() if not members.isdisjoint(lineage(c))}
-
-    def style(self) -> None:
-        """Acoustic, electric, electronic, or what is mixed."""
-        groups = {c: g for c, g in self.grouped("production_style").items() if self._sure(c) >= PRESENT}
-        if styles := sorted(set(groups.values())):
-            said = ", ".join(f"{c} {self._sure(c):.2f}" for c in sorted(groups, key=self._order))
-            sure = min(max(self._sure(c) for c in groups if groups[c] == style) for style in styles)
-            self._set("production_style", " and ".join(styles), "concepts", said, sure)
-
-    def voice(self) -> None:
+    def _voice(self) -> None:
         """How much of the track is sung or spoken, by whom, and how."""
-        sure, share = self._tags.get("voice", (0.0, 0.0))
-        voices = {c: self._sure(c) for c in self._present() if concepts()[c].kind == "voice" and c != "voice"}
+        sure, share = self.tags.get("voice", (0.0, 0.0))
+        voices = {c: self._sure(c) for c in self._present("voice") if c != "voice"}
+        if sure < ABSENT and not voices and self._is_music():
+            self._set("vocals", "instrumental", "voice", "none found", 1.0 - sure)
+            self._set("vocal_role", "none", "voice", "none found", 1.0 - sure)
         if sure < PRESENT:
-            if sure < ABSENT and not voices:
-                self._set("vocals", "instrumental", "voice", "none found", 1.0 - sure)
-                self._set("vocal_role", "none", "voice", "none found", 1.0 - sure)
             return
         where = "throughout" if share >= _THROUGHOUT else "in parts" if share >= _PARTS else "in few places"
-        sexes = [s for s in ("female", "male") if f"{s}_voice" in voices]
+        sexes = " and ".join(s for s in ("female", "male") if f"{s}_voice" in voices)
         said = f"present in {share:.0%} of the track" + "".join(f", {c} {p:.2f}" for c, p in voices.items())
-        self._set("vocals", " ".join([*[" and ".join(sexes)] * bool(sexes), "vocals", where]), "voice", said, sure)
+        self._set("vocals", f"{sexes} vocals {where}".lstrip(), "voice", said, sure)
         if share >= _PARTS and (sexes or "rapping" in voices):
             self._set("vocal_role", "lead", "voice", said, sure)
-        ways = sorted(((p, g) for c, g in self.grouped("vocal_delivery").items() if (p := voices.get(c))), reverse=True)
-        if ways and (len(ways) == 1 or ways[0][0] - ways[1][0] >= _CLOSE):
-            self._set("vocal_delivery", ways[0][1], "voice", said, ways[0][0])
+        ways = list(self._grouped("vocal_delivery", "voice").items())
+        if ways and (len(ways) == 1 or voices[ways[0][0]] - voices[ways[1][0]] >= _CLOSE):
+            self._set("vocal_delivery", ways[0][1], "voice", said, voices[ways[0][0]])
         elif not ways and sexes and self._sure("speech") < ABSENT:
             self._set("vocal_delivery", "sung", "voice", said, sure)
 
-    def dominant(self) -> None:
-        """The instrument or voice that is present in more of the track than any other source, and surer."""
-        kinds = ("instrument", "voice")
-        weight = {c: p * share for c, (p, share) in self._tags.items() if concepts()[c].kind in kinds and p >= PRESENT}
-        if weight:
-            best = min(weight, key=lambda c: (-weight[c], c))
-            near = [c for c in weight if best in lineage(c) and weight[c] > weight[best] - _CLOSE]
-            best = min(near, key=lambda c: (-len(lineage(c)), -weight[c], c))  # as good, and says more
-            family = set(lineage(best))
-            others = [w for c, w in weight.items() if family.isdisjoint(lineage(c))]
-            if weight[best] >= max(others, default=0.0) + _CLOSE:
-                share = self._tags[best][1]
-                self._set("dominant_feature", best, "concepts", f"{best} in {share:.0%} of the track", self._sure(best))
+    def _dominant(self) -> None:
+        """The instrument or voice that is surer, and in more of the track, than any other, in its narrowest form."""
+        weight = {c: self.tags[c][0] * self.tags[c][1] for c in self._present("instrument", "voice")}
+        best = max(weight, key=weight.__getitem__, default="")
+        forms = [c for c in weight if best in lineage(c) and weight[c] > weight[best] - _CLOSE]
+        others = [w for c, w in weight.items() if is_other_source(c, best)]
+        if best and weight[best] >= max(others, default=0.0) + _CLOSE:
+            name = max(forms, key=lambda c: (len(lineage(c)), weight[c]))
+            said = f"{name} in {self.tags[name][1]:.0%} of the track"
+            self._set("dominant_feature", name, "concepts", said, self._sure(name))
 
-    def _order(self, concept: str) -> tuple[float, int, str]:
-        """Surest first, of equally sure ones the narrowest: a wider concept is as sure as any case of it."""
-        return -self._sure(concept), -len(lineage(concept)), concept
-
-
-def _sentence(found: Mapping[str, Any], facts: _Facts) -> str:
-    """The fields in one sentence."""
-    if not found:
-        return "Silence." if facts.loudness_lufs is None else "Nothing could be measured with enough confidence."
-    named: list[str] = []
-    for name in found.get("instruments", ()):  # not a kind of one that is named, nor what that is a kind of
-        if len(named) < _MOST_NAMED and all(is_other_source(name, n) for n in named):
-            named.append(name)
-    titles = [concepts()[n].title for n in named]
-    words = [", ".join(concepts()[n].title for n in found.get("mood", ())[:_MOST_NAMED])]
-    words += [found.get("tempo", "").replace("medium", "mid-tempo")]
-    words += [concepts()[found["genre"]].title.removesuffix(" music") if "genre" in found else "", "music"]
-    words += [f"of {found['energy_level'].replace('_', ' ')} energy"] if "energy_level" in found else []
-    words += ["with " + " and ".join(filter(None, [", ".join(titles[:-1]), titles[-1]]))] if titles else []
-    text = ", ".join(filter(None, [" ".join(filter(None, words)), found.get("vocals")]))
-    return f"{text[0].upper()}{text[1:]}."
+    def _sentence(self) -> str:
+        """The fields in one sentence."""
+        found, named = self.found, list[str]()
+        if not found:
+            return "Silence." if self.loudness_lufs is None else "Nothing could be measured with enough confidence."
+        for name in found.get("instruments", ()):  # not a kind of one that is named, nor what that is a kind of
+            if len(named) < _MOST_NAMED and all(is_other_source(name, n) for n in named):
+                named.append(name)
+        titles = [concepts()[n].title for n in named]
+        words = [", ".join(concepts()[n].title for n in found.get("mood", ())[:_MOST_NAMED])]
+        words += [found.get("tempo", "").replace("medium", "mid-tempo")]
+        words += [concepts()[found["genre"]].title.removesuffix(" music") if "genre" in found else ""]
+        words += ["music" if self._is_music() else "sound"]
+        words += [f"of {found['energy_level'].replace('_', ' ')} energy"] if "energy_level" in found else []
+        words += ["with " + " and ".join(filter(None, [", ".join(titles[:-1]), titles[-1]]))] if titles else []
+        text = ", ".join(filter(None, [" ".join(filter(None, words)), found.get("vocals")]))
+        return f"{text[0].upper()}{text[1:]}."
 
 
 def _share(spans: Iterable[tuple[float, float]], duration_s: float) -> float:
@@ -255,10 +234,12 @@ def _share(spans: Iterable[tuple[float, float]], duration_s: float) -> float:
 
 
 @cache
+def _groups(name: str) -> dict[str, str]:
+    """Concept -> its group in a table of ``rules.toml``, also of what is narrower than a member of the group."""
+    groups = _table()[name].items()
+    return {c: g for c in concepts() for g, members in groups if not set(members).isdisjoint(lineage(c))}
+
+
+@cache
 def _table() -> dict[str, Any]:
-    """``rules.toml`` with its lists as sets, but for bounds."""
-    table = table_of("solfa.relevance", "rules.toml")
-    return {
-        section: {name: row if name == "bounds_lufs" else frozenset(row) for name, row in groups.items()}
-        for section, groups in table.items()
-    }
+    return table_of("solfa.relevance", "rules.toml")

@@ -6,8 +6,8 @@ judging relevance by language models, and the four that its own judge needs and 
 role and delivery).
 """
 
-import math
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
@@ -118,27 +118,20 @@ def from_json(document: Any) -> TrackSummary:
             f"not a summary that this version reads: schema {got!r:.80}, expected {SCHEMA!r}. Make it again with: "
             f"solfa describe FILE --json"
         )
-    readers: dict[str, Callable[[Any], Any]] = {
-        "sources": _sources, "maker": _text, "flags": lambda value: tuple(map(_text, value)), "text": str.strip,
-    }  # fmt: skip
     known = {f.name for f in fields(TrackSummary)}
     try:
+        json.dumps(document, allow_nan=False)
         if odd := known ^ (document.keys() - {"schema"}):
             raise ValueError(f"{min(odd)!r:.80} is missing or unknown")
-        return TrackSummary(**{n: readers[n](document[n]) if n in readers else valid(n, document[n]) for n in known})
-    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        about = {name: valid(name, document[name]) for name in KINDS}
+        sources = {name: FieldSource(**source) for name, source in document["sources"].items()}
+        if not all(
+            name in KINDS and isinstance(s.measurement, str) and isinstance(s.sentence, str)
+            and isinstance(s.value, str | float | int | None) and 0 <= (s.confidence or 0) <= 1
+            for name, s in sources.items()
+        ):  # fmt: skip
+            raise ValueError("a source is none that is ever written")
+        return TrackSummary(**about, sources=sources, maker=_text(document["maker"]),
+                            flags=tuple(map(_text, document["flags"])), text=str.strip(document["text"]))  # fmt: skip
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"a damaged summary: {error}. Make it again with: solfa describe FILE --json") from error
-
-
-def _sources(items: Mapping[str, Any]) -> dict[str, FieldSource]:
-    made = {name: FieldSource(**item) for name, item in items.items()}
-    for name, source in made.items():
-        sure, value = source.confidence, source.value
-        if (
-            name not in KINDS
-            or not (isinstance(source.measurement, str) and isinstance(source.sentence, str))
-            or not (value is None or isinstance(value, str) or (type(value) in (int, float) and math.isfinite(value)))
-            or not (sure is None or (type(sure) in (int, float) and 0 <= sure <= 1))
-        ):
-            raise ValueError(f"the source of {name!r:.80} is none that is ever written")
-    return made

@@ -7,7 +7,7 @@ import pytest
 from given import analysis, collection_of
 
 from solfa.analysis.document import to_json as analysis_json
-from solfa.core.errors import InputError
+from solfa.core.errors import CollectionError, InputError
 from solfa.core.types import Analysis
 from solfa.core.vocabulary import concepts
 from solfa.relevance import TrackSummary, from_json, summaries, summarize, to_json
@@ -74,6 +74,8 @@ def test_instrumental_is_said_only_where_voices_were_looked_for() -> None:
     assert summarize(analysis({"voice": 0.02})).vocals == "instrumental"
     silent = replace(analysis(), instruments=(), sounds=())
     assert summarize(silent).known() == {} and summarize(silent).description == "Silence."
+    hum = summarize(analysis({"music": 0.05}, loudness_lufs=(-20.0, 1.0)))
+    assert hum.description == "Sound of medium energy." and hum.known() == {"energy_level": "medium"}
     untagged = summarize(replace(silent, loudness_lufs=GRUNGE.loudness_lufs, tempo_bpm=GRUNGE.tempo_bpm))
     assert set(untagged.known()) == {"energy_level", "tempo", "tempo_bpm"}
     assert untagged.description == "Fast music of high energy."
@@ -99,7 +101,8 @@ def test_what_is_read_is_what_was_written_and_nothing_else() -> None:
 
 def test_a_collection_gives_the_summaries_of_its_documents(tmp_path: Path) -> None:
     every: list[Analysis] = [
-        GRUNGE, analysis(), replace(analysis(), instruments=(), sounds=()),
+        GRUNGE, analysis(), analysis({"music": 0.05}), replace(analysis({"voice": 0.2}), sounds=()),
+        replace(analysis(), instruments=(), sounds=()),
         *(analysis({name: (round(0.3 + 0.001 * i, 4), 0.37)}, loudness_lufs=(-20.12, 1.0), key=("F# minor", 0.5),
                    tempo_bpm=(round(75.99 + i / 50, 2), 0.9), metre=("6/8", 0.5001))
           for i, name in enumerate(c.id for c in concepts().values() if c.kind != "sound")),
@@ -108,6 +111,8 @@ def test_a_collection_gives_the_summaries_of_its_documents(tmp_path: Path) -> No
         found = dict(summaries(collection))
         assert [*found.values()] == [summarize(collection.analysis(i)) for i in found] and len(found) == len(every)
         assert [i for i, _ in summaries(collection, [3, 1])] == [3, 1]
+        with pytest.raises(CollectionError, match="has a file"):
+            list(summaries(collection, [1, 10_000]))
     with collection_of(tmp_path / "empty", []) as collection:
         assert list(summaries(collection)) == []
 
