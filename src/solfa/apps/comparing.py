@@ -63,7 +63,9 @@ def reranked(asked: Asked, collection: "Collection", results: "Results", query: 
     except SolfaError as error:
         complain(f"not reranked, the hits are in the order of the search: {error}")
         failed = True
-    return replace(results, hits=results.hits[first : first + asked.k], before=min(first, len(results.hits))), failed
+    num_hits, shown = len(results.hits), results.hits[first : first + asked.k]
+    note = results.note if shown or not num_hits else f"No page {asked.page}: {num_hits} hits."
+    return replace(results, hits=shown, before=min(first, num_hits), note=note), failed
 
 
 def _read(file: Path, collection: "Collection") -> "dict[int, TrackSummary]":

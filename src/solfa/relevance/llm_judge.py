@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from solfa.core.errors import SolfaError
 from solfa.core.types import Audio
 from solfa.llm import Client
 from solfa.relevance.judge import NOT_KNOWN, Claim, Compared, PairVerdict, Ranking, Winner, fields_of, in_words
@@ -62,9 +63,11 @@ class LlmJudge:
         return Ranking(order=order, claims=claims, notes=tuple(f"{what}: {n}" for what, n in counts.items() if n))
 
     def compare(self, a: TrackSummary, b: TrackSummary, attributes: Sequence[str]) -> tuple[Compared, ...]:
-        """As ``Judge``; an attribute that the answer lacks is not known."""
+        """As ``Judge``; an attribute that the answer lacks is not known. Raises SolfaError if it cannot be read."""
         fields_of(attributes)
-        answer = self._ask("compare", "", {"A": a, "B": b}, focus=tuple(attributes)) or {"attributes": ()}
+        answer = self._ask("compare", "", {"A": a, "B": b}, focus=tuple(attributes))
+        if answer is None:
+            raise SolfaError(f"{_UNREAD}. Compare by rules, or with another model.")
         found = {one["attribute"]: one for one in answer["attributes"]}
         unknown = {"first": NOT_KNOWN, "second": NOT_KNOWN, "alike": "unknown"}
         rows = [{**(found.get(name) or unknown), "attribute": name} for name in attributes]

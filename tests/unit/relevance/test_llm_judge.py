@@ -81,7 +81,8 @@ def test_answers_that_cannot_be_read_are_asked_for_once_more_and_are_ties(
         assert len(fake.asked) <= 4
         ranking = one.listwise("late-night reading", TRACKS)
         assert ranking.order == ("7", "3", "5") and ranking.notes == ("the model gave no answer that can be read",)
-        assert [c.match for c in one.compare(NOCTURNE, CHASE, ["mood"])] == [None]
+        with pytest.raises(SolfaError, match="no answer that can be read"):
+            one.compare(NOCTURNE, CHASE, ["mood"])
 
 
 def test_a_second_answer_that_can_be_read_counts(llm_server: Any, tmp_path: Path) -> None:

@@ -132,6 +132,8 @@ def test_search_for_a_context(place: Path) -> None:
     assert found["note"] == "not understood: aquarium" and {"summaries", "rerank"} <= found["timing_ms"].keys()
     page = json.loads(run(*SEARCH, "--for", "chase", "-k", "1", "--page", "2", "--json", place=place).stdout)
     assert [h["tags"]["title"] for h in page["hits"]] == ["unknown"] and page["before"] == 1
+    beyond = run(*SEARCH, "--for", "chase", "--page", "9", place=place).stdout
+    assert "No page 9: 3 hits." in beyond
     shown = run(*SEARCH, "--for", "a spy chase", "--explain", place=place).stdout
     assert "✓ fits 'chase': energy level very high" in shown and "of 500" in shown
 
