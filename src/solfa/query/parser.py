@@ -50,8 +50,8 @@ def parse(text: str) -> Query:
     Raises InputError if the text is blank or longer than ``MAX_CHARS`` characters.
 
     >>> query = parse("slow waltz in D minor around 80 bpm, Dm-Gm-A7, solo piano, no vocals")
-    >>> [type(c).__name__ for c in query.constraints]
-    ['Metre', 'Presence', 'InKey', 'Tempo', 'Chords', 'Presence', 'Presence']
+    >>> tuple(type(c).__name__ for c in query.constraints)
+    ('Metre', 'Presence', 'InKey', 'Tempo', 'Chords', 'Presence', 'Presence')
     >>> query.phrases, query.negated_phrases
     (('slow waltz', 'solo piano'), ('vocals',))
     """
