@@ -1,7 +1,6 @@
 """Defaults of options from a TOML file: a key is an option, a table a command; the command line goes before it."""
 
 import os
-import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from functools import reduce
@@ -22,16 +21,15 @@ def config_path() -> Path:
     return Path(named).expanduser() if named else user_config_path("solfa", appauthor=False) / "config.toml"
 
 
-def load(path: Path) -> tuple[dict[str, Any], str]:
-    """The settings as written, and the text they were read from; nothing if there is no file.
+def load(path: Path) -> dict[str, Any]:
+    """The settings as written; nothing if there is no file.
 
     Raises InputError if it cannot be read, or is no TOML.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        return tomllib.loads(text), text
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return {}, ""
+        return {}
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}.") from None
     except ValueError as error:  # no UTF-8, or no TOML: the message says where
@@ -41,23 +39,23 @@ def load(path: Path) -> tuple[dict[str, Any], str]:
 def defaults(root: Any, ctx: typer.Context, path: Path) -> dict[str, Any]:
     """What click takes as ``default_map``, every key and value checked against the options of the commands.
 
-    Raises InputError if a key is no option, a table no command, or a value of the wrong type; names the line.
+    Raises InputError if a key is no option, a table no command, or a value of the wrong type.
     """
-    settings, text = load(path)
+    settings = load(path)
     tables, commands = dict(_tables(settings)), dict(_commands(root))
     groups = {at[:depth] for at in commands for depth in range(len(at))}
     for at, table in tables.items():
         here, words = ".".join(at), " ".join(at)
         if at not in groups | commands.keys():
-            raise _mistake(path, text, here, None, f"no such command: {words}")
+            raise _mistake(path, here, None, f"no such command: {words}")
         for key in table if at and at in groups else ():
-            raise _mistake(path, text, here, key, f"{key!r} must be in the table of a command of {words}")
+            raise _mistake(path, here, key, f"{key!r} must be in the table of a command of {words}")
     found: dict[str, Any] = {}
     used, wrong = set[str](), dict[str, str]()
     for at, command in commands.items():
         options, table, here = dict(_options(command)), tables.get(at, {}), ".".join(at)
         for key in table.keys() - options.keys():
-            raise _mistake(path, text, here, key, f"{' '.join(at)} has no option {key!r}")
+            raise _mistake(path, here, key, f"{' '.join(at)} has no option {key!r}")
         own = reduce(lambda inner, name: inner.setdefault(name, {}), at, found)
         for key, value in {**{k: v for k, v in tables[()].items() if k in options}, **table}.items():
             try:
@@ -67,9 +65,9 @@ def defaults(root: Any, ctx: typer.Context, path: Path) -> dict[str, Any]:
                 reason = getattr(error, "message", str(error)).rstrip(".")
                 said = wrong.setdefault(key, f"{key} = {value!r}: {reason}")
                 if key in table:
-                    raise _mistake(path, text, here, key, said) from None
+                    raise _mistake(path, here, key, said) from None
     for key in tables[()].keys() - used:
-        raise _mistake(path, text, "", key, wrong.get(key, f"no command has an option {key!r}"))
+        raise _mistake(path, "", key, wrong.get(key, f"no command has an option {key!r}"))
     return found
 
 
@@ -106,21 +104,15 @@ def _checked(param: Any, ctx: typer.Context, value: Any, folder: Path) -> Any:
     return str(folder / made.expanduser()) if isinstance(made, Path) else value
 
 
-def _mistake(path: Path, text: str, table: str, key: str | None, what: str) -> InputError:
-    """The error with the line where a key is in its table (None: the table itself)."""
-    here, where = "", str(path)
-    for number, line in enumerate(text.splitlines(), start=1):
-        if head := re.match(r"\s*\[([^\[\]]+)\]", line):
-            here = re.sub(r"[\s\"']", "", head[1])
-        if here == table and (head if key is None else re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line)):
-            where = f"{path}, line {number}"
-            break
+def _mistake(path: Path, table: str, key: str | None, what: str) -> InputError:
+    """The error with the table, and the key in it (None: the table itself)."""
+    where = ", ".join([str(path), *([f"[{table}]"] if table else []), *([key] if key else [])])
     return InputError(f"{where}: {what}. 'solfa COMMAND --help' lists the options, without the dashes they are keys.")
 
 
 def in_force(path: Path, collection: Path) -> Iterator[str]:
     """Lines for people: where the file is, what it sets, which collection is used."""
-    settings, _ = load(path)
+    settings = load(path)
     yield f"{path}{'' if path.exists() else ' (not found; built-in defaults are used)'}"
     yield f"collection: {collection}"
     for at, table in _tables(settings):

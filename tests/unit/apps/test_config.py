@@ -39,22 +39,23 @@ def test_keys_are_options_and_tables_commands(config: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "said"),
+    ("text", "where", "said"),
     [
-        ("k = 3\nkk = 4\n", 2, "'kk'"), ("[search]\n\nkk = 4\n", 3, "'kk'"), ("[serch]\nk = 4\n", 1, "serch"),
-        ("[search]\nk = 'two'\n", 2, "k = 'two'"), ("[search]\nk = '2'\n", 2, "number"),
-        ("[search]\nk = 0\n", 2, "k = 0"),
-        ("[search]\nduplicates = 1\n", 2, "true or false"), ("[search]\nwhere = 'a=b'\n", 2, "list"),
-        ("k = [1]\n", 1, "k = [1]"), ("model = 5\n", 1, "quotes"), ("[index]\nworkers = true\n", 2, "truth"),
-        ("[eval]\nseed = 1\n", 2, "seed"), ("k = \n", 1, "TOML"), ("[search]\nforce = true\n", 2, "force"),
-        ("[search]\nby = 'magic'\n", 2, "magic"),
+        ("k = 3\nkk = 4\n", "toml, kk", "'kk'"), ("[search]\n\nkk = 4\n", "[search], kk", "'kk'"),
+        ("[serch]\nk = 4\n", "[serch]", "serch"), ("[search]\nk = 'two'\n", "[search], k", "k = 'two'"),
+        ("[search]\nk = '2'\n", "[search], k", "number"), ("[search]\nk = 0\n", "[search], k", "k = 0"),
+        ("[search]\nduplicates = 1\n", "[search], duplicates", "true or false"),
+        ("[search]\nwhere = 'a=b'\n", "[search], where", "list"), ("k = [1]\n", "toml, k", "k = [1]"),
+        ("model = 5\n", "toml, model", "quotes"), ("[index]\nworkers = true\n", "[index], workers", "truth"),
+        ("[eval]\nseed = 1\n", "[eval], seed", "seed"), ("k = \n", "line 1", "TOML"),
+        ("[search]\nforce = true\n", "[search], force", "force"), ("[search]\nby = 'magic'\n", "[search], by", "magic"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_named_with_its_line(config: Path, text: str, line: int, said: str) -> None:
+def test_a_mistake_is_named_with_its_table_and_key(config: Path, text: str, where: str, said: str) -> None:
     config.write_text(text)
     error = run(config, "config")[2]
     assert isinstance(error, InputError)
-    assert f"line {line}" in str(error) and said in str(error) and "\n" not in str(error)
+    assert where in str(error) and said in str(error) and "\n" not in str(error)
 
 
 def test_no_terminal_no_session(config: Path) -> None:
