@@ -12,7 +12,7 @@ from zlib import crc32
 
 import typer
 
-from solfa.apps.comparing import compare, reranked
+from solfa.apps.comparing import compare, reranked, weighed
 from solfa.apps.data import data_app
 from solfa.apps.describing import describe
 from solfa.apps.evaluating import eval_app
@@ -161,9 +161,10 @@ def _answer(asked: Asked, query: "Query | str", like: list[str], by: Literal["se
     for output in filter(None, (asked.m3u, asked.xspf)):  # before the work
         check_output(output, force=asked.force)
     judged, failed = bool(asked.context or asked.rerank), False
-    if (judged or asked.flow) and asked.sort != "score":
-        raise InputError("--sort and --for, --rerank or --flow give two orders. Leave one of them out.")
-    k, page = (max(MOST, asked.k * asked.page), 1) if judged else (asked.k, asked.page)
+    by_sort = asked.sort != "score"
+    if by_sort + bool(asked.weights) + judged > 1 or (by_sort and asked.flow):
+        raise InputError("two orders: of --sort, --weights, --for or --rerank, and --sort or --flow, give one.")
+    k, page = (max(MOST, asked.k * asked.page), 1) if judged or asked.weights else (asked.k, asked.page)
     with Collection.open(asked.collection or default_collection()) as opened:
         results = find(opened, query, like=like, where=asked.where or [], k=k, page=page, sort=asked.sort,
                        per_artist=asked.per_artist, duplicates=asked.duplicates, model=asked.model, view=asked.view,
@@ -171,6 +172,8 @@ def _answer(asked: Asked, query: "Query | str", like: list[str], by: Literal["se
         text = query if isinstance(query, str) else query.text
         if judged:
             results, failed = reranked(asked, opened, results, text)
+        elif asked.weights:
+            results = weighed(asked, opened, results, like)
         if asked.flow and results.hits:
             results = playlist.flowing(opened, results, asked.flow)
         remember(opened, results, Sought(query=text, examples=tuple(like), context=asked.context))

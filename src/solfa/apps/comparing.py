@@ -4,6 +4,7 @@ import json
 import os
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +21,7 @@ from solfa.apps.options import (
     LlmModelOption,
     default_collection,
 )
-from solfa.apps.terminal import complain, print_json, show, tell
+from solfa.apps.terminal import Work, complain, print_json, show, tell
 from solfa.core.errors import InputError, SolfaError
 from solfa.core.text import printable
 from solfa.weights import home
@@ -66,6 +67,20 @@ def reranked(asked: Asked, collection: "Collection", results: "Results", query: 
     num_hits, shown = len(results.hits), results.hits[first : first + asked.k]
     note = results.note if shown or not num_hits else f"No page {asked.page}: {num_hits} hits."
     return replace(results, hits=shown, before=min(first, num_hits), note=note), failed
+
+
+def weighed(asked: Asked, collection: "Collection", results: "Results", like: list[str]) -> "Results":
+    """The page of the hits by their stems' similarity with the examples; says how long separating them took."""
+    from solfa.relevance.stems import StemStore, by_stems, read_weights
+
+    weights, store, first = read_weights(asked.weights), StemStore(collection), asked.k * (asked.page - 1)
+    if not like:
+        raise InputError("--weights compares with an example sound: give one with --like FILE.")
+    with Work("stems", stderr=True) as work:
+        results = by_stems(store, results, like, weights, partial(work, "stems"))
+    if made := len(store.made_s):
+        work.end(f"{made} tracks separated, {sum(store.made_s) / made:.1f} s each; those of the collection are kept")
+    return replace(results, hits=results.hits[first : first + asked.k], before=min(first, len(results.hits)))
 
 
 def _read(file: Path, collection: "Collection") -> "dict[int, TrackSummary]":

@@ -102,6 +102,11 @@ class Asked:
         typer.Option("--flow", help="Order the hits as a playlist: how loudness goes; near tempi and keys, no artist "
                      "twice in a row."),
     ] = None  # fmt: skip
+    weights: Annotated[
+        str,
+        typer.Option("--weights", help="Compare with the examples stem by stem: rhythm, harmony, mood, or numbers such "
+                     "as drums=2,vocals=0."),
+    ] = ""  # fmt: skip
     context: ContextOption = ""
     rerank: Annotated[
         str, typer.Option("--rerank", help=f"Who orders the first hits for it (default: rules): {JUDGES}.")

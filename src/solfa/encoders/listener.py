@@ -17,8 +17,8 @@ from solfa.encoders import taggers
 from solfa.encoders.registry import stated_spec
 from solfa.encoders.vectors import pack_states
 
-_TEMPI = 64  # places on a logarithmic scale of beats per minute at which the periodicity is read
-DIM = taggers.DIM + harmony.N_HEADS + 24 + 2 * _TEMPI
+TEMPI = 64  # places on a logarithmic scale of beats per minute at which the periodicity is read
+DIM = taggers.DIM + harmony.N_HEADS + 24 + 2 * TEMPI
 _KEY_SHARPEST = 6.0  # log-probabilities are cut here: a key is not less likely than e to minus this
 
 
@@ -62,7 +62,7 @@ class MusicBackbone:
         np.add.at(chords, second, log_heads)
         # Every second of a stretch holds twenty frames, so none of the counts is zero before the last.
         chords /= np.maximum(np.bincount(second, minlength=count), 1).astype(np.float32)[:, None]
-        broad = np.concatenate([_key(seen), 2 * rhythm.periodicity(whole, _TEMPI).ravel()])
+        broad = np.concatenate([_key(seen), 2 * rhythm.periodicity(whole, TEMPI).ravel()])
         rows: FloatArray = np.concatenate([chords / 4 + 1, np.repeat(broad[None], count, axis=0)], axis=1)
         return rows
 
