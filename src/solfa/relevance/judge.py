@@ -43,7 +43,7 @@ class PairVerdict:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Claim:
+class FieldClaim:
     """A part of an explanation and the field of the summary that it rests on; ``fit`` -1..1, None if not stated."""
 
     field: str
@@ -58,7 +58,7 @@ class Ranking:
     or had to be mended."""
 
     order: tuple[str, ...]
-    claims: Mapping[str, tuple[Claim, ...]]
+    claims: Mapping[str, tuple[FieldClaim, ...]]
     notes: tuple[str, ...] = ()
 
 
@@ -150,13 +150,13 @@ def _score(fits: Fits) -> tuple[float, float]:
     return sum(fit * weight for fit, weight in known) / total, sum(weight for _, weight in known) / total
 
 
-def _claims(fits: Fits, summary: TrackSummary) -> tuple[Claim, ...]:
+def _claims(fits: Fits, summary: TrackSummary) -> tuple[FieldClaim, ...]:
     """The weightiest claim about each field that holds something of what is asked or avoided, weightiest first."""
-    claims: dict[str, Claim] = {}
+    claims: dict[str, FieldClaim] = {}
     for fit, t in sorted(((fit or 0.0, t) for fit, t in fits), key=lambda one: -abs(one[0] * one[1].weight)):
         if abs(fit) > MISSED and t.field not in claims:
             text, value = f"{'fits' if fit > 0 else 'does not fit'} '{t.words}'", in_words(summary, t.field)
-            claims[t.field] = Claim(field=t.field, value=value, text=text, fit=round(fit, 3))
+            claims[t.field] = FieldClaim(field=t.field, value=value, text=text, fit=round(fit, 3))
     return tuple(claims.values())
 
 

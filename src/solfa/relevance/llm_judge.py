@@ -7,7 +7,7 @@ from typing import Any
 from solfa.core.errors import SolfaError
 from solfa.core.types import Audio
 from solfa.llm import Client
-from solfa.relevance.judge import NOT_KNOWN, Claim, Compared, PairVerdict, Ranking, Winner, fields_of, in_words
+from solfa.relevance.judge import NOT_KNOWN, FieldClaim, Compared, PairVerdict, Ranking, Winner, fields_of, in_words
 from solfa.relevance.prompts import Paradigm, checked, messages, schema
 from solfa.relevance.summary import TrackSummary
 
@@ -52,7 +52,7 @@ class LlmJudge:
             if one["id"] in summaries:
                 given.setdefault(one["id"], one["claims"])
         order = (*given, *(i for i in summaries if i not in given))
-        claims = {i: tuple(Claim(field=c["field"], value=in_words(summaries[i], c["field"]), text=c["text"])
+        claims = {i: tuple(FieldClaim(field=c["field"], value=in_words(summaries[i], c["field"]), text=c["text"])
                            for c in given.get(i, ()) if c["field"] in summaries[i].known()) for i in order}  # fmt: skip
         counts = {
             "tracks that the model left out, in the order of the search": len(order) - len(given),

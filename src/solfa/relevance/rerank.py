@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from solfa.collection import Collection
-from solfa.relevance.judge import Claim, Judge, Ranking
+from solfa.relevance.judge import FieldClaim, Judge, Ranking
 from solfa.relevance.rules import summaries
 from solfa.relevance.summary import TrackSummary
 from solfa.retrieval import Evidence, Hit, Results
@@ -49,7 +49,7 @@ def rerank(
     )  # fmt: skip
 
 
-def _explained(hit: Hit, claims: Sequence[Claim], summary: TrackSummary | None) -> Hit:
+def _explained(hit: Hit, claims: Sequence[FieldClaim], summary: TrackSummary | None) -> Hit:
     """The hit with its claims in front of its evidence; the confidence is that of the measurement of the field."""
     sources = {} if summary is None else summary.sources
     sure = {name: source.confidence or 0.0 for name, source in sources.items()}
