@@ -69,7 +69,7 @@ def describe(
         place, named, every = named[0], [], True
     if every == bool(named):
         raise InputError("name audio files, or --all for the collection; one of the two.")
-    if (maker == "rules") == bool(url and model_name):
+    if bool(url) != bool(model_name) or (maker == "rules") == bool(url):
         raise InputError("--maker llm and --maker audio need --url and --model-name, and nothing else takes them.")
     if caption and (maker != "llm" or len(named) != 1):
         raise InputError("--caption is about one FILE, and for --maker llm.")
@@ -78,7 +78,9 @@ def describe(
         asked = None
         if maker != "rules":
             omit = tuple(filter(None, llm_omit.split(",")))
-            main = Endpoint(url=url, model=model_name, key_env=key_env, most_requests=most_requests, omit=omit)
+            main = Endpoint(
+                url=url, model=model_name, key_env=key_env, most_requests=most_requests, omit=omit, timeout_s=300.0
+            )  # local models take minutes
             text = replace(
                 main, url=text_url or url, model=text_model or model_name, key_env="" if text_url else key_env
             )

@@ -7,7 +7,7 @@ is valid and the words that it is taken from are in the text; what is measured g
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -63,9 +63,8 @@ class ModelMaker:
         ``Client.text`` does.
         """
         space = "" if self.check is None else self.check.model.space
-        key = repr(
-            (content_hash, self.models, self.caption, self.prompt, self.excerpt_s, space, PROMPT_VERSION, SCHEMA)
-        )
+        asked = self.models, self.caption, self.prompt, self.excerpt_s, PROMPT_VERSION, SCHEMA
+        key = repr((content_hash, analysis.extractors, space, asked))
         path = self.folder / f"{sha256(key.encode()).hexdigest()}.json"
         try:
             return from_json(json.loads(path.read_bytes()))
@@ -81,14 +80,13 @@ class ModelMaker:
     def _made(self, file: Path, analysis: Analysis) -> TrackSummary:
         if self.listener is None and not self.caption:
             return self._read(written(summarize(analysis)), analysis, ())
-        track_D = None if self.check is None else self.check.vector(file)
+        cosines = self.check and partial(self.check.cosines, self.check.vector(file))
         tries = []
         for seed in range(1 if self.listener is None else 2):
             said = self.caption if self.listener is None else self.listener.text(self._asked(file, analysis), seed=seed)
             text = "\n".join(filter(None, map(clean, (said or "")[:_MOST_CHARS].splitlines())))
             sections = _table()["sections"] if self.listener is not None and self.prompt is None else ()
-            faults = caption_faults(text, analysis, sections)
-            near = {} if self.check is None or track_D is None or not text else self.check.cosines(track_D, text, text)
+            faults, near = caption_faults(text, analysis, sections), cosines(text, text) if cosines and text else {}
             if near and near["caption-track"] <= near["least"]:
                 faults += (f"sound: cosine {near['caption-track']:.2f}, expected more than {near['least']:.2f}",)
             tries.append((len(faults), seed, text, tuple(f"caption: {fault}" for fault in faults)))
@@ -99,10 +97,9 @@ class ModelMaker:
             flags = (*flags, "caption: not read, all fields are as measured")
             return replace(summarize(analysis), maker=self.models, flags=flags, text=text)
         made = self._read(text, analysis, flags)
-        if self.check is not None and track_D is not None:
-            near = self.check.cosines(track_D, text, made.description)
-            made = replace(made, flags=(*made.flags, ", ".join(f"cosine {n} {c:.2f}" for n, c in near.items())))
-        return made
+        near = cosines(text, made.description) if cosines else {}
+        shown = [", ".join(f"cosine {name} {value:.2f}" for name, value in near.items())] if near else []
+        return replace(made, flags=(*made.flags, *shown))
 
     def _asked(self, file: Path, analysis: Analysis) -> list[dict[str, Any]]:
         """The request for a caption: the middle of the file as WAV, and the prompt."""

@@ -1,6 +1,7 @@
 import base64
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,9 @@ def test_a_summary_of_sound_is_asked_for_once_and_each_field_names_its_words(
         assert maker(fake, tmp_path).make("hash", sound, MEASURED) == summary and len(fake.asked) == 2
         maker(fake, tmp_path, prompt="Describe it.").make("hash", sound, MEASURED)
         assert len(fake.asked) == 3  # another question; its answer is read the same
+        by_others = replace(MEASURED, extractors=("another@2",))
+        assert maker(fake, tmp_path).make("hash", sound, by_others) == summary
+        assert len(list((tmp_path / "summaries").iterdir())) == 3
     assert summary.genre == "russian_punk_rock" and summary.genre_family == "rock" and summary.flags == ()
     assert summary.instruments == ("distorted_guitar", "drums") and summary.suitable_usages == ("workout_fitness",)
     assert summary.sources["vocal_delivery"].sentence == "A man shouts" and summary.lyrical_themes is None
