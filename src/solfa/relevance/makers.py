@@ -16,12 +16,14 @@ import numpy as np
 
 from solfa.audio import at_rate, stretches
 from solfa.audio.tags import clean
+from solfa.constraints import Presence
 from solfa.core.errors import InputError
 from solfa.core.files import table_of, write_whole
 from solfa.core.text import is_latin
 from solfa.core.types import Analysis, Audio
-from solfa.core.vocabulary import concepts
+from solfa.core.vocabulary import concepts, lineage
 from solfa.llm import Client
+from solfa.query import parse
 from solfa.relevance.captions import SoundCheck, caption_faults
 from solfa.relevance.prompts import sound_part
 from solfa.relevance.rules import family_of, summarize
@@ -163,6 +165,8 @@ def _fields(answer: Mapping[str, Any], text: str) -> tuple[dict[str, Any], dict[
         words = value if isinstance(value, tuple) else (value,)
         if not is_latin("".join(words)):
             wrong.append(f"{name}: not in English")
+        elif name == "description" and (more := _beyond(value, text)):
+            wrong.append(f"description: {more} is not in the text")
         elif name != "description" and (len(quote) < 3 or quote.casefold() not in folded):
             wrong.append(f"{name}: its quote is not in the text")
         else:
@@ -172,6 +176,17 @@ def _fields(answer: Mapping[str, Any], text: str) -> tuple[dict[str, Any], dict[
     if family := _family(found.get("genre", "")):
         found["genre_family"], sources["genre_family"] = family, sources["genre"]
     return found, sources, wrong
+
+
+def _beyond(sentence: str, text: str) -> str:
+    """A concept that a sentence names and a text does not, nor a narrower one; "" if there is none."""
+    folded = text.casefold().replace("_", " ")
+    for one in parse(sentence).constraints:
+        if isinstance(one, Presence):
+            named = (n.casefold() for c in concepts().values() if one.concept in lineage(c.id) for n in c.names)
+            if not any(name in folded for name in named):
+                return concepts()[one.concept].title
+    return ""
 
 
 def _id(word: str, kinds: tuple[str, ...]) -> str:

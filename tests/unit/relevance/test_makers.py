@@ -103,6 +103,10 @@ def test_a_model_that_takes_no_words_gets_none(llm_server: Any, sound: Path, tmp
         ([form(timbre=(["warm"], "a warm sound"))] * 2, ["timbre: its quote is not in the text, left out"]),
         ([form(vocals=("крик", "A man shouts"))] * 2, ["vocals: not in English, left out"]),
         ([form(vocals=("x" * 5000, "A man shouts")), '{"genre": {"value": "p'], ["vocals: not valid, left out"]),
+        (
+            [form(description=("a punk song with a flute", ""))] * 2,
+            ["description: flute is not in the text, left out"],
+        ),
         (["It is punk."] * 2, ["no answer that could be read, all fields are as measured"]),
         ([" " * 10_000_000] * 2, ["no answer that could be read, all fields are as measured"]),
         ([form(tempo=("slow", "It is fast"))], ["tempo: the text contradicts the measurement, which counts"]),
