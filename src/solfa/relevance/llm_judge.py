@@ -7,7 +7,7 @@ from typing import Any
 from solfa.core.errors import SolfaError
 from solfa.core.types import Audio
 from solfa.llm import Client
-from solfa.relevance.judge import NOT_KNOWN, FieldClaim, Compared, PairVerdict, Ranking, Winner, fields_of, in_words
+from solfa.relevance.judge import NOT_KNOWN, Compared, FieldClaim, PairVerdict, Ranking, Winner, fields_of, in_words
 from solfa.relevance.prompts import Paradigm, checked, messages, schema
 from solfa.relevance.summary import TrackSummary
 
