@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,10 +58,10 @@ class _Audio:
         raise NotImplementedError("this benchmark encodes no sound")
 
 
-def synthetic_model(space: str, dim: int) -> JointModel:
+def synthetic_model(space: str, dim: int, hop_s: float = 2.0) -> JointModel:
     """The default model's text tower, turned into a synthetic space."""
     text = _Text(space, dim)
-    return JointModel(name="synthetic", audio=_Audio(text.spec), text=text)
+    return JointModel(name="synthetic", audio=_Audio(replace(text.spec, hop_s=hop_s)), text=text)
 
 
 def main() -> None:
