@@ -24,7 +24,7 @@ from solfa.datagen.world.score import Part
 from solfa.encoders import listener
 from solfa.encoders.registry import load_model
 from solfa.encoders.windows import embed, track_vector
-from solfa.relevance.stems import PRESETS, STEMS, Masks, StemMatch, learn_weights, stem_similarity, vectors_of
+from solfa.relevance.stems import PARTS, PRESETS, STEMS, Masks, StemMatch, learn_weights, stem_similarity, vectors_of
 
 RATE, SECONDS = 22_050, 20.0
 # Sixteenths of a bar with a kick, a snare, a hi-hat; beats per minute.
@@ -82,11 +82,14 @@ def main() -> None:
     asked = options.parse_args()
     model, backbone, names = load_model("bridge"), listener.MusicBackbone(), list(itertools.product(range(4), range(4)))
     plain, stems, seconds = list[FloatArray](), list[FloatArray](), list[float]()
+    whole: dict[str, list[FloatArray]] = {"timbre": [], "harmony": [], "rhythm": []}  # of the mix, not separated
     for groove, chords in names:
         audio = track(
             groove, CHORDS[asked.set][chords], (groove + chords) % 4, [asked.seed, len(asked.set), groove, chords]
         )
         plain.append(track_vector(model.views, embed(model, [audio])))
+        for side, part in zip(whole, np.split(backbone.states([audio]).pooled_BD[0], PARTS), strict=True):
+            whole[side].append((part - part.mean()) / np.linalg.norm(part - part.mean()))
         begun_s = time.perf_counter()
         stems.append(vectors_of(audio, (), Masks(), backbone))
         seconds.append(time.perf_counter() - begun_s)
@@ -101,6 +104,7 @@ def main() -> None:
     }  # fmt: skip
     nothing = [p for p in pairs if not any(p in own for own in share.values())]
     scores = {"plain vector": {p: float(plain[p[0]] @ plain[p[1]]) for p in pairs}}
+    scores |= {f"{side} of the mix": {p: float(of[p[0]] @ of[p[1]]) for p in pairs} for side, of in whole.items()}
     scores |= {"equal weights": {p: matches[p].score or 0.0 for p in pairs}}
     for name, weights in {**PRESETS, **{f"{k} alone": {k: 1.0} for k in STEMS}}.items():
         found = {p: stem_similarity(stems[p[0]], stems[p[1]], weights).score for p in pairs}

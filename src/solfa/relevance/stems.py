@@ -41,7 +41,7 @@ EXCERPT_S = 30.0  # around the middle of a track
 _RATE_HZ, _SIZE, _HOP = 22_050, 2048, 512
 _MEDIAN, _MARGIN = 17, 2.0  # frames or bins, about 0.4 s and 180 Hz; how far one median exceeds the other
 _BASS_HZ = 200.0
-_PARTS = (taggers.DIM, listener.DIM - 2 * listener.TEMPI)  # where timbre ends, and harmony
+PARTS = (taggers.DIM, listener.DIM - 2 * listener.TEMPI)  # where timbre ends, and harmony
 
 Vectors = FloatArray  # [shape=(len(STEMS), D)], zeros for a silent stem
 
@@ -233,7 +233,7 @@ def vectors_of(
 
 def _phi(stem: str, row: FloatArray) -> FloatArray:
     """Timbre beside rhythm for drums, beside harmony for others, with the same weight: each around its mean."""
-    parts = [part - part.mean() for part in np.split(row, _PARTS)]
+    parts = [part - part.mean() for part in np.split(row, PARTS)]
     parts[1 if stem == "drums" else 2][:] = 0.0
     return np.concatenate([part / max(float(np.linalg.norm(part)), 1e-9) for part in parts])
 
