@@ -21,6 +21,7 @@ from solfa.core.errors import InputError
 from solfa.core.files import table_of, write_whole
 from solfa.core.text import is_latin
 from solfa.core.types import Analysis, Audio
+from solfa.core.vocabulary import KINDS as VOCABULARY
 from solfa.core.vocabulary import concepts, lineage
 from solfa.llm import Client
 from solfa.query import parse
@@ -173,7 +174,8 @@ def _fields(answer: Mapping[str, Any], text: str) -> tuple[dict[str, Any], dict[
             words = tuple(_id(word, _IDS[name]) for word in words) if name in _IDS else words
             found[name] = words if isinstance(value, tuple) else words[0]
             sources[name] = FieldSource(measurement="text", sentence=quote)
-    if family := _family(found.get("genre", "")):
+    genres = _named(found.get("genre", ""), ("genre",))
+    if genres and (family := family_of(genres[-1])):  # "russian punk rock" is punk
         found["genre_family"], sources["genre_family"] = family, sources["genre"]
     return found, sources, wrong
 
@@ -181,32 +183,23 @@ def _fields(answer: Mapping[str, Any], text: str) -> tuple[dict[str, Any], dict[
 def _beyond(sentence: str, text: str) -> str:
     """A concept that a sentence names and a text does not, nor a narrower one; "" if there is none."""
     folded = text.casefold().replace("_", " ")
-    for one in parse(sentence).constraints:
-        if isinstance(one, Presence):
-            named = (n.casefold() for c in concepts().values() if one.concept in lineage(c.id) for n in c.names)
-            if not any(name in folded for name in named):
-                return concepts()[one.concept].title
+    for one in _named(sentence, VOCABULARY):
+        names = (n.casefold() for c in concepts().values() if one in lineage(c.id) for n in c.names)
+        if not any(name in folded for name in names):
+            return concepts()[one].title
     return ""
 
 
-def _id(word: str, kinds: tuple[str, ...]) -> str:
-    """The id of a word in the vocabulary if it is there, else a slug."""
-    plain = " ".join(word.casefold().replace("_", " ").split())
-    return _names(kinds).get(plain, plain.replace(" ", "_"))
+def _id(words: str, kinds: tuple[str, ...]) -> str:
+    """The id of the one concept of these kinds that words name, else a slug."""
+    named = _named(words, kinds)
+    return named[0] if len(named) == 1 else "_".join(words.casefold().split())
 
 
-def _family(genre: str) -> str | None:
-    """The family of a genre, or of the longest end of it that has one: russian_punk_rock is punk_rock."""
-    words = genre.split("_")
-    ends = (_id(" ".join(words[i:]), ("genre",)) for i in range(len(words)))
-    return next(filter(None, map(family_of, ends)), None)
-
-
-@cache
-def _names(kinds: tuple[str, ...]) -> dict[str, str]:
-    return {
-        n.casefold(): c.id for c in concepts().values() if c.kind in kinds for n in (*c.names, c.id.replace("_", " "))
-    }
+def _named(words: str, kinds: tuple[str, ...]) -> list[str]:
+    """The concepts of these kinds that words name, as a query would be read."""
+    found = parse(words.replace("_", " ")).constraints if words.strip("_ ") else ()
+    return [c.concept for c in found if isinstance(c, Presence) and c.kind in kinds]
 
 
 @cache

@@ -78,7 +78,7 @@ def test_a_summary_of_sound_is_asked_for_once_and_each_field_names_its_words(
         assert maker(fake, tmp_path).make("hash", sound, by_others) == summary
         assert len(list((tmp_path / "summaries").iterdir())) == 3
     assert summary.genre == "russian_punk_rock" and summary.genre_family == "rock" and summary.flags == ()
-    assert summary.instruments == ("distorted_guitar", "drums") and summary.suitable_usages == ("workout_fitness",)
+    assert summary.instruments == ("distorted_guitar", "drums") and summary.suitable_usages == ("workout",)
     assert summary.sources["vocal_delivery"].sentence == "A man shouts" and summary.lyrical_themes is None
     assert (
         summary.tempo_bpm == 140.0 and summary.sources["tempo"].measurement == "tempo_bpm" and summary.text == CAPTION
@@ -162,6 +162,21 @@ CHORDS = tuple(ChordSegment(start_s=i, end_s=i + 1, label=c, confidence=0.9) for
 def test_signs_of_failed_captions(caption: str, faults: list[str]) -> None:
     measured = Analysis(**{**{f: getattr(MEASURED, f) for f in MEASURED.__slots__}, "chords": CHORDS})
     assert [fault.partition(":")[0] for fault in caption_faults(caption, measured)] == faults
+
+
+@pytest.mark.parametrize(
+    ("genre", "named", "family"),
+    [("Grunge rock", "grunge_rock", "rock"), ("deep house", "deep_house", "electronic"), ("_", "_", None),
+     ("Relaxed", "relaxed", None), ("chanson", "chanson", "pop"), ("Hip-Hop", "hip_hop", "hip_hop")],
+)  # fmt: skip
+def test_words_of_models_become_words_of_the_vocabulary(
+    genre: str, named: str, family: str | None, llm_server: Any, tmp_path: Path
+) -> None:
+    text = f"It sounds like {genre}. It is relaxed."
+    answer = form(genre=(genre, "It sounds like"), mood=(["relaxed"], "relaxed"), description=("Music.", ""))
+    with llm_server(lambda body, n: said(answer)) as fake:
+        made = maker(fake, tmp_path, audio=False, caption=text).make("hash", Path("none.wav"), analysis())
+    assert (made.genre, made.genre_family, made.mood) == (named, family, ("calm",))
 
 
 def test_sections_are_expected_where_they_were_asked_for() -> None:
