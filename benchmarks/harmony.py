@@ -144,6 +144,7 @@ def extra(name: str, field: str = "key") -> Callable[[np.ndarray, int], Answer]:
 SYSTEMS: dict[str, Callable[[], Callable[[np.ndarray, int], Answer]]] = {
     "solfa": lambda: solfa,
     "essentia-bgate": lambda: essentia_key("bgate"),
+    "essentia-braw": lambda: essentia_key("braw"),
     "essentia-edma": lambda: essentia_key("edma"),
     "essentia-krumhansl": lambda: essentia_key("krumhansl"),
     "essentia-chords": lambda: essentia_chords,

@@ -1,7 +1,8 @@
-"""Key and chords: the default extractor. One small network on a constant-Q transform, no torch.
+"""Key and chords: the default extractor. Two small networks on a constant-Q transform, no torch.
 
-``cqt`` makes what the network reads, ``harmony_chords`` decodes its outputs, ``harmony_key`` judges the key.
-All fitted constants are in ``harmony.json``, with how they were fitted.
+``cqt`` makes what the networks read. ``harmony_chords`` decodes the chords of one; the other, trained on rendered music
+and on recordings (``tools/fit_key.py``), says the key, where ``harmony_key`` finds that there is one. All fitted
+constants are in ``harmony.json``, with how they were fitted.
 """
 
 from collections.abc import Sequence
@@ -23,10 +24,12 @@ from solfa.core.theory import KEYS
 from solfa.core.types import Audio, ChordSegment, FloatArray
 from solfa.weights import session
 
-NET = "chords"
+NET, KEY_NET = "chords", "key"
 N_HEADS = harmony_chords.N_HEADS  # numbers in a frame of ``log_heads``
 # The network sees blocks of about 23 s, as in its training, with a second more on both sides.
 _BLOCK, _MARGIN = 1024, 43
+# The key network reads means of frames (0.19 s), in blocks of about 40 s; it was trained on 10 to 20 s.
+_KEY_POOL, _KEY_BLOCK, _KEY_LEAST = 8, 215, 55
 # Frames kept per value of an observation: 46 ms.
 _POOL = 2
 _CHROMA_BLOCK = 64
@@ -49,7 +52,7 @@ class HarmonyExtractor:
 
     spec = ExtractorSpec(
         name="solfa-harmony",
-        version="3",
+        version="4",
         licence="Apache-2.0, network MIT",
         commercial_use=True,
         provides=("key", "chords"),
@@ -59,11 +62,13 @@ class HarmonyExtractor:
         """Frame features of one stretch.
 
         ``start_s`` float64 [T]; ``log_heads`` float16 [T, 100], log-probabilities of the network's six heads, a frame
-        every 46 ms; ``chroma`` float32 [B, 12], pitch-class energy every 1.5 s.
+        every 46 ms; ``chroma`` float32 [B, 12], pitch-class energy every 1.5 s; ``log_keys`` float32 [K, 24],
+        log-probabilities of the keys in each block of about 40 s that sounds.
         """
         samples = at_rate(audio, RATE_HZ).samples
         n_frames = 1 + len(samples) // HOP
         heads, chroma = np.zeros((n_frames, N_HEADS), np.float32), np.zeros((0, 12), np.float32)
+        log_keys = np.zeros((0, 24), np.float32)
         heads[:, [harmony_chords.TRIAD, harmony_chords.BASS]] = 1.0
         edges = np.arange(0, len(samples), HOP)
         swing = np.maximum.reduceat(samples, edges) - np.minimum.reduceat(samples, edges) if len(samples) else edges
@@ -73,10 +78,12 @@ class HarmonyExtractor:
             magnitudes = cqt(samples, tuning_of(samples))
             heads[sounds] = _heads(magnitudes)[sounds]
             chroma = _chroma(magnitudes * sounds[:, None])  # in silence rounding errors are left, and have pitches
+            log_keys = _log_keys(magnitudes[sounds])
         log_heads = np.log(np.maximum(heads, _FLOOR))
         # A frame's centre is its time: the border between two is half a hop earlier.
         start_s = np.maximum(0.0, (np.arange(0, n_frames, _POOL) - 0.5) * HOP / RATE_HZ) + audio.start_s
-        return {"start_s": start_s, "log_heads": block_means(log_heads, _POOL).astype(np.float16), "chroma": chroma}
+        heads = block_means(log_heads, _POOL).astype(np.float16)
+        return {"start_s": start_s, "log_heads": heads, "chroma": chroma, "log_keys": log_keys}
 
     def conclude(self, observations: Sequence[Observation], duration_s: float) -> dict[str, Any]:
         """``key`` and ``chords`` of the track; silence, noise and hum give key None and one segment ``N``."""
@@ -98,20 +105,33 @@ class HarmonyExtractor:
         chords = harmony_chords.segments(starts, duration_s, decoded, constants()["chords"])
         if sounding_s < harmony_key.MIN_SOUNDING_S:
             return {"key": NOTHING, "chords": chords}
-        return {"key": ranked(KEYS, _key(decoded, chroma).ravel(), _NUM_KEYS), "chords": chords}
+        log_keys = np.concatenate([o["log_keys"] for o in observations])
+        return {"key": ranked(KEYS, _probabilities(log_keys), _NUM_KEYS), "chords": chords}
 
 
 def key_probabilities(observation: Observation) -> NDArray[np.float64]:
-    """Probability of each major, then minor key from the tonic C up [shape=(2, 12)], in a stretch that has chroma."""
-    decoded = harmony_chords.decode(
-        [np.asarray(observation["log_heads"], np.float16)], constants()["chords"]["change_cost"]
-    )
-    return _key(decoded, np.asarray(observation["chroma"], np.float32))
+    """Probability of each major, then minor key from the tonic C up [shape=(24,)], in a stretch that has chroma."""
+    return _probabilities(np.asarray(observation["log_keys"], np.float32))
 
 
-def _key(decoded: harmony_chords.Decoded, chroma: FloatArray) -> NDArray[np.float64]:
-    model, rows = constants()["key"], harmony_key.chord_features(decoded)
-    return harmony_key.probabilities(harmony_key.evidence(rows, decoded.clear, chroma, model), model)
+def _probabilities(log_keys: FloatArray) -> NDArray[np.float64]:
+    """Of each key, from its mean log-probability over blocks [shape=(K, 24)]."""
+    scores = constants()["key"]["sharpness"] * log_keys.astype(np.float64).mean(axis=0)
+    powers = np.exp(scores - scores.max())
+    return np.asarray(powers / powers.sum())
+
+
+def pooled(magnitudes: FloatArray) -> FloatArray:
+    """What the key network reads of a transform [shape=(T, 252)]: means of 8 frames [shape=(ceil(T / 8), 252)]."""
+    return block_means(magnitudes, _KEY_POOL).astype(np.float32)
+
+
+def _log_keys(magnitudes: FloatArray) -> FloatArray:
+    """The key network's log-probabilities of each block [shape=(K, 24)]; less than 10 s is repeated up to that."""
+    frames = pooled(magnitudes)
+    net, blocks = session(KEY_NET), np.array_split(frames, max(1, round(len(frames) / _KEY_BLOCK)))
+    longer = [np.resize(b, (_KEY_LEAST, b.shape[1])) if len(b) < _KEY_LEAST else b for b in blocks]
+    return np.concatenate([net.run(None, {"spectra": b[None]})[0] for b in longer])
 
 
 def _heads(magnitudes: FloatArray) -> FloatArray:

@@ -80,15 +80,12 @@ def log_likelihoods(log_heads: NDArray[np.floating]) -> FloatArray:
 class Decoded:
     """A track's chords before they are cut into segments.
 
-    ``path`` [T] states; ``sure`` float32 [T] frame-wise probability of the path's root and quality; means over the
-    track: ``share`` [G] of the probability of each root and quality, ``heads`` [100] of the network's probabilities,
-    ``clear`` of the likeliest chord's (low where chords are ambiguous, or there are none).
+    ``path`` [T] states; ``sure`` float32 [T] frame-wise probability of the path's root and quality; ``clear``, mean
+    over the track of the likeliest chord's (low where chords are ambiguous, or there are none).
     """
 
     path: NDArray[np.intp]
     sure: FloatArray
-    share: NDArray[np.float64]
-    heads: NDArray[np.float64]
     clear: float
 
 
@@ -100,15 +97,13 @@ def decode(log_heads: Sequence[NDArray[np.floating]], change_cost: float) -> Dec
     path = best_path((log_likelihoods(block) for block in log_heads), change_cost)
     group = vocabulary().group
     sure = np.empty(len(path), np.float32)
-    share, heads, clear, start = np.zeros(int(group.max()) + 1), np.zeros(N_HEADS), 0.0, 0
+    clear, start = 0.0, 0
     for block in log_heads:
         rows = slice(start, start := start + len(block))
         probability = posteriors(log_likelihoods(block))
         sure[rows] = probability[np.arange(len(block)), group[path[rows]]]
-        share += probability.sum(axis=0, dtype=np.float64)
-        heads += np.exp(block, dtype=np.float32).sum(axis=0, dtype=np.float64)
         clear += float(probability[:, 1:].max(axis=1).sum(dtype=np.float64))
-    return Decoded(path, sure, share / len(path), heads / len(path), clear / len(path))
+    return Decoded(path, sure, clear / len(path))
 
 
 def best_path(scores: Iterable[FloatArray], change_cost: float) -> NDArray[np.intp]:

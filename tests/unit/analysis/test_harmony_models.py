@@ -9,7 +9,6 @@ import pytest
 
 from solfa.analysis import harmony_chords as chords
 from solfa.analysis import harmony_key as key
-from solfa.analysis.harmony import constants
 from solfa.core.theory import Chord
 
 
@@ -64,23 +63,3 @@ def test_scale_notes_fit_their_own_key_best(mode: str, row: int) -> None:
 
 def test_no_chroma_fits_nothing() -> None:
     assert not key.profile_fit(np.zeros((2, 12), np.float32)).any()
-
-
-@pytest.mark.parametrize("shift", [1, 5, 7])
-def test_evidence_moves_with_the_music(shift: int) -> None:
-    model, table = constants()["key"], chords.vocabulary()
-    rng = np.random.default_rng(shift)
-    chroma = rng.random((4, 12)).astype(np.float32)
-    labels = [Chord(5, "maj"), Chord(2, "min"), Chord(10, "maj"), Chord(0, "7")]
-
-    def evidence(by: int) -> np.ndarray:
-        states = np.repeat([table.labels.index(str(Chord((c.root + by) % 12, c.quality))) for c in labels], 10)
-        share = np.eye(int(table.group.max()) + 1, dtype=np.float32)[table.group[states]]
-        heads = np.zeros((len(states), chords.N_HEADS), np.float32)
-        heads[np.arange(len(states)), table.columns[states, 1]] = 1.0
-        rows = key.chord_features(
-            chords.Decoded(states, share.max(axis=1), share.mean(axis=0), heads.mean(axis=0), 1.0)
-        )
-        return key.evidence(rows, 1.0, np.roll(chroma, by, axis=1), model)
-
-    assert np.roll(evidence(0), shift, axis=1) == pytest.approx(evidence(shift), abs=1e-4)
