@@ -117,7 +117,8 @@ def open_searcher(
     name, allowed = resolve_model(collection, model, allow_noncommercial)
     head, weights = collection.head(), preference_of(collection.head())
     prefer = None if weights is None else weights.preferring(collection.attributes())
-    return Searcher(collection, lambda: headed(load_model(name, allow_noncommercial=allowed), head), view, prefer)
+    said = () if head is None else ("ordered also by what was learnt (undo: solfa learn --remove)",)
+    return Searcher(collection, lambda: headed(load_model(name, allow_noncommercial=allowed), head), view, prefer, said)
 
 
 def resolve_model(collection: Collection | None, model: str | None, allow_noncommercial: bool) -> tuple[str, bool]:

@@ -65,14 +65,14 @@ class Searcher:
 
     ``load_model`` is called at the first query that has something to compare by sound. ``view`` overrides the view that
     the model ranks by. ``prefer`` gives evidence in nats that is no part of a query (what a listener likes), for rows
-    of the columns and rows of example tracks.
+    of the columns and rows of example tracks; ``said`` are lines about it for people, after those on the query.
     """
 
     def __init__(
         self, collection: Collection, load_model: Callable[[], JointModel], view: ViewName | None = None,
-        prefer: Callable[[NDArray[np.intp], Sequence[int]], FloatArray] | None = None,
+        prefer: Callable[[NDArray[np.intp], Sequence[int]], FloatArray] | None = None, said: Sequence[str] = (),
     ) -> None:  # fmt: skip
-        self.collection, self._prefer = collection, prefer
+        self.collection, self._prefer, self._said = collection, prefer, said
         self._load_model, self._view = load_model, view
         self._vectors: dict[str, tuple[FloatArray, FloatArray]] = {}
         # Queries are refined part by part: what a part says of all tracks is remembered.
@@ -183,7 +183,7 @@ class Searcher:
             hits = ordered(hits[before:], display.sort, table)
         clock.ms["total"] = (time.perf_counter() - started) * 1000
         space = self.model.space if embed else ""
-        return Results(query=query, parsed=tuple(explain(query)), hits=tuple(hits), candidates=len(rows),
+        return Results(query=query, parsed=(*explain(query), *self._said), hits=tuple(hits), candidates=len(rows),
                        timing_ms=clock.ms, note=note, before=before, space=space)  # fmt: skip
 
     def _understood(self, query: Query) -> Query:

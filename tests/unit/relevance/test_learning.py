@@ -180,6 +180,7 @@ def test_what_a_listener_weighs_is_learnt_kept_and_undone(shelf: Collection) -> 
         return sum(same_key(ids[0], hit.track_id) for hit in results.hits[:8])
 
     assert keys_right(after) > keys_right(before)
+    assert "solfa learn --remove" in after.parsed[-1] and before.parsed == ()
     assert learning.learn(shelf, tiny_model()).weights == learnt.weights
     shelf.install_head(None)
     assert [h.track_id for h in solfa.search(shelf, like=[path], k=40).hits] == [h.track_id for h in before.hits]
