@@ -14,7 +14,7 @@ from solfa.apps.options import (
     SeedOption,
     default_collection,
 )
-from solfa.apps.terminal import Work, print_json, tell
+from solfa.apps.terminal import Work, complain, print_json, tell
 from solfa.core.errors import InputError
 from solfa.core.text import printable
 
@@ -96,6 +96,8 @@ def learn(
                                     progress=lambda done, total: work("learning", done, total))  # fmt: skip
             if learnt.head is not None:
                 opened.install_head(learnt.head, model.views)
+            elif opened.head() is not None:
+                complain("nothing that helps was learnt; what was installed before stays (solfa learn --remove)")
     if as_json:
         whole = {name: getattr(learnt, name) for name in ("verdicts", "weights", "agreement", "rounds", "notes")}
         print_json({"schema": "solfa.learn/1", "space": learnt.head and learnt.head.space, **whole})

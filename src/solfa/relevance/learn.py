@@ -1,16 +1,15 @@
 """From verdicts and judges to what a collection is searched with: judge, mine, tune, evaluate, re-index."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from solfa.alignment.scores import Texts
 from solfa.collection import Attributes, Collection
-from solfa.collection.feedback import StoredHead, TrackVerdict
+from solfa.collection.feedback import Sought, StoredHead, TrackVerdict
 from solfa.collection.store import Ids
 from solfa.core.errors import InputError, SolfaError
 from solfa.core.filters import PRESENT, folded
@@ -83,35 +82,31 @@ def learn(
             f"feedback', or learn from a judge: --judge rules"
         )
     artists = [folded(row.tags.artist) or row.hash for row in collection.rows(ids.tolist())]
-    vectors = track_vectors(searcher, ids.tolist())
-    notes, judged, given = list[str](), list[Judged](), np.zeros(len(verdicts))
-    features, seeds = Traits(table), dict[Any, tuple[int | None, list[int]]]()
-    for sought in dict.fromkeys(v.sought for v in verdicts):
-        likes = []
-        for text in sought.examples:
-            try:
-                likes.append(like_example(searcher, text))
-            except SolfaError as error:
-                notes.append(f"an example is left out: {error}")
-        direction = searcher.direction(parse(sought.query) if sought.query.strip() else None, likes)
-        known = [like.track_id for like in likes if like.track_id in row_of]
-        seeds[sought] = None if direction is None else len(vectors), table.rows(np.array(known, np.int64)).tolist()
+    tracks, notes = track_vectors(searcher, ids.tolist()), list[str]()
+    sources = {sought: _source(searcher, sought, row_of, notes) for sought in dict.fromkeys(v.sought for v in verdicts)}
+    anchor_of: dict[Sought, int] = {}
+    for sought, (direction, seeds) in sources.items():
         if direction is not None:
-            vectors = np.concatenate([vectors, direction[None]])
-            artists.append(artists[row_of[known[0]]] if known and known[0] is not None else sought.write())
-    tracks = vectors[: len(ids)]
+            anchor_of[sought] = len(artists)
+            artists.append(artists[seeds[0]] if seeds else sought.write())
+    vectors = np.stack([*tracks, *(direction for direction, _ in sources.values() if direction is not None)])
+    judged = [Judged(anchor=anchor_of[v.sought], track=row_of[v.track_id], is_good=v.is_good)
+              for v in verdicts if v.sought in anchor_of]  # fmt: skip
+    asked = {(sources[v.sought][1][0], row_of[v.track_id]) for v in verdicts if sources[v.sought][1]}
+    given = np.zeros(len(verdicts))
     for at, v in enumerate(verdicts):
-        if (anchor := seeds[v.sought][0]) is not None:
-            judged.append(Judged(anchor=anchor, track=row_of[v.track_id], is_good=v.is_good))
-            cosines = tracks @ vectors[anchor]
-            given[at] = _SOUND * np.clip((cosines[row_of[v.track_id]] - cosines.mean()) / cosines.std(), -4, 4)
+        if v.sought in anchor_of:
+            cosines = tracks @ vectors[anchor_of[v.sought]]
+            standard = (cosines[row_of[v.track_id]] - cosines.mean()) / max(float(cosines.std()), 1e-6)
+            given[at] = _SOUND * np.clip(standard, -4, 4)
     preference, agreed = None, None
     if enough:
-        rows = table.rows(np.array([v.track_id for v in verdicts], np.int64))
-        found = [{n: x[0] for n, x in features.of(seeds[v.sought][1], rows[i : i + 1]).items()}
-                 for i, v in enumerate(verdicts)]  # fmt: skip
+        at_rows, traits = table.rows(ids), Traits(table)
+        found = [{name: values[0] for name, values in
+                  traits.of(at_rows[sources[v.sought][1]].tolist(), at_rows[[row_of[v.track_id]]]).items()}
+                 for v in verdicts]  # fmt: skip
         parts = [part_of(artists[row_of[v.track_id]]) for v in verdicts]
-        plain = Preference.scaled(features, rng)
+        plain = Preference.scaled(traits, rng)
         preference, agreed = _weighed(plain, found, verdicts, given, parts)
     general = _General.of(model, table, table.rows(ids))
     sample = np.concatenate([tracks[rng.permutation(len(ids))[:_SAMPLE]], general.texts_QD])
@@ -120,7 +115,8 @@ def learn(
         progress(number, rounds if judge else 1)
         if judge is not None:
             drawn = rng.permutation(len(ids))[:anchors].tolist()
-            judged += _judge(collection, judge, moved[: len(ids)], ids, drawn, judged)
+            asked |= {(j.anchor, j.track) for j in judged}  # what the person said comes first
+            judged += _judge(collection, judge, moved[: len(ids)], ids, drawn, asked)
         triplets = mine(moved, artists, judged)
         train, held = split(artists, triplets)
         agreed_on, scores, better, hard = None, (0.0, 0.0), False, hard_share(moved, judged)
@@ -224,15 +220,29 @@ def _weighed(
     return plain.learnt(found, good.tolist(), given) if after > before else None, (before, after)
 
 
+def _source(
+    searcher: Searcher, sought: Sought, row_of: Mapping[int, int], notes: list[str]
+) -> tuple[FloatArray | None, list[int]]:
+    """What a search compared by sound, if anything, and the rows of its examples; ``notes`` take what is left out."""
+    likes = []
+    for text in sought.examples:
+        try:
+            likes.append(like_example(searcher, text))
+        except SolfaError as error:
+            notes.append(f"an example is left out: {error}")
+    direction = searcher.direction(parse(sought.query) if sought.query.strip() else None, likes)
+    return direction, [row_of[like.track_id] for like in likes if like.track_id is not None and like.track_id in row_of]
+
+
 def _judge(
     collection: Collection, judge: Judge, tracks_ND: FloatArray, ids: Ids, anchors: Iterable[int],
-    known: Sequence[Judged],
+    asked: Container[tuple[int, int]],
 ) -> list[Judged]:  # fmt: skip
-    """What the judge says of the nearest tracks of anchors that nobody has judged; unsure similarity is left out."""
-    before, found = {(j.anchor, j.track) for j in known}, []
+    """What the judge says of the nearest tracks of anchors, but of pairs ``asked``; unsure similarity is left out."""
+    found = []
     for anchor in anchors:
         near = np.argsort(-(tracks_ND @ tracks_ND[anchor]), kind="stable")[: NEAREST + 1].tolist()
-        new = [track for track in near if track != anchor and (anchor, track) not in before]
+        new = [track for track in near if track != anchor and (anchor, track) not in asked]
         said = dict(summaries(collection, [int(ids[row]) for row in (anchor, *new)]))
         for track in new:
             alike = similarity(said[int(ids[anchor])], said[int(ids[track])], judge)
