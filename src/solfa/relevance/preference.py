@@ -44,7 +44,7 @@ class Traits:
         """Each feature of ``rows``: of the track alone, and, where there are ``seeds``, mean agreement with those."""
         table = self.table
         loud, key, tempo = table.column("loudness_lufs"), table.column("key")[:, 0], table.column("tempo_bpm")[:, 0]
-        found = {"vocals": table.confidence("voice")[rows], "loudness": loud[rows]}
+        found = {"vocals": table.confidence("voice")[rows]}
         if len(seeds):
             one, all_seeds = rows[:, None], np.asarray(seeds)[None]
             for kind in ("instrument", "percussion", "genre", "mood"):

@@ -275,8 +275,8 @@ def test_learning_recovers_planted_weights_of_a_logistic_listener() -> None:
 
 def test_features_of_text_queries_are_those_of_the_track_alone(shelf: Collection) -> None:
     features, rows = Traits(shelf.attributes()), np.arange(40)
-    assert set(features.of([], rows)) == {"vocals", "loudness"}
-    assert len(features.of([3], rows)) == 10 and features.of([3], rows)["key near"][3] == 0
+    assert set(features.of([], rows)) == {"vocals"}
+    assert len(features.of([3], rows)) == 9 and features.of([3], rows)["key near"][3] == 0
 
 
 def test_the_command_learns_reports_and_undoes(shelf: Collection) -> None:
