@@ -10,6 +10,7 @@ for each kind of copy, and the highest and 99.9 % quantile between different fil
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 
@@ -18,7 +19,9 @@ import numpy as np
 from solfa.audio import SUFFIXES, at_rate, stretches
 from solfa.core.types import Audio
 from solfa.encoders.registry import load_model
-from solfa.testing.files import write_audio
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from fakes.files import write_audio
 
 
 def main() -> None:

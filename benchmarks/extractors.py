@@ -9,14 +9,18 @@ A sanity check, not a quality measure: the song is clean, in one key and steady.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 import warnings
+from pathlib import Path
 
 from solfa.analysis.protocol import STRETCH_S
 from solfa.analysis.registry import extractor_specs, extractors
 from solfa.core.errors import MissingExtra
 from solfa.core.types import Audio
-from solfa.testing.synth import Song, song
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from fakes.synth import Song, song
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ import argparse
 import multiprocessing
 import os
 import resource
+import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -37,9 +38,11 @@ from solfa.core.types import JointModel
 from solfa.encoders.registry import load_model
 from solfa.encoders.windows import candidates, embed
 from solfa.jobs import ProcessExecutor, SerialExecutor
-from solfa.testing.files import write_audio
-from solfa.testing.synth import song
 from solfa.weights import set_threads
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from fakes.files import write_audio
+from fakes.synth import song
 
 
 class Clock:

@@ -30,9 +30,11 @@ from solfa.analysis.registry import extractors as extractors_named
 from solfa.collection import Collection, Progress
 from solfa.collection.repair import examine
 from solfa.jobs import Executor, ProcessExecutor, SerialExecutor
-from solfa.testing.files import write_audio
-from solfa.testing.synth import song
-from solfa.testing.tiny import tiny_model
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from fakes.files import write_audio
+from fakes.synth import song
+from fakes.tiny import tiny_model
 
 Content = dict[str, Any]
 

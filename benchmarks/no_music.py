@@ -11,6 +11,7 @@ of which a tempo, a metre (confidence 0.2 and more), a key or a chord is told, o
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -25,8 +26,10 @@ from solfa.analysis.analyze import Analyzer, analyze
 from solfa.analysis.registry import extractors
 from solfa.audio import SUFFIXES, stretches
 from solfa.core.types import Analysis, Audio
-from solfa.testing.files import write_audio
-from solfa.testing.synth import song
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from fakes.files import write_audio
+from fakes.synth import song
 
 Array = NDArray[np.float64]
 Rng = np.random.Generator

@@ -9,11 +9,11 @@ import pytest
 import typer
 
 import solfa
+from fakes.files import write_audio
+from fakes.synth import song
 from solfa.analysis.registry import extractor_specs
 from solfa.apps.cli import app
 from solfa.encoders.registry import available
-from solfa.testing.files import write_audio
-from solfa.testing.synth import song
 from solfa.weights import models, pulled
 
 ROOT = Path(__file__).parents[2]

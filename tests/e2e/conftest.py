@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from fakes.files import write_audio
+from fakes.synth import song
 from solfa.apps.cli import app, main
-from solfa.testing.files import write_audio
-from solfa.testing.synth import song
 from solfa.weights import pulled
 
 SONGS = {

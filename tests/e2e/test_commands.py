@@ -7,8 +7,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from solfa.testing.files import write_audio
-from solfa.testing.synth import tone
+from fakes.files import write_audio
+from fakes.synth import tone
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 ROOT = Path(__file__).parents[2]

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fakes.files import write_audio
 from solfa.analysis.analyze import DECODER_VERSION, Analyzer, analysis_version, analyze
 from solfa.analysis.loudness import LoudnessExtractor
 from solfa.analysis.protocol import STRETCH_S, ExtractorSpec, Observation
 from solfa.core.errors import DecodeError, InputError
 from solfa.core.types import Audio, ChordSegment, Estimate, TagTrack
-from solfa.testing.files import write_audio
 
 
 class Counting:

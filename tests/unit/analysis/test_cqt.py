@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import soxr
 
+from fakes.synth import song
 from solfa.analysis.cqt import HOP, N_BINS, RATE_HZ, cqt, filter_lengths, tuning_of
-from solfa.testing.synth import song
 
 
 @pytest.mark.parametrize("tuning", [0.0, 0.3])

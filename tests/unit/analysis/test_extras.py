@@ -9,6 +9,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
+from fakes.synth import song
 from solfa.analysis import extras
 from solfa.analysis.analyze import analysis_version, analyze
 from solfa.analysis.protocol import Extractor
@@ -18,7 +19,6 @@ from solfa.core.errors import ExtractorError, InputError, MissingExtra, UnknownN
 from solfa.core.registry import ModelEntry
 from solfa.core.theory import Chord, Key
 from solfa.core.types import Analysis, Audio, Estimate, ModelInfo
-from solfa.testing.synth import song
 
 EXTRAS = tuple(spec.name for spec in extractor_specs()[len(DEFAULTS) :])
 SONG = song("A:min F:maj C:maj G:maj", tempo_bpm=100, bars=12, sample_rate_hz=44100)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import soxr
 
+from fakes import synth
 from solfa.analysis.harmony import HarmonyExtractor
 from solfa.core.theory import Chord, Key
 from solfa.core.types import Audio, ChordSegment, Estimate
-from solfa.testing import synth
 
 song = cache(synth.song)  # several tests ask about one song
 

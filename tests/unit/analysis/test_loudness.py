@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fakes.files import write_audio
 from solfa.analysis.analyze import analyze
 from solfa.analysis.loudness import LoudnessExtractor, integrated_lufs
 from solfa.core.types import Analysis, Audio, FloatArray
-from solfa.testing.files import write_audio
 
 LOUDNESS = (LoudnessExtractor(),)
 

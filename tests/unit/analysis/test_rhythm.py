@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fakes.synth import Song, song
 from solfa.analysis.rhythm import RhythmExtractor
 from solfa.analysis.rhythm_features import Onsets
 from solfa.analysis.rhythm_tracking import strength
 from solfa.core.types import Audio, FloatArray
-from solfa.testing.synth import Song, song
 
 TOOL = RhythmExtractor()
 

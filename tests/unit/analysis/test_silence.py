@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from fakes.synth import song
 from solfa.analysis.analyze import Analyzer
 from solfa.analysis.registry import extractors
 from solfa.core.types import Audio
-from solfa.testing.synth import song
 
 RATE, STRETCH_S = 22050, 30.0  # shorter than the stretches of a file, for time
 

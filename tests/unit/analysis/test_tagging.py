@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from fakes.synth import song
 from solfa.analysis import tagging
 from solfa.analysis.tagging import labels, num_frames, tag_frames
 from solfa.core.types import Audio
-from solfa.testing.synth import song
 
 
 def _noise(seconds: float, rate: int = 16000) -> Audio:

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
+from fakes.synth import song, tone
 from solfa.analysis import tags
 from solfa.analysis.tagging import labels, voters
 from solfa.analysis.tags import TagsExtractor
 from solfa.core.types import Audio
 from solfa.core.vocabulary import concepts
-from solfa.testing.synth import song, tone
 
 
 def _votes(seconds: int, **high: slice) -> dict[str, np.ndarray]:

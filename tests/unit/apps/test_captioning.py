@@ -3,10 +3,10 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
+from fakes.files import write_audio
+from fakes.synth import song
 from solfa.apps.cli import app
 from solfa.datasets.shards import Dataset
-from solfa.testing.files import write_audio
-from solfa.testing.synth import song
 
 RUN = CliRunner()
 

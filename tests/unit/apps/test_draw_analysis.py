@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from fakes.files import write_audio
 from solfa.analysis.analyze import analyze
 from solfa.analysis.sections import sections
 from solfa.apps.figures import draw_analysis
 from solfa.apps.render import analysis_text
 from solfa.core.errors import InputError
 from solfa.core.types import ChordSegment, Curve, Estimate, Span, TagTrack
-from solfa.testing.files import write_audio
 
 
 def test_an_analysis_is_a_picture(tmp_path: Path) -> None:

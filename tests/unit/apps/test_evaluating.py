@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from fakes.files import write_audio
+from fakes.synth import song, tone
+from fakes.tiny import tiny_model
 from solfa.apps.cli import app
 from solfa.apps.evaluating import TASKS
 from solfa.apps.reporting import names
@@ -18,9 +21,6 @@ from solfa.core.types import JointModel
 from solfa.datasets.building import build
 from solfa.datasets.shards import Member
 from solfa.evaluation import tasks
-from solfa.testing.files import write_audio
-from solfa.testing.synth import song, tone
-from solfa.testing.tiny import tiny_model
 
 WORDS = {"a": ("low", 31), "b": ("middle", 60), "c": ("high", 90), "d": ("bright", 111)}
 

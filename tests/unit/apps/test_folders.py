@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from fakes.files import write_audio
+from fakes.synth import tone
 from solfa.apps.cli import app
 from solfa.core.errors import InputError
 from solfa.datagen.captions.pipeline import caption_tracks
 from solfa.datagen.captions.stages import Settings
-from solfa.testing.files import write_audio
-from solfa.testing.synth import tone
 
 COMMANDS = (
     "data import pairs {pairs} {out}", "data export {made} {out} --to webdataset",

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mutagen.id3 import APIC, COMM, ID3, TBPM, TCON, TIT2, TKEY, TPE1, TXXX
 
+from fakes.files import write_audio
 from solfa.audio import read_tags, stretches
 from solfa.audio.tags import MAX_TEXT, clean, parse_key
 from solfa.core.errors import DecodeError
 from solfa.core.types import FileTags
-from solfa.testing.files import write_audio
 
 SILENCE = np.zeros(44_100, np.float32)
 

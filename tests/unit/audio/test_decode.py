@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from fakes.files import write_audio
 from solfa.audio import ContentHash, Limits, probe, read_tags, side_of, stretches
 from solfa.core.errors import DecodeError, FileUnavailable
 from solfa.core.types import FloatArray
-from solfa.testing.files import write_audio
 
 RATE = 22050
 

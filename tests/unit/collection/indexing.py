@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from fakes.files import write_audio
+from fakes.tiny import tiny_model
 from solfa.analysis.loudness import LoudnessExtractor
 from solfa.analysis.protocol import Extractor, ExtractorSpec, Observation
 from solfa.collection import AddReport, Collection
 from solfa.core.types import Audio, Estimate, Features, FloatArray, JointModel, Span, TagTrack
-from solfa.testing.files import write_audio
-from solfa.testing.tiny import tiny_model
 
 SPACE = "tiny/1/32"
 RATE = 16_000

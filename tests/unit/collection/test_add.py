@@ -23,6 +23,8 @@ from indexing import (
     tune,
 )
 
+from fakes.files import write_audio
+from fakes.tiny import tiny_model
 from solfa.alignment.scores import quantise
 from solfa.analysis.analyze import analyze
 from solfa.audio import Limits, stretches
@@ -32,8 +34,6 @@ from solfa.collection.store import SpaceFiles
 from solfa.core.errors import CollectionError, InputError, SpaceMismatch
 from solfa.encoders.windows import segment_ranges
 from solfa.jobs import ProcessExecutor
-from solfa.testing.files import write_audio
-from solfa.testing.tiny import tiny_model
 
 
 @pytest.fixture

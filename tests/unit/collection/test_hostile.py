@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from indexing import extractors, make_music, tune
 
+from fakes.files import write_audio
+from fakes.tiny import tiny_model
 from solfa.analysis.protocol import Extractor, Observation
 from solfa.collection import Collection
 from solfa.core.types import Audio, JointModel
 from solfa.jobs import ProcessExecutor
-from solfa.testing.files import write_audio
-from solfa.testing.tiny import tiny_model
 
 
 def wav_header(path: Path, channels: int, rate: int, claimed: int, data: bytes) -> None:

@@ -14,11 +14,11 @@ import pytest
 from indexing import SPACE, content, index, make_music
 from typer.testing import CliRunner
 
+from fakes.tiny import tiny_model
 from solfa.apps.cli import app
 from solfa.collection import Collection
 from solfa.collection.repair import examine, repair
 from solfa.core.errors import CollectionDamaged, CollectionError, SolfaError
-from solfa.testing.tiny import tiny_model
 
 Kept = tuple[Path, Path, dict[str, Any]]
 

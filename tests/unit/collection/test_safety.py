@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from indexing import SPACE, content, extractors, index, make_music
 
+from fakes.tiny import tiny_model
 from solfa.collection import Collection, database
 from solfa.collection.repair import examine
 from solfa.core.errors import CollectionBusy, CollectionError
-from solfa.testing.tiny import tiny_model
 
 
 @pytest.fixture

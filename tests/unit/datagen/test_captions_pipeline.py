@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fakes.files import write_audio
+from fakes.synth import song
+from fakes.tiny import tiny_model
 from solfa.analysis.registry import extractors
 from solfa.audio import ContentHash, stretches
 from solfa.collection import Collection
@@ -20,9 +23,6 @@ from solfa.datagen.summary import defects
 from solfa.datasets.shards import Dataset
 from solfa.jobs import Done, Failed, SerialExecutor
 from solfa.llm import Client, Endpoint
-from solfa.testing.files import write_audio
-from solfa.testing.synth import song
-from solfa.testing.tiny import tiny_model
 
 FAST = Settings(
     seconds=5.0, extractors=("solfa-rhythm", "solfa-harmony"), shares=(0.5, 0.25, 0.25), style="figma", per_clip=2,

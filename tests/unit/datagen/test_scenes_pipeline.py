@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from fakes.files import write_audio
+from fakes.synth import tone
 from solfa.core.clip import SPLITS, Clip
 from solfa.core.errors import InputError, SolfaError
 from solfa.core.types import FloatArray
@@ -30,8 +32,6 @@ from solfa.datasets.phrases import sound_bank
 from solfa.datasets.shards import Dataset, Failure, Member
 from solfa.jobs import ProcessExecutor
 from solfa.llm import Client, Endpoint
-from solfa.testing.files import write_audio
-from solfa.testing.synth import tone
 
 RATE = 8000
 RULE = PoolRule(sample_rate_hz=RATE, min_event_s=0.2, short_sounds=True)

@@ -8,6 +8,8 @@ import pyarrow.parquet
 import pytest
 from typer.testing import CliRunner
 
+from fakes.files import write_audio
+from fakes.synth import tone
 from solfa.apps.captioning import tell_failures
 from solfa.apps.data import data_app
 from solfa.audio import stretches
@@ -18,8 +20,6 @@ from solfa.datasets.exports import export
 from solfa.datasets.imports import import_published
 from solfa.datasets.readers import laid_out, load
 from solfa.datasets.shards import Dataset, Failure
-from solfa.testing.files import write_audio
-from solfa.testing.synth import tone
 
 Make = Callable[..., Dataset]
 

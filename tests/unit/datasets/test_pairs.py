@@ -15,6 +15,8 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from fakes.files import write_audio
+from fakes.synth import tone
 from solfa.apps.data import data_app
 from solfa.core.clip import Clip, Phrase
 from solfa.core.errors import InputError
@@ -25,8 +27,6 @@ from solfa.datasets.pairs import Table, read_pairs
 from solfa.datasets.readers import Inside
 from solfa.datasets.shards import Dataset, Member
 from solfa.jobs import ProcessExecutor
-from solfa.testing.files import write_audio
-from solfa.testing.synth import tone
 
 Rows = Sequence[dict[str, Any]]
 SPLITS = [*["train"] * 5, *["val"] * 2, "test"]

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import soxr
 
+from fakes.files import write_audio
+from fakes.synth import tone
 from solfa.audio import stretches
 from solfa.core.errors import InputError
 from solfa.core.types import Audio
@@ -12,8 +14,6 @@ from solfa.datagen.captions.fingerprints import agreement, fingerprint, near_dup
 from solfa.datagen.captions.sources import originals
 from solfa.datagen.captions.stages import FGMCAPS
 from solfa.datasets.splits import assign, families, link_keys, targets
-from solfa.testing.files import write_audio
-from solfa.testing.synth import tone
 
 RATE = 22050
 

@@ -6,13 +6,13 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
+from fakes.synth import song, tone
 from solfa.analysis.tagging import labels
 from solfa.core.types import Audio
 from solfa.encoders import bridge_space
 from solfa.encoders.bridge import load
 from solfa.encoders.bridge_text import BridgeText, pieces
 from solfa.encoders.selftest import check
-from solfa.testing.synth import song, tone
 
 
 def _text(*texts: str) -> np.ndarray:

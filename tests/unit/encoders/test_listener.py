@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from fakes.synth import song
 from solfa.analysis.rhythm_tracking import FASTEST_BPM, SLOWEST_BPM
 from solfa.core.types import Audio
 from solfa.encoders import taggers
 from solfa.encoders.registry import load_backbone
-from solfa.testing.synth import song
 
 KEY = slice(taggers.DIM + 100, taggers.DIM + 124)
 ACF = slice(taggers.DIM + 124, None)

@@ -7,13 +7,13 @@ from types import ModuleType
 
 import pytest
 
+from fakes.tiny import tiny_model
 from solfa.core import registry as core_registry
 from solfa.core.errors import InputError, UnknownName, WeightsError
 from solfa.core.registry import ModelEntry
 from solfa.core.types import ModelInfo
 from solfa.encoders import registry
 from solfa.encoders.registry import available, load_model
-from solfa.testing.tiny import tiny_model
 
 INFO = ModelInfo(
     name="toy", kind="joint model", licence="MIT", commercial_use=True, source="a test", description="a toy"

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fakes.tiny import tiny_model
 from solfa.core.errors import WeightsError
 from solfa.core.types import Features
 from solfa.encoders import selftest
-from solfa.testing.tiny import tiny_model
 from solfa.weights import home
 
 

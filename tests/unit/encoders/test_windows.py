@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fakes.tiny import tiny_model
 from solfa.core.types import Audio, Features, JointModel, Views
 from solfa.encoders.windows import candidates, embed, track_vector
-from solfa.testing.tiny import tiny_model
 
 RATE = 8000
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from fakes.synth import tone
+from fakes.tiny import tiny_model
 from solfa.evaluation.interop import MTEB_TASKS, MtebModel
-from solfa.testing.synth import tone
-from solfa.testing.tiny import tiny_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 

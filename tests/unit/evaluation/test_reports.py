@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from fakes.tiny import tiny_model
 from solfa.core.annotation import MusicAnnotation
 from solfa.core.clip import Clip, Phrase
 from solfa.core.errors import InputError, UnknownName
@@ -38,7 +39,6 @@ from solfa.evaluation.tagging import tag_scores
 from solfa.evaluation.tasks import TASKS, TaskSettings, encode_files, run_mir, run_task
 from solfa.evaluation.truth import holds
 from solfa.query import parse
-from solfa.testing.tiny import tiny_model
 
 RATE = 16000
 FEW = TaskSettings(num_resamples=50, num_clip_resamples=5)

@@ -7,11 +7,11 @@ from typing import Any
 import mutagen
 import numpy as np
 
+from fakes.files import write_audio
+from fakes.tiny import tiny_model
 from solfa.analysis.protocol import ExtractorSpec, Observation
 from solfa.collection import Collection
 from solfa.core.types import Audio, Curve, Estimate
-from solfa.testing.files import write_audio
-from solfa.testing.tiny import tiny_model
 
 RATE = 16_000
 KEYS = ("C major", "G major", "D major", "A minor")

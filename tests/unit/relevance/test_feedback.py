@@ -9,6 +9,7 @@ import pytest
 from songs import record, shelve
 from typer.testing import CliRunner
 
+from fakes.tiny import tiny_model
 from solfa.apps.cli import app
 from solfa.collection import Collection
 from solfa.collection.feedback import Sought, StoredHead, TrackVerdict
@@ -17,7 +18,6 @@ from solfa.core.errors import CollectionDamaged, CollectionError, InputError, Sp
 from solfa.query import Query
 from solfa.relevance.feedback import give, in_force, last_search, name_of, remember
 from solfa.retrieval import Searcher
-from solfa.testing.tiny import tiny_model
 
 SPACE = "tiny/1/32"
 

@@ -10,6 +10,7 @@ from songs import KEYS, record, shelve
 from typer.testing import CliRunner
 
 import solfa
+from fakes.tiny import tiny_model
 from solfa.apps.cli import app
 from solfa.collection import Collection
 from solfa.collection.feedback import Sought, TrackVerdict
@@ -19,7 +20,6 @@ from solfa.relevance import learn as learning
 from solfa.relevance.head import ALPHA, distillation, headed, objective, stored, train, triplet_loss
 from solfa.relevance.mining import Judged, agreement, hard_share, mine, part_of, split
 from solfa.relevance.preference import Preference, Traits, fifths_apart, octaves_apart
-from solfa.testing.tiny import tiny_model
 
 SPACE = "tiny/1/32"
 

@@ -11,6 +11,7 @@ import soundfile
 from given import analysis
 from typer.testing import CliRunner
 
+from fakes.tiny import tiny_model
 from solfa.apps.cli import app
 from solfa.core.errors import InputError, SolfaError
 from solfa.core.types import Analysis, ChordSegment
@@ -19,7 +20,6 @@ from solfa.relevance.captions import SoundCheck, caption_faults
 from solfa.relevance.makers import ModelMaker, written
 from solfa.relevance.rules import summarize
 from solfa.relevance.summary import from_json, to_json
-from solfa.testing.tiny import tiny_model
 
 CAPTION = """Genre: A Russian punk rock song. It is loud.
 Instruments: Distorted guitar and drums play in all of it.

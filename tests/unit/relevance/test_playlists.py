@@ -10,12 +10,12 @@ import pytest
 from songs import KEYS, record, shelve
 from typer.testing import CliRunner
 
+from fakes.tiny import tiny_model
 from solfa.apps.cli import app
 from solfa.collection import Collection
 from solfa.core.errors import InputError
 from solfa.relevance.playlists import _apart, flow_order, path, transitions
 from solfa.retrieval import Searcher
-from solfa.testing.tiny import tiny_model
 
 
 @pytest.fixture(scope="module")

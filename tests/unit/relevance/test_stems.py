@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from fakes.files import write_audio
+from fakes.synth import song, tone
 from solfa.apps.cli import app
 from solfa.collection import Collection
 from solfa.core.errors import InputError
@@ -15,8 +17,6 @@ from solfa.core.types import Audio, Span
 from solfa.encoders import listener
 from solfa.relevance import stems
 from solfa.relevance.stems import STEMS, Masks, StemMatch, StemStore, learn_weights, read_weights, stem_similarity
-from solfa.testing.files import write_audio
-from solfa.testing.synth import song, tone
 
 RATE = 22_050
 

@@ -4,8 +4,8 @@ import pytest
 import soundfile
 from given_tracks import RATE, TRACKS, extractors, sound
 
+from fakes.tiny import tiny_model
 from solfa.collection import Collection
-from solfa.testing.tiny import tiny_model
 
 
 @pytest.fixture(scope="session")

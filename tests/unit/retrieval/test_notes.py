@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fakes.tiny import tiny_model
 from solfa.collection import Collection
 from solfa.core.types import Features, JointModel, Logit, Match
 from solfa.query import Query, parse
 from solfa.retrieval import Display, Like, Searcher
-from solfa.testing.tiny import tiny_model
 
 SOUNDS = ("low", "bass", "middle", "high", "bright", "noisy", "silent")
 

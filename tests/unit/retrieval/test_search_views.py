@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 import solfa
+from fakes.tiny import tiny_model
 from solfa.collection import Collection, database
 from solfa.collection.database import Database
 from solfa.core.errors import InputError
@@ -18,7 +19,6 @@ from solfa.evaluation.similarity import joint_scores
 from solfa.evaluation.tasks import encode_files
 from solfa.query import parse
 from solfa.retrieval import Display, Searcher, like_example
-from solfa.testing.tiny import tiny_model
 
 DIM, RATE, WINDOW_S = 24, 8000, 4.0
 LENGTHS_S = (4.0, 4.0, 4.0, 3.0, 5.5, 8.0, 12.0, 13.5, 2.0, 4.0, 20.0, 7.0, 4.0, 16.0, 4.0, 6.0)

@@ -5,12 +5,12 @@ import pytest
 import soundfile
 from given_tracks import RATE, TRACKS, extractors, sound
 
+from fakes.tiny import tiny_model
 from solfa.collection import Collection
 from solfa.core.errors import InputError, SpaceMismatch
 from solfa.core.types import JointModel
 from solfa.query import Query, parse, parse_where
 from solfa.retrieval import Display, Hit, Searcher, like_example
-from solfa.testing.tiny import tiny_model
 
 
 @pytest.fixture

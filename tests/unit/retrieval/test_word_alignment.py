@@ -12,13 +12,13 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
+from fakes.tiny import tiny_model
 from solfa.apps.cli import app
 from solfa.core.errors import InputError
 from solfa.core.types import Audio, Features, JointModel, Logit, View, Views
 from solfa.encoders.windows import embed
 from solfa.retrieval.alignment import align, detect, word_matches, word_rows
 from solfa.retrieval.targets import Texts
-from solfa.testing.tiny import tiny_model
 
 RATE = 16000
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from fakes.synth import tone
+from fakes.tiny import tiny_model
 from solfa.core.types import Audio
-from solfa.testing.synth import tone
-from solfa.testing.tiny import tiny_model
 
 
 def _sound(hz: float, seconds: float = 2.0) -> Audio:

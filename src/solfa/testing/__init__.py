@@ -1,1 +1,0 @@
-"""Fakes that ship: sound with known truth, tiny encoders."""
