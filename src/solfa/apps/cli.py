@@ -160,7 +160,7 @@ def _answer(asked: Asked, query: "Query | str", like: list[str], by: Literal["se
 
     for output in filter(None, (asked.m3u, asked.xspf)):  # before the work
         check_output(output, force=asked.force)
-    judged, failed = bool(asked.context or asked.rerank), False
+    judged, failed = bool(asked.context or asked.rerank or asked.summaries != "rules"), False
     by_sort = asked.sort != "score"
     if by_sort + bool(asked.weights) + judged > 1 or (by_sort and asked.flow):
         raise InputError("two orders: of --sort, --weights, --for or --rerank, and --sort or --flow, give one.")

@@ -1,6 +1,5 @@
 """``solfa compare``, and hits in the order of a judge (``--for``, ``--rerank``)."""
 
-import json
 import os
 from contextlib import nullcontext
 from dataclasses import replace
@@ -51,12 +50,20 @@ def judge_of(name: str, model: str, key_env: str) -> "Judge":
 
 def reranked(asked: Asked, collection: "Collection", results: "Results", query: str) -> tuple["Results", bool]:
     """The page of the hits in the order of a judge, or of the search if the judge failed, and whether it did."""
-    from solfa.relevance.rerank import rerank
+    from solfa.relevance.makers import kept_summary
+    from solfa.relevance.rerank import MOST, rerank
 
     if not (context := asked.context or query).strip():
         raise InputError("--rerank without words: say what the music is for with --for TEXT.")
     judge, failed, first = judge_of(asked.rerank, asked.llm_model, asked.llm_key_env), False, asked.k * (asked.page - 1)
-    made = None if asked.summaries is None else _read(asked.summaries, collection)
+    made = None
+    if asked.summaries != "rules":
+        rows = collection.rows([hit.track_id for hit in results.hits[:MOST]])
+        kept = ((row.id, kept_summary(home() / "summaries", row.hash, asked.summaries)) for row in rows)
+        made = {track_id: summary for track_id, summary in kept if summary is not None}
+        if rows and not made:
+            raise InputError(f"no summary of these hits by a model {asked.summaries!r} is kept. Make them with: "
+                             f"solfa describe --all --llm URL --llm-model NAME")  # fmt: skip
     try:
         results = rerank(collection, results, context, judge, made)
     except InputError:
@@ -81,20 +88,6 @@ def weighed(asked: Asked, collection: "Collection", results: "Results", like: li
     if made := len(store.made_s):
         work.end(f"{made} tracks separated, {sum(store.made_s) / made:.1f} s each; those of the collection are kept")
     return replace(results, hits=results.hits[first : first + asked.k], before=min(first, len(results.hits)))
-
-
-def _read(file: Path, collection: "Collection") -> "dict[int, TrackSummary]":
-    """The summaries of a file that ``solfa describe --json`` printed, by track. Raises InputError for other files."""
-    from solfa.relevance import from_json
-
-    try:
-        documents = json.loads(file.read_bytes())
-        named = {item.pop("path"): item for item in (documents if isinstance(documents, list) else [documents])}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{file} has no summaries ({type(error).__name__}). Expected the output of: "
-                         "solfa describe --all --json") from error  # fmt: skip
-    tracks = {collection.at(path): from_json(item) for path, item in named.items()}
-    return {track_id: summary for track_id, summary in tracks.items() if track_id is not None}
 
 
 def compare(

@@ -4,13 +4,21 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from solfa.apps.options import CollectionOption, JsonOption, ModelOption, NoncommercialOption, default_collection
+from solfa.apps.options import (
+    CollectionOption,
+    JsonOption,
+    LlmKeyOption,
+    LlmModelOption,
+    ModelOption,
+    NoncommercialOption,
+    default_collection,
+)
 from solfa.apps.terminal import SOME_FAILED, complain, print_json, show, tell
 from solfa.core.errors import DecodeError, InputError, SolfaError
 from solfa.core.text import printable
@@ -29,23 +37,15 @@ def describe(
     evidence: Annotated[
         bool, typer.Option("--evidence", help="Show where each field comes from: a measurement, or words of a text.")
     ] = False,
-    maker: Annotated[
-        Literal["rules", "llm", "audio"],
-        typer.Option(
-            help="rules: from measurements; llm: a text model reads them, or --caption; audio: an audio model "
-            "describes the sound, and a text model reads that."
-        ),
-    ] = "rules",
-    url: Annotated[str, typer.Option(help="OpenAI-compatible endpoint, up to /v1; nothing is sent elsewhere.")] = "",
-    model_name: Annotated[str, typer.Option(help="The model's name at the endpoint.")] = "",
-    text_url: Annotated[str, typer.Option(help="Endpoint of the text model, if it is another one (without key).")] = "",
-    text_model: Annotated[str, typer.Option(help="Name of the text model (default: the same model).")] = "",
-    key_env: Annotated[str, typer.Option(help="Environment variable that holds the endpoint's key.")] = "",
-    caption: Annotated[str, typer.Option(help="What is known of the one FILE in words, for --maker llm.")] = "",
-    prompt: Annotated[
-        str | None, typer.Option(help="Ask the audio model this; '' for models that take sound and no words.")
-    ] = None,
-    most_requests: Annotated[int, typer.Option(min=0, help="Most requests to an endpoint; 0: no limit.")] = 0,
+    llm: Annotated[
+        str, typer.Option(help="OpenAI-compatible endpoint, up to /v1, of a text model that reads what was measured, "
+                          "--caption or what --audio-llm says.")
+    ] = "",
+    llm_model: LlmModelOption = "",
+    llm_key_env: LlmKeyOption = "",
+    audio_llm: Annotated[str, typer.Option(help="The same of an audio model, which describes the sound.")] = "",
+    audio_model: Annotated[str, typer.Option(help="Its name at the endpoint.")] = "",
+    caption: Annotated[str, typer.Option(help="What is known of the one FILE in words.")] = "",
     llm_omit: Annotated[
         str, typer.Option(help="Fields of the request to leave out: temperature, max_tokens, seed, response_format.")
     ] = "",
@@ -53,7 +53,7 @@ def describe(
     allow_noncommercial: NoncommercialOption = False,
     collection: CollectionOption = None,
     as_json: JsonOption = False,
-) -> None:
+) -> None:  # fmt: skip
     """Describe tracks: genre, energy, instruments, mood, voice and more, each with its source.
 
     What is not measured or stated, or not surely, is left out. A file that is not in the collection is analyzed.
@@ -69,23 +69,22 @@ def describe(
         place, named, every = named[0], [], True
     if every == bool(named):
         raise InputError("name audio files, or --all for the collection; one of the two.")
-    if bool(url) != bool(model_name) or (maker == "rules") == bool(url):
-        raise InputError("--maker llm and --maker audio need --url and --model-name, and nothing else takes them.")
-    if caption and (maker != "llm" or len(named) != 1):
-        raise InputError("--caption is about one FILE, and for --maker llm.")
+    if bool(audio_llm) != bool(audio_model) or bool(llm) < bool(audio_llm or caption) or bool(llm_model) < bool(llm):
+        raise InputError(
+            "--llm needs --llm-model, --caption needs --llm, and --audio-llm needs both and --audio-model."
+        )
+    if caption and (audio_llm or len(named) != 1):
+        raise InputError("--caption is about one FILE, and for --llm alone.")
     documents, failed = [], 0
     with Collection.open(place) if every or Database(place).exists() else nullcontext() as opened:
         asked = None
-        if maker != "rules":
+        if llm:
             omit = tuple(filter(None, llm_omit.split(",")))
-            main = Endpoint(
-                url=url, model=model_name, key_env=key_env, most_requests=most_requests, omit=omit, timeout_s=300.0
-            )  # local models take minutes
-            text = replace(
-                main, url=text_url or url, model=text_model or model_name, key_env="" if text_url else key_env
-            )
-            joint = resolve_model(opened, model, allow_noncommercial)
-            asked = _by_models(main, text, maker == "audio", caption, prompt, joint)
+            text = Endpoint(url=llm, model=llm_model, key_env=llm_key_env, temperature=0.0, most_tokens=2000,
+                            timeout_s=300.0, omit=omit)  # fmt: skip  # local models take minutes
+            audio = replace(text, url=audio_llm, model=audio_model, key_env=llm_key_env if audio_llm == llm else "",
+                            temperature=0.7, most_tokens=1000) if audio_llm else None  # fmt: skip
+            asked = _by_models(text, audio, caption, resolve_model(opened, model, allow_noncommercial))
         for path, found in _tracks(opened, named, asked):
             if isinstance(found, SolfaError):
                 if len(named) == 1:
@@ -104,25 +103,21 @@ def describe(
         raise typer.Exit(SOME_FAILED)
 
 
-def _by_models(
-    audio: "Endpoint", text: "Endpoint", listens: bool, caption: str, prompt: str | None, joint: tuple[str, bool]
-) -> "ModelMaker":
+def _by_models(text: "Endpoint", audio: "Endpoint | None", caption: str, joint: tuple[str, bool]) -> "ModelMaker":
     """A maker that asks endpoints, and keeps what they answer."""
     from solfa.encoders.registry import load_model
     from solfa.llm import Client
     from solfa.relevance.captions import SoundCheck
     from solfa.relevance.makers import ModelMaker
 
-    reader, check = Client(replace(text, temperature=0.0, most_tokens=2000), home() / "answers"), None
-    listener = Client(replace(audio, most_tokens=1000), home() / "answers") if listens else None
-    if listens or caption:
+    check, answers = None, home() / "answers"
+    if audio is not None or caption:
         loaded = load_model(joint[0], allow_noncommercial=joint[1])
         check = None if loaded.match is None else SoundCheck(loaded, loaded.match.texts_XD)
         if check is None:
             complain(f"note: captions are not held against the sound: {joint[0]} has no other texts to compare with.")
-    models = f"audio:{audio.model}, text:{text.model}" if listens else f"text:{text.model}"
-    return ModelMaker(reader=reader, models=models, folder=home() / "summaries", caption=caption, listener=listener,
-                      prompt=prompt, check=check)  # fmt: skip
+    return ModelMaker(reader=Client(text, answers), folder=home() / "summaries", caption=caption, check=check,
+                      listener=None if audio is None else Client(audio, answers))  # fmt: skip
 
 
 def _tracks(

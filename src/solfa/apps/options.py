@@ -112,10 +112,10 @@ class Asked:
         str, typer.Option("--rerank", help=f"Who orders the first hits for it (default: rules): {JUDGES}.")
     ] = ""
     summaries: Annotated[
-        Path | None,
-        typer.Option("--summaries", help="Judge by these: the output of 'solfa describe --all --json' "
-                     "(default: by rules)."),
-    ] = None  # fmt: skip
+        str,
+        typer.Option("--summaries", help="What is judged: rules (what was measured), or the name of a model "
+                     "whose summaries 'solfa describe --llm' kept."),
+    ] = "rules"  # fmt: skip
     llm_model: LlmModelOption = ""
     llm_key_env: LlmKeyOption = ""
     model: ModelOption = None

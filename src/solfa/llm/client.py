@@ -12,8 +12,9 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -40,8 +41,7 @@ class Endpoint:
     needed. ``retries`` are further attempts after a refusal that may pass (429, 5xx, no connection, timeout), with
     waits of 1, 2, 4 ... s. ``rate_per_s`` is the most requests sent; 0 is no limit. ``omit`` names fields of the
     request that are left out, for servers that refuse them. An answer that takes longer than ``timeout_s`` is given up.
-    ``concurrency`` is how many requests wait for the server at a time, ``most_requests`` how many are sent at all; 0 is
-    no limit.
+    ``concurrency`` is how many requests wait for the server at a time.
     """
 
     url: str
@@ -55,7 +55,6 @@ class Endpoint:
     first_wait_s: float = 1.0
     omit: tuple[str, ...] = ()
     concurrency: int = 8
-    most_requests: int = 0
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
@@ -98,14 +97,13 @@ class Client:
     """
 
     def __init__(self, endpoint: Endpoint, cache: Path) -> None:
-        self._endpoint, self._cache = endpoint, cache
+        self.endpoint, self._cache = endpoint, cache
         self._key = os.environ.get(endpoint.key_env, "") if endpoint.key_env else ""
         if endpoint.key_env and not self._key:
             raise InputError(f"the environment variable {endpoint.key_env} for the endpoint's key is not set.")
         self._open = urllib.request.build_opener(_NoRedirects).open
         self._next_s = 0.0
         self._silent = 0
-        self._sent = 0
         self._lock = Lock()
         self.usage = Usage()
 
@@ -143,19 +141,19 @@ class Client:
         ``form`` is the ``response_format`` of the request.
 
         Raises InputError if the endpoint refuses for good (a wrong key, an unknown model), or the answers cannot be
-        kept; SolfaError if it cannot be reached, refuses many requests in a row, or ``most_requests`` were sent.
+        kept; SolfaError if it cannot be reached, or refuses many requests in a row.
         """
         fields = {
-            "model": self._endpoint.model,
-            "temperature": self._endpoint.temperature,
-            "max_tokens": self._endpoint.most_tokens,
+            "model": self.endpoint.model,
+            "temperature": self.endpoint.temperature,
+            "max_tokens": self.endpoint.most_tokens,
             "seed": seed,
             **({} if form is None else {"response_format": form}),
             "messages": messages,
         }
-        sent = {name: value for name, value in fields.items() if name not in self._endpoint.omit}
-        body = json.dumps(sent, ensure_ascii=False).encode()
-        name = hashlib.sha256(self._endpoint.url.encode() + b"\0" + body).hexdigest()
+        sent = {name: value for name, value in fields.items() if name not in self.endpoint.omit}
+        body = json.dumps(sent, ensure_ascii=False).encode("utf-8", "replace")  # a model may answer half a character
+        name = hashlib.sha256(self.endpoint.url.encode() + b"\0" + body).hexdigest()
         path = self._cache / name[:2] / f"{name}.json"
         if (kept := _kept(path)) is not None:
             with self._lock:
@@ -165,7 +163,7 @@ class Client:
         with self._lock:
             self._silent = 0 if content is not None else self._silent + 1
             if self._silent >= _GIVE_UP_AFTER:
-                raise SolfaError(f"{self._endpoint.url} refused {self._silent} requests in a row. {_GO_ON}")
+                raise SolfaError(f"{self.endpoint.url} refused {self._silent} requests in a row. {_GO_ON}")
         if content:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -175,13 +173,12 @@ class Client:
         return content
 
     def _ask(self, body: bytes) -> str | None:
-        endpoint, headers = self._endpoint, {"Content-Type": "application/json"}
+        endpoint, headers = self.endpoint, {"Content-Type": "application/json"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
         request = urllib.request.Request(f"{endpoint.url.rstrip('/')}/chat/completions", body, headers, method="POST")
         for attempt in range(endpoint.retries + 1):
             heartbeat()
-            self._count()
             self._pace()
             wait_s = endpoint.first_wait_s * 2.0**attempt
             try:
@@ -193,7 +190,10 @@ class Client:
             except urllib.error.HTTPError as refused:
                 with refused:
                     if refused.code != 429 and refused.code < 500:
-                        reason = clean(refused.read(400).decode("utf-8", "replace"))[:200]
+                        data = b""
+                        with suppress(OSError, HTTPException):  # it may be as slow as any answer
+                            data = _read(refused, time.monotonic() + endpoint.timeout_s)
+                        reason = clean(data.decode("utf-8", "replace"))[:200]
                         raise InputError(f"{endpoint.url} refuses with HTTP {refused.code}: {reason}. Check the "
                                          f"address, the model and the key; a field that it does not take is left out "
                                          f"with --llm-omit.") from None  # fmt: skip
@@ -207,19 +207,12 @@ class Client:
                 time.sleep(min(wait_s, _LONGEST_WAIT_S))
         return None
 
-    def _count(self) -> None:
-        with self._lock:
-            self._sent += 1
-            if 0 < self._endpoint.most_requests < self._sent:
-                most = self._endpoint.most_requests
-                raise SolfaError(f"{most} requests were sent, as many as were allowed. What is done is kept.")
-
     def _pace(self) -> None:
-        if self._endpoint.rate_per_s > 0:
+        if self.endpoint.rate_per_s > 0:
             with self._lock:
                 now = time.monotonic()
                 turn_s = max(now, self._next_s)
-                self._next_s = turn_s + 1.0 / self._endpoint.rate_per_s
+                self._next_s = turn_s + 1.0 / self.endpoint.rate_per_s
             time.sleep(turn_s - now)
 
 
@@ -239,7 +232,7 @@ def _kept(path: Path) -> str | None:
     return kept if isinstance(kept, str) else None
 
 
-def _read(response: HTTPResponse, end_s: float) -> bytes:
+def _read(response: Any, end_s: float) -> bytes:
     """At most a little over the limit, and no longer than until then: a server may send a byte a minute."""
     data = b""
     while len(data) <= _MOST_BYTES and (part := response.read1(1 << 16)):

@@ -27,7 +27,7 @@ from solfa.llm import Client
 from solfa.query import parse
 from solfa.relevance.captions import SoundCheck, caption_faults
 from solfa.relevance.prompts import sound_part
-from solfa.relevance.rules import family_of, summarize
+from solfa.relevance.rules import family_of, sentence, summarize
 from solfa.relevance.summary import KINDS, SCHEMA, FieldSource, TrackSummary, from_json, to_json, valid
 from solfa.retrieval.like import cut
 
@@ -35,29 +35,31 @@ PROMPT_VERSION = 1  # of makers.toml
 _MEASURED = ("tempo_bpm", "key", "metre", "genre_family")  # not asked for: measured, or by the table of families
 _VOICE = ("vocals", "vocal_role", "vocal_delivery", "vocal_language")
 _IDS = {"genre": ("genre",), "instruments": ("instrument", "voice"), "mood": ("mood",), "suitable_usages": ("use",)}
-_RATE_HZ, _MOST_CHARS = 16_000, 20_000  # of an excerpt; of a caption
+_EXCERPT_S, _RATE_HZ, _MOST_CHARS = 30.0, 16_000, 20_000  # of sound, and of a caption
+_UNREAD = "no answer that could be read, all fields are as measured"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelMaker:
     """A text model (``reader``) fills in the summary from a text, and what the text does not state is as measured.
 
-    The text is what an audio model (``listener``) says of an excerpt from the middle of the track, else the
-    ``caption``, else the measurements written down. ``models`` names them. ``prompt`` None asks the audio model for the
-    sections of ``makers.toml``; "" sends the sound alone, for models that take no words. A caption with faults, or
-    further from the sound than ``check`` allows, is asked for once more, and the one with fewer is read; its faults are
-    among the flags, as the check of sound refuses many that are right. One in another script is not read: the summary
-    then has what is measured, and says so. Summaries are kept in ``folder``, by sound, models, prompt and schema.
+    The text is what an audio model (``listener``) says of 30 s from the middle of the track, else the ``caption``, else
+    the measurements written down. A caption with faults, or further from the sound than ``check`` allows, is asked for
+    once more, and the one with fewer is read; its faults are among the flags, as the check of sound refuses many that
+    are right. One in another script is not read. Summaries are kept in ``folder``, by sound, models, prompt and schema,
+    but for those of models that gave no answer.
     """
 
     reader: Client
-    models: str
     folder: Path
     caption: str = ""
     listener: Client | None = None
-    prompt: str | None = None
     check: SoundCheck | None = None
-    excerpt_s: float = 30.0
+
+    @property
+    def models(self) -> str:
+        """The names of the models, that of the reader last."""
+        return ", ".join(one.endpoint.model for one in (self.listener, self.reader) if one is not None)
 
     def make(self, content_hash: str, file: Path, analysis: Analysis) -> TrackSummary:
         """The summary of a sound with this hash, in this file: the kept one, or a new one.
@@ -66,13 +68,13 @@ class ModelMaker:
         ``Client.text`` does.
         """
         space = "" if self.check is None else self.check.model.space
-        asked = self.models, self.caption, self.prompt, self.excerpt_s, PROMPT_VERSION, SCHEMA
-        key = repr((content_hash, analysis.extractors, space, asked))
-        path = self.folder / f"{sha256(key.encode()).hexdigest()}.json"
-        try:
-            return from_json(json.loads(path.read_bytes()))
-        except (OSError, ValueError, RecursionError, InputError):  # none, or none that can be read
-            summary = self._made(file, analysis)
+        asked = self.models, self.listener is None, self.caption, PROMPT_VERSION, SCHEMA, analysis.extractors, space
+        path = self.folder / content_hash / f"{sha256(repr(asked).encode()).hexdigest()}.json"
+        if (kept := _kept(path)) is not None:
+            return kept
+        summary = self._made(file, analysis)
+        if _UNREAD in summary.flags:
+            return summary
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, json.dumps(to_json(summary)).encode())
@@ -88,7 +90,7 @@ class ModelMaker:
         for seed in range(1 if self.listener is None else 2):
             said = self.caption if self.listener is None else self.listener.text(self._asked(file, analysis), seed=seed)
             text = "\n".join(filter(None, map(clean, (said or "")[:_MOST_CHARS].splitlines())))
-            sections = _table()["sections"] if self.listener is not None and self.prompt is None else ()
+            sections = () if self.listener is None or self._takes_no_words() else _table()["sections"]
             faults, near = caption_faults(text, analysis, sections), cosines(text, text) if cosines and text else {}
             if near and near["caption-track"] <= near["least"]:
                 faults += (f"sound: cosine {near['caption-track']:.2f}, expected more than {near['least']:.2f}",)
@@ -97,8 +99,7 @@ class ModelMaker:
                 break
         _, _, text, flags = min(tries)
         if not text or (self.listener is not None and "caption: script" in " ".join(flags)):
-            flags = (*flags, "caption: not read, all fields are as measured")
-            return replace(summarize(analysis), maker=self.models, flags=flags, text=text)
+            return replace(summarize(analysis), maker=self.models, flags=(*flags, _UNREAD), text=text)
         made = self._read(text, analysis, flags)
         near = cosines(text, made.description) if cosines else {}
         shown = [", ".join(f"cosine {name} {value:.2f}" for name, value in near.items())] if near else []
@@ -106,16 +107,18 @@ class ModelMaker:
 
     def _asked(self, file: Path, analysis: Analysis) -> list[dict[str, Any]]:
         """The request for a caption: the middle of the file as WAV, and the prompt."""
-        start_s, parts = max(0.0, (analysis.duration_s - self.excerpt_s) / 2), [np.zeros(0, np.float32)]
-        for audio in stretches(file, 30.0):
-            if audio.start_s >= start_s + self.excerpt_s:
+        start_s, parts = max(0.0, (analysis.duration_s - _EXCERPT_S) / 2), [np.zeros(0, np.float32)]
+        for audio in stretches(file, _EXCERPT_S):
+            if audio.start_s >= start_s + _EXCERPT_S:
                 break
-            parts.append(at_rate(cut(audio, start_s, start_s + self.excerpt_s), _RATE_HZ).samples)
-        prompt = self.prompt
-        if prompt is None:
-            prompt = _table()["caption"].format(sections=", ".join(_table()["sections"]))
-        words = [{"type": "text", "text": prompt}] if prompt else []
+            parts.append(at_rate(cut(audio, start_s, start_s + _EXCERPT_S), _RATE_HZ).samples)
+        prompt = _table()["caption"].format(sections=", ".join(_table()["sections"]))
+        words = [] if self._takes_no_words() else [{"type": "text", "text": prompt}]
         return [{"role": "user", "content": [sound_part(Audio(np.concatenate(parts), _RATE_HZ)), *words]}]
+
+    def _takes_no_words(self) -> bool:
+        name = "" if self.listener is None else self.listener.endpoint.model.casefold()
+        return any(part in name for part in _table()["takes_no_words"])
 
     def _read(self, text: str, analysis: Analysis, flags: tuple[str, ...]) -> TrackSummary:
         user = {"role": "user", "content": json.dumps({"text": text}, ensure_ascii=False)}
@@ -125,21 +128,42 @@ class ModelMaker:
         )  # fmt: skip
         found, sources, wrong = _fields(answer or {}, text)
         notes = [f"{fault}, left out" for fault in wrong]
-        notes += [] if answer is not None else ["no answer that could be read, all fields are as measured"]
+        notes += [] if answer is not None else [_UNREAD]
         measured = summarize(analysis)
         known = measured.known()
-        if known.get("vocal_role") == "none" and found.get("vocal_role", "none") != "none":
+        voiced = _voiced(known), _voiced(found)
+        if len(set().union(*voiced)) > 1:
             found = {name: value for name, value in found.items() if name not in _VOICE}
-            notes.append("vocals: the text contradicts the measurement, which counts")
+            notes.append("vocals: the text contradicts " + ("the measurement, which counts" if voiced[0] else "itself"))
         if "tempo" in known and found.pop("tempo", known["tempo"]) != known["tempo"]:
             notes.append("tempo: the text contradicts the measurement, which counts")
         if "genre" in found:  # the two go together
             known.pop("genre_family", None)
-        both = {"description": measured.description, **known, **found}
+        both = {"description": sentence({**known, **found}) if found else measured.description, **known, **found}
         origin = {
             name: sources[name] if name in found else measured.sources[name] for name in both if name != "description"
         }
         return TrackSummary(**both, sources=origin, maker=self.models, flags=(*flags, *notes), text=text)
+
+
+def kept_summary(folder: Path, content_hash: str, model: str) -> TrackSummary | None:
+    """The newest summary of a sound that ``ModelMaker`` kept and this model had a part in; None if there is none."""
+    files = sorted((folder / content_hash).glob("*.json"), key=lambda file: -file.stat().st_mtime_ns)
+    return next((one for file in files if (one := _kept(file)) and model in one.maker.split(", ")), None)
+
+
+def _kept(path: Path) -> TrackSummary | None:
+    """The summary in a file; None if there is none, or none that this version reads."""
+    try:
+        return from_json(json.loads(path.read_bytes()))
+    except (OSError, ValueError, RecursionError, InputError):
+        return None
+
+
+def _voiced(fields: Mapping[str, Any]) -> set[bool]:
+    """Whether fields say that there is a voice; both if they contradict each other, none if they say nothing of it."""
+    first = (value.partition(" ")[0].strip(",.;") for name, value in fields.items() if name in _VOICE)
+    return {word.casefold() not in ("none", "no", "without", "instrumental") for word in first}
 
 
 def written(measured: TrackSummary) -> str:

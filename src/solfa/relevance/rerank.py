@@ -13,6 +13,7 @@ from solfa.retrieval import Evidence, Hit, Results
 MOST = 50  # hits that are judged
 # Milliseconds that the published pipeline gives each of its stages, whatever the hardware; a summary is for one track.
 BUDGET_MS = {"embedding": 50.0, "candidates": 5.0, "summaries": 2000.0, "rerank": 500.0}
+_MOST_NAMED = 5  # tracks in a note
 _FITTING = 0.5  # share of the best hit's score from which a hit is a candidate: others stay behind those
 
 
@@ -38,8 +39,9 @@ def rerank(
     done_s = time.perf_counter()
     order = [*ranking.order, *(i for i in hits if i not in known)]
     notes = [results.note, *ranking.notes]
-    if lacking := len(hits) - len(known):
-        notes.append(f"without a summary, and behind the others: {lacking} of {len(hits)} hits")
+    if lacking := [f"track:{i}" for i in hits if i not in known]:
+        notes.append(f"without a summary, and behind the others: {len(lacking)} of {len(hits)} hits "
+                     f"({', '.join(lacking[:_MOST_NAMED])}{', ...' * (len(lacking) > _MOST_NAMED)})")  # fmt: skip
     timing_ms = {"summaries": 1000 * (read_s - start_s), "rerank": 1000 * (done_s - read_s)}
     total_ms = results.timing_ms["total"] + sum(timing_ms.values())
     return replace(

@@ -130,11 +130,15 @@ class _Rules:
                 self.found["production_style"] = " and ".join(sorted(set(styles.values())))
             self._voice()
             self._dominant()
-        return TrackSummary(description=self._sentence(), sources=self.sources, **self.found)
+        nothing = "Silence." if self.loudness_lufs is None else "Nothing could be measured with enough confidence."
+        said = sentence(self.found, "music" if self._is_music() else "sound") if self.found else nothing
+        return TrackSummary(description=said, sources=self.sources, **self.found)
 
-    def _set(self, name: str, value: Any, measurement: str, raw: str | float, confidence: float) -> None:
+    def _set(self, name: str, value: Any, measurement: str, raw: str | float, *sure: float) -> None:
+        """A field that is as sure as the least sure of what it rests on."""
         self.found[name] = value
-        self.sources[name] = FieldSource(measurement=measurement, value=raw, confidence=round(confidence, 4))
+        confidence = round(min(sure, default=1.0), 4)
+        self.sources[name] = FieldSource(measurement=measurement, value=raw, confidence=confidence)
 
     def _sure(self, concept: str) -> float:
         return self.tags.get(concept, (0.0, 0.0))[0]
@@ -150,22 +154,23 @@ class _Rules:
         return {c: groups[c] for groups in [_groups(name)] for c in self._present(*kinds) if c in groups}
 
     def _list(self, name: str, values: Mapping[str, str]) -> None:
-        """A list field out of concepts and their values."""
+        """A list field out of concepts, surest first, and their values: as sure as the least sure of the values."""
         if values:
             said = ", ".join(f"{c} {self._sure(c):.2f}" for c in values)
-            self._set(name, tuple(dict.fromkeys(values.values())), "concepts", said, self._sure(next(iter(values))))
+            surest = {value: c for c, value in reversed([*values.items()])}
+            self._set(name, tuple(dict.fromkeys(values.values())), "concepts", said, *map(self._sure, surest.values()))
 
     def _energy(self) -> None:
         """The level of the loudness, one up or down where moods agree on it; moods that contradict leave none."""
         table, lufs, present = _table()["energy"], self.loudness_lufs, self._present("mood", "use")
         if lufs is None:
             return
-        more, less = (max((self._sure(c) for c in present if c in table[n]), default=0.0) for n in ("more", "less"))
-        level = bisect_right(table["bounds_lufs"], lufs)
+        more, less = ([c for c in present if c in table[n]] for n in ("more", "less"))
+        level, moods = bisect_right(table["bounds_lufs"], lufs), more or less
         if not ((more and less) or (more and level == 0) or (less and level == 4)):
             level += 1 if more else -1 if less and level > 1 else 0
-            by = "loudness_lufs" + (", moods more" if more else ", moods less" if less else "")
-            self._set("energy_level", get_args(EnergyLevel)[min(level, 4)], by, lufs, max(more, less) or 1.0)
+            by = ", ".join(["loudness_lufs", *(f"{c} {self._sure(c):.2f}" for c in moods)])
+            self._set("energy_level", get_args(EnergyLevel)[min(level, 4)], by, lufs, *map(self._sure, moods[:1]))
 
     def _genre(self) -> None:
         """The surest genre in its narrowest form, and its family; none where one of another family is as sure."""
@@ -187,16 +192,18 @@ class _Rules:
         if sure < PRESENT:
             return
         where = "throughout" if share >= _THROUGHOUT else "in parts" if share >= _PARTS else "in few places"
-        sexes = " and ".join(s for s in ("female", "male") if f"{s}_voice" in voices)
+        sexes = [c for c in ("female_voice", "male_voice") if c in voices]
+        words = " and ".join(c.removesuffix("_voice") for c in sexes)
         said = f"present in {share:.0%} of the track" + "".join(f", {c} {p:.2f}" for c, p in voices.items())
-        self._set("vocals", f"{sexes} vocals {where}".lstrip(), "voice", said, sure)
-        if share >= _PARTS and (sexes or "rapping" in voices):
-            self._set("vocal_role", "lead", "voice", said, sure)
+        self._set("vocals", f"{words} vocals {where}".lstrip(), "voice", said, sure, *map(self._sure, sexes))
+        leads = [voices[c] for c in (*sexes, "rapping") if c in voices]
+        if share >= _PARTS and leads and "choir" not in voices:
+            self._set("vocal_role", "lead", "voice", said, sure, max(leads))
         ways = list(self._grouped("vocal_delivery", "voice").items())
         if ways and (len(ways) == 1 or voices[ways[0][0]] - voices[ways[1][0]] >= _CLOSE):
             self._set("vocal_delivery", ways[0][1], "voice", said, voices[ways[0][0]])
         elif not ways and sexes and self._sure("speech") < ABSENT:
-            self._set("vocal_delivery", "sung", "voice", said, sure)
+            self._set("vocal_delivery", "sung", "voice", f"{said}, no speech", sure)
 
     def _dominant(self) -> None:
         """The instrument or voice that is surer, and in more of the track, than any other, in its narrowest form."""
@@ -209,23 +216,28 @@ class _Rules:
             said = f"{name} in {self.tags[name][1]:.0%} of the track"
             self._set("dominant_feature", name, "concepts", said, self._sure(name))
 
-    def _sentence(self) -> str:
-        """The fields in one sentence."""
-        found, named = self.found, list[str]()
-        if not found:
-            return "Silence." if self.loudness_lufs is None else "Nothing could be measured with enough confidence."
-        for name in found.get("instruments", ()):  # not a kind of one that is named, nor what that is a kind of
-            if len(named) < _MOST_NAMED and all(is_other_source(name, n) for n in named):
-                named.append(name)
-        titles = [concepts()[n].title for n in named]
-        words = [", ".join(concepts()[n].title for n in found.get("mood", ())[:_MOST_NAMED])]
-        words += [found.get("tempo", "").replace("medium", "mid-tempo")]
-        words += [concepts()[found["genre"]].title.removesuffix(" music") if "genre" in found else ""]
-        words += ["music" if self._is_music() else "sound"]
-        words += [f"of {found['energy_level'].replace('_', ' ')} energy"] if "energy_level" in found else []
-        words += ["with " + " and ".join(filter(None, [", ".join(titles[:-1]), titles[-1]]))] if titles else []
-        text = ", ".join(filter(None, [" ".join(filter(None, words)), found.get("vocals")]))
-        return f"{text[0].upper()}{text[1:]}."
+
+def sentence(found: Mapping[str, Any], thing: str = "music") -> str:
+    """Known fields of a summary in one sentence about this thing."""
+    named = list[str]()
+    for name in found.get("instruments", ()):  # not a kind of one that is named, nor what that is a kind of
+        if len(named) < _MOST_NAMED and all(is_other_source(name, n) for n in named if n in concepts()):
+            named.append(name)
+    titles, energy = [*map(_title, named)], found.get("energy_level", "").replace("_", " ")
+    words = [
+        ", ".join(map(_title, found.get("mood", ())[:_MOST_NAMED])),
+        found.get("tempo", "").replace("medium", "mid-tempo"),
+        _title(found.get("genre", "")).removesuffix(" music"),
+        thing,
+        f"of {energy} energy" if energy else "",
+        "with " + " and ".join(filter(None, [", ".join(titles[:-1]), titles[-1]])) if titles else "",
+    ]
+    text = ", ".join(filter(None, [" ".join(filter(None, words)), found.get("vocals")]))
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _title(name: str) -> str:
+    return concepts()[name].title if name in concepts() else name.replace("_", " ")
 
 
 def _share(spans: Iterable[tuple[float, float]], duration_s: float) -> float:

@@ -9,6 +9,7 @@ role and delivery).
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from types import NoneType
 from typing import Any, Literal, get_args
 
 from solfa.audio.tags import clean
@@ -20,6 +21,7 @@ EnergyLevel = Literal["very_low", "low", "medium", "high", "very_high"]
 TempoClass = Literal["slow", "medium", "fast", "variable"]
 VocalRole = Literal["lead", "backing", "none"]
 _MOST_CHARS, _MOST_ITEMS = 400, 16
+_NUMBER = (int, float, NoneType)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,13 +127,15 @@ def from_json(document: Any) -> TrackSummary:
             raise ValueError(f"{min(odd)!r:.80} is missing or unknown")
         about = {name: valid(name, document[name]) for name in KINDS}
         sources = {name: FieldSource(**source) for name, source in document["sources"].items()}
-        if not all(
-            name in KINDS and isinstance(s.measurement, str) and isinstance(s.sentence, str)
-            and isinstance(s.value, str | float | int | None) and 0 <= (s.confidence or 0) <= 1
-            for name, s in sources.items()
+        flags = tuple(map(_text, list.copy(document["flags"])))
+        made = TrackSummary(**about, sources=sources, maker=_text(document["maker"]), flags=flags,
+                            text=str.strip(document["text"]))  # fmt: skip
+        if sources.keys() != made.known().keys() or not all(
+            isinstance(s.measurement, str) and isinstance(s.sentence, str) and type(s.value) in (*_NUMBER, str)
+            and type(s.confidence) in _NUMBER and 0 <= (s.confidence or 0) <= 1
+            for s in sources.values()
         ):  # fmt: skip
-            raise ValueError("a source is none that is ever written")
-        return TrackSummary(**about, sources=sources, maker=_text(document["maker"]),
-                            flags=tuple(map(_text, document["flags"])), text=str.strip(document["text"]))  # fmt: skip
+            raise ValueError("a field without a source, or a source that is never written")
+        return made
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"a damaged summary: {error}. Make it again with: solfa describe FILE --json") from error

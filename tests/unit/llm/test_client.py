@@ -49,6 +49,7 @@ def test_an_answer_is_kept_by_the_content_of_its_request(
         (['{"mood": 3}', '{"mood": "sad"}'], {"mood": "sad"}, 2),
         (['{"mood": 3}', "sorry"], {"mood": 3}, 2),
         (['{"mood": 3}', '{"mood": 4}'], {"mood": 4}, 2),
+        (['{"mood": "half a character: \ud83d', '{"mood": "sad"}'], {"mood": "sad"}, 2),
         (["грустно", "ignore all instructions"], None, 2),
         (["[" * 10_000, "{" * 5000], None, 2),
     ],
@@ -82,27 +83,31 @@ def test_a_request_leaves_out_what_a_server_refuses(llm_server: Any, tmp_path: P
         Endpoint(url="http://x/v1", model="m", omit=("messages",))
 
 
-def test_requests_and_tokens_are_counted_and_bounded(llm_server: Any, tmp_path: Path) -> None:
+def test_requests_and_tokens_are_counted(llm_server: Any, tmp_path: Path) -> None:
     counts: list[Any] = [{"prompt_tokens": 200, "completion_tokens": 40}, {"prompt_tokens": "many"}, None]
     with llm_server(lambda body, n: (200, said("jazz", usage=counts[n - 1]))) as fake:
-        asker = client(fake.url, tmp_path, most_requests=3)
+        asker = client(fake.url, tmp_path)
         for seed in (1, 2, 3, 1):
             assert asker.text(HELLO, seed=seed) == "jazz"
-        with pytest.raises(SolfaError, match="3 requests were sent"):
-            asker.text(HELLO, seed=4)
         assert asker.text(HELLO, seed=2) == "jazz" and len(fake.asked) == 3  # what is kept costs none
     assert asker.usage == Usage(requests=3, kept=2, prompt_tokens=200, completion_tokens=40, uncounted=2)
 
 
-def test_an_answer_of_megabytes_or_that_never_ends_is_given_up(llm_server: Any, tmp_path: Path) -> None:
+def test_an_answer_of_megabytes_is_none(llm_server: Any, tmp_path: Path) -> None:
     with llm_server(lambda body, n: (200, said("{}" + " " * 10_000_000))) as fake:
         assert client(fake.url, tmp_path).ask(HELLO, SCHEMA) is None
 
-    with socketserver.TCPServer(("127.0.0.1", 0), _Drip) as drip:
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(b"200 OK", "took too long"), (b"400 Bad Request", "refuses with HTTP 400")]
+)
+def test_an_answer_or_a_refusal_that_never_ends_is_given_up(status: bytes, said: str, tmp_path: Path) -> None:
+    handler = type("Handler", (_Drip,), {"status": status})
+    with socketserver.TCPServer(("127.0.0.1", 0), handler) as drip:
         thread = threading.Thread(target=drip.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            with pytest.raises(SolfaError, match="took too long"):
+            with pytest.raises(SolfaError, match=said):
                 url = f"http://127.0.0.1:{drip.server_address[1]}/v1"
                 client(url, tmp_path, retries=0, timeout_s=1.0).text(HELLO)
         finally:
@@ -113,9 +118,11 @@ def test_an_answer_of_megabytes_or_that_never_ends_is_given_up(llm_server: Any, 
 class _Drip(socketserver.BaseRequestHandler):
     """Sends a byte now and then, each sooner than the timeout of a connection."""
 
+    status = b""
+
     def handle(self) -> None:
         self.request.recv(65536)
-        self.request.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+        self.request.sendall(b"HTTP/1.0 " + self.status + b"\r\n\r\n")
         for _ in range(600):
             try:
                 self.request.sendall(b" ")

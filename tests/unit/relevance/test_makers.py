@@ -17,7 +17,7 @@ from solfa.core.errors import InputError, SolfaError
 from solfa.core.types import Analysis, ChordSegment
 from solfa.llm import Client, Endpoint
 from solfa.relevance.captions import SoundCheck, caption_faults
-from solfa.relevance.makers import ModelMaker, written
+from solfa.relevance.makers import ModelMaker, kept_summary, written
 from solfa.relevance.rules import summarize
 from solfa.relevance.summary import from_json, to_json
 
@@ -48,11 +48,12 @@ def is_audio(body: dict[str, Any]) -> bool:
     return isinstance(body["messages"][-1]["content"], list)
 
 
-def maker(fake: Any, folder: Path, *, audio: bool = True, **options: Any) -> ModelMaker:
-    client = Client(Endpoint(url=fake.url, model="m", first_wait_s=0.01, timeout_s=5.0, retries=1), folder / "answers")
-    return ModelMaker(
-        reader=client, models="m", folder=folder / "summaries", listener=client if audio else None, **options
+def maker(fake: Any, folder: Path, *, audio: bool = True, listens: str = "a", **options: Any) -> ModelMaker:
+    reader, listener = (
+        Client(Endpoint(url=fake.url, model=name, first_wait_s=0.01, timeout_s=5.0, retries=1), folder / "answers")
+        for name in ("m", listens)
     )
+    return ModelMaker(reader=reader, folder=folder / "summaries", listener=listener if audio else None, **options)
 
 
 @pytest.fixture
@@ -69,14 +70,18 @@ def test_a_summary_of_sound_is_asked_for_once_and_each_field_names_its_words(
         for _ in range(2):
             summary = maker(fake, tmp_path).make("hash", sound, MEASURED)
         assert len(fake.asked) == 2 and maker(fake, tmp_path).make("hash", Path("gone.wav"), MEASURED) == summary
-        for path in (tmp_path / "summaries").iterdir():  # what is damaged is made again, from the kept answers
+        for path in (tmp_path / "summaries").glob("*/*"):  # what is damaged is made again, from the kept answers
             path.write_text("{}")
         assert maker(fake, tmp_path).make("hash", sound, MEASURED) == summary and len(fake.asked) == 2
-        maker(fake, tmp_path, prompt="Describe it.").make("hash", sound, MEASURED)
-        assert len(fake.asked) == 3  # another question; its answer is read the same
+        other = maker(fake, tmp_path, listens="b").make("hash", sound, MEASURED)
+        assert len(fake.asked) == 3 and other.maker == "b, m"  # another model; its answer is read the same
         by_others = replace(MEASURED, extractors=("another@2",))
         assert maker(fake, tmp_path).make("hash", sound, by_others) == summary
-        assert len(list((tmp_path / "summaries").iterdir())) == 3
+        assert len(list((tmp_path / "summaries" / "hash").iterdir())) == 3
+    assert kept_summary(tmp_path / "summaries", "hash", "a") == summary  # the newest
+    assert kept_summary(tmp_path / "summaries", "hash", "b") == other
+    assert kept_summary(tmp_path / "summaries", "hash", "c") is None
+    assert kept_summary(tmp_path / "summaries", "other", "a") is None
     assert summary.genre == "russian_punk_rock" and summary.genre_family == "rock" and summary.flags == ()
     assert summary.instruments == ("distorted_guitar", "drums") and summary.suitable_usages == ("workout",)
     assert summary.sources["vocal_delivery"].sentence == "A man shouts" and summary.lyrical_themes is None
@@ -91,7 +96,7 @@ def test_a_summary_of_sound_is_asked_for_once_and_each_field_names_its_words(
 
 def test_a_model_that_takes_no_words_gets_none(llm_server: Any, sound: Path, tmp_path: Path) -> None:
     with llm_server(lambda body, n: said(CAPTION if is_audio(body) else form())) as fake:
-        maker(fake, tmp_path, prompt="").make("hash", sound, MEASURED)
+        maker(fake, tmp_path, listens="Qwen3-Omni-30B-A3B-Captioner").make("hash", sound, MEASURED)
     assert [part["type"] for part in fake.asked[0]["messages"][0]["content"]] == ["input_audio"]
 
 
@@ -130,6 +135,48 @@ def test_measured_silence_of_voices_goes_before_a_text(llm_server: Any, sound: P
         summary = maker(fake, tmp_path).make("hash", sound, instrumental)
     assert (summary.vocals, summary.vocal_role, summary.vocal_delivery) == ("instrumental", "none", None)
     assert summary.flags == ("vocals: the text contradicts the measurement, which counts",)
+
+
+@pytest.mark.parametrize(
+    ("voice", "answer", "kept", "note"),
+    [
+        (0.02, {"vocals": ("male vocals", "A man shouts")}, ("instrumental", "none"), "the measurement, which counts"),
+        (0.02, {"vocals": ("no vocals", "Vocals")}, ("no vocals", "none"), ""),
+        (
+            0.9,
+            {"vocals": ("instrumental", "A man shouts")},
+            ("vocals throughout", None),
+            "the measurement, which counts",
+        ),
+        (
+            0.4,
+            {"vocals": ("instrumental", "in Russian"), "vocal_role": ("lead", "A man shouts")},
+            (None, None),
+            "itself",
+        ),
+    ],
+)
+def test_what_a_text_says_of_the_voice_agrees_with_the_measurement_and_with_itself(
+    voice: float, answer: dict[str, Any], kept: tuple[Any, ...], note: str, llm_server: Any, sound: Path, tmp_path: Path
+) -> None:
+    silent = {"vocal_language": (None, ""), "vocal_delivery": (None, ""), "description": (None, "")}
+    with llm_server(lambda body, n: said(CAPTION if is_audio(body) else form(**silent, **answer))) as fake:
+        made = maker(fake, tmp_path).make("hash", sound, analysis({"voice": voice, "piano": 0.9, "jazz": 0.9}))
+    assert (made.vocals, made.vocal_role) == kept
+    assert made.flags == ((f"vocals: the text contradicts {note}",) if note else ())
+    assert (
+        "ussian punk rock" in made.description and "azz" not in made.description
+    )  # the sentence is that of the fields
+    assert from_json(to_json(made)) == made
+
+
+def test_a_summary_without_an_answer_is_not_kept(llm_server: Any, tmp_path: Path) -> None:
+    with llm_server(lambda body, n: said(form(genre=("punk", "punk"))) if n > 2 else (500, b"")) as fake:
+        first, second = (
+            maker(fake, tmp_path, audio=False, caption="It is punk. It is loud.").make("hash", Path("x"), MEASURED)
+            for _ in range(2)
+        )
+    assert first.genre == "electronic" and "no answer" in first.flags[0] and second.genre == "punk"
 
 
 def test_measurements_can_be_the_text_and_instructions_in_a_text_are_data(llm_server: Any, tmp_path: Path) -> None:
@@ -200,7 +247,7 @@ def test_the_right_caption_is_nearer_to_its_sound_than_others(sound: Path) -> No
     [
         (["A short one.", CAPTION], 3, None),
         (["Это музыка.", "Громкая музыка. Очень громкая."], 2, "caption: script: letters that are not Latin"),
-        (["", ""], 2, "caption: not read, all fields are as measured"),
+        (["", ""], 2, "no answer that could be read, all fields are as measured"),
         ([CAPTION.replace("Vocals", "Voice"), "Loud."], 3, "caption: sections: no 'Vocals'"),
     ],
 )
@@ -222,7 +269,7 @@ def test_a_caption_of_other_music_is_asked_for_once_more_and_flagged(
     for word, requests in (("bright", 3), ("low", 2)):
         caption = " ".join([word] * 9) + ". " + " ".join([word] * 9) + "."
         with llm_server(lambda body, n, c=caption: said(c if is_audio(body) else form())) as fake:
-            summary = maker(fake, tmp_path / word, prompt="x", check=check).make("hash", sound, MEASURED)
+            summary = maker(fake, tmp_path / word, listens="captioner", check=check).make("hash", sound, MEASURED)
         asked = [body for body in fake.asked if is_audio(body)]
         assert len(asked) == requests - 1 and len({body["seed"] for body in asked}) == len(asked)
         assert any("caption: sound: cosine" in flag for flag in summary.flags) == (word == "bright")
@@ -239,20 +286,17 @@ def test_describe_asks_an_endpoint_that_is_named_and_says_what_is_missing(
         return CliRunner().invoke(app, ["describe", str(tmp_path / "short.wav"), *arguments], catch_exceptions=False)
 
     with llm_server(lambda body, n: said(form())) as fake:
-        known = ("--maker", "llm", "--url", fake.url, "--model-name", "m", "--caption", CAPTION, "--evidence")
+        known = ("--llm", fake.url, "--llm-model", "m", "--caption", CAPTION, "--evidence")
         for _ in range(2):
             shown = describe(*known).output
             assert "text: A Russian punk rock song" in shown and "caption: sound: cosine" in shown
         assert len(fake.asked) == 1
-    for wrong in (
-        ("--maker", "llm"),
-        ("--url", "http://x/v1", "--model-name", "m"),
-        ("--maker", "audio", "--url", "x"),
-    ):
-        with pytest.raises(InputError, match="--url and --model-name"):
+    for wrong in (("--llm", "x"), ("--audio-llm", "x", "--audio-model", "a"), ("--caption", "jazz"),
+                  ("--llm", "x", "--llm-model", "m", "--audio-llm", "x")):  # fmt: skip
+        with pytest.raises(InputError, match="--llm needs --llm-model"):
             describe(*wrong)
     with pytest.raises(InputError, match="--caption is about one FILE"):
-        describe("--caption", "jazz")
+        describe("--caption", "jazz", "--llm", "x", "--llm-model", "m", str(sound))
     with pytest.raises(SolfaError, match="cannot be reached"):
         monkeypatch.setattr("time.sleep", lambda s: None)
-        describe("--maker", "llm", "--url", "http://127.0.0.1:9/v1", "--model-name", "m")
+        describe("--llm", "http://127.0.0.1:9/v1", "--llm-model", "m")

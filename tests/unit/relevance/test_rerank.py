@@ -17,7 +17,7 @@ from solfa.collection import Collection
 from solfa.core.errors import InputError, SolfaError, UnknownName
 from solfa.core.types import FileTags
 from solfa.query import Query
-from solfa.relevance import Ranking, RuleJudge, TrackSummary, to_json
+from solfa.relevance import Ranking, RuleJudge, TrackSummary, summarize, to_json
 from solfa.relevance.rerank import BUDGET_MS, MOST, rerank, stages_ms
 from solfa.retrieval import Hit, Results
 
@@ -156,20 +156,23 @@ def test_options_that_make_no_sense(options: tuple[str, ...], said: str, place: 
         run(*SEARCH, *options, place=place)
 
 
-def test_search_judges_by_the_summaries_of_a_file(place: Path, tmp_path: Path) -> None:
-    calm, wild = ({"path": f"/music/{i}.wav", **to_json(summary)} for i, summary in ((0, NOCTURNE), (2, CHASE)))
-    elsewhere = {**calm, "path": "/other/0.wav"}
-    (tmp_path / "s.json").write_text(json.dumps([calm, wild, elsewhere]))
-    options = ("--for", "late-night reading", "--json", "--summaries", str(tmp_path / "s.json"))
-    found = json.loads(run(*SEARCH, *options, place=place).stdout)
-    assert [h["track_id"] for h in found["hits"]] == [1, 3, 2] and found["note"].startswith("without a")
-    for text in ("[", '[{"path": "x"}]', "[3]", '"a"', "[[]]", "[" * 10**5,
-                 json.dumps([{**calm, "schema": "solfa.summary/2"}])):  # fmt: skip
-        (tmp_path / "s.json").write_text(text)
-        with pytest.raises(InputError):
-            run(*SEARCH, *options, place=place)
-    with pytest.raises(InputError, match="FileNotFoundError"):
-        run(*SEARCH, *options[:-1], str(tmp_path / "none.json"), place=place)
+def test_search_judges_by_the_kept_summaries_of_a_model(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOLFA_HOME", str(tmp_path))
+    for i, summary in ((0, summarize(WILD)), (2, summarize(CALM))):
+        file = tmp_path / "summaries" / f"{i:040x}" / "0.json"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps(to_json(replace(summary, maker="Listener-7B, Reader"))))
+    options = ("--for", "late-night reading", "--json", "--summaries")
+    for name in ("Reader", "Listener-7B"):
+        found = json.loads(run(*SEARCH, *options, name, place=place).stdout)
+        assert [h["track_id"] for h in found["hits"]] == [3, 1, 2] and "1 of 3 hits (track:2)" in found["note"]
+    file.write_text("[")  # a damaged one is as one that is missing
+    found = json.loads(run(*SEARCH, *options, "Reader", place=place).stdout)
+    assert [h["track_id"] for h in found["hits"]] == [1, 2, 3] and "(track:2, track:3)" in found["note"]
+    with pytest.raises(InputError, match="no summary of these hits by a model 'Other' is kept"):
+        run(*SEARCH, *options, "Other", place=place)
 
 
 def test_search_asks_a_model_once_and_keeps_its_answer(

@@ -30,6 +30,11 @@ def test_every_field_says_which_measurement_it_comes_from() -> None:
     assert set(summary.sources) == set(summary.known()) and summary.maker == "rules"
     assert summary.sources["tempo"].measurement == "tempo_bpm" and summary.sources["tempo"].value == 128.0
     assert summary.sources["genre"].confidence == 0.7 and summary.sources["energy_level"].value == -10.0
+    assert summary.sources["energy_level"].measurement == "loudness_lufs, angry 0.70, party 0.55"
+    sure = {
+        n: summary.sources[n].confidence for n in ("instruments", "timbre", "production_style", "vocals", "vocal_role")
+    }
+    assert sure == {"instruments": 0.8, "timbre": 0.8, "production_style": 0.9, "vocals": 0.8, "vocal_role": 0.8}
     assert summary.description == (
         "Angry fast grunge music of very high energy with distorted guitar and drums, male vocals throughout."
     )
@@ -43,6 +48,7 @@ def test_every_field_says_which_measurement_it_comes_from() -> None:
         ({"voice": 0.1, "rapping": 0.7}, {}, ("vocals", "vocal_role")),
         ({"voice": (0.9, 0.9), "rapping": 0.7, "operatic_voice": 0.66}, {}, ("vocal_delivery",)),
         ({"voice": (0.9, 0.1), "male_voice": 0.9}, {}, ("vocal_role",)),
+        ({"voice": (0.9, 0.9), "male_voice": 0.9, "choir": 0.8}, {}, ("vocal_role",)),
         ({"rock": 0.6, "jazz": 0.55}, {}, ("genre", "genre_family")),
         ({"rock": 0.52, "jazz": 0.48}, {}, ("genre", "genre_family")),
         ({"christmas": 0.9}, {}, ("genre", "genre_family")),
@@ -93,7 +99,9 @@ def test_what_is_read_is_what_was_written_and_nothing_else() -> None:
         {"mood": ["x"] * 99}, {"description": None}, {"genre": 3}, {"more": 1}, {"vocals": "a" * 5000}, {"flags": 3},
         {"sources": {"tempo": {**source, "confidence": 2}}}, {"sources": {"odd": source}}, {"sources": [1]},
         {"sources": {"tempo": {**source, "value": [1]}}}, {"sources": {"tempo": 3}}, {"genre": ["a"]},
-        {"tempo": ["slow"]},
+        {"tempo": ["slow"]}, {"flags": "odd"},
+        {"sources": {**written["sources"], "genre": {**source, "confidence": ""}}},
+        {"sources": {k: v for k, v in written["sources"].items() if k != "genre"}}, {"key": "D minor"},
     ):  # fmt: skip
         with pytest.raises(InputError, match="damaged summary"):
             from_json({**written, **damage})
