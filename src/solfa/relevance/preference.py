@@ -44,7 +44,8 @@ class Traits:
         """Each feature of ``rows``: of the track alone, and, where there are ``seeds``, mean agreement with those."""
         table = self.table
         loud, key, tempo = table.column("loudness_lufs"), table.column("key")[:, 0], table.column("tempo_bpm")[:, 0]
-        found = {"vocals": table.confidence("voice")[rows]}
+        # Two names, so that verdicts on similar tracks change no search by words, and the other way round.
+        found = {"vocals" if len(seeds) else "vocals, by words": table.confidence("voice")[rows]}
         if len(seeds):
             one, all_seeds = rows[:, None], np.asarray(seeds)[None]
             for kind in ("instrument", "percussion", "genre", "mood"):
@@ -101,7 +102,8 @@ class Preference:
     def scaled(cls, features: Traits, rng: np.random.Generator) -> "Preference":
         """No weights yet, and the scales of features over random pairs of tracks."""
         every = np.arange(len(features.table))
-        pairs = [features.of([seed], rng.choice(every, 100)) for seed in rng.choice(every, 30).tolist()]
+        seeds, drawn = rng.choice(every, 30).tolist(), rng.choice(every, 100)
+        pairs = [{**features.of([seed], drawn), **features.of([], drawn)} for seed in seeds]
         scales = {}
         for name in pairs[0]:
             values = np.concatenate([one[name] for one in pairs])

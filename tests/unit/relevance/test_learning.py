@@ -181,6 +181,7 @@ def test_what_a_listener_weighs_is_learnt_kept_and_undone(shelf: Collection) -> 
 
     assert keys_right(after) > keys_right(before)
     assert "solfa learn --remove" in after.parsed[-1] and before.parsed == ()
+    assert learnt.weights["vocals, by words"] == 0  # verdicts on similar tracks change no search by words
     assert learning.learn(shelf, tiny_model()).weights == learnt.weights
     shelf.install_head(None)
     assert [h.track_id for h in solfa.search(shelf, like=[path], k=40).hits] == [h.track_id for h in before.hits]
@@ -275,7 +276,7 @@ def test_learning_recovers_planted_weights_of_a_logistic_listener() -> None:
 
 def test_features_of_text_queries_are_those_of_the_track_alone(shelf: Collection) -> None:
     features, rows = Traits(shelf.attributes()), np.arange(40)
-    assert set(features.of([], rows)) == {"vocals"}
+    assert set(features.of([], rows)) == {"vocals, by words"}
     assert len(features.of([3], rows)) == 9 and features.of([3], rows)["key near"][3] == 0
 
 
