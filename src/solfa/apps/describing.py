@@ -58,7 +58,6 @@ def describe(
 
     What is not measured or stated, or not surely, is left out. A file that is not in the collection is analyzed.
     """
-    from solfa.api import resolve_model
     from solfa.collection import Collection
     from solfa.collection.database import Database
     from solfa.llm import Endpoint
@@ -70,21 +69,18 @@ def describe(
     if every == bool(named):
         raise InputError("name audio files, or --all for the collection; one of the two.")
     if bool(audio_llm) != bool(audio_model) or bool(llm) < bool(audio_llm or caption) or bool(llm_model) < bool(llm):
-        raise InputError(
-            "--llm needs --llm-model, --caption needs --llm, and --audio-llm needs both and --audio-model."
-        )
+        raise InputError("--llm needs --llm-model; --caption and --audio-llm with --audio-model need --llm as well.")
     if caption and (audio_llm or len(named) != 1):
         raise InputError("--caption is about one FILE, and for --llm alone.")
-    documents, failed = [], 0
+    models, documents, failed = list["Endpoint"](), [], 0
+    if llm:  # local models take minutes
+        models = [Endpoint(url=llm, model=llm_model, key_env=llm_key_env, temperature=0.0, most_tokens=2000,
+                           timeout_s=300.0, omit=tuple(filter(None, llm_omit.split(","))))]  # fmt: skip
+    if audio_llm:
+        models += [replace(models[0], url=audio_llm, model=audio_model, key_env=llm_key_env if audio_llm == llm else "",
+                           temperature=0.7, most_tokens=1000)]  # fmt: skip
     with Collection.open(place) if every or Database(place).exists() else nullcontext() as opened:
-        asked = None
-        if llm:
-            omit = tuple(filter(None, llm_omit.split(",")))
-            text = Endpoint(url=llm, model=llm_model, key_env=llm_key_env, temperature=0.0, most_tokens=2000,
-                            timeout_s=300.0, omit=omit)  # fmt: skip  # local models take minutes
-            audio = replace(text, url=audio_llm, model=audio_model, key_env=llm_key_env if audio_llm == llm else "",
-                            temperature=0.7, most_tokens=1000) if audio_llm else None  # fmt: skip
-            asked = _by_models(text, audio, caption, resolve_model(opened, model, allow_noncommercial))
+        asked = _by_models(models, caption, opened, model, allow_noncommercial) if models else None
         for path, found in _tracks(opened, named, asked):
             if isinstance(found, SolfaError):
                 if len(named) == 1:
@@ -103,21 +99,25 @@ def describe(
         raise typer.Exit(SOME_FAILED)
 
 
-def _by_models(text: "Endpoint", audio: "Endpoint | None", caption: str, joint: tuple[str, bool]) -> "ModelMaker":
-    """A maker that asks endpoints, and keeps what they answer."""
+def _by_models(
+    models: "list[Endpoint]", caption: str, collection: "Collection | None", joint: str | None, noncommercial: bool
+) -> "ModelMaker":
+    """A maker that asks a text model, and an audio model if there is a second one, and keeps what they answer."""
+    from solfa.api import resolve_model
     from solfa.encoders.registry import load_model
     from solfa.llm import Client
     from solfa.relevance.captions import SoundCheck
     from solfa.relevance.makers import ModelMaker
 
-    check, answers = None, home() / "answers"
-    if audio is not None or caption:
-        loaded = load_model(joint[0], allow_noncommercial=joint[1])
+    check, (reader, *listener) = None, (Client(one, home() / "answers") for one in models)
+    if listener or caption:
+        name, allowed = resolve_model(collection, joint, noncommercial)
+        loaded = load_model(name, allow_noncommercial=allowed)
         check = None if loaded.match is None else SoundCheck(loaded, loaded.match.texts_XD)
         if check is None:
-            complain(f"note: captions are not held against the sound: {joint[0]} has no other texts to compare with.")
-    return ModelMaker(reader=Client(text, answers), folder=home() / "summaries", caption=caption, check=check,
-                      listener=None if audio is None else Client(audio, answers))  # fmt: skip
+            complain(f"note: captions are not held against the sound: {name} has no other texts to compare with.")
+    return ModelMaker(reader=reader, listener=next(iter(listener), None), folder=home() / "summaries", caption=caption,
+                      check=check)  # fmt: skip
 
 
 def _tracks(
@@ -129,17 +129,16 @@ def _tracks(
     from solfa.relevance import summaries, summarize
 
     if collection is not None and not files and asked is None:
-        for row, (_, summary) in zip(collection.tracks(), summaries(collection), strict=True):
-            yield row.paths[0], summary
+        yield from (
+            (row.paths[0], one) for row, (_, one) in zip(collection.tracks(), summaries(collection), strict=True)
+        )
         return
     rows = ((row.paths[0], row.id) for row in collection.tracks()) if collection is not None and not files else (
         (file, None if collection is None else collection.at(file)) for file in files)  # fmt: skip
     for file, track_id in rows:
         try:
             if collection is None or track_id is None:
-                content = ContentHash()
-                analysis = analyze(stretches(file, content=content))
-                name = content.hex
+                analysis, name = analyze(stretches(file, content=(content := ContentHash()))), content.hex
             else:
                 analysis, name = collection.analysis(track_id), collection.track(track_id).hash
             yield file, summarize(analysis) if asked is None else asked.make(name, file, analysis)
@@ -150,12 +149,10 @@ def _tracks(
 def _fields(summary: "TrackSummary", *, evidence: bool) -> Table:
     table = Table.grid(padding=(0, 2))
     for name, value in summary.known().items():
-        shown = ", ".join(value) if isinstance(value, tuple) else f"{value}"
-        row = [f"  {name.replace('_', ' ')}", shown.replace("_", " ")]
-        if evidence:
-            source = summary.sources[name]
-            sure = "" if source.confidence is None else f" ({source.confidence:.2f})"
-            row.append(f"{source.measurement}: {source.sentence or source.value}{sure}")
+        source, shown = summary.sources[name], ", ".join(value) if isinstance(value, tuple) else f"{value}"
+        sure = "" if source.confidence is None else f" ({source.confidence:.2f})"
+        row = [f"  {name}".replace("_", " "), shown.replace("_", " ")]
+        row += [f"{source.measurement}: {source.sentence or source.value}{sure}"] if evidence else []
         table.add_row(*(Text(printable(cell)) for cell in row))
     for flag in summary.flags:
         table.add_row(Text("  note"), Text(printable(flag)))

@@ -37,11 +37,10 @@ _GO_ON = "What is done is kept; run the same command again when it answers."
 class Endpoint:
     """Where the model is and how it is asked.
 
-    ``url`` ends before ``/chat/completions``; ``key_env`` names the environment variable with the key, empty if none is
-    needed. ``retries`` are further attempts after a refusal that may pass (429, 5xx, no connection, timeout), with
-    waits of 1, 2, 4 ... s. ``rate_per_s`` is the most requests sent; 0 is no limit. ``omit`` names fields of the
-    request that are left out, for servers that refuse them. An answer that takes longer than ``timeout_s`` is given up.
-    ``concurrency`` is how many requests wait for the server at a time.
+    ``url`` ends before ``/chat/completions``; ``key_env`` names the environment variable with its key, if any.
+    ``retries`` follow a refusal that may pass (429, 5xx, no connection, timeout), after 1, 2, 4 ... s. ``rate_per_s``
+    is the most requests sent (0: no limit), ``concurrency`` how many wait for the server at a time. ``omit`` names
+    optional fields of the request that a server refuses. An answer that takes longer than ``timeout_s`` is given up.
     """
 
     url: str
@@ -66,10 +65,7 @@ class Endpoint:
 
 @dataclass(kw_only=True, slots=True)
 class Usage:
-    """Requests that were answered by the endpoint and by kept answers, and tokens as the endpoint counts them.
-
-    ``uncounted`` answers came without a count.
-    """
+    """Requests that the endpoint and kept answers answered, tokens as it counts them, and answers without a count."""
 
     requests: int = 0
     kept: int = 0
@@ -90,10 +86,9 @@ class Usage:
 
 
 class Client:
-    """Asks one endpoint. Threads may share it.
+    """Asks one endpoint and keeps its answers in the folder ``cache``. Threads may share it.
 
-    Answers are kept in the folder ``cache``, which is made if needed. Raises InputError if the environment variable for
-    the key is not set.
+    Raises InputError if the environment variable for the key is not set.
     """
 
     def __init__(self, endpoint: Endpoint, cache: Path) -> None:
@@ -102,9 +97,7 @@ class Client:
         if endpoint.key_env and not self._key:
             raise InputError(f"the environment variable {endpoint.key_env} for the endpoint's key is not set.")
         self._open = urllib.request.build_opener(_NoRedirects).open
-        self._next_s = 0.0
-        self._silent = 0
-        self._lock = Lock()
+        self._next_s, self._silent, self._lock = 0.0, 0, Lock()
         self.usage = Usage()
 
     def ask(
@@ -127,10 +120,8 @@ class Client:
         objects = json_objects(said or "")
         if said is None or (objects and not (wrong := fault(objects[-1]))):
             return objects[-1] if objects else None
-        wrong = wrong if objects else "it holds no JSON object"
-        repair = (
-            f"That answer cannot be used: {wrong}. Answer again, with one JSON object of the schema and nothing else."
-        )
+        repair = (f"That answer cannot be used: {wrong if objects else 'it holds no JSON object'}. Answer again, with "
+                  f"one JSON object of the schema and nothing else.")  # fmt: skip
         turns = ({"role": "assistant", "content": said[:_MOST_REPAIRED]}, {"role": "user", "content": repair})
         again = json_objects(self.text([*messages, *turns], form=form, seed=seed) or "")
         return again[-1] if again else objects[-1] if objects else None
@@ -144,13 +135,10 @@ class Client:
         kept; SolfaError if it cannot be reached, or refuses many requests in a row.
         """
         fields = {
-            "model": self.endpoint.model,
-            "temperature": self.endpoint.temperature,
-            "max_tokens": self.endpoint.most_tokens,
-            "seed": seed,
-            **({} if form is None else {"response_format": form}),
-            "messages": messages,
-        }
+            "model": self.endpoint.model, "temperature": self.endpoint.temperature,
+            "max_tokens": self.endpoint.most_tokens, "seed": seed,
+            **({} if form is None else {"response_format": form}), "messages": messages,
+        }  # fmt: skip
         sent = {name: value for name, value in fields.items() if name not in self.endpoint.omit}
         body = json.dumps(sent, ensure_ascii=False).encode("utf-8", "replace")  # a model may answer half a character
         name = hashlib.sha256(self.endpoint.url.encode() + b"\0" + body).hexdigest()
@@ -159,7 +147,7 @@ class Client:
             with self._lock:
                 self.usage.kept += 1
             return kept
-        content = self._ask(body)
+        content = self._sent(body)
         with self._lock:
             self._silent = 0 if content is not None else self._silent + 1
             if self._silent >= _GIVE_UP_AFTER:
@@ -172,7 +160,7 @@ class Client:
                 raise InputError(f"cannot keep answers in {self._cache}: {error.strerror}.") from None
         return content
 
-    def _ask(self, body: bytes) -> str | None:
+    def _sent(self, body: bytes) -> str | None:
         endpoint, headers = self.endpoint, {"Content-Type": "application/json"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"

@@ -67,13 +67,10 @@ class ModelMaker:
         Raises DecodeError if the file cannot be read, InputError if the folder cannot be written, and as
         ``Client.text`` does.
         """
-        space = "" if self.check is None else self.check.model.space
+        space = self.check and self.check.model.space
         asked = self.models, self.listener is None, self.caption, PROMPT_VERSION, SCHEMA, analysis.extractors, space
         path = self.folder / content_hash / f"{sha256(repr(asked).encode()).hexdigest()}.json"
-        if (kept := _kept(path)) is not None:
-            return kept
-        summary = self._made(file, analysis)
-        if _UNREAD in summary.flags:
+        if (summary := _kept(path)) or _UNREAD in (summary := self._made(file, analysis)).flags:
             return summary
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,20 +87,26 @@ class ModelMaker:
         for seed in range(1 if self.listener is None else 2):
             said = self.caption if self.listener is None else self.listener.text(self._asked(file, analysis), seed=seed)
             text = "\n".join(filter(None, map(clean, (said or "")[:_MOST_CHARS].splitlines())))
-            sections = () if self.listener is None or self._takes_no_words() else _table()["sections"]
-            faults, near = caption_faults(text, analysis, sections), cosines(text, text) if cosines and text else {}
+            faults = caption_faults(text, analysis, _table()["sections"] if self._prompt() else ())
+            near = cosines(text, text) if cosines and text else {}
             if near and near["caption-track"] <= near["least"]:
                 faults += (f"sound: cosine {near['caption-track']:.2f}, expected more than {near['least']:.2f}",)
             tries.append((len(faults), seed, text, tuple(f"caption: {fault}" for fault in faults)))
             if not faults:
                 break
         _, _, text, flags = min(tries)
-        if not text or (self.listener is not None and "caption: script" in " ".join(flags)):
+        if not text or (self.listener and "caption: script" in " ".join(flags)):
             return replace(summarize(analysis), maker=self.models, flags=(*flags, _UNREAD), text=text)
         made = self._read(text, analysis, flags)
         near = cosines(text, made.description) if cosines else {}
-        shown = [", ".join(f"cosine {name} {value:.2f}" for name, value in near.items())] if near else []
-        return replace(made, flags=(*made.flags, *shown))
+        shown = ", ".join(f"cosine {name} {value:.2f}" for name, value in near.items())
+        return replace(made, flags=(*made.flags, *filter(None, [shown])))
+
+    def _prompt(self) -> str:
+        """What the audio model is asked; nothing of one that takes no words."""
+        name = "" if self.listener is None else self.listener.endpoint.model.casefold()
+        is_asked = name and not any(part in name for part in _table()["takes_no_words"])
+        return str(_table()["caption"]).format(sections=", ".join(_table()["sections"])) if is_asked else ""
 
     def _asked(self, file: Path, analysis: Analysis) -> list[dict[str, Any]]:
         """The request for a caption: the middle of the file as WAV, and the prompt."""
@@ -112,13 +115,8 @@ class ModelMaker:
             if audio.start_s >= start_s + _EXCERPT_S:
                 break
             parts.append(at_rate(cut(audio, start_s, start_s + _EXCERPT_S), _RATE_HZ).samples)
-        prompt = _table()["caption"].format(sections=", ".join(_table()["sections"]))
-        words = [] if self._takes_no_words() else [{"type": "text", "text": prompt}]
+        words = [{"type": "text", "text": prompt}] if (prompt := self._prompt()) else []
         return [{"role": "user", "content": [sound_part(Audio(np.concatenate(parts), _RATE_HZ)), *words]}]
-
-    def _takes_no_words(self) -> bool:
-        name = "" if self.listener is None else self.listener.endpoint.model.casefold()
-        return any(part in name for part in _table()["takes_no_words"])
 
     def _read(self, text: str, analysis: Analysis, flags: tuple[str, ...]) -> TrackSummary:
         user = {"role": "user", "content": json.dumps({"text": text}, ensure_ascii=False)}
@@ -127,10 +125,8 @@ class ModelMaker:
             fault=lambda found: "; ".join(_fields(found, text)[2]),
         )  # fmt: skip
         found, sources, wrong = _fields(answer or {}, text)
-        notes = [f"{fault}, left out" for fault in wrong]
-        notes += [] if answer is not None else [_UNREAD]
-        measured = summarize(analysis)
-        known = measured.known()
+        notes = [f"{fault}, left out" for fault in wrong] + [_UNREAD] * (answer is None)
+        known = (measured := summarize(analysis)).known()
         voiced = _voiced(known), _voiced(found)
         if len(set().union(*voiced)) > 1:
             found = {name: value for name, value in found.items() if name not in _VOICE}
@@ -139,11 +135,11 @@ class ModelMaker:
             notes.append("tempo: the text contradicts the measurement, which counts")
         if "genre" in found:  # the two go together
             known.pop("genre_family", None)
-        both = {"description": sentence({**known, **found}) if found else measured.description, **known, **found}
-        origin = {
-            name: sources[name] if name in found else measured.sources[name] for name in both if name != "description"
-        }
-        return TrackSummary(**both, sources=origin, maker=self.models, flags=(*flags, *notes), text=text)
+        both = known | found
+        origin = {name: sources[name] if name in found else measured.sources[name] for name in both}
+        origin.pop("description", None)
+        said = {"description": sentence(both) if found else measured.description} | both
+        return TrackSummary(**said, sources=origin, maker=self.models, flags=(*flags, *notes), text=text)
 
 
 def kept_summary(folder: Path, content_hash: str, model: str) -> TrackSummary | None:
@@ -168,8 +164,8 @@ def _voiced(fields: Mapping[str, Any]) -> set[bool]:
 
 def written(measured: TrackSummary) -> str:
     """What was measured as text: a field a line, with the values and confidences that it comes from."""
-    rows = ((name, value, measured.sources[name]) for name, value in measured.known().items())
-    return "\n".join(f"{name}: {value} ({source.measurement} {source.value})" for name, value, source in rows)
+    from_, known = measured.sources, measured.known().items()
+    return "\n".join(f"{name}: {value} ({from_[name].measurement} {from_[name].value})" for name, value in known)
 
 
 def _fields(answer: Mapping[str, Any], text: str) -> tuple[dict[str, Any], dict[str, FieldSource], list[str]]:
@@ -188,18 +184,20 @@ def _fields(answer: Mapping[str, Any], text: str) -> tuple[dict[str, Any], dict[
             wrong.append(f"{name}: not valid")
             continue
         words = value if isinstance(value, tuple) else (value,)
+        words = tuple(dict.fromkeys(_id(word, _IDS[name]) for word in words)) if name in _IDS else words
         if not is_latin("".join(words)):
             wrong.append(f"{name}: not in English")
         elif name == "description" and (more := _beyond(value, text)):
             wrong.append(f"description: {more} is not in the text")
         elif name != "description" and (len(quote) < 3 or quote.casefold() not in folded):
             wrong.append(f"{name}: its quote is not in the text")
+        elif "" in words:
+            wrong.append(f"{name}: names what there is not")
         else:
-            words = tuple(_id(word, _IDS[name]) for word in words) if name in _IDS else words
             found[name] = words if isinstance(value, tuple) else words[0]
             sources[name] = FieldSource(measurement="text", sentence=quote)
     genres = _named(found.get("genre", ""), ("genre",))
-    if genres and (family := family_of(genres[-1])):  # "russian punk rock" is punk
+    if genres and (family := family_of(genres[-1].concept)):  # "russian punk rock" is punk
         found["genre_family"], sources["genre_family"] = family, sources["genre"]
     return found, sources, wrong
 
@@ -207,23 +205,23 @@ def _fields(answer: Mapping[str, Any], text: str) -> tuple[dict[str, Any], dict[
 def _beyond(sentence: str, text: str) -> str:
     """A concept that a sentence names and a text does not, nor a narrower one; "" if there is none."""
     folded = text.casefold().replace("_", " ")
-    for one in _named(sentence, VOCABULARY):
-        names = (n.casefold() for c in concepts().values() if one in lineage(c.id) for n in c.names)
-        if not any(name in folded for name in names):
-            return concepts()[one].title
-    return ""
+    narrower = ((one, [c for c in concepts().values() if one.concept in lineage(c.id)])
+                for one in _named(sentence, VOCABULARY))
+    return next((concepts()[one.concept].title for one, known in narrower
+                 if not any(name.casefold() in folded for c in known for name in c.names)), "")  # fmt: skip
 
 
 def _id(words: str, kinds: tuple[str, ...]) -> str:
-    """The id of the one concept of these kinds that words name, else a slug."""
+    """The id of the one concept of these kinds that words name, else a slug; "" of "no drums"."""
     named = _named(words, kinds)
-    return named[0] if len(named) == 1 else "_".join(words.casefold().split())
+    slug = named[0].concept if len(named) == 1 else "_".join(words.casefold().split())
+    return "" if any(one.negated for one in named) else slug
 
 
-def _named(words: str, kinds: tuple[str, ...]) -> list[str]:
-    """The concepts of these kinds that words name, as a query would be read."""
+def _named(words: str, kinds: tuple[str, ...]) -> list[Presence]:
+    """What words say of concepts of these kinds, as a query would be read."""
     found = parse(words.replace("_", " ")).constraints if words.strip("_ ") else ()
-    return [c.concept for c in found if isinstance(c, Presence) and c.kind in kinds]
+    return [c for c in found if isinstance(c, Presence) and c.kind in kinds]
 
 
 @cache

@@ -65,25 +65,24 @@ def summaries(collection: Collection, track_ids: Sequence[int] | None = None) ->
         part = slice(start, start + _CHUNK)
         timelines = collection.timelines(ids[part].tolist())
         for track_id, one, sure_C, timeline in zip(
-            ids[part], table.summary[rows[part]], sure_NC[part], timelines, strict=True
+            ids[part].tolist(), table.summary[rows[part]], sure_NC[part], timelines, strict=True
         ):
             spans: dict[str, list[tuple[float, float]]] = {}
             for number, start_s, end_s, _ in timeline.spans.tolist():
                 spans.setdefault(timeline.names[number], []).append((start_s, end_s))
             lufs, tempo, key, metre = one["loudness_lufs"], one["tempo_bpm"][0], one["key"][0], one["metre"][0]
-            known = {
-                "tempo_bpm": None if np.isnan(tempo) else round(float(tempo), 2),
-                "key": None if key < 0 else str(KEYS[key]),
-                "metre": f"{metre[0]}/{metre[1]}" if metre[0] else None,
-            }
-            values = {n: (v, round(float(one[f"{n.removesuffix('_bpm')}_confidence"][0]), 4)) for n, v in known.items()}
+            values = {
+                name: (value, round(float(one[f"{name.removesuffix('_bpm')}_confidence"][0]), 4))
+                for name, value in (("tempo_bpm", _number(tempo)), ("key", None if key < 0 else str(KEYS[key])),
+                                    ("metre", f"{metre[0]}/{metre[1]}" if metre[0] else None))
+            }  # fmt: skip
             maybe, duration_s = np.flatnonzero(sure_C >= least_C).tolist(), round(float(one["duration_s"]), 3)
             tags = {names[i]: (float(sure_C[i]), _share(spans.get(names[i], ()), duration_s)) for i in maybe}
-            loudness, searched = (
-                None if np.isnan(lufs) else round(float(lufs), 2),
-                not np.isnan(sure_C[of_instruments]).all(),
-            )
-            yield int(track_id), _Rules(values, loudness, searched, tags).summary()
+            yield track_id, _Rules(values, _number(lufs), not np.isnan(sure_C[of_instruments]).all(), tags).summary()
+
+
+def _number(value: Any) -> float | None:
+    return None if np.isnan(value) else round(float(value), 2)
 
 
 def family_of(genre: str) -> str | None:
@@ -227,11 +226,9 @@ def sentence(found: Mapping[str, Any], thing: str = "music") -> str:
     words = [
         ", ".join(map(_title, found.get("mood", ())[:_MOST_NAMED])),
         found.get("tempo", "").replace("medium", "mid-tempo"),
-        _title(found.get("genre", "")).removesuffix(" music"),
-        thing,
-        f"of {energy} energy" if energy else "",
+        _title(found.get("genre", "")).removesuffix(" music"), thing, f"of {energy} energy" if energy else "",
         "with " + " and ".join(filter(None, [", ".join(titles[:-1]), titles[-1]])) if titles else "",
-    ]
+    ]  # fmt: skip
     text = ", ".join(filter(None, [" ".join(filter(None, words)), found.get("vocals")]))
     return f"{text[0].upper()}{text[1:]}."
 

@@ -1,9 +1,8 @@
 """What a track is to someone who has not played it: the summary that judges, rerankers and people read.
 
 A field that is not known is None, and never guessed; ``sources`` says for each known one what was measured, or the
-sentence that it was taken from. JSON: schema ``solfa.summary/1``. The fields are those of a published recipe for
-judging relevance by language models, and the four that its own judge needs and lacks (production style, timbre, vocal
-role and delivery).
+sentence that it was taken from. The fields are those of a published recipe for judging relevance by language models,
+and the four that its own judge needs and lacks (production style, timbre, vocal role and delivery).
 """
 
 import json
@@ -76,10 +75,11 @@ class TrackSummary:
 
 # What a field about the music may hold: a choice of words, "list" of texts, "number" above 0, or "text".
 _CHOICES = {"energy_level": EnergyLevel, "tempo": TempoClass, "vocal_role": VocalRole}
-_LISTS = ("instruments", "mood", "suitable_usages", "timbre", "lyrical_themes", "cultural_context")
+_HOLD = {"tempo_bpm": "number"} | dict.fromkeys(
+    ("instruments", "mood", "suitable_usages", "timbre", "lyrical_themes", "cultural_context"), "list"
+)
 KINDS: dict[str, tuple[str, ...] | str] = {
-    f.name: get_args(_CHOICES[f.name]) if f.name in _CHOICES else "list" if f.name in _LISTS
-    else "number" if f.name == "tempo_bpm" else "text"
+    f.name: get_args(_CHOICES[f.name]) if f.name in _CHOICES else _HOLD.get(f.name, "text")
     for f in fields(TrackSummary) if f.name not in ("sources", "maker", "flags", "text")
 }  # fmt: skip
 

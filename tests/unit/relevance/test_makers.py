@@ -106,6 +106,8 @@ def test_a_model_that_takes_no_words_gets_none(llm_server: Any, sound: Path, tmp
         ([form(energy_level=("huge", "It is loud")), form()], []),
         ([form(energy_level=("huge", "It is loud"))] * 2, ["energy_level: not valid, left out"]),
         ([form(timbre=(["warm"], "a warm sound"))] * 2, ["timbre: its quote is not in the text, left out"]),
+        ([form(timbre=(["warm", "raw"], "A dry"), instruments=(["no drums"], "drums play"))] * 2,
+         ["instruments: names what there is not, left out"]),
         ([form(vocals=("крик", "A man shouts"))] * 2, ["vocals: not in English, left out"]),
         ([form(vocals=("x" * 5000, "A man shouts")), '{"genre": {"value": "p'], ["vocals: not valid, left out"]),
         (
@@ -126,6 +128,13 @@ def test_a_field_that_is_not_valid_is_asked_for_once_more_then_left_out(
     assert list(summary.flags) == flags and len(fake.asked) == 1 + len(answers)
     assert summary.energy_level is None and summary.tempo == "fast"
     assert summary.genre == ("electronic" if "no answer" in str(flags) else "russian_punk_rock")
+
+
+def test_two_words_for_one_concept_are_one(llm_server: Any, tmp_path: Path) -> None:
+    answer = form(mood=(["relaxed", "calm"], "It is relaxed"), description=("Music.", ""))
+    with llm_server(lambda body, n: said(answer)) as fake:
+        made = maker(fake, tmp_path, audio=False, caption="It is relaxed and calm.").make("hash", Path("x"), analysis())
+    assert made.mood == ("calm",) and from_json(to_json(made)) == made
 
 
 def test_measured_silence_of_voices_goes_before_a_text(llm_server: Any, sound: Path, tmp_path: Path) -> None:
