@@ -8,7 +8,6 @@ and one by vectors meet the same texts. The control is the same in another wordi
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -33,6 +32,7 @@ from solfa.evaluation.perturbation import beats_apart, tempi_apart
 from solfa.evaluation.ranking import Bools
 from solfa.evaluation.truth import constraint_of, holds
 
+_STYLES: dict[str, dict[str, str]] = table_of("solfa.evaluation", "paraphrases.toml")
 Wording = Literal["paraphrased", "plain"]
 # What a query states: any of "tempo" (BPM, whole), "key" (Key), "metre" ("6/8"), "chords" (tuple of Chord).
 Stated = Mapping[str, Any]
@@ -91,7 +91,7 @@ def worded(stated: Stated, style: str, order: Sequence[int] | None = None) -> st
     >>> worded({"tempo": 110, "metre": "6/8"}, "listener")
     'I am after something with about one hundred and ten pulses every minute, that swings in groups of six, so 6/8.'
     """
-    table = _styles()[style]
+    table = _STYLES[style]
     slots: dict[str, str] = {}
     if "tempo" in stated:
         slots |= {"bpm": str(stated["tempo"]), "bpm_words": _in_words(stated["tempo"])}
@@ -108,11 +108,6 @@ def worded(stated: Stated, style: str, order: Sequence[int] | None = None) -> st
         }
     parts = [table[field].format(**slots) for field in _FIELDS if field in stated]
     return table["open"] + table["joint"].join(parts[i] for i in order or range(len(parts))) + "."
-
-
-@cache
-def _styles() -> dict[str, dict[str, str]]:
-    return table_of("solfa.evaluation", "paraphrases.toml")
 
 
 def _spoken(note: str) -> str:
@@ -158,7 +153,7 @@ class _Maker:
 
     def __init__(self, truths: Sequence[MusicAnnotation], wording: Wording, rng: np.random.Generator) -> None:
         self.truths, self.rng, self.known = truths, rng, [stated_of(t) for t in truths]
-        self.styles = ["plain"] if wording == "plain" else [s for s in _styles() if s != "plain"]
+        self.styles = ["plain"] if wording == "plain" else [s for s in _STYLES if s != "plain"]
         self._met: dict[tuple[str, Any], Bools] = {}
         self.meant: dict[str, tuple[Constraint, ...]] = {}
 

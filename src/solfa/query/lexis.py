@@ -6,6 +6,7 @@ from typing import Any
 
 from solfa.core.files import table_of
 
+_GRAMMAR: dict[str, dict[str, str | list[str]]] = table_of("solfa.query", "grammar.toml")
 _SLOT = re.compile(r"<<(\w+)>>")
 
 
@@ -54,11 +55,6 @@ def rx(template: str) -> re.Pattern[str]:
     return re.compile(_SLOT.sub(lambda m: any_of(m[1]), template))
 
 
-@cache
-def _grammar() -> dict[str, dict[str, str | list[str]]]:
-    return table_of("solfa.query", "grammar.toml")
-
-
 class Regexes:
     """The regexes of one table of ``grammar.toml``, each compiled when it is first used.
 
@@ -70,13 +66,13 @@ class Regexes:
         self._table = table
 
     def __getattr__(self, name: str) -> re.Pattern[str]:
-        if name not in _grammar()[self._table]:
+        if name not in _GRAMMAR[self._table]:
             raise AttributeError(f"no regex {name!r} in the table {self._table!r} of grammar.toml")
         self.__dict__[name] = rx(self._template(name))
         return self.__dict__[name]  # type: ignore[no-any-return]
 
     def _template(self, name: str) -> str:
-        own = _grammar()[self._table]
+        own = _GRAMMAR[self._table]
         return _SLOT.sub(lambda m: f"(?:{self._template(m[1])})" if m[1] in own else m[0], "".join(own[name]))
 
 

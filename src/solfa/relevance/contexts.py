@@ -6,7 +6,7 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any, get_args
 
 import numpy as np
@@ -22,6 +22,7 @@ from solfa.query.concepts import concept_named
 from solfa.query.lexis import empty_words
 from solfa.relevance.summary import EnergyLevel, TempoClass, TrackSummary
 
+_TABLE = table_of("solfa.relevance", "contexts.toml")
 LEVELS = {"energy_level": get_args(EnergyLevel), "tempo": get_args(TempoClass)[:3]}  # "variable" is at no level
 _FIELDS = {"instrument": "instruments", "voice": "vocals", "genre": "genre", "mood": "mood", "use": "suitable_usages"}
 _NAMED = r"(?P<no>\b(?:no|not|never|without) (?:\w+ ){{0,2}})?(?<!\w){}(?!\w)"  # negated: told as not understood
@@ -64,7 +65,7 @@ def read_context(text: str) -> tuple[tuple[Target, ...], tuple[str, ...]]:
     """
     targets, low = [target for constraint in parse(text).constraints for target in _asked(constraint)], folded(text)
     read = {*empty_words()}
-    for table in _table().values():
+    for table in _TABLE.values():
         named = [w for w in table.get("words", ()) for found in re.finditer(_NAMED.format(re.escape(w)), low)
                  if not found["no"]]  # fmt: skip
         targets += _of(table, max(named, key=len)) if named else ()
@@ -77,7 +78,7 @@ def read_context(text: str) -> tuple[tuple[Target, ...], tuple[str, ...]]:
 
 def _asked(constraint: Constraint) -> Iterator[Target]:
     """The targets of one constraint of the query grammar; none for what a summary does not say."""
-    words, no, table = constraint.text, constraint.negated, _table()
+    words, no, table = constraint.text, constraint.negated, _TABLE
     if isinstance(constraint, Tempo) and not no:
         yield Target(field="tempo_bpm", words=words, tempo=constraint)
     elif isinstance(constraint, Metre | InKey) and not no:
@@ -94,15 +95,10 @@ def _asked(constraint: Constraint) -> Iterator[Target]:
 def _of(table: Mapping[str, Any], words: str) -> Iterator[Target]:
     """The targets of one table of ``contexts.toml``."""
     avoid = table.get("avoid", {})
-    for field, weight in (_table()["weights"] | table.get("weights", {})).items():
+    for field, weight in (_TABLE["weights"] | table.get("weights", {})).items():
         if field in table or field in avoid:
             yield Target(field=field, words=words, wanted=tuple(table.get(field, ())),
                          avoided=tuple(avoid.get(field, ())), weight=weight)  # fmt: skip
-
-
-@cache
-def _table() -> dict[str, Any]:
-    return table_of("solfa.relevance", "contexts.toml")
 
 
 def terms(value: str | Iterable[str]) -> frozenset[str]:

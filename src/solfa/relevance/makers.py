@@ -31,6 +31,7 @@ from solfa.relevance.rules import family_of, sentence, summarize
 from solfa.relevance.summary import KINDS, SCHEMA, FieldSource, TrackSummary, from_json, to_json, valid
 from solfa.retrieval.like import cut
 
+_TABLE = table_of("solfa.relevance", "makers.toml")
 PROMPT_VERSION = 1  # of makers.toml
 _MEASURED = ("tempo_bpm", "key", "metre", "genre_family")  # not asked for: measured, or by the table of families
 _VOICE = ("vocals", "vocal_role", "vocal_delivery", "vocal_language")
@@ -87,7 +88,7 @@ class ModelMaker:
         for seed in range(1 if self.listener is None else 2):
             said = self.caption if self.listener is None else self.listener.text(self._asked(file, analysis), seed=seed)
             text = "\n".join(filter(None, map(clean, (said or "")[:_MOST_CHARS].splitlines())))
-            faults = caption_faults(text, analysis, _table()["sections"] if self._prompt() else ())
+            faults = caption_faults(text, analysis, _TABLE["sections"] if self._prompt() else ())
             near = cosines(text, text) if cosines and text else {}
             if near and near["caption-track"] <= near["least"]:
                 faults += (f"sound: cosine {near['caption-track']:.2f}, expected more than {near['least']:.2f}",)
@@ -105,8 +106,8 @@ class ModelMaker:
     def _prompt(self) -> str:
         """What the audio model is asked; nothing of one that takes no words."""
         name = "" if self.listener is None else self.listener.endpoint.model.casefold()
-        is_asked = name and not any(part in name for part in _table()["takes_no_words"])
-        return str(_table()["caption"]).format(sections=", ".join(_table()["sections"])) if is_asked else ""
+        is_asked = name and not any(part in name for part in _TABLE["takes_no_words"])
+        return str(_TABLE["caption"]).format(sections=", ".join(_TABLE["sections"])) if is_asked else ""
 
     def _asked(self, file: Path, analysis: Analysis) -> list[dict[str, Any]]:
         """The request for a caption: the middle of the file as WAV, and the prompt."""
@@ -121,7 +122,7 @@ class ModelMaker:
     def _read(self, text: str, analysis: Analysis, flags: tuple[str, ...]) -> TrackSummary:
         user = {"role": "user", "content": json.dumps({"text": text}, ensure_ascii=False)}
         answer = self.reader.ask(
-            [{"role": "system", "content": _table()["extract"].format(fields=_schema()["required"])}, user], _schema(),
+            [{"role": "system", "content": _TABLE["extract"].format(fields=_schema()["required"])}, user], _schema(),
             fault=lambda found: "; ".join(_fields(found, text)[2]),
         )  # fmt: skip
         found, sources, wrong = _fields(answer or {}, text)
@@ -205,8 +206,9 @@ def _fields(answer: Mapping[str, Any], text: str) -> tuple[dict[str, Any], dict[
 def _beyond(sentence: str, text: str) -> str:
     """A concept that a sentence names and a text does not, nor a narrower one; "" if there is none."""
     folded = text.casefold().replace("_", " ")
-    narrower = ((one, [c for c in concepts().values() if one.concept in lineage(c.id)])
-                for one in _named(sentence, VOCABULARY))
+    narrower = (
+        (one, [c for c in concepts().values() if one.concept in lineage(c.id)]) for one in _named(sentence, VOCABULARY)
+    )
     return next((concepts()[one.concept].title for one, known in narrower
                  if not any(name.casefold() in folded for c in known for name in c.names)), "")  # fmt: skip
 
@@ -237,8 +239,3 @@ def _schema() -> dict[str, Any]:
 
 def _object(properties: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
-
-
-@cache
-def _table() -> dict[str, Any]:
-    return table_of("solfa.relevance", "makers.toml")

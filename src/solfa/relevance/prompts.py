@@ -8,7 +8,6 @@ import base64
 import io
 import json
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -20,18 +19,14 @@ from solfa.core.files import table_of
 from solfa.core.types import Audio
 from solfa.relevance.summary import TrackSummary
 
+_TEXTS = table_of("solfa.relevance", "prompts.toml")
 Paradigm = Literal["pairwise", "listwise", "compare"]
 _MOST_CHARS = 400  # of a text in an answer
 
 
-@cache
-def _texts() -> dict[str, Any]:
-    return table_of("solfa.relevance", "prompts.toml")
-
-
 def schema(paradigm: Paradigm) -> Any:
     """The JSON schema of answers."""
-    return _texts()["schemas"][paradigm]
+    return _TEXTS["schemas"][paradigm]
 
 
 def messages(
@@ -50,7 +45,7 @@ def messages(
     ``role`` says who judges, ``focus`` names the attributes to look at. With ``sounds`` the model is given both as one
     recording with ``pause_s`` between, or if that is None the first alone, beside the description of the second.
     """
-    texts = _texts()
+    texts = _TEXTS
     seen = {i: {"description": track.description, **track.known()} for i, track in tracks.items()}
     data = {"context": context, "attributes": [*focus], "titles": titles or {}, "tracks": seen}
     shown = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c").replace(">", "\\u003e")

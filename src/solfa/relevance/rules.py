@@ -24,6 +24,7 @@ from solfa.core.types import Analysis
 from solfa.core.vocabulary import concepts, is_other_source, lineage
 from solfa.relevance.summary import EnergyLevel, FieldSource, TrackSummary
 
+_TABLE = table_of("solfa.relevance", "rules.toml")
 _CLOSE = 0.1  # difference of confidence below which two genres or features contradict each other
 _CLASSES = {"largo": "slow", "adagio": "slow", "andante": "medium", "moderato": "medium"}  # of tempo; else fast
 _THROUGHOUT, _PARTS = 0.6, 0.2  # share of the track with voice
@@ -161,7 +162,7 @@ class _Rules:
 
     def _energy(self) -> None:
         """The level of the loudness, one up or down where moods agree on it; moods that contradict leave none."""
-        table, lufs, present = _table()["energy"], self.loudness_lufs, self._present("mood", "use")
+        table, lufs, present = _TABLE["energy"], self.loudness_lufs, self._present("mood", "use")
         if lufs is None:
             return
         more, less = ([c for c in present if c in table[n]] for n in ("more", "less"))
@@ -245,10 +246,5 @@ def _share(spans: Iterable[tuple[float, float]], duration_s: float) -> float:
 @cache
 def _groups(name: str) -> dict[str, str]:
     """Concept -> its group in a table of ``rules.toml``, also of what is narrower than a member of the group."""
-    groups = _table()[name].items()
+    groups = _TABLE[name].items()
     return {c: g for c in concepts() for g, members in groups if not set(members).isdisjoint(lineage(c))}
-
-
-@cache
-def _table() -> dict[str, Any]:
-    return table_of("solfa.relevance", "rules.toml")

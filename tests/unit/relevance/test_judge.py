@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from solfa.core.errors import InputError, UnknownName
 from solfa.core.vocabulary import concepts
 from solfa.relevance import RuleJudge, TrackSummary, read_context, similarity
-from solfa.relevance.contexts import _table, terms
+from solfa.relevance.contexts import _TABLE, terms
 from solfa.relevance.judge import ATTRIBUTES, CORE, SECONDARY
 from solfa.relevance.summary import KINDS, EnergyLevel
 
@@ -93,7 +93,7 @@ def test_unknown_words_of_a_context() -> None:
 
 
 def test_the_table_of_contexts_holds_what_summaries_can_say() -> None:
-    table, levels = _table(), {"energy_level": set(get_args(EnergyLevel)), "tempo": {"slow", "medium", "fast"}}
+    table, levels = _TABLE, {"energy_level": set(get_args(EnergyLevel)), "tempo": {"slow", "medium", "fast"}}
     for name, entry in table.items():
         if name in ("weights", "nothing"):
             assert set(entry) <= {*KINDS, "words"}

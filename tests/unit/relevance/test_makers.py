@@ -106,8 +106,10 @@ def test_a_model_that_takes_no_words_gets_none(llm_server: Any, sound: Path, tmp
         ([form(energy_level=("huge", "It is loud")), form()], []),
         ([form(energy_level=("huge", "It is loud"))] * 2, ["energy_level: not valid, left out"]),
         ([form(timbre=(["warm"], "a warm sound"))] * 2, ["timbre: its quote is not in the text, left out"]),
-        ([form(timbre=(["warm", "raw"], "A dry"), instruments=(["no drums"], "drums play"))] * 2,
-         ["instruments: names what there is not, left out"]),
+        (
+            [form(timbre=(["warm", "raw"], "A dry"), instruments=(["no drums"], "drums play"))] * 2,
+            ["instruments: names what there is not, left out"],
+        ),
         ([form(vocals=("крик", "A man shouts"))] * 2, ["vocals: not in English, left out"]),
         ([form(vocals=("x" * 5000, "A man shouts")), '{"genre": {"value": "p'], ["vocals: not valid, left out"]),
         (
