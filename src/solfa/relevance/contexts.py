@@ -66,8 +66,8 @@ def read_context(text: str) -> tuple[tuple[Target, ...], tuple[str, ...]]:
     targets, low = [target for constraint in parse(text).constraints for target in _asked(constraint)], folded(text)
     read = {*empty_words()}
     for table in _TABLE.values():
-        named = [w for w in table.get("words", ()) for found in re.finditer(_NAMED.format(re.escape(w)), low)
-                 if not found["no"]]  # fmt: skip
+        named = [w for w in table.get("words", ()) if w in low  # a pattern is compiled for few
+                 for found in re.finditer(_NAMED.format(re.escape(w)), low) if not found["no"]]  # fmt: skip
         targets += _of(table, max(named, key=len)) if named else ()
         read.update(" ".join(named).split())
     read.update(re.findall(r"[^\W_]+", folded(" ".join(target.words for target in targets))))

@@ -106,32 +106,35 @@ class RuleJudge:
     """The deterministic judge: how well known fields fit what a context asks (``contexts.read_context``)."""
 
     def pairwise(self, context: str, a: TrackSummary, b: TrackSummary) -> PairVerdict:
-        """As ``Judge``; a tie where the scores differ by less than 0.05 of -1..1, or nothing can be judged."""
+        """As ``Judge``; a tie where the scores differ by less than 0.05 of -1..1, or no asked field is known of both.
+        The confidence is at most the share of the weights that is known of both."""
         targets, _ = read_context(context)
-        fits_a, fits_b = ([(t.fit(one), t) for t in targets] for one in (a, b))
-        (score_a, known_a), (score_b, known_b) = _score(fits_a), _score(fits_b)
-        known, gap = min(known_a, known_b), abs(score_a - score_b)
-        if not known:
-            what = "one summary says nothing of what it asks" if targets else "nothing of the context is understood"
+        fits = [(one.fit(a), one.fit(b), one) for one in targets]
+        gains = {t: t.weight * (x - y) for x, y, t in fits if x is not None and y is not None}
+        if not gains:
+            what = "nothing that it asks is known of both" if targets else "nothing of the context is understood"
             return PairVerdict(winner="tie", reason=f"not enough known: {what}", confidence=0.0)
-        if gap < _TIE:
-            confidence = round(known * (1 - gap / _TIE), 3)
+        gap = _score((x, t) for x, _, t in fits) - _score((y, t) for _, y, t in fits)
+        known = sum(t.weight for t in gains) / sum(t.weight for t in targets)
+        if abs(gap) < _TIE:
+            confidence = round(known * (1 - abs(gap) / _TIE), 3)
             return PairVerdict(winner="tie", reason="both fit equally well", confidence=confidence)
-        better, other = (a, b) if score_a > score_b else (b, a)
-        gains = [t.weight * ((x or 0.0) - (y or 0.0)) for (x, t), (y, _) in zip(fits_a, fits_b, strict=True)]
-        best = targets[gains.index(max(gains) if better is a else min(gains))]
-        values = " rather than ".join(in_words(one, best.field) for one in (better, other))
+        best = max(gains, key=lambda t: gains[t] * gap)
+        values = " rather than ".join(in_words(one, best.field) for one in ((a, b) if gap > 0 else (b, a)))
+        reason = f"{best.field.replace('_', ' ')}: {values}, for '{best.words}'"
+        if gains[best] * gap <= 0:
+            known, reason = known / 2, "a guess: what tells them apart is known of one track only"
         return PairVerdict(
-            winner="first" if better is a else "second",
-            reason=f"{best.field.replace('_', ' ')}: {values}, for '{best.words}'",
-            confidence=round(known * gap / (gap + _HALF_SURE), 3),
+            winner="first" if gap > 0 else "second",
+            reason=reason,
+            confidence=round(known * abs(gap) / (abs(gap) + _HALF_SURE), 3),
         )
 
     def listwise(self, context: str, summaries: Mapping[str, TrackSummary]) -> Ranking:
         """As ``Judge``; fields that are not known count as neither good nor bad."""
         targets, unknown = read_context(context)
         fits = {i: [(t.fit(summary), t) for t in targets] for i, summary in summaries.items()}
-        order = sorted(summaries, key=lambda i: -_score(fits[i])[0])
+        order = sorted(summaries, key=lambda i: -_score(fits[i]))
         return Ranking(order=tuple(order), claims={i: _claims(fits[i], summaries[i]) for i in order},
                        notes=(f"not understood: {', '.join(unknown)}",) if unknown else ())  # fmt: skip
 
@@ -143,11 +146,10 @@ class RuleJudge:
 Fits = Sequence[tuple[float | None, Target]]
 
 
-def _score(fits: Fits) -> tuple[float, float]:
-    """Weighted mean fit, -1..1, where unknown fields count 0, and the share of the weights that is known."""
-    total = sum(t.weight for _, t in fits) or 1.0
-    known = [(fit, t.weight) for fit, t in fits if fit is not None]
-    return sum(fit * weight for fit, weight in known) / total, sum(weight for _, weight in known) / total
+def _score(fits: Iterable[tuple[float | None, Target]]) -> float:
+    """Weighted mean fit, -1..1, where unknown fields count 0."""
+    parts = [((fit or 0.0) * t.weight, t.weight) for fit, t in fits]
+    return sum(part for part, _ in parts) / (sum(weight for _, weight in parts) or 1.0)
 
 
 def _claims(fits: Fits, summary: TrackSummary) -> tuple[FieldClaim, ...]:

@@ -38,6 +38,7 @@ def rerank(
     ranking = judge.listwise(context, known) if known else Ranking(order=(), claims={})
     done_s = time.perf_counter()
     order = [*ranking.order, *(i for i in hits if i not in known)]
+    said = f"ordered for '{context}', and not by the scores, which are those of the search"
     notes = [results.note, *ranking.notes]
     if lacking := [f"track:{i}" for i in hits if i not in known]:
         notes.append(f"without a summary, and behind the others: {len(lacking)} of {len(hits)} hits "
@@ -45,7 +46,8 @@ def rerank(
     timing_ms = {"summaries": 1000 * (read_s - start_s), "rerank": 1000 * (done_s - read_s)}
     total_ms = results.timing_ms["total"] + sum(timing_ms.values())
     return replace(
-        results, note="; ".join(filter(None, notes)), timing_ms={**results.timing_ms, **timing_ms, "total": total_ms},
+        results, parsed=(*results.parsed, *[said] * (order != [*hits])),
+        note="; ".join(filter(None, notes)), timing_ms={**results.timing_ms, **timing_ms, "total": total_ms},
         hits=(*(_explained(hits[i], ranking.claims.get(i, ()), known.get(i)) for i in order),
               *(hit for hit in results.hits if str(hit.track_id) not in hits)),
     )  # fmt: skip

@@ -78,7 +78,8 @@ def summaries(collection: Collection, track_ids: Sequence[int] | None = None) ->
                                     ("metre", f"{metre[0]}/{metre[1]}" if metre[0] else None))
             }  # fmt: skip
             maybe, duration_s = np.flatnonzero(sure_C >= least_C).tolist(), round(float(one["duration_s"]), 3)
-            tags = {names[i]: (float(sure_C[i]), _share(spans.get(names[i], ()), duration_s)) for i in maybe}
+            tags = {n: (p, _share(spans.get(n, ()), duration_s) if p >= PRESENT else 0.0)  # of others nobody asks it
+                    for n, p in ((names[i], float(sure_C[i])) for i in maybe)}  # fmt: skip
             yield track_id, _Rules(values, _number(lufs), not np.isnan(sure_C[of_instruments]).all(), tags).summary()
 
 

@@ -46,6 +46,17 @@ def test_a_tie_is_sure_for_equal_tracks_and_unsure_where_nothing_is_known() -> N
         assert (verdict.winner, verdict.confidence) == ("tie", 0.0) and "not enough known" in verdict.reason
 
 
+def test_a_known_field_is_no_reason_to_prefer_a_track_to_one_of_which_it_is_not_known() -> None:
+    energy, mood = replace(NOTHING, energy_level="very_high"), replace(NOTHING, mood=("exciting",))
+    apart = JUDGE.pairwise("a spy chase", energy, mood)
+    assert (apart.winner, apart.confidence) == ("tie", 0.0) and "known of both" in apart.reason
+    unsure, sure = (JUDGE.pairwise("a spy chase", CHASE, replace(NOCTURNE, mood=m)) for m in (None, NOCTURNE.mood))
+    assert unsure.winner == sure.winner == "first" and unsure.confidence < sure.confidence
+    assert "not known" not in unsure.reason and unsure.reason.startswith("energy level: very high rather than very low")
+    guess = JUDGE.pairwise("a spy chase", replace(energy, mood=("tense",)), energy)
+    assert guess.winner == "first" and guess.reason.startswith("a guess") and guess.confidence < 0.3
+
+
 def test_claims_rest_on_known_fields_and_what_is_not_understood_is_told() -> None:
     ranking = JUDGE.listwise("a spy chase with my zeppelin", {"n": NOTHING, "c": CHASE, "o": NOCTURNE})
     assert ranking.order == ("c", "n", "o") and ranking.notes == ("not understood: zeppelin",)

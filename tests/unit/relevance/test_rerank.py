@@ -69,6 +69,9 @@ def test_the_same_hits_have_another_order_for_another_context(opened: Collection
         rerank(opened, hits, text, RuleJudge()) for text in ("late-night reading", "a spy chase in a film")
     )
     assert ids(reading) == [3, 2, 1] and ids(chase) == [1, 2, 3]
+    [line] = reading.parsed
+    assert "'late-night reading'" in line and "those of the search" in line
+    assert chase.parsed == ()  # its order is that of the search
     evidence = {e.measured: e for e in chase.hits[0].evidence}
     assert evidence["energy level very high"].satisfied and evidence["energy level very high"].asked == "fits 'chase'"
     assert evidence["mood exciting"].confidence == 0.9 and {e.constraint for e in evidence.values()} == {"for"}
@@ -136,6 +139,7 @@ def test_search_for_a_context(place: Path) -> None:
     assert "No page 9: 3 hits." in beyond
     shown = run(*SEARCH, "--for", "a spy chase", "--explain", place=place).stdout
     assert "✓ fits 'chase': energy level very high" in shown and "of 500" in shown
+    assert "ordered for 'reading', and not by the scores" in run(*SEARCH, "--for", "reading", place=place).stdout
 
 
 @pytest.mark.parametrize(
