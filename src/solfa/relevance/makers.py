@@ -92,10 +92,10 @@ class ModelMaker:
             near = cosines(text, text) if cosines and text else {}
             if near and near["caption-track"] <= near["least"]:
                 faults += (f"sound: cosine {near['caption-track']:.2f}, expected more than {near['least']:.2f}",)
-            tries.append((len(faults), seed, text, tuple(f"caption: {fault}" for fault in faults)))
+            tries.append((not text, len(faults), seed, text, tuple(f"caption: {fault}" for fault in faults)))
             if not faults:
                 break
-        _, _, text, flags = min(tries)
+        *_, text, flags = min(tries)
         if not text or (self.listener and "caption: script" in " ".join(flags)):
             return replace(summarize(analysis), maker=self.models, flags=(*flags, _UNREAD), text=text)
         made = self._read(text, analysis, flags)

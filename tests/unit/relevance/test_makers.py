@@ -272,6 +272,15 @@ def test_a_failed_caption_is_asked_for_once_more_and_the_better_one_is_read(
     assert (summary.genre == "electronic") == (requests == 2)
 
 
+def test_a_doubtful_caption_is_better_than_none(llm_server: Any, sound: Path, tmp_path: Path) -> None:
+    asked = iter(["A punk song in F major. It is at 95 BPM.", ""])
+    answer = form(genre=("punk", "A punk song"), description=(None, ""))
+    with llm_server(lambda body, n: said(next(asked) if is_audio(body) else answer)) as fake:
+        summary = maker(fake, tmp_path, listens="Captioner").make("hash", sound, MEASURED)
+    assert len(fake.asked) >= 3 and summary.genre == "punk"
+    assert [flag.split(":")[1] for flag in summary.flags if flag.startswith("caption")] == [" key", " tempo"]
+
+
 def test_a_caption_of_other_music_is_asked_for_once_more_and_flagged(
     llm_server: Any, sound: Path, tmp_path: Path
 ) -> None:
