@@ -55,8 +55,7 @@ def reranked(asked: Asked, collection: "Collection", results: "Results", query: 
 
     if not (context := asked.context or query).strip():
         raise InputError("--rerank without words: say what the music is for with --for TEXT.")
-    judge, failed, first = judge_of(asked.rerank, asked.llm_model, asked.llm_key_env), False, asked.k * (asked.page - 1)
-    made = None
+    judge, failed, made = judge_of(asked.rerank, asked.llm_model, asked.llm_key_env), False, None
     if asked.summaries != "rules":
         rows = collection.rows([hit.track_id for hit in results.hits[:MOST]])
         kept = ((row.id, kept_summary(home() / "summaries", row.hash, asked.summaries)) for row in rows)
@@ -71,23 +70,27 @@ def reranked(asked: Asked, collection: "Collection", results: "Results", query: 
     except SolfaError as error:
         complain(f"not reranked, the hits are in the order of the search: {error}")
         failed = True
-    num_hits, shown = len(results.hits), results.hits[first : first + asked.k]
-    note = results.note if shown or not num_hits else f"No page {asked.page}: {num_hits} hits."
-    return replace(results, hits=shown, before=min(first, num_hits), note=note), failed
+    return _page(asked, results), failed
+
+
+def _page(asked: Asked, results: "Results") -> "Results":
+    first, num_hits = asked.k * (asked.page - 1), len(results.hits)
+    note = results.note if first < num_hits or not num_hits else f"No page {asked.page}: {num_hits} hits."
+    return replace(results, hits=results.hits[first : first + asked.k], before=min(first, num_hits), note=note)
 
 
 def weighed(asked: Asked, collection: "Collection", results: "Results", like: list[str]) -> "Results":
     """The page of the hits by their stems' similarity with the examples; says how long separating them took."""
     from solfa.relevance.stems import StemStore, by_stems, read_weights
 
-    weights, store, first = read_weights(asked.weights), StemStore(collection), asked.k * (asked.page - 1)
+    weights, store = read_weights(asked.weights), StemStore(collection)
     if not like:
         raise InputError("--weights compares with an example sound: give one with --like FILE.")
     with Work("stems", stderr=True) as work:
         results = by_stems(store, results, like, weights, partial(work, "stems"))
     if made := len(store.made_s):
         work.end(f"{made} tracks separated, {sum(store.made_s) / made:.1f} s each; those of the collection are kept")
-    return replace(results, hits=results.hits[first : first + asked.k], before=min(first, len(results.hits)))
+    return _page(asked, results)
 
 
 def compare(
@@ -139,8 +142,6 @@ def _summary(item: str, collection: "Collection | None") -> "TrackSummary":
     from solfa.relevance import summarize
     from solfa.relevance.feedback import track_of
 
-    track_id, is_file = None, Path(item).is_file()
-    if collection is not None:
-        by_name = not is_file and (item.isdecimal() or item.startswith("track:"))
-        track_id = track_of(collection, item) if by_name else collection.at(item) if is_file else None
+    by_name = not Path(item).is_file() and (item.isdecimal() or item.startswith("track:"))
+    track_id = collection and (track_of(collection, item) if by_name else collection.at(item))
     return summarize(analyze(item) if track_id is None else collection.analysis(track_id))  # type: ignore[union-attr]

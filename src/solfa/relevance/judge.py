@@ -76,17 +76,13 @@ class Compared:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Similarity:
-    """The verdict of the rubric, its dimensions, and the mean of the known core ones (None: none is known).
-
-    ``score`` orders tracks that are compared with one: the mean, moved by at most 0.05 by the secondary dimensions.
-    """
+    """The verdict of the rubric, its dimensions, and the mean of the known core ones (None: none is known)."""
 
     verdict: Literal["SIMILAR", "NOT_SIMILAR", "NOT_ENOUGH_KNOWN"]
     reason: str
     core: tuple[Compared, ...]
     secondary: tuple[Compared, ...]
     core_mean: float | None
-    score: float
 
 
 class Judge(Protocol):
@@ -124,11 +120,8 @@ class RuleJudge:
         reason = f"{best.field.replace('_', ' ')}: {values}, for '{best.words}'"
         if gains[best] * gap <= 0:
             known, reason = known / 2, "a guess: what tells them apart is known of one track only"
-        return PairVerdict(
-            winner="first" if gap > 0 else "second",
-            reason=reason,
-            confidence=round(known * abs(gap) / (abs(gap) + _HALF_SURE), 3),
-        )
+        confidence = round(known * abs(gap) / (abs(gap) + _HALF_SURE), 3)
+        return PairVerdict(winner="first" if gap > 0 else "second", reason=reason, confidence=confidence)
 
     def listwise(self, context: str, summaries: Mapping[str, TrackSummary]) -> Ranking:
         """As ``Judge``; fields that are not known count as neither good nor bad."""
@@ -143,10 +136,10 @@ class RuleJudge:
         return tuple(_compared(name, fields, a, b) for name, fields in fields_of(attributes).items())
 
 
-Fits = Sequence[tuple[float | None, Target]]
+Fits = Iterable[tuple[float | None, Target]]
 
 
-def _score(fits: Iterable[tuple[float | None, Target]]) -> float:
+def _score(fits: Fits) -> float:
     """Weighted mean fit, -1..1, where unknown fields count 0."""
     parts = [((fit or 0.0) * t.weight, t.weight) for fit, t in fits]
     return sum(part for part, _ in parts) / (sum(weight for _, weight in parts) or 1.0)
@@ -180,12 +173,10 @@ def _compared(name: str, fields: Sequence[str], a: TrackSummary, b: TrackSummary
 
 def similarity(a: TrackSummary, b: TrackSummary, judge: Judge | None = None) -> Similarity:
     """SIMILAR if 3 or more core dimensions are known, with a mean of at least 0.6, and neither genre family nor timbre
-    is wholly different. Secondary dimensions never make two tracks similar. ``judge``
-    compares them (default: rules)."""
+    is wholly different; secondary ones are told, and decide nothing. ``judge`` compares them (default: rules)."""
     core, secondary = ((judge or RuleJudge()).compare(a, b, names) for names in (CORE, SECONDARY))
     known = {c.attribute: c.match for c in core if c.match is not None}
     mean = sum(known.values()) / len(known) if known else None
-    also = [c.match for c in secondary if c.match is not None]
     said = {
         "shared": [n for n, m in known.items() if m >= 0.5], "different": [n for n, m in known.items() if m < 0.5],
         NOT_KNOWN: [c.attribute for c in core if c.match is None],
@@ -196,7 +187,6 @@ def similarity(a: TrackSummary, b: TrackSummary, judge: Judge | None = None) -> 
         verdict="NOT_ENOUGH_KNOWN" if mean is None or len(known) < _LEAST_KNOWN
         else "SIMILAR" if mean >= _SIMILAR and not opposed else "NOT_SIMILAR",
         reason=reason, core=core, secondary=secondary, core_mean=mean,
-        score=(mean or 0.0) + (0.05 * (2 * sum(also) / len(also) - 1) if also else 0.0),
     )  # fmt: skip
 
 

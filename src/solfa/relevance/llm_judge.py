@@ -1,16 +1,31 @@
-"""A language model as judge: both orders of a pair, answers checked field by field, no track lost from an order."""
+"""A language model as judge: what it is asked, how answers are checked, both orders of a pair, no track lost.
 
+The order of work is: describe, compare, decide, explain. Everything about tracks is JSON between ``<data>`` and
+``</data>``, which no value can close; the words and the schemas of answers are in ``llm_judge.toml`` next to this file.
+"""
+
+import base64
+import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
+import soundfile
+
+from solfa.audio import at_rate
+from solfa.audio.tags import clean
 from solfa.core.errors import SolfaError
+from solfa.core.files import table_of
 from solfa.core.types import Audio
 from solfa.llm import Client
 from solfa.relevance.judge import NOT_KNOWN, Compared, FieldClaim, PairVerdict, Ranking, Winner, fields_of, in_words
-from solfa.relevance.prompts import Paradigm, checked, messages, schema
 from solfa.relevance.summary import TrackSummary
 
+Paradigm = Literal["pairwise", "listwise", "compare"]
+_TEXTS = table_of("solfa.relevance", "llm_judge.toml")
+_MOST_CHARS = 400  # of a text in an answer
 _WINNERS: dict[str, tuple[Winner, Winner]] = {"A": ("first", "second"), "B": ("second", "first"), "tie": ("tie", "tie")}
 _ALIKE = {"same": 1.0, "partly": 0.5, "different": 0.0, "unknown": None}
 _UNREAD = "the model gave no answer that can be read"
@@ -18,8 +33,8 @@ _UNREAD = "the model gave no answer that can be read"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LlmJudge:
-    """A ``Judge`` behind ``client``; raises what that raises. The other fields are as ``prompts.messages`` takes them:
-    with ``sounds`` pairs are judged by these recordings as well."""
+    """A ``Judge`` behind ``client``; raises what that raises. The other fields are as ``messages`` takes them: with
+    ``sounds`` pairs are judged by these recordings as well."""
 
     client: Client
     role: str = ""
@@ -68,23 +83,84 @@ class LlmJudge:
         answer = self._ask("compare", "", {"A": a, "B": b}, focus=tuple(attributes))
         if answer is None:
             raise SolfaError(f"{_UNREAD}. Compare by rules, or with another model.")
-        found = {one["attribute"]: one for one in answer["attributes"]}
         unknown = {"first": NOT_KNOWN, "second": NOT_KNOWN, "alike": "unknown"}
-        rows = [{**(found.get(name) or unknown), "attribute": name} for name in attributes]
-        return tuple(
-            Compared(attribute=row["attribute"], first=row["first"], second=row["second"], relation=row["alike"],
-                     match=_ALIKE[row["alike"]]) for row in rows
-        )  # fmt: skip
+        rows = {**dict.fromkeys(attributes, unknown), **{one["attribute"]: one for one in answer["attributes"]}}
+        return tuple(Compared(attribute=name, first=rows[name]["first"], second=rows[name]["second"],
+                              relation=rows[name]["alike"], match=_ALIKE[rows[name]["alike"]])
+                     for name in attributes)  # fmt: skip
 
     def _ask(self, paradigm: Paradigm, context: str, tracks: Mapping[str, TrackSummary], **options: Any) -> Any:
-        options = {"role": self.role, "focus": self.focus, "pause_s": self.pause_s, **options}
+        options, form = {"role": self.role, "focus": self.focus, "pause_s": self.pause_s, **options}, schema(paradigm)
 
         def fault(answer: Any) -> str:
             try:
-                checked(answer, schema(paradigm))
+                checked(answer, form)
             except ValueError as error:
                 return str(error)
             return ""
 
-        answer = self.client.ask(messages(paradigm, context, tracks, **options), schema(paradigm), fault=fault)
-        return None if fault(answer) else checked(answer, schema(paradigm))
+        answer = self.client.ask(messages(paradigm, context, tracks, **options), form, fault=fault)
+        return None if fault(answer) else checked(answer, form)
+
+
+def schema(paradigm: Paradigm) -> Any:
+    """The JSON schema of answers."""
+    return _TEXTS["schemas"][paradigm]
+
+
+def messages(
+    paradigm: Paradigm, context: str, tracks: Mapping[str, TrackSummary], *, role: str = "", focus: Sequence[str] = (),
+    sounds: tuple[Audio, Audio] | None = None, pause_s: float | None = 1.0,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """The messages about tracks by their ids, which are ``A`` and ``B`` where there are two.
+
+    ``role`` says who judges, ``focus`` names the attributes to look at. With ``sounds`` the model is given both as one
+    recording with ``pause_s`` between, or if that is None the first alone, beside the description of the second.
+    """
+    seen = {i: {"description": track.description, **track.known()} for i, track in tracks.items()}
+    data = {"context": context, "attributes": [*focus], "tracks": seen}
+    shown = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c").replace(">", "\\u003e")
+    look = _fill("focus", names=", ".join(focus)) if focus else ""
+    system = _fill("system", role=role or _TEXTS["role"], focus=look).strip()
+    user: Any = _fill(paradigm, data=f"<data>\n{shown}\n</data>").strip()
+    if sounds is not None:
+        how, sound = ("first", sounds[0]) if pause_s is None else ("both", two_as_one(*sounds, pause_s))
+        user = [sound_part(sound), {"type": "text", "text": _fill(f"{how}_as_audio", pause=f"{pause_s or 0:g}") + user}]
+    return [{"role": "system", "content": system}, {"role": "user", "content": user}]
+
+
+def _fill(name: str, **values: str) -> str:
+    """The text with values in its places, in one pass: what stands in a value is never a place."""
+    first, *parts = _TEXTS[name].split("<<")
+    return str(first + "".join(values[place] + rest for place, _, rest in (part.partition(">>") for part in parts)))
+
+
+def checked(value: Any, form: Mapping[str, Any], name: str = "the answer") -> Any:
+    """A value of the schema ``form``, its texts cleaned and cut. Raises ValueError, which says what is wrong."""
+    kind = form.get("type")
+    if kind is None and value in form["enum"]:
+        return value
+    if kind == "string" and isinstance(value, str):
+        return clean(value)[:_MOST_CHARS]
+    if kind == "number" and type(value) in (int, float) and 0 <= value <= 1:
+        return float(value)
+    if kind == "array" and isinstance(value, list):
+        return [checked(item, form["items"], f"each of {name}") for item in value]
+    if kind == "object" and isinstance(value, dict) and value.keys() >= {*form["required"]}:
+        return {n: checked(value[n], part, n) for n, part in form["properties"].items()}
+    raise ValueError(f"{name} must be {json.dumps(form)}")
+
+
+def two_as_one(a: Audio, b: Audio, pause_s: float = 1.0) -> Audio:
+    """Two sounds as one with silence between, at the rate of the first [shape=(a + pause + b,)]."""
+    rate = a.sample_rate_hz
+    pause = np.zeros(round(pause_s * rate), np.float32)
+    return Audio(np.concatenate([a.samples, pause, at_rate(b, rate).samples]), rate)
+
+
+def sound_part(audio: Audio) -> dict[str, Any]:
+    """The sound as a part of a message: a 16-bit WAV file in base64."""
+    file = io.BytesIO()
+    soundfile.write(file, audio.samples, audio.sample_rate_hz, format="WAV", subtype="PCM_16")
+    return {"type": "input_audio",
+            "input_audio": {"data": base64.b64encode(file.getvalue()).decode(), "format": "wav"}}  # fmt: skip

@@ -26,7 +26,7 @@ from solfa.core.vocabulary import concepts, lineage
 from solfa.llm import Client
 from solfa.query import parse
 from solfa.relevance.captions import SoundCheck, caption_faults
-from solfa.relevance.prompts import sound_part
+from solfa.relevance.llm_judge import sound_part
 from solfa.relevance.rules import family_of, sentence, summarize
 from solfa.relevance.summary import KINDS, SCHEMA, FieldSource, TrackSummary, from_json, to_json, valid
 from solfa.retrieval.like import cut

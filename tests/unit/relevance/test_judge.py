@@ -162,7 +162,7 @@ def test_the_worked_case_of_the_rubric() -> None:
     punk = replace(grunge, genre="punk rock", genre_family="punk/alternative", production_style="raw live recording",
                    timbre=("distorted", "percussive"), vocal_delivery="shouted", vocal_language="russian")  # fmt: skip
     found = similarity(grunge, punk)
-    assert (found.verdict, found.core_mean, found.score) == ("SIMILAR", 0.7, pytest.approx(0.75))
+    assert (found.verdict, found.core_mean) == ("SIMILAR", 0.7)
     assert found.reason == "shared: genre family, production style, timbre, vocal role; different: vocal delivery"
     wrong = TrackSummary(description="", genre="synth pop", tempo="slow", vocal_role="lead", timbre=("synthetic",))
     assert similarity(grunge, wrong).verdict == "NOT_SIMILAR"
@@ -197,7 +197,6 @@ def test_secondary_fields_alone_never_change_the_verdict(
         TrackSummary(description="", **core_a, **other_a), TrackSummary(description="", **core_b, **other_b)
     )
     assert one.verdict == other.verdict and one.core_mean == other.core_mean
-    assert abs(one.score - (one.core_mean or 0.0)) <= 0.05 + 1e-12
     known = [c.match for c in one.core if c.match is not None]
     opposed = any(c.match == 0 for c in one.core if c.attribute in ("genre_family", "timbre"))
     similar = len(known) >= 3 and sum(known) / len(known) >= 0.6 and not opposed

@@ -12,7 +12,7 @@ import soundfile
 from test_judge import CHASE, NOCTURNE
 
 from solfa.core.types import Audio
-from solfa.relevance.prompts import Paradigm, checked, messages, schema, two_as_one
+from solfa.relevance.llm_judge import Paradigm, checked, messages, schema, two_as_one
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "prompts.json"
 PAIR = {"A": NOCTURNE, "B": CHASE}
@@ -27,7 +27,7 @@ def test_prompts_are_those_of_the_golden_file() -> None:
     made = {
         "pairwise": messages("pairwise", "late-night reading", PAIR, role="a curator of jazz playlists",
                              focus=["energy_level", "vocals"]),
-        "listwise": messages("listwise", "a spy chase", {"17": CHASE, "4": NOCTURNE}, titles={"17": "Run"}),
+        "listwise": messages("listwise", "a spy chase", {"17": CHASE, "4": NOCTURNE}),
         "compare": messages("compare", "", PAIR, focus=["rhythm", "timbre"]),
     }  # fmt: skip
     assert made == json.loads(GOLDEN.read_text(encoding="utf-8")), json.dumps(made)
@@ -54,13 +54,13 @@ def test_every_prompt_has_all_parts(paradigm: Paradigm) -> None:
 )  # fmt: skip
 def test_hostile_titles_remain_data(title: str) -> None:
     hostile = replace(NOCTURNE, description=title, mood=(title,))
-    system, user = messages("pairwise", title, {"A": hostile, "B": CHASE}, titles={"A": title})
+    system, user = messages("pairwise", title, {"A": hostile, "B": CHASE})
     usual_system, usual = messages("pairwise", "x", PAIR)
     assert system == usual_system
     text, after = user["content"], "</data>" + usual["content"].partition("</data>")[2]
     assert text.count("<data>") == text.count("</data>") == 1 and text.endswith(after)
     data = json.loads(text[text.index("<data>") + 6 : text.index("</data>")])
-    assert data["titles"]["A"] == data["context"] == data["tracks"]["A"]["mood"][0] == title
+    assert data["tracks"]["A"]["description"] == data["context"] == data["tracks"]["A"]["mood"][0] == title
 
 
 def test_two_tracks_as_one_sound() -> None:

@@ -130,6 +130,8 @@ def test_similar_with_weights_orders_the_hits_and_is_fast_the_second_time(
     monkeypatch.setattr(stems.Masks, "__call__", never)
     again = json.loads(CliRunner().invoke(app, asked).stdout)["hits"]
     assert [(h["path"], h["score"]) for h in again[:2]] == [(h["path"], h["score"]) for h in hits[:2]]
+    beyond = json.loads(CliRunner().invoke(app, [*asked, "--page", "9"]).stdout)
+    assert beyond["hits"] == [] and beyond["note"].startswith("No page 9")
 
 
 def test_weights_without_an_example_and_two_orders_are_refused(shelf: Path) -> None:
