@@ -1,7 +1,7 @@
 """The two things to do with a collection, in one call each; the command line calls the same."""
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from solfa.analysis.registry import extractors as make_extractors
@@ -55,7 +55,9 @@ def index(
         retry_failed=retry_failed,
     )
     if (head := collection.head()) is not None and head.space != head.base:
-        collection.install_head(head, load_model(name, allow_noncommercial=allowed).views)  # what is new or changed
+        made_by = load_model(name, allow_noncommercial=allowed)
+        if made_by.space == head.base:
+            collection.install_head(head, made_by.views)  # what is new or changed
     return report
 
 
@@ -115,10 +117,13 @@ def open_searcher(
 ) -> Searcher:
     """A searcher for many queries; arguments as ``search`` takes them. The model is loaded when it is first needed."""
     name, allowed = resolve_model(collection, model, allow_noncommercial)
-    head, weights = collection.head(), preference_of(collection.head())
+    load, head = cache(partial(load_model, name, allow_noncommercial=allowed)), collection.head()
+    if head is None or load().space != head.base:  # what was learnt for another model says nothing of this one's order
+        return Searcher(collection, load, view)
+    weights = preference_of(head)
     prefer = None if weights is None else weights.preferring(collection.attributes())
-    said = () if head is None else ("ordered also by what was learnt (undo: solfa learn --remove)",)
-    return Searcher(collection, lambda: headed(load_model(name, allow_noncommercial=allowed), head), view, prefer, said)
+    said = ("ordered also by what was learnt (undo: solfa learn --remove)",)
+    return Searcher(collection, lambda: headed(load(), head), view, prefer, said)
 
 
 def resolve_model(collection: Collection | None, model: str | None, allow_noncommercial: bool) -> tuple[str, bool]:

@@ -32,7 +32,7 @@ def feedback(
 ) -> None:
     """Say which hits were good or bad answers; 'solfa learn' learns from it. The latest verdict counts."""
     from solfa.collection import Collection
-    from solfa.relevance.feedback import give, in_force, name_of
+    from solfa.relevance.feedback import as_number, give, in_force, name_of
 
     if (action == "list") != (not items):
         raise InputError(f"'feedback {action}' takes {'nothing' if items else 'numbers of hits, or paths'} after it.")
@@ -42,7 +42,7 @@ def feedback(
             wrong = [item for item in items or () if not item.isdecimal()]
             if wrong:
                 raise InputError(f"not the number of a verdict: {wrong[0]!r}. List them with: solfa feedback list")
-            opened.change_verdicts((), dict.fromkeys(map(int, items or ())))
+            opened.change_verdicts((), dict.fromkeys(map(as_number, items or ())))
             notes = ["removed; what was learnt before stays until the next 'solfa learn'"]
         listed = opened.verdicts() if action == "list" else []
         if action in ("good", "bad"):

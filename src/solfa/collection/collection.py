@@ -205,16 +205,12 @@ class Collection:
         vectors of the base: what was in force stays in force.
         """
         with self._writing() as db, _unreadable_is_damage(self.directory):
-            made = (
-                0
-                if head is None or head.space == head.base
-                else _apply_head(db, self.directory, head, views or Views())
-            )
+            _drop_folders(db, self.directory)  # a new space may get the number of one whose folder a crash left
+            moves = head is not None and head.space != head.base
+            made = _apply_head(db, self.directory, head, views or Views()) if head and moves else 0
             with transaction(db):
                 feedback.put_head(db, head)
-            kept = {space_directory(self.directory, row[0]) for row in _spaces(db)}
-            for folder in {*(self.directory / "vectors").glob("*")} - kept:
-                shutil.rmtree(folder, ignore_errors=True)
+            _drop_folders(db, self.directory)
         return made
 
     # --- reading ----------------------------------------------------------------------------------------------------
@@ -512,6 +508,13 @@ def _spaces(db: sqlite3.Connection, where: str = "TRUE") -> list[tuple[int, Spac
     if any(row[1] < 0 for row in rows):
         raise ValueError("an embedding space has a generation that none can have")
     return [(row[0], records.read_space(*row[2:]), row[1]) for row in rows]
+
+
+def _drop_folders(db: sqlite3.Connection, directory: Path) -> None:
+    """Delete the vectors of spaces that are no more."""
+    kept = {space_directory(directory, row[0]) for row in _spaces(db)}
+    for folder in {*(directory / "vectors").glob("*")} - kept:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _apply_head(db: sqlite3.Connection, directory: Path, head: StoredHead, views: Views) -> int:

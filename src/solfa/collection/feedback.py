@@ -90,7 +90,7 @@ def head(db: sqlite3.Connection) -> StoredHead | None:
 def read_head(base: str, space: str, packed: bytes, report: str, crc: int) -> StoredHead:
     """A head as the database holds it. Raises ValueError if it is not what was written."""
     weights = np.frombuffer(packed, np.float32)
-    if zlib.crc32(packed) != crc:
+    if _crc(base, space, packed, report) != crc:
         raise ValueError("the learnt head is not what was written")
     dim = round(len(weights) ** 0.5)
     return StoredHead(base=base, space=space, weights_DD=weights.reshape(dim, dim), report=report)
@@ -101,6 +101,9 @@ def put_head(db: sqlite3.Connection, new: StoredHead | None) -> None:
     db.execute("DELETE FROM space WHERE name LIKE ? AND name <> ?", (f"%{HEADED}%", new.space if new else ""))
     db.execute("DELETE FROM head")
     if new is not None:
-        packed = np.ascontiguousarray(new.weights_DD, np.float32).tobytes()
-        db.execute("INSERT INTO head (base, space, weights, report, crc) VALUES (?,?,?,?,?)",
-                   (new.base, new.space, packed, new.report, zlib.crc32(packed)))  # fmt: skip
+        row = new.base, new.space, np.ascontiguousarray(new.weights_DD, np.float32).tobytes(), new.report
+        db.execute("INSERT INTO head (base, space, weights, report, crc) VALUES (?,?,?,?,?)", (*row, _crc(*row)))
+
+
+def _crc(base: str, space: str, packed: bytes, report: str) -> int:
+    return zlib.crc32("\0".join(map(str, (base, space, report))).encode("utf-8", "replace"), zlib.crc32(packed))

@@ -7,6 +7,7 @@ brought to about unit scale. No torch.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -36,25 +37,30 @@ class MusicBackbone:
         space = f"listener/{self._harmony.spec.version}/{DIM}/{base.space.rsplit('/', 1)[1]}"
         return stated_spec("audio", "listener", space, DIM, sample_rate_hz=base.sample_rate_hz, hop_s=base.hop_s)
 
-    def states(self, batch: Sequence[Audio]) -> States:
-        """Rows of each stretch, and their mean.
+    def states(self, batch: Sequence[Audio], only: Literal["", "harmony", "rhythm"] = "") -> States:
+        """Rows of each stretch, and their mean; with ``only`` the other part beside the taggers' is zeros.
 
         Raises InputError if sound is not of finite numbers; WeightsError if a network's file is damaged.
         """
         states = self._taggers.states(batch)
         rows = [
             np.concatenate(
-                [states.states_BTD[i][states.mask_BT[i]], self._measured(audio, int(states.mask_BT[i].sum()))], 1
+                [states.states_BTD[i][states.mask_BT[i]], self._measured(audio, int(states.mask_BT[i].sum()), only)], 1
             )
             for i, audio in enumerate(batch)
         ]
         return pack_states(rows, DIM)
 
-    def _measured(self, audio: Audio, count: int) -> FloatArray:
+    def _measured(self, audio: Audio, count: int, only: str) -> FloatArray:
         """Chords by the second, key and periodicity of the stretch [shape=(count, DIM - 1424)]."""
+        rows: FloatArray = np.zeros((count, DIM - taggers.DIM), np.float32)
         if count == 0:
-            return np.zeros((0, DIM - taggers.DIM), np.float32)
+            return rows
         whole = Audio(audio.samples, audio.sample_rate_hz)
+        if only != "harmony":
+            rows[:, -2 * TEMPI :] = 2 * rhythm.periodicity(whole, TEMPI).ravel()
+        if only == "rhythm":
+            return rows
         seen = self._harmony.observe(whole)
         log_heads = seen["log_heads"].astype(np.float32)
         second = np.minimum(seen["start_s"].astype(int), count - 1)
@@ -62,8 +68,7 @@ class MusicBackbone:
         np.add.at(chords, second, log_heads)
         # Every second of a stretch holds twenty frames, so none of the counts is zero before the last.
         chords /= np.maximum(np.bincount(second, minlength=count), 1).astype(np.float32)[:, None]
-        broad = np.concatenate([_key(seen), 2 * rhythm.periodicity(whole, TEMPI).ravel()])
-        rows: FloatArray = np.concatenate([chords / 4 + 1, np.repeat(broad[None], count, axis=0)], axis=1)
+        rows[:, : harmony.N_HEADS], rows[:, harmony.N_HEADS : -2 * TEMPI] = chords / 4 + 1, _key(seen)
         return rows
 
 

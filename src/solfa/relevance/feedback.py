@@ -20,25 +20,26 @@ _LAST = "last-search.json"
 def remember(collection: Collection, results: Results, sought: Sought) -> None:
     """Keep a search as the last one of its collection, for its owner alone, where its folder can be written."""
     sought = replace(sought, examples=tuple(os.path.abspath(name) for name in sought.examples))  # noqa: PTH100
-    last = {"sought": asdict(sought), "space": results.space, "first": results.before + 1}
+    hashes = [row.hash for row in collection.rows([hit.track_id for hit in results.hits])]  # ids differ elsewhere
+    last = {"sought": asdict(sought), "space": results.space, "first": results.before + 1, "hashes": hashes}
     try:
         with whole_file(collection.directory / _LAST) as file:
-            file.write(json.dumps({**last, "track_ids": [hit.track_id for hit in results.hits]}).encode())
+            file.write(json.dumps(last).encode())
             Path(file.name).chmod(0o600)
     except OSError:
         return  # a search must not fail for that; ``last_search`` says it
 
 
-def last_search(collection: Collection) -> tuple[Sought, str, int, list[int]]:
-    """What was searched for last, in which space, and the number and tracks of the hits.
+def last_search(collection: Collection) -> tuple[Sought, str, int, list[str]]:
+    """What was searched for last, in which space, and the number and content hashes of the hits.
 
     Raises CollectionError if that was not kept or cannot be read.
     """
     path = collection.directory / _LAST
     try:
         last: dict[str, Any] = json.loads(path.read_bytes())
-        ids = [int(number) for number in last["track_ids"]]
-        return Sought.read(json.dumps(last["sought"])), str(last["space"]), int(last["first"]), ids
+        hashes = [str(content) for content in last["hashes"]]
+        return Sought.read(json.dumps(last["sought"])), str(last["space"]), int(last["first"]), hashes
     except FileNotFoundError:
         why = "" if os.access(collection.directory, os.W_OK) else ": the collection is read-only"
         raise CollectionError(f"no search is remembered{why}. Search first, or give a path and --query.") from None
@@ -104,12 +105,15 @@ def track_of(collection: Collection, hit: str) -> int:
     kind, _, number = hit.rpartition(":")
     if hit.isdecimal():
         _, _, first, shown = last_search(collection)
-        if not 0 <= int(hit) - first < len(shown):
+        if not 0 <= as_number(hit) - first < len(shown):
             there = f"it had {first} to {first + len(shown) - 1}" if shown else "it had none"
             raise InputError(f"no hit {hit} in the last search: {there}. Give another number, track:ID or a path.")
-        found = shown[int(hit) - first]
+        of_content = collection.find(shown[as_number(hit) - first])
+        if of_content is None:
+            raise InputError(f"hit {hit} of the last search is not in this collection. Search again, or give a path.")
+        found = of_content
     elif kind == "track" and number.isdecimal():
-        found = int(number)
+        found = as_number(number)
     elif (at := collection.at(hit)) is not None:
         found = at
     else:
@@ -117,3 +121,8 @@ def track_of(collection: Collection, hit: str) -> int:
     if not collection.track(found).paths:
         raise InputError(f"the file of track:{found} is gone; a verdict on it would change no search. Index it again.")
     return found
+
+
+def as_number(digits: str) -> int:
+    """The number, at most the largest that a database holds."""
+    return int(digits) if len(digits) < 19 else 2**63 - 1

@@ -74,6 +74,8 @@ def learn(
     table, searcher, rng = collection.attributes(), Searcher(collection, lambda: model), np.random.default_rng(seed)
     ids = np.intersect1d(table.track_ids, searcher.store.track_ids)
     row_of = {int(track_id): row for row, track_id in enumerate(ids.tolist())}
+    if not row_of:
+        raise InputError("no track of the collection has vectors and a file. Index it first: solfa index FOLDER")
     verdicts = [v for v in in_force(collection.verdicts()) if v.track_id in row_of]
     enough = len(verdicts) >= LEAST and len({v.is_good for v in verdicts}) == 2
     if not enough and judge is None:
@@ -255,5 +257,5 @@ def _judge(
 
 def preference_of(head: StoredHead | None) -> Preference | None:
     """The weights of attributes that were learnt together with a head."""
-    found = json.loads(head.report)["preference"] if head else None
+    found = json.loads(head.report).get("preference") if head else None
     return None if found is None else Preference(weights=found["weights"], scales=found["scales"])

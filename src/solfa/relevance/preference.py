@@ -83,7 +83,7 @@ class Preference:
     def evidence(self, features: Mapping[str, FloatArray], count: int) -> FloatArray:
         """What is added to the evidence of tracks, in nats, within +-4 [shape=(count,)]."""
         total = np.zeros(count)
-        for name in features.keys() & self.weights.keys():
+        for name in (n for n in features if n in self.weights):  # in one order: sums of floats depend on it
             total += self.weights[name] * self.standard(name, features[name])
         return np.clip(total, -_MOST, _MOST).astype(np.float32)
 

@@ -9,6 +9,7 @@ import hashlib
 import io
 import math
 import time
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -88,8 +89,8 @@ def _median(magnitudes: FloatArray, axis: int) -> FloatArray:
     around = [(_MEDIAN // 2, _MEDIAN // 2) if a == axis else (0, 0) for a in (0, 1)]
     view = np.lib.stride_tricks.sliding_window_view(np.pad(magnitudes, around, mode="reflect"), _MEDIAN, axis)
     out = np.empty_like(magnitudes)
-    for at in range(0, len(out), 256):  # a block at a time, so that the copies stay small
-        out[at : at + 256] = np.median(view[at : at + 256], axis=-1)
+    for at in range(0, len(out), 64):  # a block at a time, so that the copies stay small
+        out[at : at + 64] = np.partition(view[at : at + 64], _MEDIAN // 2, axis=-1)[..., _MEDIAN // 2]
     return out
 
 
@@ -175,38 +176,45 @@ class StemStore:
 
     def __init__(self, collection: Collection, separator: Separator | None = None) -> None:
         self._collection, self._separator, self._backbone = collection, separator or Masks(), listener.MusicBackbone()
-        made_by = f"{self._separator.name} {self._backbone.spec.space} {EXCERPT_S:g} 2"
+        made_by = f"{self._separator.name} {self._backbone.spec.space} {EXCERPT_S:g} 3"
         self._folder = collection.directory / "stems" / hashlib.sha256(made_by.encode()).hexdigest()[:12]
         self.made_s: list[float] = []  # how long each took
 
-    def track(self, track_id: int) -> Vectors:
-        """Of a track of the collection. Raises DecodeError if its file cannot be read, or is gone."""
-        row = self._collection.track(track_id)
-        file = self._folder / row.hash[:2] / f"{row.hash}.npy"
+    def track(self, track_id: int, names: Sequence[str] = STEMS) -> Vectors:
+        """The named stems of a track; zeros for others. Raises DecodeError if its file cannot be read, or is gone."""
+        row, known = self._collection.track(track_id), self._collection.analysis(track_id)
+        file = self._folder / row.hash[:2] / f"{row.hash}-{zlib.crc32(repr(known.voice.spans).encode()):08x}.npy"
+        found, asked = np.full((len(STEMS), listener.DIM), np.nan, np.float32), np.isin(STEMS, list(names))
         with suppress(OSError, ValueError, EOFError):  # not there, or damaged: made again
             kept = np.load(file, allow_pickle=False)
-            if kept.shape == (len(STEMS), listener.DIM) and np.isfinite(kept).all():
-                return np.asarray(kept, np.float32)
-        if not row.paths:
+            if kept.shape == found.shape and not np.isinf(kept).any():
+                found = np.asarray(kept, np.float32)  # a stem that was not made yet is NaN
+        missing = [k for k, row_D, is_asked in zip(STEMS, found, asked, strict=True)
+                   if is_asked and np.isnan(row_D).any()]  # fmt: skip
+        if missing and not row.paths:
             raise DecodeError(f"track {track_id}", "its file is gone")
-        found = self._vectors(row.paths[0], self._collection.analysis(track_id), 0.0, None, row.hash)
-        with suppress(OSError):  # what cannot be written is searched all the same
-            file.parent.mkdir(parents=True, exist_ok=True)
-            data = io.BytesIO()
-            np.save(data, found.astype(np.float16))
-            write_whole(file, data.getvalue())
-        return found
+        if missing:
+            made, at = self._vectors(row.paths[0], known, 0.0, None, missing, row.hash), np.isin(STEMS, missing)
+            found[at] = made[at]
+            with suppress(OSError):  # what cannot be written is searched all the same
+                file.parent.mkdir(parents=True, exist_ok=True)
+                data = io.BytesIO()
+                np.save(data, found.astype(np.float16))
+                write_whole(file, data.getvalue())
+        return np.where(asked[:, None], found, np.float32(0))
 
-    def example(self, text: str) -> Vectors:
+    def example(self, text: str, names: Sequence[str] = STEMS) -> Vectors:
         """Of a file, or a part of it (``FILE@0:30-0:50``). Raises InputError or DecodeError if it cannot be read."""
         path, start_s, end_s = parse_example(text)
         track_id = self._collection.at(path)
         if track_id is not None and end_s is None:
-            return self.track(track_id)
+            return self.track(track_id, names)
         known = analyze(path, extractors(("solfa-tags",))) if track_id is None else self._collection.analysis(track_id)
-        return self._vectors(path, known, start_s, end_s)
+        return self._vectors(path, known, start_s, end_s, names)
 
-    def _vectors(self, path: Path, known: Analysis, start_s: float, end_s: float | None, content: str = "") -> Vectors:
+    def _vectors(
+        self, path: Path, known: Analysis, start_s: float, end_s: float | None, names: Sequence[str], content: str = ""
+    ) -> Vectors:
         begun_s, stop_s, read = time.perf_counter(), min(end_s or math.inf, known.duration_s), ContentHash()
         middle_s = (start_s + stop_s) / 2
         start_s, stop_s = max(start_s, middle_s - EXCERPT_S / 2), min(stop_s, middle_s + EXCERPT_S / 2)
@@ -215,19 +223,22 @@ class StemStore:
             raise DecodeError(str(path), "has changed since it was indexed")
         audio = Audio(np.concatenate([a.samples for a in parts]), parts[0].sample_rate_hz)
         voice = [replace(s, start_s=s.start_s - start_s, end_s=s.end_s - start_s) for s in known.voice.spans]
-        out = vectors_of(audio, voice, self._separator, self._backbone)
+        out = vectors_of(audio, voice, self._separator, self._backbone, names)
         self.made_s.append(time.perf_counter() - begun_s)
         return out
 
 
 def vectors_of(
-    audio: Audio, voice: Sequence[Span], separator: Separator, backbone: listener.MusicBackbone
+    audio: Audio, voice: Sequence[Span], separator: Separator, backbone: listener.MusicBackbone,
+    names: Sequence[str] = STEMS,
 ) -> Vectors:  # fmt: skip
-    """The stems of a sound as vectors; zeros for those that are below ``SILENT_DBFS``."""
+    """The named stems of a sound as vectors; zeros for others, and for those that are below ``SILENT_DBFS``."""
     out = np.zeros((len(STEMS), listener.DIM), np.float32)
     for name, stem in separator(audio, voice).items():
-        if 10 * np.log10(np.mean(np.square(stem.samples), dtype=np.float64) + 1e-12) > SILENT_DBFS:
-            out[STEMS.index(name)] = _phi(name, backbone.states([stem]).pooled_BD[0])
+        level = 10 * np.log10(np.mean(np.square(stem.samples), dtype=np.float64) + 1e-12)
+        if name in names and level > SILENT_DBFS:
+            rows = backbone.states([stem], "rhythm" if name == "drums" else "harmony").pooled_BD
+            out[STEMS.index(name)] = _phi(name, rows[0])
     return out.astype(np.float16).astype(np.float32)  # as kept ones are
 
 
@@ -246,11 +257,12 @@ def by_stems(
 
     A hit that cannot be compared (its file is gone, no weighted stem in common) comes last, with the reason.
     """
-    begun_s, asked, found = time.perf_counter(), [store.example(text) for text in examples], list[Hit]()
+    begun_s, names, found = time.perf_counter(), [k for k in STEMS if weights.get(k)], list[Hit]()
+    asked = [store.example(text, names) for text in examples]
     said = ", ".join(f"{k} {w:.2g}" for k, w in weights.items() if w)
     for done, hit in enumerate(results.hits[:MOST], 1):
         try:
-            own = store.track(hit.track_id)
+            own = store.track(hit.track_id, names)
             matches, why = [stem_similarity(one, own, weights) for one in asked], "no such stem in both"
         except DecodeError as error:
             matches, why = [], error.reason

@@ -78,7 +78,8 @@ def test_wrong_hits_are_told_and_nothing_is_kept(shelf: Collection, tmp_path: Pa
         give(shelf, ["1"], True)
     ids = searched(shelf)
     for hit, message in {
-        "9": "it had 1 to 5", "0": "no hit 0", "track:77": "no track 77", "x.mp3": "not in the collection"
+        "9": "it had 1 to 5", "0": "no hit 0", "track:77": "no track 77", "x.mp3": "not in the collection",
+        "9" * 30: "it had 1 to 5", "9" * 5000: "it had 1 to 5", f"track:{10**20}": "no track",
     }.items():  # fmt: skip
         with pytest.raises((InputError, CollectionError), match=message):
             give(shelf, ["1", hit], True)
@@ -105,6 +106,18 @@ def test_a_folder_that_cannot_be_written_is_searched_and_says_that_it_remembers_
     searched(shelf)
     with pytest.raises(CollectionError, match="the collection is read-only"):
         give(shelf, ["1"], True)
+
+
+def test_numbers_of_hits_name_the_same_music_or_none_in_another_collection(shelf: Collection, tmp_path: Path) -> None:
+    ids = searched(shelf)
+    record(tmp_path / "others", ["Di", "Ed"], seed=9)
+    shelve(tmp_path / "other", tmp_path / "others").close()
+    shutil.copy(shelf.directory / "last-search.json", tmp_path / "other")
+    with Collection.open(tmp_path / "other") as other:
+        with pytest.raises(InputError, match="hit 1 of the last search is not in this collection"):
+            give(other, ["1"], True)
+        other.add([shelf.track(ids[0]).paths[0]], model=tiny_model)
+        assert give(other, ["1"], True)[0][0].track_id == 3
 
 
 def test_only_the_owner_may_read_what_was_searched_for(shelf: Collection) -> None:
@@ -136,8 +149,9 @@ def test_the_command_line_keeps_lists_and_removes(shelf: Collection, monkeypatch
     run("feedback", "remove", "4")
     shelf.refresh()
     assert len(shelf.verdicts()) == 3
-    for wrong in (["good"], ["list", "1"], ["remove", "x"]):
-        assert CliRunner().invoke(app, ["feedback", *wrong, "--collection", str(shelf.directory)]).exception
+    for wrong in (["good"], ["list", "1"], ["remove", "x"], ["remove", "9" * 20], ["remove", "9" * 5000]):
+        failed = CliRunner().invoke(app, ["feedback", *wrong, "--collection", str(shelf.directory)]).exception
+        assert isinstance(failed, InputError)
 
 
 def turned(seed: int, size: float = 0.1) -> StoredHead:
@@ -172,6 +186,16 @@ def test_vectors_that_are_made_again_take_those_of_the_head_with_them(shelf: Col
     assert shelf.install_head(turned(1)) == 5
 
 
+def test_a_folder_that_a_crash_left_is_no_part_of_the_next_head(shelf: Collection) -> None:
+    shelf.install_head(turned(1))
+    left = shutil.copytree(shelf.directory / "vectors" / "2", shelf.directory / "left")
+    shelf.install_head(None)
+    (left / "stale").touch()
+    left.rename(shelf.directory / "vectors" / "2")
+    shelf.install_head(turned(2))
+    assert not (shelf.directory / "vectors" / "2" / "stale").exists()
+
+
 def test_a_head_that_fails_half_way_leaves_the_old_one(shelf: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     shelf.install_head(turned(1))
     monkeypatch.setattr(
@@ -192,6 +216,8 @@ def test_a_head_that_fails_half_way_leaves_the_old_one(shelf: Collection, monkey
     ("sql", "lost"),
     [
         ("UPDATE head SET weights = x'00'", "what was learnt from verdicts is damaged"),
+        ("UPDATE head SET report = '{'", "what was learnt from verdicts is damaged"),
+        ("UPDATE head SET base = 'other'", "what was learnt from verdicts is damaged"),
         ("UPDATE verdict SET time_s = 'late' WHERE id = 1", "1 verdicts are damaged"),
         ("UPDATE verdict SET sought = '{'", "2 verdicts are damaged"),
     ],

@@ -1,6 +1,8 @@
 import json
 import shutil
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +162,15 @@ def say(shelf: Collection, pairs: Sequence[tuple[int, int]], is_good: Any) -> No
     ])  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Spaced:
+    tower: Any
+    spec: Any
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.tower, name)
+
+
 def same_key(a: int, t: int) -> bool:
     return (a - t) % len(KEYS) == 0
 
@@ -249,6 +260,43 @@ def test_the_head_maps_what_is_indexed_later(shelf: Collection, tmp_path: Path) 
     solfa.index(shelf, [tmp_path / "new"])
     assert shelf.stats().spaces == {SPACE: 41, head.space: 41}
     assert "Zoe" in [hit.tags.artist for hit in solfa.search(shelf, "low", k=41).hits]
+
+
+def test_what_was_learnt_for_one_model_is_not_used_with_another(
+    shelf: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = {"preference": {"weights": {"vocals": 3.0}, "scales": {"vocals": (0.0, 1.0)}}}
+    path = str(next(iter(shelf.tracks())).paths[0])
+    before = solfa.search(shelf, like=[path], k=40)
+    shelf.install_head(stored(SPACE, (np.eye(32) + 0.05 * units(32, 32)).astype(np.float32), json.dumps(weights)))
+    other = tiny_model()
+    spec = replace(other.audio.spec, space="other/1/32")
+    other = replace(
+        other, audio=Spaced(other.audio, spec), text=Spaced(other.text, replace(other.text.spec, space="other/1/32"))
+    )
+    for module in ("solfa.api", "solfa.encoders.registry"):
+        monkeypatch.setattr(f"{module}.load_model", lambda *_, **__: other)
+    record(tmp_path / "new", ["Zoe"], seed=5)
+    solfa.index(shelf, [tmp_path / "new", Path(path).parent])
+    assert shelf.stats().spaces["other/1/32"] == 41 and sum(shelf.stats().spaces.values()) == 40 + 40 + 41
+    after = solfa.search(shelf, like=[path], k=40, model="other")
+    assert after.space == "other/1/32" and after.parsed == before.parsed == ()
+
+
+def test_a_collection_without_tracks_teaches_nothing(tmp_path: Path) -> None:
+    (tmp_path / "music").mkdir()
+    record(tmp_path / "music", ["Ada"])
+    with shelve(tmp_path / "shelf", tmp_path / "music") as shelf:
+        with pytest.raises(InputError, match="learning needs 5"):
+            learning.learn(shelf, tiny_model())
+        one = learning.learn(shelf, tiny_model(), judge=PlantedJudge(np.zeros(40)))  # type: ignore[arg-type]
+        assert one.head is None and one.rounds[0].judged == 0
+        with sqlite3.connect(shelf.directory / "collection.sqlite") as db:
+            db.execute("UPDATE file SET present = 0")
+        db.close()
+        shelf.refresh()
+        with pytest.raises(InputError, match="no track of the collection has vectors"):
+            learning.learn(shelf, tiny_model(), judge=PlantedJudge(np.zeros(40)))  # type: ignore[arg-type]
 
 
 def test_too_few_verdicts_are_told(shelf: Collection) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -154,3 +155,28 @@ def test_damaged_vectors_are_made_again(shelf: Path) -> None:
         store = StemStore(collection)
         np.testing.assert_allclose(store.track(track), good, atol=1e-2)
         assert len(store.made_s) == 1 and good.shape == (4, listener.DIM)
+
+
+def test_only_the_stems_that_are_asked_for_are_made_and_kept_ones_stay(
+    shelf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(shelf / "shelf" / "stems", ignore_errors=True)
+    with Collection.open(shelf / "shelf") as collection:
+        track = collection.at(shelf / "music" / "0.wav")
+        assert track is not None
+        store, made = StemStore(collection), list[str]()
+        phi = stems._phi
+        monkeypatch.setattr(stems, "_phi", lambda name, row: (made.append(name), phi(name, row))[1])
+        drums = store.track(track, ["drums"])
+        assert made == ["drums"] and drums[0].any() and not drums[1:].any()
+        every = store.track(track)
+        assert sorted(made) == ["bass", "drums", "other"] and not every[2].any()  # nobody sings
+        np.testing.assert_array_equal(every[0], drums[0])
+        np.testing.assert_array_equal(store.track(track, ["drums"]), drums)
+        assert len(made) == 3 and len(store.made_s) == 2 and np.isfinite(every).all()
+        whole = store._backbone.states([song("A:min F:maj", tempo_bpm=120.0, bars=2).audio])
+        for only, part in (("harmony", 2), ("rhythm", 1)):
+            half = store._backbone.states([song("A:min F:maj", tempo_bpm=120.0, bars=2).audio], only)  # type: ignore[arg-type]
+            sides = [np.split(s.pooled_BD[0], stems.PARTS) for s in (half, whole)]
+            assert not sides[0][part].any() and sides[1][part].any()
+            np.testing.assert_allclose(sides[0][3 - part], sides[1][3 - part], atol=1e-6)
