@@ -127,7 +127,7 @@ def compare(
         name = row.attribute.removesuffix("_bpm").replace("_", " ")
         table.add_row(*map(printable, (name, row.first, row.second, row.relation)))
     show(table)
-    mean = "" if alike.core_mean is None else f" ({alike.core_mean:.2f} of 1)"
+    mean = "" if alike.verdict == "NOT_ENOUGH_KNOWN" else f" ({alike.core_mean:.2f} of 1)"
     said = [f"{alike.verdict.lower().replace('_', ' ')}{mean}; {alike.reason}"]
     if verdict is not None:
         winner = {"first": "A fits better", "second": "B fits better", "tie": "neither fits better"}[verdict.winner]
@@ -143,5 +143,5 @@ def _summary(item: str, collection: "Collection | None") -> "TrackSummary":
     from solfa.relevance.feedback import track_of
 
     by_name = not Path(item).is_file() and (item.isdecimal() or item.startswith("track:"))
-    track_id = collection and (track_of(collection, item) if by_name else collection.at(item))
+    track_id = None if collection is None else track_of(collection, item) if by_name else collection.at(item)
     return summarize(analyze(item) if track_id is None else collection.analysis(track_id))  # type: ignore[union-attr]

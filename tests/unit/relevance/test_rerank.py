@@ -215,6 +215,8 @@ def test_compare_prints_what_a_musician_asks(place: Path) -> None:
     assert rows["tempo"] == "ratio 2:1" and rows["key"] == "the same notes, relative" and rows["metre"] == "different"
     assert rows["instruments"].startswith("only A: piano; only B: brass")
     assert "B fits better" in done and "not understood: zeppelin" in done and "not known: " in done
+    unsure = run("compare", "track:1", "track:2", place=place).stdout
+    assert "not enough known; " in unsure  # the mean of one or two dimensions is no figure to show
     found = json.loads(run("compare", "track:1", "track:2", "--json", place=place).stdout)
     assert found["schema"] == "solfa.compare/1" and found["verdict"] is None
     assert found["similarity"]["verdict"] == "NOT_ENOUGH_KNOWN"
