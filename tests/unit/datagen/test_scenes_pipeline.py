@@ -311,7 +311,7 @@ def test_a_language_model_writes_captions_and_what_it_leaves_out_is_listed(
         labels = [row["sound"] for row in json.loads(json.loads(body)["messages"][1]["content"])]
         return json.dumps({"caption": "There is " + " and ".join(labels[:2]) + "."})
 
-    monkeypatch.setattr(Client, "_ask", answer)
+    monkeypatch.setattr(Client, "_sent", answer)
     config = replace(CONFIG, endpoint=Endpoint(url="http://127.0.0.1:9/v1", model="m"))
     made = make_scenes(tmp_path / "out", _pool(library), config, count=9, seed=1)
     listed = {f["item"] for f in made.manifest["failures"] if "missing" in f["reason"]}
