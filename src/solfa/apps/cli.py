@@ -16,7 +16,6 @@ from solfa.apps.comparing import compare, reranked, weighed
 from solfa.apps.data import data_app
 from solfa.apps.describing import describe
 from solfa.apps.evaluating import eval_app
-from solfa.apps.feedback import feedback, learn
 from solfa.apps.options import (
     Asked,
     CollectionOption,
@@ -30,7 +29,7 @@ from solfa.apps.options import (
     asking,
     default_collection,
 )
-from solfa.apps.paths import path
+from solfa.apps.relevance import feedback, learn, path
 from solfa.apps.terminal import NOTHING_DONE, SOME_FAILED, Work, complain, console, print_json, show, tell
 from solfa.apps.training import train_app
 from solfa.core.errors import InputError, SolfaError

@@ -59,8 +59,7 @@ class StoredHead:
     def apply(self, rows_ND: NDArray[np.generic]) -> FloatArray:
         """Vectors of ``base`` as unit vectors of ``space``; zeros stay zeros [same shape]."""
         moved = np.asarray(rows_ND, np.float32) @ self.weights_DD.T
-        unit: FloatArray = moved / np.maximum(np.linalg.norm(moved, axis=-1, keepdims=True), 1e-9)
-        return unit
+        return np.asarray(moved / np.maximum(np.linalg.norm(moved, axis=-1, keepdims=True), 1e-9))
 
 
 def verdicts(db: sqlite3.Connection) -> list[TrackVerdict]:

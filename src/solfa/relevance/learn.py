@@ -19,8 +19,8 @@ from solfa.encoders.windows import text_candidates, track_vector
 from solfa.query import parse
 from solfa.relevance import head as heads
 from solfa.relevance.feedback import in_force
+from solfa.relevance.head import NEAREST, Judged, agreement, hard_share, mine, part_of, split
 from solfa.relevance.judge import Judge, similarity
-from solfa.relevance.mining import NEAREST, Judged, agreement, hard_share, mine, part_of, split
 from solfa.relevance.preference import Preference, Traits
 from solfa.relevance.rules import summaries
 from solfa.retrieval import Searcher, like_example
@@ -73,7 +73,7 @@ def learn(
     """
     table, searcher, rng = collection.attributes(), Searcher(collection, lambda: model), np.random.default_rng(seed)
     ids = np.intersect1d(table.track_ids, searcher.store.track_ids)
-    row_of = {int(track_id): row for row, track_id in enumerate(ids.tolist())}
+    row_of = {track_id: row for row, track_id in enumerate(ids.tolist())}
     if not row_of:
         raise InputError("no track of the collection has vectors and a file. Index it first: solfa index FOLDER")
     verdicts = [v for v in in_force(collection.verdicts()) if v.track_id in row_of]
@@ -84,34 +84,26 @@ def learn(
             f"feedback', or learn from a judge: --judge rules"
         )
     artists = [folded(row.tags.artist) or row.hash for row in collection.rows(ids.tolist())]
-    tracks, notes = track_vectors(searcher, ids.tolist()), list[str]()
+    tracks, notes, judged = track_vectors(searcher, ids.tolist()), list[str](), list[Judged]()
     sources = {sought: _source(searcher, sought, row_of, notes) for sought in dict.fromkeys(v.sought for v in verdicts)}
-    anchor_of: dict[Sought, int] = {}
+    vectors, given, asked = tracks, np.zeros(len(verdicts)), set[tuple[int, int]]()
     for sought, (direction, seeds) in sources.items():
+        own = [(at, row_of[v.track_id], v.is_good) for at, v in enumerate(verdicts) if v.sought == sought]
+        asked |= {(seeds[0], row) for _, row, _ in own if seeds}
         if direction is not None:
-            anchor_of[sought] = len(artists)
+            judged += [Judged(anchor=len(vectors), track=row, is_good=is_good) for _, row, is_good in own]
             artists.append(artists[seeds[0]] if seeds else sought.write())
-    vectors = np.stack([*tracks, *(direction for direction, _ in sources.values() if direction is not None)])
-    judged = [Judged(anchor=anchor_of[v.sought], track=row_of[v.track_id], is_good=v.is_good)
-              for v in verdicts if v.sought in anchor_of]  # fmt: skip
-    asked = {(sources[v.sought][1][0], row_of[v.track_id]) for v in verdicts if sources[v.sought][1]}
-    given = np.zeros(len(verdicts))
-    for at, v in enumerate(verdicts):
-        if v.sought in anchor_of:
-            cosines = tracks @ vectors[anchor_of[v.sought]]
-            standard = (cosines[row_of[v.track_id]] - cosines.mean()) / max(float(cosines.std()), 1e-6)
-            given[at] = _SOUND * np.clip(standard, -4, 4)
-    preference, agreed = None, None
+            vectors, cosines = np.concatenate([vectors, direction[None]]), tracks @ direction
+            standard = np.clip((cosines - cosines.mean()) / max(float(cosines.std()), 1e-6), -4, 4)
+            given[[at for at, *_ in own]] = _SOUND * standard[[row for _, row, _ in own]]
+    preference, agreed, at_rows = None, None, table.rows(ids)
     if enough:
-        at_rows, traits = table.rows(ids), Traits(table)
-        found = [{name: values[0] for name, values in
-                  traits.of(at_rows[sources[v.sought][1]].tolist(), at_rows[[row_of[v.track_id]]]).items()}
-                 for v in verdicts]  # fmt: skip
+        traits, seeds_of = Traits(table), [at_rows[sources[v.sought][1]].tolist() for v in verdicts]
+        found = [traits.of(seeds, at_rows[[row_of[v.track_id]]]) for seeds, v in zip(seeds_of, verdicts, strict=True)]
         parts = [part_of(artists[row_of[v.track_id]]) for v in verdicts]
-        plain = Preference.scaled(traits, rng)
-        preference, agreed = _weighed(plain, found, verdicts, given, parts)
-    general = _General.of(model, table, table.rows(ids))
-    sample = np.concatenate([tracks[rng.permutation(len(ids))[:_SAMPLE]], general.texts_QD])
+        preference, agreed = _weighed(Preference.scaled(traits, rng), found, verdicts, given, parts)
+    texts, present = _general(model, table, at_rows)
+    sample = np.concatenate([tracks[rng.permutation(len(ids))[:_SAMPLE]], texts])
     done, moved, taken = list[Round](), vectors, None
     for number in range(rounds if judge else 1):
         progress(number, rounds if judge else 1)
@@ -124,18 +116,17 @@ def learn(
         agreed_on, scores, better, hard = None, (0.0, 0.0), False, hard_share(moved, judged)
         for keep in heads.KEEPS if len(train) and len(held) else ():
             weights = heads.train(vectors, train, sample, keep)
-            new = heads.stored("", weights, "").apply(vectors)
-            agreed_on = agreement(moved, held), agreement(new, held)
-            scores = general.precision(tracks, None), general.precision(new[: len(ids)], weights)
+            apply = heads.stored("", weights, "").apply
+            agreed_on = agreement(moved, held), agreement(new := apply(vectors), held)
+            scores = _precision(texts, present, tracks), _precision(apply(texts), present, new[: len(ids)])
             better = agreed_on[1] > agreed_on[0] and scores[1] > scores[0] - _COST
             if better:
                 break
         done.append(Round(judged=len(judged), hard=hard, trained=len(train), held_out=len(held), agreement=agreed_on,
                           general=scores, taken=better))  # fmt: skip
-        if not better:
-            break
-        taken, moved = weights, new
-        if hard < _FEW_HARD:
+        if better:
+            taken, moved = weights, new
+        if not better or hard < _FEW_HARD:
             break
     report = json.dumps({"verdicts": len(verdicts), "rounds": len([r for r in done if r.taken]),
                          "preference": asdict(preference) if preference else None})  # fmt: skip
@@ -148,61 +139,46 @@ def learn(
 
 def lines(learnt: Learnt) -> list[str]:
     """What was learnt, for people."""
-    told = [f"note: {note}" for note in learnt.notes]
-    taken = {True: "installed", False: "not installed"}
+    told, taken = [f"note: {note}" for note in learnt.notes], ("not installed", "installed")
+    change = "in the right order {:.2f} before, {:.2f} after"
     if learnt.agreement is not None:
-        before, after = learnt.agreement
-        told.append(f"weights of attributes, from {learnt.verdicts} verdicts: held-out pairs in the right order "
-                    f"{before:.2f} before, {after:.2f} after: {taken[bool(learnt.weights)]}")  # fmt: skip
         most = sorted(learnt.weights.items(), key=lambda item: -abs(item[1]))[:5]
+        told.append(f"weights of attributes, from {learnt.verdicts} verdicts: held-out pairs "
+                    f"{change.format(*learnt.agreement)}: {taken[bool(most)]}")  # fmt: skip
         told += [f"  {', '.join(f'{name} {weight:+.2f}' for name, weight in most)}"] if most else []
     for number, r in enumerate(learnt.rounds, 1):
-        tried = "too few triplets of artists that can be held out"
-        if r.agreement is not None:
-            (before, after), (old, new) = r.agreement, r.general
-            tried = (f"held-out triplets in the right order {before:.2f} before, {after:.2f} after; tracks found by "
-                     f"names of what is in them {old:.3f} before, {new:.3f} after")  # fmt: skip
+        tried = "too few triplets of artists that can be held out" if r.agreement is None else (
+            f"held-out triplets {change.format(*r.agreement)}; tracks found by names of what is in them "
+            f"{r.general[0]:.3f} before, {r.general[1]:.3f} after")  # fmt: skip
         told.append(f"head, round {number}: {r.judged} judged, {r.hard:.1%} hard, {r.trained} triplets; {tried}: "
                     f"{taken[r.taken]}")  # fmt: skip
     return told
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _General:
-    """Names of what is measured to be present in some tracks, as queries: what a head must not spoil."""
+def _general(model: JointModel, table: Attributes, rows: Ids) -> tuple[FloatArray, list[NDArray[np.bool_]]]:
+    """Names of what is measured in some tracks [shape=(Q, D)], and where it is present: what a head must not spoil."""
+    sure = {c.title: table.confidence(name)[rows] >= PRESENT for name, c in concepts().items() if c.kind != "sound"}
+    some = {title: there for title, there in sure.items() if 3 <= there.sum() <= len(rows) / 2}
+    if not some:
+        return np.zeros((0, model.audio.spec.dim), np.float32), []
+    return text_candidates(model.views, Texts.of(model.text.encode([*some]))), [*some.values()]
 
-    texts_QD: FloatArray
-    present_QN: NDArray[np.bool_]
 
-    @classmethod
-    def of(cls, model: JointModel, table: Attributes, rows: Ids) -> "_General":
-        sure = {c.title: table.confidence(name)[rows] >= PRESENT for name, c in concepts().items() if c.kind != "sound"}
-        some = {title: there for title, there in sure.items() if 3 <= there.sum() <= len(rows) / 2}
-        if not some:
-            return cls(np.zeros((0, model.audio.spec.dim), np.float32), np.zeros((0, len(rows)), np.bool_))
-        return cls(text_candidates(model.views, Texts.of(model.text.encode([*some]))), np.stack([*some.values()]))
-
-    def precision(self, tracks_ND: FloatArray, weights_DD: FloatArray | None) -> float:
-        """Mean average precision, 0..1; 1 where there is nothing to ask."""
-        texts = self.texts_QD if weights_DD is None else self.texts_QD @ weights_DD.T  # lengths change no order
-        found = []
-        for scores, present in zip(texts @ tracks_ND.T, self.present_QN, strict=True):
-            hits = present[np.argsort(-scores, kind="stable")]
-            found.append((np.cumsum(hits) / np.arange(1, len(hits) + 1))[hits].mean())
-        return float(np.mean(found)) if found else 1.0
+def _precision(texts_QD: FloatArray, present: Sequence[NDArray[np.bool_]], tracks_ND: FloatArray) -> float:
+    """Mean average precision, 0..1; 1 where there is nothing to ask."""
+    ordered = (p[np.argsort(-s, kind="stable")] for s, p in zip(texts_QD @ tracks_ND.T, present, strict=True))
+    found = [(np.cumsum(hits) / np.arange(1, len(hits) + 1))[hits].mean() for hits in ordered]
+    return float(np.mean(found)) if found else 1.0
 
 
 def track_vectors(searcher: Searcher, track_ids: Sequence[int]) -> FloatArray:
     """The one vector of each track [shape=(N, D)]."""
-    views, found = searcher.model.views, list[FloatArray]()
-    for start in range(0, len(track_ids), NEAREST):
-        windows = searcher.store.windows(track_ids[start : start + NEAREST])
-        found += [track_vector(views, one) for one in windows]
-    return np.stack(found)
+    parts = (searcher.store.windows(track_ids[at : at + NEAREST]) for at in range(0, len(track_ids), NEAREST))
+    return np.stack([track_vector(searcher.model.views, one) for part in parts for one in part])
 
 
 def _weighed(
-    plain: Preference, found: Sequence[Mapping[str, float]], verdicts: Sequence[TrackVerdict],
+    plain: Preference, found: Sequence[Mapping[str, FloatArray]], verdicts: Sequence[TrackVerdict],
     given: NDArray[np.float64], parts: Sequence[int],
 ) -> tuple[Preference | None, tuple[float, float] | None]:  # fmt: skip
     """Weights of all verdicts if those of other artists' put more held-out pairs in the right order, else None."""
@@ -212,13 +188,12 @@ def _weighed(
         if len({bool(good[i]) for i in rest}) == 2:
             learnt = plain.learnt([found[i] for i in rest], good[rest].tolist(), given[rest])
             for i in (i for i, own in enumerate(parts) if own == part):
-                scores[i] += learnt.evidence({n: np.array([x]) for n, x in found[i].items()}, 1)[0]
-    pairs = np.array([(i, j) for i in np.flatnonzero(good).tolist() for j in np.flatnonzero(~good).tolist()
-                      if verdicts[i].sought == verdicts[j].sought]).reshape(-1, 2)  # fmt: skip
-    if not len(pairs):
+                scores[i] += learnt.evidence(found[i], 1)[0]
+    pairs = [(i, j) for i in np.flatnonzero(good).tolist() for j in np.flatnonzero(~good).tolist()
+             if verdicts[i].sought == verdicts[j].sought]  # fmt: skip
+    if not pairs:
         return None, None
-    gaps = [(s[pairs[:, 0]] - s[pairs[:, 1]]) for s in (given, scores)]
-    before, after = (float((gap > 0).mean() + (gap == 0).mean() / 2) for gap in gaps)
+    before, after = (float(np.mean([(s[i] > s[j]) + (s[i] == s[j]) / 2 for i, j in pairs])) for s in (given, scores))
     return plain.learnt(found, good.tolist(), given) if after > before else None, (before, after)
 
 

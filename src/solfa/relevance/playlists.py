@@ -39,7 +39,8 @@ def flow_order(collection: Collection, track_ids: Sequence[int], flow: Flow) -> 
     cost = transitions(table, rows) + _ENERGY * abs(energy[:, None] - energy[None]) * (3 if flow == "flat" else 1)
     names = np.unique(artists, return_inverse=True)[1]
     cost[names[:, None] == names[None]] += _CURVE
-    order = _start(energy, wanted)
+    order = np.empty(len(ids), np.intp)
+    order[np.argsort(wanted, kind="stable")] = np.argsort(energy, kind="stable")
 
     def total(order: NDArray[np.intp], at: Sequence[int]) -> float:
         """The part of the cost that depends on these places."""
@@ -50,12 +51,10 @@ def flow_order(collection: Collection, track_ids: Sequence[int], flow: Flow) -> 
         changed = False
         for i in range(len(order)):
             for j in range(i + 1, min(i + _REACH, len(order))):
-                before = total(order, (i, j))
-                order[[i, j]] = order[[j, i]]
-                if total(order, (i, j)) < before - 1e-9:
-                    changed = True
-                else:
-                    order[[i, j]] = order[[j, i]]
+                swapped = order.copy()
+                swapped[[i, j]] = order[[j, i]]
+                if total(swapped, (i, j)) < total(order, (i, j)) - 1e-9:
+                    order, changed = swapped, True
         if not changed:
             break
     apart = _apart(order.tolist(), artists, cost)
@@ -84,7 +83,7 @@ def path(collection: Collection, searcher: Searcher, first: int, last: int, step
     inside = inside[np.lexsort((ids[inside], progress[inside]))]
     nodes = np.concatenate([ends[:1], inside, ends[1:]])
     artists = np.unique(_artists(collection, ids[nodes].tolist()), return_inverse=True)[1]
-    cost = transitions(collection.attributes(), collection.attributes().rows(ids[nodes]))
+    cost = transitions(table := collection.attributes(), table.rows(ids[nodes]))
     cost = (cost + _SOUND * (1 - vectors[nodes] @ vectors[nodes].T)) ** 2
     cost[artists[:, None] == artists[None]] += cost.max()
     cost[np.tril_indices(len(nodes))] = np.inf  # onwards only: no track twice
@@ -96,8 +95,7 @@ def path(collection: Collection, searcher: Searcher, first: int, last: int, step
     found = [len(nodes) - 1]
     for before in reversed(came):
         found.append(int(before[found[-1]]))
-    way: list[int] = ids[nodes[[0, *reversed(found)]]].tolist()
-    return way
+    return [int(ids[nodes[at]]) for at in (0, *reversed(found))]
 
 
 def transitions(table: Attributes, rows: Ids) -> NDArray[np.float64]:
@@ -106,15 +104,7 @@ def transitions(table: Attributes, rows: Ids) -> NDArray[np.float64]:
     by_tempo = np.minimum(_TEMPO * octaves_apart(tempo[:, None], tempo[None]), 1.0)
     by_key = _KEY * fifths_apart(key[:, None], key[None]).astype(float)
     by_key[(key[:, None] < 0) | (key[None] < 0)] = 0.5
-    cost: NDArray[np.float64] = np.nan_to_num(by_tempo, nan=0.5) + by_key
-    return cost
-
-
-def _start(energy: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.intp]:
-    """An order to begin with: the tracks by energy at the places by wanted energy."""
-    order = np.empty(len(energy), np.intp)
-    order[np.argsort(wanted, kind="stable")] = np.argsort(energy, kind="stable")
-    return order
+    return np.asarray(np.nan_to_num(by_tempo, nan=0.5) + by_key)
 
 
 def _artists(collection: Collection, ids: Sequence[int]) -> list[str]:

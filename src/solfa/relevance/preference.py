@@ -14,7 +14,7 @@ from solfa.core.vocabulary import concepts, lineage
 
 _PRIOR = 3.0  # precision of the prior at 0 of each weight: benchmarks/relevance.py
 _MOST = 4.0  # nats that it may add or take
-_ROUNDS = 50
+_ROUNDS = 500
 Rows = NDArray[np.intp]
 _FIFTHS = np.array([7 * (key if key.mode == "major" else key.relative).tonic % 12 for key in KEYS])
 
@@ -22,15 +22,13 @@ _FIFTHS = np.array([7 * (key if key.mode == "major" else key.relative).tonic % 1
 def fifths_apart(first: NDArray[np.integer], second: NDArray[np.integer]) -> NDArray[np.integer]:
     """Steps on the circle of fifths between keys by number, 0..6; a key and its relative are none apart [broadcast]."""
     steps = np.abs(_FIFTHS[first] - _FIFTHS[second])
-    fewest: NDArray[np.integer] = np.minimum(steps, 12 - steps)
-    return fewest
+    return np.asarray(np.minimum(steps, 12 - steps))
 
 
 def octaves_apart(first: FloatArray, second: FloatArray) -> FloatArray:
     """Distance of tempi in octaves, 0..0.5, half and double tempo taken as the same [broadcast]; NaN for NaN."""
     apart = np.abs(np.log2(first) - np.log2(second)) % 1.0
-    least: FloatArray = np.minimum(apart, 1.0 - apart)
-    return least
+    return np.asarray(np.minimum(apart, 1.0 - apart))
 
 
 @dataclass(slots=True)
@@ -45,21 +43,22 @@ class Traits:
         table = self.table
         loud, key, tempo = table.column("loudness_lufs"), table.column("key")[:, 0], table.column("tempo_bpm")[:, 0]
         # Two names, so that verdicts on similar tracks change no search by words, and the other way round.
-        found = {"vocals" if len(seeds) else "vocals, by words": table.confidence("voice")[rows]}
-        if len(seeds):
-            one, all_seeds = rows[:, None], np.asarray(seeds)[None]
-            for kind in ("instrument", "percussion", "genre", "mood"):
-                profile = self._profile(kind)
-                found[f"{kind} alike"] = profile[rows] @ profile[all_seeds[0]].mean(axis=0)
-            unknown = (key[one] < 0) | (key[all_seeds] < 0)
-            pairs = {
-                "tempo alike": -octaves_apart(tempo[one], tempo[all_seeds]),
-                "key near": np.where(unknown, np.nan, -fifths_apart(key[one], key[all_seeds])),
-                "mode alike": np.where(unknown, np.nan, (key[one] >= 12) == (key[all_seeds] >= 12)),
-                "loudness alike": -np.abs(loud[one] - loud[all_seeds]),
-            }
-            found.update({name: values.mean(axis=1) for name, values in pairs.items()})
-        return found
+        if not len(seeds):
+            return {"vocals, by words": table.confidence("voice")[rows]}
+        one, all_seeds = rows[:, None], np.asarray(seeds)[None]
+        unknown = (key[one] < 0) | (key[all_seeds] < 0)
+        pairs = {
+            "tempo alike": -octaves_apart(tempo[one], tempo[all_seeds]),
+            "key near": np.where(unknown, np.nan, -fifths_apart(key[one], key[all_seeds])),
+            "mode alike": np.where(unknown, np.nan, (key[one] >= 12) == (key[all_seeds] >= 12)),
+            "loudness alike": -np.abs(loud[one] - loud[all_seeds]),
+        }
+        profiles = {kind: self._profile(kind) for kind in ("instrument", "percussion", "genre", "mood")}
+        return {
+            "vocals": table.confidence("voice")[rows],
+            **{f"{kind} alike": own[rows] @ own[seeds].mean(axis=0) for kind, own in profiles.items()},
+            **{name: values.mean(axis=1) for name, values in pairs.items()},
+        }
 
     def _profile(self, kind: str) -> FloatArray:
         """Confidences of a kind's concepts around their means, unit norm [shape=(N, C)]."""
@@ -90,8 +89,7 @@ class Preference:
     def standard(self, name: str, values: FloatArray) -> FloatArray:
         """Standard scores of a feature; 0 where it was not measured."""
         mean, deviation = self.scales[name]
-        scores: FloatArray = np.nan_to_num((values - mean) / max(deviation, 1e-6))
-        return scores
+        return np.asarray(np.nan_to_num((values - mean) / max(deviation, 1e-6)))
 
     def preferring(self, table: Attributes) -> Callable[[Rows, Sequence[int]], FloatArray]:
         """What a searcher takes as ``prefer``."""
@@ -106,8 +104,7 @@ class Preference:
         pairs = [{**features.of([seed], drawn), **features.of([], drawn)} for seed in seeds]
         scales = {}
         for name in pairs[0]:
-            values = np.concatenate([one[name] for one in pairs])
-            known = values[~np.isnan(values)]
+            known = (values := np.concatenate([one[name] for one in pairs]))[~np.isnan(values)]
             scales[name] = (float(known.mean()), float(known.std())) if len(known) else (0.0, 0.0)
         return cls(weights={}, scales=scales)
 
@@ -116,24 +113,15 @@ class Preference:
     ) -> "Preference":
         """Logistic regression of verdicts on features, on top of the evidence ``given`` by the search itself.
 
-        A prior holds each weight near 0 (ridge), so that few verdicts change little. Newton steps, halved until the
-        loss falls; the intercept is not kept, it changes no order.
+        A prior holds each weight near 0 (ridge), so that few verdicts change little. Each step goes to the least of a
+        quadratic that is nowhere below the loss (Böhning 1992); the intercept is not kept, it changes no order.
         """
-        rows = [[float(self.standard(n, np.asarray(f[n]))) if n in f else 0.0 for n in self.scales] for f in features]
+        rows = [[self.standard(n, np.ravel(f[n]))[0] if n in f else 0.0 for n in self.scales] for f in features]
         inputs, good = np.c_[np.array(rows), np.ones(len(rows))], np.array(is_good, float)
         prior, weights = np.r_[np.full(len(self.scales), _PRIOR), 0.01], np.zeros(len(self.scales) + 1)
-
-        def loss(w: NDArray[np.float64]) -> float:
-            return float(np.logaddexp(0, (1 - 2 * good) * (inputs @ w + given)).sum() + prior @ w**2 / 2)
-
+        inverse = np.linalg.inv(inputs.T @ inputs / 4 + np.diag(prior))
         for _ in range(_ROUNDS):
             p = 1 / (1 + np.exp(-(inputs @ weights + given)))
-            gradient, curved = inputs.T @ (p - good) + prior * weights, (inputs.T * (p * (1 - p))) @ inputs
-            step = np.linalg.solve(curved + np.diag(prior), gradient)
-            while loss(weights - step) > loss(weights) and np.abs(step).max() > 1e-9:
-                step /= 2
-            weights -= step
-            if np.abs(step).max() < 1e-6:
-                break
+            weights -= inverse @ (inputs.T @ (p - good) + prior * weights)
         kept = dict(zip(self.scales, weights[:-1].round(4).tolist(), strict=True))
         return Preference(weights=kept, scales=self.scales)

@@ -19,8 +19,21 @@ from solfa.collection.feedback import Sought, TrackVerdict
 from solfa.core.errors import InputError
 from solfa.core.types import FloatArray
 from solfa.relevance import learn as learning
-from solfa.relevance.head import ALPHA, distillation, headed, objective, stored, train, triplet_loss
-from solfa.relevance.mining import Judged, agreement, hard_share, mine, part_of, split
+from solfa.relevance.head import (
+    ALPHA,
+    Judged,
+    agreement,
+    distillation,
+    hard_share,
+    headed,
+    mine,
+    objective,
+    part_of,
+    split,
+    stored,
+    train,
+    triplet_loss,
+)
 from solfa.relevance.preference import Preference, Traits, fifths_apart, octaves_apart
 
 SPACE = "tiny/1/32"
@@ -214,7 +227,7 @@ def test_a_map_that_costs_general_retrieval_is_refused(shelf: Collection, monkey
     say(shelf, [(a, t) for a in ids[:20] for t in ids[20:32]], same_key)
     for cost, taken in ((0.02, False), (0.005, True)):
         scores, told = iter([0.5, 0.5 - cost] * 2), iter([0.5, 0.6] * 2)
-        monkeypatch.setattr(learning._General, "precision", lambda *_, scores=scores: next(scores))
+        monkeypatch.setattr(learning, "_precision", lambda *_, scores=scores: next(scores))
         monkeypatch.setattr("solfa.relevance.learn.agreement", lambda *_, told=told: next(told))
         [one] = learning.learn(shelf, tiny_model()).rounds
         assert one.taken is taken and one.general == (0.5, 0.5 - cost)
