@@ -64,10 +64,9 @@ class StoredHead:
 
 def verdicts(db: sqlite3.Connection) -> list[TrackVerdict]:
     """All of them, the oldest first."""
-    names = ("id", "track_id", "is_good", "sought", "space", "time_s")
-    rows = [dict(zip(names, row, strict=True)) for row in db.execute(f"SELECT {', '.join(names)} FROM verdict")]
-    found = [TrackVerdict(**{**r, "is_good": bool(r["is_good"]), "sought": Sought.read(r["sought"])}) for r in rows]
-    return sorted(found, key=lambda v: v.id)
+    rows = db.execute("SELECT id, track_id, is_good, sought, space, time_s FROM verdict ORDER BY id")
+    return [TrackVerdict(id=number, track_id=track_id, is_good=bool(good), sought=Sought.read(sought), space=space,
+                         time_s=time_s) for number, track_id, good, sought, space, time_s in rows]  # fmt: skip
 
 
 def change(db: sqlite3.Connection, new: Sequence[TrackVerdict], removed: Iterable[int]) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,9 @@ def remember(collection: Collection, results: Results, sought: Sought) -> None:
     sought = replace(sought, examples=tuple(os.path.abspath(name) for name in sought.examples))  # noqa: PTH100
     hashes = [row.hash for row in collection.rows([hit.track_id for hit in results.hits])]  # ids differ elsewhere
     last = {"sought": asdict(sought), "space": results.space, "first": results.before + 1, "hashes": hashes}
-    try:
-        with whole_file(collection.directory / _LAST) as file:
-            file.write(json.dumps(last).encode())
-            Path(file.name).chmod(0o600)
-    except OSError:
-        return  # a search must not fail for that; ``last_search`` says it
+    with suppress(OSError), whole_file(collection.directory / _LAST) as file:  # ``last_search`` says if it failed
+        file.write(json.dumps(last).encode())
+        Path(file.name).chmod(0o600)
 
 
 def last_search(collection: Collection) -> tuple[Sought, str, int, list[str]]:
@@ -56,12 +54,8 @@ def give(
     on one track for one search all are kept and the latest counts; what is said twice is kept once. Returns the new
     verdicts, and notes on what was said before.
 
-    Raises
-    ------
-    InputError
-        If there is no such hit or track, its file is gone, or nothing says what was searched for; none is kept then.
-    CollectionBusy
-        If another process is writing.
+    Raises InputError if there is no such hit or track, its file is gone, or nothing says what was searched for (none is
+    kept then); CollectionBusy if another process is writing.
     """
     sought, space = Sought(query=query or "", context=context or ""), ""
     if sought == Sought() or any(hit.isdecimal() for hit in hits):

@@ -158,8 +158,7 @@ def learn_weights(matches: Sequence[StemMatch], alike: Sequence[bool]) -> dict[s
     labels = np.array(alike, np.float64)
     if len(labels) != len(matches) or len(set(alike)) != 2 or not all(m.cosines for m in matches):
         raise InputError("weights are learned from pairs with stems in common, some alike and some not.")
-    means = [float(np.mean(list(m.cosines.values()))) for m in matches]
-    x = np.array([[m.cosines.get(k, mean) for k in STEMS] for m, mean in zip(matches, means, strict=True)])
+    x = np.array([[m.cosines.get(k, np.mean([*m.cosines.values()])) for k in STEMS] for m in matches])
     x = np.hstack([x - x.mean(axis=0), np.ones((len(x), 1))])
     w, step = np.ones(len(STEMS) + 1), 4 * len(x) / np.linalg.norm(x, 2) ** 2
     for _ in range(5000):
@@ -189,13 +188,12 @@ class StemStore:
             kept = np.load(file, allow_pickle=False)
             if kept.shape == found.shape and not np.isinf(kept).any():
                 found = np.asarray(kept, np.float32)  # a stem that was not made yet is NaN
-        missing = [k for k, row_D, is_asked in zip(STEMS, found, asked, strict=True)
-                   if is_asked and np.isnan(row_D).any()]  # fmt: skip
-        if missing and not row.paths:
-            raise DecodeError(f"track {track_id}", "its file is gone")
-        if missing:
-            made, at = self._vectors(row.paths[0], known, 0.0, None, missing, row.hash), np.isin(STEMS, missing)
-            found[at] = made[at]
+        missing = asked & np.isnan(found).any(axis=1)
+        if missing.any():
+            if not row.paths:
+                raise DecodeError(f"track {track_id}", "its file is gone")
+            wanted = [k for k, is_missing in zip(STEMS, missing, strict=True) if is_missing]
+            found[missing] = self._vectors(row.paths[0], known, 0.0, None, wanted, row.hash)[missing]
             with suppress(OSError):  # what cannot be written is searched all the same
                 file.parent.mkdir(parents=True, exist_ok=True)
                 data = io.BytesIO()
@@ -268,8 +266,8 @@ def by_stems(
             matches, why = [], error.reason
         scores = [m.score for m in matches if m.score is not None]
         score = max(sum(scores) / len(scores), 0.0) if scores else 0.0
-        words = [f"{k} {np.mean([m.cosines[k] for m in matches if k in m.cosines]):.2f}"
-                 for k in STEMS if any(k in m.cosines for m in matches)]  # fmt: skip
+        cosines = {k: [m.cosines[k] for m in matches if k in m.cosines] for k in STEMS}
+        words = [f"{k} {np.mean(of):.2f}" for k, of in cosines.items() if of]
         words += [f"{k} in one of them only" for k in STEMS if any(k in m.one_sided for m in matches)]
         proof = Evidence(constraint="stems", asked=said, measured=", ".join(words) if scores else why,
                          confidence=score, satisfied=None)  # fmt: skip
