@@ -59,12 +59,8 @@ def feedback(
             about = [v.sought.query, *(f"like {name}" for name in v.sought.examples), v.sought.context]
             day = time.strftime("%Y-%m-%d %H:%M", time.localtime(v.time_s))
             later = "" if v.id in counting else "  (a later one counts)"
-            said = "good" if v.is_good else "bad"
-            tell(
-                printable(
-                    f"{v.id:>4}  {said:<4}  {name_of(opened, v.track_id)}  [{' · '.join(filter(None, about))}]  {day}{later}"
-                )
-            )
+            said = f"{v.id:>4}  {'good' if v.is_good else 'bad':<4}  {name_of(opened, v.track_id)}  "
+            tell(printable(f"{said}[{' · '.join(filter(None, about))}]  {day}{later}"))
     for note in notes:
         tell(f"note: {printable(note)}")
     if action == "list" and not listed:

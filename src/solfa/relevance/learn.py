@@ -79,10 +79,8 @@ def learn(
     verdicts = [v for v in in_force(collection.verdicts()) if v.track_id in row_of]
     enough = len(verdicts) >= LEAST and len({v.is_good for v in verdicts}) == 2
     if not enough and judge is None:
-        raise InputError(
-            f"{len(verdicts)} verdicts that count; learning needs {LEAST}, good and bad ones. Give more with 'solfa "
-            f"feedback', or learn from a judge: --judge rules"
-        )
+        raise InputError(f"{len(verdicts)} verdicts that count; learning needs {LEAST}, good and bad ones. Give more "
+                         f"with 'solfa feedback', or learn from a judge: --judge rules")  # fmt: skip
     artists = [folded(row.tags.artist) or row.hash for row in collection.rows(ids.tolist())]
     tracks, notes, judged = track_vectors(searcher, ids.tolist()), list[str](), list[Judged]()
     sources = {sought: _source(searcher, sought, row_of, notes) for sought in dict.fromkeys(v.sought for v in verdicts)}
@@ -128,8 +126,7 @@ def learn(
             taken, moved = weights, new
         if not better or hard < _FEW_HARD:
             break
-    report = json.dumps({"verdicts": len(verdicts), "rounds": len([r for r in done if r.taken]),
-                         "preference": asdict(preference) if preference else None})  # fmt: skip
+    report = json.dumps({"verdicts": len(verdicts), "preference": preference and asdict(preference)})
     nothing = taken is None and preference is None
     return Learnt(
         verdicts=len(verdicts), weights=dict(preference.weights) if preference else {}, agreement=agreed,
