@@ -50,11 +50,6 @@ app.add_typer(models_app, name="models")
 app.add_typer(eval_app, name="eval")
 app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
-app.command()(feedback)
-app.command()(learn)
-app.command()(path)
-app.command()(describe)
-app.command()(compare)
 
 ExtractorOption = Annotated[
     list[str] | None,
@@ -229,6 +224,10 @@ def analyze(
         work.end(f"{len(documents)} files analyzed", failed, audio_s)
     if failed:
         raise typer.Exit(SOME_FAILED)
+
+
+for command in (describe, compare, path, feedback, learn):
+    app.command()(command)
 
 
 @app.command()

@@ -89,7 +89,10 @@ def learn(
         if remove:
             was = opened.head() is not None
             opened.install_head(None)
-            tell("removed: searches are as before" if was else "nothing was learnt, nothing to remove")
+            if as_json:
+                print_json({"schema": "solfa.learn/1", "removed": was})
+            else:
+                tell("removed: searches are as before" if was else "nothing was learnt, nothing to remove")
             return
         name, allowed = resolve_model(opened, None, False)
         model = load_model(name, allow_noncommercial=allowed)

@@ -355,6 +355,7 @@ def test_the_command_learns_reports_and_undoes(shelf: Collection) -> None:
     assert "undo it with: solfa learn --remove" in run("status")
     assert "held-out pairs in the right order" in run("learn")
     assert "searches are as before" in run("learn", "--remove")
+    assert json.loads(run("learn", "--remove", "--json")) == {"schema": "solfa.learn/1", "removed": False}
     assert "solfa learn" not in run("status")
     failed = CliRunner().invoke(app, ["learn", "--judge", "nobody", "--collection", str(shelf.directory)])
     assert isinstance(failed.exception, InputError)
