@@ -1,7 +1,6 @@
 import json
-import shutil
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -156,14 +155,6 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     record(folder / "music", ARTISTS)
     shelve(folder / "shelf", folder / "music").close()
     return folder / "shelf"
-
-
-@pytest.fixture
-def shelf(kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Collection]:
-    for module in ("solfa.api", "solfa.encoders.registry"):
-        monkeypatch.setattr(f"{module}.load_model", lambda *_, **__: tiny_model())
-    with Collection.open(shutil.copytree(kept, tmp_path / "shelf")) as opened:
-        yield opened
 
 
 def say(shelf: Collection, pairs: Sequence[tuple[int, int]], is_good: Any) -> None:

@@ -1,7 +1,6 @@
 import json
 import random
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,14 +23,6 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     record(folder / "music", [*["Ada"] * 6, *["Bo"] * 4, "", "", *"cdefgh"])
     shelve(folder / "shelf", folder / "music").close()
     return folder / "shelf"
-
-
-@pytest.fixture
-def shelf(kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Collection]:
-    for module in ("solfa.api", "solfa.encoders.registry"):
-        monkeypatch.setattr(f"{module}.load_model", lambda *_, **__: tiny_model())
-    with Collection.open(shutil.copytree(kept, tmp_path / "shelf")) as opened:
-        yield opened
 
 
 def loudness(shelf: Collection, ids: Sequence[int]) -> np.ndarray:
