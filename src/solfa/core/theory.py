@@ -76,10 +76,14 @@ class Key:
         return Key((self.tonic + 9) % 12, "minor") if self.mode == "major" else Key((self.tonic + 3) % 12, "major")
 
     @property
+    def fifths(self) -> int:
+        """Place on the circle of fifths, 0..11 from C major up; that of the relative key."""
+        return 7 * (self if self.mode == "major" else self.relative).tonic % 12
+
+    @property
     def camelot(self) -> str:
         """Place on the DJs' wheel: 1A-12A minor, 1B-12B major."""
-        major = self if self.mode == "major" else self.relative
-        return f"{(major.tonic * 7 + 7) % 12 + 1}{'B' if self.mode == 'major' else 'A'}"
+        return f"{(self.fifths + 7) % 12 + 1}{'B' if self.mode == 'major' else 'A'}"
 
     @classmethod
     def parse(cls, text: str) -> "Key":

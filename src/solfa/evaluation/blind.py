@@ -59,8 +59,7 @@ def plausibility(text: str) -> float:
 
 
 def _num_accidentals(key: Key) -> int:
-    fifths = ((key if key.mode == "major" else key.relative).tonic * 7) % 12
-    return min(fifths, 12 - fifths)
+    return min(key.fifths, 12 - key.fifths)
 
 
 class Unigrams:

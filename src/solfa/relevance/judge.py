@@ -209,7 +209,7 @@ def _related(field: str, a: Any, b: Any) -> tuple[float, str] | None:
         return {1.0: 1.0, 2.0: 0.5, 0.5: 0.5}.get(float(ratio), 0.0), f"ratio {ratio.numerator}:{ratio.denominator}"
     if field == "key":
         one, other = Key.parse(a), Key.parse(b)
-        up = (int(other.camelot[:-1]) - int(one.camelot[:-1]) + 5) % 12 - 5  # the wheel goes up by fifths
+        up = (other.fifths - one.fifths + 5) % 12 - 5
         fifths = f"{abs(up)} fifth{'s' * (abs(up) > 1)} {'up' if up > 0 else 'down'}"
         said = fifths if up else "the same notes, relative"
         return 0.5 * (abs(up) < 2), said + ", parallel" * (one.tonic == other.tonic)

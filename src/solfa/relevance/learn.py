@@ -101,6 +101,7 @@ def learn(
         parts = [part_of(artists[row_of[v.track_id]]) for v in verdicts]
         preference, agreed = _weighed(Preference.scaled(traits, rng), found, verdicts, given, parts)
     texts, present = _general(model, table, at_rows)
+    general = _precision(texts, present, tracks)
     sample = np.concatenate([tracks[rng.permutation(len(ids))[:_SAMPLE]], texts])
     done, moved, taken = list[Round](), vectors, None
     for number in range(rounds if judge else 1):
@@ -112,11 +113,12 @@ def learn(
         triplets = mine(moved, artists, judged)
         train, held = split(artists, triplets)
         agreed_on, scores, better, hard = None, (0.0, 0.0), False, hard_share(moved, judged)
+        before = agreement(moved, held)
         for keep in heads.KEEPS if len(train) and len(held) else ():
             weights = heads.train(vectors, train, sample, keep)
             apply = heads.stored("", weights, "").apply
-            agreed_on = agreement(moved, held), agreement(new := apply(vectors), held)
-            scores = _precision(texts, present, tracks), _precision(apply(texts), present, new[: len(ids)])
+            agreed_on = before, agreement(new := apply(vectors), held)
+            scores = general, _precision(apply(texts), present, new[: len(ids)])
             better = agreed_on[1] > agreed_on[0] and scores[1] > scores[0] - _COST
             if better:
                 break

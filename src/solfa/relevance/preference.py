@@ -12,11 +12,11 @@ from solfa.core.theory import KEYS
 from solfa.core.types import FloatArray
 from solfa.core.vocabulary import concepts, lineage
 
-_PRIOR = 3.0  # precision of the prior at 0 of each weight: benchmarks/relevance.py
+_PRIOR = 3.0  # precision of the prior at 0 of each weight: benchmarks/listeners.py
 _MOST = 4.0  # nats that it may add or take
 _ROUNDS = 2000  # within 0.001 of the optimum, also of a thousand verdicts that agree
 Rows = NDArray[np.intp]
-_FIFTHS = np.array([7 * (key if key.mode == "major" else key.relative).tonic % 12 for key in KEYS])
+_FIFTHS = np.array([key.fifths for key in KEYS])
 
 
 def fifths_apart(first: NDArray[np.integer], second: NDArray[np.integer]) -> NDArray[np.integer]:

@@ -217,7 +217,7 @@ def test_a_map_that_costs_general_retrieval_is_refused(shelf: Collection, monkey
     ids = shelf.attributes().track_ids.tolist()
     say(shelf, [(a, t) for a in ids[:20] for t in ids[20:32]], same_key)
     for cost, taken in ((0.02, False), (0.005, True)):
-        scores, told = iter([0.5, 0.5 - cost] * 2), iter([0.5, 0.6] * 2)
+        scores, told = iter([0.5, *[0.5 - cost] * 2]), iter([0.5, 0.6, 0.6])  # before once, then each map
         monkeypatch.setattr(learning, "_precision", lambda *_, scores=scores: next(scores))
         monkeypatch.setattr("solfa.relevance.learn.agreement", lambda *_, told=told: next(told))
         [one] = learning.learn(shelf, tiny_model()).rounds
