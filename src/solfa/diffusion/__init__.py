@@ -1,0 +1,1 @@
+"""Queries generated in the space of sound from words, and edited there."""

@@ -1,0 +1,1 @@
+"""The engine behind a web page, a REST interface, assistants and music players."""
