@@ -16,6 +16,7 @@ Doubles = NDArray[np.float64]
 _SMOOTH_S, _REACH_S, _LEAST_S = 4, 16, 8  # of chords; what is compared on each side; no section is shorter
 _NEAR_S = 1.5  # a boundary is moved to a bar as near as this
 _SALIENT = 0.15  # prominence of a boundary, of the range of the novelty
+_ALIKE = 1.0  # squared distance of the means of two parts up to which one repeats the other
 
 
 def sections(analysis: Analysis) -> tuple[Span, ...]:
@@ -23,7 +24,29 @@ def sections(analysis: Analysis) -> tuple[Span, ...]:
 
     The confidence of a part is the prominence of its beginning (0..1; 1 for the first).
     """
+    return _sections(analysis, _features(analysis))
+
+
+def form(analysis: Analysis) -> tuple[tuple[Span, ...], tuple[str, ...]]:
+    """The sections, and a label of each: "A", "B" ...; sections that sound alike have the same one."""
     features_TF = _features(analysis)
+    found, means, labels = _sections(analysis, features_TF), list[Doubles](), list[str]()
+    for span in found:
+        first = min(int(span.start_s), len(features_TF) - 1)
+        mean = features_TF[first : max(first + 1, round(span.end_s))].mean(axis=0)
+        far = [float(np.square(mean - other).sum()) for other in means]
+        nearest = int(np.argmin(far)) if far else 0
+        labels.append(labels[nearest] if far and far[nearest] <= _ALIKE else _letters(len(set(labels))))
+        means.append(mean)
+    return found, tuple(labels)
+
+
+def _letters(number: int) -> str:
+    """A to Z, then AA, AB ..."""
+    return (_letters(number // 26 - 1) if number >= 26 else "") + chr(ord("A") + number % 26)
+
+
+def _sections(analysis: Analysis, features_TF: Doubles) -> tuple[Span, ...]:
     count, starts = len(features_TF), [(0.0, 1.0)]
     if count >= 3 * _LEAST_S and features_TF.any():
         squares = np.square(features_TF).sum(axis=1)
