@@ -28,11 +28,12 @@ from solfa.apps.options import (
     PlotOption,
     asking,
     default_collection,
+    limit,
 )
 from solfa.apps.relevance import feedback, learn, path
 from solfa.apps.terminal import NOTHING_DONE, SOME_FAILED, Work, complain, console, print_json, show, tell
 from solfa.apps.training import train_app
-from solfa.core.errors import InputError, SolfaError
+from solfa.core.errors import DryRun, InputError, SolfaError
 from solfa.core.text import printable
 from solfa.weights import home
 
@@ -457,6 +458,9 @@ def config(collection: CollectionOption = None) -> None:
         tell(printable(line))
 
 
+limit(app)
+
+
 @app.callback()
 def _root(
     ctx: typer.Context,
@@ -502,6 +506,8 @@ def main(run: Callable[[], object] = app) -> None:
     except SolfaError as error:
         complain(str(error))
         sys.exit(2)
+    except DryRun as asked:
+        tell(printable(str(asked), keep="\n"))
     except KeyboardInterrupt:
         complain("interrupted; what was finished is kept, run the same command to go on.")
         sys.exit(130)

@@ -42,7 +42,7 @@ def judge_of(name: str, model: str, key_env: str) -> "Judge":
     if name in ("", "rules"):
         return RuleJudge()
     url = os.environ.get("SOLFA_LLM_URL", "") if name == "llm" else name
-    if "://" not in url or not model:
+    if ("://" not in url and url != "local") or not model:
         raise InputError(f"not a judge: {name!r} with the model {model!r}. Expected {JUDGES}, and --llm-model NAME.")
     endpoint = Endpoint(url=url, model=model, key_env=key_env, retries=1, temperature=0.0, most_tokens=4000)
     return LlmJudge(client=Client(endpoint, home() / "answers"))

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, cast, get_type_hints
 
 import typer
 
@@ -52,9 +52,12 @@ PlotOption = Annotated[
 ]
 
 ContextOption = Annotated[str, typer.Option("--for", help="What the music is for, such as 'late-night reading'.")]
-JUDGES = "rules, the address of an OpenAI-compatible endpoint up to /v1, or llm for that in SOLFA_LLM_URL"
+JUDGES = "rules, the address of an OpenAI-compatible endpoint up to /v1 (local: a model here), or llm for SOLFA_LLM_URL"
 LlmModelOption = Annotated[
-    str, typer.Option("--llm-model", help="The model's name at the endpoint.", envvar="SOLFA_LLM_MODEL")
+    str,
+    typer.Option(
+        "--llm-model", help="The model's name at the endpoint; of local, see the docs.", envvar="SOLFA_LLM_MODEL"
+    ),
 ]
 LlmKeyOption = Annotated[str, typer.Option("--llm-key-env", help="Environment variable that holds the endpoint's key.")]
 
@@ -131,16 +134,55 @@ class Asked:
 
 def asking(command: Callable[..., None]) -> Callable[..., None]:
     """A command that takes ``asked``, with the options of ``Asked`` in its place."""
-    own, hints = inspect.signature(command), get_type_hints(command, include_extras=True)
     shared = get_type_hints(Asked, include_extras=True)
 
     def run(**given: Any) -> None:
         command(asked=Asked(**{name: given.pop(name) for name in shared}), **given)
 
+    return _with(run, command, {f.name: (shared[f.name], f.default) for f in fields(Asked)}, without="asked")
+
+
+_LIMITS = {
+    "llm_calls": (int, typer.Option("--llm-calls", min=0, help="Most requests to language models; 0: no limit."), 0),
+    "llm_tokens": (
+        int, typer.Option("--llm-tokens", min=0, help="Most tokens that they are asked and answer; 0: no limit."), 0
+    ),
+    "llm_dry_run": (
+        bool, typer.Option("--llm-dry-run", help="Print the first prompt for a language model, ask nothing, stop."),
+        False,
+    ),
+}  # fmt: skip
+
+
+def limit(app: typer.Typer) -> None:
+    """Give each command of an app that takes ``llm_model`` the options for how much it may ask."""
+    for group in app.registered_groups:
+        limit(cast(typer.Typer, group.typer_instance))
+    for info in app.registered_commands:
+        if info.callback is not None and "llm_model" in inspect.signature(info.callback).parameters:
+            info.callback = _limited(info.callback)
+
+
+def _limited(command: Callable[..., None]) -> Callable[..., None]:
+    def run(*, llm_calls: int, llm_tokens: int, llm_dry_run: bool, **given: Any) -> None:
+        from solfa.llm import BUDGET
+
+        BUDGET.calls, BUDGET.tokens, BUDGET.dry_run = llm_calls, llm_tokens, llm_dry_run
+        BUDGET.spent_calls = BUDGET.spent_tokens = 0
+        command(**given)
+
+    return _with(run, command, {name: (Annotated[kind, how], usual) for name, (kind, how, usual) in _LIMITS.items()})
+
+
+def _with(
+    run: Callable[..., None], command: Callable[..., None], more: dict[str, tuple[Any, Any]], without: str = ""
+) -> Callable[..., None]:
+    """``run`` with the name, help and options of ``command``, and more options (their types and defaults)."""
+    own, hints = inspect.signature(command), get_type_hints(command, include_extras=True)
     keyword = inspect.Parameter.KEYWORD_ONLY
-    mine = [p.replace(annotation=hints[p.name], kind=keyword) for p in own.parameters.values() if p.name != "asked"]
-    theirs = [inspect.Parameter(f.name, keyword, default=f.default, annotation=shared[f.name]) for f in fields(Asked)]
+    mine = [p.replace(annotation=hints[p.name], kind=keyword) for p in own.parameters.values() if p.name != without]
+    new = [inspect.Parameter(name, keyword, default=usual, annotation=kind) for name, (kind, usual) in more.items()]
     run.__name__, run.__doc__ = command.__name__, command.__doc__
-    run.__annotations__ = {p.name: p.annotation for p in (*mine, *theirs)}
-    run.__signature__ = inspect.Signature([*mine, *theirs])  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in (*mine, *new)}
+    run.__signature__ = inspect.Signature([*mine, *new])  # type: ignore[attr-defined]
     return run

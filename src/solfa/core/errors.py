@@ -15,6 +15,10 @@ class SolfaError(Exception):
     """Base of all errors that solfa raises on purpose."""
 
 
+class DryRun(BaseException):
+    """The request to a language model that a dry run does not send, as text; it ends the run, not one item of it."""
+
+
 class InputError(SolfaError, ValueError):
     """An argument, query or option that cannot be understood."""
 

@@ -1,4 +1,4 @@
-"""The client of language models behind any OpenAI-compatible endpoint (``POST .../chat/completions``).
+"""The client of language models behind any OpenAI-compatible endpoint (``POST .../chat/completions``), or ``local``.
 
 What comes back is data from outside: bounded, and a JSON object or nothing. Answers are kept by the content of their
 request, so that a stopped run pays for none of them twice. Nothing is sent but to the endpoint that the user names.
@@ -21,14 +21,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from solfa.audio.tags import clean
-from solfa.core.errors import InputError, SolfaError, UnknownName
+from solfa.core.errors import DryRun, InputError, SolfaError, UnknownName
 from solfa.core.files import write_whole
 from solfa.jobs import heartbeat
+from solfa.llm.budget import BUDGET, Budget, expected_tokens, prompt_text
+from solfa.llm.local import LOCAL, model_file, serve
 
 Messages = Sequence[Mapping[str, Any]]
 OPTIONAL_FIELDS = ("temperature", "max_tokens", "seed", "response_format")
 _MOST_BYTES = 1 << 20
-_LONGEST_WAIT_S = 60.0
+_LONGEST_WAIT_S, _LOCAL_TIMEOUT_S = 60.0, 1800.0  # local requests wait for each other
 _GIVE_UP_AFTER = 8  # requests in a row that are refused
 _GO_ON = "What is done is kept; run the same command again when it answers."
 
@@ -37,7 +39,8 @@ _GO_ON = "What is done is kept; run the same command again when it answers."
 class Endpoint:
     """Where the model is and how it is asked.
 
-    ``url`` ends before ``/chat/completions``; ``key_env`` names the environment variable with its key, if any.
+    ``url`` ends before ``/chat/completions``; or it is ``local``, and ``model``, one that ``solfa models pull`` fetched
+    or a GGUF file, runs in this process. ``key_env`` names the environment variable with its key, if any.
     ``retries`` follow a refusal that may pass (429, 5xx, no connection, timeout), after 1, 2, 4 ... s. ``rate_per_s``
     is the most requests sent (0: no limit), ``concurrency`` how many wait for the server at a time. ``omit`` names
     optional fields of the request that a server refuses. An answer that takes longer than ``timeout_s`` is given up.
@@ -57,8 +60,10 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-            raise InputError(f"endpoint {self.url!r}: expected http(s)://HOST/PATH without user names, up to /v1.")
+        if self.url != LOCAL and (parts.scheme not in ("http", "https") or not parts.hostname or parts.username):
+            raise InputError(
+                f"endpoint {self.url!r}: expected http(s)://HOST/PATH without user names, up to /v1, or local."
+            )
         if unknown := [name for name in self.omit if name not in OPTIONAL_FIELDS]:
             raise UnknownName("optional field of a request", unknown[0], OPTIONAL_FIELDS)
 
@@ -73,12 +78,13 @@ class Usage:
     completion_tokens: int = 0
     uncounted: int = 0
 
-    def add(self, counts: Any) -> None:
-        """One answer of the endpoint, with what it says of its tokens."""
+    def add(self, counts: Any) -> int:
+        """One answer of the endpoint, with what it says of its tokens; gives their sum."""
         tokens = [counts.get(n) if isinstance(counts, dict) else 0 for n in ("prompt_tokens", "completion_tokens")]
         asked, answered = (n if type(n) is int and 0 <= n < 1 << 40 else 0 for n in tokens)
         self.requests, self.uncounted = self.requests + 1, self.uncounted + (not asked and not answered)
         self.prompt_tokens, self.completion_tokens = self.prompt_tokens + asked, self.completion_tokens + answered
+        return asked + answered
 
     def cost(self, prompt_price: float, completion_price: float) -> float:
         """For prices of a million tokens."""
@@ -86,13 +92,13 @@ class Usage:
 
 
 class Client:
-    """Asks one endpoint and keeps its answers in the folder ``cache``. Threads may share it.
+    """Asks one endpoint and keeps its answers in the folder ``cache``, within a ``budget`` (None: that of the process).
 
-    Raises InputError if the environment variable for the key is not set.
+    Threads may share it. Raises InputError if the environment variable for the key is not set.
     """
 
-    def __init__(self, endpoint: Endpoint, cache: Path) -> None:
-        self.endpoint, self._cache = endpoint, cache
+    def __init__(self, endpoint: Endpoint, cache: Path, budget: Budget | None = None) -> None:
+        self.endpoint, self._cache, self._budget = endpoint, cache, budget or BUDGET
         self._key = os.environ.get(endpoint.key_env, "") if endpoint.key_env else ""
         if endpoint.key_env and not self._key:
             raise InputError(f"the environment variable {endpoint.key_env} for the endpoint's key is not set.")
@@ -132,7 +138,7 @@ class Client:
         ``form`` is the ``response_format`` of the request.
 
         Raises InputError if the endpoint refuses for good (a wrong key, an unknown model), or the answers cannot be
-        kept; SolfaError if it cannot be reached, or refuses many requests in a row.
+        kept; SolfaError if it cannot be reached, refuses many requests in a row, or the budget is spent.
         """
         fields = {
             "model": self.endpoint.model, "temperature": self.endpoint.temperature,
@@ -140,14 +146,17 @@ class Client:
             **({} if form is None else {"response_format": form}), "messages": messages,
         }  # fmt: skip
         sent = {name: value for name, value in fields.items() if name not in self.endpoint.omit}
+        if self._budget.dry_run:
+            raise DryRun(prompt_text(self.endpoint.url, sent))
         body = json.dumps(sent, ensure_ascii=False).encode("utf-8", "replace")  # a model may answer half a character
-        name = hashlib.sha256(self.endpoint.url.encode() + b"\0" + body).hexdigest()
+        source = model_file(self.endpoint.model)[1] if self.endpoint.url == LOCAL else self.endpoint.url
+        name = hashlib.sha256(source.encode() + b"\0" + body).hexdigest()
         path = self._cache / name[:2] / f"{name}.json"
         if (kept := _kept(path)) is not None:
             with self._lock:
                 self.usage.kept += 1
             return kept
-        content = self._sent(body)
+        content = self._sent(body, expected_tokens(sent))
         with self._lock:
             self._silent = 0 if content is not None else self._silent + 1
             if self._silent >= _GIVE_UP_AFTER:
@@ -160,27 +169,31 @@ class Client:
                 raise InputError(f"cannot keep answers in {self._cache}: {error.strerror}.") from None
         return content
 
-    def _sent(self, body: bytes) -> str | None:
+    def _sent(self, body: bytes, expected: int) -> str | None:
         endpoint, headers = self.endpoint, {"Content-Type": "application/json"}
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
-        request = urllib.request.Request(f"{endpoint.url.rstrip('/')}/chat/completions", body, headers, method="POST")
+        url, key, timeout_s = endpoint.url, self._key, endpoint.timeout_s
+        if url == LOCAL:
+            (url, key), timeout_s = serve(endpoint.model), _LOCAL_TIMEOUT_S
+        if key:
+            headers["Authorization"] = f"Bearer {key}"
+        request = urllib.request.Request(f"{url.rstrip('/')}/chat/completions", body, headers, method="POST")
         for attempt in range(endpoint.retries + 1):
             heartbeat()
             self._pace()
             wait_s = endpoint.first_wait_s * 2.0**attempt
             try:
-                with self._open(request, timeout=endpoint.timeout_s) as response:
-                    content, usage = _message(_read(response, time.monotonic() + endpoint.timeout_s))
-                with self._lock:
-                    self.usage.add(usage)
+                with self._budget.request(expected) as used:
+                    with self._open(request, timeout=timeout_s) as response:
+                        content, usage = _message(_read(response, time.monotonic() + timeout_s))
+                    with self._lock:
+                        used[0] = self.usage.add(usage) or expected
                 return content
             except urllib.error.HTTPError as refused:
                 with refused:
                     if refused.code != 429 and refused.code < 500:
                         data = b""
                         with suppress(OSError, HTTPException):  # it may be as slow as any answer
-                            data = _read(refused, time.monotonic() + endpoint.timeout_s)
+                            data = _read(refused, time.monotonic() + timeout_s)
                         reason = clean(data.decode("utf-8", "replace"))[:200]
                         raise InputError(f"{endpoint.url} refuses with HTTP {refused.code}: {reason}. Check the "
                                          f"address, the model and the key; a field that it does not take is left out "

