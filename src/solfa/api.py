@@ -7,7 +7,7 @@ from pathlib import Path
 from solfa.analysis.registry import extractors as make_extractors
 from solfa.collection import AddReport, Collection, Progress
 from solfa.core.registry import absolute
-from solfa.core.types import ViewName
+from solfa.core.types import JointModel, ViewName
 from solfa.encoders.registry import load_model
 from solfa.jobs import Executor
 from solfa.query import Query, parse, parse_where
@@ -114,10 +114,14 @@ def open_searcher(
     *,
     allow_noncommercial: bool = False,
     view: ViewName | None = None,
+    loaded: Callable[[str, bool], JointModel] | None = None,
 ) -> Searcher:
-    """A searcher for many queries; arguments as ``search`` takes them. The model is loaded when it is first needed."""
+    """A searcher for many queries; arguments as ``search`` takes them. The model is loaded when it is first needed, by
+    ``loaded``, of its name and whether non-commercial weights are allowed, for those who keep it.
+    """
     name, allowed = resolve_model(collection, model, allow_noncommercial)
-    load, head = cache(partial(load_model, name, allow_noncommercial=allowed)), collection.head()
+    make = partial(loaded, name, allowed) if loaded else partial(load_model, name, allow_noncommercial=allowed)
+    load, head = cache(make), collection.head()
     if head is None or load().space != head.base:  # what was learnt for another model says nothing of this one's order
         return Searcher(collection, load, view)
     weights = preference_of(head)

@@ -31,6 +31,7 @@ from solfa.apps.options import (
     limit,
 )
 from solfa.apps.relevance import feedback, learn, path
+from solfa.apps.serving import serve
 from solfa.apps.terminal import NOTHING_DONE, SOME_FAILED, Work, complain, console, print_json, show, tell
 from solfa.apps.training import train_app
 from solfa.core.errors import DryRun, InputError, SolfaError
@@ -152,6 +153,7 @@ def _answer(asked: Asked, query: "Query | str", like: list[str], by: Literal["se
     from solfa.core.files import check_output
     from solfa.relevance.feedback import remember
     from solfa.relevance.rerank import MOST
+    from solfa.serve.documents import results_json
 
     for output in filter(None, (asked.m3u, asked.xspf)):  # before the work
         check_output(output, force=asked.force)
@@ -174,7 +176,7 @@ def _answer(asked: Asked, query: "Query | str", like: list[str], by: Literal["se
         remember(opened, results, Sought(query=text, examples=tuple(like), context=asked.context))
     playlist.write(results.hits, asked.m3u, asked.xspf, force=asked.force)
     if asked.as_json:
-        print_json(render.results_json(results))
+        print_json(results_json(results))
     else:
         show(render.results_text(results, verbose=asked.verbose, explain=asked.explain))
     if (asked.play and not play_hits(results.hits, asked.player)) or failed:
@@ -447,6 +449,9 @@ def session(
     with Collection.open(collection or default_collection()) as opened:
         searcher = open_searcher(opened, model, allow_noncommercial=allow_noncommercial)
         loop(Session(searcher, Display(k=k)), player)
+
+
+app.command()(serve)
 
 
 @app.command()

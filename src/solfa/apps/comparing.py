@@ -2,7 +2,6 @@
 
 import os
 from contextlib import nullcontext
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,9 +29,6 @@ if TYPE_CHECKING:  # --help loads none of these
     from solfa.relevance import Judge, TrackSummary
     from solfa.retrieval import Results
 
-_ROWS = ("tempo_bpm", "key", "metre", "genre", "energy", "mood", "instruments", "vocals", "vocal_delivery",
-         "production", "timbre", "usage")  # fmt: skip
-
 
 def judge_of(name: str, model: str, key_env: str) -> "Judge":
     """The judge of a name (``JUDGES``). Raises InputError if it is none, or its model is not named."""
@@ -51,7 +47,7 @@ def judge_of(name: str, model: str, key_env: str) -> "Judge":
 def reranked(asked: Asked, collection: "Collection", results: "Results", query: str) -> tuple["Results", bool]:
     """The page of the hits in the order of a judge, or of the search if the judge failed, and whether it did."""
     from solfa.relevance.makers import kept_summary
-    from solfa.relevance.rerank import MOST, rerank
+    from solfa.relevance.rerank import MOST, page_of, rerank
 
     if not (context := asked.context or query).strip():
         raise InputError("--rerank without words: say what the music is for with --for TEXT.")
@@ -70,17 +66,12 @@ def reranked(asked: Asked, collection: "Collection", results: "Results", query: 
     except SolfaError as error:
         complain(f"not reranked, the hits are in the order of the search: {error}")
         failed = True
-    return _page(asked, results), failed
-
-
-def _page(asked: Asked, results: "Results") -> "Results":
-    first, num_hits = asked.k * (asked.page - 1), len(results.hits)
-    note = results.note if first < num_hits or not num_hits else f"No page {asked.page}: {num_hits} hits."
-    return replace(results, hits=results.hits[first : first + asked.k], before=min(first, num_hits), note=note)
+    return page_of(results, asked.k, asked.page), failed
 
 
 def weighed(asked: Asked, collection: "Collection", results: "Results", like: list[str]) -> "Results":
     """The page of the hits by their stems' similarity with the examples; says how long separating them took."""
+    from solfa.relevance.rerank import page_of
     from solfa.relevance.stems import StemStore, by_stems, read_weights
 
     weights, store = read_weights(asked.weights), StemStore(collection)
@@ -90,7 +81,7 @@ def weighed(asked: Asked, collection: "Collection", results: "Results", like: li
         results = by_stems(store, results, like, weights, partial(work, "stems"))
     if made := len(store.made_s):
         work.end(f"{made} tracks separated, {sum(store.made_s) / made:.1f} s each; those of the collection are kept")
-    return _page(asked, results)
+    return page_of(results, asked.k, asked.page)
 
 
 def compare(
@@ -109,21 +100,18 @@ def compare(
     """Compare two tracks: tempo, key, instruments, voice, mood; whether they are similar; which fits a context."""
     from solfa.collection import Collection
     from solfa.collection.database import Database
-    from solfa.relevance import read_context, similarity
+    from solfa.serve.documents import COMPARED, compare_json
 
     judging, place = judge_of(judge, llm_model, llm_key_env), collection or default_collection()
     with Collection.open(place) if Database(place).exists() else nullcontext() as opened:
-        a, b = (_summary(item, opened) for item in (first, second))
-    rows, alike = judging.compare(a, b, attribute or _ROWS), similarity(a, b)
-    verdict = judging.pairwise(context, a, b) if context else None
-    unread = read_context(context)[1] if context and judge == "rules" else ()
+        named = [(item, _summary(item, opened)) for item in (first, second)]
+    found = compare_json(named, judging, judge_name=judge, attributes=attribute or COMPARED, context=context)
     if as_json:
-        print_json({"schema": "solfa.compare/1", "first": first, "second": second, "judge": judge, "attributes": rows,
-                    "similarity": alike, "context": context or None, "verdict": verdict,
-                    "not_understood": unread})  # fmt: skip
+        print_json(found)
         return
+    alike, verdict, unread = (found[name] for name in ("similarity", "verdict", "not_understood"))
     table = Table("", "A", "B", "B against A")
-    for row in rows:
+    for row in found["attributes"]:
         name = row.attribute.removesuffix("_bpm").replace("_", " ")
         table.add_row(*map(printable, (name, row.first, row.second, row.relation)))
     show(table)

@@ -20,6 +20,7 @@ from solfa.collection.scan import scan
 from solfa.core.errors import InputError
 from solfa.core.text import clock, plain, printable
 from solfa.jobs import ProcessExecutor
+from solfa.serve.documents import status_json
 
 _LOOK_EVERY_S = 3.0  # between looks at watched folders
 
@@ -98,7 +99,7 @@ def run_status(directory: Path, *, failures: bool, copies: bool, as_json: bool) 
         stats, failed, head = collection.stats(), collection.failures(), collection.head()
         same = [track.paths for track in collection.tracks() if len(track.paths) > 1] if copies else []
     if as_json:
-        value = {"schema": "solfa.status/1", "collection": directory, **plain(stats), "failed": failed}
+        value = status_json(directory, stats, failed)
         print_json({**value, "copies": same} if copies else value)
         return
     out = console()

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from solfa.apps import playlist
 from solfa.apps.player import play
-from solfa.apps.render import name_of, results_text
+from solfa.apps.render import results_text
 from solfa.apps.session import Session
 from solfa.apps.terminal import complain, show, tell
 from solfa.core.errors import InputError, SolfaError
 from solfa.core.text import clock, printable
 from solfa.retrieval import Hit, Results
+from solfa.serve.documents import name_of
 
 HELP = """\
 TEXT                     a new query

@@ -125,19 +125,17 @@ def path(
     """Find a path of tracks from one to another, each step near in sound, tempo and key."""
     from solfa.api import open_searcher
     from solfa.apps import playlist
-    from solfa.apps.render import name_of
     from solfa.collection import Collection
     from solfa.relevance.feedback import track_of
     from solfa.relevance.playlists import path as between
-    from solfa.retrieval.types import Hit
+    from solfa.serve.documents import hit_of, name_of
 
     for output in filter(None, (m3u, xspf)):  # before the work
         check_output(output, force=force)
     with Collection.open(collection or default_collection()) as opened:
         ids = between(opened, open_searcher(opened), track_of(opened, first), track_of(opened, last), steps)
         rows = opened.rows(ids)
-    hits = [Hit(track_id=row.id, path=row.paths[0], copies=row.paths[1:], score=0.0, start_s=0.0, end_s=row.duration_s,
-                duration_s=row.duration_s, tags=row.tags, evidence=()) for row in rows]  # fmt: skip
+    hits = [hit_of(row) for row in rows]
     playlist.write(hits, m3u, xspf, force=force)
     if as_json:
         names = ("id", "paths", "tags", "duration_s", "tempo_bpm", "key")

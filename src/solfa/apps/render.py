@@ -18,6 +18,7 @@ from solfa.core.vocabulary import concept
 from solfa.relevance.rerank import BUDGET_MS, stages_ms
 from solfa.retrieval.alignment import TimedMap
 from solfa.retrieval.types import Evidence, Hit, Results
+from solfa.serve.documents import name_of
 
 T = TypeVar("T")
 _COPIES = 3  # copies of a recording that are named with a hit
@@ -150,30 +151,6 @@ def _evidence_table(evidence: Iterable[Evidence]) -> Table:
     return table
 
 
-def results_json(results: Results) -> dict[str, Any]:
-    """The answer in schema ``solfa.search/1``."""
-    query = results.query
-    read = {name: getattr(query, name) for name in ("phrases", "negated_phrases", "unknown", "notes")}
-    constraints = [{"constraint": one.topic, **plain(one)} for one in query.constraints]
-    answer: dict[str, Any] = {
-        "schema": "solfa.search/1",
-        "query": query.text,
-        "parsed": {"lines": results.parsed, "constraints": constraints, **read},
-        **{name: getattr(results, name) for name in ("note", "before", "candidates")},
-        "hits": [_hit_json(hit) for hit in results.hits],
-        "timing_ms": results.timing_ms,
-    }
-    return {name: plain(value, digits=4) for name, value in answer.items()}
-
-
-def _hit_json(hit: Hit) -> dict[str, Any]:
-    value: dict[str, Any] = plain(hit)
-    value["tags"] = {name: tag for name, tag in value["tags"].items() if tag not in ("", None)}
-    if hit.heat is not None:
-        del value["heat"]["unit"]
-    return value
-
-
 def analysis_text(analysis: Analysis) -> Group:
     """An analysis as a short sheet."""
     table = Table.grid(padding=(0, 2))
@@ -215,9 +192,3 @@ def _tags_line(tags: Sequence[TagTrack], most: int = 8) -> str:
         if said != NONE_FOUND:
             parts.append(f"{said}: " + ", ".join(f"{concept(t.concept).title} ({t.confidence:.2f})" for t in group))
     return "; ".join(parts) or NONE_FOUND
-
-
-def name_of(hit: Hit) -> str:
-    """Artist and title, or the name of the file."""
-    title = hit.tags.title or hit.path.stem
-    return printable(f"{hit.tags.artist} - {title}" if hit.tags.artist else title)

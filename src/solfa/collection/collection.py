@@ -28,7 +28,7 @@ from solfa.collection.filters import Filters
 from solfa.collection.flat import FlatStore
 from solfa.collection.store import Ids, Space, SpaceFiles, TrackVectors, space_directory
 from solfa.collection.writer import Writer
-from solfa.core.errors import CollectionDamaged, CollectionError, InputError, SolfaError, SpaceMismatch
+from solfa.core.errors import CollectionDamaged, CollectionError, InputError, SolfaError, SpaceMismatch, UnknownTrack
 from solfa.core.filters import Filter
 from solfa.core.types import Analysis, FileTags, FloatArray, JointModel, Views
 from solfa.encoders.windows import candidates, segment_ranges
@@ -106,7 +106,7 @@ def _unreadable_is_damage(directory: Path) -> Iterator[None]:
 class Collection:
     """Open one with ``Collection.open``. It shows the state at opening, whatever others write, until ``refresh``.
 
-    Use it in the thread that opened it.
+    Use it in one thread at a time.
     """
 
     def __init__(self, database: Database) -> None:
@@ -231,7 +231,7 @@ class Collection:
     def track(self, track_id: int, where: Sequence[Filter] = ()) -> TrackRow:
         """One track; ``where`` as in ``rows``.
 
-        Raises CollectionError if there is none with this id.
+        Raises UnknownTrack if there is none with this id.
         """
         return self.rows([track_id], where)[0]
 
@@ -241,7 +241,7 @@ class Collection:
 
         Of several copies those come first whose tags and path meet the most conditions of ``where``, then by path.
 
-        Raises CollectionError if one of them does not exist.
+        Raises UnknownTrack if one of them does not exist.
         """
         measured = ("id", "hash", "duration_s", "tempo_bpm", "key", "metre", "loudness_lufs")
         tracks = self._by_id(f"SELECT {', '.join(measured)} FROM track", "id", track_ids)
@@ -490,7 +490,7 @@ class Collection:
         found = {row[0]: row for row in self._in(f"{sql} WHERE", column, ids)}
         for track_id in ids:
             if track_id not in found:
-                raise CollectionError(f"no track {track_id} in {self.directory}.")
+                raise UnknownTrack(f"no track {track_id} in {self.directory}.")
         return found
 
 

@@ -125,7 +125,8 @@ class Database:
 
     def _connect(self, uri: str) -> sqlite3.Connection:
         try:
-            return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30.0)
+            # One thread at a time uses a connection, not always the one that opened it.
+            return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30.0, check_same_thread=False)
         except sqlite3.Error as error:
             raise CollectionError(f"cannot open {self.path}: {error}.") from error
 

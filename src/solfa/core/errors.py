@@ -83,6 +83,10 @@ class CollectionError(SolfaError):
     """A collection that cannot be opened, written or trusted."""
 
 
+class UnknownTrack(CollectionError):
+    """A track that a collection does not have."""
+
+
 class CollectionBusy(CollectionError):
     """Another process is writing to the collection."""
 

@@ -53,6 +53,13 @@ def rerank(
     )  # fmt: skip
 
 
+def page_of(results: Results, k: int, page: int) -> Results:
+    """One page of hits that were ordered together; pages count from 1."""
+    first, num_hits = k * (page - 1), len(results.hits)
+    note = results.note if first < num_hits or not num_hits else f"No page {page}: {num_hits} hits."
+    return replace(results, hits=results.hits[first : first + k], before=min(first, num_hits), note=note)
+
+
 def _explained(hit: Hit, claims: Sequence[FieldClaim], summary: TrackSummary | None) -> Hit:
     """The hit with its claims in front of its evidence; the confidence is that of the measurement of the field."""
     sources = {} if summary is None else summary.sources

@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from solfa.audio import ContentHash, stretches
 from solfa.core.errors import InputError
 from solfa.core.types import Audio
-from solfa.encoders.windows import embed, track_vector
+from solfa.encoders.windows import candidates, embed, pool, track_vector
 from solfa.retrieval.searcher import Searcher
 from solfa.retrieval.types import Like
 
@@ -58,6 +61,30 @@ def like_example(searcher: Searcher, text: str) -> Like:
     if not vector.any():
         raise InputError(f"nothing to compare in {text!r}: the file is {length_s:.1f} s long. Choose another range.")
     return Like(vector, f"like {path.name}", searcher.collection.find(content.hex))
+
+
+def like_track(searcher: Searcher, track_id: int, start_s: float = 0.0, end_s: float = float("inf")) -> Like:
+    """A track of the collection, or a part of it, as an example, from the vectors that the collection holds.
+
+    Where a model has windows of its own length, every window counts that overlaps the part.
+
+    Raises InputError if nothing of the track is between the times; UnknownTrack if there is no such track;
+    CollectionError if it has no vectors of the model.
+    """
+    row = searcher.collection.track(track_id)
+    [windows] = searcher.store.windows([track_id])
+    begin = windows.start_s_T
+    kept = (begin + searcher.store.space.hop_s > start_s) & (begin < end_s)
+    frames_TD = np.asarray(windows.frames_TD, np.float32)
+    if searcher.store.space.window_s:
+        part = np.array([kept[a:b].any() for a, b in windows.ranges_W2], np.bool_)
+        vectors_XD = candidates(searcher.model.views, replace(windows, frames_TD=frames_TD))[part]
+    else:
+        vectors_XD = frames_TD[kept]
+    if not len(vectors_XD) or end_s <= start_s:
+        raise InputError(f"nothing between {start_s:g} and {end_s:g} s: the track is {row.duration_s:.1f} s long.")
+    [vector] = pool(vectors_XD, [(0, len(vectors_XD))])
+    return Like(vector, f"like {row.tags.title or f'track {track_id}'}", track_id)
 
 
 def cut(stretch: Audio, start_s: float, end_s: float | None) -> Audio:

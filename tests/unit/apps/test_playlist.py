@@ -2,10 +2,10 @@ import os
 from pathlib import Path
 from xml.etree import ElementTree
 
-from solfa.apps.playlist import m3u, unwritable, xspf
 from solfa.core.files import write_output
 from solfa.core.types import FileTags
 from solfa.retrieval import Hit
+from solfa.serve.documents import m3u, unwritable, xspf
 
 
 def hit(path: str, title: str = "", artist: str = "") -> Hit:

@@ -12,13 +12,14 @@ from typer.testing import CliRunner
 from fakes.files import write_audio
 from fakes.synth import tone
 from solfa.apps.cli import app
-from solfa.apps.render import _tags_line, results_json, results_text
+from solfa.apps.render import _tags_line, results_text
 from solfa.apps.terminal import Work, show
 from solfa.constraints import presence_words
 from solfa.core.text import clock
 from solfa.core.types import FileTags, Span, TagTrack
 from solfa.query import parse
 from solfa.retrieval import Evidence, Hit, Results
+from solfa.serve.documents import results_json
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "src/solfa/apps/search.schema.json").read_text())
 

@@ -1,0 +1,84 @@
+"""The application: the page, the REST interface, errors as problem+json, behind one guard."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from importlib.resources import files
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+from solfa.core.errors import CollectionBusy, DecodeError, FileUnavailable, InputError, SolfaError, UnknownTrack
+from solfa.serve.engine import Engine, ServeSettings
+from solfa.serve.rest import api
+from solfa.serve.security import Access, Guard
+
+_STATUS = {UnknownTrack: 404, FileUnavailable: 404, DecodeError: 415, CollectionBusy: 409, InputError: 400,
+           SolfaError: 503}  # fmt: skip
+_TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+PUBLIC = ("/healthz", "/rest/")  # what needs no secret, or asks for it in another way
+
+
+def problem(status: int, detail: str) -> Response:
+    """An error as RFC 9457 has it."""
+    value = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    headers = {429: {"retry-after": "1"}, 503: {"retry-after": "1"}, 401: {"www-authenticate": 'Basic realm="solfa"'}}
+    return Response(json.dumps(value), status, headers.get(status), "application/problem+json")
+
+
+def create_app(settings: ServeSettings, access: Access | None = None) -> FastAPI:
+    """The application over one collection; its engine, ``app.state.engine``, runs while the application does.
+
+    ``access``: who may ask; the secrets of ``settings.secrets`` where None.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(engine.start)
+        yield
+        await run_in_threadpool(engine.stop)
+
+    access, engine = Access.read(settings.secrets) if access is None else access, Engine(settings)
+    app = FastAPI(title="solfa", version="1", docs_url=None, redoc_url=None, lifespan=lifespan,
+                  openapi_url="/api/v1/openapi.json")  # fmt: skip
+    app.state.engine, app.state.access = engine, access
+    app.include_router(api)
+    folder = files("solfa.serve").joinpath("page")
+    page = {entry.name: entry.read_bytes() for entry in (folder.iterdir() if folder.is_dir() else ())
+            if entry.name.rpartition(".")[2] in _TYPES}  # fmt: skip
+
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+    @app.api_route("/page/{name}", methods=["GET", "HEAD"], include_in_schema=False)
+    async def static(name: str = "index.html") -> Response:
+        kind = _TYPES[name.rpartition(".")[2]] if name in page else ""
+        return Response(page[name], media_type=kind) if kind else problem(404, "no such page.")
+
+    @app.get("/healthz", include_in_schema=False)
+    async def healthz() -> Response:
+        return Response('{"status": "ok"}', media_type="application/json")
+
+    @app.exception_handler(SolfaError)
+    async def said(_: Request, error: SolfaError) -> Response:
+        status = next(status for kind, status in _STATUS.items() if isinstance(error, kind))
+        return problem(getattr(error, "status", status), str(error))
+
+    @app.exception_handler(HTTPException)
+    async def refused(_: Request, error: HTTPException) -> Response:
+        answer = problem(error.status_code, str(error.detail))
+        answer.headers.update(error.headers or {})
+        return answer
+
+    @app.exception_handler(RequestValidationError)
+    async def misread(_: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        return problem(422, f"{'.'.join(str(part) for part in first['loc'][1:]) or 'the request'}: {first['msg']}")
+
+    @app.exception_handler(Exception)
+    async def broken(_: Request, error: Exception) -> Response:
+        return problem(500, "something went wrong; the log says what.")
+
+    app.add_middleware(Guard, access=access, host=settings.host, names=settings.names, public=PUBLIC, refuse=problem)
+    return app
