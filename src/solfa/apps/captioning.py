@@ -49,6 +49,12 @@ def caption(
     splits: Annotated[
         str, typer.Option(help="Shares of train, val, test within each source; or 'fgmcaps' for its clip counts.")
     ] = "0.9,0.05,0.05",
+    sample_rate: Annotated[
+        int, typer.Option(help="Rate in Hz of clips of exactly --seconds, stereo as the file is; 0: its own, mono.")
+    ] = 0,
+    most_voice: Annotated[
+        float, typer.Option(help="Leave out clips in which a voice is surer than this, 0..1; 1: none.")
+    ] = 1.0,
     seed: SeedOption = 0,
     llm: Annotated[str, typer.Option(help="Endpoint of an OpenAI-compatible language model, up to /v1.")] = "",
     llm_model: Annotated[str, typer.Option(help="Its name at the endpoint.")] = "",
@@ -62,9 +68,6 @@ def caption(
     llm_price: Annotated[
         str, typer.Option(help="Prices of a million input and output tokens, such as 0.15,0.60, to show the cost.")
     ] = "",
-    llm_estimate: Annotated[
-        bool, typer.Option("--llm-estimate", help="Show how many requests and tokens it would take, and stop.")
-    ] = False,
     on_failure: Annotated[
         Literal["drop", "grammar"], typer.Option(help="What to do with a rejected answer of the model.")
     ] = "drop",
@@ -89,15 +92,14 @@ def caption(
         seconds=seconds, clips=clips, per_clip=per_clip, style=style or None, seed=seed, required=_names(require),
         precision=precision, trust=trust, guesses=guesses, extractors=tuple(e.strip() for e in extractors.split(",")),
         endpoint=endpoint_of(llm, llm_model, llm_key_env, **options), grammar_on_failure=on_failure == "grammar",
-        counts=FGMCAPS if fgmcaps else None, shares=(1.0, 0.0, 0.0) if fgmcaps else shares_of(splits),
+        sample_rate_hz=sample_rate, most_voice=most_voice, counts=FGMCAPS if fgmcaps else None,
+        shares=(1.0, 0.0, 0.0) if fgmcaps else shares_of(splits),
     )  # fmt: skip
 
     def announce(expected: "Usage") -> None:
         tell(f"about {expected.requests} requests, {expected.prompt_tokens} tokens asked and "
              f"{expected.completion_tokens} answered{cost(expected)}, fewer where answers are kept, up to twice as "
              f"many where they are rejected")  # fmt: skip
-        if llm_estimate:
-            raise typer.Exit
 
     executor, tracks = ProcessExecutor(workers), tracks_in(src, dataset)
     known = src if not dataset and Database(src).path.is_file() else None

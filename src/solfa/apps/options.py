@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_type_hints
 
@@ -132,57 +133,52 @@ class Asked:
     as_json: JsonOption = False
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Limits:
+    """How much a command may ask language models."""
+
+    llm_calls: Annotated[int, typer.Option(min=0, help="Most requests to language models; 0: no limit.")] = 0
+    llm_tokens: Annotated[int, typer.Option(min=0, help="Most tokens they are asked and answer; 0: no limit.")] = 0
+    llm_dry_run: Annotated[
+        bool, typer.Option("--llm-dry-run", help="Print the first prompt for a language model, ask nothing, stop.")
+    ] = False
+
+
 def asking(command: Callable[..., None]) -> Callable[..., None]:
     """A command that takes ``asked``, with the options of ``Asked`` in its place."""
-    shared = get_type_hints(Asked, include_extras=True)
-
-    def run(**given: Any) -> None:
-        command(asked=Asked(**{name: given.pop(name) for name in shared}), **given)
-
-    return _with(run, command, {f.name: (shared[f.name], f.default) for f in fields(Asked)}, without="asked")
-
-
-_LIMITS = {
-    "llm_calls": (int, typer.Option("--llm-calls", min=0, help="Most requests to language models; 0: no limit."), 0),
-    "llm_tokens": (
-        int, typer.Option("--llm-tokens", min=0, help="Most tokens that they are asked and answer; 0: no limit."), 0
-    ),
-    "llm_dry_run": (
-        bool, typer.Option("--llm-dry-run", help="Print the first prompt for a language model, ask nothing, stop."),
-        False,
-    ),
-}  # fmt: skip
+    return _sharing(command, Asked, lambda asked, given: command(asked=asked, **given), "asked")
 
 
 def limit(app: typer.Typer) -> None:
-    """Give each command of an app that takes ``llm_model`` the options for how much it may ask."""
+    """Let each command of an app that takes ``llm_model`` be limited in what it asks."""
     for group in app.registered_groups:
         limit(cast(typer.Typer, group.typer_instance))
     for info in app.registered_commands:
         if info.callback is not None and "llm_model" in inspect.signature(info.callback).parameters:
-            info.callback = _limited(info.callback)
+            info.callback = _sharing(info.callback, _Limits, partial(_within, info.callback))
 
 
-def _limited(command: Callable[..., None]) -> Callable[..., None]:
-    def run(*, llm_calls: int, llm_tokens: int, llm_dry_run: bool, **given: Any) -> None:
-        from solfa.llm import BUDGET
+def _within(command: Callable[..., None], limits: _Limits, given: dict[str, Any]) -> None:
+    from solfa.llm import BUDGET
 
-        BUDGET.calls, BUDGET.tokens, BUDGET.dry_run = llm_calls, llm_tokens, llm_dry_run
-        BUDGET.spent_calls = BUDGET.spent_tokens = 0
-        command(**given)
-
-    return _with(run, command, {name: (Annotated[kind, how], usual) for name, (kind, how, usual) in _LIMITS.items()})
+    BUDGET.calls, BUDGET.tokens, BUDGET.dry_run = limits.llm_calls, limits.llm_tokens, limits.llm_dry_run
+    command(**given)
 
 
-def _with(
-    run: Callable[..., None], command: Callable[..., None], more: dict[str, tuple[Any, Any]], without: str = ""
+def _sharing(
+    command: Callable[..., None], options: Any, use: Callable[..., None], name: str = ""
 ) -> Callable[..., None]:
-    """``run`` with the name, help and options of ``command``, and more options (their types and defaults)."""
+    """A command with the options of a class in the place of ``name``, run by ``use`` of them and the others."""
     own, hints = inspect.signature(command), get_type_hints(command, include_extras=True)
+    shared = get_type_hints(options, include_extras=True)
+
+    def run(**given: Any) -> None:
+        use(options(**{name: given.pop(name) for name in shared}), given)
+
     keyword = inspect.Parameter.KEYWORD_ONLY
-    mine = [p.replace(annotation=hints[p.name], kind=keyword) for p in own.parameters.values() if p.name != without]
-    new = [inspect.Parameter(name, keyword, default=usual, annotation=kind) for name, (kind, usual) in more.items()]
+    mine = [p.replace(annotation=hints[p.name], kind=keyword) for p in own.parameters.values() if p.name != name]
+    theirs = [inspect.Parameter(f.name, keyword, default=f.default, annotation=shared[f.name]) for f in fields(options)]
     run.__name__, run.__doc__ = command.__name__, command.__doc__
-    run.__annotations__ = {p.name: p.annotation for p in (*mine, *new)}
-    run.__signature__ = inspect.Signature([*mine, *new])  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in (*mine, *theirs)}
+    run.__signature__ = inspect.Signature([*mine, *theirs])  # type: ignore[attr-defined]
     return run

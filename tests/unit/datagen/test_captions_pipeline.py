@@ -1,3 +1,4 @@
+import io
 import os
 import shutil
 from collections.abc import Callable, Generator, Iterable
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 from fakes.files import write_audio
 from fakes.synth import song
@@ -14,7 +16,9 @@ from fakes.tiny import tiny_model
 from solfa.analysis.registry import extractors
 from solfa.audio import ContentHash, stretches
 from solfa.collection import Collection
+from solfa.core.clip import Clip
 from solfa.core.errors import InputError, SolfaError, UnknownName
+from solfa.core.types import Analysis, Curve, Estimate, Span, TagTrack
 from solfa.datagen.captions.checks import claims_agree
 from solfa.datagen.captions.pipeline import Settings, caption_tracks
 from solfa.datagen.captions.sources import folder_tracks, published_tracks, tracks_in
@@ -105,6 +109,46 @@ def test_planted_copies_and_albums_of_a_plain_folder_stay_together(tmp_path: Pat
         for group in (places[:3], places[3:5], [places[5], "g.wav"], places[6:8], ["h.wav", "i.wav"]):
             assert len({by_name[name] for name in group} - {None}) == 1, group
         assert {"train", "val", "test"} <= set(by_name.values())
+
+
+def test_clips_for_text_to_music_have_one_rate_and_length_and_no_voice(tmp_path: Path) -> None:
+    made = song(PROGRESSIONS[0], tempo_bpm=90.0, bars=8, seed=0).audio
+    left = np.stack([made.samples, 0.5 * made.samples], axis=1)
+    (tmp_path / "music").mkdir()
+    write_audio(tmp_path / "music" / "stereo.wav", left, made.sample_rate_hz)
+    write_audio(tmp_path / "music" / "mono.wav", np.roll(made.samples, 9000), made.sample_rate_hz)
+    write_audio(tmp_path / "music" / "short.wav", made.samples[: 4 * made.sample_rate_hz], made.sample_rate_hz)
+    exact = replace(FAST, sample_rate_hz=44100, most_voice=0.5, shares=(1.0, 0.0, 0.0), per_clip=1)
+    assert made.sample_rate_hz != 44100
+    found = caption_tracks(folder_tracks(tmp_path / "music"), tmp_path / "set", exact)
+    assert list(defects(found)) == [] and {f["item"] for f in found.manifest["failures"]} == {"short.wav"}
+    shapes = set()
+    for clip in found.split("train"):
+        data, rate_hz = soundfile.read(io.BytesIO(found.shard_of(clip.id).sound(clip)), always_2d=True)
+        assert (len(data), rate_hz, clip.duration_s) == (5 * 44100, 44100, 5.0)
+        assert clip.attributes["from_s"] % 5 == 0 and clip.attributes["voice_confidence"] <= 0.5
+        shapes.add(data.shape[1])
+        if data.shape[1] == 2:
+            assert np.allclose(data[:, 1], 0.5 * data[:, 0], atol=2e-4) and np.std(data) > 0.01
+    assert shapes == {1, 2}
+
+
+def test_a_clip_in_which_the_voice_is_sure_is_left_out_and_counted() -> None:
+    spans = (Span(start_s=12.0, end_s=14.0, confidence=0.8), Span(start_s=14.0, end_s=16.0, confidence=0.4))
+    voice = TagTrack(concept="voice", kind="voice", confidence=0.9, spans=spans)
+    settings = Settings(seconds=5.0, most_voice=0.5)
+    none: Any = Estimate(value=None, confidence=0.0)
+    analysis = Analysis(
+        duration_s=20.0, tempo_bpm=none, metre=none, beats_s=(), downbeats_s=(), key=none, chords=(),
+        loudness_lufs=none, energy=Curve(hop_s=1.0, values=()), voice=voice, instruments=(), genres=(), moods=(),
+    )  # fmt: skip
+    clips = settings.cut(Clip(id="a", audio=Path("a.wav")), "0" * 40, analysis)
+    assert [c.attributes["voice_confidence"] for c in clips] == [0.0, 0.0, 0.8, 0.4]
+    refused = WriteCaptions(settings, Path()).refused
+    assert refused({"key": "D minor", "voice_confidence": 0.8}, 1.0) == ["vocals"]
+    assert refused({"from_s": 0.0, "voice_confidence": 0.1}, 1.0) == ["nothing_known"]
+    with pytest.raises(InputError, match="8000-192000 Hz"):
+        Settings(sample_rate_hz=44)
 
 
 def test_an_index_that_is_no_table_is_refused(tmp_path: Path, music: Path) -> None:

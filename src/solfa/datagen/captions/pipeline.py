@@ -25,12 +25,13 @@ from filelock import FileLock, Timeout
 
 from solfa.analysis.protocol import STRETCH_S
 from solfa.analysis.registry import extractors
-from solfa.audio import ContentHash, stretches
+from solfa.audio import ContentHash, at_rate, side_of, stretches
 from solfa.collection import Collection
 from solfa.core.clip import SPLITS, Clip
 from solfa.core.errors import DecodeError, InputError, SolfaError
 from solfa.core.files import check_output, write_whole
 from solfa.core.text import printable
+from solfa.core.types import Audio, FloatArray
 from solfa.datagen.captions.fingerprints import PRINT, Fingerprint, fingerprint, near_duplicates
 from solfa.datagen.captions.llm import estimate
 from solfa.datagen.captions.sources import originals
@@ -86,9 +87,9 @@ def caption_tracks(
                 text = "".join(json.dumps(row) + "\n" for row in rows)
                 write_whole(folder / f"{name}-{number:06}.jsonl", text.encode())
             return build(
-                out, _Cut(folder, settings.seconds), name="captions", config={**config, "equal_sound": num_equal},
-                seed=settings.seed, num_shards=Counter(name for name, _ in shards), executor=executor,
-                progress=partial(progress, "shards"),
+                out, _Cut(folder, settings.seconds, settings.sample_rate_hz), name="captions",
+                config={**config, "equal_sound": num_equal}, seed=settings.seed, executor=executor,
+                num_shards=Counter(name for name, _ in shards), progress=partial(progress, "shards"),
             )  # fmt: skip
     except Timeout as busy:
         raise InputError(f"{out}: another process is making this data set.") from busy
@@ -258,6 +259,7 @@ class _Cut:
 
     folder: Path
     seconds: float
+    sample_rate_hz: int
 
     def __call__(self, task: ShardTask) -> Iterator[Member | Failure]:
         lines = (self.folder / f"{task.split}-{task.number:06}.jsonl").read_text(encoding="utf-8").splitlines()
@@ -278,8 +280,20 @@ class _Cut:
             # Stretches start at whole samples, clips at whole multiples of their length.
             document = records.pop(round(audio.start_s / self.seconds) * self.seconds, None)
             if document is not None:
-                record = Clip.from_json({**document, "duration_s": audio.duration_s})
-                yield Member(record=record, samples=np.clip(audio.samples, -1, 1), sample_rate_hz=audio.sample_rate_hz)
+                samples, rate_hz = self._samples(audio), self.sample_rate_hz or audio.sample_rate_hz
+                record = Clip.from_json({**document, "duration_s": len(samples) / rate_hz})
+                yield Member(record=record, samples=np.clip(samples, -1, 1), sample_rate_hz=rate_hz)
             if not records:
                 return
         raise DecodeError(path, f"is shorter than before: {len(records)} clips are missing")
+
+    def _samples(self, audio: Audio) -> FloatArray:
+        """Mono as it is; at another rate all of it, in stereo where the file is, to the sample."""
+        if not (rate_hz := self.sample_rate_hz):
+            return audio.samples
+        mono, side = at_rate(audio, rate_hz).samples, side_of(audio)
+        if side is not None:
+            side = at_rate(Audio(side, audio.sample_rate_hz), rate_hz).samples
+            mono = np.stack([mono + side, mono - side], axis=1)
+        missing = round(self.seconds * rate_hz) - len(mono)
+        return np.pad(mono, [(0, max(0, missing)), (0, 0)][: mono.ndim])[: len(mono) + missing]

@@ -34,7 +34,7 @@ FGMCAPS: dict[str, tuple[int, int, int]] = {
 }
 _SHORTEST_S = 2.0
 _WRITING = ("seconds", "clips", "extractors", "precision", "guesses", "per_clip", "style", "required",
-            "grammar_on_failure", "seed")  # fmt: skip
+            "grammar_on_failure", "sample_rate_hz", "most_voice", "seed")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,8 +44,10 @@ class Settings:
     ``clips`` of one track at most are taken, spread evenly (0: all), none that lacks a ``required`` attribute. A
     ``style`` of None draws one of the grammar's for each caption. ``precision`` is the share of true statements aimed
     at, of each kind; ``trust`` is a table other than the shipped one that says which are sure enough, and ``guesses``
-    takes genres and moods that only a tagger names. ``shares`` are those of train, val and test in each
-    source; ``counts`` instead are their clips by source, such as ``FGMCAPS``, and other sources are left out.
+    takes genres and moods that only a tagger names. With a ``sample_rate_hz`` clips are just ``seconds`` long, stereo
+    where the file is (0: the file's, mono); those with a voice surer than ``most_voice`` are left out. ``shares`` are
+    those of train, val and test in each source; ``counts`` instead are their clips by source, such as ``FGMCAPS``, and
+    other sources are left out.
 
     At an ``endpoint`` a language model writes instead of the grammar. Where its answer is rejected the caption is lost,
     and counted, unless ``grammar_on_failure``.
@@ -65,6 +67,8 @@ class Settings:
     endpoint: Endpoint | None = None
     grammar_on_failure: bool = False
     clips_per_shard: int = 500
+    sample_rate_hz: int = 0
+    most_voice: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -75,6 +79,9 @@ class Settings:
             )
         if self.style is not None and self.style not in STYLES:
             raise UnknownName("caption style", self.style, STYLES)
+        if not (0.0 <= self.most_voice <= 1.0 and (self.sample_rate_hz == 0 or 8000 <= self.sample_rate_hz <= 192_000)):
+            got = f"{self.sample_rate_hz} Hz, a voice of {self.most_voice:g} at most"
+            raise InputError(f"{got}: expected 8000-192000 Hz (0: the file's), and a confidence in 0..1.")
         if not 0.5 <= self.precision < 1.0:
             raise InputError(f"a precision of {self.precision:g}: expected 0.5 or more and below 1, such as 0.9.")
         targets({}, self.shares)
@@ -93,7 +100,7 @@ class Settings:
 
     def cut(self, track: Clip, content: str, analysis: Analysis) -> list[Clip]:
         """The clips of a track with what is sure of each; none of a track that is too short for one."""
-        if analysis.duration_s < min(self.seconds, _SHORTEST_S):
+        if analysis.duration_s < (self.seconds if self.sample_rate_hz else min(self.seconds, _SHORTEST_S)):
             return []
         found = []
         for start_s in windows(analysis.duration_s, self.seconds, self.clips):
@@ -102,6 +109,10 @@ class Settings:
                 analysis, start_s=start_s, end_s=end_s, metadata=metadata_of(track), trust=Trust.load(self.trust),
                 precision=self.precision, guesses=self.guesses,
             )  # fmt: skip
+            if self.sample_rate_hz or self.most_voice < 1:
+                spans = [s.confidence for s in analysis.voice.spans if s.start_s < end_s and s.end_s > start_s]
+                sung = max(spans, default=0.0 if analysis.voice.spans else analysis.voice.confidence)
+                attributes |= {"voice_confidence": sung, "from_s": start_s}
             found.append(Clip(id=f"{content[:16]}-{round(start_s * 1000):08d}", start_s=start_s, attributes=attributes,
                               duration_s=round(end_s - start_s, 6), phrases=phrases))  # fmt: skip
         return found
@@ -138,8 +149,8 @@ class WriteCaptions:
     """Captions for the clips of a track, held against the rules; answers of a model are kept.
 
     Rules of clips: ``nothing_known`` (no attribute is sure enough to be stated), ``failed_extraction`` (a required one
-    could not be measured), ``key_confidence`` (a required key is not sure enough). ``unchecked_words`` counts captions
-    of a model with words that nothing can check; the clip's attribute ``unchecked`` lists them.
+    could not be measured), ``key_confidence`` (a required key is not sure enough), ``vocals``. ``unchecked_words``
+    counts captions of a model with words that nothing can check; the clip's attribute ``unchecked`` lists them.
     """
 
     settings: Settings
@@ -172,8 +183,10 @@ class WriteCaptions:
     def refused(self, attributes: Mapping[str, Any], key_confidence: float) -> Sequence[str]:
         """The rules of clips that one with these attributes breaks."""
         few = ENGLISH_ONLY if self.settings.style in LANGUAGES else {"unsure"}
-        if set(attributes) <= few:
+        if set(attributes) - {"voice_confidence", "from_s"} <= few:
             return ["nothing_known"]
+        if attributes.get("voice_confidence", 0.0) > self.settings.most_voice:
+            return ["vocals"]
         lost = {name for name in self.settings.required if name not in attributes}
         sure = {"key"} if key_confidence > 0 else set[str]()
         return ["failed_extraction"] * bool(lost - sure) + ["key_confidence"] * bool(lost & sure)
