@@ -62,7 +62,7 @@ def render(args: argparse.Namespace) -> None:
     fonts = local_soundfonts()
     world = World(
         soundfonts=tuple(f.path for f in fonts), held_out=next(f.file for f in fonts if f.held_out),
-        corpora={name: Path(folder) for name, folder in (c.split("=", 1) for c in args.corpus)}, seconds=SECONDS,
+        corpora={name: Path(folder) for name, folder in (c.split("=", 1) for c in args.corpus)}, seconds=args.seconds,
         clips_per_shard=50, captions=args.captions,
     )  # fmt: skip
     world.prepare()
@@ -76,8 +76,10 @@ def analyze_clips(args: argparse.Namespace) -> None:
     with (Path(args.clips[0]) / "clips.jsonl").open("w", encoding="utf-8") as file:
         for split in SPLITS:
             for record in made.split(split):
+                timed = made.annotation(record)
                 row = {"split": split, "id": record.id, "piece": record.piece, "truth": dict(record.attributes),
-                       "analysis": to_json(analyze([made.audio(record)], tools))}  # fmt: skip
+                       "analysis": to_json(analyze([made.audio(record)], tools)),
+                       "timed": {name: getattr(timed, name) for name in ("instruments", "sections", "keys")}}  # fmt: skip
                 file.write(json.dumps(row) + "\n")
 
 
@@ -300,6 +302,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     for split in SPLITS:
         parser.add_argument(f"--{split}", type=int, default=0, help="shards of 50 clips")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="how long the clips that render makes are")
     parser.add_argument("--captions", type=int, default=1, help="of each clip that render makes")
     parser.add_argument("--corpus", action="append", default=[], metavar="NAME=DIR")
     parser.add_argument("--save", type=Path)

@@ -6,7 +6,7 @@ changes its meaning within one version.
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from solfa.core.errors import InputError
@@ -38,15 +38,17 @@ def from_json(document: Mapping[str, Any]) -> Analysis:
 
 def _one(kind: Any, item: Mapping[str, Any]) -> Any:
     """A dataclass out of its fields; other keys are passed over."""
-    return kind(**{f.name: _READERS.get(f.name, _as_it_is)(item[f.name]) for f in fields(kind)})
+    return kind(**{name: item[name] if read is None else read(item[name]) for name, read in _readers_of(kind)})
+
+
+@cache
+def _readers_of(kind: Any) -> list[tuple[str, Callable[[Any], Any] | None]]:
+    """The fields of a dataclass in order, and how each is read (None: as it is)."""
+    return [(f.name, _READERS.get(f.name)) for f in fields(kind)]
 
 
 def _each(kind: Any, items: Any) -> tuple[Any, ...]:
     return tuple(_one(kind, item) for item in items)
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
 
 
 # How the fields are read, of an analysis and of its parts; those that are not here are numbers and strings.

@@ -16,7 +16,7 @@ Doubles = NDArray[np.float64]
 _SMOOTH_S, _REACH_S, _LEAST_S = 4, 16, 8  # of chords; what is compared on each side; no section is shorter
 _NEAR_S = 1.5  # a boundary is moved to a bar as near as this
 _SALIENT = 0.15  # prominence of a boundary, of the range of the novelty
-_ALIKE = 1.0  # squared distance of the means of two parts up to which one repeats the other
+_ALIKE = 0.4  # squared distance of the means of two sections, of the variance, up to which one repeats the other
 
 
 def sections(analysis: Analysis) -> tuple[Span, ...]:
@@ -30,14 +30,13 @@ def sections(analysis: Analysis) -> tuple[Span, ...]:
 def form(analysis: Analysis) -> tuple[tuple[Span, ...], tuple[str, ...]]:
     """The sections, and a label of each: "A", "B" ...; sections that sound alike have the same one."""
     features_TF = _features(analysis)
-    found, means, labels = _sections(analysis, features_TF), list[Doubles](), list[str]()
-    for span in found:
-        first = min(int(span.start_s), len(features_TF) - 1)
-        mean = features_TF[first : max(first + 1, round(span.end_s))].mean(axis=0)
-        far = [float(np.square(mean - other).sum()) for other in means]
-        nearest = int(np.argmin(far)) if far else 0
-        labels.append(labels[nearest] if far and far[nearest] <= _ALIKE else _letters(len(set(labels))))
-        means.append(mean)
+    found, labels = _sections(analysis, features_TF), list[str]()
+    bounds = np.minimum([round(span.start_s) for span in found], len(features_TF) - 1)
+    means = np.add.reduceat(features_TF, bounds) / np.diff(bounds, append=len(features_TF))[:, None]
+    alike = _ALIKE * np.square(features_TF).sum(axis=1).mean()
+    for i, mean in enumerate(means):
+        far = np.square(means[:i] - mean).sum(axis=1)
+        labels.append(labels[int(far.argmin())] if i and far.min() <= alike else _letters(len(set(labels))))
     return found, tuple(labels)
 
 
@@ -49,9 +48,7 @@ def _letters(number: int) -> str:
 def _sections(analysis: Analysis, features_TF: Doubles) -> tuple[Span, ...]:
     count, starts = len(features_TF), [(0.0, 1.0)]
     if count >= 3 * _LEAST_S and features_TF.any():
-        squares = np.square(features_TF).sum(axis=1)
-        distance_TT = np.maximum(squares[:, None] + squares - 2 * features_TF @ features_TF.T, 0)
-        novelty = _novelty(np.exp(-distance_TT / distance_TT.mean()), min(_REACH_S, count // 3))
+        novelty = _novelty(features_TF, min(_REACH_S, count // 3))
         found = peaks(novelty / np.ptp(novelty), distance=_LEAST_S, prominence=_SALIENT)
         bars = np.array(analysis.downbeats_s or [-1.0])
         for second, salience in found:
@@ -65,7 +62,7 @@ def _sections(analysis: Analysis, features_TF: Doubles) -> tuple[Span, ...]:
 def _features(analysis: Analysis) -> Doubles:
     """Chord tones, energy, and what is present in each second, each kind with the same variance [shape=(T, F)]."""
     count = max(1, int(analysis.duration_s))
-    tones, tags = np.zeros((count, 12)), (analysis.voice, *analysis.instruments)
+    tones, tags = np.zeros((count, 12)), [tag for tag in (analysis.voice, *analysis.instruments) if tag.spans]
     present = np.zeros((count, len(tags)))
     for segment in analysis.chords:
         chord = Chord.parse(segment.label)
@@ -84,12 +81,19 @@ def _features(analysis: Analysis) -> Doubles:
                           or [np.zeros((count, 1))], axis=1)  # fmt: skip
 
 
-def _novelty(similar_TT: Doubles, reach: int) -> Doubles:
-    """How unlike the seconds before and after each moment are, and how alike on each side [shape=(T,)]."""
-    time = np.arange(-reach, reach) + 0.5
+def _novelty(features_TF: Doubles, reach: int) -> Doubles:
+    """How unlike the seconds before and after each moment are, and how alike on each side [shape=(T,)].
+
+    Seconds are compared diagonal by diagonal, so that hours need no matrix of all pairs.
+    """
+    padded = np.pad(features_TF, ((reach, reach), (0, 0)), mode="reflect")
+    time, squares = np.arange(-reach, reach) + 0.5, np.square(padded).sum(axis=1)
     side = np.exp(-0.5 * (time / (0.5 * reach)) ** 2) * np.sign(time)
-    padded = np.pad(similar_TT, reach, mode="reflect")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * reach, 2 * reach))
-    diagonal = windows[np.arange(len(similar_TT)), np.arange(len(similar_TT))]
-    novelty: Doubles = np.einsum("tij,i,j->t", diagonal, side, side)
-    return novelty
+    spread = 2 * np.square(features_TF).sum(axis=1).mean()  # mean squared distance: each feature has a mean of 0
+    novelty = np.zeros(len(features_TF) + 1)
+    for apart in range(2 * reach):
+        left, right = padded[: len(padded) - apart], padded[apart:]
+        distance = squares[: len(left)] + squares[apart:] - 2 * np.einsum("tf,tf->t", left, right)
+        weights = side[: 2 * reach - apart] * side[apart:] * (2 if apart else 1)
+        novelty += np.correlate(np.exp(-np.maximum(distance, 0) / spread), weights)
+    return novelty[:-1]

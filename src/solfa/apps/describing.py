@@ -1,10 +1,11 @@
-"""``solfa describe``: tracks in words and classes."""
+"""``solfa describe``: tracks in sentences, each with its measurement, and in words and classes."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -21,21 +22,35 @@ from solfa.apps.options import (
 )
 from solfa.apps.terminal import SOME_FAILED, complain, print_json, show, tell
 from solfa.core.errors import DecodeError, InputError, SolfaError
-from solfa.core.text import printable
+from solfa.core.text import clock, plain, printable
 from solfa.weights import home
 
 if TYPE_CHECKING:  # --help loads none of these
     from solfa.collection import Collection
+    from solfa.core.types import Analysis
+    from solfa.language import Claim, Part
     from solfa.llm import Endpoint
     from solfa.relevance import TrackSummary
     from solfa.relevance.makers import ModelMaker
 
+Format = Literal["text", "json", "markdown", "srt", "vtt", "lrc"]
+_SUBTITLES = ("srt", "vtt", "lrc")
+
 
 def describe(
     files: Annotated[list[Path] | None, typer.Argument(help="Audio files, or the folder of a collection.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every track of the collection.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Every track of the collection.")] = False,
+    sections: Annotated[bool, typer.Option("--sections", help="Tell of each part what plays in it.")] = False,
+    every: Annotated[float | None, typer.Option(min=1.0, help="The same of every so many seconds.")] = None,
+    form: Annotated[
+        Format | None, typer.Option("--format", help="How the sentences are written; srt, vtt and lrc are subtitles.")
+    ] = None,
+    language: Annotated[
+        str, typer.Option(help="en, or a table of phrases in another language (a TOML file, docs/language.md).")
+    ] = "en",
+    fields: Annotated[bool, typer.Option("--fields", help="Show the track in classes as well.")] = False,
     evidence: Annotated[
-        bool, typer.Option("--evidence", help="Show where each field comes from: a measurement, or words of a text.")
+        bool, typer.Option("--evidence", help="Show what each sentence or field rests on, and how sure it is.")
     ] = False,
     llm: Annotated[
         str, typer.Option(help="OpenAI-compatible endpoint, up to /v1, of a text model that reads what was measured, "
@@ -54,24 +69,33 @@ def describe(
     collection: CollectionOption = None,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
-    """Describe tracks: genre, energy, instruments, mood, voice and more, each with its source.
+    """Describe FILES in sentences: form in time, key, tempo, chords, instruments, voice, mood; collections in brief.
 
-    What is not measured or stated, or not surely, is left out. A file that is not in the collection is analyzed.
+    All was measured; what is not clear is said to be so. --fields and --json give genre, energy and more as classes.
+    A file that is not in the collection is analyzed.
     """
     from solfa.collection import Collection
     from solfa.collection.database import Database
+    from solfa.language import narrate, subtitles, timeline
     from solfa.llm import Endpoint
     from solfa.relevance import to_json
 
     place, named = collection or default_collection(), files or []
     if len(named) == 1 and Database(named[0]).exists():
-        place, named, every = named[0], [], True
-    if every == bool(named):
+        place, named, everything = named[0], [], True
+    if everything == bool(named):
         raise InputError("name audio files, or --all for the collection; one of the two.")
     if bool(audio_llm) != bool(audio_model) or bool(llm) < bool(audio_llm or caption) or bool(llm_model) < bool(llm):
         raise InputError("--llm needs --llm-model; --caption and --audio-llm with --audio-model need --llm as well.")
     if caption and (audio_llm or len(named) != 1):
         raise InputError("--caption is about one FILE, and for --llm alone.")
+    asked = form or sections or every or language != "en"
+    if (sections and every) or (asked and (as_json or llm)):
+        raise InputError(
+            "--sections or --every, one of the two; they, --format and --language are not for --json or --llm."
+        )
+    if form in _SUBTITLES and len(named) != 1:
+        raise InputError(f"--format {form} is of one FILE.")
     models, documents, failed = list["Endpoint"](), [], 0
     if llm:  # local models take minutes
         models = [Endpoint(url=llm, model=llm_model, key_env=llm_key_env, temperature=0.0, most_tokens=2000,
@@ -79,9 +103,10 @@ def describe(
     if audio_llm:
         models += [replace(models[0], url=audio_llm, model=audio_model, key_env=llm_key_env if audio_llm == llm else "",
                            temperature=0.7, most_tokens=1000)]  # fmt: skip
-    with Collection.open(place) if every or Database(place).exists() else nullcontext() as opened:
-        asked = _by_models(models, caption, opened, model, allow_noncommercial) if models else None
-        for path, found in _tracks(opened, named, asked):
+    with Collection.open(place) if everything or Database(place).exists() else nullcontext() as opened:
+        maker = _by_models(models, caption, opened, model, allow_noncommercial) if models else None
+        narrated = maker is None and not as_json and bool(named or asked)
+        for path, analysis, found in _tracks(opened, named, maker, narrated=narrated):
             if isinstance(found, SolfaError):
                 if len(named) == 1:
                     raise found
@@ -89,11 +114,27 @@ def describe(
                 complain(str(found))
             elif as_json:
                 documents.append({"path": path, **to_json(found)})
+            elif analysis is not None:
+                told = narrate(analysis, language=language, every_s=every, sections=sections or form in _SUBTITLES)
+                line = timeline(analysis, every_s=every)
+                if form == "json":
+                    about = {"schema": "solfa.description/1", "path": path, "language": language}
+                    documents.append({**about, "claims": told, **plain(line)})
+                elif form == "srt" or form == "vtt" or form == "lrc":
+                    tell(subtitles(told, form).rstrip("\n"))
+                else:
+                    parts = line.parts if sections or every else ()
+                    tell("\n".join(_lines(path.name, told, parts, markdown=form == "markdown")))
+                if form in (None, "text"):
+                    if evidence:
+                        show(_rests_on(told))
+                    if fields:
+                        show(_fields(found, evidence=evidence))
             else:
                 tell(printable(f"{path.name}: {found.description}"))
-                if evidence or len(named) == 1:
+                if evidence or fields or named:
                     show(_fields(found, evidence=evidence))
-    if as_json:
+    if as_json or form == "json":
         print_json(documents[0] if len(named) == 1 else documents)
     if failed:
         raise typer.Exit(SOME_FAILED)
@@ -121,17 +162,19 @@ def _by_models(
 
 
 def _tracks(
-    collection: "Collection | None", files: list[Path], asked: "ModelMaker | None"
-) -> Iterator[tuple[Path, "TrackSummary | SolfaError"]]:
-    """The files, or every track of the collection; an error in the place of a file that cannot be read."""
+    collection: "Collection | None", files: list[Path], asked: "ModelMaker | None", *, narrated: bool
+) -> "Iterator[tuple[Path, Analysis | None, TrackSummary | SolfaError]]":
+    """The files, or every track of the collection; an error in the place of a file that cannot be read.
+
+    With each its analysis where it is ``narrated``.
+    """
     from solfa.analysis.analyze import analyze
     from solfa.audio import ContentHash, stretches
     from solfa.relevance import summaries, summarize
 
-    if collection is not None and not files and asked is None:
-        yield from (
-            (row.paths[0], one) for row, (_, one) in zip(collection.tracks(), summaries(collection), strict=True)
-        )
+    if collection is not None and not files and asked is None and not narrated:
+        for row, (_, one) in zip(collection.tracks(), summaries(collection), strict=True):
+            yield row.paths[0], None, one
         return
     rows = ((row.paths[0], row.id) for row in collection.tracks()) if collection is not None and not files else (
         (file, None if collection is None else collection.at(file)) for file in files)  # fmt: skip
@@ -141,9 +184,32 @@ def _tracks(
                 analysis, name = analyze(stretches(file, content=(content := ContentHash()))), content.hex
             else:
                 analysis, name = collection.analysis(track_id), collection.track(track_id).hash
-            yield file, summarize(analysis) if asked is None else asked.make(name, file, analysis)
+            found = summarize(analysis) if asked is None else asked.make(name, file, analysis)
+            yield file, analysis if narrated else None, found
         except DecodeError as error:
-            yield file, error
+            yield file, None, error
+
+
+def _lines(name: str, claims: "Sequence[Claim]", parts: "Sequence[Part]", *, markdown: bool) -> Iterator[str]:
+    """A paragraph, and a line for each of the parts, if they are told apart."""
+    title = printable(name)
+    heading = "## " + re.sub(r"([\\`*_{}\[\]<>#|&])", r"\\\1", title) + "\n\n" if markdown else f"{title}: "
+    yield heading + " ".join(c.text for c in claims if not parts or c.part is None) + "\n" * (markdown and bool(parts))
+    for number, part in enumerate(parts):
+        when = f"{clock(part.start_s)}-{clock(part.end_s)}{f' {part.label}' if part.label else ''}"
+        text = " ".join(c.text for c in claims if c.part == number)
+        yield f"- **{when}**: {text}" if markdown else f"  {when}  {text}"
+
+
+def _rests_on(claims: "Sequence[Claim]") -> Table:
+    """Each sentence with where it holds, what was measured, and how sure that is."""
+    table = Table.grid(padding=(0, 2))
+    for c in claims:
+        value = "none" if c.value is None else f"{c.value:.2f}" if isinstance(c.value, float) else str(c.value)
+        sure = f"{c.confidence:.2f}, {c.certainty}"
+        row = [f"  {clock(c.start_s)}-{clock(c.end_s)}", c.text, f"{c.field}: {value} ({sure})".replace("_", " ")]
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    return table
 
 
 def _fields(summary: "TrackSummary", *, evidence: bool) -> Table:

@@ -1,6 +1,7 @@
 """What is said about a track, answered about it, and said in a conversation about a search."""
 
-from solfa.language.narrate import Claim, certainty_of
+from solfa.language.narrate import Claim, certainty_of, narrate
+from solfa.language.subtitles import subtitles
 from solfa.language.timeline import Entry, Part, Timeline, timeline
 
-__all__ = ["Claim", "Entry", "Part", "Timeline", "certainty_of", "timeline"]
+__all__ = ["Claim", "Entry", "Part", "Timeline", "certainty_of", "narrate", "subtitles", "timeline"]

@@ -3,9 +3,12 @@
 Everything is read from the analysis; the parts are those of ``analysis.sections``.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
+from itertools import islice
 from typing import Literal
 
 from solfa.analysis.sections import form
@@ -19,7 +22,7 @@ _GAP_S, _SHORT_S = 6.0, 4.0  # an instrument is still there after so short a res
 _SHARE = 0.5  # of a part in which an instrument counts as present in it
 _CHANGE = 0.1  # of the energy (0..1; 4.5 LU): less is no change that a listener could be sure of
 _LEAST = 0.1  # of a part that a chord lasts to be one of its chords
-_IN_KEY = 0.6  # of a part whose chords are of the key of the track, for the part to be in it
+_IN_KEY, _OFF_KEY = 0.6, 0.4  # of a part whose chords are of the key of the track, from which on it is, and is not
 _CLOSE, _AS_LONG = 0.2, 0.6  # of a narrower concept to a wider: difference of confidence, share of its length
 _PARTS = {"drum_machine", "bass_drum", "snare_drum", "hi_hat", "cymbal"}  # of a kit
 _KIT = {"drums", *_PARTS} - {"cymbal"}
@@ -31,8 +34,9 @@ class Part:
 
     ``label`` is "A", "B" ...: parts that sound alike share it. ``present``, ``entering`` and ``leaving`` are ids of
     the vocabulary, surest first: in this part; and not in the one before; and in the one before but not here.
-    ``chords`` are Harte labels in the order of their first appearance, the short ones left out, ``key`` is None where
-    it is not clear. ``loudness`` compares with the part before (None: no clear difference, or the first part).
+    ``chords`` are Harte labels in the order of their first appearance, the short ones left out, with their mean
+    confidence; ``key`` is None where it is not clear. ``loudness`` compares with the part before (None: no clear
+    difference, or the first part).
     ``confidence`` is the salience 0..1 of the boundary that it starts with.
     """
 
@@ -44,6 +48,7 @@ class Part:
     present: tuple[str, ...] = ()
     chords: tuple[str, ...] = ()
     key: str | None = None
+    chords_confidence: float = 0.0
     loudness: Loudness | None = None
     confidence: float = 1.0
 
@@ -69,28 +74,50 @@ class Timeline:
     parts: tuple[Part, ...]
     entries: tuple[Entry, ...]
 
+    def of(self, concept: str) -> list[Entry]:
+        """The entries of one concept."""
+        return [entry for entry in self.entries if entry.concept == concept]
 
-def timeline(analysis: Analysis) -> Timeline:
-    """Parts and entries of a track; one part and no entries where nothing was measured."""
+
+def timeline(analysis: Analysis, *, every_s: float | None = None) -> Timeline:
+    """Parts and entries of a track; one part and no entries where nothing was measured.
+
+    ``every_s`` makes parts of that length (the last is what is left) without labels, instead of those of the form.
+    """
     tags = [t for t in (analysis.voice, *analysis.instruments) if t.confidence >= PRESENT]
-    entries = [entry for tag in tags for entry in _entries(tag)]
-    entries.sort(key=lambda e: (e.start_s, -e.confidence, e.concept))
+    entries = {tag.concept: [*_entries(tag)] for tag in tags}
     names, parts, energy_before = named(tags), list[Part](), 0.0
-    for span, label in zip(*form(analysis), strict=True):
-        before = parts[-1].present if parts else ()
-        present = tuple(n for n in names if _lasts_s(entries, n, span) >= _SHARE * (span.end_s - span.start_s))
-        chords, energy = _chords(analysis, span), _energy(analysis, span)
+    spans, labels = form(analysis) if every_s is None else _windows(analysis.duration_s, every_s)
+    for span, label in zip(spans, labels, strict=True):
+        before, least_s = parts[-1].present if parts else (), _SHARE * (span.end_s - span.start_s)
+        present = tuple(n for n in names if _lasts_s(entries[n], span) >= least_s > 0)
+        chords, sure, energy = *_chords(analysis, span), _energy(analysis, span)
         change = energy - energy_before if parts else 0.0
         parts.append(Part(
             start_s=span.start_s, end_s=span.end_s, label=label, confidence=span.confidence, present=present,
             entering=tuple(c for c in present if parts and c not in before),
-            leaving=tuple(c for c in before if c not in present),
+            leaving=tuple(c for c in before if c not in present), chords_confidence=sure,
             chords=tuple(str(c) for c, s in chords.items() if s >= _LEAST * sum(chords.values())),
             key=_key(analysis, chords),
             loudness=None if abs(change) < _CHANGE else "louder" if change > 0 else "softer",
         ))  # fmt: skip
         energy_before = energy
-    return Timeline(duration_s=analysis.duration_s, parts=tuple(parts), entries=tuple(entries))
+    ordered = sorted((e for own in entries.values() for e in own), key=lambda e: (e.start_s, -e.confidence, e.concept))
+    return Timeline(duration_s=analysis.duration_s, parts=tuple(parts), entries=tuple(ordered))
+
+
+def overlaps(entries: Sequence[Entry], span: Span | Part) -> Iterator[Entry]:
+    """The entries of one concept that are in a span of the track."""
+    for i in range(bisect_right(entries, span.start_s, key=lambda e: e.end_s), len(entries)):
+        if entries[i].start_s >= span.end_s:
+            return
+        yield entries[i]
+
+
+def _windows(duration_s: float, every_s: float) -> tuple[tuple[Span, ...], tuple[str, ...]]:
+    count = max(1, math.ceil(duration_s / every_s - 1e-6))
+    ends = [*(every_s * (i + 1) for i in range(count - 1)), duration_s]
+    return tuple(Span(start_s=every_s * i, end_s=end, confidence=1.0) for i, end in enumerate(ends)), ("",) * count
 
 
 def named(tags: Iterable[TagTrack]) -> tuple[str, ...]:
@@ -129,39 +156,55 @@ def _entries(tag: TagTrack) -> Iterator[Entry]:
             yield Entry(concept=tag.concept, start_s=start_s, end_s=end_s, confidence=sure)
 
 
-def _lasts_s(entries: Iterable[Entry], concept: str, span: Span) -> float:
-    overlaps = (min(e.end_s, span.end_s) - max(e.start_s, span.start_s) for e in entries if e.concept == concept)
-    return sum(s for s in overlaps if s > 0)
+def _lasts_s(entries: Sequence[Entry], span: Span) -> float:
+    return sum(min(e.end_s, span.end_s) - max(e.start_s, span.start_s) for e in overlaps(entries, span))
 
 
-def _chords(analysis: Analysis, span: Span) -> dict[Chord, float]:
-    """How many seconds each chord lasts, in the order of their first appearance; inversions do not count."""
-    lasting = dict[Chord, float]()
-    for segment in analysis.chords:
+def _chords(analysis: Analysis, span: Span) -> tuple[dict[Chord, float], float]:
+    """How many seconds each chord lasts, in the order of their first appearance; and their mean confidence.
+
+    Inversions do not count.
+    """
+    lasting, sure = dict[Chord, float](), 0.0
+    first = max(0, bisect_right(analysis.chords, span.start_s, key=lambda c: c.start_s) - 1)
+    for segment in islice(analysis.chords, first, None):
+        if segment.start_s >= span.end_s:
+            break
         seconds = min(segment.end_s, span.end_s) - max(segment.start_s, span.start_s)
-        if seconds > 0 and (chord := Chord.parse(segment.label)) is not None:
-            bare = Chord(chord.root, chord.quality)
-            lasting[bare] = lasting.get(bare, 0.0) + seconds
-    return lasting
+        if seconds > 0 and (chord := _bare(segment.label)) is not None:
+            lasting[chord] = lasting.get(chord, 0.0) + seconds
+            sure += seconds * segment.confidence
+    return lasting, round(sure / sum(lasting.values()), 4) if lasting else 0.0
+
+
+@lru_cache(4096)
+def _bare(label: str) -> Chord | None:
+    chord = Chord.parse(label)
+    return None if chord is None else Chord(chord.root, chord.quality)
 
 
 def _key(analysis: Analysis, lasting: Mapping[Chord, float]) -> str | None:
     """The key of the track where chords are of it most of the time, else the only other one that all are of."""
     if analysis.key.value is None or analysis.key.confidence < PRESENT or not lasting:
         return None
-    own, total, triads = Key.parse(analysis.key.value), sum(lasting.values()), {(c.root, c.triad) for c in lasting}
-    fits = {key: sum(s for c, s in lasting.items() if c.pitch_classes <= _scale(key)) / total for key in KEYS}
-    if fits[own] >= _IN_KEY:
-        return str(own)
-    others = [k for k, fit in fits.items() if fit >= 1 - _LEAST and (k.tonic, k.mode[:3]) in triads]
+    fits, total = dict.fromkeys(KEYS, 0.0), sum(lasting.values())
+    for chord, seconds in lasting.items():
+        for key in _keys(chord):
+            fits[key] += seconds
+    own = Key.parse(analysis.key.value)
+    if fits[own] >= _OFF_KEY * total:
+        return str(own) if fits[own] >= _IN_KEY * total else None
+    triads = {(c.root, c.triad) for c in lasting}
+    others = [k for k, fit in fits.items() if fit >= (1 - _LEAST) * total and (k.tonic, k.mode[:3]) in triads]
     return str(others[0]) if len(others) == 1 and len(lasting) > 2 else None
 
 
 @cache
-def _scale(key: Key) -> frozenset[int]:
-    """The notes of a key; a minor one also has the leading note."""
-    steps = (0, 2, 4, 5, 7, 9, 11) if key.mode == "major" else (0, 2, 3, 5, 7, 8, 10, 11)
-    return frozenset((key.tonic + step) % 12 for step in steps)
+def _keys(chord: Chord) -> tuple[Key, ...]:
+    """The keys that have all notes of a chord; a minor one also has the leading note."""
+    steps = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10, 11)}
+    scales = {key: {(key.tonic + step) % 12 for step in steps[key.mode]} for key in KEYS}
+    return tuple(key for key, scale in scales.items() if chord.pitch_classes <= scale)
 
 
 def _energy(analysis: Analysis, span: Span) -> float:
