@@ -232,7 +232,7 @@ def test_an_endpoint_that_is_not_there_stops_the_run_and_it_goes_on_later(
     settings = replace(FAST, endpoint=endpoint, style=None, per_clip=1)
     with pytest.raises(SolfaError, match="cannot be reached"):
         caption_tracks(tracks, tmp_path / "set", settings)
-    monkeypatch.setattr(Client, "_sent", lambda self, body: "no idea")
+    monkeypatch.setattr(Client, "_sent", lambda *_: "no idea")
     with pytest.raises(InputError, match=r"no clips left.*malformed"):
         caption_tracks(tracks, tmp_path / "rejected", settings)
     asked = replace(settings, grammar_on_failure=True)
