@@ -307,7 +307,7 @@ def test_the_command_makes_scenes_and_says_what_was_left_out(library: Path, monk
 def test_a_language_model_writes_captions_and_what_it_leaves_out_is_listed(
     library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def answer(self: Client, body: bytes) -> str:
+    def answer(self: Client, body: bytes, expected: int) -> str:
         labels = [row["sound"] for row in json.loads(json.loads(body)["messages"][1]["content"])]
         return json.dumps({"caption": "There is " + " and ".join(labels[:2]) + "."})
 
