@@ -1,0 +1,137 @@
+// Pages by address, keys, theme, the dialogs, and what the server is doing at present.
+
+import * as basket from "./basket.js";
+import { api, byId, button, count, forget, h, percent, toast, whenRefused } from "./base.js";
+import { actions } from "./hit.js";
+import { play, playing, seek, skip, toggle } from "./player.js";
+import { focusBox, read, searchPage } from "./search.js";
+
+const view = byId("view"), places = new Map();
+const KEYS = [["/", "to the box"], ["↑ ↓", "from hit to hit"], ["Space", "play, pause"], ["← →", "five seconds back, forward"], ["n", "next hit"],
+  ["Enter", "open the track"], ["m", "more like this place"], ["+ −", "good, bad answer"], ["b", "into the playlist"], ["Shift ← →", "on a waveform: choose a part"], ["?", "these keys"]];
+
+// --- theme ------------------------------------------------------------------------------------------------------------
+const dark = matchMedia("(prefers-color-scheme: dark)");
+let theme = localStorage.getItem("solfa-theme");
+const otherTheme = () => ((theme ?? (dark.matches ? "dark" : "light")) === "dark" ? "light" : "dark");
+function showTheme() {
+  if (theme) document.documentElement.dataset.theme = theme;
+  byId("theme").setAttribute("aria-label", `Use ${otherTheme()} colours`);
+}
+byId("theme").addEventListener("click", () => {
+  localStorage.setItem("solfa-theme", theme = otherTheme());
+  showTheme();
+  dispatchEvent(new Event("themechange"));
+});
+showTheme();
+
+// --- pages ------------------------------------------------------------------------------------------------------------
+const status = api("/status");
+status.catch((error) => toast(error.message));
+const finder = searchPage(status);
+let here = "";
+
+async function go() {
+  const hash = location.hash || "#/", [page, id] = hash.slice(2).split("?")[0].split("/");
+  places.set(here, scrollY);
+  here = page ? hash : "search";
+  for (const link of document.querySelectorAll("nav a")) {
+    if (link.dataset.page === page) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
+  }
+  if (!page) {
+    if (!finder.isConnected) { view.replaceChildren(finder); scrollTo(0, places.get("search") ?? 0); }
+    document.title = "solfa";
+    return read(hash);
+  }
+  try {
+    const found = ["track", "map", "library"].includes(page) ? await import(`./${page}.js`) : { page: () => h("p.empty", {}, "There is no such page.") };
+    const made = await found.page(id, watch);
+    if (location.hash !== hash) return;
+    view.replaceChildren(made);
+  } catch (error) {
+    view.replaceChildren(h("p.empty", { role: "alert" }, error.message));
+  }
+  document.title = `${view.querySelector("h1")?.textContent ?? page} · solfa`;
+  scrollTo(0, places.get(hash) ?? 0);
+  view.focus({ preventScroll: true });
+}
+addEventListener("hashchange", go);
+
+// --- dialogs ----------------------------------------------------------------------------------------------------------
+const helpBox = byId("help"), single = h("input", { type: "checkbox", role: "switch", checked: localStorage.getItem("solfa-keys") !== "no", onchange: () => localStorage.setItem("solfa-keys", single.checked ? "yes" : "no") });
+helpBox.append(h("header", {}, h("h2", { id: "help-title" }, "Keys"), button("close", "Close", () => helpBox.close())),
+  h("dl", {}, KEYS.map(([key, what]) => h("div", {}, h("dt", {}, key.split(" ").map((one) => h("kbd", {}, one))), h("dd", {}, what)))), h("label.switch", {}, single, "Use keys of one letter"));
+byId("help-open").addEventListener("click", () => helpBox.showModal());
+byId("basket-open").addEventListener("click", () => byId("basket").showModal());
+for (const box of document.querySelectorAll("dialog:not(#login)")) box.addEventListener("click", (event) => { if (event.target === box) box.close(); });
+basket.onplay.run = (items, i) => play(items.map((item) => ({ start_s: 0, end_s: item.duration_s, ...item })), i);
+basket.draw();
+
+let asking = null;
+/** Ask for the password until the server takes it. */
+whenRefused(() => (asking ??= new Promise((taken) => {
+  const secret = h("input", { type: "password", autocomplete: "current-password", required: true, "aria-label": "Password or token" }), wrong = h("p.trouble", { role: "alert", hidden: true });
+  byId("login").replaceChildren(h("form", { onsubmit: async (event) => {
+    event.preventDefault();
+    try {
+      await api("/login", { method: "POST", body: { secret: secret.value } });
+      byId("login").close();
+      asking = null;
+      taken();
+    } catch (error) { wrong.hidden = false; wrong.textContent = error.message; }
+  } }, h("h2", { id: "login-title" }, "This collection is locked"), secret, wrong, h("button.go", { type: "submit" }, "Open")));
+  byId("login").addEventListener("cancel", (event) => event.preventDefault());
+  byId("login").showModal();
+})));
+
+// --- indexing ---------------------------------------------------------------------------------------------------------
+let source = null;
+/** Show how a job goes until it ends; `onchange(job)` as well. */
+function watch(id, onchange) {
+  source?.close();
+  source = new EventSource(`/api/v1/jobs/${encodeURIComponent(id)}/events`);
+  const line = byId("indexing");
+  const show = (event) => {
+    const job = JSON.parse(event.data);
+    line.hidden = job.state !== "running";
+    line.querySelector("progress").value = job.total ? job.done / job.total : 0;
+    line.querySelector("span").textContent = `Indexing ${percent(job.total ? job.done / job.total : 0)}`;
+    onchange?.(job);
+    return job;
+  };
+  source.addEventListener("progress", show);
+  source.addEventListener("end", (event) => {
+    const job = show(event);
+    source.close();
+    forget();
+    toast(job.state === "done" ? `Indexed ${count(job.done, "file")}${job.failed ? `, ${job.failed} failed` : ""}.` : `Indexing ${job.state}.`);
+  });
+}
+status.then(() => api("/jobs")).then(({ jobs }) => { const job = jobs.find((one) => one.state === "running"); if (job) watch(job.id); }, () => {});
+
+// --- keys -------------------------------------------------------------------------------------------------------------
+addEventListener("keydown", (event) => {
+  const target = event.target, isTyping = target.matches("input:not([type=checkbox]), textarea, select");
+  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+  if (event.key === "Escape" && isTyping) return target.blur();
+  if (isTyping) return;
+  const rows = [...document.querySelectorAll(".hit")], row = target.closest(".hit"), i = rows.indexOf(row);
+  const current = actions.get(row ?? rows.find((one) => one.classList.contains("on")));
+  const isButton = target.closest("button, a, summary, [role=button], [type=checkbox]");
+  const walk = (to) => { if (!rows[to]) return false; for (const one of rows) one.tabIndex = one === rows[to] ? 0 : -1; rows[to].focus(); };
+  const act = {
+    "/": () => {
+      if (finder.isConnected) return focusBox();
+      addEventListener("hashchange", focusBox, { once: true });
+      location.hash = "#/";
+    },
+    "?": () => helpBox.showModal(),
+    ArrowDown: () => walk(i + 1), ArrowUp: () => (i > 0 ? walk(i - 1) : i === 0 ? focusBox() : false),
+    ArrowLeft: () => (playing() ? seek(-5) : false), ArrowRight: () => (playing() ? seek(5) : false),
+    " ": () => { if (isButton) return false; if (row) current.play(); else return toggle(); },
+    Enter: () => (row && row === target ? current.open() : false),
+    n: () => skip(1), m: () => current?.like(), b: () => current?.keep(), "+": () => current?.good(), "=": () => current?.good(), "-": () => current?.bad(),
+  }[event.key];
+  if (act && (single.checked || event.key.length > 1 || event.key === " ") && act() !== false) event.preventDefault();
+});
+go();
