@@ -12,6 +12,7 @@ from zlib import crc32
 
 import typer
 
+from solfa.apps.chat import chat
 from solfa.apps.comparing import compare, reranked, weighed
 from solfa.apps.data import data_app
 from solfa.apps.describing import describe
@@ -19,12 +20,10 @@ from solfa.apps.evaluating import eval_app
 from solfa.apps.options import (
     Asked,
     CollectionOption,
-    CountOption,
     ForceOption,
     JsonOption,
     ModelOption,
     NoncommercialOption,
-    PlayerOption,
     PlotOption,
     asking,
     default_collection,
@@ -229,8 +228,9 @@ def analyze(
         raise typer.Exit(SOME_FAILED)
 
 
-for command in (describe, compare, path, feedback, learn):
+for command in (describe, compare, path, feedback, learn, chat):
     app.command()(command)
+app.command("session", hidden=True)(chat)
 
 
 @app.command()
@@ -431,26 +431,6 @@ def _version(show: bool) -> None:
         raise typer.Exit
 
 
-@app.command()
-def session(
-    collection: CollectionOption = None,
-    model: ModelOption = None,
-    k: CountOption = 5,
-    player: PlayerOption = None,
-    allow_noncommercial: NoncommercialOption = False,
-) -> None:
-    """Search, refine and play interactively; 'solfa' without a command starts it too."""
-    from solfa.api import open_searcher
-    from solfa.apps.interactive import loop
-    from solfa.apps.session import Session
-    from solfa.collection import Collection
-    from solfa.retrieval import Display
-
-    with Collection.open(collection or default_collection()) as opened:
-        searcher = open_searcher(opened, model, allow_noncommercial=allow_noncommercial)
-        loop(Session(searcher, Display(k=k)), player)
-
-
 app.command()(serve)
 
 
@@ -481,8 +461,8 @@ def _root(
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
             typer.echo(ctx.get_help())
             raise typer.Exit(2)
-        alone = ctx.command.get_command(ctx, "session")  # type: ignore[attr-defined]
-        with alone.make_context("session", [], parent=ctx) as inner:
+        alone = ctx.command.get_command(ctx, "chat")  # type: ignore[attr-defined]
+        with alone.make_context("chat", [], parent=ctx) as inner:
             alone.invoke(inner)
 
 

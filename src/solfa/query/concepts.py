@@ -71,7 +71,9 @@ def _forms(words: tuple[str, ...], kind: str) -> list[tuple[str, ...]]:
         return [(*words[:-1], last + ("es" if last.endswith(("ch", "sh", "x", "z")) else "s"))]
     if kind == "mood" and len(words) == 1 and not last.endswith(("ly", "ing", "bare")):
         stem = last[:-1] + "i" if last.endswith("y") else last
-        return [(stem + "ly",), (stem + ("r" if stem.endswith("e") else "er"),)]
+        more = stem + ("r" if stem.endswith("e") else "er")
+        doubled = re.sub(r"(?<=[^aeiou][aeiou])([bdgmnpt])er$", r"\1\1er", more)  # "sadder"
+        return [(stem + "ly",), (more,), (doubled,)]
     return []
 
 

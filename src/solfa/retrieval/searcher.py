@@ -160,7 +160,7 @@ class Searcher:
                 total += near
         liked = np.zeros(len(rows), np.float32)
         if self._prefer is not None and by == "search":
-            of_collection = [e.track_id for e in like if e.track_id is not None]
+            of_collection = [e.track_id for e in like if e.track_id is not None and e.weight > 0]
             liked = self._prefer(rows, table.rows(np.array(of_collection, np.int64)).tolist())
             total += liked
         if embed is None and not (query.constraints or where or like or named.any()):
@@ -218,7 +218,7 @@ class Searcher:
         shown_texts = [not is_measured(phrase, query) for phrase in (*phrases, *avoided)]
         weights_of = [1.0] * len(phrases) + [-1.0] * len(avoided)
         said = [*zip(weights_of, shown_texts, strict=True), *[(1.0, False)] * len(named)]
-        weights, shown = zip(*said, *[(2.0, True)] * len(like), strict=True)
+        weights, shown = zip(*said, *[(e.weight, True) for e in like], strict=True)
         sample, space, view = self._sample, self.store.space, self.view
 
         def embed() -> QueryEmbedding:

@@ -133,11 +133,12 @@ class QueryEmbedding:
 
     def ends(self, miss_z: float, fit_z: float) -> tuple[float, float]:
         """``evidence`` where surely nothing and surely everything fits; for texts it is given."""
-        share = float(self._share_L[len(self.targets.texts.tokens) :].sum())
-        if not share or self._model.match is None or self._window_s:
+        shares = self._share_L[len(self.targets.texts.tokens) :]
+        if not len(shares) or self._model.match is None or self._window_s:
             return miss_z, fit_z
-        texts = bool(self.targets.texts.tokens)
-        return max(share * _OTHER_Z + texts * miss_z, -_MOST), min(share * _SAME_Z + texts * fit_z, _MOST)
+        texts, (liked, shunned) = bool(self.targets.texts.tokens), (shares.clip(0).sum(), shares.clip(max=0).sum())
+        least, most = liked * _OTHER_Z + shunned * _SAME_Z, liked * _SAME_Z + shunned * _OTHER_Z
+        return max(float(least) + texts * miss_z, -_MOST), min(float(most) + texts * fit_z, _MOST)
 
     def similarity_words(self, thing: int, z: float) -> str:
         """The similarity that a standard score was made of, and what it is compared with."""

@@ -18,11 +18,12 @@ RankBy = Literal["search", "vectors"]
 @dataclass(frozen=True, eq=False, slots=True)
 class Like:
     """An example sound: its unit vector (of ``encoders.windows.candidates``), what to call it, and the track it comes
-    from (never its own answer)."""
+    from (never its own answer). ``weight`` is that beside 1 for a text; below 0 what sounds like it is avoided."""
 
     vector_D: FloatArray
     label: str
     track_id: int | None = None
+    weight: float = 2.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

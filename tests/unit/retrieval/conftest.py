@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from given_tracks import RATE, TRACKS, extractors, sound
 
+from fakes.given_tracks import RATE, TRACKS, extractors, sound
 from fakes.tiny import tiny_model
 from solfa.collection import Collection
 
