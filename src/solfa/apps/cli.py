@@ -12,6 +12,7 @@ from zlib import crc32
 
 import typer
 
+from solfa.apps.asking import ask
 from solfa.apps.chat import chat
 from solfa.apps.comparing import compare, reranked, weighed
 from solfa.apps.data import data_app
@@ -228,7 +229,7 @@ def analyze(
         raise typer.Exit(SOME_FAILED)
 
 
-for command in (describe, compare, path, feedback, learn, chat):
+for command in (describe, ask, compare, path, feedback, learn, chat):
     app.command()(command)
 app.command("session", hidden=True)(chat)
 

@@ -26,7 +26,8 @@ from solfa.weights import home
 
 if TYPE_CHECKING:  # --help loads none of these
     from solfa.collection import Collection
-    from solfa.relevance import Judge, TrackSummary
+    from solfa.core.types import Analysis
+    from solfa.relevance import Judge
     from solfa.retrieval import Results
 
 
@@ -100,11 +101,12 @@ def compare(
     """Compare two tracks: tempo, key, instruments, voice, mood; whether they are similar; which fits a context."""
     from solfa.collection import Collection
     from solfa.collection.database import Database
+    from solfa.relevance import summarize
     from solfa.serve.documents import COMPARED, compare_json
 
     judging, place = judge_of(judge, llm_model, llm_key_env), collection or default_collection()
     with Collection.open(place) if Database(place).exists() else nullcontext() as opened:
-        named = [(item, _summary(item, opened)) for item in (first, second)]
+        named = [(item, summarize(analysis_of(item, opened))) for item in (first, second)]
     found = compare_json(named, judging, judge_name=judge, attributes=attribute or COMPARED, context=context)
     if as_json:
         print_json(found)
@@ -124,12 +126,11 @@ def compare(
         tell(printable(line))
 
 
-def _summary(item: str, collection: "Collection | None") -> "TrackSummary":
-    """The summary of a file, or of a track of the collection by ``track:ID`` or its number in the last search."""
+def analysis_of(item: str, collection: "Collection | None") -> "Analysis":
+    """The analysis of a file, or of a track of the collection by ``track:ID`` or its number in the last search."""
     from solfa.analysis.analyze import analyze
-    from solfa.relevance import summarize
     from solfa.relevance.feedback import track_of
 
     by_name = not Path(item).is_file() and (item.isdecimal() or item.startswith("track:"))
     track_id = None if collection is None else track_of(collection, item) if by_name else collection.at(item)
-    return summarize(analyze(item) if track_id is None else collection.analysis(track_id))  # type: ignore[union-attr]
+    return analyze(item) if track_id is None else collection.analysis(track_id)  # type: ignore[union-attr]

@@ -83,7 +83,7 @@ def _run(
     check(out, plot, len(names), force=force)
     found = []
     with ExitStack() as stack:
-        clips = stack.enter_context(_opened(dataset, data, split))
+        clips = stack.enter_context(opened(dataset, data, split))
         clips = clips.with_audio() if with_audio else clips
         for name in names:
             loaded = load_model(name, allow_noncommercial=allow_noncommercial)
@@ -136,7 +136,7 @@ def mir(
 
     check(out, plot, force=force)
     tools = extractors(extractor)
-    with _opened(dataset, data, split) as clips:
+    with opened(dataset, data, split) as clips:
         known = {clip.id: (clip.audio, clip.annotation) for clip in clips.with_audio().clips}
         # What no tool claims to measure is not held against it.
         silent = _MEASURED.difference(*(tool.spec.provides for tool in tools))
@@ -153,7 +153,7 @@ def mir(
 
 
 @contextmanager
-def _opened(dataset: str, folder: Path, split: str | None) -> "Iterator[DataSet]":
+def opened(dataset: str, folder: Path, split: str | None) -> "Iterator[DataSet]":
     """A data set of the field, or one of solfa's own; sound that is packed is laid out for as long as it is needed."""
     from tempfile import TemporaryDirectory
 

@@ -9,9 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from solfa.collection.records import CONFIDENCE_STEPS, SUMMARY
+from solfa.collection.records import (
+    CONFIDENCE_STEPS,
+    SUMMARY,
+    Timeline,
+    confidences,
+    progression,
+    summary,
+    timeline,
+)
 from solfa.collection.store import Ids
-from solfa.core.types import FloatArray
+from solfa.constraints import Measured
+from solfa.core.types import Analysis, FloatArray
 
 _TRACKS_AT_ONCE = 8192
 
@@ -123,6 +132,21 @@ def load(db: sqlite3.Connection) -> Attributes:
     )
     _check(made)
     return made
+
+
+def measured(analysis: Analysis) -> Measured:
+    """One analysis as the evidence of constraints reads it, without a collection."""
+    (names, steps), numbers, codes = confidences(analysis), dict[str, int](), progression(analysis)
+    chords, spans, energy = timeline(analysis, lambda name: numbers.setdefault(name, len(numbers)))
+    columns = {name: number for number, name in enumerate(json.loads(names))}
+    row = np.zeros(1, np.int64)
+    table = Attributes(
+        track_ids=row, summary=summary(analysis), progressions=np.frombuffer(codes, np.uint8),
+        chord_bounds=np.array([0, len(codes)]), _blocks=(_Block(rows=row, concepts=columns, steps_NC=steps[None]),),
+    )  # fmt: skip
+    named = {number: name for name, number in numbers.items()}
+    there = Timeline(chords=chords, spans=spans, energy=energy, energy_hop_s=analysis.energy.hop_s, names=named)
+    return Measured(table=table, row=0, timeline=there)
 
 
 def _check(made: Attributes) -> None:

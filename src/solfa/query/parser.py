@@ -56,7 +56,7 @@ def parse(text: str) -> Query:
     (('slow waltz', 'solo piano'), ('vocals',))
     """
     source = Source.of(text)
-    _detect(source)
+    detect(source)
     row = scope.items(source)
     parts = scope.clauses(row)
     scope.negate(source, row)
@@ -84,8 +84,8 @@ def parse(text: str) -> Query:
     )
 
 
-def _detect(source: Source) -> None:
-    """Lets every detector look, the surest notation first; what one claims the next does not see."""
+def detect(source: Source) -> None:
+    """Let every detector look, the surest notation first; what one claims the next does not see."""
     cues.find_titles(source)
     cues.find_voiceless(source)
     roman.find_named(source)

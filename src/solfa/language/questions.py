@@ -1,0 +1,374 @@
+"""Questions about one track, answered by rule: what was measured, where, and how surely.
+
+A question is read with the words of a search (``query``) and those of ``questions.toml``. Nothing is guessed: what is
+not measured, and words that are not understood, are named.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from statistics import fmean, median
+from types import SimpleNamespace
+from typing import Any, Literal, cast
+
+import numpy as np
+
+from solfa.audio.tags import clean
+from solfa.collection.attributes import measured
+from solfa.constraints import Constraint, Measured, Place, Presence
+from solfa.constraints.base import Tracks
+from solfa.core.claims import chord_symbol
+from solfa.core.errors import InputError
+from solfa.core.files import table_of
+from solfa.core.filters import PRESENT
+from solfa.core.intervals import merged
+from solfa.core.text import clock, is_latin, plain
+from solfa.core.theory import Chord
+from solfa.core.types import Analysis, ChordSegment, Estimate
+from solfa.core.vocabulary import concept, lineage
+from solfa.language.narrate import Claim, certainty_of
+from solfa.language.timeline import Part, named, timeline
+from solfa.llm import Client
+from solfa.query import parse
+from solfa.query.lexis import empty_words, whole
+from solfa.query.parser import detect
+from solfa.query.source import Source
+from solfa.relevance import summarize
+from solfa.relevance.llm_judge import checked
+from solfa.retrieval.evidence import describe
+
+_TABLE, _MOST_CHARS, _MOST_NAMED = table_of("solfa.language", "questions.toml"), 1000, 12
+_TOPICS = ("key", "tempo", "metre", "chords", "genre", "mood", "loudness", "form", "instruments")
+_LABELS = {"instruments": ("instrument", "voice"), "mood": ("mood", "use")}  # of constraints
+_NEAR_S, _LEAST_QUOTE = 5.0, 3  # of a time in an option; letters
+_STEADY, _LOUD_S, _EDGE_S, _CLEAR = 0.05, 3.0, 2.0, 0.1  # of tempi; the loudest place; near an edge; of energy 0..1
+_EXAMPLE = "Ask in English, such as 'when do the drums enter?', 'what key is it in?' or 'is there a piano?'"
+Spans = Sequence[tuple[float, float]]
+Row = tuple[str, str | float | None, str, float, Spans]  # field, value, text, confidence, where (nowhere: whole track)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reply:
+    """What is answered: ``text`` in words, and the claims in it; none where ``status`` is another than "answered"."""
+
+    question: str
+    status: Literal["answered", "not measured", "not understood"]
+    text: str
+    claims: tuple[Claim, ...] = ()
+
+
+class _NotMeasured(Exception):
+    """What is asked is not measured, or not there."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Asked:
+    """A question read: topics and events, concepts, constraints and a place in it, and what was not understood."""
+
+    yes_no: bool
+    said: Set[str]
+    things: tuple[str, ...]
+    constraints: tuple[Constraint, ...]
+    place: Place | None
+    unmeasured: str
+    unknown: tuple[str, ...]
+
+
+def ask(analysis: Analysis, question: str) -> Reply:
+    """The answer to a question in English about one track, from its analysis alone.
+
+    Raises InputError if the question is blank or longer than 1,000 characters.
+    """
+    asked = _read(question)
+    why, unread = asked.unmeasured, ", ".join(map(repr, asked.unknown)) or "what is asked of the track"
+    if is_latin(question) and not why and not asked.unknown:
+        try:
+            claims = tuple(_claim(analysis, *row) for row in _rows(analysis, asked))
+            if claims:
+                known = any(c.value != "not measured" for c in claims)
+                return Reply(question=question, status="answered" if known else "not measured", claims=claims,
+                              text=" ".join(c.text for c in claims))  # fmt: skip
+        except _NotMeasured as reason:
+            why = str(reason)
+    if why and is_latin(question):
+        return Reply(question=question, status="not measured", text=f"Not measured: {why}.")
+    return Reply(question=question, status="not understood", text=f"Not understood: {unread}. {_EXAMPLE}")
+
+
+def shown_to_model(analysis: Analysis | None) -> str:
+    """What a model reads of a track: its summary and timeline as JSON between marks, the word of nobody else."""
+    known = None if analysis is None else {**summarize(analysis).known(), **plain(timeline(analysis), 2)}
+    text = json.dumps(known, ensure_ascii=False).replace("<", "\\u003c").replace(">", "\\u003e")
+    return f"<data>\n{text}\n</data>\n"
+
+
+def ask_model(analysis: Analysis, question: str, client: Client) -> Reply:
+    """A language model's answer from summary and timeline; it counts only with quotes that are in what it was shown.
+
+    Raises InputError and SolfaError as ``Client.ask`` and ``ask`` do.
+    """
+    _read(question)  # whether it is one
+    data, form, model = shown_to_model(analysis), _TABLE["model"]["schema"], client.endpoint.model
+
+    def fault(answer: Mapping[str, Any]) -> str:
+        try:
+            said = checked(answer, form)
+        except ValueError as bad:
+            return str(bad)
+        wrong = [quote for quote in said["quotes"] if len(quote) < _LEAST_QUOTE or quote not in data]
+        none = said["known"] == "yes" and not said["quotes"]
+        return f"not in the data: {wrong[0]!r:.80}" if wrong else "no quote supports the answer" if none else ""
+
+    turns = [{"role": "system", "content": _TABLE["model"]["system"]}, {"role": "user", "content": f"{data}{question}"}]
+    said = client.ask(turns, form, fault=fault)
+    if said is None or (wrong := fault(said)):
+        why = "it gave no JSON object" if said is None else wrong
+        return Reply(question=question, status="not understood", text=f"No answer of {model} that can be used: {why}.")
+    text = f"In the words of {model}: {clean(said['answer'])}"
+    word = Claim(text=text, start_s=0.0, end_s=analysis.duration_s, field="model", value="; ".join(said["quotes"]),
+                 confidence=0.0, certainty="perhaps", maker=model)  # fmt: skip
+    return Reply(question=question, status="answered" if said["known"] == "yes" else "not measured", text=text,
+                  claims=(word,))  # fmt: skip
+
+
+def choose(analysis: Analysis | None, question: str, options: Sequence[str]) -> int | None:
+    """The place of the option that is most probable by what was measured; None where none answers the question.
+
+    Without an analysis it is the first option of the kind that is asked for: what texts alone give away.
+
+    Raises InputError as ``ask`` does.
+    """
+    q, fits = _read(question), dict[int, float]()
+    labels = {label for topic in q.said & {*_TOPICS} for label in _LABELS.get(topic, (topic,))}
+    first = None if analysis is None else next(iter(ask(analysis, question).claims), None)
+    track = None if analysis is None else measured(analysis)
+    for place, option in enumerate(options):
+        if q.things and not q.yes_no and (time := re.fullmatch(r"\D*(\d+):(\d\d)\D*", option)):
+            value = first.value if first and isinstance(first.value, int | float) else np.inf
+            fits[place] = _NEAR_S - abs(60 * int(time[1]) + int(time[2]) - value) if analysis else 1.0
+        elif q.yes_no and (said := re.match("yes|no\\b", option.strip().lower())):
+            fits[place] = float(first is None or said[0] == first.value)
+        elif read := [c for c in parse(option).constraints if c.label in labels]:
+            fits[place] = fmean(_probability(c, track) for c in read) if track else 1.0
+    best = max(fits.values(), default=0.0)
+    chosen = [place for place, fit in fits.items() if fit == best > 0]
+    return chosen[0] if chosen and (analysis is None or len(chosen) == 1) else None
+
+
+def _probability(constraint: Constraint, track: Measured) -> float:
+    """P(satisfied) of one track, as a search has it."""
+    if constraint.needs_timeline:
+        return float(constraint.from_timelines(track.table, np.zeros(1, np.intp), [track.timeline]).p[0])
+    found = constraint.from_columns(cast(Tracks, SimpleNamespace(attributes=lambda: track.table)))
+    return 0.0 if found is None else float(found.p[0])
+
+
+def _read(question: str) -> _Asked:
+    if not 0 < len(text := question.strip()) <= _MOST_CHARS:
+        raise InputError(f"a question of {len(text):,} characters, expected 1 to {_MOST_CHARS:,}. {_EXAMPLE}")
+    said, unmeasured = set[str](), ""
+    while (polite := re.match("|".join(_TABLE["polite"]), text, re.I)) and polite.end() < len(text):
+        text = text[polite.end() :]
+    source = Source.of(text)
+    verb = re.match(_TABLE["yes_no"], source.low)
+    source.claim(0, verb.end() if verb else 0)
+
+    def look(*groups: str) -> Iterator[str]:
+        tables = [(name, words) for group in groups for name, words in _TABLE[group].items()]
+        found = [(match.span(), name) for name, words in tables for match in source.matches(whole("|".join(words)))]
+        for (start, end), name in sorted(found, key=lambda f: f[0][0] - f[0][1]):  # the longest first
+            if source.free(start, end):
+                source.claim(start, end)
+                yield from name.split(" and ") if name.startswith("change") else [name]
+
+    unmeasured = next(iter([*look("unmeasured")]), "")
+    said |= {*look("early", *(() if verb else ("late", "event")))}
+    detect(source)
+    mentions = [m for m in source.mentions if m.kind not in ("filler", "plain")]
+    said |= {*look("late", "event"), *(m.cue for m in mentions if m.kind == "event")}
+    words = [t.word for t in source.tokens if t.is_word and source.free(t.start, t.end)]
+    things = {
+        getattr(m.constraint, "concept", m.kind) for m in mentions if m.constraint and re.search("[a-z]", source.low)
+    }
+    small, read = whole("|".join(_TABLE["small"])), parse(source.raw[verb.end() :] if verb else source.raw)
+    return _Asked(
+        yes_no=verb is not None, said=said, place=next((m.place for m in mentions if m.place is not None), None),
+        things=tuple(dict.fromkeys(m.constraint.concept for m in mentions if isinstance(m.constraint, Presence))),
+        constraints=tuple(c for c in read.constraints if getattr(c, "concept", c.label) in things),
+        unmeasured=unmeasured,
+        unknown=tuple(dict.fromkeys(w for w in words if w not in empty_words() and not small.fullmatch(w))),
+    )  # fmt: skip
+
+
+def _claim(a: Analysis, name: str, value: str | float | None, text: str, sure: float, at: Spans) -> Claim:
+    start_s, end_s = (at[0][0], at[-1][1]) if at else (0.0, a.duration_s)
+    said = f"{text[0].upper()}{text[1:]}" + f" ({certainty_of(sure)})" * (value != "not measured") + "."
+    return Claim(text=said, start_s=start_s, end_s=end_s, field=name, value=value, confidence=round(sure, 4),
+                 certainty=certainty_of(sure))  # fmt: skip
+
+
+def _rows(a: Analysis, q: _Asked) -> Iterator[Row]:
+    """What answers a question; nothing where nothing is asked that can be measured."""
+    said, at = q.said, (0.0, a.duration_s) if q.place is None else q.place.span_s(a.duration_s)
+    topics = [n for n in _TOPICS if n in said]
+    if at[0] >= at[1]:
+        raise _NotMeasured(f"the track ends at {clock(a.duration_s)}")
+    if extreme := said & {"loudest", "softest"}:
+        yield _extreme(a, min(extreme), at)
+    elif "change" in said:
+        yield from _changes(a, topics[0] if topics else "", at)
+    elif q.things and not q.yes_no and said & {"when", "long", "how_many", "enters", "leaves"}:
+        yield from (_entries(a, name, said, at) for name in q.things)
+    elif q.constraints and (q.yes_no or "when" in said or not topics):
+        yield from (_verdict(a, c) for c in q.constraints)
+    elif said >= {"when", "leaves"} or ("long" in said and not topics):
+        if q.place:
+            raise _NotMeasured("where that part begins and ends")
+        yield "duration_s", a.duration_s, f"length: {clock(a.duration_s)}", 1.0, ()
+    else:
+        for name in topics:
+            yield from _topic(a, name, said, at, placed=q.place is not None)
+
+
+def _verdict(a: Analysis, constraint: Constraint) -> Row:
+    """Yes, no or undecided, as the evidence of a search has it."""
+    found = describe(constraint, measured(a))
+    met = {True: "yes", False: "no", None: "undecided" if found.confidence else "not measured"}[found.satisfied]
+    at = [(s.start_s, s.end_s) for s in found.spans if found.satisfied is not None]
+    where = f", {_ranges(at)}" if at else ""
+    return found.constraint, met, f"{met}, {found.asked}: {found.measured}{where}", found.confidence, at
+
+
+def _entries(a: Analysis, name: str, said: Set[str], at: tuple[float, float]) -> Row:
+    """Where a concept enters, leaves or is, or how long; the verdict on its presence where it is nowhere."""
+    found = [e for e in timeline(a).entries if name in lineage(e.concept) and e.start_s < at[1] and e.end_s > at[0]]
+    if not found:
+        place = None if at == (0.0, a.duration_s) else Place(start=0, end=1, start_s=at[0], end_s=at[1])
+        return _verdict(a, Presence(text=name, concept=name, kind=concept(name).kind, place=place))
+    spans, sure = merged([(e.start_s, e.end_s) for e in found]), max(e.confidence for e in found)
+    (first_s, _), (_, last_s), lasts_s = spans[0], spans[-1], sum(end_s - start_s for start_s, end_s in spans)
+    again = "".join(f", again at {clock(start_s)}" for start_s, _ in spans[1:4])
+    values = {
+        "long": (lasts_s, f"for {clock(lasts_s)} of {clock(a.duration_s)}, {_ranges(spans)}"),
+        "how_many": (len(spans), f"{len(spans)} time{'s' * (len(spans) > 1)}, {_ranges(spans)}"),
+        "leaves": (last_s, f"until {clock(last_s)}{', the end' * (last_s > a.duration_s - _EDGE_S)}"),
+        "enters": (first_s, f"from {clock(first_s)}{', the start' * (first_s < _EDGE_S)}{again}"),
+        "when": (name, _ranges(spans)),
+    }  # fmt: skip
+    value, text = next(both for asked, both in values.items() if asked in said)
+    return concept(name).kind, value, f"{concept(name).title}: {text}", sure, spans
+
+
+def _extreme(a: Analysis, what: str, at: tuple[float, float]) -> Row:
+    """The few seconds with the most, or least, energy."""
+    if not a.energy.values or a.loudness_lufs.value is None:
+        raise _NotMeasured("loudness, as the track is silent")
+    hop_s, width = a.energy.hop_s, max(1, round(_LOUD_S / a.energy.hop_s))
+    low = min(int(at[0] / hop_s), len(a.energy.values) - 1)
+    curve = np.array(a.energy.values[low : max(low + 1, int(at[1] / hop_s))])
+    means = np.convolve(curve, np.ones(min(width, len(curve))) / width, "valid")
+    start_s = (low + int(means.argmax() if what == "loudest" else means.argmin())) * hop_s
+    span = (start_s, min(a.duration_s, start_s + width * hop_s))
+    return what, start_s, f"{what}: {_ranges([span])}", 1.0 if np.ptp(means) > _CLEAR else PRESENT, [span]
+
+
+def _changes(a: Analysis, name: str, at: tuple[float, float]) -> Iterator[Row]:
+    """Whether key or tempo change from part to part; else what changes where."""
+    if name not in ("key", "tempo"):
+        yield from _topic(a, name if name in ("chords", "loudness") else "form", {"change"}, at, placed=True)
+        return
+    values = [(p.key if name == "key" else _tempo(a, p), p) for p in timeline(a).parts]
+    known = [(value, p) for value, p in values if value is not None]
+    if not known:
+        raise _NotMeasured(f"whether the {name} changes: it is not clear in any part")
+    steps = [known[0], *(b for x, b in pairwise(known) if not _same(x[0], b[0]))]
+    sure = min((a.key if name == "key" else a.tempo_bpm).confidence, *(p.confidence for _, p in steps), 1.0)
+    said = "; ".join(f"{_shown(value)} from {clock(p.start_s)}" for value, p in steps)
+    yield name, len(steps) - 1, f"{name} {'changes' if steps[1:] else 'does not change'}: {said}", sure, ()
+
+
+def _tempo(a: Analysis, part: Part) -> float | None:
+    """The tempo in BPM of the beats in a part; None where there are fewer than 8."""
+    beats = [beat for beat in a.beats_s if part.start_s <= beat < part.end_s]
+    return 60.0 / median(y - x for x, y in pairwise(beats)) if len(beats) >= 8 else None
+
+
+def _topic(a: Analysis, name: str, said: Set[str], at: tuple[float, float], *, placed: bool) -> Iterator[Row]:
+    """What was measured of a topic, at a place or in the whole track."""
+    line, where = timeline(a), _ranges([at])
+    parts = [p for p in line.parts if p.start_s < at[1] and p.end_s > at[0]]
+    if name == "instruments":
+        sure = {e.concept: e.confidence for e in line.entries if e.start_s < at[1] and e.end_s > at[0]}
+        own = named(t for t in a.tags().values() if t.concept in sure)[:_MOST_NAMED]
+        if move := said & {"enters", "leaves"}:
+            firsts = {e.concept: e.start_s for e in reversed(line.entries)} if "enters" in move else {
+                e.concept: e.end_s for e in line.entries}  # fmt: skip
+            own = tuple(sorted(own, key=firsts.__getitem__, reverse="leaves" in move))
+        names = [concept(n).title + (f" at {clock(firsts[n])}" if move else "") for n in own]
+        text = f"{len(own)}: " * ("how_many" in said) + (", ".join(names) or "none found")
+        yield name, text, f"{name}, {where}: {text}", min((sure[n] for n in own), default=PRESENT), [at]
+    elif name == "chords":
+        for span in [at] if placed else [(p.start_s, p.end_s) for p in parts]:
+            here = [c for c in a.chords if c.start_s < span[1] and c.end_s > span[0] and Chord.parse(c.label)]
+            sure_of = fmean(c.confidence for c in here) if here else PRESENT
+            yield name, _symbols(here), f"{name}, {_ranges([span])}: {_symbols(here) or 'none found'}", sure_of, [span]
+    elif name == "form":
+        yield name, len(parts), f"{len(parts)} part{'s' * (len(parts) > 1)}", min(p.confidence for p in parts), ()
+        for p in parts:
+            yield "part", p.label, f"{p.label}, {_ranges([(p.start_s, p.end_s)])}{_news(p)}", p.confidence, [
+                (p.start_s, p.end_s)]  # fmt: skip
+    elif name in ("genre", "mood"):
+        tags = sorted((t for t in a.tags().values() if t.kind == name), key=lambda t: -t.confidence)
+        own_tags = [t for t in tags if t.confidence >= PRESENT][:3] or tags[:1]
+        if not own_tags:
+            raise _NotMeasured(f"the {name}, which was not looked for")
+        text = ", ".join(concept(t.concept).title for t in own_tags)
+        text += " is the nearest, none is sure" * (own_tags[0].confidence < PRESENT)
+        yield name, text, f"{name}: {text}", own_tags[0].confidence, ()
+    elif name == "key" and placed and any(p.key for p in parts):
+        for p in (p for p in parts if p.key):
+            span = (p.start_s, p.end_s)
+            yield name, p.key, f"{name}, {_ranges([span])}: {p.key}", a.key.confidence, [span]
+    elif name == "loudness" and placed and a.energy.values:
+        low, high = (round(second / a.energy.hop_s) for second in at)
+        more = fmean(a.energy.values[low : max(high, low + 1)] or a.energy.values) - fmean(a.energy.values)
+        text = (
+            "about as loud as" if abs(more) < _CLEAR else "louder than" if more > 0 else "softer than"
+        ) + " the rest"
+        yield name, text, f"{where}: {text}", 0.9 if abs(more) > _CLEAR else 0.7, [at]
+    else:
+        one: Estimate[Any] = {"key": a.key, "tempo": a.tempo_bpm, "metre": a.metre}.get(name, a.loudness_lufs)
+        if one.value is None:
+            raise _NotMeasured(f"the {name}: none was found")
+        others = [f" or {_shown(o.value)}" for o in one.alternatives if one.confidence < 0.7 and o.confidence >= 0.1]
+        text = f"{name}{', whole track' * placed}: {_shown(one.value)}{''.join(others[:2])} {one.unit}".rstrip()
+        yield name, one.value, text, one.confidence, ()
+
+
+def _same(x: Any, y: Any) -> bool:
+    return abs(x / y - 1) < _STEADY if isinstance(x, float) else bool(x == y)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
+
+
+def _ranges(spans: Spans) -> str:
+    return ", ".join(f"{clock(x)} to {clock(y)}" for x, y in spans[:4]) + f" and {len(spans) - 4} more" * (
+        len(spans) > 4
+    )
+
+
+def _symbols(chords: Sequence[ChordSegment]) -> str:
+    """Chords as lead sheets write them, equal neighbours once."""
+    parsed = (Chord.parse(segment.label) for segment in chords)
+    kept = [name for name, _ in groupby(chord_symbol(chord) for chord in parsed if chord is not None)]
+    return " - ".join(kept[:_MOST_NAMED]) + " ..." * (len(kept) > _MOST_NAMED)
+
+
+def _news(part: Part) -> str:
+    moves = [(verb, names) for verb, names in (("enter", part.entering), ("leave", part.leaving)) if names]
+    text = "".join(f"; {verb}: {', '.join(concept(n).title for n in names)}" for verb, names in moves)
+    return text + (f"; {part.loudness}" if part.loudness else "")

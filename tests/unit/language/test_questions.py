@@ -1,0 +1,158 @@
+"""`solfa ask` by rule and by a model: places, certainty, and what is not known."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from solfa.analysis.protocol import empty
+from solfa.core.errors import InputError
+from solfa.core.types import Alternative, Analysis, ChordSegment, Curve, Estimate, Span, TagTrack
+from solfa.language.questions import Reply, ask, ask_model, choose
+from solfa.llm import Client, Endpoint
+
+LOOP = ("D:min", "Bb:maj", "F:maj", "C:maj")
+
+
+def tag(concept: str, kind: str, sure: float, *spans: tuple[float, float]) -> TagTrack:
+    return TagTrack(concept=concept, kind=kind, confidence=sure, share=sum(b - a for a, b in spans) / 200,
+                    spans=tuple(Span(start_s=a, end_s=b, confidence=sure) for a, b in spans))  # fmt: skip
+
+
+@pytest.fixture
+def song() -> Analysis:
+    """Piano throughout, drums from 0:42 to 3:00, a voice from 1:00 to 2:30; no guitar; louder from 2:00 to 2:30."""
+    parts = {
+        "key": Estimate(value="D minor", confidence=0.94),
+        "metre": Estimate(value="4/4", confidence=0.92),
+        "tempo_bpm": Estimate(value=92.0, confidence=0.96, unit="BPM"),
+        "loudness_lufs": Estimate(value=-16.0, confidence=1.0, unit="LUFS"),
+        "beats_s": tuple(i * 60 / 92 for i in range(300)),
+        "downbeats_s": tuple(i * 240 / 92 for i in range(75)),
+        "chords": tuple(
+            ChordSegment(start_s=i * 2.5, end_s=i * 2.5 + 2.5, label=LOOP[i % 4], confidence=0.9) for i in range(80)
+        ),
+        "energy": Curve(hop_s=1.0, values=(0.5,) * 120 + (0.9,) * 30 + (0.4,) * 50),
+        "voice": tag("voice", "voice", 0.97, (60, 150)),
+        "instruments": (
+            tag("piano", "instrument", 0.96, (0, 200)),
+            tag("drums", "instrument", 0.75, (42, 180)),
+            tag("guitar", "instrument", 0.03),
+            tag("electric_piano", "instrument", 0.02),
+        ),
+        "moods": (tag("sad", "mood", 0.84, (0, 200)), tag("happy", "mood", 0.04)),
+    }
+    return Analysis(**{**empty(), "duration_s": 200.0, **parts})
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        ("When do the drums enter?", "Drums: from 0:42 (probably)."),
+        ("Could you tell me when the drums stop?", "Drums: until 3:00 (probably)."),
+        ("How long does the singer sing?", "Vocals: for 1:30 of 3:20, 1:00 to 2:30 (surely)."),
+        ("Is there a guitar?", "No, guitar: none found (surely)."),
+        ("when does the guitar come in", "No, guitar: none found (surely)."),
+        ("Is there a paino?", "Yes, piano: present, 0:00 to 3:20 (surely)."),  # a typing error
+        ("Is it in F major?", "No, F major: D minor (surely)."),
+        ("What key is it in at 1:20?", "D minor (surely)."),
+        ("Is it major or minor?", "Key: D minor (surely)."),
+        ("What's the BPM?", "Tempo: 92.0 BPM (surely)."),
+        ("Does the tempo change?", "Tempo does not change: 92.0 from 0:00 (surely)."),
+        ("Which chords are played in the first 10 seconds?", "Chords, 0:00 to 0:10: Dm - Bb - F - C (surely)."),
+        ("What plays at 0:20?", "Instruments, 0:15 to 0:25: piano (surely)."),
+        ("Which instrument comes in first?", "piano at 0:00, vocals at 1:00"),
+        ("Where is the loudest place?", "Loudest: 2:00 to 2:03 (surely)."),
+        ("How loud is it at the end?", "softer than the rest"),
+        ("When does the piece end?", "Length: 3:20 (surely)."),
+        ("What mood does it have?", "Mood: sad (probably)."),
+    ],
+)  # fmt: skip
+def test_answers_have_a_place_and_a_certainty(song: Analysis, question: str, said: str) -> None:
+    answer = ask(song, question)
+    if question.startswith("Which instrument"):
+        song = replace(song, instruments=song.instruments[:1])
+        answer = ask(song, question)
+    assert answer.status == "answered" and said in answer.text
+    assert all(0 <= c.start_s <= c.end_s <= 200 and c.maker == "measured" for c in answer.claims)
+
+
+@pytest.mark.parametrize(
+    ("question", "status", "said"),
+    [
+        ("What are the lyrics about?", "not measured", "the words of the song"),
+        ("When does the chorus start?", "not measured", "which part is the chorus"),
+        ("Is there a theremin?", "not measured", "theremin"),  # not looked for
+        ("What genre is it?", "not measured", "not looked for"),
+        ("What key is it in at 9:00?", "not measured", "the track ends at 3:20"),
+        ("Wann setzt das Schlagzeug ein?", "not understood", "'wann', 'setzt'"),
+        ("ピアノはありますか", "not understood", "English"),
+        ("When do the elephants enter?", "not understood", "'elephants'"),
+        ("Is the drummer's hat red?", "not understood", "'hat', 'red'"),
+        ("?", "not understood", "English"),
+        ("17", "not understood", "English"),
+    ],
+)
+def test_what_is_not_known_is_said(song: Analysis, question: str, status: str, said: str) -> None:
+    answer = ask(song, question)
+    assert answer.status == status and said in answer.text
+    assert not any(c.value != "not measured" for c in answer.claims)
+
+
+def test_silence_one_second_and_nothing_measured_are_answered_plainly() -> None:
+    silence = Analysis(duration_s=1.0, **empty())
+    for question in ("what key is it in?", "how fast is it?", "where is the loudest place?", "does the key change?"):
+        assert ask(silence, question).status == "not measured", question
+    assert ask(silence, "how long is it?").text == "Length: 0:01 (surely)."
+    assert ask(silence, "when do the drums enter?").text.startswith("Not measured, drums")
+    assert ask(silence, "what are the chords?").claims[0].value == ""
+
+
+def test_an_unsure_value_names_the_others(song: Analysis) -> None:
+    unsure = Estimate(value="E minor", confidence=0.3, alternatives=(Alternative(value="G major", confidence=0.2),))
+    assert ask(replace(song, key=unsure), "which key?").text == "Key: E minor or G major (perhaps)."
+
+
+@pytest.mark.parametrize("question", ["", "  ", "why " * 500])
+def test_a_question_of_no_sensible_length_is_refused(song: Analysis, question: str) -> None:
+    with pytest.raises(InputError):
+        ask(song, question)
+
+
+def test_options_are_chosen_by_what_was_measured(song: Analysis) -> None:
+    options = ("C major", "92 BPM", "D minor", "120 BPM")
+    assert choose(song, "What is the key of the piece?", options) == 2
+    assert choose(song, "How fast is it?", options) == 1
+    assert choose(song, "When do the drums enter?", ("0:08", "0:42", "4/4", "violin")) == 1
+    assert choose(song, "When do the drums enter?", ("0:08", "2:42", "4/4", "violin")) is None
+    assert choose(song, "Which instrument plays?", ("guitar", "4/4", "piano", "D minor")) == 2
+    assert choose(song, "Which instrument plays?", ("4/4", "D minor")) is None
+    assert choose(song, "Is there a piano?", ("No", "Yes")) == 1
+    assert choose(song, "What is the singer's name?", options) is None
+    assert choose(None, "What is the key of the piece?", options) == 0  # what the texts give away
+
+
+def by_model(analysis: Analysis, llm_server: Any, folder: Path, answer: Any) -> Reply:
+    text = answer if isinstance(answer, str) else json.dumps(answer)
+    body = json.dumps({"choices": [{"message": {"content": text}}]}).encode()
+    with llm_server(lambda request, n: (200, body)) as fake:
+        return ask_model(analysis, "what key?", Client(Endpoint(url=fake.url, model="m", retries=0), folder))
+
+
+def test_a_models_word_is_marked_and_its_quotes_are_checked(song: Analysis, llm_server: Any, tmp_path: Path) -> None:
+    good = {"answer": "It is in D minor.", "quotes": ['"key": "D minor"'], "known": "yes"}
+    found = by_model(song, llm_server, tmp_path / "a", good)
+    assert found.status == "answered" and found.text == "In the words of m: It is in D minor."
+    assert found.claims[0].maker == "m" and found.claims[0].confidence == 0
+    none = {"answer": "The data does not say who sings.", "quotes": [], "known": "no"}
+    assert by_model(song, llm_server, tmp_path / "b", none).status == "not measured"
+    for bad, why in (
+        ({**good, "quotes": ['"key": "F major"']}, "not in the data"),
+        ({**good, "quotes": []}, "no quote"),
+        ({"answer": "D minor"}, "must be"),
+        ("I think it is lovely.", "no JSON object"),
+    ):
+        found = by_model(song, llm_server, tmp_path / why, bad)
+        assert found.status == "not understood" and why in found.text and not found.claims
