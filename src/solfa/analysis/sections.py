@@ -4,6 +4,8 @@ Boundaries are peaks of the novelty of a self-similarity matrix (Foote, ICME 200
 voice and instruments at once.
 """
 
+from string import ascii_uppercase
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,28 +26,12 @@ def sections(analysis: Analysis) -> tuple[Span, ...]:
 
     The confidence of a part is the prominence of its beginning (0..1; 1 for the first).
     """
-    return _sections(analysis, _features(analysis))
+    return form(analysis)[0]
 
 
 def form(analysis: Analysis) -> tuple[tuple[Span, ...], tuple[str, ...]]:
     """The sections, and a label of each: "A", "B" ...; sections that sound alike have the same one."""
     features_TF = _features(analysis)
-    found, labels = _sections(analysis, features_TF), list[str]()
-    bounds = np.minimum([round(span.start_s) for span in found], len(features_TF) - 1)
-    means = np.add.reduceat(features_TF, bounds) / np.diff(bounds, append=len(features_TF))[:, None]
-    alike = _ALIKE * np.square(features_TF).sum(axis=1).mean()
-    for i, mean in enumerate(means):
-        far = np.square(means[:i] - mean).sum(axis=1)
-        labels.append(labels[int(far.argmin())] if i and far.min() <= alike else _letters(len(set(labels))))
-    return found, tuple(labels)
-
-
-def _letters(number: int) -> str:
-    """A to Z, then AA, AB ..."""
-    return (_letters(number // 26 - 1) if number >= 26 else "") + chr(ord("A") + number % 26)
-
-
-def _sections(analysis: Analysis, features_TF: Doubles) -> tuple[Span, ...]:
     count, starts = len(features_TF), [(0.0, 1.0)]
     if count >= 3 * _LEAST_S and features_TF.any():
         novelty = _novelty(features_TF, min(_REACH_S, count // 3))
@@ -56,7 +42,15 @@ def _sections(analysis: Analysis, features_TF: Doubles) -> tuple[Span, ...]:
                 bar_s = float(bars[np.abs(bars - second).argmin()])
                 starts.append((bar_s if abs(bar_s - second) <= _NEAR_S else float(second), min(salience, 1.0)))
     ends = [*(start_s for start_s, _ in starts[1:]), analysis.duration_s]
-    return tuple(Span(start_s=a, end_s=b, confidence=p) for (a, p), b in zip(starts, ends, strict=True))
+    spans = tuple(Span(start_s=a, end_s=b, confidence=p) for (a, p), b in zip(starts, ends, strict=True))
+    bounds, labels = np.minimum([round(start_s) for start_s, _ in starts], count - 1), list[str]()
+    means = np.add.reduceat(features_TF, bounds) / np.diff(bounds, append=count)[:, None]
+    alike = _ALIKE * np.square(features_TF).sum(axis=1).mean()
+    for i, mean in enumerate(means):
+        far, others = np.square(means[:i] - mean).sum(axis=1), len(set(labels))
+        repeats = i and far.min() <= alike
+        labels.append(labels[int(far.argmin())] if repeats else ascii_uppercase[others : others + 1] or f"Z{others}")
+    return spans, tuple(labels)
 
 
 def _features(analysis: Analysis) -> Doubles:

@@ -4,11 +4,12 @@ The words are a table, ``phrases_en.toml``; another table of the same names is a
 """
 
 import math
-import string
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,14 +22,14 @@ from solfa.core.text import clock, printable
 from solfa.core.theory import Chord
 from solfa.core.types import Analysis
 from solfa.core.vocabulary import concepts, is_other_source
-from solfa.language.timeline import Part, Timeline, overlaps, timeline
+from solfa.language.timeline import Entry, Part, overlaps, timeline
 from solfa.relevance.rules import summarize
 
 Certainty = Literal["surely", "probably", "perhaps"]
 _SURELY, _PROBABLY = 0.9, 0.7
 _MOST_PARTS, _MOST_CHORDS, _MOST_NAMES = 10, 6, 3  # of a paragraph, of a part, of moods and sounds
 _NEAR_S, _SAME_S = 10.0, 1.5  # how far from its border the change of a part may be; what happens within is one moment
-_CHORDS = 0.6  # least confidence of chords that are told
+_CHORDS, _EVENT = 0.6, 0.75  # least confidence of chords, and of what enters, leaves, or plays alone, to be told
 _DERIVED = 0.85  # how sure at most is what was concluded from measurements: another key, what returns
 _MOST_BYTES = 1_000_000
 
@@ -73,7 +74,10 @@ def narrate(
 
     Raises InputError if the table cannot be read, lacks a phrase, or has one with other slots than the English one.
     """
-    told = _Telling(phrases(language), analysis, timeline(analysis, every_s=every_s))
+    line, entries = timeline(analysis, every_s=every_s), dict[str, list[Entry]]()
+    for entry in line.entries:
+        entries.setdefault(entry.concept, []).append(entry)
+    told = _Telling(phrases(language), analysis, line.parts, entries)
     if told.overview():
         told.form(each=sections or every_s is not None)
     return tuple(told.claims)
@@ -87,33 +91,26 @@ def phrases(language: str = "en") -> Mapping[str, Any]:
         return english
     try:
         with Path(language).open("rb") as file:
-            own = tomllib.loads(file.read(_MOST_BYTES).decode())
+            own = {"title": {}, "name": {}, "many": {"names": []}} | tomllib.loads(file.read(_MOST_BYTES).decode())
         shape = {name: english[name] for name in ("certainty", "list", "say", "moment", "word")}
-        shape["title"] = dict.fromkeys(own.get("title", ()), "")
-        shape["name"] = {name: ["", ""] for name in own.get("name", ())}
-        for section, table in shape.items():
-            for name, phrase in table.items():
-                if not _fits(phrase, found := own[section][name]):
-                    raise ValueError(f"[{section}] {name} is {found!r:.60}, expected something like {phrase!r:.80}")
-        return {"title": {}, "name": {}, "many": {"names": []}, **own}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as bad:
+        shape |= {"title": dict.fromkeys(own["title"], ""), "name": {name: ["", ""] for name in own["name"]}}
+        for section, name in ((section, name) for section, table in shape.items() for name in table):
+            if not _fits(shape[section][name], found := own[section][name]):
+                raise ValueError(f"[{section}] {name} is {found!r:.60}, expected one like {shape[section][name]!r:.80}")
+    except (OSError, ValueError, KeyError, TypeError) as bad:
         why = f"it lacks {bad}" if isinstance(bad, KeyError) else printable(str(bad))
-        raise InputError(
-            f"{language} is not a table of phrases: {why}. Expected 'en', or a TOML file like "
-            f"solfa/language/phrases_en.toml (docs/language.md)."
-        ) from bad
+        raise InputError(f"{language} is not a table of phrases: {why}. Expected 'en', or a TOML file like "
+                         f"solfa/language/phrases_en.toml (docs/language.md).") from bad  # fmt: skip
+    return own
 
 
 def _fits(english: Any, own: Any) -> bool:
-    """Whether a phrase has the form of the English one, and no other slots; a name or title has none."""
+    """Whether a phrase has the form of the English one, and no other slots."""
     if isinstance(english, list):
         return isinstance(own, list) and len(own) == len(english) and all(map(_fits, english, own))
-    try:
-        slots, known = ({f"{slot}{spec}{end or ''}".lower() for _, slot, spec, end in string.Formatter().parse(text)
-                         if slot is not None} for text in (own, english))  # fmt: skip
-    except (ValueError, TypeError):
+    if not isinstance(own, str) or not own.isprintable() or re.search("[{}]", re.sub(r"{\w+}", "", own)):
         return False
-    return slots <= known and own.isprintable()
+    return {*re.findall(r"{(\w+)}", own.lower())} <= {*re.findall(r"{(\w+)}", english.lower())}
 
 
 # When, which phrase of the moment, what it is about, values, confidence, and what fills its slots.
@@ -126,7 +123,8 @@ class _Telling:
 
     phrases: Mapping[str, Any]
     of: Analysis
-    line: Timeline
+    parts: tuple[Part, ...]
+    entries: Mapping[str, list[Entry]]
     claims: list[Claim] = field(default_factory=list)
     named: set[str] = field(default_factory=set)
     chords: frozenset[str] = frozenset()  # those told last
@@ -184,7 +182,7 @@ class _Telling:
 
     def form(self, *, each: bool) -> None:
         """What happens when: of each part, or, in a paragraph, what changes in those with the clearest beginnings."""
-        parts, heads, key, before = self.line.parts, dict[tuple[str, ...], Part](), self.of.key.value, None
+        parts, heads, key, before = self.parts, dict[tuple[str, ...], Part](), self.of.key.value, None
         clearest = [p.start_s for p in sorted(parts[1:], key=lambda p: -p.confidence)[: _MOST_PARTS - 1]]
         told = [(n, p) for n, p in enumerate(parts) if each or not n or p.start_s in clearest]
         for self.number, part in told:
@@ -200,9 +198,10 @@ class _Telling:
             elif part.label != before.label:
                 other = {"other": clock(head.start_s)}
                 said.append((part.start_s, "alike", "label", (part.label,), _DERIVED, other))
-            if part.key and part.key != key:
-                sure, key = min(_DERIVED, self.of.key.confidence, part.chords_confidence), part.key
-                said.append((part.start_s, "key", "key", (key,), sure, {"key": self.key(key)}))
+            sure = min(_DERIVED, self.of.key.confidence, part.chords_confidence)
+            if part.key not in (None, key) and sure >= _PROBABLY:
+                key = part.key
+                said.append((part.start_s, "key", "key", (str(key),), sure, {"key": self.key(key)}))
             self.tell(part, said)
             before = part
         last = parts[-1]
@@ -224,24 +223,25 @@ class _Telling:
         """What is in a part; that it is alone only where nothing else may be."""
         if not part.present:
             self.say(self.phrases["say"]["none_named"], "instruments", None, 1.0, part)
-        alone = len(part.present) == 1 and not any(
+        sure = {c: self.sure(c, part) for c in part.present}
+        alone = len(sure) == 1 and min(sure.values()) >= _EVENT and not any(
             is_other_source(t.concept, part.present[0]) and t.confidence >= ABSENT
             and any(min(s.end_s, part.end_s) - max(s.start_s, part.start_s) > _SAME_S for s in t.spans)
             for t in self.of.tags().values()
         )  # fmt: skip
-        rows = _together((part.start_s, c, self.sure(c, part)) for c in part.present)
-        for i, (_, names, sure) in enumerate(rows):
-            phrase = self.phrases["say"]["as_well" if i else f"{verb}_alone" if alone else verb]
+        for i, (_, group) in enumerate(groupby(sorted(sure, key=lambda c: -sure[c]), lambda c: certainty_of(sure[c]))):
+            phrase, names = "as_well" if i else f"{verb}_alone" if alone else verb, tuple(group)
             self.named -= {*names}
-            self.say(phrase, "instruments", names, sure, part, **self.names(names))
+            self.say(self.phrases["say"][phrase], "instruments", names, sure[names[-1]], part, **self.names(names))
 
     def moves(self, part: Part, before: Part) -> Iterator[_Said]:
         """What enters and leaves, and whether it is louder."""
         for way, about, of, other in (("enter", "entering", part, before), ("leave", "leaving", before, part)):
-            changed = [(self.edge(c, part, way), c, self.sure(c, of)) for c in of.present if c not in other.present]
-            for time_s, names, sure in _together(sorted(changed), alike=way == "enter"):
+            sure = {c: p for c in of.present if c not in other.present and (p := self.sure(c, of)) >= _EVENT}
+            for time_s, group in groupby(sorted((self.edge(c, part, way), c) for c in sure), lambda row: row[0]):
+                names = tuple(c for _, c in group)
                 kind = "return" if way == "enter" and self.named.issuperset(names) else way
-                yield time_s, kind, about, names, sure, self.names(names)
+                yield time_s, kind, about, names, min(sure[c] for c in names), self.names(names)
         if part.loudness:
             yield part.start_s, part.loudness, "loudness", (part.loudness,), 1.0, {}
 
@@ -255,13 +255,13 @@ class _Telling:
 
     def edge(self, concept: str, part: Part, way: str) -> float:
         """When a concept enters or leaves, near the start of a part."""
-        times = [e.start_s if way == "enter" else e.end_s for e in self.line.of(concept)]
+        times = (e.start_s if way == "enter" else e.end_s for e in self.entries[concept])
         nearest = min(times, key=lambda t: abs(t - part.start_s), default=part.start_s)
         return nearest if abs(nearest - part.start_s) <= _NEAR_S else part.start_s
 
     def sure(self, concept: str, part: Part) -> float:
         """The surest entry of a concept in a part."""
-        return max((e.confidence for e in overlaps(self.line.of(concept), part)), default=0.0)
+        return max((e.confidence for e, _ in overlaps(self.entries[concept], part)), default=0.0)
 
     def names(self, found: Iterable[str]) -> dict[str, Any]:
         """Instruments in words, "a piano" at first and then "the piano"; also with a capital letter."""
@@ -283,16 +283,3 @@ class _Telling:
         """A key in words; nothing of what is none."""
         tonic, _, mode = str(name).partition(" ")
         return str(self.phrases["word"][mode].format(tonic=tonic)) if mode else ""
-
-
-def _together(
-    rows: Iterable[tuple[float, str, float]], *, alike: bool = True
-) -> list[tuple[float, tuple[str, ...], float]]:
-    """Concepts that can be said in one sentence: at one moment, and, if ``alike``, as certain."""
-    found = list[tuple[float, tuple[str, ...], float]]()
-    for time_s, name, sure in rows:
-        same = found and time_s - found[-1][0] <= _SAME_S and (
-            not alike or certainty_of(sure) == certainty_of(found[-1][2]))  # fmt: skip
-        first_s, names, least = found.pop() if same else (time_s, (), sure)
-        found.append((first_s, (*names, name), min(least, sure)))
-    return found

@@ -8,13 +8,12 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from itertools import islice
-from typing import Literal
+from typing import Literal, TypeVar
 
 from solfa.analysis.sections import form
 from solfa.core.filters import PRESENT
 from solfa.core.theory import KEYS, Chord, Key
-from solfa.core.types import Analysis, Span, TagTrack
+from solfa.core.types import Analysis, ChordSegment, Span, TagTrack
 from solfa.core.vocabulary import lineage
 
 Loudness = Literal["louder", "softer"]
@@ -24,20 +23,17 @@ _CHANGE = 0.1  # of the energy (0..1; 4.5 LU): less is no change that a listener
 _LEAST = 0.1  # of a part that a chord lasts to be one of its chords
 _IN_KEY, _OFF_KEY = 0.6, 0.4  # of a part whose chords are of the key of the track, from which on it is, and is not
 _CLOSE, _AS_LONG = 0.2, 0.6  # of a narrower concept to a wider: difference of confidence, share of its length
-_PARTS = {"drum_machine", "bass_drum", "snare_drum", "hi_hat", "cymbal"}  # of a kit
-_KIT = {"drums", *_PARTS} - {"cymbal"}
+_KIT = ("drum_machine", "bass_drum", "snare_drum", "hi_hat", "cymbal", "percussion")  # what drums stand for
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Part:
-    """A part of the form, from ``start_s`` to ``end_s``.
+    """A part of the form; parts that sound alike share a ``label`` ("A", "B" ...).
 
-    ``label`` is "A", "B" ...: parts that sound alike share it. ``present``, ``entering`` and ``leaving`` are ids of
-    the vocabulary, surest first: in this part; and not in the one before; and in the one before but not here.
-    ``chords`` are Harte labels in the order of their first appearance, the short ones left out, with their mean
-    confidence; ``key`` is None where it is not clear. ``loudness`` compares with the part before (None: no clear
-    difference, or the first part).
-    ``confidence`` is the salience 0..1 of the boundary that it starts with.
+    ``present``, ``entering`` and ``leaving`` are ids of the vocabulary, surest first, the latter two compared with the
+    part before, as is ``loudness`` (None: no clear difference). ``chords`` are Harte labels in the order of their first
+    appearance, the short ones left out, with their mean confidence; ``key`` is None where it is not clear.
+    ``confidence`` is the salience 0..1 of the boundary that the part starts with.
     """
 
     start_s: float
@@ -74,9 +70,8 @@ class Timeline:
     parts: tuple[Part, ...]
     entries: tuple[Entry, ...]
 
-    def of(self, concept: str) -> list[Entry]:
-        """The entries of one concept."""
-        return [entry for entry in self.entries if entry.concept == concept]
+
+_Timed = TypeVar("_Timed", Entry, ChordSegment)
 
 
 def timeline(analysis: Analysis, *, every_s: float | None = None) -> Timeline:
@@ -87,10 +82,15 @@ def timeline(analysis: Analysis, *, every_s: float | None = None) -> Timeline:
     tags = [t for t in (analysis.voice, *analysis.instruments) if t.confidence >= PRESENT]
     entries = {tag.concept: [*_entries(tag)] for tag in tags}
     names, parts, energy_before = named(tags), list[Part](), 0.0
-    spans, labels = form(analysis) if every_s is None else _windows(analysis.duration_s, every_s)
+    if every_s is None:
+        spans, labels = form(analysis)
+    else:
+        starts = [every_s * i for i in range(max(1, math.ceil(analysis.duration_s / every_s - 1e-6)))]
+        ends, labels = [*starts[1:], analysis.duration_s], ("",) * len(starts)
+        spans = tuple(Span(start_s=a, end_s=b, confidence=1.0) for a, b in zip(starts, ends, strict=True))
     for span, label in zip(spans, labels, strict=True):
         before, least_s = parts[-1].present if parts else (), _SHARE * (span.end_s - span.start_s)
-        present = tuple(n for n in names if _lasts_s(entries[n], span) >= least_s > 0)
+        present = tuple(n for n in names if sum(s for _, s in overlaps(entries[n], span)) >= least_s > 0)
         chords, sure, energy = *_chords(analysis, span), _energy(analysis, span)
         change = energy - energy_before if parts else 0.0
         parts.append(Part(
@@ -106,18 +106,12 @@ def timeline(analysis: Analysis, *, every_s: float | None = None) -> Timeline:
     return Timeline(duration_s=analysis.duration_s, parts=tuple(parts), entries=tuple(ordered))
 
 
-def overlaps(entries: Sequence[Entry], span: Span | Part) -> Iterator[Entry]:
-    """The entries of one concept that are in a span of the track."""
-    for i in range(bisect_right(entries, span.start_s, key=lambda e: e.end_s), len(entries)):
-        if entries[i].start_s >= span.end_s:
+def overlaps(items: Sequence[_Timed], span: Span | Part) -> Iterator[tuple[_Timed, float]]:
+    """What of ordered items, of which none overlap, is in a span of the track, and for how many seconds."""
+    for i in range(bisect_right(items, span.start_s, key=lambda item: item.end_s), len(items)):
+        if items[i].start_s >= span.end_s:
             return
-        yield entries[i]
-
-
-def _windows(duration_s: float, every_s: float) -> tuple[tuple[Span, ...], tuple[str, ...]]:
-    count = max(1, math.ceil(duration_s / every_s - 1e-6))
-    ends = [*(every_s * (i + 1) for i in range(count - 1)), duration_s]
-    return tuple(Span(start_s=every_s * i, end_s=end, confidence=1.0) for i, end in enumerate(ends)), ("",) * count
+        yield items[i], min(items[i].end_s, span.end_s) - max(items[i].start_s, span.start_s)
 
 
 def named(tags: Iterable[TagTrack]) -> tuple[str, ...]:
@@ -127,51 +121,39 @@ def named(tags: Iterable[TagTrack]) -> tuple[str, ...]:
     about as sure and lasts about as long, else the wider one for both.
     """
     known = {t.concept: t for t in tags}
-    if not known.keys().isdisjoint(_KIT):
-        known = {c: t for c, t in known.items() if c not in (_PARTS | {"percussion"}) or c == "drums"}
-    narrower = {
-        c: [n for n, t in known.items() if c in lineage(n)[1:] and t.confidence >= known[c].confidence - _CLOSE]
-        for c in known
-    }
-    replaced = {c for c in known if sum(known[n].share for n in narrower[c]) >= _AS_LONG * max(known[c].share, 0.01)}
-    covered = {n for n in known if any(w in known and w not in replaced for w in lineage(n)[1:])}
-    names = known.keys() - replaced - covered
+    if "drums" in known:
+        known = {c: t for c, t in known.items() if c not in _KIT}
+    kept = set[str]()  # but for what the narrower ones stand for
+    for name, tag in known.items():
+        cases = [t for c, t in known.items() if name in lineage(c)[1:] and t.confidence >= tag.confidence - _CLOSE]
+        if sum(t.share for t in cases) < _AS_LONG * max(tag.share, 0.01):
+            kept.add(name)
+    names = (c for c in kept if kept.isdisjoint(lineage(c)[1:]))
     return tuple(sorted(names, key=lambda c: (-known[c].confidence, c)))
 
 
-def _entries(tag: TagTrack) -> Iterator[Entry]:
+def _entries(tag: TagTrack) -> list[Entry]:
     """The spans of a concept, joined over short rests; short ones only where it has no longer one."""
-    rows = list[tuple[float, float, float, float]]()  # start, end, how long it was measured there, weighted confidence
+    rows = list[list[Span]]()
     for span in tag.spans:
-        start_s, length_s = span.start_s, span.end_s - span.start_s
-        weight = length_s * span.confidence
-        if rows and start_s - rows[-1][1] <= _GAP_S:
-            start_s, _, before_s, other = rows.pop()
-            length_s, weight = length_s + before_s, weight + other
-        rows.append((start_s, span.end_s, length_s, weight))
-    least_s = min(_SHORT_S, max((length_s for _, _, length_s, _ in rows), default=0.0))
-    for start_s, end_s, length_s, weight in rows:
-        if length_s >= max(least_s, 1e-3):
-            sure = round(min(tag.confidence, weight / length_s), 4)
-            yield Entry(concept=tag.concept, start_s=start_s, end_s=end_s, confidence=sure)
-
-
-def _lasts_s(entries: Sequence[Entry], span: Span) -> float:
-    return sum(min(e.end_s, span.end_s) - max(e.start_s, span.start_s) for e in overlaps(entries, span))
+        if not rows or span.start_s - rows[-1][-1].end_s > _GAP_S:
+            rows.append([])
+        rows[-1].append(span)
+    lengths_s = [sum(s.end_s - s.start_s for s in row) for row in rows]
+    weights = [sum((s.end_s - s.start_s) * s.confidence for s in row) for row in rows]
+    least_s = max(1e-3, min(_SHORT_S, max(lengths_s, default=0.0)))
+    return [
+        Entry(concept=tag.concept, start_s=row[0].start_s, end_s=row[-1].end_s,
+              confidence=round(min(tag.confidence, weight / length_s), 4))
+        for row, length_s, weight in zip(rows, lengths_s, weights, strict=True) if length_s >= least_s
+    ]  # fmt: skip
 
 
 def _chords(analysis: Analysis, span: Span) -> tuple[dict[Chord, float], float]:
-    """How many seconds each chord lasts, in the order of their first appearance; and their mean confidence.
-
-    Inversions do not count.
-    """
+    """Seconds of each chord, inversion or not, in the order of their first appearance; and their mean confidence."""
     lasting, sure = dict[Chord, float](), 0.0
-    first = max(0, bisect_right(analysis.chords, span.start_s, key=lambda c: c.start_s) - 1)
-    for segment in islice(analysis.chords, first, None):
-        if segment.start_s >= span.end_s:
-            break
-        seconds = min(segment.end_s, span.end_s) - max(segment.start_s, span.start_s)
-        if seconds > 0 and (chord := _bare(segment.label)) is not None:
+    for segment, seconds in overlaps(analysis.chords, span):
+        if (chord := _bare(segment.label)) is not None:
             lasting[chord] = lasting.get(chord, 0.0) + seconds
             sure += seconds * segment.confidence
     return lasting, round(sure / sum(lasting.values()), 4) if lasting else 0.0
@@ -209,7 +191,6 @@ def _keys(chord: Chord) -> tuple[Key, ...]:
 
 def _energy(analysis: Analysis, span: Span) -> float:
     """Mean energy 0..1 of a part, of the seconds between its borders."""
-    curve = analysis.energy
-    first = int(span.start_s / curve.hop_s) if curve.hop_s else 0
-    values = curve.values[first : max(first + 1, round(span.end_s / curve.hop_s))] if curve.hop_s else ()
-    return sum(values) / len(values) if values else 0.0
+    hop_s = analysis.energy.hop_s or 1.0
+    values = analysis.energy.values[int(span.start_s / hop_s) : max(1, round(span.end_s / hop_s))]
+    return sum(values) / max(1, len(values))

@@ -23,7 +23,7 @@ def test_a_paragraph_tells_the_form_in_time() -> None:
         "The key is D minor. It is probably gentle. It is instrumental. It begins with a piano alone. "
         "The chords are Dm, Bb, F and C. At 0:32 drums enter. It gets louder. The chords are Gm and A. "
         "At 1:04 the drums drop out. It gets softer. "
-        "The music of 0:00 returns. It ends much as it began."
+        "It is much as at 0:00. It ends much as it began."
     )
 
 
