@@ -19,7 +19,7 @@ from solfa.core.errors import InputError
 from solfa.core.files import table_of
 from solfa.core.filters import PRESENT
 from solfa.core.text import clock, printable
-from solfa.core.theory import Chord
+from solfa.core.theory import Chord, Key
 from solfa.core.types import Analysis
 from solfa.core.vocabulary import concepts, is_other_source
 from solfa.language.timeline import Entry, Part, overlaps, timeline
@@ -32,6 +32,7 @@ _NEAR_S, _SAME_S = 10.0, 1.5  # how far from its border the change of a part may
 _CHORDS, _EVENT = 0.6, 0.75  # least confidence of chords, and of what enters, leaves, or plays alone, to be told
 _DERIVED = 0.85  # how sure at most is what was concluded from measurements: another key, what returns
 _MOST_BYTES = 1_000_000
+_LIVELY, _QUIET = ({*table_of("solfa.relevance", "rules.toml")["energy"][name]} for name in ("more", "less"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -163,8 +164,8 @@ class _Telling:
             return False
         if found.genre:
             self.say(say["genre"], "genre", found.genre, sure["genre"], name=self.titles([found.genre]))
-        if found.mood:
-            moods = found.mood[:_MOST_NAMES]
+        kind = next((k for m in found.mood or () for k in (_LIVELY, _QUIET) if m in k), ())  # others contradict it
+        if moods := tuple(m for m in found.mood or () if m in kind or m not in _LIVELY | _QUIET)[:_MOST_NAMES]:
             self.say(say["mood"], "mood", moods, tags[moods[-1]].confidence, names=self.titles(moods))
         for name, about in (("tempo", "tempo_bpm"), ("metre", "metre"), ("key", "key")):
             if (value := getattr(found, about)) is None:
@@ -249,7 +250,8 @@ class _Telling:
         """The chords of a part, if they are few, sure enough, and others than those told last."""
         if 0 < len(part.chords) <= _MOST_CHORDS and part.chords_confidence >= _CHORDS and {*part.chords} != self.chords:
             self.chords = frozenset(part.chords)
-            symbols = self.listed(chord_symbol(c) for name in part.chords if (c := Chord.parse(name)) is not None)
+            key = Key.parse(str(self.of.key.value)) if self.of.key.confidence >= PRESENT else None
+            symbols = self.listed(chord_symbol(c, key) for name in part.chords if (c := Chord.parse(name)) is not None)
             kind = "chord" if len(part.chords) == 1 else "chords"
             yield part.start_s, kind, "chords", part.chords, part.chords_confidence, {"names": symbols}
 

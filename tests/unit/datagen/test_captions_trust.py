@@ -1,11 +1,14 @@
+import argparse
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from solfa.analysis.document import to_json
 from solfa.core.errors import InputError
 from solfa.core.types import Analysis, ChordSegment, Curve, Estimate, Span, TagTrack
 from solfa.datagen.captions.trust import FIELDS, Trust, candidates
@@ -96,3 +99,36 @@ def test_the_shipped_table_is_one_and_others_are_refused(tmp_path: Path) -> None
             Trust.load(path)
     with pytest.raises(InputError, match="fit on more"):
         fit([], seed=0, about={})
+
+
+def test_claims_of_a_narration_are_judged_by_what_is_true_of_the_clip(tmp_path: Path, capsys: Any) -> None:
+    def tag(concept: str, *spans: tuple[float, float]) -> TagTrack:
+        found = tuple(Span(start_s=a, end_s=b, confidence=0.95) for a, b in spans)
+        return TagTrack(concept=concept, kind="instrument", confidence=0.95, spans=found,
+                        share=sum(b - a for a, b in spans) / 60)  # fmt: skip
+
+    analysis = replace(
+        noisy(np.random.default_rng(0))[0], duration_s=60.0, tempo_bpm=Estimate(value=101.0, confidence=0.95),
+        metre=Estimate(value="3/4", confidence=0.8), key=Estimate(value="C major", confidence=0.6), beats_s=(),
+        instruments=(tag("piano", (0, 60)), tag("drums", (30, 60)), tag("flute", (0, 30))),
+        energy=Curve(hop_s=1.0, values=(0.3,) * 30 + (0.8,) * 30), voice=TagTrack(concept="voice", kind="voice",
+        confidence=0.01), chords=tuple(ChordSegment(start_s=2.0 * i, end_s=2.0 * i + 2, confidence=0.9,
+                                       label=("C:maj", "G:maj")[i % 2]) for i in range(30)),
+    )  # fmt: skip
+    truth = {"tempo_bpm": 100.0, "metre": "4/4", "key": "C major", "chords": ["C:maj", "F:maj"], "voice": False}
+    timed = {"instruments": [[0, 60, "piano"], [31, 60, "drum_machine"], [0, 60, "cello"]], "keys": [], "sections": []}
+    row = {"split": "test", "truth": truth, "analysis": to_json(analysis), "timed": timed}
+    (tmp_path / "clips.jsonl").write_text(json.dumps(row) + "\n")
+    benchmark.narration(argparse.Namespace(clips=[f"{tmp_path}/clips.jsonl:test"]))
+    claims, facts = (text.splitlines() for text in capsys.readouterr().out.split("| fact |"))
+
+    def shares(lines: list[str]) -> dict[str, tuple[int, float]]:
+        cells = [line.strip("| ").split(" | ") for line in lines if " | " in line]
+        return {name: (int(n), float(rest[0].split()[0])) for name, n, *rest in cells if n.isdigit()}
+
+    told = shares(claims)
+    assert told["tempo"] == (1, 1.0) and told["metre"] == (1, 0.0) and told["key"] == (1, 1.0)
+    assert told["chords"] == (2, 0.5) and told["vocals"] == (1, 1.0)
+    assert told["instruments"] == (2, 0.5) and told["entering"] == (1, 1.0) and told["leaving"] == (1, 0.0)
+    found = shares(facts)
+    assert found["instruments"] == (3, 0.667) and found["entering"] == (1, 1.0) and found["metre"] == (1, 0.0)

@@ -140,3 +140,11 @@ def test_subtitles_are_well_formed() -> None:
     for form in ("srt", "vtt"):
         text = subtitles(hostile, form)
         assert text.count("-->") == 3
+
+
+def test_chords_are_spelled_as_in_their_key_and_moods_do_not_contradict_each_other() -> None:
+    one = song()
+    chords = tuple(replace(c, label="Ab:maj" if i % 2 else "G#:min") for i, c in enumerate(one.chords))
+    moods = tuple(tag(m, (0, 96), sure=p, kind="mood") for m, p in (("calm", 0.9), ("exciting", 0.8), ("dark", 0.6)))
+    said = paragraph(replace(one, chords=chords, moods=moods, key=Estimate(value="C# minor", confidence=0.9)))
+    assert "The chords are G#m and G#." in said and "The mood is perhaps calm and dark." in said
