@@ -1,5 +1,8 @@
 """``solfa data``: make data sets, look into them, check them, hand them on."""
 
+import json
+from collections import Counter
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,13 +11,14 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from solfa.apps.captioning import caption, shares_of, tell_failures
-from solfa.apps.options import WorkersOption
+from solfa.apps.captioning import caption, endpoint_of, shares_of, tell_failures
+from solfa.apps.options import ForceOption, LlmKeyOption, LlmModelOption, SeedOption, WorkersOption
 from solfa.apps.scenes import scenes, sounds
 from solfa.apps.terminal import SOME_FAILED, Work, console, tell
 from solfa.apps.world import soundfonts, world
-from solfa.core.errors import InputError
+from solfa.core.errors import InputError, SolfaError
 from solfa.core.text import clock, printable
+from solfa.weights import home
 
 data_app = typer.Typer(no_args_is_help=True, help="Make data sets for training; inspect, verify and export them.")
 
@@ -84,6 +88,59 @@ def export(
     with Work() as work:
         count = write(Dataset.open(dataset), to, out)
     work.end(f"{count} clips are in {out}")
+
+
+@data_app.command("text")
+def text(
+    kind: Annotated[
+        str,
+        typer.Argument(help="instructions, or captions of tags: writing, summary, paraphrase, attribute_prediction."),
+    ],
+    src: Annotated[Path, typer.Argument(help="Folder of a data set (it has a dataset.json), or of --dataset.")],
+    out: Annotated[Path, typer.Argument(help="JSON lines to write; what was dropped is counted in OUT.counts.json.")],
+    dataset: Annotated[str, typer.Option(help="SRC is this published data set, NAME or NAME:SPLIT.")] = "",
+    seed: SeedOption = 0,
+    llm: Annotated[str, typer.Option(help="Endpoint of a language model, up to /v1, or local.")] = "",
+    llm_model: LlmModelOption = "",
+    llm_key_env: LlmKeyOption = "",
+    force: ForceOption = False,
+) -> None:
+    """Write text data for language models from what is known of clips, by templates or with --llm.
+
+    Answers are kept: a stopped run goes on where it stopped.
+    """
+    from solfa.core.clip import SPLITS
+    from solfa.core.files import check_output, write_output
+    from solfa.datagen.instructions import TextWriter
+    from solfa.datasets.readers import load
+    from solfa.datasets.shards import Dataset
+    from solfa.jobs import Done, ThreadExecutor
+    from solfa.llm import Client
+
+    counted = out.with_name(f"{out.name}.counts.json")
+    for place in (out, counted):
+        check_output(place, force=force)
+    endpoint, (name, _, split) = endpoint_of(llm, llm_model, llm_key_env), dataset.partition(":")
+    writer = TextWriter(kind, Client(endpoint, home() / "answers") if endpoint else None, seed)
+    if name:
+        known = load(name, src, split or None)
+        clips = [replace(clip, source=name, licence=known.source.licence) for clip in known.clips]
+    else:
+        clips = [clip for s in SPLITS for clip in Dataset.open(src).split(s)]
+    rows, dropped = dict[str, list[dict[str, Any]]](), Counter[str]()
+    with Work(kind) as work:
+        for result in ThreadExecutor(endpoint.concurrency if endpoint else 1).map(writer, clips):
+            if not isinstance(result, Done):
+                raise SolfaError(result.reason.partition(": ")[2])
+            rows[result.item.id], counts = result.value
+            dropped.update(counts)
+            work(kind, len(rows), len(clips))
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for clip in clips for row in rows[clip.id]]
+    write_output(out, "".join(lines), force=force)
+    write_output(
+        counted, json.dumps({"clips": len(clips), "rows": len(lines), "dropped": dropped}, indent=1), force=force
+    )
+    work.end(f"{len(lines)} rows of {len(clips)} clips, {dropped.total()} dropped: {dict(dropped.most_common(5))}")
 
 
 @data_app.command("import")
