@@ -26,9 +26,9 @@ from solfa.core.filters import PRESENT
 from solfa.core.intervals import merged
 from solfa.core.text import clock, is_latin, plain
 from solfa.core.theory import Chord
-from solfa.core.types import Analysis, ChordSegment, Estimate
+from solfa.core.types import Analysis, Estimate
 from solfa.core.vocabulary import concept, lineage
-from solfa.language.narrate import Claim, certainty_of
+from solfa.language.narrate import Claim, certainty_of, narrate
 from solfa.language.timeline import Part, named, timeline
 from solfa.llm import Client
 from solfa.query import parse
@@ -41,12 +41,13 @@ from solfa.retrieval.evidence import describe
 
 _TABLE, _MOST_CHARS, _MOST_NAMED = table_of("solfa.language", "questions.toml"), 1000, 12
 _TOPICS = ("key", "tempo", "metre", "chords", "genre", "mood", "loudness", "form", "instruments")
+_WHEN = ("how_often", "leaves", "enters", "long", "when")  # what is asked of an instrument or voice
 _LABELS = {"instruments": ("instrument", "voice"), "mood": ("mood", "use")}  # of constraints
 _NEAR_S, _LEAST_QUOTE = 5.0, 3  # of a time in an option; letters
 _STEADY, _LOUD_S, _EDGE_S, _CLEAR = 0.05, 3.0, 2.0, 0.1  # of tempi; the loudest place; near an edge; of energy 0..1
+_PARTLY = 0.7  # how sure at most is what was concluded of parts
 _EXAMPLE = "Ask in English, such as 'when do the drums enter?', 'what key is it in?' or 'is there a piano?'"
 Spans = Sequence[tuple[float, float]]
-Row = tuple[str, str | float | None, str, float, Spans]  # field, value, text, confidence, where (nowhere: whole track)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,12 +66,11 @@ class _NotMeasured(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Asked:
-    """A question read: topics and events, concepts, constraints and a place in it, and what was not understood."""
+    """A question read: its form, topics and events; concepts, constraints and a place; what was not understood."""
 
-    yes_no: bool
     said: Set[str]
     things: tuple[str, ...]
-    constraints: tuple[Constraint, ...]
+    constraints: Sequence[Constraint]
     place: Place | None
     unmeasured: str
     unknown: tuple[str, ...]
@@ -85,7 +85,7 @@ def ask(analysis: Analysis, question: str) -> Reply:
     why, unread = asked.unmeasured, ", ".join(map(repr, asked.unknown)) or "what is asked of the track"
     if is_latin(question) and not why and not asked.unknown:
         try:
-            claims = tuple(_claim(analysis, *row) for row in _rows(analysis, asked))
+            claims = tuple(_claims(analysis, asked))
             if claims:
                 known = any(c.value != "not measured" for c in claims)
                 return Reply(question=question, status="answered" if known else "not measured", claims=claims,
@@ -145,10 +145,10 @@ def choose(analysis: Analysis | None, question: str, options: Sequence[str]) -> 
     first = None if analysis is None else next(iter(ask(analysis, question).claims), None)
     track = None if analysis is None else measured(analysis)
     for place, option in enumerate(options):
-        if q.things and not q.yes_no and (time := re.fullmatch(r"\D*(\d+):(\d\d)\D*", option)):
+        if q.things and "yes_no" not in q.said and (time := re.fullmatch(r"\D*(\d+):(\d\d)\D*", option)):
             value = first.value if first and isinstance(first.value, int | float) else np.inf
             fits[place] = _NEAR_S - abs(60 * int(time[1]) + int(time[2]) - value) if analysis else 1.0
-        elif q.yes_no and (said := re.match("yes|no\\b", option.strip().lower())):
+        elif "yes_no" in q.said and (said := re.match("yes|no\\b", option.strip().lower())):
             fits[place] = float(first is None or said[0] == first.value)
         elif read := [c for c in parse(option).constraints if c.label in labels]:
             fits[place] = fmean(_probability(c, track) for c in read) if track else 1.0
@@ -168,7 +168,6 @@ def _probability(constraint: Constraint, track: Measured) -> float:
 def _read(question: str) -> _Asked:
     if not 0 < len(text := question.strip()) <= _MOST_CHARS:
         raise InputError(f"a question of {len(text):,} characters, expected 1 to {_MOST_CHARS:,}. {_EXAMPLE}")
-    said, unmeasured = set[str](), ""
     while (polite := re.match("|".join(_TABLE["polite"]), text, re.I)) and polite.end() < len(text):
         text = text[polite.end() :]
     source = Source.of(text)
@@ -177,71 +176,83 @@ def _read(question: str) -> _Asked:
 
     def look(*groups: str) -> Iterator[str]:
         tables = [(name, words) for group in groups for name, words in _TABLE[group].items()]
-        found = [(match.span(), name) for name, words in tables for match in source.matches(whole("|".join(words)))]
+        found = [(match.span(), name) for name, words in tables for match in source.matches(_any(words))]
         for (start, end), name in sorted(found, key=lambda f: f[0][0] - f[0][1]):  # the longest first
             if source.free(start, end):
                 source.claim(start, end)
                 yield from name.split(" and ") if name.startswith("change") else [name]
 
     unmeasured = next(iter([*look("unmeasured")]), "")
-    said |= {*look("early", *(() if verb else ("late", "event")))}
+    said = {*look("early", *(() if verb else ("late", "event")))}
     detect(source)
     mentions = [m for m in source.mentions if m.kind not in ("filler", "plain")]
     said |= {*look("late", "event"), *(m.cue for m in mentions if m.kind == "event")}
-    words = [t.word for t in source.tokens if t.is_word and source.free(t.start, t.end)]
-    things = {
+    said |= {"yes_no"} if verb else set() if re.match(_TABLE["asking"], source.low) else {"bare"}
+    own = {
         getattr(m.constraint, "concept", m.kind) for m in mentions if m.constraint and re.search("[a-z]", source.low)
     }
-    small, read = whole("|".join(_TABLE["small"])), parse(source.raw[verb.end() :] if verb else source.raw)
+    asked = [c for c in parse(text[verb.end() if verb else 0 :]).constraints if getattr(c, "concept", c.label) in own]
+    words = (t.word for t in source.tokens if t.is_word and source.free(t.start, t.end))
+    unknown = [w for w in words if w not in empty_words() and not _any(_TABLE["small"]).fullmatch(w)]
+    unknown += (m[0] for m in _any(_TABLE["hard"] + ([] if verb else _TABLE["denied"])).finditer(source.low))
+    things = [m.constraint.concept for m in mentions if isinstance(m.constraint, Presence)]
     return _Asked(
-        yes_no=verb is not None, said=said, place=next((m.place for m in mentions if m.place is not None), None),
-        things=tuple(dict.fromkeys(m.constraint.concept for m in mentions if isinstance(m.constraint, Presence))),
-        constraints=tuple(c for c in read.constraints if getattr(c, "concept", c.label) in things),
-        unmeasured=unmeasured,
-        unknown=tuple(dict.fromkeys(w for w in words if w not in empty_words() and not small.fullmatch(w))),
+        said=said, things=tuple(dict.fromkeys(things)), constraints=asked, unmeasured=unmeasured,
+        place=next((m.place for m in mentions if m.place is not None), None), unknown=tuple(dict.fromkeys(unknown)),
     )  # fmt: skip
 
 
-def _claim(a: Analysis, name: str, value: str | float | None, text: str, sure: float, at: Spans) -> Claim:
+def _any(words: Sequence[str]) -> re.Pattern[str]:
+    return whole("|".join(words))
+
+
+def _claim(a: Analysis, name: str, value: str | float | None, text: str, sure: float, at: Spans = ()) -> Claim:
+    """One sentence that ends with how sure it is, about these places or the whole track."""
     start_s, end_s = (at[0][0], at[-1][1]) if at else (0.0, a.duration_s)
     said = f"{text[0].upper()}{text[1:]}" + f" ({certainty_of(sure)})" * (value != "not measured") + "."
     return Claim(text=said, start_s=start_s, end_s=end_s, field=name, value=value, confidence=round(sure, 4),
                  certainty=certainty_of(sure))  # fmt: skip
 
 
-def _rows(a: Analysis, q: _Asked) -> Iterator[Row]:
+def _claims(a: Analysis, q: _Asked) -> Iterator[Claim]:
     """What answers a question; nothing where nothing is asked that can be measured."""
     said, at = q.said, (0.0, a.duration_s) if q.place is None else q.place.span_s(a.duration_s)
-    topics = [n for n in _TOPICS if n in said]
+    topics, things = [n for n in _TOPICS if n in said], [concept(c).title for c in q.things]
+    solo = any(isinstance(c, Presence) and c.solo for c in q.constraints)
     if at[0] >= at[1]:
         raise _NotMeasured(f"the track ends at {clock(a.duration_s)}")
     if extreme := said & {"loudest", "softest"}:
         yield _extreme(a, min(extreme), at)
     elif "change" in said:
         yield from _changes(a, topics[0] if topics else "", at)
-    elif q.things and not q.yes_no and said & {"when", "long", "how_many", "enters", "leaves"}:
-        yield from (_entries(a, name, said, at) for name in q.things)
-    elif q.constraints and (q.yes_no or "when" in said or not topics):
+    elif things and topics and "yes_no" not in said:
+        raise _NotMeasured(f"{topics[0]} of {things[0]} by itself")
+    elif things and "how_many" in said:
+        raise _NotMeasured(f"how many there are of one kind ({things[0]})")
+    elif (q.constraints and (said & {"yes_no", "bare"} or ("when" in said and not things))) or solo:
         yield from (_verdict(a, c) for c in q.constraints)
+    elif things and said & {*_WHEN}:
+        yield from (_entries(a, name, said, at) for name in q.things)
     elif said >= {"when", "leaves"} or ("long" in said and not topics):
         if q.place:
             raise _NotMeasured("where that part begins and ends")
-        yield "duration_s", a.duration_s, f"length: {clock(a.duration_s)}", 1.0, ()
-    else:
+        yield _claim(a, "duration_s", a.duration_s, f"length: {clock(a.duration_s)}", 1.0)
+    elif "how_many" not in said or not {*topics} & {"key", "chords", "genre", "mood"}:
         for name in topics:
-            yield from _topic(a, name, said, at, placed=q.place is not None)
+            if name == "instruments" or not said & {"enters", "leaves"}:
+                yield from _topic(a, name, said, at, placed=q.place is not None)
 
 
-def _verdict(a: Analysis, constraint: Constraint) -> Row:
+def _verdict(a: Analysis, constraint: Constraint) -> Claim:
     """Yes, no or undecided, as the evidence of a search has it."""
     found = describe(constraint, measured(a))
     met = {True: "yes", False: "no", None: "undecided" if found.confidence else "not measured"}[found.satisfied]
     at = [(s.start_s, s.end_s) for s in found.spans if found.satisfied is not None]
     where = f", {_ranges(at)}" if at else ""
-    return found.constraint, met, f"{met}, {found.asked}: {found.measured}{where}", found.confidence, at
+    return _claim(a, found.constraint, met, f"{met}, {found.asked}: {found.measured}{where}", found.confidence, at)
 
 
-def _entries(a: Analysis, name: str, said: Set[str], at: tuple[float, float]) -> Row:
+def _entries(a: Analysis, name: str, said: Set[str], at: tuple[float, float]) -> Claim:
     """Where a concept enters, leaves or is, or how long; the verdict on its presence where it is nowhere."""
     found = [e for e in timeline(a).entries if name in lineage(e.concept) and e.start_s < at[1] and e.end_s > at[0]]
     if not found:
@@ -250,43 +261,46 @@ def _entries(a: Analysis, name: str, said: Set[str], at: tuple[float, float]) ->
     spans, sure = merged([(e.start_s, e.end_s) for e in found]), max(e.confidence for e in found)
     (first_s, _), (_, last_s), lasts_s = spans[0], spans[-1], sum(end_s - start_s for start_s, end_s in spans)
     again = "".join(f", again at {clock(start_s)}" for start_s, _ in spans[1:4])
-    values = {
-        "long": (lasts_s, f"for {clock(lasts_s)} of {clock(a.duration_s)}, {_ranges(spans)}"),
-        "how_many": (len(spans), f"{len(spans)} time{'s' * (len(spans) > 1)}, {_ranges(spans)}"),
-        "leaves": (last_s, f"until {clock(last_s)}{', the end' * (last_s > a.duration_s - _EDGE_S)}"),
-        "enters": (first_s, f"from {clock(first_s)}{', the start' * (first_s < _EDGE_S)}{again}"),
-        "when": (name, _ranges(spans)),
-    }  # fmt: skip
-    value, text = next(both for asked, both in values.items() if asked in said)
-    return concept(name).kind, value, f"{concept(name).title}: {text}", sure, spans
+    values = dict(zip(_WHEN, (
+        (len(spans), f"{len(spans)} time{'s' * (len(spans) > 1)}, {_ranges(spans)}"),
+        (last_s, f"until {clock(last_s)}{', the end' * (last_s > a.duration_s - _EDGE_S)}"),
+        (first_s, f"from {clock(first_s)}{', the start' * (first_s < _EDGE_S)}{again}"),
+        (lasts_s, f"for {clock(lasts_s)} of {clock(a.duration_s)}, {_ranges(spans)}"),
+        (name, _ranges(spans)),
+    ), strict=True))  # fmt: skip
+    asked = "when" if said >= {"enters", "leaves"} else next(one for one in _WHEN if one in said)
+    return _claim(a, concept(name).kind, values[asked][0], f"{concept(name).title}: {values[asked][1]}", sure, spans)
 
 
-def _extreme(a: Analysis, what: str, at: tuple[float, float]) -> Row:
+def _extreme(a: Analysis, what: str, at: tuple[float, float]) -> Claim:
     """The few seconds with the most, or least, energy."""
-    if not a.energy.values or a.loudness_lufs.value is None:
-        raise _NotMeasured("loudness, as the track is silent")
-    hop_s, width = a.energy.hop_s, max(1, round(_LOUD_S / a.energy.hop_s))
-    low = min(int(at[0] / hop_s), len(a.energy.values) - 1)
-    curve = np.array(a.energy.values[low : max(low + 1, int(at[1] / hop_s))])
-    means = np.convolve(curve, np.ones(min(width, len(curve))) / width, "valid")
+    hop_s, low, high = a.energy.hop_s, *(round(second / (a.energy.hop_s or 1.0)) for second in at)
+    curve = np.array(a.energy.values[low : max(high, low + 1)])
+    if not len(curve) or a.loudness_lufs.value is None:
+        raise _NotMeasured("loudness: the track is silent")
+    width = min(len(curve), max(1, round(_LOUD_S / hop_s)))
+    means = np.convolve(curve, np.ones(width) / width, "valid")
     start_s = (low + int(means.argmax() if what == "loudest" else means.argmin())) * hop_s
     span = (start_s, min(a.duration_s, start_s + width * hop_s))
-    return what, start_s, f"{what}: {_ranges([span])}", 1.0 if np.ptp(means) > _CLEAR else PRESENT, [span]
+    return _claim(a, what, start_s, f"{what}: {_ranges([span])}", 1.0 if np.ptp(means) > _CLEAR else PRESENT, [span])
 
 
-def _changes(a: Analysis, name: str, at: tuple[float, float]) -> Iterator[Row]:
+def _changes(a: Analysis, name: str, at: tuple[float, float]) -> Iterator[Claim]:
     """Whether key or tempo change from part to part; else what changes where."""
     if name not in ("key", "tempo"):
-        yield from _topic(a, name if name in ("chords", "loudness") else "form", {"change"}, at, placed=True)
+        yield from _topic(a, name if name == "chords" else "form", {"change"}, at, placed=True)
         return
-    values = [(p.key if name == "key" else _tempo(a, p), p) for p in timeline(a).parts]
-    known = [(value, p) for value, p in values if value is not None]
+    values = [(p.key if name == "key" else _tempo(a, p), p.start_s) for p in timeline(a).parts]
+    known = [(value, start_s) for value, start_s in values if value is not None]
     if not known:
         raise _NotMeasured(f"whether the {name} changes: it is not clear in any part")
     steps = [known[0], *(b for x, b in pairwise(known) if not _same(x[0], b[0]))]
-    sure = min((a.key if name == "key" else a.tempo_bpm).confidence, *(p.confidence for _, p in steps), 1.0)
-    said = "; ".join(f"{_shown(value)} from {clock(p.start_s)}" for value, p in steps)
-    yield name, len(steps) - 1, f"{name} {'changes' if steps[1:] else 'does not change'}: {said}", sure, ()
+    sure = min(
+        (a.key if name == "key" else a.tempo_bpm).confidence, _PARTLY if len(known) < len(values) or steps[1:] else 1
+    )
+    text = f"{name} {'changes' if steps[1:] else 'does not change'}: "
+    text += "; ".join(f"{_shown(value)} from {clock(start_s)}" for value, start_s in steps)
+    yield _claim(a, name, len(steps) - 1, text, sure)
 
 
 def _tempo(a: Analysis, part: Part) -> float | None:
@@ -295,56 +309,57 @@ def _tempo(a: Analysis, part: Part) -> float | None:
     return 60.0 / median(y - x for x, y in pairwise(beats)) if len(beats) >= 8 else None
 
 
-def _topic(a: Analysis, name: str, said: Set[str], at: tuple[float, float], *, placed: bool) -> Iterator[Row]:
+def _topic(a: Analysis, name: str, said: Set[str], at: tuple[float, float], *, placed: bool) -> Iterator[Claim]:
     """What was measured of a topic, at a place or in the whole track."""
     line, where = timeline(a), _ranges([at])
     parts = [p for p in line.parts if p.start_s < at[1] and p.end_s > at[0]]
     if name == "instruments":
-        sure = {e.concept: e.confidence for e in line.entries if e.start_s < at[1] and e.end_s > at[0]}
+        here = [e for e in line.entries if e.start_s < at[1] and e.end_s > at[0]]
+        sure = {e.concept: e.confidence for e in here}
         own = named(t for t in a.tags().values() if t.concept in sure)[:_MOST_NAMED]
         if move := said & {"enters", "leaves"}:
-            firsts = {e.concept: e.start_s for e in reversed(line.entries)} if "enters" in move else {
-                e.concept: e.end_s for e in line.entries}  # fmt: skip
-            own = tuple(sorted(own, key=firsts.__getitem__, reverse="leaves" in move))
-        names = [concept(n).title + (f" at {clock(firsts[n])}" if move else "") for n in own]
+            ends = "enters" not in move
+            edges = {e.concept: (e.start_s, e.end_s)[ends] for e in (here if ends else reversed(here))}
+            own = tuple(sorted(own, key=edges.__getitem__, reverse=ends))
+        names = [concept(n).title + (f" at {clock(edges[n])}" if move else "") for n in own]
         text = f"{len(own)}: " * ("how_many" in said) + (", ".join(names) or "none found")
-        yield name, text, f"{name}, {where}: {text}", min((sure[n] for n in own), default=PRESENT), [at]
+        yield _claim(a, name, text, f"{name}, {where}: {text}", min((sure[n] for n in own), default=PRESENT), [at])
     elif name == "chords":
         for span in [at] if placed else [(p.start_s, p.end_s) for p in parts]:
-            here = [c for c in a.chords if c.start_s < span[1] and c.end_s > span[0] and Chord.parse(c.label)]
-            sure_of = fmean(c.confidence for c in here) if here else PRESENT
-            yield name, _symbols(here), f"{name}, {_ranges([span])}: {_symbols(here) or 'none found'}", sure_of, [span]
+            segments = [c for c in a.chords if c.start_s < span[1] and c.end_s > span[0]]
+            parsed = [(chord, c.confidence) for c in segments if (chord := Chord.parse(c.label)) is not None]
+            kept = [symbol for symbol, _ in groupby(chord_symbol(chord) for chord, _ in parsed)]
+            text = " - ".join(kept[:_MOST_NAMED]) + " ..." * (len(kept) > _MOST_NAMED)
+            mean = fmean(p for _, p in parsed) if parsed else PRESENT
+            yield _claim(a, name, text, f"{name}, {_ranges([span])}: {text or 'none found'}", mean, [span])
     elif name == "form":
-        yield name, len(parts), f"{len(parts)} part{'s' * (len(parts) > 1)}", min(p.confidence for p in parts), ()
-        for p in parts:
-            yield "part", p.label, f"{p.label}, {_ranges([(p.start_s, p.end_s)])}{_news(p)}", p.confidence, [
-                (p.start_s, p.end_s)]  # fmt: skip
+        if not placed:
+            yield _claim(a, name, len(line.parts), f"{len(line.parts)} part{'s' * (len(line.parts) > 1)}", _PARTLY)
+        told = [c for c in narrate(a) if c.part is not None and c.start_s <= at[1] and c.end_s >= at[0]]
+        yield from (c for c in told if not placed or c.start_s >= at[0])
     elif name in ("genre", "mood"):
         tags = sorted((t for t in a.tags().values() if t.kind == name), key=lambda t: -t.confidence)
-        own_tags = [t for t in tags if t.confidence >= PRESENT][:3] or tags[:1]
-        if not own_tags:
+        best = [t for t in tags if t.confidence >= PRESENT][:3] or tags[:1]
+        if not best:
             raise _NotMeasured(f"the {name}, which was not looked for")
-        text = ", ".join(concept(t.concept).title for t in own_tags)
-        text += " is the nearest, none is sure" * (own_tags[0].confidence < PRESENT)
-        yield name, text, f"{name}: {text}", own_tags[0].confidence, ()
+        text = ", ".join(concept(t.concept).title for t in best)
+        text += " is the nearest, none is sure" * (best[0].confidence < PRESENT)
+        yield _claim(a, name, text, f"{name}: {text}", best[0].confidence)
     elif name == "key" and placed and any(p.key for p in parts):
-        for p in (p for p in parts if p.key):
-            span = (p.start_s, p.end_s)
-            yield name, p.key, f"{name}, {_ranges([span])}: {p.key}", a.key.confidence, [span]
+        spans = [(p.key, (p.start_s, p.end_s)) for p in parts if p.key]
+        yield from (_claim(a, name, k, f"{name}, {_ranges([s])}: {k}", a.key.confidence, [s]) for k, s in spans)
     elif name == "loudness" and placed and a.energy.values:
         low, high = (round(second / a.energy.hop_s) for second in at)
         more = fmean(a.energy.values[low : max(high, low + 1)] or a.energy.values) - fmean(a.energy.values)
-        text = (
-            "about as loud as" if abs(more) < _CLEAR else "louder than" if more > 0 else "softer than"
-        ) + " the rest"
-        yield name, text, f"{where}: {text}", 0.9 if abs(more) > _CLEAR else 0.7, [at]
+        text = "about as loud as" if abs(more) < _CLEAR else "louder than" if more > 0 else "softer than"
+        yield _claim(a, name, text, f"{where}: {text} the rest", 0.9 if abs(more) > _CLEAR else _PARTLY, [at])
     else:
         one: Estimate[Any] = {"key": a.key, "tempo": a.tempo_bpm, "metre": a.metre}.get(name, a.loudness_lufs)
         if one.value is None:
             raise _NotMeasured(f"the {name}: none was found")
         others = [f" or {_shown(o.value)}" for o in one.alternatives if one.confidence < 0.7 and o.confidence >= 0.1]
         text = f"{name}{', whole track' * placed}: {_shown(one.value)}{''.join(others[:2])} {one.unit}".rstrip()
-        yield name, one.value, text, one.confidence, ()
+        yield _claim(a, name, one.value, text, one.confidence)
 
 
 def _same(x: Any, y: Any) -> bool:
@@ -355,20 +370,5 @@ def _shown(value: Any) -> str:
     return f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
-def _ranges(spans: Spans) -> str:
-    return ", ".join(f"{clock(x)} to {clock(y)}" for x, y in spans[:4]) + f" and {len(spans) - 4} more" * (
-        len(spans) > 4
-    )
-
-
-def _symbols(chords: Sequence[ChordSegment]) -> str:
-    """Chords as lead sheets write them, equal neighbours once."""
-    parsed = (Chord.parse(segment.label) for segment in chords)
-    kept = [name for name, _ in groupby(chord_symbol(chord) for chord in parsed if chord is not None)]
-    return " - ".join(kept[:_MOST_NAMED]) + " ..." * (len(kept) > _MOST_NAMED)
-
-
-def _news(part: Part) -> str:
-    moves = [(verb, names) for verb, names in (("enter", part.entering), ("leave", part.leaving)) if names]
-    text = "".join(f"; {verb}: {', '.join(concept(n).title for n in names)}" for verb, names in moves)
-    return text + (f"; {part.loudness}" if part.loudness else "")
+def _ranges(at: Spans) -> str:
+    return ", ".join(f"{clock(x)} to {clock(y)}" for x, y in at[:4]) + f" and {len(at) - 4} more" * (len(at) > 4)
