@@ -78,23 +78,16 @@ export function chordName(label) {
 export class Problem extends Error {
   constructor(status, detail) { super(detail); this.status = status; }
 }
-let loggedIn = null;
-export const whenRefused = (ask) => { loggedIn = ask; };
 
-/** A call to /api/v1: JSON in and out. Throws Problem with the server's own words; asks for the password at a 401. */
+/** A call to /api/v1: JSON in and out. Throws Problem with the server's own words. */
 export async function api(path, { method = "GET", body, signal, raw = false } = {}) {
-  const isForm = body instanceof FormData;
-  const headers = body && !isForm ? { "Content-Type": "application/json" } : {};
+  const isFile = body instanceof Blob, headers = body ? { "Content-Type": isFile ? "application/octet-stream" : "application/json" } : {};
   let answer;
   try {
-    answer = await fetch(`/api/v1${path}`, { method, headers, signal, body: body && !isForm ? JSON.stringify(body) : body });
+    answer = await fetch(`/api/v1${path}`, { method, headers, signal, body: body && !isFile ? JSON.stringify(body) : body });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Problem(0, "The server does not answer. Is `solfa serve` running?");
-  }
-  if (answer.status === 401 && loggedIn && path !== "/login") {
-    await loggedIn();
-    return api(path, { method, body, signal, raw });
   }
   if (!answer.ok) {
     const problem = await answer.json().catch(() => ({}));

@@ -36,7 +36,7 @@ function move(from, step) {
 /** Have the server write the playlist, and save what it wrote. */
 async function save(format) {
   try {
-    const answer = await api("/playlists", { method: "POST", body: { ids: items.map((item) => item.id), format }, raw: true });
+    const answer = await api("/playlists", { method: "POST", body: { ids: items.map((item) => String(item.id)), format }, raw: true });
     const link = h("a", { href: URL.createObjectURL(await answer.blob()), download: `solfa.${format}` });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60000);

@@ -1,6 +1,6 @@
 // Exact filters beside the results: what the collection holds, as controls. Each is one `where` expression.
 
-import { count, h, once, spelled, toast } from "./base.js";
+import { clock, count, h, once, spelled, toast } from "./base.js";
 
 const OUTER = ["C", "G", "D", "A", "E", "B", "F#", "Db", "Ab", "Eb", "Bb", "F"]; // major, by fifths from the top
 const INNER = ["A", "E", "B", "F#", "C#", "G#", "Eb", "Bb", "F", "C", "G", "D"];
@@ -8,12 +8,11 @@ const WORDS = { tempo_bpm: "BPM", duration_s: "long", voice: { yes: "with voice"
 
 /** "90..120", "..120" or "90.." as [low, high]; a missing bound is null. */
 const bounds = (text) => (text ?? "").split("..").map((one) => (one === "" || one === undefined ? null : Number(one)));
-const minutes = (s) => `${Math.floor(s / 60)}:${String(Math.round(s % 60)).padStart(2, "0")}`;
 const seconds = (text) => { const [m, s] = text.split(":"); return s === undefined ? Math.round(Number(m) * 60) : Number(m) * 60 + Number(s); };
 
 /** A filter in words, for a chip. */
 export function filterWords(field, value) {
-  if (field === "duration_s") return bounds(value).map((s) => (s === null ? "" : minutes(s))).join("–").replace(/^–/, "up to ").replace(/–$/, " or longer");
+  if (field === "duration_s") return bounds(value).map((s) => (s === null ? "" : clock(s))).join("–").replace(/^–/, "up to ").replace(/–$/, " or longer");
   if (field === "tempo_bpm") return `${value.replace("..", "–").replace(/^–/, "up to ").replace(/–$/, " or faster")} BPM`;
   return WORDS[field]?.[value] ?? value.replaceAll("|", ", ");
 }
@@ -24,12 +23,12 @@ export function filters(set) {
 
   const group = (name, ...children) => h("fieldset", {}, h("legend", {}, name), ...children);
 
-  /** Bars of a histogram: drag over them, or type the bounds. */
-  function range(field, name, { edges, counts }, show, read) {
-    const most = Math.max(...counts, 1), n = counts.length;
-    const bars = counts.map((one) => h("i", { style: { height: `${one ? Math.max(4, (100 * one) / most) : 0}%` } }));
-    const box = h("div.histogram", { "aria-hidden": "true" }, bars);
-    const [low, high] = ["from", "to"].map((side) => h("input", { type: "text", inputmode: "numeric", "aria-label": `${name}, ${side}`, placeholder: side === "from" ? show(edges[0]) : show(edges[n]), onchange: () => {
+  /** Bars of a histogram, `bins` of {from, to, tracks}: drag over them, or type the bounds. */
+  function range(field, name, bins, show, read) {
+    const most = Math.max(...bins.map((bin) => bin.tracks), 1), n = bins.length;
+    const bars = bins.map((bin) => h("i", { style: { height: `${bin.tracks ? Math.max(4, (100 * bin.tracks) / most) : 0}%` } }));
+    const box = h("div.histogram", { "aria-hidden": "true" }, bars), ends = [bins[0]?.from, bins.at(-1)?.to];
+    const [low, high] = ["from", "to"].map((side, i) => h("input", { type: "text", inputmode: "numeric", "aria-label": `${name}, ${side}`, placeholder: ends[i] == null ? "any" : show(ends[i]), onchange: () => {
       const values = [low, high].map((input) => (input.value.trim() ? read(input.value.trim()) : null));
       if (values.some(Number.isNaN)) return toast(`${name}: a number is expected.`);
       if (values[0] !== null && values[1] !== null && values[0] > values[1]) values.reverse();
@@ -37,22 +36,23 @@ export function filters(set) {
     } }));
     let from = null;
     const at = (event) => Math.min(n - 1, Math.max(0, Math.floor(((event.clientX - box.getBoundingClientRect().left) / box.clientWidth) * n)));
-    const paint = (a, b) => bars.forEach((bar, i) => bar.classList.toggle("out", a !== null && (i < a || i > b)));
-    box.addEventListener("pointerdown", (event) => { from = at(event); box.setPointerCapture(event.pointerId); paint(from, from); });
-    box.addEventListener("pointermove", (event) => { if (from !== null) paint(Math.min(from, at(event)), Math.max(from, at(event))); });
+    const paint = (isIn) => bars.forEach((bar, i) => bar.classList.toggle("out", !isIn(i)));
+    const swept = (event) => [Math.min(from, at(event)), Math.max(from, at(event))];
+    const sweep = (event) => { const [a, b] = swept(event); paint((i) => a <= i && i <= b); };
+    box.addEventListener("pointerdown", (event) => { from = at(event); box.setPointerCapture(event.pointerId); sweep(event); });
+    box.addEventListener("pointermove", (event) => { if (from !== null) sweep(event); });
     box.addEventListener("pointerup", (event) => {
       if (from === null) return;
-      const [a, b] = [Math.min(from, at(event)), Math.max(from, at(event))];
+      const [a, b] = swept(event);
       from = null;
-      set(field, `${edges[a]}..${edges[b + 1]}`);
+      set(field, `${bins[a].from}..${bins[b].to ?? ""}`);
     });
     parts.push((where) => {
       const [a, b] = where[field] ? bounds(where[field]) : [null, null];
-      [low.value, high.value] = [a === null ? "" : show(a), b === null || b === undefined ? "" : show(b)];
-      const isOn = a !== null || (b !== null && b !== undefined);
-      bars.forEach((bar, i) => bar.classList.toggle("out", isOn && (edges[i + 1] <= (a ?? -Infinity) || edges[i] >= (b ?? Infinity))));
+      [low.value, high.value] = [a, b].map((v) => (v == null ? "" : show(v)));
+      paint((i) => (bins[i].to ?? Infinity) > (a ?? -Infinity) && bins[i].from < (b ?? Infinity));
     });
-    return group(name, box, h("div.bounds", {}, low, h("span", { "aria-hidden": "true" }, "–"), high));
+    return n ? group(name, box, h("div.bounds", {}, low, h("span", { "aria-hidden": "true" }, "–"), high)) : null;
   }
 
   /** Toggle buttons; several can be on where `isMany`. */
@@ -105,20 +105,29 @@ export function filters(set) {
     return group("Key", h("svg.wheel", { viewBox: "0 0 200 200", role: "group", "aria-label": "Circle of fifths; arrows move, enter chooses" }, keys), h("label.switch", {}, wide, "and compatible keys"));
   }
 
-  once("/facets").then((found) => {
+  const load = () => once("/facets").then((found) => {
+    parts.length = 0;
+    const counts = (rows, name) => Object.fromEntries(rows.map((row) => [row[name], row.tracks])), tempo = [];
+    const titles = new Map(found.instrument.map((one) => [one.id, one.name]));
+    for (const bin of found.tempo_bpm) { // tempi that no track has leave a gap
+      while (tempo.length && tempo.at(-1).to < bin.from) tempo.push({ from: tempo.at(-1).to, to: tempo.at(-1).to + bin.to - bin.from, tracks: 0 });
+      tempo.push(bin);
+    }
+    const sung = found.voice.find((one) => one.id === "voice")?.tracks ?? 0;
     element.replaceChildren(...[
-      range("tempo_bpm", "Tempo, BPM", found.tempo_bpm, (v) => String(Math.round(v)), Number),
-      wheel(found.keys),
-      range("duration_s", "Length", found.duration_s, minutes, seconds),
-      choices("metre", "Metre", found.metres),
-      choices("voice", "Voice", found.voice, (v) => WORDS.voice[v] ?? v, false),
-      choices("instrument", "Instruments", Object.fromEntries(Object.entries(found.instruments ?? {}).slice(0, 10)), (v) => v.replaceAll("_", " "), false),
+      range("tempo_bpm", "Tempo, BPM", tempo, (v) => String(Math.round(v)), Number),
+      wheel(counts(found.key, "key")),
+      range("duration_s", "Length", found.duration_s, clock, seconds),
+      choices("metre", "Metre", counts(found.metre, "metre")),
+      choices("voice", "Voice", { yes: sung, no: found.tracks - sung }, (v) => WORDS.voice[v], false),
+      choices("instrument", "Instruments", counts(found.instrument.slice(0, 10), "id"), (v) => titles.get(v), false),
     ].filter(Boolean));
-    element.show?.();
+    show();
   }, (error) => element.replaceChildren(h("p.empty", {}, error.message)));
 
+  addEventListener("collectionchange", load);
+  void load();
   let last = {};
   const show = (where = last) => { last = where; for (const part of parts) part(where); };
-  element.show = show;
   return { element, show };
 }

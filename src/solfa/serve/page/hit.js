@@ -66,8 +66,8 @@ export function hitRow(hit, number, items, { onlike, query = "", rank = number +
       other.setAttribute("aria-pressed", "false");
     } catch (error) { toast(error.message); }
   };
-  const good = button("good", "Good answer", () => give("good"), { key: "+", "aria-pressed": "false" });
-  const bad = button("bad", "Bad answer", () => give("bad"), { key: "-", "aria-pressed": "false" });
+  const good = button("good", "Good answer", () => give("good"), { key: "+", "aria-pressed": "false", "data-for": "owner" });
+  const bad = button("bad", "Bad answer", () => give("bad"), { key: "-", "aria-pressed": "false", "data-for": "owner" });
   const keep = button("plus", "Add to the playlist", () => basket.toggle(item), { key: "b", "aria-pressed": String(basket.has(item.id)) });
   const row = h("li.hit", { tabindex: number ? -1 : 0, "aria-label": `${rank}. ${name}${item.tags?.artist ? ` by ${item.tags.artist}` : ""}, ${percent(hit.score)}, from ${clock(place[0])}` },
     h("div.lead", {}, main, h("span.rank", { "aria-hidden": "true" }, String(rank))),

@@ -25,17 +25,17 @@ export async function page(_, watch) {
   const bar = h("progress", { max: 1, value: 0, "aria-label": "Indexing" }), now = h("span", { "aria-live": "off" });
   const job = h("p.job", { hidden: true }, bar, now);
   const follow = (one) => {
-    job.hidden = one.state !== "running";
+    if ((job.hidden = one.state !== "running")) void load(true);
     bar.value = one.total ? one.done / one.total : 0;
-    now.textContent = `${one.done} of ${one.total}${one.failed ? `, ${one.failed} failed` : ""}${one.left_s ? `, ${clock(one.left_s)} left` : ""} · ${one.name ?? ""}`;
+    now.textContent = `${one.done} of ${one.total}${one.failed ? `, ${one.failed} failed` : ""}${one.done ? `, ${clock((one.seconds / one.done) * (one.total - one.done))} left` : ""}`;
   };
-  const start = h("button.pill", { type: "button", onclick: async () => {
+  const start = h("button.pill", { type: "button", "data-for": "owner", onclick: async () => {
     try { watch((await api("/jobs/index", { method: "POST", body: {} })).id, follow); } catch (error) { toast(error.message); }
   } }, "Look for new files");
   api("/jobs").then(({ jobs }) => { const one = jobs.find((j) => j.state === "running"); if (one) watch(one.id, follow); }, () => {});
   await load(true);
   return h("article.library", {},
-    h("header", {}, h("h1", {}, "Library"), h("p.by", {}, `${count(held.tracks, "track")} · ${clock(held.duration_s)} of music · ${count(held.failures, "file")} failed`), held.role === "owner" ? start : null), job,
+    h("header", {}, h("h1", {}, "Library"), h("p.by", {}, `${count(held.tracks, "track")} · ${clock(held.duration_s)} of music · ${count(held.failures, "file")} failed`), start), job,
     failed.length ? h("details.failed", {}, h("summary", {}, `${count(failed.length, "file")} could not be read`),
       h("ul", {}, failed.map((one) => h("li", {}, h("code", {}, one.path), h("span", {}, one.reason))))) : null,
     h("div.scroll", { tabindex: 0, role: "region", "aria-label": "Tracks" }, h("table", {}, h("thead", {}, h("tr", {}, heads)), rows)), more);

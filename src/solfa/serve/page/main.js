@@ -1,7 +1,7 @@
 // Pages by address, keys, theme, the dialogs, and what the server is doing at present.
 
 import * as basket from "./basket.js";
-import { api, byId, button, count, forget, h, percent, toast, whenRefused } from "./base.js";
+import { api, byId, button, count, forget, h, percent, toast } from "./base.js";
 import { actions } from "./hit.js";
 import { play, playing, seek, skip, toggle } from "./player.js";
 import { focusBox, read, searchPage } from "./search.js";
@@ -26,9 +26,7 @@ byId("theme").addEventListener("click", () => {
 showTheme();
 
 // --- pages ------------------------------------------------------------------------------------------------------------
-const status = api("/status");
-status.catch((error) => toast(error.message));
-const finder = searchPage(status);
+api("/status").then(({ role }) => { document.body.dataset.role = role; }, (error) => toast(error.message));
 let here = "";
 
 async function go() {
@@ -39,7 +37,7 @@ async function go() {
     if (link.dataset.page === page) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
   }
   if (!page) {
-    if (!finder.isConnected) { view.replaceChildren(finder); scrollTo(0, places.get("search") ?? 0); }
+    if (!searchPage.isConnected) { view.replaceChildren(searchPage); scrollTo(0, places.get("search") ?? 0); }
     document.title = "solfa";
     return read(hash);
   }
@@ -63,26 +61,9 @@ helpBox.append(h("header", {}, h("h2", { id: "help-title" }, "Keys"), button("cl
   h("dl", {}, KEYS.map(([key, what]) => h("div", {}, h("dt", {}, key.split(" ").map((one) => h("kbd", {}, one))), h("dd", {}, what)))), h("label.switch", {}, single, "Use keys of one letter"));
 byId("help-open").addEventListener("click", () => helpBox.showModal());
 byId("basket-open").addEventListener("click", () => byId("basket").showModal());
-for (const box of document.querySelectorAll("dialog:not(#login)")) box.addEventListener("click", (event) => { if (event.target === box) box.close(); });
+for (const box of document.querySelectorAll("dialog")) box.addEventListener("click", (event) => { if (event.target === box) box.close(); });
 basket.onplay.run = (items, i) => play(items.map((item) => ({ start_s: 0, end_s: item.duration_s, ...item })), i);
 basket.draw();
-
-let asking = null;
-/** Ask for the password until the server takes it. */
-whenRefused(() => (asking ??= new Promise((taken) => {
-  const secret = h("input", { type: "password", autocomplete: "current-password", required: true, "aria-label": "Password or token" }), wrong = h("p.trouble", { role: "alert", hidden: true });
-  byId("login").replaceChildren(h("form", { onsubmit: async (event) => {
-    event.preventDefault();
-    try {
-      await api("/login", { method: "POST", body: { secret: secret.value } });
-      byId("login").close();
-      asking = null;
-      taken();
-    } catch (error) { wrong.hidden = false; wrong.textContent = error.message; }
-  } }, h("h2", { id: "login-title" }, "This collection is locked"), secret, wrong, h("button.go", { type: "submit" }, "Open")));
-  byId("login").addEventListener("cancel", (event) => event.preventDefault());
-  byId("login").showModal();
-})));
 
 // --- indexing ---------------------------------------------------------------------------------------------------------
 let source = null;
@@ -91,23 +72,20 @@ function watch(id, onchange) {
   source?.close();
   source = new EventSource(`/api/v1/jobs/${encodeURIComponent(id)}/events`);
   const line = byId("indexing");
-  const show = (event) => {
+  source.addEventListener("job", (event) => {
     const job = JSON.parse(event.data);
     line.hidden = job.state !== "running";
     line.querySelector("progress").value = job.total ? job.done / job.total : 0;
     line.querySelector("span").textContent = `Indexing ${percent(job.total ? job.done / job.total : 0)}`;
     onchange?.(job);
-    return job;
-  };
-  source.addEventListener("progress", show);
-  source.addEventListener("end", (event) => {
-    const job = show(event);
+    if (job.state === "running") return;
     source.close();
     forget();
-    toast(job.state === "done" ? `Indexed ${count(job.done, "file")}${job.failed ? `, ${job.failed} failed` : ""}.` : `Indexing ${job.state}.`);
+    dispatchEvent(new Event("collectionchange"));
+    toast(job.state === "done" ? `Indexed ${count(job.done, "file")}${job.failed ? `, ${job.failed} failed` : ""}.` : `Indexing ${job.state}. ${job.error}`);
   });
 }
-status.then(() => api("/jobs")).then(({ jobs }) => { const job = jobs.find((one) => one.state === "running"); if (job) watch(job.id); }, () => {});
+api("/jobs").then(({ jobs }) => { const job = jobs.find((one) => one.state === "running"); if (job) watch(job.id); }, () => {});
 
 // --- keys -------------------------------------------------------------------------------------------------------------
 addEventListener("keydown", (event) => {
@@ -121,7 +99,7 @@ addEventListener("keydown", (event) => {
   const walk = (to) => { if (!rows[to]) return false; for (const one of rows) one.tabIndex = one === rows[to] ? 0 : -1; rows[to].focus(); };
   const act = {
     "/": () => {
-      if (finder.isConnected) return focusBox();
+      if (searchPage.isConnected) return focusBox();
       addEventListener("hashchange", focusBox, { once: true });
       location.hash = "#/";
     },

@@ -1,35 +1,30 @@
 // The collection as a plane: near is alike. Canvas for speed; arrows go to the nearest track, and each is said.
 
-import { facts, fifths, h, once, say } from "./base.js";
+import { facts, fifths, h, once, say, title, toast } from "./base.js";
 import { play, player, playing } from "./player.js";
 
-const COLOURS = { key: "Key", tempo: "Tempo", style: "Genre" };
+const COLOURS = { key: ["Key", "Colours go round the circle of fifths."], tempo: ["Tempo", "Blue is slow, red is fast."] };
 
 /** The page of the map. */
 export async function page() {
-  const found = await once("/map"), n = found.ids.length;
+  const { tracks } = await once("/map"), n = tracks.length;
   const canvas = h("canvas", { tabindex: 0, role: "application", "aria-label": `Map of ${n} tracks. Arrows go to the nearest track, enter plays it, plus and minus zoom.` });
   const card = h("div.card", { hidden: true }), frame = h("div.frame", {}, canvas, card), probe = h("i", { hidden: true });
-  const styles = [...new Set(found.styles.filter(Boolean))];
   let colour = "key", chosen = -1, zoom = 1, centre = [0.5, 0.5], grabbed = null, colours = [];
+  const legend = h("span", {}, COLOURS.key[1]);
 
   function paints() {
     frame.append(probe);
     const of = (classes) => { probe.className = classes; return getComputedStyle(probe).backgroundColor; };
     const wheel = Array.from({ length: 12 }, (_, i) => of(`dot f${i}`)), none = of("dot none"), ink = of("dot ink");
-    const number = (i) => {
-      const key = fifths(found.keys[i]), bpm = found.tempo_bpm[i];
-      if (colour === "key") return key && key.place;
-      if (colour === "tempo") return bpm && Math.round(Math.min(11, Math.max(0, (bpm - 60) / 12)));
-      return found.styles[i] && styles.indexOf(found.styles[i]) % 12;
-    };
-    colours = found.ids.map((_, i) => wheel[number(i)] ?? none);
+    const number = (track) => (colour === "key" ? fifths(track.key)?.place : track.tempo_bpm && Math.round(Math.min(8, Math.max(0, 8 - (track.tempo_bpm - 60) / 14))));
+    colours = tracks.map((track) => wheel[number(track)] ?? none);
     colours.ink = ink;
     probe.remove();
   }
   const spot = (i) => { // place of a track in pixels of the page
     const [w, t] = [canvas.clientWidth, canvas.clientHeight];
-    return [w / 2 + (found.x[i] - centre[0]) * zoom * (w - 48), t / 2 + (found.y[i] - centre[1]) * zoom * (t - 48)];
+    return [w / 2 + ((tracks[i].x + 1) / 2 - centre[0]) * zoom * (w - 48), t / 2 + ((1 - tracks[i].y) / 2 - centre[1]) * zoom * (t - 48)];
   };
   function draw() {
     const ratio = devicePixelRatio || 1, pen = canvas.getContext("2d");
@@ -37,22 +32,24 @@ export async function page() {
     pen.scale(ratio, ratio);
     const size = Math.max(1.5, Math.min(7, 60 / Math.sqrt(n))) * Math.sqrt(zoom);
     const dot = (i, r) => { const [x, y] = spot(i); pen.beginPath(); pen.arc(x, y, r, 0, 7); };
-    found.ids.forEach((id, i) => { dot(i, size); pen.fillStyle = colours[i]; pen.fill(); });
+    tracks.forEach((_, i) => { dot(i, size); pen.fillStyle = colours[i]; pen.fill(); });
     pen.strokeStyle = colours.ink;
-    const on = found.ids.indexOf(playing()?.item.id);
+    const on = tracks.findIndex((track) => track.id === playing()?.item.id);
     if (on >= 0) { pen.lineWidth = 2; dot(on, size + 4); pen.stroke(); }
     if (chosen >= 0) { pen.lineWidth = 3; dot(chosen, size + 1); pen.stroke(); }
-    card.hidden = chosen < 0;
+    card.hidden = chosen < 0 || !card.firstChild;
     if (chosen < 0) return;
     const [x, y] = spot(chosen);
     [card.style.left, card.style.top] = [`${Math.min(Math.max(x, 120), canvas.clientWidth - 120)}px`, `${y > 110 ? y - 14 : y + 100}px`];
   }
-  function choose(i) {
+  async function choose(i) {
     if (i === chosen || i < 0) return;
     chosen = i;
-    const known = facts({ tempo_bpm: found.tempo_bpm[i], key: found.keys[i] });
-    card.replaceChildren(h("a", { href: `#/track/${found.ids[i]}` }, found.names[i]), h("span", {}, [...known, found.styles[i]?.replaceAll("_", " ")].filter(Boolean).join(" · ")));
-    say(`${found.names[i]}, ${known.join(", ")}`);
+    draw();
+    const known = facts(tracks[i]), track = await once(`/tracks/${tracks[i].id}`).catch((error) => toast(error.message));
+    if (chosen !== i || !track) return;
+    card.replaceChildren(h("a", { href: `#/track/${track.id}` }, title(track)), h("span", {}, [track.tags.artist, ...known].filter(Boolean).join(" · ")));
+    say(`${title(track)}, ${known.join(", ")}`);
     draw();
   }
   function nearest(x, y, isAllowed = () => true) {
@@ -64,8 +61,8 @@ export async function page() {
     return [best, Math.sqrt(least)];
   }
   async function start(i) {
-    const track = await once(`/tracks/${found.ids[i]}`);
-    play([{ id: track.id, start_s: 0, end_s: track.duration_s, duration_s: track.duration_s, tags: track.tags, path: track.path }], 0);
+    const track = await once(`/tracks/${tracks[i].id}`).catch((error) => toast(error.message));
+    if (track) play([{ id: track.id, start_s: 0, end_s: track.duration_s, duration_s: track.duration_s, tags: track.tags, paths: track.paths }], 0);
   }
   const scale = (by) => { zoom = Math.min(20, Math.max(1, zoom * by)); if (zoom === 1) centre = [0.5, 0.5]; draw(); };
   canvas.addEventListener("wheel", (event) => { event.preventDefault(); scale(Math.exp(-event.deltaY / 400)); }, { passive: false });
@@ -100,10 +97,10 @@ export async function page() {
   for (const [from, name] of [[player, "change"], [window, "themechange"]]) from.addEventListener(name, again, { signal: gone.signal });
   addEventListener("hashchange", () => gone.abort(), { once: true });
   new ResizeObserver(again).observe(canvas);
-  const by = h("div.pills", { role: "group", "aria-label": "Colour" }, Object.entries(COLOURS).map(([name, text]) => h("button.pill", { type: "button", "aria-pressed": String(name === colour), onclick: (event) => {
-    colour = name;
+  const by = h("div.pills", { role: "group", "aria-label": "Colour" }, Object.entries(COLOURS).map(([name, [text, said]]) => h("button.pill", { type: "button", "aria-pressed": String(name === colour), onclick: (event) => {
+    [colour, legend.textContent] = [name, said];
     for (const one of by.children) one.setAttribute("aria-pressed", String(one === event.currentTarget));
     again();
   } }, text)));
-  return h("article.map", {}, h("header", {}, h("h1", {}, "Map"), h("p.by", {}, "Near is alike. Touch a point to play it."), by), frame);
+  return h("article.map", {}, h("header", {}, h("h1", {}, "Map"), h("p.by", {}, "Near is alike. Touch a point to play it. ", legend), by), frame);
 }

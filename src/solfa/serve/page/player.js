@@ -18,6 +18,8 @@ decks.forEach((deck, number) => {
   }
 });
 
+for (const [name, act] of [["previoustrack", () => skip(-1)], ["nexttrack", () => skip(1)]]) navigator.mediaSession?.setActionHandler(name, act);
+
 /** {item, time_s, isPaused} of what is on; null where nothing is. An item is {id, start_s, end_s, duration_s, tags, path}. */
 export function playing() {
   const item = queue[index];
@@ -82,6 +84,7 @@ function report(name, deck) {
     player.dispatchEvent(new Event("time"));
     return;
   }
+  if (name === "play" && "mediaSession" in navigator) navigator.mediaSession.metadata = new MediaMetadata({ title: title(item), artist: item.tags?.artist ?? "" });
   if (name === "play") say(`Playing ${title(item)} from ${clock(deck.currentTime || item.start_s)}`);
   draw();
   player.dispatchEvent(new Event("change"));
@@ -117,6 +120,6 @@ function draw() {
 
 /** Say that a track was a good or bad answer to a query. */
 export async function judge(item, query, verdict) {
-  await api("/feedback", { method: "POST", body: { query, track: item.id, verdict } });
+  await api("/feedback", { method: "POST", body: { query, track: String(item.id), verdict } });
   say(`${title(item)} marked as ${verdict}`);
 }

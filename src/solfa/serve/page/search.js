@@ -10,7 +10,7 @@ const NONE = { q: "", not: [], drop: [], like: [], where: {}, for: "" };
 const names = new Map(); // of examples, by reference
 
 let asked = { ...NONE }, running = null, waiting = 0, cursor = null;
-const box = h("textarea", { id: "q", name: "q", rows: 1, maxlength: 4000, placeholder: "Describe the music", "aria-label": "Describe the music", "aria-keyshortcuts": "/", autocomplete: "off", spellcheck: "false", enterkeyhint: "search" });
+const box = h("textarea", { id: "q", name: "q", rows: 1, maxlength: 2000, placeholder: "Describe the music", "aria-label": "Describe the music", "aria-keyshortcuts": "/", autocomplete: "off", spellcheck: "false", enterkeyhint: "search" });
 const context = h("input", { type: "text", id: "context", maxlength: 1000, placeholder: "a spy chase, late-night reading", "aria-label": "What the music is for" });
 const file = h("input", { type: "file", accept: "audio/*,video/webm", hidden: true });
 const chips = h("ul.chips", { "aria-label": "How the text was read" }), notes = h("div.notes");
@@ -19,13 +19,13 @@ const list = h("ol.hits", { "aria-label": "Hits" });
 const more = h("button.pill.more", { type: "button", hidden: true, onclick: () => ask({ isMore: true }) }, "Show more");
 const side = filters((field, value) => change({ where: withFilter(field, value) }));
 const open = h("button.pill", { type: "button", "aria-expanded": "false", "aria-controls": "filters", onclick: () => {
-  const isOpen = view.classList.toggle("filtering");
+  const isOpen = searchPage.classList.toggle("filtering");
   open.setAttribute("aria-expanded", String(isOpen));
 } }, icon("filter"), "Filters");
 const hello = h("p.hello"), trials = h("ul.trials", { "aria-label": "Examples" }, EXAMPLES.map((text) => h("li", {}, h("button.pill", { type: "button", onclick: () => change({ ...NONE, q: text }) }, text))));
 const form = h("form.ask", { role: "search", onsubmit: (event) => { event.preventDefault(); typed(true); } },
   icon("search"), box, file, button("sound", "Search by a sound file", () => file.click()), h("button.go", { type: "submit" }, "Search"));
-const view = h("div.search", {},
+export const searchPage = h("div.search", {},
   h("div.hero", {}, h("h1", {}, "Find music in words."), hello), form, chips, notes, trials,
   h("div.columns", {},
     h("aside.filters", { id: "filters", "aria-label": "Filters" }, side.element, h("fieldset", {}, h("legend", {}, "For"), context)),
@@ -71,10 +71,10 @@ export function read(hash) {
 async function ask({ isMore = false } = {}) {
   running?.abort();
   const mine = (running = new AbortController());
-  view.classList.toggle("start", !isAsked(asked));
+  searchPage.classList.toggle("start", !isAsked(asked));
   trouble.hidden = true;
   if (!isAsked(asked)) { chips.replaceChildren(); notes.replaceChildren(); fill(list, [], {}); summary.textContent = ""; more.hidden = true; return; }
-  view.setAttribute("aria-busy", "true");
+  searchPage.setAttribute("aria-busy", "true");
   try {
     const found = await api(`/search${parameters({ ...asked, where: whereList(asked.where), k: 20, cursor: isMore ? cursor : null })}`, { signal: mine.signal });
     if (!isMore) { showReading(found); window.scrollTo({ top: 0 }); }
@@ -96,7 +96,7 @@ async function ask({ isMore = false } = {}) {
     fill(list, [], {});
     [summary.textContent, more.hidden] = ["", true];
   } finally {
-    if (running === mine) view.removeAttribute("aria-busy");
+    if (running === mine) searchPage.removeAttribute("aria-busy");
   }
 }
 
@@ -189,20 +189,19 @@ for (const input of [box, context]) {
 file.addEventListener("change", async () => {
   const [sound] = file.files;
   if (!sound) return;
-  const sent = new FormData();
-  sent.append("file", sound);
   file.value = "";
   toast(`Reading ${sound.name} …`);
   try {
-    const { id } = await api("/examples", { method: "POST", body: sent });
+    const { id } = await api("/examples", { method: "POST", body: sound });
     names.set(String(id), sound.name);
     change({ like: [String(id)] });
   } catch (error) { toast(error.message); }
 });
 
-/** Make the page; `status` is what the collection holds. */
-export function searchPage(status) {
-  status.then((held) => { hello.textContent = `${count(held.tracks, "track")}, ${count(Math.round(held.duration_s / 360) / 10, "hour")} of music. Tempo, key, chords, instruments, mood: say it as you would to a friend.`; }, () => {});
-  return view;
+async function greet() {
+  const held = await api("/status").catch(() => null);
+  if (held) hello.textContent = held.tracks ? `${count(held.tracks, "track")}, ${count(Math.round(held.duration_s / 360) / 10, "hour")} of music. Tempo, key, chords, instruments, mood: say it as you would to a friend.` : "Nothing is indexed yet.";
 }
+addEventListener("collectionchange", greet);
+void greet();
 export const focusBox = () => { box.focus(); box.select(); };

@@ -33,7 +33,7 @@ export async function page(id) {
   const at = `/tracks/${encodeURIComponent(id)}`;
   const [track, analysis, described] = await Promise.all([api(at), api(`${at}/analysis`), api(`${at}/describe`)]);
   const name = title(track), duration_s = track.duration_s;
-  const item = { id: track.id, start_s: 0, end_s: duration_s, duration_s, tags: track.tags, path: track.path };
+  const item = { id: track.id, start_s: 0, end_s: duration_s, duration_s, tags: track.tags, paths: track.paths };
   const listen = (s = 0) => play([item], 0, s);
   const nearTitle = h("h2", {}, "Similar"), near = h("ol.hits", { "aria-label": "Similar tracks" });
   const search = (a, b) => { location.hash = `#/?like=${track.id}@${a.toFixed(2)}-${b.toFixed(2)}`; };
@@ -69,7 +69,7 @@ export async function page(id) {
       h("table", {}, h("thead", {}, h("tr", {}, ["Field", "Value", "Source"].map((one) => h("th", { scope: "col" }, one)))),
         h("tbody", {}, known.map(([field, value]) => h("tr", {}, h("th", { scope: "row" }, named(field)), h("td", {}, [value].flat().map((one) => (typeof one === "number" ? Math.round(one * 10) / 10 : one)).join(", ")),
           h("td", {}, [described.sources[field].measurement, described.sources[field].confidence !== null && percent(described.sources[field].confidence)].filter(Boolean).join(", "))))))),
-    h("p.path", {}, track.path ?? "its file is gone", " · ", h("a", { href: `/api/v1${at}/analysis`, target: "_blank", rel: "noopener" }, "analysis as JSON")),
+    h("p.path", {}, track.paths[0] ?? "its file is gone", " · ", h("a", { href: `/api/v1${at}/analysis`, target: "_blank", rel: "noopener" }, "analysis as JSON")),
     h("section", {}, nearTitle, near));
   return made;
 }

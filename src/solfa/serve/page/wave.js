@@ -58,7 +58,7 @@ export function wave({ label, duration_s, span, onplay, onlike, isTall = false }
   }
 
   function draw() {
-    const values = (shown?.peaks?.length ? shown.peaks : shown?.energy) ?? [], width = element.clientWidth;
+    const values = (shown?.peaks ?? shown?.energy.values) ?? [], width = element.clientWidth;
     if (!values.length || !width) return;
     const n = Math.max(40, Math.min(400, Math.floor(width / 4)));
     const tops = heights(resampled(values, n));
