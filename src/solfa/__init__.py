@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from solfa.language import Session
     from solfa.query import parse
     from solfa.relevance import summaries, summarize
+    from solfa.serve.client import Client
 
 __version__ = "0.1.0"
-__all__ = ["Collection", "Session", "__version__", "analyze", "index", "load_model", "parse", "search", "summaries",
-           "summarize"]  # fmt: skip
+__all__ = ["Client", "Collection", "Session", "__version__", "analyze", "index", "load_model", "parse", "search",
+           "summaries", "summarize"]  # fmt: skip
 
 # Libraries that report on their use read these when they are imported (ONNX Runtime, the Hugging Face clients); worker
 # processes inherit them. Nothing turns it on: SECURITY.md promises that there is no telemetry.
@@ -35,6 +36,7 @@ os.environ.update(dict.fromkeys(_SILENT, "1"))
 
 # Imported at first use, so that `import solfa` remains cheap.
 _HOMES = {
+    "Client": "solfa.serve.client",
     "Collection": "solfa.collection",
     "Session": "solfa.language",
     "analyze": "solfa.analysis.analyze",

@@ -60,7 +60,7 @@ def test_examples_in_docstrings(name: str) -> None:
 
 
 def test_the_public_names_are_those_that_are_documented() -> None:
-    documented = "Collection Session analyze index load_model parse search summaries summarize"
+    documented = "Client Collection Session analyze index load_model parse search summaries summarize"
     assert set(solfa.__all__) == {"__version__", *documented.split()}
     for name in solfa.__all__:
         assert getattr(solfa, name)

@@ -18,9 +18,9 @@ from solfa.collection import AddReport, Collection, FailedFile, Progress
 from solfa.collection.database import Database
 from solfa.collection.scan import scan
 from solfa.core.errors import InputError
-from solfa.core.text import clock, plain, printable
+from solfa.core.text import clock, printable
 from solfa.jobs import ProcessExecutor
-from solfa.serve.documents import status_json
+from solfa.serve.documents import index_json, status_json
 
 _LOOK_EVERY_S = 3.0  # between looks at watched folders
 
@@ -55,8 +55,7 @@ def run_index(
         note = f"no audio found in {places}. Folders are searched for {' '.join(sorted(SUFFIXES))}."
         report = replace(report, notes=(*report.notes, note))
     if as_json:
-        value = {"schema": "solfa.index/1", "collection": directory, **plain(report)}
-        print_json(value, indent=None if brief else 2)
+        print_json(index_json(directory, report), indent=None if brief else 2)
     else:
         _print_report(work, report, directory, brief)
     if not touched + bad:

@@ -37,6 +37,7 @@ def feedback(
     """Say which hits were good or bad answers; 'solfa learn' learns from it. The latest verdict counts."""
     from solfa.collection import Collection
     from solfa.relevance.feedback import as_number, give, in_force, name_of
+    from solfa.serve.documents import feedback_json
 
     if (action == "list") != (not items):
         raise InputError(f"'feedback {action}' takes {'nothing' if items else 'numbers of hits, or paths'} after it.")
@@ -53,7 +54,7 @@ def feedback(
             listed, notes = give(opened, items or (), action == "good", query=query, context=context)
         counting = {v.id for v in in_force(opened.verdicts())}
         if as_json:
-            print_json({"schema": "solfa.feedback/1", "verdicts": listed, "counting": sorted(counting), "notes": notes})
+            print_json(feedback_json(opened, listed, notes))
             return
         for v in listed:
             about = [v.sought.query, *(f"like {name}" for name in v.sought.examples), v.sought.context]

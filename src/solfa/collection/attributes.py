@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,7 @@ from solfa.collection.records import (
 )
 from solfa.collection.store import Ids
 from solfa.constraints import Measured
+from solfa.core.filters import PRESENT
 from solfa.core.types import Analysis, FloatArray
 
 _TRACKS_AT_ONCE = 8192
@@ -79,6 +81,14 @@ class Attributes:
                     column[block.rows] = steps / np.float32(CONFIDENCE_STEPS)
             self._confidences[concept] = column
         return self._confidences[concept]
+
+    def present(self, rows: Ids) -> Counter[str]:
+        """In how many of these rows each concept is present."""
+        counts: Counter[str] = Counter()
+        for block in self._blocks:
+            steps_NC = block.steps_NC[np.isin(block.rows, rows)] >= PRESENT * CONFIDENCE_STEPS
+            counts.update(dict(zip(block.concepts, steps_NC.sum(axis=0).tolist(), strict=True)))
+        return counts
 
     def rows(self, track_ids: Ids) -> Ids:
         """Where these tracks are in the columns.

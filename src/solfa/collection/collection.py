@@ -42,6 +42,10 @@ PROFILE_PARTS = 32
 _NONE = type(None)
 _FILE = ((int,), (int,), (bytes,), *[(str,)] * 6, (float, _NONE), (str, _NONE))
 _TRACK = ((int,), (str,), (float,), (float, _NONE), (str, _NONE), (str, _NONE), (float, _NONE))
+# What each order of tracks compares.
+_ORDERED = {"tempo": "t.tempo_bpm", "key": "t.key", "duration": "t.duration_s", "loudness": "t.loudness_lufs",
+            "title": "f.title_folded", "artist": "f.artist_folded", "album": "f.album_folded", "date": "f.date",
+            "path": "f.path"}  # fmt: skip
 _CHUNK = 500  # ids in one SQL statement
 _MAPPED = 64  # tracks whose vectors a head is applied to at a time
 # Spaces where no track owns half of the rows: those of vectors that were replaced.
@@ -316,6 +320,15 @@ class Collection:
         Raises InputError if a filter asks for a field or value that does not exist.
         """
         return self._conditions().select(filters)
+
+    @_reading
+    def ordered(self, sort: str) -> tuple[Ids, int]:
+        """Ids of the present tracks by a name of ``core.filters.SORTS`` but ``score``, and how many have a value:
+        those without one come last."""
+        rows = self._reader.execute(
+            f"SELECT t.id, MIN(nullif({_ORDERED[sort]}, '')) AS v FROM file AS f JOIN track AS t ON t.id = f.track_id "
+            "WHERE f.present = 1 GROUP BY t.id ORDER BY v IS NULL, v, t.id").fetchall()  # fmt: skip
+        return np.array([row[0] for row in rows], np.int64), sum(row[1] is not None for row in rows)
 
     @_reading
     def text_search(self, words: str, limit: int = 100, allowed: Ids | None = None) -> list[tuple[int, float]]:

@@ -1,15 +1,19 @@
-"""The application: the page, the REST interface, errors as problem+json, behind one guard."""
+"""The application: the page, the REST interface, errors as problem+json, behind one guard; counters, and a log."""
 
 import json
+import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib.resources import files
 
+import prometheus_client as prometheus
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from solfa.core.errors import CollectionBusy, DecodeError, FileUnavailable, InputError, SolfaError, UnknownTrack
 from solfa.serve.engine import Engine, ServeSettings
@@ -19,7 +23,9 @@ from solfa.serve.security import Access, Guard
 _STATUS = {UnknownTrack: 404, FileUnavailable: 404, DecodeError: 415, CollectionBusy: 409, InputError: 400,
            SolfaError: 503}  # fmt: skip
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+_BUCKETS_S = (0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)
 PUBLIC = ("/healthz", "/rest/")  # what needs no secret, or asks for it in another way
+_log = logging.getLogger("solfa.serve")
 
 
 def problem(status: int, detail: str) -> Response:
@@ -29,10 +35,39 @@ def problem(status: int, detail: str) -> Response:
     return Response(json.dumps(value), status, headers.get(status), "application/problem+json")
 
 
+class Recorder:
+    """Counts, times and logs the requests of an application by their route, never by what they carry."""
+
+    def __init__(self, app: ASGIApp, registry: prometheus.CollectorRegistry) -> None:
+        self._app = app
+        names = ["method", "route", "status"]
+        self._times = prometheus.Histogram("solfa_request_seconds", "Time to answer requests.", names,
+                                           buckets=_BUCKETS_S, registry=registry)  # fmt: skip
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        began_s, status = time.perf_counter(), 500
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sending)
+        finally:
+            if scope["type"] == "http":
+                seconds, route = time.perf_counter() - began_s, getattr(scope.get("route"), "path", "other")
+                method = scope["method"] if scope["method"] in ("GET", "HEAD", "POST") else "other"
+                self._times.labels(method, route, status).observe(seconds)
+                fields = {"method": method, "route": route, "status": status, "ms": round(1000 * seconds, 1)}
+                _log.info("request", extra={"fields": fields})
+
+
 def create_app(settings: ServeSettings, access: Access | None = None) -> FastAPI:
     """The application over one collection; its engine, ``app.state.engine``, runs while the application does.
 
-    ``access``: who may ask; the secrets of ``settings.secrets`` where None.
+    ``access``: who may ask; the secrets of the environment where None.
     """
 
     @asynccontextmanager
@@ -41,7 +76,8 @@ def create_app(settings: ServeSettings, access: Access | None = None) -> FastAPI
         yield
         await run_in_threadpool(engine.stop)
 
-    access, engine = Access.read(settings.secrets) if access is None else access, Engine(settings)
+    access, engine, registry = access or Access.of_environment(), Engine(settings), prometheus.CollectorRegistry()
+    prometheus.ProcessCollector(registry=registry)
     app = FastAPI(title="solfa", version="1", docs_url=None, redoc_url=None, lifespan=lifespan,
                   openapi_url="/api/v1/openapi.json")  # fmt: skip
     app.state.engine, app.state.access = engine, access
@@ -59,6 +95,10 @@ def create_app(settings: ServeSettings, access: Access | None = None) -> FastAPI
     @app.get("/healthz", include_in_schema=False)
     async def healthz() -> Response:
         return Response('{"status": "ok"}', media_type="application/json")
+
+    @app.get("/metrics", include_in_schema=False)
+    async def metrics() -> Response:
+        return Response(prometheus.generate_latest(registry), media_type=prometheus.CONTENT_TYPE_LATEST)
 
     @app.exception_handler(SolfaError)
     async def said(_: Request, error: SolfaError) -> Response:
@@ -80,5 +120,8 @@ def create_app(settings: ServeSettings, access: Access | None = None) -> FastAPI
     async def broken(_: Request, error: Exception) -> Response:
         return problem(500, "something went wrong; the log says what.")
 
-    app.add_middleware(Guard, access=access, host=settings.host, names=settings.names, public=PUBLIC, refuse=problem)
+    large = {"/api/v1/examples": settings.upload_bytes}
+    app.add_middleware(Guard, access=access, host=settings.host, names=settings.names, public=PUBLIC, large=large,
+                       refuse=problem)  # fmt: skip
+    app.add_middleware(Recorder, registry=registry)
     return app

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from solfa.collection import FailedFile, Stats, TrackRow
+from solfa.collection import AddReport, Collection, FailedFile, Stats, TrackRow
+from solfa.collection.feedback import TrackVerdict
 from solfa.core.text import plain, printable
 from solfa.query import Query, by_sound, is_measured
 from solfa.query.source import fold
 from solfa.relevance import Judge, TrackSummary, read_context, similarity
+from solfa.relevance.feedback import in_force
 from solfa.retrieval.types import Hit, Results
 
 
@@ -114,6 +116,18 @@ def status_json(directory: Path, stats: Stats, failed: Sequence[FailedFile]) -> 
     value: dict[str, Any] = plain({"schema": "solfa.status/1", "collection": directory, **plain(stats),
                                    "failed": list(failed)})  # fmt: skip
     return value
+
+
+def index_json(directory: Path, report: AddReport) -> dict[str, Any]:
+    """What an indexing run did, in schema ``solfa.index/1``."""
+    value: dict[str, Any] = plain({"schema": "solfa.index/1", "collection": directory, **plain(report)})
+    return value
+
+
+def feedback_json(collection: Collection, listed: Sequence[TrackVerdict], notes: Sequence[str]) -> dict[str, Any]:
+    """Verdicts in schema ``solfa.feedback/1``, with the numbers of all that count."""
+    counting = sorted(verdict.id for verdict in in_force(collection.verdicts()))
+    return {"schema": "solfa.feedback/1", "verdicts": listed, "counting": counting, "notes": notes}
 
 
 def track_json(row: TrackRow) -> dict[str, Any]:

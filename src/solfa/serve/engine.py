@@ -1,10 +1,13 @@
 """One open collection behind many requests: searched by one thread, reloaded when it changes, indexed beside that."""
 
+import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, BinaryIO, TypeVar
@@ -14,7 +17,6 @@ from solfa.audio import Limits
 from solfa.collection import Collection, Progress, TrackRow
 from solfa.collection.database import Database
 from solfa.core.errors import FileUnavailable, InputError, SolfaError
-from solfa.core.text import plain
 from solfa.core.types import JointModel
 from solfa.encoders.registry import load_model
 from solfa.encoders.windows import pool
@@ -24,23 +26,22 @@ from solfa.relevance import RuleJudge
 from solfa.relevance.rerank import MOST, page_of, rerank
 from solfa.retrieval import Display, Like, Searcher
 from solfa.retrieval.like import like_track, parse_example
-from solfa.serve.documents import reading, results_json
-from solfa.serve.media import TRANSCODED, TYPES, Sandbox, Transcoded, codec_of, listen, open_inside, peaks
+from solfa.serve.documents import index_json, reading, results_json
+from solfa.serve.media import ENCODED, TYPES, Sandbox, codec_of, encode, listen, open_inside, peaks
 from solfa.serve.pool import BoundedPool, Refused
 
 T = TypeVar("T")
-_LOOK_EVERY_S = 1.0  # at the files of the collection
 _LEAST_PAUSE_S, _LOADING_SHARE = 2.0, 0.05  # between reloads, and the most of all time that they may take
-_MOST_EXAMPLES, _MOST_PEAKS, _MOST_JOBS = 64, 512, 20
+_MOST_EXAMPLES, _MOST_PEAKS, _MOST_JOBS, _MOST_ENCODED = 64, 512, 20, 32
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServeSettings:
     """What is served and how.
 
-    ``folders``: what is indexed, and where sound is played from; ``names``: further host names that requests may be
-    addressed to; ``secrets``: the file of ``security.set_secret``; ``waiting``: searches that may wait for their turn;
-    ``workers``: processes of an indexing run; ``upload_bytes``, ``upload_s``: the largest example sound.
+    ``folders``: what is indexed, and where sound is played from (none: the folder of each file); ``names``: further
+    host names that requests may be addressed to; ``waiting``: how many requests may wait for their turn; ``workers``:
+    processes of an indexing run; ``upload_bytes``, ``upload_s``: the largest example sound.
     """
 
     collection: Path
@@ -50,7 +51,6 @@ class ServeSettings:
     host: str = "127.0.0.1"
     port: int = 4333
     names: tuple[str, ...] = ()
-    secrets: Path | None = None
     waiting: int = 64
     timeout_s: float = 10.0
     workers: int = 1
@@ -71,107 +71,68 @@ class Engine:
 
     def __init__(self, settings: ServeSettings) -> None:
         self.settings = settings
-        self.searches = BoundedPool("search", 1, settings.waiting, settings.timeout_s)
-        self.reads = BoundedPool("read", 4, settings.waiting, settings.timeout_s)
-        self.decodes = BoundedPool("decode", 1, settings.waiting, 60.0)
+        self.searches = BoundedPool(1, settings.waiting, settings.timeout_s)
+        self.reads = BoundedPool(4, settings.waiting, settings.timeout_s)
+        self.decodes = BoundedPool(1, settings.waiting, 60.0)
         self.jobs: dict[str, dict[str, Any]] = {}
         self.stopping = threading.Event()
-        self._sandbox, self._transcoded = Sandbox(30.0), Transcoded()
-        self._peaks: dict[tuple[str, int], list[float]] = {}
+        self._sandbox, self._encoded = Sandbox(30.0), ""  # the folder of encoded files
+        self._peaks: dict[Any, list[float]] = {}
         self._examples: dict[str, tuple[Any, str, str]] = {}
-        self._model: tuple[tuple[str, bool], JointModel] | None = None
         self._searcher: Searcher | None = None
-        self._next: Searcher | None = None
-        self._kept: dict[str, Any] = {}
-        self._changing = threading.Lock()
-        self._threads: list[threading.Thread] = []
+        self._seen, self._again_s, self._kept = list[tuple[int, ...]](), 0.0, dict[str, Any]()
+        self._starting, self._run = threading.Lock(), threading.Thread()
 
     def start(self) -> None:
-        """Open the collection, new where there is none, look for changes from now on, index the folders.
+        """Open the collection, new where there is none, and index the folders; the second call does nothing.
 
-        Raises CollectionError if it cannot be opened. The second call does nothing.
+        Raises CollectionError if it cannot be opened.
         """
-        if self._threads:
-            return
-        Collection.open(self.settings.collection, create=True).close()
-        seen = self._stamp()
-        self._next = self._load()
-        self._spawn(self._watch, seen)
-        if self.settings.folders:
-            self.index()
+        if self._searcher is None:
+            Collection.open(self.settings.collection, create=True).close()
+            self._encoded = tempfile.mkdtemp(prefix="solfa-serve-")
+            self.searcher()
+            if self.settings.folders:
+                self.index()
 
     def stop(self) -> None:
         """End what runs; what an indexing run has finished is kept."""
         self.stopping.set()
-        for thread in self._threads:
-            thread.join(30)
+        if self._run.ident is not None:
+            self._run.join()
         for one in (self.searches, self.reads, self.decodes):
             one.close()
-        self._sandbox.rest(0.0)
-        self._transcoded.close()
+        self._sandbox.end()
+        shutil.rmtree(self._encoded, ignore_errors=True)
 
     def read(self, work: Callable[[Collection], T]) -> T:
         """What is made of the collection as it is now."""
         with Collection.open(self.settings.collection) as collection:
             return work(collection)
 
-    def _spawn(self, work: Callable[..., None], *args: Any) -> None:
-        self._threads.append(threading.Thread(target=work, args=args, daemon=True))
-        self._threads[-1].start()
-
-    # --- the state that is searched -----------------------------------------------------------------------------------
-
-    def _stamp(self) -> list[tuple[int, int, int]]:
-        """Changes whenever something is written."""
-        path, found = Database(self.settings.collection).path, []
-        for file in (path, path.with_name(path.name + "-wal")):
-            with suppress(OSError):
-                status = file.stat()
-                found.append((status.st_ino, status.st_size, status.st_mtime_ns))
-        return found
-
-    def _load(self) -> Searcher:
-        collection, settings = Collection.open(self.settings.collection), self.settings
-        searcher = open_searcher(collection, settings.model, loaded=self._loaded,
-                                 allow_noncommercial=settings.allow_noncommercial)  # fmt: skip
-        with suppress(SolfaError):  # what the first query would wait for, and says what is wrong with
-            _ = len(collection.attributes()) and (searcher.model, searcher.store)
-        return searcher
-
-    def _loaded(self, name: str, allowed: bool) -> JointModel:
-        if self._model is None or self._model[0] != (name, allowed):
-            self._model = (name, allowed), load_model(name, allow_noncommercial=allowed)
-        return self._model[1]
-
-    def _watch(self, seen: object) -> None:
-        pause_s = _LOOK_EVERY_S
-        while not self.stopping.wait(pause_s):
-            self._sandbox.rest()
-            pause_s = _LOOK_EVERY_S
-            if (now := self._stamp()) != seen:
-                began_s, seen = time.monotonic(), now
-                with suppress(SolfaError):  # the state before is still searched
-                    self._hand_over(self._load())
-                pause_s = max(_LEAST_PAUSE_S, (time.monotonic() - began_s) / _LOADING_SHARE)
-
-    def _hand_over(self, new: Searcher | None) -> Searcher | None:
-        with self._changing:
-            old, self._next = self._next, new
-        if old is not None and new is not None:
-            old.collection.close()
-        return old
+    # --- searching: in the pool ``searches`` --------------------------------------------------------------------------
 
     def searcher(self) -> Searcher:
-        """A searcher over the newest state that is loaded. In the thread of ``searches`` only."""
-        if (new := self._hand_over(None)) is not None:
+        """A searcher over the collection as it is, or was not long ago where it changes all the time."""
+        path, now, began_s = Database(self.settings.collection).path, list[tuple[int, ...]](), time.monotonic()
+        for file in (path, path.with_name(path.name + "-wal")):
+            with suppress(OSError):
+                now.append(((status := file.stat()).st_ino, status.st_size, status.st_mtime_ns))
+        if self._searcher is None or (now != self._seen and began_s >= self._again_s):
             if self._searcher is not None:
-                self._searcher.collection.close()
-            self._searcher, self._kept = new, {}
-        assert self._searcher is not None, "start() comes first"
+                self._searcher.collection.close()  # first: two states would take twice the memory
+            collection, settings = Collection.open(self.settings.collection), self.settings
+            self._searcher = open_searcher(collection, settings.model, loaded=_loaded,
+                                           allow_noncommercial=settings.allow_noncommercial)  # fmt: skip
+            self._kept, self._seen = {}, now
+            with suppress(SolfaError):  # what the first query would wait for, and says what is wrong with
+                _ = len(collection.attributes()) and (self._searcher.model, self._searcher.store)
+            took_s = time.monotonic() - began_s
+            self._again_s = began_s + took_s + max(_LEAST_PAUSE_S, took_s / _LOADING_SHARE)
         return self._searcher
 
     def once(self, name: str, make: Callable[[Searcher], T]) -> T:
-        """What is made of a searcher, kept until the collection changes. In the thread of ``searches`` only."""
+        """What is made of a searcher, kept until the collection changes."""
         searcher = self.searcher()
         if name not in self._kept:
             self._kept[name] = make(searcher)
@@ -187,8 +148,7 @@ class Engine:
         ``flags`` as ``query.override`` takes them. Raises InputError as ``solfa.api.search`` does.
         """
         searcher, display = self.searcher(), display or Display()
-        words = q or ("" if like or where else context)
-        query = override(read_query(words), drop=drop, avoid=avoid, **flags)
+        query = override(read_query(q or ("" if like or where else context)), drop=drop, avoid=avoid, **flags)
         if context and display.sort != "score":
             raise InputError("two orders: give sort or for.")
         ranked = replace(display, k=max(MOST, display.k * display.page), page=1) if context else display
@@ -199,15 +159,13 @@ class Engine:
         return {**results_json(results), "reading": reading(results.query), "more": len(results.hits) == display.k}
 
     def _like(self, searcher: Searcher, text: str) -> Like:
-        """An example: a track's number, perhaps with a part of it (``12@0:30-0:50``), or one that was uploaded."""
         path, start_s, end_s = parse_example(text)
-        name = str(path)
-        if name in self._examples:
-            vectors_WD, content, base = self._examples[name]
+        if (name := str(path)) in self._examples:
+            vectors_WD, content, space = self._examples[name]
             head = searcher.collection.head()
-            if head is not None and head.space == searcher.model.space != base:
-                vectors_WD, base = head.apply(vectors_WD), head.space
-            if base == searcher.model.space:
+            if head is not None and head.base == space and head.space == searcher.model.space:
+                vectors_WD, space = head.apply(vectors_WD), head.space
+            if space == searcher.model.space:
                 [vector] = pool(vectors_WD, [(0, len(vectors_WD))])
                 return Like(vector, "like the example", searcher.collection.find(content))
         if not name.isdecimal() or len(name) > 18:
@@ -218,22 +176,26 @@ class Engine:
 
     def _file(self, track_id: int) -> tuple[TrackRow, BinaryIO, Path]:
         row = self.read(lambda collection: collection.track(track_id))
+        refused = Refused(404, f"the file of track {track_id} cannot be reached now.")
         for path in row.paths:
-            with suppress(FileUnavailable):
-                return row, *open_inside(path, self.settings.folders)
-        raise Refused(404, f"the file of track {track_id} cannot be reached now.")
+            try:
+                return row, *open_inside(path, self.settings.folders or [path.parent])
+            except FileUnavailable:
+                continue
+            except Refused as error:
+                refused = error
+        raise refused
 
     def peaks(self, track_id: int, points: int) -> list[float]:
         """The greatest absolute sample in each of so many equal parts of a track, 0..1."""
         row, file, path = self._file(track_id)
         file.close()
-        if (row.hash, points) not in self._peaks:
-            found = self._sandbox(peaks, path, points, row.duration_s)
-            self._peaks = {**dict([*self._peaks.items()][1 - _MOST_PEAKS :]), (row.hash, points): found}
-        return self._peaks[row.hash, points]
+        if (key := (row.hash, points)) not in self._peaks:
+            _keep(self._peaks, _MOST_PEAKS, key, self._sandbox(peaks, path, points, row.duration_s))
+        return self._peaks[key]
 
     def audio(self, track_id: int, form: str) -> tuple[BinaryIO, str]:
-        """An open file with the sound of a track, and its type; ``auto`` transcodes what browsers do not play."""
+        """An open file with the sound of a track, and its type; ``auto`` makes FLAC of what browsers do not play."""
         row, file, path = self._file(track_id)
         suffix = path.suffix.lower()
         if form == "auto":
@@ -242,7 +204,13 @@ class Engine:
         if form == "original":
             return file, TYPES.get(suffix, "application/octet-stream")
         file.close()
-        return self._transcoded.get(self._sandbox, path, row.hash, form).open("rb"), TRANSCODED[form]
+        made = Path(self._encoded, f"{row.hash}.{form}")
+        if not made.exists():
+            for old in sorted(made.parent.iterdir(), key=lambda one: one.stat().st_mtime)[:-_MOST_ENCODED]:
+                old.unlink()
+            self._sandbox(encode, path, made.with_suffix(".part"), form)
+            made.with_suffix(".part").replace(made)
+        return made.open("rb"), ENCODED[form]
 
     def example(self, path: Path) -> dict[str, Any]:
         """What an example sound is searched by, kept for a while under a name. Raises DecodeError, InputError."""
@@ -252,8 +220,7 @@ class Engine:
         vectors_WD, space, length_s, content = self._sandbox(listen, path, name, allowed, limits)
         if not vectors_WD.any():
             raise InputError("nothing to compare in this sound: it is silent, or too short.")
-        key = f"x{token_hex(8)}"
-        self._examples = {**dict([*self._examples.items()][1 - _MOST_EXAMPLES :]), key: (vectors_WD, content, space)}
+        _keep(self._examples, _MOST_EXAMPLES, key := f"x{token_hex(8)}", (vectors_WD, content, space))
         return {"schema": "solfa.example/1", "id": key, "duration_s": round(length_s, 3)}
 
     # --- indexing -----------------------------------------------------------------------------------------------------
@@ -265,35 +232,48 @@ class Engine:
         """
         if not self.settings.folders:
             raise InputError("no folders to index. Name them at the start: solfa serve FOLDER")
-        with self._changing:
+        with self._starting:
             for job in self.jobs.values():
                 if job["state"] == "running":
                     return job
             job = {"schema": "solfa.job/1", "id": token_hex(8), "state": "running", "started_s": round(time.time(), 3),
                    "folders": [*map(str, self.settings.folders)], "done": 0, "total": 0, "failed": 0, "audio_s": 0.0,
                    "seconds": 0.0, "error": "", "report": None}  # fmt: skip
-            self.jobs = {**dict([*self.jobs.items()][1 - _MOST_JOBS :]), job["id"]: job}
-        self._spawn(self._index, job, retry_failed)
+            _keep(self.jobs, _MOST_JOBS, job["id"], job)
+            self._run = threading.Thread(target=self._index, args=(job, retry_failed), daemon=True)
+            self._run.start()
         return job
 
     def _index(self, job: dict[str, Any], retry_failed: bool) -> None:
         def progress(now: Progress) -> None:
-            job.update(done=now.done, total=now.total, failed=now.failed, audio_s=round(now.audio_s, 1),
-                       seconds=round(now.seconds, 1))  # fmt: skip
+            names = ("done", "total", "failed", "audio_s", "seconds")
+            job.update({name: round(getattr(now, name), 1) for name in names})
             if self.stopping.is_set():
                 raise _Stopped
 
-        settings, ended = self.settings, {"state": "failed", "error": "an internal error; the log says what"}
+        settings = self.settings
+        ended: dict[str, Any] = {"state": "failed", "error": "an internal error; the log says what"}
         try:
             with Collection.open(settings.collection) as collection:
                 report = index(collection, settings.folders, model=settings.model, retry_failed=retry_failed,
                                executor=ProcessExecutor(settings.workers), progress=progress,
                                allow_noncommercial=settings.allow_noncommercial)  # fmt: skip
-            document = {"schema": "solfa.index/1", "collection": settings.collection, **plain(report)}
-            ended = {"state": "done", "error": "", "report": plain(document)}
+            ended = {"state": "done", "report": index_json(settings.collection, report)}
         except _Stopped:
-            ended = {"state": "stopped", "error": ""}
+            ended = {"state": "stopped"}
         except SolfaError as error:
             ended = {"state": "failed", "error": str(error)}
         finally:
             job.update(ended)
+
+
+@cache
+def _loaded(name: str, allow_noncommercial: bool) -> JointModel:
+    return load_model(name, allow_noncommercial=allow_noncommercial)
+
+
+def _keep(kept: dict[Any, Any], most: int, key: Any, value: Any) -> None:
+    """Put a value into a dictionary that loses its oldest one where it would hold more than ``most``."""
+    while len(kept) >= most:
+        kept.pop(next(iter(kept)))
+    kept[key] = value

@@ -1,33 +1,43 @@
 """The REST interface under ``/api/v1``: parameters in, documents out."""
 
-import base64
+import asyncio
 import hashlib
 import json
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
 
-from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
-from fastapi.responses import FileResponse
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import BaseModel, Field
 from starlette.types import Receive, Scope, Send
 
 from solfa.analysis import document
 from solfa.analysis.sections import sections
 from solfa.collection import Collection
-from solfa.core.errors import InputError
 from solfa.core.text import plain
 from solfa.relevance import RuleJudge, summarize, to_json
+from solfa.relevance.feedback import give
 from solfa.retrieval import Display
-from solfa.serve.documents import compare_json, status_json, track_json
+from solfa.serve import overview
+from solfa.serve.documents import compare_json, csv_text, feedback_json, hit_of, m3u, status_json, track_json, xspf
 from solfa.serve.engine import Engine
+from solfa.serve.pool import Refused
 from solfa.serve.security import ROLES, Role
 
+_UPLOAD_S = 120.0  # for an example to arrive
+_PLAYLISTS = {"m3u8": (m3u, "audio/x-mpegurl"), "xspf": (xspf, "application/xspf+xml"), "csv": (csv_text, "text/csv")}
 TrackId = Annotated[str, Field(pattern="^[1-9][0-9]{0,17}$", description="Number of a track in the collection.")]
 Count = Annotated[int, Query(ge=1, le=100, description="How many.")]
-Cursor = Annotated[str, Query(max_length=200, description="Where to go on: `cursor` of the page before.")]
+Cursor = Annotated[str, Query(pattern="^([1-9][0-9]{0,4})?$", description="`cursor` of the page before.")]
 Words = Annotated[str, Query(max_length=2000)]
 Text = Annotated[str, Field(min_length=1, max_length=500)]
+Texts = Annotated[list[Text], Query(max_length=20)]
+Context = Annotated[str, Query(alias="for", max_length=2000, description="What the music is for.")]
+_NONE: list[str] = []  # FastAPI copies defaults
 
 
 class Problem(BaseModel):
@@ -39,11 +49,26 @@ class Problem(BaseModel):
     detail: str
 
 
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "content": {"application/problem+json": {}}}
-    for status in (400, 401, 403, 404, 409, 413, 415, 421, 422, 429, 500, 503)
-}
-api = APIRouter(prefix="/api/v1", responses=_PROBLEMS)
+class FeedbackAsked(BaseModel, extra="forbid"):
+    """Whether a track is a good answer to a query, or for a purpose."""
+
+    track: TrackId
+    verdict: Literal["good", "bad"]
+    query: Annotated[str, Field(max_length=2000)] = ""
+    context: Annotated[str, Field(max_length=2000)] = ""
+
+
+class PlaylistAsked(BaseModel, extra="forbid"):
+    """Tracks in the order of a playlist."""
+
+    ids: Annotated[list[TrackId], Field(min_length=1, max_length=5000)]
+    format: Literal["m3u8", "xspf", "csv"] = "m3u8"
+
+
+class IndexAsked(BaseModel, extra="forbid"):
+    """How to index."""
+
+    retry_failed: bool = False
 
 
 class Call:
@@ -59,9 +84,8 @@ class Call:
         untimed = _json({**value, "timing_ms": None}) if isinstance(value, dict) else text
         tag = f'"{hashlib.blake2b(untimed.encode("utf-8", "replace"), digest_size=12).hexdigest()}"'
         headers = {"etag": tag, "cache-control": "private, no-cache", "vary": "authorization"}
-        if self.has(tag):
-            return Response(status_code=304, headers=headers)
-        return Response(text.encode("utf-8", "replace"), status, headers, kind)
+        return Response(status_code=304, headers=headers) if self.has(tag) else Response(
+            text.encode("utf-8", "replace"), status, headers, kind)  # fmt: skip
 
     def has(self, tag: str) -> bool:
         """Whether the client has what an ETag marks."""
@@ -72,74 +96,64 @@ class Call:
         """What is made of the collection."""
         return self.answer(await self.engine.reads(self.engine.read, work))
 
-    async def found(self, cursor: str, k: int, shown: dict[str, Any], **asked: Any) -> Response:
+    async def found(self, cursor: str, shown: dict[str, Any], **asked: Any) -> Response:
         """A page of a search, with the cursor of the next one."""
-        mark = hashlib.blake2b(repr((k, shown, asked)).encode("utf-8", "replace"), digest_size=6).hexdigest()
-        page = _page(cursor, mark)
-        display = Display(k=k, page=page, **shown)
-        found = await self.engine.searches(lambda: self.engine.search(**asked, display=display))
-        return self.answer(found | {"cursor": _cursor(page + 1, mark) if found.pop("more") else None})
+        page = int(cursor or 1)
+        search = partial(self.engine.search, **asked, display=Display(page=page, **shown))
+        found = await self.engine.searches(search)
+        return self.answer(found | {"cursor": str(page + 1) if found.pop("more") else None})
 
 
 def _json(value: Any) -> str:
     return json.dumps(plain(value), ensure_ascii=False, allow_nan=False)
 
 
-def _cursor(page: int, mark: str) -> str:
-    return base64.urlsafe_b64encode(f"{page} {mark}".encode()).decode()
-
-
-def _page(cursor: str, mark: str) -> int:
-    """The page that a cursor of the same request stands for. Raises InputError if it is none."""
-    try:
-        page, made_for = (
-            base64.urlsafe_b64decode(cursor.encode("ascii")).decode("ascii").split() if cursor else (1, mark)
-        )
-        if made_for == mark and int(page) >= 1:
-            return int(page)
-    except ValueError:
-        pass
-    raise InputError("not a cursor of this request. Leave it out for the first page.")
-
-
-def needs(role: Role) -> Any:
-    """The check that a request comes from a role, or one above it."""
-
+def _needs(role: Role) -> Any:
     def check(request: Request) -> None:
-        own = request.scope["state"]["role"]
-        if own is None or ROLES.index(own) < ROLES.index(role):
-            raise HTTPException(403, f"this needs the role {role}.")
+        if ROLES.index(request.scope["state"]["role"]) < ROLES.index(role):
+            raise Refused(403, f"this needs the role {role}.")
 
-    check.needs = role  # type: ignore[attr-defined]
+    check.role = role  # type: ignore[attr-defined]
     return Depends(check)
 
 
-def get(path: str, **options: Any) -> Callable[..., Any]:
-    """A route that answers GET and HEAD, for readers."""
-    return api.api_route(path, methods=["GET", "HEAD"], dependencies=[needs("reader")], **options)
-
-
+_PROBLEM = {"model": Problem, "content": {"application/problem+json": {}}}
+api = APIRouter(prefix="/api/v1", responses=dict.fromkeys(
+    (400, 401, 403, 404, 409, 411, 413, 415, 421, 422, 429, 500, 503), _PROBLEM))  # fmt: skip
+post = partial(api.post, dependencies=[_needs("reader")])
+change = partial(api.post, dependencies=[_needs("owner")])
 The = Annotated[Call, Depends(Call)]
-Texts = Annotated[list[Text] | None, Query(max_length=20)]
+
+
+def get(path: str, **options: Any) -> Callable[[Any], Any]:
+    """A route for readers that answers HEAD too."""
+    options = {"dependencies": [_needs("reader")], **options}
+    return lambda work: api.get(path, **options)(api.head(path, **{**options, "include_in_schema": False})(work))
 
 
 @get("/search")
 async def search(
-    call: The, q: Words = "", k: Count = 10, cursor: Cursor = "",
-    avoid: Annotated[list[Text] | None, Query(alias="not", max_length=20, description="Not wanted.")] = None,
-    drop: Annotated[list[Text] | None, Query(max_length=20, description="Words of q to pass over.")] = None,
-    like: Annotated[list[Text] | None, Query(max_length=8, description="12, 12@0:30-0:50, or an upload.")] = None,
-    where: Annotated[list[Text] | None, Query(max_length=20, description="Such as tempo_bpm=90..110.")] = None,
-    context: Annotated[str, Query(alias="for", max_length=2000, description="What the music is for.")] = "",
+    call: The, q: Words = "", k: Count = 10, cursor: Cursor = "", context: Context = "",
+    avoid: Annotated[Texts, Query(alias="not", description="What must not be there, in words.")] = _NONE,
+    drop: Annotated[Texts, Query(description="Words of q that nothing is read from.")] = _NONE,
+    like: Annotated[Texts, Query(description="Examples: 12, 12@0:30-0:50, or an upload.")] = _NONE,
+    where: Annotated[Texts, Query(description="Exact filters, such as tempo_bpm=90..110.")] = _NONE,
     sort: Annotated[str, Query(max_length=20)] = "score", per_artist: Annotated[int, Query(ge=0, le=100)] = 0,
     duplicates: bool = False, tempo: Words | None = None, key: Words | None = None, metre: Words | None = None,
     chords: Words | None = None, duration: Words | None = None,
 ) -> Response:  # fmt: skip
     """The document of `solfa search --json`, with `reading`, how the query was read part by part, and `cursor`."""
-    shown = {"sort": sort, "per_artist": per_artist, "duplicates": duplicates}
-    return await call.found(cursor, k, shown, q=q, avoid=avoid or (), drop=drop or (), like=like or (),
-                            where=where or (), context=context, tempo=tempo, key=key, metre=metre, chords=chords,
-                            duration=duration)  # fmt: skip
+    shown = {"k": k, "sort": sort, "per_artist": per_artist, "duplicates": duplicates}
+    return await call.found(cursor, shown, q=q, avoid=avoid, drop=drop, like=like, where=where, context=context,
+                            tempo=tempo, key=key, metre=metre, chords=chords, duration=duration)  # fmt: skip
+
+
+@get("/tracks")
+async def tracks(
+    call: The, k: Count = 50, cursor: Cursor = "", sort: Annotated[str, Query(max_length=20)] = "title"
+) -> Response:
+    """All tracks in an order of `solfa search --sort`, `-` before it turns it round."""
+    return call.answer(await call.engine.searches(overview.tracks, call.engine, sort, k, int(cursor or 1)))
 
 
 @get("/tracks/{track}")
@@ -157,12 +171,10 @@ async def analysis(call: The, track: TrackId) -> Response:
 @get("/tracks/{track}/describe")
 async def describe(call: The, track: TrackId) -> Response:
     """The document of `solfa describe --json`."""
-
-    def read(collection: Collection) -> Any:
-        path = next(iter(collection.track(int(track)).paths), None)
-        return {"path": path, **to_json(summarize(collection.analysis(int(track))))}
-
-    return await call.reading(read)
+    return await call.reading(lambda collection: {
+        "path": next(iter(collection.track(int(track)).paths), None),
+        **to_json(summarize(collection.analysis(int(track)))),
+    })  # fmt: skip
 
 
 @get("/tracks/{track}/similar")
@@ -172,17 +184,7 @@ async def similar(
     end: Annotated[float, Query(alias="to", gt=0, le=86400, description="Seconds.")] = 86400.0,
 ) -> Response:  # fmt: skip
     """Tracks that sound like this one, or like a part of it: the document of `solfa search --json`."""
-    return await call.found(cursor, k, {}, like=[f"{track}@{start:.3f}-{end:.3f}"])
-
-
-@get("/compare")
-async def compare(
-    call: The, a: TrackId, b: TrackId, context: Annotated[str, Query(alias="for", max_length=2000)] = ""
-) -> Response:
-    """The document of `solfa compare --json`."""
-    return await call.reading(lambda collection: compare_json(
-        [(name, summarize(collection.analysis(int(name)))) for name in (a, b)], RuleJudge(), context=context
-    ))  # fmt: skip
+    return await call.found(cursor, {"k": k}, like=[f"{track}@{start:.3f}-{end:.3f}"])
 
 
 @get("/tracks/{track}/waveform")
@@ -190,12 +192,11 @@ async def waveform(
     call: The, track: TrackId, points: Annotated[int, Query(ge=10, le=4000, description="How many peaks.")] = 800,
     peaks: Annotated[bool, Query(description="False: no peaks, for which the file has to be decoded.")] = True,
 ) -> Response:  # fmt: skip
-    """What to draw of a track: `peaks` 0..1 in equal parts, `energy` 0..1 every `hop_s`, sections, chords, beats."""
+    """What to draw of a track: `peaks` 0..1 in equal parts, `energy`, sections, chords, beats."""
     found = await call.engine.reads(call.engine.read, lambda collection: collection.analysis(int(track)))
     drawn = await call.engine.decodes(call.engine.peaks, int(track), points) if peaks else None
-    return call.answer({"schema": "solfa.waveform/1", "duration_s": found.duration_s, "peaks": drawn,
-                        "energy": found.energy, "sections": sections(found), "chords": found.chords,
-                        "beats_s": found.beats_s, "downbeats_s": found.downbeats_s})  # fmt: skip
+    own = {name: getattr(found, name) for name in ("duration_s", "energy", "chords", "beats_s", "downbeats_s")}
+    return call.answer({"schema": "solfa.waveform/1", "peaks": drawn, "sections": sections(found), **own})
 
 
 @get("/tracks/{track}/audio", response_class=Response,
@@ -205,34 +206,133 @@ async def audio(
     form: Annotated[Literal["auto", "original", "flac", "opus"], Query(alias="format")] = "auto",
 ) -> Response:  # fmt: skip
     """The sound of a track, in ranges too; `auto` makes FLAC of what browsers do not play."""
-    response = OpenFile(*await call.engine.decodes(call.engine.audio, int(track), form))
+    file, kind = await call.engine.reads(call.engine.audio, int(track), form)
+    response = _OpenFile(file, kind)
     if call.has(response.headers["etag"]):
-        response.file.close()
+        file.close()
         return Response(status_code=304, headers={"etag": response.headers["etag"]})
     return response
 
 
-class OpenFile(FileResponse):
-    """An open file, in ranges too; it is closed at the end, whatever the client does."""
-
+class _OpenFile(FileResponse):
     def __init__(self, file: BinaryIO, kind: str) -> None:
         by_number = f"/proc/self/fd/{file.fileno()}"  # the path may lead elsewhere by now
-        path, headers = by_number if os.path.lexists(by_number) else file.name, {"cache-control": "private, no-cache"}
-        super().__init__(path, headers=headers, media_type=kind, stat_result=os.fstat(file.fileno()))
-        self.file = file
+        super().__init__(by_number if os.path.lexists(by_number) else file.name, media_type=kind,
+                         headers={"cache-control": "no-cache"}, stat_result=os.fstat(file.fileno()))  # fmt: skip
+        self._file = file
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
-        try:
+        with self._file:
             await super().__call__(scope, receive, send)
-        finally:
-            self.file.close()
+
+
+@get("/compare")
+async def compare(call: The, a: TrackId, b: TrackId, context: Context = "") -> Response:
+    """The document of `solfa compare --json`."""
+    return await call.reading(lambda collection: compare_json(
+        [(name, summarize(collection.analysis(int(name)))) for name in (a, b)], RuleJudge(), context=context
+    ))  # fmt: skip
+
+
+@get("/facets")
+async def facets(
+    call: The, where: Annotated[Texts, Query(description="Of the tracks that pass these.")] = _NONE
+) -> Response:
+    """How many tracks have which tempo, key, metre, length, voice and instruments."""
+    return call.answer(await call.engine.searches(overview.facets, call.engine, where))
+
+
+@get("/map")
+async def chart(call: The) -> Response:
+    """A place in the plane for every track: near ones sound alike."""
+    return call.answer(await call.engine.searches(call.engine.once, "map", overview.places))
+
+
+@get("/failed")
+async def failed(call: The) -> Response:
+    """Files that could not be indexed, and why."""
+    return await call.reading(lambda collection: {"schema": "solfa.failed/1", "failed": collection.failures()})
 
 
 @get("/status")
 async def status(call: The) -> Response:
-    """The document of `solfa status --json`, with the `role` of who asks and the indexing `job`, the last or none."""
+    """The document of `solfa status --json`, with the `role` of who asks and the last indexing `job`, or null."""
     job = next(reversed(call.engine.jobs.values()), None)
     return await call.reading(lambda collection: {
         **status_json(collection.directory, collection.stats(), collection.failures()), "role": call.role, "job": job
     })  # fmt: skip
+
+
+@get("/jobs")
+async def jobs(call: The) -> Response:
+    """Indexing runs since the start, the last one first."""
+    return call.answer({"schema": "solfa.jobs/1", "jobs": [*reversed(call.engine.jobs.values())]})
+
+
+@get("/jobs/{job}/events", response_class=Response, responses={200: {"content": {"text/event-stream": {}}}})
+async def events(call: The, job: Annotated[str, Field(max_length=40)]) -> Response:
+    """Server-sent events named `job`, a `solfa.job/1` whenever it changes, until it ends."""
+    if (found := call.engine.jobs.get(job)) is None:
+        raise Refused(404, "no such job. GET /api/v1/jobs lists them.")
+
+    async def changes() -> AsyncIterator[str]:
+        sent = ""
+        while True:
+            ended = found["state"] != "running" or call.engine.stopping.is_set()
+            if (text := _json(found)) != sent:
+                yield f"event: job\ndata: {(sent := text)}\n\n"
+            if ended:
+                return
+            await asyncio.sleep(0.5)
+
+    return StreamingResponse(changes(), media_type="text/event-stream", headers={"cache-control": "no-store"})
+
+
+@change("/jobs/index", status_code=202)
+async def index(call: The, run: IndexAsked) -> Response:
+    """Index the folders again: the job, or the one that runs already."""
+    return call.answer(await call.engine.reads(call.engine.index, run.retry_failed), status=202)
+
+
+@change("/feedback")
+async def feedback(call: The, said: FeedbackAsked) -> Response:
+    """Say whether a track is a good answer: the document of `solfa feedback --json`. Not while the collection is
+    being written to (409)."""
+
+    def keep(collection: Collection) -> Any:
+        new, notes = give(collection, [f"track:{said.track}"], said.verdict == "good", query=said.query,
+                          context=said.context)  # fmt: skip
+        return feedback_json(collection, new, notes)
+
+    return await call.reading(keep)
+
+
+@post(
+    "/playlists", response_class=Response, responses={200: {"content": {kind: {} for _, kind in _PLAYLISTS.values()}}}
+)
+async def playlists(call: The, wanted: PlaylistAsked) -> Response:
+    """The tracks as the text of a playlist."""
+    write, kind = _PLAYLISTS[wanted.format]
+
+    def read(collection: Collection) -> str:
+        rows = collection.rows([int(one) for one in wanted.ids])
+        return write([hit_of(row) for row in rows if row.paths])
+
+    answer = call.answer(await call.engine.reads(call.engine.read, read), kind)
+    answer.headers["content-disposition"] = f'attachment; filename="playlist.{wanted.format}"'
+    return answer
+
+
+@post("/examples", status_code=201, openapi_extra={"requestBody": {"required": True, "content": {
+    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}})  # fmt: skip
+async def examples(call: The) -> Response:
+    """An example sound, the bytes of a file: its `id` is an example of searches (`like`) for a while."""
+    with tempfile.NamedTemporaryFile(prefix="solfa-example-") as file:
+        try:
+            async with asyncio.timeout(_UPLOAD_S):
+                async for part in call.request.stream():
+                    file.write(part)
+        except TimeoutError:
+            raise Refused(408, f"the sound did not arrive within {_UPLOAD_S:g} s.") from None
+        file.flush()
+        return call.answer(await call.engine.decodes(call.engine.example, Path(file.name)), status=201)

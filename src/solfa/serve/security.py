@@ -1,15 +1,13 @@
-"""Who may ask what: secrets of two roles, and which hosts and pages requests may come from."""
+"""Who may ask what: the secrets of two roles, and which hosts and pages requests may come from."""
 
 import base64
 import hashlib
 import hmac
-import json
 import os
 import re
 import time
 from collections.abc import Callable
 from ipaddress import ip_address
-from pathlib import Path
 from secrets import token_bytes
 from typing import Literal, get_args
 
@@ -19,14 +17,14 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from solfa.core.errors import InputError
-from solfa.core.files import write_whole
 from solfa.serve.pool import BoundedPool, Refused
 
 Role = Literal["reader", "owner"]  # each may do what those before it may
 ROLES: tuple[Role, ...] = get_args(Role)
-_HOST = re.compile(r"(?:(?P<name>[a-z0-9._-]+)|\[(?P<v6>[0-9a-f:.]+)\])(?::\d{1,5})?")
 _WRONG_S = 0.5  # what a wrong secret costs; one is checked at a time
 _LEAST_CHARS, _MOST_CHARS = 8, 200
+_MOST_BYTES = 1 << 20  # of a request
+_HOST = re.compile(r"(?:(?P<name>[a-z0-9._-]+)|\[(?P<v6>[0-9a-f:.]+)\])(?::\d{1,5})?")
 _HEADERS = {
     "content-security-policy": "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "
     "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
@@ -38,24 +36,27 @@ _HEADERS = {
 
 
 class Access:
-    """The secrets of the roles, as argon2 hashes; without any, everybody who reaches the server is its owner."""
+    """The secrets of roles as argon2 hashes; without any, everybody who reaches the server is its owner."""
 
     def __init__(self, hashes: dict[Role, str]) -> None:
-        self.hashes = hashes
+        self.hashes, self._checks = hashes, BoundedPool(1, 16, 10.0)
         self._key, self._right = token_bytes(32), dict[bytes, Role]()  # a check takes 64 MiB and 50 ms: once each
-        self._checks = BoundedPool("secret", 1, 16, 10.0)
 
     @classmethod
-    def read(cls, path: Path | None) -> "Access":
-        """The secrets that ``set_secret`` wrote to a file, and before them those in SOLFA_OWNER_SECRET and
-        SOLFA_READER_SECRET.
+    def of_environment(cls) -> "Access":
+        """The secrets in SOLFA_OWNER_SECRET and SOLFA_READER_SECRET, or argon2 hashes of them.
 
-        Raises InputError if the file is not one of secrets, or others can read it.
+        The variables are removed, so that processes that are started do not have them. Raises InputError if a secret
+        is too short or too long.
         """
-        hashes = _stored(path)
+        hashes = dict[Role, str]()
         for role in ROLES:
-            if secret := os.environ.pop(f"SOLFA_{role.upper()}_SECRET", ""):  # processes that are started see it not
-                hashes[role] = _hashed(secret)
+            secret = os.environ.pop(f"SOLFA_{role.upper()}_SECRET", "")
+            if secret and not secret.startswith("$argon2") and not _LEAST_CHARS <= len(secret) <= _MOST_CHARS:
+                raise InputError(f"the secret of the {role} has {len(secret)} characters, expected {_LEAST_CHARS} to "
+                                 f"{_MOST_CHARS}.")  # fmt: skip
+            if secret:
+                hashes[role] = secret if secret.startswith("$argon2") else PasswordHasher().hash(secret)
         return cls(hashes)
 
     async def role_of(self, secret: str) -> Role | None:
@@ -76,68 +77,37 @@ class Access:
         return None
 
 
-def _hashed(secret: str) -> str:
-    if not _LEAST_CHARS <= len(secret) <= _MOST_CHARS:
-        raise InputError(f"a secret of {len(secret)} characters, expected {_LEAST_CHARS} to {_MOST_CHARS}.")
-    return PasswordHasher().hash(secret)
-
-
-def _stored(path: Path | None) -> dict[Role, str]:
-    try:
-        if path is None or not path.exists():
-            return {}
-        if os.name == "posix" and path.stat().st_mode & 0o077:
-            raise InputError(f"{path} can be read by others. Run: chmod 600 {path}")
-        value = json.loads(path.read_text(encoding="utf-8"))
-        return {role: str(value[role]) for role in ROLES if role in value}
-    except (OSError, TypeError, json.JSONDecodeError, UnicodeDecodeError):
-        raise InputError(f"{path} is not a file of secrets. Delete it, then: solfa serve --set owner") from None
-
-
-def set_secret(path: Path, role: Role, secret: str) -> None:
-    """Keep the argon2 hash of a role's secret in a file that only its owner can read; an empty secret removes it.
-
-    Raises InputError if it is too short or too long, or the file cannot be written.
-    """
-    hashes = {**_stored(path), role: _hashed(secret) if secret else ""}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(0o600)
-        write_whole(path, json.dumps({name: value for name, value in hashes.items() if value}).encode())
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}.") from None
-
-
 def is_loopback(host: str) -> bool:
     """Whether an address is one of this machine only.
 
     >>> is_loopback("127.0.0.2"), is_loopback("localhost"), is_loopback("0.0.0.0"), is_loopback("music.example")
     (True, True, False, False)
     """
-    return _address(host, "is_loopback") or host == "localhost"
+    return host == "localhost" or (_is_address(host) and ip_address(host).is_loopback)
 
 
-def _address(host: str, what: str = "version") -> bool:
+def _is_address(host: str) -> bool:
     try:
-        return bool(getattr(ip_address(host), what))
+        return bool(ip_address(host))
     except ValueError:
         return False
 
 
 class Guard:
-    """The door in front of an application: hosts, origins, roles; headers that browsers keep to.
+    """The door in front of an application: hosts, origins, roles, sizes; headers that browsers keep to.
 
     A page elsewhere can make a browser send requests here, under a name of its own too (DNS rebinding): requests have
     to be addressed to this machine, an address or a name that was given, and those that a browser sends for another
     page are refused. ``public`` paths need no secret; one that ends in ``/`` stands for all below it. The role is in
-    ``scope["state"]["role"]``.
+    ``scope["state"]["role"]``. ``large`` gives the most bytes of a request for paths that may have more than 1 MiB.
     """
 
     def __init__(
         self, app: ASGIApp, access: Access, host: str, names: tuple[str, ...], public: tuple[str, ...],
-        refuse: Callable[[int, str], ASGIApp],
+        large: dict[str, int], refuse: Callable[[int, str], ASGIApp],
     ) -> None:  # fmt: skip
-        self._app, self._access, self._public, self._refuse = app, access, public, refuse
+        self._app, self._access, self._large, self._refuse = app, access, large, refuse
+        self._public, self._below = set(public), tuple(path for path in public if path.endswith("/"))
         self._names = {"localhost", "127.0.0.1", "::1", host.lower(), *map(str.lower, names)}
         self._any_address = not is_loopback(host)
 
@@ -153,32 +123,33 @@ class Guard:
         app = self._app
         if scope["type"] == "http":
             try:
-                self._check_source(scope, Headers(scope=scope))
-                scope.setdefault("state", {})["role"] = await self._role(scope, Headers(scope=scope))
+                headers = Headers(scope=scope)
+                self._check(scope, headers)
+                scope.setdefault("state", {})["role"] = await self._role(scope["path"], headers)
             except Refused as refused:
                 app = self._refuse(refused.status, str(refused))
         await app(scope, receive, sending)
 
-    def _check_source(self, scope: Scope, headers: Headers) -> None:
+    def _check(self, scope: Scope, headers: Headers) -> None:
         host, origin = headers.get("host", "").lower(), headers.get("origin")
         found = _HOST.fullmatch(host)
         name = found and (found["name"] or found["v6"])
-        if name is None or not (name in self._names or (self._any_address and _address(name))):
+        if not name or not (name in self._names or (self._any_address and _is_address(name))):
             raise Refused(421, "this server does not answer to that host name. Allow it with: solfa serve --name NAME")
-        if origin is not None and origin.lower() not in (f"http://{host}", f"https://{host}"):
-            raise Refused(403, "requests for other pages are refused.")
         opened = headers.get("sec-fetch-dest") == "document" and scope["method"] == "GET" and scope["path"] == "/"
-        if headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and not opened:
+        foreign = headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and not opened
+        if foreign or (origin is not None and origin.lower() not in (f"http://{host}", f"https://{host}")):
             raise Refused(403, "requests for other pages are refused.")
+        if "transfer-encoding" in headers:
+            raise Refused(411, "the length of a request has to be said beforehand (Content-Length).")
+        if int(headers.get("content-length", 0)) > self._large.get(scope["path"], _MOST_BYTES):
+            raise Refused(413, "the request is too large.")
 
-    async def _role(self, scope: Scope, headers: Headers) -> Role | None:
-        if not self._access.hashes:
-            return "owner"
-        role, secret = None, _secret(headers.get("authorization", ""))
-        if secret:
+    async def _role(self, path: str, headers: Headers) -> Role | None:
+        role: Role | None = None if self._access.hashes else "owner"
+        if role is None and (secret := _secret(headers.get("authorization", ""))):
             role = await self._access.role_of(secret)
-        folders = tuple(path for path in self._public if path.endswith("/"))
-        if role is None and scope["path"] not in self._public and not scope["path"].startswith(folders):
+        if role is None and path not in self._public and not path.startswith(self._below):
             raise Refused(401, "a password or token is needed.")
         return role
 

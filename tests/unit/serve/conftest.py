@@ -6,24 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from given_server import RATE, TONES, sine
 from starlette.testclient import TestClient
 
 from fakes.files import write_audio
 from fakes.tiny import tiny_model
 from solfa.collection import Collection
-from solfa.core.types import FloatArray
+from solfa.jobs import SerialExecutor
 from solfa.serve.app import create_app
-from solfa.serve.engine import ServeSettings
+from solfa.serve.engine import Engine, ServeSettings
 from solfa.serve.security import Access
-
-RATE = 16_000
-TONES = {"low.wav": 110.0, "middle.flac": 440.0, "high.ogg": 2000.0, "bright.aiff": 5000.0}
-
-
-def sine(hz: float, seconds: float) -> FloatArray:
-    """A tone that grows louder."""
-    time_s = np.arange(round(RATE * seconds)) / RATE
-    return (0.8 * time_s / seconds * np.sin(2 * np.pi * hz * time_s)).astype(np.float32)
 
 
 @pytest.fixture(scope="session")
@@ -41,12 +33,18 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny model in the place of every other, and indexing in this process."""
+    for name in ("solfa.api.load_model", "solfa.serve.engine._loaded", "solfa.serve.media._loaded"):
+        monkeypatch.setattr(name, lambda *_, **__: tiny_model())
+    monkeypatch.setattr("solfa.serve.engine.ProcessExecutor", lambda _: SerialExecutor())
+
+
 @pytest.fixture
 def settings(kept: Path, monkeypatch: pytest.MonkeyPatch) -> ServeSettings:
     """Serves the kept collection, which is not written to."""
-    for module in ("solfa.api", "solfa.encoders.registry", "solfa.serve.engine"):
-        monkeypatch.setattr(f"{module}.load_model", lambda *_, **__: tiny_model())
-    monkeypatch.setattr("solfa.serve.engine.Engine.index", lambda *_: None)
+    monkeypatch.setattr(Engine, "index", lambda *_: None)
     return ServeSettings(collection=kept / "collection", folders=(kept / "music",))
 
 
@@ -58,9 +56,17 @@ def client(settings: ServeSettings) -> Iterator[TestClient]:
 
 
 @pytest.fixture
-def own(settings: ServeSettings, tmp_path: Path, kept: Path) -> ServeSettings:
-    """The settings for a copy of everything, which may be changed."""
+def own(tmp_path: Path, kept: Path) -> ServeSettings:
+    """The settings for a copy of the music, with a collection of its own that is empty at first."""
     shutil.copytree(kept / "music", tmp_path / "music")
-    with Collection.open(tmp_path / "collection", create=True) as collection:
-        collection.add([tmp_path / "music"], model=tiny_model)
     return ServeSettings(collection=tmp_path / "collection", folders=(tmp_path / "music",))
+
+
+@pytest.fixture
+def changing(own: ServeSettings) -> Iterator[TestClient]:
+    """A client of an application that has indexed its own music."""
+    with TestClient(create_app(own, Access({})), base_url="http://127.0.0.1:4333") as client:
+        engine: Engine = client.app.state.engine  # type: ignore[attr-defined]
+        engine._run.join()
+        engine._again_s = 0.0
+        yield client

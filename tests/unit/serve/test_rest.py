@@ -2,15 +2,21 @@
 
 import io
 import json
+import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import jsonschema
 import pytest
 import soundfile
+from given_server import API, RATE, HereSandbox, sine
 from starlette.testclient import TestClient
 
+from fakes.files import write_audio
+from solfa.collection.database import Database
+from solfa.serve.engine import ServeSettings
+
 SCHEMA = json.loads((Path(__file__).parents[3] / "src/solfa/apps/search.schema.json").read_text())
-API = "/api/v1"
 
 
 def number(client: TestClient, name: str) -> int:
@@ -31,10 +37,10 @@ def test_a_search_is_the_command_line_s_document_with_its_reading_and_a_cursor(c
     )
 
 
-@pytest.mark.parametrize("cursor", ["x", "MSB4", "é", "LTEgeA==", "a" * 200])
+@pytest.mark.parametrize("cursor", ["x", "0", "-1", "é", "1" * 200, "2 x"])
 def test_a_cursor_of_something_else_is_refused(client: TestClient, cursor: str) -> None:
     answer = client.get(f"{API}/search", params={"q": "low", "cursor": cursor})
-    assert answer.status_code == 400 and answer.headers["content-type"] == "application/problem+json"
+    assert answer.status_code == 422 and answer.headers["content-type"] == "application/problem+json"
     assert "cursor" in answer.json()["detail"]
 
 
@@ -92,3 +98,117 @@ def test_documents_have_etags(client: TestClient) -> None:
         tag = client.get(url).headers["etag"]
         assert client.get(url, headers={"if-none-match": f'W/"x", {tag}'}).status_code == 304
         assert client.get(url, headers={"if-none-match": '"x"'}).status_code == 200
+
+
+@pytest.mark.parametrize("sort", ["title", "-duration", "loudness", "-path", "key", "artist"])
+def test_all_tracks_come_page_by_page_in_an_order(client: TestClient, sort: str) -> None:
+    found, cursor = [], ""
+    while cursor is not None:
+        page = client.get(f"{API}/tracks", params={"sort": sort, "k": 2, "cursor": cursor}).json()
+        found += page["tracks"]
+        cursor = page["cursor"]
+    assert page["total"] == len(found) == len({track["id"] for track in found}) == 5
+    if sort == "-path":
+        assert [track["paths"][0] for track in found] == sorted((t["paths"][0] for t in found), reverse=True)
+    if sort == "-duration":
+        assert found[-1]["duration_s"] == pytest.approx(3.0, abs=0.1)
+    if sort == "loudness":
+        assert [t["loudness_lufs"] for t in found] == sorted(t["loudness_lufs"] for t in found)
+
+
+@pytest.mark.parametrize("sort", ["score", "", "-", "--title", "nothing", "title; DROP TABLE file"])
+def test_an_order_that_is_none_is_refused(client: TestClient, sort: str) -> None:
+    answer = client.get(f"{API}/tracks", params={"sort": sort})
+    assert answer.status_code in (400, 422) and (
+        "order" in answer.json()["detail"] or "sort" in answer.json()["detail"]
+    )
+
+
+def test_facets_count_the_tracks_that_pass(client: TestClient) -> None:
+    facets = client.get(f"{API}/facets").json()
+    assert facets["tracks"] == 5 and sum(part["tracks"] for part in facets["duration_s"]) == 5
+    assert sum(part["tracks"] for part in facets["key"]) <= 5
+    one = client.get(f"{API}/facets", params={"where": "duration_s<5"}).json()
+    assert one["tracks"] == 1 and one["duration_s"] == [{"from": 0, "to": 60, "tracks": 1}]
+    assert client.get(f"{API}/facets", params={"where": "nothing=1"}).status_code == 400
+
+
+def test_the_map_puts_likes_together(client: TestClient) -> None:
+    places = {one["id"]: (one["x"], one["y"]) for one in client.get(f"{API}/map").json()["tracks"]}
+    assert len(places) == 5 and all(-1 <= value <= 1 for place in places.values() for value in place)
+    low, stereo, bright = (places[number(client, name)] for name in ("low.wav", "stereo.m4a", "bright.aiff"))
+    assert len({low, stereo, bright}) == 3
+
+
+@pytest.mark.parametrize("form", ["m3u8", "xspf", "csv"])
+def test_playlists_keep_the_order_that_was_asked_for(client: TestClient, form: str) -> None:
+    ids = [str(number(client, name)) for name in ("stereo.m4a", "bright.aiff", "low.wav")]
+    answer = client.post(f"{API}/playlists", json={"ids": ids, "format": form})
+    assert f'filename="playlist.{form}"' in answer.headers["content-disposition"]
+    text = answer.text
+    assert text.index("stereo.m4a") < text.index("bright.aiff") < text.index("low.wav")
+    if form == "xspf":
+        ElementTree.fromstring(text)
+    assert client.post(f"{API}/playlists", json={"ids": ["999"]}).status_code == 404
+
+
+def test_an_uploaded_sound_is_an_example_and_never_its_own_answer(client: TestClient, kept: Path) -> None:
+    low = number(client, "low.wav")
+    client.app.state.engine._sandbox = HereSandbox()
+    made = client.post(f"{API}/examples", content=(kept / "music" / "low.wav").read_bytes())
+    assert made.status_code == 201 and made.json()["duration_s"] == 8.0
+    found = client.get(f"{API}/search", params={"like": made.json()["id"]}).json()["hits"]
+    assert low not in [hit["track_id"] for hit in found]
+    assert found[0]["track_id"] in (number(client, "middle.flac"), number(client, "stereo.m4a"))
+
+
+def test_a_sound_that_is_none_or_too_much_is_refused(client: TestClient) -> None:
+    assert client.post(f"{API}/examples", content=b"this is not music").status_code == 415
+    assert client.post(f"{API}/examples", content=b"").status_code == 415
+    assert client.post(f"{API}/examples", content=b"x" * ((32 << 20) + 1)).status_code == 413
+    assert client.get(f"{API}/search", params={"like": "x0123456789abcdef"}).status_code == 404
+
+
+def test_failed_files_are_told_with_reasons(client: TestClient) -> None:
+    [one] = client.get(f"{API}/failed").json()["failed"]
+    assert one["path"].endswith("broken.mp3") and one["reason"]
+
+
+def test_health_and_metrics(client: TestClient) -> None:
+    client.get(f"{API}/search", params={"q": "low"})
+    assert client.get("/healthz").json() == {"status": "ok"}
+    text = client.get("/metrics").text
+    assert 'solfa_request_seconds_count{method="GET",route="/api/v1/search",status="200"} 1.0' in text
+    assert "process_resident_memory_bytes" in text
+
+
+def test_feedback_is_kept_and_contradicted(changing: TestClient) -> None:
+    track = str(number(changing, "low.wav"))
+    good = changing.post(f"{API}/feedback", json={"track": track, "verdict": "good", "query": "deep"}).json()
+    assert [v["is_good"] for v in good["verdicts"]] == [True] and good["counting"] == [good["verdicts"][0]["id"]]
+    bad = changing.post(f"{API}/feedback", json={"track": track, "verdict": "bad", "query": "deep"}).json()
+    assert bad["counting"] == [bad["verdicts"][0]["id"]] and "was good" in bad["notes"][0]
+    nothing = changing.post(f"{API}/feedback", json={"track": track, "verdict": "bad"})
+    assert nothing.status_code in (400, 503)
+
+
+def test_a_job_indexes_and_its_events_say_how_far_it_is(changing: TestClient, own: ServeSettings) -> None:
+    write_audio(own.folders[0] / "new.wav", sine(700.0, 4.0), RATE)
+    job = changing.post(f"{API}/jobs/index", json={}).json()
+    with changing.stream("GET", f"{API}/jobs/{job['id']}/events") as stream:
+        said = [json.loads(line[6:]) for line in stream.iter_lines() if line.startswith("data: ")]
+    assert said[-1]["state"] == "done" and said[-1]["report"]["added"] == 1, said[-1]
+    assert changing.get(f"{API}/jobs").json()["jobs"][0]["id"] == job["id"]
+    deadline = time.monotonic() + 20
+    while changing.get(f"{API}/search", params={"where": "path~new.wav"}).json()["candidates"] == 0:
+        assert time.monotonic() < deadline, "the new state is never loaded"
+        time.sleep(0.2)
+    assert changing.get(f"{API}/jobs/none/events").status_code == 404
+
+
+def test_feedback_while_the_collection_is_written_to_is_a_conflict(changing: TestClient, own: ServeSettings) -> None:
+    track = str(number(changing, "low.wav"))
+    with Database(own.collection).lock():
+        answer = changing.post(f"{API}/feedback", json={"track": track, "verdict": "good", "query": "deep"})
+        assert answer.status_code == 409 and "writing" in answer.json()["detail"]
+        assert changing.get(f"{API}/search", params={"q": "low"}).status_code == 200
