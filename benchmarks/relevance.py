@@ -23,6 +23,7 @@ from solfa.api import open_searcher, read_query
 from solfa.collection import Collection
 from solfa.encoders.bridge_text import MEANINGS
 from solfa.evaluation.judges import cohen_kappa, order_consistency
+from solfa.language import narrate
 from solfa.llm import Client, Endpoint
 from solfa.relevance import LlmJudge, RuleJudge, TrackSummary, summaries
 from solfa.relevance.judge import PairVerdict
@@ -30,6 +31,7 @@ from solfa.relevance.rerank import BUDGET_MS, MOST, rerank, stages_ms
 from solfa.retrieval import Display, Searcher
 
 ROUNDS = 10
+MOST_NARRATED = 1000
 CONTEXTS = Path(__file__).with_name("relevance_contexts.toml")
 QUERIES = ("piano", "calm ambient with pads, no drums", "rock with electric guitar", "slow waltz in D minor",
            "house music around 125 bpm", "female vocals, sad", "orchestral, epic", "jazz trio", "drums and bass",
@@ -42,7 +44,13 @@ def measure_summaries(directory: Path) -> None:
         start_s, cpu_s = time.perf_counter(), time.process_time()
         known = [summary.known().keys() for _, summary in summaries(collection)]
         took_s, cpu_s = time.perf_counter() - start_s, time.process_time() - cpu_s
+        ids = [row.id for row in collection.tracks()][:MOST_NARRATED]
+        told_s, told_cpu_s = time.perf_counter(), time.process_time()
+        told = [narrate(collection.analysis(track_id)) for track_id in ids]
+        told_s, told_cpu_s = time.perf_counter() - told_s, time.process_time() - told_cpu_s
     print(f"{len(known)} summaries in {took_s:.1f} s, {cpu_s:.1f} s of one core")
+    length = np.mean([len(claims) for claims in told])
+    print(f"{len(told)} narrations of {length:.0f} sentences in {told_s:.1f} s, {told_cpu_s:.1f} s of one core")
     for name, count in Counter(name for fields in known for name in fields).most_common():
         print(f"{name:<18} {count / len(known):6.1%}")
 

@@ -120,8 +120,8 @@ def describe(
                 if form == "json":
                     about = {"schema": "solfa.description/1", "path": path, "language": language}
                     documents.append({**about, "claims": told, **plain(line)})
-                elif form == "srt" or form == "vtt" or form == "lrc":
-                    tell(subtitles(told, form).rstrip("\n"))
+                elif form in _SUBTITLES:
+                    tell(subtitles(told, form or "").rstrip("\n"))
                 else:
                     parts = line.parts if sections or every else ()
                     tell("\n".join(_lines(path.name, told, parts, markdown=form == "markdown")))

@@ -47,7 +47,6 @@ _PATTERNS: dict[Kind, tuple[str, ...]] = {
     ),
     "chords": (rf"(?<![\w#♯/])(?P<value>{CHORD}(?:{_SEPARATOR}{CHORD})+)(?![\w#♯]|[ -](?:major|minor|maj|min)\b)",),
 }
-_SHARPS, _FLATS = ({1: "C#", 3: "D#", 6: "F#", 8: "G#", 10: "A#"}, {1: "Db", 3: "Eb", 6: "Gb", 8: "Ab", 10: "Bb"})
 # Words before a value that is not stated for sure, or is one of several: no claim.
 _HEDGE = re.compile(
     r"(?i)\b(?:probably|prob\.|perhaps|possibly|maybe|may be|might be|seem(?:s|ingly)?|likely|apparently|around|"
@@ -132,16 +131,12 @@ def claimed_triads(value: str) -> list[tuple[int, str]]:
     return found
 
 
-def chord_symbol(chord: Chord, key: Key | None = None) -> str:
-    """A chord as lead sheets write it, spelled as in a key.
+def chord_symbol(chord: Chord) -> str:
+    """A chord as lead sheets write it.
 
     >>> chord_symbol(Chord(9, "min")), chord_symbol(Chord(5, "maj")), chord_symbol(Chord(2, "min7"))
     ('Am', 'F', 'Dm7')
-    >>> chord_symbol(Chord(3, "maj"), Key(8, "minor")), chord_symbol(Chord(6, "maj"), Key(3, "minor"))
-    ('D#', 'Gb')
     """
     root, _, quality = str(Chord(chord.root, chord.quality)).partition(":")
-    if key is not None and key.fifths and len(root) == 2:
-        root = (_SHARPS if key.fifths < 7 and "b" not in str(key) else _FLATS)[chord.root]
     names = {"maj": "", "min": "m", "min7": "m7", "min6": "m6", "min9": "m9", "maj6": "6", "hdim7": "m7b5"}
     return root + names.get(quality, quality)

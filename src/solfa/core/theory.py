@@ -6,6 +6,7 @@ in Harte / mir_eval syntax (``Bb:min7``; no chord is ``N``).
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from solfa.core.errors import InputError
@@ -133,6 +134,7 @@ class Chord:
         return "min" if 7 in intervals and 3 in intervals else self.quality
 
     @classmethod
+    @lru_cache(4096)
     def parse(cls, label: str) -> "Chord | None":
         """The chord of a Harte label; None for ``N`` and ``X``.
 

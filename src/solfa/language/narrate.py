@@ -32,6 +32,8 @@ _NEAR_S, _SAME_S = 10.0, 1.5  # how far from its border the change of a part may
 _CHORDS, _EVENT = 0.6, 0.75  # least confidence of chords, and of what enters, leaves, or plays alone, to be told
 _DERIVED = 0.85  # how sure at most is what was concluded from measurements: another key, what returns
 _MOST_BYTES = 1_000_000
+_SHARPS = {"C#": "Db", "D#": "Eb", "F#": "Gb", "G#": "Ab", "A#": "Bb"}  # as flats
+_FLATS = {flat: sharp for sharp, flat in _SHARPS.items()}
 _LIVELY, _QUIET = ({*table_of("solfa.relevance", "rules.toml")["energy"][name]} for name in ("more", "less"))
 
 
@@ -128,7 +130,6 @@ class _Telling:
     entries: Mapping[str, list[Entry]]
     claims: list[Claim] = field(default_factory=list)
     named: set[str] = field(default_factory=set)
-    chords: frozenset[str] = frozenset()  # those told last
     moment_s: float = -math.inf  # of the last sentence
     number: int = 0  # of the part that is told
 
@@ -140,8 +141,7 @@ class _Telling:
         if isinstance(phrase, list):
             phrase = phrase[len(value) > 1 or value[0] in self.phrases["many"]["names"]]
         text = phrase.format(maybe=self.phrases["certainty"][certainty_of(sure)], **slots)
-        if start_s is None:
-            start_s = part.start_s if part else 0.0
+        start_s = start_s if start_s is not None else part.start_s if part else 0.0
         self.claims.append(Claim(
             text=text[:1].upper() + text[1:], start_s=start_s, end_s=part.end_s if part else self.of.duration_s,
             field=about, value=", ".join(value) if isinstance(value, tuple) else value, confidence=round(sure, 4),
@@ -184,32 +184,33 @@ class _Telling:
     def form(self, *, each: bool) -> None:
         """What happens when: of each part, or, in a paragraph, what changes in those with the clearest beginnings."""
         parts, heads, key, before = self.parts, dict[tuple[str, ...], Part](), self.of.key.value, None
+        chords: tuple[str, ...] = ()
         clearest = [p.start_s for p in sorted(parts[1:], key=lambda p: -p.confidence)[: _MOST_PARTS - 1]]
         told = [(n, p) for n, p in enumerate(parts) if each or not n or p.start_s in clearest]
         for self.number, part in told:
-            said: list[_Said] = [] if before is None else [*self.moves(part, before)]
+            said, start_s = [*self.moves(part, before)] if before else list[_Said](), part.start_s
             if each or before is None:
-                self.moment_s = part.start_s
+                self.moment_s = start_s
                 self.tell(part, said)
                 self.plays(part, "plays" if each else "begins")
-                self.chords, said = frozenset(), []
+                chords, said = (), []
             head = heads.setdefault((part.label, *sorted(part.present)), part)
             if each or before is None or head is part:
-                said += self.harmony(part)
+                clear = len(part.chords) <= _MOST_CHORDS and part.chords_confidence >= _CHORDS
+                if clear and {*part.chords} != {*chords}:  # others than those told last
+                    chords, slots = part.chords, {"names": self.listed(map(self.chord, part.chords))}
+                    kind = "chord" if len(chords) == 1 else "chords"
+                    said.append((start_s, kind, "chords", chords, part.chords_confidence, slots))
             elif part.label != before.label:
-                other = {"other": clock(head.start_s)}
-                said.append((part.start_s, "alike", "label", (part.label,), _DERIVED, other))
+                said.append((start_s, "alike", "label", (part.label,), _DERIVED, {"other": clock(head.start_s)}))
             sure = min(_DERIVED, self.of.key.confidence, part.chords_confidence)
             if part.key not in (None, key) and sure >= _PROBABLY:
                 key = part.key
-                said.append((part.start_s, "key", "key", (str(key),), sure, {"key": self.key(key)}))
+                said.append((start_s, "key", "key", (str(key),), sure, {"key": self.key(key)}))
             self.tell(part, said)
             before = part
-        last = parts[-1]
-        if not each and len(parts) > 2 and {*last.present} == {*parts[0].present} and (
-            last.label == parts[0].label
-        ):  # fmt: skip
-            self.say(self.phrases["say"]["ends_alike"], "label", last.label, _DERIVED, last)
+        if not each and len(parts) > 2 and part is parts[-1] and head is parts[0]:
+            self.say(self.phrases["say"]["ends_alike"], "label", part.label, _DERIVED, part)
         if len(told) < len(parts):
             self.say(self.phrases["say"]["parts"], "parts", len(parts), count=str(len(parts)), told=str(len(told)))
 
@@ -246,15 +247,6 @@ class _Telling:
         if part.loudness:
             yield part.start_s, part.loudness, "loudness", (part.loudness,), 1.0, {}
 
-    def harmony(self, part: Part) -> Iterator[_Said]:
-        """The chords of a part, if they are few, sure enough, and others than those told last."""
-        if 0 < len(part.chords) <= _MOST_CHORDS and part.chords_confidence >= _CHORDS and {*part.chords} != self.chords:
-            self.chords = frozenset(part.chords)
-            key = Key.parse(str(self.of.key.value)) if self.of.key.confidence >= PRESENT else None
-            symbols = self.listed(chord_symbol(c, key) for name in part.chords if (c := Chord.parse(name)) is not None)
-            kind = "chord" if len(part.chords) == 1 else "chords"
-            yield part.start_s, kind, "chords", part.chords, part.chords_confidence, {"names": symbols}
-
     def edge(self, concept: str, part: Part, way: str) -> float:
         """When a concept enters or leaves, near the start of a part."""
         times = (e.start_s if way == "enter" else e.end_s for e in self.entries[concept])
@@ -267,9 +259,8 @@ class _Telling:
 
     def names(self, found: Iterable[str]) -> dict[str, Any]:
         """Instruments in words, "a piano" at first and then "the piano"; also with a capital letter."""
-        words = [self.phrases["name"].get(c, [concepts()[c].title] * 2)[c in self.named] for c in found]
+        text = self.listed(self.phrases["name"].get(c, [concepts()[c].title] * 2)[c in self.named] for c in found)
         self.named.update(found)
-        text = self.listed(words)
         return {"names": text, "Names": text[:1].upper() + text[1:]}
 
     def titles(self, found: Iterable[str]) -> str:
@@ -280,6 +271,14 @@ class _Telling:
         """ "a, b and c"."""
         *first, last = words
         return str(self.phrases["list"]["and"].join([*filter(None, [self.phrases["list"]["comma"].join(first)]), last]))
+
+    def chord(self, name: str) -> str:
+        """A chord as lead sheets write it, spelled as in the key of the track."""
+        symbol, key = chord_symbol(Chord.parse(name) or Chord(0, "maj")), self.of.key
+        if key.confidence < PRESENT or not (fifths := Key.parse(str(key.value)).fifths):
+            return symbol
+        others = _SHARPS if fifths > 6 or "b" in str(key.value) else _FLATS
+        return others.get(symbol[:2], symbol[:2]) + symbol[2:]
 
     def key(self, name: Any) -> str:
         """A key in words; nothing of what is none."""

@@ -1,45 +1,41 @@
-"""What is said of the parts of a track, as subtitles for players: SubRip (SRT), WebVTT (W3C) and LRC."""
+"""What is said of the parts of a track, as subtitles for players."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import groupby
-from typing import Literal
 
+from solfa.core.errors import InputError
 from solfa.language.narrate import Claim
 
-Format = Literal["srt", "vtt", "lrc"]
+FORMATS = ("srt", "vtt", "lrc")
 
 
-def subtitles(claims: Iterable[Claim], form: Format) -> str:
-    """A cue for each part that claims of ``narrate(sections=True)`` are about, a line for each sentence."""
-    told = sorted((c for c in claims if c.part is not None), key=lambda c: c.part or 0)
-    cues = [[*cue] for _, cue in groupby(told, key=lambda c: c.part)]
-    starts = [
-        next(c.start_s for c in cue if c.field == "instruments") for cue in cues
-    ]  # what enters may be a second early
-    if form == "lrc":
-        return "".join(f"[{_clock(s, 'lrc')}]{_text(cue, form)}\n" for s, cue in zip(starts, cues, strict=True))
-    rows = [f"{_clock(s, form)} --> {_clock(cue[0].end_s, form)}\n{_text(cue, form)}\n"
-            for s, cue in zip(starts, cues, strict=True)]  # fmt: skip
-    if form == "vtt":
-        return "\n".join(["WEBVTT\n", *rows])
-    return "\n".join(f"{number}\n{row}" for number, row in enumerate(rows, 1))
+def subtitles(claims: Iterable[Claim], form: str) -> str:
+    """A cue for each part that claims of ``narrate(sections=True)`` are about: SubRip, WebVTT (W3C) or LRC.
+
+    Raises InputError if the format is none of ``FORMATS``.
+    """
+    if form not in FORMATS:
+        raise InputError(f"no such format of subtitles: {form!r:.40}. Expected one of {', '.join(FORMATS)}.")
+    cues = ["WEBVTT\n"] if form == "vtt" else []
+    for number, group in groupby((c for c in claims if c.part is not None), key=lambda c: c.part):
+        cue = [*group]
+        start_s = next(c.start_s for c in cue if c.field == "instruments")  # what enters may be earlier
+        text = (" " if form == "lrc" else "\n").join(c.text for c in cue).replace("-->", "->")
+        if form == "vtt":
+            text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        times = f"{_clock(start_s, form)} --> {_clock(cue[0].end_s, form)}"
+        head = f"{(number or 0) + 1}\n" if form == "srt" else ""
+        cues.append(f"[{_clock(start_s, form)}]{text}" if form == "lrc" else f"{head}{times}\n{text}\n")
+    return "\n".join(cues) + "\n" * (form == "lrc" and bool(cues))
 
 
-def _text(cue: Sequence[Claim], form: Format) -> str:
-    text = (" " if form == "lrc" else "\n").join(c.text for c in cue)
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") if form == "vtt" else text.replace(
-        "-->", "->")  # fmt: skip
-
-
-def _clock(seconds: float, form: Format) -> str:
+def _clock(seconds: float, form: str) -> str:
     """``00:00:00,000`` in SRT, with a point in VTT, ``00:00.00`` (minutes go on beyond 99) in LRC.
 
     >>> _clock(3725.4, "srt"), _clock(3725.4, "vtt"), _clock(3725.4, "lrc"), _clock(59.996, "lrc")
     ('01:02:05,400', '01:02:05.400', '62:05.40', '01:00.00')
     """
     if form == "lrc":
-        hundredths = round(seconds * 100)
-        return f"{hundredths // 6000:02}:{hundredths % 6000 // 100:02}.{hundredths % 100:02}"
+        return "{:02}:{:02}.{:02}".format(*divmod(round(seconds * 100) // 100, 60), round(seconds * 100) % 100)
     ms = round(seconds * 1000)
-    mark = "," if form == "srt" else "."
-    return f"{ms // 3_600_000:02}:{ms // 60_000 % 60:02}:{ms // 1000 % 60:02}{mark}{ms % 1000:03}"
+    return f"{ms // 3_600_000:02}:{ms // 60_000 % 60:02}:{ms // 1000 % 60:02}{',.'[form == 'vtt']}{ms % 1000:03}"

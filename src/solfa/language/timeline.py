@@ -7,7 +7,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from typing import Literal, TypeVar
 
 from solfa.analysis.sections import form
@@ -153,16 +153,11 @@ def _chords(analysis: Analysis, span: Span) -> tuple[dict[Chord, float], float]:
     """Seconds of each chord, inversion or not, in the order of their first appearance; and their mean confidence."""
     lasting, sure = dict[Chord, float](), 0.0
     for segment, seconds in overlaps(analysis.chords, span):
-        if (chord := _bare(segment.label)) is not None:
+        if (found := Chord.parse(segment.label)) is not None:
+            chord = found if found.bass is None else Chord(found.root, found.quality)
             lasting[chord] = lasting.get(chord, 0.0) + seconds
             sure += seconds * segment.confidence
     return lasting, round(sure / sum(lasting.values()), 4) if lasting else 0.0
-
-
-@lru_cache(4096)
-def _bare(label: str) -> Chord | None:
-    chord = Chord.parse(label)
-    return None if chord is None else Chord(chord.root, chord.quality)
 
 
 def _key(analysis: Analysis, lasting: Mapping[Chord, float]) -> str | None:
