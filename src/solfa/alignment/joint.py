@@ -229,3 +229,7 @@ class JointProjector(nn.Module):
     def token_mask(self, batch: Batch) -> Tensor:
         """Which rows of the text view are real: the batch's tokens, or the one whole vector."""
         return batch.token_mask_BL if self.text.has_rows else torch.ones_like(batch.token_mask_BL[:, :1])
+
+    def projected(self, vectors: Mapping[str, Tensor], batch: Batch, seed: int) -> Projected:
+        """The vectors of a batch as an objective takes them."""
+        return Projected.of(vectors, batch, self.token_mask(batch), seed)

@@ -21,7 +21,7 @@ from solfa.apps.options import (
     default_collection,
 )
 from solfa.apps.terminal import SOME_FAILED, complain, print_json, show, tell
-from solfa.core.errors import DecodeError, InputError, SolfaError
+from solfa.core.errors import DecodeError, InputError, SolfaError, need
 from solfa.core.text import clock, plain, printable
 from solfa.weights import home
 
@@ -64,6 +64,9 @@ def describe(
     llm_omit: Annotated[
         str, typer.Option(help="Fields of the request to leave out: temperature, max_tokens, seed, response_format.")
     ] = "",
+    captioner: Annotated[
+        Path | None, typer.Option(help="Folder of a learned captioner ('solfa train captioner'): its words, no others.")
+    ] = None,
     model: ModelOption = None,
     allow_noncommercial: NoncommercialOption = False,
     collection: CollectionOption = None,
@@ -89,6 +92,11 @@ def describe(
         raise InputError("--llm needs --llm-model; --caption and --audio-llm with --audio-model need --llm as well.")
     if caption and (audio_llm or len(named) != 1):
         raise InputError("--caption is about one FILE, and for --llm alone.")
+    if captioner is not None:
+        if not named or llm or sections or every or fields or evidence or language != "en":
+            raise InputError("--captioner is about FILES, and with --format, --json and --allow-noncommercial alone.")
+        _captioned(captioner, named, "json" if as_json else form, allow_noncommercial)
+        return
     asked = form or sections or every or language != "en"
     if (sections and every) or (asked and (as_json or llm)):
         raise InputError(
@@ -136,6 +144,35 @@ def describe(
                     show(_fields(found, evidence=evidence))
     if as_json or form == "json":
         print_json(documents[0] if len(named) == 1 else documents)
+    if failed:
+        raise typer.Exit(SOME_FAILED)
+
+
+def _captioned(folder: Path, files: Sequence[Path], form: Format | None, noncommercial: bool) -> None:
+    """What a learned captioner says of files, said to be its word."""
+    need("transformers", "a learned captioner", "pip install 'solfa[torch]'")
+    from solfa.language import subtitles
+    from solfa.language.captioner.folder import LearnedCaptioner
+
+    learned, documents, failed = LearnedCaptioner(folder, allow_noncommercial=noncommercial), [], 0
+    for file in files:
+        try:
+            if form == "json":
+                claims = tuple(learned.claims(file))
+                documents.append({"schema": "solfa.captions/1", "path": file, "claims": claims})
+            elif form in _SUBTITLES:
+                tell(subtitles(learned.claims(file), str(form)).rstrip("\n"))
+            else:
+                tell(printable(f"{file.name}, in the words of {learned.name}, of which nothing was measured:"))
+                for one in learned.claims(file):
+                    tell(f"{'- ' * (form == 'markdown')}{clock(one.start_s)}-{clock(one.end_s)} {one.text}")
+        except DecodeError as error:
+            if len(files) == 1:
+                raise
+            failed += 1
+            complain(str(error))
+    if form == "json":
+        print_json(documents[0] if len(files) == 1 else documents)
     if failed:
         raise typer.Exit(SOME_FAILED)
 

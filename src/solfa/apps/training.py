@@ -42,6 +42,7 @@ RECIPES = {
     "united": "FIGMA and FineLAP together: FIGMA on captions, FineLAP's frame loss where phrases are timed.",
     "clap": "Fine-tune a CLAP on new pairs: both backbones, from their own projections (--tune audio,text).",
     "tutorial": "Two small maps of pooled vectors to 128 dimensions, to learn how it works.",
+    "captioner": "A language model that says what sound is like: --kind, --mode, --lm; for solfa describe --captioner.",
 }
 
 
@@ -95,6 +96,18 @@ def _train(
     ] = None,
     frames: Annotated[
         Literal["transformer", "bigru", "linear", "shared"] | None, typer.Option(help="finelap: projector of frames.")
+    ] = None,
+    kind: Annotated[
+        Literal["prefix", "qformer", "linear", "encoder-decoder"] | None,
+        typer.Option(help="captioner: what makes vectors for the language model.", show_default="prefix"),
+    ] = None,
+    mode: Annotated[
+        Literal["prefix", "concatenation", "modulation", "cross-attention"] | None,
+        typer.Option(help="captioner: how the language model gets them (default: by kind)."),
+    ] = None,
+    lm: Annotated[
+        str | None,
+        typer.Option(help="captioner: language model, a folder or Hugging Face id, frozen (default: a new one)."),
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Set a value of the recipe, repeatable: objective.alpha=0.3.")
@@ -165,21 +178,39 @@ def _train(
     with _stoppable(), joined(device), ExitStack() as closing:
         if rank() == 0 and not any(len(Dataset.open(folder).split("val")) for folder in folders):
             console().print("no val split: the last weights are kept", highlight=False)
-        if rank() == 0 and (named := text_name(words, small=small, init=places["init"])) != words:
+        if (
+            rank() == 0
+            and name != "captioner"
+            and (named := text_name(words, small=small, init=places["init"])) != words
+        ):
             console().print(f"long texts are cut off as published: --text {named}", markup=False, highlight=False)
         names = [*(track or ()), *(["tensorboard"] if tensorboard else ())]
         trackers = [tracker(each, out) for each in dict.fromkeys(names)] if rank() == 0 else []
         for each in trackers:
             closing.callback(each.close)
-        folder, outcome = run(
-            name, folders, out, audio=audio or before.get("audio", "taggers"), device=device, small=small,
-            text=words, tune=sides, resume=resume, **places,
-            precision=states_precision or before.get("precision", "float32"), frames=frames or before.get("frames"),
-            allow_noncommercial=allow_noncommercial, report=report, change=change,
-            progress=lambda done, total: console().print(f"states: {done}/{total} blocks", highlight=False),
-        )  # fmt: skip
+        own: dict[str, Any] = {"kind": kind, "mode": mode, "lm": lm}
+        common: dict[str, Any] = {
+            "audio": audio or before.get("audio", "taggers"), "device": device, "small": small, "resume": resume,
+            "allow_noncommercial": allow_noncommercial, "report": report, "change": change,
+            "progress": lambda done, total: console().print(f"states: {done}/{total} blocks", highlight=False),
+        }  # fmt: skip
+        if name == "captioner":
+            from solfa.training.captioner import run_captioner
+
+            if any((text, frames, sides, bank, init, states_precision)) or len(folders) > 1:
+                raise InputError("a captioner takes one --data; --text, --frames, --tune, --bank, --init and "
+                                 "--states-precision are for other recipes.")  # fmt: skip
+            own = {key: value or before.get(key) for key, value in own.items()}
+            folder, outcome = run_captioner(next(iter(folders)), out, features=places["features"], **own, **common)
+        elif any(own.values()):
+            raise InputError("--kind, --mode and --lm are for a captioner: solfa train captioner.")
+        else:
+            folder, outcome = run(
+                name, folders, out, text=words, tune=sides, **places, **common,
+                precision=states_precision or before.get("precision", "float32"), frames=frames or before.get("frames"),
+            )  # fmt: skip
         if rank() == 0:
-            tell(_summary(folder, outcome))
+            tell(_summary(folder, outcome, "describe FILE --captioner " if name == "captioner" else ""))
 
 
 def _recorded(file: Path) -> dict[str, Any]:
@@ -218,10 +249,10 @@ def _stoppable() -> Iterator[None]:
         raise typer.Exit(TERMINATED if str(stop) else INTERRUPTED) from None
 
 
-def _summary(folder: Path, outcome: "Outcome") -> str:
+def _summary(folder: Path, outcome: "Outcome", use: str = "") -> str:
     early = ", stopped early" if outcome.stopped_early else ""
     found = "" if outcome.text is None else f", validation {outcome.text}"
-    return f"{outcome.steps} steps{early}{found}. Use it: solfa index MUSIC --model trained:{folder}"
+    return f"{outcome.steps} steps{early}{found}. Use it: solfa {use or 'index MUSIC --model trained:'}{folder}"
 
 
 for _recipe, _what in RECIPES.items():

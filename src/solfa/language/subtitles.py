@@ -19,7 +19,8 @@ def subtitles(claims: Iterable[Claim], form: str) -> str:
     cues = ["WEBVTT\n"] if form == "vtt" else []
     for number, group in groupby((c for c in claims if c.part is not None), key=lambda c: c.part):
         cue = [*group]
-        start_s = next(c.start_s for c in cue if c.field == "instruments")  # what enters may be earlier
+        # What enters may be earlier.
+        start_s = next((c.start_s for c in cue if c.field == "instruments"), cue[0].start_s)
         text = (" " if form == "lrc" else "\n").join(c.text for c in cue).replace("-->", "->")
         if form == "vtt":
             text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -27,6 +27,18 @@ Array = NDArray[Any]
 Tuned = Mapping[str, TorchBackbone[Any]]  # by kind: audio, text
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Raw:
+    """In place of a backbone: a side that a model takes as it is; ``length`` gives the number of states of an item."""
+
+    spec: EncoderSpec
+    length: Callable[[Any], int]
+
+    def lengths(self, batch: Sequence[Any]) -> list[int]:
+        """How many states each item will have."""
+        return [self.length(item) for item in batch]
+
+
 class PairSource:
     """Batches of a split's clips and captions, with ``num_phrases`` for each clip that has timed ones (``Loader``).
 
@@ -169,8 +181,8 @@ def prepare(
     dataset: Dataset,
     folder: Path,
     *,
-    audio: Backbone[Audio],
-    text: Backbone[str],
+    audio: Backbone[Audio] | Raw,
+    text: Backbone[str] | Raw,
     phrases: bool = False,
     bank: PhraseBank | None = None,
     precision: Precision = "float32",
@@ -192,7 +204,7 @@ def prepare(
     - ``tune``: sides whose backbone is to be tuned (``audio``, ``text``); nothing is cached of them
     - ``progress``: called with the number of blocks that this process has done, and of all that it does
     """
-    given: dict[str, Backbone[Any]] = {"audio": audio, "text": text}
+    given: dict[str, Any] = {"audio": audio, "text": text}
     backbones = {kind: _tunable(kind, given) for kind in tune}
     kept = {k: in_precision(backbone, precision) for k, backbone in given.items() if k not in backbones}
     splits = {name: dataset.split(name) for name in ("train", "val")}
@@ -226,8 +238,9 @@ def prepare(
         for name, records in present.items()
     }
     train, one = opened["train"], np.arange(1)
-    for kind, pooled_BD in (("audio", train.pooled_audio(one)), ("text", train.pooled_texts(train.captions[0][:1]))):
-        if pooled_BD.shape[1] != given[kind].spec.dim:
+    pooled = {"audio": lambda: train.pooled_audio(one), "text": lambda: train.pooled_texts(train.captions[0][:1])}
+    for kind in (kind for kind, side in given.items() if not isinstance(side, Raw)):
+        if (pooled_BD := pooled[kind]()).shape[1] != given[kind].spec.dim:
             raise InputError(
                 f"{given[kind].spec.name} pools into {pooled_BD.shape[1]} numbers, its states have "
                 f"{given[kind].spec.dim}; a projector takes both. Take another backbone."
@@ -250,8 +263,10 @@ def spaces_of(given: Mapping[str, Backbone[Any]], precision: Precision, tune: Co
     return {k: (own if k in tune else in_precision(own, precision)).spec.space for k, own in given.items()}
 
 
-def _tunable(kind: str, given: Mapping[str, Backbone[Any]]) -> TorchBackbone[Any]:
+def _tunable(kind: str, given: Mapping[str, Any]) -> Any:
     backbone = given.get(kind)
+    if isinstance(backbone, Raw):
+        return backbone
     if backbone is None:
         raise InputError(f"{kind!r} cannot be tuned; what can is {' and '.join(given)}.")
     if not isinstance(backbone, TorchBackbone) or backbone.file is None:

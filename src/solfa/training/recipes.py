@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from solfa.alignment.joint import JointConfig, TowerConfig
 from solfa.alignment.objectives import KINDS as OBJECTIVES
-from solfa.alignment.objectives import FigmaConfig, FineLapConfig, ObjectiveConfig, views_of
+from solfa.alignment.objectives import FigmaConfig, FineLapConfig, views_of
 from solfa.alignment.objectives import to_json as objective_json
 from solfa.alignment.projectors import KINDS as PROJECTORS
 from solfa.core.errors import InputError
@@ -40,7 +40,7 @@ class Recipe:
     """A training run. Raises InputError if a value is out of range.
 
     - ``name``: of the recipe
-    - ``model``, ``objective``: what is trained, and on what
+    - ``model``, ``objective``: what is trained (``JointConfig``, ``CaptionerConfig``), and on what (None: on captions)
     - ``epochs``: passes over the data at most
     - ``batch_size``: pairs of one step, of all devices together
     - ``chunk_size``: pairs of one device that are projected at once with gradients; smaller than the batch, it bounds
@@ -70,8 +70,8 @@ class Recipe:
     """
 
     name: str
-    model: JointConfig
-    objective: ObjectiveConfig
+    model: Any
+    objective: Any
     epochs: int
     batch_size: int
     chunk_size: int | None = None
@@ -106,14 +106,19 @@ class Recipe:
 
     @property
     def measure(self) -> str:
-        """``select``, or by default the view that the objective ranks by; ``detection`` where no caption is trained."""
+        """``select``, or by default the view that the objective ranks by; ``detection`` where no caption is trained.
+
+        ``caption`` where captions are written.
+        """
         phrases_alone = isinstance(self.objective, FineLapConfig) and self.objective.alpha == 0
-        return self.select or ("detection" if phrases_alone else views_of(self.objective).rank.name)
+        default = "caption" if self.objective is None else "detection" if phrases_alone else ""
+        return self.select or default or views_of(self.objective).rank.name
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, as ``config.json`` of a run has it."""
-        plain = {**asdict(self), "model": self.model.to_json(), "objective": objective_json(self.objective)}
-        unused = set() if self.tune else {"tune", "body_lr", "crop_s"}
+        trained_on = {} if self.objective is None else {"objective": objective_json(self.objective)}
+        plain = {**asdict(self), "objective": None, "model": self.model.to_json(), **trained_on}
+        unused = (set() if self.tune else {"tune", "body_lr", "crop_s"}) | (set() if trained_on else {"objective"})
         if not (self.time_masks or self.mel_masks):
             unused |= {"time_masks", "mel_masks", "time_mask_frames", "mel_mask_bands"}
         return {k: v for k, v in plain.items() if k not in unused}
@@ -122,10 +127,10 @@ class Recipe:
 def _recipe(name: str, audio_dim: int, text_dim: int, *, small: bool = False, frames: str = "transformer") -> Recipe:
     tables = table_of("solfa.training", "recipes.toml")
     own, size = tables[name], "small" if small else "published"
-    values = _merged(tables["small"] if small else {}, own["common"], own.get(size, {}))
+    values = merged(tables["small"] if small else {}, own["common"], own.get(size, {}))
     if "frames" in own:
-        chosen = _merged(own["frames"][frames], own[f"{size}_frames"].get(frames, {}))
-        values = _merged(values, {"model": {"audio": chosen}})
+        chosen = merged(own["frames"][frames], own[f"{size}_frames"].get(frames, {}))
+        values = merged(values, {"model": {"audio": chosen}})
     towers: dict[str, Any] = {}
     for side, in_dim in (("audio", audio_dim), ("text", text_dim)):
         towers[side] = TowerConfig(**{
@@ -137,12 +142,12 @@ def _recipe(name: str, audio_dim: int, text_dim: int, *, small: bool = False, fr
     return Recipe(**given)
 
 
-def _merged(*tables: Mapping[str, Any]) -> dict[str, Any]:
+def merged(*tables: Mapping[str, Any]) -> dict[str, Any]:
     """The tables as one, the later of two values counts."""
     out: dict[str, Any] = {}
     for table in tables:
         for key, value in table.items():
-            out[key] = _merged(out.get(key, {}), value) if isinstance(value, Mapping) else value
+            out[key] = merged(out.get(key, {}), value) if isinstance(value, Mapping) else value
     return out
 
 
@@ -195,7 +200,7 @@ def _changed(owner: Any, name: str, text: str, asked: str) -> Any:
             return replace(owner, **{first: text})
         words = {"none": None} if kind is NoneType else {"true": True, "false": False} if kind is bool else {}
         with suppress(KeyError, ValueError):
-            value = kind(text) if kind in (int, float) else words[text]
+            value = kind(text) if kind in (int, float, str) else words[text]
             break
     else:
         names = [str(getattr(k, "__name__", k)) for kind in kinds for k in get_args(kind) or [kind]]

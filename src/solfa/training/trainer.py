@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from solfa.alignment.gather import average_gradients, gather, num_devices, rank
-from solfa.alignment.joint import Batch, JointProjector, Projected
+from solfa.alignment.joint import Batch, JointProjector
 from solfa.alignment.objectives import objective, views_of
 from solfa.alignment.pairwise import kernel_choices, use_kernel_choices
 from solfa.core.errors import InputError, TrainingError, WeightsError
@@ -64,7 +64,8 @@ class Outcome:
     @property
     def text(self) -> str | None:
         """The score in words."""
-        what = "mAP of frames" if self.measure == "detection" else f"R@1 in the {self.measure} view"
+        said = {"detection": "mAP of frames", "caption": "probability of a caption's token"}
+        what = said.get(self.measure, f"R@1 in the {self.measure} view")
         return None if self.best is None else f"{what} {self.best:.4f}"
 
 
@@ -140,8 +141,7 @@ class Trainer:
         self.tuned = deepcopy(dict(data.tuned))  # another run on the same data starts where this one did
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
-            self.model = JointProjector(recipe.model, self.tuned).to(self.device)
-            self.objective = objective(recipe.objective).to(self.device)
+            self.model, self.objective = (network.to(self.device) for network in self._networks())
         if init is not None:
             self.model.load_state_dict(load_projectors(init, recipe.model), strict=False)
             load_tuned(init, self.tuned)
@@ -171,9 +171,13 @@ class Trainer:
         self.num_steps = len(self.loader) * recipe.epochs
         self.where = _Where(loader=self.loader.state)
 
+    def _networks(self) -> tuple[Any, Any]:
+        """What is trained, and its loss."""
+        return JointProjector(self.recipe.model, self.tuned), objective(self.recipe.objective)
+
     def _named(self) -> Iterator[tuple[str, Tensor]]:
         """Every parameter by name; a tied one, as some backbones have, under each of its names."""
-        return self.model.named_parameters(remove_duplicate=False)
+        yield from self.model.named_parameters(remove_duplicate=False)
 
     def _groups(self) -> list[dict[str, Any]]:
         """Matrices decay; biases, norms, temperatures do not. Backbones have a learning rate of their own."""
@@ -331,7 +335,7 @@ class Trainer:
                 made = [self._project(part, i) for i, part in enumerate(parts)]
             vectors = {name: tensor.requires_grad_() for name, tensor in _joined(made).items()}
         seed = _drawn(self.recipe.seed, self.where.step)
-        terms = self.objective.losses(Projected.of(vectors, batch, self.model.token_mask(batch), seed))
+        terms = self.objective.losses(self.model.projected(vectors, batch, seed))
         torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
         if len(parts) > 1:
             for i, part in enumerate(parts):
@@ -398,7 +402,7 @@ class Trainer:
         for batch in Loader(self._source("val"), batch_size=size, workers=0, **given):
             batch = batch.to(self.device)
             parts = [self._project(part, 0) for part in batch.chunks(self.recipe.chunk_size or len(batch))]
-            made = Projected.of(_joined(parts), batch, self.model.token_mask(batch), _drawn(self.recipe.seed))
+            made = self.model.projected(_joined(parts), batch, _drawn(self.recipe.seed))
             losses.append(float(sum(self.objective.losses(made).values())))
         return float(np.mean(losses))
 

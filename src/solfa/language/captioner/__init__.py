@@ -1,0 +1,1 @@
+"""Captioners that are learned: a language model that is given sound."""
