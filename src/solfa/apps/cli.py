@@ -18,6 +18,7 @@ from solfa.apps.comparing import compare, reranked, weighed
 from solfa.apps.data import data_app
 from solfa.apps.describing import describe
 from solfa.apps.evaluating import eval_app
+from solfa.apps.mcp import mcp
 from solfa.apps.options import (
     Asked,
     CollectionOption,
@@ -433,6 +434,7 @@ def _version(show: bool) -> None:
 
 
 app.command()(serve)
+app.command()(mcp)
 
 
 @app.command()

@@ -19,6 +19,7 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, help="Worker processes of indexing.")] = 1,
     waiting: Annotated[int, typer.Option(min=1, max=10_000, help="Most searches that may wait their turn.")] = 64,
     timeout_s: Annotated[float, typer.Option(min=0.1, help="Longest that a request may take.")] = 10.0,
+    mcp: Annotated[bool, typer.Option("--mcp", help="Also answer assistants at /mcp (MCP over HTTP).")] = False,
     model: ModelOption = None,
     allow_noncommercial: NoncommercialOption = False,
 ) -> None:
@@ -27,7 +28,7 @@ def serve(
     Without a secret only this machine can connect. The variables SOLFA_OWNER_SECRET and SOLFA_READER_SECRET set the
     passwords of those who may do everything, and of those who may search and play.
     """
-    for module in ("fastapi", "uvicorn", "argon2", "prometheus_client"):
+    for module in ("fastapi", "uvicorn", "argon2", "prometheus_client", "mcp"):
         need(module, "solfa serve", "pip install 'solfa[serve]'")
     from solfa.serve.engine import ServeSettings
     from solfa.serve.server import run
@@ -36,6 +37,6 @@ def serve(
         raise InputError(f"not found: {', '.join(missing)}. Give folders with music.")
     run(ServeSettings(
         collection=collection or default_collection(), folders=tuple(folder.absolute() for folder in folders or ()),
-        host=host, port=port, names=tuple(name or ()), workers=workers, waiting=waiting, timeout_s=timeout_s,
+        host=host, port=port, names=tuple(name or ()), workers=workers, waiting=waiting, timeout_s=timeout_s, mcp=mcp,
         model=model, allow_noncommercial=allow_noncommercial,
     ), lambda at: tell(f"serving on {at}; stop with Ctrl-C"))  # fmt: skip

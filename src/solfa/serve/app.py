@@ -4,19 +4,21 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from http import HTTPStatus
 from importlib.resources import files
 
 import prometheus_client as prometheus
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from mcp.server.transport_security import TransportSecuritySettings
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from solfa.core.errors import CollectionBusy, DecodeError, FileUnavailable, InputError, SolfaError, UnknownTrack
 from solfa.serve.engine import Engine, ServeSettings
+from solfa.serve.mcp import assistant
 from solfa.serve.rest import api
 from solfa.serve.security import Access, Guard
 
@@ -73,7 +75,8 @@ def create_app(settings: ServeSettings, access: Access | None = None) -> FastAPI
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(engine.start)
-        yield
+        async with tools.session_manager.run() if tools else nullcontext():
+            yield
         await run_in_threadpool(engine.stop)
 
     access, engine, registry = access or Access.of_environment(), Engine(settings), prometheus.CollectorRegistry()
@@ -82,6 +85,12 @@ def create_app(settings: ServeSettings, access: Access | None = None) -> FastAPI
                   openapi_url="/api/v1/openapi.json")  # fmt: skip
     app.state.engine, app.state.access = engine, access
     app.include_router(api)
+    tools = assistant(engine) if settings.mcp else None  # it may change nothing: readers can reach it
+    if tools:
+        checked = TransportSecuritySettings(enable_dns_rebinding_protection=False)  # by the guard
+        app.router.routes.extend(
+            tools.streamable_http_app(json_response=True, stateless_http=True, transport_security=checked).routes
+        )
     folder = files("solfa.serve").joinpath("page")
     page = {entry.name: entry.read_bytes() for entry in (folder.iterdir() if folder.is_dir() else ())
             if entry.name.rpartition(".")[2] in _TYPES}  # fmt: skip

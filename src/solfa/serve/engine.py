@@ -40,8 +40,9 @@ class ServeSettings:
     """What is served and how.
 
     ``folders``: what is indexed, and where sound is played from (none: the folder of each file); ``names``: further
-    host names that requests may be addressed to; ``waiting``: how many requests may wait for their turn; ``workers``:
-    processes of an indexing run; ``upload_bytes``, ``upload_s``: the largest example sound.
+    host names that requests may be addressed to; ``mcp``: also answer assistants, at ``/mcp``; ``waiting``: how many
+    requests may wait for their turn; ``workers``: processes of an indexing run; ``upload_bytes``, ``upload_s``: the
+    largest example sound.
     """
 
     collection: Path
@@ -51,6 +52,7 @@ class ServeSettings:
     host: str = "127.0.0.1"
     port: int = 4333
     names: tuple[str, ...] = ()
+    mcp: bool = False
     waiting: int = 64
     timeout_s: float = 10.0
     workers: int = 1
