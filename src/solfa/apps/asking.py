@@ -4,7 +4,7 @@ from contextlib import ExitStack, nullcontext
 from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -31,7 +31,7 @@ from solfa.weights import home
 if TYPE_CHECKING:  # --help loads none of these
     from solfa.core.types import Analysis
     from solfa.evaluation.multiple_choice import Item, System
-    from solfa.llm import Client
+    from solfa.llm import Client, Endpoint
 
 
 def ask(
@@ -64,12 +64,11 @@ def ask(
 
 
 def _client(url: str, model: str, key_env: str) -> "Client":
-    from solfa.llm import Client, Endpoint
+    from solfa.apps.captioning import endpoint_of
+    from solfa.llm import Client
 
-    if not model:
-        raise InputError("--llm without the name of its model; name it with --llm-model.")
-    return Client(Endpoint(url=url, model=model, key_env=key_env, retries=1, temperature=0.0, most_tokens=2000,
-                           timeout_s=300.0), home() / "answers")  # fmt: skip
+    made = endpoint_of(url, model, key_env, retries=1, temperature=0.0, most_tokens=2000, timeout_s=300.0)
+    return Client(cast("Endpoint", made), home() / "answers")
 
 
 @eval_app.command("qa")
@@ -111,15 +110,11 @@ def qa(
             paths = {i.audio_path: (audio or Path()) / i.audio_path for i in asked}
         if save is not None:
             write_output(save, mc.document(asked), force=force)
-        made, total, done = (
-            _system(system, paths, llm_model, llm_key_env, allow_noncommercial),
-            3 * len(asked),
-            count(1),
-        )
+        made, done = _system(system, paths, llm_model, llm_key_env, allow_noncommercial), count(1)
         with Work("answers", stderr=True) as work:
 
             def counted(item: "Item", sound: "Item | None") -> int | None:
-                work("answers", next(done), total)
+                work("answers", next(done), 3 * len(asked))
                 return None if made is None else made(item, sound)
 
             report = mc.evaluate(asked, counted if made else None, model=f"{system} {llm_model}".strip(),
@@ -134,9 +129,10 @@ def _system(name: str, paths: dict[str, Path], model: str, key_env: str, noncomm
     from solfa.evaluation.multiple_choice import find_answer
     from solfa.language.questions import choose, shown_to_model
 
-    @cache
+    analyzed = cache(lambda path: analyze(paths[path]))
+
     def analysis(of: "Item | None") -> "Analysis | None":
-        return None if of is None else analyze(paths[of.audio_path])
+        return None if of is None else analyzed(of.audio_path)
 
     if name == "outputs":
         return None

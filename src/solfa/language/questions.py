@@ -338,13 +338,9 @@ def _topic(a: Analysis, name: str, said: Set[str], at: tuple[float, float], *, p
         told = [c for c in narrate(a) if c.part is not None and c.start_s <= at[1] and c.end_s >= at[0]]
         yield from (c for c in told if not placed or c.start_s >= at[0])
     elif name in ("genre", "mood"):
-        tags = sorted((t for t in a.tags().values() if t.kind == name), key=lambda t: -t.confidence)
-        best = [t for t in tags if t.confidence >= PRESENT][:3] or tags[:1]
-        if not best:
-            raise _NotMeasured(f"the {name}, which was not looked for")
-        text = ", ".join(concept(t.concept).title for t in best)
-        text += " is the nearest, none is sure" * (best[0].confidence < PRESENT)
-        yield _claim(a, name, text, f"{name}: {text}", best[0].confidence)
+        yield from (told := [c for c in narrate(a) if c.field == name])
+        if not told:
+            raise _NotMeasured(f"the {name}: none is sure enough to be told")
     elif name == "key" and placed and any(p.key for p in parts):
         spans = [(p.key, (p.start_s, p.end_s)) for p in parts if p.key]
         yield from (_claim(a, name, k, f"{name}, {_ranges([s])}: {k}", a.key.confidence, [s]) for k, s in spans)
