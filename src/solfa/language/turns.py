@@ -118,10 +118,10 @@ def hit_numbers(text: str, shown: range, these: Sequence[int]) -> tuple[int, ...
         from_end = given.get("end") in ("last", "bottom")
         if "rank" in given:
             found += range(number, min(_number(given.get("to", given["rank"])), number + _MOST_HITS) + 1)
-        elif "count" in given or "every" in given:
-            found += every if "every" in given else every[-number:] if from_end else every[:number]
         elif "it" in given and len(every) != 1:
             raise InputError(f"which hit is {part!r}? Say its number, such as: more like 2")
+        elif given.keys() & {"count", "every", "it"}:
+            found += every if "count" not in given else every[-number:] if from_end else every[:number]
         else:
             place = -1 if from_end else number - 1
             found.append(shown[place] if place < len(shown) and shown else number)
@@ -155,6 +155,7 @@ def read(text: str, seen: Seen) -> list[Operation]:
         for count in range(min(len(spans), _MOST_PIECES), 0, -1):
             edit = _special(text[spans[0][0] : spans[count - 1][1]], seen)
             if edit is not None:
+                seen = seen._replace(these=next((op.hits for op in edit if op.hits), seen.these))  # "more of that"
                 found, rest, spans = [*found, *_plain(text, rest), *edit], [], spans[count:]
                 break
         else:
@@ -228,6 +229,8 @@ def _edit(name: str, given: Mapping[str, str], seen: Seen) -> list[Operation] | 
         exact = all(c.label in ("tempo", "key", "metre", "duration") for c in found)
         if name == "instead" and (edit := _special(what, seen)) is not None:
             return edit
+        if name == "limit" and relative(what) is not None:  # "like the second, only faster"
+            return [Operation(op="add", text=what)]
         read_as = found and (name == "instead" or exact or "ones" in given)
         return [Operation(op="set" if name == "instead" else "limit", text=_stripped(what))] if read_as else None
     parts = [re.sub(r"(?i)^(?:the|my|that|any) ", "", n) for n in re.split(r",? (?:and|or|nor) (?:for )?|, ", what)]

@@ -50,7 +50,7 @@ def talk(monkeypatch: pytest.MonkeyPatch, session: Session, lines: list[Any], **
     monkeypatch.setattr("builtins.input", read)
     monkeypatch.setattr("sys.stdout", out := io.StringIO())
     monkeypatch.setattr("sys.stderr", err := io.StringIO())
-    chat.loop(session, None, session.understood, **options)
+    chat.Chat(session, **options).loop()
     return out.getvalue(), err.getvalue()
 
 

@@ -12,6 +12,7 @@ from fakes.tiny import tiny_model
 from solfa.collection import Collection
 from solfa.core.errors import InputError
 from solfa.language import Operation, Session
+from solfa.language.turns import EVERYTHING
 from solfa.llm import Client, Endpoint
 from solfa.retrieval import Display, Searcher
 from solfa.retrieval.like import like_track
@@ -64,7 +65,7 @@ def test_a_search_is_refined_as_one_talks(session: Session) -> None:
         session.say("undo")
     assert session.results is None and str(session.request) == "nothing yet"
     with pytest.raises(InputError, match="nothing to undo"):
-        session.undo()
+        session.say("undo")
 
 
 def test_slower_lowers_the_tempo_and_keeps_the_sound(session: Session) -> None:
@@ -110,6 +111,16 @@ def test_what_is_said_later_replaces_its_kind(session: Session, first: str, then
     assert not (gone - {"4/4"} & set(then.split())) & set(held)  # nor are its words compared any more
 
 
+def test_a_comparison_with_a_number_is_none_with_hits(session: Session) -> None:
+    session.say("low")
+    session.say("longer than four minutes")
+    assert asked(session) == ["at least 4:00"]
+    session.apply([{"op": "add", "text": "shorter than the second"}])
+    assert session.said[0].startswith("'shorter than the second' read as at most 0:1")
+    session.say("more like the first, but slower than 100 bpm")
+    assert asked(session)[-1] == "at most 100 BPM"
+
+
 def test_what_is_not_understood_changes_nothing(session: Session) -> None:
     session.say("low")
     before, results = session.request, session.results
@@ -138,7 +149,7 @@ def test_operations_are_json_and_checked(session: Session) -> None:
             session.apply([wrong])  # type: ignore[list-item]
     with pytest.raises(InputError, match="1 to 20"):
         session.apply([])
-    with pytest.raises(InputError, match="first in a turn"):
+    with pytest.raises(InputError, match="undo comes first"):
         session.apply([{"op": "add", "text": "piano"}, {"op": "undo"}])
     assert session.state() == state
 
@@ -152,7 +163,7 @@ def test_verdicts_are_kept_as_feedback_and_undone(session: Session) -> None:
     assert [(v.is_good, v.sought.query) for v in kept] == [(True, "low"), (False, "low")]
     assert kept[0].track_id == first and first in [hit.track_id for hit in session.hits()]  # what was good stays
     assert kept[1].track_id not in [hit.track_id for hit in session.hits()]
-    session.undo()
+    session.say("undo")
     assert collection.verdicts() == []
 
 
@@ -221,6 +232,6 @@ def test_a_line_of_its_own_is_a_new_query(session: Session) -> None:
     assert "piano" not in asked(session) and "D minor" not in asked(session)
     session.say("find low sounds")
     assert session.request.query.phrases == ("low sounds",) and session.request.query.constraints == ()
-    session.ask("undo")  # as a query
+    session.apply([EVERYTHING, Operation(op="set", text="undo")])  # as a query
     assert str(session.request) == "undo"
     assert Operation.of({"op": "add", "text": " x "}).text == "x"
