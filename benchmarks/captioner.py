@@ -70,23 +70,32 @@ def loss_of(learned: LearnedCaptioner, sounds: list[Any], texts: list[str]) -> t
 def main() -> None:
     """Print tables, write files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("world", "captioner", "out"):
+    for name in ("world", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--captioner", type=Path, help="without one the rules alone are run, and kept")
     parser.add_argument("--split", default="test")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    dataset, learned, tools = Dataset.open(args.world), LearnedCaptioner(args.captioner), extractors()
+    dataset, tools = Dataset.open(args.world), extractors()
     clips = dataset.split(args.split)
     sounds = [clips.shard_at(row).audio(clip) for row, clip in enumerate(clips)]
     truths = {clip.id: clip.attributes for clip in clips}
-    texts: dict[str, dict[str, str]] = {"grammar": {}, "narration": {}, "learned": {}}
+    texts: dict[str, dict[str, str]] = {"grammar": {}, "narration": {}}
+    kept = args.out / "rules.json"  # made once
+    if kept.exists():
+        texts |= json.loads(kept.read_text("utf-8"))
     for clip, sound in zip(clips, sounds, strict=True):
-        analysis = analyze([sound], tools)
-        known, _ = attributes_of(analysis, end_s=clip.duration_s)
-        said = caption(known, seed=clip.id, style="prose") if known else ("A piece of music.",)
-        texts["grammar"][clip.id] = said[0]
-        texts["narration"][clip.id] = " ".join(claim.text for claim in narrate(analysis))
-        texts["learned"][clip.id] = learned.write(sound) or "music"
+        if clip.id not in texts["narration"]:
+            analysis = analyze([sound], tools)
+            known, _ = attributes_of(analysis, end_s=clip.duration_s)
+            said = caption(known, seed=clip.id, style="prose") if known else ("A piece of music.",)
+            texts["grammar"][clip.id] = said[0]
+            texts["narration"][clip.id] = " ".join(claim.text for claim in narrate(analysis))
+    kept.write_text(json.dumps({name: texts[name] for name in ("grammar", "narration")}) + "\n", "utf-8")
+    if args.captioner is None:
+        return
+    learned = LearnedCaptioner(args.captioner)
+    texts["learned"] = {c.id: learned.write(sound) or "music" for c, sound in zip(clips, sounds, strict=True)}
     names = list(truths)
     texts["learned, of the next clip"] = dict(zip(names, np.roll([texts["learned"][n] for n in names], 1), strict=True))
     print(f"{len(names)} clips of {args.split}; true facts told / facts (false statements)\n")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def run_captioner(
     config = checkpoint.describe(recipe.to_json(), stated(dataset, spaces), None, command)
     if (out / checkpoint.CONFIG).exists():
         checkpoint.check_same_run(out, config, resume)
-    with checkpoint.locked(out):
+    with checkpoint.locked(out) if rank() == 0 else nullcontext():
         words = Raw(_WORDS, lambda text: len(text.split()) + 1)
         prepared = prepare(dataset, features, audio=backbone, text=words, tune=recipe.tune, progress=progress)
         trainer = CaptionTrainer(make, recipe, prepared, out, device=device, config=config)

@@ -217,8 +217,8 @@ def test_a_folder_says_what_each_part_of_a_file_is_like(made, tmp_path):
     assert (short.start_s, short.end_s) == (0.0, 1.0)
     (silence,) = learned.claims(wav(tmp_path / "c.wav", 2.0, loud=0.0))
     assert (silence.text, silence.maker) == ("Silence.", "measured")
-    learned.model.write = lambda batch, seed: [" \x1b[31m"]
-    assert "\x1b" not in next(iter(learned.claims(tmp_path / "a.wav"))).text
+    learned.model.write = lambda batch, seed: ["two\nlines \x1b[31m"]
+    assert next(iter(learned.claims(tmp_path / "a.wav"))).text == "two lines \N{REPLACEMENT CHARACTER}[31m"
     learned.model.write = lambda batch, seed: [""]
     assert next(iter(learned.claims(tmp_path / "a.wav"))).text == "(the model gives no words)"
 

@@ -101,7 +101,7 @@ class LearnedCaptioner:
                           field="caption", value=None, confidence=1.0, certainty="surely", part=part)  # fmt: skip
             if np.abs(audio.samples).max(initial=0.0) > _SILENT:
                 filled = replace(audio, samples=np.pad(audio.samples, (0, max(0, more))), _derived={})
-                text = printable(self.write(filled, seed=seed)) or "(the model gives no words)"
+                text = printable(" ".join(self.write(filled, seed=seed).split())) or "(the model gives no words)"
                 claim = replace(claim, text=text, confidence=0.0, certainty="perhaps", maker=self.name)
             yield claim
 
