@@ -1,23 +1,30 @@
 """Questions about a track whose truth is planted: share of right answers, for each set of phrasings.
 
     python benchmarks/questions.py [SET ...] [--wrong]
+    python benchmarks/questions.py --clips WORLD/clips.jsonl [--split test] [--seed 0]
 
-The sets are in questions.toml. What is measured is how questions are read and answered, not the analysis of sound:
+The sets are in questions.toml. Measured is how questions are read and answered, not the analysis of sound:
 the analysis is written by hand, with every confidence as it would be of a clear recording. ``--wrong`` prints the
-answers that are not right.
+answers that are not right. ``--clips`` makes multiple-choice questions from the exact truth of clips that
+benchmarks/caption_truth.py rendered and analyzed, and answers them by rule from those analyses, as `solfa eval qa` does.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import tomllib
 from pathlib import Path
 
+from solfa.analysis.document import from_json
 from solfa.analysis.protocol import empty
+from solfa.apps.reporting import show
+from solfa.core.clip import Clip
 from solfa.core.types import Analysis, ChordSegment, Curve, Estimate, Span, TagTrack
+from solfa.evaluation.multiple_choice import Item, evaluate, make_items
 from solfa.evaluation.significance import interval
-from solfa.language.questions import ask
+from solfa.language.questions import ask, choose
 
 LOOP = ("D:min", "Bb:maj", "F:maj", "C:maj")
 DURATION_S, BAR_S, BPM = 200.0, 240.0 / 92.0, 92.0
@@ -54,12 +61,34 @@ def planted() -> Analysis:
     })  # fmt: skip
 
 
+def by_choice(file: Path, split: str, seed: int) -> None:
+    """Multiple choice on clips with exact truth, by the rules of ask."""
+    rows = [row for row in map(json.loads, file.open(encoding="utf-8")) if row["split"] == split]
+    analyses = {row["id"]: from_json(row["analysis"]) for row in rows}
+    clips = [Clip(id=row["id"], audio=Path(row["id"]), duration_s=10.0, source="world", licence="CC0",
+                  attributes=row["truth"]) for row in rows]  # fmt: skip
+    items = tuple(make_items(clips, dataset="world", seed=seed))
+
+    def rules(item: Item, sound: Item | None) -> int | None:
+        return choose(None if sound is None else analyses[sound.audio_path], item.question, item.answers)
+
+    report = evaluate(items, rules, model="rules", data=file.parent.name, seed=seed)
+    show([report])
+    print(report.num_queries, "questions;", report.details["chosen"])
+
+
 def main() -> None:
     sets = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="*", default=list(sets), metavar="SET", help=", ".join(sets))
     parser.add_argument("--wrong", action="store_true")
+    parser.add_argument("--clips", type=Path)
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--seed", type=int, default=0)
     args, analysis = parser.parse_args(), planted()
+    if args.clips:
+        by_choice(args.clips, args.split, args.seed)
+        return
     for name in args.sets:
         right = []
         for question, wanted in sets[name].items():

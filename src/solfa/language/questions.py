@@ -170,6 +170,8 @@ def _read(question: str) -> _Asked:
         raise InputError(f"a question of {len(text):,} characters, expected 1 to {_MOST_CHARS:,}. {_EXAMPLE}")
     while (polite := re.match("|".join(_TABLE["polite"]), text, re.I)) and polite.end() < len(text):
         text = text[polite.end() :]
+    if re.match(_TABLE["yes_no"], text, re.I):  # "do vocals appear at 1:00?": are they there, not: do they enter
+        text = re.sub(r"(?i)\bappears?\b", "play", text)
     source = Source.of(text)
     verb = re.match(_TABLE["yes_no"], source.low)
     source.claim(0, verb.end() if verb else 0)

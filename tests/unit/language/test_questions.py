@@ -70,6 +70,8 @@ def song() -> Analysis:
         ("When do the drums enter and stop?", "Drums: 0:42 to 3:00 (probably)."),
         ("How many times do the drums come in?", "Drums: 1 time, 0:42 to 3:00 (probably)."),
         ("Is it longer than three minutes?", "Yes, at least 3:00: 3:20 (surely)."),
+        ("Are there any key changes?", "Key does not change: D minor from 0:00"),
+        ("Do vocals appear in the second half?", "Yes, vocals in 50-100 % of the track: present"),
         ("Isn't there a piano?", "Yes, piano: present, 0:00 to 3:20 (surely)."),
         ("When does the piece end?", "Length: 3:20 (surely)."),
         ("What mood does it have?", "The mood is probably sad."),
