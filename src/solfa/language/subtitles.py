@@ -17,7 +17,8 @@ def subtitles(claims: Iterable[Claim], form: str) -> str:
     if form not in FORMATS:
         raise InputError(f"no such format of subtitles: {form!r:.40}. Expected one of {', '.join(FORMATS)}.")
     cues = ["WEBVTT\n"] if form == "vtt" else []
-    for number, group in groupby((c for c in claims if c.part is not None), key=lambda c: c.part):
+    told = [*claims]  # of silence and the like nothing is said by parts
+    for number, group in groupby([c for c in told if c.part is not None] or told, key=lambda c: c.part):
         cue = [*group]
         # What enters may be earlier.
         start_s = next((c.start_s for c in cue if c.field == "instruments"), cue[0].start_s)

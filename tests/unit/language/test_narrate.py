@@ -136,6 +136,11 @@ def test_subtitles_are_well_formed() -> None:
     assert subtitles(claims, "vtt").startswith("WEBVTT\n\n00:00:00.000 --> 00:00:40.000\nWith a piano.\n")
     lines = subtitles(claims, "lrc").splitlines()
     assert [line[:10] for line in lines] == ["[00:00.00]", "[00:40.00]", "[01:20.00]"]
+    assert subtitles(narrate(SILENCE, sections=True), "srt") == (
+        "1\n00:00:00,000 --> 00:00:03,000\nIt lasts 0:03.\nThere is no sound in it.\n"
+    )
+    with pytest.raises(InputError, match="no such format of subtitles: 'ass'"):
+        subtitles(claims, "ass")
     hostile = [replace(c, text="a --> b <i>&\n") for c in claims]
     for form in ("srt", "vtt"):
         text = subtitles(hostile, form)
