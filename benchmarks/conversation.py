@@ -15,8 +15,8 @@ that stands again at each turn ("slower" as "slower than 96 bpm", a hit's style 
 of the turn to those before it, as sessions did before.
 
 ``tuned`` are the sentences that the rules were made with; ``held`` were written after the rules, which were not changed
-for them. At last "slower" alone, after 50 first queries: the mean tempo of the first ten hits before and after, and the
-cosine of the vectors that sound is compared by.
+for them; both are by one hand. At last "slower" alone, after 50 first queries: the mean tempo of the first ten hits
+before and after, and the cosine of the vectors that sound is compared by.
 """
 
 from __future__ import annotations
@@ -137,89 +137,152 @@ def build(folder: Path, tracks: list[Truth], model: Any, rng: Rng, errors: bool)
 # {n} the place of a hit in words, {d} in digits.
 PHRASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "avoid": (
-        ("without the {x}", "no {x} please", "without {x}"),
         (
+            "without the {x}",
+            "no {x} please",
+            "without {x}",
             "I don't want any {x}",
             "take the {x} out",
             "but no {x} this time",
             "leave the {x} out of it",
             "{x} has to go",
         ),
+        ("I would like it without {x}", "get rid of the {x}", "not with {x}"),
     ),
     "add": (
-        ("with {x}", "and with {x}", "add {x}"),
-        ("it needs {x}", "there should be {x} in it", "give it some {x}", "also some {x}", "bring in the {x}"),
+        (
+            "with {x}",
+            "and with {x}",
+            "add {x}",
+            "it needs {x}",
+            "there should be {x} in it",
+            "give it some {x}",
+            "also some {x}",
+            "bring in the {x}",
+        ),
+        ("plus {x}", "I miss the {x}", "together with {x}"),
     ),
     "mood": (
-        ("make it {x}", "something {x}"),
-        ("I'd like it to be {x}", "a {x} mood", "more {x}", "could it sound {x}?"),
+        ("make it {x}", "something {x}", "I'd like it to be {x}", "a {x} mood", "more {x}", "could it sound {x}?"),
+        ("it may be more {x}", "something that sounds {x}", "I feel like something {x}"),
     ),
-    "mode": (("in a {x} key", "only {x} ones"), ("it ought to be {x}", "in {x}, please", "only if it is in a {x} key")),
-    "not_key": (("any key but {x}", "not in {x}"), ("everything except {x}", "please not {x}", "I can't stand {x}")),
-    "waltz": (("in 3/4", "make it 3/4"), ("it should be in three", "in waltz time", "as a waltz, in 3/4")),
+    "mode": (
+        ("in a {x} key", "only {x} ones", "it ought to be {x}", "in {x}, please", "only if it is in a {x} key"),
+        ("just those in {x}", "I'd rather have it in {x}", "a {x} key would be better"),
+    ),
+    "not_key": (
+        ("any key but {x}", "not in {x}", "everything except {x}", "please not {x}", "I can't stand {x}"),
+        ("any key apart from {x}", "all keys but {x}", "no {x} please"),
+    ),
+    "waltz": (
+        ("in 3/4", "make it 3/4", "it should be in three", "in waltz time", "as a waltz, in 3/4"),
+        ("in three quarter time", "make that 3/4", "can we have 3/4?"),
+    ),
     "slower": (
-        ("slower", "a bit slower", "but slower", "too fast"),
         (
+            "slower",
+            "a bit slower",
+            "but slower",
+            "too fast",
             "take it slower",
             "I'd prefer something slower",
             "that's too quick for me",
             "less fast",
             "bring the tempo down",
         ),
+        ("a tad slower", "go slower", "somewhat slower please", "these are too fast"),
     ),
     "faster": (
-        ("faster", "but faster", "too slow"),
         (
+            "faster",
+            "but faster",
+            "too slow",
             "a faster one",
             "let's have something quicker",
             "it drags, faster please",
             "can you speed it up?",
             "that is too slow for me",
         ),
+        ("a lot faster", "could they be faster?", "speed things up", "these are too slow"),
     ),
     "short": (
-        ("only those under three minutes", "under three minutes"),
         (
+            "only those under three minutes",
+            "under three minutes",
             "nothing over three minutes",
             "three minutes at most",
             "it must not be longer than three minutes",
             "keep it under three minutes",
         ),
+        ("below three minutes", "none longer than three minutes", "only tracks shorter than three minutes"),
     ),
     "long": (
-        ("only those over four minutes", "longer than four minutes"),
-        ("at least four minutes long", "nothing under four minutes", "I only want tracks over four minutes"),
+        (
+            "only those over four minutes",
+            "longer than four minutes",
+            "at least four minutes long",
+            "nothing under four minutes",
+            "I only want tracks over four minutes",
+        ),
+        ("more than four minutes long", "they should be longer than four minutes", "just the ones over four minutes"),
     ),
     "forget_tempo": (
-        ("forget the tempo", "any tempo"),
-        ("the tempo isn't important", "never mind the tempo", "tempo doesn't matter any more", "whatever tempo"),
+        (
+            "forget the tempo",
+            "any tempo",
+            "the tempo isn't important",
+            "never mind the tempo",
+            "tempo doesn't matter any more",
+            "whatever tempo",
+        ),
+        ("ignore the tempo", "I don't mind the tempo", "any speed will do"),
     ),
     "forget": (
-        ("forget the {x}", "drop the {x}"),
-        ("it doesn't have to have {x}", "{x} isn't necessary", "I don't need the {x} any more", "never mind the {x}"),
+        (
+            "forget the {x}",
+            "drop the {x}",
+            "it doesn't have to have {x}",
+            "{x} isn't necessary",
+            "I don't need the {x} any more",
+            "never mind the {x}",
+        ),
+        ("the {x} doesn't matter", "forget about the {x}", "it can do without {x}, I don't care about {x}"),
     ),
     "swap": (
-        ("{y} instead of {x}", "replace the {x} with {y}"),
-        ("rather {y} than {x}", "use {y} in place of the {x}", "change the {x} to {y}"),
+        (
+            "{y} instead of {x}",
+            "replace the {x} with {y}",
+            "rather {y} than {x}",
+            "use {y} in place of the {x}",
+            "change the {x} to {y}",
+        ),
+        ("{y} rather than {x}", "swap {x} for {y}", "replace {x} by {y}"),
     ),
     "like": (
-        ("more like the {n}", "like {d}"),
         (
+            "more like the {n}",
+            "like {d}",
             "the {n} one is closest, more of those",
             "I want more that sound like the {n}",
             "similar to number {d}",
             "stay close to the {n} one",
         ),
+        ("closer to the {n}", "I like the {n} one best", "more in the style of number {d}"),
     ),
     "like_faster": (
-        ("more like the {n}, but faster", "more like the {n}, but a bit faster"),
         (
+            "more like the {n}, but faster",
+            "more like the {n}, but a bit faster",
             "like number {d}, only faster",
             "something like the {n} one but quicker",
             "the {n} is nice but I'd like it faster",
         ),
+        ("similar to the {n} one, just faster", "as the {n}, but faster", "more like {d} and faster"),
     ),
-    "undo": (("undo", "take that back"), ("no, go back", "undo the last change", "that was better before")),
+    "undo": (
+        ("undo", "take that back", "no, go back", "undo the last change", "that was better before"),
+        ("back please", "revert that", "undo it"),
+    ),
 }
 ORDINALS = ("first", "second", "third", "fourth", "fifth")
 
@@ -323,7 +386,8 @@ def converse(args: argparse.Namespace, searcher: Searcher, truths: list[Truth]) 
         for way in ways.values():
             way.add(wish, session.results, truths)
         for _ in range(4):
-            hits = [(hit.track_id, truths[hit.track_id - 1]) for hit in session.hits()]
+            if session.shown:  # else the hits before it
+                hits = [(hit.track_id, truths[hit.track_id - 1]) for hit in session.hits()]
             possible = turns(wish, before, hits, rng)
             enough = [kind for kind, (then, _) in possible.items()
                       if sum(all(part.holds(t) for part in then.values()) for t in truths) >= 15]  # fmt: skip

@@ -212,7 +212,7 @@ def _edit(name: str, given: Mapping[str, str], seen: Seen) -> list[Operation] | 
     if name in ("undo", "everything"):
         again = [Operation(op="set", text=new)] if new else []
         return [Operation(op="undo")] if name == "undo" else [EVERYTHING, *again]
-    if name == "page":
+    if name == "page" and not (seen.these and " of " in given.get("more", "")):
         back = 0 if "back" not in given else 1 if "first" in given else max(seen.page - 1, 1)
         return [Operation(op="page", page=_number(given["number"]) if "number" in given else back)]
     if "hits" in given:  # like, good, dislike, bad
