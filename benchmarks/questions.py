@@ -6,7 +6,7 @@
 The sets are in questions.toml. Measured is how questions are read and answered, not the analysis of sound:
 the analysis is written by hand, with every confidence as it would be of a clear recording. ``--wrong`` prints the
 answers that are not right. ``--clips`` makes multiple-choice questions from the exact truth of clips that
-benchmarks/caption_truth.py rendered and analyzed, and answers them by rule from those analyses, as `solfa eval qa` does.
+benchmarks/caption_truth.py rendered and analyzed; the rules answer them as in `solfa eval qa`.
 """
 
 from __future__ import annotations

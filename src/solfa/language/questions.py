@@ -263,7 +263,7 @@ def _entries(a: Analysis, name: str, said: Set[str], at: tuple[float, float]) ->
     spans, sure = merged([(e.start_s, e.end_s) for e in found]), max(e.confidence for e in found)
     (first_s, _), (_, last_s), lasts_s = spans[0], spans[-1], sum(end_s - start_s for start_s, end_s in spans)
     again = "".join(f", again at {clock(start_s)}" for start_s, _ in spans[1:4])
-    values = dict(zip(_WHEN, (
+    values: dict[str, tuple[str | float, str]] = dict(zip(_WHEN, (
         (len(spans), f"{len(spans)} time{'s' * (len(spans) > 1)}, {_ranges(spans)}"),
         (last_s, f"until {clock(last_s)}{', the end' * (last_s > a.duration_s - _EDGE_S)}"),
         (first_s, f"from {clock(first_s)}{', the start' * (first_s < _EDGE_S)}{again}"),
