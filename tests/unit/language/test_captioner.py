@@ -255,7 +255,7 @@ def test_a_damaged_folder_is_refused(made, change):
 
 
 def test_a_folder_without_its_files_is_refused(made, tmp_path):
-    with pytest.raises(WeightsError):
+    with pytest.raises(InputError, match="RUN/model"):
         LearnedCaptioner(tmp_path)
     (made / "connector.safetensors").write_bytes(b"\0" * 64)
     with pytest.raises(WeightsError, match="Copy the folder again"):

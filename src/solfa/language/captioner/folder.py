@@ -20,7 +20,7 @@ from safetensors.torch import save as to_bytes
 
 from solfa.alignment.joint import Batch
 from solfa.audio import at_rate, stretches
-from solfa.core.errors import WeightsError
+from solfa.core.errors import InputError, WeightsError
 from solfa.core.files import file_hash, whole_folder
 from solfa.core.text import printable
 from solfa.core.types import Audio, EncoderSpec
@@ -65,11 +65,13 @@ def _hash(lm: LanguageModel) -> str:
 class LearnedCaptioner:
     """The captioner in a folder.
 
-    Raises WeightsError if the folder is damaged or none, or its language model or backbone is another one on this
-    machine; InputError or MissingExtra as ``encoders.trained.load_on``.
+    Raises InputError if the folder is none; WeightsError if it is damaged, or its language model or backbone is another
+    one on this machine; InputError or MissingExtra as ``encoders.trained.load_on``.
     """
 
     def __init__(self, folder: Path, *, device: str = "cpu", allow_noncommercial: bool = False) -> None:
+        if not (folder / _FILE).is_file():
+            raise InputError(f"{folder} has no {_FILE}; a captioner is the folder RUN/model of solfa train captioner.")
         described = checkpoints.config(folder / _FILE)
         with checkpoints.reading(folder / _FILE, "the description of a captioner"):
             if described["schema"] != SCHEMA or not 0.1 <= described["window_s"] <= 600:
