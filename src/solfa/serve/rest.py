@@ -18,6 +18,8 @@ from starlette.types import Receive, Scope, Send
 from solfa.analysis import document
 from solfa.analysis.sections import sections
 from solfa.collection import Collection
+from solfa.core.errors import InputError
+from solfa.core.filters import SORTS
 from solfa.core.text import plain
 from solfa.relevance import RuleJudge, summarize, to_json
 from solfa.relevance.feedback import give
@@ -33,6 +35,7 @@ _PLAYLISTS = {"m3u8": (m3u, "audio/x-mpegurl"), "xspf": (xspf, "application/xspf
 TrackId = Annotated[str, Field(pattern="^[1-9][0-9]{0,17}$", description="Number of a track in the collection.")]
 Count = Annotated[int, Query(ge=1, le=100, description="How many.")]
 Cursor = Annotated[str, Query(pattern="^([1-9][0-9]{0,4})?$", description="`cursor` of the page before.")]
+Sort = Annotated[str, Query(pattern=f"^-?({'|'.join(SORTS)})$")]
 Words = Annotated[str, Query(max_length=2000)]
 Text = Annotated[str, Field(min_length=1, max_length=500)]
 Texts = Annotated[list[Text], Query(max_length=20)]
@@ -49,7 +52,7 @@ class Problem(BaseModel):
     detail: str
 
 
-class FeedbackAsked(BaseModel, extra="forbid"):
+class FeedbackAsked(BaseModel, extra="forbid", strict=True):
     """Whether a track is a good answer to a query, or for a purpose."""
 
     track: TrackId
@@ -58,14 +61,14 @@ class FeedbackAsked(BaseModel, extra="forbid"):
     context: Annotated[str, Field(max_length=2000)] = ""
 
 
-class PlaylistAsked(BaseModel, extra="forbid"):
+class PlaylistAsked(BaseModel, extra="forbid", strict=True):
     """Tracks in the order of a playlist."""
 
     ids: Annotated[list[TrackId], Field(min_length=1, max_length=5000)]
     format: Literal["m3u8", "xspf", "csv"] = "m3u8"
 
 
-class IndexAsked(BaseModel, extra="forbid"):
+class IndexAsked(BaseModel, extra="forbid", strict=True):
     """How to index."""
 
     retry_failed: bool = False
@@ -138,7 +141,7 @@ async def search(
     drop: Annotated[Texts, Query(description="Words of q that nothing is read from.")] = _NONE,
     like: Annotated[Texts, Query(description="Examples: 12, 12@0:30-0:50, or an upload.")] = _NONE,
     where: Annotated[Texts, Query(description="Exact filters, such as tempo_bpm=90..110.")] = _NONE,
-    sort: Annotated[str, Query(max_length=20)] = "score", per_artist: Annotated[int, Query(ge=0, le=100)] = 0,
+    sort: Sort = "score", per_artist: Annotated[int, Query(ge=0, le=100)] = 0,
     duplicates: bool = False, tempo: Words | None = None, key: Words | None = None, metre: Words | None = None,
     chords: Words | None = None, duration: Words | None = None,
 ) -> Response:  # fmt: skip
@@ -149,9 +152,7 @@ async def search(
 
 
 @get("/tracks")
-async def tracks(
-    call: The, k: Count = 50, cursor: Cursor = "", sort: Annotated[str, Query(max_length=20)] = "title"
-) -> Response:
+async def tracks(call: The, k: Count = 50, cursor: Cursor = "", sort: Sort = "title") -> Response:
     """All tracks in an order of `solfa search --sort`, `-` before it turns it round."""
     return call.answer(await call.engine.searches(overview.tracks, call.engine, sort, k, int(cursor or 1)))
 
@@ -199,8 +200,8 @@ async def waveform(
     return call.answer({"schema": "solfa.waveform/1", "peaks": drawn, "sections": sections(found), **own})
 
 
-@get("/tracks/{track}/audio", response_class=Response,
-     responses={200: {"content": {"audio/*": {}}}, 206: {"content": {"audio/*": {}}}, 416: {}})  # fmt: skip
+@get("/tracks/{track}/audio", response_class=Response, responses={416: {}} | {
+    status: {"content": {"audio/*": {}, "application/octet-stream": {}}} for status in (200, 206)})  # fmt: skip
 async def audio(
     call: The, track: TrackId,
     form: Annotated[Literal["auto", "original", "flac", "opus"], Query(alias="format")] = "auto",
@@ -298,6 +299,9 @@ async def index(call: The, run: IndexAsked) -> Response:
 async def feedback(call: The, said: FeedbackAsked) -> Response:
     """Say whether a track is a good answer: the document of `solfa feedback --json`. Not while the collection is
     being written to (409)."""
+
+    if not (said.query or said.context):
+        raise InputError("say what the verdict is about: query, or context.")
 
     def keep(collection: Collection) -> Any:
         new, notes = give(collection, [f"track:{said.track}"], said.verdict == "good", query=said.query,

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -87,6 +88,8 @@ def run(settings: ServeSettings, ready: Callable[[str], None] = lambda at: None)
                                 timeout_graceful_shutdown=_STOP_S)  # fmt: skip
         server = _Server(config)
         server.stopping = app.state.engine.stopping
+        for one in (signal.SIGINT, signal.SIGTERM):  # uvicorn stops, then raises them again
+            signal.signal(one, lambda *_: None)
         server.run(sockets=[listening])
 
 
