@@ -36,7 +36,8 @@ def main() -> None:
         for name, viewport, scheme in SHOTS:
             page = browser.new_context(viewport=viewport, color_scheme=scheme, base_url=options.url).new_page()
             TAKEN.get(name, found)(page)
-            page.wait_for_timeout(1500)  # waveforms and fonts
+            page.wait_for_load_state("networkidle")  # waveforms
+            page.wait_for_timeout(500)
             page.screenshot(path=options.out / f"serve-{name}.png")
             page.context.close()
 

@@ -22,7 +22,7 @@ from solfa.apps.options import (
 )
 from solfa.apps.terminal import SOME_FAILED, complain, print_json, show, tell
 from solfa.core.errors import DecodeError, InputError, SolfaError, need
-from solfa.core.text import clock, plain, printable
+from solfa.core.text import clock, printable
 from solfa.weights import home
 
 if TYPE_CHECKING:  # --help loads none of these
@@ -82,6 +82,7 @@ def describe(
     from solfa.language import narrate, subtitles, timeline
     from solfa.llm import Endpoint
     from solfa.relevance import to_json
+    from solfa.serve.documents import description_json
 
     place, named = collection or default_collection(), files or []
     if len(named) == 1 and Database(named[0]).exists():
@@ -126,8 +127,7 @@ def describe(
                 told = narrate(analysis, language=language, every_s=every, sections=sections or form in _SUBTITLES)
                 line = timeline(analysis, every_s=every)
                 if form == "json":
-                    about = {"schema": "solfa.description/1", "path": path, "language": language}
-                    documents.append({**about, "claims": told, **plain(line)})
+                    documents.append(description_json(path, told, line, language=language))
                 elif form in _SUBTITLES:
                     tell(subtitles(told, form or "").rstrip("\n"))
                 else:

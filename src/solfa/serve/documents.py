@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from solfa.collection import AddReport, Collection, FailedFile, Stats, TrackRow
@@ -15,6 +15,9 @@ from solfa.query.source import fold
 from solfa.relevance import Judge, TrackSummary, read_context, similarity
 from solfa.relevance.feedback import in_force
 from solfa.retrieval.types import Hit, Results
+
+if TYPE_CHECKING:  # a search does not load it
+    from solfa.language import Claim, Timeline
 
 
 def results_json(results: Results) -> dict[str, Any]:
@@ -128,6 +131,15 @@ def feedback_json(collection: Collection, listed: Sequence[TrackVerdict], notes:
     """Verdicts in schema ``solfa.feedback/1``, with the numbers of all that count."""
     counting = sorted(verdict.id for verdict in in_force(collection.verdicts()))
     return {"schema": "solfa.feedback/1", "verdicts": listed, "counting": counting, "notes": notes}
+
+
+def description_json(
+    path: Path | None, claims: "Sequence[Claim]", line: "Timeline", *, language: str = "en"
+) -> dict[str, Any]:
+    """A track in sentences with its timeline, in schema ``solfa.description/1``."""
+    value: dict[str, Any] = plain({"schema": "solfa.description/1", "path": path, "language": language,
+                                   "claims": claims, **plain(line)})  # fmt: skip
+    return value
 
 
 def track_json(row: TrackRow) -> dict[str, Any]:

@@ -64,7 +64,8 @@ def _counts(values: NDArray[Any]) -> list[tuple[Any, int]]:
 def places(searcher: Searcher) -> dict[str, Any]:
     """Where tracks are in the plane, in schema ``solfa.plane/1``: near ones sound alike.
 
-    ``x`` and ``y`` (-1..1) are the first two principal components of the vectors of at most 5,000 tracks.
+    ``x`` and ``y`` (-1..1) are the first two principal components of the vectors of at most 5,000 tracks;
+    ``tempo_bpm`` and ``key`` are null where they could not be measured.
     """
     ids = searcher.store.track_ids if len(searcher.collection.attributes()) else np.zeros(0, np.int64)
     ids = np.intersect1d(ids, searcher.collection.attributes().track_ids)
@@ -76,5 +77,10 @@ def places(searcher: Searcher) -> dict[str, Any]:
         _, axes_DD = np.linalg.eigh(centred_ND.T @ centred_ND)
         plane = centred_ND @ axes_DD[:, :-3:-1]
         plane = np.clip(plane / np.maximum(np.quantile(np.abs(plane), 0.99, axis=0), 1e-9), -1, 1).round(4)
-    rows = zip(ids.tolist(), plane[:, 0].tolist(), plane[:, 1].tolist(), strict=True)
-    return {"schema": "solfa.plane/1", "tracks": [{"id": one, "x": x, "y": y} for one, x, y in rows]}
+    table = searcher.collection.attributes()
+    at = table.rows(ids)
+    columns = (ids, *plane.T, table.column("tempo_bpm")[at, 0], table.column("key")[at, 0])
+    found = [{"id": one, "x": x, "y": y, "tempo_bpm": None if np.isnan(bpm) else round(bpm, 2),
+              "key": str(key_from_code(code)) if code >= 0 else None}
+             for one, x, y, bpm, code in zip(*(column.tolist() for column in columns), strict=True)]  # fmt: skip
+    return {"schema": "solfa.plane/1", "tracks": found}

@@ -21,11 +21,22 @@ from solfa.collection import Collection
 from solfa.core.errors import InputError
 from solfa.core.filters import SORTS
 from solfa.core.text import plain
+from solfa.language import narrate, timeline
 from solfa.relevance import RuleJudge, summarize, to_json
 from solfa.relevance.feedback import give
 from solfa.retrieval import Display
 from solfa.serve import overview
-from solfa.serve.documents import compare_json, csv_text, feedback_json, hit_of, m3u, status_json, track_json, xspf
+from solfa.serve.documents import (
+    compare_json,
+    csv_text,
+    description_json,
+    feedback_json,
+    hit_of,
+    m3u,
+    status_json,
+    track_json,
+    xspf,
+)
 from solfa.serve.engine import Engine
 from solfa.serve.pool import Refused
 from solfa.serve.security import ROLES, Role
@@ -178,6 +189,17 @@ async def describe(call: The, track: TrackId) -> Response:
     })  # fmt: skip
 
 
+@get("/tracks/{track}/description")
+async def description(call: The, track: TrackId) -> Response:
+    """The document of `solfa describe --format json`: what happens when."""
+
+    def tell(collection: Collection) -> Any:
+        found, paths = collection.analysis(int(track)), collection.track(int(track)).paths
+        return description_json(next(iter(paths), None), narrate(found), timeline(found))
+
+    return await call.reading(tell)
+
+
 @get("/tracks/{track}/similar")
 async def similar(
     call: The, track: TrackId, k: Count = 10, cursor: Cursor = "",
@@ -193,10 +215,11 @@ async def waveform(
     call: The, track: TrackId, points: Annotated[int, Query(ge=10, le=4000, description="How many peaks.")] = 800,
     peaks: Annotated[bool, Query(description="False: no peaks, for which the file has to be decoded.")] = True,
 ) -> Response:  # fmt: skip
-    """What to draw of a track: `peaks` 0..1 in equal parts, `energy`, sections, chords, beats."""
+    """What to draw of a track: `peaks` 0..1 in equal parts, `energy`, sections, chords, beats; tempo, key, metre."""
     found = await call.engine.reads(call.engine.read, lambda collection: collection.analysis(int(track)))
     drawn = await call.engine.decodes(call.engine.peaks, int(track), points) if peaks else None
     own = {name: getattr(found, name) for name in ("duration_s", "energy", "chords", "beats_s", "downbeats_s")}
+    own |= {name: getattr(found, name).value for name in ("tempo_bpm", "key", "metre")}
     return call.answer({"schema": "solfa.waveform/1", "peaks": drawn, "sections": sections(found), **own})
 
 

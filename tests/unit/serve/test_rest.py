@@ -87,7 +87,27 @@ def test_the_waveform_grows_as_the_tone_does(client: TestClient) -> None:
     assert client.get(url, params={"peaks": False}).json()["peaks"] is None
 
 
-@pytest.mark.parametrize("what", ["", "/analysis", "/describe", "/similar", "/waveform", "/audio"])
+def test_what_the_page_draws_has_the_measured_values(client: TestClient) -> None:
+    places = client.get(f"{API}/map").json()["tracks"]
+    assert len(places) == 5 and all(-1 <= place[axis] <= 1 for place in places for axis in "xy")
+    for place in places:
+        known = client.get(f"{API}/tracks/{place['id']}").json()
+        drawn = client.get(f"{API}/tracks/{place['id']}/waveform", params={"peaks": False}).json()
+        for name in ("tempo_bpm", "key"):
+            wanted = known[name] if name == "key" or known[name] is None else pytest.approx(known[name], abs=0.01)
+            assert place[name] == wanted and drawn[name] == wanted
+        assert drawn["metre"] == known["metre"]
+
+
+def test_what_happens_when_is_told_in_sentences(client: TestClient) -> None:
+    track = number(client, "middle.flac")
+    told = client.get(f"{API}/tracks/{track}/description").json()
+    assert told["schema"] == "solfa.description/1" and told["path"].endswith("middle.flac")
+    assert told["claims"][0] == told["claims"][0] | {"text": "It lasts 0:08.", "field": "duration_s", "part": None}
+    assert told["parts"][0]["start_s"] == 0.0
+
+
+@pytest.mark.parametrize("what", ["", "/analysis", "/describe", "/description", "/similar", "/waveform", "/audio"])
 def test_an_unknown_track_is_a_404_that_names_it(client: TestClient, what: str) -> None:
     answer = client.get(f"{API}/tracks/999{what}")
     assert answer.status_code == 404 and "999" in answer.json()["detail"]

@@ -35,7 +35,7 @@ export function clock(seconds) {
   const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
   return (hours ? `${hours}:${String(minutes).padStart(2, "0")}` : minutes) + `:${String(rest).padStart(2, "0")}`;
 }
-export const percent = (share) => `${Math.round(share * 100)} %`;
+export const percent = (share) => `${Math.round(share * 100)}\u202f%`;
 export const count = (n, one, many = one + "s") => `${n.toLocaleString()} ${n === 1 ? one : many}`;
 export const title = (track) => track.tags?.title || (track.path ?? track.paths?.[0] ?? "").split(/[/\\]/).pop().replace(/\.\w+$/, "") || "untitled";
 /** "Db major" with the sign for flats that musicians use. */

@@ -29,7 +29,7 @@ export function evidenceList(evidence, line, onplay) {
     const told = `${item.constraint} ${item.asked}: ${said}. Measured: ${item.measured}${sure}${when}`;
     const inside = [mark ? icon(mark) : h("span.sign", { "aria-hidden": "true" }, "?"), h("span", { "aria-hidden": "true" }, words(item)),
       item.confidence ? h("small", { "aria-hidden": "true" }, percent(item.confidence)) : null, h("span.unseen", {}, told),
-      h("i.sure", { style: { width: percent(item.confidence).replace(" ", "") } })];
+      h("i.sure", { style: { width: `${100 * item.confidence}%` } })];
     const show = () => line.mark(item.spans), hide = () => line.mark([]);
     const best = [...item.spans].sort((a, b) => b.confidence - a.confidence)[0];
     const hover = { title: `asked: ${item.asked}${when}`, onpointerenter: show, onpointerleave: hide, onfocus: show, onblur: hide };

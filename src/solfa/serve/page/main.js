@@ -82,7 +82,8 @@ function watch(id, onchange) {
     source.close();
     forget();
     dispatchEvent(new Event("collectionchange"));
-    toast(job.state === "done" ? `Indexed ${count(job.done, "file")}${job.failed ? `, ${job.failed} failed` : ""}.` : `Indexing ${job.state}. ${job.error}`);
+    const { added = 0, updated = 0, failed = [], known_bad = [] } = job.report ?? {};
+    toast(job.report ? `Indexed ${count(added + updated, "file")}, ${failed.length + known_bad.length} could not be read.` : `Indexing ${job.state}. ${job.error}`);
   });
 }
 api("/jobs").then(({ jobs }) => { const job = jobs.find((one) => one.state === "running"); if (job) watch(job.id); }, () => {});

@@ -71,7 +71,10 @@ function report(name, deck) {
   const item = queue[index];
   if (!item) return;
   if (name === "error") {
-    toast(`${title(item)} cannot be played in this browser.`);
+    api(`/tracks/${item.id}/audio`, { raw: true }).then((answer) => { // why: the element does not say
+      void answer.body.cancel();
+      toast(`${title(item)} cannot be played in this browser.`);
+    }, (problem) => toast(`${title(item)}: ${problem.message}`));
     if (isWalking && index + 1 < queue.length) skip(1);
   } else if (name === "ended") {
     if (index + 1 < queue.length) skip(1);

@@ -9,7 +9,7 @@ const EXAMPLES = ["slow waltz in D minor, no vocals", "house around 125 bpm with
 const NONE = { q: "", not: [], drop: [], like: [], where: {}, for: "" };
 const names = new Map(); // of examples, by reference
 
-let asked = { ...NONE }, running = null, waiting = 0, cursor = null;
+let asked = { ...NONE }, running = null, waiting = 0, cursor = null, isSettled = true;
 const box = h("textarea", { id: "q", name: "q", rows: 1, maxlength: 2000, placeholder: "Describe the music", "aria-label": "Describe the music", "aria-keyshortcuts": "/", autocomplete: "off", spellcheck: "false", enterkeyhint: "search" });
 const context = h("input", { type: "text", id: "context", maxlength: 1000, placeholder: "a spy chase, late-night reading", "aria-label": "What the music is for" });
 const file = h("input", { type: "file", accept: "audio/*,video/webm", hidden: true });
@@ -40,13 +40,17 @@ const isAsked = (what) => Boolean(what.q.trim() || what.like.length || what.not.
 const whereList = (where) => Object.entries(where).map(([field, value]) => `${field}=${value}`);
 const address = (what) => `#/${parameters({ q: what.q.trim(), not: what.not, drop: what.drop, like: what.like, where: whereList(what.where), for: what.for })}`;
 
-/** Ask for something else: what is not named stays. Words that are no longer in the text are no longer dropped. */
+/**
+ * Ask for something else: what is not named stays. Words that are no longer in the text are no longer dropped.
+ * What is being typed (not `isKept`) takes one place in the history, however many searches it makes.
+ */
 export function change(changes, isKept = true) {
   const next = { ...asked, ...changes }, text = next.q.toLowerCase();
   next.drop = next.drop.filter((words) => text.includes(words.toLowerCase()));
-  const to = address(next);
+  const to = address(next), isNew = isKept || isSettled;
+  isSettled = isKept;
   if (to === location.hash) return ask();
-  if (isKept) location.hash = to;
+  if (isNew) location.hash = to;
   else { history.replaceState(null, "", to); read(to); }
 }
 

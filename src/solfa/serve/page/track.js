@@ -31,13 +31,16 @@ function lanes(name, tags, duration_s, onplay) {
 /** The page of a track. */
 export async function page(id) {
   const at = `/tracks/${encodeURIComponent(id)}`;
-  const [track, analysis, described] = await Promise.all([api(at), api(`${at}/analysis`), api(`${at}/describe`)]);
+  const [track, analysis, described, told] = await Promise.all(["", "/analysis", "/describe", "/description"].map((part) => api(at + part)));
   const name = title(track), duration_s = track.duration_s;
   const item = { id: track.id, start_s: 0, end_s: duration_s, duration_s, tags: track.tags, paths: track.paths };
   const listen = (s = 0) => play([item], 0, s);
   const nearTitle = h("h2", {}, "Similar"), near = h("ol.hits", { "aria-label": "Similar tracks" });
   const search = (a, b) => { location.hash = `#/?like=${track.id}@${a.toFixed(2)}-${b.toFixed(2)}`; };
-  const line = wave({ label: `${name}, position`, duration_s, span: null, onplay: listen, onlike: search, isTall: true });
+  const line = wave({ label: `${name}, position`, duration_s, span: null, onplay: listen, onlike: search, isLarge: true });
+  const parts = Map.groupBy(told.claims.filter((claim) => claim.part !== null), (claim) => claim.start_s);
+  const story = h("section.story", {}, h("h2", {}, "What happens"), h("ol", {}, [...parts].map(([start_s, claims]) => h("li", {},
+    h("button.first", { type: "button", onclick: () => listen(start_s) }, h("span.unseen", {}, "Play from "), clock(start_s)), h("p", {}, claims.map((claim) => claim.text).join(" "))))));
   const sections = h("ol.sections", { "aria-label": "Sections" });
   const show = (found) => {
     line.show({ ...found, chords: analysis.chords });
@@ -64,7 +67,7 @@ export async function page(id) {
       measure("Loudness", loudness, (v) => `${v.toFixed(1)} LUFS`),
       measure("Voice", { value: voice.confidence >= 0.5 ? `in ${percent(voice.share)} of it` : "none found", confidence: Math.max(voice.confidence, 1 - voice.confidence) }),
       measure("Length", { value: duration_s, confidence: 1 }, clock)),
-    h("div.presences", {}, LANES.map(([heading, field]) => lanes(heading, analysis[field] ?? [], duration_s, listen))),
+    h("div.presences", {}, parts.size ? story : null, LANES.map(([heading, field]) => lanes(heading, analysis[field] ?? [], duration_s, listen))),
     h("details.more", {}, h("summary", {}, "Where each word of the description comes from"),
       h("table", {}, h("thead", {}, h("tr", {}, ["Field", "Value", "Source"].map((one) => h("th", { scope: "col" }, one)))),
         h("tbody", {}, known.map(([field, value]) => h("tr", {}, h("th", { scope: "row" }, named(field)), h("td", {}, [value].flat().map((one) => (typeof one === "number" ? Math.round(one * 10) / 10 : one)).join(", ")),

@@ -35,7 +35,7 @@ function merged(chords) {
  * `onlike(start_s, end_s)` where more like a chosen part can be asked for.
  * Returns {element, show(waveform, heat), move(s | null), mark(spans), selection()}.
  */
-export function wave({ label, duration_s, span, onplay, onlike, isTall = false }) {
+export function wave({ label, duration_s, span, onplay, onlike, isLarge = false }) {
   let shown = null, heat = null, at = span?.[0] ?? 0, played = null, selection = null, anchor = null;
   const share = (s) => `${(100 * Math.min(Math.max(s / duration_s, 0), 1)).toFixed(3)}%`;
   const place = (element, a, b) => { element.style.left = share(a); element.style.width = share(b - a); element.hidden = false; };
@@ -44,7 +44,7 @@ export function wave({ label, duration_s, span, onplay, onlike, isTall = false }
   const paths = ["low", "middle", "high", "in", "past"].map((name) => h(`path.${name}`));
   const bars = h("svg.bars", { "aria-hidden": "true", preserveAspectRatio: "none" }, paths);
   const lane = h("div.lane", { "aria-hidden": "true" }), field = h("div.field", {}, match, picked, bars, marks, head);
-  const element = h(`div.wave${isTall ? ".tall" : ""}`, { role: "slider", tabindex: 0, "aria-label": label, "aria-valuemin": 0 }, field, lane, hint);
+  const element = h(`div.wave${isLarge ? ".large" : ""}`, { role: "slider", tabindex: 0, "aria-label": label, "aria-valuemin": 0 }, field, lane, hint);
   element.setAttribute("aria-valuemax", Math.round(duration_s));
   const partText = h("span"), part = h("div.part", { hidden: true },
     h("button.pill.strong", { type: "button", onclick: () => onlike(...selection) }, icon("like"), partText),
@@ -82,7 +82,7 @@ export function wave({ label, duration_s, span, onplay, onlike, isTall = false }
     const chords = merged(document.chords ?? []);
     lane.replaceChildren(...chords.map((chord) => {
       const key = fifths(chord.label);
-      const cell = h(`i${key ? `.f${key.place}${key.isMinor ? ".minor" : ""}` : ".none"}`, {}, isTall ? h("b", {}, chord.name) : null);
+      const cell = h(`i${key ? `.f${key.place}${key.isMinor ? ".minor" : ""}` : ".none"}`, {}, isLarge ? h("b", {}, chord.name) : null);
       place(cell, chord.start_s, chord.end_s);
       return cell;
     }));
