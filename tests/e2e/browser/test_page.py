@@ -173,6 +173,10 @@ def test_a_verdict_is_kept(page: Any) -> None:
         row.get_by_role("button", name="Good answer").click()
     assert sent.value.post_data_json["query"] == "around 150 bpm" and sent.value.response().ok
     row.locator("[aria-label='Good answer'][aria-pressed=true]").wait_for()
+    page.goto("/#/?q=drums&for=a+workout")
+    with page.expect_request(re.compile("/feedback$")) as sent:
+        hits(page).first.get_by_role("button", name="Bad answer").click()
+    assert sent.value.post_data_json["context"] == "a workout" and sent.value.response().ok
 
 
 # --- playing ----------------------------------------------------------------------------------------------------------
@@ -394,17 +398,19 @@ def test_tags_paths_and_queries_are_text(page: Any, site: Any) -> None:
     assert page.locator("img").count() == 0
 
 
-@pytest.mark.parametrize("secret", ["open sesame please", "open, please"])
-def test_a_locked_server_opens_with_its_password_alone(
-    browser: Any, serve: Any, site: Any, tmp_path: Path, secret: str
+@pytest.mark.parametrize(("secret", "buttons"), [("of the owner", 1), ("of a reader", 0), ("of nobody", None)])
+def test_a_locked_server_opens_with_a_password_and_shows_what_its_role_may_do(
+    browser: Any, serve: Any, tmp_path: Path, secret: str, buttons: int | None
 ) -> None:
-    url = serve(site.folder, "--collection", tmp_path / "kept", SOLFA_OWNER_SECRET="open sesame please")
+    url = serve("--collection", tmp_path / "new", SOLFA_OWNER_SECRET="of the owner", SOLFA_READER_SECRET="of a reader")
     context = browser.new_context(base_url=url, http_credentials={"username": "me", "password": secret})
     page = context.new_page()
-    answer = page.goto("/")
-    assert answer.status == (200 if secret == "open sesame please" else 401)
-    if answer.ok:
-        page.locator(".hello", has_text="track").wait_for()
+    answer = page.goto("/#/library")
+    if buttons is None:
+        assert answer.status == 401 and page.locator("h1").count() == 0
     else:
-        assert page.locator("h1").count() == 0
+        page.get_by_text("0 tracks ·").wait_for()
+        assert page.get_by_role("button", name="Look for new files").count() == buttons
+        page.goto("/")
+        page.get_by_text("Nothing is indexed yet.").wait_for()
     context.close()

@@ -41,9 +41,9 @@ export function evidenceList(evidence, line, onplay) {
 
 /**
  * A row of the results. `items` is what is played, of which this is `number`; `onlike(reference, name)` asks for more
- * like a part; `query` is what verdicts are about ("": none can be given).
+ * like a part; `query` and `context` are what verdicts are about (none can be given without).
  */
-export function hitRow(hit, number, items, { onlike, query = "", rank = number + 1 }) {
+export function hitRow(hit, number, items, { onlike, query = "", context = "", rank = number + 1 }) {
   const item = itemOf(hit), name = title(item), place = [hit.start_s, hit.end_s];
   const at = (s = null) => play(items, number, s);
   const main = button("play", `Play ${name}`, () => actions.get(row).play());
@@ -58,10 +58,10 @@ export function hitRow(hit, number, items, { onlike, query = "", rank = number +
   }, () => {});
 
   const give = async (verdict) => {
-    if (!query) return toast("A verdict is about a text: ask for something in words first.");
+    if (!query && !context) return toast("A verdict is about a text: ask for something in words first.");
     const chosen = { good, bad }[verdict], other = { good: bad, bad: good }[verdict];
     try {
-      await judge(item, query, verdict);
+      await judge(item, { query, context }, verdict);
       chosen.setAttribute("aria-pressed", "true");
       other.setAttribute("aria-pressed", "false");
     } catch (error) { toast(error.message); }

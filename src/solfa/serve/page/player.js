@@ -121,8 +121,8 @@ function draw() {
   view.main.setAttribute("aria-label", isPaused ? "Play" : "Pause");
 }
 
-/** Say that a track was a good or bad answer to a query. */
-export async function judge(item, query, verdict) {
-  await api("/feedback", { method: "POST", body: { query, track: String(item.id), verdict } });
+/** Say that a track was a good or bad answer to what was asked: {query, context}. */
+export async function judge(item, sought, verdict) {
+  await api("/feedback", { method: "POST", body: { ...sought, track: String(item.id), verdict } });
   say(`${title(item)} marked as ${verdict}`);
 }

@@ -85,7 +85,7 @@ async function ask({ isMore = false } = {}) {
     cursor = found.cursor ?? null;
     more.hidden = !cursor;
     const first = list.children.length;
-    fill(list, found.hits, { onlike: (like, name) => { names.set(like, name); change({ like: [like] }); }, query: asked.q }, { isMore });
+    fill(list, found.hits, { onlike: (like, name) => { names.set(like, name); change({ like: [like] }); }, query: asked.q, context: asked.for }, { isMore });
     if (isMore) list.children[first]?.focus();
     const shown = list.children.length, passed = `${count(found.candidates, "track")} passed the filters`;
     summary.textContent = found.note || (shown ? `${cursor ? "First " : ""}${count(shown, "hit")}` : "No hits");
@@ -114,7 +114,7 @@ function replaced(text, [from, to], by) {
 const without = (all, one) => all.filter((text) => text !== one);
 
 /** The entry of `not` that a part was read from, if it was not read from the text. */
-const shunned = (chip) => (chip.negated ? asked.not.find((text) => text.includes(chip.text)) : undefined);
+const shunned = (chip) => (chip.negated ? asked.not.find((text) => text.toLowerCase().includes(chip.text.toLowerCase())) : undefined);
 /** What a negated part asks for if the negation is taken away. */
 const plain = (chip) => chip.words.replace(/^(no|not|without) /, "");
 

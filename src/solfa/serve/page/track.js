@@ -54,7 +54,7 @@ export async function page(id) {
   const main = button("play", `Play ${name}`, () => listen(0));
   main.classList.add("main");
   player.addEventListener("time", follow);
-  addEventListener("hashchange", () => player.removeEventListener("time", follow), { once: true });
+  addEventListener("hashchange", () => { player.removeEventListener("time", follow); fill(near, [], {}); }, { once: true });
 
   const loudness = analysis.loudness_lufs, voice = analysis.voice;
   const known = Object.entries(described).filter(([field, value]) => described.sources?.[field] && field !== "description" && value !== null && !(Array.isArray(value) && !value.length));
