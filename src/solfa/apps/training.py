@@ -41,6 +41,8 @@ RECIPES = {
     "finelap": "FineLAP: captions against clips, timed phrases against frames.",
     "united": "FIGMA and FineLAP together: FIGMA on captions, FineLAP's frame loss where phrases are timed.",
     "clap": "Fine-tune a CLAP on new pairs: both backbones, from their own projections (--tune audio,text).",
+    "gdr": "GD-Retriever: a diffusion model that generates the audio vectors of a text (UNet over time).",
+    "gdr-mlp": "GD-Retriever's smaller variant: an MLP over the mean of a track's vectors.",
     "tutorial": "Two small maps of pooled vectors to 128 dimensions, to learn how it works.",
     "captioner": "A language model that says what sound is like: --kind, --mode, --lm; for solfa describe --captioner.",
 }

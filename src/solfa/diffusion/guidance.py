@@ -22,9 +22,8 @@ Predict = Callable[[Any, int], Any]
 class DenoiserSpec:
     """What a denoiser is.
 
-    - ``space``: embedding space of its latents, which a collection that is searched must have
-    - ``audio``, ``text``: names of the backbones that made latents and states of tokens (``encoders.registry``)
-    - ``text_space``: the space of those states
+    - ``space``: of its latents, which a collection that is searched must have; ``text_space``: of states of texts
+    - ``audio``, ``text``: names of the backbones that made both (``encoders.registry``)
     - ``length``, ``dim``: T and D of a latent, ``hop_s`` seconds between its steps; ``text_dim``: E
     - ``mean_D``, ``scale``: a vector of the space is ``mean_D + scale * z``, z with a variance of about 1
     - ``null_LE``: states that stand for "any text"
@@ -63,10 +62,9 @@ def guided(
 ) -> Predict:
     """``f(negative) + scale (f(text) - f(negative))`` as a function of latents [shape=(S, T, D)] and their level.
 
-    Without a negative text that is classifier-free guidance with the learned null text (Ho and Salimans, 2022). A scale
-    of 1 is the text alone, 0 the negative alone. Both texts go through the network as one batch.
-
-    Raises InputError if a text has no token or states of another width, or the scale is not in 0..20.
+    Without a negative text that is classifier-free guidance with the learnt null text (Ho and Salimans, 2022). A scale
+    of 1 is the text alone, 0 the negative alone. Both texts are one batch. Raises InputError if a text has no token or
+    states of another width, or the scale is not in 0..20.
     """
     if not 0 <= scale <= MOST_GUIDANCE:
         raise InputError(f"guidance {scale:g}: expected 0 to {MOST_GUIDANCE:g} (1 is the text as it is).")
@@ -74,8 +72,8 @@ def guided(
     for states in (text_LE, null_LE):
         if states.ndim != 2 or not len(states) or states.shape[1] != denoiser.spec.text_dim:
             raise InputError(
-                f"states of a text of shape {states.shape}; expected (tokens, {denoiser.spec.text_dim}) of at least "
-                f"one token, of the text backbone {denoiser.spec.text!r}."
+                f"states of a text of shape {states.shape}; expected a token or more, (tokens, "
+                f"{denoiser.spec.text_dim}), of the text backbone {denoiser.spec.text!r}."
             )
     same = scale == 1 or (text_LE.shape == null_LE.shape and bool((text_LE == null_LE).all()))
     texts = [text_LE] if same else [null_LE] if scale == 0 else [text_LE, null_LE]

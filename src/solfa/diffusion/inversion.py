@@ -15,13 +15,14 @@ STRENGTH = 0.4
 
 
 def fit_length(latents_TD: FloatArray, length: int) -> FloatArray:
-    """Vectors of a sound of any length as one latent [shape=(length, D)]: repeated, or evenly spread ones of many.
+    """Vectors of a sound as one latent [shape=(length, D)]: repeated, evenly spread ones of many, or their mean.
 
     Raises InputError if there is none.
     """
-    if not len(latents_TD):
+    if not (count := len(latents_TD)):
         raise InputError("a sound without a vector cannot be edited: it is too short.")
-    count = len(latents_TD)
+    if length == 1:
+        return np.asarray(latents_TD.mean(axis=0, keepdims=True), np.float32)
     rows = np.linspace(0, count - 1, length).round().astype(int) if count > length else np.arange(length) % count
     return np.asarray(latents_TD[rows], np.float32)
 
@@ -30,10 +31,9 @@ def invert(
     denoiser: Denoiser, latents_STD: FloatArray, text_LE: FloatArray, *, steps: int = STEPS, strength: float = STRENGTH,
     scale: float = 1.0,
 ) -> FloatArray:  # fmt: skip
-    """Vectors of the embedding space with as much noise as ``strength`` says, as the denoiser itself would have had.
+    """The noisy latent, of unit variance, at the level ``ascent(...)[-1]`` that leads to vectors of the space.
 
-    The result is of unit variance, at the level ``ascent(...)[-1]``; strength 0 is the latent without noise.
-    Raises InputError as ``edit`` does.
+    Strength 0 is the latent without noise. Raises InputError as ``edit``.
     """
     schedule, kind, z = denoiser.spec.schedule, denoiser.spec.prediction, _to_latents(denoiser, latents_STD)
     predict, at = guided(denoiser, text_LE, None, scale), 0
@@ -50,13 +50,13 @@ def edit(
     """Vectors of the embedding space [shape=(S, T, D)] changed from what one text says to what another does.
 
     Strength 0 changes nothing, 1 keeps only what the noise keeps. Deterministic. Raises InputError if the strength is
-    not in 0..1, the vectors are not (S, T, D) of the denoiser or not finite, or as ``sample`` does.
+    not in 0..1, the vectors are not finite or not (S, T, D) of the denoiser, or as ``sample``.
 
     - ``latents_STD``: generated, or of a sound (``fit_length``)
     - ``text_LE``: states of the text that they were made of; of a sound those of what is known of it, or the null text
     - ``new_LE``, ``negative``: states of what they shall say, and shall not
     - ``scale``: guidance of the way down; the way up has none, so that the same text leads back
-    - ``steps``: of the whole way; ``strength`` of them are gone up and down
+    - ``steps``: of all levels; ``strength`` of them are gone up and down
     """
     predict = guided(denoiser, new_LE, negative, scale)
     z, levels = (
@@ -83,8 +83,6 @@ def ascent(denoiser: Denoiser, steps: int, strength: float) -> list[int]:
 def _to_latents(denoiser: Denoiser, latents_STD: FloatArray) -> FloatArray:
     spec = denoiser.spec
     if latents_STD.ndim != 3 or latents_STD.shape[1:] != (spec.length, spec.dim) or not np.isfinite(latents_STD).all():
-        raise InputError(
-            f"latents of shape {latents_STD.shape}; expected finite numbers of shape "
-            f"(samples, {spec.length}, {spec.dim})."
-        )
+        shape = f"(samples, {spec.length}, {spec.dim})"
+        raise InputError(f"latents of shape {latents_STD.shape}; expected finite numbers of shape {shape}.")
     return ((latents_STD - spec.mean_D) / spec.scale).astype(np.float32)

@@ -29,14 +29,11 @@ def sample(
 ) -> FloatArray:
     """Latents of a text in the denoiser's embedding space [shape=(S, T, D)]; the same for the same seed.
 
-    Sample number i of a seed is the same however many are drawn. A query is the mean over samples and time at unit norm
-    (``evaluation.generative.query_of_samples``). Raises InputError as ``guided`` does, and if steps, samples or the
-    seed are out of range or the solver is unknown.
+    Sample number i of a seed is the same however many are drawn. A query is their mean over samples and time at unit
+    norm. Raises InputError as ``guided`` and ``solve``, and if samples or the seed are out of range.
 
-    - ``text_LE``: states of the tokens [shape=(L, E)], of the backbone ``denoiser.spec.text``
-    - ``negative``: states of a text to move away from [shape=(M, E)]; None is the learned null text
-    - ``scale``: guidance, 0..20; 1 is without
-    - ``steps``: passes of the network, 1..1000; ``dpm++`` makes fewer where two of its levels are one
+    - ``text_LE``, ``negative``: states of the tokens of a text, and of one to move away from (the null text if None)
+    - ``scale``: guidance, 0..20; 1 is without; ``steps``: passes of the network at most, 1..1000
     """
     spec = denoiser.spec
     if not 1 <= samples <= MOST_SAMPLES or seed < 0:
@@ -58,9 +55,9 @@ def solve(
 ) -> Any:
     """The latent that noise ``z`` (numpy or torch) at the highest level becomes.
 
-    ``ddim`` follows the published levels (``Schedule.levels``). ``dpm++`` is DPM-Solver++(2M) of Lu et al.
-    (arXiv 2211.01095), second order in the logarithm of signal over noise, of which its levels are evenly spaced; the
-    last step is of first order. Both end at level 0. Raises InputError if the solver is unknown or steps out of range.
+    ``dpm++`` is DPM-Solver++(2M) of Lu et al. (arXiv 2211.01095): second order in the logarithm of signal over noise,
+    in which its levels are evenly spaced; the last step is of first order. Both solvers end at level 0. Raises
+    InputError if the solver is unknown or steps are out of range.
     """
     if solver not in get_args(Solver):
         raise InputError(f"no such solver: {solver!r}. Expected one of: {', '.join(get_args(Solver))}.")

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from solfa.core.errors import InputError
 
 Prediction = Literal["sample", "epsilon", "v"]
-MOST_STEPS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +30,9 @@ class Schedule:
             raise InputError(f"{self}: expected 0 < beta_start <= beta_end < 1 and at least 2 levels.")
 
     @cached_property
-    def betas(self) -> NDArray[np.float64]:
+    def betas(self) -> NDArray[Any]:
         """Variance that each level adds [shape=(num_levels,)]."""
-        return np.linspace(self.beta_start**0.5, self.beta_end**0.5, self.num_levels).astype(np.float64) ** 2
+        return np.linspace(self.beta_start**0.5, self.beta_end**0.5, self.num_levels) ** 2
 
     @cached_property
     def abar(self) -> NDArray[np.float64]:
@@ -41,10 +40,9 @@ class Schedule:
         return np.cumprod(1 - self.betas)
 
     def levels(self, steps: int) -> list[int]:
-        """The levels that ``steps`` steps visit, from most to least noise.
+        """The levels that so many steps visit, from most to least noise: evenly spaced from level 1 up, as published.
 
-        Evenly spaced from level 1 up ("leading", with an offset of 1, as published). Raises InputError unless there are
-        1 to ``num_levels`` steps.
+        Raises InputError unless there are 1 to ``num_levels`` steps.
 
         >>> Schedule().levels(5), Schedule(num_levels=4).levels(4)
         ([801, 601, 401, 201, 1], [3, 2, 1, 0])
@@ -56,16 +54,14 @@ class Schedule:
         return [first + i * spacing for i in reversed(range(steps))]
 
     def scales(self, t: Any, like: Any) -> tuple[Any, Any]:
-        """``sqrt(abar_t)`` and ``sqrt(1 - abar_t)`` that multiply arrays such as ``like`` [shape=(B, ...)].
+        """``sqrt(abar_t)`` and ``sqrt(1 - abar_t)`` for arrays such as ``like`` [shape=(B, ...)].
 
-        ``t`` is a level, or one for each item [shape=(B,)]; below 0 it counts as level 0.
+        ``t`` is a level, or one for each item [shape=(B,)]; below 0 it counts as 0.
         """
         abar = self.abar[np.maximum(np.asarray(t), 0)]
         abar = abar.reshape(abar.shape + (1,) * (like.ndim - abar.ndim if abar.ndim else 0))
-        both = np.sqrt(abar), np.sqrt(1 - abar)
-        if hasattr(like, "new_tensor"):
-            return like.new_tensor(both[0]), like.new_tensor(both[1])
-        return both[0].astype(like.dtype), both[1].astype(like.dtype)
+        like_it = like.new_tensor if hasattr(like, "new_tensor") else lambda array: array.astype(like.dtype)
+        return like_it(np.sqrt(abar)), like_it(np.sqrt(1 - abar))
 
     def add_noise(self, z0: Any, eps: Any, t: Any) -> Any:
         """The latent at level ``t``."""
@@ -97,8 +93,5 @@ class Schedule:
         return (z - signal * prediction) / noise if kind == "sample" else noise * z + signal * prediction
 
     def ddim_step(self, z: Any, x0: Any, t: int, to: int) -> Any:
-        """From level ``t`` to another with what is taken for z_0, without new noise.
-
-        Down it denoises (Song et al., "Denoising diffusion implicit models", ICLR 2021, eta 0), up it inverts.
-        """
+        """From level ``t`` to another, without new noise: down it denoises (Song et al., ICLR 2021), up it inverts."""
         return self.add_noise(x0, self.to_eps("sample", x0, z, t), to)

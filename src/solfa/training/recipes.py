@@ -20,9 +20,10 @@ from solfa.alignment.objectives import to_json as objective_json
 from solfa.alignment.projectors import KINDS as PROJECTORS
 from solfa.core.errors import InputError
 from solfa.core.files import table_of
+from solfa.diffusion.denoisers import CONFIGS
 
 # Of a recipe, what its function, the backbones and the command line say.
-_NO_SETTING = ("name", "tune", "shared", "in_dim", "num_devices")
+_NO_SETTING = ("name", "tune", "shared", "in_dim", "dim", "text_dim", "num_devices")
 _LEAST = {
     "epochs": 1, "batch_size": 2, "chunk_size": 1, "learning_rate": 0, "weight_decay": 0, "warmup_steps": 0,
     "grad_clip": 1e-9, "num_phrases": 0, "bucket_batches": 1, "patience": 1, "checkpoint_every": 1,
@@ -40,7 +41,8 @@ class Recipe:
     """A training run. Raises InputError if a value is out of range.
 
     - ``name``: of the recipe
-    - ``model``, ``objective``: what is trained (``JointConfig``, ``CaptionerConfig``), and on what (None: on captions)
+    - ``model``, ``objective``: what is trained (``JointConfig``, ``CaptionerConfig``, ``DenoiserConfig``), and on what
+      (None: what the model itself says)
     - ``epochs``: passes over the data at most
     - ``batch_size``: pairs of one step, of all devices together
     - ``chunk_size``: pairs of one device that are projected at once with gradients; smaller than the batch, it bounds
@@ -132,14 +134,20 @@ def _recipe(name: str, audio_dim: int, text_dim: int, *, small: bool = False, fr
         chosen = merged(own["frames"][frames], own[f"{size}_frames"].get(frames, {}))
         values = merged(values, {"model": {"audio": chosen}})
     towers: dict[str, Any] = {}
+    if "kind" in values["model"]:
+        model = _config(values.pop("model"), dim=audio_dim, text_dim=text_dim)
+        return Recipe(name=name, model=model, objective=None, **_without_none(values))
     for side, in_dim in (("audio", audio_dim), ("text", text_dim)):
         towers[side] = TowerConfig(**{
             key: _config(given, in_dim=in_dim) if isinstance(given, dict) else given
             for key, given in values["model"][side].items()
         })  # fmt: skip
     values |= {"name": name, "model": JointConfig(**towers), "objective": _config(values["objective"])}
-    given: dict[str, Any] = {key: None if value == "none" else value for key, value in values.items()}
-    return Recipe(**given)
+    return Recipe(**_without_none(values))
+
+
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: None if value == "none" else value for key, value in values.items()}
 
 
 def merged(*tables: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,13 +161,14 @@ def merged(*tables: Mapping[str, Any]) -> dict[str, Any]:
 
 def _config(values: Mapping[str, Any], **more: Any) -> Any:
     """The configuration of a projector or an objective, of the class that its ``kind`` names."""
-    given = {key: None if value == "none" else value for key, value in values.items() if key != "kind"}
-    inner = {key: FigmaConfig(**value) for key, value in given.items() if isinstance(value, Mapping)}
-    return {**PROJECTORS, **OBJECTIVES}[values["kind"]](**{**given, **inner, **more})
+    given = {key: value for key, value in _without_none(values).items() if key != "kind"}
+    inner: dict[str, Any] = {key: FigmaConfig(**value) for key, value in given.items() if isinstance(value, Mapping)}
+    inner |= {key: tuple(value) for key, value in given.items() if isinstance(value, list)}
+    return {**PROJECTORS, **OBJECTIVES, **CONFIGS}[values["kind"]](**{**given, **inner, **more})
 
 
 RECIPES: dict[str, Callable[..., Recipe]] = {
-    name: partial(_recipe, name) for name in ("figma", "finelap", "united", "tutorial", "clap")
+    name: partial(_recipe, name) for name in ("figma", "finelap", "united", "tutorial", "clap", "gdr", "gdr-mlp")
 }
 figma, finelap, united = RECIPES["figma"], RECIPES["finelap"], RECIPES["united"]
 
@@ -194,6 +203,10 @@ def _changed(owner: Any, name: str, text: str, asked: str) -> Any:
     if rest:
         return replace(owner, **{first: _changed(getattr(owner, first), rest, text, asked)})
     hint = get_type_hints(type(owner))[first]
+    if get_origin(hint) is tuple:
+        with suppress(ValueError):
+            return replace(owner, **{first: tuple(int(number) for number in text.strip("[]()").split(","))})
+        raise InputError(f"{asked}={text}: expected whole numbers with commas.")
     kinds = [hint] if get_origin(hint) is Literal else get_args(hint) or [hint]
     for kind in kinds:
         if text in get_args(kind):

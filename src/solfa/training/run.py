@@ -21,11 +21,13 @@ from solfa.core.types import Backbone
 from solfa.datasets.bank import PhraseBank
 from solfa.datasets.features import Precision
 from solfa.datasets.shards import Dataset
+from solfa.diffusion.denoisers import DenoiserConfig
 from solfa.encoders.checkpoints import device_for
 from solfa.encoders.registry import BACKBONES
 from solfa.encoders.trained import load_on, read_description
 from solfa.training import checkpoint
 from solfa.training.batches import concatenated, prepare, spaces_of, stated
+from solfa.training.gdr import DenoiserTrainer, save_denoiser
 from solfa.training.model_file import check_tuned, load_projectors, save_model
 from solfa.training.recipes import RECIPES, Recipe
 from solfa.training.trainer import Outcome, StepReport, Trainer, check_recipe
@@ -98,9 +100,9 @@ def run(
     checkpoint.check_folder(out, features)
     sets = [Dataset.open(folder) for folder in weights]
     dataset, shares = concatenated(sets), _shares(sets, list(weights.values()))
-    given: Any = {"device": device, "allow_noncommercial": allow_noncommercial}
+    on: Any = {"device": device, "allow_noncommercial": allow_noncommercial}
     backbones: dict[str, Backbone[Any]] = {
-        "audio": load_on(audio, "audio", **given), "text": load_on(text, "text", **given)
+        "audio": load_on(audio, "audio", **on), "text": load_on(text, "text", **on)
     }  # fmt: skip
     recipe = RECIPES[name](*(backbone.spec.dim for backbone in backbones.values()), **options)
     recipe = change(replace(recipe, tune=tune))
@@ -112,9 +114,16 @@ def run(
             + (f"Take a smaller one: --batch-size {max(2, num_clips // 2)}." if num_clips > 1 else "Two are the least.")
         )
     check_recipe(recipe, backbones["audio"])
-    with torch.device("meta"):  # whether its networks can be built
-        JointProjector(recipe.model)
-    objective(recipe.objective)
+    diffusion = isinstance(recipe.model, DenoiserConfig)
+    if diffusion and (tune or init is not None or recipe.measure != "last"):
+        raise InputError(
+            f"{name} trains on frozen backbones, from the start, to the last weights: "
+            "leave out --tune, --init and select."
+        )
+    if not diffusion:
+        with torch.device("meta"):  # whether its networks can be built
+            JointProjector(recipe.model)
+        objective(recipe.objective)
     if init is not None:
         load_projectors(init, recipe.model)
         check_tuned(init, {kind: backbones[kind].spec.space for kind in tune})
@@ -148,23 +157,26 @@ def run(
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         weighted = [(one["num_clips"], one["weight"]) for one in shares if one["weight"] is not None]
-        trainer = Trainer(recipe, replace(prepared, shares=weighted), out, device=device, init=init, config=config)
+        kind = DenoiserTrainer if diffusion else Trainer
+        trainer = kind(recipe, replace(prepared, shares=weighted), out, device=device, init=init, config=config)
         outcome = trainer.run(resume=resume, report=report)
         if rank() == 0:
             licences, durations_s = _read(dataset)
+            given: Any = {"audio": prepared.audio, "text": prepared.text, "backbones": (audio, text)}
+            given["trained_on"] = {
+                "recipe": recipe.to_json(), "validation": outcome.text, "steps": outcome.steps,
+                "init": space, "data": {**stated(dataset, {}), "licences": licences},
+            }  # fmt: skip
+            if diffusion:
+                return save_denoiser(out / "model", trainer.model.denoiser, **given), outcome
             views, logits = views_of(recipe.objective), {n: each.value for n, each in trainer.objective.logits.items()}
             match = None
             if trainer.val is not None:
                 match = match_logit(trainer.model, trainer.val, trainer.device, views.rank, recipe.seed)
             save_model(
-                out / "model", trainer.model, name=name, audio=prepared.audio, text=prepared.text,
-                backbones=(audio, text), tuned=trainer.tuned,
-                views=views, window_s=_window_s(durations_s, recipe),
-                logits=logits if match is None else {**logits, "match": match},
-                trained_on={
-                    "recipe": recipe.to_json(), "validation": outcome.text, "steps": outcome.steps,
-                    "init": space, "data": {**stated(dataset, {}), "licences": licences},
-                },
+                out / "model", trainer.model, name=name, tuned=trainer.tuned, views=views,
+                window_s=_window_s(durations_s, recipe), logits=logits if match is None else {**logits, "match": match},
+                **given,
             )  # fmt: skip
     return out / "model", outcome
 

@@ -51,6 +51,7 @@ def open_session(file: Path, what: str = "", threads: int | None = None) -> Any:
 
     ort.disable_telemetry_events()  # solfa/__init__.py comes too late where the caller imported it first
     state = ort.capi.onnxruntime_pybind11_state  # where its exceptions live; they share no base class
+    failures = state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NotImplemented
     options = ort.SessionOptions()
     options.intra_op_num_threads = num_threads() if threads is None else threads
     options.inter_op_num_threads = 1
@@ -59,5 +60,5 @@ def open_session(file: Path, what: str = "", threads: int | None = None) -> Any:
     options.log_severity_level = 3  # errors are raised; warnings about the host are no concern of the user's
     try:
         return ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    except (state.Fail, state.InvalidGraph, state.InvalidProtobuf, state.NotImplemented, RuntimeError) as error:
+    except (*failures, RuntimeError) as error:
         raise WeightsError(f"ONNX Runtime cannot load {what or file}: {error}") from error

@@ -1,0 +1,78 @@
+"""A trained denoiser in one ONNX file, run by ONNX Runtime. No torch.
+
+The network takes ``z`` [shape=(B, T, D)], ``t`` [shape=(B,)], ``text`` [shape=(B, L, E)] and ``mask`` [shape=(B, L)]
+and gives ``prediction`` [shape=(B, T, D)]. The file's metadata hold ``spec``, a ``DenoiserSpec`` as JSON with arrays in
+base64, and ``about``: licence, and what it was trained on.
+"""
+
+import json
+from base64 import b64decode, b64encode
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from solfa.core.errors import InputError, WeightsError
+from solfa.core.types import BoolArray, FloatArray
+from solfa.diffusion.guidance import DenoiserSpec
+from solfa.diffusion.schedule import Schedule
+from solfa.weights import path
+from solfa.weights.sessions import open_session
+
+SCHEMA, FILE = "solfa.gdr/1", "gdr.onnx"
+_ARRAYS = ("mean_D", "null_LE")
+
+
+class OnnxDenoiser:
+    """The denoiser in a file. Raises WeightsError if it is none, or damaged."""
+
+    def __init__(self, file: Path, *, threads: int | None = None) -> None:
+        self._session = open_session(file, threads=threads)
+        said = self._session.get_modelmeta().custom_metadata_map
+        try:
+            self.spec, self.about = _spec_of(json.loads(said["spec"])), dict(json.loads(said["about"]))
+            got = {each.name: each.shape[1:] for each in self._session.get_inputs()}
+            if (got["z"], got["text"][1]) != ([self.spec.length, self.spec.dim], self.spec.text_dim):
+                raise ValueError(f"a network of other inputs: {got}")
+        except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as bad:
+            raise WeightsError(f"{file} is not a denoiser of solfa train gdr, or a damaged one ({bad!r}).") from bad
+
+    def __call__(self, z_BTD: FloatArray, t_B: Any, text_BLE: FloatArray, mask_BL: BoolArray) -> FloatArray:
+        """The prediction [shape=(B, T, D)]."""
+        given = {"z": z_BTD, "t": np.asarray(t_B, np.int64), "text": text_BLE, "mask": mask_BL}
+        found: FloatArray = self._session.run(["prediction"], given)[0]
+        return found
+
+
+def load(place: Path | str | None = None, *, threads: int | None = None) -> OnnxDenoiser:
+    """The denoiser that is shipped, for the default model; or that of a folder or file that ``solfa train gdr`` wrote.
+
+    Raises InputError if there is nothing; WeightsError if it is damaged.
+    """
+    if place is None:
+        return OnnxDenoiser(path("gdr"), threads=threads)
+    file = next((f for f in (Path(place), Path(place, FILE), Path(place, "model", FILE)) if f.is_file()), None)
+    if file is None:
+        raise InputError(f"{place}: no {FILE} there. Give the folder of a run of solfa train gdr.")
+    return OnnxDenoiser(file, threads=threads)
+
+
+def to_json(spec: DenoiserSpec) -> str:
+    """What ``spec`` of a file says."""
+    said = {"schema": SCHEMA, **asdict(spec)}
+    for name in _ARRAYS:
+        array = np.asarray(said[name], "<f4")
+        said[name] = {"shape": array.shape, "base64": b64encode(array.tobytes()).decode()}
+    return json.dumps(said)
+
+
+def _spec_of(said: dict[str, Any]) -> DenoiserSpec:
+    if said.pop("schema") != SCHEMA:
+        raise ValueError("another schema")
+    arrays = {n: np.frombuffer(b64decode(said[n]["base64"]), "<f4").reshape(said[n]["shape"]) for n in _ARRAYS}
+    spec = DenoiserSpec(**{**said, **arrays, "schedule": Schedule(**said["schedule"])})
+    fits = spec.mean_D.shape == (spec.dim,) and spec.null_LE.shape[1:] == (spec.text_dim,) and len(spec.null_LE) > 0
+    if not (fits and all(np.isfinite(array).all() for array in arrays.values()) and 0 < spec.scale < np.inf):
+        raise ValueError("numbers that do not fit")
+    return spec
