@@ -212,7 +212,8 @@ def _train(
                 precision=states_precision or before.get("precision", "float32"), frames=frames or before.get("frames"),
             )  # fmt: skip
         if rank() == 0:
-            tell(_summary(folder, outcome, "describe FILE --captioner " if name == "captioner" else ""))
+            python = {"gdr": "solfa.diffusion.network.load, of ", "gdr-mlp": "solfa.diffusion.network.load, of "}
+            tell(_summary(folder, outcome, {"captioner": "solfa describe FILE --captioner ", **python}.get(name, "")))
 
 
 def _recorded(file: Path) -> dict[str, Any]:
@@ -254,7 +255,7 @@ def _stoppable() -> Iterator[None]:
 def _summary(folder: Path, outcome: "Outcome", use: str = "") -> str:
     early = ", stopped early" if outcome.stopped_early else ""
     found = "" if outcome.text is None else f", validation {outcome.text}"
-    return f"{outcome.steps} steps{early}{found}. Use it: solfa {use or 'index MUSIC --model trained:'}{folder}"
+    return f"{outcome.steps} steps{early}{found}. Use it: {use or 'solfa index MUSIC --model trained:'}{folder}"
 
 
 for _recipe, _what in RECIPES.items():
