@@ -1,11 +1,12 @@
 """Train the shipped denoiser (``weights/files/gdr.onnx``): texts to vectors of the default model, by diffusion.
 
-    python tools/fit_gdr.py --data world --data games --features cache --out runs/gdr
+    python tools/fit_gdr.py --data world=16 --data games --features cache --out runs/gdr --text tower --set epochs=135
 
 ``--data``: data sets of clips (``solfa data world``; ``solfa data import pairs`` of recordings), FOLDER or
-FOLDER=SHARDS for so many shards of its split 'train'; what the cache lacks is computed. Captions are made here: what the data set says of it (instruments, genre, voice, as a rendered clip has them), and what stands out in it among
-all clips, by the tags that its vector holds, in the words that ``bridge_prompts.toml`` has for each. So nothing is
-learnt from annotated recordings. Training is that of ``solfa train gdr``; a run that was stopped goes on.
+FOLDER=SHARDS for so many shards of its split 'train'; what the cache lacks is computed. Captions are made here, 24 of
+each clip: what the data set says of it (instruments, genre, voice, as a rendered clip has them), and what stands out
+in it among all clips by the tags that its vector holds, in the words that ``bridge_prompts.toml`` has for each. So
+nothing is learnt from annotated recordings. Training is that of ``solfa train gdr``; a run that was stopped goes on.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import random
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 from solfa.core.clip import Clip
 from solfa.core.files import table_of
 from solfa.datasets.features import FrozenFeatures, compute
-from solfa.datasets.shards import Clips, Dataset
+from solfa.datasets.shards import Clips, Dataset, Shard
 from solfa.encoders.bridge_space import axes
 from solfa.encoders.registry import load_backbone
 from solfa.training.batches import TrainingData
@@ -83,7 +85,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     audio, text = load_backbone("tower", "audio"), load_backbone(args.text, "text")
-    shards, stated = [], []
+    shards: list[Shard] = []
+    stated: list[dict[str, Any]] = []
     for named in args.data:
         folder, _, count = named.partition("=")
         dataset = Dataset.open(Path(folder))
@@ -92,7 +95,7 @@ def main() -> None:
         stated.append({"name": dataset.name, "revision": dataset.revision, "shards": len(chosen)})
     clips = Clips(shards)
     compute(args.features, clips, audio=audio, text=None)
-    open_audio = {"audio_space": audio.spec.space, "text_space": text.spec.space}
+    open_audio: Any = {"audio_space": audio.spec.space, "text_space": text.spec.space}
     records = [clips[i] for i in range(len(clips))]
     bare = FrozenFeatures.open(args.features, clips, **open_audio, live={"text": text})
     vectors = bare.pooled_audio(np.arange(len(clips))).astype(np.float32)

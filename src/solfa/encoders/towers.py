@@ -19,7 +19,6 @@ class TowerStates(Generic[X]):
         self._encoder, self.spec = encoder, replace(encoder.spec, space=encoder.spec.space + suffix)
 
     def states(self, batch: Sequence[X]) -> States:
-        """Vectors of each item."""
         features = self._encoder.encode(batch)
         return States(features.global_BD, features.frames_BTD, features.mask_BT)
 

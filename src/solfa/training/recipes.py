@@ -204,9 +204,10 @@ def _changed(owner: Any, name: str, text: str, asked: str) -> Any:
         return replace(owner, **{first: _changed(getattr(owner, first), rest, text, asked)})
     hint = get_type_hints(type(owner))[first]
     if get_origin(hint) is tuple:
-        with suppress(ValueError):
-            return replace(owner, **{first: tuple(int(number) for number in text.strip("[]()").split(","))})
-        raise InputError(f"{asked}={text}: expected whole numbers with commas.")
+        numbers = text.strip("[]()").split(",")
+        if not all(number.strip().isdigit() for number in numbers):
+            raise InputError(f"{asked}={text}: expected whole numbers with commas.")
+        return replace(owner, **{first: tuple(map(int, numbers))})
     kinds = [hint] if get_origin(hint) is Literal else get_args(hint) or [hint]
     for kind in kinds:
         if text in get_args(kind):

@@ -205,7 +205,7 @@ def test_the_command_trains_and_refuses_what_it_cannot(folder, tmp_path):
     for given, says in (
         (["--tune", "audio"], "frozen backbones"), (["--set", "select=global"], "select"),
         (["--set", "model.prediction=noise"], "sample or epsilon or v"),
-        (["--set", "model.channels=a,b"], "whole numbers"), (["--set", "model.channels=16,15"], "groups"),
+        (["--set", "model.channels=a,b"], "whole numbers"), (["--set", "model.channels=16,15"], "sizes do not fit"),
     ):  # fmt: skip
         refused = train("gdr", "--out", tmp_path / "no", *common, *given)
         assert refused.exit_code != 0 and says in str(refused.exception), (given, refused.exception)
