@@ -31,6 +31,7 @@ from solfa.apps.options import (
     default_collection,
     limit,
 )
+from solfa.apps.push import push_app
 from solfa.apps.relevance import feedback, learn, path
 from solfa.apps.serving import serve
 from solfa.apps.terminal import NOTHING_DONE, SOME_FAILED, Work, complain, console, print_json, show, tell
@@ -53,6 +54,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(eval_app, name="eval")
 app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
+app.add_typer(push_app, name="push")
 
 ExtractorOption = Annotated[
     list[str] | None,

@@ -21,6 +21,7 @@ from solfa.serve.engine import Engine, ServeSettings
 from solfa.serve.mcp import assistant
 from solfa.serve.rest import api
 from solfa.serve.security import Access, Guard
+from solfa.serve.subsonic import players
 
 _STATUS = {UnknownTrack: 404, FileUnavailable: 404, DecodeError: 415, CollectionBusy: 409, InputError: 400,
            SolfaError: 503}  # fmt: skip
@@ -85,6 +86,7 @@ def create_app(settings: ServeSettings, access: Access | None = None) -> FastAPI
                   openapi_url="/api/v1/openapi.json")  # fmt: skip
     app.state.engine, app.state.access = engine, access
     app.include_router(api)
+    app.include_router(players)
     tools = assistant(engine) if settings.mcp else None  # it may change nothing: readers can reach it
     if tools:
         checked = TransportSecuritySettings(enable_dns_rebinding_protection=False)  # by the guard

@@ -231,14 +231,16 @@ async def audio(
 ) -> Response:  # fmt: skip
     """The sound of a track, in ranges too; `auto` makes FLAC of what browsers do not play."""
     file, kind = await call.engine.reads(call.engine.audio, int(track), form)
-    response = _OpenFile(file, kind)
+    response = OpenFile(file, kind)
     if call.has(response.headers["etag"]):
         file.close()
         return Response(status_code=304, headers={"etag": response.headers["etag"]})
     return response
 
 
-class _OpenFile(FileResponse):
+class OpenFile(FileResponse):
+    """An open file, in ranges too; it is closed at the end, whatever the client does."""
+
     def __init__(self, file: BinaryIO, kind: str) -> None:
         by_number = f"/proc/self/fd/{file.fileno()}"  # the path may lead elsewhere by now
         super().__init__(by_number if os.path.lexists(by_number) else file.name, media_type=kind,
@@ -246,6 +248,7 @@ class _OpenFile(FileResponse):
         self._file = file
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
         with self._file:
             await super().__call__(scope, receive, send)
 

@@ -38,7 +38,8 @@ _HEADERS = {
 class Access:
     """The secrets of roles as argon2 hashes; without any, everybody who reaches the server is its owner."""
 
-    def __init__(self, hashes: dict[Role, str]) -> None:
+    def __init__(self, hashes: dict[Role, str], clear: dict[Role, str] | None = None) -> None:
+        self.clear = clear or {}  # in memory only: tokens of music players are made of the password itself
         self.hashes, self._checks = hashes, BoundedPool(1, 16, 10.0)
         self._key, self._right = token_bytes(32), dict[bytes, Role]()  # a check takes 64 MiB and 50 ms: once each
 
@@ -49,15 +50,17 @@ class Access:
         The variables are removed, so that processes that are started do not have them. Raises InputError if a secret
         is too short or too long.
         """
-        hashes = dict[Role, str]()
+        hashes, clear = dict[Role, str](), dict[Role, str]()
         for role in ROLES:
             secret = os.environ.pop(f"SOLFA_{role.upper()}_SECRET", "")
             if secret and not secret.startswith("$argon2") and not _LEAST_CHARS <= len(secret) <= _MOST_CHARS:
                 raise InputError(f"the secret of the {role} has {len(secret)} characters, expected {_LEAST_CHARS} to "
                                  f"{_MOST_CHARS}.")  # fmt: skip
-            if secret:
-                hashes[role] = secret if secret.startswith("$argon2") else PasswordHasher().hash(secret)
-        return cls(hashes)
+            if secret.startswith("$argon2"):
+                hashes[role] = secret
+            elif secret:
+                hashes[role], clear[role] = PasswordHasher().hash(secret), secret
+        return cls(hashes, clear)
 
     async def role_of(self, secret: str) -> Role | None:
         """The role that a secret opens, None if none. Raises Refused while too many are being checked."""
