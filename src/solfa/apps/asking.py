@@ -132,7 +132,7 @@ def _system(name: str, paths: dict[str, Path], model: str, key_env: str, noncomm
     analyzed = cache(lambda path: analyze(paths[path]))
 
     def analysis(of: "Item | None") -> "Analysis | None":
-        return None if of is None else analyzed(of.audio_path)
+        return analyzed(of.audio_path) if of is not None and of.audio_path else None  # notation has no sound
 
     if name == "outputs":
         return None

@@ -143,6 +143,28 @@ def text(
     work.end(f"{len(lines)} rows of {len(clips)} clips, {dropped.total()} dropped: {dict(dropped.most_common(5))}")
 
 
+@data_app.command("symbolic")
+def symbolic(
+    out: Annotated[Path, typer.Argument(help="JSON to write, for 'solfa eval qa'.")],
+    count: Annotated[int, typer.Option(min=1, help="Questions: theory, motif, form, harmony, melody in turn.")] = 100,
+    mode: Annotated[str, typer.Option(help="default, chain-of-thought or in-context.")] = "default",
+    seed: SeedOption = 0,
+    force: ForceOption = False,
+) -> None:
+    """Write multiple-choice questions about notation (ABC) from scores of the music world, whose answers are exact."""
+    from solfa.core.files import check_output, write_output
+    from solfa.datagen.symbolic import choices
+    from solfa.evaluation.multiple_choice import Item, document
+
+    check_output(out, force=force)
+    items = [
+        Item(id=c.id, question=c.text, answers=c.options, answer_orders=c.order, knowledge=(c.task,), reasoning=(mode,),
+             dataset="solfa music world, CC0-1.0") for c in choices(count, mode=mode, seed=seed)
+    ]  # fmt: skip
+    write_output(out, document(items), force=force)
+    tell(f"{count} questions are in {out}; ask a model: solfa eval qa {out} --system URL --llm-model NAME")
+
+
 @data_app.command("import")
 def import_(
     name: Annotated[
