@@ -4,7 +4,8 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from solfa.constraints import Constraint, Dynamics, Presence, Tempo
+from solfa.constraints import Constraint, Dynamics, InKey, Presence, Tempo
+from solfa.core.theory import KEYS
 from solfa.core.vocabulary import lineage
 from solfa.query import Query
 from solfa.query.lexis import patterns_table, stop_words
@@ -68,6 +69,8 @@ def replaces(new: Constraint, old: Constraint, *, by_kind: bool = False) -> bool
         return new.place == old.place
     if isinstance(new, Tempo) and isinstance(old, Tempo) and new.negated:
         return not old.negated and old.low_bpm < new.high_bpm and new.low_bpm < old.high_bpm
+    if isinstance(new, InKey) and isinstance(old, InKey) and new.negated:
+        return not old.negated and all(replace(new, negated=False).fits(key) for key in KEYS if old.fits(key))
     return not new.negated or (not old.negated and new.asked() == old.asked())
 
 

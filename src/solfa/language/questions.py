@@ -32,7 +32,7 @@ from solfa.language.narrate import Claim, certainty_of, narrate
 from solfa.language.timeline import Part, named, timeline
 from solfa.llm import Client
 from solfa.query import parse
-from solfa.query.lexis import empty_words, whole
+from solfa.query.lexis import empty_words, patterns_table, whole
 from solfa.query.parser import detect
 from solfa.query.source import Source
 from solfa.relevance import summarize
@@ -172,6 +172,8 @@ def _read(question: str) -> _Asked:
         text = text[polite.end() :]
     if re.match(_TABLE["yes_no"], text, re.I):  # "do vocals appear at 1:00?": are they there, not: do they enter
         text = re.sub(r"(?i)\bappears?\b", "play", text)
+    for said_as, meant in _TABLE["rewrite"]:
+        text = re.sub(said_as, meant, text, flags=re.I)
     source = Source.of(text)
     verb = re.match(_TABLE["yes_no"], source.low)
     source.claim(0, verb.end() if verb else 0)
@@ -195,7 +197,15 @@ def _read(question: str) -> _Asked:
     }
     asked = [c for c in parse(text[verb.end() if verb else 0 :]).constraints if getattr(c, "concept", c.label) in own]
     words = (t.word for t in source.tokens if t.is_word and source.free(t.start, t.end))
-    unknown = [w for w in words if w not in empty_words() and not _any(_TABLE["small"]).fullmatch(w)]
+    numbers = patterns_table()["number_word"].keys() - {"one"}
+    unknown = [w for w in words if w in numbers or not (w in empty_words() or _any(_TABLE["small"]).fullmatch(w))]
+    if not verb and not said & {"bare", "when"}:  # what is asked is no constraint, such as a time that is no time
+        unknown += [c.text for c in asked if not isinstance(c, Presence)]
+    first = min(mentions, key=lambda m: m.start, default=None)
+    of_it = verb and first and re.fullmatch(_TABLE["of_it"], source.low[: first.start])
+    if of_it and isinstance(first.constraint, Presence) and any(c.label not in _LABELS["instruments"] for c in asked):
+        unmeasured = unmeasured or f"what {concept(first.constraint.concept).title} is like by itself"
+    unknown += (source.cut(*span) for span in source.unknown)
     unknown += (m[0] for m in _any(_TABLE["hard"] + ([] if verb else _TABLE["denied"])).finditer(source.low))
     things = [m.constraint.concept for m in mentions if isinstance(m.constraint, Presence)]
     return _Asked(

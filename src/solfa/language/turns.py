@@ -22,7 +22,7 @@ _TABLE = table_of("solfa.language", "turns.toml")
 KINDS: Mapping[str, Sequence[str]] = _TABLE["kinds"]
 OPERATIONS: Sequence[str] = _TABLE["schema"]["properties"]["operations"]["items"]["properties"]["op"]["enum"]
 _NUMBERS: Sequence[Sequence[str]] = _TABLE["numbers"]
-_MOST_CHARS, _MOST_HITS, _MOST_PIECES = 2000, 100, 6
+_MOST_CHARS, _MOST_HITS, _MOST_PIECES, _LEAST_BPM = 2000, 100, 6, 40
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,6 +96,8 @@ def relative(text: str) -> Relative | None:
     Relative(kind='tempo', between=(0.8, 0.95), plus_bpm=0.0, hits='the second')
     """
     said, _, hits = text.strip().partition(" than ")
+    if hits.isdigit() and int(hits) >= _LEAST_BPM:  # of a tempo, not of a hit
+        return None
     for name, spans in _TABLE["between"].items():
         if (given := _given("relative", name, said)) is not None:
             low, high = spans["little" if "little" in given else "very" if "very" in given else "else"]
@@ -181,7 +183,10 @@ def _plain(text: str, spans: Sequence[tuple[int, int]]) -> list[Operation]:
     said = _stripped(text[spans[0][0] : spans[-1][1]]) if spans else ""
     if not said or _given("part", "noise", said) is not None:
         return []
-    if not parse(said).constraints and _regex("part", "chatter").search(fold(said)):
+    vague = _given("part", "vague", said) is not None or _regex("part", "chatter").search(fold(said))
+    found = parse(said).constraints
+    compared = re.search(r"\bthan\b", said) and not any(c.label in ("tempo", "duration") for c in found)
+    if compared or (vague and not found):
         raise InputError(f"not understood: {said!r}. {_TABLE['such_as']}")
     return [Operation(op="add", text=said)]
 

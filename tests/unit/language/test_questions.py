@@ -75,6 +75,8 @@ def song() -> Analysis:
         ("Isn't there a piano?", "Yes, piano: present, 0:00 to 3:20 (surely)."),
         ("When does the piece end?", "Length: 3:20 (surely)."),
         ("What mood does it have?", "The mood is probably sad."),
+        ("Is the music sad and fast?", "Yes, sad: present, 0:00 to 3:20 (probably). Undecided, 120-200 BPM"),
+        ("Are the vocals in the second half?", "Yes, vocals in 50-100 % of the track: present"),
     ],
 )  # fmt: skip
 def test_answers_have_a_place_and_a_certainty(song: Analysis, question: str, said: str) -> None:
@@ -111,6 +113,14 @@ def test_answers_have_a_place_and_a_certainty(song: Analysis, question: str, sai
         ("What's the last chord?", "not understood", "'last'"),
         ("Which is louder, the start or the end?", "not understood", "English"),
         ("Is there anything besides piano?", "not understood", "'besides'"),
+        ("Are the drums loud?", "not measured", "what drums is like by itself"),
+        ("Is the piano in A minor?", "not measured", "what piano is like by itself"),
+        ("Is a woman playing the drums?", "not understood", "'woman'"),
+        ("What plays at 99:99?", "not understood", "'99'"),
+        ("What plays at 120 bpm?", "not understood", "'120'"),
+        ("Does it have more than two chords?", "not understood", "'more than two'"),
+        ("Does it have only one instrument?", "not understood", "'only one'"),
+        ("What is the tempo, and is there a piano?", "not understood", "'and is'"),
     ],
 )
 def test_what_is_not_known_is_said(song: Analysis, question: str, status: str, said: str) -> None:
@@ -174,3 +184,10 @@ def test_a_models_word_is_marked_and_its_quotes_are_checked(song: Analysis, llm_
     ):
         found = by_model(song, llm_server, tmp_path / why, bad)
         assert found.status == "not understood" and why in found.text and not found.claims
+
+
+@pytest.mark.parametrize("question", ["Is the singer female?", "Is the vocalist a woman?", "Is it a woman who sings?"])
+def test_who_sings_is_no_question_whether_somebody_does(song: Analysis, question: str) -> None:
+    voices = (tag("female_voice", "voice", 0.02), tag("male_voice", "voice", 0.95, (60, 150)))
+    answer = ask(replace(song, instruments=(*song.instruments, *voices)), question)
+    assert answer.text == "No, female vocals: none found (surely)."

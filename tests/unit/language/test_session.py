@@ -99,6 +99,13 @@ def test_slower_lowers_the_tempo_and_keeps_the_sound(session: Session) -> None:
         ("sad piano", "not so sad", ["piano", "no sad"]),
         ("piano", "drop the piano, and with guitar", ["guitar"]),
         ("piano or guitar", "with drums", ["piano", "guitar", "drums"]),
+        ("piano in D minor", "not in a minor key", ["piano", "not minor"]),
+        ("piano, not in D minor", "in D minor", ["piano", "D minor"]),
+        ("piano in D minor", "not in D major", ["piano", "D minor", "not D major"]),
+        ("piano", "leave out the drums", ["piano", "no drums"]),
+        ("piano", "take the drums away", ["piano", "no drums"]),
+        ("guitar", "keep the guitar, and a bit more drums", ["guitar", "drums"]),
+        ("guitar", "faster than 120", ["guitar", "at least 120 BPM"]),
     ],
 )
 def test_what_is_said_later_replaces_its_kind(session: Session, first: str, then: str, left: list[str]) -> None:
@@ -125,7 +132,9 @@ def test_what_is_not_understood_changes_nothing(session: Session) -> None:
     session.say("low")
     before, results = session.request, session.results
     for wrong in ("tell me a joke", "what is the tempo of the second?", "thanks", "forget the banjo", "more like 77",
-                  "more like this", "only those under one second", "page 900", "blorp 5000 bpm", " "):  # fmt: skip
+                  "more like this", "only those under one second", "page 900", "blorp 5000 bpm", " ",
+                  "something else", "the other one", "a bit more", "take it away",
+                  "more piano than guitar"):  # fmt: skip
         try:
             session.say(wrong)
         except InputError:
