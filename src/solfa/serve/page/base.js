@@ -75,11 +75,8 @@ export function chordName(label) {
 }
 
 // --- the server -------------------------------------------------------------------------------------------------------
-export class Problem extends Error {
-  constructor(status, detail) { super(detail); this.status = status; }
-}
 
-/** A call to /api/v1: JSON in and out. Throws Problem with the server's own words. */
+/** A call to /api/v1: JSON in and out. Throws an Error with the server's own words. */
 export async function api(path, { method = "GET", body, signal, raw = false } = {}) {
   const isFile = body instanceof Blob, headers = body ? { "Content-Type": isFile ? "application/octet-stream" : "application/json" } : {};
   let answer;
@@ -87,12 +84,12 @@ export async function api(path, { method = "GET", body, signal, raw = false } = 
     answer = await fetch(`/api/v1${path}`, { method, headers, signal, body: body && !isFile ? JSON.stringify(body) : body });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Problem(0, "The server does not answer. Is `solfa serve` running?");
+    throw new Error("The server does not answer. Is `solfa serve` running?");
   }
   if (!answer.ok) {
     const problem = await answer.json().catch(() => ({}));
     const busy = answer.status === 429 ? "The server is busy. Try again in a moment." : null;
-    throw new Problem(answer.status, busy ?? String(problem.detail ?? problem.title ?? `Error ${answer.status}`));
+    throw new Error(busy ?? String(problem.detail ?? problem.title ?? `Error ${answer.status}`));
   }
   return raw ? answer : answer.status === 204 ? null : answer.json();
 }

@@ -17,7 +17,7 @@ export function filterWords(field, value) {
   return WORDS[field]?.[value] ?? value.replaceAll("|", ", ");
 }
 
-/** The controls. `set(field, value)` is called with a changed filter, "" for none. Returns {element, show(where)}. */
+/** The controls. `set(field, value)` is called with a changed filter, "" for none. Returns {element, show(where), load()}. */
 export function filters(set) {
   const parts = [], element = h("div.controls-list");
 
@@ -125,9 +125,7 @@ export function filters(set) {
     show();
   }, (error) => element.replaceChildren(h("p.empty", {}, error.message)));
 
-  addEventListener("collectionchange", load);
-  void load();
   let last = {};
   const show = (where = last) => { last = where; for (const part of parts) part(where); };
-  return { element, show };
+  return { element, show, load };
 }

@@ -11,6 +11,12 @@ const VALUES = new Set(["tempo", "key", "metre", "duration", "chords"]); // what
 /** What a hit can be asked to do by a key: element -> {play, open, like, good, bad, keep}. */
 export const actions = new WeakMap();
 
+// What a row draws is asked for when it comes near to being seen.
+const drawn = new WeakMap();
+const near = new IntersectionObserver((rows) => {
+  for (const { isIntersecting, target } of rows) if (isIntersecting) { near.unobserve(target); void drawn.get(target)(); }
+}, { rootMargin: "400px" });
+
 /** What is played and kept of a hit. */
 export const itemOf = (hit) => ({ id: hit.track_id, start_s: hit.start_s, end_s: hit.end_s, duration_s: hit.duration_s, tags: hit.tags, path: hit.path });
 
@@ -52,7 +58,7 @@ export function hitRow(hit, number, items, { onlike, query = "", context = "", r
   const likePart = (a, b) => onlike(`${hit.track_id}@${a.toFixed(2)}-${b.toFixed(2)}`, `${name} ${clock(a)}–${clock(b)}`);
   const like = () => likePart(...(line.selection() ?? place));
   const line = wave({ label: `${name}, position`, duration_s: hit.duration_s, span: place, onplay: at, onlike: likePart });
-  once(`/tracks/${hit.track_id}/waveform?peaks=false`).then((found) => {
+  const draw = () => once(`/tracks/${hit.track_id}/waveform?peaks=false`).then((found) => {
     line.show(found, hit.heat);
     known.textContent = facts(found).join(" · ");
   }, () => {});
@@ -98,6 +104,8 @@ export function hitRow(hit, number, items, { onlike, query = "", context = "", r
     like, good: () => give("good"), bad: () => give("bad"), keep: () => basket.toggle(item), leave: () => gone.abort(),
   });
   follow();
+  drawn.set(row, draw);
+  near.observe(row);
   return row;
 }
 

@@ -7,6 +7,7 @@ import { play, playing, seek, skip, toggle } from "./player.js";
 import { focusBox, read, searchPage } from "./search.js";
 
 const view = byId("view"), places = new Map();
+let here = "";
 const KEYS = [["/", "to the box"], ["↑ ↓", "from hit to hit"], ["Space", "play, pause"], ["← →", "five seconds back, forward"], ["n", "next hit"],
   ["Enter", "open the track"], ["m", "more like this place"], ["+ −", "good, bad answer"], ["b", "into the playlist"], ["Shift ← →", "on a waveform: choose a part"], ["?", "these keys"]];
 
@@ -27,8 +28,6 @@ showTheme();
 
 // --- pages ------------------------------------------------------------------------------------------------------------
 api("/status").then(({ role }) => { document.body.dataset.role = role; }, (error) => toast(error.message));
-let here = "";
-
 async function go() {
   const hash = location.hash || "#/", [page, id] = hash.slice(2).split("?")[0].split("/");
   places.set(here, scrollY);
@@ -92,8 +91,7 @@ api("/jobs").then(({ jobs }) => { const job = jobs.find((one) => one.state === "
 addEventListener("keydown", (event) => {
   const target = event.target, isTyping = target.matches("input:not([type=checkbox]), textarea, select");
   if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-  if (event.key === "Escape" && isTyping) return target.blur();
-  if (isTyping) return;
+  if (isTyping) return event.key === "Escape" ? target.blur() : undefined;
   const rows = [...document.querySelectorAll(".hit")], row = target.closest(".hit"), i = rows.indexOf(row);
   const current = actions.get(row ?? rows.find((one) => one.classList.contains("on")));
   const isButton = target.closest("button, a, summary, [role=button], [type=checkbox]");

@@ -9,7 +9,7 @@ const EXAMPLES = ["slow waltz in D minor, no vocals", "house around 125 bpm with
 const NONE = { q: "", not: [], drop: [], like: [], where: {}, for: "" };
 const names = new Map(); // of examples, by reference
 
-let asked = { ...NONE }, running = null, waiting = 0, cursor = null, isSettled = true;
+let asked = { ...NONE }, running = null, waiting = 0, cursor = null, isSettled = true, isOverviewed = false;
 const box = h("textarea", { id: "q", name: "q", rows: 1, maxlength: 2000, placeholder: "Describe the music", "aria-label": "Describe the music", "aria-keyshortcuts": "/", autocomplete: "off", spellcheck: "false", enterkeyhint: "search" });
 const context = h("input", { type: "text", id: "context", maxlength: 1000, placeholder: "a spy chase, late-night reading", "aria-label": "What the music is for" });
 const file = h("input", { type: "file", accept: "audio/*,video/webm", hidden: true });
@@ -77,7 +77,7 @@ async function ask({ isMore = false } = {}) {
   const mine = (running = new AbortController());
   searchPage.classList.toggle("start", !isAsked(asked));
   trouble.hidden = true;
-  if (!isAsked(asked)) { chips.replaceChildren(); notes.replaceChildren(); fill(list, [], {}); summary.textContent = ""; more.hidden = true; return; }
+  if (!isAsked(asked)) { chips.replaceChildren(); notes.replaceChildren(); fill(list, [], {}); summary.textContent = ""; more.hidden = true; return first(); }
   searchPage.setAttribute("aria-busy", "true");
   try {
     const found = await api(`/search${parameters({ ...asked, where: whereList(asked.where), k: 20, cursor: isMore ? cursor : null })}`, { signal: mine.signal });
@@ -90,17 +90,15 @@ async function ask({ isMore = false } = {}) {
     const shown = list.children.length, passed = `${count(found.candidates, "track")} passed the filters`;
     summary.textContent = found.note || (shown ? `${cursor ? "First " : ""}${count(shown, "hit")}` : "No hits");
     summary.title = `${passed}, ${Math.round(found.timing_ms.total)} ms`;
-    trouble.textContent = `${passed}. Drop a chip or widen a filter.`;
-    trouble.hidden = shown > 0;
+    [trouble.hidden, trouble.textContent] = [shown > 0, `${passed}. Drop a chip or widen a filter.`];
     say(`${summary.textContent}. ${found.hits[0] && !isMore ? `First: ${title(found.hits[0])}` : ""}`);
   } catch (error) {
     if (error.name === "AbortError") return;
-    trouble.hidden = false;
-    trouble.textContent = error.message;
     fill(list, [], {});
-    [summary.textContent, more.hidden] = ["", true];
+    [trouble.hidden, trouble.textContent, summary.textContent, more.hidden] = [false, error.message, "", true];
   } finally {
     if (running === mine) searchPage.removeAttribute("aria-busy");
+    first(); // after the hits
   }
 }
 
@@ -206,6 +204,7 @@ async function greet() {
   const held = await api("/status").catch(() => null);
   if (held) hello.textContent = held.tracks ? `${count(held.tracks, "track")}, ${count(Math.round(held.duration_s / 360) / 10, "hour")} of music. Tempo, key, chords, instruments, mood: say it as you would to a friend.` : "Nothing is indexed yet.";
 }
-addEventListener("collectionchange", greet);
-void greet();
+const overview = () => { void greet(); void side.load(); };
+const first = () => { if (!isOverviewed) overview(); isOverviewed = true; };
+addEventListener("collectionchange", overview);
 export const focusBox = () => { box.focus(); box.select(); };
