@@ -44,7 +44,7 @@ def main() -> None:
 
 def found(page: Any) -> None:
     page.goto(f"/{QUERY}")
-    page.locator(".hit .facts", has_text=re.compile("BPM|major|minor")).nth(2).wait_for()
+    page.locator(".hit .facts", has_text=re.compile("BPM|major|minor")).first.wait_for()
 
 
 def playing(page: Any) -> None:
