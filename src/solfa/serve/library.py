@@ -21,12 +21,13 @@ _FIELDS = ("starred", "ratings", "plays", "playlists", "queue")
 
 @dataclass(slots=True)
 class Album:
-    """An album of one artist, and the numbers of its songs in the order of their names."""
+    """An album of one artist, a file of it, and the numbers of its songs in the order of indexing."""
 
     id: str
     name: str
     artist: str
     artist_id: str
+    file: Path
     songs: list[int] = field(default_factory=list)
     year: int | None = None
     genre: str = ""
@@ -49,7 +50,7 @@ def library_of(searcher: Searcher) -> Library:
         if not row.paths:
             continue
         artist, name = _name(row.tags.artist), _name(row.tags.album)
-        album = Album(key("al", artist, name), name, artist, key("ar", artist))
+        album = Album(key("al", artist, name), name, artist, key("ar", artist), row.paths[0])
         if album.id not in found.albums:
             found.albums[album.id] = album
             found.artists.setdefault(album.artist_id, []).append(album)
@@ -122,13 +123,14 @@ class Marks:
                 raise CollectionError(f"cannot write {self.path}: {error.strerror}.") from error
 
 
-def now() -> str:
-    """This moment as players have it (ISO 8601, UTC).
+def moment(time_s: float | None = None) -> str:
+    """A time since 1970, or this moment, as players have it (ISO 8601, UTC).
 
-    >>> len(now()), now()[-1]
-    (24, 'Z')
+    >>> moment(0.5), len(moment())
+    ('1970-01-01T00:00:00.500Z', 24)
     """
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    at = datetime.now(UTC) if time_s is None else datetime.fromtimestamp(time_s, UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def matching(names: Iterable[tuple[str, Any]], text: str) -> list[Any]:

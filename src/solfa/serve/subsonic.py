@@ -24,7 +24,7 @@ from solfa.core.text import printable
 from solfa.relevance.playlists import path
 from solfa.retrieval import Display, Searcher
 from solfa.serve.engine import Engine
-from solfa.serve.library import Album, Library, Marks, key, library_of, matching, now, song_names, year_of
+from solfa.serve.library import Album, Library, Marks, key, library_of, matching, moment, song_names, year_of
 from solfa.serve.media import TYPES
 from solfa.serve.rest import OpenFile
 from solfa.serve.security import Access, Role
@@ -138,7 +138,9 @@ def _song(row: TrackRow, marks: Mapping[str, Any]) -> dict[str, Any]:
 def _album(album: Album, marks: Mapping[str, Any]) -> dict[str, Any]:
     value = {"id": album.id, "name": album.name, "title": album.name, "album": album.name, "artist": album.artist,
              "artistId": album.artist_id, "parent": album.artist_id, "isDir": True, "songCount": len(album.songs),
-             "duration": round(album.duration_s), "created": "1970-01-01T00:00:00.000Z"}  # fmt: skip
+             "duration": round(album.duration_s), "created": moment(0.0)}  # fmt: skip
+    with suppress(OSError):
+        value["created"] = moment(album.file.stat().st_mtime)
     value |= {"year": album.year} if album.year else {}
     return _marked(value | ({"genre": album.genre} if album.genre else {}), album.id, marks)
 
@@ -278,7 +280,7 @@ def _star(asked: Asked, *, add: bool) -> dict[str, Any]:
         for name in names:
             marks["starred"].pop(name, None)
             if add:
-                marks["starred"][name] = now()
+                marks["starred"][name] = moment()
 
     asked.marks.change(change)
     return {}
@@ -301,7 +303,7 @@ def _played(asked: Asked) -> dict[str, Any]:
 
     def change(marks: dict[str, Any]) -> None:
         for name in names:
-            marks["plays"][name] = [(marks["plays"].get(name) or [0])[0] + 1, now()]
+            marks["plays"][name] = [(marks["plays"].get(name) or [0])[0] + 1, moment()]
 
     if names:
         asked.marks.change(change)
@@ -330,8 +332,8 @@ def _create_playlist(asked: Asked) -> dict[str, Any]:
         raise SubsonicError(_MISSING, "the parameter 'name' is missing.")
 
     def change(marks: dict[str, Any]) -> None:
-        old = marks["playlists"].get(name, {"name": title, "comment": "", "created": now()})
-        marks["playlists"][name] = {**old, "name": title or old["name"], "songs": songs, "changed": now()}
+        old = marks["playlists"].get(name, {"name": title, "comment": "", "created": moment()})
+        marks["playlists"][name] = {**old, "name": title or old["name"], "songs": songs, "changed": moment()}
 
     asked.marks.change(change)
     return {"playlist": _playlist(asked, name, songs=True)}
@@ -347,7 +349,7 @@ def _update_playlist(asked: Asked) -> dict[str, Any]:
         # Players count what they were shown, which leaves out songs that are gone.
         there = [song for song in kept["songs"] if asked.by_content([song])]
         kept["songs"] = [song for at, song in enumerate(there) if at not in removed] + added
-        kept |= {"name": printable(asked.get("name")) or kept["name"], "changed": now()}
+        kept |= {"name": printable(asked.get("name")) or kept["name"], "changed": moment()}
         kept["comment"] = printable(asked.get("comment")) if "comment" in asked.given else kept["comment"]
 
     asked.marks.change(change)
@@ -378,7 +380,7 @@ def _queue(asked: Asked) -> dict[str, Any]:
 def _save_queue(asked: Asked) -> dict[str, Any]:
     songs = asked.content(asked.all("id"))
     current = asked.content([asked.get("current")])[0] if asked.get("current") else ""
-    kept = {"songs": songs, "current": current, "position": asked.number("position", 0, 10**9), "changed": now(),
+    kept = {"songs": songs, "current": current, "position": asked.number("position", 0, 10**9), "changed": moment(),
             "by": printable(asked.get("c"))[:80]}  # fmt: skip
     asked.marks.change(lambda marks: marks.update(queue=kept))
     return {}
