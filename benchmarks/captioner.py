@@ -47,7 +47,8 @@ def correctness(texts: Mapping[str, str], truths: Mapping[str, Mapping[str, Any]
         own += [f"{k}:{v}" for k in KINDS[5:] for v in truth.get(k) or ()]
         facts.update(f.partition(":")[0] for f in own)
         told.update(f.partition(":")[0] for f in own if f not in {*found.missing, *found.false})
-        false.update(f.partition(":")[0] for f in found.false)
+        known = {f.partition(":")[0] for f in own}  # of what no truth is known, nothing can be false
+        false.update(kind for f in found.false if (kind := f.partition(":")[0]) in known)
     return {kind: (told[kind], facts[kind], false[kind]) for kind in KINDS}
 
 
