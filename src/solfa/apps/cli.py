@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from zlib import crc32
 
 import typer
@@ -18,6 +18,18 @@ from solfa.apps.comparing import compare, reranked, weighed
 from solfa.apps.data import data_app
 from solfa.apps.describing import describe
 from solfa.apps.evaluating import eval_app
+from solfa.apps.generating import (
+    DenoiserOption,
+    EditOption,
+    FromOption,
+    Generating,
+    GuidanceOption,
+    SamplesOption,
+    SeedOption,
+    StrengthOption,
+    ViaOption,
+    generated,
+)
 from solfa.apps.mcp import mcp
 from solfa.apps.options import (
     Asked,
@@ -126,15 +138,28 @@ def search(
         Literal["search", "vectors"],
         typer.Option(help="Rank by all evidence, or only by the model's similarity of sound and text."),
     ] = "search",
+    via: ViaOption = "text",
+    edit: EditOption = "",
+    source: FromOption = "",
+    strength: StrengthOption = None,
+    guidance: GuidanceOption = None,
+    samples: SamplesOption = None,
+    seed: SeedOption = None,
+    denoiser: DenoiserOption = None,
 ) -> None:
     """Find music by detailed text, example sounds and filters; say where and why each track fits."""
     from solfa.api import read_query
     from solfa.query import override
 
-    words = " ".join(query or ()) or ("" if like or asked.where else asked.context)  # a playlist for a purpose alone
+    generating = Generating(via=via, edit=edit, source=source, strength=strength, guidance=guidance, samples=samples,
+                            seed=seed, denoiser=denoiser)  # fmt: skip
+    if generating.wanted() and edit and query:
+        raise InputError("--edit changes what --from names (the last search): leave the words out.")
+    alone = not (like or asked.where or edit)
+    words = " ".join(query or ()) or (asked.context if alone else "")  # a playlist for a purpose alone
     parsed = override(read_query(words), tempo=tempo, key=key, metre=metre, chords=chords,
                       duration=duration, avoid=tuple(avoid or ()), drop=tuple(drop or ()))  # fmt: skip
-    _answer(asked, parsed, like or [], by=by)
+    _answer(asked, parsed, like or [], by=by, generating=generating)
 
 
 @app.command()
@@ -146,7 +171,10 @@ def similar(
     _answer(asked, "", file)
 
 
-def _answer(asked: Asked, query: "Query | str", like: list[str], by: Literal["search", "vectors"] = "search") -> None:
+def _answer(
+    asked: Asked, query: "Query | str", like: list[str], by: Literal["search", "vectors"] = "search",
+    generating: Generating | None = None,
+) -> None:  # fmt: skip
     """Search; print the hits, write them as playlists, play them."""
     from solfa.api import search as find
     from solfa.apps import playlist, render
@@ -166,17 +194,26 @@ def _answer(asked: Asked, query: "Query | str", like: list[str], by: Literal["se
         raise InputError("two orders: of --sort, --weights, --for or --rerank, and --sort or --flow, give one.")
     k, page = (max(MOST, asked.k * asked.page), 1) if judged or asked.weights else (asked.k, asked.page)
     with Collection.open(asked.collection or default_collection()) as opened:
-        results = find(opened, query, like=like, where=asked.where or [], k=k, page=page, sort=asked.sort,
-                       per_artist=asked.per_artist, duplicates=asked.duplicates, model=asked.model, view=asked.view,
-                       by=by, allow_noncommercial=asked.allow_noncommercial)  # fmt: skip
-        text = query if isinstance(query, str) else query.text
+        shown: dict[str, Any] = {"k": k, "page": page, "sort": asked.sort, "per_artist": asked.per_artist,
+                 "duplicates": asked.duplicates}  # fmt: skip
+        opening: dict[str, Any] = {
+            "model": asked.model,
+            "view": asked.view,
+            "allow_noncommercial": asked.allow_noncommercial,
+        }
+        if generating is not None and generating.wanted():
+            results, text, examples = generated(opened, query, generating, shown, opening, where=asked.where or [],
+                                                like=like, by=by)  # fmt: skip
+        else:
+            results = find(opened, query, like=like, where=asked.where or [], by=by, **shown, **opening)
+            text, examples = query if isinstance(query, str) else query.text, tuple(like)
         if judged:
             results, failed = reranked(asked, opened, results, text)
         elif asked.weights:
             results = weighed(asked, opened, results, like)
         if asked.flow and results.hits:
             results = playlist.flowing(opened, results, asked.flow)
-        remember(opened, results, Sought(query=text, examples=tuple(like), context=asked.context))
+        remember(opened, results, Sought(query=text, examples=examples, context=asked.context))
     playlist.write(results.hits, asked.m3u, asked.xspf, force=asked.force)
     if asked.as_json:
         print_json(results_json(results))

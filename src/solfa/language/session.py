@@ -75,6 +75,18 @@ class Session:
         page = 0 if self.request == Request() else self.request.page
         return read(text, Seen(self.shown, self.selected, page, lambda what: forgotten(self.request, what) is not None))
 
+    def edited(self, text: str) -> Request:
+        """The request as a sentence would change it, read as an edit even of nothing: what it removes is then avoided.
+
+        Raises InputError as ``say``.
+        """
+        request, said = self.request, list[str]()
+        turn = read(text, Seen(self.shown, self.selected, 1, lambda what: True))
+        for op in turn:
+            gone = op.op in ("remove", "forget") and forgotten(request, op.text) is None
+            request = self._edited(request, replace(op, op="avoid") if gone else op, turn, said)
+        return request
+
     def apply(self, operations: Iterable[Operation | Mapping[str, Any]]) -> Results | None:
         """One turn: carry out operations, or JSON objects of their fields, in order; then search once.
 

@@ -121,18 +121,21 @@ class Searcher:
         like: Sequence[Like] = (),
         display: Display | None = None,
         by: RankBy = "search",
+        instead: Like | None = None,
     ) -> Results:
         """The hits of a query, best first; ties by track id.
 
         A track must meet all of the exact conditions ``where``; example sounds, ``like``, are combined with the text.
         ``by`` says what orders the hits: all evidence together (``search``), or the model's view of the query's whole
-        text alone (``vectors``), as ``solfa eval`` ranks.
+        text alone (``vectors``), as ``solfa eval`` ranks. ``instead`` is a vector in the place of those of the texts,
+        such as a generated one (``diffusion.retriever``), with a label; its weight is that of a text.
 
         Raises InputError if there is nothing to search for; SpaceMismatch if the model's vectors cannot be compared
         with the collection's.
         """
         display = display or Display()
-        if not (query.constraints or query.phrases or query.negated_phrases or query.words or where or like):
+        asked = query.constraints or query.phrases or query.negated_phrases or query.words
+        if not (asked or where or like or instead):
             unread = f" Not understood: {', '.join(query.unknown)}." if query.unknown else ""
             raise InputError(
                 f"nothing to search for.{unread} Give a query, an example sound (--like) or a filter (--where)."
@@ -143,10 +146,10 @@ class Searcher:
             query = self._understood(query)
         with clock.stage("filter"):
             table = self.collection.attributes()
-            rows = self._allowed(where, like)
+            rows = self._allowed(where, (*like, *filter(None, (instead,))))
         if by == "vectors":
             query = Query(text=query.text, phrases=(query.text,) if query.text.strip() else ())
-        embed, embedding = self._targets(query, like), None
+        embed, embedding = self._targets(query, like, instead), None
         # Networks, the scan, numpy and SQLite let go of the interpreter: vectors and columns are compared in parallel.
         with ThreadPoolExecutor(1) as beside:
             comparing = beside.submit(self._compare, embed, rows, clock, by) if embed else None
@@ -203,11 +206,15 @@ class Searcher:
         keep &= ~np.isin(ids, [example.track_id for example in like if example.track_id is not None])
         return np.flatnonzero(keep)
 
-    def _targets(self, query: Query, like: Sequence[Like]) -> Callable[[], QueryEmbedding] | None:
+    def _targets(
+        self, query: Query, like: Sequence[Like], instead: Like | None = None
+    ) -> Callable[[], QueryEmbedding] | None:
         """What makes the query embedding, in any thread; None if nothing is looked for by sound."""
         phrases, avoided = by_sound(query)
         named: tuple[str, ...] = ()
-        if query.text.strip() and self._reads_captions and (phrases or query.constraints):
+        if instead is not None:
+            phrases, avoided = (instead.label,), ()
+        elif query.text.strip() and self._reads_captions and (phrases or query.constraints):
             phrases = (query.text,)  # what the model was trained on
         else:
             presences = [c for c in query.constraints if isinstance(c, Presence)]
@@ -215,7 +222,7 @@ class Searcher:
         texts = (*phrases, *avoided, *named)
         if not texts and not like:
             return None
-        shown_texts = [not is_measured(phrase, query) for phrase in (*phrases, *avoided)]
+        shown_texts = [instead is not None or not is_measured(phrase, query) for phrase in (*phrases, *avoided)]
         weights_of = [1.0] * len(phrases) + [-1.0] * len(avoided)
         said = [*zip(weights_of, shown_texts, strict=True), *[(1.0, False)] * len(named)]
         weights, shown = zip(*said, *[(e.weight, True) for e in like], strict=True)
@@ -223,7 +230,9 @@ class Searcher:
 
         def embed() -> QueryEmbedding:
             targets = Targets(
-                texts=self._encode(texts),
+                texts=self._encode(texts)
+                if instead is None
+                else Texts(instead.vector_D[None], (instead.vector_D[None],)),
                 examples_ED=np.stack([e.vector_D for e in like]) if like else np.zeros((0, space.dim), np.float32),
                 labels=(*texts, *(example.label for example in like)),
                 weights_L=np.array(weights, np.float32),
