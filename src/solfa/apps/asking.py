@@ -4,10 +4,11 @@ from contextlib import ExitStack, nullcontext
 from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from solfa.apps.captioning import client_of
 from solfa.apps.comparing import analysis_of
 from solfa.apps.evaluating import OWN, SplitOption, eval_app, opened
 from solfa.apps.options import (
@@ -26,12 +27,10 @@ from solfa.apps.terminal import Work, print_json, tell
 from solfa.core.errors import InputError
 from solfa.core.files import check_output, write_output
 from solfa.core.text import printable
-from solfa.weights import home
 
 if TYPE_CHECKING:  # --help loads none of these
     from solfa.core.types import Analysis
     from solfa.evaluation.multiple_choice import Item, System
-    from solfa.llm import Client, Endpoint
 
 
 def ask(
@@ -53,7 +52,8 @@ def ask(
     from solfa.collection.database import Database
     from solfa.language import questions
 
-    client, place = _client(llm, llm_model, llm_key_env) if llm else None, collection or default_collection()
+    client = client_of(llm, llm_model, llm_key_env, most_tokens=2000, timeout_s=300.0) if llm else None
+    place = collection or default_collection()
     with Collection.open(place) if Database(place).exists() else nullcontext() as kept:
         analysis = analysis_of(track, kept)
     answer = questions.ask(analysis, question) if client is None else questions.ask_model(analysis, question, client)
@@ -61,14 +61,6 @@ def ask(
         print_json({"schema": "solfa.answer/1", "track": track, "answer": answer})
     else:
         tell(printable(answer.text))
-
-
-def _client(url: str, model: str, key_env: str) -> "Client":
-    from solfa.apps.captioning import endpoint_of
-    from solfa.llm import Client
-
-    made = endpoint_of(url, model, key_env, retries=1, temperature=0.0, most_tokens=2000, timeout_s=300.0)
-    return Client(cast("Endpoint", made), home() / "answers")
 
 
 @eval_app.command("qa")
@@ -139,11 +131,11 @@ def _system(name: str, paths: dict[str, Path], model: str, key_env: str, noncomm
     if name == "rules":
         return lambda i, sound: choose(analysis(sound), i.question, i.answers)
     if name == "local" or "://" in name:
-        client = _client(name, model, key_env)
+        client = client_of(name, model, key_env, most_tokens=2000, timeout_s=300.0)
 
         def by_model(item: "Item", sound: "Item | None") -> int | None:
             data = shown_to_model(analysis(sound))
-            said = client.text([{"role": "user", "content": f"{data}{item.prompt}"}])
+            said = client.text([{"role": "user", "content": f"{data}\n{item.prompt}"}])
             return None if said is None else find_answer(said, item.answers)
 
         return by_model

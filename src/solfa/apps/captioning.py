@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 from rich.table import Table
@@ -11,10 +11,11 @@ from solfa.apps.options import SeedOption, WorkersOption
 from solfa.apps.terminal import SOME_FAILED, Work, console, tell
 from solfa.core.errors import InputError
 from solfa.core.text import printable
+from solfa.weights import home
 
 if TYPE_CHECKING:  # --help loads none of these
     from solfa.datasets.shards import Dataset
-    from solfa.llm import Endpoint, Usage
+    from solfa.llm import Client, Endpoint, Usage
 
 _MOST_NAMED = 5
 
@@ -132,6 +133,14 @@ def endpoint_of(url: str, model: str, key_env: str, **options: Any) -> "Endpoint
     if bool(url) != bool(model):
         raise InputError("--llm and --llm-model go together.")
     return Endpoint(url=url, model=model, key_env=key_env, **options) if url else None
+
+
+def client_of(url: str, model: str, key_env: str, **options: Any) -> "Client":
+    """The client of a language model that is asked for its most probable answer."""
+    from solfa.llm import Client
+
+    endpoint = endpoint_of(url, model, key_env, retries=1, temperature=0.0, **options)
+    return Client(cast("Endpoint", endpoint), home() / "answers")
 
 
 def tell_failures(made: "Dataset") -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from solfa.apps import options
+from solfa.apps.captioning import client_of
 from solfa.apps.terminal import complain, print_json, show, tell
 from solfa.core.errors import InputError, SolfaError
 from solfa.core.text import clock, printable
@@ -49,14 +50,9 @@ def chat(
     from solfa.api import open_searcher
     from solfa.collection import Collection
     from solfa.language import Session
-    from solfa.llm import Client, Endpoint
     from solfa.retrieval import Display
-    from solfa.weights import home
 
-    if llm and not llm_model:
-        raise InputError("--llm needs --llm-model NAME.")
-    endpoint = Endpoint(url=llm, model=llm_model, key_env=llm_key_env, temperature=0.0) if llm else None
-    client = None if endpoint is None else Client(endpoint, home() / "answers")
+    client = client_of(llm, llm_model, llm_key_env) if llm else None
     with Collection.open(collection or options.default_collection()) as opened:
         searcher = open_searcher(opened, model, allow_noncommercial=allow_noncommercial)
         Chat(Session(searcher, Display(k=k)), player, client, as_json).loop()

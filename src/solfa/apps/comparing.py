@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from solfa.apps.captioning import client_of
 from solfa.apps.options import (
     JUDGES,
     Asked,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:  # --help loads none of these
 
 def judge_of(name: str, model: str, key_env: str) -> "Judge":
     """The judge of a name (``JUDGES``). Raises InputError if it is none, or its model is not named."""
-    from solfa.llm import Client, Endpoint
     from solfa.relevance import LlmJudge, RuleJudge
 
     if name in ("", "rules"):
@@ -41,8 +41,7 @@ def judge_of(name: str, model: str, key_env: str) -> "Judge":
     url = os.environ.get("SOLFA_LLM_URL", "") if name == "llm" else name
     if ("://" not in url and url != "local") or not model:
         raise InputError(f"not a judge: {name!r} with the model {model!r}. Expected {JUDGES}, and --llm-model NAME.")
-    endpoint = Endpoint(url=url, model=model, key_env=key_env, retries=1, temperature=0.0, most_tokens=4000)
-    return LlmJudge(client=Client(endpoint, home() / "answers"))
+    return LlmJudge(client=client_of(url, model, key_env, most_tokens=4000))
 
 
 def reranked(asked: Asked, collection: "Collection", results: "Results", query: str) -> tuple["Results", bool]:

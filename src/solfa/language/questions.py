@@ -4,7 +4,6 @@ A question is read with the words of a search (``query``) and those of ``questio
 not measured, and words that are not understood, are named.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from solfa.audio.tags import clean
 from solfa.collection.attributes import measured
 from solfa.constraints import Constraint, Measured, Place, Presence
 from solfa.constraints.base import Tracks
@@ -30,13 +28,12 @@ from solfa.core.types import Analysis, Estimate
 from solfa.core.vocabulary import concept, lineage
 from solfa.language.narrate import Claim, certainty_of, narrate
 from solfa.language.timeline import Part, named, timeline
-from solfa.llm import Client
+from solfa.llm import Client, data_block
 from solfa.query import parse
 from solfa.query.lexis import empty_words, patterns_table, whole
 from solfa.query.parser import detect
 from solfa.query.source import Source
 from solfa.relevance import summarize
-from solfa.relevance.llm_judge import checked
 from solfa.retrieval.evidence import describe
 
 _TABLE, _MOST_CHARS, _MOST_NAMED = table_of("solfa.language", "questions.toml"), 1000, 12
@@ -99,9 +96,7 @@ def ask(analysis: Analysis, question: str) -> Reply:
 
 def shown_to_model(analysis: Analysis | None) -> str:
     """What a model reads of a track: its summary and timeline as JSON between marks, the word of nobody else."""
-    known = None if analysis is None else {**summarize(analysis).known(), **plain(timeline(analysis), 2)}
-    text = json.dumps(known, ensure_ascii=False).replace("<", "\\u003c").replace(">", "\\u003e")
-    return f"<data>\n{text}\n</data>\n"
+    return data_block(None if analysis is None else {**summarize(analysis).known(), **plain(timeline(analysis), 2)})
 
 
 def ask_model(analysis: Analysis, question: str, client: Client) -> Reply:
@@ -110,23 +105,18 @@ def ask_model(analysis: Analysis, question: str, client: Client) -> Reply:
     Raises InputError and SolfaError as ``Client.ask`` and ``ask`` do.
     """
     _read(question)  # whether it is one
-    data, form, model = shown_to_model(analysis), _TABLE["model"]["schema"], client.endpoint.model
+    data, model = shown_to_model(analysis), client.endpoint.model
 
-    def fault(answer: Mapping[str, Any]) -> str:
-        try:
-            said = checked(answer, form)
-        except ValueError as bad:
-            return str(bad)
+    def fault(said: Mapping[str, Any]) -> str:
         wrong = [quote for quote in said["quotes"] if len(quote) < _LEAST_QUOTE or quote not in data]
         none = said["known"] == "yes" and not said["quotes"]
         return f"not in the data: {wrong[0]!r:.80}" if wrong else "no quote supports the answer" if none else ""
 
-    turns = [{"role": "system", "content": _TABLE["model"]["system"]}, {"role": "user", "content": f"{data}{question}"}]
-    said = client.ask(turns, form, fault=fault)
-    if said is None or (wrong := fault(said)):
-        why = "it gave no JSON object" if said is None else wrong
+    form = _TABLE["model"]
+    said, why = client.ask_checked(form["system"], f"{data}\n{question}", form["schema"], fault)
+    if said is None:
         return Reply(question=question, status="not understood", text=f"No answer of {model} that can be used: {why}.")
-    text = f"In the words of {model}: {clean(said['answer'])}"
+    text = f"In the words of {model}: {said['answer']}"
     word = Claim(text=text, start_s=0.0, end_s=analysis.duration_s, field="model", value="; ".join(said["quotes"]),
                  confidence=0.0, certainty="perhaps", maker=model)  # fmt: skip
     return Reply(question=question, status="answered" if said["known"] == "yes" else "not measured", text=text,
@@ -201,15 +191,14 @@ def _read(question: str) -> _Asked:
     unknown = [w for w in words if w in numbers or not (w in empty_words() or _any(_TABLE["small"]).fullmatch(w))]
     if not verb and not said & {"bare", "when"}:  # what is asked is no constraint, such as a time that is no time
         unknown += [c.text for c in asked if not isinstance(c, Presence)]
-    first = min(mentions, key=lambda m: m.start, default=None)
-    of_it = verb and first and re.fullmatch(_TABLE["of_it"], source.low[: first.start])
-    if of_it and isinstance(first.constraint, Presence) and any(c.label not in _LABELS["instruments"] for c in asked):
-        unmeasured = unmeasured or f"what {concept(first.constraint.concept).title} is like by itself"
+    things = sorted((m.start, m.constraint.concept) for m in mentions if isinstance(m.constraint, Presence))
+    of_it = things and re.fullmatch(_TABLE["of_it"], source.low[: things[0][0]])
+    if of_it and any(c.label not in _LABELS["instruments"] for c in asked):
+        unmeasured = unmeasured or f"what {concept(things[0][1]).title} is like by itself"
     unknown += (source.cut(*span) for span in source.unknown)
     unknown += (m[0] for m in _any(_TABLE["hard"] + ([] if verb else _TABLE["denied"])).finditer(source.low))
-    things = [m.constraint.concept for m in mentions if isinstance(m.constraint, Presence)]
     return _Asked(
-        said=said, things=tuple(dict.fromkeys(things)), constraints=asked, unmeasured=unmeasured,
+        said=said, things=tuple(dict.fromkeys(name for _, name in things)), constraints=asked, unmeasured=unmeasured,
         place=next((m.place for m in mentions if m.place is not None), None), unknown=tuple(dict.fromkeys(unknown)),
     )  # fmt: skip
 

@@ -4,7 +4,6 @@ A sentence is cut at commas, "but", "and" and the like. The longest stretches th
 the tempo and the key"); what is left between them goes to the grammar of queries, joined as it was written.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 
 from solfa.core.errors import InputError
 from solfa.core.files import table_of
-from solfa.llm import Client
+from solfa.llm import Client, data_block
 from solfa.query import parse
 from solfa.query.source import fold
 
@@ -250,20 +249,19 @@ def ask_model(client: Client, text: str, state: Mapping[str, Any]) -> list[Opera
 
     Raises InputError if it gives none, or none that can be read; SolfaError as ``Client.ask`` does.
     """
-    shown = json.dumps({"query": state, "said": text}, ensure_ascii=False)
-    shown = shown.replace("<", "\\u003c").replace(">", "\\u003e")  # no value can close <data>
-    messages = [{"role": "system", "content": _TABLE["system"]}, {"role": "user", "content": f"<data>{shown}</data>"}]
 
     def fault(answer: Mapping[str, Any]) -> str:
         try:
             made = [Operation.of(value) for value in answer["operations"]]
-        except (InputError, LookupError, TypeError) as error:
+        except InputError as error:
             return str(error)
-        return "" if made or answer.get("not_understood") else "no operation, and not_understood is empty"
+        return "" if made or answer["not_understood"] else "no operation, and not_understood is empty"
 
-    answer = client.ask(messages, _TABLE["schema"], fault=fault)
-    if answer is None or fault(answer) or not answer["operations"]:
-        said = f"The model says: {str(answer['not_understood'])[:300]}" if answer and not fault(answer) else (
+    answer, _ = client.ask_checked(
+        _TABLE["system"], data_block({"query": state, "said": text}), _TABLE["schema"], fault
+    )
+    if answer is None or not answer["operations"]:
+        said = f"The model says: {answer['not_understood']}" if answer else (
             "The model's answer holds no operations that can be read.")  # fmt: skip
         raise InputError(f"not understood: {text!r}. {said}")
     return [Operation.of(value) for value in answer["operations"]]

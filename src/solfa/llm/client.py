@@ -132,6 +132,21 @@ class Client:
         again = json_objects(self.text([*messages, *turns], form=form, seed=seed) or "")
         return again[-1] if again else objects[-1] if objects else None
 
+    def ask_checked(
+        self, system: str, user: Any, schema: Mapping[str, Any], fault: Callable[[dict[str, Any]], str] = lambda _: ""
+    ) -> tuple[dict[str, Any] | None, str]:
+        """As ``ask``, but an answer of the schema without a ``fault``, its texts cleaned; or None and what is wrong."""
+
+        def wrong(answer: dict[str, Any]) -> str:
+            try:
+                return fault(checked(answer, schema))
+            except ValueError as error:
+                return str(error)
+
+        said = self.ask([{"role": "system", "content": system}, {"role": "user", "content": user}], schema, fault=wrong)
+        why = "it gave no JSON object" if said is None else wrong(said)
+        return (None, why) if why else (checked(said, schema), "")
+
     def text(self, messages: Messages, *, form: Mapping[str, Any] | None = None, seed: int = 0) -> str | None:
         """What the model said, from the kept answers or the endpoint; None if it refuses at every attempt.
 
@@ -255,8 +270,32 @@ def _message(data: bytes) -> tuple[str, Any]:
     return content if isinstance(content, str) else "", answer.get("usage")
 
 
+def data_block(value: Any) -> str:
+    """JSON between ``<data>`` and ``</data>``, which nothing in it can close."""
+    shown = json.dumps(value, ensure_ascii=False).replace("<", "\\u003c").replace(">", "\\u003e")
+    return f"<data>\n{shown}\n</data>"
+
+
+def checked(value: Any, form: Mapping[str, Any], name: str = "the answer") -> Any:
+    """A value of the schema ``form``, its texts cleaned and cut. Raises ValueError, which says what is wrong."""
+    kind = form.get("type")
+    if kind is None and value in form["enum"]:
+        return value
+    if kind == "string" and isinstance(value, str):
+        return clean(value)[:_MOST_TEXT]
+    if kind in ("integer", "boolean") and type(value) is {"integer": int, "boolean": bool}[kind]:
+        return value
+    if kind == "number" and type(value) in (int, float) and 0 <= value <= 1:
+        return float(value)
+    if kind == "array" and isinstance(value, list):
+        return [checked(item, form["items"], f"each of {name}") for item in value]
+    if kind == "object" and isinstance(value, dict) and value.keys() >= {*form["required"]}:
+        return {n: checked(value[n], part, n) for n, part in form["properties"].items()}
+    raise ValueError(f"{name} must be {json.dumps(form)}")
+
+
 _THOUGHT = re.compile(r"(?is)^.*</(?:think|thinking|thought|reasoning)>")
-_MOST_OBJECTS, _MOST_REPAIRED = 256, 4000
+_MOST_OBJECTS, _MOST_REPAIRED, _MOST_TEXT = 256, 4000, 400
 
 
 def json_objects(content: str) -> list[dict[str, Any]]:

@@ -6,7 +6,6 @@ The order of work is: describe, compare, decide, explain. Everything about track
 
 import base64
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,17 +14,15 @@ import numpy as np
 import soundfile
 
 from solfa.audio import at_rate
-from solfa.audio.tags import clean
 from solfa.core.errors import SolfaError
 from solfa.core.files import table_of
 from solfa.core.types import Audio
-from solfa.llm import Client
+from solfa.llm import Client, data_block
 from solfa.relevance.judge import NOT_KNOWN, Compared, FieldClaim, PairVerdict, Ranking, Winner, fields_of, in_words
 from solfa.relevance.summary import TrackSummary
 
 Paradigm = Literal["pairwise", "listwise", "compare"]
 _TEXTS = table_of("solfa.relevance", "llm_judge.toml")
-_MOST_CHARS = 400  # of a text in an answer
 _WINNERS: dict[str, tuple[Winner, Winner]] = {"A": ("first", "second"), "B": ("second", "first"), "tie": ("tie", "tie")}
 _ALIKE = {"same": 1.0, "partly": 0.5, "different": 0.0, "unknown": None}
 _UNREAD = "the model gave no answer that can be read"
@@ -90,17 +87,9 @@ class LlmJudge:
                      for name in attributes)  # fmt: skip
 
     def _ask(self, paradigm: Paradigm, context: str, tracks: Mapping[str, TrackSummary], **options: Any) -> Any:
-        options, form = {"role": self.role, "focus": self.focus, "pause_s": self.pause_s, **options}, schema(paradigm)
-
-        def fault(answer: Any) -> str:
-            try:
-                checked(answer, form)
-            except ValueError as error:
-                return str(error)
-            return ""
-
-        answer = self.client.ask(messages(paradigm, context, tracks, **options), form, fault=fault)
-        return None if fault(answer) else checked(answer, form)
+        options = {"role": self.role, "focus": self.focus, "pause_s": self.pause_s, **options}
+        system, user = (m["content"] for m in messages(paradigm, context, tracks, **options))
+        return self.client.ask_checked(system, user, schema(paradigm))[0]
 
 
 def schema(paradigm: Paradigm) -> Any:
@@ -119,10 +108,9 @@ def messages(
     """
     seen = {i: {"description": track.description, **track.known()} for i, track in tracks.items()}
     data = {"context": context, "attributes": [*focus], "tracks": seen}
-    shown = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c").replace(">", "\\u003e")
     look = _fill("focus", names=", ".join(focus)) if focus else ""
     system = _fill("system", role=role or _TEXTS["role"], focus=look).strip()
-    user: Any = _fill(paradigm, data=f"<data>\n{shown}\n</data>").strip()
+    user: Any = _fill(paradigm, data=data_block(data)).strip()
     if sounds is not None:
         how, sound = ("first", sounds[0]) if pause_s is None else ("both", two_as_one(*sounds, pause_s))
         user = [sound_part(sound), {"type": "text", "text": _fill(f"{how}_as_audio", pause=f"{pause_s or 0:g}") + user}]
@@ -133,22 +121,6 @@ def _fill(name: str, **values: str) -> str:
     """The text with values in its places, in one pass: what stands in a value is never a place."""
     first, *parts = _TEXTS[name].split("<<")
     return str(first + "".join(values[place] + rest for place, _, rest in (part.partition(">>") for part in parts)))
-
-
-def checked(value: Any, form: Mapping[str, Any], name: str = "the answer") -> Any:
-    """A value of the schema ``form``, its texts cleaned and cut. Raises ValueError, which says what is wrong."""
-    kind = form.get("type")
-    if kind is None and value in form["enum"]:
-        return value
-    if kind == "string" and isinstance(value, str):
-        return clean(value)[:_MOST_CHARS]
-    if kind == "number" and type(value) in (int, float) and 0 <= value <= 1:
-        return float(value)
-    if kind == "array" and isinstance(value, list):
-        return [checked(item, form["items"], f"each of {name}") for item in value]
-    if kind == "object" and isinstance(value, dict) and value.keys() >= {*form["required"]}:
-        return {n: checked(value[n], part, n) for n, part in form["properties"].items()}
-    raise ValueError(f"{name} must be {json.dumps(form)}")
 
 
 def two_as_one(a: Audio, b: Audio, pause_s: float = 1.0) -> Audio:

@@ -12,7 +12,8 @@ import soundfile
 from test_judge import CHASE, NOCTURNE
 
 from solfa.core.types import Audio
-from solfa.relevance.llm_judge import Paradigm, checked, messages, schema, two_as_one
+from solfa.llm.client import checked
+from solfa.relevance.llm_judge import Paradigm, messages, schema, two_as_one
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "prompts.json"
 PAIR = {"A": NOCTURNE, "B": CHASE}
