@@ -1,6 +1,7 @@
 """Train the shipped denoiser (``weights/files/gdr.onnx``): texts to vectors of the default model, by diffusion.
 
-    python tools/fit_gdr.py --data world=16 --data games --features cache --out runs/gdr --text tower --set epochs=135
+    python tools/fit_gdr.py --data world=16 --data games --features cache --out runs/gdr --text tower \\
+        --set model.prediction=v --set epochs=110
 
 ``--data``: data sets of clips (``solfa data world``; ``solfa data import pairs`` of recordings), FOLDER or
 FOLDER=SHARDS for so many shards of its split 'train'; what the cache lacks is computed. Captions are made here, 24 of

@@ -218,13 +218,8 @@ class Generator(nn.Module):
         found: Tensor = self.network(z_BTD.transpose(1, 2), time_BD, text_BLE, mask_BL)
         return found.transpose(1, 2)
 
-    def errors(
-        self, frames_BTD: Tensor, frame_mask_BT: Tensor, text_BLE: Tensor, mask_BL: Tensor
-    ) -> dict[str, Tensor]:  # fmt: skip
-        """For vectors of sounds and states of their texts: squared errors, means over time predicted and right.
-
-        [shapes=(B,), (B, D), (B, D)]. Levels, noise and cuts are drawn from torch's own generator on the CPU.
-        """
+    def errors(self, frames_BTD: Tensor, frame_mask_BT: Tensor, text_BLE: Tensor, mask_BL: Tensor) -> dict[str, Tensor]:
+        """Squared errors [shape=(B,)], means over time predicted and right [shape=(B, D)]; draws are torch's own."""
         config, schedule, z0 = self.config, Schedule(), self.latents(frames_BTD, frame_mask_BT)
         if config.generates:
             text_BLE, mask_BL = self.some_null(text_BLE, mask_BL)

@@ -59,10 +59,8 @@ def edit(
     - ``steps``: of all levels; ``strength`` of them are gone up and down
     """
     predict = guided(denoiser, new_LE, negative, scale)
-    z, levels = (
-        invert(denoiser, latents_STD, text_LE, steps=steps, strength=strength),
-        ascent(denoiser, steps, strength),
-    )
+    levels = ascent(denoiser, steps, strength)
+    z = invert(denoiser, latents_STD, text_LE, steps=steps, strength=strength)
     if not levels:
         return np.array(latents_STD, np.float32)
     schedule, kind = denoiser.spec.schedule, denoiser.spec.prediction

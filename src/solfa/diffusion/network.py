@@ -2,11 +2,10 @@
 
 The network takes ``z`` [shape=(B, T, D)], ``t`` [shape=(B,)], ``text`` [shape=(B, L, E)] and ``mask`` [shape=(B, L)]
 and gives ``prediction`` [shape=(B, T, D)]. The file's metadata hold ``spec``, a ``DenoiserSpec`` as JSON with arrays in
-base64, and ``about``: licence, and what it was trained on.
+lists, and ``about``: licence, and what it was trained on.
 """
 
 import json
-from base64 import b64decode, b64encode
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from solfa.weights import path
 from solfa.weights.sessions import open_session
 
 SCHEMA, FILE = "solfa.gdr/1", "gdr.onnx"
-_ARRAYS = ("mean_D", "null_LE")
 
 
 class OnnxDenoiser:
@@ -60,17 +58,14 @@ def load(place: Path | str | None = None, *, threads: int | None = None) -> Onnx
 
 def to_json(spec: DenoiserSpec) -> str:
     """What ``spec`` of a file says."""
-    said = {"schema": SCHEMA, **asdict(spec)}
-    for name in _ARRAYS:
-        array = np.asarray(said[name], "<f4")
-        said[name] = {"shape": array.shape, "base64": b64encode(array.tobytes()).decode()}
-    return json.dumps(said)
+    arrays = {name: getattr(spec, name).tolist() for name in ("mean_D", "null_LE")}
+    return json.dumps({"schema": SCHEMA, **asdict(spec), **arrays})
 
 
 def _spec_of(said: dict[str, Any]) -> DenoiserSpec:
     if said.pop("schema") != SCHEMA:
         raise ValueError("another schema")
-    arrays = {n: np.frombuffer(b64decode(said[n]["base64"]), "<f4").reshape(said[n]["shape"]) for n in _ARRAYS}
+    arrays = {name: np.array(said[name], np.float32) for name in ("mean_D", "null_LE")}
     spec = DenoiserSpec(**{**said, **arrays, "schedule": Schedule(**said["schedule"])})
     fits = spec.mean_D.shape == (spec.dim,) and spec.null_LE.shape[1:] == (spec.text_dim,) and len(spec.null_LE) > 0
     if not (fits and all(np.isfinite(array).all() for array in arrays.values()) and 0 < spec.scale < np.inf):

@@ -85,10 +85,10 @@ def save_denoiser(
     folder: Path, model: Generator, *, audio: EncoderSpec, text: EncoderSpec, backbones: tuple[str, str],
     trained_on: Mapping[str, Any],
 ) -> Path:  # fmt: skip
-    """Write ``FOLDER/gdr.onnx`` (``diffusion.network``), whole or not at all; an older folder is replaced.
+    """Write ``FOLDER/gdr.onnx``, whole or not at all, with weights in float16; an older folder is replaced.
 
-    Weights are in float16 and computed with in float32. ``audio``, ``text`` and ``backbones`` say what latents and
-    texts are, and the names of what makes them. Raises WeightsError if ONNX Runtime answers other than torch.
+    ``audio``, ``text`` and ``backbones`` say what latents and texts are, and the names of what makes them. Raises
+    WeightsError if ONNX Runtime answers other than torch.
     """
     import onnx
 
