@@ -101,7 +101,7 @@ def phrases(language: str = "en") -> Mapping[str, Any]:
             if not _fits(shape[section][name], found := own[section][name]):
                 raise ValueError(f"[{section}] {name} is {found!r:.60}, expected one like {shape[section][name]!r:.80}")
     except (OSError, ValueError, KeyError, TypeError) as bad:
-        why = f"it lacks {bad}" if isinstance(bad, KeyError) else printable(str(bad))
+        why = f"it lacks {bad}" if isinstance(bad, KeyError) else printable(str(getattr(bad, "strerror", None) or bad))
         raise InputError(f"{language} is not a table of phrases: {why}. Expected 'en', or a TOML file like "
                          f"solfa/language/phrases_en.toml (docs/language.md).") from bad  # fmt: skip
     return own

@@ -18,6 +18,7 @@ from solfa.core.vocabulary import lineage
 
 Loudness = Literal["louder", "softer"]
 _GAP_S, _SHORT_S = 6.0, 4.0  # an instrument is still there after so short a rest, and not there for so short a time
+_REST_S = 1.0  # so little at the end is no part of a fixed length, but belongs to the one before
 _SHARE = 0.5  # of a part in which an instrument counts as present in it
 _CHANGE = 0.1  # of the energy (0..1; 4.5 LU): less is no change that a listener could be sure of
 _LEAST = 0.1  # of a part that a chord lasts to be one of its chords
@@ -77,7 +78,8 @@ _Timed = TypeVar("_Timed", Entry, ChordSegment)
 def timeline(analysis: Analysis, *, every_s: float | None = None) -> Timeline:
     """Parts and entries of a track; one part and no entries where nothing was measured.
 
-    ``every_s`` makes parts of that length (the last is what is left) without labels, instead of those of the form.
+    ``every_s`` makes parts of that length (the last is what is left, a second or more) without labels, instead
+    of those of the form.
     """
     tags = [t for t in (analysis.voice, *analysis.instruments) if t.confidence >= PRESENT]
     entries = {tag.concept: [*_entries(tag)] for tag in tags}
@@ -85,7 +87,8 @@ def timeline(analysis: Analysis, *, every_s: float | None = None) -> Timeline:
     if every_s is None:
         spans, labels = form(analysis)
     else:
-        starts = [every_s * i for i in range(max(1, math.ceil(analysis.duration_s / every_s - 1e-6)))]
+        whole_s = analysis.duration_s - min(_REST_S, every_s / 2)
+        starts = [every_s * i for i in range(max(1, math.ceil(whole_s / every_s)))]
         ends, labels = [*starts[1:], analysis.duration_s], ("",) * len(starts)
         spans = tuple(Span(start_s=a, end_s=b, confidence=1.0) for a, b in zip(starts, ends, strict=True))
     for span, label in zip(spans, labels, strict=True):

@@ -43,5 +43,8 @@ def test_parts_of_a_given_length_end_with_what_is_left() -> None:
     assert [(p.start_s, p.end_s, p.label) for p in timeline(replace(SILENCE, duration_s=25.0), every_s=10).parts] == [
         (0, 10, ""), (10, 20, ""), (20, 25, ""),
     ]  # fmt: skip
+    for duration_s, every_s, ends_s in ((30.007, 10, 30.007), (5.0, 1, 5.0), (0.4, 10, 0.4), (31.5, 10, 31.5)):
+        parts = timeline(replace(SILENCE, duration_s=duration_s), every_s=every_s).parts
+        assert parts[-1].end_s == ends_s and parts[-1].end_s - parts[-1].start_s >= min(1.0, duration_s)
     drums = [p.entering + p.leaving for p in timeline(song(), every_s=16).parts]
     assert drums == [(), (), ("drums",), (), ("drums",), ()]
