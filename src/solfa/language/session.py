@@ -220,7 +220,7 @@ class Session:
         if not found.hits and (request.page > 1 or request.limits != self.request.limits):
             raise InputError(found.note if request.page > 1 else f"no track is left with {request.words!r}.")
         old = (*self.request.query.phrases, *self.request.query.negated_phrases, *request.query.unknown)
-        strange = [repr(p) for p in found.query.unknown if p not in old]
+        strange = [repr(p) for p in found.query.unknown if all(cut(said, [p]) == said for said in old)]
         named = any(e.constraint == "name" and e.satisfied for hit in found.hits for e in hit.evidence)
         if strange and not named and self.request != Request():
             raise InputError(f"not understood: {', '.join(strange)}.")

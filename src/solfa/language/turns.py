@@ -208,6 +208,9 @@ def _special(text: str, seen: Seen) -> list[Operation] | None:
         if (how := relative(said)) is not None:
             hits = hit_numbers(how.hits, seen.shown, seen.these) if how.hits else ()
             return None if hits is None else [Operation(op="add", text=said, hits=hits)]
+        of_hit = _given("part", "of_hit", said) or {}  # "the second is too slow"
+        if of_hit and relative(of_hit["how"]) and (hits := hit_numbers(of_hit["hits"], seen.shown, seen.these)):
+            return [Operation(op="add", text=of_hit["how"], hits=hits)]
     return None
 
 

@@ -106,6 +106,7 @@ def test_slower_lowers_the_tempo_and_keeps_the_sound(session: Session) -> None:
         ("piano", "take the drums away", ["piano", "no drums"]),
         ("guitar", "keep the guitar, and a bit more drums", ["guitar", "drums"]),
         ("guitar", "faster than 120", ["guitar", "at least 120 BPM"]),
+        ("guitar", "I like drums", ["guitar", "drums"]),
     ],
 )
 def test_what_is_said_later_replaces_its_kind(session: Session, first: str, then: str, left: list[str]) -> None:
@@ -126,6 +127,20 @@ def test_a_comparison_with_a_number_is_none_with_hits(session: Session) -> None:
     assert session.said[0].startswith("'shorter than the second' read as at most 0:1")
     session.say("more like the first, but slower than 100 bpm")
     assert asked(session)[-1] == "at most 100 BPM"
+
+
+def test_a_hit_is_too_slow_or_left_out(session: Session) -> None:
+    session.say("low")
+    second = session.hits("2")[0].track_id
+    session.say("the second is a bit too slow")
+    assert session.said[0].startswith("'too slow' read as")
+    assert session.state()["parts"][0]["kind"] == "tempo" and session.request.query.phrases == ("low",)
+    session.say("undo")
+    session.say("remove the second hit")
+    assert [(i, w) for i, (_, w) in session.request.liked.items()] == [(second, -1.0)]
+    session.say("undo")
+    session.say("too slow")
+    assert session.said[0].startswith("'too slow' read as")
 
 
 def test_what_is_not_understood_changes_nothing(session: Session) -> None:
