@@ -21,7 +21,7 @@ from solfa.core.filters import PRESENT
 from solfa.core.text import clock, printable
 from solfa.core.theory import Chord, Key
 from solfa.core.types import Analysis
-from solfa.core.vocabulary import concepts, is_other_source
+from solfa.core.vocabulary import concepts, is_other_source, lineage
 from solfa.language.timeline import Entry, Part, overlaps, timeline
 from solfa.relevance.rules import summarize
 
@@ -30,6 +30,7 @@ _SURELY, _PROBABLY = 0.9, 0.7
 _MOST_PARTS, _MOST_CHORDS, _MOST_NAMES = 10, 6, 3  # of a paragraph, of a part, of moods and sounds
 _NEAR_S, _SAME_S = 10.0, 1.5  # how far from its border the change of a part may be; what happens within is one moment
 _CHORDS, _EVENT = 0.6, 0.75  # least confidence of chords, and of what enters, leaves, or plays alone, to be told
+_NO_CHORDS = ("voice", "drums", "percussion")  # a source of these kinds plays no chords by itself
 _DERIVED = 0.85  # how sure at most is what was concluded from measurements: another key, what returns
 _MOST_BYTES = 1_000_000
 _SHARPS = {"C#": "Db", "D#": "Eb", "F#": "Gb", "G#": "Ab", "A#": "Bb"}  # as flats
@@ -226,7 +227,9 @@ class _Telling:
         if not part.present:
             self.say(self.phrases["say"]["none_named"], "instruments", None, 1.0, part)
         sure = {c: self.sure(c, part) for c in part.present}
-        alone = len(sure) == 1 and min(sure.values()) >= _EVENT and not any(
+        harmony = part.chords_confidence >= _CHORDS and bool(part.chords)  # which somebody else plays
+        other = harmony and any({*lineage(c)} & {*_NO_CHORDS} and c != "choir" for c in sure)
+        alone = len(sure) == 1 and min(sure.values()) >= _EVENT and not other and not any(
             is_other_source(t.concept, part.present[0]) and t.confidence >= ABSENT
             and any(min(s.end_s, part.end_s) - max(s.start_s, part.start_s) > _SAME_S for s in t.spans)
             for t in self.of.tags().values()

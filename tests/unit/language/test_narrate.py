@@ -50,6 +50,16 @@ def test_sections_tell_what_plays_in_each() -> None:
     assert [c.text for c in every if c.field == "entering"] == ["At 0:32 drums enter."]
 
 
+@pytest.mark.parametrize(("concept", "kind", "alone"), [
+    ("piano", "instrument", True), ("choir", "voice", True), ("drums", "instrument", False),
+    ("female_voice", "voice", False), ("percussion", "instrument", False),
+])  # fmt: skip
+def test_what_plays_no_chords_is_not_alone_where_chords_are_told(concept: str, kind: str, alone: bool) -> None:
+    given = replace(song(), instruments=(tag(concept, (0, 96), kind=kind),))
+    assert (" alone." in paragraph(given)) == alone and "The chords are Dm" in paragraph(given)
+    assert " alone." in paragraph(replace(given, chords=()))
+
+
 @pytest.mark.parametrize(
     ("analysis", "said"),
     [
