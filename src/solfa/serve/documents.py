@@ -116,15 +116,12 @@ def hit_of(row: TrackRow) -> Hit:
 
 def status_json(directory: Path, stats: Stats, failed: Sequence[FailedFile]) -> dict[str, Any]:
     """What a collection holds, in schema ``solfa.status/1``."""
-    value: dict[str, Any] = plain({"schema": "solfa.status/1", "collection": directory, **plain(stats),
-                                   "failed": list(failed)})  # fmt: skip
-    return value
+    return {"schema": "solfa.status/1", "collection": plain(directory), **plain(stats), "failed": plain([*failed])}
 
 
 def index_json(directory: Path, report: AddReport) -> dict[str, Any]:
     """What an indexing run did, in schema ``solfa.index/1``."""
-    value: dict[str, Any] = plain({"schema": "solfa.index/1", "collection": directory, **plain(report)})
-    return value
+    return {"schema": "solfa.index/1", "collection": plain(directory), **plain(report)}
 
 
 def feedback_json(collection: Collection, listed: Sequence[TrackVerdict], notes: Sequence[str]) -> dict[str, Any]:
@@ -144,8 +141,7 @@ def description_json(
 
 def track_json(row: TrackRow) -> dict[str, Any]:
     """One track in schema ``solfa.track/1``, with the names of ``solfa.path/1``."""
-    value: dict[str, Any] = plain(row, digits=4)
-    return {"schema": "solfa.track/1", **value}
+    return {"schema": "solfa.track/1", **plain(row, digits=4)}
 
 
 def reading(query: Query) -> list[dict[str, Any]]:

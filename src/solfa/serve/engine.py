@@ -127,8 +127,8 @@ class Engine:
             self._searcher = open_searcher(collection, settings.model, loaded=_loaded,
                                            allow_noncommercial=settings.allow_noncommercial)  # fmt: skip
             self._kept, self._seen = {}, now
-            with suppress(SolfaError):  # what the first query would wait for, and says what is wrong with
-                _ = len(collection.attributes()) and (self._searcher.model, self._searcher.store)
+            with suppress(SolfaError):  # loads what the first query would wait for, and says what is wrong with
+                self._searcher.search(read_query("calm piano"))
             took_s = time.monotonic() - began_s
             self._again_s = began_s + took_s + max(_LEAST_PAUSE_S, took_s / _LOADING_SHARE)
         return self._searcher

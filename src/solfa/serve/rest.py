@@ -25,24 +25,15 @@ from solfa.language import narrate, timeline
 from solfa.relevance import RuleJudge, summarize, to_json
 from solfa.relevance.feedback import give
 from solfa.retrieval import Display
-from solfa.serve import overview
-from solfa.serve.documents import (
-    compare_json,
-    csv_text,
-    description_json,
-    feedback_json,
-    hit_of,
-    m3u,
-    status_json,
-    track_json,
-    xspf,
-)
+from solfa.serve import documents, overview
 from solfa.serve.engine import Engine
 from solfa.serve.pool import Refused
 from solfa.serve.security import ROLES, Role
 
 _UPLOAD_S = 120.0  # for an example to arrive
-_PLAYLISTS = {"m3u8": (m3u, "audio/x-mpegurl"), "xspf": (xspf, "application/xspf+xml"), "csv": (csv_text, "text/csv")}
+_PLAYLISTS = {
+    "m3u8": (documents.m3u, "audio/x-mpegurl"), "xspf": (documents.xspf, "application/xspf+xml"),
+    "csv": (documents.csv_text, "text/csv")}  # fmt: skip
 TrackId = Annotated[str, Field(pattern="^[1-9][0-9]{0,17}$", description="Number of a track in the collection.")]
 Count = Annotated[int, Query(ge=1, le=100, description="How many.")]
 Cursor = Annotated[str, Query(pattern="^([1-9][0-9]{0,4})?$", description="`cursor` of the page before.")]
@@ -171,7 +162,7 @@ async def tracks(call: The, k: Count = 50, cursor: Cursor = "", sort: Sort = "ti
 @get("/tracks/{track}")
 async def track(call: The, track: TrackId) -> Response:
     """One track: files, tags, what was measured in short."""
-    return await call.reading(lambda collection: track_json(collection.track(int(track))))
+    return await call.reading(lambda collection: documents.track_json(collection.track(int(track))))
 
 
 @get("/tracks/{track}/analysis")
@@ -195,7 +186,7 @@ async def description(call: The, track: TrackId) -> Response:
 
     def tell(collection: Collection) -> Any:
         found, paths = collection.analysis(int(track)), collection.track(int(track)).paths
-        return description_json(next(iter(paths), None), narrate(found), timeline(found))
+        return documents.description_json(next(iter(paths), None), narrate(found), timeline(found))
 
     return await call.reading(tell)
 
@@ -256,15 +247,13 @@ class OpenFile(FileResponse):
 @get("/compare")
 async def compare(call: The, a: TrackId, b: TrackId, context: Context = "") -> Response:
     """The document of `solfa compare --json`."""
-    return await call.reading(lambda collection: compare_json(
+    return await call.reading(lambda collection: documents.compare_json(
         [(name, summarize(collection.analysis(int(name)))) for name in (a, b)], RuleJudge(), context=context
     ))  # fmt: skip
 
 
 @get("/facets")
-async def facets(
-    call: The, where: Annotated[Texts, Query(description="Of the tracks that pass these.")] = _NONE
-) -> Response:
+async def facets(call: The, where: Annotated[Texts, Query(description="Exact filters.")] = _NONE) -> Response:
     """How many tracks have which tempo, key, metre, length, voice and instruments."""
     return call.answer(await call.engine.searches(overview.facets, call.engine, where))
 
@@ -286,7 +275,8 @@ async def status(call: The) -> Response:
     """The document of `solfa status --json`, with the `role` of who asks and the last indexing `job`, or null."""
     job = next(reversed(call.engine.jobs.values()), None)
     return await call.reading(lambda collection: {
-        **status_json(collection.directory, collection.stats(), collection.failures()), "role": call.role, "job": job
+        **documents.status_json(collection.directory, collection.stats(), collection.failures()),
+        "role": call.role, "job": job,
     })  # fmt: skip
 
 
@@ -323,22 +313,20 @@ async def index(call: The, run: IndexAsked) -> Response:
 
 @change("/feedback")
 async def feedback(call: The, said: FeedbackAsked) -> Response:
-    """Say whether a track is a good answer: the document of `solfa feedback --json`. Not while the collection is
-    being written to (409)."""
-
+    """Say whether a track is a good answer: the document of `solfa feedback --json`; 409 while something is writing."""
     if not (said.query or said.context):
         raise InputError("say what the verdict is about: query, or context.")
 
     def keep(collection: Collection) -> Any:
         new, notes = give(collection, [f"track:{said.track}"], said.verdict == "good", query=said.query,
                           context=said.context)  # fmt: skip
-        return feedback_json(collection, new, notes)
+        return documents.feedback_json(collection, new, notes)
 
     return await call.reading(keep)
 
 
 @post(
-    "/playlists", response_class=Response, responses={200: {"content": {kind: {} for _, kind in _PLAYLISTS.values()}}}
+    "/playlists", response_class=Response, responses={200: {"content": {kind[1]: {} for kind in _PLAYLISTS.values()}}}
 )
 async def playlists(call: The, wanted: PlaylistAsked) -> Response:
     """The tracks as the text of a playlist."""
@@ -346,7 +334,7 @@ async def playlists(call: The, wanted: PlaylistAsked) -> Response:
 
     def read(collection: Collection) -> str:
         rows = collection.rows([int(one) for one in wanted.ids])
-        return write([hit_of(row) for row in rows if row.paths])
+        return write([documents.hit_of(row) for row in rows if row.paths])
 
     answer = call.answer(await call.engine.reads(call.engine.read, read), kind)
     answer.headers["content-disposition"] = f'attachment; filename="playlist.{wanted.format}"'
