@@ -222,6 +222,8 @@ def _claims(a: Analysis, q: _Asked) -> Iterator[Claim]:
     solo = any(isinstance(c, Presence) and c.solo for c in q.constraints)
     if at[0] >= at[1]:
         raise _NotMeasured(f"the track ends at {clock(a.duration_s)}")
+    if said & {"loudest", "softest"} and (part := [*things, *(t for t in topics if t not in ("loudness", "form"))]):
+        raise _NotMeasured(f"loudness of {part[0]} by itself")
     if extreme := said & {"loudest", "softest"}:
         yield _extreme(a, min(extreme), at)
     elif "change" in said:
@@ -231,7 +233,7 @@ def _claims(a: Analysis, q: _Asked) -> Iterator[Claim]:
     elif things and "how_many" in said:
         raise _NotMeasured(f"how many there are of one kind ({things[0]})")
     elif (q.constraints and (said & {"yes_no", "bare"} or ("when" in said and not things))) or solo:
-        yield from (_verdict(a, c) for c in q.constraints)
+        yield from (_verdict(a, c, placed=q.place is not None) for c in q.constraints)
     elif things and said & {*_WHEN}:
         yield from (_entries(a, name, said, at) for name in q.things)
     elif said >= {"when", "leaves"} or ("long" in said and not topics):
@@ -244,13 +246,16 @@ def _claims(a: Analysis, q: _Asked) -> Iterator[Claim]:
                 yield from _topic(a, name, said, at, placed=q.place is not None)
 
 
-def _verdict(a: Analysis, constraint: Constraint) -> Claim:
+def _verdict(a: Analysis, constraint: Constraint, *, placed: bool = False) -> Claim:
     """Yes, no or undecided, as the evidence of a search has it."""
     found = describe(constraint, measured(a))
     met = {True: "yes", False: "no", None: "undecided" if found.confidence else "not measured"}[found.satisfied]
     at = [(s.start_s, s.end_s) for s in found.spans if found.satisfied is not None]
     where = f", {_ranges(at)}" if at else ""
-    return _claim(a, found.constraint, met, f"{met}, {found.asked}: {found.measured}{where}", found.confidence, at)
+    whole = ", whole track" * (placed and getattr(constraint, "place", None) is None)
+    return _claim(
+        a, found.constraint, met, f"{met}, {found.asked}{whole}: {found.measured}{where}", found.confidence, at
+    )
 
 
 def _entries(a: Analysis, name: str, said: Set[str], at: tuple[float, float]) -> Claim:
@@ -288,6 +293,11 @@ def _extreme(a: Analysis, what: str, at: tuple[float, float]) -> Claim:
 
 def _changes(a: Analysis, name: str, at: tuple[float, float]) -> Iterator[Claim]:
     """Whether key or tempo change from part to part; else what changes where."""
+    if name == "loudness":
+        yield from (told := [c for c in narrate(a) if c.field == name])
+        if not told:
+            raise _NotMeasured("where it gets louder or softer: no part is clearly so")
+        return
     if name not in ("key", "tempo"):
         yield from _topic(a, name if name == "chords" else "form", {"change"}, at, placed=True)
         return
