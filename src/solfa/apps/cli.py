@@ -194,13 +194,9 @@ def _answer(
         raise InputError("two orders: of --sort, --weights, --for or --rerank, and --sort or --flow, give one.")
     k, page = (max(MOST, asked.k * asked.page), 1) if judged or asked.weights else (asked.k, asked.page)
     with Collection.open(asked.collection or default_collection()) as opened:
-        shown: dict[str, Any] = {"k": k, "page": page, "sort": asked.sort, "per_artist": asked.per_artist,
-                 "duplicates": asked.duplicates}  # fmt: skip
-        opening: dict[str, Any] = {
-            "model": asked.model,
-            "view": asked.view,
-            "allow_noncommercial": asked.allow_noncommercial,
-        }
+        shown: dict[str, Any] = {name: getattr(asked, name) for name in ("sort", "per_artist", "duplicates")}
+        shown |= {"k": k, "page": page}
+        opening: dict[str, Any] = {name: getattr(asked, name) for name in ("model", "view", "allow_noncommercial")}
         if generating is not None and generating.wanted():
             results, text, examples = generated(opened, query, generating, shown, opening, where=asked.where or [],
                                                 like=like, by=by)  # fmt: skip
