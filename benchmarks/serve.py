@@ -1,6 +1,6 @@
 """`solfa serve` under load, through HTTP on this machine: latencies, refusals, memory.
 
-    python benchmarks/synthetic_collection.py BIG --tracks 100000 --hop-s 3 --space "$(python benchmarks/serve.py --space)"
+    python benchmarks/synthetic_collection.py BIG --tracks 100000 --hop-s 3 --space SPACE   # as --space prints it
     python benchmarks/serve.py BIG                                   # one client, then 50 users, then abuse
     python benchmarks/serve.py BIG --index MUSIC                     # the same while a folder is indexed into it
 
