@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from solfa.core.claims import KINDS, MARKINGS, Claim, claimed_key, find_claims
+from solfa.core.claims import KINDS, MARKINGS, CaptionClaim, claimed_key, find_claims
 from solfa.core.theory import Key
 from solfa.datagen.captions import caption
 from solfa.datasets.shards import Dataset
@@ -23,7 +23,7 @@ from solfa.evaluation.perturbation import EDITS, counterfactuals
 from solfa.evaluation.significance import interval
 
 
-def edited(claim: Claim, rng: np.random.Generator) -> str:
+def edited(claim: CaptionClaim, rng: np.random.Generator) -> str:
     """Another value, whatever else the caption says."""
     if claim.kind == "key":
         others = [

@@ -24,7 +24,7 @@ from solfa.collection import Collection
 from solfa.encoders.bridge_text import MEANINGS
 from solfa.evaluation.judges import cohen_kappa, order_consistency
 from solfa.language import narrate
-from solfa.llm import Client, Endpoint
+from solfa.llm import Endpoint, ModelClient
 from solfa.relevance import LlmJudge, RuleJudge, TrackSummary, summaries
 from solfa.relevance.judge import PairVerdict
 from solfa.relevance.rerank import BUDGET_MS, MOST, rerank, stages_ms
@@ -136,7 +136,7 @@ def measure_judge(args: argparse.Namespace) -> None:
     judge: RuleJudge | LlmJudge = RuleJudge()
     if args.judge != "rules":
         endpoint = Endpoint(url=args.judge, model=args.model, temperature=0.0, timeout_s=300.0)
-        judge = LlmJudge(client=Client(endpoint, args.answers))
+        judge = LlmJudge(client=ModelClient(endpoint, args.answers))
     cases = planted(args.noise, args.pairs, args.seed)
     verdicts: list[PairVerdict] = []
     swapped: list[PairVerdict] = []

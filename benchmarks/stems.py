@@ -20,7 +20,7 @@ from solfa.core.theory import Chord
 from solfa.core.types import Audio, FloatArray
 from solfa.datagen.packages import local_soundfonts
 from solfa.datagen.world.render import has_preset, stem_of
-from solfa.datagen.world.score import Part
+from solfa.datagen.world.score import ScorePart
 from solfa.encoders import listener
 from solfa.encoders.registry import load_model
 from solfa.encoders.windows import embed, track_vector
@@ -63,7 +63,7 @@ def track(groove: int, chords: str, sound: int, seed: int) -> Audio:
     for (role, own), program in zip(notes.items(), (SOUNDS[sound][1], SOUNDS[sound][2], SOUNDS[sound][0]), strict=True):
         drums = role == "drums"
         program = program if not drums or has_preset(font, program, True) else 0
-        part = Part(role=role, concept="drums" if drums else "piano", program=program, drums=drums, notes=())
+        part = ScorePart(role=role, concept="drums" if drums else "piano", program=program, drums=drums, notes=())
         samples = stem_of(own, part, font, 0.0, 0.0, len(out), RATE)
         out += 0.1 * samples / max(float(np.sqrt(np.mean(samples**2))), 1e-6)
     return Audio(out / max(1.0, float(np.abs(out).max())), RATE)

@@ -15,7 +15,7 @@ from solfa.weights import home
 
 if TYPE_CHECKING:  # --help loads none of these
     from solfa.datasets.shards import Dataset
-    from solfa.llm import Client, Endpoint, Usage
+    from solfa.llm import Endpoint, ModelClient, Usage
 
 _MOST_NAMED = 5
 
@@ -135,12 +135,12 @@ def endpoint_of(url: str, model: str, key_env: str, **options: Any) -> "Endpoint
     return Endpoint(url=url, model=model, key_env=key_env, **options) if url else None
 
 
-def client_of(url: str, model: str, key_env: str, **options: Any) -> "Client":
+def client_of(url: str, model: str, key_env: str, **options: Any) -> "ModelClient":
     """The client of a language model that is asked for its most probable answer."""
-    from solfa.llm import Client
+    from solfa.llm import ModelClient
 
     endpoint = endpoint_of(url, model, key_env, retries=1, temperature=0.0, **options)
-    return Client(cast("Endpoint", endpoint), home() / "answers")
+    return ModelClient(cast("Endpoint", endpoint), home() / "answers")
 
 
 def tell_failures(made: "Dataset") -> int:

@@ -18,7 +18,7 @@ from solfa.core.text import clock, printable
 
 if TYPE_CHECKING:  # --help loads none of these
     from solfa.language import Session
-    from solfa.llm import Client
+    from solfa.llm import ModelClient
 
 HELP = """\
 TEXT                     a query at first; then what should change, such as: slower, with piano, without the strings,
@@ -64,7 +64,7 @@ class Chat:
 
     session: "Session"
     player: str | None = None
-    client: "Client | None" = None
+    client: "ModelClient | None" = None
     as_json: bool = False
 
     def loop(self) -> None:

@@ -115,13 +115,13 @@ def text(
     from solfa.datasets.readers import load
     from solfa.datasets.shards import Dataset
     from solfa.jobs import Done, ThreadExecutor
-    from solfa.llm import Client
+    from solfa.llm import ModelClient
 
     counted = out.with_name(f"{out.name}.counts.json")
     for place in (out, counted):
         check_output(place, force=force)
     endpoint, (name, _, split) = endpoint_of(llm, llm_model, llm_key_env), dataset.partition(":")
-    writer = TextWriter(kind, Client(endpoint, home() / "answers") if endpoint else None, seed)
+    writer = TextWriter(kind, ModelClient(endpoint, home() / "answers") if endpoint else None, seed)
     if name:
         known = load(name, src, split or None)
         clips = [replace(clip, source=name, licence=known.source.licence) for clip in known.clips]

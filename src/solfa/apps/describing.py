@@ -183,11 +183,11 @@ def _by_models(
     """A maker that asks a text model, and an audio model if there is a second one, and keeps what they answer."""
     from solfa.api import resolve_model
     from solfa.encoders.registry import load_model
-    from solfa.llm import Client
+    from solfa.llm import ModelClient
     from solfa.relevance.captions import SoundCheck
     from solfa.relevance.makers import ModelMaker
 
-    check, (reader, *listener) = None, (Client(one, home() / "answers") for one in models)
+    check, (reader, *listener) = None, (ModelClient(one, home() / "answers") for one in models)
     if listener or caption:
         name, allowed = resolve_model(collection, joint, noncommercial)
         loaded = load_model(name, allow_noncommercial=allowed)

@@ -4,7 +4,7 @@ from solfa.collection.adding import AddReport, FailedFile, Progress
 from solfa.collection.attributes import Attributes
 from solfa.collection.collection import Collection, Stats, TrackRow
 from solfa.collection.flat import FlatStore
-from solfa.collection.records import Timeline
+from solfa.collection.records import TrackTimeline
 from solfa.collection.store import Placement, Space, TrackVectors
 
 __all__ = [
@@ -17,7 +17,7 @@ __all__ = [
     "Progress",
     "Space",
     "Stats",
-    "Timeline",
     "TrackRow",
+    "TrackTimeline",
     "TrackVectors",
 ]

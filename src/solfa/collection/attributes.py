@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from solfa.collection.records import (
     CONFIDENCE_STEPS,
     SUMMARY,
-    Timeline,
+    TrackTimeline,
     confidences,
     progression,
     summary,
@@ -155,7 +155,7 @@ def measured(analysis: Analysis) -> Measured:
         chord_bounds=np.array([0, len(codes)]), _blocks=(_Block(rows=row, concepts=columns, steps_NC=steps[None]),),
     )  # fmt: skip
     named = {number: name for name, number in numbers.items()}
-    there = Timeline(chords=chords, spans=spans, energy=energy, energy_hop_s=analysis.energy.hop_s, names=named)
+    there = TrackTimeline(chords=chords, spans=spans, energy=energy, energy_hop_s=analysis.energy.hop_s, names=named)
     return Measured(table=table, row=0, timeline=there)
 
 

@@ -284,7 +284,7 @@ class Collection:
             raise CollectionDamaged(self.directory, error) from error
 
     @_reading
-    def timelines(self, track_ids: Sequence[int]) -> list[records.Timeline]:
+    def timelines(self, track_ids: Sequence[int]) -> list[records.TrackTimeline]:
         """What happens when in these tracks, in the order asked, as arrays."""
         names = self._once(
             "names", lambda: {n: str(text) for n, text in self._reader.execute("SELECT id, text FROM name")}

@@ -40,7 +40,7 @@ SPAN = np.dtype([("concept", "<u2"), ("start_s", "<f4"), ("end_s", "<f4"), ("con
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class Timeline:
+class TrackTimeline:
     """What happens when in a track, as arrays: for scoring many candidates without rebuilding their analyses.
 
     ``chords`` has fields start_s, end_s, label, confidence; ``spans`` concept, start_s, end_s, confidence. ``label``
@@ -136,9 +136,11 @@ def _chord_code(label: str) -> int:
     return 1 + chord.root + (12 if 3 in QUALITIES[chord.quality] else 0)
 
 
-def read_timeline(names: dict[int, str], chords: bytes, spans: bytes, energy: bytes, energy_hop_s: float) -> Timeline:
+def read_timeline(
+    names: dict[int, str], chords: bytes, spans: bytes, energy: bytes, energy_hop_s: float
+) -> TrackTimeline:
     """What ``timeline`` made. Raises ValueError if that cannot be."""
-    made = Timeline(
+    made = TrackTimeline(
         chords=np.frombuffer(chords, CHORD),
         spans=np.frombuffer(spans, SPAN),
         energy=read_energy(energy),

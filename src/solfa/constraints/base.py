@@ -60,7 +60,7 @@ class Tracks(Protocol):
 
 
 class Timed(Protocol):
-    """What happens when in one track (``collection.Timeline``)."""
+    """What happens when in one track (``collection.TrackTimeline``)."""
 
     @property
     def chords(self) -> NDArray[np.void]:

@@ -56,7 +56,7 @@ _CASELESS = ("bpm", "marking", "beats")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Claim:
+class CaptionClaim:
     """One stated attribute: the characters ``start:end`` of the caption, and what they say."""
 
     kind: Kind
@@ -65,14 +65,14 @@ class Claim:
     value: str
 
 
-def find_claims(text: str) -> dict[Kind, Claim]:
+def find_claims(text: str) -> dict[Kind, CaptionClaim]:
     """The attributes that a caption states exactly once, for sure: "probably in F major" is no claim.
 
     >>> found = find_claims("An Allegro in F# minor at 132 BPM, 4/4, over Bm - G - D - A.")
     >>> {kind: claim.value for kind, claim in found.items()}
     {'key': 'F# minor', 'bpm': '132', 'marking': 'Allegro', 'beats': '4', 'chords': 'Bm - G - D - A'}
     """
-    claims: dict[Kind, Claim] = {}
+    claims: dict[Kind, CaptionClaim] = {}
     for kind, patterns in _PATTERNS.items():
         flags = re.IGNORECASE if kind in _CASELESS else 0
         spans = {
@@ -81,7 +81,7 @@ def find_claims(text: str) -> dict[Kind, Claim]:
         }  # fmt: skip
         if len(spans) == 1:
             (start, end) = spans.pop()
-            claims[kind] = Claim(kind=kind, start=start, end=end, value=text[start:end])
+            claims[kind] = CaptionClaim(kind=kind, start=start, end=end, value=text[start:end])
     return claims
 
 

@@ -14,7 +14,7 @@ from solfa.core.files import table_of
 from solfa.datagen.captions import caption
 from solfa.datagen.captions.checks import CaptionRules, broken_rules, read
 from solfa.datagen.captions.llm import facts
-from solfa.llm import Client
+from solfa.llm import ModelClient
 
 KINDS = ("instructions", "writing", "summary", "paraphrase", "attribute_prediction")
 _TEXTS, _LONG_WORDS, _MOST_CHARS = table_of("solfa.datagen", "instructions.toml"), 25, 2000
@@ -30,7 +30,7 @@ class TextWriter:
     """
 
     kind: str
-    client: Client | None = None
+    client: ModelClient | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:

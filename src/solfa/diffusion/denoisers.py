@@ -126,7 +126,7 @@ class Attention(nn.Module):
         return x_BTC + out
 
 
-class Item(nn.Module):
+class UNetItem(nn.Module):
     """Two convolutions and their input, modulated by the level of noise; then perhaps attention."""
 
     def __init__(self, config: UNetConfig, width: int, attention: bool) -> None:
@@ -155,7 +155,7 @@ class UNet(nn.Module):
         outer = config.dim if depth == 0 else config.channels[depth - 1]
         inner, factor, attention = config.channels[depth], config.factors[depth], bool(config.attention[depth])
         self.down = nn.Conv1d(outer, inner, factor, stride=factor)
-        before, after = ([Item(config, inner, attention) for _ in range(config.items[depth])] for _ in "ab")
+        before, after = ([UNetItem(config, inner, attention) for _ in range(config.items[depth])] for _ in "ab")
         below = [UNet(config, depth + 1)] if depth + 1 < len(config.channels) else []
         self.items = nn.ModuleList([*before, *below, *after])
         self.up = nn.Sequential(nn.Upsample(scale_factor=factor), nn.Conv1d(inner, outer, 3, padding=1))

@@ -21,7 +21,16 @@ import numpy as np
 
 from solfa.constraints import Constraint, Metre
 from solfa.core.annotation import MusicAnnotation
-from solfa.core.claims import CHORD, Claim, Kind, claimed_key, claimed_triads, find_claims, main_marking, tempo_marking
+from solfa.core.claims import (
+    CHORD,
+    CaptionClaim,
+    Kind,
+    claimed_key,
+    claimed_triads,
+    find_claims,
+    main_marking,
+    tempo_marking,
+)
 from solfa.core.errors import InputError
 from solfa.core.theory import Chord, Key, pitch_class
 from solfa.evaluation.blind import Unigrams, plausibility
@@ -74,7 +83,7 @@ class _Stated:
     """What a caption states of an attribute; only captions of one ``form`` can exchange ``value``s."""
 
     text: str
-    claims: dict[Kind, Claim]
+    claims: dict[Kind, CaptionClaim]
     form: Hashable
     value: Any
 
@@ -129,14 +138,14 @@ def _read(kind: Edit, text: str) -> _Stated | None:
     return _KINDS[kind].read(text, claims) if all(claim in claims for claim in _KINDS[kind].exchanged) else None
 
 
-def _read_key(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
+def _read_key(text: str, claims: dict[Kind, CaptionClaim]) -> _Stated | None:
     claim, key = claims["key"], claimed_key(claims["key"].value)
     if "chords" not in claims and _LONE_CHORD.search(text[: claim.start] + text[claim.end :]):
         return None  # a chord that cannot be transposed would give the key away
     return _Stated(text, claims, ("chords" in claims, key.mode), key)
 
 
-def _read_mode(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
+def _read_mode(text: str, claims: dict[Kind, CaptionClaim]) -> _Stated | None:
     found, claim = _read_key(text, claims), claims["key"]
     chords = collapsed(claimed_triads(claims["chords"].value)) if "chords" in claims else []
     elsewhere = _words(_FEELING, text[: claim.start] + text[claim.end :])
@@ -144,18 +153,18 @@ def _read_mode(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
     return replace(found, form=form) if found else None
 
 
-def _read_tempo(text: str, claims: dict[Kind, Claim]) -> _Stated:
+def _read_tempo(text: str, claims: dict[Kind, CaptionClaim]) -> _Stated:
     number = claims["bpm"].value
     return _Stated(text, claims, (len(number.partition(".")[2]), _words(_SPEED, text)), float(number))
 
 
-def _read_bpm(text: str, claims: dict[Kind, Claim]) -> _Stated:
+def _read_bpm(text: str, claims: dict[Kind, CaptionClaim]) -> _Stated:
     band = main_marking(claims["marking"].value) if "marking" in claims else None
     both = _read_tempo(text, claims)
     return _Stated(text, claims, (band, both.form), both.value)
 
 
-def _read_marking(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
+def _read_marking(text: str, claims: dict[Kind, CaptionClaim]) -> _Stated | None:
     if number := claims.get("bpm"):
         text = f"{text[: number.start]}some{text[number.end :]}"
         claims = find_claims(text)
@@ -164,18 +173,21 @@ def _read_marking(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
     return _Stated(text, claims, (number is None, _words(_SPEED, text)), main_marking(claims["marking"].value))
 
 
-def _read_beats(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
+def _read_beats(text: str, claims: dict[Kind, CaptionClaim]) -> _Stated | None:
     claim = claims["beats"]
     signature = re.match(r"/\d+", text[claim.end :])
     if signature:  # 6/8 becomes 4/4, not 4/8
         end = claim.end + signature.end()
-        claims = {**claims, "beats": Claim(kind="beats", start=claim.start, end=end, value=text[claim.start : end])}
+        claims = {
+            **claims,
+            "beats": CaptionClaim(kind="beats", start=claim.start, end=end, value=text[claim.start : end]),
+        }
     elif re.search(r"(?<![\d/])\d{1,2}/\d(?!\d)", text):
         return None  # the signature stands elsewhere and would contradict another count
     return _Stated(text, claims, (bool(signature), _words(_METRE, text)), claims["beats"].value)
 
 
-def _read_chords(text: str, claims: dict[Kind, Claim]) -> _Stated | None:
+def _read_chords(text: str, claims: dict[Kind, CaptionClaim]) -> _Stated | None:
     chords = collapsed(claimed_triads(claims["chords"].value))
     key = claimed_key(claims["key"].value) if "key" in claims else None
     several_keys = key is None and re.search(r"\b[A-G](?:[#b♯♭]| sharp| flat)? (?:major|minor)\b", text)
@@ -275,7 +287,7 @@ class _Kind(NamedTuple):
     """The claims that are exchanged, how a caption is read for them, and which values are surely two."""
 
     exchanged: tuple[Kind, ...]
-    read: Callable[[str, dict[Kind, Claim]], _Stated | None]
+    read: Callable[[str, dict[Kind, CaptionClaim]], _Stated | None]
     apart: Callable[[Any, Any], bool]
 
 

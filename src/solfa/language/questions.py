@@ -28,7 +28,7 @@ from solfa.core.types import Analysis, Estimate
 from solfa.core.vocabulary import concept, lineage
 from solfa.language.narrate import Claim, certainty_of, narrate
 from solfa.language.timeline import Part, named, timeline
-from solfa.llm import Client, data_block
+from solfa.llm import ModelClient, data_block
 from solfa.query import parse
 from solfa.query.lexis import empty_words, patterns_table, whole
 from solfa.query.parser import detect
@@ -99,10 +99,10 @@ def shown_to_model(analysis: Analysis | None) -> str:
     return data_block(None if analysis is None else {**summarize(analysis).known(), **plain(timeline(analysis), 2)})
 
 
-def ask_model(analysis: Analysis, question: str, client: Client) -> Reply:
+def ask_model(analysis: Analysis, question: str, client: ModelClient) -> Reply:
     """A language model's answer from summary and timeline; it counts only with quotes that are in what it was shown.
 
-    Raises InputError and SolfaError as ``Client.ask`` and ``ask`` do.
+    Raises InputError and SolfaError as ``ModelClient.ask`` and ``ask`` do.
     """
     _read(question)  # whether it is one
     data, model = shown_to_model(analysis), client.endpoint.model

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from solfa.core.errors import InputError
 from solfa.core.files import table_of
-from solfa.llm import Client, data_block
+from solfa.llm import ModelClient, data_block
 from solfa.query import parse
 from solfa.query.source import fold
 
@@ -247,10 +247,10 @@ def _edit(name: str, given: Mapping[str, str], seen: Seen) -> list[Operation] | 
     return [Operation(op="remove" if name == "drop" else "forget", text=part) for part in parts] if there else None
 
 
-def ask_model(client: Client, text: str, state: Mapping[str, Any]) -> list[Operation]:
+def ask_model(client: ModelClient, text: str, state: Mapping[str, Any]) -> list[Operation]:
     """The operations that a language model makes of a sentence, given ``Session.state``; checked as any others.
 
-    Raises InputError if it gives none, or none that can be read; SolfaError as ``Client.ask`` does.
+    Raises InputError if it gives none, or none that can be read; SolfaError as ``ModelClient.ask`` does.
     """
 
     def fault(answer: Mapping[str, Any]) -> str:

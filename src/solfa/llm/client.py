@@ -91,7 +91,7 @@ class Usage:
         return (self.prompt_tokens * prompt_price + self.completion_tokens * completion_price) / 1e6
 
 
-class Client:
+class ModelClient:
     """Asks one endpoint and keeps its answers in the folder ``cache``, within a ``budget`` (None: that of the process).
 
     Threads may share it. Raises InputError if the environment variable for the key is not set.

@@ -28,7 +28,7 @@ _NO_PLURAL = {"dance", "house", "metal", "world", "opera", "drone"}
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LexiconEntry:
     """A name of the lexicon: its concept (None: looks like one, is none), and whether it needs care."""
 
     concept: str | None
@@ -78,10 +78,10 @@ def _forms(words: tuple[str, ...], kind: str) -> list[tuple[str, ...]]:
 
 
 @cache
-def lexicon() -> dict[str, dict[tuple[str, ...], Entry]]:
+def lexicon() -> dict[str, dict[tuple[str, ...], LexiconEntry]]:
     """Names by their first word."""
-    table: dict[tuple[str, ...], Entry] = {}
-    further: dict[tuple[str, ...], Entry] = {}
+    table: dict[tuple[str, ...], LexiconEntry] = {}
+    further: dict[tuple[str, ...], LexiconEntry] = {}
     data = words_table()
     care = {name_words(n): kind for kind in _CARE for n in data["care"][kind]}
     clear = frozenset(data["care"]["clear_sounds"])
@@ -92,16 +92,16 @@ def lexicon() -> dict[str, dict[tuple[str, ...], Entry]]:
         for words in map(name_words, names):
             # "Fire", "train", "roll": one word for a sound is seldom meant as one.
             usual = "sound" if concept.kind == "sound" and len(words) == 1 and words[0] not in clear else ""
-            table.setdefault(words, Entry(name, care.get(words, usual)))
+            table.setdefault(words, LexiconEntry(name, care.get(words, usual)))
             for form in _forms(words, concept.kind):
-                further.setdefault(form, Entry(name, care.get(form, care.get(words, usual))))
+                further.setdefault(form, LexiconEntry(name, care.get(form, care.get(words, usual))))
             joined = "".join(words)
             if len(words) == 2 and len(joined) > 5:
-                table.setdefault((joined,), Entry(name, care.get(words, "")))
+                table.setdefault((joined,), LexiconEntry(name, care.get(words, "")))
     table = further | table
     for name in data["care"]["nothing"]:
-        table[name_words(name)] = Entry(None)
-    by_first: dict[str, dict[tuple[str, ...], Entry]] = {}
+        table[name_words(name)] = LexiconEntry(None)
+    by_first: dict[str, dict[tuple[str, ...], LexiconEntry]] = {}
     for words, entry in table.items():
         by_first.setdefault(words[0], {})[words] = entry
     return by_first
@@ -140,7 +140,7 @@ def find(source: Source, *, longer_than: int = 0) -> None:
         i += step
 
 
-def _takes(source: Source, start: int, end: int, entry: Entry) -> bool:
+def _takes(source: Source, start: int, end: int, entry: LexiconEntry) -> bool:
     """Whether a name that needs care is meant here."""
     if source.low[start].isdigit():
         seconds = rx("<<of_track>>").search(source.low, max(0, start - 16), end - 1)  # "the last 30s"
@@ -187,7 +187,7 @@ def _takes(source: Source, start: int, end: int, entry: Entry) -> bool:
     return opens and closes
 
 
-def _add(source: Source, start: int, end: int, entry: Entry) -> None:
+def _add(source: Source, start: int, end: int, entry: LexiconEntry) -> None:
     if entry.concept is None:
         source.add(Mention(start, end, "plain", spoken=True))
         return
@@ -269,7 +269,7 @@ def find_without(source: Source) -> None:
             continue
         name = words_table()["less"].get(stem) or concept_named(stem)
         if name is not None and concepts()[name].kind in ("instrument", "voice"):
-            _add(source, token.start, token.end, Entry(name))
+            _add(source, token.start, token.end, LexiconEntry(name))
             source.mentions[-1].negated, source.mentions[-1].spoken = True, True
 
 

@@ -17,7 +17,7 @@ from solfa.audio import at_rate
 from solfa.core.errors import SolfaError
 from solfa.core.files import table_of
 from solfa.core.types import Audio
-from solfa.llm import Client, data_block
+from solfa.llm import ModelClient, data_block
 from solfa.relevance.judge import NOT_KNOWN, Compared, FieldClaim, PairVerdict, Ranking, Winner, fields_of, in_words
 from solfa.relevance.summary import TrackSummary
 
@@ -33,7 +33,7 @@ class LlmJudge:
     """A ``Judge`` behind ``client``; raises what that raises. The other fields are as ``messages`` takes them: with
     ``sounds`` pairs are judged by these recordings as well."""
 
-    client: Client
+    client: ModelClient
     role: str = ""
     focus: tuple[str, ...] = ()
     sounds: tuple[Audio, Audio] | None = None

@@ -23,7 +23,7 @@ from solfa.core.text import is_latin
 from solfa.core.types import Analysis, Audio
 from solfa.core.vocabulary import KINDS as VOCABULARY
 from solfa.core.vocabulary import concepts, lineage
-from solfa.llm import Client
+from solfa.llm import ModelClient
 from solfa.query import parse
 from solfa.relevance.captions import SoundCheck, caption_faults
 from solfa.relevance.llm_judge import sound_part
@@ -51,10 +51,10 @@ class ModelMaker:
     but for those of models that gave no answer.
     """
 
-    reader: Client
+    reader: ModelClient
     folder: Path
     caption: str = ""
-    listener: Client | None = None
+    listener: ModelClient | None = None
     check: SoundCheck | None = None
 
     @property
@@ -66,7 +66,7 @@ class ModelMaker:
         """The summary of a sound with this hash, in this file: the kept one, or a new one.
 
         Raises DecodeError if the file cannot be read, InputError if the folder cannot be written, and as
-        ``Client.text`` does.
+        ``ModelClient.text`` does.
         """
         space = self.check and self.check.model.space
         asked = self.models, self.listener is None, self.caption, PROMPT_VERSION, SCHEMA, analysis.extractors, space

@@ -45,7 +45,7 @@ class SubsonicError(SolfaError):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PlayerRequest:
     """A request: its parameters, the engine, the marks, who asks (None: nobody known) and as what."""
 
     given: Mapping[str, Sequence[str]]
@@ -153,7 +153,7 @@ def _artist(albums: Sequence[Album], marks: Mapping[str, Any]) -> dict[str, Any]
 # --- answers by name: functions of a request that give the body -------------------------------------------------------
 
 
-def _artists(asked: Asked) -> dict[str, Any]:
+def _artists(asked: PlayerRequest) -> dict[str, Any]:
     marks, index = asked.marks.read(), dict[str, list[dict[str, Any]]]()
     for albums in sorted(asked.library().artists.values(), key=lambda albums: albums[0].artist.casefold()):
         letter = albums[0].artist[:1].upper()
@@ -161,11 +161,11 @@ def _artists(asked: Asked) -> dict[str, Any]:
     return {"ignoredArticles": "", "index": [{"name": name, "artist": found} for name, found in index.items()]}
 
 
-def _indexes(asked: Asked) -> dict[str, Any]:
+def _indexes(asked: PlayerRequest) -> dict[str, Any]:
     return {"indexes": {**_artists(asked), "lastModified": 0}}
 
 
-def _directory(asked: Asked) -> dict[str, Any]:
+def _directory(asked: PlayerRequest) -> dict[str, Any]:
     name, marks = asked.need("id"), asked.marks.read()
     if (albums := asked.library().artists.get(name)) is not None:
         return {"directory": {"id": name, "name": albums[0].artist, "child": [_album(a, marks) for a in albums]}}
@@ -174,19 +174,19 @@ def _directory(asked: Asked) -> dict[str, Any]:
                           "child": asked.songs(album.songs)}}  # fmt: skip
 
 
-def _one_artist(asked: Asked) -> dict[str, Any]:
+def _one_artist(asked: PlayerRequest) -> dict[str, Any]:
     albums, marks = asked.library().artists.get(asked.need("id")), asked.marks.read()
     if albums is None:
         raise SubsonicError(_NOT_FOUND, "no such artist.")
     return {"artist": {**_artist(albums, marks), "album": [_album(album, marks) for album in albums]}}
 
 
-def _one_album(asked: Asked) -> dict[str, Any]:
+def _one_album(asked: PlayerRequest) -> dict[str, Any]:
     album = asked.album(asked.need("id"))
     return {"album": {**_album(album, asked.marks.read()), "song": asked.songs(album.songs)}}
 
 
-def _albums(asked: Asked) -> list[dict[str, Any]]:
+def _albums(asked: PlayerRequest) -> list[dict[str, Any]]:
     """The page of albums that getAlbumList asks for."""
     marks, kind, albums = asked.marks.read(), asked.need("type"), [*asked.library().albums.values()]
     plays: dict[int, tuple[int, str]] = {}
@@ -214,7 +214,7 @@ def _albums(asked: Asked) -> list[dict[str, Any]]:
     return [_album(album, marks) for album in found[offset : offset + asked.number("size", 10)]]
 
 
-def _found(asked: Asked) -> dict[str, Any]:
+def _found(asked: PlayerRequest) -> dict[str, Any]:
     """Artists and albums by name; songs as solfa finds them."""
     text, marks, library = asked.get("query"), asked.marks.read(), asked.library()
     pages = {name: (asked.number(f"{name}Offset", 0, 10**9), asked.number(f"{name}Count", 20))
@@ -238,7 +238,7 @@ def _found(asked: Asked) -> dict[str, Any]:
             "album": [_album(a, marks) for a in page("album", albums)], "song": asked.songs(ids)}  # fmt: skip
 
 
-def _near(asked: Asked, count: int) -> list[tuple[int, float]]:
+def _near(asked: PlayerRequest, count: int) -> list[tuple[int, float]]:
     """Songs that sound like a song, an album or an artist, with their scores."""
     name = asked.need("id")
     library = asked.library()
@@ -251,21 +251,21 @@ def _near(asked: Asked, count: int) -> list[tuple[int, float]]:
     return [(hit["track_id"], hit["score"]) for hit in hits][:count]
 
 
-def _sonic(asked: Asked, found: Sequence[tuple[int, float]]) -> dict[str, Any]:
+def _sonic(asked: PlayerRequest, found: Sequence[tuple[int, float]]) -> dict[str, Any]:
     songs = {song["id"]: song for song in asked.songs([one for one, _ in found])}
     return {"sonicMatch": [{"entry": songs[str(one)], "similarity": round(min(max(score, 0.0), 1.0), 4)}
                            for one, score in found if str(one) in songs]}  # fmt: skip
 
 
-def _sonic_path(asked: Asked) -> dict[str, Any]:
+def _sonic_path(asked: PlayerRequest) -> dict[str, Any]:
     first, last = (asked.track(asked.need(name)).id for name in ("startSongId", "endSongId"))
     count = max(2, asked.number("count", 25, 100))
     ids = path(asked.collection(), asked.engine.searcher(), first, last, count - 2) if first != last else [first]
-    near = dict(_near(Asked({**asked.given, "id": [str(first)]}, asked.engine, asked.marks, "", None), _MOST))
+    near = dict(_near(PlayerRequest({**asked.given, "id": [str(first)]}, asked.engine, asked.marks, "", None), _MOST))
     return _sonic(asked, [(one, 1.0 if one == first else near.get(one, -1.0)) for one in ids])
 
 
-def _starred(asked: Asked) -> dict[str, Any]:
+def _starred(asked: PlayerRequest) -> dict[str, Any]:
     marks, library = asked.marks.read(), asked.library()
     names = marks["starred"]
     return {"artist": [_artist(albums, marks) for one, albums in library.artists.items() if one in names],
@@ -273,7 +273,7 @@ def _starred(asked: Asked) -> dict[str, Any]:
             "song": asked.songs(asked.by_content(n for n in names if n[:3] not in ("al-", "ar-")))}  # fmt: skip
 
 
-def _star(asked: Asked, *, add: bool) -> dict[str, Any]:
+def _star(asked: PlayerRequest, *, add: bool) -> dict[str, Any]:
     names = asked.content([*asked.all("id"), *asked.all("albumId"), *asked.all("artistId")])
 
     def change(marks: dict[str, Any]) -> None:
@@ -286,7 +286,7 @@ def _star(asked: Asked, *, add: bool) -> dict[str, Any]:
     return {}
 
 
-def _rate(asked: Asked) -> dict[str, Any]:
+def _rate(asked: PlayerRequest) -> dict[str, Any]:
     [name], rating = asked.content([asked.need("id")]), asked.need("rating") and asked.number("rating", 0, 5)
 
     def change(marks: dict[str, Any]) -> None:
@@ -298,7 +298,7 @@ def _rate(asked: Asked) -> dict[str, Any]:
     return {}
 
 
-def _played(asked: Asked) -> dict[str, Any]:
+def _played(asked: PlayerRequest) -> dict[str, Any]:
     names = asked.content(asked.all("id")) if asked.get("submission", "true") != "false" else []
 
     def change(marks: dict[str, Any]) -> None:
@@ -310,7 +310,7 @@ def _played(asked: Asked) -> dict[str, Any]:
     return {}
 
 
-def _playlist(asked: Asked, name: str, *, songs: bool) -> dict[str, Any]:
+def _playlist(asked: PlayerRequest, name: str, *, songs: bool) -> dict[str, Any]:
     if (kept := asked.marks.read()["playlists"].get(name)) is None:
         raise SubsonicError(_NOT_FOUND, f"no playlist {name[:80]!r}.")
     entries = asked.songs(asked.by_content(kept["songs"]))
@@ -320,12 +320,12 @@ def _playlist(asked: Asked, name: str, *, songs: bool) -> dict[str, Any]:
     return {**value, "entry": entries} if songs else value
 
 
-def _playlists(asked: Asked) -> dict[str, Any]:
+def _playlists(asked: PlayerRequest) -> dict[str, Any]:
     names = asked.marks.read()["playlists"]
     return {"playlists": {"playlist": [_playlist(asked, name, songs=False) for name in names]}}
 
 
-def _create_playlist(asked: Asked) -> dict[str, Any]:
+def _create_playlist(asked: PlayerRequest) -> dict[str, Any]:
     songs, name = asked.content(asked.all("songId")), asked.get("playlistId") or f"pl-{random.getrandbits(64):016x}"
     title = printable(asked.get("name"))
     if not title and not asked.get("playlistId"):
@@ -339,7 +339,7 @@ def _create_playlist(asked: Asked) -> dict[str, Any]:
     return {"playlist": _playlist(asked, name, songs=True)}
 
 
-def _update_playlist(asked: Asked) -> dict[str, Any]:
+def _update_playlist(asked: PlayerRequest) -> dict[str, Any]:
     name, added = asked.need("playlistId"), asked.content(asked.all("songIdToAdd"))
     removed = {int(at) for at in asked.all("songIndexToRemove") if at.isascii() and at.isdecimal() and len(at) < 7}
 
@@ -356,7 +356,7 @@ def _update_playlist(asked: Asked) -> dict[str, Any]:
     return {}
 
 
-def _delete_playlist(asked: Asked) -> dict[str, Any]:
+def _delete_playlist(asked: PlayerRequest) -> dict[str, Any]:
     name = asked.need("id")
 
     def change(marks: dict[str, Any]) -> None:
@@ -367,7 +367,7 @@ def _delete_playlist(asked: Asked) -> dict[str, Any]:
     return {}
 
 
-def _queue(asked: Asked) -> dict[str, Any]:
+def _queue(asked: PlayerRequest) -> dict[str, Any]:
     kept = asked.marks.read()["queue"]
     if not kept:
         return {}
@@ -377,7 +377,7 @@ def _queue(asked: Asked) -> dict[str, Any]:
     return {"playQueue": value | ({"current": str(current[0])} if current else {})}
 
 
-def _save_queue(asked: Asked) -> dict[str, Any]:
+def _save_queue(asked: PlayerRequest) -> dict[str, Any]:
     songs = asked.content(asked.all("id"))
     current = asked.content([asked.get("current")])[0] if asked.get("current") else ""
     kept = {"songs": songs, "current": current, "position": asked.number("position", 0, 10**9), "changed": moment(),
@@ -386,33 +386,33 @@ def _save_queue(asked: Asked) -> dict[str, Any]:
     return {}
 
 
-def _random_songs(asked: Asked) -> dict[str, Any]:
+def _random_songs(asked: PlayerRequest) -> dict[str, Any]:
     library, genre = asked.library(), asked.get("genre")
     ids = library.genres.get(genre, []) if genre else asked.collection().attributes().track_ids.tolist()
     return {"randomSongs": {"song": asked.songs(random.sample(ids, min(len(ids), asked.number("size", 10))))}}
 
 
-def _genre_songs(asked: Asked) -> dict[str, Any]:
+def _genre_songs(asked: PlayerRequest) -> dict[str, Any]:
     offset = asked.number("offset", 0, 10**9)
     ids = asked.library().genres.get(asked.need("genre"), [])[offset : offset + asked.number("count", 10)]
     return {"songsByGenre": {"song": asked.songs(ids)}}
 
 
-def _genres(asked: Asked) -> dict[str, Any]:
+def _genres(asked: PlayerRequest) -> dict[str, Any]:
     library = asked.library()
     counts = {genre: sum(album.genre == genre for album in library.albums.values()) for genre in library.genres}
     return {"genres": {"genre": [{"value": genre, "songCount": len(ids), "albumCount": counts[genre]}
                                  for genre, ids in library.genres.items()]}}  # fmt: skip
 
 
-def _top_songs(asked: Asked) -> dict[str, Any]:
+def _top_songs(asked: PlayerRequest) -> dict[str, Any]:
     name = asked.need("artist")
     ids = [song for album in asked.library().artists.get(key("ar", name), []) for song in album.songs]
     songs = sorted(asked.songs(ids), key=lambda song: (-song.get("playCount", 0), -song.get("userRating", 0)))
     return {"topSongs": {"song": songs[: asked.number("count", 50)]}}
 
 
-def _user(asked: Asked) -> dict[str, Any]:
+def _user(asked: PlayerRequest) -> dict[str, Any]:
     owner = asked.role == "owner"
     roles = dict.fromkeys(("settings", "upload", "coverArt", "comment", "podcast", "jukebox", "share",
                            "videoConversion"), False)  # fmt: skip
@@ -421,30 +421,30 @@ def _user(asked: Asked) -> dict[str, Any]:
                      **{f"{name}Role": value for name, value in roles.items()}}}  # fmt: skip
 
 
-def _extensions(asked: Asked) -> dict[str, Any]:
+def _extensions(asked: PlayerRequest) -> dict[str, Any]:
     searcher: Searcher = asked.engine.searcher()
     has_vectors = len(asked.collection().attributes()) and len(searcher.store.track_ids)
     names = ["formPost", "apiKeyAuthentication", *(["sonicSimilarity"] if has_vectors else [])]
     return {"openSubsonicExtensions": [{"name": name, "versions": [1]} for name in names]}
 
 
-def _scan(asked: Asked) -> dict[str, Any]:
+def _scan(asked: PlayerRequest) -> dict[str, Any]:
     job = next(reversed(asked.engine.jobs.values()), None)
     running = job is not None and job["state"] == "running"
     return {"scanStatus": {"scanning": running, "count": len(asked.collection().attributes())}}
 
 
-def _start_scan(asked: Asked) -> dict[str, Any]:
+def _start_scan(asked: PlayerRequest) -> dict[str, Any]:
     asked.engine.index()
     return _scan(asked)
 
 
-def _no_cover(asked: Asked) -> dict[str, Any]:
+def _no_cover(asked: PlayerRequest) -> dict[str, Any]:
     raise SubsonicError(_NOT_FOUND, "there are no pictures here.")
 
 
 _PUBLIC = ("getOpenSubsonicExtensions",)
-_READ: dict[str, Callable[[Asked], dict[str, Any]]] = {
+_READ: dict[str, Callable[[PlayerRequest], dict[str, Any]]] = {
     "ping": lambda asked: {},
     "getLicense": lambda asked: {"license": {"valid": True}},
     "getOpenSubsonicExtensions": _extensions,
@@ -483,7 +483,7 @@ _READ: dict[str, Callable[[Asked], dict[str, Any]]] = {
     "getScanStatus": _scan,
     "getCoverArt": _no_cover,
 }
-_WRITE: dict[str, Callable[[Asked], dict[str, Any]]] = {
+_WRITE: dict[str, Callable[[PlayerRequest], dict[str, Any]]] = {
     "star": lambda asked: _star(asked, add=True),
     "unstar": lambda asked: _star(asked, add=False),
     "setRating": _rate,
@@ -507,7 +507,7 @@ async def answer(request: Request, name: str) -> Response:
     name, engine = name.removesuffix(".view"), request.app.state.engine
     try:
         user, role = await _who(request, given, public=name in _PUBLIC)
-        asked = Asked(given, engine, Marks(engine.settings.collection), user, role)
+        asked = PlayerRequest(given, engine, Marks(engine.settings.collection), user, role)
         if name in ("stream", "download"):
             track = (await engine.searches(asked.track, asked.need("id"))).id
             form_of = {"download": "original"}.get(name, "opus" if asked.get("format") in ("opus", "ogg") else "auto")

@@ -26,7 +26,7 @@ from solfa.datagen.captions.stages import WriteCaptions, windows
 from solfa.datagen.summary import defects
 from solfa.datasets.shards import Dataset
 from solfa.jobs import Done, Failed, SerialExecutor
-from solfa.llm import Client, Endpoint
+from solfa.llm import Endpoint, ModelClient
 
 FAST = Settings(
     seconds=5.0, extractors=("solfa-rhythm", "solfa-harmony"), shares=(0.5, 0.25, 0.25), style="figma", per_clip=2,
@@ -232,7 +232,7 @@ def test_an_endpoint_that_is_not_there_stops_the_run_and_it_goes_on_later(
     settings = replace(FAST, endpoint=endpoint, style=None, per_clip=1)
     with pytest.raises(SolfaError, match="cannot be reached"):
         caption_tracks(tracks, tmp_path / "set", settings)
-    monkeypatch.setattr(Client, "_sent", lambda *_: "no idea")
+    monkeypatch.setattr(ModelClient, "_sent", lambda *_: "no idea")
     with pytest.raises(InputError, match=r"no clips left.*malformed"):
         caption_tracks(tracks, tmp_path / "rejected", settings)
     asked = replace(settings, grammar_on_failure=True)

@@ -9,7 +9,7 @@ from solfa.apps.data import data_app
 from solfa.core.clip import Clip
 from solfa.core.errors import InputError, UnknownName
 from solfa.datagen.instructions import KINDS, TextWriter, dropped_for
-from solfa.llm import Budget, Client, Endpoint
+from solfa.llm import Budget, Endpoint, ModelClient
 
 KNOWN = {"key": "D minor", "tempo_bpm": 90.0, "tempo_marking": "andante", "metre": "3/4", "instruments": ["piano"],
          "voice": False}  # fmt: skip
@@ -28,8 +28,8 @@ def said(value: Any) -> tuple[int, bytes]:
     return 200, json.dumps({"choices": [{"message": {"content": json.dumps(value)}}]}).encode()
 
 
-def client(url: str, folder: Path) -> Client:
-    return Client(Endpoint(url=url, model="m", first_wait_s=0.01), folder, Budget())
+def client(url: str, folder: Path) -> ModelClient:
+    return ModelClient(Endpoint(url=url, model="m", first_wait_s=0.01), folder, Budget())
 
 
 def test_templates_ask_for_what_is_known_and_answer_it_truly() -> None:

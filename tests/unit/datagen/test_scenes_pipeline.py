@@ -31,7 +31,7 @@ from solfa.datasets.building import ShardTask
 from solfa.datasets.phrases import sound_bank
 from solfa.datasets.shards import Dataset, Failure, Member
 from solfa.jobs import ProcessExecutor
-from solfa.llm import Client, Endpoint
+from solfa.llm import Endpoint, ModelClient
 
 RATE = 8000
 RULE = PoolRule(sample_rate_hz=RATE, min_event_s=0.2, short_sounds=True)
@@ -307,11 +307,11 @@ def test_the_command_makes_scenes_and_says_what_was_left_out(library: Path, monk
 def test_a_language_model_writes_captions_and_what_it_leaves_out_is_listed(
     library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def answer(self: Client, body: bytes, expected: int) -> str:
+    def answer(self: ModelClient, body: bytes, expected: int) -> str:
         labels = [row["sound"] for row in json.loads(json.loads(body)["messages"][1]["content"])]
         return json.dumps({"caption": "There is " + " and ".join(labels[:2]) + "."})
 
-    monkeypatch.setattr(Client, "_sent", answer)
+    monkeypatch.setattr(ModelClient, "_sent", answer)
     config = replace(CONFIG, endpoint=Endpoint(url="http://127.0.0.1:9/v1", model="m"))
     made = make_scenes(tmp_path / "out", _pool(library), config, count=9, seed=1)
     listed = {f["item"] for f in made.manifest["failures"] if "missing" in f["reason"]}

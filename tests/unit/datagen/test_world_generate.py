@@ -16,7 +16,7 @@ from solfa.core.errors import InputError, MissingExtra
 from solfa.datagen import packages
 from solfa.datagen.world import render
 from solfa.datagen.world.generate import World, split_of
-from solfa.datagen.world.score import Note, Part
+from solfa.datagen.world.score import Note, ScorePart
 from solfa.datasets.building import ShardTask, build
 from solfa.datasets.shards import Dataset, Failure, Member
 from solfa.weights.manifest import PypiSource
@@ -38,7 +38,7 @@ def members(world: World, task: ShardTask = TASK) -> list[Member]:
 
 
 def test_notes_sound_when_and_where_they_are_written(world: World) -> None:
-    part = Part(role="lead", concept="piano", program=5, notes=())
+    part = ScorePart(role="lead", concept="piano", program=5, notes=())
     for pitch, cents in ((60, 0.0), (69, 0.0), (69, 30.0)):
         got = render.stem_of([(0.5, 1.2, pitch, 100)], part, world.soundfonts[0], cents, 0.0, 48000, 24000)
         assert np.flatnonzero(np.abs(got) > 1e-4)[0] / 24000 == pytest.approx(0.5, abs=0.001)
@@ -51,12 +51,12 @@ def test_notes_sound_when_and_where_they_are_written(world: World) -> None:
 
 def test_a_kit_that_is_missing_is_the_standard_one(world: World) -> None:
     notes = (Note(0, 1, 36, 90),)
-    machine = Part(role="drums", concept="drum_machine", program=25, notes=notes, drums=True)
+    machine = ScorePart(role="drums", concept="drum_machine", program=25, notes=notes, drums=True)
     got = render.playable(machine, world.soundfonts[0])
     assert (got.program, got.concept) == (0, "drums")
     few = write_soundfont(world.soundfonts[0].with_name("few.sf2"), programs=3)
     with pytest.raises(InputError, match="no program 4"):
-        render.playable(Part(role="comp", concept="piano", program=4, notes=notes), few)
+        render.playable(ScorePart(role="comp", concept="piano", program=4, notes=notes), few)
 
 
 def test_a_shard_follows_from_its_task(world: World) -> None:

@@ -9,7 +9,7 @@ import pytest
 from solfa.core.annotation import MusicAnnotation, jams_of, parse_jams
 from solfa.core.types import FloatArray
 from solfa.datagen.world.render import Stem
-from solfa.datagen.world.score import Note, Part, Scale, Score, tempo_map
+from solfa.datagen.world.score import Note, Scale, Score, ScorePart, tempo_map
 from solfa.datagen.world.truth import Window, active, annotate, attributes_of, phrases_of
 from solfa.datasets.phrases import event_phrase
 
@@ -24,8 +24,8 @@ def piece(**changes: object) -> Score:
         beat_s=tempo_map("steady", 40, 120.0, np.random.default_rng(0)), metres=((0, 40, "4/4"),),
         keys=((0.0, 16.0, Scale(0, "major")), (16.0, 40.0, Scale(2, "major"))),
         chords=((0.0, 16.0, "C:maj"), (16.0, 40.0, "D:maj")), sections=((0.0, 16.0, "verse"), (16.0, 40.0, "chorus")),
-        parts=(Part(role="comp", concept="piano", program=0, notes=COMP),
-               Part(role="bass", concept="bass_guitar", program=33, notes=BASS)),
+        parts=(ScorePart(role="comp", concept="piano", program=0, notes=COMP),
+               ScorePart(role="bass", concept="bass_guitar", program=33, notes=BASS)),
     )  # fmt: skip
     return replace(score, **changes)  # type: ignore[arg-type]
 
@@ -33,7 +33,7 @@ def piece(**changes: object) -> Score:
 def stems(score: Score, window: Window) -> list[Stem]:
     """A steady tone while a part plays."""
 
-    def tone(part: Part) -> FloatArray:
+    def tone(part: ScorePart) -> FloatArray:
         time_s = window.begin_s + np.arange(round(window.seconds * window.ratio * RATE_HZ)) / RATE_HZ
         on = np.zeros(len(time_s), bool)
         for note in part.notes:
@@ -75,7 +75,7 @@ def test_chords_are_told_only_where_they_sound() -> None:
     bass_only = piece(parts=piece().parts[1:])
     got = truth(bass_only, Window(begin_s=7.0, seconds=7.0))
     assert [c.label for c in got.chords] == ["X"] and "chords" not in attributes_of(got, bass_only)
-    drums = piece(parts=(Part(role="drums", concept="drums", program=0, notes=BASS, drums=True),))
+    drums = piece(parts=(ScorePart(role="drums", concept="drums", program=0, notes=BASS, drums=True),))
     got = truth(drums, Window(begin_s=0.0, seconds=8.0))
     assert [c.label for c in got.chords] == ["N"]
     assert got.key is None  # nothing pitched sounds, so no key is heard
@@ -136,7 +136,7 @@ def test_chords_are_in_order_and_equal_neighbours_are_one() -> None:
 
 
 def test_voices_of_synthesisers_are_told_as_voice_like() -> None:
-    choir = Part(role="choir", concept="choir", program=52, notes=COMP)
+    choir = ScorePart(role="choir", concept="choir", program=52, notes=COMP)
     score = piece(parts=(choir,))
     got = truth(score, Window(begin_s=0.0, seconds=6.0))
     found = attributes_of(got, score)

@@ -11,7 +11,7 @@ from solfa.analysis.protocol import empty
 from solfa.core.errors import InputError
 from solfa.core.types import Alternative, Analysis, ChordSegment, Curve, Estimate, Span, TagTrack
 from solfa.language.questions import Reply, ask, ask_model, choose
-from solfa.llm import Client, Endpoint
+from solfa.llm import Endpoint, ModelClient
 
 LOOP = ("D:min", "Bb:maj", "F:maj", "C:maj")
 
@@ -178,7 +178,7 @@ def by_model(analysis: Analysis, llm_server: Any, folder: Path, answer: Any) -> 
     text = answer if isinstance(answer, str) else json.dumps(answer)
     body = json.dumps({"choices": [{"message": {"content": text}}]}).encode()
     with llm_server(lambda request, n: (200, body)) as fake:
-        return ask_model(analysis, "what key?", Client(Endpoint(url=fake.url, model="m", retries=0), folder))
+        return ask_model(analysis, "what key?", ModelClient(Endpoint(url=fake.url, model="m", retries=0), folder))
 
 
 def test_a_models_word_is_marked_and_its_quotes_are_checked(song: Analysis, llm_server: Any, tmp_path: Path) -> None:

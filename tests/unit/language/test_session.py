@@ -13,7 +13,7 @@ from solfa.collection import Collection
 from solfa.core.errors import InputError
 from solfa.language import Operation, Session
 from solfa.language.turns import EVERYTHING
-from solfa.llm import Client, Endpoint
+from solfa.llm import Endpoint, ModelClient
 from solfa.retrieval import Display, Searcher
 from solfa.retrieval.like import like_track
 
@@ -240,7 +240,7 @@ def test_a_model_drives_the_same_operations(session: Session, llm_server: Any, t
 
     session.say("low")
     with llm_server(reply) as server:
-        client = Client(Endpoint(url=server.url, model="m", retries=0), tmp_path)
+        client = ModelClient(Endpoint(url=server.url, model="m", retries=0), tmp_path)
         session.apply(ask_model(client, "nobody should </data> sing", session.state()))
         assert asked(session) == ["no vocals"]
         assert sent[0]["messages"][1]["content"].count("</data>") == 1

@@ -8,7 +8,7 @@ import typer.main
 from solfa.apps.cli import app, main
 from solfa.core.errors import DryRun, SolfaError
 from solfa.jobs import ThreadExecutor
-from solfa.llm import BUDGET, Budget, Client, Endpoint
+from solfa.llm import BUDGET, Budget, Endpoint, ModelClient
 
 HELLO = [{"role": "user", "content": "hello " * 20}]
 
@@ -18,8 +18,8 @@ def reply(body: dict[str, Any], n: int) -> tuple[int, bytes]:
     return 200, json.dumps({"choices": [{"message": {"content": f"{n}"}}], "usage": usage}).encode()
 
 
-def client(url: str, folder: Path, budget: Budget, **options: Any) -> Client:
-    return Client(Endpoint(url=url, model="m", most_tokens=50, first_wait_s=0.01, **options), folder, budget)
+def client(url: str, folder: Path, budget: Budget, **options: Any) -> ModelClient:
+    return ModelClient(Endpoint(url=url, model="m", most_tokens=50, first_wait_s=0.01, **options), folder, budget)
 
 
 def test_clients_share_a_limit_of_calls_and_kept_answers_cost_none(llm_server: Any, tmp_path: Path) -> None:

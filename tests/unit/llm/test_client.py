@@ -10,7 +10,7 @@ import pytest
 
 from solfa.core.errors import InputError, SolfaError, UnknownName
 from solfa.jobs import Done, ThreadExecutor
-from solfa.llm import Client, Endpoint, Usage, json_objects
+from solfa.llm import Endpoint, ModelClient, Usage, json_objects
 
 HELLO = [{"role": "user", "content": "hello"}]
 SCHEMA = {"type": "object", "properties": {"mood": {"type": "string"}}, "required": ["mood"]}
@@ -20,8 +20,8 @@ def said(text: Any, **more: Any) -> bytes:
     return json.dumps({"choices": [{"message": {"content": text}}], **more}).encode()
 
 
-def client(url: str, folder: Path, **options: Any) -> Client:
-    return Client(Endpoint(url=url, model="m", **{"first_wait_s": 0.01, "timeout_s": 5.0, **options}), folder)
+def client(url: str, folder: Path, **options: Any) -> ModelClient:
+    return ModelClient(Endpoint(url=url, model="m", **{"first_wait_s": 0.01, "timeout_s": 5.0, **options}), folder)
 
 
 def test_an_answer_is_kept_by_the_content_of_its_request(

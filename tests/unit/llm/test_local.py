@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from solfa.core.errors import InputError, MissingExtra, MissingWeights, UnknownName, WeightsError
-from solfa.llm import Budget, Client, Endpoint, local
+from solfa.llm import Budget, Endpoint, ModelClient, local
 from solfa.weights.manifest import manifest
 
 HI = [{"role": "user", "content": "hi"}]
@@ -55,9 +55,9 @@ def tiny(path: Path) -> Path:
     return path
 
 
-def client(model: Path | str, folder: Path, **limits: int) -> Client:
+def client(model: Path | str, folder: Path, **limits: int) -> ModelClient:
     endpoint = Endpoint(url="local", model=str(model), most_tokens=100, first_wait_s=0.01)
-    return Client(endpoint, folder / "answers", Budget(**limits))
+    return ModelClient(endpoint, folder / "answers", Budget(**limits))
 
 
 def test_a_model_on_this_machine_answers_as_an_endpoint_does(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from test_judge import CHASE, NOCTURNE, NOTHING
 
 from solfa.core.errors import InputError, SolfaError, UnknownName
 from solfa.core.types import Audio
-from solfa.llm import Client, Endpoint
+from solfa.llm import Endpoint, ModelClient
 from solfa.relevance.llm_judge import LlmJudge
 
 TRACKS = {"7": NOCTURNE, "3": CHASE, "5": NOTHING}
@@ -23,7 +23,7 @@ def said(answer: Any) -> tuple[int, bytes]:
 
 def judge(url: str, folder: Path, **options: Any) -> LlmJudge:
     endpoint = Endpoint(url=url, model="m", first_wait_s=0.01, timeout_s=5.0, retries=0)
-    return LlmJudge(client=Client(endpoint, folder), **options)
+    return LlmJudge(client=ModelClient(endpoint, folder), **options)
 
 
 def verdict(winner: str, confidence: float = 0.8, reason: str = "calm") -> dict[str, Any]:

@@ -15,7 +15,7 @@ from fakes.tiny import tiny_model
 from solfa.apps.cli import app
 from solfa.core.errors import InputError, SolfaError
 from solfa.core.types import Analysis, ChordSegment
-from solfa.llm import Client, Endpoint
+from solfa.llm import Endpoint, ModelClient
 from solfa.relevance.captions import SoundCheck, caption_faults
 from solfa.relevance.makers import ModelMaker, kept_summary, written
 from solfa.relevance.rules import summarize
@@ -50,7 +50,7 @@ def is_audio(body: dict[str, Any]) -> bool:
 
 def maker(fake: Any, folder: Path, *, audio: bool = True, listens: str = "a", **options: Any) -> ModelMaker:
     reader, listener = (
-        Client(Endpoint(url=fake.url, model=name, first_wait_s=0.01, timeout_s=5.0, retries=1), folder / "answers")
+        ModelClient(Endpoint(url=fake.url, model=name, first_wait_s=0.01, timeout_s=5.0, retries=1), folder / "answers")
         for name in ("m", listens)
     )
     return ModelMaker(reader=reader, folder=folder / "summaries", listener=listener if audio else None, **options)

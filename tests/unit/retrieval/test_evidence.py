@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from solfa.collection import Timeline
+from solfa.collection import TrackTimeline
 from solfa.collection.records import CHORD, SPAN, key_number
 from solfa.constraints import (
     FASTEST_BPM,
@@ -57,7 +57,7 @@ def track(
     spans = [(i, 10.0, 20.0, c) for i, c in enumerate(there.values())]
     played = [(2.0 * i, 2.0 * i + 2, 1000 + i, 0.9) for i in range(len(chords or []))]
     names = {**dict(enumerate(there)), **dict(enumerate(chords or [], start=1000))}
-    timeline = Timeline(
+    timeline = TrackTimeline(
         chords=np.array(played, CHORD), spans=np.array(spans, SPAN), energy=np.array(energy or [], np.float32),
         energy_hop_s=duration_s / max(1, len(energy or [])), names=names,
     )  # fmt: skip

@@ -15,7 +15,17 @@ from typing import Any
 
 from solfa.audio.tags import clean
 from solfa.constraints import Chords, Constraint, Duration, Dynamics, InKey, Metre, Presence, Tempo
-from solfa.core.claims import CHORD, MARKINGS, NOTE, Claim, Kind, chord_symbol, claimed_key, find_claims, tempo_marking
+from solfa.core.claims import (
+    CHORD,
+    MARKINGS,
+    NOTE,
+    CaptionClaim,
+    Kind,
+    chord_symbol,
+    claimed_key,
+    find_claims,
+    tempo_marking,
+)
 from solfa.core.text import is_latin
 from solfa.core.theory import Chord, Key, pitch_class
 from solfa.core.vocabulary import concepts, lineage
@@ -164,7 +174,7 @@ def _counts(attributes: Mapping[str, Any]) -> set[int]:
     return ({int(metre.partition("/")[0])} if metre else set()) | ({int(beats)} if beats else set())
 
 
-def _claim_holds(claim: Claim, attributes: Mapping[str, Any]) -> bool:
+def _claim_holds(claim: CaptionClaim, attributes: Mapping[str, Any]) -> bool:
     value, bpm = claim.value, attributes.get("tempo_bpm")
     if claim.kind == "key":
         return bool(attributes.get("key")) and claimed_key(value) == Key.parse(attributes["key"])

@@ -18,7 +18,7 @@ from solfa.core.theory import Chord
 from solfa.core.vocabulary import concepts
 from solfa.datagen.captions.checks import CaptionRules, broken_rules
 from solfa.datagen.captions.facts import Spelling, grammar, harmony
-from solfa.llm import Client, Endpoint, Usage, json_objects
+from solfa.llm import Endpoint, ModelClient, Usage, json_objects
 
 PROMPT_VERSION = 2  # of the instructions in grammar.toml
 _ONE_SENTENCE = CaptionRules(complete=True, grounded=True, one_sentence=True, objective=True, most_words=120)
@@ -45,7 +45,7 @@ class Captioner:
     """
 
     def __init__(self, endpoint: Endpoint, cache: Path) -> None:
-        self._client = Client(endpoint, cache)
+        self._client = ModelClient(endpoint, cache)
 
     @property
     def usage(self) -> Usage:
@@ -53,7 +53,7 @@ class Captioner:
         return self._client.usage
 
     def caption(self, attributes: Mapping[str, Any], *, seed: int | str) -> Answer:
-        """One caption of the attributes, shuffled by the seed; raises as ``Client.text`` does."""
+        """One caption of the attributes, shuffled by the seed; raises as ``ModelClient.text`` does."""
 
         def check(text: str) -> tuple[str, ...]:
             return broken_rules(text, attributes, _ONE_SENTENCE)

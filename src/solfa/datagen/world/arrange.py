@@ -15,7 +15,7 @@ import numpy as np
 from solfa.core.theory import QUALITIES, Chord
 from solfa.core.types import Rng
 from solfa.datagen.world.melody import Bar, guide_tones, held, melody
-from solfa.datagen.world.score import METRES, MetreShape, Note, Part, Score, span_at, table
+from solfa.datagen.world.score import METRES, MetreShape, Note, Score, ScorePart, span_at, table
 from solfa.datagen.world.styles import Style, concept_of, is_voice_like, kit_concept, pool, styles
 
 
@@ -36,7 +36,7 @@ def style_for(metre: str, rng: Rng) -> Style:
     return fit[int(rng.integers(len(fit)))]
 
 
-def arrange(chart: Score, style: Style, rng: Rng, keep: tuple[Part, ...] = ()) -> Score:
+def arrange(chart: Score, style: Style, rng: Rng, keep: tuple[ScorePart, ...] = ()) -> Score:
     """The chart played by a band; one piece in four is scored for other instruments than the style's.
 
     The chart's own parts are left out. ``keep`` are parts that come with it (a melody, a drummer); no part of the same
@@ -134,7 +134,7 @@ def _fill_beats(metre: MetreShape) -> int:
 # --- drums ----------------------------------------------------------------------------------------------------------
 
 
-def _drums(role: str, style: Style, chart: Score, bars: list[Bar], band: Band, rng: Rng) -> Part:
+def _drums(role: str, style: Style, chart: Score, bars: list[Bar], band: Band, rng: Rng) -> ScorePart:
     drums = table()["drums"]
     key = str(rng.choice(list(drums["players"])))
     kits = pool("kits") if rng.random() < 0.2 else style.kit
@@ -156,7 +156,7 @@ def _drums(role: str, style: Style, chart: Score, bars: list[Bar], band: Band, r
             hits.append(Note(a, 1.0, drums["keys"]["X"], 100))
         notes += hits
     concept = drums["players"][key] if role == "perc" else kit_concept(kit)
-    return Part(role=role, concept=concept, program=kit if role == "drums" else 0, notes=tuple(notes), drums=True)
+    return ScorePart(role=role, concept=concept, program=kit if role == "drums" else 0, notes=tuple(notes), drums=True)
 
 
 def drum_hits(pattern: str, start: float, end: float) -> Iterator[Note]:
@@ -188,7 +188,7 @@ def _fill(start: float, end: float, metre: MetreShape, rng: Rng) -> list[Note]:
 
 def _pitched(
     seat: str, programs: dict[str, int], style: Style, chart: Score, bars: list[Bar], band: Band, rng: Rng
-) -> Part:
+) -> ScorePart:
     role, program = seat.rstrip("2"), programs[seat]
     active = [bar for bar in bars if band.seats[seat][bar[3]]]
     if role == "bass":
@@ -203,7 +203,7 @@ def _pitched(
     else:
         notes = melody(chart, active, program, 1.0 if seat == "lead2" else style.lead, rng)
     name = "solo" if seat == "lead2" else "choir" if is_voice_like(program) else role
-    return Part(role=name, concept=concept_of(program), program=program, notes=tuple(notes))
+    return ScorePart(role=name, concept=concept_of(program), program=program, notes=tuple(notes))
 
 
 def hits(pattern: str, start: float, end: float, changes: list[float]) -> Iterator[tuple[float, float, str]]:
@@ -298,7 +298,7 @@ def voicing(chord: Chord, low: int, previous: tuple[int, ...] = ()) -> tuple[int
     return min(options, key=lambda o: sum(min(abs(p - q) for q in previous) for p in o) + 0.2 * abs(o[0] - low))
 
 
-def _dynamics(part: Part, chart: Score, band: Band) -> Part:
+def _dynamics(part: ScorePart, chart: Score, band: Band) -> ScorePart:
     # Swells over a section, and the band steps back under a solo.
     starts, notes = [a for a, _, _ in chart.sections], []
     for note in part.notes:

@@ -7,7 +7,7 @@ import numpy as np
 from solfa.core.types import Rng
 from solfa.datagen.world.arrange import arrange
 from solfa.datagen.world.harmony import draw_scale, modulated, progression
-from solfa.datagen.world.score import METRES, Part, Scale, Score, Spans, joined, table, tempo_map
+from solfa.datagen.world.score import METRES, Scale, Score, ScorePart, Spans, joined, table, tempo_map
 from solfa.datagen.world.styles import Style, styles
 
 Stretch = tuple[int, int, str]
@@ -29,7 +29,13 @@ def draw_shape(rng: Rng) -> str:
 
 
 def compose(
-    seconds: float, rng: Rng, *, metre: str = "", tempo_bpm: float = 0.0, keep: tuple[Part, ...] = (), style: str = ""
+    seconds: float,
+    rng: Rng,
+    *,
+    metre: str = "",
+    tempo_bpm: float = 0.0,
+    keep: tuple[ScorePart, ...] = (),
+    style: str = "",
 ) -> Score:
     """A piece of about twice ``seconds``, so that a clip of that length can begin anywhere in its first half.
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from solfa.core.errors import InputError, need
 from solfa.core.theory import Key
-from solfa.datagen.world.score import METRES, Note, Part, Scale, Score
+from solfa.datagen.world.score import METRES, Note, Scale, Score, ScorePart
 from solfa.datagen.world.styles import concept_of
 
 _MAX_NOTES, _MAX_BEATS = 200_000, 20_000
@@ -83,7 +83,7 @@ def read_midi(path: Path, metre: str = "") -> Score:
         notes = in_beats(score, np.c_[seconds(rows[:, 0]), seconds(rows[:, 1]), rows[:, 2:]])
         concept = "drums" if drums else concept_of(program)
         name = file.tracks[number].name
-        played.append(Part(role=name, concept=concept, program=program, notes=notes, drums=drums))
+        played.append(ScorePart(role=name, concept=concept, program=program, notes=notes, drums=drums))
     return replace(score, parts=tuple(played))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from solfa.core.errors import InputError, need
 from solfa.core.types import FloatArray, Rng
-from solfa.datagen.world.score import Part, Score, table
+from solfa.datagen.world.score import Score, ScorePart, table
 
 MOST_LOADED = 8
 _VOICES = 160
@@ -26,7 +26,7 @@ _PREROLL_S = 1.5
 class Stem:
     """The sound of one part alone, at its level in the mix; float32 [shape=(N,)]."""
 
-    part: Part
+    part: ScorePart
     samples: FloatArray
 
 
@@ -68,7 +68,7 @@ def has_preset(path: Path, program: int, drums: bool) -> bool:
     return load_soundfont(path).get_preset_name(128 if drums else 0, program) not in (None, "<None>")
 
 
-def playable(part: Part, path: Path) -> Part:
+def playable(part: ScorePart, path: Path) -> ScorePart:
     """The part as a soundfont can play it: with its standard kit for one it lacks.
 
     Raises InputError if it has no such program.
@@ -80,7 +80,7 @@ def playable(part: Part, path: Path) -> Part:
     raise InputError(f"{path.name} has no program {part.program}")
 
 
-def performed(part: Part, score: Score, rng: Rng, *, mechanical: bool) -> list[tuple[float, float, int, int]]:
+def performed(part: ScorePart, score: Score, rng: Rng, *, mechanical: bool) -> list[tuple[float, float, int, int]]:
     """Notes as (on_s, off_s, pitch, velocity): swung, and unless ``mechanical`` a little early, late, loud or soft."""
     notes = np.array(part.notes, np.float64).reshape(-1, 4)
     start, stop = notes[:, 0].copy(), notes[:, 0] + notes[:, 1]
@@ -102,7 +102,7 @@ def performed(part: Part, score: Score, rng: Rng, *, mechanical: bool) -> list[t
 
 
 def stem_of(
-    notes: Sequence[tuple[float, float, int, int]], part: Part, path: Path, cents: float, begin_s: float,
+    notes: Sequence[tuple[float, float, int, int]], part: ScorePart, path: Path, cents: float, begin_s: float,
     num_samples: int, sample_rate_hz: int,
 ) -> FloatArray:  # fmt: skip
     """What sounds of the notes from ``begin_s`` on; those that began up to 1.5 s before sound on."""
@@ -133,7 +133,7 @@ def stem_of(
     return np.frombuffer(raw, np.float32)[head:]
 
 
-def _silence(font: Any, part: Part, cents: float, sample_rate_hz: int) -> None:
+def _silence(font: Any, part: ScorePart, cents: float, sample_rate_hz: int) -> None:
     from tinysoundfont import _tinysoundfont as native
 
     font.reset()

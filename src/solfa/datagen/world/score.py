@@ -87,7 +87,7 @@ METRES = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Part:
+class ScorePart:
     """The notes of one player. ``program`` is General MIDI's from 0; of drums it is the kit.
 
     ``role``: drums, perc, bass, comp, pad, lead, solo, counter or choir. ``concept`` is a vocabulary id.
@@ -114,7 +114,7 @@ class Score:
     chords: Spans[str] = ()
     sections: Spans[str] = ()
     events: Spans[str] = ()
-    parts: tuple[Part, ...] = ()
+    parts: tuple[ScorePart, ...] = ()
     genre: tuple[str, ...] = ()
     swing: float = 0.0
     tempo: str = "steady"

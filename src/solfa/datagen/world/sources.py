@@ -26,7 +26,18 @@ from solfa.core.types import Rng
 from solfa.datagen.world.arrange import arrange, style_for
 from solfa.datagen.world.compose import compose, draw_shape, draw_tempo
 from solfa.datagen.world.midi import in_beats, read_midi
-from solfa.datagen.world.score import METRES, Note, Part, Scale, Score, Spans, joined, plain_label, table, tempo_map
+from solfa.datagen.world.score import (
+    METRES,
+    Note,
+    Scale,
+    Score,
+    ScorePart,
+    Spans,
+    joined,
+    plain_label,
+    table,
+    tempo_map,
+)
 from solfa.datagen.world.styles import Style, concept_of, pool
 
 _MAX_BYTES = 1 << 24
@@ -155,7 +166,7 @@ def _played_chart(
         keys=tuple((a, b, t if isinstance(t, Scale) else _scale(t, chords, a, b)) for a, b, t in tonics),
         sections=tuple((a, b, s or "part") for a, b, s in _runs([bar[1] for bar in stretch], beats)),
     )  # fmt: skip
-    keep = list[Part]()
+    keep = list[ScorePart]()
     for role, chance, notes in tunes:
         shown = tuple(n._replace(start=n.start - start_beat) for n in notes if -0.1 <= n.start - start_beat < num_beats)
         if shown and rng.random() < chance:
@@ -180,11 +191,11 @@ def _scale(tonic: int, chords: list[tuple[float, float, str]], start: float, end
     return Scale(tonic, "major" if best == "maj" else "minor")
 
 
-def _part(role: str, style: Style, notes: tuple[Note, ...], rng: Rng) -> Part:
+def _part(role: str, style: Style, notes: tuple[Note, ...], rng: Rng) -> ScorePart:
     own = {"lead": style.lead_pool, "comp": style.comp_pool}.get(role, ())
     options = (own if rng.random() < 0.6 else ()) or pool(role)
     program = int(options[int(rng.integers(len(options)))])
-    return Part(role=role, concept=concept_of(program), program=program, notes=notes)
+    return ScorePart(role=role, concept=concept_of(program), program=program, notes=notes)
 
 
 def _openewld(path: Path, seconds: float, rng: Rng) -> Score:
@@ -299,7 +310,7 @@ def _groove(path: Path, seconds: float, rng: Rng) -> Score:
         for start, note in zip(_tightened(at), notes, strict=True)
         if start - first > -0.1
     )
-    drums = Part(role="drums", concept="drums", program=int(rng.choice([0, 0, 8, 16, 40])), notes=rows, drums=True)
+    drums = ScorePart(role="drums", concept="drums", program=int(rng.choice([0, 0, 8, 16, 40])), notes=rows, drums=True)
     return compose(seconds, rng, metre=metre, tempo_bpm=bpm, keep=(drums,))
 
 
