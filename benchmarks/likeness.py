@@ -41,7 +41,7 @@ def main(place: Path) -> None:
                 of.append(number)
         wanted = Targets(texts=no_texts(store.space.dim), examples_ED=np.stack(examples), labels=("",) * len(of),
                         weights_L=np.ones(len(of), np.float32), shown_L=(True,) * len(of))  # fmt: skip
-        sound = QueryEmbedding(wanted, searcher.model, searcher.view, searcher._sample)
+        sound = QueryEmbedding(wanted, searcher.model, searcher.view, searcher.sample)
         halves = [_part(track, slice(len(track.frames_TD) // 2, None), hop_s) for track in tracks]
         z_NL = sound.score(halves)
     same_NL = np.arange(len(tracks))[:, None] == np.array(of)

@@ -125,6 +125,9 @@ def window_scores(view: View, windows: Windows, texts: Texts) -> Floats:
     return view.alpha * by_global + (1 - view.alpha) * by_frame
 
 
+_UNIT = 1 << 28  # what a cosine of 1 is in a sum: finer than float32, and exact over 30 million frames
+
+
 def track_scores(scores_WX: Floats, bounds: Ints) -> Floats:
     """Scores of tracks from those of their windows: half the best window, half the mean of all [shape=(N, X)].
 
@@ -144,17 +147,17 @@ def smooth(similarity_TL: FloatArray, width: int, bounds: NDArray[np.int64] | No
     """Moving average over ``width`` frames, edges averaged over the frames that exist [same shape].
 
     A phrase that fits one frame by accident should not beat one that fits a passage. Item i of several has the frames
-    ``[bounds[i], bounds[i + 1])``; nothing flows from one to the next.
+    ``[bounds[i], bounds[i + 1])``; nothing flows from one to the next, not even rounding: sums are of whole numbers.
     """
     if width <= 1 or len(similarity_TL) == 0:
         return similarity_TL
     bounds = np.array([0, len(similarity_TL)]) if bounds is None else bounds
     total = np.zeros((len(similarity_TL) + 1, similarity_TL.shape[1]))
-    np.cumsum(similarity_TL, axis=0, dtype=np.float64, out=total[1:])
+    np.cumsum(np.rint(similarity_TL * np.float64(_UNIT)), axis=0, out=total[1:])
     index, lengths = np.arange(len(similarity_TL)), np.diff(bounds)
     low = np.maximum(np.repeat(bounds[:-1], lengths), index - (width - 1) // 2)
     high = np.minimum(np.repeat(bounds[1:], lengths), index + width // 2 + 1)
-    averaged: FloatArray = ((total[high] - total[low]) / (high - low)[:, None]).astype(np.float32)
+    averaged: FloatArray = ((total[high] - total[low]) / (_UNIT * (high - low)[:, None])).astype(np.float32)
     return averaged
 
 

@@ -46,6 +46,8 @@ class Attributes:
 
     ``progressions`` holds the chord sequences one after the other, a byte a chord (``records.progression``); those of
     row i are ``progressions[chord_bounds[i]:chord_bounds[i + 1]]``.
+
+    ``elsewhere`` are concepts that were looked for in other parts of a collection that is searched in parts.
     """
 
     track_ids: Ids
@@ -53,6 +55,7 @@ class Attributes:
     progressions: NDArray[np.uint8]
     chord_bounds: Ids
     _blocks: tuple[_Block, ...]
+    elsewhere: set[str] = field(default_factory=set)
     _confidences: dict[str, FloatArray] = field(default_factory=dict)
     _fields: dict[str, NDArray[Any]] = field(default_factory=dict)
 
@@ -81,6 +84,14 @@ class Attributes:
                     column[block.rows] = steps / np.float32(CONFIDENCE_STEPS)
             self._confidences[concept] = column
         return self._confidences[concept]
+
+    def measured(self, concept: str) -> bool:
+        """Whether a concept was looked for in any track of the collection."""
+        return concept in self.elsewhere or concept in self.looked_for()
+
+    def looked_for(self) -> set[str]:
+        """The concepts that were looked for in any of these tracks."""
+        return {concept for block in self._blocks if len(block.rows) for concept in block.concepts}
 
     def present(self, rows: Ids) -> Counter[str]:
         """In how many of these rows each concept is present."""

@@ -2,7 +2,6 @@
 
 import math
 import os
-import re
 import shutil
 import sqlite3
 import zlib
@@ -51,7 +50,11 @@ _MAPPED = 64  # tracks whose vectors a head is applied to at a time
 # Spaces where no track owns half of the rows: those of vectors that were replaced.
 _HALF_DEAD = "segment_rows > 0 AND segment_rows >= 2 * (SELECT total(segments) FROM vector WHERE space_id = space.id)"
 _SMALL = 5000  # files up to which a word that many of them hold is looked up for want of a rarer one
-_BM25_MOST = 2.2  # times its IDF is the most that one word can score (k1 = 1.2)
+_BM25_MOST = 2.2  # times its IDF is the most that one word can score (k1 = 1.2, b = 0.75)
+_WORD_TABLES = {"terms": "fts5vocab(main, words, instance)", "held": "fts5vocab(main, words, row)",
+                "asked": "fts5(text, tokenize = 'unicode61 remove_diacritics 2')",
+                "asked_terms": "fts5vocab(temp, asked, instance)"}  # fmt: skip
+_BM25_COLUMNS = {"title": 8, "artist": 8, "album": 4, "genre": 3, "comment": 2, "path": 1}  # weights
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -331,36 +334,74 @@ class Collection:
         return np.array([row[0] for row in rows], np.int64), sum(row[1] is not None for row in rows)
 
     @_reading
-    def text_search(self, words: str, limit: int = 100, allowed: Ids | None = None) -> list[tuple[int, float]]:
+    def word_counts(self, words: str) -> Ids:
+        """In how many files each word of a text is, and at last the number of files and of the words in them; the
+        counts of parts of a collection add up."""
+        lengths = self._lengths[1]
+        sql = "SELECT doc FROM temp.held WHERE term = ?"
+        held = [self._terms.execute(sql, (term,)).fetchone() or (0,) for term in self._read_words(words)]
+        return np.array([*(count for (count,) in held), len(lengths), lengths.sum()], np.int64)
+
+    @_reading
+    def text_search(
+        self, words: str, limit: int | None = 100, allowed: Ids | None = None, counts: Ids | None = None
+    ) -> list[tuple[int, float]]:
         """Present tracks whose tags or path hold rare words of a text, best first: (id, share in 0..1).
 
         The share is BM25 over what a track would reach whose title holds every word; a word that no file holds counts
         half. Words that more than one file in five holds are passed over, unless a small collection
         holds no others. Case and accents do not count; title and artist count more than the rest. Where ``allowed`` is
-        given, other tracks are left out.
+        given, other tracks are left out. ``counts`` are those of all parts, where this collection is one of several.
         """
-        terms = list(dict.fromkeys(re.findall(r"\w+", words)))[:64]
-        count = "SELECT COUNT(*) FROM words WHERE words MATCH ?"
-        held = {term: int(self._reader.execute(count, (f'"{term}"',)).fetchone()[0]) for term in terms}
-        num_files = int(self._reader.execute("SELECT COUNT(*) FROM file").fetchone()[0])
-        found = sorted((term for term in terms if held[term]), key=lambda term: held[term])
-        common = found[:2] if num_files <= _SMALL else []
-        rare = [term for term in found if held[term] <= max(num_files / 5, 10)] or common
-        if not rare:
+        *held, num_files, num_words = (self.word_counts(words) if counts is None else counts).tolist()
+        found = sorted((n, term) for term, n in zip(self._read_words(words), held, strict=True) if n)
+        rare = [one for one in found if one[0] <= max(num_files / 5, 10)]
+        rare = rare or (found[:2] if num_files <= _SMALL else [])
+        ids, lengths = self._lengths
+        scores, ideal = np.zeros(len(ids)), held.count(0) * 0.5 * _idf(num_files, 0)
+        for n, term in rare:
+            ideal += _idf(num_files, n)
+            rows = self._terms.execute("SELECT doc, col FROM temp.terms WHERE term = ?", (term,)).fetchall()
+            files, weights = [row[0] for row in rows], [_BM25_COLUMNS[column] for _, column in rows]
+            often = np.bincount(np.searchsorted(ids, files).astype(np.intp), weights, len(ids))
+            scores += (
+                _idf(num_files, n) * often * 2.2 / (often + 1.2 * (0.25 + 0.75 * lengths / (num_words / num_files)))
+            )
+        there = np.flatnonzero(scores)
+        if not len(there):
             return []
-        idf = {t: max(math.log((num_files - n + 0.5) / (n + 0.5)), 1e-6) for t, n in held.items()}
-        ideal = _BM25_MOST * sum(idf[t] * (1.0 if held[t] else 0.5) for t in terms if t in rare or not held[t])
-        rows = self._reader.execute(
-            "SELECT rowid, -bm25(words, 8, 8, 4, 3, 2, 1) FROM words WHERE words MATCH ?",
-            (" OR ".join(f'"{term}"' for term in rare),),
-        )
-        file_ids, scores = np.fromiter(chain.from_iterable(rows), np.float64).reshape(-1, 2).T
-        ids, best = self._conditions().best_of_tracks(file_ids.astype(np.int64), scores, allowed)
-        if len(ids) > limit:
-            keep = best >= np.partition(best, len(best) - limit)[len(best) - limit]
-            ids, best = ids[keep], best[keep]
-        order = np.lexsort((ids, -best))[:limit]
-        return list(zip(ids[order].tolist(), np.minimum(best[order] / ideal, 1.0).tolist(), strict=True))
+        track_ids, best = self._conditions().best_of_tracks(ids[there], scores[there], allowed)
+        order = np.lexsort((track_ids, -best))[:limit]
+        shares = np.minimum(best[order] / (_BM25_MOST * ideal), 1.0)
+        return list(zip(track_ids[order].tolist(), shares.tolist(), strict=True))
+
+    def _read_words(self, text: str) -> list[str]:
+        """The words of a text as the full text has them."""
+        self._terms.execute("DELETE FROM temp.asked")
+        self._terms.execute("INSERT INTO temp.asked VALUES (?)", (text,))
+        found = self._terms.execute("SELECT term FROM temp.asked_terms ORDER BY offset")
+        return list(dict.fromkeys(term for (term,) in found))[:64]
+
+    @property
+    def _terms(self) -> sqlite3.Connection:
+        """The reader, with the words of the full text as tables, and a table that reads a text as it does."""
+        if "terms" not in self._read:
+            self._reader.execute("PRAGMA temp_store = MEMORY")
+            for name, made in _WORD_TABLES.items():
+                self._reader.execute(f"CREATE VIRTUAL TABLE temp.{name} USING {made}")
+            self._read["terms"] = True
+        return self._reader
+
+    @property
+    def _lengths(self) -> tuple[Ids, Ids]:
+        """The files that the full text holds, ascending, and how many words it has of each."""
+
+        def read() -> Ids:
+            rows = self._reader.execute("SELECT id, sz FROM words_docsize ORDER BY id")
+            return np.array([(number, _varints(packed)) for number, packed in rows], np.int64).reshape(-1, 2).T.copy()
+
+        ids, lengths = self._once("lengths", read)
+        return ids, lengths
 
     @_reading
     def failures(self) -> list[FailedFile]:
@@ -505,6 +546,20 @@ class Collection:
             if track_id not in found:
                 raise UnknownTrack(f"no track {track_id} in {self.directory}.")
         return found
+
+
+def _idf(num_files: int, held: int) -> float:
+    return max(math.log((num_files - held + 0.5) / (held + 0.5)), 1e-6)
+
+
+def _varints(packed: bytes) -> int:
+    """The sum of SQLite's integers of variable length."""
+    total = value = 0
+    for byte in packed:
+        value = value << 7 | byte & 127
+        if byte < 128:
+            total, value = total + value, 0
+    return total
 
 
 def _check(row: Sequence[object], kinds: Sequence[tuple[type, ...]]) -> None:

@@ -56,12 +56,20 @@ class FlatStore:
         return track_id in self._row
 
     def sample(self, count: int) -> FloatArray:
-        """At most ``count`` segments, evenly spaced over the files [shape=(S, D)]: what the tracks are like.
+        """At most ``count`` segments, evenly spaced over the tracks by id [shape=(S, D)]: what the tracks are like."""
+        return self.segments_at(spread(self.num_segments, count))
 
-        Rows that no track owns any more may be among them.
-        """
-        last = max(len(self._segments) - 1, 0)
-        at = np.linspace(0, last, min(count, len(self._segments))).round().astype(np.int64)
+    @property
+    def num_segments(self) -> int:
+        """Segments of all tracks."""
+        return int(self._scanned[2].sum())
+
+    def segments_at(self, numbers: NDArray[np.int64]) -> FloatArray:
+        """Segments by their numbers, counted over the tracks by id [shape=(S, D)]."""
+        starts, counts = self._scanned[1:, np.argsort(self._scanned[0])]
+        ends = np.cumsum(counts)
+        owner = np.searchsorted(ends, numbers, side="right")
+        at = starts[owner] + numbers - (ends - counts)[owner]
         rows: FloatArray = self._segments[at].astype(np.float32) / np.float32(INT8_SCALE)
         return rows
 
@@ -162,6 +170,16 @@ class FlatStore:
 
     def _ivf_path(self) -> Path:
         return self._files.directory / f"cells.{self._files.generation}.npz"
+
+
+def spread(total: int, count: int) -> NDArray[np.int64]:
+    """At most ``count`` numbers below ``total``, evenly spaced.
+
+    >>> spread(5, 3).tolist(), spread(2, 3).tolist()
+    ([0, 2, 4], [0, 1])
+    """
+    at: NDArray[np.int64] = np.linspace(0, max(total - 1, 0), min(count, total)).round().astype(np.int64)
+    return at
 
 
 def _not_finite(rows: NDArray[Any]) -> bool:

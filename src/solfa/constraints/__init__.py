@@ -1,6 +1,6 @@
 """What can be asked of a track and measured: a file for each kind of constraint."""
 
-from solfa.constraints.base import ABSENT, NONE_FOUND, NOT_MEASURED, Constraint, Likelihood, Measured, Place
+from solfa.constraints.base import ABSENT, NONE_FOUND, NOT_MEASURED, Constraint, Likelihood, Measured, Place, Unbased
 from solfa.constraints.chords import Chords
 from solfa.constraints.duration import LONGEST_S, Duration
 from solfa.constraints.dynamics import Dynamics
@@ -27,5 +27,6 @@ __all__ = [
     "Place",
     "Presence",
     "Tempo",
+    "Unbased",
     "presence_words",
 ]

@@ -24,6 +24,8 @@ ABSENT = 0.35  # confidence below which something counts as not there (from ``PR
 NONE_FOUND, NOT_MEASURED = "none found", "could not be measured"
 SHAPE_BASE = 0.3  # base rate of what depends on a place or a shape
 _SHOWN = 0.1  # confidence from which on an alternative is worth a word
+_UNIT = 1 << 32  # what a probability of 1 is in a sum
+_PSEUDO_COUNT = 10.0  # tracks that a prior counts for
 _LEAST_S = 3.0  # the shortest stretch that "at the start" can mean
 
 Counts = NDArray[np.int64]
@@ -44,6 +46,9 @@ class Columns(Protocol):
 
     def confidence(self, concept: str) -> FloatArray:
         """How sure it is that a concept is present [shape=(N,)]; NaN where it was not looked for."""
+
+    def measured(self, concept: str) -> bool:
+        """Whether a concept was looked for in any track of the collection."""
 
     def chord_pairs(self) -> NDArray[np.uint8]:
         """Which chord follows which."""
@@ -137,6 +142,25 @@ class Likelihood:
         return Likelihood(1 - self.p, 1 - self.base)
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Unbased:
+    """P(satisfied) of some tracks [shape=(N,)], NaN where it is not known; its base rate is the mean over a collection,
+    drawn towards a ``prior`` in small ones."""
+
+    p: FloatArray
+    prior: float
+
+    def counted(self) -> tuple[int, int]:
+        """Sum and number of what is known. The sum is a whole number, so that parts of a collection add up exactly."""
+        known = self.p[~np.isnan(self.p)]
+        return int(np.rint(known.astype(np.float64) * _UNIT).astype(np.int64).sum()), len(known)
+
+    def based(self, total: int, count: int) -> Likelihood:
+        """The likelihood, by what was ``counted`` over the collection; a base rate is within 0.02..0.98."""
+        mean = (total / _UNIT + self.prior * _PSEUDO_COUNT) / (count + _PSEUDO_COUNT)
+        return Likelihood.filled(self.p, float(np.clip(mean, 0.02, 0.98)))
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Constraint(ABC):
     """Base: ``text`` is the part of the query it came from; ``weight`` 1 is ordinary, > 1 a must.
@@ -167,7 +191,7 @@ class Constraint(ABC):
         """What it asks, in words, before any negation."""
 
     @abstractmethod
-    def from_columns(self, tracks: Tracks) -> Likelihood | None:
+    def from_columns(self, tracks: Tracks) -> "Likelihood | Unbased | None":
         """Likelihood of every track before any negation; None if the columns hold nothing about it.
 
         For a constraint that needs the timeline this is what the columns can say.
@@ -230,12 +254,6 @@ def expected(fits_NA: NDArray[np.floating], confidences_NA: NDArray[np.floating]
     scale = 1.0 / np.maximum(total, 1.0)
     p: FloatArray = (known * scale + (1.0 - total * scale) * base).astype(np.float32)
     return p
-
-
-def base_rate(p: NDArray[np.floating], prior: float, pseudo_count: float = 10.0) -> float:
-    """Mean of P over the collection, drawn towards a prior in small collections; within 0.02..0.98."""
-    mean = (float(np.sum(p, dtype=np.float64)) + prior * pseudo_count) / (len(p) + pseudo_count)
-    return float(np.clip(mean, 0.02, 0.98))
 
 
 def range_words(

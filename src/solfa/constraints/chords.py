@@ -16,8 +16,8 @@ from solfa.constraints.base import (
     Measured,
     Timed,
     Tracks,
+    Unbased,
     Verdict,
-    base_rate,
 )
 from solfa.constraints.progression import Progressions, code, collapse, match, pair_share, places
 from solfa.core.filters import PRESENT
@@ -53,12 +53,12 @@ class Chords(Constraint):
         exact = "" if self.loose_quality else ", exactly"
         return "-".join(map(str, self.chords)) + how + exact
 
-    def from_columns(self, tracks: Tracks) -> Likelihood:
+    def from_columns(self, tracks: Tracks) -> Unbased:
         """From the share of the asked changes that each track has anywhere."""
         columns = tracks.attributes()
         share = pair_share(columns.chord_pairs(), self.chords, self.transposable) ** 2
         share[np.diff(columns.chord_bounds) == 0] = np.nan
-        return Likelihood.filled(share, base_rate(share[~np.isnan(share)], _BASE))
+        return Unbased(share, _BASE)
 
     def from_timelines(self, columns: Columns, rows: NDArray[np.intp], timelines: Sequence[Timed]) -> Likelihood:
         """From the best place of the sequence in each track."""

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from solfa.constraints.base import Constraint, Likelihood, Measured, Tracks, Verdict, base_rate, range_words
+from solfa.constraints.base import Constraint, Measured, Tracks, Unbased, Verdict, range_words
 from solfa.core.text import clock
 from solfa.core.types import FloatArray
 
@@ -33,10 +33,9 @@ class Duration(Constraint):
         fit: FloatArray = np.exp(-0.5 * ((below + above) / 0.02) ** 2).astype(np.float32)
         return fit
 
-    def from_columns(self, tracks: Tracks) -> Likelihood:
+    def from_columns(self, tracks: Tracks) -> Unbased:
         """From the exact length."""
-        p = self.fit(tracks.attributes().column("duration_s"))
-        return Likelihood(p, base_rate(p, 0.3))
+        return Unbased(self.fit(tracks.attributes().column("duration_s")), 0.3)
 
     def evidence(self, track: Measured) -> Verdict:
         """Compared in the whole seconds that are shown."""

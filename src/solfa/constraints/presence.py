@@ -21,8 +21,8 @@ from solfa.constraints.base import (
     Place,
     Timed,
     Tracks,
+    Unbased,
     Verdict,
-    base_rate,
 )
 from solfa.core.filters import PRESENT
 from solfa.core.text import clock
@@ -68,22 +68,21 @@ class Presence(Constraint):
         """The same, and whether it is to be absent."""
         return f"no {self.asked()}" if self.negated else self.asked()
 
-    def from_columns(self, tracks: Tracks) -> Likelihood | None:
+    def from_columns(self, tracks: Tracks) -> Unbased | None:
         """From the confidence of the concept, or of the nearest wider one that was measured.
 
         That it must not be at a place says nothing about the rest of the track.
         """
         columns = tracks.attributes()
-        name = self._measured_in(columns)
+        name = self._measured_as(columns.measured)
         if name is None or (self.negated and self.needs_timeline):
             return None
-        p = self._confidence(columns, name)
-        return Likelihood.filled(p, base_rate(p[~np.isnan(p)], _PRIOR[concept(self.concept).kind]))
+        return Unbased(self._confidence(columns, name), _PRIOR[concept(self.concept).kind])
 
     def from_timelines(self, columns: Columns, rows: NDArray[np.intp], timelines: Sequence[Timed]) -> Likelihood:
         """From where the concept is, and how long nothing else is present."""
         durations_s, p = columns.column("duration_s")[rows], np.full(len(rows), np.nan, np.float32)
-        name = self._measured_in(columns)
+        name = self._measured_as(columns.measured)
         if name is not None:
             p = self._confidence(columns, name)[rows]
             if self.place is not None:
@@ -123,10 +122,6 @@ class Presence(Constraint):
     def _measured_as(self, was_measured: Callable[[str], bool]) -> str | None:
         """The concept itself or the nearest wider one that was measured; None if none was."""
         return next((wider for wider in lineage(self.concept) if was_measured(wider)), None)
-
-    def _measured_in(self, columns: Columns) -> str | None:
-        """The same, of any track."""
-        return self._measured_as(lambda wider: not np.isnan(columns.confidence(wider)).all())
 
     def _confidence(self, columns: Columns, name: str) -> FloatArray:
         return columns.confidence(name) * np.float32(1.0 if name == self.concept else _NARROWER)

@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from solfa.collection.attributes import measured
-from solfa.constraints import Constraint, Measured, Place, Presence
+from solfa.constraints import Constraint, Measured, Place, Presence, Unbased
 from solfa.constraints.base import Tracks
 from solfa.core.claims import chord_symbol
 from solfa.core.errors import InputError
@@ -152,6 +152,8 @@ def _probability(constraint: Constraint, track: Measured) -> float:
     if constraint.needs_timeline:
         return float(constraint.from_timelines(track.table, np.zeros(1, np.intp), [track.timeline]).p[0])
     found = constraint.from_columns(cast(Tracks, SimpleNamespace(attributes=lambda: track.table)))
+    if isinstance(found, Unbased):
+        found = found.based(*found.counted())
     return 0.0 if found is None else float(found.p[0])
 
 

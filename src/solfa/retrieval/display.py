@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from solfa.collection import Attributes
 from solfa.constraints.key import key_from_code
 from solfa.core.filters import folded
@@ -88,10 +86,12 @@ _VALUES: dict[str, Callable[[_Row], Any]] = {
 }
 
 
-def ordered(hits: Sequence[Hit], sort: str, table: Attributes) -> list[Hit]:
-    """The hits by a name of ``SORTS``, turned round if it starts with ``-``; those without a value last."""
-    value_of = _VALUES[sort.removeprefix("-")]
-    rows = table.rows(np.array([hit.track_id for hit in hits], np.int64))
-    values = [(value_of((hit, table, int(row))), hit) for hit, row in zip(hits, rows, strict=True)]
-    known = sorted((v for v in values if v[0] is not None), key=lambda v: v[0], reverse=sort.startswith("-"))
-    return [hit for _, hit in known] + [hit for value, hit in values if value is None]
+def sort_value(hit: Hit, sort: str, table: Attributes, row: int) -> Any:
+    """What a hit is ordered by under a name of ``SORTS``; None: no value."""
+    return _VALUES[sort.removeprefix("-")]((hit, table, row))
+
+
+def ordered(hits: Sequence[tuple[Hit, Any]], sort: str) -> list[Hit]:
+    """The hits by their values, turned round if ``sort`` starts with ``-``; those without a value last."""
+    known = sorted((h for h in hits if h[1] is not None), key=lambda h: h[1], reverse=sort.startswith("-"))
+    return [hit for hit, _ in known] + [hit for hit, value in hits if value is None]

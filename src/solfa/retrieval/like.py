@@ -11,7 +11,7 @@ from solfa.audio import ContentHash, stretches
 from solfa.core.errors import InputError
 from solfa.core.types import Audio
 from solfa.encoders.windows import candidates, embed, pool, track_vector
-from solfa.retrieval.searcher import Searcher
+from solfa.retrieval.searcher import Asking, Searcher
 from solfa.retrieval.types import Like
 
 _RANGE = re.compile(r"(?P<start>[\d:.]+)-(?P<end>[\d:.]+)")
@@ -35,7 +35,7 @@ def parse_example(text: str) -> tuple[Path, float, float | None]:
     return Path(name), start_s, end_s
 
 
-def like_example(searcher: Searcher, text: str) -> Like:
+def like_example(searcher: Asking, text: str) -> Like:
     """An example sound in the space of the searcher's model.
 
     The file is decoded and encoded, whether or not it is in the collection; if it is (by content), that track will not
@@ -60,7 +60,7 @@ def like_example(searcher: Searcher, text: str) -> Like:
     vector = track_vector(searcher.model.views, embed(searcher.model, parts()))
     if not vector.any():
         raise InputError(f"nothing to compare in {text!r}: the file is {length_s:.1f} s long. Choose another range.")
-    return Like(vector, f"like {path.name}", searcher.collection.find(content.hex))
+    return Like(vector, f"like {path.name}", searcher.find(content.hex))
 
 
 def like_track(searcher: Searcher, track_id: int, start_s: float = 0.0, end_s: float = float("inf")) -> Like:

@@ -1,95 +1,75 @@
 """From a query to hits: filters, evidence from columns and vectors for all, detail for the best, proof for the few."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from solfa.alignment.scores import Floats, Texts, Windows
 from solfa.collection import Collection, FlatStore
-from solfa.constraints import Constraint, Likelihood, Measured, Presence
+from solfa.collection.flat import spread
+from solfa.constraints import Constraint, Likelihood, Measured, Presence, Unbased
 from solfa.core.errors import InputError
 from solfa.core.filters import Filter
 from solfa.core.types import Curve, FloatArray, JointModel, View, ViewName
 from solfa.core.vocabulary import concept
-from solfa.query import Query, by_sound, explain, is_measured
+from solfa.query import Query, by_sound, is_measured
+from solfa.retrieval import plan
 from solfa.retrieval.alignment import WordMatch, word_matches, word_rows
-from solfa.retrieval.display import Fingerprint, collapse_hits, ordered
-from solfa.retrieval.evidence import note_on, of_constraints, of_names, of_targets, overruled
-from solfa.retrieval.fusion import extremes, summed, to_unit
+from solfa.retrieval.display import Fingerprint, sort_value
+from solfa.retrieval.evidence import of_constraints, of_names, of_targets, overruled
+from solfa.retrieval.fusion import extremes, summed
+from solfa.retrieval.plan import NEAREST, SOUND, WORDS, Asked, Clock, Counts, Ranked, Said, Short, Wanted, best
 from solfa.retrieval.targets import BestWindows, QueryEmbedding, Targets, familiarity, no_texts
 from solfa.retrieval.types import Display, Hit, Like, RankBy, Results
 
-CANDIDATES = 200  # tracks that are scored in detail
+T = TypeVar("T")
 _REMEMBERED = 256  # vectors of texts
-_REMEMBERED_COLUMNS = 32  # what constraints say: a number for each track of the collection
-_SAMPLE = 4096  # segments over which texts are standardised
-_SAMPLE_TRACKS = 64  # tracks, where windows are scored by their frames
-_SOUND = 0.5  # nats per standard score of the embedding
+_REMEMBERED_COLUMNS = 64  # what constraints say: a number for each track of the collection
+SAMPLE = 4096  # segments over which texts are standardised
+SAMPLE_TRACKS = 64  # tracks, where windows are scored by their frames
 FIT_Z, MISS_Z = 2.0, 1.0  # standard scores of sounds that are what a text says, and of sounds that are not
 UNKNOWN = 0.1  # familiarity below which a text tower knows nothing of a phrase
-_WORDS = 3.0  # nats for a title, artist or path that holds all rare words of the query
+_NOTHING = np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Found:
-    """The shortlist as it was scored: ids, evidence in nats, scores, texts, and the evidence of names in nats."""
+    """The shortlist as it was scored: ids, evidence in nats, scores of each text, and the evidence of names in nats;
+    what constraints and sound give at least and at most, and whether names alone are the evidence."""
 
     track_ids: NDArray[np.int64]
     total: FloatArray
-    scores: FloatArray
     scores_NL: Floats
     named: FloatArray
+    ends: tuple[float, float, bool]
 
 
-@dataclass(slots=True)
-class _Clock:
-    ms: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.ms[name] = self.ms.get(name, 0.0) + (time.perf_counter() - start) * 1000
-
-
-class Searcher:
-    """Answers queries over one snapshot of an open collection.
+class Asking(ABC):
+    """The part of a search that needs no collection: a query read, its texts and examples as vectors.
 
     ``load_model`` is called at the first query that has something to compare by sound. ``view`` overrides the view that
-    the model ranks by. ``prefer`` gives evidence in nats that is no part of a query (what a listener likes), for rows
-    of the columns and rows of example tracks; ``said`` are lines about it for people, after those on the query.
+    the model ranks by.
     """
 
-    def __init__(
-        self, collection: Collection, load_model: Callable[[], JointModel], view: ViewName | None = None,
-        prefer: Callable[[NDArray[np.intp], Sequence[int]], FloatArray] | None = None, said: Sequence[str] = (),
-    ) -> None:  # fmt: skip
-        self.collection, self._prefer, self._said = collection, prefer, said
+    def __init__(self, load_model: Callable[[], JointModel], view: ViewName | None = None) -> None:
         self._load_model, self._view = load_model, view
         self._vectors: dict[str, tuple[FloatArray, FloatArray]] = {}
-        # Queries are refined part by part: what a part says of all tracks is remembered.
-        self._known: dict[Constraint, Likelihood | None] = {}
 
     @cached_property
     def model(self) -> JointModel:
         """The model whose vectors the collection holds."""
         return self._load_model()
 
-    @cached_property
-    def store(self) -> FlatStore:
-        """The vectors of the model's space.
-
-        Raises SpaceMismatch if the collection has vectors of other spaces only.
-        """
-        return self.collection.store(self.model.space)
+    @abstractmethod
+    def find(self, content_hash: str) -> int | None:
+        """The track with this content, None if there is none."""
 
     @cached_property
     def view(self) -> View:
@@ -102,16 +82,132 @@ class Searcher:
         rank = self.model.views.rank
         return rank if self._view is None else replace(rank, name=self._view)
 
+    def asked(
+        self, query: Query, where: Sequence[Filter], like: Sequence[Like], display: Display | None, by: RankBy,
+        instead: Like | None,
+    ) -> Asked:  # fmt: skip
+        """What every part of a collection is asked; arguments as ``Searcher.search`` takes them."""
+        asked = query.constraints or query.phrases or query.negated_phrases or query.words
+        if not (asked or where or like or instead):
+            unread = f" Not understood: {', '.join(query.unknown)}." if query.unknown else ""
+            raise InputError(
+                f"nothing to search for.{unread} Give a query, an example sound (--like) or a filter (--where)."
+            )
+        query = self._understood(query)
+        if by == "vectors":
+            query = Query(text=query.text, phrases=(query.text,) if query.text.strip() else ())
+        targets = self._targets(query, like, instead)
+        return Asked(
+            query=query, where=tuple(where), targets=targets, display=display or Display(), by=by,
+            without=tuple(e.track_id for e in (*like, *filter(None, (instead,))) if e.track_id is not None),
+            seeds=tuple(e.track_id for e in like if e.track_id is not None and e.weight > 0),
+            anything=bool(targets or query.constraints or where or like),
+        )  # fmt: skip
+
+    def _understood(self, query: Query) -> Query:
+        """The query without phrases that the text tower knows nothing of; those are noted, and looked up as names."""
+        phrases, avoided = by_sound(query)
+        if not (phrases or avoided) or self._reads_captions:
+            return query
+        unknown = tuple(p for p in (*phrases, *avoided) if familiarity(self.model, p) < UNKNOWN)
+        if not unknown:
+            return query
+        kept, apart = (tuple(p for p in own if p not in unknown) for own in (query.phrases, query.negated_phrases))
+        return replace(query, phrases=kept, negated_phrases=apart, unknown=(*query.unknown, *unknown))
+
+    def _targets(self, query: Query, like: Sequence[Like], instead: Like | None = None) -> Targets | None:
+        """What is looked for by sound; None if nothing is."""
+        phrases, avoided = by_sound(query)
+        named: tuple[str, ...] = ()
+        if instead is not None:
+            phrases, avoided = (instead.label,), ()
+        elif query.text.strip() and self._reads_captions and (phrases or query.constraints):
+            phrases = (query.text,)  # what the model was trained on
+        else:
+            presences = [c for c in query.constraints if isinstance(c, Presence)]
+            named = tuple(dict.fromkeys(concept(c.concept).title for c in presences if not c.negated))
+        texts = (*phrases, *avoided, *named)
+        if not texts and not like:
+            return None
+        shown_texts = [instead is not None or not is_measured(phrase, query) for phrase in (*phrases, *avoided)]
+        weights_of = [1.0] * len(phrases) + [-1.0] * len(avoided)
+        said = [*zip(weights_of, shown_texts, strict=True), *[(1.0, False)] * len(named)]
+        weights, shown = zip(*said, *[(e.weight, True) for e in like], strict=True)
+        dim = self.model.audio.spec.dim
+        made = Texts(instead.vector_D[None], (instead.vector_D[None],)) if instead is not None else self._encode(texts)
+        return Targets(
+            texts=made,
+            examples_ED=np.stack([e.vector_D for e in like]) if like else np.zeros((0, dim), np.float32),
+            labels=(*texts, *(example.label for example in like)),
+            weights_L=np.array(weights, np.float32),
+            shown_L=shown,
+        )
+
+    @property
+    def _reads_captions(self) -> bool:
+        """Whether the model was trained on whole captions, rather than put together from the names of tags."""
+        return bool(self.model.audio.spec.window_s)
+
+    def _encode(self, texts: Sequence[str]) -> Texts:
+        """Vectors of texts; instruments and moods come again and again."""
+        if len(self._vectors) > _REMEMBERED:
+            self._vectors.clear()
+        new = [text for text in dict.fromkeys(texts) if text not in self._vectors]
+        if new:
+            found = Texts.of(self.model.text.encode(new))
+            self._vectors.update(zip(new, zip(found.pooled_XD, found.tokens, strict=True), strict=True))
+        if not texts:
+            return no_texts(self.model.audio.spec.dim)
+        pooled, tokens = zip(*(self._vectors[text] for text in texts), strict=True)
+        return Texts(np.stack(pooled), tokens)
+
+
+class Searcher(Asking):
+    """Answers queries over one snapshot of an open collection, or of a part of one.
+
+    ``prefer`` gives evidence in nats that is no part of a query (what a listener likes), for rows
+    of the columns and rows of example tracks; ``said`` are lines about it for people, after those on the query.
+    """
+
+    def __init__(
+        self, collection: Collection, load_model: Callable[[], JointModel], view: ViewName | None = None,
+        prefer: Callable[[NDArray[np.intp], Sequence[int]], FloatArray] | None = None, said: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        super().__init__(load_model, view)
+        self.collection, self._prefer, self._said = collection, prefer, said
+        # Queries are refined part by part: what a part says of all tracks is remembered.
+        self._known: dict[object, Any] = {}
+
     @cached_property
-    def _sample(self) -> list[Windows]:
-        store = self.store
-        if store.space.window_s:
-            ids = store.track_ids
-            at = np.unique(np.linspace(0, max(len(ids) - 1, 0), min(_SAMPLE_TRACKS, len(ids))).round().astype(np.int64))
-            return store.windows(ids[at].tolist())
+    def store(self) -> FlatStore:
+        """The vectors of the model's space.
+
+        Raises SpaceMismatch if the collection has vectors of other spaces only.
+        """
+        return self.collection.store(self.model.space)
+
+    @cached_property
+    def sample(self) -> list[Windows]:
+        """The sounds over which texts are standardised."""
         match = self.model.match
-        segments = store.sample(_SAMPLE) if match is None else match.sounds_SD
-        return [Windows(segments, segments[:0], np.zeros((0, 2), np.int64), np.zeros(0, np.float32))]
+        if match is not None and not self.store.space.window_s:
+            return [_of_segments(match.sounds_SD)]
+        return self.sampled(spread(self.sample_size, SAMPLE_TRACKS if self.store.space.window_s else SAMPLE))
+
+    @property
+    def sample_size(self) -> int:
+        """How many sounds there are to draw the sample from."""
+        return len(self.store.track_ids) if self.store.space.window_s else self.store.num_segments
+
+    def sampled(self, numbers: NDArray[np.int64]) -> list[Windows]:
+        """Those sounds by their numbers, counted over the tracks by id."""
+        if self.store.space.window_s:
+            return self.store.windows(self.store.track_ids[numbers].tolist())
+        return [_of_segments(self.store.segments_at(numbers))]
+
+    def find(self, content_hash: str) -> int | None:
+        """The track with this content, None if there is none."""
+        return self.collection.find(content_hash)
 
     def search(
         self,
@@ -133,195 +229,138 @@ class Searcher:
         Raises InputError if there is nothing to search for; SpaceMismatch if the model's vectors cannot be compared
         with the collection's.
         """
-        display = display or Display()
-        asked = query.constraints or query.phrases or query.negated_phrases or query.words
-        if not (asked or where or like or instead):
-            unread = f" Not understood: {', '.join(query.unknown)}." if query.unknown else ""
-            raise InputError(
-                f"nothing to search for.{unread} Give a query, an example sound (--like) or a filter (--where)."
-            )
-        clock = _Clock()
-        started = time.perf_counter()
+        clock, started = Clock(), time.perf_counter()
         with clock.stage("text"):
-            query = self._understood(query)
+            asked = self.asked(query, where, like, display, by, instead)
+        steps = self.steps(asked)
+
+        def ask(before: Sequence[Said]) -> list[Any]:
+            return [steps.send(before[-1] if before else None)]
+
+        space = self.model.space if asked.targets else ""
+        results = plan.answer(asked, ask, clock, space=space, said=self._said)
+        clock.ms["total"] = (time.perf_counter() - started) * 1000
+        return results
+
+    def steps(self, asked: Asked) -> Generator[Any, Any, None]:
+        """This part's side of ``plan.answer``: what it says of its tracks; it is sent what all parts say together."""
+        query, clock = asked.query, Clock()
         with clock.stage("filter"):
-            table = self.collection.attributes()
-            rows = self._allowed(where, (*like, *filter(None, (instead,))))
-        if by == "vectors":
-            query = Query(text=query.text, phrases=(query.text,) if query.text.strip() else ())
-        embed, embedding = self._targets(query, like, instead), None
+            table, rows = self.collection.attributes(), self._allowed(asked.where, asked.without)
+            ids = table.track_ids[rows]
+        if asked.targets:  # what opens files is done here: the other thread only computes
+            self.store, self.sample, self.view  # noqa: B018
         # Networks, the scan, numpy and SQLite let go of the interpreter: vectors and columns are compared in parallel.
         with ThreadPoolExecutor(1) as beside:
-            comparing = beside.submit(self._compare, embed, rows, clock, by) if embed else None
+            comparing = beside.submit(self._compare, asked.targets, ids, clock) if asked.targets else None
             with clock.stage("attributes"):
-                total, likelihoods = self._from_columns(query, rows)
+                found = [self._remembered(c, partial(self._from_columns, c)) for c in query.constraints]
             with clock.stage("words"):
-                named = self._named(query, rows)
-                total += named
-            if comparing is not None:
-                embedding, near = comparing.result()
-                total += near
+                words = self.collection.word_counts(query.words) if query.words else np.zeros(2, np.int64)
+            embedding, near_ids, cosines = comparing.result() if comparing else (None, ids[:0], _NOTHING)
+        rates = np.array([rate for _, rate in found], np.int64).reshape(-1, 2)
+        counts: Counts = yield Counts(rates=rates, words=words, near_ids=near_ids, cosines=cosines)
+        with clock.stage("attributes"):
+            likelihoods = self._likelihoods(query, [own for own, _ in found], counts, rows)
+            total = summed(query.constraints, likelihoods, len(rows))
+        with clock.stage("words"):
+            named = self._named(query, rows, counts)
+            total += named
+        if embedding is not None:
+            total += _from_vectors(embedding, ids, counts, asked.by)
         liked = np.zeros(len(rows), np.float32)
-        if self._prefer is not None and by == "search":
-            of_collection = [e.track_id for e in like if e.track_id is not None and e.weight > 0]
-            liked = self._prefer(rows, table.rows(np.array(of_collection, np.int64)).tolist())
+        if self._prefer is not None and asked.by == "search":
+            liked = self._prefer(rows, table.rows(np.array(asked.seeds, np.int64)).tolist())
             total += liked
-        if embed is None and not (query.constraints or where or like or named.any()):
-            rows, total = rows[:0], total[:0]  # nothing to rank by: any order would be made up
-            named, liked, likelihoods = named[:0], liked[:0], []
+        best_ids, best_totals = best([(ids, np.round(total, 6))], asked.shortlist)
+        short: Short = yield Short(
+            ids=best_ids, totals=best_totals, most=asked.shortlist, tracks=len(rows), named=bool(named.any())
+        )
         with clock.stage("detail"):
-            short = _top(total, table.track_ids[rows], max(CANDIDATES, 4 * display.k * display.page))
-            known = [None if p is None else Likelihood(p.p[short], p.base) for p in likelihoods]
-            found = self._in_detail(query, embedding, rows[short], (named[short], liked[short]), known, by)
-        with clock.stage("evidence"):
-            order = np.lexsort((found.track_ids, -np.round(found.total.astype(np.float64), 9)))
-            hits = collapse_hits(
-                (self._hit(query, embedding, found, i, where) for i in order.tolist()), self._fingerprint,
-                display.k * display.page, per_artist=display.per_artist, duplicates=display.duplicates,
-            )  # fmt: skip
-            before = min(display.k * (display.page - 1), len(hits))
-            note = note_on(query, hits)
-            if hits and before == len(hits):
-                note = f"No page {display.page}: {before} hits, {-(-before // display.k)} pages."
-            hits = ordered(hits[before:], display.sort, table)
-        clock.ms["total"] = (time.perf_counter() - started) * 1000
-        space = self.model.space if embed else ""
-        return Results(query=query, parsed=(*explain(query), *self._said), hits=tuple(hits), candidates=len(rows),
-                       timing_ms=clock.ms, note=note, before=before, space=space)  # fmt: skip
+            mine = np.flatnonzero(np.isin(ids, short.ids))
+            known = [None if p is None else Likelihood(p.p[mine], p.base) for p in likelihoods]
+            scored = self._in_detail(query, embedding, rows[mine], (named[mine], liked[mine]), known, asked.by)
+        wanted: Wanted = yield Ranked(
+            ids=scored.track_ids, totals=scored.total, named=bool(scored.named.any()),
+            ends=scored.ends if len(mine) else None, ms=clock.ms,
+        )  # fmt: skip
+        place = {track_id: row for row, track_id in enumerate(scored.track_ids.tolist())}
+        while True:
+            described = plan.Described()
+            for track_id, score in zip(*(part.tolist() for part in wanted), strict=True):
+                if track_id in place:
+                    hit = self._hit(query, embedding, scored, place[track_id], asked.where, score)
+                    value = sort_value(hit, asked.display.sort, table, int(rows[mine][place[track_id]]))
+                    mark = None if asked.display.duplicates else self._fingerprint(track_id)
+                    described[track_id] = hit, mark, value
+            wanted = yield described
 
-    def _understood(self, query: Query) -> Query:
-        """The query without phrases that the text tower knows nothing of; those are noted, and looked up as names."""
-        phrases, avoided = by_sound(query)
-        if not (phrases or avoided) or self._reads_captions:
-            return query
-        unknown = tuple(p for p in (*phrases, *avoided) if familiarity(self.model, p) < UNKNOWN)
-        if not unknown:
-            return query
-        kept, apart = (tuple(p for p in own if p not in unknown) for own in (query.phrases, query.negated_phrases))
-        return replace(query, phrases=kept, negated_phrases=apart, unknown=(*query.unknown, *unknown))
-
-    def _allowed(self, where: Sequence[Filter], like: Sequence[Like]) -> NDArray[np.intp]:
+    def _allowed(self, where: Sequence[Filter], without: Sequence[int]) -> NDArray[np.intp]:
         ids = self.collection.attributes().track_ids
         keep = np.isin(ids, self.collection.select(where), kind="table") if where else np.ones(len(ids), bool)
-        keep &= ~np.isin(ids, [example.track_id for example in like if example.track_id is not None])
+        keep &= ~np.isin(ids, without)
         return np.flatnonzero(keep)
-
-    def _targets(
-        self, query: Query, like: Sequence[Like], instead: Like | None = None
-    ) -> Callable[[], QueryEmbedding] | None:
-        """What makes the query embedding, in any thread; None if nothing is looked for by sound."""
-        phrases, avoided = by_sound(query)
-        named: tuple[str, ...] = ()
-        if instead is not None:
-            phrases, avoided = (instead.label,), ()
-        elif query.text.strip() and self._reads_captions and (phrases or query.constraints):
-            phrases = (query.text,)  # what the model was trained on
-        else:
-            presences = [c for c in query.constraints if isinstance(c, Presence)]
-            named = tuple(dict.fromkeys(concept(c.concept).title for c in presences if not c.negated))
-        texts = (*phrases, *avoided, *named)
-        if not texts and not like:
-            return None
-        shown_texts = [instead is not None or not is_measured(phrase, query) for phrase in (*phrases, *avoided)]
-        weights_of = [1.0] * len(phrases) + [-1.0] * len(avoided)
-        said = [*zip(weights_of, shown_texts, strict=True), *[(1.0, False)] * len(named)]
-        weights, shown = zip(*said, *[(e.weight, True) for e in like], strict=True)
-        sample, space, view = self._sample, self.store.space, self.view
-
-        def embed() -> QueryEmbedding:
-            targets = Targets(
-                texts=self._encode(texts)
-                if instead is None
-                else Texts(instead.vector_D[None], (instead.vector_D[None],)),
-                examples_ED=np.stack([e.vector_D for e in like]) if like else np.zeros((0, space.dim), np.float32),
-                labels=(*texts, *(example.label for example in like)),
-                weights_L=np.array(weights, np.float32),
-                shown_L=shown,
-            )
-            return QueryEmbedding(targets, self.model, view, sample)
-
-        return embed
 
     def direction(self, query: Query | None, like: Sequence[Like] = ()) -> FloatArray | None:
         """The unit vector that a query and examples are compared by [shape=(D,)]; None if nothing is by sound."""
-        embed = self._targets(self._understood(query or Query(text="")), like)
-        direction = None if embed is None else embed().direction_D
+        targets = self._targets(self._understood(query or Query(text="")), like)
+        direction = None if targets is None else self._embedding(targets).direction_D
         return None if direction is None else direction / max(float(np.linalg.norm(direction)), 1e-9)
 
-    @property
-    def _reads_captions(self) -> bool:
-        """Whether the model was trained on whole captions, rather than put together from the names of tags."""
-        return bool(self.model.audio.spec.window_s)
+    def _embedding(self, targets: Targets) -> QueryEmbedding:
+        return QueryEmbedding(targets, self.model, self.view, self.sample)
 
     def _compare(
-        self, embed: Callable[[], QueryEmbedding], rows: NDArray[np.intp], clock: _Clock, by: RankBy
-    ) -> tuple[QueryEmbedding, FloatArray]:
+        self, targets: Targets, ids: NDArray[np.int64], clock: Clock
+    ) -> tuple[QueryEmbedding, NDArray[np.int64], FloatArray]:
         with clock.stage("text"):
-            embedding = embed()
+            embedding = self._embedding(targets)
         with clock.stage("vectors"):
-            return embedding, self._from_vectors(embedding, rows, by)
+            unit_D = embedding.direction_D / max(float(np.linalg.norm(embedding.direction_D)), 1e-9)
+            everything = np.array_equal(ids, self.store.track_ids)
+            return embedding, *self.store.nearest(unit_D, NEAREST, allowed=None if everything else ids)
 
-    def _encode(self, texts: Sequence[str]) -> Texts:
-        """Vectors of texts; instruments and moods come again and again."""
-        if len(self._vectors) > _REMEMBERED:
-            self._vectors.clear()
-        new = [text for text in dict.fromkeys(texts) if text not in self._vectors]
-        if new:
-            found = Texts.of(self.model.text.encode(new))
-            self._vectors.update(zip(new, zip(found.pooled_XD, found.tokens, strict=True), strict=True))
-        if not texts:
-            return no_texts(self.store.space.dim)
-        pooled, tokens = zip(*(self._vectors[text] for text in texts), strict=True)
-        return Texts(np.stack(pooled), tokens)
+    def _remembered(self, what: object, make: Callable[[], T]) -> T:
+        if what not in self._known:
+            if len(self._known) >= _REMEMBERED_COLUMNS:
+                self._known.clear()
+            self._known[what] = make()
+        known: T = self._known[what]
+        return known
 
-    def _from_columns(self, query: Query, rows: NDArray[np.intp]) -> tuple[FloatArray, list[Likelihood | None]]:
+    def _from_columns(self, constraint: Constraint) -> tuple[Likelihood | Unbased | None, tuple[int, int]]:
+        found = constraint.from_columns(self.collection)
+        return found, found.counted() if isinstance(found, Unbased) else (0, 0)
+
+    def _likelihoods(
+        self, query: Query, found: Sequence[Likelihood | Unbased | None], counts: Counts, rows: NDArray[np.intp]
+    ) -> list[Likelihood | None]:
         everything = len(rows) == len(self.collection.attributes())
         likelihoods: list[Likelihood | None] = []
-        for constraint in query.constraints:
-            if constraint not in self._known:
-                if len(self._known) >= _REMEMBERED_COLUMNS:
-                    self._known.clear()
-                self._known[constraint] = _signed(constraint, constraint.from_columns(self.collection))
-            known = self._known[constraint]
+        for constraint, own, rate in zip(query.constraints, found, counts.rates.tolist(), strict=True):
+            if isinstance(own, Unbased):
+                own = self._remembered((constraint, *rate), partial(own.based, *rate))
+            known = _signed(constraint, own)
             if known is not None and not everything:
                 known = Likelihood(known.p[rows], known.base)
             likelihoods.append(None if overruled(constraint, query) else known)
-        return summed(query.constraints, likelihoods, len(rows)), likelihoods
+        return likelihoods
 
-    def _named(self, query: Query, rows: NDArray[np.intp]) -> FloatArray:
-        found = np.zeros(len(rows), np.float32)
-        if query.words:
-            ids = self.collection.attributes().track_ids[rows]
-            everything = len(rows) == len(self.collection.attributes())
-            best = self.collection.text_search(
-                query.words, CANDIDATES if everything else len(rows), None if everything else ids
-            )
-            at = np.searchsorted(ids, np.array([track_id for track_id, _ in best], np.int64))
-            found[at] = _WORDS * np.array([share for _, share in best])
-        return found
-
-    def _from_vectors(self, embedding: QueryEmbedding, rows: NDArray[np.intp], by: RankBy) -> FloatArray:
-        ids = self.collection.attributes().track_ids[rows]
-        direction = embedding.direction_D
-        length = float(np.linalg.norm(direction))
-        unit_D = direction / max(length, 1e-9)
-        everything = np.array_equal(ids, self.store.track_ids)
-        near_ids, cosines = self.store.nearest(unit_D, 4 * CANDIDATES, allowed=None if everything else ids)
-        scores = cosines * length - embedding.offset
-        if by == "search":
-            scores = np.clip(scores, -4, 4)
-        # Tracks beyond the list are at most as near as its last entry; those without vectors say nothing.
-        full = len(scores) == 4 * CANDIDATES
-        evidence = np.full(len(rows), min(float(scores.min()), 0.0) if full else 0.0, np.float32)
-        evidence[np.searchsorted(ids, near_ids)] = scores
-        return evidence * np.float32(_SOUND)
+    def _named(self, query: Query, rows: NDArray[np.intp], counts: Counts) -> FloatArray:
+        named, table = np.zeros(len(rows), np.float32), self.collection.attributes()
+        if query.words and (ids := table.track_ids[rows]).size:
+            allowed = None if len(rows) == len(table) else ids
+            hits = self.collection.text_search(query.words, None, allowed, counts.words)
+            at = np.searchsorted(ids, np.array([track_id for track_id, _ in hits], np.int64))
+            named[at] = WORDS * np.array([share for _, share in hits])
+        return named
 
     def _in_detail(
         self, query: Query, embedding: QueryEmbedding | None, rows: NDArray[np.intp],
         besides: tuple[FloatArray, FloatArray], likelihoods: list[Likelihood | None], by: RankBy,
     ) -> _Found:  # fmt: skip
         ids = [int(i) for i in self.collection.attributes().track_ids[rows]]
-        if any(constraint.needs_timeline for constraint in query.constraints):
+        if ids and any(constraint.needs_timeline for constraint in query.constraints):
             table, timelines = self.collection.attributes(), self.collection.timelines(ids)
             likelihoods = [
                 _signed(constraint, constraint.from_timelines(table, rows, timelines))
@@ -339,26 +378,25 @@ class Searcher:
                 missing[there] = False
                 total = np.where(missing, -np.inf, embedding.total(scores_NL))
             else:
-                total = total + np.float32(_SOUND) * embedding.evidence(scores_NL)
+                total = total + np.float32(SOUND) * embedding.evidence(scores_NL)
         least, most = extremes(query.constraints, likelihoods)
         if embedding is not None:
             miss_z, fit_z = embedding.ends(-MISS_Z, FIT_Z)
-            least, most = least + _SOUND * miss_z, most + _SOUND * fit_z
-        elif named.any() and all(known is None for known in likelihoods):
-            most = _WORDS
-        scores = to_unit(_SOUND * total if by == "vectors" else total, least, most)
-        return _Found(np.array(ids, np.int64), total, scores, scores_NL, named)
+            least, most = least + SOUND * miss_z, most + SOUND * fit_z
+        names_alone = embedding is None and all(known is None for known in likelihoods)
+        return _Found(np.array(ids, np.int64), total, scores_NL, named, (least, most, names_alone))
 
     def _hit(
-        self, query: Query, embedding: QueryEmbedding | None, found: _Found, row: int, where: Sequence[Filter]
-    ) -> Hit:
+        self, query: Query, embedding: QueryEmbedding | None, found: _Found, row: int, where: Sequence[Filter],
+        score: float,
+    ) -> Hit:  # fmt: skip
         track_id = int(found.track_ids[row])
         track = self.collection.track(track_id, where)
         table, [timeline] = self.collection.attributes(), self.collection.timelines([track_id])
         measured = Measured(table=table, row=int(table.rows(found.track_ids[row : row + 1])[0]), timeline=timeline)
         evidence = of_constraints(query, measured)
         if found.named[row] > 0:
-            evidence.append(of_names(query.words, track, float(found.named[row]) / _WORDS))
+            evidence.append(of_names(query.words, track, float(found.named[row]) / WORDS))
         duration_s, span, heat = track.duration_s, (0.0, track.duration_s), None
         if embedding is not None and track_id in self.store:
             windows = self.store.windows([track_id])[0]
@@ -378,7 +416,7 @@ class Searcher:
             surest = max(spans, key=lambda s: (s.confidence, -s.start_s), default=None)
             span = (surest.start_s, surest.end_s) if surest else span
         return Hit(track_id=track_id, path=track.paths[0], copies=track.paths[1:],
-                   score=float(found.scores[row]), start_s=span[0], end_s=span[1], duration_s=duration_s,
+                   score=score, start_s=span[0], end_s=span[1], duration_s=duration_s,
                    tags=track.tags, evidence=tuple(evidence), heat=heat)  # fmt: skip
 
     def _words(
@@ -408,11 +446,19 @@ def _signed(constraint: Constraint, likelihood: Likelihood | None) -> Likelihood
     return likelihood.negated() if likelihood is not None and constraint.negated else likelihood
 
 
-def _top(total: FloatArray, ids: NDArray[np.int64], count: int) -> NDArray[np.intp]:
-    """Rows of the highest totals, ties by id."""
-    rounded = np.round(total, 6)
-    rows = np.arange(len(total))
-    if len(total) > count:
-        rows = np.flatnonzero(rounded >= np.partition(rounded, len(total) - count)[len(total) - count])
-    order: NDArray[np.intp] = rows[np.lexsort((ids[rows], -rounded[rows]))[:count]]
-    return order
+def _from_vectors(embedding: QueryEmbedding, ids: NDArray[np.int64], counts: Counts, by: RankBy) -> FloatArray:
+    """Evidence in nats of these tracks, from the nearest of all."""
+    scores = counts.cosines * float(np.linalg.norm(embedding.direction_D)) - embedding.offset
+    if by == "search":
+        scores = np.clip(scores, -4, 4)
+    # Tracks beyond the list are at most as near as its last entry; those without vectors say nothing.
+    full = len(scores) == NEAREST
+    evidence = np.full(len(ids), min(float(scores.min()), 0.0) if full else 0.0, np.float32)
+    mine = np.isin(counts.near_ids, ids)
+    evidence[np.searchsorted(ids, counts.near_ids[mine])] = scores[mine]
+    return evidence * np.float32(SOUND)
+
+
+def _of_segments(rows_SD: FloatArray) -> Windows:
+    """Segments as the sample of a model that has no windows."""
+    return Windows(rows_SD, rows_SD[:0], np.zeros((0, 2), np.int64), np.zeros(0, np.float32))

@@ -7,7 +7,7 @@ from solfa.collection import Attributes
 from solfa.core.filters import SORTS
 from solfa.core.types import FileTags
 from solfa.retrieval import Hit
-from solfa.retrieval.display import _VALUES, ordered
+from solfa.retrieval.display import _VALUES, ordered, sort_value
 
 # id: tempo, key (0..11 major, 12..23 minor, -1 none), artist; in the order of their scores
 TRACKS = {5: (120.0, 9 + 12, "Zoe"), 2: (np.nan, -1, ""), 9: (90.0, 0, "Émile"), 1: (120.0, 4 + 12, "anna")}
@@ -41,7 +41,10 @@ HITS = [
     ],
 )  # fmt: skip
 def test_hits_in_order_ties_by_rank_and_unknown_values_last(sort: str, expected: list[int]) -> None:
-    assert [hit.track_id for hit in ordered(HITS, sort, table())] == expected
+    columns = table()
+    rows = columns.rows(np.array([hit.track_id for hit in HITS])).tolist()
+    values = [(hit, sort_value(hit, sort, columns, row)) for hit, row in zip(HITS, rows, strict=True)]
+    assert [hit.track_id for hit in ordered(values, sort)] == expected
 
 
 def test_every_order_that_is_offered_can_be_had() -> None:

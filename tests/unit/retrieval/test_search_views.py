@@ -122,7 +122,7 @@ def test_a_model_without_windows_has_no_frame_view(tmp_path: Path, files: list[P
 def test_candidates_beyond_the_shortlist_never_come_first(
     collection: Collection, files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("solfa.retrieval.searcher.CANDIDATES", 4)
+    monkeypatch.setattr("solfa.retrieval.plan.CANDIDATES", 4)
     hits = Searcher(collection, trained, "frame").search(parse(CAPTION), display=Display(k=1), by="vectors").hits
     text = trained().text.encode([CAPTION]).global_BD[0]
     best = [float((sound.pooled_WD @ text).max()) for sound in encode_files(files, trained()).sounds]

@@ -173,12 +173,12 @@ def test_vectors_of_another_space_are_refused(directory: Path) -> None:
 def test_a_short_list_does_not_lose_what_only_detail_can_tell(
     searcher: Searcher, text: str, wanted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("solfa.retrieval.searcher.CANDIDATES", 3)
+    monkeypatch.setattr("solfa.retrieval.plan.CANDIDATES", 3)
     assert names(searcher, text, k=1) == [wanted]
 
 
 def test_every_hit_that_was_asked_for_is_shown(searcher: Searcher, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("solfa.retrieval.searcher.CANDIDATES", 2)
+    monkeypatch.setattr("solfa.retrieval.plan.CANDIDATES", 2)
     assert len(names(searcher, "", where="duration_s>1", k=8)) == len(TRACKS)
 
 
