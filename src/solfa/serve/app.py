@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
+from functools import partial
 from http import HTTPStatus
 from importlib.resources import files
 
@@ -19,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from solfa.core.errors import CollectionBusy, DecodeError, FileUnavailable, InputError, SolfaError, UnknownTrack
 from solfa.serve.engine import Engine, ServeSettings
 from solfa.serve.mcp import assistant
-from solfa.serve.rest import api
+from solfa.serve.rest import Call, api
 from solfa.serve.security import Access, Guard
 from solfa.serve.subsonic import players
 
@@ -27,7 +28,7 @@ _STATUS = {UnknownTrack: 404, FileUnavailable: 404, DecodeError: 415, Collection
            SolfaError: 503}  # fmt: skip
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _BUCKETS_S = (0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)
-PUBLIC = ("/healthz", "/rest/")  # what needs no secret, or asks for it in another way
+PUBLIC = ("/healthz", "/readyz", "/rest/")  # what needs no secret, or asks for it in another way
 _log = logging.getLogger("solfa.serve")
 
 
@@ -83,7 +84,7 @@ def create_app(settings: ServeSettings, access: Access | None = None) -> FastAPI
     access, engine, registry = access or Access.of_environment(), Engine(settings), prometheus.CollectorRegistry()
     prometheus.ProcessCollector(registry=registry)
     app = FastAPI(title="solfa", version="1", docs_url=None, redoc_url=None, lifespan=lifespan,
-                  openapi_url="/api/v1/openapi.json")  # fmt: skip
+                  openapi_url="/api/v1/openapi.json", redirect_slashes=False)  # fmt: skip
     app.state.engine, app.state.access = engine, access
     app.include_router(api)
     app.include_router(players)
@@ -94,20 +95,26 @@ def create_app(settings: ServeSettings, access: Access | None = None) -> FastAPI
             tools.streamable_http_app(json_response=True, stateless_http=True, transport_security=checked).routes
         )
     folder = files("solfa.serve").joinpath("page")
-    page = {entry.name: entry.read_bytes() for entry in (folder.iterdir() if folder.is_dir() else ())
+    page = {entry.name: entry.read_text(encoding="utf-8") for entry in folder.iterdir()
             if entry.name.rpartition(".")[2] in _TYPES}  # fmt: skip
+    get = partial(app.api_route, methods=["GET", "HEAD"], include_in_schema=False)
 
-    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
-    @app.api_route("/page/{name}", methods=["GET", "HEAD"], include_in_schema=False)
-    async def static(name: str = "index.html") -> Response:
+    @get("/")
+    @get("/page/{name}")
+    async def static(request: Request, name: str = "index.html") -> Response:
         kind = _TYPES[name.rpartition(".")[2]] if name in page else ""
-        return Response(page[name], media_type=kind) if kind else problem(404, "no such page.")
+        return Call(request).answer(page[name], kind) if kind else problem(404, "no such page.")
 
-    @app.get("/healthz", include_in_schema=False)
+    @get("/healthz")
     async def healthz() -> Response:
         return Response('{"status": "ok"}', media_type="application/json")
 
-    @app.get("/metrics", include_in_schema=False)
+    @get("/readyz")
+    async def readyz() -> Response:
+        ready = Response('{"status": "ready"}', media_type="application/json")
+        return ready if engine.ready.is_set() else problem(503, "a search would wait: the model is being loaded.")
+
+    @get("/metrics")
     async def metrics() -> Response:
         return Response(prometheus.generate_latest(registry), media_type=prometheus.CONTENT_TYPE_LATEST)
 
@@ -118,14 +125,27 @@ def create_app(settings: ServeSettings, access: Access | None = None) -> FastAPI
 
     @app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> Response:
-        answer = problem(error.status_code, str(error.detail))
-        answer.headers.update(error.headers or {})
+        headers, detail = dict(error.headers or {}), str(error.detail)
+        if error.status_code == 405:
+            methods = {*headers["Allow"].split(", ")}
+            headers["Allow"] = ", ".join(sorted(methods | {"GET"} if "HEAD" in methods else methods))
+            detail = f"this address takes {headers['Allow']}."
+        elif detail == "Not Found":
+            detail = "nothing is at this address. What there is: /api/v1/openapi.json"
+        answer = problem(error.status_code, detail)
+        answer.headers.update(headers)
         return answer
 
     @app.exception_handler(RequestValidationError)
     async def misread(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        return problem(422, f"{'.'.join(str(part) for part in first['loc'][1:]) or 'the request'}: {first['msg']}")
+        kind, place = first["type"], ".".join(str(part) for part in first["loc"][1:])
+        if kind == "json_invalid":
+            return problem(422, f"the request is no JSON: {first['ctx']['error']} at character {place}.")
+        if kind == "model_attributes_type":
+            return problem(422, "expected a JSON object, sent with the header content-type: application/json.")
+        got = "" if kind == "missing" else f", got {str(first['input'])[:80]!r}"
+        return problem(422, f"{place or 'the request'}: {first['msg']}{got}")
 
     @app.exception_handler(Exception)
     async def broken(_: Request, error: Exception) -> Response:

@@ -21,10 +21,10 @@ from solfa.core.types import JointModel
 from solfa.encoders.registry import load_model
 from solfa.encoders.windows import pool
 from solfa.jobs import ProcessExecutor
-from solfa.query import override, parse_where
+from solfa.query import explain, override, parse_where
 from solfa.relevance import RuleJudge
 from solfa.relevance.rerank import MOST, page_of, rerank
-from solfa.retrieval import Display, Like, Searcher
+from solfa.retrieval import Display, Like, Results, Searcher
 from solfa.retrieval.like import like_track, parse_example
 from solfa.serve.documents import index_json, reading, results_json
 from solfa.serve.media import ENCODED, TYPES, Sandbox, codec_of, encode, listen, open_inside, peaks
@@ -32,7 +32,7 @@ from solfa.serve.pool import BoundedPool, Refused
 
 T = TypeVar("T")
 _LEAST_PAUSE_S, _LOADING_SHARE = 2.0, 0.05  # between reloads, and the most of all time that they may take
-_MOST_EXAMPLES, _MOST_PEAKS, _MOST_JOBS, _MOST_ENCODED = 64, 512, 20, 32
+_MOST_EXAMPLES, _MOST_PEAKS, _MOST_JOBS, _MOST_FORMS, _MOST_ENCODED_BYTES = 64, 512, 20, 10_000, 2 << 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,23 +77,24 @@ class Engine:
         self.reads = BoundedPool(4, settings.waiting, settings.timeout_s)
         self.decodes = BoundedPool(1, settings.waiting, 60.0)
         self.jobs: dict[str, dict[str, Any]] = {}
-        self.stopping = threading.Event()
+        self.stopping, self.ready = threading.Event(), threading.Event()  # ready: a search waits for no model
         self._sandbox, self._encoded = Sandbox(30.0), ""  # the folder of encoded files
         self._peaks: dict[Any, list[float]] = {}
+        self._forms: dict[str, str] = {}  # of files that may be ALAC, by content
         self._examples: dict[str, tuple[Any, str, str]] = {}
         self._searcher: Searcher | None = None
         self._seen, self._again_s, self._kept = list[tuple[int, ...]](), 0.0, dict[str, Any]()
         self._starting, self._run = threading.Lock(), threading.Thread()
 
     def start(self) -> None:
-        """Open the collection, new where there is none, and index the folders; the second call does nothing.
+        """Open the collection, new where there is none; load the model and index the folders in the background.
 
-        Raises CollectionError if it cannot be opened.
+        The second call does nothing. Raises CollectionError if the collection cannot be opened.
         """
-        if self._searcher is None:
+        if not self._encoded:
             Collection.open(self.settings.collection, create=True).close()
             self._encoded = tempfile.mkdtemp(prefix="solfa-serve-")
-            self.searcher()
+            self.searches.begin(self.searcher)
             if self.settings.folders:
                 self.index()
 
@@ -114,13 +115,13 @@ class Engine:
 
     # --- searching: in the pool ``searches`` --------------------------------------------------------------------------
 
-    def searcher(self) -> Searcher:
-        """A searcher over the collection as it is, or was not long ago where it changes all the time."""
+    def searcher(self, at_once: bool = False) -> Searcher:
+        """A searcher over the collection as it is, or (unless ``at_once``) was not long ago where it changes often."""
         path, now, began_s = Database(self.settings.collection).path, list[tuple[int, ...]](), time.monotonic()
         for file in (path, path.with_name(path.name + "-wal")):
             with suppress(OSError):
                 now.append(((status := file.stat()).st_ino, status.st_size, status.st_mtime_ns))
-        if self._searcher is None or (now != self._seen and began_s >= self._again_s):
+        if self._searcher is None or (now != self._seen and (at_once or began_s >= self._again_s)):
             if self._searcher is not None:
                 self._searcher.collection.close()  # first: two states would take twice the memory
             collection, settings = Collection.open(self.settings.collection), self.settings
@@ -128,7 +129,9 @@ class Engine:
                                            allow_noncommercial=settings.allow_noncommercial)  # fmt: skip
             self._kept, self._seen = {}, now
             with suppress(SolfaError):  # loads what the first query would wait for, and says what is wrong with
+                self._searcher.model.text.encode(["calm piano"])  # there is nothing to search in a new collection
                 self._searcher.search(read_query("calm piano"))
+            self.ready.set()
             took_s = time.monotonic() - began_s
             self._again_s = began_s + took_s + max(_LEAST_PAUSE_S, took_s / _LOADING_SHARE)
         return self._searcher
@@ -154,8 +157,12 @@ class Engine:
         if context and display.sort != "score":
             raise InputError("two orders: give sort or for.")
         ranked = replace(display, k=max(MOST, display.k * display.page), page=1) if context else display
-        results = searcher.search(query, where=[parse_where(text) for text in where],
-                                  like=[self._like(searcher, text) for text in like], display=ranked)  # fmt: skip
+        filters, examples = [parse_where(text) for text in where], [self._like(searcher, text) for text in like]
+        if len(searcher.collection.attributes()):
+            results = searcher.search(query, where=filters, like=examples, display=ranked)
+        else:
+            results = Results(query=query, parsed=tuple(explain(query)), hits=(), candidates=0,
+                              timing_ms={"total": 0.0}, note="Nothing is indexed yet.")  # fmt: skip
         if context:
             results = page_of(rerank(searcher.collection, results, context, RuleJudge()), display.k, display.page)
         return {**results_json(results), "reading": reading(results.query), "more": len(results.hits) == display.k}
@@ -196,23 +203,40 @@ class Engine:
             _keep(self._peaks, _MOST_PEAKS, key, self._sandbox(peaks, path, points, row.duration_s))
         return self._peaks[key]
 
-    def audio(self, track_id: int, form: str) -> tuple[BinaryIO, str]:
+    async def audio(self, track_id: int, form: str) -> tuple[BinaryIO, str]:
         """An open file with the sound of a track, and its type; ``auto`` makes FLAC of what browsers do not play."""
+        while (found := await self.reads(self._sound, track_id, form)) is None:
+            await self.decodes(self._decode, track_id, form)
+        return found
+
+    def _sound(self, track_id: int, form: str) -> tuple[BinaryIO, str] | None:
         row, file, path = self._file(track_id)
-        suffix = path.suffix.lower()
-        if form == "auto":
-            alac = suffix in (".m4a", ".aac") and self._sandbox(codec_of, path) == "alac"
-            form = "flac" if alac or suffix not in TYPES else "original"
+        form = self._form(row, path) if form == "auto" else form
         if form == "original":
-            return file, TYPES.get(suffix, "application/octet-stream")
+            return file, TYPES.get(path.suffix.lower(), "application/octet-stream")
         file.close()
         made = Path(self._encoded, f"{row.hash}.{form}")
-        if not made.exists():
-            for old in sorted(made.parent.iterdir(), key=lambda one: one.stat().st_mtime)[:-_MOST_ENCODED]:
+        return (made.open("rb"), ENCODED[form]) if form and made.exists() else None
+
+    def _form(self, row: TrackRow, path: Path) -> str:
+        """What browsers are given of a file; empty if it has to be looked into first, for ALAC."""
+        if path.suffix.lower() in (".m4a", ".aac"):
+            return self._forms.get(row.hash, "")
+        return "original" if path.suffix.lower() in TYPES else "flac"
+
+    def _decode(self, track_id: int, form: str) -> None:
+        row, file, path = self._file(track_id)
+        file.close()
+        if form == "auto" and not (form := self._form(row, path)):
+            known = "flac" if self._sandbox(codec_of, path) == "alac" else "original"
+            _keep(self._forms, _MOST_FORMS, row.hash, known)
+            return
+        made, total = Path(self._encoded, f"{row.hash}.{form}"), 0
+        for old in sorted(made.parent.iterdir(), key=lambda one: one.stat().st_mtime, reverse=True):
+            if (total := total + old.stat().st_size) > _MOST_ENCODED_BYTES:
                 old.unlink()
-            self._sandbox(encode, path, made.with_suffix(".part"), form)
-            made.with_suffix(".part").replace(made)
-        return made.open("rb"), ENCODED[form]
+        self._sandbox(encode, path, made.with_suffix(".part"), form)
+        made.with_suffix(".part").replace(made)
 
     def example(self, path: Path) -> dict[str, Any]:
         """What an example sound is searched by, kept for a while under a name. Raises DecodeError, InputError."""
@@ -252,6 +276,7 @@ class Engine:
             job.update({name: round(getattr(now, name), 1) for name in names})
             if self.stopping.is_set():
                 raise _Stopped
+            self._reload()
 
         settings = self.settings
         ended: dict[str, Any] = {"state": "failed", "error": "an internal error; the log says what"}
@@ -266,7 +291,13 @@ class Engine:
         except SolfaError as error:
             ended = {"state": "failed", "error": str(error)}
         finally:
+            self._reload(at_once=True)  # who is told of the end finds what was added
             job.update(ended)
+
+    def _reload(self, *, at_once: bool = False) -> None:
+        """Have changes loaded before a search waits for that."""
+        with suppress(Refused):
+            self.searches.begin(self.searcher, at_once)
 
 
 @cache

@@ -21,7 +21,7 @@ _FIELDS = ("starred", "ratings", "plays", "playlists", "queue")
 
 @dataclass(slots=True)
 class Album:
-    """An album of one artist, a file of it, and the numbers of its songs in the order of indexing."""
+    """An album of one artist, a file of it, and the numbers of its songs in the order of their files."""
 
     id: str
     name: str
@@ -60,6 +60,9 @@ def library_of(searcher: Searcher) -> Library:
         album.year, album.genre = album.year or year_of(row), album.genre or printable(row.tags.genre)
         if row.tags.genre:
             found.genres.setdefault(printable(row.tags.genre), []).append(row.id)
+    order = {one: at for at, one in enumerate(searcher.collection.ordered("path")[0].tolist())}
+    for album in found.albums.values():
+        album.songs.sort(key=order.__getitem__)
     for albums in found.artists.values():
         albums.sort(key=lambda album: (album.year or 0, album.name.casefold()))
     return found

@@ -30,7 +30,7 @@ Track = Annotated[int, Field(ge=1, description="Number of a track, as search giv
 Count = Annotated[int, Field(ge=1, le=20, description="How many hits.")]
 Words = Annotated[str, Field(max_length=1000)]
 Seconds = Annotated[float, Field(ge=0, le=86400)]
-_SIGNS = {True: "yes", False: "no", None: "not measured"}
+_SIGNS = {True: "yes", False: "no", None: "undecided"}
 _MOST_TRACKS, _LONGEST = 200, 200  # of a playlist; characters of a title
 _INSTRUCTIONS = """\
 solfa finds music on this machine by what is written about it: tempo, key, metre, chords, instruments, voice, mood.

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from solfa.core.errors import SolfaError
@@ -26,15 +26,20 @@ class BoundedPool:
         self._threads, self._limit_s, self._most = ThreadPoolExecutor(threads), limit_s, threads + waiting
         self._free = threading.BoundedSemaphore(self._most)
 
+    def begin(self, work: Callable[..., T], *args: Any) -> Future[T]:
+        """Work that nobody waits for. Raises Refused (429) where too much waits."""
+        if not self._free.acquire(blocking=False):
+            raise Refused(429, f"{self._most} requests are at work or waiting. Try again in a moment.")
+        future = self._threads.submit(work, *args)
+        future.add_done_callback(lambda _: self._free.release())
+        return future
+
     async def __call__(self, work: Callable[..., T], *args: Any) -> T:
         """What the work returns. Raises what it raises, and Refused: 429 where too much waits, 503 after the limit.
 
         Work that has begun cannot be stopped: it keeps its thread until it ends.
         """
-        if not self._free.acquire(blocking=False):
-            raise Refused(429, f"{self._most} requests are at work or waiting. Try again in a moment.")
-        future = self._threads.submit(work, *args)
-        future.add_done_callback(lambda _: self._free.release())
+        future = self.begin(work, *args)
         done, _ = await asyncio.wait([asyncio.wrap_future(future)], timeout=self._limit_s)
         if not done:
             future.cancel()

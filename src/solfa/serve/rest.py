@@ -1,6 +1,7 @@
 """The REST interface under ``/api/v1``: parameters in, documents out."""
 
 import asyncio
+import gzip
 import hashlib
 import json
 import os
@@ -13,6 +14,8 @@ from typing import Annotated, Any, BinaryIO, Literal
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import MalformedRangeHeader, RangeNotSatisfiable
 from starlette.types import Receive, Scope, Send
 
 from solfa.analysis import document
@@ -30,11 +33,13 @@ from solfa.serve.engine import Engine
 from solfa.serve.pool import Refused
 from solfa.serve.security import ROLES, Role
 
-_UPLOAD_S = 120.0  # for an example to arrive
+_UPLOAD_S, _UPLOADS = 120.0, 4  # for an example to arrive; how many at once
+_PACKED_BYTES, _PING_S = 1000, 15  # documents that are compressed; pause after which events say that they go on
 _PLAYLISTS = {
     "m3u8": (documents.m3u, "audio/x-mpegurl"), "xspf": (documents.xspf, "application/xspf+xml"),
     "csv": (documents.csv_text, "text/csv")}  # fmt: skip
 TrackId = Annotated[str, Field(pattern="^[1-9][0-9]{0,17}$", description="Number of a track in the collection.")]
+TrackNumber = TrackId | Annotated[int, Field(ge=1, lt=10**18)]  # documents have numbers, addresses text
 Count = Annotated[int, Query(ge=1, le=100, description="How many.")]
 Cursor = Annotated[str, Query(pattern="^([1-9][0-9]{0,4})?$", description="`cursor` of the page before.")]
 Sort = Annotated[str, Query(pattern=f"^-?({'|'.join(SORTS)})$")]
@@ -43,6 +48,7 @@ Text = Annotated[str, Field(min_length=1, max_length=500)]
 Texts = Annotated[list[Text], Query(max_length=20)]
 Context = Annotated[str, Query(alias="for", max_length=2000, description="What the music is for.")]
 _NONE: list[str] = []  # FastAPI copies defaults
+_uploads = asyncio.Semaphore(_UPLOADS)
 
 
 class Problem(BaseModel):
@@ -57,7 +63,7 @@ class Problem(BaseModel):
 class FeedbackAsked(BaseModel, extra="forbid", strict=True):
     """Whether a track is a good answer to a query, or for a purpose."""
 
-    track: TrackId
+    track: TrackNumber
     verdict: Literal["good", "bad"]
     query: Annotated[str, Field(max_length=2000)] = ""
     context: Annotated[str, Field(max_length=2000)] = ""
@@ -66,7 +72,7 @@ class FeedbackAsked(BaseModel, extra="forbid", strict=True):
 class PlaylistAsked(BaseModel, extra="forbid", strict=True):
     """Tracks in the order of a playlist."""
 
-    ids: Annotated[list[TrackId], Field(min_length=1, max_length=5000)]
+    ids: Annotated[list[TrackNumber], Field(min_length=1, max_length=5000)]
     format: Literal["m3u8", "xspf", "csv"] = "m3u8"
 
 
@@ -87,15 +93,20 @@ class Call:
         """A document as JSON (text as it is) with an ETag of all but its timing; 304 where the client has it."""
         text = value if isinstance(value, str) else _json(value)
         untimed = _json({**value, "timing_ms": None}) if isinstance(value, dict) else text
-        tag = f'"{hashlib.blake2b(untimed.encode("utf-8", "replace"), digest_size=12).hexdigest()}"'
-        headers = {"etag": tag, "cache-control": "private, no-cache", "vary": "authorization"}
-        return Response(status_code=304, headers=headers) if self.has(tag) else Response(
-            text.encode("utf-8", "replace"), status, headers, kind)  # fmt: skip
+        tag = f'W/"{hashlib.blake2b(untimed.encode("utf-8", "replace"), digest_size=12).hexdigest()}"'
+        headers = {"etag": tag, "cache-control": "private, no-cache", "vary": "authorization, accept-encoding"}
+        if self.has(tag):
+            return Response(status_code=304, headers=headers)
+        data = text.encode("utf-8", "surrogateescape" if isinstance(value, str) else "replace")  # names of files
+        if len(data) > _PACKED_BYTES and "gzip" in self.request.headers.get("accept-encoding", ""):
+            data = gzip.compress(data, 4, mtime=0)
+            headers["content-encoding"] = "gzip"
+        return Response(data, status, headers, kind)
 
     def has(self, tag: str) -> bool:
         """Whether the client has what an ETag marks."""
         given = {one.strip().removeprefix("W/") for one in self.request.headers.get("if-none-match", "").split(",")}
-        return self.request.method in ("GET", "HEAD") and not given.isdisjoint((tag, "*"))
+        return self.request.method in ("GET", "HEAD") and not given.isdisjoint((tag.removeprefix("W/"), "*"))
 
     async def reading(self, work: Callable[[Collection], Any]) -> Response:
         """What is made of the collection."""
@@ -127,7 +138,17 @@ api = APIRouter(prefix="/api/v1", responses=dict.fromkeys(
     (400, 401, 403, 404, 409, 411, 413, 415, 421, 422, 429, 500, 503), _PROBLEM))  # fmt: skip
 post = partial(api.post, dependencies=[_needs("reader")])
 change = partial(api.post, dependencies=[_needs("owner")])
-The = Annotated[Call, Depends(Call)]
+
+
+def _call(request: Request) -> Call:
+    """The request, whose parameters are those of its route: a misspelt one must not pass for a search without it."""
+    known = sorted(parameter.alias for parameter in request.scope["route"].dependant.query_params)
+    if unknown := sorted(request.query_params.keys() - {*known}):
+        raise Refused(422, f"no parameter {unknown[0][:40]!r} here. Known: {', '.join(known) or 'none'}.")
+    return Call(request)
+
+
+The = Annotated[Call, Depends(_call)]
 
 
 def get(path: str, **options: Any) -> Callable[[Any], Any]:
@@ -221,10 +242,9 @@ async def audio(
     form: Annotated[Literal["auto", "original", "flac", "opus"], Query(alias="format")] = "auto",
 ) -> Response:  # fmt: skip
     """The sound of a track, in ranges too; `auto` makes FLAC of what browsers do not play."""
-    file, kind = await call.engine.reads(call.engine.audio, int(track), form)
-    response = OpenFile(file, kind)
+    response = OpenFile(*await call.engine.audio(int(track), form))
     if call.has(response.headers["etag"]):
-        file.close()
+        response.file.close()
         return Response(status_code=304, headers={"etag": response.headers["etag"]})
     return response
 
@@ -236,12 +256,22 @@ class OpenFile(FileResponse):
         by_number = f"/proc/self/fd/{file.fileno()}"  # the path may lead elsewhere by now
         super().__init__(by_number if os.path.lexists(by_number) else file.name, media_type=kind,
                          headers={"cache-control": "no-cache"}, stat_result=os.fstat(file.fileno()))  # fmt: skip
-        self._file = file
+        self.file = file
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
-        with self._file:
+        with self.file:
             await super().__call__(scope, receive, send)
+
+    @classmethod
+    def _parse_range_header(cls, http_range: str, file_size: int) -> list[tuple[int, int]]:
+        try:
+            return super()._parse_range_header(http_range, file_size)
+        except MalformedRangeHeader:  # is passed over (RFC 9110, 14.2)
+            return []
+        except RangeNotSatisfiable:
+            there = {"content-range": f"bytes */{file_size}"}
+            raise HTTPException(416, f"the sound ends after {file_size} bytes.", there) from None
 
 
 @get("/compare")
@@ -293,14 +323,19 @@ async def events(call: The, job: Annotated[str, Field(max_length=40)]) -> Respon
         raise Refused(404, "no such job. GET /api/v1/jobs lists them.")
 
     async def changes() -> AsyncIterator[str]:
-        sent = ""
+        sent, quiet_s = "", 0.0
         while True:
             ended = found["state"] != "running" or call.engine.stopping.is_set()
             if (text := _json(found)) != sent:
-                yield f"event: job\ndata: {(sent := text)}\n\n"
-            if ended:
+                sent, quiet_s = text, 0.0
+                yield f"event: job\ndata: {text}\n\n"
+            elif quiet_s >= _PING_S:  # proxies close what is silent
+                quiet_s = 0.0
+                yield ": still running\n\n"
+            if ended or call.request.method == "HEAD":
                 return
             await asyncio.sleep(0.5)
+            quiet_s += 0.5
 
     return StreamingResponse(changes(), media_type="text/event-stream", headers={"cache-control": "no-store"})
 
@@ -333,8 +368,10 @@ async def playlists(call: The, wanted: PlaylistAsked) -> Response:
     write, kind = _PLAYLISTS[wanted.format]
 
     def read(collection: Collection) -> str:
-        rows = collection.rows([int(one) for one in wanted.ids])
-        return write([documents.hit_of(row) for row in rows if row.paths])
+        hits = [documents.hit_of(row) for row in collection.rows([int(one) for one in wanted.ids]) if row.paths]
+        if wanted.format == "m3u8" and (broken := documents.unwritable(hits)):
+            raise InputError(f"M3U cannot hold a path with a line break: {documents.name_of(broken[0])}. Take XSPF.")
+        return write(hits)
 
     answer = call.answer(await call.engine.reads(call.engine.read, read), kind)
     answer.headers["content-disposition"] = f'attachment; filename="playlist.{wanted.format}"'
@@ -345,12 +382,15 @@ async def playlists(call: The, wanted: PlaylistAsked) -> Response:
     "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}})  # fmt: skip
 async def examples(call: The) -> Response:
     """An example sound, the bytes of a file: its `id` is an example of searches (`like`) for a while."""
-    with tempfile.NamedTemporaryFile(prefix="solfa-example-") as file:
-        try:
-            async with asyncio.timeout(_UPLOAD_S):
-                async for part in call.request.stream():
-                    file.write(part)
-        except TimeoutError:
-            raise Refused(408, f"the sound did not arrive within {_UPLOAD_S:g} s.") from None
-        file.flush()
-        return call.answer(await call.engine.decodes(call.engine.example, Path(file.name)), status=201)
+    if _uploads.locked():
+        raise Refused(429, f"{_UPLOADS} sounds are being uploaded. Try again in a moment.")
+    async with _uploads:
+        with tempfile.NamedTemporaryFile(prefix="solfa-example-") as file:
+            try:
+                async with asyncio.timeout(_UPLOAD_S):
+                    async for part in call.request.stream():
+                        file.write(part)
+            except TimeoutError:
+                raise Refused(408, f"the sound did not arrive within {_UPLOAD_S:g} s.") from None
+            file.flush()
+            return call.answer(await call.engine.decodes(call.engine.example, Path(file.name)), status=201)

@@ -13,6 +13,7 @@ from typing import Literal, get_args
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
+from pydantic import SecretStr
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,7 +23,7 @@ from solfa.serve.pool import BoundedPool, Refused
 Role = Literal["reader", "owner"]  # each may do what those before it may
 ROLES: tuple[Role, ...] = get_args(Role)
 _WRONG_S = 0.5  # what a wrong secret costs; one is checked at a time
-_LEAST_CHARS, _MOST_CHARS = 8, 200
+_LEAST_CHARS, _MOST_CHARS, _MOST_RIGHT = 8, 200, 10_000
 _MOST_BYTES = 1 << 20  # of a request
 _HOST = re.compile(r"(?:(?P<name>[a-z0-9._-]+)|\[(?P<v6>[0-9a-f:.]+)\])(?::\d{1,5})?")
 _HEADERS = {
@@ -38,7 +39,7 @@ _HEADERS = {
 class Access:
     """The secrets of roles as argon2 hashes; without any, everybody who reaches the server is its owner."""
 
-    def __init__(self, hashes: dict[Role, str], clear: dict[Role, str] | None = None) -> None:
+    def __init__(self, hashes: dict[Role, str], clear: dict[Role, SecretStr] | None = None) -> None:
         self.clear = clear or {}  # in memory only: tokens of music players are made of the password itself
         self.hashes, self._checks = hashes, BoundedPool(1, 16, 10.0)
         self._key, self._right = token_bytes(32), dict[bytes, Role]()  # a check takes 64 MiB and 50 ms: once each
@@ -50,7 +51,7 @@ class Access:
         The variables are removed, so that processes that are started do not have them. Raises InputError if a secret
         is too short or too long.
         """
-        hashes, clear = dict[Role, str](), dict[Role, str]()
+        hashes, clear = dict[Role, str](), dict[Role, SecretStr]()
         for role in ROLES:
             secret = os.environ.pop(f"SOLFA_{role.upper()}_SECRET", "")
             if secret and not secret.startswith("$argon2") and not _LEAST_CHARS <= len(secret) <= _MOST_CHARS:
@@ -59,13 +60,22 @@ class Access:
             if secret.startswith("$argon2"):
                 hashes[role] = secret
             elif secret:
-                hashes[role], clear[role] = PasswordHasher().hash(secret), secret
+                hashes[role], clear[role] = PasswordHasher().hash(secret), SecretStr(secret)
         return cls(hashes, clear)
 
     async def role_of(self, secret: str) -> Role | None:
         """The role that a secret opens, None if none. Raises Refused while too many are being checked."""
-        mark = hmac.digest(self._key, secret.encode("utf-8", "replace"), hashlib.sha256)
-        if mark not in self._right and (role := await self._checks(self._verify, secret[:_MOST_CHARS])) is not None:
+        return await self._checked(self._verify, secret[:_MOST_CHARS])
+
+    async def role_of_token(self, token: str, salt: str) -> Role | None:
+        """The role of a music player's token: the MD5 of a password and the salt. Raises Refused as ``role_of``."""
+        return await self._checked(self._verify_token, token.lower(), salt)
+
+    async def _checked(self, verify: Callable[..., Role | None], *said: str) -> Role | None:
+        mark = hmac.digest(self._key, "\0".join(said).encode("utf-8", "replace"), hashlib.sha256)
+        if mark not in self._right and (role := await self._checks(verify, *said)) is not None:
+            if len(self._right) >= _MOST_RIGHT:
+                self._right.clear()
             self._right[mark] = role
         return self._right.get(mark)
 
@@ -76,6 +86,14 @@ class Access:
                     return role
             except (VerificationError, InvalidHashError):
                 continue
+        time.sleep(_WRONG_S)
+        return None
+
+    def _verify_token(self, token: str, salt: str) -> Role | None:
+        for role, secret in self.clear.items():
+            made = hashlib.md5((secret.get_secret_value() + salt).encode("utf-8", "replace"), usedforsecurity=False)
+            if hmac.compare_digest(made.hexdigest().encode(), token.encode("utf-8", "replace")):
+                return role
         time.sleep(_WRONG_S)
         return None
 

@@ -1,9 +1,12 @@
 """What programs ask over HTTP, in this process."""
 
+import asyncio
 import io
 import json
-import time
+import os
 from pathlib import Path
+from threading import Timer
+from typing import Any
 from xml.etree import ElementTree
 
 import jsonschema
@@ -14,9 +17,18 @@ from starlette.testclient import TestClient
 
 from fakes.files import write_audio
 from solfa.collection.database import Database
+from solfa.serve.app import create_app
 from solfa.serve.engine import ServeSettings
+from solfa.serve.security import Access
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "src/solfa/apps/search.schema.json").read_text())
+
+
+def until_done(client: TestClient, job: str) -> None:
+    """Wait for the end of an indexing run."""
+    with client.stream("GET", f"{API}/jobs/{job}/events") as stream:
+        for _ in stream.iter_lines():
+            pass
 
 
 def number(client: TestClient, name: str) -> int:
@@ -63,6 +75,40 @@ def test_sound_comes_in_ranges_and_is_not_sent_twice(client: TestClient, kept: P
     assert client.head(url).headers["content-length"] == str(len(data))
     again = client.get(url, headers={"if-none-match": everything.headers["etag"]})
     assert again.status_code == 304 and not again.content
+
+
+@pytest.mark.parametrize("asked", ["items=0-1", "bytes=9-1", "bytes=abc", "bytes=", "0-3", "bytes=-", "bytes=x-y"])
+def test_a_range_that_is_none_is_passed_over(client: TestClient, asked: str) -> None:
+    url = f"{API}/tracks/{number(client, 'low.wav')}/audio"
+    answer = client.get(url, headers={"range": asked})
+    assert answer.status_code == 200 and len(answer.content) == int(client.head(url).headers["content-length"])
+
+
+def test_a_range_behind_the_end_is_a_problem_with_the_length(client: TestClient) -> None:
+    url = f"{API}/tracks/{number(client, 'low.wav')}/audio"
+    length = client.head(url).headers["content-length"]
+    answer = client.get(url, headers={"range": f"bytes={length}-"})
+    assert answer.headers["content-range"] == f"bytes */{length}" and answer.json()["status"] == 416
+
+
+def test_whether_an_m4a_is_alac_is_looked_up_once(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, looked = client.app.state.engine, []  # type: ignore[attr-defined]
+    monkeypatch.setattr(HereSandbox, "__call__", lambda _, work, *__: looked.append(work.__name__) or "aac")
+    engine._sandbox = HereSandbox()
+    url = f"{API}/tracks/{number(client, 'stereo.m4a')}/audio"
+    for start in (0, 10, 20):
+        assert client.get(url, headers={"range": f"bytes={start}-{start + 5}"}).status_code == 206
+    assert looked == ["codec_of"]
+
+
+def test_encoded_files_are_bounded_in_bytes(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = client.app.state.engine  # type: ignore[attr-defined]
+    engine._sandbox = HereSandbox()
+    monkeypatch.setattr("solfa.serve.engine._MOST_ENCODED_BYTES", 200_000)
+    for name in ("low.wav", "middle.flac", "high.ogg"):
+        assert client.get(f"{API}/tracks/{number(client, name)}/audio", params={"format": "flac"}).status_code == 200
+    sizes = [file.stat().st_size for file in Path(engine._encoded).iterdir()]
+    assert 0 < sum(sizes[:-1]) <= 200_000
 
 
 @pytest.mark.parametrize(("form", "subtype", "rate"), [("flac", "PCM_16", 16_000), ("opus", "OPUS", 48_000)])
@@ -196,10 +242,107 @@ def test_failed_files_are_told_with_reasons(client: TestClient) -> None:
 
 def test_health_and_metrics(client: TestClient) -> None:
     client.get(f"{API}/search", params={"q": "low"})
-    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/healthz").json() == {"status": "ok"} and client.head("/healthz").status_code == 200
+    assert client.get("/readyz").json() == {"status": "ready"}  # as a search was answered
+    client.app.state.engine.ready.clear()  # type: ignore[attr-defined]
+    assert client.get("/readyz").status_code == 503
     text = client.get("/metrics").text
     assert 'solfa_request_seconds_count{method="GET",route="/api/v1/search",status="200"} 1.0' in text
     assert "process_resident_memory_bytes" in text
+
+
+@pytest.mark.parametrize("path", ["/", "/page/main.js", "/page/solfa.css", f"{API}/tracks", f"{API}/tracks/1/analysis"])
+def test_what_is_sent_is_compressed_and_not_sent_twice(client: TestClient, path: str) -> None:
+    packed, plain = (client.get(path, headers={"accept-encoding": how}) for how in ("gzip", "identity"))
+    assert packed.headers["content-encoding"] == "gzip" and "content-encoding" not in plain.headers
+    assert packed.content == plain.content and int(packed.headers["content-length"]) < len(plain.content)
+    assert "accept-encoding" in packed.headers["vary"]
+    again = client.get(path, headers={"if-none-match": packed.headers["etag"]})
+    assert again.status_code == 304 and not again.content
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [("POST", f"{API}/search", "GET, HEAD"), ("DELETE", f"{API}/tracks/1", "GET, HEAD"), ("PUT", "/", "GET, HEAD"),
+     ("GET", f"{API}/playlists", "POST"), ("GET", f"{API}/jobs/index", "POST"), ("PATCH", "/healthz", "GET, HEAD")],
+)  # fmt: skip
+def test_a_method_that_is_not_there_is_told_which_are(client: TestClient, method: str, path: str, allowed: str) -> None:
+    answer = client.request(method, path)
+    assert answer.status_code == 405 and allowed in answer.json()["detail"]
+    assert {*answer.headers["allow"].split(", ")} == {*allowed.split(", ")}
+
+
+@pytest.mark.parametrize(
+    ("path", "known"),
+    [("search?q=low&bpm=120", "tempo"), ("search?q=low&per-artist=1", "per_artist"), ("tracks?order=title", "sort"),
+     ("tracks/1/similar?start=3", "from"), ("tracks/1?x=1", "none"), ("facets?q=low", "where"), ("map?k=1", "none")],
+)  # fmt: skip
+def test_a_misspelt_parameter_is_not_passed_over(client: TestClient, path: str, known: str) -> None:
+    answer = client.get(f"{API}/{path}")
+    assert answer.status_code == 422 and known in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [({"content": '{"ids": ["1"', "headers": {"content-type": "application/json"}}, "JSON"),
+     ({"content": '{"ids": ["1"]}', "headers": {"content-type": "text/plain"}}, "application/json"),
+     ({"json": {"ids": []}}, "ids"), ({"json": {"ids": ["x"]}}, "'x'"), ({"json": {}}, "ids"),
+     ({"json": {"ids": [1], "format": "pls"}}, "'pls'"), ({"json": {"ids": [0]}}, "ids"), ({"json": ["1"]}, "object")],
+)  # fmt: skip
+def test_a_request_that_is_not_understood_is_told_why(client: TestClient, sent: dict[str, Any], said: str) -> None:
+    answer = client.post(f"{API}/playlists", **sent)
+    assert answer.status_code == 422 and said in answer.json()["detail"], answer.json()
+
+
+def test_numbers_of_tracks_are_taken_as_documents_give_them(client: TestClient) -> None:
+    ids = [number(client, name) for name in ("low.wav", "bright.aiff")]
+    text = client.post(f"{API}/playlists", json={"ids": ids}).text
+    assert text == client.post(f"{API}/playlists", json={"ids": [*map(str, ids)]}).text and "bright.aiff" in text
+
+
+@pytest.mark.parametrize("name", [b"latin1-\xe9\xff.wav", b"two\nlines.wav"])
+def test_playlists_lead_to_files_of_any_name(changing: TestClient, own: ServeSettings, name: bytes) -> None:
+    path = own.folders[0] / os.fsdecode(name)
+    (own.folders[0] / "low.wav").rename(path)
+    job = changing.post(f"{API}/jobs/index", json={}).json()
+    until_done(changing, job["id"])
+    track = number(changing, "latin1" if b"latin" in name else "two")
+    answer = changing.post(f"{API}/playlists", json={"ids": [track]})
+    if b"\n" in name:
+        assert answer.status_code == 400 and "line break" in answer.json()["detail"]
+    else:
+        assert name in answer.content.splitlines()[-1]
+
+
+def test_a_collection_without_tracks_is_no_error(tmp_path: Path) -> None:
+    empty = ServeSettings(collection=tmp_path / "new")
+    with TestClient(create_app(empty, Access({})), base_url="http://127.0.0.1:4333") as client:
+        found = client.get(f"{API}/search", params={"q": "slow piano, no vocals"})
+        assert found.status_code == 200 and found.json()["hits"] == [] and "indexed" in found.json()["note"]
+        assert [part["kind"] for part in found.json()["reading"]][-1] == "voice" and found.json()["cursor"] is None
+        assert client.get(f"{API}/search", params={"where": "nothing=1"}).status_code == 400
+        for path in ("tracks", "facets", "map", "status", "failed", "jobs"):
+            assert client.get(f"{API}/{path}").status_code == 200, path
+        assert client.get(f"{API}/tracks/1/similar").status_code == 404
+        asked = client.get("/rest/search3", params={"query": "slow piano", "f": "json", "u": "me"}).json()
+        assert asked["subsonic-response"]["searchResult3"]["song"] == []
+
+
+def test_uploads_at_once_are_limited(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("solfa.serve.rest._uploads", asyncio.Semaphore(0))
+    answer = client.post(f"{API}/examples", content=b"x")
+    assert answer.status_code == 429 and answer.headers["retry-after"]
+
+
+def test_events_go_on_while_nothing_changes(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("solfa.serve.rest._PING_S", 0.5)
+    job = {"state": "running", "done": 1}
+    client.app.state.engine.jobs["slow"] = job  # type: ignore[attr-defined]
+    Timer(2.5, lambda: job.update(state="done")).start()
+    with client.stream("GET", f"{API}/jobs/slow/events") as stream:
+        lines = [line for line in stream.iter_lines() if line]
+    assert lines[0] == "event: job" and ": still running" in lines and '"done"' in lines[-1]
+    assert client.head(f"{API}/jobs/slow/events").headers["content-type"].startswith("text/event-stream")
 
 
 def test_feedback_is_kept_and_contradicted(changing: TestClient) -> None:
@@ -219,10 +362,8 @@ def test_a_job_indexes_and_its_events_say_how_far_it_is(changing: TestClient, ow
         said = [json.loads(line[6:]) for line in stream.iter_lines() if line.startswith("data: ")]
     assert said[-1]["state"] == "done" and said[-1]["report"]["added"] == 1, said[-1]
     assert changing.get(f"{API}/jobs").json()["jobs"][0]["id"] == job["id"]
-    deadline = time.monotonic() + 20
-    while changing.get(f"{API}/search", params={"where": "path~new.wav"}).json()["candidates"] == 0:
-        assert time.monotonic() < deadline, "the new state is never loaded"
-        time.sleep(0.2)
+    assert number(changing, "new.wav")  # whoever is told of the end finds what was added
+    assert changing.get(f"{API}/facets").json()["tracks"] == 6
     assert changing.get(f"{API}/jobs/none/events").status_code == 404
 
 

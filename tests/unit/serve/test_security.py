@@ -1,10 +1,12 @@
 """Who gets in, from where, to what."""
 
 import base64
+import hashlib
 import json
 import logging
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,6 +19,7 @@ import pytest
 from argon2 import PasswordHasher
 from fastapi import FastAPI
 from given_server import API
+from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from fakes.tiny import tiny_model
@@ -180,6 +183,25 @@ def test_many_wrong_secrets_at_once_are_put_off(app: FastAPI, monkeypatch: pytes
         said = list(pool.map(lambda g: asked(headers={"authorization": f"Bearer {g}"}).status_code, guesses))
         assert right == 200 and set(said) == {401, 429}
         assert client.get(f"{API}/status", headers=bearer("owner")).status_code == 200  # known ones are not put off
+
+
+def test_many_wrong_tokens_at_once_are_put_off(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("solfa.serve.security._WRONG_S", 0.2)
+    app.state.access.clear["owner"] = SecretStr(SECRETS["owner"])
+
+    def said(password: str, salt: str) -> str:
+        token = hashlib.md5((password + salt).encode()).hexdigest()
+        given = {"u": "me", "t": token, "s": salt, "f": "json"}
+        error = client.get("/rest/ping", params=given).json()["subsonic-response"].get("error", {})
+        return str(error.get("message", "right"))
+
+    with TestClient(app, base_url=HERE) as client, ThreadPoolExecutor(30) as pool:
+        assert said(SECRETS["owner"], "known") == "right"
+        began_s = time.monotonic()
+        answers = {*pool.map(lambda i: said(f"guess {i}", "salt"), range(30))}
+        assert time.monotonic() - began_s > 1 and "right" not in answers
+        assert any("wrong" in answer for answer in answers) and any("waiting" in answer for answer in answers)
+        assert said(SECRETS["owner"], "known") == "right"
 
 
 def test_secrets_come_from_the_environment_and_leave_it(monkeypatch: pytest.MonkeyPatch) -> None:
