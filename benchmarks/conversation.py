@@ -368,12 +368,16 @@ class Score:
         self.all_ten += sum(right) == 10
         return sum(right) == 10
 
+    def shown(self) -> str:
+        """Both shares, as columns of a table."""
+        return f"{self.all_ten / self.turns:.3f} | {self.share / self.turns:.3f}"
+
 
 def converse(args: argparse.Namespace, searcher: Searcher, truths: list[Truth]) -> None:
     """Print the share of turns that went right, for each way."""
     rng, display = np.random.default_rng(args.seed + 1), Display(k=10, duplicates=True)
     ways = {name: Score() for name in ("talking", "typing all again", "appending words")}
-    kinds: dict[str, Score] = {}
+    kinds: dict[str, tuple[Score, Score]] = {}
     refused = 0
     for _ in range(args.wishes):
         session = Session(searcher, display)
@@ -404,7 +408,8 @@ def converse(args: argparse.Namespace, searcher: Searcher, truths: list[Truth]) 
                 if args.wrong:
                     print(f"refused: {sentence!r}: {error}")
             right = ways["talking"].add(wish, found, truths)
-            kinds.setdefault(kind, Score()).add(wish, found, truths)
+            said_of, typed_of = kinds.setdefault(kind, (Score(), Score()))
+            said_of.add(wish, found, truths)
             if args.wrong and not right and found is not None:
                 broken = [
                     k for k, part in wish.items() if not all(part.holds(truths[h.track_id - 1]) for h in found.hits)
@@ -412,12 +417,17 @@ def converse(args: argparse.Namespace, searcher: Searcher, truths: list[Truth]) 
                 print(f"wrong: {said} asked: {session.request} broken: {broken} of {len(found.hits)} hits")
             typed = ", ".join(part.typed for part in wish.values() if part.typed)
             likes = [like_track(searcher, part.like) for part in wish.values() if part.like]
-            ways["typing all again"].add(wish, search(searcher, typed, likes, display), truths)
+            again = search(searcher, typed, likes, display)
+            ways["typing all again"].add(wish, again, truths)
+            typed_of.add(wish, again, truths)
             ways["appending words"].add(wish, search(searcher, ", ".join(said), [], display), truths)
     print(f"{args.wishes} wishes, {ways['talking'].turns} turns, {len(truths)} tracks, seed {args.seed}, "
           f"phrasings {args.phrasings}, errors {args.errors}; {refused} turns refused")  # fmt: skip
-    for name, score in (*ways.items(), *sorted(kinds.items())):
-        print(f"| {name:18} | {score.turns:4} | {score.all_ten / score.turns:.3f} | {score.share / score.turns:.3f} |")
+    for name, score in ways.items():
+        print(f"| {name:18} | {score.turns:4} | {score.shown()} |")
+    print("by the kind of the last turn: talking, typing all again")
+    for name, (score, other) in sorted(kinds.items()):
+        print(f"| {name:18} | {score.turns:4} | {score.shown()} | {other.shown()} |")
 
 
 def search(searcher: Searcher, text: str, likes: Sequence[Like], display: Display) -> Results | None:

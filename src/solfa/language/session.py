@@ -3,8 +3,9 @@
 Operations are data, so that sentences read by rule, a language model and a page drive the same session.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from solfa.retrieval.like import like_track
 _LIKE, _GOOD, _DISLIKE = 2.0, 1.0, -1.0  # beside 1 for a text, as in Rocchio's feedback
 _FIELDS = {"genre": "style", "use": "mood"}  # of filters, where they are not called as the kinds of concepts
 _MOST_OPERATIONS = 20
+_FEW, _FEW_SHARE, _ABOVE = 20, 0.03, 1.03  # where so few tracks are as fast as "faster" asks, 3 % faster is enough
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +64,7 @@ class Session:
     selected: tuple[int, ...] = ()
     said: tuple[str, ...] = ()
     _before: tuple[tuple[Request, Results | None, tuple[int, ...]], ...] = ()
+    _judged: Collection[int] = ()  # tracks of which something was said in the last turn: "more like that"
 
     def say(self, text: str) -> Results | None:
         """Carry out a sentence, read by rule: a query at first, then edits of the query as it stands.
@@ -73,7 +76,8 @@ class Session:
     def understood(self, text: str) -> list[Operation]:
         """The operations that ``say`` carries out."""
         page = 0 if self.request == Request() else self.request.page
-        return read(text, Seen(self.shown, self.selected, page, lambda what: forgotten(self.request, what) is not None))
+        these = self.selected or [n for n in self.shown if self.hits([n])[0].track_id in self._judged]
+        return read(text, Seen(self.shown, these, page, lambda what: forgotten(self.request, what) is not None))
 
     def edited(self, text: str) -> Request:
         """The request as a sentence would change it, read as an edit even of nothing: what it removes is then avoided.
@@ -94,24 +98,26 @@ class Session:
         carried out or no track is left; SolfaError as ``Searcher.search`` does.
         """
         turn = [op if isinstance(op, Operation) else Operation.of(op) for op in operations]
-        if not 1 <= len(turn) <= _MOST_OPERATIONS or any(op.op == "undo" for op in turn[1:]):
+        undos = len([*takewhile(lambda op: op.op == "undo", turn)])
+        if not 1 <= len(turn) <= _MOST_OPERATIONS or any(op.op == "undo" for op in turn[undos:]):
             raise InputError(f"a turn has 1 to {_MOST_OPERATIONS} operations, and undo comes first.")
         before, request, results, said = self._before, self.request, self.results, list[str]()
         undone: tuple[int, ...] = ()
-        if turn[0].op == "undo":
-            if not before:
-                raise InputError("nothing to undo.")
-            *rest, (request, results, undone) = before
-            before = tuple(rest)
+        if undos > len(before):
+            raise InputError(f"only {len(before)} turns can be undone." if before else "nothing to undo.")
+        for _ in range(undos):
+            *rest, (request, results, kept) = before
+            before, undone = tuple(rest), (*undone, *kept)
         for op in (op for op in turn if op.op != "undo"):
             request = self._edited(request, op, turn, said)
         if turn[-1].op != "undo":
             results = self._searched(request)
-        given = self._judged(turn, undone, said)
+        judged = {h.track_id for op in turn if op.verdict for h in self.hits(op.hits)}
+        given = self._feedback(turn, undone, said)
         if turn[-1].op != "undo":
             before = (*before, (self.request, self.results, given))
         self.request, self.results, self._before = request, results, before
-        self.selected, self.said = (), tuple(said)
+        self.selected, self.said, self._judged = (), tuple(said), judged
         return results
 
     def select(self, numbers: str) -> Sequence[Hit]:
@@ -199,7 +205,11 @@ class Session:
             middle = float(np.median([hit.duration_s for hit in hits]))
             return Duration(text="", low_s=round(middle * low), high_s=round(min(middle * high, LONGEST_S)))
         if how.kind == "tempo" and not np.isnan(tempi := table.column("tempo_bpm")[rows, 0]).all():
-            bounds = np.clip(np.nanmedian(tempi) * np.array([low, high]) + how.plus_bpm, 20, 400).round()
+            middle, every = float(np.nanmedian(tempi)), table.column("tempo_bpm")[:, 0]
+            bounds = np.clip(middle * np.array([low, high]) + how.plus_bpm, 20, 400).round()
+            if ((every >= bounds[0]) & (every <= bounds[1])).sum() < max(_FEW, _FEW_SHARE * len(every)):
+                low, high = (min(low, _ABOVE), high) if low > 1 else (low, max(high, 1 / _ABOVE) if high < 1 else high)
+                bounds = np.clip(middle * np.array([low, high]) + how.plus_bpm, 20, 400).round()
             return Tempo(text="", low_bpm=float(bounds[0]), high_bpm=float(bounds[1]))
         if how.kind == "key" and (number := int(table.column("key")[rows[0], 0])) >= 0:
             return InKey(text="", tonic=KEYS[number].tonic, mode=KEYS[number].mode)
@@ -226,7 +236,7 @@ class Session:
             raise InputError(f"not understood: {', '.join(strange)}.")
         return found
 
-    def _judged(self, turn: Sequence[Operation], undone: Sequence[int], said: list[str]) -> tuple[int, ...]:
+    def _feedback(self, turn: Sequence[Operation], undone: Sequence[int], said: list[str]) -> tuple[int, ...]:
         """Keep verdicts as feedback on what was asked when they were given, and take back those that are undone."""
         collection, kept = self.searcher.collection, list[int]()
         try:

@@ -211,6 +211,8 @@ def _special(text: str, seen: Seen) -> list[Operation] | None:
         of_hit = _given("part", "of_hit", said) or {}  # "the second is too slow"
         if of_hit and relative(of_hit["how"]) and (hits := hit_numbers(of_hit["hits"], seen.shown, seen.these)):
             return [Operation(op="add", text=of_hit["how"], hits=hits)]
+    if of_hit and _given("part", "hit", of_hit["hits"]) is not None:  # "the second is too sad"
+        return [Operation(op="add", text=away)] if parse(away := f"not {of_hit['how'][4:]}").constraints else None
     return None
 
 
@@ -218,7 +220,8 @@ def _edit(name: str, given: Mapping[str, str], seen: Seen) -> list[Operation] | 
     what, new = given.get("what", ""), given.get("new", "")
     if name in ("undo", "everything"):
         again = [Operation(op="set", text=new)] if new else []
-        return [Operation(op="undo")] if name == "undo" else [EVERYTHING, *again]
+        undone = [Operation(op="undo")] * (_number(given["count"]) if "count" in given else 1)
+        return undone if name == "undo" else [EVERYTHING, *again]
     if name == "page" and not (seen.these and " of " in given.get("more", "")):
         back = 0 if "back" not in given else 1 if "first" in given else max(seen.page - 1, 1)
         return [Operation(op="page", page=_number(given["number"]) if "number" in given else back)]
@@ -236,13 +239,20 @@ def _edit(name: str, given: Mapping[str, str], seen: Seen) -> list[Operation] | 
         exact = all(c.label in ("tempo", "key", "metre", "duration") for c in found)
         if name == "instead" and (edit := _special(what, seen)) is not None:
             return edit
-        if name == "limit" and relative(what) is not None:  # "like the second, only faster"
+        how = relative(what) if name == "limit" else None  # "like the second, only faster"
+        if how is not None and (not how.hits or hit_numbers(how.hits, seen.shown, seen.these)):
             return [Operation(op="add", text=what)]
         read_as = found and (name == "instead" or exact or "ones" in given)
         return [Operation(op="set" if name == "instead" else "limit", text=_stripped(what))] if read_as else None
+    if name == "balance":  # how loud an instrument is by itself is not measured: less of it, or more
+        loud = any(c.label in ("instrument", "voice") for c in parse(what).constraints)
+        return [Operation(op="avoid" if "much" in given else "add", text=what)] if loud else None
     parts = [re.sub(r"(?i)^(?:the|my|that|any) ", "", n) for n in re.split(r",? (?:and|or|nor) (?:for )?|, ", what)]
     known = set[str]() if name == "drop" else {word for kind, own in KINDS.items() for word in (kind, *own)}
     there = all(seen.stands(part) or fold(part) in known for part in parts)
+    linked = any(_regex("part", "link").match(fold(part)) for part in parts)
+    if name == "drop" and not (there or linked) and all(parse(part).constraints for part in parts):
+        return [Operation(op="avoid", text=part) for part in parts]
     there = there or (name == "forget" and not _regex("part", "pieces").search(what))  # it will be said that it is not
     return [Operation(op="remove" if name == "drop" else "forget", text=part) for part in parts] if there else None
 

@@ -4,6 +4,7 @@ import re
 
 from solfa.constraints import Constraint, Presence
 from solfa.core.vocabulary import concept
+from solfa.query.lexis import stop_words
 from solfa.query.parser import Query
 
 
@@ -34,14 +35,15 @@ def by_sound(query: Query) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def is_measured(phrase: str, query: Query) -> bool:
-    """Whether constraints were read from every word of a phrase: it is compared too, but says nothing more.
+    """Whether constraints were read from all but small words of a phrase: it is compared too, but says nothing more.
 
     >>> from solfa.query import parse
-    >>> [is_measured(phrase, parse("fast jazz waltz")) for phrase in ("fast jazz waltz", "slow jazz waltz")]
+    >>> [is_measured(phrase, parse("fast jazz waltz")) for phrase in ("jazz and fast waltz", "slow jazz waltz")]
     [True, False]
     """
     read = set(re.findall(r"\w+", " ".join(c.text for c in query.constraints).casefold()))
-    return set(re.findall(r"\w+", phrase.casefold())) <= read
+    said = set(re.findall(r"\w+", phrase.casefold()))
+    return (said - stop_words() or said) <= read
 
 
 def _line(constraint: Constraint) -> str:

@@ -10,6 +10,7 @@ import soundfile
 from fakes.given_tracks import RATE, TRACKS, extractors, sound
 from fakes.tiny import tiny_model
 from solfa.collection import Collection
+from solfa.constraints import Tempo
 from solfa.core.errors import InputError
 from solfa.language import Operation, Session
 from solfa.language.turns import EVERYTHING
@@ -107,6 +108,15 @@ def test_slower_lowers_the_tempo_and_keeps_the_sound(session: Session) -> None:
         ("guitar", "keep the guitar, and a bit more drums", ["guitar", "drums"]),
         ("guitar", "faster than 120", ["guitar", "at least 120 BPM"]),
         ("guitar", "I like drums", ["guitar", "drums"]),
+        ("guitar", "leave the piano out of it", ["guitar", "no piano"]),
+        ("guitar", "lose the drums and the choir", ["guitar", "no drums", "no choir"]),
+        ("guitar", "the drums are too loud", ["guitar", "no drums"]),
+        ("guitar", "I can barely hear the piano", ["guitar", "piano"]),
+        ("guitar", "the strings should be more prominent", ["guitar", "strings"]),
+        ("guitar", "these are far too sad", ["guitar", "no sad"]),
+        ("female vocals", "actually a man singing", ["male vocals"]),
+        ("in D minor", "no wait, in F major", ["F major"]),
+        ("guitar", "actually with drums", ["guitar", "drums"]),
     ],
 )
 def test_what_is_said_later_replaces_its_kind(session: Session, first: str, then: str, left: list[str]) -> None:
@@ -117,6 +127,49 @@ def test_what_is_said_later_replaces_its_kind(session: Session, first: str, then
     query = session.request.query
     held = f"{query.text} {' '.join(query.phrases)} {query.words}".split()
     assert not (gone - {"4/4"} & set(then.split())) & set(held)  # nor are its words compared any more
+
+
+def test_turns_are_undone_by_number_and_a_judged_hit_is_meant_by_that(session: Session) -> None:
+    session.say("low")
+    for turn in ("with drums", "in D minor", "no choir"):
+        session.say(turn)
+    with pytest.raises(InputError, match="only 4 turns can be undone"):
+        session.say("undo the last 5 changes")
+    session.say("go back two steps")
+    assert asked(session) == ["drums"]
+    session.say("the second is great")
+    liked = next(iter(session.request.liked))
+    session.say("more like that")
+    assert {i: weight for i, (_, weight) in session.request.liked.items()} == {liked: 2.0}
+    with pytest.raises(InputError, match="which hit is 'that'"):
+        session.say("more like that")
+    session.say("undo 2")  # the verdict is taken back with its turn
+    assert not session.searcher.collection.verdicts()
+
+
+@pytest.mark.parametrize(
+    ("said", "asked_bpm"),
+    [
+        ("speed it up by 20 bpm", "20 BPM faster"),
+        ("slow it down by 15 bpm", "15 BPM slower"),
+        ("5 more bpm", "5 BPM faster"),
+    ],
+)
+def test_a_step_in_bpm_is_no_tempo_of_its_own(session: Session, said: str, asked_bpm: str) -> None:
+    session.say("low")
+    session.say(asked_bpm)
+    expected = asked(session)
+    session.say("undo")
+    session.say(said)
+    assert asked(session) == expected != []
+
+
+def test_slower_asks_for_what_there_is(session: Session) -> None:
+    slowest = np.nanmin(session.searcher.collection.attributes().column("tempo_bpm")[:, 0])
+    session.say("low")
+    session.apply([{"op": "add", "text": "much slower"}])  # beyond the slowest of this small collection
+    [tempo] = session.request.query.constraints
+    assert isinstance(tempo, Tempo) and tempo.high_bpm >= slowest
 
 
 def test_a_comparison_with_a_number_is_none_with_hits(session: Session) -> None:
@@ -141,6 +194,15 @@ def test_a_hit_is_too_slow_or_left_out(session: Session) -> None:
     session.say("undo")
     session.say("too slow")
     assert session.said[0].startswith("'too slow' read as")
+
+
+@pytest.mark.parametrize("said", ["something completely different", "in another key", "bring it down a notch"])
+def test_a_change_without_a_direction_is_refused(session: Session, said: str) -> None:
+    session.say("low piano")
+    before = session.request
+    with pytest.raises(InputError, match="not understood"):
+        session.say(said)
+    assert session.request == before
 
 
 def test_what_is_not_understood_changes_nothing(session: Session) -> None:
