@@ -16,7 +16,7 @@ _SIGMA = 0.025  # log2; 2 % off still counts by half: what listeners just notice
 _NEAR = 0.025  # log2: 2 % beyond a bound is near enough to be undecided, and met where one number was asked
 _OCTAVE = 0.4  # what half and double tempo are worth where words name a feel
 _OCTAVES = 1.7  # nearly all music is between 55 and 180 BPM
-_FELT_BPM = 45.0, 190.0  # half and double tempo are another way to count only where people count so
+_FELT_BPM = 60.0, 160.0  # half and double tempo are another way to count only where people readily tap
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +50,9 @@ class Tempo(Constraint):
         fit = np.exp(-0.5 * (outside / (_SIGMA if self.exact else 4 * _SIGMA)) ** 2)
         fitted: FloatArray = np.nan_to_num(fit, nan=0.0).astype(np.float32)
         if not self.exact:
-            octaves = [replace(self, exact=True).fit(bpm * factor) for factor in (0.5, 2.0)]
+            slowest, fastest = _FELT_BPM
+            other = [np.where((bpm * by >= slowest) & (bpm * by <= fastest), bpm * by, np.nan) for by in (0.5, 2.0)]
+            octaves = [replace(self, exact=True).fit(value) for value in other]
             fitted = np.maximum(fitted, _OCTAVE * np.maximum(*octaves))
         return fitted
 

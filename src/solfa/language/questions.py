@@ -5,8 +5,9 @@ not measured, and words that are not understood, are named.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from statistics import fmean, median
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from solfa.collection.attributes import measured
-from solfa.constraints import Constraint, Measured, Place, Presence, Unbased
+from solfa.constraints import Constraint, Measured, Place, Presence, Tempo, Unbased
 from solfa.constraints.base import Tracks
 from solfa.core.claims import chord_symbol
 from solfa.core.errors import InputError
@@ -27,7 +28,7 @@ from solfa.core.theory import Chord
 from solfa.core.types import Analysis, Estimate
 from solfa.core.vocabulary import concept, lineage
 from solfa.language.narrate import Claim, certainty_of, narrate
-from solfa.language.timeline import Part, named, timeline
+from solfa.language.timeline import named, timeline
 from solfa.llm import ModelClient, data_block
 from solfa.query import parse
 from solfa.query.lexis import empty_words, patterns_table, whole
@@ -37,11 +38,12 @@ from solfa.relevance import summarize
 from solfa.retrieval.evidence import describe
 
 _TABLE, _MOST_CHARS, _MOST_NAMED = table_of("solfa.language", "questions.toml"), 1000, 12
-_TOPICS = ("key", "tempo", "metre", "chords", "genre", "mood", "loudness", "form", "instruments")
+_TOPICS = ("key", "tempo", "metre", "chords", "genre", "mood", "energy", "loudness", "form", "instruments", "overview")
 _WHEN = ("how_often", "leaves", "enters", "long", "when")  # what is asked of an instrument or voice
 _LABELS = {"instruments": ("instrument", "voice"), "mood": ("mood", "use")}  # of constraints
 _NEAR_S, _LEAST_QUOTE = 5.0, 3  # of a time in an option; letters
 _STEADY, _LOUD_S, _EDGE_S, _CLEAR = 0.05, 3.0, 2.0, 0.1  # of tempi; the loudest place; near an edge; of energy 0..1
+_ALL = 0.95  # of the time, to be there throughout
 _PARTLY = 0.7  # how sure at most is what was concluded of parts
 _EXAMPLE = "Ask in English, such as 'when do the drums enter?', 'what key is it in?' or 'is there a piano?'"
 Spans = Sequence[tuple[float, float]]
@@ -85,10 +87,12 @@ def ask(analysis: Analysis, question: str) -> Reply:
             claims = tuple(_claims(analysis, asked))
             if claims:
                 known = any(c.value != "not measured" for c in claims)
+                if not known and analysis.loudness_lufs.value is None:
+                    raise _NotMeasured("there is no sound in it")
                 return Reply(question=question, status="answered" if known else "not measured", claims=claims,
                               text=" ".join(c.text for c in claims))  # fmt: skip
         except _NotMeasured as reason:
-            why = str(reason)
+            why = str(reason) if analysis.loudness_lufs.value is not None else "there is no sound in it"
     if why and is_latin(question):
         return Reply(question=question, status="not measured", text=f"Not measured: {why}.")
     return Reply(question=question, status="not understood", text=f"Not understood: {unread}. {_EXAMPLE}")
@@ -176,13 +180,15 @@ def _read(question: str) -> _Asked:
         for (start, end), name in sorted(found, key=lambda f: f[0][0] - f[0][1]):  # the longest first
             if source.free(start, end):
                 source.claim(start, end)
-                yield from name.split(" and ") if name.startswith("change") else [name]
+                yield from name.split(" and ") if re.fullmatch(r"\w+( and \w+)*", name) else [name]
 
     unmeasured = next(iter([*look("unmeasured")]), "")
     said = {*look("early", *(() if verb else ("late", "event")))}
     detect(source)
     mentions = [m for m in source.mentions if m.kind not in ("filler", "plain")]
     said |= {*look("late", "event"), *(m.cue for m in mentions if m.kind == "event")}
+    if not said & {"enters", "leaves"}:
+        said |= {"enters"} if said & {"first", "sole"} else {"leaves"} if "last" in said else set()
     said |= {"yes_no"} if verb else set() if re.match(_TABLE["asking"], source.low) else {"bare"}
     own = {
         getattr(m.constraint, "concept", m.kind) for m in mentions if m.constraint and re.search("[a-z]", source.low)
@@ -229,11 +235,13 @@ def _claims(a: Analysis, q: _Asked) -> Iterator[Claim]:
     if extreme := said & {"loudest", "softest"}:
         yield _extreme(a, min(extreme), at)
     elif "change" in said:
-        yield from _changes(a, topics[0] if topics else "", at)
+        yield from _changes(a, topics[0] if topics else "", at, said)
     elif things and topics and "yes_no" not in said:
         raise _NotMeasured(f"{topics[0]} of {things[0]} by itself")
     elif things and "how_many" in said:
         raise _NotMeasured(f"how many there are of one kind ({things[0]})")
+    elif things and said >= {"throughout", "yes_no"} and not any(c.negated for c in q.constraints):
+        yield from (_throughout(a, name, at) for name in q.things)
     elif (q.constraints and (said & {"yes_no", "bare"} or ("when" in said and not things))) or solo:
         yield from (_verdict(a, c, placed=q.place is not None) for c in q.constraints)
     elif things and said & {*_WHEN}:
@@ -242,7 +250,7 @@ def _claims(a: Analysis, q: _Asked) -> Iterator[Claim]:
         if q.place:
             raise _NotMeasured("where that part begins and ends")
         yield _claim(a, "duration_s", a.duration_s, f"length: {clock(a.duration_s)}", 1.0)
-    elif "how_many" not in said or not {*topics} & {"key", "chords", "genre", "mood"}:
+    elif "how_many" not in said or not {*topics} & {"key", "genre", "mood"}:
         for name in topics:
             if name == "instruments" or not said & {"enters", "leaves"}:
                 yield from _topic(a, name, said, at, placed=q.place is not None)
@@ -255,9 +263,10 @@ def _verdict(a: Analysis, constraint: Constraint, *, placed: bool = False) -> Cl
     at = [(s.start_s, s.end_s) for s in found.spans if found.satisfied is not None]
     where = f", {_ranges(at)}" if at else ""
     whole = ", whole track" * (placed and getattr(constraint, "place", None) is None)
-    return _claim(
-        a, found.constraint, met, f"{met}, {found.asked}{whole}: {found.measured}{where}", found.confidence, at
-    )
+    asked = replace(constraint, exact=True).words() if isinstance(constraint, Tempo) else found.asked
+    if constraint.negated and met == "no" and isinstance(constraint, Presence):
+        asked = asked.removeprefix("no ")  # "No, vocals: present"
+    return _claim(a, found.constraint, met, f"{met}, {asked}{whole}: {found.measured}{where}", found.confidence, at)
 
 
 def _entries(a: Analysis, name: str, said: Set[str], at: tuple[float, float]) -> Claim:
@@ -293,17 +302,27 @@ def _extreme(a: Analysis, what: str, at: tuple[float, float]) -> Claim:
     return _claim(a, what, start_s, f"{what}: {_ranges([span])}", 1.0 if np.ptp(means) > _CLEAR else PRESENT, [span])
 
 
-def _changes(a: Analysis, name: str, at: tuple[float, float]) -> Iterator[Claim]:
-    """Whether key or tempo change from part to part; else what changes where."""
+def _throughout(a: Analysis, name: str, at: tuple[float, float]) -> Claim:
+    """Whether a concept is there all the time, and where it is."""
+    claim = _entries(a, name, {"long"}, at)
+    if not isinstance(claim.value, int | float):
+        return claim
+    met = "yes" if claim.value > _ALL * (at[1] - at[0]) else "no"
+    return replace(claim, value=met, text=f"{met.title()}, {claim.text[0].lower()}{claim.text[1:]}")
+
+
+def _changes(a: Analysis, name: str, at: tuple[float, float], said: Set[str]) -> Iterator[Claim]:
+    """Whether key, tempo or loudness change from part to part; else what changes where."""
     if name == "loudness":
-        yield from (told := [c for c in narrate(a) if c.field == name])
-        if not told:
-            raise _NotMeasured("where it gets louder or softer: no part is clearly so")
+        ways = [*(said & {"louder", "softer"} or ("louder", "softer"))]
+        told = [c for c in narrate(a) if c.field == name and c.value in ways and at[0] <= c.start_s < at[1]]
+        text = "; ".join(f"{c.value} at {clock(c.start_s)}" for c in told) or f"no part is clearly {' or '.join(ways)}"
+        yield _claim(a, name, len(told), text, 1.0 if told else _PARTLY, [(c.start_s, c.end_s) for c in told])
         return
     if name not in ("key", "tempo"):
         yield from _topic(a, name if name == "chords" else "form", {"change"}, at, placed=True)
         return
-    values = [(p.key if name == "key" else _tempo(a, p), p.start_s) for p in timeline(a).parts]
+    values = [(p.key if name == "key" else _tempo(a, p.start_s, p.end_s), p.start_s) for p in timeline(a).parts]
     known = [(value, start_s) for value, start_s in values if value is not None]
     if not known:
         raise _NotMeasured(f"whether the {name} changes: it is not clear in any part")
@@ -316,9 +335,9 @@ def _changes(a: Analysis, name: str, at: tuple[float, float]) -> Iterator[Claim]
     yield _claim(a, name, len(steps) - 1, text, sure)
 
 
-def _tempo(a: Analysis, part: Part) -> float | None:
-    """The tempo in BPM of the beats in a part; None where there are fewer than 8."""
-    beats = [beat for beat in a.beats_s if part.start_s <= beat < part.end_s]
+def _tempo(a: Analysis, start_s: float, end_s: float) -> float | None:
+    """The tempo in BPM of the beats between two times; None where there are fewer than 8."""
+    beats = [beat for beat in a.beats_s if start_s <= beat < end_s]
     return 60.0 / median(y - x for x, y in pairwise(beats)) if len(beats) >= 8 else None
 
 
@@ -333,10 +352,20 @@ def _topic(a: Analysis, name: str, said: Set[str], at: tuple[float, float], *, p
         if move := said & {"enters", "leaves"}:
             ends = "enters" not in move
             edges = {e.concept: (e.start_s, e.end_s)[ends] for e in (here if ends else reversed(here))}
-            own = tuple(sorted(own, key=edges.__getitem__, reverse=ends))
+            latest = "last" in said or (ends and "first" not in said)
+            own = tuple(sorted(own, key=edges.__getitem__, reverse=latest))
+            if said & {"first", "last", "sole"} and own:
+                own = tuple(n for n in own if abs(edges[n] - edges[own[0]]) < _EDGE_S)
+        elif "longest" in said:
+            lasts_s = {
+                n: sum(y - x for x, y in merged([(e.start_s, e.end_s) for e in here if e.concept == n])) for n in own
+            }
+            own = tuple(sorted(own, key=lambda n: -lasts_s[n])[:1])
         names = [concept(n).title + (f" at {clock(edges[n])}" if move else "") for n in own]
         text = f"{len(own)}: " * ("how_many" in said) + (", ".join(names) or "none found")
         yield _claim(a, name, text, f"{name}, {where}: {text}", min((sure[n] for n in own), default=PRESENT), [at])
+    elif name == "chords" and said & {"closing", "opening", "common", "how_many"}:
+        yield _of_chords(a, said, at)
     elif name == "chords":
         for span in [at] if placed else [(p.start_s, p.end_s) for p in parts]:
             segments = [c for c in a.chords if c.start_s < span[1] and c.end_s > span[0]]
@@ -350,6 +379,14 @@ def _topic(a: Analysis, name: str, said: Set[str], at: tuple[float, float], *, p
             yield _claim(a, name, len(line.parts), f"{len(line.parts)} part{'s' * (len(line.parts) > 1)}", _PARTLY)
         told = [c for c in narrate(a) if c.part is not None and c.start_s <= at[1] and c.end_s >= at[0]]
         yield from (c for c in told if not placed or c.start_s >= at[0])
+    elif name == "overview":
+        yield from narrate(a)
+    elif name == "energy" and not placed:
+        found = summarize(a)
+        if found.energy_level is None:
+            raise _NotMeasured("the energy: it is not clear")
+        yield _claim(a, "energy_level", found.energy_level, f"energy: {found.energy_level.replace('_', ' ')}",
+                     found.sources["energy_level"].confidence or 0.0)  # fmt: skip
     elif name in ("genre", "mood"):
         yield from (told := [c for c in narrate(a) if c.field == name])
         if not told:
@@ -357,11 +394,13 @@ def _topic(a: Analysis, name: str, said: Set[str], at: tuple[float, float], *, p
     elif name == "key" and placed and any(p.key for p in parts):
         spans = [(p.key, (p.start_s, p.end_s)) for p in parts if p.key]
         yield from (_claim(a, name, k, f"{name}, {_ranges([s])}: {k}", a.key.confidence, [s]) for k, s in spans)
-    elif name == "loudness" and placed and a.energy.values:
+    elif name in ("loudness", "energy") and placed and a.energy.values:
         low, high = (round(second / a.energy.hop_s) for second in at)
         more = fmean(a.energy.values[low : max(high, low + 1)] or a.energy.values) - fmean(a.energy.values)
         text = "about as loud as" if abs(more) < _CLEAR else "louder than" if more > 0 else "softer than"
         yield _claim(a, name, text, f"{where}: {text} the rest", 0.9 if abs(more) > _CLEAR else _PARTLY, [at])
+    elif name == "tempo" and placed and (bpm := _tempo(a, *at)) is not None:
+        yield _claim(a, name, bpm, f"{name}, {where}: {bpm:.1f} BPM", min(_PARTLY, a.tempo_bpm.confidence), [at])
     else:
         one: Estimate[Any] = {"key": a.key, "tempo": a.tempo_bpm, "metre": a.metre}.get(name, a.loudness_lufs)
         if one.value is None:
@@ -369,6 +408,28 @@ def _topic(a: Analysis, name: str, said: Set[str], at: tuple[float, float], *, p
         others = [f" or {_shown(o.value)}" for o in one.alternatives if one.confidence < 0.7 and o.confidence >= 0.1]
         text = f"{name}{', whole track' * placed}: {_shown(one.value)}{''.join(others[:2])} {one.unit}".rstrip()
         yield _claim(a, name, one.value, text, one.confidence)
+
+
+def _of_chords(a: Analysis, said: Set[str], at: tuple[float, float]) -> Claim:
+    """The first, the last or the most common chords at a place, or how many there are."""
+    here = [(chord_symbol(chord), c) for c in a.chords if c.start_s < at[1] and c.end_s > at[0]
+            and (chord := Chord.parse(c.label)) is not None]  # fmt: skip
+    if not here:
+        raise _NotMeasured("the chords: none were found")
+    if edge := said & {"closing", "opening"}:
+        symbol, c = here[0 if "opening" in edge else -1]
+        return _claim(a, "chords", symbol, f"{'first' if 'opening' in edge else 'last'} chord: {symbol}",
+                      c.confidence, [(c.start_s, c.end_s)])  # fmt: skip
+    lasts_s = Counter[str]()
+    for symbol, c in here:
+        lasts_s[symbol] += c.end_s - c.start_s  # type: ignore[assignment]
+    mean, names = fmean(c.confidence for _, c in here), [name for name, _ in lasts_s.most_common()]
+    if "how_many" in said:
+        return _claim(
+            a, "chords", len(names), f"{len(names)} chords: {', '.join(names[:_MOST_NAMED])}", min(mean, _PARTLY)
+        )
+    shares = ", ".join(f"{name} ({lasts_s[name] / sum(lasts_s.values()):.0%})" for name in names[:3])
+    return _claim(a, "chords", names[0], f"most common chords: {shares}", mean)
 
 
 def _same(x: Any, y: Any) -> bool:
