@@ -8,18 +8,17 @@ from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from http import HTTPStatus
 from importlib.resources import files
+from typing import Any
 
 import prometheus_client as prometheus
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from mcp.server.transport_security import TransportSecuritySettings
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from solfa.core.errors import CollectionBusy, DecodeError, FileUnavailable, InputError, SolfaError, UnknownTrack
 from solfa.serve.engine import Engine, ServeSettings
-from solfa.serve.mcp import assistant
 from solfa.serve.rest import Call, api
 from solfa.serve.security import Access, Guard
 from solfa.serve.subsonic import players
@@ -88,8 +87,13 @@ def create_app(settings: ServeSettings, access: Access | None = None) -> FastAPI
     app.state.engine, app.state.access = engine, access
     app.include_router(api)
     app.include_router(players)
-    tools = assistant(engine) if settings.mcp else None  # it may change nothing: readers can reach it
-    if tools:
+    tools: Any = None
+    if settings.mcp:  # a half second of imports that others need not wait for
+        from mcp.server.transport_security import TransportSecuritySettings
+
+        from solfa.serve.mcp import assistant
+
+        tools = assistant(engine)  # it may change nothing: readers can reach it
         checked = TransportSecuritySettings(enable_dns_rebinding_protection=False)  # by the guard
         app.router.routes.extend(
             tools.streamable_http_app(json_response=True, stateless_http=True, transport_security=checked).routes

@@ -131,9 +131,9 @@ class Engine:
             with suppress(SolfaError):  # loads what the first query would wait for, and says what is wrong with
                 self._searcher.model.text.encode(["calm piano"])  # there is nothing to search in a new collection
                 self._searcher.search(read_query("calm piano"))
+            took_s = time.monotonic() - began_s if self.ready.is_set() else 0.0  # the model is loaded only once
             self.ready.set()
-            took_s = time.monotonic() - began_s
-            self._again_s = began_s + took_s + max(_LEAST_PAUSE_S, took_s / _LOADING_SHARE)
+            self._again_s = time.monotonic() + max(_LEAST_PAUSE_S, took_s / _LOADING_SHARE)
         return self._searcher
 
     def once(self, name: str, make: Callable[[Searcher], T]) -> T:

@@ -285,6 +285,78 @@ def test_everything_by_keys(page: Any) -> None:
     assert focused(page, "focus.id") == "view"
 
 
+@pytest.mark.parametrize(
+    ("button", "then"),
+    [("Drop drums", "Restore drums"), ("Ask for no drums", "Ask for drums"), ("Ask for vocals", "Ask for no vocals"),
+     ("Take away the filter 4/4", None)],
+)  # fmt: skip
+def test_the_focus_stays_where_chips_are_made_again(page: Any, button: str, then: str | None) -> None:
+    page.goto("/#/?q=drums,+no+vocals&where=metre%3D4%2F4")
+    hits(page)
+    with page.expect_response(re.compile("/search")):
+        page.get_by_role("button", name=button).press("Enter")
+    page.get_by_role("button", name=button).wait_for(state="detached")
+    assert focused(page, "!!focus.closest('.chips')")
+    assert then is None or page.get_by_role("button", name=then).count() == 1
+
+
+def test_the_focus_stays_in_the_player_and_in_the_playlist(page: Any) -> None:
+    rows = find(page, "drums")
+    for i in range(3):
+        rows.nth(i).get_by_role("button", name="Add to the playlist").click()
+    rows.first.locator(".main").click()
+    for _ in range(2):  # the track changes, the button is another one
+        before = page.locator("#player .what a").inner_text()
+        page.locator("#player").get_by_role("button", name="Next").press("Enter")
+        page.locator("#player .what a", has_not_text=before).wait_for()
+        assert focused(page, "focus.ariaLabel") == "Next"
+    page.locator("#basket-open").press("Enter")
+    first = page.locator("#basket ol b").first.inner_text()
+    page.get_by_role("button", name=f"Move {first} down").press("Enter")
+    assert focused(page, "focus.ariaLabel") == f"Move {first} down"
+    page.get_by_role("button", name=f"Take out {first}").press("Enter")
+    assert focused(page, "!!focus.closest('#basket')")
+    page.locator("#basket").get_by_role("button", name="Clear").press("Enter")
+    assert focused(page, "!!focus.closest('#basket')")
+
+
+def test_an_example_leads_to_its_hits_by_keys(page: Any) -> None:
+    page.goto("/")
+    page.locator(".trials button").first.press("Enter")
+    hits(page)
+    assert focused(page, "focus.className") == "summary"
+
+
+def test_a_chip_that_is_left_keeps_what_was_typed(page: Any) -> None:
+    find(page, "around 150 bpm, drums")
+    page.locator(".chip", has_text="tempo").locator("button.value").click()
+    page.keyboard.press("Control+A")
+    page.keyboard.type("around 80 bpm")
+    page.locator(".mark").focus()
+    page.wait_for_url("**80*")
+    page.locator(".chip", has_text="tempo").locator("button.value").click()
+    page.keyboard.type("nothing")
+    page.keyboard.press("Escape")
+    assert asked(page)["q"] == ["around 80 bpm, drums"]
+
+
+@pytest.mark.parametrize("page", [PHONE], indirect=True)
+def test_a_first_start_shows_how_far_it_is_and_what_is_there(page: Any, serve: Any, site: Any, tmp_path: Path) -> None:
+    """A new collection while it is indexed, on a phone: nothing is too wide, and hits come without a reload."""
+    url = serve(site.folder, "--collection", tmp_path / "new")
+    page.goto(f"{url}/#/")
+    page.locator(".hello", has_text=re.compile("Reading your music|track")).wait_for()
+    for path in ("#/", "#/?q=drums", "#/map", "#/library"):
+        page.goto(f"{url}/{path}")
+        page.locator("h1, .summary").first.wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
+    page.goto(f"{url}/#/?q=drums,+around+150+bpm")
+    page.locator("#toast", has_text="Indexed 4 files").wait_for(timeout=120_000)
+    assert hits(page).first.locator("h3").inner_text() == "Fast one"
+    page.goto(f"{url}/#/library")
+    page.locator("tbody tr").nth(3).wait_for()
+
+
 def test_a_part_is_chosen_by_keys(page: Any) -> None:
     row = find(page, "around 120 bpm").first
     row.get_by_role("slider").focus()

@@ -1,6 +1,6 @@
 // The playlist that is being put together: kept in this browser, written by the server.
 
-import { api, byId, button, clock, count, h, say, title, toast } from "./base.js";
+import { api, byId, button, clock, count, h, refill, say, title, toast } from "./base.js";
 
 export const changed = new EventTarget();
 const KEY = "solfa-basket";
@@ -29,8 +29,6 @@ function move(from, step) {
   const next = [...items], [one] = next.splice(from, 1);
   next.splice(from + step, 0, one);
   set(next);
-  const row = byId("basket").querySelectorAll("ol > li")[from + step];
-  (row.querySelector(`[data-step="${step}"]:not(:disabled)`) ?? row.querySelector("[data-step]:not(:disabled)"))?.focus();
 }
 
 /** Have the server write the playlist, and save what it wrote. */
@@ -52,10 +50,10 @@ export function draw() {
   byId("basket-open").setAttribute("aria-label", `Playlist, ${count(items.length, "track")}`);
   const row = (item, i) => h("li", {},
     h("button.name", { type: "button", onclick: () => onplay.run(items, i) }, h("b", {}, title(item)), h("span", {}, [item.tags?.artist, clock(item.duration_s)].filter(Boolean).join(" · "))),
-    button("up", `Move ${title(item)} up`, () => move(i, -1), { disabled: i === 0, "data-step": "-1" }),
-    button("down", `Move ${title(item)} down`, () => move(i, 1), { disabled: i === items.length - 1, "data-step": "1" }),
+    button("up", `Move ${title(item)} up`, () => move(i, -1), { disabled: i === 0 }),
+    button("down", `Move ${title(item)} down`, () => move(i, 1), { disabled: i === items.length - 1 }),
     button("close", `Take out ${title(item)}`, () => toggle(item)));
-  box.replaceChildren(
+  refill(box,
     h("header", {}, h("h2", { id: "basket-title" }, "Playlist"), h("span.facts", {}, `${count(items.length, "track")}, ${clock(items.reduce((sum, item) => sum + item.duration_s, 0))}`),
       button("close", "Close the playlist", () => box.close())),
     items.length ? h("ol", {}, items.map(row)) : h("p.empty", {}, "Nothing yet. Add hits with ", h("kbd", {}, "b"), " or their plus."),

@@ -106,6 +106,8 @@ export function filters(set) {
   }
 
   const load = () => once("/facets").then((found) => {
+    if (element.contains(document.activeElement)) return; // not under the hands
+    element.hidden = !found.tracks;
     parts.length = 0;
     const counts = (rows, name) => Object.fromEntries(rows.map((row) => [row[name], row.tracks])), tempo = [];
     const titles = new Map(found.instrument.map((one) => [one.id, one.name]));

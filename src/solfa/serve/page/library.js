@@ -25,14 +25,14 @@ export async function page(_, watch) {
   const bar = h("progress", { max: 1, value: 0, "aria-label": "Indexing" }), now = h("span", { "aria-live": "off" });
   const job = h("p.job", { hidden: true }, bar, now);
   const follow = (one) => {
-    if ((job.hidden = one.state !== "running")) void load(true);
+    if ((job.hidden = one.state !== "running") && rows.isConnected) dispatchEvent(new HashChangeEvent("hashchange")); // the page as it is now
     bar.value = one.total ? one.done / one.total : 0;
     now.textContent = `${one.done} of ${one.total}${one.failed ? `, ${one.failed} failed` : ""}${one.done ? `, ${clock((one.seconds / one.done) * (one.total - one.done))} left` : ""}`;
   };
   const start = h("button.pill", { type: "button", "data-for": "owner", onclick: async () => {
     try { watch((await api("/jobs/index", { method: "POST", body: {} })).id, follow); } catch (error) { toast(error.message); }
   } }, "Look for new files");
-  api("/jobs").then(({ jobs }) => { const one = jobs.find((j) => j.state === "running"); if (one) watch(one.id, follow); }, () => {});
+  void watch(null, follow);
   await load(true);
   return h("article.library", {},
     h("header", {}, h("h1", {}, "Library"), h("p.by", {}, `${count(held.tracks, "track")} · ${clock(held.duration_s)} of music · ${count(held.failures, "file")} failed`), start), job,

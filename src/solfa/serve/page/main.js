@@ -27,18 +27,18 @@ byId("theme").addEventListener("click", () => {
 showTheme();
 
 // --- pages ------------------------------------------------------------------------------------------------------------
-api("/status").then(({ role }) => { document.body.dataset.role = role; }, (error) => toast(error.message));
 async function go() {
   const hash = location.hash || "#/", [page, id] = hash.slice(2).split("?")[0].split("/");
-  places.set(here, scrollY);
+  if (here) places.set(here, scrollY);
   here = page ? hash : "search";
   for (const link of document.querySelectorAll("nav a")) {
     if (link.dataset.page === page) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
   }
   if (!page) {
-    if (!searchPage.isConnected) { view.replaceChildren(searchPage); scrollTo(0, places.get("search") ?? 0); }
     document.title = "solfa";
-    return read(hash);
+    read(hash);
+    if (!searchPage.isConnected) { view.replaceChildren(searchPage); if (places.has("search")) scrollTo(0, places.get("search")); }
+    return;
   }
   try {
     const found = ["track", "map", "library"].includes(page) ? await import(`./${page}.js`) : { page: () => h("p.empty", {}, "There is no such page.") };
@@ -66,26 +66,29 @@ basket.draw();
 
 // --- indexing ---------------------------------------------------------------------------------------------------------
 let source = null;
-/** Show how a job goes until it ends; `onchange(job)` as well. */
-function watch(id, onchange) {
+/** Show how a job, or the one that runs, goes until it ends; `onchange(job)` as well. */
+async function watch(id, onchange) {
+  const job = id ?? (await api("/jobs").catch(() => ({ jobs: [] }))).jobs.find((one) => one.state === "running")?.id;
+  if (!job) return;
+  let seen = 0, told = Date.now();
   source?.close();
-  source = new EventSource(`/api/v1/jobs/${encodeURIComponent(id)}/events`);
+  source = new EventSource(`/api/v1/jobs/${encodeURIComponent(job)}/events`);
   const line = byId("indexing");
+  source.addEventListener("error", ({ target }) => { if (target.readyState === 2) { line.hidden = true; setTimeout(watch, 5000, null, onchange); } }); // another server
   source.addEventListener("job", (event) => {
     const job = JSON.parse(event.data);
     line.hidden = job.state !== "running";
     line.querySelector("progress").value = job.total ? job.done / job.total : 0;
     line.querySelector("span").textContent = `Indexing ${percent(job.total ? job.done / job.total : 0)}`;
     onchange?.(job);
+    const isNews = job.done > seen && Date.now() - told > 5000; // what is finished is shown now and then
+    if (isNews || job.state !== "running") { forget(); [seen, told] = [job.done, Date.now()]; dispatchEvent(new Event("collectionchange")); }
     if (job.state === "running") return;
     source.close();
-    forget();
-    dispatchEvent(new Event("collectionchange"));
     const { added = 0, updated = 0, failed = [], known_bad = [] } = job.report ?? {};
     toast(job.report ? `Indexed ${count(added + updated, "file")}, ${failed.length + known_bad.length} could not be read.` : `Indexing ${job.state}. ${job.error}`);
   });
 }
-api("/jobs").then(({ jobs }) => { const job = jobs.find((one) => one.state === "running"); if (job) watch(job.id); }, () => {});
 
 // --- keys -------------------------------------------------------------------------------------------------------------
 addEventListener("keydown", (event) => {
@@ -111,4 +114,6 @@ addEventListener("keydown", (event) => {
   }[event.key];
   if (act && (single.checked || event.key.length > 1 || event.key === " ") && act() !== false) event.preventDefault();
 });
-go();
+go(); // first: the search of the address does not wait for the rest
+api("/status").then(({ role }) => { document.body.dataset.role = role; }, (error) => toast(error.message));
+void watch();

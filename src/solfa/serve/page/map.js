@@ -8,6 +8,7 @@ const COLOURS = { key: ["Key", "Colours go round the circle of fifths."], tempo:
 /** The page of the map. */
 export async function page() {
   const { tracks } = await once("/map"), n = tracks.length;
+  if (!n) return h("article.map", {}, h("header", {}, h("h1", {}, "Map"), h("p.by", {}, "Nothing is indexed yet.")));
   const canvas = h("canvas", { tabindex: 0, role: "application", "aria-label": `Map of ${n} tracks. Arrows go to the nearest track, enter plays it, plus and minus zoom.` });
   const card = h("div.card", { hidden: true }), frame = h("div.frame", {}, canvas, card), probe = h("i", { hidden: true });
   let colour = "key", chosen = -1, zoom = 1, centre = [0.5, 0.5], grabbed = null, colours = [];

@@ -1,7 +1,7 @@
 // Plays hits from the place that matched and crosses over to the next one. One audio element fades out while the other
 // fades in. Events on `player`: "change" (what is playing, or paused) and "time".
 
-import { api, byId, button, clock, facts, h, once, say, title, toast } from "./base.js";
+import { api, byId, button, clock, facts, h, once, refill, say, title, toast } from "./base.js";
 import { wave } from "./wave.js";
 
 const FADE_S = 2.5; // time of the crossing
@@ -108,7 +108,7 @@ function draw() {
     } }, "Matches only");
     const known = h("span.facts");
     view = { item, line, time, main };
-    box.replaceChildren(
+    refill(box,
       h("div.controls", {}, button("previous", "Previous", () => skip(-1), { disabled: index === 0 }), main,
         button("next", "Next", () => skip(1), { key: "n", disabled: index + 1 >= queue.length })),
       h("div.what", {}, h("a", { href: `#/track/${item.id}` }, title(item)), h("span.by", {}, item.tags?.artist ?? ""), known),

@@ -1,6 +1,6 @@
 // The box, how the text was read, and the hits. What is asked is in the address, so that it can be kept and shared.
 
-import { api, button, clock, count, h, icon, once, parameters, say, title, toast } from "./base.js";
+import { api, button, clock, count, h, icon, once, parameters, refill, say, title, toast } from "./base.js";
 import { filters, filterWords } from "./filters.js";
 import { fill } from "./hit.js";
 
@@ -14,7 +14,7 @@ const box = h("textarea", { id: "q", name: "q", rows: 1, maxlength: 2000, placeh
 const context = h("input", { type: "text", id: "context", maxlength: 1000, placeholder: "a spy chase, late-night reading", "aria-label": "What the music is for" });
 const file = h("input", { type: "file", accept: "audio/*,video/webm", hidden: true });
 const chips = h("ul.chips", { "aria-label": "How the text was read" }), notes = h("div.notes");
-const summary = h("h2.summary"), trouble = h("p.trouble", { role: "alert", hidden: true });
+const summary = h("h2.summary", { tabindex: -1 }), trouble = h("p.trouble", { role: "alert", hidden: true });
 const list = h("ol.hits", { "aria-label": "Hits" });
 const more = h("button.pill.more", { type: "button", hidden: true, onclick: () => ask({ isMore: true }) }, "Show more");
 const side = filters((field, value) => change({ where: withFilter(field, value) }));
@@ -74,7 +74,7 @@ export function read(hash) {
 /** Send the search; an older one that is still running is given up. */
 async function ask({ isMore = false } = {}) {
   running?.abort();
-  const mine = (running = new AbortController());
+  const mine = (running = new AbortController()), isExample = trials.contains(document.activeElement); // which goes away
   searchPage.classList.toggle("start", !isAsked(asked));
   trouble.hidden = true;
   if (!isAsked(asked)) { chips.replaceChildren(); notes.replaceChildren(); fill(list, [], {}); summary.textContent = ""; more.hidden = true; return first(); }
@@ -86,11 +86,11 @@ async function ask({ isMore = false } = {}) {
     more.hidden = !cursor;
     const first = list.children.length;
     fill(list, found.hits, { onlike: (like, name) => { names.set(like, name); change({ like: [like] }); }, query: asked.q, context: asked.for }, { isMore });
-    if (isMore) list.children[first]?.focus();
+    if (isMore) list.children[first]?.focus(); else if (isExample) summary.focus({ preventScroll: true });
     const shown = list.children.length, passed = `${count(found.candidates, "track")} passed the filters`;
     summary.textContent = found.note || (shown ? `${cursor ? "First " : ""}${count(shown, "hit")}` : "No hits");
     summary.title = `${passed}, ${Math.round(found.timing_ms.total)} ms`;
-    [trouble.hidden, trouble.textContent] = [shown > 0, `${passed}. Drop a chip or widen a filter.`];
+    [trouble.hidden, trouble.textContent] = [shown > 0 || (!found.candidates && !Object.keys(asked.where).length), `${passed}. Drop a chip or widen a filter.`];
     say(`${summary.textContent}. ${found.hits[0] && !isMore ? `First: ${title(found.hits[0])}` : ""}`);
   } catch (error) {
     if (error.name === "AbortError") return;
@@ -150,7 +150,7 @@ function edit(chip, item) {
   input.addEventListener("keydown", (event) => {
     if (event.key === "Enter" || event.key === "Escape") { event.preventDefault(); event.stopPropagation(); done(event.key === "Enter"); }
   });
-  input.addEventListener("blur", () => done(false));
+  input.addEventListener("blur", () => done(input.isConnected));
   item.replaceChildren(input);
   input.select();
 }
@@ -175,7 +175,7 @@ function showReading(found) {
   });
   const exact = Object.entries(asked.where).map(([field, value]) => h("li.chip.exact", {}, h("span.value", {}, h("small", {}, field.split("_")[0]), filterWords(field, value)),
     button("close", `Take away the filter ${filterWords(field, value)}`, () => change({ where: withFilter(field, "") }))));
-  chips.replaceChildren(...(found.reading ?? []).map(chipOf), ...dropped, ...likes, ...exact);
+  refill(chips, ...(found.reading ?? []).map(chipOf), ...dropped, ...likes, ...exact);
   notes.replaceChildren(...(found.parsed?.notes ?? []).map((note) => h("p", {}, note)));
 }
 const part = (like) => { const [, a, b] = /@([\d.]+)-([\d.]+)/.exec(like) ?? []; return b ? ` ${clock(a)}–${clock(b)}` : ""; };
@@ -202,9 +202,10 @@ file.addEventListener("change", async () => {
 
 async function greet() {
   const held = await api("/status").catch(() => null);
-  if (held) hello.textContent = held.tracks ? `${count(held.tracks, "track")}, ${count(Math.round(held.duration_s / 360) / 10, "hour")} of music. Tempo, key, chords, instruments, mood: say it as you would to a friend.` : "Nothing is indexed yet.";
+  const job = held?.job?.state === "running" ? held.job : null, reading = job ? `Reading your music: ${job.done} of ${count(job.total, "file")}. What is finished can be searched.` : "";
+  if (held) hello.textContent = held.tracks ? `${count(held.tracks, "track")}, ${held.duration_s < 3600 ? count(Math.ceil(held.duration_s / 60), "minute") : count(Math.round(held.duration_s / 360) / 10, "hour")} of music. ${reading || "Tempo, key, chords, instruments, mood: say it as you would to a friend."}` : reading || "Nothing is indexed yet. Start with: solfa serve FOLDER";
 }
 const overview = () => { void greet(); void side.load(); };
 const first = () => { if (!isOverviewed) overview(); isOverviewed = true; };
-addEventListener("collectionchange", overview);
+addEventListener("collectionchange", () => { overview(); if (isAsked(asked) && !list.firstChild) ask(); });
 export const focusBox = () => { box.focus(); box.select(); };
