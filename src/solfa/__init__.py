@@ -29,10 +29,10 @@ __version__ = "0.1.0"
 __all__ = ["Client", "Collection", "Session", "__version__", "analyze", "index", "load_model", "parse", "search",
            "summaries", "summarize"]  # fmt: skip
 
-# Libraries that report on their use read these when they are imported (ONNX Runtime, the Hugging Face clients); worker
+# Libraries that report on their use read these when they begin (ONNX Runtime, the Hugging Face clients, Ray); worker
 # processes inherit them. Nothing turns it on: SECURITY.md promises that there is no telemetry.
 _SILENT = ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "DISABLE_SAFETENSORS_CONVERSION", "DO_NOT_TRACK")
-os.environ.update(dict.fromkeys(_SILENT, "1"))
+os.environ.update(dict.fromkeys(_SILENT, "1") | {"RAY_USAGE_STATS_ENABLED": "0"})
 
 # Imported at first use, so that `import solfa` remains cheap.
 _HOMES = {

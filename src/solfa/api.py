@@ -6,6 +6,7 @@ from pathlib import Path
 
 from solfa.analysis.registry import extractors as make_extractors
 from solfa.collection import AddReport, Collection, Progress
+from solfa.collection.scan import FileSource
 from solfa.core.registry import absolute
 from solfa.core.types import JointModel, ViewName
 from solfa.encoders.registry import load_model
@@ -25,6 +26,7 @@ def index(
     model: str | None = None,
     extractors: Sequence[str] | None = None,
     executor: Executor | None = None,
+    source: FileSource | None = None,
     progress: Callable[[Progress], None] | None = None,
     retry_failed: bool = False,
     allow_noncommercial: bool = False,
@@ -37,6 +39,7 @@ def index(
       at first ``bridge``. It is remembered: a search takes it too
     - ``extractors``: names of analysis tools; the permissive defaults when None
     - ``executor``: who does the work (``solfa.jobs``); this process when None
+    - ``source``: where the files are (``solfa.cluster.sources`` for URLs); this machine when None
     - ``progress``: called after each file is committed
     - ``retry_failed``: also files that failed before and have not changed
     - ``allow_noncommercial``: must be True for weights that may not be used commercially
@@ -51,6 +54,7 @@ def index(
         allow_noncommercial=allowed,
         extractors=partial(make_extractors, extractors),
         executor=executor,
+        source=source,
         progress=progress,
         retry_failed=retry_failed,
     )

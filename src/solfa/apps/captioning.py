@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 from rich.table import Table
 
-from solfa.apps.options import SeedOption, WorkersOption
+from solfa.apps.options import ExecutorOption, SeedOption, WorkersOption, executor_of
 from solfa.apps.terminal import SOME_FAILED, Work, console, tell
 from solfa.core.errors import InputError
 from solfa.core.text import printable
@@ -73,6 +73,7 @@ def caption(
         Literal["drop", "grammar"], typer.Option(help="What to do with a rejected answer of the model.")
     ] = "drop",
     workers: WorkersOption = None,
+    executor: ExecutorOption = "processes",
 ) -> None:  # fmt: skip
     """Cut music into clips, analyze them, and write captions of what was found (the pipeline of FGMCaps).
 
@@ -85,7 +86,6 @@ def caption(
     from solfa.datagen.captions.pipeline import caption_tracks, usage_of
     from solfa.datagen.captions.sources import tracks_in
     from solfa.datagen.captions.stages import FGMCAPS, Settings
-    from solfa.jobs import ProcessExecutor
 
     options = {"rate_per_s": llm_rate, "omit": _names(llm_omit), "concurrency": llm_concurrency}
     cost, fgmcaps = _cost(llm_price), splits == "fgmcaps"
@@ -102,11 +102,11 @@ def caption(
              f"{expected.completion_tokens} answered{cost(expected)}, fewer where answers are kept, up to twice as "
              f"many where they are rejected")  # fmt: skip
 
-    executor, tracks = ProcessExecutor(workers), tracks_in(src, dataset)
+    spread, tracks = executor_of(executor, workers), tracks_in(src, dataset)
     known = src if not dataset and Database(src).path.is_file() else None
     with Work("analyze", "write", "split", "shards") as work:
         made = caption_tracks(
-            tracks, out, settings, collection=known, executor=executor, progress=work, announce=announce
+            tracks, out, settings, collection=known, executor=spread, progress=work, announce=announce
         )
     if usage := usage_of(settings, out):
         tell(

@@ -34,6 +34,7 @@ from solfa.apps.mcp import mcp
 from solfa.apps.options import (
     Asked,
     CollectionOption,
+    ExecutorOption,
     ForceOption,
     JsonOption,
     ModelOption,
@@ -90,11 +91,15 @@ _CACHES = ("MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "CUDA_
 
 @app.command()
 def index(
-    paths: Annotated[list[Path], typer.Argument(help="Folders and files to index.")],
+    paths: Annotated[list[str], typer.Argument(help="Folders and files to index, also by URL: s3://bucket/folder.")],
     collection: CollectionOption = None,
     model: ModelOption = None,
     extractor: ExtractorOption = None,
+    executor: ExecutorOption = "processes",
     workers: Annotated[int, typer.Option(min=0, help="Worker processes (0: one per core).")] = 0,
+    gpu_share: Annotated[
+        float, typer.Option(min=0, help="Of a GPU for each worker on Ray; the model needs ?device=cuda.")
+    ] = 0.0,
     timeout_s: Annotated[
         float, typer.Option(min=1, help="Give up a file after this many seconds without progress.")
     ] = 120,
@@ -110,8 +115,9 @@ def index(
     from solfa.apps import indexing
 
     raise typer.Exit((indexing.watch if watch else indexing.run_index)(
-        paths, collection or default_collection(), model=model, extractors=extractor, workers=workers,
-        timeout_s=timeout_s, retry_failed=retry_failed, allow_noncommercial=allow_noncommercial, as_json=as_json,
+        paths, collection or default_collection(), model=model, extractors=extractor, executor=executor,
+        workers=workers, gpus=gpu_share, timeout_s=timeout_s, retry_failed=retry_failed,
+        allow_noncommercial=allow_noncommercial, as_json=as_json,
     ))  # fmt: skip
 
 

@@ -12,29 +12,36 @@ import typer
 from rich.console import Console
 
 from solfa.api import index
+from solfa.apps.options import executor_of
 from solfa.apps.terminal import INTERRUPTED, NOTHING_DONE, SOME_FAILED, Work, console, print_json, tell
 from solfa.audio import SUFFIXES
 from solfa.collection import AddReport, Collection, FailedFile, Progress
 from solfa.collection.database import Database
-from solfa.collection.scan import scan
+from solfa.collection.scan import FileSource, scan
 from solfa.core.errors import InputError
+from solfa.core.files import is_url
 from solfa.core.text import clock, printable
-from solfa.jobs import ProcessExecutor
 from solfa.serve.documents import index_json, status_json
 
 _LOOK_EVERY_S = 3.0  # between looks at watched folders
 
 
 def run_index(
-    paths: Sequence[Path], directory: Path, *, model: str | None = None, extractors: Sequence[str] | None = None,
-    workers: int = 0, timeout_s: float = 120.0, retry_failed: bool = False, allow_noncommercial: bool = False,
-    as_json: bool = False, brief: bool = False,
+    paths: Sequence[Path | str], directory: Path, *, model: str | None = None, extractors: Sequence[str] | None = None,
+    executor: str = "processes", workers: int = 0, gpus: float = 0.0, timeout_s: float = 120.0,
+    retry_failed: bool = False, allow_noncommercial: bool = False, as_json: bool = False, brief: bool = False,
 ) -> int:  # fmt: skip
     """Index, print what happened (``brief``: a line, and the failures), and give the exit code."""
-    searched = [path for path in paths if os.path.exists(path)]  # noqa: PTH110  (Path.exists raises for long names)
+    # Path.exists raises for long names.
+    searched = [path for path in paths if is_url(path) or os.path.exists(path)]  # noqa: PTH110
     if not searched and not Database(directory).exists():  # an old one keeps its tracks
         raise InputError(f"not found: {', '.join(map(str, paths))}. Give folders and audio files to index.")
-    executor = ProcessExecutor(workers or None, timeout_s=timeout_s)
+    source: FileSource | None = None
+    if any(map(is_url, paths)):
+        from solfa.cluster.sources import RemoteFiles
+
+        source = RemoteFiles()
+    spread = executor_of(executor, workers or None, gpus, timeout_s=timeout_s)
     try:
         with Collection.open(directory, create=True) as collection, Work("indexing", stderr=as_json) as work:
 
@@ -42,7 +49,7 @@ def run_index(
                 rate = f"{p.audio_s / max(p.seconds, 1e-3):.0f}x real time"
                 work("indexing", p.done, p.total, f"{p.failed} failed, {rate}")
 
-            report = index(collection, paths, model=model, extractors=extractors, executor=executor,
+            report = index(collection, paths, model=model, extractors=extractors, executor=spread, source=source,
                            progress=None if brief else show, retry_failed=retry_failed,
                            allow_noncommercial=allow_noncommercial)  # fmt: skip
     except KeyboardInterrupt:
@@ -63,12 +70,14 @@ def run_index(
     return SOME_FAILED if bad else 0
 
 
-def watch(paths: Sequence[Path], directory: Path, **options: Any) -> int:
+def watch(paths: Sequence[Path | str], directory: Path, **options: Any) -> int:
     """Index, then again whenever files were added, changed, moved or removed; until Ctrl-C or SIGTERM, then 0.
 
     Folders are looked over every few seconds; a change is taken up once two looks agree, so that no file is read while
     it is still being copied.
     """
+    if any(map(is_url, paths)):
+        raise InputError("--watch looks at folders of this machine: index a store again by the clock, for example.")
     absolute = [os.path.abspath(path) for path in paths]  # noqa: PTH100  (resolve would follow links)
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -5,12 +5,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_type_hints
 
 import typer
 
+from solfa.core.errors import InputError
 from solfa.core.filters import FIELDS, SORTS
 from solfa.weights import home
+
+if TYPE_CHECKING:
+    from solfa.jobs import Executor
 
 
 def _starting(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
@@ -48,6 +52,12 @@ SeedOption = Annotated[int, typer.Option(min=0, help="Random seed.")]
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", "--jobs", min=1, help="Processes (default: one for each core).")
 ]
+ExecutorOption = Annotated[
+    str,
+    typer.Option(
+        "--executor", help="Who does the work: processes here, ray (a cluster, see docs/scale.md), ray://HOST[:PORT]."
+    ),
+]
 PlotOption = Annotated[
     Path | None, typer.Option("--plot", help="Draw a figure into FILE.svg or FILE.png (needs solfa[plot]).")
 ]
@@ -66,6 +76,22 @@ CountOption = Annotated[int, typer.Option("-k", min=1, max=1000, help="How many 
 PlayerOption = Annotated[
     str | None, typer.Option("--player", help="Program to play with (default: mpv, ffplay, vlc or the desktop's).")
 ]
+
+
+def executor_of(executor: str, workers: int | None, gpus: float = 0.0, **limits: float) -> "Executor":
+    """The executor that the option names. Raises InputError if it names none."""
+    from solfa.jobs import ProcessExecutor
+
+    kind, _, address = executor.partition("://")
+    if executor == "ray" or (kind == "ray" and address):
+        from solfa.cluster.ray_executor import RayExecutor
+
+        return RayExecutor(address, workers=workers, gpus=gpus, **cast(Any, limits))
+    if executor != "processes":
+        raise InputError(f"--executor {executor!r}: expected processes, ray, or ray://HOST:PORT.")
+    if gpus:
+        raise InputError("--gpu-share goes with --executor ray; processes here use what the model names (?device=).")
+    return ProcessExecutor(workers, **cast(Any, limits))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

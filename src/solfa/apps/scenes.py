@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from solfa.apps.captioning import endpoint_of
-from solfa.apps.options import SeedOption, WorkersOption
+from solfa.apps.options import ExecutorOption, SeedOption, WorkersOption, executor_of
 from solfa.apps.terminal import Work, console, tell
 from solfa.core.errors import InputError
 
@@ -41,6 +41,7 @@ def scenes(
     llm_key_env: Annotated[str, typer.Option(help="Environment variable with its key.")] = "",
     per_shard: Annotated[int, typer.Option(min=1, max=1000, help="Scenes in a shard.")] = 100,
     workers: WorkersOption = None,
+    executor: ExecutorOption = "processes",
 ) -> None:
     """Mix sound scenes with timed phrases and captions (the synthesis of FineLAP-100k).
 
@@ -53,7 +54,6 @@ def scenes(
     from solfa.datagen.scenes.pipeline import SceneConfig, make_scenes
     from solfa.datagen.scenes.pool import PoolRule, make_pool, summary
     from solfa.datagen.scenes.sources import read_backgrounds, read_events, read_packages
-    from solfa.jobs import ProcessExecutor
     from solfa.weights.store import home
 
     if pick not in ("", "file", "label"):
@@ -68,13 +68,13 @@ def scenes(
     )  # fmt: skip
     sources = read_packages(sounds_folder()) if events is None else read_events(events)
     sources += read_backgrounds(backgrounds) if backgrounds is not None else []
-    executor = ProcessExecutor(workers)
+    spread = executor_of(executor, workers)
     with Work("cutting recordings", "mixing") as work:
         pool = make_pool(
-            sources, rule, home() / "scenes", executor=executor, progress=partial(work, "cutting recordings")
+            sources, rule, home() / "scenes", executor=spread, progress=partial(work, "cutting recordings")
         )
         made = make_scenes(
-            out, pool, config, count=count, seed=seed, executor=executor,
+            out, pool, config, count=count, seed=seed, executor=spread,
             progress=partial(work, "mixing"),
         )  # fmt: skip
     console().print("\n".join(summary(pool)), markup=False)

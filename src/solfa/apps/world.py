@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from solfa.apps.options import SeedOption, WorkersOption
+from solfa.apps.options import ExecutorOption, SeedOption, WorkersOption, executor_of
 from solfa.apps.terminal import Work, tell
 from solfa.core.errors import InputError
 
@@ -49,13 +49,13 @@ def world(
     captions: Annotated[int, typer.Option(min=0, help="Captions of each clip.")] = 3,
     per_shard: Annotated[int, typer.Option(min=1, max=1000, help="Clips in a shard at most.")] = 100,
     workers: WorkersOption = None,
+    executor: ExecutorOption = "processes",
 ) -> None:
     """Render music with exact annotations: scores generated or from corpora, played by soundfonts, with effects."""
     from solfa.datagen.packages import local_soundfonts
     from solfa.datagen.world.generate import World
     from solfa.datagen.world.render import synthesiser
     from solfa.datasets.building import build
-    from solfa.jobs import ProcessExecutor
 
     synthesiser()  # what is missing is said before anything else is done
     corpora = {"billboard": billboard, "openewld": openewld, "pop909": pop909, "groove": groove, "midi": midi}
@@ -73,7 +73,7 @@ def world(
     with Work("shards") as work:
         made = build(
             out, maker, name="world", config=maker.config(), seed=seed,
-            num_shards=num_shards, executor=ProcessExecutor(workers),
+            num_shards=num_shards, executor=executor_of(executor, workers),
             progress=partial(work, "shards"),
         )  # fmt: skip
     failures = len(made.manifest["failures"])

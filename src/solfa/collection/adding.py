@@ -14,10 +14,11 @@ from solfa.analysis.analyze import analysis_version
 from solfa.analysis.protocol import Extractor
 from solfa.audio import Limits
 from solfa.collection.indexing import FileIndexer, IndexedFile, IndexTask, Needs
-from solfa.collection.scan import scan
+from solfa.collection.scan import FileSource
 from solfa.collection.store import Space
 from solfa.collection.writer import Writer
 from solfa.core.errors import FileUnavailable
+from solfa.core.files import is_url, path_of
 from solfa.core.types import JointModel
 from solfa.jobs import Done, Executor, Failed
 
@@ -73,6 +74,7 @@ class Run:
     allow_noncommercial: bool
     extractors: Callable[[], Sequence[Extractor]]
     executor: Executor
+    source: FileSource
     limits: Limits
     force: bool
     retry_failed: bool
@@ -92,7 +94,7 @@ def execute(db: sqlite3.Connection, directory: Path, run: Run) -> AddReport:
     """Bring the collection in step with the disk. The caller holds the writer's lock."""
     started, update = time.monotonic(), _Update(db, directory, run)
     tasks = update.plan()
-    with closing(run.executor.map(FileIndexer(run.model, run.extractors, run.limits), tasks)) as results:
+    with closing(run.executor.map(FileIndexer(run.model, run.extractors, run.limits, run.source), tasks)) as results:
         for done, result in enumerate(results, 1):
             update.take(result)
             if run.progress is not None:
@@ -103,7 +105,7 @@ def execute(db: sqlite3.Connection, directory: Path, run: Run) -> AddReport:
                         failed=update.num_failed,
                         audio_s=update.audio_s,
                         seconds=time.monotonic() - started,
-                        path=Path(result.item.path),
+                        path=path_of(result.item.path),
                         reason=result.reason if isinstance(result, Failed) else "",
                     )
                 )
@@ -131,7 +133,7 @@ class _Update:
         }
         failures = db.execute("SELECT path, size, mtime_ns, reason FROM failure")
         self._bad = {os.fsdecode(path): ((size, mtime_ns), reason) for path, size, mtime_ns, reason in failures}
-        self._seen = scan(run.paths, [*self._known, *self._bad])
+        self._seen = run.source.scan(run.paths, [*self._known, *self._bad])
         self.count: Counter[str] = Counter()  # fields of the report
         self.audio_s = 0.0
         self._failed: list[FailedFile] = []
@@ -152,7 +154,7 @@ class _Update:
         for path, state in self._seen.found.items():
             before, bad = self._known.get(path), self._bad.get(path)
             if bad and bad[0] == state and not (self._run.retry_failed or self._run.force):
-                self._known_bad.append(FailedFile(path=Path(path), reason=bad[1]))
+                self._known_bad.append(FailedFile(path=path_of(path), reason=bad[1]))
             elif self._run.force:
                 tasks.append(IndexTask(path=path, guess=self._all))
             elif before and before.state == state:
@@ -180,7 +182,7 @@ class _Update:
             outside = result.error == FileUnavailable.__name__ or result.kind == "starved"
             if not outside:
                 self._writer.put_failure(path, *self._seen.found[path], result.reason)
-            (self._unreached if outside else self._failed).append(FailedFile(path=Path(path), reason=result.reason))
+            (self._unreached if outside else self._failed).append(FailedFile(path=path_of(path), reason=result.reason))
             return
         [(track_id, is_new)] = self._writer.commit([result.value], self._version)
         self.audio_s += result.value.duration_s
@@ -221,7 +223,7 @@ def _by_lost_folder(failures: Sequence[FailedFile]) -> list[FailedFile]:
     lost: Counter[Path] = Counter()
     reported = []
     for failure in failures:
-        gone = [folder for folder in failure.path.parents if not alive(folder)]
+        gone = [] if is_url(str(failure.path)) else [folder for folder in failure.path.parents if not alive(folder)]
         if gone:
             lost[gone[-1]] += 1
         else:

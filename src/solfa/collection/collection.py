@@ -25,9 +25,11 @@ from solfa.collection.database import FAULTS, Database, damage_or_refusal, misfi
 from solfa.collection.feedback import StoredHead, TrackVerdict
 from solfa.collection.filters import Filters
 from solfa.collection.flat import FlatStore
+from solfa.collection.scan import FileSource, LocalFiles
 from solfa.collection.store import Ids, Space, SpaceFiles, TrackVectors, space_directory
 from solfa.collection.writer import Writer
 from solfa.core.errors import CollectionDamaged, CollectionError, InputError, SolfaError, SpaceMismatch, UnknownTrack
+from solfa.core.files import is_url, path_of
 from solfa.core.filters import Filter
 from solfa.core.types import Analysis, FileTags, FloatArray, JointModel, Views
 from solfa.encoders.windows import candidates, segment_ranges
@@ -154,6 +156,7 @@ class Collection:
         force: bool = False,
         retry_failed: bool = False,
         limits: Limits | None = None,
+        source: FileSource | None = None,
     ) -> AddReport:
         """Bring the collection in step with files, and folders to search; stop at any moment and call it again.
 
@@ -161,18 +164,21 @@ class Collection:
         their own; a ``model`` of None makes no vectors. Without an ``executor`` this process does the work.
         ``model_name`` (as ``load_model`` takes it) and ``allow_noncommercial`` are kept for ``remembered_model``.
         ``progress`` is called after each file is committed. ``force`` indexes everything again, ``retry_failed`` also
-        files that failed before and have not changed. ``limits`` say what a file may ask for.
+        files that failed before and have not changed. ``limits`` say what a file may ask for. ``source`` is where the
+        files are, this machine when None; for URLs see ``solfa.cluster.sources``.
 
         Raises CollectionBusy if another process is writing; CollectionError if the disk refuses; what was committed is
         kept; InputError if no path is given.
         """
         run = Run(
-            paths=tuple(os.path.abspath(p) for p in paths),  # noqa: PTH100  (resolve() would follow links)
+            # resolve() would follow links
+            paths=tuple(str(p) if is_url(p) else os.path.abspath(p) for p in paths),  # noqa: PTH100
             model=model,
             model_name=model_name,
             allow_noncommercial=allow_noncommercial,
             extractors=extractors,
             executor=executor or SerialExecutor(),
+            source=source or LocalFiles(),
             limits=limits or Limits(),
             force=force,
             retry_failed=retry_failed,
@@ -265,7 +271,7 @@ class Collection:
             if where and len(copies) > 1:
                 met = self._conditions().met(where, np.array([file_id for file_id, *_ in copies]))
                 copies = [copies[i] for i in np.argsort(-met, kind="stable")]
-            paths = tuple(Path(os.fsdecode(path)) for _, path, _ in copies)
+            paths = tuple(path_of(os.fsdecode(path)) for _, path, _ in copies)
             _check(tracks[track_id], _TRACK)
             known = dict(zip(measured, tracks[track_id], strict=True))
             result.append(TrackRow(paths=paths, tags=copies[0][2] if copies else FileTags(), **known))
@@ -407,7 +413,7 @@ class Collection:
     def failures(self) -> list[FailedFile]:
         """Files that could not be indexed, by path."""
         rows = self._reader.execute("SELECT path, reason FROM failure ORDER BY path")
-        return [FailedFile(path=Path(os.fsdecode(path)), reason=str(reason)) for path, reason in rows]
+        return [FailedFile(path=path_of(os.fsdecode(path)), reason=str(reason)) for path, reason in rows]
 
     @_reading
     def stats(self) -> Stats:

@@ -2,12 +2,12 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
 from solfa.analysis.analyze import Analyzer
 from solfa.analysis.protocol import STRETCH_S, Extractor
 from solfa.audio import ContentHash, Limits, read_tags, stretches
+from solfa.collection.scan import FileSource, LocalFiles
 from solfa.collection.store import Space, TrackVectors
 from solfa.core.errors import FileUnavailable
 from solfa.core.types import Analysis, Audio, FileTags, JointModel
@@ -59,7 +59,7 @@ class FileIndexer:
     """A job for an executor: ``IndexTask`` in, ``IndexedFile`` out. Models are made once for each worker.
 
     ``model`` and ``extractors`` are functions that can be pickled by name, so that every process makes its own; without
-    a model nothing may need vectors.
+    a model nothing may need vectors. ``source`` is where the files are.
     """
 
     def __init__(
@@ -67,8 +67,10 @@ class FileIndexer:
         model: Callable[[], JointModel] | None,
         extractors: Callable[[], Sequence[Extractor]],
         limits: Limits,
+        source: FileSource | None = None,
     ) -> None:
         self._model, self._make_extractors, self._limits = model, extractors, limits
+        self._source = source or LocalFiles()
         self._made: JointModel | None = None
         self._extractors: tuple[Extractor, ...] = ()
 
@@ -85,15 +87,16 @@ class FileIndexer:
 
         Raises DecodeError if it cannot be read; FileUnavailable where it cannot be reached or changes while it is read.
         """
-        before = _stat(task.path)
-        tags = read_tags(task.path)
-        indexed = self._index(task.path, before, tags, task.guess)
-        needs = task.known.get(indexed.hash, Needs(vectors=self._model is not None))
-        if not task.guess.covers(needs):
-            indexed = self._index(task.path, before, tags, needs)
-        if _stat(task.path) != before:
+        before = self._source.state(task.path)
+        with self._source.local(task.path, before[0], self._limits) as path:
+            tags = read_tags(path)
+            indexed = self._index(path, before, tags, task.guess)
+            needs = task.known.get(indexed.hash, Needs(vectors=self._model is not None))
+            if not task.guess.covers(needs):
+                indexed = self._index(path, before, tags, needs)
+        if self._source.state(task.path) != before:
             raise FileUnavailable(task.path, "changed while it was read")
-        return indexed
+        return replace(indexed, path=task.path)
 
     def _index(self, path: str, stat: tuple[int, int], tags: FileTags, needs: Needs) -> IndexedFile:
         content, end_s = ContentHash(), 0.0
@@ -125,11 +128,3 @@ class FileIndexer:
             analysis=analysis,
             vectors=vectors,
         )
-
-
-def _stat(path: str) -> tuple[int, int]:
-    try:
-        status = Path(path).stat()
-    except OSError as error:
-        raise FileUnavailable(path, f"cannot be opened: {error.strerror}") from error
-    return status.st_size, status.st_mtime_ns

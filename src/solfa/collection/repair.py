@@ -35,6 +35,7 @@ from solfa.collection.indexing import IndexedFile
 from solfa.collection.store import Placement, SpaceFiles, space_directory
 from solfa.collection.writer import Writer
 from solfa.core.errors import CollectionDamaged, CollectionError
+from solfa.core.files import is_url, path_of
 from solfa.core.types import FileTags
 
 Row = dict[str, Any]
@@ -129,7 +130,7 @@ def _repaired(old: Database, scratch: Path) -> Damage:
         if differing and not found:
             found.append(f"{', '.join(differing)} do not hold what they should: made again from the analyses")
         model = db.execute("SELECT model FROM space WHERE model <> '' ORDER BY last_run DESC LIMIT 1").fetchone()
-        folders = {Path(os.fsdecode(path)).parent for (path,) in db.execute("SELECT path FROM file")}
+        folders = {path_of(os.fsdecode(path)).parent for (path,) in db.execute("SELECT path FROM file")}
     top = sorted(folder for folder in folders if folders.isdisjoint(folder.parents))
     return Damage(found=tuple(found), folders=tuple(top), model=model[0] if model else "")
 
@@ -219,7 +220,11 @@ class _Copy:
 
     def _file(self, writer: Writer, row: Row) -> None:
         track_id, path = row["track_id"], row["path"]
-        if track_id not in self._hashes or not isinstance(path, bytes) or not path.startswith(b"/"):
+        if (
+            track_id not in self._hashes
+            or not isinstance(path, bytes)
+            or not (path[:1] == b"/" or is_url(os.fsdecode(path)))
+        ):
             self._lost["files"] += 1
             return
         whole = fits(self._db, "file", row)

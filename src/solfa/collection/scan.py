@@ -9,13 +9,16 @@ directory that cannot be listed, that is empty where files were, or below a give
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
-from solfa.audio import SUFFIXES
+from solfa.audio import SUFFIXES, Limits
+from solfa.core.errors import FileUnavailable
 
-_NO_AUDIO, _EMPTY = "holds no audio files now", "is empty now (not mounted?)"
-_HARMLESS = (_NO_AUDIO, _EMPTY)  # worth a word only where files were
+NO_AUDIO, _EMPTY = "holds no audio files now", "is empty now (not mounted?)"
+_HARMLESS = (NO_AUDIO, _EMPTY)  # worth a word only where files were
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,31 +40,55 @@ def scan(paths: Iterable[str], known: Iterable[str]) -> Scan:
     Directories are searched for files with an audio suffix; hidden ones (leading dot) are passed over, links are
     followed, loops are not. A path given by itself is taken whatever its name.
     """
-    walk = _Walk()
+    walk = Walk()
     for path in paths:
         walk.visit(path)
-    missing: set[str] = set()
-    doubtful: set[str] = set()
-    for path in known:
-        if path in walk.found or not (root := walk.root_of(path)):
-            continue
-        (doubtful if walk.in_doubt(path, root) else missing).add(path)
-    notes = []
-    for directory, why in sorted(walk.blind.items()):
-        count = sum(path.startswith(directory + os.sep) for path in doubtful)
-        if count:
-            notes.append(f"{directory}: {why}; the {count} files known there are kept")
-        elif why not in _HARMLESS:
-            notes.append(f"{directory}: {why}")
-    return Scan(
-        found=dict(sorted(walk.found.items())),
-        missing=frozenset(missing),
-        doubtful=frozenset(doubtful),
-        notes=tuple(notes),
-    )
+    return walk.compared(known)
 
 
-class _Walk:
+class FileSource(Protocol):
+    """Where files are: what is there, and a copy of each that decoders can open."""
+
+    def scan(self, paths: Iterable[str], known: Iterable[str]) -> Scan:
+        """Everything under ``paths`` against known paths, as ``scan`` does."""
+
+    def state(self, path: str) -> tuple[int, int]:
+        """Size in bytes, and a number that changes with the content (the time of its last change).
+
+        Raises FileUnavailable if it cannot be reached.
+        """
+
+    def local(self, path: str, size: int, limits: Limits) -> AbstractContextManager[str]:
+        """The name under which it can be opened in this process, for as long as the block runs; of so many bytes.
+
+        Raises FileUnavailable if it cannot be fetched; DecodeError if it asks for more than the limits allow.
+        """
+
+
+class LocalFiles:
+    """The files of this machine."""
+
+    def scan(self, paths: Iterable[str], known: Iterable[str]) -> Scan:
+        """As ``FileSource`` says."""
+        return scan(paths, known)
+
+    def state(self, path: str) -> tuple[int, int]:
+        """As ``FileSource`` says."""
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise FileUnavailable(path, f"cannot be opened: {error.strerror}") from error
+        return status.st_size, status.st_mtime_ns
+
+    @contextmanager
+    def local(self, path: str, size: int, limits: Limits) -> Iterator[str]:
+        """The path itself; decoders apply the limits."""
+        yield path
+
+
+class Walk:
+    """What a walk over paths has found, and where it could not look."""
+
     def __init__(self) -> None:
         self.found: dict[str, tuple[int, int]] = {}
         self.blind: dict[str, str] = {}  # directories whose silence means nothing, and why
@@ -69,6 +96,7 @@ class _Walk:
         self._seen: set[tuple[int, int]] = set()
 
     def visit(self, root: str) -> None:
+        """Take in a file, or all below a directory."""
         self._roots.append(root)
         try:
             status = os.stat(root)
@@ -81,12 +109,36 @@ class _Walk:
         before = len(self.found)
         self._descend(root, status)
         if len(self.found) == before and root not in self.blind:
-            self.blind[root] = _NO_AUDIO
+            self.blind[root] = NO_AUDIO
+
+    def compared(self, known: Iterable[str]) -> Scan:
+        """What was found, against the paths that were known before."""
+        missing: set[str] = set()
+        doubtful: set[str] = set()
+        for path in known:
+            if path in self.found or not (root := self.root_of(path)):
+                continue
+            (doubtful if self.in_doubt(path, root) else missing).add(path)
+        notes = []
+        for directory, why in sorted(self.blind.items()):
+            count = sum(path.startswith(directory + os.sep) for path in doubtful)
+            if count:
+                notes.append(f"{directory}: {why}; the {count} files known there are kept")
+            elif why not in _HARMLESS:
+                notes.append(f"{directory}: {why}")
+        return Scan(
+            found=dict(sorted(self.found.items())),
+            missing=frozenset(missing),
+            doubtful=frozenset(doubtful),
+            notes=tuple(notes),
+        )
 
     def root_of(self, path: str) -> str | None:
+        """The visited path that a path is below; None if there is none."""
         return next((r for r in self._roots if path == r or path.startswith(r.rstrip(os.sep) + os.sep)), None)
 
     def in_doubt(self, path: str, root: str) -> bool:
+        """Whether a path that was not found may be there all the same."""
         if path == root:  # given by itself and gone: believed if the directory around it is alive
             try:
                 return not os.listdir(os.path.dirname(path))

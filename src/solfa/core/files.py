@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import sys
@@ -10,11 +11,32 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.resources import files
-from pathlib import Path
+from pathlib import Path, PosixPath
 from secrets import token_hex
 from typing import Any, BinaryIO
 
 from solfa.core.errors import InputError
+
+
+class _Address(PosixPath):
+    """A URL as a path. ``Path`` folds the slashes after the colon; this one keeps them, in every part of it."""
+
+    def __str__(self) -> str:
+        return super().__str__().replace(":/", "://", 1)
+
+
+def is_url(text: Path | str) -> bool:
+    """Whether a text names an object in a store, such as ``s3://bucket/song.flac``, and not a file."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", str(text)) is not None
+
+
+def path_of(text: str) -> Path:
+    """A file's path, or a URL as a path that prints as it was written.
+
+    >>> str(path_of("s3://bucket/song.flac").parent)
+    's3://bucket'
+    """
+    return _Address(text) if is_url(text) and os.name == "posix" else Path(text)
 
 
 def table_of(package: str, name: str) -> dict[str, Any]:

@@ -141,6 +141,9 @@ def _run(
     work = _Work(folder=folder, make=make_shard, config_hash=plan["config_hash"])
     for result in _results(executor, work, missing):
         if isinstance(result, Done):
+            if not (folder / result.item.file).is_file():
+                raise SolfaError(f"{folder} is not the same folder for the worker that made {result.item.file}. "
+                                 f"Choose one that all nodes share.")  # fmt: skip
             done[result.item] = ShardIndex.read(folder / result.item.file)
             progress(len(done), len(tasks))
         else:

@@ -10,7 +10,7 @@ from solfa.jobs.executors import (
     prepare,
     worker_threads,
 )
-from solfa.jobs.processes import ProcessExecutor, cores
+from solfa.jobs.processes import ProcessExecutor, WorkerLost, cores
 
 __all__ = [
     "Done",
@@ -19,6 +19,7 @@ __all__ = [
     "ProcessExecutor",
     "SerialExecutor",
     "ThreadExecutor",
+    "WorkerLost",
     "cores",
     "heartbeat",
     "prepare",

@@ -32,6 +32,10 @@ _LEAST_SHARE = 0.25  # of the processor: a worker that gets less is held up from
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
+class WorkerLost(SolfaError):
+    """A worker process that died while it was starting."""
+
+
 def cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -43,21 +47,25 @@ class ProcessExecutor:
     - ``workers``: number of processes; one for each core when None
     - ``timeout_s``: longest silence of a worker on one item; ``jobs.heartbeat()`` starts it again
     - ``max_rss_bytes``: memory of one worker, above which it is ended (measured where ``/proc`` exists)
+    - ``threads``: of numeric libraries in each worker; an equal share of the cores when None
 
     Raises InputError if ``workers`` is below 1.
     """
 
-    def __init__(self, workers: int | None = None, *, timeout_s: float = 120.0, max_rss_bytes: int = 4 << 30) -> None:
+    def __init__(
+        self, workers: int | None = None, *, timeout_s: float = 120.0, max_rss_bytes: int = 4 << 30,
+        threads: int | None = None,
+    ) -> None:  # fmt: skip
         self.workers = cores() if workers is None else workers
         if self.workers < 1:
             raise InputError(f"the number of workers must be at least 1, got {self.workers}.")
         self.timeout_s, self.max_rss_bytes = timeout_s, max_rss_bytes
+        self.threads = threads or max(1, cores() // self.workers)
 
     def map(self, fn: Callable[[T], R], items: Iterable[T]) -> Generator[Done[T, R] | Failed[T]]:
         """Every item once, as soon as it is done or has failed. Closing the generator ends the workers."""
         source = iter(items)
         pool: list[_Process] = []
-        threads = max(1, cores() // self.workers)
         payload = pickle.dumps(fn)  # travels between our own processes only; nothing pickled is ever stored
         try:
             while True:
@@ -65,7 +73,7 @@ class ProcessExecutor:
                     item = next(source, _NOTHING)
                     if item is _NOTHING:
                         break
-                    self._idle(pool, payload, threads).give(item)
+                    self._idle(pool, payload, self.threads).give(item)
                 if not busy:
                     return
                 yield from self._collect(pool, busy)
@@ -137,13 +145,13 @@ class _Process:
                     result: Done[Any, Any] | Failed[Any] = value
                     return result
                 if kind == _PREPARE_FAILED:
-                    raise _rebuilt(*value)
+                    raise rebuilt(*value)
                 self.ready = self.ready or kind == _READY
         except (EOFError, ConnectionResetError):
             self._process.join(5)
             code = self._process.exitcode
             if not self.ready:
-                raise SolfaError(f"a worker process died before its first item (exit code {code}).") from None
+                raise WorkerLost(f"a worker process died before its first item (exit code {code}).") from None
             return self.fail("crashed", f"its worker died ({'signal ' if code and code < 0 else 'exit code '}{code})")
         return None
 
@@ -173,7 +181,7 @@ class _Process:
         self.pipe.close()
 
 
-def _rebuilt(kind: type[BaseException], args: tuple[Any, ...], attributes: dict[str, Any]) -> BaseException:
+def rebuilt(kind: type[BaseException], args: tuple[Any, ...], attributes: dict[str, Any]) -> BaseException:
     """The exception that a worker raised; its constructor is not called again with a ready-made message."""
     error = kind.__new__(kind, *args)
     error.args = args
