@@ -4,10 +4,9 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, BinaryIO, TypeVar
@@ -17,22 +16,22 @@ from solfa.audio import Limits
 from solfa.collection import Collection, Progress, TrackRow
 from solfa.collection.database import Database
 from solfa.core.errors import FileUnavailable, InputError, SolfaError
-from solfa.core.types import JointModel
-from solfa.encoders.registry import load_model
 from solfa.encoders.windows import pool
 from solfa.jobs import ProcessExecutor
+from solfa.language import Operation, Session
 from solfa.query import explain, override, parse_where
 from solfa.relevance import RuleJudge
 from solfa.relevance.rerank import MOST, page_of, rerank
 from solfa.retrieval import Display, Like, Results, Searcher
 from solfa.retrieval.like import like_track, parse_example
 from solfa.serve.documents import index_json, reading, results_json
-from solfa.serve.media import ENCODED, TYPES, Sandbox, codec_of, encode, listen, open_inside, peaks
+from solfa.serve.media import ENCODED, TYPES, Sandbox, codec_of, encode, listen, model_once, open_inside, peaks
 from solfa.serve.pool import BoundedPool, Refused
 
 T = TypeVar("T")
 _LEAST_PAUSE_S, _LOADING_SHARE = 2.0, 0.05  # between reloads, and the most of all time that they may take
 _MOST_EXAMPLES, _MOST_PEAKS, _MOST_JOBS, _MOST_FORMS, _MOST_ENCODED_BYTES = 64, 512, 20, 10_000, 2 << 30
+_MOST_SESSIONS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +81,7 @@ class Engine:
         self._peaks: dict[Any, list[float]] = {}
         self._forms: dict[str, str] = {}  # of files that may be ALAC, by content
         self._examples: dict[str, tuple[Any, str, str]] = {}
+        self._sessions: dict[tuple[str, str], Session] = {}  # by role and name
         self._searcher: Searcher | None = None
         self._seen, self._again_s, self._kept = list[tuple[int, ...]](), 0.0, dict[str, Any]()
         self._starting, self._run = threading.Lock(), threading.Thread()
@@ -125,7 +125,7 @@ class Engine:
             if self._searcher is not None:
                 self._searcher.collection.close()  # first: two states would take twice the memory
             collection, settings = Collection.open(self.settings.collection), self.settings
-            self._searcher = open_searcher(collection, settings.model, loaded=_loaded,
+            self._searcher = open_searcher(collection, settings.model, loaded=model_once,
                                            allow_noncommercial=settings.allow_noncommercial)  # fmt: skip
             self._kept, self._seen = {}, now
             with suppress(SolfaError):  # loads what the first query would wait for, and says what is wrong with
@@ -166,6 +166,27 @@ class Engine:
         if context:
             results = page_of(rerank(searcher.collection, results, context, RuleJudge()), display.k, display.page)
         return {**results_json(results), "reading": reading(results.query), "more": len(results.hits) == display.k}
+
+    def turn(
+        self, role: str, name: str, text: str = "", operations: Sequence[Mapping[str, Any]] = (), k: int = 10
+    ) -> dict[str, Any]:
+        """A turn of a search that goes on, as ``solfa chat --json`` prints it, with the ``id`` that continues it.
+
+        Raises Refused if the session is gone, or the turn keeps verdicts and the role may not; InputError as
+        ``Session.apply``.
+        """
+        searcher = self.searcher()
+        session = self._sessions.get((role, name)) if name else Session(searcher, Display(k=k))
+        if session is None:
+            raise Refused(404, "this search is over, or somebody else's. Begin another one, without id.")
+        session.searcher = searcher  # the collection as it is now
+        turn = [Operation.of(one) for one in operations] or session.understood(text)
+        if role != "owner" and any(op.verdict for op in turn):
+            raise Refused(403, "verdicts are kept for the owner only. Say 'more like' or 'not like' instead.")
+        results = session.apply(turn)
+        self._sessions.pop((role, name), None)  # the one that was asked last is the last to be forgotten
+        _keep(self._sessions, _MOST_SESSIONS, (role, name := name or token_hex(8)), session)
+        return {**session.state(), "id": name, "operations": turn, "results": results and results_json(results)}
 
     def _like(self, searcher: Searcher, text: str) -> Like:
         path, start_s, end_s = parse_example(text)
@@ -298,11 +319,6 @@ class Engine:
         """Have changes loaded before a search waits for that."""
         with suppress(Refused):
             self.searches.begin(self.searcher, at_once)
-
-
-@cache
-def _loaded(name: str, allow_noncommercial: bool) -> JointModel:
-    return load_model(name, allow_noncommercial=allow_noncommercial)
 
 
 def _keep(kept: dict[Any, Any], most: int, key: Any, value: Any) -> None:

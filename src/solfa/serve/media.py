@@ -128,7 +128,7 @@ def codec_of(path: Path) -> str:
 
 def listen(path: Path, model: str, allow_noncommercial: bool, limits: Limits) -> tuple[FloatArray, str, float, str]:
     """A vector for each window of an example sound, their space, its length in seconds, its content hash."""
-    loaded, content, ends_s = _loaded(model, allow_noncommercial), ContentHash(), [0.0]
+    loaded, content, ends_s = model_once(model, allow_noncommercial), ContentHash(), [0.0]
 
     def parts() -> Iterator[Audio]:
         for stretch in stretches(path, limits=limits, content=content):
@@ -140,5 +140,6 @@ def listen(path: Path, model: str, allow_noncommercial: bool, limits: Limits) ->
 
 
 @cache
-def _loaded(model: str, allow_noncommercial: bool) -> JointModel:
+def model_once(model: str, allow_noncommercial: bool) -> JointModel:
+    """A model, loaded once in a process."""
     return load_model(model, allow_noncommercial=allow_noncommercial)

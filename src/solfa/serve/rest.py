@@ -13,7 +13,7 @@ from typing import Annotated, Any, BinaryIO, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import MalformedRangeHeader, RangeNotSatisfiable
 from starlette.types import Receive, Scope, Send
@@ -39,7 +39,8 @@ _PLAYLISTS = {
     "m3u8": (documents.m3u, "audio/x-mpegurl"), "xspf": (documents.xspf, "application/xspf+xml"),
     "csv": (documents.csv_text, "text/csv")}  # fmt: skip
 TrackId = Annotated[str, Field(pattern="^[1-9][0-9]{0,17}$", description="Number of a track in the collection.")]
-TrackNumber = TrackId | Annotated[int, Field(ge=1, lt=10**18)]  # documents have numbers, addresses text
+Whole = BeforeValidator(lambda value: int(value) if isinstance(value, float) and value.is_integer() else value)
+TrackNumber = Annotated[TrackId | Annotated[int, Field(ge=1, lt=10**18)], Whole]  # as in addresses, as in documents
 Count = Annotated[int, Query(ge=1, le=100, description="How many.")]
 Cursor = Annotated[str, Query(pattern="^([1-9][0-9]{0,4})?$", description="`cursor` of the page before.")]
 Sort = Annotated[str, Query(pattern=f"^-?({'|'.join(SORTS)})$")]
@@ -74,6 +75,15 @@ class PlaylistAsked(BaseModel, extra="forbid", strict=True):
 
     ids: Annotated[list[TrackNumber], Field(min_length=1, max_length=5000)]
     format: Literal["m3u8", "xspf", "csv"] = "m3u8"
+
+
+class TurnAsked(BaseModel, extra="forbid", strict=True):
+    """A sentence, or operations, in a search that goes on; without an id in a new one."""
+
+    id: Annotated[str, Field(pattern="^[0-9a-f]*$", max_length=40)] = ""
+    text: Annotated[str, Field(max_length=500)] = ""
+    operations: Annotated[list[dict[str, Any]], Field(max_length=20)] = []
+    k: Annotated[int, Field(ge=1, le=100, description="How many hits, said with the first turn."), Whole] = 10
 
 
 class IndexAsked(BaseModel, extra="forbid", strict=True):
@@ -338,6 +348,15 @@ async def events(call: The, job: Annotated[str, Field(max_length=40)]) -> Respon
             quiet_s += 0.5
 
     return StreamingResponse(changes(), media_type="text/event-stream", headers={"cache-control": "no-store"})
+
+
+@post("/session")
+async def session(call: The, turn: TurnAsked) -> Response:
+    """A turn of a search that goes on: a line of `solfa chat --json` with the `id` for the next turn."""
+    if bool(turn.text.strip()) == bool(turn.operations):
+        raise InputError("give text, a sentence such as 'slower', or operations.")
+    asked = (call.role, turn.id, turn.text, turn.operations, turn.k)
+    return call.answer(await call.engine.searches(call.engine.turn, *asked))
 
 
 @change("/jobs/index", status_code=202)

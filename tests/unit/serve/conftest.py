@@ -36,7 +36,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tiny model in the place of every other, and indexing in this process."""
-    for name in ("solfa.api.load_model", "solfa.serve.engine._loaded", "solfa.serve.media._loaded"):
+    for name in ("solfa.api.load_model", "solfa.serve.engine.model_once", "solfa.serve.media.model_once"):
         monkeypatch.setattr(name, lambda *_, **__: tiny_model())
     monkeypatch.setattr("solfa.serve.engine.ProcessExecutor", lambda _: SerialExecutor())
 

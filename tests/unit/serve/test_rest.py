@@ -328,6 +328,42 @@ def test_a_collection_without_tracks_is_no_error(tmp_path: Path) -> None:
         assert asked["subsonic-response"]["searchResult3"]["song"] == []
 
 
+def test_a_search_goes_on_turn_by_turn(client: TestClient) -> None:
+    def turn(**asked: Any) -> dict[str, Any]:
+        answer = client.post(f"{API}/session", json=asked)
+        assert answer.status_code == 200, answer.json()
+        return dict(answer.json())
+
+    first = turn(text="bright sound", k=3)
+    jsonschema.validate(first["results"], SCHEMA)
+    assert first["schema"] == "solfa.session/1" and len(first["shown"]) == 3 and first["operations"]
+    second = turn(id=first["id"], operations=[{"op": "like", "hits": [1]}])
+    assert second["liked"][0]["track_id"] == first["shown"][0][1] and second["can_undo"]
+    third = turn(id=first["id"], text="undo")
+    assert third["liked"] == [] and third["shown"] == first["shown"]
+    assert turn(text="low sound")["id"] != first["id"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [({}, 400), ({"text": " "}, 400), ({"text": "x", "operations": [{"op": "undo"}]}, 400), ({"id": "../x"}, 422),
+     ({"operations": [{"op": "undo"}]}, 400), ({"operations": [{"op": "delete"}]}, 400), ({"text": "x" * 501}, 422),
+     ({"operations": ["undo"]}, 422), ({"id": "0123", "text": "slow"}, 404),
+     ({"operations": [{"op": "like", "hits": [1]}]}, 400)],
+)  # fmt: skip
+def test_a_turn_that_cannot_be_taken_says_why(client: TestClient, asked: dict[str, Any], status: int) -> None:
+    answer = client.post(f"{API}/session", json=asked)
+    assert answer.status_code == status and answer.json()["detail"], answer.json()
+
+
+def test_a_search_goes_on_over_a_collection_that_changes(changing: TestClient, own: ServeSettings) -> None:
+    name = changing.post(f"{API}/session", json={"text": "bright sound"}).json()["id"]
+    write_audio(own.folders[0] / "new.wav", sine(700.0, 4.0), RATE)
+    until_done(changing, changing.post(f"{API}/jobs/index", json={}).json()["id"])
+    found = changing.post(f"{API}/session", json={"id": name, "text": "under one minute"}).json()
+    assert found["results"]["candidates"] == 6
+
+
 def test_uploads_at_once_are_limited(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("solfa.serve.rest._uploads", asyncio.Semaphore(0))
     answer = client.post(f"{API}/examples", content=b"x")
