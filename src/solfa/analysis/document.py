@@ -48,7 +48,10 @@ def _readers_of(kind: Any) -> list[tuple[str, Callable[[Any], Any] | None]]:
 
 
 def _each(kind: Any, items: Any) -> tuple[Any, ...]:
-    return tuple(_one(kind, item) for item in items)
+    readers = _readers_of(kind)
+    names = {name for name, _ in readers} if all(read is None for _, read in readers) else None
+    # The keys of most items are their fields: no need to pick them one by one.
+    return tuple(kind(**item) if item.keys() == names else _one(kind, item) for item in items)
 
 
 # How the fields are read, of an analysis and of its parts; those that are not here are numbers and strings.

@@ -52,7 +52,7 @@ def ask(
     from solfa.collection.database import Database
     from solfa.language import questions
 
-    client = client_of(llm, llm_model, llm_key_env, most_tokens=2000, timeout_s=300.0) if llm else None
+    client = client_of(llm, llm_model, llm_key_env, most_tokens=2000, timeout_s=300.0) if llm or llm_model else None
     place = collection or default_collection()
     with Collection.open(place) if Database(place).exists() else nullcontext() as kept:
         analysis = analysis_of(track, kept)

@@ -131,7 +131,7 @@ def endpoint_of(url: str, model: str, key_env: str, **options: Any) -> "Endpoint
     from solfa.llm import Endpoint
 
     if bool(url) != bool(model):
-        raise InputError("--llm and --llm-model go together.")
+        raise InputError("--llm and --llm-model go together: an endpoint up to /v1, and the name of its model.")
     return Endpoint(url=url, model=model, key_env=key_env, **options) if url else None
 
 

@@ -52,7 +52,7 @@ def chat(
     from solfa.language import Session
     from solfa.retrieval import Display
 
-    client = client_of(llm, llm_model, llm_key_env) if llm else None
+    client = client_of(llm, llm_model, llm_key_env) if llm or llm_model else None
     with Collection.open(collection or options.default_collection()) as opened:
         searcher = open_searcher(opened, model, allow_noncommercial=allow_noncommercial)
         Chat(Session(searcher, Display(k=k)), player, client, as_json).loop()

@@ -47,7 +47,11 @@ def _run(
     data: Annotated[Path, typer.Option(help="Folder of the data set, as its authors lay it out.")],
     split: SplitOption = None,
     model: Annotated[
-        list[str] | None, typer.Option(help="Joint model, repeatable for one table: see 'solfa models list'.")
+        list[str] | None,
+        typer.Option(
+            help="Joint model, repeatable for one table: see 'solfa models list'; gdr, or gdr:RUN of "
+            "'solfa train gdr': texts by what is generated."
+        ),
     ] = None,
     view: Annotated[
         Literal["global", "frame", "mix"] | None,
@@ -71,6 +75,7 @@ def _run(
     allow_noncommercial: NoncommercialOption = False,
 ) -> None:
     """Measure models on one split of a data set: one table over one pool, with what blind systems earn below."""
+    from solfa.diffusion.retriever import Retriever
     from solfa.encoders.registry import load_model
     from solfa.evaluation import reports, tasks
     from solfa.evaluation.saturation import tokenizer_spans
@@ -86,7 +91,11 @@ def _run(
         clips = stack.enter_context(opened(dataset, data, split))
         clips = clips.with_audio() if with_audio else clips
         for name in names:
-            loaded = load_model(name, allow_noncommercial=allow_noncommercial)
+            kind, _, run = name.partition(":")
+            if kind == "gdr":
+                loaded = Retriever(run or None, allow_noncommercial=allow_noncommercial).joint(seed=seed)
+            else:
+                loaded = load_model(name, allow_noncommercial=allow_noncommercial)
             rank_by = None if view is None else replace(loaded.views.rank, name=view)
             settings = tasks.TaskSettings(view=rank_by, seed=seed, wording=wording)
             if task == "saturation":

@@ -15,26 +15,18 @@ if TYPE_CHECKING:  # --help loads none of these
     from solfa.query import Query
     from solfa.retrieval import Display, Results, Searcher
 
-ViaOption = Annotated[
-    Literal["text", "gdr"],
-    typer.Option(help="Compare the sound with the text's vector, or with vectors that a diffusion model generates."),
-]
+ViaOption = Annotated[Literal["text", "gdr"], typer.Option(help="Compare with the text's vector, or generated ones.")]
 EditOption = Annotated[
-    str, typer.Option("--edit", help="Change the last search or a sound, in words: 'add strings' (generates).")
+    str, typer.Option("--edit", help="Change the last search or a sound: 'add strings' (generates).")
 ]
 FromOption = Annotated[
-    str,
-    typer.Option("--from", help="What --edit changes: LAST search, FILE, FILE@0:30-0:50, track:ID, number of a hit."),
+    str, typer.Option("--from", help="What to edit: LAST, FILE, FILE@0:30-0:50, track:ID, hit number.")
 ]
 StrengthOption = Annotated[float | None, typer.Option(help="How far --edit goes, 0 (nothing) to 1 (default: 0.4).")]
-GuidanceOption = Annotated[
-    float | None, typer.Option(help="How closely what is generated follows the words, 0 to 20 (default: 3).")
-]
+GuidanceOption = Annotated[float | None, typer.Option(help="How closely to follow the words, 0 to 20 (default: 3).")]
 SamplesOption = Annotated[int | None, typer.Option(help="How many are generated and averaged (default: 5).")]
 SeedOption = Annotated[int | None, typer.Option(help="Random seed of what is generated (default: 0).")]
-DenoiserOption = Annotated[
-    Path | None, typer.Option(help="A run of 'solfa train gdr' that generates (default: the shipped one).")
-]
+DenoiserOption = Annotated[Path | None, typer.Option(help="A run of 'solfa train gdr' (default: the shipped one).")]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,19 +44,11 @@ class Generating:
 
     def wanted(self) -> bool:
         """Whether anything is generated. Raises InputError if options say how, and none says that."""
-        said = {
-            "--guidance": self.guidance,
-            "--samples": self.samples,
-            "--seed": self.seed,
-            "--denoiser": self.denoiser,
-        }
-        for name, value in said.items():
-            if value is not None and self.via == "text" and not self.edit:
-                raise InputError(f"{name} is about what is generated: give --via gdr, or --edit, too.")
+        for name in ("guidance", "samples", "seed", "denoiser"):
+            if getattr(self, name) is not None and self.via == "text" and not self.edit:
+                raise InputError(f"--{name} is about what is generated: give --via gdr, or --edit, too.")
         if not self.edit.strip() and (self.edit or self.source or self.strength is not None):
-            raise InputError(
-                "--from and --strength are about --edit: say what to change, such as --edit 'add strings'."
-            )
+            raise InputError("--from, --strength are about --edit: say what to change, such as --edit 'add strings'.")
         return bool(self.edit) or self.via == "gdr"
 
 
@@ -86,11 +70,8 @@ def generated(
     query = read_query(query) if isinstance(query, str) else query
     retriever = Retriever(options.denoiser, allow_noncommercial=opening["allow_noncommercial"])
     retriever.check(searcher)
-    asked: dict[str, Any] = {
-        "where": [parse_where(w) for w in where],
-        "like": [like_example(searcher, x) for x in like],
-        "by": by,
-    }
+    likes = [like_example(searcher, example) for example in like]
+    asked: dict[str, Any] = {"where": [parse_where(w) for w in where], "like": likes, "by": by}
     how = {"scale": options.guidance, "samples": options.samples, "seed": options.seed}
     given: dict[str, Any] = {name: value for name, value in how.items() if value is not None}
     if options.edit:
@@ -142,7 +123,7 @@ def _edited(
     after = searcher.search(replace(new, constraints=weighed) if strength else old, instead=likes[1], display=deep,
                             **asked)  # fmt: skip
     found = moved(searcher, before, after, likes, options.edit, [c.words() for c in added])
-    return _told(page_of(found, display.k, display.page), made), new.text, examples
+    return _told(page_of(found, display.k, display.page), made), (new if strength else old).text, examples
 
 
 def _told(found: "Results", made: "Generated") -> "Results":

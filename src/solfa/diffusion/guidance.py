@@ -71,10 +71,8 @@ def guided(
     null_LE = denoiser.spec.null_LE if negative_LE is None else negative_LE
     for states in (text_LE, null_LE):
         if states.ndim != 2 or not len(states) or states.shape[1] != denoiser.spec.text_dim:
-            raise InputError(
-                f"states of a text of shape {states.shape}; expected a token or more, (tokens, "
-                f"{denoiser.spec.text_dim}), of the text backbone {denoiser.spec.text!r}."
-            )
+            raise InputError(f"states of a text of shape {states.shape}; expected a token or more, (tokens, "
+                             f"{denoiser.spec.text_dim}), of the text backbone {denoiser.spec.text!r}.")  # fmt: skip
     same = scale == 1 or (text_LE.shape == null_LE.shape and bool((text_LE == null_LE).all()))
     texts = [text_LE] if same else [null_LE] if scale == 0 else [text_LE, null_LE]
     tokens_XLE, mask_XL = padded(texts)

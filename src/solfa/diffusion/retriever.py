@@ -4,6 +4,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 
@@ -11,12 +13,13 @@ from solfa.alignment.scores import similarity
 from solfa.audio import ContentHash, stretches
 from solfa.collection import Collection
 from solfa.core.errors import InputError
-from solfa.core.types import FloatArray
+from solfa.core.types import Audio, Features, FloatArray, JointModel
 from solfa.diffusion.guidance import GUIDANCE
 from solfa.diffusion.inversion import STRENGTH, edit, fit_length
 from solfa.diffusion.network import load
 from solfa.diffusion.samplers import STEPS, sample
 from solfa.encoders.registry import load_backbone
+from solfa.encoders.vectors import features, pack, unit
 from solfa.encoders.windows import candidates, pool
 from solfa.query import Query
 from solfa.retrieval import Evidence, Hit, Like, Results, Searcher
@@ -62,11 +65,33 @@ class Retriever:
 
     def __init__(self, place: Path | str | None = None, *, allow_noncommercial: bool = False) -> None:
         self.denoiser, self._allowed = load(place), allow_noncommercial
+        self.name = "gdr" if place is None else f"gdr:{place}"
         self.spec = self.denoiser.spec
         self._texts = load_backbone(self.spec.text, "text", allow_noncommercial=allow_noncommercial)
         if (now := self._texts.spec.space) != self.spec.text_space:
             raise InputError(f"this denoiser was trained on texts of the space {self.spec.text_space!r}; "
                              f"{self.spec.text!r} gives {now!r}. Train it again: solfa train gdr")  # fmt: skip
+
+    def joint(self, **how: Any) -> JointModel:
+        """A joint model, to be measured beside others: sounds by the backbone of the space, texts by what is generated.
+
+        ``how`` are arguments of ``generate``. Raises as ``load_backbone``, and its text side as ``generate``.
+        """
+        backbone = load_backbone(self.spec.audio, "audio", allow_noncommercial=self._allowed)
+
+        def sounds(batch: Sequence[Audio]) -> Features:
+            found = backbone.states(batch)
+            rows = [row[mask] for row, mask in zip(found.states_BTD, found.mask_BT, strict=True)]
+            return pack([np.asarray(row, np.float32) for row in rows], self.spec.dim)
+
+        def texts(batch: Sequence[str]) -> Features:
+            made = [self.generate(text, **how) for text in batch]
+            rows = [unit(one.latents_STD.mean(axis=0)) for one in made]
+            return features(rows, self.spec.dim, [one.vector_D for one in made])
+
+        text_spec = replace(self._texts.spec, space=self.spec.space, dim=self.spec.dim)
+        audio: Any = SimpleNamespace(spec=backbone.spec, encode=sounds)
+        return JointModel(name=self.name, audio=audio, text=cast(Any, SimpleNamespace(spec=text_spec, encode=texts)))
 
     def states(self, text: str) -> FloatArray:
         """States of the tokens of a text [shape=(L, E)]."""
@@ -155,10 +180,8 @@ class Retriever:
         """Raises InputError if what is generated cannot be compared with what the searcher's collection holds."""
         space, head = searcher.model.space, searcher.collection.head()
         if self.spec.space not in (space, head.base if head is not None and head.space == space else space):
-            raise InputError(
-                f"the denoiser generates vectors of the space {self.spec.space!r}; the model {searcher.model.name!r} "
-                f"has {space!r}. Train one for it: solfa train gdr --audio tower:{searcher.model.name}"
-            )
+            raise InputError(f"the denoiser generates vectors of {self.spec.space!r}, {searcher.model.name!r} has "
+                             f"{space!r}. Train one: solfa train gdr --audio tower:{searcher.model.name}")  # fmt: skip
 
     def instead(self, made: Generated, searcher: Searcher) -> Like:
         """The query as ``Searcher.search`` takes it in the place of texts, through the head that was learnt, if any.
@@ -173,12 +196,12 @@ class Retriever:
 
     def _prompts(self, text: str, negative: str, null: bool = False) -> tuple[FloatArray, FloatArray | None]:
         if not (text.strip() or (null and negative.strip())):
-            raise InputError("nothing to generate from: the prompt is empty. Say what the music should sound like.")
+            raise InputError("nothing to generate from: the prompt is empty. Say what the music should sound like; "
+                             "of tempo, key and the like alone nothing is generated.")  # fmt: skip
         if text.casefold().split() == negative.casefold().split():
             raise InputError(f"the prompt and what it must not be are the same: {text!r}. Change one of them.")
-        return self.states(text) if text.strip() else self.spec.null_LE, self.states(
-            negative
-        ) if negative.strip() else None
+        text_LE = self.states(text) if text.strip() else self.spec.null_LE
+        return text_LE, self.states(negative) if negative.strip() else None
 
 
 def prompts(query: Query) -> tuple[str, str]:

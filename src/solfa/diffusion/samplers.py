@@ -17,16 +17,9 @@ MOST_SAMPLES = 256
 
 
 def sample(
-    denoiser: Denoiser,
-    text_LE: FloatArray,
-    *,
-    negative: FloatArray | None = None,
-    scale: float = GUIDANCE,
-    steps: int = STEPS,
-    seed: int = 0,
-    samples: int = 1,
-    solver: Solver = SOLVER,
-) -> FloatArray:
+    denoiser: Denoiser, text_LE: FloatArray, *, negative: FloatArray | None = None, scale: float = GUIDANCE,
+    steps: int = STEPS, seed: int = 0, samples: int = 1, solver: Solver = SOLVER,
+) -> FloatArray:  # fmt: skip
     """Latents of a text in the denoiser's embedding space [shape=(S, T, D)]; the same for the same seed.
 
     Sample number i of a seed is the same however many are drawn. A query is their mean over samples and time at unit

@@ -1,14 +1,13 @@
 """Edits of a query that stands: what is said later replaces what it contradicts, by kind, and the rest stays."""
 
-import re
-from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from solfa.constraints import Constraint, Dynamics, InKey, Presence, Tempo
 from solfa.core.theory import KEYS
 from solfa.core.vocabulary import lineage
 from solfa.query import Query
-from solfa.query.lexis import patterns_table, stop_words
+from solfa.query.lexis import patterns_table
+from solfa.query.override import cut, without
 
 
 def merged(query: Query, new: Query, *, by_kind: bool = False) -> Query:
@@ -31,21 +30,6 @@ def merged(query: Query, new: Query, *, by_kind: bool = False) -> Query:
         negated_phrases=tuple(dict.fromkeys((*unwanted, *new.negated_phrases))),
         words=" ".join(dict.fromkeys(f"{query.words} {new.words}".split())),
         unknown=(*query.unknown, *new.unknown), notes=tuple(dict.fromkeys((*query.notes, *new.notes))),
-    )  # fmt: skip
-
-
-def without(query: Query, gone: Collection[Constraint], words: Iterable[str] = ()) -> Query:
-    """The query without these constraints, the words that they were read from, and further ``words``."""
-    kept = tuple(c for c in query.constraints if c not in gone)
-    lost = [*{c.text for c in gone} - {c.text for c in kept}, *words]
-    held = " / ".join(lost).casefold()
-    return replace(
-        query, text=cut(query.text, lost), constraints=kept,
-        phrases=tuple(filter(None, (cut(phrase, lost) for phrase in query.phrases))),
-        negated_phrases=tuple(p for p in query.negated_phrases if p.casefold() not in held),
-        words=cut(query.words, re.findall(r"\w+", held)),
-        unknown=tuple(u for u in query.unknown if u.casefold() not in held),
-        notes=tuple(n for n in query.notes if not any(f"'{text}'" in n for text in lost)),
     )  # fmt: skip
 
 
@@ -72,22 +56,3 @@ def replaces(new: Constraint, old: Constraint, *, by_kind: bool = False) -> bool
     if isinstance(new, InKey) and isinstance(old, InKey) and new.negated:
         return not old.negated and all(replace(new, negated=False).fits(key) for key in KEYS if old.fits(key))
     return not new.negated or (not old.negated and new.asked() == old.asked())
-
-
-def cut(text: str, said: Iterable[str]) -> str:
-    """A text without words that were said in it, nor the small words that are then left at its ends.
-
-    >>> cut("slow piano, in D minor", ["in D minor"])
-    'slow piano'
-    """
-    longest = sorted((words for words in said if words.strip()), key=len, reverse=True)
-    pattern = "|".join(r"\s+".join(map(re.escape, words.split())) for words in longest)
-    shorter = re.sub(rf"(?i)(?<!\w)(?:{pattern})(?!\w)", " ", text) if pattern else text
-    if shorter == text:
-        return text
-    parts = [part.split() for part in re.split(r"[,;]", shorter)]
-    for part in parts:
-        for end in (0, -1):
-            while part and part[end].casefold() in stop_words():
-                part.pop(end)
-    return ", ".join(" ".join(part) for part in parts if part)

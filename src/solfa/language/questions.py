@@ -5,7 +5,6 @@ not measured, and words that are not understood, are named.
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
@@ -190,9 +189,8 @@ def _read(question: str) -> _Asked:
     if not said & {"enters", "leaves"}:
         said |= {"enters"} if said & {"first", "sole"} else {"leaves"} if "last" in said else set()
     said |= {"yes_no"} if verb else set() if re.match(_TABLE["asking"], source.low) else {"bare"}
-    own = {
-        getattr(m.constraint, "concept", m.kind) for m in mentions if m.constraint and re.search("[a-z]", source.low)
-    }
+    named_in = [m for m in mentions if m.constraint] if re.search("[a-z]", source.low) else []
+    own = {getattr(m.constraint, "concept", m.kind) for m in named_in}
     asked = [c for c in parse(text[verb.end() if verb else 0 :]).constraints if getattr(c, "concept", c.label) in own]
     words = (t.word for t in source.tokens if t.is_word and source.free(t.start, t.end))
     numbers = patterns_table()["number_word"].keys() - {"one"}
@@ -327,9 +325,8 @@ def _changes(a: Analysis, name: str, at: tuple[float, float], said: Set[str]) ->
     if not known:
         raise _NotMeasured(f"whether the {name} changes: it is not clear in any part")
     steps = [known[0], *(b for x, b in pairwise(known) if not _same(x[0], b[0]))]
-    sure = min(
-        (a.key if name == "key" else a.tempo_bpm).confidence, _PARTLY if len(known) < len(values) or steps[1:] else 1
-    )
+    sure = (a.key if name == "key" else a.tempo_bpm).confidence
+    sure = min(sure, _PARTLY) if len(known) < len(values) or steps[1:] else sure
     text = f"{name} {'changes' if steps[1:] else 'does not change'}: "
     text += "; ".join(f"{_shown(value)} from {clock(start_s)}" for value, start_s in steps)
     yield _claim(a, name, len(steps) - 1, text, sure)
@@ -357,10 +354,7 @@ def _topic(a: Analysis, name: str, said: Set[str], at: tuple[float, float], *, p
             if said & {"first", "last", "sole"} and own:
                 own = tuple(n for n in own if abs(edges[n] - edges[own[0]]) < _EDGE_S)
         elif "longest" in said:
-            lasts_s = {
-                n: sum(y - x for x, y in merged([(e.start_s, e.end_s) for e in here if e.concept == n])) for n in own
-            }
-            own = tuple(sorted(own, key=lambda n: -lasts_s[n])[:1])
+            own = own and (max(own, key=lambda n: sum(e.end_s - e.start_s for e in here if e.concept == n)),)
         names = [concept(n).title + (f" at {clock(edges[n])}" if move else "") for n in own]
         text = f"{len(own)}: " * ("how_many" in said) + (", ".join(names) or "none found")
         yield _claim(a, name, text, f"{name}, {where}: {text}", min((sure[n] for n in own), default=PRESENT), [at])
@@ -382,11 +376,10 @@ def _topic(a: Analysis, name: str, said: Set[str], at: tuple[float, float], *, p
     elif name == "overview":
         yield from narrate(a)
     elif name == "energy" and not placed:
-        found = summarize(a)
-        if found.energy_level is None:
+        if (level := (found := summarize(a)).energy_level) is None:
             raise _NotMeasured("the energy: it is not clear")
-        yield _claim(a, "energy_level", found.energy_level, f"energy: {found.energy_level.replace('_', ' ')}",
-                     found.sources["energy_level"].confidence or 0.0)  # fmt: skip
+        confidence = found.sources["energy_level"].confidence or 0.0
+        yield _claim(a, "energy_level", level, f"energy: {level.replace('_', ' ')}", confidence)
     elif name in ("genre", "mood"):
         yield from (told := [c for c in narrate(a) if c.field == name])
         if not told:
@@ -417,17 +410,13 @@ def _of_chords(a: Analysis, said: Set[str], at: tuple[float, float]) -> Claim:
     if not here:
         raise _NotMeasured("the chords: none were found")
     if edge := said & {"closing", "opening"}:
-        symbol, c = here[0 if "opening" in edge else -1]
-        return _claim(a, "chords", symbol, f"{'first' if 'opening' in edge else 'last'} chord: {symbol}",
-                      c.confidence, [(c.start_s, c.end_s)])  # fmt: skip
-    lasts_s = Counter[str]()
-    for symbol, c in here:
-        lasts_s[symbol] += c.end_s - c.start_s  # type: ignore[assignment]
-    mean, names = fmean(c.confidence for _, c in here), [name for name, _ in lasts_s.most_common()]
+        way, (symbol, c) = ("first", here[0]) if "opening" in edge else ("last", here[-1])
+        return _claim(a, "chords", symbol, f"{way} chord: {symbol}", c.confidence, [(c.start_s, c.end_s)])
+    lasts_s = {symbol: sum(c.end_s - c.start_s for s, c in here if s == symbol) for symbol, _ in here}
+    mean, names = fmean(c.confidence for _, c in here), sorted(lasts_s, key=lambda s: -lasts_s[s])
     if "how_many" in said:
-        return _claim(
-            a, "chords", len(names), f"{len(names)} chords: {', '.join(names[:_MOST_NAMED])}", min(mean, _PARTLY)
-        )
+        said_as = f"{len(names)} chords: {', '.join(names[:_MOST_NAMED])}"
+        return _claim(a, "chords", len(names), said_as, min(mean, _PARTLY))
     shares = ", ".join(f"{name} ({lasts_s[name] / sum(lasts_s.values()):.0%})" for name in names[:3])
     return _claim(a, "chords", names[0], f"most common chords: {shares}", mean)
 

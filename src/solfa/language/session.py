@@ -15,9 +15,10 @@ from solfa.core.errors import InputError, SolfaError
 from solfa.core.filters import Filter
 from solfa.core.text import plain
 from solfa.core.theory import KEYS
-from solfa.language.edits import cut, merged, replaces, without
+from solfa.language.edits import merged, replaces
 from solfa.language.turns import KINDS, Operation, Relative, Seen, hit_numbers, read, relative
 from solfa.query import Query, by_sound, is_measured, parse
+from solfa.query.override import cut, without
 from solfa.relevance.feedback import give
 from solfa.retrieval import Display, Hit, Results, Searcher
 from solfa.retrieval.like import like_track

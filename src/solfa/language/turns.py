@@ -220,8 +220,7 @@ def _edit(name: str, given: Mapping[str, str], seen: Seen) -> list[Operation] | 
     what, new = given.get("what", ""), given.get("new", "")
     if name in ("undo", "everything"):
         again = [Operation(op="set", text=new)] if new else []
-        undone = [Operation(op="undo")] * (_number(given["count"]) if "count" in given else 1)
-        return undone if name == "undo" else [EVERYTHING, *again]
+        return [Operation(op="undo")] * _number(given.get("count", "1")) if name == "undo" else [EVERYTHING, *again]
     if name == "page" and not (seen.these and " of " in given.get("more", "")):
         back = 0 if "back" not in given else 1 if "first" in given else max(seen.page - 1, 1)
         return [Operation(op="page", page=_number(given["number"]) if "number" in given else back)]
@@ -245,8 +244,8 @@ def _edit(name: str, given: Mapping[str, str], seen: Seen) -> list[Operation] | 
         read_as = found and (name == "instead" or exact or "ones" in given)
         return [Operation(op="set" if name == "instead" else "limit", text=_stripped(what))] if read_as else None
     if name == "balance":  # how loud an instrument is by itself is not measured: less of it, or more
-        loud = any(c.label in ("instrument", "voice") for c in parse(what).constraints)
-        return [Operation(op="avoid" if "much" in given else "add", text=what)] if loud else None
+        source = any(c.label in ("instrument", "voice") for c in parse(what).constraints)
+        return [Operation(op="avoid" if "much" in given else "add", text=what)] if source else None
     parts = [re.sub(r"(?i)^(?:the|my|that|any) ", "", n) for n in re.split(r",? (?:and|or|nor) (?:for )?|, ", what)]
     known = set[str]() if name == "drop" else {word for kind, own in KINDS.items() for word in (kind, *own)}
     there = all(seen.stands(part) or fold(part) in known for part in parts)
@@ -270,9 +269,8 @@ def ask_model(client: ModelClient, text: str, state: Mapping[str, Any]) -> list[
             return str(error)
         return "" if made or answer["not_understood"] else "no operation, and not_understood is empty"
 
-    answer, _ = client.ask_checked(
-        _TABLE["system"], data_block({"query": state, "said": text}), _TABLE["schema"], fault
-    )
+    given = data_block({"query": state, "said": text})
+    answer, _ = client.ask_checked(_TABLE["system"], given, _TABLE["schema"], fault)
     if answer is None or not answer["operations"]:
         said = f"The model says: {answer['not_understood']}" if answer else (
             "The model's answer holds no operations that can be read.")  # fmt: skip

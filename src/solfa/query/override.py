@@ -1,13 +1,14 @@
 """Flags that replace what the parser read: ``--tempo 105..115 --key "F major" --chords Am-F-C-G --avoid drums``."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import TypeVar
 
 from solfa.constraints import Chords, Constraint, Duration, InKey, Metre, Tempo
 from solfa.core.errors import InputError
 from solfa.query import chords, duration, key, metre, roman, scope, tempo
-from solfa.query.lexis import patterns_table
+from solfa.query.lexis import patterns_table, stop_words
 from solfa.query.parser import Query, parse
 from solfa.query.quantity import quantities
 from solfa.query.source import Source, Token
@@ -97,7 +98,7 @@ def override(
     >>> override(parse("piano, 110 bpm"), tempo="").constraints[0].text
     'piano'
     """
-    query = _without(query, [words.casefold().strip() for words in drop])
+    query = _dropped(query, [words.casefold().strip() for words in drop])
     constraints = list(query.constraints)
     plan: dict[type[Constraint], str | None] = {Tempo: tempo, InKey: key, Metre: metre, Duration: duration}
     first_group = max((c.any_of for c in constraints), default=0)
@@ -122,18 +123,48 @@ def override(
     return replace(query, constraints=tuple(dict.fromkeys(constraints)), negated_phrases=tuple(dict.fromkeys(unwanted)))
 
 
-def _without(query: Query, dropped: list[str]) -> Query:
-    """The query without the constraints and phrases that hold any of these words."""
+def _dropped(query: Query, dropped: list[str]) -> Query:
+    """The query without these words and the constraints that were read from any of them."""
     for words in dropped:
         if not words or words not in query.text.casefold():
             raise InputError(f"cannot drop {words!r}: not in the query. Expected words of {query.text!r}.")
+    gone = [c for c in query.constraints if any(words in c.text.casefold() for words in dropped)]
+    return without(query, gone, dropped)
 
-    def kept(texts: Iterable[str]) -> tuple[str, ...]:
-        return tuple(t for t in texts if not any(words in t.casefold() for words in dropped))
 
-    constraints = tuple(c for c in query.constraints if kept([c.text]))
-    return replace(query, constraints=constraints, phrases=kept(query.phrases),
-                   negated_phrases=kept(query.negated_phrases), notes=kept(query.notes))  # fmt: skip
+def without(query: Query, gone: Collection[Constraint], words: Iterable[str] = ()) -> Query:
+    """The query without these constraints, the words that they were read from, and further ``words``."""
+    kept = tuple(c for c in query.constraints if c not in gone)
+    lost = [*{c.text for c in gone} - {c.text for c in kept}, *words]
+    held = " / ".join(lost).casefold()
+    return replace(
+        query, text=cut(query.text, lost), constraints=kept,
+        phrases=tuple(filter(None, (cut(phrase, lost) for phrase in query.phrases))),
+        negated_phrases=tuple(p for p in query.negated_phrases if p.casefold() not in held),
+        words=cut(query.words, re.findall(r"\w+", held)),
+        unknown=tuple(u for u in query.unknown if u.casefold() not in held),
+        notes=tuple(n for n in query.notes if not any(f"'{text}'" in n for text in lost)),
+    )  # fmt: skip
+
+
+def cut(text: str, said: Iterable[str]) -> str:
+    """A text without words that were said in it, nor the small words that are then left at its ends.
+
+    >>> cut("slow piano, no drums, in D minor", ["in D minor"])
+    'slow piano, no drums'
+    """
+    longest = sorted((words for words in said if words.strip()), key=len, reverse=True)
+    pattern = "|".join(r"\s+".join(map(re.escape, words.split())) for words in longest)
+    shorter = re.sub(rf"(?i)(?<!\w)(?:{pattern})(?!\w)", " \0 ", text) if pattern else text
+    if shorter == text:
+        return text
+    parts = [part.split() for part in re.split(r"[,;]", shorter)]
+    for part in (part for part in parts if "\0" in part):  # others keep theirs, such as "no drums"
+        part[:] = [word for word in part if word != "\0"]
+        for end in (0, -1):
+            while part and part[end].casefold() in stop_words():
+                part.pop(end)
+    return ", ".join(" ".join(part) for part in parts if part)
 
 
 def _rekeyed(constraint: Constraint, keys: list[InKey]) -> Constraint:

@@ -45,6 +45,10 @@ def test_a_file_that_is_none_and_a_question_that_is_none(waltz: Path, tmp_path: 
         call(["ask", waltz, " "])
     with pytest.raises(InputError, match="--llm-model"):
         call(["ask", waltz, "what key?", "--llm", "http://localhost:1/v1"])
+    with pytest.raises(InputError, match="--llm-model"):
+        call(["ask", waltz, "what key?", "--llm-model", "tiny"])
+    with pytest.raises(InputError, match="--llm-model"):
+        call(["chat", "--llm-model", "tiny"])
 
 
 def test_a_models_answer_is_marked(waltz: Path, llm_server: Any) -> None:

@@ -82,6 +82,25 @@ def test_several_models_stand_in_one_table_with_blind_rows(
         call(monkeypatch, [*arguments, "--model", "a", "--model", "b", "--plot", tmp_path / "x.svg"])
 
 
+def test_a_denoiser_stands_beside_other_models(
+    song_describer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[tuple[Any, dict[str, Any]]]()
+
+    class Shown:
+        def __init__(self, place: str | None, **options: Any) -> None:
+            self.place = place
+
+        def joint(self, **how: Any) -> JointModel:
+            asked.append((self.place, how))
+            return replace(tiny_model(), name="gdr")
+
+    monkeypatch.setattr("solfa.diffusion.retriever.Retriever", Shown)
+    arguments = ["eval", "retrieval", "--dataset", "song_describer", "--data", song_describer, "--seed", "3"]
+    output = call(monkeypatch, [*arguments, "--model", "bridge", "--model", "gdr", "--model", "gdr:runs/own"])
+    assert asked == [(None, {"seed": 3}), ("runs/own", {"seed": 3})] and "gdr" in output
+
+
 def test_trained_models_are_told_apart_in_a_narrow_table(
     song_describer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

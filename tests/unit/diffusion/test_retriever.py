@@ -16,7 +16,7 @@ from fakes.tiny import tiny_model
 from solfa.apps.cli import app
 from solfa.collection import Collection
 from solfa.core.errors import InputError, SolfaError
-from solfa.core.types import States
+from solfa.core.types import Audio, States
 from solfa.diffusion import retriever as module
 from solfa.diffusion.guidance import DenoiserSpec
 from solfa.diffusion.retriever import Retriever, moved, prompts
@@ -211,6 +211,20 @@ def test_the_command_searches_and_edits(ask: Callable[..., Result], directory: P
     one, two = (hits_of(ask("--edit", "110 bpm", "--from", "track:1", "--strength", s)) for s in (0, 0.9))
     assert all(hit["evidence"][0]["measured"].startswith("same place") for hit in one)
     assert any(e["constraint"] == "tempo" for hit in two for e in hit["evidence"])
+    ask("low")
+    ask("--edit", "add high", "--strength", 0)  # changes nothing, of what is remembered either
+    assert json.loads((directory / "last-search.json").read_text())["sought"]["query"] == "low"
+
+
+def test_a_denoiser_is_a_joint_model_to_measure(made: Retriever) -> None:
+    model, own = made.joint(seed=1), tiny_model()
+    sounds = [Audio(sound(track.sound, 4.0), RATE) for track in TRACKS[:2]]
+    assert np.allclose(model.audio.encode(sounds).global_BD, own.audio.encode(sounds).global_BD, atol=1e-5)
+    texts = model.text.encode(["low", "high"])
+    assert np.array_equal(texts.global_BD[1], made.generate("high", seed=1).vector_D)
+    assert texts.frames_BTD.shape == (2, 2, made.spec.dim) and texts.mask_BT.all()
+    assert model.space == model.text.spec.space == made.spec.space and model.name == "gdr"
+    assert (texts.global_BD @ own.text.encode(["low", "high"]).global_BD.T).argmax(axis=1).tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(
