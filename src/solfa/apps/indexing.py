@@ -37,10 +37,12 @@ def run_index(
     if not searched and not Database(directory).exists():  # an old one keeps its tracks
         raise InputError(f"not found: {', '.join(map(str, paths))}. Give folders and audio files to index.")
     source: FileSource | None = None
-    if any(map(is_url, paths)):
-        from solfa.cluster.sources import RemoteFiles
+    if urls := [str(path) for path in paths if is_url(path)]:
+        from solfa.cluster.sources import RemoteFiles, open_store
 
         source = RemoteFiles()
+        for url in urls:
+            open_store(url)  # what cannot be used is told before a collection is made
     spread = executor_of(executor, workers or None, gpus, timeout_s=timeout_s)
     try:
         with Collection.open(directory, create=True) as collection, Work("indexing", stderr=as_json) as work:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -93,13 +94,16 @@ class RayExecutor:
         Closing the generator ends the workers. Raises what ``prepare()`` of the function raises; SolfaError if the
         cluster cannot be reached or is lost, or workers die without doing anything, or cannot be started.
         """
+        source = iter(items)
+        if (first := next(source, _NOTHING)) is _NOTHING:
+            return  # without starting a cluster
         ray = connect(self._address)
         options = {"num_cpus": self._cpus, "num_gpus": self._gpus, "max_restarts": 0}
         actor = ray.remote(_Worker).options(scheduling_strategy="SPREAD", **options)
         payload, cwd = pickle.dumps(fn), str(Path.cwd())
         crew = _Crew(ray, lambda: actor.remote(payload, cwd, self._limits), self._most)
         try:
-            yield from crew.work(iter(items))
+            yield from crew.work(chain([first], source))
         except (ConnectionError, ray.exceptions.RaySystemError) as error:
             raise SolfaError(f"the Ray cluster was lost ({error}); run the same command again to go on.") from error
         finally:

@@ -6,17 +6,17 @@ into a nameless file on its own disk, which is gone with the process, and decode
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from hashlib import blake2b
 from posixpath import splitext
 from tempfile import TemporaryFile
-from typing import Any, BinaryIO
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 from solfa.audio import SUFFIXES, Limits
-from solfa.collection.scan import NO_AUDIO, LocalFiles, Scan, Walk
+from solfa.collection.scan import NO_AUDIO, FileSource, Scan, Walk
 from solfa.core.errors import DecodeError, FileUnavailable, InputError, need
 from solfa.core.files import is_url, path_of
 from solfa.jobs import heartbeat
@@ -29,7 +29,7 @@ _PATIENCE_S, _LEAST_BYTES_PER_S = 60.0, 20_000  # a store that sends less than t
 _VERSIONS = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "updated", "mtime", "modified", "created")
 
 
-class RemoteFiles(LocalFiles):
+class RemoteFiles(FileSource):
     """Files of this machine, and objects in stores by URL.
 
     Addresses of servers and credentials are taken as fsspec and each store's own client take them: from environment
@@ -65,12 +65,10 @@ class RemoteFiles(LocalFiles):
             return
         if size > limits.size_bytes:
             raise DecodeError(path, f"{size / 2**30:.1f} GiB is over the limit of {limits.size_bytes / 2**30:.1f} GiB")
-        with TemporaryFile() as copy:
+        with ExitStack() as stack:
             with _told(path):
-                fetched = _fetch(path, copy, size)
-            if fetched != size:
-                raise FileUnavailable(path, f"{fetched} of {size} bytes came")
-            copy.flush()
+                copy = stack.enter_context(TemporaryFile())
+                _fetch(path, copy, size)
             yield f"/dev/fd/{copy.fileno()}"
 
 
@@ -94,8 +92,7 @@ def open_store(url: str) -> tuple[Any, str]:
     return store, name
 
 
-def _fetch(url: str, copy: BinaryIO, size: int) -> int:
-    """Copy an object, and say how many bytes came."""
+def _fetch(url: str, copy: IO[bytes], size: int) -> None:
     store, name = open_store(url)
     started_s, fetched = time.monotonic(), 0
     with store.open(name, "rb", cache_type="none") as remote:
@@ -105,15 +102,18 @@ def _fetch(url: str, copy: BinaryIO, size: int) -> int:
             heartbeat()
             if time.monotonic() - started_s > _PATIENCE_S + fetched / _LEAST_BYTES_PER_S:
                 raise FileUnavailable(url, f"comes at less than {_LEAST_BYTES_PER_S // 1000} kB a second")
-    return fetched
+    if fetched != size:
+        raise FileUnavailable(url, f"{fetched} of {size} bytes came")
+    copy.flush()
 
 
 @contextmanager
 def _told(url: str) -> Iterator[None]:
-    """What a store raises, which may be anything its clients raise, as FileUnavailable."""
+    """What a store raises, which may be anything its clients raise, as FileUnavailable; a package that this node lacks
+    too."""
     try:
         yield
-    except (InputError, DecodeError):
+    except FileUnavailable:
         raise
     except Exception as error:  # marked edge: clients of stores have no common class of errors
         raise FileUnavailable(url, _reason(error)) from error
@@ -146,16 +146,18 @@ class _RemoteWalk(Walk):
         store, top = open_store(root)
         root, top, before = root.rstrip("/"), top.rstrip("/"), len(self.found)
         self._roots.append(root)
+        folders, listing = [top], dict[Future[Any], str]()
         with ThreadPoolExecutor(_LISTERS) as pool:
-            listing = {pool.submit(store.ls, top, detail=True): top}
-            while listing:
+            while folders or listing:
+                while folders and len(listing) < 2 * _LISTERS:
+                    folder = folders.pop()
+                    listing[pool.submit(store.ls, folder, detail=True)] = folder
                 for future in wait(listing, return_when=FIRST_COMPLETED).done:
                     folder = listing.pop(future)
                     if (error := future.exception()) is not None:
                         self.blind[root + folder.removeprefix(top)] = f"cannot be listed ({_reason(error)})"
-                        continue
-                    for below in self._folders(root, top, folder, future.result()):
-                        listing[pool.submit(store.ls, below, detail=True)] = below
+                    else:
+                        folders += self._folders(root, top, folder, future.result())
         if len(self.found) == before and root not in self.blind:
             self.blind[root] = NO_AUDIO
 
@@ -180,20 +182,20 @@ class _RemoteWalk(Walk):
     def _folders(self, root: str, top: str, folder: str, entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         """The folders among the entries of one; files are taken in."""
         for entry in entries:
-            name, is_file = str(entry["name"]).rstrip("/"), entry.get("type") == "file"
+            name, kind = str(entry["name"]).rstrip("/"), entry.get("type")
             url, last = root + name.removeprefix(top), name.rpartition("/")[2]
-            if name == folder and not is_file and entry["name"] != folder:
+            if name == folder and kind == "directory" and entry["name"] != folder:
                 self.blind[f"{url}/"] = "a folder without a name is left out; no path can name it"
-            elif name == top and is_file:
+            elif name == top and kind == "file":
                 self._take(url, entry)
             elif not name.startswith(f"{folder}/") or last.startswith("."):
                 continue
-            elif not is_file:
+            elif kind == "directory":
                 if url.count("/") - root.count("/") > _DEEPEST:
                     self.blind[url] = "folders are nested too deep"
                 else:
                     yield name
-            elif splitext(last)[1].lower() in SUFFIXES:
+            elif kind == "file" and splitext(last)[1].lower() in SUFFIXES:
                 self._take(url, entry)
 
     def _take(self, url: str, entry: Mapping[str, Any]) -> None:

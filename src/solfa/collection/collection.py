@@ -25,7 +25,7 @@ from solfa.collection.database import FAULTS, Database, damage_or_refusal, misfi
 from solfa.collection.feedback import StoredHead, TrackVerdict
 from solfa.collection.filters import Filters
 from solfa.collection.flat import FlatStore
-from solfa.collection.scan import FileSource, LocalFiles
+from solfa.collection.scan import FileSource
 from solfa.collection.store import Ids, Space, SpaceFiles, TrackVectors, space_directory
 from solfa.collection.writer import Writer
 from solfa.core.errors import CollectionDamaged, CollectionError, InputError, SolfaError, SpaceMismatch, UnknownTrack
@@ -178,7 +178,7 @@ class Collection:
             allow_noncommercial=allow_noncommercial,
             extractors=extractors,
             executor=executor or SerialExecutor(),
-            source=source or LocalFiles(),
+            source=source or FileSource(),
             limits=limits or Limits(),
             force=force,
             retry_failed=retry_failed,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from solfa.analysis.analyze import Analyzer
 from solfa.analysis.protocol import STRETCH_S, Extractor
 from solfa.audio import ContentHash, Limits, read_tags, stretches
-from solfa.collection.scan import FileSource, LocalFiles
+from solfa.collection.scan import FileSource
 from solfa.collection.store import Space, TrackVectors
 from solfa.core.errors import FileUnavailable
 from solfa.core.types import Analysis, Audio, FileTags, JointModel
@@ -70,7 +70,7 @@ class FileIndexer:
         source: FileSource | None = None,
     ) -> None:
         self._model, self._make_extractors, self._limits = model, extractors, limits
-        self._source = source or LocalFiles()
+        self._source = source or FileSource()
         self._made: JointModel | None = None
         self._extractors: tuple[Extractor, ...] = ()
 

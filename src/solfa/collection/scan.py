@@ -10,9 +10,8 @@ directory that cannot be listed, that is empty where files were, or below a give
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
 
 from solfa.audio import SUFFIXES, Limits
 from solfa.core.errors import FileUnavailable
@@ -46,34 +45,18 @@ def scan(paths: Iterable[str], known: Iterable[str]) -> Scan:
     return walk.compared(known)
 
 
-class FileSource(Protocol):
-    """Where files are: what is there, and a copy of each that decoders can open."""
+class FileSource:
+    """Where files are, and a copy of each that decoders can open: the files of this machine."""
 
     def scan(self, paths: Iterable[str], known: Iterable[str]) -> Scan:
         """Everything under ``paths`` against known paths, as ``scan`` does."""
+        return scan(paths, known)
 
     def state(self, path: str) -> tuple[int, int]:
         """Size in bytes, and a number that changes with the content (the time of its last change).
 
         Raises FileUnavailable if it cannot be reached.
         """
-
-    def local(self, path: str, size: int, limits: Limits) -> AbstractContextManager[str]:
-        """The name under which it can be opened in this process, for as long as the block runs; of so many bytes.
-
-        Raises FileUnavailable if it cannot be fetched; DecodeError if it asks for more than the limits allow.
-        """
-
-
-class LocalFiles:
-    """The files of this machine."""
-
-    def scan(self, paths: Iterable[str], known: Iterable[str]) -> Scan:
-        """As ``FileSource`` says."""
-        return scan(paths, known)
-
-    def state(self, path: str) -> tuple[int, int]:
-        """As ``FileSource`` says."""
         try:
             status = os.stat(path)
         except OSError as error:
@@ -82,7 +65,10 @@ class LocalFiles:
 
     @contextmanager
     def local(self, path: str, size: int, limits: Limits) -> Iterator[str]:
-        """The path itself; decoders apply the limits."""
+        """The name under which a file of so many bytes can be opened in this process, for as long as the block runs.
+
+        Raises FileUnavailable if it cannot be fetched; DecodeError if it asks for more than the limits allow.
+        """
         yield path
 
 

@@ -14,6 +14,7 @@ from importlib.resources import files
 from pathlib import Path, PosixPath
 from secrets import token_hex
 from typing import Any, BinaryIO
+from urllib.parse import quote
 
 from solfa.core.errors import InputError
 
@@ -23,6 +24,12 @@ class _Address(PosixPath):
 
     def __str__(self) -> str:
         return super().__str__().replace(":/", "://", 1)
+
+    def is_absolute(self) -> bool:
+        return True
+
+    def as_uri(self) -> str:
+        return quote(str(self), safe="/:@")
 
 
 def is_url(text: Path | str) -> bool:

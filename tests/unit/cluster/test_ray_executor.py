@@ -37,7 +37,7 @@ def ray() -> Iterator[Any]:
     before = os.environ.get("PYTHONPATH", "")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["PYTHONPATH"] = os.pathsep.join([*map(str, sys.path), before])  # the nodes import what tests define
-    ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    ray.init("local", num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
     try:
         yield ray
     finally:

@@ -64,6 +64,7 @@ def test_an_address_is_a_path_that_prints_as_it_was_written() -> None:
         "s3://music/a b/c.flac", "c.flac", "s3://music/a b/d.wav",
     )  # fmt: skip
     assert path == path_of(str(path)) and hash(path) == hash(path_of(str(path)))
+    assert path.absolute() == path and path.as_uri() == "s3://music/a%20b/c.flac"
     assert not is_url("/music/s3://x") and not is_url("a:/b") and type(path_of("/a/b")) is type(Path("/a/b"))
 
 
@@ -264,3 +265,33 @@ def test_what_a_store_raises_is_told_in_one_line(music: Path) -> None:
         RemoteFiles().state("s3://music/none.wav")
     with pytest.raises(DecodeError), RemoteFiles().local("s3://music/01.wav", 10, Limits(size_bytes=5)):
         pass
+
+
+def test_what_the_node_lacks_is_not_the_fault_of_the_file(
+    music: Path, shelf: Collection, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))  # no disk to copy to
+        report = add(shelf)
+    assert len(report.failed) == 5 and not shelf.failures()
+    walk = sources._RemoteWalk(RemoteFiles())
+    walk.visit("s3://music")
+    monkeypatch.setattr(sources, "open_store", lambda url: (_ for _ in ()).throw(InputError("install s3fs")))
+    assert walk._look("s3://music/00.wav") == "the store failed: install s3fs"
+
+
+def test_many_folders_are_listed_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    try:
+        for i in range(300):
+            memory.pipe(f"/wide/{i % 150}/{i}/a.wav", b"x")
+        walk = sources._RemoteWalk(RemoteFiles())
+        waited = list[int]()
+        real = sources.wait
+        monkeypatch.setattr(sources, "wait", lambda futures, **o: waited.append(len(futures)) or real(futures, **o))
+        walk.visit("memory://wide")
+        assert len(walk.found) == 300 and max(waited) <= 2 * sources._LISTERS
+    finally:
+        memory.store.clear()
