@@ -38,7 +38,7 @@ def s3_server() -> Iterator[str]:
 
 class Faults:
     """What the proxy does to a request: a function of its method and path to None, ``500``, ``503``, ``403``, ``drop``
-    (the connection is closed), ``partial`` (half of what was promised comes), or ``slow`` (a tenth of a second a kB).
+    (the connection is closed), ``lost`` (the same, after the request was carried out), ``partial`` (half of what was promised comes), or ``slow`` (a tenth of a second a kB).
     """
 
     def __init__(self) -> None:
@@ -80,8 +80,11 @@ def faulty(upstream: str) -> Iterator[Faults]:
             server.request(self.command, self.path, body, dict(self.headers.items()))
             answer = server.getresponse()
             data = answer.read()
-            self._answer(answer.status, dict(answer.getheaders()), data, fault)
             server.close()
+            if fault == "lost":
+                self.close_connection = True
+                return
+            self._answer(answer.status, dict(answer.getheaders()), data, fault)
 
         def _answer(self, status: int, headers: dict[str, str], data: bytes, fault: Fault = None) -> None:
             self.send_response_only(status)

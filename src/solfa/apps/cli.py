@@ -47,6 +47,7 @@ from solfa.apps.options import (
 from solfa.apps.push import push_app
 from solfa.apps.relevance import feedback, learn, path
 from solfa.apps.serving import serve
+from solfa.apps.store import PlaceOption, collection_app, into
 from solfa.apps.terminal import NOTHING_DONE, SOME_FAILED, Work, complain, console, print_json, show, tell
 from solfa.apps.training import train_app
 from solfa.core.errors import DryRun, InputError, SolfaError
@@ -68,6 +69,7 @@ app.add_typer(eval_app, name="eval")
 app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
 app.add_typer(push_app, name="push")
+app.add_typer(collection_app, name="collection")
 
 ExtractorOption = Annotated[
     list[str] | None,
@@ -92,7 +94,7 @@ _CACHES = ("MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "CUDA_
 @app.command()
 def index(
     paths: Annotated[list[str], typer.Argument(help="Folders and files to index, also by URL: s3://bucket/folder.")],
-    collection: CollectionOption = None,
+    collection: PlaceOption = None,
     model: ModelOption = None,
     extractor: ExtractorOption = None,
     executor: ExecutorOption = "processes",
@@ -114,11 +116,12 @@ def index(
     """
     from solfa.apps import indexing
 
-    raise typer.Exit((indexing.watch if watch else indexing.run_index)(
-        paths, collection or default_collection(), model=model, extractors=extractor, executor=executor,
-        workers=workers, gpus=gpu_share, timeout_s=timeout_s, retry_failed=retry_failed,
-        allow_noncommercial=allow_noncommercial, as_json=as_json,
-    ))  # fmt: skip
+    with into(collection) as folder:
+        code = (indexing.watch if watch else indexing.run_index)(
+            paths, folder, model=model, extractors=extractor, executor=executor, workers=workers, gpus=gpu_share,
+            timeout_s=timeout_s, retry_failed=retry_failed, allow_noncommercial=allow_noncommercial, as_json=as_json,
+        )  # fmt: skip
+    raise typer.Exit(code)
 
 
 @app.command()

@@ -33,11 +33,21 @@ def default_collection() -> Path:
     return home() / "collection"
 
 
+def collection_folder(text: str) -> Path:
+    """The folder of a collection; that of a store is a copy on this machine."""
+    if not text.startswith("lance"):
+        return Path(text)
+    from solfa.cluster.lance_store import LanceStore, is_store
+
+    return LanceStore(text).local() if is_store(text) else Path(text)
+
+
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
 CollectionOption = Annotated[
     Path | None,
-    typer.Option("--collection", help="Folder of the collection (default: in the platform's data directory).",
-                 envvar="SOLFA_COLLECTION"),
+    typer.Option("--collection", help="Folder of the collection (default: in the platform's data directory), or "
+                 "a store: lance://FOLDER, lance+s3://BUCKET/KEY.", envvar="SOLFA_COLLECTION", parser=collection_folder,
+                 metavar="PATH"),
 ]  # fmt: skip
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON (docs/json.md) instead of text.")]
 ModelOption = Annotated[

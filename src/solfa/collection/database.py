@@ -18,6 +18,7 @@ import filelock
 from solfa.core.errors import CollectionBusy, CollectionDamaged, CollectionError
 
 _NAME = "collection.sqlite"
+COPY = "copy-of.txt"  # of what a folder is a copy, which is not written to
 APPLICATION_ID = 0x534F4C46  # so that we, and `file`, recognize our databases
 
 
@@ -105,6 +106,11 @@ class Database:
 
         Raises CollectionBusy if another process is, naming it if it can be known.
         """
+        if (copy := self.directory / COPY).exists():
+            raise CollectionError(
+                f"this is a copy of {copy.read_text(encoding='utf-8')}, which only 'solfa index' changes. Make a "
+                f"collection of it first: solfa collection copy lance://... FOLDER"
+            )
         lock = filelock.FileLock(self.directory / "writer.lock")
         note = self.directory / "writer.json"
         try:
@@ -164,9 +170,9 @@ def version(db: sqlite3.Connection) -> int:
     return found
 
 
-def migrate(db: sqlite3.Connection) -> None:
-    """Bring the database to ``VERSION``, one transaction a step. The caller holds the writer's lock."""
-    for number in range(version(db), VERSION):
+def migrate(db: sqlite3.Connection, to: int = VERSION) -> None:
+    """Bring the database to a version, one transaction a step. The caller holds the writer's lock."""
+    for number in range(version(db), to):
         script, statement = files("solfa.collection").joinpath(MIGRATIONS[number]).read_text(encoding="utf-8"), ""
         with transaction(db):
             for line in script.splitlines(keepends=True):  # executescript() would commit

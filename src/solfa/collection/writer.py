@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -171,10 +171,6 @@ class Writer:
         tags, key, digits = indexed.tags, os.fsencode(indexed.path), indexed.tags.date[:4]
         said = {name: _text(getattr(tags, name)) for name in ("title", "artist", "album", "genre", "comment")}
         shown = {**said, "path": _text(indexed.path)}
-        titled = {
-            **shown,
-            "title": shown["title"] or _text(Path(indexed.path).stem),
-        }  # an untagged file's name is its title
         row: dict[str, Any] = {
             **{"track_id": track_id, "size": indexed.size, "mtime_ns": indexed.mtime_ns, "present": 1},
             **{**said, "date": _text(tags.date), "tag_tempo_bpm": _number(tags.tempo_bpm), "tag_key": tags.key},
@@ -191,7 +187,8 @@ class Writer:
         file_id = self._db.execute("SELECT id FROM file WHERE path = ?", (key,)).fetchone()[0]
         self._db.execute("DELETE FROM words WHERE rowid = ?", (file_id,))
         self._db.execute(
-            f"INSERT INTO words (rowid, {', '.join(shown)}) VALUES (?,?,?,?,?,?,?)", (file_id, *titled.values())
+            f"INSERT INTO words (rowid, {', '.join(shown)}) VALUES (?,?,?,?,?,?,?)",
+            (file_id, *words_of(indexed.path, said)),
         )
 
     def _number(self, text: str) -> int:
@@ -199,6 +196,12 @@ class Writer:
             cursor = self._db.execute("INSERT INTO name (text) VALUES (?)", (text,))
             self._names[text] = int(cursor.lastrowid or 0)
         return self._names[text]
+
+
+def words_of(path: str, said: Mapping[str, str]) -> tuple[str, ...]:
+    """What the full text holds of a file, by column; an untagged file's name is its title."""
+    title = said["title"] or _text(Path(path).stem)
+    return title, *(said[name] for name in ("artist", "album", "genre", "comment")), _text(path)
 
 
 def _blob(array: NDArray[np.generic]) -> bytes:

@@ -189,21 +189,27 @@ class Searcher(Asking):
     @cached_property
     def sample(self) -> list[Windows]:
         """The sounds over which texts are standardised."""
-        match = self.model.match
-        if match is not None and not self.store.space.window_s:
-            return [_of_segments(match.sounds_SD)]
+        if self.model.match is not None and not self.sample_size:
+            return [of_segments(self.model.match.sounds_SD)]
         return self.sampled(spread(self.sample_size, SAMPLE_TRACKS if self.store.space.window_s else SAMPLE))
 
     @property
     def sample_size(self) -> int:
-        """How many sounds there are to draw the sample from."""
-        return len(self.store.track_ids) if self.store.space.window_s else self.store.num_segments
+        """How many sounds there are to draw the sample from; 0 where the model has one."""
+        if self.store.space.window_s:
+            return len(self.store.track_ids)
+        return self.store.num_segments if self.model.match is None else 0
+
+    @property
+    def prefers(self) -> bool:
+        """Whether what a listener likes is part of the order."""
+        return self._prefer is not None
 
     def sampled(self, numbers: NDArray[np.int64]) -> list[Windows]:
         """Those sounds by their numbers, counted over the tracks by id."""
         if self.store.space.window_s:
             return self.store.windows(self.store.track_ids[numbers].tolist())
-        return [_of_segments(self.store.segments_at(numbers))]
+        return [of_segments(self.store.segments_at(numbers))]
 
     def find(self, content_hash: str) -> int | None:
         """The track with this content, None if there is none."""
@@ -459,6 +465,6 @@ def _from_vectors(embedding: QueryEmbedding, ids: NDArray[np.int64], counts: Cou
     return evidence * np.float32(SOUND)
 
 
-def _of_segments(rows_SD: FloatArray) -> Windows:
+def of_segments(rows_SD: FloatArray) -> Windows:
     """Segments as the sample of a model that has no windows."""
     return Windows(rows_SD, rows_SD[:0], np.zeros((0, 2), np.int64), np.zeros(0, np.float32))
