@@ -2,8 +2,8 @@
 
     python benchmarks/scale.py DIR --tracks 100000 [--shards 1 2 4] [--queries 500] [--hop-s 8]
 
-Makes a collection (a tenth of it by synthetic_collection.py, the rest as copies with noise in the vectors and other
-names), copies it to DIR/store and a tenth of that back, and asks both a searcher of the folder and shards the same random
+Makes a collection (a part of it by synthetic_collection.py, the rest as copies with noise in the vectors and other
+names), copies it to DIR/store and that part back, and asks both a searcher of the folder and shards the same random
 queries with filters. The hits, scores and evidence of each are compared for equality. Steps that were done are not done
 again. Ray runs on this machine: shards share its cores, so times say what the plan costs, not what more nodes gain.
 """
@@ -32,7 +32,7 @@ from solfa.core.types import JointModel
 from solfa.query import parse, parse_where
 from solfa.retrieval import Display, Results, Searcher
 
-SPACE, DIM, TIMES = "synthetic/1", 512, 10
+SPACE, DIM, TIMES = "synthetic/1", 512, 25
 PARTS = (
     ("slow", "around 80 bpm", "110 BPM", "between 95 and 105 bpm", "fast", ""),
     ("D minor", "F major", "in A minor", "", ""),
@@ -53,36 +53,41 @@ def loaded(name: str, allowed: bool) -> JointModel:
 HOP_S = 8.0
 
 
+TABLES = ("track", "file", "scoring", "document", "timeline", "heard")
+
+
 def build(directory: Path, tracks: int) -> None:
     base = tracks // TIMES
     synthetic_collection.build(directory, base, dim=DIM, hop_s=HOP_S, space=SPACE)
     space, rng = Space(name=SPACE, dim=DIM, hop_s=HOP_S), np.random.default_rng(1)
     files = SpaceFiles(space_directory(directory, 1), space, 0)
     with closing(sqlite3.connect(directory / "collection.sqlite")) as db:
-        columns = {t: [r[1] for r in db.execute(f"PRAGMA table_info({t})")] for t in ("track", "file", "scoring", "document", "timeline", "heard")}  # fmt: skip
-        places = db.execute("SELECT * FROM vector ORDER BY track_id").fetchall()
+        columns = {table: [row[1] for row in db.execute(f"PRAGMA table_info({table})")] for table in TABLES}
+        places = db.execute("SELECT track_id, segment_at, segments, frame_at, frames FROM vector").fetchall()
         rows = [np.array(mapped) for mapped in files.mapped(files.rows())]
         for copy in range(1, TIMES):
             off = copy * base
+            number = f"id - 1 + {off}"
+            path = f"CAST(printf('/music/%03d/%06d.flac', ({number}) / 1000, {number}) AS BLOB)"
+            new = {"id": f"id + {off}", "track_id": f"track_id + {off}", "hash": f"printf('%040x', {number})",
+                   "path": path, "crc": "NULL"}  # fmt: skip
             for table, names in columns.items():
-                own = [{"id": f"id + {off}", "track_id": f"track_id + {off}", "hash": f"printf('%040x', id - 1 + {off})",
-                        "path": f"CAST(printf('/music/%03d/%06d.flac', (id - 1 + {off}) / 1000, id - 1 + {off}) AS BLOB)",
-                        "crc": "NULL"}.get(name, name) for name in names]  # fmt: skip
-                key = "id" if "id" in names else "track_id"
+                own, key = [new.get(name, name) for name in names], "id" if "id" in names else "track_id"
                 db.execute(f"INSERT INTO {table} SELECT {', '.join(own)} FROM {table} WHERE {key} <= {base}")
-            db.execute(f"INSERT INTO words (rowid, title, artist, album, genre, comment, path) SELECT rowid + {off}, title, "
-                       f"artist, album, genre, comment, path FROM words WHERE rowid <= {base}")  # fmt: skip
-            noisy = [np.clip(one.astype(np.int16) + rng.integers(-4, 5, one.shape, np.int16), -127, 127).astype(np.int8) for one in rows]  # fmt: skip
-            placed = files.append(
-                TrackVectors(
-                    track_id=p[1] + off,
-                    segments_SD=noisy[0][p[2] : p[2] + p[3]],
-                    frames_TD=noisy[1][p[4] : p[4] + p[5]],
-                )  # fmt: skip
-                for p in places
+            said = "title, artist, album, genre, comment, path"
+            db.execute(
+                f"INSERT INTO words (rowid, {said}) SELECT rowid + {off}, {said} FROM words WHERE rowid <= {base}"
             )
-            db.executemany("INSERT INTO vector VALUES (1,?,?,?,?,?,?,x'')",
-                           [(p.track_id, p.segment_at, p.segments, p.frame_at, p.frames, p.crc) for p in placed])  # fmt: skip
+            noise = (rng.integers(-4, 5, one.shape, np.int16) for one in rows)
+            segments, frames = (
+                np.clip(one + own, -127, 127).astype(np.int8) for one, own in zip(rows, noise, strict=True)
+            )
+            placed = files.append(
+                TrackVectors(track_id=i + off, segments_SD=segments[a : a + s], frames_TD=frames[b : b + t])
+                for i, a, s, b, t in places
+            )
+            vectors = [(p.track_id, p.segment_at, p.segments, p.frame_at, p.frames, p.crc) for p in placed]
+            db.executemany("INSERT INTO vector VALUES (1,?,?,?,?,?,?,x'')", vectors)
         db.execute("UPDATE space SET segment_rows = ?, frame_rows = ?", files.rows())
         db.commit()
 
@@ -143,7 +148,7 @@ def main() -> None:
     if not store.exists():
         timed("copy folder to store", lambda: store.copy_from(folder))
         back = args.directory / "back"
-        timed("copy a tenth back", lambda: store.copy_to(back, (1, args.tracks // TIMES)))
+        timed("copy a part back", lambda: store.copy_to(back, (1, args.tracks // TIMES)))
         shutil.rmtree(back)
     for name, path in (("folder", folder), ("store", Path(store.uri))):
         print(f"{name}: {size(path) / 1e9:.2f} GB, {size(path) / args.tracks:.0f} bytes a track")

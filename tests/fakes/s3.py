@@ -38,7 +38,8 @@ def s3_server() -> Iterator[str]:
 
 class Faults:
     """What the proxy does to a request: a function of its method and path to None, ``500``, ``503``, ``403``, ``drop``
-    (the connection is closed), ``lost`` (the same, after the request was carried out), ``partial`` (half of what was promised comes), or ``slow`` (a tenth of a second a kB).
+    (the connection is closed), ``lost`` (the same, after the request was carried out), ``partial`` (half of what was
+    promised comes), or ``slow`` (a tenth of a second a kB).
     """
 
     def __init__(self) -> None:

@@ -27,14 +27,14 @@ from solfa.core.filters import Filter
 from solfa.core.types import JointModel, ViewName
 from solfa.query import Query
 from solfa.retrieval import Display, Like, RankBy, Results, Searcher
-from solfa.retrieval.plan import Asked, Clock, Said, answer
+from solfa.retrieval.plan import Clock, PlannedQuery, Said, answer
 from solfa.retrieval.searcher import SAMPLE, SAMPLE_TRACKS, Asking, of_segments
 
 _PAUSE_S = 0.5  # before a replica that is being started is asked again
 _PLANS = 64  # searches that a shard goes through at a time
 
 
-class Shard:
+class ShardActor:
     """A part of a version of a store: the tracks from the first to the last of two ids. Lives in a Ray actor."""
 
     def __init__(self, address: str, tracks: tuple[int, int], options: Mapping[str, Any]) -> None:
@@ -53,7 +53,7 @@ class Shard:
         """The track with this content, if it is here."""
         return self._searcher.collection.find(content_hash)
 
-    def step(self, key: str, asked: Asked, said: Sequence[Said], shared: tuple[set[str], list[Windows]]) -> Any:
+    def step(self, key: str, asked: PlannedQuery, said: Sequence[Said], shared: tuple[set[str], list[Windows]]) -> Any:
         """The next step of a search after what was said so far; a replica that begins late goes through it all."""
         self._searcher.collection.attributes().elsewhere.update(shared[0])
         if shared[1]:
@@ -109,7 +109,7 @@ class ShardedSearcher(Asking):
         super().__init__(lambda: own.model, view)
         self._ray, self._limit_s, self._turn, self.missing = connect(ray), limit_s, 0, set[int]()
         self.ranges = [(int(part[0]), int(part[-1])) for part in np.array_split(ids, min(shards, len(ids)))]
-        actor = self._ray.remote(Shard).options(num_cpus=cpus, max_restarts=-1, scheduling_strategy="SPREAD")
+        actor = self._ray.remote(ShardActor).options(num_cpus=cpus, max_restarts=-1, scheduling_strategy="SPREAD")
         self.replicas = [[actor.remote(address, part, options) for _ in range(replicas)] for part in self.ranges]
         self._shared = self._ray.put(self._together())
 

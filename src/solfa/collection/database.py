@@ -170,9 +170,9 @@ def version(db: sqlite3.Connection) -> int:
     return found
 
 
-def migrate(db: sqlite3.Connection, to: int = VERSION) -> None:
-    """Bring the database to a version, one transaction a step. The caller holds the writer's lock."""
-    for number in range(version(db), to):
+def migrate(db: sqlite3.Connection, to: int | None = None) -> None:
+    """Bring the database to a version (None: the newest), one transaction a step; under the writer's lock."""
+    for number in range(version(db), VERSION if to is None else to):
         script, statement = files("solfa.collection").joinpath(MIGRATIONS[number]).read_text(encoding="utf-8"), ""
         with transaction(db):
             for line in script.splitlines(keepends=True):  # executescript() would commit

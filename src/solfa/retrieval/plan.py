@@ -30,7 +30,7 @@ Ids = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class Asked:
+class PlannedQuery:
     """What every part is asked: texts are vectors already, so that parts on unlike processors agree.
 
     ``without`` are tracks that are examples, never their own answer; ``anything`` is False where only names can rank.
@@ -52,7 +52,7 @@ class Asked:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class Counts:
+class SharedCounts:
     """What holds for all tracks together: ``Unbased.counted`` of every constraint [shape=(C, 2)],
     ``Collection.word_counts``, the nearest by vectors."""
 
@@ -62,7 +62,7 @@ class Counts:
     cosines: FloatArray
 
     @classmethod
-    def merged(cls, parts: Sequence["Counts"]) -> "Counts":
+    def merged(cls, parts: Sequence["SharedCounts"]) -> "SharedCounts":
         """Of all parts."""
         ids, cosines = best([(p.near_ids, p.cosines) for p in parts], NEAREST)
         rates, words = (np.sum(own, axis=0) for own in ([p.rates for p in parts], [p.words for p in parts]))
@@ -70,7 +70,7 @@ class Counts:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class Short:
+class Shortlist:
     """The tracks with the most evidence, so far; how many passed the filters, and whether a name was found."""
 
     ids: Ids
@@ -80,7 +80,7 @@ class Short:
     named: bool
 
     @classmethod
-    def merged(cls, parts: Sequence["Short"]) -> "Short":
+    def merged(cls, parts: Sequence["Shortlist"]) -> "Shortlist":
         """Of all parts."""
         ids, totals = best([(p.ids, p.totals) for p in parts], parts[0].most)
         return cls(ids=ids, totals=totals, most=parts[0].most, tracks=sum(p.tracks for p in parts),
@@ -112,7 +112,7 @@ class Ranked:
 # the page is ordered by.
 Wanted = tuple[Ids, FloatArray]
 Described = dict[int, tuple[Hit, Fingerprint | None, Any]]
-Said = Counts | Short | Wanted
+Said = SharedCounts | Shortlist | Wanted
 # What all parts answer after what was merged before.
 Ask = Callable[[Sequence[Said]], Sequence[Any]]
 
@@ -134,14 +134,14 @@ class Clock:
 
 
 def answer(
-    asked: Asked, ask: Ask, clock: Clock, *, at_once: bool = False, space: str = "", said: Sequence[str] = ()
+    asked: PlannedQuery, ask: Ask, clock: Clock, *, at_once: bool = False, space: str = "", said: Sequence[str] = ()
 ) -> Results:
     """The hits of all parts, best first; ties by track id.
 
     Hits are described as they are needed, a page ``at_once`` where asking takes time.
     """
-    counts = Counts.merged(ask([]))
-    short = Short.merged(ask([counts]))
+    counts = SharedCounts.merged(ask([]))
+    short = Shortlist.merged(ask([counts]))
     if not (asked.anything or short.named):  # nothing to rank by: any order would be made up
         short = replace(short, ids=short.ids[:0], totals=short.totals[:0], tracks=0)
     ranked = Ranked.merged(ask([counts, short]))

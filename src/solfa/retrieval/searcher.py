@@ -25,7 +25,19 @@ from solfa.retrieval.alignment import WordMatch, word_matches, word_rows
 from solfa.retrieval.display import Fingerprint, sort_value
 from solfa.retrieval.evidence import of_constraints, of_names, of_targets, overruled
 from solfa.retrieval.fusion import extremes, summed
-from solfa.retrieval.plan import NEAREST, SOUND, WORDS, Asked, Clock, Counts, Ranked, Said, Short, Wanted, best
+from solfa.retrieval.plan import (  # fmt: skip
+    NEAREST,
+    SOUND,
+    WORDS,
+    Clock,
+    PlannedQuery,
+    Ranked,
+    Said,
+    SharedCounts,
+    Shortlist,
+    Wanted,
+    best,
+)
 from solfa.retrieval.targets import BestWindows, QueryEmbedding, Targets, familiarity, no_texts
 from solfa.retrieval.types import Display, Hit, Like, RankBy, Results
 
@@ -85,7 +97,7 @@ class Asking(ABC):
     def asked(
         self, query: Query, where: Sequence[Filter], like: Sequence[Like], display: Display | None, by: RankBy,
         instead: Like | None,
-    ) -> Asked:  # fmt: skip
+    ) -> PlannedQuery:  # fmt: skip
         """What every part of a collection is asked; arguments as ``Searcher.search`` takes them."""
         asked = query.constraints or query.phrases or query.negated_phrases or query.words
         if not (asked or where or like or instead):
@@ -97,7 +109,7 @@ class Asking(ABC):
         if by == "vectors":
             query = Query(text=query.text, phrases=(query.text,) if query.text.strip() else ())
         targets = self._targets(query, like, instead)
-        return Asked(
+        return PlannedQuery(
             query=query, where=tuple(where), targets=targets, display=display or Display(), by=by,
             without=tuple(e.track_id for e in (*like, *filter(None, (instead,))) if e.track_id is not None),
             seeds=tuple(e.track_id for e in like if e.track_id is not None and e.weight > 0),
@@ -248,7 +260,7 @@ class Searcher(Asking):
         clock.ms["total"] = (time.perf_counter() - started) * 1000
         return results
 
-    def steps(self, asked: Asked) -> Generator[Any, Any, None]:
+    def steps(self, asked: PlannedQuery) -> Generator[Any, Any, None]:
         """This part's side of ``plan.answer``: what it says of its tracks; it is sent what all parts say together."""
         query, clock = asked.query, Clock()
         with clock.stage("filter"):
@@ -265,7 +277,7 @@ class Searcher(Asking):
                 words = self.collection.word_counts(query.words) if query.words else np.zeros(2, np.int64)
             embedding, near_ids, cosines = comparing.result() if comparing else (None, ids[:0], _NOTHING)
         rates = np.array([rate for _, rate in found], np.int64).reshape(-1, 2)
-        counts: Counts = yield Counts(rates=rates, words=words, near_ids=near_ids, cosines=cosines)
+        counts: SharedCounts = yield SharedCounts(rates=rates, words=words, near_ids=near_ids, cosines=cosines)
         with clock.stage("attributes"):
             likelihoods = self._likelihoods(query, [own for own, _ in found], counts, rows)
             total = summed(query.constraints, likelihoods, len(rows))
@@ -279,7 +291,7 @@ class Searcher(Asking):
             liked = self._prefer(rows, table.rows(np.array(asked.seeds, np.int64)).tolist())
             total += liked
         best_ids, best_totals = best([(ids, np.round(total, 6))], asked.shortlist)
-        short: Short = yield Short(
+        short: Shortlist = yield Shortlist(
             ids=best_ids, totals=best_totals, most=asked.shortlist, tracks=len(rows), named=bool(named.any())
         )
         with clock.stage("detail"):
@@ -339,7 +351,7 @@ class Searcher(Asking):
         return found, found.counted() if isinstance(found, Unbased) else (0, 0)
 
     def _likelihoods(
-        self, query: Query, found: Sequence[Likelihood | Unbased | None], counts: Counts, rows: NDArray[np.intp]
+        self, query: Query, found: Sequence[Likelihood | Unbased | None], counts: SharedCounts, rows: NDArray[np.intp]
     ) -> list[Likelihood | None]:
         everything = len(rows) == len(self.collection.attributes())
         likelihoods: list[Likelihood | None] = []
@@ -352,7 +364,7 @@ class Searcher(Asking):
             likelihoods.append(None if overruled(constraint, query) else known)
         return likelihoods
 
-    def _named(self, query: Query, rows: NDArray[np.intp], counts: Counts) -> FloatArray:
+    def _named(self, query: Query, rows: NDArray[np.intp], counts: SharedCounts) -> FloatArray:
         named, table = np.zeros(len(rows), np.float32), self.collection.attributes()
         if query.words and (ids := table.track_ids[rows]).size:
             allowed = None if len(rows) == len(table) else ids
@@ -452,7 +464,7 @@ def _signed(constraint: Constraint, likelihood: Likelihood | None) -> Likelihood
     return likelihood.negated() if likelihood is not None and constraint.negated else likelihood
 
 
-def _from_vectors(embedding: QueryEmbedding, ids: NDArray[np.int64], counts: Counts, by: RankBy) -> FloatArray:
+def _from_vectors(embedding: QueryEmbedding, ids: NDArray[np.int64], counts: SharedCounts, by: RankBy) -> FloatArray:
     """Evidence in nats of these tracks, from the nearest of all."""
     scores = counts.cosines * float(np.linalg.norm(embedding.direction_D)) - embedding.offset
     if by == "search":
