@@ -232,7 +232,8 @@ def _lines(name: str, claims: "Sequence[Claim]", parts: "Sequence[Part]", *, mar
     title = printable(name)
     heading = "## " + re.sub(r"([\\`*_{}\[\]<>#|&])", r"\\\1", title) + "\n\n" if markdown else f"{title}: "
     yield heading + " ".join(c.text for c in claims if not parts or c.part is None) + "\n" * (markdown and bool(parts))
-    for number, part in enumerate(parts):
+    told = {c.part for c in claims}
+    for number, part in ((number, part) for number, part in enumerate(parts) if number in told):
         when = f"{clock(part.start_s)}-{clock(part.end_s)}{f' {part.label}' if part.label else ''}"
         text = " ".join(c.text for c in claims if c.part == number)
         yield f"- **{when}**: {text}" if markdown else f"  {when}  {text}"

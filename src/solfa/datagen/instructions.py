@@ -19,6 +19,7 @@ from solfa.llm import ModelClient
 KINDS = ("instructions", "writing", "summary", "paraphrase", "attribute_prediction")
 _TEXTS, _LONG_WORDS, _MOST_CHARS = table_of("solfa.datagen", "instructions.toml"), 25, 2000
 _BANNED = {n: re.compile(rf"(?i)(?<!\w)(?:{'|'.join(row)})(?!\w)") for n, row in _TEXTS["banned"].items()}
+_TAGS = {("beats per bar", ""): "{} beats to the bar", ("vocals", "yes"): "vocals", ("vocals", "none"): "no vocals"}
 Rows = Iterator[dict[str, Any]]
 
 
@@ -57,9 +58,8 @@ class TextWriter:
             made.append(("understanding", {"question": rng.choice(_TEXTS["questions"][name]), "answer": answer}))
         data = json.dumps({"facts": facts(known), "labels": clip.labels, "captions": clip.captions})
         for family, system in _TEXTS["families"].items() if self.client else ():
-            pairs = self._asked([{"role": "system", "content": system}, {"role": "user", "content": data}], "pairs")[
-                "pairs"
-            ]
+            messages = [{"role": "system", "content": system}, {"role": "user", "content": data}]
+            pairs = self._asked(messages, "pairs")["pairs"]
             made += [(family, pair) for pair in (pairs if isinstance(pairs, list) else [None])]
         for family, pair in made:
             if why := dropped_for(pair, clip):
@@ -68,8 +68,9 @@ class TextWriter:
                 yield {"family": family, "question": pair["question"], "answer": pair["answer"]}
 
     def _caption(self, clip: Clip, dropped: Counter[str]) -> Rows:
-        values = [row["value"] for row in facts(clip.attributes)]
-        tags = [*clip.labels] or [str(t) for v in values for t in (v if isinstance(v, list) else [v])]
+        known = [(row["name"], row["value"]) for row in facts(clip.attributes) if row.get("sure", True)]
+        named = [(name, v) for name, value in known for v in (value if isinstance(value, list) else [value])]
+        tags = [*clip.labels] or [_TAGS.get((n, str(v)), _TAGS.get((n, ""), "{}").format(v)) for n, v in named]
         if not tags:
             dropped["no tags"] += 1
         elif self.client is None:

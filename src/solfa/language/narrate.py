@@ -276,11 +276,11 @@ class _Telling:
         return str(self.phrases["list"]["and"].join([*filter(None, [self.phrases["list"]["comma"].join(first)]), last]))
 
     def chord(self, name: str) -> str:
-        """A chord as lead sheets write it, spelled as in the key of the track."""
-        symbol, key = chord_symbol(Chord.parse(name) or Chord(0, "maj")), self.of.key
-        if key.confidence < PRESENT or not (fifths := Key.parse(str(key.value)).fifths):
+        """A chord as lead sheets write it, spelled as in the likeliest key of the track (flats if none)."""
+        symbol, key = chord_symbol(Chord.parse(name) or Chord(0, "maj")), str(self.of.key.value or "F major")
+        if not (fifths := Key.parse(key).fifths):
             return symbol
-        others = _SHARPS if fifths > 6 or "b" in str(key.value) else _FLATS
+        others = _SHARPS if fifths > 6 or "b" in key else _FLATS
         return others.get(symbol[:2], symbol[:2]) + symbol[2:]
 
     def key(self, name: Any) -> str:

@@ -129,10 +129,13 @@ def ask_model(analysis: Analysis, question: str, client: ModelClient) -> Reply:
 def choose(analysis: Analysis | None, question: str, options: Sequence[str]) -> int | None:
     """The place of the option that is most probable by what was measured; None where none answers the question.
 
-    Without an analysis it is the first option of the kind that is asked for: what texts alone give away.
+    Without an analysis it is the first option of the kind that is asked for: what texts alone give away. Nothing longer
+    than ``ask`` takes is answered, such as notation.
 
-    Raises InputError as ``ask`` does.
+    Raises InputError if the question is blank.
     """
+    if len(question.strip()) > _MOST_CHARS:
+        return None
     q, fits = _read(question), dict[int, float]()
     labels = {label for topic in q.said & {*_TOPICS} for label in _LABELS.get(topic, (topic,))}
     first = None if analysis is None else next(iter(ask(analysis, question).claims), None)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from itertools import groupby
 
 from solfa.core.errors import InputError
+from solfa.core.text import printable
 from solfa.language.narrate import Claim
 
 FORMATS = ("srt", "vtt", "lrc")
@@ -22,7 +23,8 @@ def subtitles(claims: Iterable[Claim], form: str) -> str:
         cue = [*group]
         # What enters may be earlier.
         start_s = next((c.start_s for c in cue if c.field == "instruments"), cue[0].start_s)
-        text = (" " if form == "lrc" else "\n").join(c.text for c in cue).replace("-->", "->")
+        said = [printable(" ".join(c.text.split())).replace("-->", "->") for c in cue]  # a blank line ends a cue
+        text = " ".join(said).replace("[", "(").replace("]", ")") if form == "lrc" else "\n".join(said)
         if form == "vtt":
             text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
         times = f"{_clock(start_s, form)} --> {_clock(cue[0].end_s, form)}"

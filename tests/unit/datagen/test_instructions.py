@@ -183,3 +183,10 @@ def test_a_lost_endpoint_leaves_no_file_and_answers_are_kept(
         broken[0], asked = False, len(fake.asked)
         assert CliRunner().invoke(data_app, given).exit_code == 0
         assert len(out.read_text().splitlines()) == 6 and len(fake.asked) == asked + 4
+
+
+def test_tags_of_known_facts_can_stand_alone() -> None:
+    known = {"beats_per_bar": 3, "instruments": ["piano"], "voice": False, "unsure": {"key": "D minor"}}
+    for voice, word in ((False, "no vocals"), (True, "vocals")):
+        (row,), _ = TextWriter("summary")(Clip(id="a", attributes={**known, "voice": voice}))
+        assert row["tags"] == ["3 beats to the bar", "piano", word]  # what is not sure is no tag

@@ -7,7 +7,7 @@ from given_music import SILENCE, song, tag
 
 from solfa.core.errors import InputError
 from solfa.core.files import table_of
-from solfa.core.types import Analysis, Estimate
+from solfa.core.types import Analysis, ChordSegment, Estimate
 from solfa.language import narrate, subtitles
 
 GERMAN = Path(__file__).with_name("phrases_de.toml")
@@ -151,10 +151,13 @@ def test_subtitles_are_well_formed() -> None:
     )
     with pytest.raises(InputError, match="no such format of subtitles: 'ass'"):
         subtitles(claims, "ass")
-    hostile = [replace(c, text="a --> b <i>&\n") for c in claims]
+    hostile = [replace(c, text="a --> b <i>&\n\n2\r\n[00:01.00]\x1b[31m\u2028c") for c in claims]
     for form in ("srt", "vtt"):
         text = subtitles(hostile, form)
-        assert text.count("-->") == 3
+        assert text.count("-->") == 3 and text.count("\n\n") == (3 if form == "vtt" else 2)
+        assert "\x1b" not in text and "\u2028" not in text and "\r" not in text
+    assert [re.findall(r"\[[^\]]*\]", line) for line in subtitles(hostile, "lrc").splitlines()] == [
+        ["[00:00.00]"], ["[00:40.00]"], ["[01:20.00]"]]  # fmt: skip
 
 
 def test_chords_are_spelled_as_in_their_key_and_moods_do_not_contradict_each_other() -> None:
@@ -163,3 +166,20 @@ def test_chords_are_spelled_as_in_their_key_and_moods_do_not_contradict_each_oth
     moods = tuple(tag(m, (0, 96), sure=p, kind="mood") for m, p in (("calm", 0.9), ("exciting", 0.8), ("dark", 0.6)))
     said = paragraph(replace(one, chords=chords, moods=moods, key=Estimate(value="C# minor", confidence=0.9)))
     assert "The chords are G#m and G#." in said and "The mood is perhaps calm and dark." in said
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("D major", {"C#m", "C#", "F#", "G#"}),
+        ("Ab major", {"Dbm", "Db", "Gb", "Ab"}),
+        (None, {"Dbm", "Db", "Gb", "Ab"}),
+    ],
+)
+def test_chords_have_one_spelling_where_no_key_is_clear(key: str | None, expected: set[str]) -> None:
+    labels = ["C#:min", "Db:maj", "F#:maj", "Ab:maj"] * 8
+    chords = tuple(ChordSegment(start_s=i * 4.0, end_s=i * 4.0 + 4, label=label, confidence=0.9)
+                   for i, label in enumerate(labels))  # fmt: skip
+    unsure = replace(song(), chords=chords, key=Estimate(value=key, confidence=0.3 if key else 0.0))
+    told = " ".join(c.text for c in narrate(unsure, sections=True) if c.field == "chords")
+    assert {*re.findall(r"[A-G](?:#|b)?m?(?=[ ,.])", told)} == expected
