@@ -3,6 +3,7 @@
     python benchmarks/synthetic_collection.py BIG --tracks 100000 --hop-s 3 --space SPACE   # as --space prints it
     python benchmarks/serve.py BIG                                   # one client, then 50 users, then abuse
     python benchmarks/serve.py BIG --index MUSIC                     # the same while a folder is indexed into it
+    python benchmarks/serve.py BIG --chromium /usr/bin/chromium      # how long until the first hit is on the screen
 
 Each user sends a query, waits for the answer, thinks for --think-s seconds on average (exponential), and goes on;
 queries are drawn with a seed. Memory is that of the server process without its workers: `anonymous`, and `resident`,
@@ -51,6 +52,9 @@ class Server:
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().split()[2].rstrip("/;")
         self.start_s = time.perf_counter() - began_s
+        while httpx.get(f"{self.url}/readyz", timeout=60).status_code == 503:
+            time.sleep(0.05)
+        self.ready_s = time.perf_counter() - began_s
 
     def memory_mb(self) -> dict[str, float]:
         """Of the process itself."""
@@ -127,6 +131,29 @@ def abuse(url: str, seed: int) -> dict[str, object]:
     return {"meanwhile": found[0], "answers": answers}
 
 
+def painted(url: str, chromium: str, times: int = 9) -> list[float]:
+    """Milliseconds from the address of a search to its first hit on the screen, each in a fresh browser profile."""
+    from playwright.sync_api import sync_playwright
+
+    watch = """new MutationObserver((_, observer) => {
+        if (!document.querySelector('.hit')) return;
+        observer.disconnect();
+        requestAnimationFrame(() => setTimeout(() => { window.paintedMs = performance.now(); }));
+    }).observe(document, {childList: true, subtree: true})"""
+    found = []
+    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=chromium) as browser:
+        for number in range(times + 1):  # the first one starts processes of the browser
+            context = browser.new_context(viewport={"width": 1280, "height": 900}, base_url=url)
+            page = context.new_page()
+            page.add_init_script(watch)
+            page.goto(f"/#/?q={QUERIES[number % len(QUERIES)]}")
+            page.locator(".hit").first.wait_for()
+            page.wait_for_timeout(300)
+            found.append(float(page.evaluate("window.paintedMs")))
+            context.close()
+    return found[1:]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("collection", type=Path, nargs="?")
@@ -136,6 +163,7 @@ def main() -> None:
     parser.add_argument("--think-s", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--no-abuse", action="store_true")
+    parser.add_argument("--chromium", help="Only measure the first hit on the screen, with this browser (playwright).")
     parser.add_argument("--space", action="store_true", help="Print the space of the default model, and end.")
     args = parser.parse_args()
     if args.space:
@@ -144,8 +172,12 @@ def main() -> None:
         print(load_model("bridge").space)
         return
     server = Server(args.collection, args.index)
-    print(f"started in {server.start_s:.1f} s, {server.memory_mb()}", flush=True)
+    print(f"page after {server.start_s:.1f} s, ready after {server.ready_s:.1f} s, {server.memory_mb()}", flush=True)
     try:
+        if args.chromium:
+            took_ms = painted(server.url, args.chromium)
+            print(f"first hit painted, ms: {[round(one) for one in took_ms]}, p50 {np.median(took_ms):.0f}", flush=True)
+            return
         if not args.index:
             alone = users(server.url, 1, args.seconds, 0.0, args.seed)
             print("one client:", json.dumps(alone), server.memory_mb(), flush=True)
