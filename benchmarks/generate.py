@@ -8,12 +8,13 @@ what the renderer was told: instruments and genres. Four tables:
 - retrieval: attributes that 3 clips or more have as queries (mAP), each clip's own list of words (R@10, MedR); and
   fidelity and diversity of the samples (``evaluation.generative``). ``text`` is the text side that the default model
   was made with, a named denoiser is a run of ``solfa train gdr``: another text encoder, a regression baseline.
+  Runs of one name (trained with other seeds) are one row; ± is the deviation over runs and seeds of noise.
 - not: queries "A, not B" where clips with A partly have B: share of B, of A, and of A without B among the first ten,
   for ways to exclude.
 - edit: "A" edited by "add B": share of B and of A among the first ten, cosine with the query before, by strength.
 - slider: the same by weight of the slider of B.
 
-Seeds are those of the noise; pairs A, B are drawn with seed 0.
+``--seeds`` are those of the noise; pairs A, B are drawn with seed 0.
 """
 
 import argparse
@@ -49,8 +50,8 @@ def truth_of(collection: Collection, data: Path, split: str, sound: Path) -> Tru
     return {t.id: words[p.resolve()] for t in collection.tracks() for p in t.paths if p.resolve() in words}
 
 
-def retrieval(searcher: Searcher, truth: Truth, retrievers: dict[str, Retriever], seeds: int) -> None:
-    """The first table."""
+def retrieval(searcher: Searcher, truth: Truth, retrievers: dict[str, list[Retriever]], seeds: int) -> None:
+    """The first table. A name's retrievers are of trainings that differ in their seed."""
     ids = sorted(truth)
     windows = searcher.store.windows(ids)
     keys = unit(np.stack([each.pooled_WD.astype(np.float32).mean(axis=0) for each in windows]))
@@ -78,10 +79,11 @@ def retrieval(searcher: Searcher, truth: Truth, retrievers: dict[str, Retriever]
 
     text_side = searcher.model.text
     judged("text", np.stack([unit(np.concatenate([text_side.encode([t]).global_BD for t in texts]))]))
-    for name, retriever in retrievers.items():
-        for count in (1, 5) if retriever.spec.generates else (1,):
-            runs = range(seeds) if retriever.spec.generates else range(1)
-            made = [[retriever.generate(t, samples=count, seed=100 * seed) for t in texts] for seed in runs]
+    for name, trained in retrievers.items():
+        generates = trained[0].spec.generates
+        for count in (1, 5) if generates else (1,):
+            runs = [(one, 100 * seed) for one in trained for seed in range(seeds if generates else 1)]
+            made = [[one.generate(t, samples=count, seed=seed) for t in texts] for one, seed in runs]
             queries = np.stack([[m.vector_D for m in run] for run in made])
             several = np.stack([unit(m.latents_STD.mean(axis=1)) for m in made[0]]) if count > 1 else None
             judged(f"{name}, {count} samples", queries, several)
@@ -201,13 +203,15 @@ def main() -> None:
     parser.add_argument("--only", choices=("retrieval", "not", "edit"))
     args = parser.parse_args()
     shipped = Retriever()
-    others = {name: Retriever(run) for name, _, run in (each.partition("=") for each in args.denoiser)}
+    others = dict[str, list[Retriever]]()
+    for name, _, run in (each.partition("=") for each in args.denoiser):
+        others.setdefault(name, []).append(Retriever(run))
     with Collection.open(args.work / "collection", create=True) as collection:
         truth = truth_of(collection, args.data, args.split, args.work / "sound")
         searcher = open_searcher(collection)
         print(f"{len(truth)} clips, {args.seeds} seeds of noise, guidance 3")
         if args.only in (None, "retrieval"):
-            retrieval(searcher, truth, {"shipped": shipped, **others}, args.seeds)
+            retrieval(searcher, truth, {"shipped": [shipped], **others}, args.seeds)
         if args.only in (None, "not"):
             excluding(searcher, truth, shipped, args.seeds)
         if args.only in (None, "edit"):
