@@ -71,16 +71,15 @@ class TextWriter:
         known = [(row["name"], row["value"]) for row in facts(clip.attributes) if row.get("sure", True)]
         named = [(name, v) for name, value in known for v in (value if isinstance(value, list) else [value])]
         tags = [*clip.labels] or [_TAGS.get((n, str(v)), _TAGS.get((n, ""), "{}").format(v)) for n, v in named]
+        count = "one" if len(tags) == 1 else "many"
         if not tags:
             dropped["no tags"] += 1
         elif self.client is None:
-            template = _TEXTS[self.kind][f"template_{'one' if len(tags) == 1 else 'many'}"]
-            yield {"tags": tags, "caption": template.format(", ".join(tags))}
+            yield {"tags": tags, "caption": _TEXTS[self.kind][f"template_{count}"].format(", ".join(tags))}
         else:
             one, new = self.kind == "summary", ["new_attribute"] * (self.kind == "attribute_prediction")
             rules = CaptionRules(complete=False, one_sentence=one)
-            wording = _TEXTS[self.kind]["one" if len(tags) == 1 else "many"]
-            content = f"{wording}\n{json.dumps(tags, ensure_ascii=False)}"
+            content = f"{_TEXTS[self.kind][count]}\n{json.dumps(tags, ensure_ascii=False)}"
             said = self._asked([{"role": "user", "content": content}], "caption", *new)
             text = said["caption"] if isinstance(said["caption"], str) else ""
             if broken := set(broken_rules(text, {}, rules)) - {"false"}:

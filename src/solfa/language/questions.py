@@ -356,6 +356,8 @@ def _topic(a: Analysis, name: str, said: Set[str], at: tuple[float, float], *, p
             own = tuple(sorted(own, key=edges.__getitem__, reverse=latest))
             if said & {"first", "last", "sole"} and own:
                 own = tuple(n for n in own if abs(edges[n] - edges[own[0]]) < _EDGE_S)
+            elif ends:  # the end of the track is not when something leaves
+                own = tuple(n for n in own if edges[n] < a.duration_s - _EDGE_S)
         elif "longest" in said:
             own = own and (max(own, key=lambda n: sum(e.end_s - e.start_s for e in here if e.concept == n)),)
         names = [concept(n).title + (f" at {clock(edges[n])}" if move else "") for n in own]
