@@ -84,7 +84,7 @@ def like_track(searcher: Searcher, track_id: int, start_s: float = 0.0, end_s: f
     if not len(vectors_XD) or end_s <= start_s:
         raise InputError(f"nothing between {start_s:g} and {end_s:g} s: the track is {row.duration_s:.1f} s long.")
     [vector] = pool(vectors_XD, [(0, len(vectors_XD))])
-    return Like(vector, f"like {row.tags.title or f'track {track_id}'}", track_id)
+    return Like(vector, f"like {row.tags.title or (row.paths[0].stem if row.paths else f'track {track_id}')}", track_id)
 
 
 def cut(stretch: Audio, start_s: float, end_s: float | None) -> Audio:

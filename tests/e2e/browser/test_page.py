@@ -345,7 +345,7 @@ def test_a_first_start_shows_how_far_it_is_and_what_is_there(page: Any, serve: A
     """A new collection while it is indexed, on a phone: nothing is too wide, and hits come without a reload."""
     url = serve(site.folder, "--collection", tmp_path / "new")
     page.goto(f"{url}/#/")
-    page.locator(".hello", has_text=re.compile("Reading your music|track")).wait_for()
+    page.locator(".hello", has_text=re.compile("Looking for music|Reading your music|track")).wait_for()
     for path in ("#/", "#/?q=drums", "#/map", "#/library"):
         page.goto(f"{url}/{path}")
         page.locator("h1, .summary").first.wait_for()

@@ -70,7 +70,7 @@ let source = null;
 async function watch(id, onchange) {
   const job = id ?? (await api("/jobs").catch(() => ({ jobs: [] }))).jobs.find((one) => one.state === "running")?.id;
   if (!job) return;
-  let seen = 0, told = Date.now();
+  let seen = -1, told = 0;
   source?.close();
   source = new EventSource(`/api/v1/jobs/${encodeURIComponent(job)}/events`);
   const line = byId("indexing");
@@ -81,7 +81,7 @@ async function watch(id, onchange) {
     line.querySelector("progress").value = job.total ? job.done / job.total : 0;
     line.querySelector("span").textContent = `Indexing ${percent(job.total ? job.done / job.total : 0)}`;
     onchange?.(job);
-    const isNews = job.done > seen && Date.now() - told > 5000; // what is finished is shown now and then
+    const isNews = job.total && job.done > seen && Date.now() - told > 5000; // what is finished is shown now and then
     if (isNews || job.state !== "running") { forget(); [seen, told] = [job.done, Date.now()]; dispatchEvent(new Event("collectionchange")); }
     if (job.state === "running") return;
     source.close();

@@ -202,7 +202,7 @@ file.addEventListener("change", async () => {
 
 async function greet() {
   const held = await api("/status").catch(() => null);
-  const job = held?.job?.state === "running" ? held.job : null, reading = job ? `Reading your music: ${job.done} of ${count(job.total, "file")}. What is finished can be searched.` : "";
+  const job = held?.job?.state === "running" ? held.job : null, reading = !job ? "" : job.total ? `Reading your music: ${job.done} of ${count(job.total, "file")}. What is finished can be searched.` : "Looking for music files.";
   if (held) hello.textContent = held.tracks ? `${count(held.tracks, "track")}, ${held.duration_s < 3600 ? count(Math.ceil(held.duration_s / 60), "minute") : count(Math.round(held.duration_s / 360) / 10, "hour")} of music. ${reading || "Tempo, key, chords, instruments, mood: say it as you would to a friend."}` : reading || "Nothing is indexed yet. Start with: solfa serve FOLDER";
 }
 const overview = () => { void greet(); void side.load(); };
