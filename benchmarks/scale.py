@@ -145,7 +145,7 @@ def main() -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     if not folder.exists():
         timed(f"make {args.tracks} tracks", lambda: build(folder, args.tracks))
-    if not store.exists():
+    if not Path(store.uri).exists():
         timed("copy folder to store", lambda: store.copy_from(folder))
         back = args.directory / "back"
         timed("copy a part back", lambda: store.copy_to(back, (1, args.tracks // TIMES)))

@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 import zlib
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from secrets import token_hex
@@ -42,6 +42,10 @@ def is_store(text: str) -> bool:
     return text.startswith(("lance:", "lance+"))
 
 
+class NoStore(CollectionError):
+    """There is no store, or no such version of it."""
+
+
 class LanceStore:
     """A version of a store: ``lance://FOLDER`` or ``lance+s3://BUCKET/KEY``, the latest or ``@NUMBER`` or ``@NAME``.
 
@@ -52,6 +56,7 @@ class LanceStore:
     """
 
     def __init__(self, address: str) -> None:
+        os.environ.setdefault("LANCE_LOG", "error")
         self._lance, self._arrow = (need(n, "stores", "pip install 'solfa[cluster]'") for n in ("lance", "pyarrow"))
         found = _ADDRESS.fullmatch(address)
         if found is None:
@@ -64,15 +69,6 @@ class LanceStore:
         if scheme == "s3" and (endpoint := os.environ.get("AWS_ENDPOINT_URL", "")):
             self._options |= {"endpoint": endpoint, "allow_http": str(endpoint.startswith("http:")).lower()}
         self._kept = home() / "caches" / "lance" / f"{zlib.crc32(self.uri.encode()):08x}"
-
-    def exists(self) -> bool:
-        """Whether there is a Lance dataset at the address."""
-        try:
-            return bool(self._lance.dataset(self.uri, storage_options=self._options))
-        except ValueError as error:
-            if "was not found" in str(error):
-                return False
-            raise CollectionError(f"the store {self.uri}: {error}") from error
 
     def open(self) -> tuple[Any, Row]:
         """The version that is asked for: a Lance dataset, and its row ``store`` (commit, schema)."""
@@ -164,6 +160,8 @@ class LanceStore:
         are not what was written.
         """
         self._latest()
+        with suppress(NoStore):
+            self.open()  # another dataset is not replaced
         (source := Database(directory)).prepare(False)
         with closing(source.reader()) as db, self._plainly():
             db.execute("BEGIN")
@@ -178,7 +176,9 @@ class LanceStore:
         """The folder of a collection as the latest version is, to index into, of a new store too; its table ``changed``
         collects the tracks that ``publish`` has yet to commit."""
         self._latest()
-        if not self.exists():
+        try:
+            self.open()
+        except NoStore:
             with TemporaryDirectory() as nothing:
                 Database(Path(nothing)).prepare(True)
                 self.copy_from(Path(nothing))
@@ -247,7 +247,9 @@ class LanceStore:
         except (OSError, ValueError, RuntimeError) as error:
             if "concurrent" in str(error):
                 raise CollectionBusy(_BUSY.format(self.uri)) from error
-            raise CollectionError(f"the store {self.uri}: {' '.join(str(error).split())[:300]}") from error
+            said = " ".join(str(error).split(", /")[0].split())[:300]  # without places in Lance's source
+            missing = "was not found" in said
+            raise (NoStore if missing else CollectionError)(f"the store {self.uri}: {said}") from error
 
 
 def _rows(db: sqlite3.Connection, directory: Path, ids: list[int]) -> Iterator[list[Row]]:

@@ -183,6 +183,8 @@ def test_what_is_no_store_is_said(tmp_path: Path) -> None:
         with pytest.raises(CollectionError, match="store"):
             LanceStore(f"lance://{tmp_path}/other").open()
         lance.write_dataset(pyarrow.table({"a": [1]}), str(tmp_path / "other"), mode="overwrite")
+    with Collection.open(tmp_path / "own", create=True), pytest.raises(CollectionError, match="no collection"):
+        LanceStore(f"lance://{tmp_path}/other").copy_from(tmp_path / "own")
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "x").write_text("no dataset")
     with pytest.raises(CollectionError):
