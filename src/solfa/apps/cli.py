@@ -39,6 +39,7 @@ from solfa.apps.options import (
     JsonOption,
     ModelOption,
     NoncommercialOption,
+    PlaceOption,
     PlotOption,
     asking,
     default_collection,
@@ -47,7 +48,7 @@ from solfa.apps.options import (
 from solfa.apps.push import push_app
 from solfa.apps.relevance import feedback, learn, path
 from solfa.apps.serving import serve
-from solfa.apps.store import PlaceOption, collection_app, into
+from solfa.apps.store import collection_app, into
 from solfa.apps.terminal import NOTHING_DONE, SOME_FAILED, Work, complain, console, print_json, show, tell
 from solfa.apps.training import train_app
 from solfa.core.errors import DryRun, InputError, SolfaError

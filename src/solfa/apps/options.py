@@ -43,12 +43,12 @@ def collection_folder(text: str) -> Path:
 
 
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
-CollectionOption = Annotated[
-    Path | None,
-    typer.Option("--collection", help="Folder of the collection (default: in the platform's data directory), or "
-                 "a store: lance://FOLDER, lance+s3://BUCKET/KEY.", envvar="SOLFA_COLLECTION", parser=collection_folder,
-                 metavar="PATH"),
-]  # fmt: skip
+_COLLECTION: Any = {
+    "help": "Folder of the collection (default: in the platform's data directory), or a store: lance://FOLDER, "
+    "lance+s3://BUCKET/KEY.", "envvar": "SOLFA_COLLECTION", "metavar": "PATH",
+}  # fmt: skip
+CollectionOption = Annotated[Path | None, typer.Option("--collection", parser=collection_folder, **_COLLECTION)]
+PlaceOption = Annotated[str | None, typer.Option("--collection", **_COLLECTION)]  # as it is given
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON (docs/json.md) instead of text.")]
 ModelOption = Annotated[
     str | None,

@@ -17,11 +17,6 @@ collection_app = typer.Typer(
     no_args_is_help=True, help="Copy collections to and from Lance stores, keep versions of them, search in shards."
 )
 _EVERY_S = 30.0
-PlaceOption = Annotated[
-    str | None,
-    typer.Option("--collection", help="Folder of the collection (default: in the platform's data directory), or "
-                 "a store: lance://FOLDER, lance+s3://BUCKET/KEY.", envvar="SOLFA_COLLECTION", metavar="PATH"),
-]  # fmt: skip
 StoreArgument = Annotated[str, typer.Argument(help="lance://FOLDER or lance+s3://BUCKET/KEY, perhaps with @VERSION.")]
 
 

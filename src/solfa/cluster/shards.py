@@ -160,10 +160,9 @@ class ShardedSearcher(Asking):
         opened = self._all("opened", *[()] * len(self.ranges))
         sizes = np.array([opened.get(shard, ((), 0))[1] for shard in range(len(self.ranges))])
         numbers = spread(int(sizes.sum()), SAMPLE_TRACKS if self.model.audio.spec.window_s else SAMPLE)
-        edges = np.searchsorted(numbers, np.cumsum(sizes))
-        local = [
-            (part - begin,) for part, begin in zip(np.split(numbers, edges[:-1]), np.cumsum(sizes) - sizes, strict=True)
-        ]
+        ends = np.cumsum(sizes)
+        parts = np.split(numbers, np.searchsorted(numbers, ends[:-1]))
+        local = [(part - first,) for part, first in zip(parts, ends - sizes, strict=True)]
         drawn = [windows for part in self._all("sampled", *local).values() for windows in part] if len(numbers) else []
         if drawn and not self.model.audio.spec.window_s:
             drawn = [of_segments(np.concatenate([windows.pooled_WD for windows in drawn]))]

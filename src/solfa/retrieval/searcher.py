@@ -25,19 +25,7 @@ from solfa.retrieval.alignment import WordMatch, word_matches, word_rows
 from solfa.retrieval.display import Fingerprint, sort_value
 from solfa.retrieval.evidence import of_constraints, of_names, of_targets, overruled
 from solfa.retrieval.fusion import extremes, summed
-from solfa.retrieval.plan import (  # fmt: skip
-    NEAREST,
-    SOUND,
-    WORDS,
-    Clock,
-    PlannedQuery,
-    Ranked,
-    Said,
-    SharedCounts,
-    Shortlist,
-    Wanted,
-    best,
-)
+from solfa.retrieval.plan import NEAREST, SOUND, WORDS, Clock, PlannedQuery, Ranked, SharedCounts, Shortlist
 from solfa.retrieval.targets import BestWindows, QueryEmbedding, Targets, familiarity, no_texts
 from solfa.retrieval.types import Display, Hit, Like, RankBy, Results
 
@@ -252,7 +240,7 @@ class Searcher(Asking):
             asked = self.asked(query, where, like, display, by, instead)
         steps = self.steps(asked)
 
-        def ask(before: Sequence[Said]) -> list[Any]:
+        def ask(before: Sequence[plan.Said]) -> list[Any]:
             return [steps.send(before[-1] if before else None)]
 
         space = self.model.space if asked.targets else ""
@@ -290,15 +278,14 @@ class Searcher(Asking):
         if self._prefer is not None and asked.by == "search":
             liked = self._prefer(rows, table.rows(np.array(asked.seeds, np.int64)).tolist())
             total += liked
-        best_ids, best_totals = best([(ids, np.round(total, 6))], asked.shortlist)
-        short: Shortlist = yield Shortlist(
-            ids=best_ids, totals=best_totals, most=asked.shortlist, tracks=len(rows), named=bool(named.any())
-        )
+        best_ids, best_totals = plan.best([(ids, np.round(total, 6))], asked.shortlist)
+        short: Shortlist = yield Shortlist(ids=best_ids, totals=best_totals, most=asked.shortlist, tracks=len(rows),
+                                           named=bool(named.any()))  # fmt: skip
         with clock.stage("detail"):
             mine = np.flatnonzero(np.isin(ids, short.ids))
             known = [None if p is None else Likelihood(p.p[mine], p.base) for p in likelihoods]
             scored = self._in_detail(query, embedding, rows[mine], (named[mine], liked[mine]), known, asked.by)
-        wanted: Wanted = yield Ranked(
+        wanted: plan.Wanted = yield Ranked(
             ids=scored.track_ids, totals=scored.total, named=bool(scored.named.any()),
             ends=scored.ends if len(mine) else None, ms=clock.ms,
         )  # fmt: skip
