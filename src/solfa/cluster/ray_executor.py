@@ -43,6 +43,7 @@ def connect(address: str = "") -> Any:
     ray = need("ray", "a Ray cluster", "pip install 'solfa[cluster]'")
     if ray.is_initialized():
         return ray
+    os.environ.setdefault("RAY_worker_niceness", "0")  # of a cluster that begins here: as fast as processes would be
     try:
         if address:
             ray.init(f"ray://{address}", logging_level=logging.ERROR, log_to_driver=False)

@@ -24,6 +24,8 @@ from solfa.cluster.ray_executor import RayExecutor, connect
 from solfa.cluster.sources import RemoteFiles
 from solfa.collection import Collection
 from solfa.core.errors import InputError, MissingWeights, SolfaError
+from solfa.datasets.building import ShardTask, build
+from solfa.datasets.shards import Dataset
 from solfa.jobs import Done, Failed, SerialExecutor, worker_threads
 
 TESTS = Path(__file__).parents[2]
@@ -211,9 +213,36 @@ def test_commands_on_a_cluster(ray: Any, tmp_path: Path) -> None:
     shelf = str(tmp_path / "shelf")
     made = run("index", str(tmp_path / "music"), "--collection", shelf, "--executor", "ray", **environment)
     assert made.returncode == 0 and "3 added" in made.stdout and made.stderr == "", made
-    out = str(tmp_path / "captions")
-    made = run("data", "caption", shelf, out, "--executor", "ray", "--seconds", "1", **environment)
-    assert made.returncode in (0, 2, 3) and "Traceback" not in made.stderr, made
+    for label in ("bell", "drum", "horn"):
+        make_music(tmp_path / "events" / label, 3)
+    for executor in ("ray", "processes"):
+        arguments = ["--events", str(tmp_path / "events"), "--count", "3", "--per-shard", "1", "--executor", executor]
+        made = run("data", "scenes", str(tmp_path / executor), *arguments, **environment)
+        assert made.returncode == 0 and "Traceback" not in made.stderr, made
+        made = run("data", "caption", str(tmp_path / "music"), str(tmp_path / f"c-{executor}"), "--executor", executor,
+                   "--seconds", "1", **environment)  # fmt: skip
+        assert made.returncode == 0, made
+    for name in ("", "c-"):
+        revisions = {Dataset.open(tmp_path / f"{name}{kind}").manifest["revision"] for kind in ("ray", "processes")}
+        assert len(revisions) == 1  # down to the last byte
+
+
+def test_a_folder_that_workers_do_not_share_is_told(ray: Any, tmp_path: Path) -> None:
+    """A node with another disk, as far as the driver can see: what was made there is not here."""
+    with pytest.raises(SolfaError, match="all nodes share"):
+        build(tmp_path / "out", made_elsewhere, name="x", config={}, seed=0, num_shards={"train": 1},
+              executor=Elsewhere(workers=1))  # fmt: skip
+
+
+def made_elsewhere(task: ShardTask) -> list[Any]:
+    return []
+
+
+class Elsewhere(RayExecutor):
+    def map(self, fn: Any, items: Any) -> Any:
+        for result in super().map(fn, items):
+            (fn.folder / result.item.file).unlink(missing_ok=True)
+            yield result
 
 
 @pytest.mark.parametrize("name", ["dask", "ray:", "ray://", "Ray"])
