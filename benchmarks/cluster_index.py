@@ -1,8 +1,9 @@
 """What Ray costs against worker processes on the same cores, and what a second worker brings.
 
-    python benchmarks/cluster_index.py [--songs 40] [--seconds 30] [--rounds 2]
+    python benchmarks/cluster_index.py [--songs 40] [--seconds 30] [--rounds 2] [--waits 100]
 
-Made-up songs (mp3) are indexed into fresh collections with everything on, in turn by two processes, by two workers on a
+First items that only wait for 0.3 s are spread, which shows what an executor itself costs, also on a busy machine. Then
+made-up songs (mp3) are indexed into fresh collections with everything on, in turn by two processes, by two workers on a
 Ray cluster of this machine, and by one: wall clock from the first finished file to the last (what starts once is told
 apart), and processor time of all processes that take part, Ray's own servers too, which a busy machine changes less.
 Ray would give its workers a niceness of 15; here they have the same as the processes.
@@ -32,6 +33,7 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from fakes.files import write_audio
 from fakes.synth import song
 
+_WAIT_S = 0.3
 Row = tuple[float, float, float, float]
 
 
@@ -67,6 +69,7 @@ def main() -> None:
     parser.add_argument("--songs", type=int, default=40)
     parser.add_argument("--seconds", type=float, default=30.0, help="length of each song")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--waits", type=int, default=100)
     parser.add_argument("--model", default="bridge")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -82,6 +85,10 @@ def main() -> None:
         kinds: dict[str, Executor] = {
             "2 processes": ProcessExecutor(2), "2 on Ray": RayExecutor(workers=2), "1 on Ray": RayExecutor(workers=1),
         }  # fmt: skip
+        for kind, executor in kinds.items():
+            moments = [time.perf_counter() for _ in executor.map(time.sleep, [_WAIT_S] * args.waits)]
+            each_ms = 1000 * (moments[-1] - moments[0]) / (args.waits - 1)
+            print(f"{args.waits} waits of {1000 * _WAIT_S:.0f} ms, {kind}: one in {each_ms:.1f} ms", flush=True)
         rows: dict[str, list[Row]] = {kind: [] for kind in kinds}
         for _ in range(args.rounds):
             for kind, executor in kinds.items():

@@ -139,7 +139,7 @@ class Victims:
         else:
             found = self._processes("ray::_Worker" if kind == "actor" else "spawn_main")
             if not found:
-                return
+                return  # nothing runs at this moment: another kind is drawn
             with suppress(psutil.NoSuchProcess):
                 found[int(self.rng.integers(len(found)))].kill()
         self.kills[kind] += 1

@@ -36,7 +36,8 @@ def connect(address: str = "") -> Any:
     """The module ``ray``, connected to a cluster; a connection that this process already has is kept.
 
     ``address``: ``HOST`` or ``HOST:PORT`` of the cluster's Ray Client server; "": the cluster that ``RAY_ADDRESS``
-    names, or the one running on this machine, or else one of this machine's cores, for as long as the process runs.
+    names (``auto``: one that runs on this machine), or else one of this machine's cores, for as long as the process
+    runs. Ray's own search would also find one whose driver was killed, and wait for it.
 
     Raises MissingExtra without Ray; SolfaError if the cluster cannot be reached.
     """
@@ -48,7 +49,8 @@ def connect(address: str = "") -> Any:
         if address:
             ray.init(f"ray://{address}", logging_level=logging.ERROR, log_to_driver=False)
         else:
-            ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+            named = os.environ.get("RAY_ADDRESS", "local")
+            ray.init(named, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     except (OSError, RuntimeError, ValueError) as error:
         place = f"the Ray cluster at {address}" if address else "a Ray cluster"
         said = " ".join(str(error).split())[:300]
