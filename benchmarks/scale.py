@@ -21,6 +21,7 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+import ray
 
 import synthetic_collection
 from search import synthetic_model
@@ -161,9 +162,10 @@ def main() -> None:
         print(
             f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB (mapped pages included)"
         )
+    ray.init(address="local", num_cpus=os.cpu_count(), include_dashboard=False, log_to_driver=False)
     for shards in args.shards:
         searcher = timed(f"open {shards} shards", lambda n=shards: ShardedSearcher(
-            f"lance://{args.directory}/store", n, replicas=args.replicas, cpus=0.1, loaded=loaded))  # fmt: skip
+            f"lance://{args.directory}/store", n, replicas=args.replicas, loaded=loaded))  # fmt: skip
         assert isinstance(searcher, ShardedSearcher)
         ask(searcher, asked[:20])
         found, ms = ask(searcher, asked)

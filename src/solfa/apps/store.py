@@ -99,7 +99,9 @@ def search(
     k: Annotated[int, typer.Option("-k", min=1, help="How many hits.")] = 10,
     shards: Annotated[int, typer.Option(min=1, help="Parts that the tracks are divided into.")] = 2,
     replicas: Annotated[int, typer.Option(min=1, help="Actors that hold each part.")] = 1,
-    cpus: Annotated[float, typer.Option(min=0, help="Share of a CPU that Ray keeps for each actor.")] = 0.5,
+    cpus: Annotated[
+        float | None, typer.Option(min=0, help="Share of a CPU that Ray keeps for each actor (default: what there is).")
+    ] = None,
     ray: Annotated[str, typer.Option(help="HOST:PORT of a Ray cluster (default: on this machine).")] = "",
     model: ModelOption = None,
     allow_noncommercial: NoncommercialOption = False,

@@ -79,7 +79,7 @@ class ShardedSearcher(Asking):
     - ``shards``: into how many parts the tracks are divided; ``replicas`` of each, on different nodes where there are
     - ``ray``: as ``connect`` takes it
     - ``model``, ``allow_noncommercial``, ``view``: as ``solfa.search`` takes them; ``loaded`` as ``open_searcher``
-    - ``cpus``: share of each replica, by which Ray places it; they wait until there is room for all
+    - ``cpus``: share of each replica, by which Ray places it, and an autoscaler adds nodes; None: all fit now
     - ``limit_s``: how long an answer of a shard may take; its first includes making the copy
 
     ``missing`` are the shards that did not answer the last search, counted from 0.
@@ -90,8 +90,8 @@ class ShardedSearcher(Asking):
 
     def __init__(
         self, address: str, shards: int, *, replicas: int = 1, ray: str = "", model: str | None = None,
-        allow_noncommercial: bool = False, view: ViewName | None = None, cpus: float = 1.0, limit_s: float = 600.0,
-        loaded: Callable[[str, bool], JointModel] | None = None,
+        allow_noncommercial: bool = False, view: ViewName | None = None, cpus: float | None = None,
+        limit_s: float = 600.0, loaded: Callable[[str, bool], JointModel] | None = None,
     ) -> None:  # fmt: skip
         if min(shards, replicas) < 1:
             raise InputError(f"at least one shard and one replica of it, got {shards} and {replicas}.")
@@ -109,6 +109,9 @@ class ShardedSearcher(Asking):
         super().__init__(lambda: own.model, view)
         self._ray, self._limit_s, self._turn, self.missing = connect(ray), limit_s, 0, set[int]()
         self.ranges = [(int(part[0]), int(part[-1])) for part in np.array_split(ids, min(shards, len(ids)))]
+        if cpus is None:
+            room = self._ray.cluster_resources().get("CPU", 1.0) / (len(self.ranges) * replicas)
+            cpus = min(int(100 * room) / 100, 1.0)
         actor = self._ray.remote(ShardActor).options(num_cpus=cpus, max_restarts=-1, scheduling_strategy="SPREAD")
         self.replicas = [[actor.remote(address, part, options) for _ in range(replicas)] for part in self.ranges]
         self._shared = self._ray.put(self._together())

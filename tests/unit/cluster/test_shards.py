@@ -49,7 +49,7 @@ def cluster(shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
 
 
 def opened(address: str, shards: int, **options: Any) -> ShardedSearcher:
-    return ShardedSearcher(address, shards, cpus=0.1, loaded=options.pop("loaded", loaded), **options)
+    return ShardedSearcher(address, shards, loaded=options.pop("loaded", loaded), **options)
 
 
 def agree(one: Results, other: Results) -> None:

@@ -68,6 +68,9 @@ class Here:
 
         return SimpleNamespace(options=lambda **_: SimpleNamespace(remote=made))
 
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 2.0}
+
     def put(self, value: Any) -> Any:
         return value
 
