@@ -38,7 +38,7 @@ from solfa.analysis.protocol import Extractor, Observation
 from solfa.collection import Collection, Progress
 from solfa.core.types import Audio
 
-_KINDS = ("worker", "actor", "node", "driver")
+_KINDS = {"worker": 0.35, "actor": 0.3, "node": 0.2, "driver": 0.15}  # and how often each is drawn
 
 
 class Delayed(LoudnessExtractor):
@@ -129,7 +129,8 @@ class Victims:
             reader.join()
         return "".join(self._said)
 
-    def kill(self, kind: str) -> None:
+    def kill(self, kind: str) -> bool:
+        """Kill one; False where there is none at this moment."""
         if kind == "driver":
             self.driver.kill()
         elif kind == "node":
@@ -139,10 +140,11 @@ class Victims:
         else:
             found = self._processes("ray::_Worker" if kind == "actor" else "spawn_main")
             if not found:
-                return  # nothing runs at this moment: another kind is drawn
+                return False
             with suppress(psutil.NoSuchProcess):
                 found[int(self.rng.integers(len(found)))].kill()
         self.kills[kind] += 1
+        return True
 
     def come_back(self) -> None:
         """Start a killed node again when its time has come; Ray wants that in the main thread."""
@@ -211,8 +213,9 @@ def run(args: argparse.Namespace, scratch: Path, reference: Content, proxy: Faul
             if not done:
                 drivers += 1
                 victims.start()
-        elif time.monotonic() > next_s and victims.kills.total() < args.kills and len(victims.nodes) == 2:
-            victims.kill(str(rng.choice(_KINDS)))
+            continue
+        due = time.monotonic() > next_s and victims.kills.total() < args.kills and len(victims.nodes) == 2
+        if due and victims.kill(str(rng.choice(list(_KINDS), p=list(_KINDS.values())))):
             next_s = time.monotonic() + float(rng.exponential(1.5))
     kills = victims.kills
     victims.cluster.shutdown()
