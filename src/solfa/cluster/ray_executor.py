@@ -45,16 +45,13 @@ def connect(address: str = "") -> Any:
     if ray.is_initialized():
         return ray
     os.environ.setdefault("RAY_worker_niceness", "0")  # of a cluster that begins here: as fast as processes would be
+    place = f"ray://{address}" if address else os.environ.get("RAY_ADDRESS", "local")
+    options = {} if address else {"include_dashboard": False}
     try:
-        if address:
-            ray.init(f"ray://{address}", logging_level=logging.ERROR, log_to_driver=False)
-        else:
-            named = os.environ.get("RAY_ADDRESS", "local")
-            ray.init(named, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+        ray.init(place, logging_level=logging.ERROR, log_to_driver=False, **options)
     except (OSError, RuntimeError, ValueError) as error:
-        place = f"the Ray cluster at {address}" if address else "a Ray cluster"
         said = " ".join(str(error).split())[:300]
-        raise SolfaError(f"cannot connect to {place}: {said} See docs/scale.md, and check with: ray status") from error
+        raise SolfaError(f"cannot connect to the Ray cluster {place}: {said} See docs/scale.md.") from error
     # Ray prints that nodes have died to standard output, which may be JSON; what was lost is done again.
     ray._private.worker.print_to_stdstream = lambda *_, **__: None
     return ray

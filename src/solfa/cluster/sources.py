@@ -33,18 +33,12 @@ class RemoteFiles(FileSource):
     """Files of this machine, and objects in stores by URL.
 
     Addresses of servers and credentials are taken as fsspec and each store's own client take them: from environment
-    variables, configuration files, or the role of the machine; never from the URL.
+    variables, configuration files, or the role of the machine; never from the URL. ``scan`` also raises what
+    ``open_store`` raises.
     """
 
-    def scan(self, paths: Iterable[str], known: Iterable[str]) -> Scan:
-        """As ``FileSource`` says; folders of stores are listed several at a time.
-
-        Raises InputError for a URL that cannot be used; MissingExtra without fsspec or the package of the store.
-        """
-        walk = _RemoteWalk(self)
-        for path in paths:
-            walk.visit(path)
-        return walk.compared(known)
+    def _walk(self) -> Walk:
+        return _RemoteWalk()
 
     def state(self, path: str) -> tuple[int, int]:
         """Size in bytes, and a hash of the version that the store gives, such as the ETag; as ``FileSource`` says."""
@@ -78,11 +72,9 @@ def open_store(url: str) -> tuple[Any, str]:
     Raises InputError for a URL that names no bucket or host, holds a password, is chained or of no known kind;
     MissingExtra without fsspec.
     """
-    if not urlsplit(url).netloc:
-        raise InputError(f"{url}: name a bucket or a host, such as s3://bucket/folder, and files here by their path.")
-    if "::" in url or urlsplit(url).password is not None:
-        raise InputError(f"{url.rpartition('@')[2]}: expected a plain URL such as s3://bucket/folder; passwords belong "
-                         f"into the environment or the configuration of the store's client.")  # fmt: skip
+    if not urlsplit(url).netloc or "::" in url or urlsplit(url).password is not None:
+        raise InputError(f"{url.rpartition('@')[2]}: expected a URL with a bucket or host and no password, such as "
+                         f"s3://bucket/folder; files of this machine are given by their path.")  # fmt: skip
     core = need("fsspec.core", f"{urlsplit(url).scheme}://", "pip install 'solfa[cluster]'")
     try:
         store, name = core.url_to_fs(url)
@@ -133,10 +125,6 @@ def _state(info: Mapping[str, Any]) -> tuple[int, int] | None:
 
 class _RemoteWalk(Walk):
     """A walk that lists folders of stores in threads."""
-
-    def __init__(self, source: RemoteFiles) -> None:
-        super().__init__()
-        self._source = source
 
     def visit(self, root: str) -> None:
         """Take in an object, or all below a folder of a store; paths of this machine as ever."""
@@ -210,6 +198,6 @@ class _RemoteWalk(Walk):
     def _look(self, path: str) -> tuple[int, int] | str:
         """The state of an object; "" if it is gone, else why that is not known."""
         try:
-            return self._source.state(path)
+            return RemoteFiles().state(path)
         except FileUnavailable as error:
             return "" if isinstance(error.__cause__, FileNotFoundError) else error.reason

@@ -220,11 +220,8 @@ class _Copy:
 
     def _file(self, writer: Writer, row: Row) -> None:
         track_id, path = row["track_id"], row["path"]
-        if (
-            track_id not in self._hashes
-            or not isinstance(path, bytes)
-            or not (path[:1] == b"/" or is_url(os.fsdecode(path)))
-        ):
+        named = isinstance(path, bytes) and (path[:1] == b"/" or is_url(os.fsdecode(path)))
+        if track_id not in self._hashes or not named:
             self._lost["files"] += 1
             return
         whole = fits(self._db, "file", row)

@@ -39,18 +39,21 @@ def scan(paths: Iterable[str], known: Iterable[str]) -> Scan:
     Directories are searched for files with an audio suffix; hidden ones (leading dot) are passed over, links are
     followed, loops are not. A path given by itself is taken whatever its name.
     """
-    walk = Walk()
-    for path in paths:
-        walk.visit(path)
-    return walk.compared(known)
+    return FileSource().scan(paths, known)
 
 
 class FileSource:
     """Where files are, and a copy of each that decoders can open: the files of this machine."""
 
     def scan(self, paths: Iterable[str], known: Iterable[str]) -> Scan:
-        """Everything under ``paths`` against known paths, as ``scan`` does."""
-        return scan(paths, known)
+        """Everything under ``paths`` against known paths, as the function ``scan`` says."""
+        walk = self._walk()
+        for path in paths:
+            walk.visit(path)
+        return walk.compared(known)
+
+    def _walk(self) -> "Walk":
+        return Walk()
 
     def state(self, path: str) -> tuple[int, int]:
         """Size in bytes, and a number that changes with the content (the time of its last change).

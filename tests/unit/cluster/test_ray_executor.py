@@ -256,7 +256,7 @@ def test_a_cluster_that_does_not_answer_is_told(tmp_path: Path, monkeypatch: pyt
     make_music(tmp_path / "music", 1)
     made = run("index", str(tmp_path / "music"), "--collection", str(tmp_path / "c"), "--executor",
                "ray://127.0.0.1:9", RAY_CLIENT_MAX_CONNECTION_RETRIES="1")  # fmt: skip
-    assert made.returncode == 2 and "cannot connect to the Ray cluster at 127.0.0.1:9" in made.stderr, made
+    assert made.returncode == 2 and "cannot connect to the Ray cluster ray://127.0.0.1:9" in made.stderr, made
     assert "Traceback" not in made.stderr
 
 

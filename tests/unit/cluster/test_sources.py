@@ -133,7 +133,7 @@ def test_a_listing_that_is_behind_removes_nothing(faults: Faults, music: Path, s
             if not url.endswith("02.wav"):
                 super()._take(url, entry)  # type: ignore[arg-type]
 
-    walk = Behind(RemoteFiles())
+    walk = Behind()
     walk.visit("s3://music")
     assert "s3://music/02.wav" not in walk.found
     scan = walk.compared(["s3://music/02.wav", "s3://music/gone.wav", "s3://elsewhere/x.wav"])
@@ -221,11 +221,11 @@ def test_one_object_and_a_folder_of_this_machine_together(music: Path, shelf: Co
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("s3://", "name a bucket"),
+        ("s3://", "a bucket or host"),
         ("file:///music", "by their path"),
         ("nowhere://a/b", "nowhere"),
-        ("ftp://user:secret@host/music", "passwords belong"),
-        ("simplecache::s3://music", "plain URL"),
+        ("ftp://user:secret@host/music", "no password"),
+        ("simplecache::s3://music", "expected a URL"),
     ],
 )
 def test_urls_that_cannot_be_used(url: str, said: str, shelf: Collection) -> None:
@@ -274,7 +274,7 @@ def test_what_the_node_lacks_is_not_the_fault_of_the_file(
         patch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))  # no disk to copy to
         report = add(shelf)
     assert len(report.failed) == 5 and not shelf.failures()
-    walk = sources._RemoteWalk(RemoteFiles())
+    walk = sources._RemoteWalk()
     walk.visit("s3://music")
     monkeypatch.setattr(sources, "open_store", lambda url: (_ for _ in ()).throw(InputError("install s3fs")))
     assert walk._look("s3://music/00.wav") == "the store failed: install s3fs"
@@ -287,7 +287,7 @@ def test_many_folders_are_listed_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch
     try:
         for i in range(300):
             memory.pipe(f"/wide/{i % 150}/{i}/a.wav", b"x")
-        walk = sources._RemoteWalk(RemoteFiles())
+        walk = sources._RemoteWalk()
         waited = list[int]()
         real = sources.wait
         monkeypatch.setattr(sources, "wait", lambda futures, **o: waited.append(len(futures)) or real(futures, **o))
