@@ -43,6 +43,7 @@ def into(collection: str | None) -> Iterator[Path]:
             done.set()
             published.result()
             store.publish()
+            tell(f"{collection} is at version {store.versions()[-1]['version']}")
 
 
 @collection_app.command()

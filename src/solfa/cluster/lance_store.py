@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import sqlite3
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -58,6 +59,8 @@ class LanceStore:
     def __init__(self, address: str) -> None:
         os.environ.setdefault("LANCE_LOG", "error")
         self._lance, self._arrow = (need(n, "stores", "pip install 'solfa[cluster]'") for n in ("lance", "pyarrow"))
+        # Ray forks only to run another program, and solfa's own processes are spawned.
+        warnings.filterwarnings("ignore", "lance is not fork-safe")
         found = _ADDRESS.fullmatch(address)
         if found is None:
             raise InputError(
