@@ -226,8 +226,10 @@ class _Copy:
             return
         whole = fits(self._db, "file", row)
         whole = whole and row["crc"] in (None, records.file_crc(row, self._hashes[track_id]))
-        tags = {**{name: row[name] for name in _SAID}, "tempo_bpm": row["tag_tempo_bpm"], "key": row["tag_key"]}
         self._lost["files"] += not whole
+        if not (whole or os.path.lexists(path) or is_url(os.fsdecode(path))):
+            return  # the damage may be in the path: the next index finds the file under its own
+        tags = {**{name: row[name] for name in _SAID}, "tempo_bpm": row["tag_tempo_bpm"], "key": row["tag_key"]}
         indexed = IndexedFile(
             path=os.fsdecode(path), size=row["size"] if whole else -1, mtime_ns=row["mtime_ns"] if whole else 0,
             hash=self._hashes[track_id], duration_s=0.0, tags=FileTags(**tags) if whole else FileTags(),

@@ -124,6 +124,7 @@ DAMAGE = {
     "layout": change("UPDATE layout SET concepts = '{'"),
     "names": change("DELETE FROM name"),
     "type of a path": change("UPDATE file SET path = 'text' WHERE id = 1"),
+    "path": change("UPDATE file SET path = CAST(replace(path, 'kept', 'kepu') AS BLOB) WHERE id = 1"),
     "type of a tag": change("UPDATE file SET artist = ?", GARBAGE),
     "tag": change("UPDATE file SET tag_key = 'C' WHERE id = 2"),
     "hash": change("UPDATE track SET hash = 'abc' WHERE id = 1"),
