@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 
 def captions(
-    candidates: Annotated[Path, typer.Argument(help="JSON {id: caption} or CSV with the columns id, caption.")],
-    references: Annotated[Path, typer.Argument(help="JSON {id: [captions]} or CSV, one row a reference.")],
+    candidates: Annotated[Path, typer.Argument(help="JSON {id: caption}; CSV or JSON lines with id, caption.")],
+    references: Annotated[
+        Path, typer.Argument(help="JSON {id: \\[captions]}; CSV or JSON lines, one row a reference.")
+    ],
     training: Annotated[Path | None, typer.Option(help="Captions that the system was trained on: novelty.")] = None,
     bert: Annotated[Path | None, typer.Option(help="Folder of a BERT or RoBERTa (Hugging Face): BERTScore.")] = None,
     layer: Annotated[int, typer.Option(help="Its hidden layer (bert-score: 17 of roberta-large).")] = 17,
@@ -89,13 +91,13 @@ def _show(
 
 
 def _texts(path: Path) -> dict[str, list[str]]:
-    """Captions by id, from JSON or CSV."""
+    """Captions by id, from JSON, JSON lines or CSV."""
     try:
-        if path.suffix.lower() == ".csv":
+        if (kind := path.suffix.lower()) in (".csv", ".jsonl"):
             with path.open(encoding="utf-8-sig", newline="") as file:
                 found: dict[str, list[str]] = {}
-                for row in csv.DictReader(file):
-                    found.setdefault(row["id"], []).append(row["caption"])
+                for row in csv.DictReader(file) if kind == ".csv" else map(json.loads, filter(str.strip, file)):
+                    found.setdefault(str(row["id"]), []).append(row["caption"])
         else:
             raw = json.loads(path.read_text(encoding="utf-8"))
             found = {str(k): [v] if isinstance(v, str) else list(v) for k, v in raw.items()}
@@ -103,7 +105,7 @@ def _texts(path: Path) -> dict[str, list[str]]:
             raise ValueError("no captions, or one that is not text")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as bad:
         raise InputError(
-            f"{path}: expected JSON {{id: caption}} or {{id: [captions]}}, or CSV with id and caption "
+            f"{path}: expected JSON {{id: caption}} or {{id: [captions]}}, or CSV or JSON lines with id and caption "
             f"({getattr(bad, 'strerror', None) or bad})."
         ) from bad
     return found

@@ -69,7 +69,7 @@ ExecutorOption = Annotated[
     ),
 ]
 PlotOption = Annotated[
-    Path | None, typer.Option("--plot", help="Draw a figure into FILE.svg or FILE.png (needs solfa[plot]).")
+    Path | None, typer.Option("--plot", help="Draw a figure into FILE.svg or FILE.png (needs solfa\\[plot]).")
 ]
 
 ContextOption = Annotated[str, typer.Option("--for", help="What the music is for, such as 'late-night reading'.")]

@@ -35,6 +35,25 @@ def test_captions_are_scored_on_treebank_tokens(tmp_path: Path) -> None:
         call("captions", said, known)
 
 
+def test_captions_as_json_lines(tmp_path: Path) -> None:
+    pytest.importorskip("nltk")
+    said, known, report = tmp_path / "said.jsonl", tmp_path / "known.jsonl", tmp_path / "report.json"
+    said.write_text('{"id": "a", "caption": "slow"}\n{"id": 2, "caption": "fast drums"}\n')
+    known.write_text(
+        '{"id": "a", "caption": "slow"}\n\n{"id": "a", "caption": "fast"}\n{"id": 2, "caption": "fast drums"}\n'
+    )
+    call("captions", said, known, "--out", report)
+    assert json.loads(report.read_text())["metrics"]["BLEU-1"]["value"] == 1
+    said.write_text('{"id": "a", "captions": "slow"}\n')
+    with pytest.raises(InputError, match="JSON lines with id and caption"):
+        call("captions", said, known)
+
+
+def test_help_shows_brackets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert "{id: [captions]}" in call("captions", "--help")
+
+
 def test_generated_vectors_are_scored(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     real = rng.standard_normal((40, 4))
