@@ -176,7 +176,7 @@ class ShardedSearcher(Asking):
 
         Raises what a shard raises; CollectionError if none answers.
         """
-        found, pending = dict[int, Any](), dict[Any, tuple[int, int, Any]]()
+        found, pending, why = dict[int, Any](), dict[Any, tuple[int, int, Any]](), ""
         failed, until = self._ray.exceptions, time.monotonic() + self._limit_s
 
         def send(shard: int, tried: int) -> None:
@@ -199,11 +199,13 @@ class ShardedSearcher(Asking):
                 except failed.RayTaskError as error:
                     raise error.cause from None
                 except (failed.RayError, TimeoutError) as error:
+                    why = str(error).strip().rpartition("\n")[2][:300]
                     if isinstance(error, failed.ActorDiedError):  # for good: those that crash are started again
                         self.replicas[shard].remove(handle)
                     send(shard, tried + 1)
         if not found:
-            raise CollectionError("no shard answers. See what became of them with: ray list actors")
+            why = why or "none is left"
+            raise CollectionError(f"no shard answers ({why}). See what became of them with: ray list actors")
         return dict(sorted(found.items()))
 
 

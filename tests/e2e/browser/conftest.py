@@ -91,7 +91,7 @@ def site(serve: Callable[..., str], needs_models: None, tmp_path_factory: pytest
     return Site(serve(folder, "--collection", collection), folder)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its event loop would be in the way of later tests
 def browser() -> Iterator[Any]:
     """Chromium of the system."""
     if CHROMIUM is None:
