@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 
 from solfa.analysis.protocol import ExtractorSpec, Observation
 from solfa.core.types import Alternative, Audio, ChordSegment, Curve, Estimate, Span, TagTrack
@@ -92,3 +94,10 @@ def sound(kind: str, seconds: int) -> np.ndarray:
         return np.random.default_rng(seconds).standard_normal(len(t)) * 0.1
     hz = {"low": 80.0, "middle": 400.0, "high": 1500.0, "bright": 5000.0}[kind]
     return 0.3 * np.sin(2 * np.pi * (hz + 0.3 * seconds) * t)
+
+
+def write_tracks(folder: Path) -> Path:
+    """The folder, with a WAV file of every track in it."""
+    for track in TRACKS:
+        soundfile.write(folder / f"{track.name}.wav", sound(track.sound, track.seconds), RATE)
+    return folder

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from fakes.given_tracks import RATE, TRACKS, extractors, sound
+from fakes.given_tracks import RATE, extractors, sound, write_tracks
 from fakes.s3 import ENVIRONMENT, Faults, faulty, s3_server
 from fakes.tiny import tiny_model
 from solfa.collection import Collection
@@ -41,8 +41,7 @@ def faults(moto: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
 @pytest.fixture(scope="session")
 def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("music")
-    for track in TRACKS:
-        soundfile.write(folder / f"{track.name}.wav", sound(track.sound, track.seconds), RATE)
+    write_tracks(folder)
     (folder / "broken.wav").write_bytes(b"RIFF")
     return folder
 

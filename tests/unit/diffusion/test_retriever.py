@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import soundfile
 from click.testing import Result
 from typer.testing import CliRunner
 
-from fakes.given_tracks import RATE, TRACKS, extractors, sound
+from fakes.given_tracks import RATE, TRACKS, extractors, sound, write_tracks
 from fakes.tiny import tiny_model
 from solfa.apps.cli import app
 from solfa.collection import Collection
@@ -63,8 +62,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Retriever:
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     music, directory = tmp_path_factory.mktemp("music"), tmp_path_factory.mktemp("collection")
-    for track in TRACKS:
-        soundfile.write(music / f"{track.name}.wav", sound(track.sound, track.seconds), RATE)
+    write_tracks(music)
     with Collection.open(directory, create=True) as collection:
         collection.add([music], model=tiny_model, extractors=extractors)
     return directory

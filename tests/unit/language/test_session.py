@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import soundfile
 
-from fakes.given_tracks import RATE, TRACKS, extractors, sound
+from fakes.given_tracks import extractors, write_tracks
 from fakes.tiny import tiny_model
 from solfa.collection import Collection
 from solfa.constraints import Tempo
@@ -22,8 +21,7 @@ from solfa.retrieval.like import like_track
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     music, directory = tmp_path_factory.mktemp("music"), tmp_path_factory.mktemp("collection")
-    for track in TRACKS:
-        soundfile.write(music / f"{track.name}.wav", sound(track.sound, track.seconds), RATE)
+    write_tracks(music)
     with Collection.open(directory, create=True) as collection:
         collection.add([music], model=tiny_model, extractors=extractors)
     return directory

@@ -1,9 +1,8 @@
 from pathlib import Path
 
 import pytest
-import soundfile
 
-from fakes.given_tracks import RATE, TRACKS, extractors, sound
+from fakes.given_tracks import TRACKS, extractors, write_tracks
 from fakes.tiny import tiny_model
 from solfa.collection import Collection
 
@@ -11,8 +10,7 @@ from solfa.collection import Collection
 @pytest.fixture(scope="session")
 def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("music")
-    for track in TRACKS:
-        soundfile.write(folder / f"{track.name}.wav", sound(track.sound, track.seconds), RATE)
+    write_tracks(folder)
     return folder
 
 
