@@ -128,8 +128,9 @@ class Engine:
             self._searcher = open_searcher(collection, settings.model, loaded=model_once,
                                            allow_noncommercial=settings.allow_noncommercial)  # fmt: skip
             self._kept, self._seen = {}, now
-            with suppress(SolfaError):  # loads what the first query would wait for, and says what is wrong with
-                self._searcher.model.text.encode(["calm piano"])  # there is nothing to search in a new collection
+            with suppress(SolfaError):  # load what the first query would wait for; that query says what is wrong
+                if not self.ready.is_set():  # in a new collection a search would load no model
+                    self._searcher.model.text.encode(["calm piano"])
                 self._searcher.search(read_query("calm piano"))
             took_s = time.monotonic() - began_s if self.ready.is_set() else 0.0  # the model is loaded only once
             self.ready.set()
