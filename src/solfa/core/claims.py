@@ -131,12 +131,16 @@ def claimed_triads(value: str) -> list[tuple[int, str]]:
     return found
 
 
-def chord_symbol(chord: Chord) -> str:
-    """A chord as lead sheets write it.
+def chord_symbol(chord: Chord, key: Key | None = None) -> str:
+    """A chord as lead sheets write it, spelled as in a key if one is given.
 
     >>> chord_symbol(Chord(9, "min")), chord_symbol(Chord(5, "maj")), chord_symbol(Chord(2, "min7"))
     ('Am', 'F', 'Dm7')
+    >>> chord_symbol(Chord(3, "maj")), chord_symbol(Chord(3, "maj"), Key(4, "major"))
+    ('Eb', 'D#')
     """
     root, _, quality = str(Chord(chord.root, chord.quality)).partition(":")
+    if key is not None:
+        root = key.spell(root)
     names = {"maj": "", "min": "m", "min7": "m7", "min6": "m6", "min9": "m9", "maj6": "6", "hdim7": "m7b5"}
     return root + names.get(quality, quality)

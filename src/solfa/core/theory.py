@@ -16,6 +16,8 @@ MODES: tuple[Mode, Mode] = ("major", "minor")
 
 _LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _MAJOR_NAMES = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
+_AS_FLATS = {"C#": "Db", "D#": "Eb", "F#": "Gb", "G#": "Ab", "A#": "Bb"}
+_AS_SHARPS = {flat: sharp for sharp, flat in _AS_FLATS.items()}
 _MINOR_NAMES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "G#", "A", "Bb", "B")
 
 # Intervals above the root of every chord quality that a label can carry (Harte et al., ISMIR 2005).
@@ -80,6 +82,16 @@ class Key:
     def fifths(self) -> int:
         """Place on the circle of fifths, 0..11 from C major up; that of the relative key."""
         return 7 * (self if self.mode == "major" else self.relative).tonic % 12
+
+    def spell(self, note: str) -> str:
+        """A note name with the accidental of this key's signature; as it is in C major and A minor, which have none.
+
+        >>> Key(4, "major").spell("Eb"), Key(5, "major").spell("A#"), Key(0, "major").spell("F#")
+        ('D#', 'Bb', 'F#')
+        """
+        if not self.fifths:
+            return note
+        return (_AS_FLATS if self.fifths > 6 or "b" in str(self) else _AS_SHARPS).get(note, note)
 
     @property
     def camelot(self) -> str:

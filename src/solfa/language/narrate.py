@@ -33,8 +33,6 @@ _CHORDS, _EVENT = 0.6, 0.75  # least confidence of chords, and of what enters, l
 _NO_CHORDS = ("voice", "drums", "percussion")  # a source of these kinds plays no chords by itself
 _DERIVED = 0.85  # how sure at most is what was concluded from measurements: another key, what returns
 _MOST_BYTES = 1_000_000
-_SHARPS = {"C#": "Db", "D#": "Eb", "F#": "Gb", "G#": "Ab", "A#": "Bb"}  # as flats
-_FLATS = {flat: sharp for sharp, flat in _SHARPS.items()}
 _LIVELY, _QUIET = ({*table_of("solfa.relevance", "rules.toml")["energy"][name]} for name in ("more", "less"))
 
 
@@ -66,6 +64,11 @@ def certainty_of(confidence: float) -> Certainty:
     ('surely', 'probably', 'perhaps')
     """
     return "surely" if confidence >= _SURELY else "probably" if confidence >= _PROBABLY else "perhaps"
+
+
+def spelled(analysis: Analysis, chord: Chord) -> str:
+    """A chord as lead sheets write it, spelled as in the likeliest key of the track (flats if none)."""
+    return chord_symbol(chord, Key.parse(str(analysis.key.value or "F major")))
 
 
 def narrate(
@@ -276,12 +279,8 @@ class _Telling:
         return str(self.phrases["list"]["and"].join([*filter(None, [self.phrases["list"]["comma"].join(first)]), last]))
 
     def chord(self, name: str) -> str:
-        """A chord as lead sheets write it, spelled as in the likeliest key of the track (flats if none)."""
-        symbol, key = chord_symbol(Chord.parse(name) or Chord(0, "maj")), str(self.of.key.value or "F major")
-        if not (fifths := Key.parse(key).fifths):
-            return symbol
-        others = _SHARPS if fifths > 6 or "b" in key else _FLATS
-        return others.get(symbol[:2], symbol[:2]) + symbol[2:]
+        """A chord as lead sheets write it, spelled as in the key of the track."""
+        return spelled(self.of, Chord.parse(name) or Chord(0, "maj"))
 
     def key(self, name: Any) -> str:
         """A key in words; nothing of what is none."""

@@ -17,7 +17,6 @@ import numpy as np
 from solfa.collection.attributes import measured
 from solfa.constraints import Constraint, Measured, Place, Presence, Tempo, Unbased
 from solfa.constraints.base import Tracks
-from solfa.core.claims import chord_symbol
 from solfa.core.errors import InputError
 from solfa.core.files import table_of
 from solfa.core.filters import PRESENT
@@ -26,7 +25,7 @@ from solfa.core.text import clock, is_latin, plain
 from solfa.core.theory import Chord
 from solfa.core.types import Analysis, Estimate
 from solfa.core.vocabulary import concept, lineage
-from solfa.language.narrate import Claim, certainty_of, narrate
+from solfa.language.narrate import Claim, certainty_of, narrate, spelled
 from solfa.language.timeline import named, timeline
 from solfa.llm import ModelClient, data_block
 from solfa.query import parse
@@ -369,7 +368,7 @@ def _topic(a: Analysis, name: str, said: Set[str], at: tuple[float, float], *, p
         for span in [at] if placed else [(p.start_s, p.end_s) for p in parts]:
             segments = [c for c in a.chords if c.start_s < span[1] and c.end_s > span[0]]
             parsed = [(chord, c.confidence) for c in segments if (chord := Chord.parse(c.label)) is not None]
-            kept = [symbol for symbol, _ in groupby(chord_symbol(chord) for chord, _ in parsed)]
+            kept = [symbol for symbol, _ in groupby(spelled(a, chord) for chord, _ in parsed)]
             text = " - ".join(kept[:_MOST_NAMED]) + " ..." * (len(kept) > _MOST_NAMED)
             mean = fmean(p for _, p in parsed) if parsed else PRESENT
             yield _claim(a, name, text, f"{name}, {_ranges([span])}: {text or 'none found'}", mean, [span])
@@ -410,7 +409,7 @@ def _topic(a: Analysis, name: str, said: Set[str], at: tuple[float, float], *, p
 
 def _of_chords(a: Analysis, said: Set[str], at: tuple[float, float]) -> Claim:
     """The first, the last or the most common chords at a place, or how many there are."""
-    here = [(chord_symbol(chord), c) for c in a.chords if c.start_s < at[1] and c.end_s > at[0]
+    here = [(spelled(a, chord), c) for c in a.chords if c.start_s < at[1] and c.end_s > at[0]
             and (chord := Chord.parse(c.label)) is not None]  # fmt: skip
     if not here:
         raise _NotMeasured("the chords: none were found")

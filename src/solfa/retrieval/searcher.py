@@ -91,7 +91,7 @@ class Asking(ABC):
         if not (asked or where or like or instead):
             unread = f" Not understood: {', '.join(query.unknown)}." if query.unknown else ""
             raise InputError(
-                f"nothing to search for.{unread} Give a query, an example sound (--like) or a filter (--where)."
+                f"nothing to search for.{unread} Give a query, an example sound (like) or a filter (where)."
             )
         query = self._understood(query)
         if by == "vectors":

@@ -171,6 +171,14 @@ def test_an_unsure_value_names_the_others(song: Analysis) -> None:
     assert ask(replace(song, key=unsure), "which key?").text == "Key: E minor or G major (perhaps)."
 
 
+def test_chords_are_spelled_as_in_the_key(song: Analysis) -> None:
+    chords = (ChordSegment(start_s=0.0, end_s=80.0, label="Ab:min", confidence=0.9),)
+    for key, name in (("E major", "G#m"), ("Db major", "Abm"), ("Eb minor", "Abm")):
+        asked = replace(song, key=Estimate(value=key, confidence=0.9), chords=chords)
+        for question in ("what are the chords?", "what is the first chord?", "what is the most common chord?"):
+            assert name in ask(asked, question).text, (key, question)
+
+
 @pytest.mark.parametrize("question", ["", "  ", "why " * 500])
 def test_a_question_of_no_sensible_length_is_refused(song: Analysis, question: str) -> None:
     with pytest.raises(InputError):
