@@ -11,18 +11,21 @@ from solfa.analysis.protocol import STRETCH_S, Extractor, Observation, empty
 from solfa.analysis.registry import extractors as extractors_named
 from solfa.audio import stretches
 from solfa.core.errors import InputError
-from solfa.core.types import Analysis, Audio
+from solfa.core.types import Analysis, Audio, Estimate
 from solfa.jobs import heartbeat
 
 _SILENT_PEAK = 1e-5  # -100 dBFS
-_MUSIC = 0.08  # confidence of music below which what sounds has no key and no beat, whatever fits it best
+_MUSIC = 0.08  # confidence of music below which what sounds has no key and no metre, whatever fits it best
 _MUSICAL = ("tempo_bpm", "metre", "beats_s", "downbeats_s", "key", "chords")
+# A click track is no music but has a tempo: one at least as sure as _PULSE (engines, wind and speech remain below 0.5)
+# is kept at this share of its confidence.
+_PULSE, _PULSE_ALONE = 0.8, 0.4
 _DIGITS = {
     **dict.fromkeys(("duration_s", "start_s", "end_s", "beats_s", "downbeats_s"), 3),
     **dict.fromkeys(("confidence", "share", "values"), 4),
     "value": 2,
 }
-DECODER_VERSION = "2"  # raised when the same file would give extractors other samples
+DECODER_VERSION = "3"  # raised when the same file would give extractors other samples, or their answers count otherwise
 
 
 def analyze(source: Path | str | Iterable[Audio], extractors: Sequence[Extractor] | None = None) -> Analysis:
@@ -89,10 +92,31 @@ class Analyzer:
             concluded = extractor.conclude(seen, self._end_s)
             heartbeat()
             measured.update({name: concluded[name] for name in extractor.spec.provides})
-        if next((tag.confidence for tag in measured["sounds"] if tag.concept == "music"), 1.0) < _MUSIC:
-            measured.update(empty(_MUSICAL))
+        sounds = {tag.concept: tag.confidence for tag in measured["sounds"]}
+        music = sounds.get("music", 0.0 if "silence" in sounds else 1.0)
+        measured.update(_with_music(measured, music) if music >= _MUSIC else _without_music(measured))
         names = tuple(f"{e.spec.name}@{e.spec.version}" for e in self._extractors)
         return tidy(Analysis(duration_s=self._end_s, extractors=names, **measured))
+
+
+def _with_music(measured: dict[str, Any], music: float) -> dict[str, Any]:
+    """What only music has, no surer than that there is music."""
+    chords = (c if c.label == "N" else replace(c, confidence=music * c.confidence) for c in measured["chords"])
+    found = {name: _scaled(measured[name], music) for name in ("tempo_bpm", "metre", "key")}
+    return {**found, "chords": tuple(chords)}
+
+
+def _without_music(measured: dict[str, Any]) -> dict[str, Any]:
+    """Nothing that only music has, but an even pulse keeps its tempo and beats."""
+    kept = empty(_MUSICAL)
+    if measured["tempo_bpm"].confidence >= _PULSE:
+        kept.update(tempo_bpm=_scaled(measured["tempo_bpm"], _PULSE_ALONE), beats_s=measured["beats_s"])
+    return kept
+
+
+def _scaled(found: Estimate[Any], by: float) -> Estimate[Any]:
+    others = tuple(replace(a, confidence=a.confidence * by) for a in found.alternatives)
+    return replace(found, confidence=found.confidence * by, alternatives=others)
 
 
 def _later(observation: Observation, seconds: float) -> Observation:

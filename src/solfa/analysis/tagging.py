@@ -38,6 +38,8 @@ _FFT = 512
 _LEAST_REST = SAMPLE_RATE_HZ // 2
 # For YAMNet the rest of a second counts as one where it is longer than a tenth of it.
 _LEAST_OF_UNIT = 10
+# Peaks of a stretch: between the first two it is raised to the second, beyond the last it is brought to full scale.
+_SILENT, _QUIET, _LOUD = 1e-3, 0.1, 2.0
 _LEAST_SCORE = 1e-5  # scores are clipped to this and one minus this before the logit
 
 
@@ -100,7 +102,7 @@ def num_frames(audio: Audio) -> int:
 
 
 def _scores(audio: Audio) -> TagFrames:
-    samples, count = at_rate(audio, SAMPLE_RATE_HZ).samples, num_frames(audio)
+    samples, count = _levelled(at_rate(audio, SAMPLE_RATE_HZ).samples), num_frames(audio)
     windows, seconds = _windows(samples, count, 1), _windows(samples, count, SAMPLE_RATE_HZ)
     for net in NETS:
         _net(net)  # read the files before there are threads
@@ -113,6 +115,13 @@ def _scores(audio: Audio) -> TagFrames:
         for i, row in zip(loud, pool.map(_run, windows[loud, None], seconds[loud, None]), strict=True):
             rows[i] = row
     return TagFrames(*(np.concatenate(field) for field in zip(*rows, strict=True)))
+
+
+def _levelled(samples: FloatArray) -> FloatArray:
+    """The samples, scaled to the levels that the networks know where a stretch is far from them."""
+    peak = float(np.abs(samples).max(initial=0.0))
+    wanted = _QUIET if _SILENT < peak < _QUIET else 1.0 if peak > _LOUD else peak
+    return samples if wanted == peak else samples * np.float32(wanted / peak)
 
 
 @cache

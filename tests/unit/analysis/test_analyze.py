@@ -14,7 +14,7 @@ from solfa.analysis.analyze import DECODER_VERSION, Analyzer, analysis_version, 
 from solfa.analysis.loudness import LoudnessExtractor
 from solfa.analysis.protocol import STRETCH_S, ExtractorSpec, Observation
 from solfa.core.errors import DecodeError, InputError
-from solfa.core.types import Audio, ChordSegment, Estimate, TagTrack
+from solfa.core.types import Alternative, Audio, ChordSegment, Estimate, TagTrack
 
 
 class Counting:
@@ -50,12 +50,44 @@ def test_every_stretch_is_heard_once_and_in_order(tmp_path: Path) -> None:
     assert analysis.extractors == ("counting@3", "loudness@1")
 
 
-@pytest.mark.parametrize(("music", "left"), [(0.01, None), (0.5, 120.12)])
-def test_what_is_no_music_has_no_tempo_whatever_fits_it(music: float, left: float | None) -> None:
-    tagger = Counting("tagger", ("sounds",))
-    tagger.conclude = lambda *_: {"sounds": (TagTrack(concept="music", kind="sound", confidence=music),)}
-    analysis = analyze([Audio(np.ones(8000, np.float32), 8000)], (Counting(), tagger))
-    assert analysis.tempo_bpm.value == left and bool(analysis.beats_s) == bool(analysis.chords) == (left is not None)
+class Fixed(Counting):
+    """Tempo, metre, key and chords of a given confidence, and how sure it is that there is music."""
+
+    def __init__(self, sure: float, **sounds: float) -> None:
+        super().__init__("fixed", ("tempo_bpm", "metre", "beats_s", "key", "chords", "sounds"))
+        self._sure, self._sounds = sure, sounds
+
+    def conclude(self, observations: Sequence[Observation], duration_s: float) -> dict[str, Any]:
+        other = (Alternative(value=60.0, confidence=0.1),)
+        chords = (("A:min", 0.5), ("N", 0.9))
+        return {
+            "tempo_bpm": Estimate(value=120.0, confidence=self._sure, alternatives=other, unit="BPM"),
+            "metre": Estimate(value="4/4", confidence=self._sure),
+            "beats_s": (0.5, 1.0),
+            "key": Estimate(value="C major", confidence=self._sure),
+            "chords": tuple(ChordSegment(start_s=0.0, end_s=1.0, label=c, confidence=p) for c, p in chords),
+            "sounds": tuple(TagTrack(concept=k, kind="sound", confidence=p) for k, p in self._sounds.items()),
+        }
+
+
+def test_nothing_that_only_music_has_is_surer_than_that_there_is_music() -> None:
+    found = analyze([Audio(np.ones(8000, np.float32), 8000)], (Fixed(0.9, music=0.5),))
+    assert [found.tempo_bpm.confidence, found.metre.confidence, found.key.confidence] == [0.45] * 3
+    assert found.tempo_bpm.alternatives[0].confidence == 0.05
+    assert [c.confidence for c in found.chords] == [0.25, 0.9]  # that there is no chord is not doubted
+
+
+@pytest.mark.parametrize("sounds", [{"music": 0.01}, {"silence": 1.0}])
+@pytest.mark.parametrize(("sure", "tempo"), [(0.9, 120.0), (0.6, None)])
+def test_what_is_no_music_has_at_most_an_even_pulse(sounds: dict[str, float], sure: float, tempo: float | None) -> None:
+    found = analyze([Audio(np.ones(8000, np.float32), 8000)], (Fixed(sure, **sounds),))
+    assert found.tempo_bpm.value == tempo and found.tempo_bpm.confidence < 0.5
+    assert bool(found.beats_s) == (tempo is not None)
+    assert found.metre.value is found.key.value is None and not found.chords
+
+
+def test_without_a_tool_for_sounds_all_stands() -> None:
+    assert analyze([Audio(np.ones(8000, np.float32), 8000)], (Fixed(0.9),)).key.confidence == 0.9
 
 
 def test_results_are_plain_bounded_numbers() -> None:
