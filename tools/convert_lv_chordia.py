@@ -83,10 +83,11 @@ def _convolutions(graph: _Graph, weights: dict[str, np.ndarray]) -> str:
         channels = kernel.shape[0]
         one = graph.weight(f"one{name}", np.ones(channels))
         zero = graph.weight(f"zero{name}", np.zeros(channels))
-        x = graph.op("Selu", graph.op("InstanceNormalization", x, one, zero, epsilon=1e-5))
-        if name in POOL_AFTER:
+        x = graph.op("InstanceNormalization", x, one, zero, epsilon=1e-5)
+        if name in POOL_AFTER:  # Selu rises: the greatest of its values is the value of the greatest, which costs less
             width = POOL_AFTER[name]
             x = graph.op("MaxPool", x, kernel_shape=[1, width], strides=[1, width])
+        x = graph.op("Selu", x)
     # (1, C, T, F) to (T, 1, C*F), the recurrence's layout
     x = graph.op("Transpose", x, perm=[2, 0, 1, 3])
     return graph.op("Reshape", x, graph.ints("as_sequence", [0, 1, -1]))

@@ -7,6 +7,9 @@ float32.
 Two identities make the networks cheap. Max-pooling over frequency follows ``conv -> ReLU -> BN``; ReLU is monotone
 and BN is monotone per channel, so pooling can come first once the channels with a negative BN scale have their sign
 turned (``max`` becomes ``min``). And every other BN is an affine map that the next layer or one Mul/Add takes over.
+
+Weight decay has left most channels of the first layer without weights (of 561, 189 have an effect in MTT and 62 in
+MSD): what such a channel says is a constant, which goes into the next layers' biases.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from __future__ import annotations
 import argparse
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +28,7 @@ from onnx import TensorProto, helper, numpy_helper
 Array = NDArray[np.float32]
 _EPSILON = 1e-3
 _FRAMES, _MELS = 187, 96
+_LEAST_EFFECT = 1e-3  # of a channel of the first layer on any number of the second, for an image within -1 to 1
 _DTYPES = {1: np.float32, 2: np.float64, 3: np.int32, 9: np.int64}
 
 
@@ -108,6 +113,25 @@ def _tensor(entry: bytes, data: bytes) -> NDArray[np.generic]:
 # --- network --------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, eq=False)
+class _Channels:
+    """Some channels of a convolution over the image, their signs turned, with the BN that follows."""
+
+    kernel: Array
+    bias: Array
+    sign: Array
+    scale: Array
+    shift: Array
+
+    def some(self, which: NDArray[np.bool_]) -> _Channels:
+        return _Channels(*(getattr(self, field)[which] for field in self.__dataclass_fields__))
+
+    @property
+    def rest(self) -> Array:
+        """What each channel says of an image of zeros."""
+        return np.maximum(self.bias * self.sign, 0) * self.scale + self.shift
+
+
 class _Graph:
     """Collects nodes; ``weight`` stores float16 and casts, ``constant`` keeps float32."""
 
@@ -140,36 +164,48 @@ class _Graph:
         product = self.node("Mul", [x, self.constant(f"{name}_scale", scale.reshape(shape))], f"{name}_mul")
         return self.node("Add", [product, self.constant(f"{name}_shift", shift.reshape(shape))], name)
 
-    def front(self, x: str, conv: str, bn: int, pads: list[int]) -> str:
-        """conv -> max over frequency -> ReLU -> BN, with signs turned; (B, channels, T)."""
-        name = f"front{bn}"
+    def channels(self, layer: int) -> _Channels:
+        """The channels of one convolution of the first layer, signs turned; those without an effect are ``dead``."""
+        conv = f"conv2d_{layer - 1}" if layer > 1 else "conv2d"
         kernel = np.asarray(self.tensors[f"{conv}/kernel"], np.float32).transpose(3, 2, 0, 1)
-        bias = np.asarray(self.tensors[f"{conv}/bias"], np.float32)
-        scale, shift = self.affine(bn)
+        scale, shift = self.affine(layer)
         sign = np.where(scale < 0, -1.0, 1.0).astype(np.float32)
-        weight = self.weight(f"{name}_w", kernel * sign[:, None, None, None])
-        y = self.node(
-            "Conv", [x, weight, self.constant(f"{name}_b", bias * sign)], f"{name}_conv", pads=pads, strides=[1, 1]
-        )
-        y = self.node("MaxPool", [y], f"{name}_max", kernel_shape=[1, _MELS - kernel.shape[3] + 1], strides=[1, 1])
-        y = self.node("Squeeze", [y, self.constant(f"{name}_axes", np.array([3]))], f"{name}_squeezed")
-        y = self.node("Mul", [y, self.constant(f"{name}_sign", sign.reshape(-1, 1))], f"{name}_signed")
-        y = self.node("Relu", [y], f"{name}_relu")
-        return self.scaled(y, name, scale, shift, (-1, 1))
+        bias = np.asarray(self.tensors[f"{conv}/bias"], np.float32)
+        return _Channels(kernel * sign[:, None, None, None], bias * sign, sign, scale, shift)
 
-    def middle(self, x: str, conv: str, bn: int) -> str:
-        """conv -> ReLU -> BN over time; (B, 64, T)."""
+    def front(self, x: str, layer: int, part: _Channels, pads: list[int]) -> str:
+        """conv -> max over frequency -> ReLU -> BN, with signs turned; (B, channels, T)."""
+        name = f"front{layer}"
+        inputs = [x, self.weight(f"{name}_w", part.kernel), self.constant(f"{name}_b", part.bias)]
+        y = self.node("Conv", inputs, f"{name}_conv", pads=pads, strides=[1, 1])
+        y = self.node("MaxPool", [y], f"{name}_max", kernel_shape=[1, _MELS - part.kernel.shape[3] + 1], strides=[1, 1])
+        y = self.node("Squeeze", [y, self.constant(f"{name}_axes", np.array([3]))], f"{name}_squeezed")
+        y = self.node("Mul", [y, self.constant(f"{name}_sign", part.sign.reshape(-1, 1))], f"{name}_signed")
+        y = self.node("Relu", [y], f"{name}_relu")
+        return self.scaled(y, name, part.scale, part.shift, (-1, 1))
+
+    def over_time(self, conv: str) -> Array:
+        """Kernel of a convolution over time [shape=(64, channels, 7)]."""
+        return np.asarray(self.tensors[f"{conv}/kernel"], np.float32)[:, :, 0, :].transpose(2, 1, 0)
+
+    def middle(self, x: str, conv: str, bn: int, rest: Array | None = None, alive: Array | None = None) -> str:
+        """conv -> ReLU -> BN over time; (B, 64, T). Channels that are not ``alive`` are constant at ``rest``."""
         name = f"middle{bn}"
-        kernel = np.asarray(self.tensors[f"{conv}/kernel"], np.float32)[:, :, 0, :].transpose(2, 1, 0)
-        bias = self.constant(f"{name}_b", np.asarray(self.tensors[f"{conv}/bias"], np.float32))
-        y = self.node("Conv", [x, self.weight(f"{name}_w", kernel), bias], f"{name}_conv", pads=[3, 3])
+        kernel, bias = self.over_time(conv), np.asarray(self.tensors[f"{conv}/bias"], np.float32)
+        if rest is not None and alive is not None:
+            dead = np.pad(np.repeat((rest * ~alive)[:, None], _FRAMES, axis=1), ((0, 0), (3, 3)))
+            spans = np.lib.stride_tricks.sliding_window_view(dead, 7, axis=1)
+            steady = np.einsum("ock,ctk->ot", kernel, spans) + bias[:, None]  # other where the padding begins
+            conv_x = self.node("Conv", [x, self.weight(f"{name}_w", kernel[:, alive])], f"{name}_part", pads=[3, 3])
+            y = self.node("Add", [conv_x, self.constant(f"{name}_b", steady.astype(np.float32))], f"{name}_conv")
+        else:
+            inputs = [x, self.weight(f"{name}_w", kernel), self.constant(f"{name}_b", bias)]
+            y = self.node("Conv", inputs, f"{name}_conv", pads=[3, 3])
         y = self.node("Relu", [y], f"{name}_relu")
         return self.scaled(y, name, *self.affine(bn), (-1, 1))
 
-    def dense(self, x: str, layer: str, name: str) -> str:
-        kernel = np.asarray(self.tensors[f"{layer}/kernel"], np.float32)
-        bias = self.constant(f"{name}_b", np.asarray(self.tensors[f"{layer}/bias"], np.float32))
-        return self.node("Gemm", [x, self.weight(f"{name}_w", kernel), bias], name)
+    def dense(self, x: str, kernel: Array, bias: Array, name: str) -> str:
+        return self.node("Gemm", [x, self.weight(f"{name}_w", kernel), self.constant(f"{name}_b", bias)], name)
 
 
 def build(tensors: dict[str, NDArray[np.generic]], name: str) -> onnx.ModelProto:
@@ -177,22 +213,34 @@ def build(tensors: dict[str, NDArray[np.generic]], name: str) -> onnx.ModelProto
     g = _Graph(tensors)
     x = g.node("Unsqueeze", ["mel", g.constant("channel", np.array([1]))], "image")
     x = g.scaled(x, "bn0", *g.affine(0), (1, 1, 1, 1))
-    fronts = [g.front(x, "conv2d", 1, [3, 0, 3, 0]), g.front(x, "conv2d_1", 2, [3, 0, 3, 0])]
-    for i, taps in enumerate((128, 64, 32)):
-        before = (taps - 1) // 2
-        fronts.append(g.front(x, f"conv2d_{i + 2}", i + 3, [before, 0, taps - 1 - before, 0]))
+    parts, taps = [g.channels(layer) for layer in range(1, 6)], [7, 7, 128, 64, 32]
+    rest, scale, shift = np.concatenate([part.rest for part in parts]), *(v.reshape(-1, 2) for v in g.affine(9))
+    dense = [np.asarray(tensors[f"dense{end}"], np.float32) for end in ("/kernel", "/bias", "_1/kernel", "_1/bias")]
+    after = dense[0].reshape(-1, 2, 200)  # for each channel, of its maximum and of its mean over time
+    first = len(rest)
+    reach = np.abs(after * scale[..., None])[:first].sum(axis=1).max(axis=1)
+    reach = np.maximum(reach, np.abs(g.over_time("conv2d_5")).sum(axis=2).max(axis=0))
+    effect = np.concatenate([np.abs(p.kernel).sum(axis=(1, 2, 3)) * np.abs(p.scale) for p in parts]) * reach
+    alive = np.concatenate([effect > _LEAST_EFFECT, np.ones(len(scale) - first, bool)])
+    each = np.split(alive[:first], np.cumsum([len(part.bias) for part in parts])[:-1])
+    fronts = [
+        g.front(x, i + 1, part.some(which), [(k - 1) // 2, 0, k // 2, 0])
+        for i, (part, which, k) in enumerate(zip(parts, each, taps, strict=True))
+    ]
     front = g.node("Concat", fronts, "front", axis=1)
-    c1 = g.middle(front, "conv2d_5", 6)
+    c1 = g.middle(front, "conv2d_5", 6, rest, alive[:first])
     c2 = g.node("Add", [g.middle(c1, "conv2d_6", 7), c1], "c2")
     c3 = g.node("Add", [g.middle(c2, "conv2d_7", 8), c2], "c3")
     every = g.node("Concat", [front, c1, c2, c3], "every", axis=1)
     top = g.node("ReduceMax", [every, g.constant("time", np.array([2]))], "top", keepdims=1)
     mean = g.node("ReduceMean", [every, "time"], "mean", keepdims=1)
     flat = g.node("Flatten", [g.node("Concat", [top, mean], "both", axis=2)], "flat")
-    flat = g.scaled(flat, "bn9", *g.affine(9), (1, -1))
-    hidden = g.node("Relu", [g.dense(flat, "dense", "dense0")], "hidden")
-    g.scaled(hidden, "penultimate", *g.affine(10), (1, -1))
-    g.node("Sigmoid", [g.dense("penultimate", "dense_1", "dense1")], "probs")
+    flat = g.scaled(flat, "bn9", scale[alive].ravel(), shift[alive].ravel(), (1, -1))
+    dead = ~alive[:first]
+    steady = np.einsum("ci,cio->o", rest[dead, None] * scale[:first][dead] + shift[:first][dead], after[:first][dead])
+    hidden = g.dense(flat, after[alive].reshape(-1, 200), dense[1] + steady, "dense0")
+    g.scaled(g.node("Relu", [hidden], "hidden"), "penultimate", *g.affine(10), (1, -1))
+    g.node("Sigmoid", [g.dense("penultimate", dense[2], dense[3], "dense1")], "probs")
     graph = helper.make_graph(
         g.nodes,
         name,

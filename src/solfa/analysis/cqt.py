@@ -77,8 +77,13 @@ def _full(samples: FloatArray, frames: int, centres: NDArray[np.float64], length
 
 def _hann_response(u: NDArray[np.float64]) -> NDArray[np.float64]:
     """Spectrum of a Hann window of unit sum, ``u`` in units of 1 / length."""
-    singular = np.abs(np.abs(u) - 1) < 1e-6
-    return np.where(singular, 0.5, np.sinc(u) / np.where(singular, 1.0, 1 - u * u))
+    square = u * u
+    divisor = np.pi * u * (1 - square)  # 0 at -1, 0 and 1
+    singular = np.abs(divisor) < 1e-6
+    divisor[singular] = 1.0
+    response: NDArray[np.float64] = np.sin(np.pi * u) / divisor
+    response[singular] = np.where(square[singular] < 0.5, 1.0, 0.5)
+    return response
 
 
 @lru_cache(maxsize=8)

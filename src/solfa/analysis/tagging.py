@@ -111,8 +111,9 @@ def _scores(audio: Audio) -> TagFrames:
     # take a window each, rather than parts of a layer, so that none waits for another.
     loud = np.flatnonzero(windows.any(axis=1))
     rows = [_silence() if len(loud) < count else ()] * count  # hours of silence cost no network
-    with ThreadPoolExecutor(min(num_threads(), max(1, len(loud)))) as pool:
-        for i, row in zip(loud, pool.map(_run, windows[loud, None], seconds[loud, None]), strict=True):
+    with ThreadPoolExecutor(threads := min(num_threads(), max(1, len(loud)))) as pool:
+        each = pool.map if threads > 1 else map  # a pool of one would only pass the work to and fro
+        for i, row in zip(loud, each(_run, windows[loud, None], seconds[loud, None]), strict=True):
             rows[i] = row
     return TagFrames(*(np.concatenate(field) for field in zip(*rows, strict=True)))
 

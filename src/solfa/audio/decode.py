@@ -100,31 +100,37 @@ class _Pending:
 
     def __init__(self, size: int, info: AudioInfo) -> None:
         self._size, self._rate, self._channels = size, info.sample_rate_hz, info.channels
-        self._parts: list[FloatArray] = []  # mono, and the side of stereo [shape=(1 or 2, N)]
+        self._held = self._empty()
         self.fill = self._done = 0
+
+    def _empty(self) -> FloatArray:
+        """Room for mono, and the side of stereo [shape=(1 or 2, N)]."""
+        return np.empty((2 if self._channels == 2 else 1, self._size), np.float32)
 
     def push(self, block: FloatArray) -> Iterator[Audio]:
         at = 0
         while at < len(block):
             part = block[at : at + self._size - self.fill]
+            mono, *side = self._held[:, self.fill : self.fill + len(part)]
             at, self.fill = at + len(part), self.fill + len(part)
-            mono = part[:, 0].copy()  # adding columns is several times faster than a mean over a short axis
+            mono[:] = part[:, 0]  # adding columns is several times faster than a mean over a short axis
             for channel in range(1, self._channels):
                 mono += part[:, channel]
             mono /= self._channels
-            if self._channels > 2 and _cancels(mono, powers := [float(np.vdot(c, c)) for c in part.T]):
-                mono = part[:, int(np.argmax(powers))]
-            self._parts.append(np.stack([mono, mono - part[:, 1]]) if self._channels == 2 else mono[None])
+            if side:
+                np.subtract(mono, part[:, 1], out=side[0])
+            elif self._channels > 2 and _cancels(mono, powers := [float(np.vdot(c, c)) for c in part.T]):
+                mono[:] = part[:, int(np.argmax(powers))]
             if self.fill == self._size:
                 yield self.cut()
 
     def cut(self) -> Audio:
         """What was collected, as a stretch."""
-        mono, *side = np.concatenate(self._parts, axis=1)
+        mono, *side = self._held[:, : self.fill]
         if side and _cancels(mono, [float(np.vdot(mono, mono) + np.vdot(side[0], side[0]))] * 2):
             mono, side = side[0], [mono]  # left and minus right: the power of both together remains what it was
         audio = Audio(mono, self._rate, self._done / self._rate, {_SIDE: side[0]} if side else {})
-        self._parts, self._done, self.fill = [], self._done + self.fill, 0
+        self._held, self._done, self.fill = self._empty(), self._done + self.fill, 0
         return audio
 
 

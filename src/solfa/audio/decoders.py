@@ -29,6 +29,7 @@ _CONTAINERS = (
     "mpc8,tak,dsf,latm,loas"
 )
 _MAX_BROKEN_PACKETS = 50
+_BLOCK_FRAMES = 1 << 15  # that FFmpeg's packets are gathered to
 _MAX_LINKS, _MAX_PAGES = 1000, 500_000  # pages hold 4 KiB and more: the first 2 GiB
 
 
@@ -117,6 +118,7 @@ class FfmpegDecoder(Decoder):
     def blocks(self) -> Iterator[FloatArray]:
         """Samples in order; a few broken packets are passed over, as players do."""
         convert, rate, channels, broken = None, self.info.sample_rate_hz, self.info.channels, 0
+        held: list[FloatArray] = []  # packets are as short as 2.5 ms: handing each on would cost more than decoding it
         for packet in self._packets():
             try:
                 frames = packet.decode()
@@ -130,8 +132,12 @@ class FfmpegDecoder(Decoder):
                     raise DecodeError(self._path, "changes its sample rate or channels in the middle")
                 if convert is None:
                     convert = av.AudioResampler(format="fltp", layout=frame.layout, rate=rate)
-                for part in convert.resample(frame):
-                    yield np.ascontiguousarray(part.to_ndarray().T)
+                held.extend(np.asarray(part.to_ndarray(), np.float32) for part in convert.resample(frame))
+            if sum(part.shape[1] for part in held) >= _BLOCK_FRAMES:
+                yield np.ascontiguousarray(np.concatenate(held, axis=1).T)
+                held = []
+        if held:
+            yield np.ascontiguousarray(np.concatenate(held, axis=1).T)
 
     def _packets(self) -> Iterator[Any]:
         with suppress(FFmpegError):  # the container is cut: what came before it counts, the length is checked after
