@@ -33,6 +33,7 @@ SUFFIXES = frozenset((
 ))
 # fmt: on
 
+_ROOM_S = 120.0  # of a stretch, at first
 _SIDE = "side"
 _MAX_ID3 = 10
 _LEAST_MIX = 0.1  # of the power that the mean of unlike channels would have; out of phase is near 0
@@ -103,14 +104,19 @@ class _Pending:
         self._held = self._empty()
         self.fill = self._done = 0
 
-    def _empty(self) -> FloatArray:
-        """Room for mono, and the side of stereo [shape=(1 or 2, N)]."""
-        return np.empty((2 if self._channels == 2 else 1, self._size), np.float32)
+    def _empty(self, least: int = 0) -> FloatArray:
+        """Room for mono, and the side of stereo [shape=(1 or 2, N)]; stretches without end get it as they need it."""
+        size = min(self._size, max(least, round(_ROOM_S * self._rate)))
+        return np.empty((2 if self._channels == 2 else 1, size), np.float32)
 
     def push(self, block: FloatArray) -> Iterator[Audio]:
         at = 0
         while at < len(block):
             part = block[at : at + self._size - self.fill]
+            if self.fill + len(part) > self._held.shape[1]:
+                room = self._empty(2 * (self.fill + len(part)))
+                room[:, : self.fill] = self._held[:, : self.fill]
+                self._held = room
             mono, *side = self._held[:, self.fill : self.fill + len(part)]
             at, self.fill = at + len(part), self.fill + len(part)
             mono[:] = part[:, 0]  # adding columns is several times faster than a mean over a short axis
