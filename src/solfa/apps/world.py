@@ -16,7 +16,7 @@ Folder = Annotated[Path | None, typer.Option(exists=True, file_okay=False, help=
 
 
 def soundfonts() -> None:
-    """Fetch six General MIDI soundfonts (250 MB, free licences) with pip and apt-get download; nothing is installed."""
+    """Fetch nine soundfonts (300 MB, free licences) with pip and apt-get download; nothing is installed."""
     from solfa.datagen.packages import fetch_soundfonts
 
     with Work() as work:
@@ -46,6 +46,8 @@ def world(
     background: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="Recordings to mix into one clip in eight.")
     ] = None,
+    production: Annotated[str, typer.Option(help="studio: a stereo mix. none: the mono sum of parts.")] = "studio",
+    singing: Annotated[float, typer.Option(min=0, max=1, help="Share of tunes that espeak-ng sings.")] = 0.0,
     captions: Annotated[int, typer.Option(min=0, help="Captions of each clip.")] = 3,
     per_shard: Annotated[int, typer.Option(min=1, max=1000, help="Clips in a shard at most.")] = 100,
     workers: WorkersOption = None,
@@ -67,7 +69,7 @@ def world(
     maker = World(
         soundfonts=tuple(fonts), held_out=held, corpora={n: p.resolve() for n, p in corpora.items() if p is not None},
         background=None if background is None else background.resolve(), seconds=seconds, sample_rate_hz=rate,
-        clips_per_shard=size, captions=captions,
+        clips_per_shard=size, captions=captions, production=production, singing=singing,
     )  # fmt: skip
     maker.prepare()  # what is missing is said here, not by every process
     with Work("shards") as work:

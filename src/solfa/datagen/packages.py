@@ -88,7 +88,7 @@ def fetch_sounds(say: Callable[[str], None]) -> Path:
 
 
 def fetch_soundfonts(say: Callable[[str], None]) -> tuple[Package, ...]:
-    """All soundfonts, fetched where they are not here yet (about 250 MB).
+    """All soundfonts, fetched where they are not here yet (about 300 MB).
 
     Raises InputError or WeightsError if a registry cannot be reached, or gives another file than the pinned one; what
     came before is kept.

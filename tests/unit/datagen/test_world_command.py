@@ -21,7 +21,8 @@ def run(*args: object) -> str:
 
 
 def test_a_world_is_made_and_made_no_second_time(tmp_path: Path) -> None:
-    pytest.importorskip("tinysoundfont")
+    for name in ("tinysoundfont", "pedalboard"):
+        pytest.importorskip(name)
     fonts = [f for n in ("a.sf2", "b.sf2") for f in ("--soundfont", write_soundfont(tmp_path / n))]
     command = ("world", tmp_path / "out", "--count", 6, "--per-shard", 2, "--seconds", 3, "--jobs", 1, *fonts)
     told = run(*command)

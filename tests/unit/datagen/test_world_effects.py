@@ -16,16 +16,27 @@ def clicks(seconds: float = 3.0) -> FloatArray:
     return np.asarray(0.2 * wave, np.float32)
 
 
-@pytest.mark.parametrize("name", [name for name, _, _ in effects.CHAIN])
+@pytest.mark.parametrize("name", [name for name, *_ in effects.CHAIN])
 @pytest.mark.parametrize("seed", range(3))
 def test_effects_keep_length_and_time_and_follow_from_their_seed(name: str, seed: int) -> None:
-    effect = next(e for n, e, _ in effects.CHAIN if n == name)
+    effect = next(e for n, e, *_ in effects.CHAIN if n == name)
     sound = clicks()
     got = effect(sound, RATE_HZ, np.random.default_rng(seed))
     assert got.shape == sound.shape and got.dtype == np.float32 and np.all(np.isfinite(got))
     assert not np.array_equal(got, sound)
     assert abs(effects._delay(sound, got)) <= 0.001 * RATE_HZ
     assert np.array_equal(got, effect(sound, RATE_HZ, np.random.default_rng(seed)))
+
+
+@pytest.mark.parametrize("name", [name for name, *_ in effects.CHAIN])
+def test_effects_take_stereo_and_keep_its_sides_apart(name: str) -> None:
+    effect = next(e for n, e, *_ in effects.CHAIN if n == name)
+    left = clicks(2.0)
+    sound = np.stack([left, 0.25 * left])
+    got = effect(sound, RATE_HZ, np.random.default_rng(0))
+    assert got.shape == sound.shape and got.dtype == np.float32 and np.all(np.isfinite(got))
+    assert abs(effects._delay(left, got[0])) <= 0.001 * RATE_HZ
+    assert np.mean(got[0] ** 2) > 4 * np.mean(got[1] ** 2)
 
 
 @pytest.mark.parametrize("snr_db", [-5.0, 0.0, 12.5, 30.0])
@@ -67,3 +78,12 @@ def test_treated_sound_is_never_clipped_and_says_what_was_done() -> None:
     noise = clicks(1.0)[::-1].copy()
     _, names = effects.treat(clicks(1.0), RATE_HZ, np.random.default_rng(3), background=noise, snr_db=6.0, dry=1.0)
     assert names == ("background",)
+
+
+def test_stereo_is_left_at_its_level() -> None:
+    sound = np.stack([clicks(1.0), clicks(1.0)[::-1]])
+    loudest = float(np.abs(sound).max())
+    got, _ = effects.treat(sound, RATE_HZ, np.random.default_rng(0), dry=1.0)
+    assert np.allclose(got, sound)
+    got, _ = effects.treat(sound * 2 / loudest, RATE_HZ, np.random.default_rng(0), dry=1.0)
+    assert float(np.abs(got).max()) == pytest.approx(0.97)

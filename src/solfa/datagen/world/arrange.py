@@ -55,7 +55,8 @@ def arrange(chart: Score, style: Style, rng: Rng, keep: tuple[ScorePart, ...] = 
             parts.append(_pitched(seat, programs, style, chart, bars, band, rng))
     parts = [_dynamics(part, chart, band) for part in parts if part.notes]
     return replace(
-        chart, parts=tuple(parts), events=(*chart.events, *_events(chart, bars, band)), genre=tuple(style.genre),
+        chart, parts=tuple(parts), events=(*chart.events, *_events(chart, bars, band)),
+        genre=tuple(style.genre) if "drums" in band.seats or style.drumless >= 0.3 else (),
         swing=style.swing * 0.165 if all(METRES[m].division == 2 for _, _, m in chart.metres) else 0.0,
         about={**chart.about, "style": style.name},
     )  # fmt: skip

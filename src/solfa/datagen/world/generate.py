@@ -7,7 +7,7 @@ recordings for backgrounds and made-up pieces belong to one split each, by a has
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,12 @@ from solfa.core.clip import Clip
 from solfa.core.errors import DecodeError, InputError
 from solfa.core.types import FloatArray, Rng
 from solfa.datagen.captions import caption
-from solfa.datagen.world import effects
+from solfa.datagen.packages import soundfonts as known_soundfonts
+from solfa.datagen.world import effects, studio
 from solfa.datagen.world.compose import compose
-from solfa.datagen.world.render import Stem, check_soundfont, playable, render
-from solfa.datagen.world.score import Score
+from solfa.datagen.world.render import Stem, check_soundfont, only_drums, playable, render
+from solfa.datagen.world.score import Score, ScorePart, table
+from solfa.datagen.world.singing import Singer, check_singing, draw_singer, sung_part
 from solfa.datagen.world.sources import artist_of, corpora, read_song, songs
 from solfa.datagen.world.truth import Window, annotate, attributes_of, phrases_of
 from solfa.datasets.building import ShardTask
@@ -35,7 +37,7 @@ _SHARES = (("train", 0.9), ("val", 0.05), ("test", 0.05))
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Performance:
-    """A piece as it is played: the stretch that a clip shows, its stems, their mix (float32), and how it was made."""
+    """A piece as it is played: the stretch a clip shows, stems, mix [shape=(N,) or (2, N)], and how it was made."""
 
     score: Score
     window: Window
@@ -50,7 +52,8 @@ class World:
 
     ``soundfonts`` are two or more; ``held_out`` names (by file name) the one that sounds in ``test`` only. ``corpora``
     are folders by corpus (``sources.corpora``), and half of the clips come from them where there are any;
-    ``background`` is a folder of recordings to mix in. ``captions`` is how many texts a clip has.
+    ``background`` is a folder of recordings to mix in. ``captions`` is how many texts a clip has. ``production`` is
+    "none" (mono, the sum of parts) or "studio" (stereo); ``singing`` is the share of clips with a tune that are sung.
     """
 
     soundfonts: tuple[Path, ...]
@@ -61,6 +64,8 @@ class World:
     sample_rate_hz: int = 24000
     clips_per_shard: int = 100
     captions: int = 3
+    production: str = "none"
+    singing: float = 0.0
 
     def __post_init__(self) -> None:
         names = [p.name for p in self.soundfonts]
@@ -72,11 +77,15 @@ class World:
             )
         if not 2.0 <= self.seconds <= 120.0 or not 8000 <= self.sample_rate_hz <= 48000:
             raise InputError(f"{self.seconds} s at {self.sample_rate_hz} Hz: expected 2-120 s and 8000-48000 Hz.")
+        if self.production not in ("none", "studio") or not 0 <= self.singing <= 1:
+            got = f"production {self.production!r}, singing {self.singing}"
+            raise InputError(f"{got}: expected the production none or studio, and a share of 0 to 1 that is sung.")
 
     def config(self) -> dict[str, Any]:
         """What decides the clips, as plain JSON: names and sizes of files, no folders."""
         return {
-            "pipeline": "world/3", "seconds": self.seconds, "sample_rate_hz": self.sample_rate_hz,
+            "pipeline": "world/4", "seconds": self.seconds, "sample_rate_hz": self.sample_rate_hz,
+            "production": self.production, "singing": self.singing,
             "clips_per_shard": self.clips_per_shard, "captions": self.captions, "held_out": self.held_out,
             "soundfonts": [[p.name, p.stat().st_size] for p in self.soundfonts],
             "corpora": {name: _named(songs(name, folder)) for name, folder in sorted(self.corpora.items())},
@@ -84,7 +93,10 @@ class World:
         }  # fmt: skip
 
     def prepare(self) -> None:
-        """Check that every soundfont is one, once in each process; each is loaded when it is first played."""
+        """Check that every soundfont is one, and that packages and programs are here; once in each process."""
+        effects.processors()
+        if self.singing:
+            check_singing()
         for path in self.soundfonts:
             check_soundfont(path)
 
@@ -105,32 +117,59 @@ class World:
 
         Raises InputError if what was drawn cannot be played or is silent, or a song of a corpus cannot be read.
         """
-        score, shift = self._score(name, split, rng), _drawn_shift(rng)
+        score, produced = self._score(name, split, rng), self.production == "studio"
         fonts = [p for p in self.soundfonts if (p.name == self.held_out) == (split == "test")]
-        main, mixed = fonts[int(rng.integers(len(fonts)))], rng.random() < 0.3
+        played = self._players(score, fonts, rng)
+        score = replace(score, parts=tuple(part for part, _ in played))
         cents = float(np.clip(rng.normal(0, 14), -40, 40)) if rng.random() < 0.5 else 0.0
-        players = [fonts[int(rng.integers(len(fonts)))] if mixed else main for _ in score.parts]
-        parts = tuple(playable(part, font) for part, font in zip(score.parts, players, strict=True))
-        score, mechanical = replace(score, parts=parts), bool(rng.random() < 0.25)
-        window = _window(score, self.seconds, shift, rng)
-        shown_s, rate = self.seconds * window.ratio, self.sample_rate_hz
-        stems = render(score, players, cents, window.begin_s, shown_s, rate, rng, mechanical=mechanical)
-        dry = effects.varispeed(_mixed(stems, round(shown_s * rate)), rate, window.ratio)
-        about = {
-            **score.about, "soundfonts": sorted({font.name for font in players}), "semitones": shift,
-            "speed": round(window.ratio, 4), "tempo_shape": score.tempo, "tuning_cents": round(cents, 1),
-            "mechanical": mechanical,
+        cents = float(rng.uniform(-50, 50)) if produced and rng.random() < 0.2 else cents
+        # A record or a tape runs off its speed; half a semitone is the most in all, so that the key has its name.
+        off = float(np.clip(rng.normal(0, 15), -50 - cents, 50 - cents)) if produced and rng.random() < 0.15 else 0.0
+        mechanical, accent = bool(rng.random() < 0.25), round(float(rng.uniform(0, 16)), 1)
+        feels, feel = table()["feels"], score.about.get("groove", "")
+        feel = feel if feel in feels else str(rng.choice([*feels, *[""] * len(feels)]))
+        shift = int(rng.choice([-2, -1, 1, 2])) if rng.random() < 0.08 else 0  # semitones by varispeed
+        window = _window(score, self.seconds, shift, off, rng)
+        shown_s, rate, players = self.seconds * window.ratio, self.sample_rate_hz, [player for _, player in played]
+        played_as: dict[str, Any] = {"mechanical": mechanical, "feel": feel, "accent": accent}
+        stems = render(score, players, cents, window.begin_s, shown_s, rate, rng, **played_as)
+        dry, about = _mixed(stems, round(shown_s * rate)), dict[str, Any]()
+        if produced:
+            stems, dry, about["studio"] = studio.mixed(stems, rate, float(np.median(np.diff(score.beat_s))), rng)
+        licences = {font.file: font.licence for font in known_soundfonts()}
+        singers = [{**asdict(player), "words": list(player.words)} for player in players if isinstance(player, Singer)]
+        used = sorted({player.name for player in players if isinstance(player, Path)})
+        about |= {
+            **score.about, "soundfonts": used, "soundfont_licences": [licences.get(name, "unknown") for name in used],
+            "singers": singers, "semitones": window.shift, "speed": round(window.ratio, 4), "tempo_shape": score.tempo,
+            "tuning_cents": round(cents + window.cents, 1), **played_as,
         }  # fmt: skip
-        return Performance(score, window, stems, effects.fitted(dry, round(self.seconds * rate)), about)
+        dry = effects.fitted(effects.varispeed(dry, rate, window.ratio), round(self.seconds * rate))
+        return Performance(score, window, stems, dry, about)
+
+    def _players(self, score: Score, fonts: list[Path], rng: Rng) -> list[tuple[ScorePart, Path | Singer]]:
+        # Each part as it can be played, and by which soundfont or singer.
+        whole = [font for font in fonts if not only_drums(font)] or fonts
+        main, mixed = whole[int(rng.integers(len(whole)))], rng.random() < 0.3
+        apart = rng.random() < 0.4  # the drums are of another soundfont, kits alone among them
+        singer, found = draw_singer(rng), list[tuple[ScorePart, Path | Singer]]()
+        tunes = [part for part in score.parts if part.role == "lead" and len(part.notes) > 3]
+        sung = tunes[0] if tunes and rng.random() < self.singing else None
+        for part in score.parts:
+            options = fonts if part.role == "drums" and (apart or mixed) else whole if mixed else [main]
+            font = options[int(rng.integers(len(options)))]
+            found.append((sung_part(part, singer), singer) if part is sung else (playable(part, font), font))
+        return found
 
     def _clip(self, name: str, split: str, rng: Rng) -> Member:
         played, rate = self.perform(name, split, rng), self.sample_rate_hz
         score, stems, window = played.score, played.stems, played.window
         background, snr_db = self._noise(split, rng)
         samples, done = effects.treat(played.dry, rate, rng, background=background, snr_db=snr_db)
-        truth = annotate(score, stems, window, rate, samples)
+        mono = samples if samples.ndim == 1 else np.asarray(samples.mean(axis=0), np.float32)
+        truth = annotate(score, stems, window, rate, mono)
         attributes = attributes_of(truth, score)
-        if background is not None:
+        if background is not None and not attributes.get("voice"):
             attributes.pop("voice", None)  # who knows what is in the background
         snr = None if background is None else round(snr_db, 2)
         attributes["world"] = {**played.about, "effects": list(done), "snr_db": snr}
@@ -141,7 +180,7 @@ class World:
             source=score.about["source"], licence=score.licence, artist=score.artist, piece=score.piece,
             track=score.piece, split=split, annotation=truth,
         )  # fmt: skip
-        return Member(record=record, samples=samples, sample_rate_hz=rate)
+        return Member(record=record, samples=samples.T, sample_rate_hz=rate)
 
     def _score(self, name: str, split: str, rng: Rng) -> Score:
         seconds = self.seconds * 1.14  # room for playing it faster
@@ -197,13 +236,8 @@ def _recordings(folder: Path) -> tuple[Path, ...]:
     return found
 
 
-def _drawn_shift(rng: Rng) -> int:
-    # Semitones by varispeed, in one clip of twelve.
-    return int(rng.choice([-2, -1, 1, 2])) if rng.random() < 0.08 else 0
-
-
-def _window(score: Score, seconds: float, shift: int, rng: Rng) -> Window:
-    window = Window(begin_s=0.0, seconds=seconds, shift=shift)
+def _window(score: Score, seconds: float, shift: int, cents: float, rng: Rng) -> Window:
+    window = Window(begin_s=0.0, seconds=seconds, shift=shift, cents=cents)
     shown = seconds * window.ratio
     first, last = float(score.beat_s[0]), float(score.beat_s[-1]) - shown
     if last < first:

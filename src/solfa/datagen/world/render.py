@@ -16,8 +16,9 @@ import numpy as np
 from solfa.core.errors import InputError, need
 from solfa.core.types import FloatArray, Rng
 from solfa.datagen.world.score import Score, ScorePart, table
+from solfa.datagen.world.singing import Singer, sing
 
-MOST_LOADED = 8
+MOST_LOADED = 9
 _VOICES = 160
 _PREROLL_S = 1.5
 
@@ -68,6 +69,11 @@ def has_preset(path: Path, program: int, drums: bool) -> bool:
     return load_soundfont(path).get_preset_name(128 if drums else 0, program) not in (None, "<None>")
 
 
+def only_drums(path: Path) -> bool:
+    """Whether a soundfont is one drum kit, at the place of the first program."""
+    return has_preset(path, 0, False) and not has_preset(path, 1, False) and not has_preset(path, 0, True)
+
+
 def playable(part: ScorePart, path: Path) -> ScorePart:
     """The part as a soundfont can play it: with its standard kit for one it lacks.
 
@@ -75,13 +81,19 @@ def playable(part: ScorePart, path: Path) -> ScorePart:
     """
     if has_preset(path, part.program, part.drums):
         return part
-    if part.drums and has_preset(path, 0, True):
+    if part.drums and (has_preset(path, 0, True) or only_drums(path)):
         return replace(part, program=0, concept="drums" if part.concept == "drum_machine" else part.concept)
     raise InputError(f"{path.name} has no program {part.program}")
 
 
-def performed(part: ScorePart, score: Score, rng: Rng, *, mechanical: bool) -> list[tuple[float, float, int, int]]:
-    """Notes as (on_s, off_s, pitch, velocity): swung, and unless ``mechanical`` a little early, late, loud or soft."""
+def performed(
+    part: ScorePart, score: Score, rng: Rng, *, mechanical: bool, feel: str = "", accent: float = 0.0
+) -> list[tuple[float, float, int, int]]:
+    """Notes as (on_s, off_s, pitch, velocity): swung, and unless ``mechanical`` a little early, late, loud or soft.
+
+    ``feel`` is a style of ``world.toml`` whose drummers' timing is followed in 4/4 that is not swung; first beats are
+    ``accent`` louder (of 127), other stressed ones half of that. Drums played by people keep their timing and accents.
+    """
     notes = np.array(part.notes, np.float64).reshape(-1, 4)
     start, stop = notes[:, 0].copy(), notes[:, 0] + notes[:, 1]
     if score.swing:
@@ -94,6 +106,14 @@ def performed(part: ScorePart, score: Score, rng: Rng, *, mechanical: bool) -> l
     late = rng.normal(0, 1, len(on)).clip(-2.5, 2.5) * spread
     shift = (rng.uniform(-lag, lag) + late) / 1000
     loud = rng.normal(0, 0 if mechanical else 6, len(on))
+    if not (part.role == "drums" and score.about.get("source") == "groove"):
+        for a, b, metre in score.bars():
+            inside = np.flatnonzero((notes[:, 0] > a - 0.1) & (notes[:, 0] < b - 0.1))
+            place = notes[inside, 0] - a
+            if feel and not mechanical and not score.swing and metre.name == "4/4":
+                shift[inside] += np.array(table()["feels"][feel])[np.round(place * 4).astype(int) % 16] / 1000
+            for beat in metre.stressed:
+                loud[inside[np.abs(place - beat) < 0.1]] += accent / (2 if beat else 1)
     velocity = np.clip(notes[:, 3] + loud, 1, 127)
     return [
         (float(a + s), float(max(b + s, a + s + 0.03)), int(p), int(v))
@@ -141,25 +161,29 @@ def _silence(font: Any, part: ScorePart, cents: float, sample_rate_hz: int) -> N
     font.set_max_voices(_VOICES)
     rest = bytearray(4 * sample_rate_hz // 10)
     font.render(memoryview(rest), False)  # lets what still rings fade out
-    font.channel_set_bank(0, 128 if part.drums else 0)
-    font.channel_set_preset_number(0, part.program, part.drums)
+    drums = part.drums and font.get_preset_name(128, part.program) not in (None, "<None>")
+    font.channel_set_bank(0, 128 if drums else 0)
+    font.channel_set_preset_number(0, part.program, drums)
     font.channel_set_tuning(0, cents / 100)
 
 
 def render(
-    score: Score, fonts: Sequence[Path], cents: float, begin_s: float, seconds: float, sample_rate_hz: int,
-    rng: Rng, *, mechanical: bool = False,
+    score: Score, players: Sequence[Path | Singer], cents: float, begin_s: float, seconds: float, sample_rate_hz: int,
+    rng: Rng, *, mechanical: bool = False, feel: str = "", accent: float = 0.0,
 ) -> list[Stem]:  # fmt: skip
     """The stems of a stretch of a piece, levelled by role; parts that are silent there are left out.
 
-    ``fonts`` are the soundfonts that play the parts, in order, ``cents`` their tuning; ``mechanical`` leaves out the
-    players' inaccuracies.
+    ``players`` are the soundfonts that play the parts, in order, or who sings them, ``cents`` their tuning; the others
+    are as in ``performed``.
     """
     count, stems = round(seconds * sample_rate_hz), list[Stem]()
-    for part, font in zip(score.parts, fonts, strict=True):
+    for part, player in zip(score.parts, players, strict=True):
         level = table()["mix"][part.role]["level_db"] + float(rng.uniform(-4, 4))
-        notes = performed(part, score, rng, mechanical=mechanical)
-        samples = stem_of(notes, part, font, cents, begin_s, count, sample_rate_hz)
+        notes = performed(part, score, rng, mechanical=mechanical, feel=feel, accent=accent)
+        if isinstance(player, Singer):
+            samples = sing(notes, player, cents, begin_s, count, sample_rate_hz, rng)
+        else:
+            samples = stem_of(notes, part, player, cents, begin_s, count, sample_rate_hz)
         if float(np.abs(samples).max(initial=0.0)) > 1e-6:
             stems.append(Stem(part, _levelled(samples, level, sample_rate_hz)))
     return stems

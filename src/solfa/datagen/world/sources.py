@@ -295,10 +295,10 @@ def _pop909(path: Path, seconds: float, rng: Rng) -> Score:
 
 def _groove(path: Path, seconds: float, rng: Rng) -> Score:
     # Played drums under a made-up band: "1_funk-groove1_138_beat_4-4.mid" names tempo and metre.
-    found = re.search(r"_(\d+)_beat_(\d)-4\.mid$", path.name)
+    found = re.search(r"_([a-z]+)(?:-\w+)?_(\d+)_beat_(\d)-4\.mid$", path.name)
     if found is None:
-        raise InputError(f"groove {path.name}: its name states no tempo and metre")
-    bpm, metre = float(found[1]), f"{found[2]}/4"
+        raise InputError(f"groove {path.name}: its name states no style, tempo and metre")
+    bpm, metre = float(found[2]), f"{found[3]}/4"
     song, beats = read_midi(path, metre), METRES[metre].beats
     notes = [n for part in song.parts for n in part.notes]
     at = song.seconds(np.array([n.start for n in notes])) * bpm / 60
@@ -311,7 +311,9 @@ def _groove(path: Path, seconds: float, rng: Rng) -> Score:
         if start - first > -0.1
     )
     drums = ScorePart(role="drums", concept="drums", program=int(rng.choice([0, 0, 8, 16, 40])), notes=rows, drums=True)
-    return compose(seconds, rng, metre=metre, tempo_bpm=bpm, keep=(drums,))
+    groove = table()["grooves"].get(found[1], {"styles": [""], "genre": []})
+    score = compose(seconds, rng, metre=metre, tempo_bpm=bpm, keep=(drums,), style=str(rng.choice(groove["styles"])))
+    return replace(score, genre=tuple(groove["genre"]), about={**score.about, "groove": found[1]})
 
 
 def _tightened(beats: NDArray[np.float64]) -> NDArray[np.float64]:

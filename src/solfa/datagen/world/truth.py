@@ -22,6 +22,7 @@ from solfa.core.types import BoolArray, ChordSegment, Curve, FloatArray
 from solfa.datagen.captions.facts import harmony
 from solfa.datagen.world.render import Stem, frame_db
 from solfa.datagen.world.score import METRES, Scale, Score, joined, moved_label
+from solfa.datagen.world.singing import CONCEPTS
 from solfa.datagen.world.styles import is_voice_like
 from solfa.datasets.phrases import event_phrase
 
@@ -38,17 +39,18 @@ Stretches = tuple[tuple[float, float], ...]
 class Window:
     """The stretch of a piece that a clip of ``seconds`` shows, from ``begin_s`` on, ``shift`` semitones higher.
 
-    The shift is by varispeed, so it is played ``ratio`` times as fast as the score says.
+    The shift and ``cents`` more (tuning, no other key) are by varispeed, so it is played ``ratio`` times as fast.
     """
 
     begin_s: float
     seconds: float
     shift: int = 0
+    cents: float = 0.0
 
     @property
     def ratio(self) -> float:
         """How many times as fast it is played."""
-        return float(2 ** (self.shift / 12))
+        return float(2 ** ((self.shift + self.cents / 100) / 12))
 
     def clip_s(self, score_s: float | NDArray[np.float64]) -> NDArray[np.float64]:
         """Times in the clip of times in the piece."""
@@ -175,6 +177,7 @@ def attributes_of(truth: MusicAnnotation, score: Score) -> dict[str, Any]:
     """The record's attributes; what is not the same all through the clip is left out."""
     total_s = {name: sum(b - a for a, b in rows) for name, rows in _by_instrument(truth).items()}
     labels, voices = [c.label for c in truth.chords], any(s.label == "voice_like" for s in truth.instruments)
+    sung = any(name in total_s for name in CONCEPTS.values())
     found: dict[str, Any] = {
         "genre": list(score.genre),
         "instruments": sorted((n for n in total_s if total_s[n] >= 0.4), key=lambda n: (-total_s[n], n)),
@@ -187,7 +190,7 @@ def attributes_of(truth: MusicAnnotation, score: Score) -> dict[str, Any]:
         "beats_per_bar": None if truth.metre is None else METRES[truth.metre].beats,
         "tempo_bpm": None if truth.tempo_bpm is None else round(truth.tempo_bpm, 1),
         "tempo_marking": None if truth.tempo_bpm is None else tempo_marking(truth.tempo_bpm),
-        "voice": None if voices else False,
+        "voice": True if sung else None if voices else False,
         "voice_like": voices or None,
         "swing": score.swing > 0.08 or None,
     }
