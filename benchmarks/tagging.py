@@ -41,8 +41,7 @@ def main() -> None:
     mel, log_mel = musicnn_mel(windows), yamnet_mel(patches)[:, None]
     parts: dict[str, tuple[float, Callable[[], object]]] = {
         "mel of musicnn": (24, lambda: musicnn_mel(windows)),
-        "musicnn MTT": (24, lambda: [session("musicnn-mtt", threads=1).run(None, {"mel": m[None]}) for m in mel]),
-        "musicnn MSD": (24, lambda: [session("musicnn-msd", threads=1).run(None, {"mel": m[None]}) for m in mel]),
+        "musicnn, both": (24, lambda: [session("musicnn", threads=1).run(None, {"mel": m[None]}) for m in mel]),
         "mel of YAMNet": (24, lambda: yamnet_mel(patches)),
         "YAMNet": (24, lambda: [session("yamnet", threads=1).run(None, {"patch": p}) for p in np.split(log_mel, 8)]),
         "all (tag_frames)": (arguments.seconds, lambda: tag_frames(Audio(samples, SAMPLE_RATE_HZ))),

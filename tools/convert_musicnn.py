@@ -1,4 +1,4 @@
-"""Write musicnn's two networks as ONNX files: ``python tools/convert_musicnn.py WHEEL_DIR OUT_DIR``.
+"""Write musicnn's two networks as one ONNX file: ``python tools/convert_musicnn.py WHEEL_DIR OUT.onnx``.
 
 ``WHEEL_DIR`` is the unpacked wheel of musicnn 0.1.0 (ISC licence, Pons and Serra, ISMIR-LBD 2019). Reads the
 TensorFlow checkpoints without TensorFlow. Large weights are stored as float16 behind a Cast; the arithmetic stays
@@ -9,7 +9,9 @@ and BN is monotone per channel, so pooling can come first once the channels with
 turned (``max`` becomes ``min``). And every other BN is an affine map that the next layer or one Mul/Add takes over.
 
 Weight decay has left most channels of the first layer without weights (of 561, 189 have an effect in MTT and 62 in
-MSD): what such a channel says is a constant, which goes into the next layers' biases.
+MSD): what such a channel says is a constant, which goes into the next layers' biases. Those of both networks are one
+convolution of the log-mel image; the BN before it, which differs, moves all values of a channel at a time by the same
+amount, so that it too can come after the pooling.
 """
 
 from __future__ import annotations
@@ -133,20 +135,22 @@ class _Channels:
 
 
 class _Graph:
-    """Collects nodes; ``weight`` stores float16 and casts, ``constant`` keeps float32."""
+    """Collects nodes of one network; ``weight`` stores float16 and casts, ``constant`` keeps float32."""
 
-    def __init__(self, tensors: dict[str, NDArray[np.generic]]) -> None:
-        self.tensors, self.nodes, self.initialisers = tensors, [], []
+    def __init__(self, net: str, tensors: dict[str, NDArray[np.generic]]) -> None:
+        self.net, self.tensors = net, tensors
+        self.nodes: list[onnx.NodeProto] = []
+        self.initialisers: list[TensorProto] = []
 
     def constant(self, name: str, value: NDArray[np.generic]) -> str:
-        self.initialisers.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
-        return name
+        self.initialisers.append(numpy_helper.from_array(np.ascontiguousarray(value), f"{self.net}_{name}"))
+        return f"{self.net}_{name}"
 
     def weight(self, name: str, value: Array) -> str:
-        self.constant(f"{name}_f16", value.astype(np.float16))
-        return self.node("Cast", [f"{name}_f16"], name, to=TensorProto.FLOAT)
+        return self.node("Cast", [self.constant(f"{name}_f16", value.astype(np.float16))], name, to=TensorProto.FLOAT)
 
     def node(self, kind: str, inputs: list[str], output: str, **attributes: object) -> str:
+        output = f"{self.net}_{output}"
         self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
         return output
 
@@ -160,12 +164,14 @@ class _Graph:
         scale = gamma / np.sqrt(variance + _EPSILON)
         return scale, beta - mean * scale
 
-    def scaled(self, x: str, name: str, scale: Array, shift: Array, shape: tuple[int, ...]) -> str:
-        product = self.node("Mul", [x, self.constant(f"{name}_scale", scale.reshape(shape))], f"{name}_mul")
-        return self.node("Add", [product, self.constant(f"{name}_shift", shift.reshape(shape))], name)
+    def scaled(self, x: str, name: str, scale: Array, shift: Array, *, rows: bool = False) -> str:
+        """An affine map of each channel (B, channels, T), or of each number of ``rows`` (B, numbers)."""
+        scale, shift = (v.reshape((1, -1) if rows else (len(v), -1)).astype(np.float32) for v in (scale, shift))
+        product = self.node("Mul", [x, self.constant(f"{name}_scale", scale)], f"{name}_mul")
+        return self.node("Add", [product, self.constant(f"{name}_shift", shift)], name)
 
     def channels(self, layer: int) -> _Channels:
-        """The channels of one convolution of the first layer, signs turned; those without an effect are ``dead``."""
+        """The channels of one convolution of the first layer, signs turned."""
         conv = f"conv2d_{layer - 1}" if layer > 1 else "conv2d"
         kernel = np.asarray(self.tensors[f"{conv}/kernel"], np.float32).transpose(3, 2, 0, 1)
         scale, shift = self.affine(layer)
@@ -173,16 +179,16 @@ class _Graph:
         bias = np.asarray(self.tensors[f"{conv}/bias"], np.float32)
         return _Channels(kernel * sign[:, None, None, None], bias * sign, sign, scale, shift)
 
-    def front(self, x: str, layer: int, part: _Channels, pads: list[int]) -> str:
-        """conv -> max over frequency -> ReLU -> BN, with signs turned; (B, channels, T)."""
-        name = f"front{layer}"
-        inputs = [x, self.weight(f"{name}_w", part.kernel), self.constant(f"{name}_b", part.bias)]
-        y = self.node("Conv", inputs, f"{name}_conv", pads=pads, strides=[1, 1])
-        y = self.node("MaxPool", [y], f"{name}_max", kernel_shape=[1, _MELS - part.kernel.shape[3] + 1], strides=[1, 1])
-        y = self.node("Squeeze", [y, self.constant(f"{name}_axes", np.array([3]))], f"{name}_squeezed")
-        y = self.node("Mul", [y, self.constant(f"{name}_sign", part.sign.reshape(-1, 1))], f"{name}_signed")
-        y = self.node("Relu", [y], f"{name}_relu")
-        return self.scaled(y, name, part.scale, part.shift, (-1, 1))
+    def front(self, pooled: str, layer: int, part: _Channels) -> str:
+        """ReLU -> BN of what is left after pooling (B, channels, T) of a convolution over the image before its BN."""
+        name, taps = f"front{layer}", part.kernel.shape[2]
+        scale, shift = (float(v.item()) for v in self.affine(0))
+        over = np.pad(np.ones(_FRAMES), ((taps - 1) // 2, taps // 2))  # where the kernel is over the image
+        spans = np.lib.stride_tricks.sliding_window_view(over, taps)
+        sums = part.kernel.astype(np.float16).astype(np.float64).sum(axis=(1, 3))
+        moved = part.bias[:, None] + shift * sums @ spans.T
+        y = self.scaled(pooled, f"{name}_moved", part.sign * scale, part.sign[:, None] * moved)
+        return self.scaled(self.node("Relu", [y], f"{name}_relu"), name, part.scale, part.shift)
 
     def over_time(self, conv: str) -> Array:
         """Kernel of a convolution over time [shape=(64, channels, 7)]."""
@@ -202,54 +208,81 @@ class _Graph:
             inputs = [x, self.weight(f"{name}_w", kernel), self.constant(f"{name}_b", bias)]
             y = self.node("Conv", inputs, f"{name}_conv", pads=[3, 3])
         y = self.node("Relu", [y], f"{name}_relu")
-        return self.scaled(y, name, *self.affine(bn), (-1, 1))
+        return self.scaled(y, name, *self.affine(bn))
 
     def dense(self, x: str, kernel: Array, bias: Array, name: str) -> str:
         return self.node("Gemm", [x, self.weight(f"{name}_w", kernel), self.constant(f"{name}_b", bias)], name)
 
 
-def build(tensors: dict[str, NDArray[np.generic]], name: str) -> onnx.ModelProto:
-    """The network: ``mel`` (B, 187, 96) to ``probs`` (B, 50) and ``penultimate`` (B, 200)."""
-    g = _Graph(tensors)
+class _Network(_Graph):
+    """One network; ``alive`` says which channels of each of its first convolutions have an effect."""
+
+    def __init__(self, net: str, tensors: dict[str, NDArray[np.generic]]) -> None:
+        super().__init__(net, tensors)
+        self.parts = [self.channels(layer) for layer in range(1, 6)]
+        self.dense0 = np.asarray(tensors["dense/kernel"], np.float32).reshape(-1, 2, 200)  # of a channel's top and mean
+        self.scale9, self.shift9 = (v.reshape(-1, 2) for v in self.affine(9))
+        first = sum(len(part.bias) for part in self.parts)
+        reach = np.abs(self.dense0 * self.scale9[..., None])[:first].sum(axis=1).max(axis=1)
+        reach = np.maximum(reach, np.abs(self.over_time("conv2d_5")).sum(axis=2).max(axis=0))
+        effect = np.concatenate([np.abs(p.kernel).sum(axis=(1, 2, 3)) * np.abs(p.scale) for p in self.parts])
+        ends = np.cumsum([len(part.bias) for part in self.parts])[:-1]
+        self.alive = np.split(effect * reach > _LEAST_EFFECT, ends)
+
+    def outputs(self, pooled: list[str]) -> None:
+        """``probs`` (B, 50) and ``penultimate`` (B, 200), from what each first convolution says after its pooling."""
+        alive, rest = np.concatenate(self.alive), np.concatenate([part.rest for part in self.parts])
+        kept = [part.some(which) for part, which in zip(self.parts, self.alive, strict=True)]
+        fronts = [self.front(x, i + 1, part) for i, (x, part) in enumerate(zip(pooled, kept, strict=True))]
+        front = self.node("Concat", fronts, "front", axis=1)
+        c1 = self.middle(front, "conv2d_5", 6, rest, alive)
+        c2 = self.node("Add", [self.middle(c1, "conv2d_6", 7), c1], "c2")
+        c3 = self.node("Add", [self.middle(c2, "conv2d_7", 8), c2], "c3")
+        every = self.node("Concat", [front, c1, c2, c3], "every", axis=1)
+        time = self.constant("time", np.array([2]))
+        top = self.node("ReduceMax", [every, time], "top", keepdims=1)
+        mean = self.node("ReduceMean", [every, time], "mean", keepdims=1)
+        flat = self.node("Flatten", [self.node("Concat", [top, mean], "both", axis=2)], "flat")
+        used = np.concatenate([alive, np.ones(len(self.dense0) - len(alive), bool)])
+        flat = self.scaled(flat, "bn9", self.scale9[used].ravel(), self.shift9[used].ravel(), rows=True)
+        idle = rest[:, None] * self.scale9[: len(rest)] + self.shift9[: len(rest)]
+        steady = np.einsum("ci,cio->o", idle[~alive], self.dense0[: len(rest)][~alive])
+        bias = np.asarray(self.tensors["dense/bias"], np.float32) + steady
+        hidden = self.node("Relu", [self.dense(flat, self.dense0[used].reshape(-1, 200), bias, "dense0")], "hidden")
+        last = self.scaled(hidden, "penultimate", *self.affine(10), rows=True)
+        kernel, bias = (np.asarray(self.tensors[f"dense_1/{end}"], np.float32) for end in ("kernel", "bias"))
+        self.node("Sigmoid", [self.dense(last, kernel, bias, "dense1")], "probs")
+
+
+def build(nets: list[_Network]) -> onnx.ModelProto:
+    """Both networks: ``mel`` (B, 187, 96) to ``NET_probs`` (B, 50) and ``NET_penultimate`` (B, 200) of each."""
+    g = _Graph("both", {})
     x = g.node("Unsqueeze", ["mel", g.constant("channel", np.array([1]))], "image")
-    x = g.scaled(x, "bn0", *g.affine(0), (1, 1, 1, 1))
-    parts, taps = [g.channels(layer) for layer in range(1, 6)], [7, 7, 128, 64, 32]
-    rest, scale, shift = np.concatenate([part.rest for part in parts]), *(v.reshape(-1, 2) for v in g.affine(9))
-    dense = [np.asarray(tensors[f"dense{end}"], np.float32) for end in ("/kernel", "/bias", "_1/kernel", "_1/bias")]
-    after = dense[0].reshape(-1, 2, 200)  # for each channel, of its maximum and of its mean over time
-    first = len(rest)
-    reach = np.abs(after * scale[..., None])[:first].sum(axis=1).max(axis=1)
-    reach = np.maximum(reach, np.abs(g.over_time("conv2d_5")).sum(axis=2).max(axis=0))
-    effect = np.concatenate([np.abs(p.kernel).sum(axis=(1, 2, 3)) * np.abs(p.scale) for p in parts]) * reach
-    alive = np.concatenate([effect > _LEAST_EFFECT, np.ones(len(scale) - first, bool)])
-    each = np.split(alive[:first], np.cumsum([len(part.bias) for part in parts])[:-1])
-    fronts = [
-        g.front(x, i + 1, part.some(which), [(k - 1) // 2, 0, k // 2, 0])
-        for i, (part, which, k) in enumerate(zip(parts, each, taps, strict=True))
-    ]
-    front = g.node("Concat", fronts, "front", axis=1)
-    c1 = g.middle(front, "conv2d_5", 6, rest, alive[:first])
-    c2 = g.node("Add", [g.middle(c1, "conv2d_6", 7), c1], "c2")
-    c3 = g.node("Add", [g.middle(c2, "conv2d_7", 8), c2], "c3")
-    every = g.node("Concat", [front, c1, c2, c3], "every", axis=1)
-    top = g.node("ReduceMax", [every, g.constant("time", np.array([2]))], "top", keepdims=1)
-    mean = g.node("ReduceMean", [every, "time"], "mean", keepdims=1)
-    flat = g.node("Flatten", [g.node("Concat", [top, mean], "both", axis=2)], "flat")
-    flat = g.scaled(flat, "bn9", scale[alive].ravel(), shift[alive].ravel(), (1, -1))
-    dead = ~alive[:first]
-    steady = np.einsum("ci,cio->o", rest[dead, None] * scale[:first][dead] + shift[:first][dead], after[:first][dead])
-    hidden = g.dense(flat, after[alive].reshape(-1, 200), dense[1] + steady, "dense0")
-    g.scaled(g.node("Relu", [hidden], "hidden"), "penultimate", *g.affine(10), (1, -1))
-    g.node("Sigmoid", [g.dense("penultimate", dense[2], dense[3], "dense1")], "probs")
+    pooled: dict[str, list[str]] = {net.net: [] for net in nets}
+    for i in range(5):
+        kernels = [net.parts[i].kernel[net.alive[i]] for net in nets]
+        taps = kernels[0].shape[2]
+        weight, pads = g.weight(f"front{i}_w", np.concatenate(kernels)), [(taps - 1) // 2, 0, taps // 2, 0]
+        y = g.node("Conv", [x, weight], f"front{i}_conv", pads=pads, strides=[1, 1])
+        y = g.node("ReduceMax", [y, g.constant(f"front{i}_axes", np.array([3]))], f"front{i}_squeezed", keepdims=0)
+        sizes = g.constant(f"front{i}_sizes", np.array([len(kernel) for kernel in kernels]))
+        parts = [f"{net.net}_pooled{i}" for net in nets]
+        g.nodes.append(helper.make_node("Split", [y, sizes], parts, axis=1))
+        for net, part in zip(nets, parts, strict=True):
+            pooled[net.net].append(part)
+    for net in nets:
+        net.outputs(pooled[net.net])
+    sizes = {"probs": 50, "penultimate": 200}
     graph = helper.make_graph(
-        g.nodes,
-        name,
+        [node for part in (g, *nets) for node in part.nodes],
+        "musicnn",
         [helper.make_tensor_value_info("mel", TensorProto.FLOAT, ["B", _FRAMES, _MELS])],
         [
-            helper.make_tensor_value_info("probs", TensorProto.FLOAT, ["B", 50]),
-            helper.make_tensor_value_info("penultimate", TensorProto.FLOAT, ["B", 200]),
+            helper.make_tensor_value_info(f"{net.net}_{name}", TensorProto.FLOAT, ["B", size])
+            for net in nets
+            for name, size in sizes.items()
         ],
-        g.initialisers,
+        [tensor for part in (g, *nets) for tensor in part.initialisers],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], producer_name="solfa")
     model.ir_version = 8
@@ -261,12 +294,11 @@ def main() -> None:
     """Convert both networks."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("wheel", type=Path, help="folder of the unpacked musicnn wheel")
-    parser.add_argument("out", type=Path, help="folder to write musicnn-mtt.onnx and musicnn-msd.onnx to")
+    parser.add_argument("out", type=Path, help="file to write, musicnn.onnx")
     arguments = parser.parse_args()
-    for net in ("MTT", "MSD"):
-        tensors = read_checkpoint(arguments.wheel / "musicnn" / f"{net}_musicnn")
-        target = arguments.out / f"musicnn-{net.lower()}.onnx"
-        target.write_bytes(build(tensors, f"musicnn-{net.lower()}").SerializeToString())
+    folders = {net: arguments.wheel / "musicnn" / f"{net.upper()}_musicnn" for net in ("mtt", "msd")}
+    model = build([_Network(net, read_checkpoint(folder)) for net, folder in folders.items()])
+    arguments.out.write_bytes(model.SerializeToString())
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def _step_energy(samples: FloatArray, rate: int) -> tuple[NDArray[np.float64], N
     weighted = filtered(k_weighting(rate), samples)
     edges = np.round(np.arange(math.ceil(len(samples) / (rate * STEP_S)) + 1) * rate * STEP_S).astype(np.int64)
     edges = np.unique(np.minimum(edges, len(samples)))
-    energy = np.add.reduceat(weighted * weighted, edges[:-1])
+    energy = np.add.reduceat(np.square(weighted, out=weighted), edges[:-1])
     return np.asarray(energy, np.float64), np.diff(edges).astype(np.float64)
 
 

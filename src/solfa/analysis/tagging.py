@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.fft import rfft
@@ -25,8 +25,9 @@ from solfa.weights import num_threads, session
 SAMPLE_RATE_HZ = 16000
 HOP_S = 3.0
 PATCH_S = 1.0
-_FILES = {"mtt": "musicnn-mtt", "msd": "musicnn-msd", "yamnet": "yamnet"}
-NETS = tuple(_FILES)
+_FILES = ("musicnn", "yamnet")
+NETS = ("mtt", "msd", "yamnet")
+_MUSICNN = ["mtt_probs", "msd_probs", "mtt_penultimate", "msd_penultimate"]
 # Raise when anything between the samples and the scores changes: part of cache keys and of the embedding space.
 VERSION = "3"
 
@@ -104,8 +105,8 @@ def num_frames(audio: Audio) -> int:
 def _scores(audio: Audio) -> TagFrames:
     samples, count = _levelled(at_rate(audio, SAMPLE_RATE_HZ).samples), num_frames(audio)
     windows, seconds = _windows(samples, count, 1), _windows(samples, count, SAMPLE_RATE_HZ)
-    for net in NETS:
-        _net(net)  # read the files before there are threads
+    for file in _FILES:
+        session(file, threads=1)  # read the files before there are threads
     # One window a run: its activations (20 MB) remain near the cores, which is a quarter faster than eight at once and
     # takes a quarter of the memory; and a window's scores are the same to the last bit whatever is around it. Threads
     # take a window each, rather than parts of a layer, so that none waits for another.
@@ -143,16 +144,11 @@ def _windows(samples: FloatArray, count: int, unit: int) -> FloatArray:
 
 def _run(windows: FloatArray, seconds: FloatArray) -> tuple[FloatArray, ...]:
     """The fields of ``TagFrames`` in their order, for windows [shape=(T, 48000)] as musicnn and as YAMNet sees them."""
-    mel = {"mel": musicnn_mel(windows)}
-    mtt, mtt_hidden = _net("mtt").run(["probs", "penultimate"], mel)
-    msd, msd_hidden = _net("msd").run(["probs", "penultimate"], mel)
+    musicnn, yamnet = (session(file, threads=1) for file in _FILES)
+    mtt, msd, mtt_hidden, msd_hidden = musicnn.run(_MUSICNN, {"mel": musicnn_mel(windows)})
     patches = seconds.reshape(-1, int(PATCH_S * SAMPLE_RATE_HZ))[:, :_PATCH]
-    yamnet, embedding = _net("yamnet").run(["probs", "embedding"], {"patch": yamnet_mel(patches)[:, None]})
-    return mtt, msd, yamnet, mtt_hidden, msd_hidden, embedding
-
-
-def _net(name: str) -> Any:
-    return session(_FILES[name], threads=1)
+    probs, embedding = yamnet.run(["probs", "embedding"], {"patch": yamnet_mel(patches)[:, None]})
+    return mtt, msd, probs, mtt_hidden, msd_hidden, embedding
 
 
 # --- from scores to evidence for concepts -----------------------------------------------------------------------------

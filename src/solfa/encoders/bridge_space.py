@@ -25,13 +25,13 @@ from solfa.weights import weight
 
 DIM = 512
 SOUND_DIM = 128
-NETS = ("musicnn-mtt", "musicnn-msd", "yamnet")
+NETS = ("musicnn", "yamnet")
 # AudioSet's branch of music, less its two roots, which say nothing about which music; and the voices, which AudioSet
 # keeps elsewhere.
 _MUSIC = ("Plucked string instrument", "Scary music")
 _VOICES = ("Singing", "Choir", "Chant", "Rapping", "Humming", "Speech", "Whistling")
 # By hash, the name that collections and trained models on disk have for the same values (cosine above 0.999999).
-_NAMED = {"133a5a77deab": "cf06f8a71b27"}
+_NAMED = {"d5b849393eab": "cf06f8a71b27"}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
