@@ -52,7 +52,7 @@ class HarmonyExtractor:
 
     spec = ExtractorSpec(
         name="solfa-harmony",
-        version="4",
+        version="5",
         licence="Apache-2.0, network MIT",
         commercial_use=True,
         provides=("key", "chords"),
@@ -106,7 +106,7 @@ class HarmonyExtractor:
         if sounding_s < harmony_key.MIN_SOUNDING_S:
             return {"key": NOTHING, "chords": chords}
         log_keys = np.concatenate([o["log_keys"] for o in observations])
-        return {"key": ranked(KEYS, _probabilities(log_keys), _NUM_KEYS), "chords": chords}
+        return {"key": ranked(KEYS, _probabilities(log_keys, sounding_s), _NUM_KEYS), "chords": chords}
 
 
 def key_probabilities(observation: Observation) -> NDArray[np.float64]:
@@ -114,9 +114,11 @@ def key_probabilities(observation: Observation) -> NDArray[np.float64]:
     return _probabilities(np.asarray(observation["log_keys"], np.float32))
 
 
-def _probabilities(log_keys: FloatArray) -> NDArray[np.float64]:
-    """Of each key, from its mean log-probability over blocks [shape=(K, 24)]."""
-    scores = constants()["key"]["sharpness"] * log_keys.astype(np.float64).mean(axis=0)
+def _probabilities(log_keys: FloatArray, sounding_s: float = np.inf) -> NDArray[np.float64]:
+    """Of each key, from its mean log-probability over blocks [shape=(K, 24)]; a bar or two say less than a song."""
+    fitted = constants()["key"]
+    sharpness = fitted["sharpness"] * min(1.0, sounding_s / fitted["enough_s"]) ** fitted["growth"]
+    scores = sharpness * log_keys.astype(np.float64).mean(axis=0)
     powers = np.exp(scores - scores.max())
     return np.asarray(powers / powers.sum())
 
