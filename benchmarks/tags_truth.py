@@ -66,6 +66,11 @@ _GENRES: dict[str, tuple[str, str]] = {
     "contemporary": ("", "hard roots jazz caribbean far"),
     "folk": ("folk", "hard jazz black caribbean far art club synthetic score"),
     "pop": ("pop", "hard jazz caribbean far art score"),
+    "blues": ("blues", "hard jazz caribbean far art still club synthetic score"),
+    "classical": ("classical", "rock hard roots jazz black caribbean latin far club synthetic"),
+    "country": ("country", "hard jazz black caribbean latin far art still club synthetic score"),
+    "hiphop": ("hip_hop", "rock hard roots jazz caribbean latin far art still score"),
+    "metal": ("metal", "roots jazz black caribbean latin far art still club score"),
     "rock": ("rock", "jazz black caribbean latin far art still club score"),
 }
 _FEELS = {
@@ -93,9 +98,13 @@ def written(folder: Path) -> Iterator[tuple[Path, NDArray[np.float64]]]:
     """Sound files of a folder's ``index.csv`` with 1, 0 or NaN for every measurable concept [shape=(C,)]."""
     with (folder / "index.csv").open(encoding="utf-8", newline="") as stream:
         for entry in csv.DictReader(stream):
-            genre = entry["genre"].strip().lower()
-            facts = _instruments(entry.get("instruments", ""), genre) | _genre(genre) | _feel(entry.get("feel", ""))
-            yield folder / entry["file"], row(facts)
+            yield folder / entry["file"], row(facts_of(entry))
+
+
+def facts_of(entry: dict[str, str]) -> dict[str, bool]:
+    """What follows from the columns genre, instruments and feel of a row, where it has them."""
+    genre = (entry.get("genre") or "").strip().lower()
+    return _instruments(entry.get("instruments") or "", genre) | _genre(genre) | _feel(entry.get("feel") or "")
 
 
 def row(facts: dict[str, bool]) -> NDArray[np.float64]:

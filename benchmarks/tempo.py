@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -28,13 +29,15 @@ from typing import Any
 import numpy as np
 import soxr
 
+from intervals import Reliability, shown
 from solfa.analysis.protocol import STRETCH_S
+from solfa.analysis.registry import extractors
 from solfa.analysis.rhythm import RhythmExtractor
 from solfa.audio import stretches
 from solfa.core.errors import InputError, SolfaError
 from solfa.core.types import Audio
 
-SYSTEMS = ("solfa", "essentia", "librosa")
+DEFAULTS = ("solfa", "essentia", "librosa")
 FACTORS = (1.0, 2.0, 3.0, 0.5, 1 / 3)
 Answer = dict[str, Any]  # tempo_bpm, beats_s and, from solfa, downbeats_s, metre and the two confidences
 
@@ -65,14 +68,33 @@ def solfa(samples: np.ndarray, rate: int) -> Answer:
     }
 
 
-def essentia(samples: np.ndarray, rate: int) -> Answer:
-    """Essentia's RhythmExtractor2013, multifeature (AGPL, a yardstick only)."""
+def essentia(samples: np.ndarray, rate: int, method: str = "multifeature") -> Answer:
+    """Essentia's RhythmExtractor2013 (AGPL, a yardstick only)."""
+    es = _essentia()
+    bpm, beats, *_ = es.RhythmExtractor2013(method=method)(_at(samples, rate, 44100))
+    return {"tempo_bpm": float(bpm), "beats_s": beats.tolist()}
+
+
+def percival(samples: np.ndarray, rate: int) -> Answer:
+    """Essentia's PercivalBpmEstimator, which says no beats."""
+    return {"tempo_bpm": float(_essentia().PercivalBpmEstimator()(_at(samples, rate, 44100)))}
+
+
+def madmom(samples: np.ndarray, rate: int) -> Answer:
+    """madmom's networks of beats and downbeats (weights CC BY-NC-SA, a yardstick only), as solfa wraps them."""
+    tool = extractors(["madmom-rhythm"])[0]
+    audio = Audio(np.asarray(samples, np.float32), rate)
+    found = tool.conclude([tool.observe(audio)], audio.duration_s)
+    times = {name: found[name] for name in ("beats_s", "downbeats_s")}
+    return {"tempo_bpm": found["tempo_bpm"].value or 0.0, "metre": found["metre"].value or "", **times}
+
+
+def _essentia() -> Any:
     import essentia as library
     import essentia.standard as es
 
     library.log.infoActive = library.log.warningActive = False
-    bpm, beats, *_ = es.RhythmExtractor2013(method="multifeature")(_at(samples, rate, 44100))
-    return {"tempo_bpm": float(bpm), "beats_s": beats.tolist()}
+    return es
 
 
 def librosa(samples: np.ndarray, rate: int) -> Answer:
@@ -83,7 +105,14 @@ def librosa(samples: np.ndarray, rate: int) -> Answer:
     return {"tempo_bpm": float(np.atleast_1d(bpm)[0]), "beats_s": beats.tolist()}
 
 
-RUN: dict[str, Callable[[np.ndarray, int], Answer]] = {"solfa": solfa, "essentia": essentia, "librosa": librosa}
+RUN: dict[str, Callable[[np.ndarray, int], Answer]] = {
+    "solfa": solfa,
+    "essentia": essentia,
+    "essentia-degara": partial(essentia, method="degara"),
+    "essentia-percival": percival,
+    "librosa": librosa,
+    "madmom": madmom,
+}
 
 
 def _at(samples: np.ndarray, rate: int, wanted: int) -> np.ndarray:
@@ -128,25 +157,17 @@ def scores(track: Track, answer: Answer) -> dict[str, float]:
     return found
 
 
-def interval(values: np.ndarray, rng: np.random.Generator, resamples: int) -> str:
-    """Mean and 95 % bootstrap interval."""
-    means = values[rng.integers(0, len(values), (resamples, len(values)))].mean(axis=1)
-    low, high = np.percentile(means, (2.5, 97.5))
-    return f"{values.mean():.3f} [{low:.3f}, {high:.3f}]"
-
-
 def reliability(name: str, confidence: np.ndarray, right: np.ndarray) -> None:
     """A line per bin of confidence, and the expected calibration error."""
-    edges = (0.0, 0.3, 0.5, 0.7, 0.85, 0.95, 1.001)
-    error = 0.0
+    edges = (0.0, 0.3, 0.5, 0.7, 0.85, 0.95, 1.0)
+    found = Reliability(confidence, right, np.arange(len(right)))
     print(f"\nreliability of the confidence of the {name} (bin, tracks, mean confidence, share right)")
     for low, high in pairwise(edges):
-        inside = (confidence >= low) & (confidence < high)
-        if inside.any():
-            mean, share = confidence[inside].mean(), right[inside].mean()
-            error += inside.mean() * abs(mean - share)
-            print(f"  {low:.2f}-{min(high, 1):.2f}  {inside.sum():4d}  {mean:.2f}  {share:.2f}")
-    print(f"  expected calibration error {error:.3f}")
+        count, mean, share = found.within(low, high)
+        if count:
+            print(f"  {low:.2f}-{high:.2f}  {count:4d}  {mean:.2f}  {share:.2f}")
+    error, low, high = found.error()
+    print(f"  expected calibration error {error:.3f} [{low:.3f}, {high:.3f}]")
 
 
 def run(tracks: list[Track], systems: list[str]) -> tuple[dict[str, list[Answer]], dict[str, float]]:
@@ -177,8 +198,7 @@ def report(tracks: list[Track], answers: dict[str, list[Answer]], speed: dict[st
         print(f"\n{name}  {speed[name]:.0f} x real time per core")
         for measure in dict.fromkeys(key for row in rows for key in row):
             values = np.asarray([row[measure] for row in rows if measure in row])
-            shown = interval(values, np.random.default_rng(options.seed), options.resamples)
-            print(f"  {measure:10s} {shown}  n={len(values)}")
+            print(f"  {measure:10s} {shown(values, options.seed)}  n={len(values)}")
     if "solfa" in answers:
         given = answers["solfa"]
         rows = [scores(t, a) for t, a in zip(tracks, given, strict=True)]
@@ -199,10 +219,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder of recordings with index.csv (file, bpm)")
     parser.add_argument("--rendered", type=Path, help="folder of WAV and JSON made by benchmarks/render.py")
-    parser.add_argument("--systems", default=",".join(SYSTEMS))
+    parser.add_argument("--systems", default=",".join(DEFAULTS))
     parser.add_argument("--limit", type=int, default=None, help="only the first so many tracks")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--resamples", type=int, default=2000)
     parser.add_argument("--errors", action="store_true", help="also list every track")
     options = parser.parse_args()
     try:
@@ -210,9 +229,9 @@ def main() -> int:
             raise InputError("give either --data or --rendered.")
         tracks = real_tracks(options.data) if options.data else rendered_tracks(options.rendered)
         asked = options.systems.split(",")
-        if unknown := set(asked) - set(SYSTEMS):
-            raise InputError(f"unknown systems {', '.join(sorted(unknown))}. Known: {', '.join(SYSTEMS)}.")
-        missing = [name for name in asked if find_spec(name) is None]
+        if unknown := set(asked) - set(RUN):
+            raise InputError(f"unknown systems {', '.join(sorted(unknown))}. Known: {', '.join(RUN)}.")
+        missing = [name for name in asked if find_spec(name.partition("-")[0]) is None]
         for name in missing:
             print(f"{name} is not installed: left out (pip install {'--pre ' if name == 'essentia' else ''}{name})")
         tracks = tracks[: options.limit]
