@@ -10,8 +10,9 @@ benchmarks/render.py. All may be given several times; ``--limit`` takes so many 
 
 Prints, for each attribute and kind of material, how sure solfa is on average, how often it is right, the expected
 calibration error over ten bins with a 95 % bootstrap interval over clips, and the share right by confidence with its
-Wilson interval. Of tags every concept of which the truth is known counts, also where it is absent; "mode" is the share that
-the keys of the same mode have of all that are reported. ``--cache`` keeps analyses, by file and version of the extractors.
+Wilson interval. Of tags every concept of which the truth is known counts, also where it is absent; "mode" is the share
+that the keys of the same mode have of all that are reported. ``--cache`` keeps analyses, by file and version of the
+extractors.
 """
 
 from __future__ import annotations

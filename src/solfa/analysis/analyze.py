@@ -94,15 +94,15 @@ class Analyzer:
             measured.update({name: concluded[name] for name in extractor.spec.provides})
         sounds = {tag.concept: tag.confidence for tag in measured["sounds"]}
         music = sounds.get("music", 0.0 if "silence" in sounds else 1.0)
-        measured.update(_with_music(measured, music) if music >= _MUSIC else _without_music(measured))
+        measured.update(_with_music(measured, min(1.0, 2 * music)) if music >= _MUSIC else _without_music(measured))
         names = tuple(f"{e.spec.name}@{e.spec.version}" for e in self._extractors)
         return tidy(Analysis(duration_s=self._end_s, extractors=names, **measured))
 
 
-def _with_music(measured: dict[str, Any], music: float) -> dict[str, Any]:
-    """What only music has, no surer than that there is music."""
-    chords = (c if c.label == "N" else replace(c, confidence=music * c.confidence) for c in measured["chords"])
-    found = {name: _scaled(measured[name], music) for name in ("tempo_bpm", "metre", "key")}
+def _with_music(measured: dict[str, Any], by: float) -> dict[str, Any]:
+    """What only music has, less sure (by a factor in 0..1) where it may be no music."""
+    chords = (c if c.label == "N" else replace(c, confidence=by * c.confidence) for c in measured["chords"])
+    found = {name: _scaled(measured[name], by) for name in ("tempo_bpm", "metre", "key")}
     return {**found, "chords": tuple(chords)}
 
 
