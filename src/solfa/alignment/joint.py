@@ -66,7 +66,8 @@ class Batch:
     and frame whether it is present (``labels_BNT``, 0 or 1). N may be 0.
 
     A side whose backbone is tuned has masks but states of no width, and what they are made of: ``sounds`` and the
-    stripes over their spectrograms (``encoders.windowed``), or ``texts`` and N ``phrases`` a clip.
+    stripes over their spectrograms (``encoders.windowed``), or ``texts`` and N ``phrases`` a clip. ``teacher_BB`` is
+    what a teacher says of the sound of clip i and the caption of clip j (``objectives.distilled``).
     """
 
     ids: tuple[str, ...]
@@ -80,6 +81,7 @@ class Batch:
     labels_BNT: Tensor
     grounded_B: Tensor
     stripes_BM3: Tensor | None = None
+    teacher_BB: Tensor | None = None
     sounds: tuple[Any, ...] = ()
     texts: tuple[str, ...] = ()
     phrases: tuple[tuple[str, ...], ...] = ()
@@ -120,12 +122,13 @@ class Projected:
     token_mask_BL: Tensor
     labels_BNT: Tensor
     grounded_B: Tensor
+    teacher_BB: Tensor | None = None
     seed: int = 0
 
     @classmethod
     def of(cls, vectors: Mapping[str, Tensor], batch: Batch, token_mask_BL: Tensor, seed: int) -> "Projected":
         """The vectors that ``JointProjector`` made, with the masks and labels of their batch."""
-        given = {name: getattr(batch, name) for name in ("frame_mask_BT", "labels_BNT", "grounded_B")}
+        given = {name: getattr(batch, name) for name in ("frame_mask_BT", "labels_BNT", "grounded_B", "teacher_BB")}
         return cls(**vectors, **given, token_mask_BL=token_mask_BL, seed=seed)
 
 

@@ -34,13 +34,15 @@ class FigmaConfig:
 
     ``alpha`` weights the global term against the frame term (1 or 0 leaves one of them). ``num_negatives`` draws so
     many negatives for each anchor in place of all others of the batch. ``precision`` is what vectors are rounded to in
-    the frame score.
+    the frame score. Where a teacher knows the pairs of a batch, ``distil`` is the weight of its probabilities in the
+    targets, beside the pairs of the data.
     """
 
     alpha: float = 0.6
     tau: float = 0.07
     direction: Direction = "frames"
     num_negatives: int | None = None
+    distil: float = 1.0
     implementation: Implementation = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
 
@@ -111,12 +113,13 @@ class Objective(nn.Module):
 
 
 class Figma(Objective):
-    """FIGMA's two InfoNCE terms. Raises InputError if alpha is not in 0..1 or tau is not positive."""
+    """FIGMA's two InfoNCE terms. Raises InputError if alpha or distil is not in 0..1 or tau is not positive."""
 
     def __init__(self, config: FigmaConfig) -> None:
         super().__init__(reads_rows=config.alpha < 1)
-        if not (0 <= config.alpha <= 1 and config.tau > 0):
-            raise InputError(f"figma: alpha {config.alpha} and tau {config.tau}; expected 0..1 and > 0.")
+        if not (0 <= config.alpha <= 1 and config.tau > 0 and 0 <= config.distil <= 1):
+            said = f"alpha {config.alpha}, distil {config.distil} and tau {config.tau}"
+            raise InputError(f"figma: {said}; expected 0..1, 0..1 and > 0.")
         self.config = config
 
     def losses(self, batch: Projected) -> dict[str, Tensor]:
@@ -125,7 +128,7 @@ class Figma(Objective):
         negatives = c.num_negatives if self.training else None  # validation may have smaller batches
         if c.alpha > 0:
             scores_BB = gather(batch.audio_BD) @ gather(batch.text_BD).T
-            terms["global"] = c.alpha * info_nce(scores_BB / c.tau, negatives, batch.seed)
+            terms["global"] = c.alpha * self._contrast(scores_BB / c.tau, negatives, batch)
         if c.alpha < 1:
             # Frames remain where they are: each device scores its own against the tokens of all.
             own = frame_scores(
@@ -137,8 +140,13 @@ class Figma(Objective):
                 implementation=c.implementation,
                 precision=getattr(torch, c.precision),
             )
-            terms["frame"] = (1 - c.alpha) * info_nce(gather(own) / c.tau, negatives, batch.seed)
+            terms["frame"] = (1 - c.alpha) * self._contrast(gather(own) / c.tau, negatives, batch)
         return terms
+
+    def _contrast(self, logits_BB: Tensor, negatives: int | None, batch: Projected) -> Tensor:
+        if batch.teacher_BB is None:
+            return info_nce(logits_BB, negatives, batch.seed)
+        return distilled(logits_BB, batch.teacher_BB, self.config.distil)
 
 
 class LearntLogit(nn.Module):
@@ -249,6 +257,26 @@ def info_nce(logits_BB: Tensor, num_negatives: int | None = None, seed: int = 0)
         rows = rows.masked_fill(~_drawn(len(rows), num_negatives, generator).to(rows.device), -torch.inf)
         columns = columns.masked_fill(~_drawn(len(rows), num_negatives, generator).to(rows.device), -torch.inf)
     return (F.cross_entropy(rows, targets) + F.cross_entropy(columns, targets)) / 2
+
+
+def distilled(logits_BB: Tensor, teacher_BB: Tensor, share: float) -> Tensor:
+    """``info_nce`` against what a teacher says of the pairs: log-probabilities of clip i given text j.
+
+    Pairs that the teacher does not know are NaN: of texts without a teacher, which are compared with each other's clips
+    alone, with the diagonal as answer. A target is ``share`` times the teacher's probabilities among the clips (texts)
+    of the batch that it knows, and the rest on the diagonal: the cross-entropy of which, up to a constant, is the
+    divergence of CLIP-style distillation (Hinton et al. 2015; Wu et al., TinyCLIP, ICCV 2023).
+    """
+    known_BB = ~teacher_BB.isnan()
+    free_BB = ~known_BB.any(dim=1)[:, None] & ~known_BB.any(dim=0)[None]
+    hidden_BB, own_BB = ~(known_BB | free_BB), torch.eye(len(logits_BB), device=logits_BB.device)
+    losses = []
+    for dim in (1, 0):
+        taught_BB = teacher_BB.masked_fill(~known_BB, -torch.inf).softmax(dim).nan_to_num() * share
+        targets_BB = taught_BB + own_BB * (1 - taught_BB.sum(dim, keepdim=True))
+        logs_BB = logits_BB.float().masked_fill(hidden_BB & (own_BB == 0), -torch.inf).log_softmax(dim)
+        losses.append(-torch.where(targets_BB > 0, targets_BB * logs_BB, 0.0).sum() / len(logits_BB))
+    return (losses[0] + losses[1]) / 2
 
 
 def _drawn(count: int, num_negatives: int, generator: torch.Generator) -> Tensor:

@@ -11,7 +11,7 @@ nowhere: the backbones carry it.
 Shape letters: B batch, T frames or tokens, D dimensions, H heads.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -26,7 +26,8 @@ class TransformerConfig:
     """A stack of Transformer encoder layers.
 
     ``in_dim`` other than ``width`` adds a linear map before, ``out_dim`` other than None one after. ``norm_first`` is
-    pre-norm (no norm at the end, so that both variants have the same parameters).
+    pre-norm (no norm at the end, so that both variants have the same parameters). The first ``kept`` numbers of a state
+    are the first of its vector, too, at a length that is learnt; what is projected are the other ``out_dim - kept``.
     """
 
     in_dim: int
@@ -38,6 +39,7 @@ class TransformerConfig:
     dropout: float = 0.1
     norm_first: bool = False
     activation: Literal["gelu", "relu"] = "gelu"
+    kept: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,8 +78,9 @@ def to_json(config: ProjectorConfig) -> dict[str, Any]:
     """The configuration as plain JSON with its ``kind``."""
     kind = next(name for name, known in KINDS.items() if type(config) is known)
     values = asdict(config)
-    if values.get("bias"):
-        del values["bias"]  # as files had it before there was a choice
+    for name, usual in (("bias", True), ("kept", 0)):
+        if values.get(name) == usual:
+            del values[name]  # as files had it before there was a choice
     return {"kind": kind, **values}
 
 
@@ -88,9 +91,14 @@ class Projector(nn.Module):
         super().__init__()
         self.config = config
         self.body: nn.Module
+        self.kept = getattr(config, "kept", 0)
+        if self.kept:
+            self.share = nn.Parameter(torch.zeros(()))
         if isinstance(config, TransformerConfig):
-            self.body = _Transformer(config)
             self.out_dim = config.width if config.out_dim is None else config.out_dim
+            if self.kept and not 0 < self.kept < min(config.in_dim, config.out_dim or 0):
+                raise InputError(f"{self.kept} numbers kept of {config.in_dim}, in {config.out_dim}: expected fewer.")
+            self.body = _Transformer(replace(config, out_dim=config.out_dim and config.out_dim - self.kept))
         elif isinstance(config, MlpConfig):
             self.body, self.out_dim = _Mlp(config), config.out_dim
         elif isinstance(config, IdentityConfig):
@@ -101,6 +109,10 @@ class Projector(nn.Module):
     def forward(self, states_BTD: Tensor, mask_BT: Tensor | None = None) -> Tensor:
         """Unit vectors, float32 [shape=(B, T, out)]; zeros where the mask is False."""
         unit = F.normalize(self.body(states_BTD, mask_BT).float(), dim=-1)
+        if self.kept:
+            share = self.share.float().sigmoid()
+            kept = F.normalize(states_BTD[..., : self.kept].float(), dim=-1)
+            unit = F.normalize(torch.cat([share.sqrt() * kept, (1 - share).sqrt() * unit], dim=-1), dim=-1)
         return unit if mask_BT is None else unit.masked_fill(~mask_BT[..., None], 0.0)
 
 

@@ -48,6 +48,7 @@ from solfa.apps.options import (
 from solfa.apps.push import push_app
 from solfa.apps.relevance import feedback, learn, path
 from solfa.apps.serving import serve
+from solfa.apps.solfa1 import train_solfa1 as train_solfa1  # its command
 from solfa.apps.store import collection_app, into
 from solfa.apps.terminal import NOTHING_DONE, SOME_FAILED, Work, complain, console, print_json, show, tell
 from solfa.apps.training import train_app

@@ -165,7 +165,7 @@ def _train(
                 markup=False, highlight=False, soft_wrap=True,
             )  # fmt: skip
 
-    folders = dict(map(_weighted, data)) if data else {Path(f): w for f, w in before.get("data", {}).items()}
+    folders = dict(map(weighted, data)) if data else {Path(f): w for f, w in before.get("data", {}).items()}
     if len(folders) < len(data or ()):
         raise InputError("one data set was given twice. Give it once, with a weight: --data FOLDER=2.")
     if not folders:
@@ -177,7 +177,7 @@ def _train(
     }
     small = before.get("small", True) if size is None else size == "small"
     words = text or before.get("text", "minilm")
-    with _stoppable(), joined(device), ExitStack() as closing:
+    with stoppable(), joined(device), ExitStack() as closing:
         if rank() == 0 and not any(len(Dataset.open(folder).split("val")) for folder in folders):
             console().print("no val split: the last weights are kept", highlight=False)
         if (
@@ -233,7 +233,8 @@ def _recorded(file: Path) -> dict[str, Any]:
     return found
 
 
-def _weighted(text: str) -> tuple[Path, float | None]:
+def weighted(text: str) -> tuple[Path, float | None]:
+    """``FOLDER`` or ``FOLDER=WEIGHT``."""
     folder, _, weight = text.rpartition("=")
     if not folder or Path(text).exists():
         return Path(text), None
@@ -244,7 +245,8 @@ def _weighted(text: str) -> tuple[Path, float | None]:
 
 
 @contextmanager
-def _stoppable() -> Iterator[None]:
+def stoppable() -> Iterator[None]:
+    """Say how to go on where a run was stopped."""
     try:
         yield
     except KeyboardInterrupt as stop:

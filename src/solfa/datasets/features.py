@@ -275,6 +275,10 @@ class FrozenFeatures:
                 setattr(other, name, tuple(map(tuple, given)))
         return other
 
+    def tracks(self) -> list[str]:
+        """The track that each clip is of."""
+        return [record.track for record in self._records]
+
     def lengths(self) -> tuple[IntArray, IntArray]:
         """How many states the sound of each clip has [shape=(N,)], and the caption of each that has fewest.
 

@@ -248,6 +248,23 @@ class Searcher(Asking):
         clock.ms["total"] = (time.perf_counter() - started) * 1000
         return results
 
+    def evidence(self, query: Query) -> tuple[NDArray[np.int64], FloatArray, FloatArray]:
+        """Every track with its evidence in nats: of constraints, and of sound [shape=(N,)]; names count nothing."""
+        query, table = self._understood(query), self.collection.attributes()
+        targets = self._targets(query, ())
+        embedding = None if targets is None else self._embedding(targets)
+        found = [self._remembered(c, partial(self._from_columns, c)) for c in query.constraints]
+        rates = np.array([rate for _, rate in found], np.int64).reshape(-1, 2)
+        counts = SharedCounts(rates=rates, words=np.zeros(2, np.int64), near_ids=rates[:0, 0], cosines=_NOTHING)
+        rows, none = np.arange(len(table)), np.zeros(len(table), np.float32)
+        likelihoods = self._likelihoods(query, [own for own, _ in found], counts, rows)
+        attributes = self._in_detail(query, None, rows, (none, none), likelihoods, "search").total
+        sound = none
+        if embedding is not None:
+            tracks = self._remembered("windows", lambda: self.store.windows(table.track_ids.tolist()))
+            sound = np.float32(SOUND) * embedding.evidence(embedding.score(tracks))
+        return table.track_ids, attributes, sound
+
     def steps(self, asked: PlannedQuery) -> Generator[Any, Any, None]:
         """This part's side of ``plan.answer``: what it says of its tracks; it is sent what all parts say together."""
         query, clock = asked.query, Clock()

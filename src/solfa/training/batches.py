@@ -22,6 +22,7 @@ from solfa.datasets.phrases import bank_of
 from solfa.datasets.shards import Clips, Dataset
 from solfa.encoders.torch_backbone import TorchBackbone
 from solfa.encoders.windowed import draw
+from solfa.training.teacher import Teacher
 
 Array = NDArray[Any]
 Tuned = Mapping[str, TorchBackbone[Any]]  # by kind: audio, text
@@ -44,9 +45,9 @@ class PairSource:
 
     Phrases are drawn from ``bank`` (N of FineLAP's Algorithm 1; 0 leaves them unused). The tuned side of a batch
     is texts, or cuts of sound from ``crops`` with ``stripes`` over their spectrograms: the numbers of those of time and
-    of frequency, and the bounds of their widths. Raises InputError if a clip has no caption, its sound no frame or a
-    caption no token (of a tuned side it shows in ``gather``); or phrases are to be drawn from clips that have some but
-    no bank was prepared.
+    of frequency, and the bounds of their widths. ``teacher`` says how well pairs fit. Raises InputError if a clip has
+    no caption, its sound no frame or a caption no token (of a tuned side it shows in ``gather``); or phrases are to be
+    drawn from clips that have some but no bank was prepared.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class PairSource:
         tuned: Tuned | None = None,
         crops: AudioSource | None = None,
         stripes: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (1, 1)),
+        teacher: Teacher | None = None,
     ) -> None:
         frames, tokens = features.lengths()
         for what, bad_N in (("sound has no frame", frames < 1), ("no caption, or one of no token", tokens < 1)):
@@ -69,6 +71,7 @@ class PairSource:
         self._features, self._bank = features, bank
         self._tuned, self._crops, self._stripes = tuned or {}, crops, stripes
         self._num_phrases = num_phrases if bank is not None else 0
+        self._teacher, self._tracks = teacher, [] if teacher is None else features.tracks()
         # Of a tuned text side the phrases go with the batch as texts.
         texts = bank_texts(bank) if bank is not None and "text" not in self._tuned else []
         self._phrases = {text: i for i, text in enumerate(texts)}
@@ -99,6 +102,9 @@ class PairSource:
         phrases, labels, said = self._labelled(timed, audio.states_BTD.shape[1], rng)
         if "text" in self._tuned:
             raw["phrases"] = tuple(own or ("",) * self._num_phrases for own in said)
+        if self._teacher is not None:
+            known_BB = self._teacher.pairs([self._tracks[row] for row in rows.tolist()], drawn.captions)
+            raw["teacher_BB"] = torch.from_numpy(known_BB)
         arrays = {
             "audio_BD": audio.pooled_BD, "frames_BTD": audio.states_BTD, "frame_mask_BT": audio.mask_BT,
             "text_BD": text.pooled_BD, "tokens_BLD": text.states_BTD, "token_mask_BL": text.mask_BT,
@@ -155,7 +161,8 @@ class TrainingData:
 
     ``audio`` and ``text`` are the backbones', ``tuned`` those that will be tuned, and ``records`` of both splits are
     what their states are made of. ``shares`` are clips and weight of each of several data sets (``Loader``).
-    ``stated`` is what ``config.json`` says of the data: what it is and of which spaces its states are.
+    ``stated`` is what ``config.json`` says of the data: what it is and of which spaces its states are. ``teacher`` says
+    how well pairs fit; its texts are among the captions.
     """
 
     train: FrozenFeatures
@@ -167,6 +174,7 @@ class TrainingData:
     tuned: Tuned = field(default_factory=dict)
     records: Mapping[str, Clips] = field(default_factory=dict)
     shares: Sequence[tuple[int, float]] = ()
+    teacher: Teacher | None = None
 
 
 def concatenated(datasets: Sequence[Dataset]) -> Dataset:
@@ -187,6 +195,8 @@ def prepare(
     bank: PhraseBank | None = None,
     precision: Precision = "float32",
     tune: Collection[str] = (),
+    teacher: Teacher | None = None,
+    seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> TrainingData:
     """Both splits of a data set as states of two backbones; what the cache does not hold is computed.
@@ -202,6 +212,7 @@ def prepare(
       not know
     - ``precision``: of frozen backbones on torch (``features.in_precision``)
     - ``tune``: sides whose backbone is to be tuned (``audio``, ``text``); nothing is cached of them
+    - ``teacher``, ``seed``: whose texts are captions too, and what draws of which clips (``Teacher.captions``)
     - ``progress``: called with the number of blocks that this process has done, and of all that it does
     """
     given: dict[str, Any] = {"audio": audio, "text": text}
@@ -217,7 +228,7 @@ def prepare(
         if not own:
             raise InputError(f"no clip of {dataset.folder} has timed phrases to train frames on. Take 'figma' instead.")
         bank = bank_of(own, bank)
-    texts = bank_texts(bank) if bank is not None else []
+    texts = [*(bank_texts(bank) if bank is not None else []), *(teacher.texts if teacher is not None else ())]
     present = {name: records for name, records in splits.items() if len(records)}
     both = Clips([shard for records in present.values() for shard in records.shards])  # no block is of two processes
     compute(
@@ -237,6 +248,11 @@ def prepare(
         )
         for name, records in present.items()
     }
+    if teacher is not None:
+        opened = {
+            name: split.relabelled(captions=teacher.captions(list(present[name]), seed))
+            for name, split in opened.items()
+        }
     train, one = opened["train"], np.arange(1)
     pooled = {"audio": lambda: train.pooled_audio(one), "text": lambda: train.pooled_texts(train.captions[0][:1])}
     for kind in (kind for kind, side in given.items() if not isinstance(side, Raw)):
@@ -247,7 +263,7 @@ def prepare(
             )
     return TrainingData(
         train=train, val=opened.get("val"), bank=bank, audio=audio.spec, text=text.spec, tuned=backbones,
-        records=splits, stated=stated(dataset, spaces),
+        records=splits, stated=stated(dataset, spaces), teacher=teacher,
     )  # fmt: skip
 
 

@@ -52,6 +52,7 @@ def save_model(
     logits: Mapping[str, Logit] | None = None,
     views: Views | None = None,
     window_s: float | None = None,
+    licence: str = "none stated",
 ) -> Path:
     """Write the folder, whole or not at all; an older one is replaced.
 
@@ -64,6 +65,7 @@ def save_model(
     - ``logits``: what the sigmoid losses learnt (``Objective.logits``)
     - ``views``: which were trained, and the one to rank by (``objectives.views_of``); a reader takes the global one if
       None
+    - ``licence``: of the projectors
     - ``window_s``: length of the sounds that it was trained on, which search and evaluation cut others into
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +87,7 @@ def save_model(
         described = {
             "schema": SCHEMA, "name": name, "space": f"{name}/{digest}/{model.dim}", "dim": model.dim,
             **described_backbones,
-            "licence": f"projectors: none stated; sound: {audio.licence}; text: {text.licence}",
+            "licence": f"projectors: {licence}; sound: {audio.licence}; text: {text.licence}",
             **({} if views is None else {"views": asdict(views)}),
             **({} if window_s is None else {"window_s": window_s}),
             "logits": {k: asdict(v) for k, v in (logits or {}).items()},

@@ -168,7 +168,8 @@ def _config(values: Mapping[str, Any], **more: Any) -> Any:
 
 
 RECIPES: dict[str, Callable[..., Recipe]] = {
-    name: partial(_recipe, name) for name in ("figma", "finelap", "united", "tutorial", "clap", "gdr", "gdr-mlp")
+    name: partial(_recipe, name)
+    for name in ("figma", "finelap", "united", "solfa-1", "tutorial", "clap", "gdr", "gdr-mlp")
 }
 figma, finelap, united = RECIPES["figma"], RECIPES["finelap"], RECIPES["united"]
 

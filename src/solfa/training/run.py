@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from solfa.alignment.gather import rank
+from solfa.alignment.gather import num_devices, rank
 from solfa.alignment.joint import JointProjector
-from solfa.alignment.objectives import objective, views_of
+from solfa.alignment.objectives import FineLapConfig, objective, views_of
 from solfa.core.errors import InputError, MissingExtra, UnknownName
 from solfa.core.registry import parse, with_default
 from solfa.core.types import Backbone
@@ -30,6 +30,7 @@ from solfa.training.batches import concatenated, prepare, spaces_of, stated
 from solfa.training.gdr import DenoiserTrainer, save_denoiser
 from solfa.training.model_file import check_tuned, load_projectors, save_model
 from solfa.training.recipes import RECIPES, Recipe
+from solfa.training.teacher import Teacher
 from solfa.training.trainer import Outcome, StepReport, Trainer, check_recipe
 from solfa.training.validation import match_logit
 
@@ -49,9 +50,11 @@ def run(
     precision: Precision = "float32",
     bank: PhraseBank | Path | None = None,
     init: Path | None = None,
+    teacher: Path | None = None,
     tune: tuple[str, ...] = (),
     frames: str | None = None,
     resume: bool = False,
+    licence: str = "none stated",
     allow_noncommercial: bool = False,
     change: Callable[[Recipe], Recipe] = lambda recipe: recipe,
     report: Callable[[StepReport], None] = lambda progress: None,
@@ -74,9 +77,11 @@ def run(
     - ``precision``: of frozen backbones on torch while states are computed: ``float32``, ``tf32`` (CUDA), ``bfloat16``
     - ``bank``: phrases to draw from (see ``batches.prepare``), or the file that has them
     - ``init``: folder of a model to start from
+    - ``teacher``: file of a ``Teacher``, for recipes on captions with frozen backbones on one device
     - ``tune``: sides whose backbone is trained too: ``audio``, ``text``
     - ``frames``: ``finelap``'s projector of frames
     - ``resume``: go on with the run that is in ``out``
+    - ``licence``: of the projectors, for the card
     - ``allow_noncommercial``: must be True for backbones whose weights may not be used commercially
     - ``change``: makes a variant of the recipe
     - ``report``: called after each step and validation
@@ -134,7 +139,12 @@ def run(
         raise InputError(f"{name} trains on no phrases as it is set: leave the phrase bank out.")
     bank_file = str(bank.absolute()) if isinstance(bank, Path) else None
     bank = PhraseBank.load(bank) if isinstance(bank, Path) else bank
+    taught = None if teacher is None else Teacher.load(teacher)
+    if taught is not None and (tune or diffusion or isinstance(recipe.objective, FineLapConfig) or num_devices() > 1):
+        raise InputError("a teacher is for figma and united, on frozen backbones and one device.")
     data_stated = stated(dataset, spaces)
+    if taught is not None:
+        data_stated["teacher"] = taught.revision
     if len(sets) > 1:
         data_stated["sets"] = shares
     if bank is not None:
@@ -143,6 +153,7 @@ def run(
         "name": name, "data": {str(f.absolute()): w for f, w in weights.items()}, "audio": audio, "text": text,
         "small": small, "features": str(features.absolute()), "precision": precision, "frames": frames,
         "bank": bank_file, "init": None if init is None else str(init.absolute()), "tune": tune,
+        "teacher": None if teacher is None else str(teacher.absolute()),
     }  # fmt: skip
     space = None if init is None else read_description(init)["space"]
     config = checkpoint.describe(recipe.to_json(), data_stated, space, command)
@@ -151,7 +162,7 @@ def run(
     with checkpoint.locked(out) if rank() == 0 else nullcontext():
         prepared = prepare(
             dataset, features, **backbones, phrases=recipe.num_phrases > 0, bank=bank, precision=precision, tune=tune,
-            progress=progress if rank() == 0 else lambda done, total: None,
+            teacher=taught, seed=recipe.seed, progress=progress if rank() == 0 else lambda done, total: None,
         )  # fmt: skip
         del backbones  # what is frozen leaves the GPU
         if torch.cuda.is_available():
@@ -174,7 +185,7 @@ def run(
             if trainer.val is not None:
                 match = match_logit(trainer.model, trainer.val, trainer.device, views.rank, recipe.seed)
             save_model(
-                out / "model", trainer.model, name=name, tuned=trainer.tuned, views=views,
+                out / "model", trainer.model, name=name, tuned=trainer.tuned, views=views, licence=licence,
                 window_s=_window_s(durations_s, recipe), logits=logits if match is None else {**logits, "match": match},
                 **given,
             )  # fmt: skip

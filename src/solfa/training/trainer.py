@@ -199,7 +199,10 @@ class Trainer:
             crops = AudioSource(self.data.records[split], crop_s=self.recipe.crop_s, sample_rate_hz=rate)
         r, counts = self.recipe, (self.recipe.time_masks, self.recipe.mel_masks) if split == "train" else (0, 0)
         stripes = counts, (r.time_mask_frames, r.mel_mask_bands)
-        return PairSource(features, self.data.bank, r.num_phrases, tuned=self.tuned, crops=crops, stripes=stripes)
+        return PairSource(
+            features, self.data.bank, r.num_phrases, tuned=self.tuned, crops=crops, stripes=stripes,
+            teacher=self.data.teacher,
+        )  # fmt: skip
 
     def run(self, *, resume: bool = False, report: Callable[[StepReport], None] = lambda progress: None) -> Outcome:
         """Train to the end, or until validation stops getting better; the best weights are then in ``model``.

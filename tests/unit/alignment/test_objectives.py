@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from solfa.alignment.objectives import (  # noqa: E402
     FineLapConfig,
     LearntLogit,
     UnitedConfig,
+    distilled,
     info_nce,
     objective,
     to_json,
@@ -275,3 +276,41 @@ def test_two_devices_have_the_loss_and_gradients_of_one(tmp_path):
     script.write_text(DEVICES.format(here=str(Path(__file__).parent)))
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=300, check=False)
     assert done.stdout.strip() == "equal", done.stderr[-3000:]
+
+
+def test_a_teacher_in_place_of_pairs():
+    torch.manual_seed(0)
+    logits, teacher, unknown = torch.randn(6, 6), 3 * torch.randn(6, 6), torch.full((6, 6), torch.nan)
+    assert torch.isclose(distilled(logits, unknown, 1.0), info_nce(logits))  # it knows none
+    assert torch.isclose(distilled(logits, teacher, 0.0), info_nce(logits))  # it counts nothing
+    p, q = teacher.softmax(dim=1), teacher.softmax(dim=0)
+    loop = -((p * logits.log_softmax(dim=1)).sum() + (q * logits.log_softmax(dim=0)).sum()) / 12
+    assert torch.isclose(distilled(logits, teacher, 1.0), loop)
+    assert distilled(teacher, teacher, 1.0) < distilled(logits, teacher, 1.0)  # it is best to say what it says
+    half = (distilled(logits, teacher, 1.0) + info_nce(logits)) / 2
+    assert torch.isclose(distilled(logits, teacher, 0.5), half)
+
+
+def test_what_a_teacher_does_not_know_is_compared_among_itself():
+    torch.manual_seed(1)
+    logits, teacher = torch.randn(6, 6), torch.full((6, 6), torch.nan)
+    teacher[:3, :3] = torch.randn(3, 3)
+    apart = (distilled(logits[:3, :3], teacher[:3, :3], 1.0) + info_nce(logits[3:, 3:])) / 2
+    assert torch.isclose(distilled(logits, teacher, 1.0), apart)
+    teacher[:, 1] = torch.nan  # a text that it does not know, of a clip that it does: the pair of the data counts
+    logits.requires_grad_()
+    distilled(logits, teacher, 1.0).backward()
+    assert logits.grad.isfinite().all() and not logits.grad[3:, [0, 2]].any()
+    assert logits.grad[1, 1] < 0 and not logits.grad[[0, 2], 1].any()
+
+
+def test_figma_takes_a_batch_with_a_teacher():
+    batch = projected()
+    taught = replace(batch, teacher_BB=torch.randn(6, 6))
+    for alpha in (0.0, 0.6, 1.0):
+        plain, other = (objective(FigmaConfig(alpha=alpha)).losses(b) for b in (batch, taught))
+        assert plain.keys() == other.keys() and all(not torch.isclose(plain[n], other[n]) for n in plain)
+        off = objective(FigmaConfig(alpha=alpha, distil=0.0)).losses(taught)
+        assert all(torch.isclose(plain[n], off[n]) for n in plain)
+    with pytest.raises(InputError, match="distil"):
+        objective(FigmaConfig(distil=1.5))

@@ -35,6 +35,7 @@ def test_published_numbers_of_parameters():
 SMALL = [
     TransformerConfig(in_dim=6, width=8, num_heads=2, feed_forward=16, out_dim=4),
     TransformerConfig(in_dim=8, width=8, num_heads=2, feed_forward=16, out_dim=None, norm_first=True),
+    TransformerConfig(in_dim=6, width=8, num_heads=2, feed_forward=16, out_dim=5, kept=2),
     MlpConfig(in_dim=6, hidden=8, out_dim=4),
     MlpConfig(in_dim=6, hidden=None, out_dim=4),
     BiGruConfig(in_dim=6, hidden=4),
@@ -97,3 +98,18 @@ def test_configurations_that_cannot_be():
         JointProjector(JointConfig(audio=TowerConfig(whole=mlp), text=TowerConfig(whole=mlp)))
     config = JointConfig(audio=TowerConfig(whole=mlp, rows=SMALL[0]), text=TowerConfig(whole=mlp))
     assert config.to_json()["audio"]["shared"] is config.audio.shared
+
+
+def test_what_is_kept_of_a_state_is_in_its_vector_at_a_learnt_length():
+    torch.manual_seed(0)
+    projector = Projector(TransformerConfig(in_dim=6, width=8, num_heads=2, feed_forward=16, out_dim=5, kept=2)).eval()
+    states = torch.randn(4, 1, 6)
+    states[3, :, :2] = 0
+    out = projector(states)
+    torch.testing.assert_close(out[:3, :, :2], 0.5**0.5 * torch.nn.functional.normalize(states[:3, :, :2], dim=-1))
+    assert not out[3, 0, :2].any() and torch.isclose(out[3].norm(), torch.tensor(1.0))  # the rest is all of it
+    out[:3].pow(2)[..., :2].sum().backward()
+    assert projector.share.grad is not None and projector.share.grad > 0
+    with pytest.raises(InputError, match="kept"):
+        Projector(TransformerConfig(in_dim=6, width=8, num_heads=2, out_dim=5, kept=5))
+    assert "kept" not in to_json(TransformerConfig(in_dim=6))

@@ -25,8 +25,10 @@ BANK = PhraseBank(Cluster(phrase=f"{name} sound", alternatives=(f"a {name} is he
 class Notes:
     """Makes clips of three notes of half a second, with a caption (but the mute one), every second one with phrases."""
 
-    def __init__(self, clips: int, mute: tuple[str, int] | None = None, timed: bool = True) -> None:
-        self.clips, self.mute, self.timed = clips, mute, timed
+    def __init__(
+        self, clips: int, mute: tuple[str, int] | None = None, timed: bool = True, tracked: bool = False
+    ) -> None:
+        self.clips, self.mute, self.timed, self.tracked = clips, mute, timed, tracked
 
     def __call__(self, task: ShardTask) -> Iterator[Member]:
         rng = task.rng()
@@ -37,6 +39,7 @@ class Notes:
             timed = [Phrase(text=f"{name} sound", spans_s=((n / 2, n / 2 + 0.5),)) for n, name in enumerate(names)]
             record = Clip(
                 id=f"{task.split}{task.number}-{i}", duration_s=1.5,
+                track=f"track {task.split}{task.number}-{i}" if self.tracked else "",
                 captions=(f"the {names[0]} then {names[1]} and {names[2]} at last",) * (self.mute != (task.split, i)),
                 phrases=tuple(timed) if i % 2 == 0 and self.timed else (),
             )  # fmt: skip
