@@ -155,13 +155,14 @@ def track_beats(salience_T: FloatArray, tempo_bpm: float) -> FloatArray:
     reach = np.arange(round(0.6 * nominal), round(1.6 * nominal) + 1)
     log_reach = np.log(reach)
     log_period = np.log(period_T)
-    for t in range(int(reach[0]), count):
-        usable = reach[: t - reach[0] + 1] if t < reach[-1] else reach
-        total = score[t - usable] - _TIGHTNESS * np.square(log_reach[: len(usable)] - log_period[t])
-        best = int(total.argmax())
-        if total[best] > 0:
-            score[t] += total[best]
-            before[t] = t - usable[best]
+    for start in range(step := int(reach[0]), count, step):  # so many frames at once look only at those before them
+        t = np.arange(start, min(start + step, count))
+        at = t[:, None] - reach
+        total = np.where(at >= 0, score[at], -np.inf) - _TIGHTNESS * np.square(log_reach - log_period[t, None])
+        best = total.argmax(axis=1)
+        gain = total[np.arange(len(t)), best]
+        score[t] += np.maximum(gain, 0)
+        before[t] = np.where(gain > 0, t - reach[best], -1)
     return _backtrace(score, before, salience, nominal) / np.float32(FRAME_RATE_HZ)
 
 
