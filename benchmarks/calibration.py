@@ -31,7 +31,7 @@ import numpy as np
 from intervals import BINS, Reliability, wilson
 from recordings import agreed_key, measured
 from solfa.audio import SUFFIXES
-from solfa.core.types import Analysis
+from solfa.core.types import Alternative, Analysis, Estimate
 from solfa.core.vocabulary import concepts
 from tags_truth import facts_of
 
@@ -83,7 +83,7 @@ def judged(found: Analysis, truth: Truth) -> Iterator[Row]:
             yield name, estimate.confidence, estimate.value == truth[name]
     if "key" in truth and found.key.value:
         mode = found.key.value.split()[1]
-        keys = (found.key, *found.key.alternatives)
+        keys: list[Estimate[str] | Alternative[str]] = [found.key, *found.key.alternatives]
         same = sum(k.confidence for k in keys if str(k.value).split()[1] == mode)
         yield "mode", same / sum(k.confidence for k in keys), mode == truth["key"].split()[1]
     if "chords" in truth:
