@@ -331,7 +331,9 @@ def _compared(one: Any, two: Any, ear: str, seed: int) -> list[str]:
     least = min(len(one[1]), len(two[1]))
     chosen = [rng.permutation(len(s[1]))[:least] for s in (one, two)]  # as many of each, as the distances depend on it
     x = np.concatenate([s[0][ear][c] for s, c in zip((one, two), chosen, strict=True)])
-    groups = np.concatenate([s[1][c] for s, c in zip((one, two), chosen, strict=True)])
+    # A set of one artist is parted by sounds.
+    named = [s[1] if len(set(s[1])) >= 10 else np.array([f"{g}/{i}" for i, g in enumerate(s[1])]) for s in (one, two)]
+    groups = np.concatenate([names[c] for names, c in zip(named, chosen, strict=True)])
     y = np.repeat([0, 1], least)
     model = make_pipeline(StandardScaler(), PCA(min(64, least // 2)), LogisticRegression(C=0.1, max_iter=2000))
     folds = StratifiedGroupKFold(5, shuffle=True, random_state=seed)

@@ -27,10 +27,11 @@ def mixed(stems: Sequence[Stem], rate: int, beat_s: float, rng: Rng) -> tuple[li
         chance, low, high = settings["drive"].get(concept, (0.0, 0.0, 0.0))
         drive_db = float(rng.uniform(low, high)) if rng.random() < chance else 0.0
         sound = _amplified(stem.samples, rate, drive_db, rng) if drive_db else stem.samples
-        sound = pb.HighpassFilter(float(rng.uniform(*row["low_cut_hz"])))(sound, rate)
-        sound = equalise(sound, rate, rng) if rng.random() < 0.7 else sound
+        weight = pb.LowShelfFilter(float(rng.uniform(90, 200)), float(rng.uniform(*row["weight_db"])))
+        sound = pb.Pedalboard([pb.HighpassFilter(float(rng.uniform(*row["low_cut_hz"]))), weight])(sound, rate)
+        sound = equalise(sound, rate, rng) if rng.random() < 0.5 else sound
         sound = compress(sound, rate, rng) if rng.random() < row["squeezed"] else sound
-        sound = _at_level(sound, _rms_db(stem.samples))
+        sound = _at_level(sound, _rms_db(stem.samples) + float(rng.uniform(*row["gain_db"])))
         sides, wide = [sound, sound], rng.random() < row["wide"]
         if wide:  # two unlike takes: a chorus on each side
             depth = float(rng.uniform(0.05, 0.25))
@@ -52,7 +53,7 @@ def mixed(stems: Sequence[Stem], rate: int, beat_s: float, rng: Rng) -> tuple[li
     else:
         late = np.pad(sent, [(0, 0), (round(rate * rng.uniform(0, 0.02) * rt60_s), 0)])[:, : sent.shape[1]]
         wet = pb.LowpassFilter(float(rng.uniform(2500, 9000)))(reverberation(late, rate, rt60_s, rng), rate)
-    mix = _mastered(np.asarray(bus + wet * 10 ** (rng.uniform(-12, 3) / 20), np.float32), rate, rng)
+    mix = _mastered(np.asarray(bus + wet * 10 ** (rng.uniform(-12, 1) / 20), np.float32), rate, rng)
     about = {"parts": parts, "reverb": "plate" if plate else "room", "reverb_s": round(rt60_s, 2)}
     return played, mix, {**about, "level_db": round(_rms_db(mix), 1)}
 
@@ -70,12 +71,12 @@ def _amplified(sound: FloatArray, rate: int, drive_db: float, rng: Rng) -> Float
 
 def _mastered(mix: FloatArray, rate: int, rng: Rng) -> FloatArray:
     # Tilted, glued, and limited to a drawn level: what the limiter takes away is given back before it.
-    pb, wanted_db = processors(), float(np.clip(rng.normal(-14.5, 3.5), -26, -8))
-    tilt_db, place = float(rng.normal(0, 2)), float(rng.uniform(300, 1500))
+    pb, wanted_db = processors(), float(np.clip(rng.normal(-17.5, 4), -28, -8))
+    tilt_db, place = float(rng.normal(-2.0, 2)), float(rng.uniform(400, 1500))
     shelves = [pb.LowShelfFilter(place / 3, -tilt_db), pb.HighShelfFilter(min(place * 4, 0.4 * rate), tilt_db)]
     mix = pb.Pedalboard([pb.HighpassFilter(float(rng.uniform(20, 45))), *shelves])(mix, rate)
-    mix = compress(mix, rate, rng) if rng.random() < 0.6 else mix
-    warm = 1 + rng.uniform(0.1, 0.6) if rng.random() < 0.4 else 0.0
+    mix = compress(mix, rate, rng) if rng.random() < 0.3 else mix
+    warm = 1 + rng.uniform(0.1, 1.0) if rng.random() < 0.7 else 0.0
     for _ in range(3):
         mix = _at_level(mix, wanted_db)
         mix = np.tanh(mix * warm) / warm if warm else mix
