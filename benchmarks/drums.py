@@ -63,12 +63,12 @@ def clips(
 ) -> list[DrumClip]:
     """Per soundfont ``each`` beds (half of them ``beds`` where there are any, half songs), without and with drums."""
     rng = np.random.default_rng(seed)
-    takes = _takes(groove, frozenset(splits))
+    played = takes(groove, frozenset(splits))
     found = []
     for number, soundfont in enumerate(soundfonts):
         songs = [c.audio for c in gm.mixes(soundfont, each, seed + number, CLIP_S, drums=0.0)]
-        loops = _loops(soundfont, [takes[i] for i in rng.choice(len(takes), each, replace=False)], rng)
-        for i, (song, (loop, named)) in enumerate(zip(songs, loops, strict=True)):
+        played_over = loops(soundfont, [played[i] for i in rng.choice(len(played), each, replace=False)], rng)
+        for i, (song, (loop, named)) in enumerate(zip(songs, played_over, strict=True)):
             bed = beds[int(rng.integers(len(beds)))] if beds and i % 2 else song
             snr_db = float(rng.uniform(-12, 6)) if i % 10 else np.inf
             found.append(DrumClip(bed, frozenset(), -np.inf))
@@ -85,7 +85,8 @@ def _mixed(bed: FloatArray, loop: FloatArray, snr_db: float) -> Audio:
     return Audio((loop * np.float32(0.5 / max(0.5, float(np.abs(loop).max())))).astype(np.float32), gm.RATE_HZ)
 
 
-def _takes(groove: Path, splits: frozenset[str]) -> list[Path]:
+def takes(groove: Path, splits: frozenset[str]) -> list[Path]:
+    """The beats of ``CLIP_S`` seconds or more among the takes of some splits."""
     with (groove / "info.csv").open(encoding="utf-8", newline="") as stream:
         return [
             groove / row["midi_filename"]
@@ -106,7 +107,8 @@ def _hits(take: Path, skip: frozenset[int]) -> list[tuple[float, int, int]]:
     return found
 
 
-def _loops(soundfont: Path, takes: list[Path], rng: np.random.Generator) -> list[tuple[FloatArray, frozenset[str]]]:
+def loops(soundfont: Path, takes: list[Path], rng: np.random.Generator) -> list[tuple[FloatArray, frozenset[str]]]:
+    """The first ``CLIP_S`` seconds of takes through the soundfont's kits, and what was played."""
     kits = [n for n in kits_of(soundfont) if n in _ACOUSTIC + _MACHINES]
     events: list[tuple[int, bytes]] = []
     named = []
@@ -128,10 +130,10 @@ def _loops(soundfont: Path, takes: list[Path], rng: np.random.Generator) -> list
     return [(part, frozenset(names)) for part, names in zip(parts, named, strict=True)]
 
 
-def kits_of(soundfont: Path) -> tuple[int, ...]:
-    """Programs of the percussion bank (128) of an SF2 or SF3 file."""
+def kits_of(soundfont: Path, bank: int = 128) -> tuple[int, ...]:
+    """Programs of a bank of an SF2 or SF3 file: the percussion bank, unless another is asked for."""
     data = soundfont.read_bytes()
     start = data.rindex(b"phdr")
     (size,) = struct.unpack_from("<I", data, start + 4)
     heads = [struct.unpack_from("<20sHH", data, start + 8 + at) for at in range(0, size - 38, 38)]
-    return tuple(sorted(program for _, program, bank in heads if bank == 128))
+    return tuple(sorted(program for _, program, number in heads if number == bank))

@@ -17,10 +17,11 @@ from numpy.fft import rfft
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
+from solfa.analysis.filters import expit
 from solfa.audio import at_rate
 from solfa.core.files import table_of
 from solfa.core.types import Audio, FloatArray
-from solfa.weights import num_threads, session
+from solfa.weights import num_threads, path, session
 
 SAMPLE_RATE_HZ = 16000
 HOP_S = 3.0
@@ -79,9 +80,9 @@ class TagFrames:
 
 @cache
 def labels() -> dict[str, tuple[str, ...]]:
-    """Names of the outputs by network: ``mtt`` (50), ``msd`` (50), ``yamnet`` (521)."""
+    """Names of the outputs by network: ``mtt`` (50), ``msd`` (50), ``yamnet`` (521), and those of ``probe``."""
     table = table_of("solfa.analysis", "labels.toml")
-    return {net: tuple(table[net]) for net in NETS}
+    return {net: tuple(table[net]) for net in (*NETS, "probe")}
 
 
 def tag_frames(audio: Audio) -> TagFrames:
@@ -154,9 +155,27 @@ def _run(windows: FloatArray, seconds: FloatArray) -> tuple[FloatArray, ...]:
 # --- from scores to evidence for concepts -----------------------------------------------------------------------------
 
 
+def by_second(frames: TagFrames) -> dict[str, FloatArray]:
+    """Scores of the three networks and of ``probe`` [shape=(3T, L)] on the grid of seconds, by the names of ``labels``.
+
+    The probe is a logistic regression of instruments on YAMNet's last layer (``tools/fit_tags_probe.py``).
+    Raises WeightsError if its file is damaged.
+    """
+    weights, offset = _probe()
+    three_s = {net: np.repeat(rows, _PATCHES, axis=0) for net, rows in (("mtt", frames.mtt_TL), ("msd", frames.msd_TL))}
+    return three_s | {"yamnet": frames.yamnet_PL, "probe": expit(frames.yamnet_PD @ weights + offset)}
+
+
+@cache
+def _probe() -> tuple[FloatArray, FloatArray]:
+    """Weights [shape=(1024, L)] and offsets [shape=(L,)]."""
+    with path("tags-probe").open("rb") as source, np.load(source) as stored:
+        return stored["weights"].astype(np.float32), stored["offset"].astype(np.float32)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Voter:
-    """Outputs of one net that mean the same; the strongest of them counts, times ``weight``."""
+    """Outputs of one net (or of the probe) that mean the same; the strongest of them counts, times ``weight``."""
 
     net: str
     labels: tuple[str, ...]

@@ -15,7 +15,7 @@ import numpy as np
 
 from solfa.analysis.filters import expit
 from solfa.analysis.protocol import ExtractorSpec, Observation
-from solfa.analysis.tagging import PATCH_S, VERSION, evidence, logit, tag_frames, voters
+from solfa.analysis.tagging import PATCH_S, VERSION, by_second, evidence, logit, tag_frames, voters
 from solfa.core.files import table_of
 from solfa.core.types import Audio, BoolArray, FloatArray, Span, TagTrack
 from solfa.core.vocabulary import concepts, lineage
@@ -46,7 +46,7 @@ class TagsExtractor:
 
     spec = ExtractorSpec(
         name="solfa-tags",
-        version=f"6/{VERSION}",
+        version=f"7/{VERSION}",
         licence="Apache-2.0 (networks: ISC and Apache-2.0)",
         commercial_use=True,
         provides=("voice", "instruments", "genres", "moods", "sounds"),
@@ -56,11 +56,7 @@ class TagsExtractor:
         """``evidence`` float32 [shape=(S, C)] and ``sounding`` bool [shape=(S,)] of one stretch."""
         frames = tag_frames(audio)
         seconds = min(len(frames.yamnet_PL), int(np.ceil(audio.duration_s / PATCH_S)))
-        probs = {
-            "mtt": np.repeat(frames.mtt_TL, 3, axis=0)[:seconds],
-            "msd": np.repeat(frames.msd_TL, 3, axis=0)[:seconds],
-            "yamnet": frames.yamnet_PL[:seconds],
-        }
+        probs = {net: rows[:seconds] for net, rows in by_second(frames).items()}
         votes = np.stack([evidence(concept, probs) for concept in voters()], axis=1)
         return {"evidence": votes, "sounding": _sounding(audio, seconds)}
 

@@ -77,7 +77,7 @@ def sounds() -> tuple[str, ...]:
 @cache
 def columns() -> dict[str, tuple[int, ...]]:
     """Where the axes are among the outputs of each net."""
-    return {net: tuple(labels()[net].index(name) for n, name in axes() if n == net) for net in labels()}
+    return {net: tuple(labels()[net].index(name) for n, name in axes() if n == net) for net in dict(axes())}
 
 
 @cache
@@ -92,7 +92,13 @@ def fit() -> Fit:
 def space() -> str:
     """Name of the space: networks, text model, preprocessing and fit, as one hash over values, not over files."""
     digest = hashlib.sha256(b"".join(getattr(fit(), name).tobytes() for name in Fit.__dataclass_fields__))
-    digest.update(json.dumps(table_of("solfa.analysis", "concepts.toml")).encode())
+    digest.update(json.dumps(_of_outputs(table_of("solfa.analysis", "concepts.toml"))).encode())
     digest.update(" ".join([VERSION, *(weight(name).sha256 for name in (*NETS, "minilm"))]).encode())
     values = digest.hexdigest()[:12]
     return f"bridge/2/{DIM}/{_NAMED.get(values, values)}"
+
+
+def _of_outputs(table: dict[str, dict[str, list[str]]]) -> dict[str, dict[str, list[str]]]:
+    """The table of concepts without the votes of the instrument probe, which has no axis in the space."""
+    rows = {kind: {c: [v for v in votes if "probe:" not in v] for c, votes in of.items()} for kind, of in table.items()}
+    return {kind: {c: votes for c, votes in of.items() if votes} for kind, of in rows.items()}

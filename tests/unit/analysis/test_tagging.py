@@ -5,7 +5,7 @@ import pytest
 
 from fakes.synth import song
 from solfa.analysis import tagging
-from solfa.analysis.tagging import labels, num_frames, tag_frames
+from solfa.analysis.tagging import NETS, by_second, labels, num_frames, tag_frames
 from solfa.core.types import Audio
 
 
@@ -26,7 +26,12 @@ def test_shapes_and_memo() -> None:
     assert detected.mtt_TL.shape == detected.msd_TL.shape == (3, 50) and detected.yamnet_PL.shape == (9, 521)
     assert detected.mtt_TD.shape == detected.msd_TD.shape == (3, 200) and detected.yamnet_TD.shape == (3, 1024)
     assert np.allclose(detected.yamnet_TL[1], detected.yamnet_PL[3:6].mean(axis=0))
-    assert [len(names) for names in labels().values()] == [50, 50, 521]
+    scores = by_second(detected)
+    assert {net: rows.shape for net, rows in scores.items()} == {
+        net: (9, len(names)) for net, names in labels().items()
+    }
+    assert [len(labels()[net]) for net in NETS] == [50, 50, 521]
+    assert np.isfinite(scores["probe"]).all() and 0 <= scores["probe"].min() <= scores["probe"].max() <= 1
 
 
 def test_a_frame_does_not_depend_on_what_follows() -> None:
