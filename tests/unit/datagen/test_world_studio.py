@@ -50,6 +50,15 @@ def test_a_mix_is_stereo_in_time_and_follows_from_its_seed(seed: int) -> None:
     assert all(a > b for a, b in zip(rises, falls, strict=True))  # what is struck on the second sounds there
 
 
+def test_low_sample_rates_are_mixed_too() -> None:
+    pytest.importorskip("pedalboard")
+    low = [replace(s, samples=np.ascontiguousarray(s.samples[::3])) for s in stems()]
+    for seed in range(8):
+        played, mix, _ = studio.mixed(low, 8000, 0.5, np.random.default_rng(seed))
+        assert np.all(np.isfinite(mix)) and float(np.abs(mix).max()) <= 0.945
+        assert all(-60 < 20 * np.log10(np.sqrt(np.mean(p.samples**2))) < 0 for p in played)
+
+
 def test_every_role_has_its_place_in_the_studio() -> None:
     assert set(table()["studio"]["roles"]) == set(table()["mix"])
 
