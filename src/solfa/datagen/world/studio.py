@@ -34,12 +34,10 @@ def mixed(stems: Sequence[Stem], rate: int, beat_s: float, rng: Rng) -> tuple[li
         sound = _at_level(sound, _rms_db(stem.samples) + float(rng.uniform(*row["gain_db"])))
         sides, wide = [sound, sound], rng.random() < row["wide"]
         if wide:  # two unlike takes: a chorus on each side
-            depth = float(rng.uniform(0.05, 0.25))
-            sides = [pb.Chorus(float(rng.uniform(0.3, 1.5)), depth, 10.0, 0.0, 0.5)(sound, rate) for _ in range(2)]
+            sides = [pb.Chorus(float(rng.uniform(0.3, 1.5)), 0.15, 10.0, 0.0, 0.5)(sound, rate) for _ in range(2)]
         pan = float(np.clip(rng.normal(0, row["spread"]), -0.9, 0.9))
-        stereo = np.stack(sides) * np.float32(
-            np.sqrt(2) * np.cos((pan + 1) * np.pi / 4 - np.array([[0.0], [np.pi / 2]]))
-        )
+        gains = np.sqrt(2) * np.cos((pan + 1) * np.pi / 4 - np.array([[0.0], [np.pi / 2]]))
+        stereo = np.stack(sides) * gains.astype(np.float32)
         echo_s = beat_s * float(rng.choice([0.25, 0.5, 0.75])) if rng.random() < row["echo"] else 0.0
         if echo_s:
             sent += pb.Delay(min(echo_s, 1.5), float(rng.uniform(0, 0.4)), 1.0)(stereo, rate) * rng.uniform(0.1, 0.4)
@@ -53,8 +51,8 @@ def mixed(stems: Sequence[Stem], rate: int, beat_s: float, rng: Rng) -> tuple[li
         wet = pb.Reverb(min(1.0, rt60_s / 3), float(rng.uniform(0.1, 0.8)), 1.0, 0.0, 1.0)(sent, rate)
     else:
         late = np.pad(sent, [(0, 0), (round(rate * rng.uniform(0, 0.02) * rt60_s), 0)])[:, : sent.shape[1]]
-        dull = pb.LowpassFilter(min(float(rng.uniform(2500, 9000)), 0.45 * rate))
-        wet = dull(reverberation(late, rate, rt60_s, rng), rate)
+        top = min(float(rng.uniform(2500, 9000)), 0.45 * rate)
+        wet = pb.LowpassFilter(top)(reverberation(late, rate, rt60_s, rng), rate)
     mix = _mastered(np.asarray(bus + wet * 10 ** (rng.uniform(-12, 1) / 20), np.float32), rate, rng)
     about = {"parts": parts, "reverb": "plate" if plate else "room", "reverb_s": round(rt60_s, 2)}
     return played, mix, {**about, "level_db": round(_rms_db(mix), 1)}
