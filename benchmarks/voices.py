@@ -2,8 +2,9 @@
 
 ``python benchmarks/voices.py --soundfont FILE [--soundfont FILE...]``: choirs of General MIDI in songs of up to four
 instruments, against songs without; and synthetic speech (``espeak-ng``, voices for women and men) over songs, against
-the songs alone. No singing: for that there is nothing free to render. Prints the area under the curve by concept, the
-median confidence with and without, and what share passes 0.5.
+the songs alone. With ``--world FOLDER`` sung parts in full arrangements too: clips of ``solfa data world FOLDER
+--singing 0.4`` (synthetic singers), against those without. Prints the area under the curve by concept, the median
+confidence with and without, and what share passes 0.5.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ import soundfile
 import gm
 from solfa.analysis.tagging import voters
 from solfa.audio import at_rate
+from solfa.core.clip import SPLITS
 from solfa.core.types import Audio
+from solfa.datasets.shards import Dataset
 from tags import auc, observed, shipped
 from tags_fit import Array
 from tags_truth import row
@@ -49,6 +52,17 @@ def speech(beds: list[Audio]) -> list[tuple[Audio, Array]]:
     return clips
 
 
+def sung_clips(folder: Path) -> list[tuple[Audio, Array]]:
+    """Clips of a music world with singers, and without (of those with a sampled choir nothing is said)."""
+    data, clips = Dataset.open(folder), []
+    for record in (r for split in SPLITS for r in data.split(split)):
+        genders = {singer["gender"] for singer in record.attributes["world"]["singers"]}
+        apart = {f"{kind}_voice": kind in genders for kind in ("female", "male")} if len(genders) == 1 else {}
+        if genders or record.attributes.get("voice") is False:
+            clips.append((data.audio(record), row({"voice": bool(genders), **apart})))
+    return clips
+
+
 def table(title: str, confidence: Array, truth: Array, names: tuple[str, ...]) -> None:
     """Print a row a concept."""
     print(f"\n{title}\n| concept | AUC | median with | median without | over 0.5 with | without |")
@@ -65,7 +79,8 @@ def table(title: str, confidence: Array, truth: Array, names: tuple[str, ...]) -
 def main() -> None:
     """Report."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--soundfont", type=Path, action="append", required=True)
+    parser.add_argument("--soundfont", type=Path, action="append", default=[])
+    parser.add_argument("--world", type=Path)
     parser.add_argument("--count", type=int, default=40)
     parser.add_argument("--seed", type=int, default=200)
     arguments = parser.parse_args()
@@ -77,6 +92,11 @@ def main() -> None:
         bare = row({"speech": False, "rapping": False, "choir": False})
         spoken = observed([*speech([c.audio for c in plain]), *((c.audio, bare) for c in plain)])
         table(f"{soundfont.stem}: speech", shipped(spoken), spoken.truth, ("speech", "female_voice", "male_voice"))
+    if arguments.world:
+        singing = observed(sung_clips(arguments.world))
+        table(
+            f"{arguments.world.name}: singing", shipped(singing), singing.truth, ("voice", "female_voice", "male_voice")
+        )
 
 
 if __name__ == "__main__":
