@@ -219,9 +219,11 @@ def report_rendered(folder: Path, systems: list[str], limit: int | None) -> None
             exact = [float(a["key"] == t["key"]) for a, t in zip(answers[name], truths, strict=True)]
             weighted = [mirex_key(t["key"], a["key"]) for a, t in zip(answers[name], truths, strict=True)]
             print(f"| {name} | {shown(exact)} | {shown(weighted)} | {speed[name]:.0f} |")
-    print(f"\n| system | {' | '.join(CHORD_SCORES)} | x real time |\n|---|{'---|' * (len(CHORD_SCORES) + 1)}")
+    with_chords = all("chords" in t for t in truths)
+    if with_chords:
+        print(f"\n| system | {' | '.join(CHORD_SCORES)} | x real time |\n|---|{'---|' * (len(CHORD_SCORES) + 1)}")
     for name in systems:
-        if "chords" in answers[name][0]:
+        if with_chords and "chords" in answers[name][0]:
             rows = [
                 chord_scores([(c["start_s"], c["end_s"], c["label"]) for c in t["chords"]], a["chords"])
                 for a, t in zip(answers[name], truths, strict=True)
@@ -232,7 +234,8 @@ def report_rendered(folder: Path, systems: list[str], limit: int | None) -> None
     if "solfa" in systems:
         right = [float(a["key"] == t["key"]) for a, t in zip(answers["solfa"], truths, strict=True)]
         print(f"\nKey confidence: {calibration([a['key_confidence'] for a in answers['solfa']], right)}")
-        print(f"Chord confidence, by the second: {calibration(*_chord_seconds(answers['solfa'], truths))}")
+        if with_chords:
+            print(f"Chord confidence, by the second: {calibration(*_chord_seconds(answers['solfa'], truths))}")
 
 
 def _chord_seconds(answers: list[Answer], truths: list[dict[str, Any]]) -> tuple[list[float], list[float]]:
