@@ -34,7 +34,7 @@ class RhythmExtractor:
 
     spec = ExtractorSpec(
         name="solfa-rhythm",
-        version="2",
+        version="3",
         licence="Apache-2.0",
         commercial_use=True,
         provides=("tempo_bpm", "metre", "beats_s", "downbeats_s"),
