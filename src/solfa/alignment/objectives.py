@@ -223,14 +223,17 @@ class United(Objective):
     """FIGMA's terms on captions and FineLAP's frame term on labelled phrases, over the same frames."""
 
     def __init__(self, config: UnitedConfig) -> None:
-        super().__init__()
+        super().__init__(reads_rows=config.figma.alpha < 1 or config.beta > 0)
         self.config, self.figma = config, Figma(config.figma)
         self.label = LearntLogit(config.temperature, config.bias, safe=True)
         self.logits = {"frame": self.label} if config.beta > 0 else {}
 
     def losses(self, batch: Projected) -> dict[str, Tensor]:
-        """``global``, ``frame``, ``label``."""
-        return {**self.figma.losses(batch), "label": self.config.beta * frame_cross_entropy(batch, self.label)}
+        """``global``, ``frame``, ``label``; a term of weight 0 is not computed."""
+        terms = self.figma.losses(batch)
+        if self.config.beta > 0:
+            terms["label"] = self.config.beta * frame_cross_entropy(batch, self.label)
+        return terms
 
 
 def frame_cross_entropy(batch: Projected, logit: LearntLogit) -> Tensor:

@@ -20,6 +20,8 @@ from torch import Tensor, nn
 
 from solfa.core.errors import InputError
 
+_KEPT_AT_FIRST = 2.0  # logit of the share of a vector's squared length that what is kept of a state has at first
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TransformerConfig:
@@ -93,7 +95,7 @@ class Projector(nn.Module):
         self.body: nn.Module
         self.kept = getattr(config, "kept", 0)
         if self.kept:
-            self.share = nn.Parameter(torch.zeros(()))
+            self.share = nn.Parameter(torch.tensor(_KEPT_AT_FIRST))
         if isinstance(config, TransformerConfig):
             self.out_dim = config.width if config.out_dim is None else config.out_dim
             if self.kept and not 0 < self.kept < min(config.in_dim, config.out_dim or 0):

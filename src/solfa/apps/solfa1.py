@@ -60,8 +60,9 @@ def train_solfa1(
     out.mkdir(parents=True, exist_ok=True)
     write_whole(begun, given)
     worlds, spread = [weighted(text) for text in data or ()], executor_of("processes", workers)
-    values = {"seed": str(seed), **({} if worlds else {"num_phrases": "0", "objective.beta": "0"})}  # none are timed
-    values |= {key.strip(): value.strip() for key, _, value in (setting.partition("=") for setting in settings or ())}
+    values = {"seed": str(seed)} | {
+        key.strip(): value.strip() for key, _, value in (setting.partition("=") for setting in settings or ())
+    }
     with stoppable(), Work(*_STAGES) as work:
         with Collection.open(out / "recordings", create=True) as music:
             index(music, [recordings], executor=spread, progress=lambda p: work("index", p.done, p.total))
@@ -75,8 +76,8 @@ def train_solfa1(
                 texts += [text for split in ("train", "val") for clip in made.split(split) for text in clip.captions]
                 asked = Teacher.of(texts, open_searcher(music), lambda done, total: work("teacher", done, total))
                 asked.save(file)
-        sets = {out / "captioned": 0.5 if worlds else None}
-        sets |= {folder: weight or 0.5 / len(worlds) for folder, weight in worlds}
+        sets = {out / "captioned": 0.7 if worlds else None}
+        sets |= {folder: weight or 0.3 / len(worlds) for folder, weight in worlds}
         folder, outcome = run(
             "solfa-1", sets, out / "run", audio="tower", text="tagged", teacher=file, features=out / "states",
             licence="Apache-2.0", resume=(out / "run" / "config.json").exists(),

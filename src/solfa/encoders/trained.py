@@ -17,6 +17,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -97,6 +98,11 @@ def load(*, source: str | Path | None = None, device: str = "cpu", allow_noncomm
         backbones["text"], folder / "text.onnx", replace(spec, space=sound.space)
     )
     return JointModel(name=f"trained:{folder}", audio=audio, text=text, views=views, logits=logits_of(described))
+
+
+def load_shipped(*, name: str, device: str = "cpu") -> JointModel:
+    """The trained model of this name inside the package. Raises as ``load``."""
+    return replace(load(source=str(files("solfa.weights").joinpath("files", name)), device=device), name=name)
 
 
 def _ranking(described: Mapping[str, Any]) -> tuple[Views, float]:

@@ -43,7 +43,7 @@ def install(monkeypatch, *points):
 
 def test_the_built_in_models_come_first():
     names = [info.name for info in available()]
-    assert names[:3] == ["bridge", "clap", "muq-mulan"]
+    assert names[:3] == ["bridge", "solfa-1", "clap"]
     assert {info.name: info.commercial_use for info in available()}["muq-mulan"] is False
 
 
@@ -64,7 +64,7 @@ def test_a_third_party_model_is_loaded_through_its_entry_point(toy):
 
 def test_an_unknown_name_lists_what_there_is(toy):
     with pytest.raises(
-        UnknownName, match=r"'clapp'.*Did you mean 'clap'.*bridge, clamp3, clap, m2d-clap, muq-mulan, toy"
+        UnknownName, match=r"'clapp'.*Did you mean 'clap'.*bridge, clamp3, clap, m2d-clap, muq-mulan, solfa-1, toy"
     ):
         load_model("clapp")
 
