@@ -6,7 +6,8 @@
 Recordings: a folder with index.csv (file, and any of bpm, key, metre, genre, feel, instruments); ``--fitted`` says that
 some constants were fitted on it. Agreement: a folder of recordings without truth, whose keys count where madmom's key
 network and the notes of basic-pitch name the same one (both have to be installed). Rendered: clips of
-benchmarks/render.py. All may be given several times; ``--limit`` takes so many files of each.
+benchmarks/render.py; ``--performed``: those of ASAP by benchmarks/tempo_sets.py. All may be given several times;
+``--limit`` takes so many files of each.
 
 Prints, for each attribute and kind of material, how sure solfa is on average, how often it is right, the expected
 calibration error over ten bins with a 95 % bootstrap interval over clips, and the share right by confidence with its
@@ -42,7 +43,7 @@ Row = tuple[str, float, bool]  # attribute, confidence, right
 Truth = dict[str, Any]  # any of tempo_bpm, metre, key, chords, tags
 
 
-def recordings(folder: Path) -> Iterator[tuple[Path, Truth]]:
+def recordings(folder: Path, _: Path | None) -> Iterator[tuple[Path, Truth]]:
     """What index.csv says of each file."""
     with (folder / "index.csv").open(encoding="utf-8", newline="") as source:
         for row in csv.DictReader(source):
@@ -64,12 +65,21 @@ def agreed(folder: Path, cache: Path | None) -> Iterator[tuple[Path, Truth]]:
             yield path, {"key": key}
 
 
-def rendered(folder: Path) -> Iterator[tuple[Path, Truth]]:
+def rendered(folder: Path, _: Path | None) -> Iterator[tuple[Path, Truth]]:
     """The truth of clips of benchmarks/render.py; of their instruments only drums and voices."""
     for path in sorted(folder.glob("*.json")):
         truth = json.loads(path.read_text(encoding="utf-8"))
-        tags = {"drums": truth["drums"], "voice": truth["vocals"]}
-        yield folder / truth["audio"], truth | {"tags": tags}
+        tags = {"drums": truth.get("drums"), "voice": truth.get("vocals")}
+        yield path.with_suffix(".wav"), truth | {"tags": {k: v for k, v in tags.items() if v is not None}}
+
+
+MATERIAL = {
+    "recordings": ("recordings", recordings),
+    "fitted": ("recordings, fitted on", recordings),
+    "agreement": ("two references agree", agreed),
+    "performed": ("performed piano", rendered),
+    "rendered": ("rendered", rendered),
+}
 
 
 def judged(found: Analysis, truth: Truth) -> Iterator[Row]:
@@ -79,14 +89,14 @@ def judged(found: Analysis, truth: Truth) -> Iterator[Row]:
         yield "tempo", found.tempo_bpm.confidence, right
     for name in ("metre", "key"):
         estimate = getattr(found, name)
-        if name in truth and estimate.value:
+        if truth.get(name) and estimate.value:
             yield name, estimate.confidence, estimate.value == truth[name]
-    if "key" in truth and found.key.value:
+    if truth.get("key") and found.key.value:
         mode = found.key.value.split()[1]
         keys: list[Estimate[str] | Alternative[str]] = [found.key, *found.key.alternatives]
         same = sum(k.confidence for k in keys if str(k.value).split()[1] == mode)
         yield "mode", same / sum(k.confidence for k in keys), mode == truth["key"].split()[1]
-    if "chords" in truth:
+    if truth.get("chords"):
         yield from judged_chords(found, truth["chords"])
     tags = {t.concept: t.confidence for t in (found.voice, *found.instruments, *found.genres, *found.moods)}
     for concept, present in truth.get("tags", {}).items():
@@ -165,18 +175,19 @@ def plot(found: dict[tuple[str, str], Reliability], path: Path) -> None:
 def main() -> None:
     """Analyze, and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    sources = {"recordings": "recordings", "fitted": "recordings, fitted on", "agreement": "two references agree"}
-    for name in (*sources, "rendered"):
+    for name in MATERIAL:
         parser.add_argument(f"--{name}", type=Path, action="append", default=[])
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--limit", type=int)
     parser.add_argument("--excerpt-s", type=float, default=0.0, help="measure only so many seconds (without chords)")
     parser.add_argument("--plot", type=Path)
     args = parser.parse_args()
-    tracks = [(sources["recordings"], t) for f in args.recordings for t in list(recordings(f))[: args.limit]]
-    tracks += [(sources["fitted"], t) for f in args.fitted for t in list(recordings(f))[: args.limit]]
-    tracks += [("rendered", t) for f in args.rendered for t in list(rendered(f))[: args.limit]]
-    tracks += [(sources["agreement"], t) for f in args.agreement for t in list(agreed(f, args.cache))[: args.limit]]
+    tracks = [
+        (material, track)
+        for name, (material, read) in MATERIAL.items()
+        for folder in getattr(args, name)
+        for track in list(read(folder, args.cache))[: args.limit]
+    ]
     rows: dict[tuple[str, str], list[tuple[float, bool, int]]] = defaultdict(list)
     for number, (material, (path, truth)) in enumerate(tracks):
         if args.excerpt_s:
