@@ -41,9 +41,9 @@ from solfa.core.types import Audio
 from solfa.weights import set_threads
 
 CHORD_SCORES = ("root", "majmin", "sevenths", "mirex", "overseg", "underseg", "seg")
-# Of Essentia's KeyExtractor.
+# Of Essentia's KeyExtractor; it has one more, weichai, which knows no minor.
 PROFILES = ("bgate", "braw", "edma", "edmm", "krumhansl", "temperley", "temperley2005", "shaath", "gomez", "noland",
-            "diatonic", "weichai", "tonictriad", "thpcp")  # fmt: skip
+            "diatonic", "tonictriad", "thpcp")  # fmt: skip
 Segments = list[tuple[float, float, str]]
 Answer = dict[str, Any]  # "key": name or None, "key_confidence", "chords": Segments, "chord_confidence"
 NAMES = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
