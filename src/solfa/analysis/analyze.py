@@ -17,9 +17,9 @@ from solfa.jobs import heartbeat
 _SILENT_PEAK = 1e-5  # -100 dBFS
 _MUSIC = 0.08  # confidence of music below which what sounds has no key and no metre, whatever fits it best
 _MUSICAL = ("tempo_bpm", "metre", "beats_s", "downbeats_s", "key", "chords")
-# A click track is no music but has a tempo: one at least as sure as _PULSE (engines, wind and speech remain below 0.5)
-# is kept at this share of its confidence.
-_PULSE, _PULSE_ALONE = 0.8, 0.4
+# A click track is no music but has a tempo: kept, at this share of its confidence, where that of the tempo, its halves
+# and its doubles together is at least _PULSE (clicks 0.78 and more; engines, wind and moving filters 0.59 and less).
+_PULSE, _PULSE_ALONE = 0.68, 0.4
 _DIGITS = {
     **dict.fromkeys(("duration_s", "start_s", "end_s", "beats_s", "downbeats_s"), 3),
     **dict.fromkeys(("confidence", "share", "values"), 4),
@@ -109,8 +109,10 @@ def _with_music(measured: dict[str, Any], by: float) -> dict[str, Any]:
 def _without_music(measured: dict[str, Any]) -> dict[str, Any]:
     """Nothing that only music has, but an even pulse keeps its tempo and beats."""
     kept = empty(_MUSICAL)
-    if measured["tempo_bpm"].confidence >= _PULSE:
-        kept.update(tempo_bpm=_scaled(measured["tempo_bpm"], _PULSE_ALONE), beats_s=measured["beats_s"])
+    tempo = measured["tempo_bpm"]
+    octaves = [(a.confidence, np.log2(a.value / tempo.value)) for a in tempo.alternatives if tempo.value and a.value]
+    if tempo.confidence + sum(sure for sure, apart in octaves if abs(apart - round(apart)) < 0.05) >= _PULSE:
+        kept.update(tempo_bpm=_scaled(tempo, _PULSE_ALONE), beats_s=measured["beats_s"])
     return kept
 
 

@@ -78,7 +78,7 @@ def test_what_only_music_has_is_less_sure_where_there_may_be_none() -> None:
 
 
 @pytest.mark.parametrize("sounds", [{"music": 0.01}, {"silence": 1.0}])
-@pytest.mark.parametrize(("sure", "tempo"), [(0.9, 120.0), (0.6, None)])
+@pytest.mark.parametrize(("sure", "tempo"), [(0.9, 120.0), (0.6, 120.0), (0.5, None)])
 def test_what_is_no_music_has_at_most_an_even_pulse(sounds: dict[str, float], sure: float, tempo: float | None) -> None:
     found = analyze([Audio(np.ones(8000, np.float32), 8000)], (Fixed(sure, **sounds),))
     assert found.tempo_bpm.value == tempo and found.tempo_bpm.confidence < 0.5
