@@ -114,7 +114,7 @@ def _scores(audio: Audio) -> TagFrames:
     loud = np.flatnonzero(windows.any(axis=1))
     rows = [_silence() if len(loud) < count else ()] * count  # hours of silence cost no network
     with ThreadPoolExecutor(threads := min(num_threads(), max(1, len(loud)))) as pool:
-        each = pool.map if threads > 1 else map  # a pool of one would only pass the work to and fro
+        each = pool.map if threads > 1 else map  # a pool of one would only pass the work back and forth
         for i, row in zip(loud, each(_run, windows[loud, None], seconds[loud, None]), strict=True):
             rows[i] = row
     return TagFrames(*(np.concatenate(field) for field in zip(*rows, strict=True)))
