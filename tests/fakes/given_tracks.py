@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from fakes.tiny import tiny_model
 from solfa.analysis.protocol import ExtractorSpec, Observation
+from solfa.collection import Collection
 from solfa.core.types import Alternative, Audio, ChordSegment, Curve, Estimate, Span, TagTrack
 
 RATE = 16000
@@ -101,3 +103,11 @@ def write_tracks(folder: Path) -> Path:
     for track in TRACKS:
         soundfile.write(folder / f"{track.name}.wav", sound(track.sound, track.seconds), RATE)
     return folder
+
+
+def write_collection(music: Path, directory: Path) -> Path:
+    """The directory, with a collection of what ``write_tracks`` wrote in it, by the tiny model."""
+    with Collection.open(directory, create=True) as collection:
+        report = collection.add([music], model=tiny_model, extractors=extractors)
+    assert report.added == len(TRACKS) and not report.failed
+    return directory

@@ -10,7 +10,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from fakes.given_tracks import RATE, TRACKS, extractors, sound, write_tracks
+from fakes.given_tracks import RATE, TRACKS, sound, write_collection, write_tracks
 from fakes.tiny import tiny_model
 from solfa.apps.cli import app
 from solfa.collection import Collection
@@ -61,11 +61,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Retriever:
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    music, directory = tmp_path_factory.mktemp("music"), tmp_path_factory.mktemp("collection")
-    write_tracks(music)
-    with Collection.open(directory, create=True) as collection:
-        collection.add([music], model=tiny_model, extractors=extractors)
-    return directory
+    return write_collection(write_tracks(tmp_path_factory.mktemp("music")), tmp_path_factory.mktemp("collection"))
 
 
 @pytest.fixture

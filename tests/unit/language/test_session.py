@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fakes.given_tracks import extractors, write_tracks
+from fakes.given_tracks import write_collection, write_tracks
 from fakes.tiny import tiny_model
 from solfa.collection import Collection
 from solfa.constraints import Tempo
@@ -20,11 +20,7 @@ from solfa.retrieval.like import like_track
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    music, directory = tmp_path_factory.mktemp("music"), tmp_path_factory.mktemp("collection")
-    write_tracks(music)
-    with Collection.open(directory, create=True) as collection:
-        collection.add([music], model=tiny_model, extractors=extractors)
-    return directory
+    return write_collection(write_tracks(tmp_path_factory.mktemp("music")), tmp_path_factory.mktemp("collection"))
 
 
 @pytest.fixture

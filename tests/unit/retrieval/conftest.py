@@ -2,9 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes.given_tracks import TRACKS, extractors, write_tracks
-from fakes.tiny import tiny_model
-from solfa.collection import Collection
+from fakes.given_tracks import write_collection, write_tracks
 
 
 @pytest.fixture(scope="session")
@@ -16,8 +14,4 @@ def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def directory(music: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("collection")
-    with Collection.open(directory, create=True) as collection:
-        report = collection.add([music], model=tiny_model, extractors=extractors)
-    assert report.added == len(TRACKS) and not report.failed
-    return directory
+    return write_collection(music, tmp_path_factory.mktemp("collection"))
