@@ -46,6 +46,7 @@ class Faults:
         self.choose: Callable[[str, str], Fault] = lambda method, path: None
         self.seen: list[tuple[str, str, Fault]] = []
         self.url = ""
+        self.slept_s = 0.0  # time that slow answers took, the same on every machine
 
     def often(self, seed: int, **shares: float) -> None:
         """Each fault with its share of the requests from now on."""
@@ -103,6 +104,7 @@ def faulty(upstream: str) -> Iterator[Faults]:
                 for at in range(0, len(data), 1000):
                     self.wfile.write(data[at : at + 1000])
                     time.sleep(0.1)
+                    faults.slept_s += 0.1
             else:
                 self.wfile.write(data)
 
