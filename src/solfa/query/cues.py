@@ -18,6 +18,11 @@ def find_exceptions(source: Source) -> None:
         _find_listed(source, name)
 
 
+def find_labels(source: Source) -> None:
+    """Finds the names of fields: "Genre: rock"."""
+    _find_listed(source, "label")
+
+
 def find_titles(source: Source) -> None:
     """Sets titles, words that are sung, and what words are about apart: they are compared as words, not read."""
     quoted = regex.quoted.finditer(source.low)
@@ -147,7 +152,8 @@ def find(source: Source) -> None:
             if end < match.end() and not rx(f"<<{name}>>").fullmatch(source.low, start, end):
                 continue  # "is" of "is not below 110" denies nothing
             number = source.raw[start:end] in ("no", "No") and start and re.match(r" ?\d", source.after(end))
-            if not source.free(start, end) or (number and source.raw[start] == "N"):
+            small = match[0] == "little" and regex.small.search(source.before(start))
+            if not source.free(start, end) or small or (number and source.raw[start] == "N"):
                 continue
             weight = 0.5 if name == "soft_negation" or re.search(r"\b(?:too|very|overly|so)\b", match[0]) else 1.0
             weight = 2.0 if match[0].startswith("must") else weight
@@ -157,7 +163,8 @@ def find(source: Source) -> None:
         _find_listed(source, name)
 
 
-_KINDS = {"cancelled": "filler", "no_negation": "plain", "suspect": "doubt", "must": "weight", "may": "weight"}
+_KINDS = {"cancelled": "filler", "label": "filler", "no_negation": "plain", "suspect": "doubt", "must": "weight",
+          "may": "weight"}  # fmt: skip
 
 
 def _find_listed(source: Source, name: str) -> None:

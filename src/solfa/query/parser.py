@@ -86,6 +86,7 @@ def parse(text: str) -> Query:
 
 def detect(source: Source) -> None:
     """Let every detector look, the surest notation first; what one claims the next does not see."""
+    cues.find_labels(source)
     cues.find_titles(source)
     cues.find_voiceless(source)
     roman.find_named(source)

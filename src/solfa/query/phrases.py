@@ -1,4 +1,7 @@
-"""What is left for the embedding and for full-text search: clauses without measured words and request openings."""
+"""What is left for the embedding and for full-text search: clauses without measured words and request openings.
+
+A sentence about the file ("an uncompressed version is available here") is not compared by sound, if another is.
+"""
 
 import re
 from functools import cache
@@ -17,7 +20,7 @@ def _filler() -> re.Pattern[str]:
     return re.compile(r"(?<![^\W_])(?:" + "|".join(map(re.escape, openings)) + r")(?![^\W_'])")
 
 
-_DROPPED, _UNWANTED, _SPOKEN = 1, 2, 4
+_DROPPED, _UNWANTED, _SPOKEN, _OF_FILE = 1, 2, 4, 8
 
 
 def rest(source: Source) -> tuple[tuple[str, ...], tuple[str, ...], str]:
@@ -32,7 +35,16 @@ def rest(source: Source) -> tuple[tuple[str, ...], tuple[str, ...], str]:
             _mark(marks, *match.span(), _DROPPED)
     for start, end in source.reach:
         _mark(marks, start, end, _UNWANTED)
-    wanted, unwanted = _phrases(source, marks, 0), _phrases(source, marks, _UNWANTED)
+    about, asked = bytearray(marks), bytearray(len(source.text))
+    for mention in source.mentions:
+        if mention.constraint is not None:
+            asked[mention.start] = 1
+    for match in regex.sentence.finditer(source.raw):
+        if regex.of_file.search(source.low, *match.span()) and asked.find(1, *match.span()) == -1:
+            _mark(about, *match.span(), _OF_FILE)
+    if 1 not in asked and not _phrases(source, about, 0):  # of the music nothing is said
+        about = marks
+    wanted, unwanted = _phrases(source, about, 0), _phrases(source, about, _UNWANTED)
     words = _words(source, marks)
     if not (wanted or unwanted or words or source.mentions or source.unknown):
         plain = [t.word for t in source.tokens if t.is_word]  # nothing but small words: a title, perhaps
@@ -95,7 +107,7 @@ def _phrases(source: Source, marks: bytearray, kind: int) -> list[str]:
     previous_end = -1
     for token in source.tokens:
         mark = marks[token.start]
-        other = (mark & _UNWANTED) != kind
+        other = mark & (_UNWANTED | _OF_FILE) != kind
         if token.start in breaks:
             _flush(words, done)
         elif mark & _DROPPED or other:
