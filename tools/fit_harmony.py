@@ -25,7 +25,7 @@ from solfa.analysis import harmony, harmony_chords
 from solfa.core.types import Audio
 from solfa.weights import set_threads
 
-CHANGE_COST = 15.0
+CHANGE_COST = 12.0
 
 
 def graded(path: Path) -> list[tuple[NDArray[np.float64], float, float]]:

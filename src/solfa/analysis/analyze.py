@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -135,13 +136,18 @@ def tidy(analysis: Analysis) -> Analysis:
     return plain
 
 
+@cache
+def _fields(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(f.name for f in fields(kind))
+
+
 def _plain(name: str, value: Any) -> Any:
     """The value of a field of this name, and all that is in it."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{f.name: _plain(f.name, getattr(value, f.name)) for f in fields(value)})
     if value is None or isinstance(value, str):
         return value if value is None else str(value)
-    if np.ndim(value):
+    if is_dataclass(kind := type(value)):  # asked of the class: what a value has, and a track has hundreds of them
+        return kind(**{field: _plain(field, getattr(value, field)) for field in _fields(kind)})
+    if not isinstance(value, float) and np.ndim(value):
         return tuple(_plain(name, item) for item in value)
     number = min(max(float(value), 0.0), 1.0) if name in ("confidence", "share") else float(value)
     return round(number, _DIGITS[name]) if name in _DIGITS else number

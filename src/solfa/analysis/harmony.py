@@ -26,19 +26,18 @@ from solfa.weights import session
 
 NET, KEY_NET = "chords", "key"
 N_HEADS = harmony_chords.N_HEADS  # numbers in a frame of ``log_heads``
-# The network sees blocks of about 23 s, as in its training, with a second more on both sides.
-_BLOCK, _MARGIN = 1024, 43
+# Two frames of the transform are one of the chord network, 46 ms; it reads blocks of about 23 s, with a second more on
+# both sides.
+_POOL, _BLOCK, _MARGIN = 2, 512, 22
 # The key network reads means of frames (0.19 s), in blocks of about 40 s; it was trained on 10 to 20 s.
 _KEY_POOL, _KEY_BLOCK, _KEY_LEAST = 8, 215, 55
-# Frames kept per value of an observation: 46 ms.
-_POOL = 2
 _CHROMA_BLOCK = 64
 _ENVELOPE_BINS = 3 * BINS_PER_OCTAVE
 _SILENCE = 1e-4  # peak below -80 dBFS
 _REST = 21  # frames: silence within half a second of sound belongs to it
 _MIN_SAMPLES = RATE_HZ // 4
 _NUM_KEYS = 5  # that are reported
-_FLOOR = 1e-6  # of a probability, before its logarithm is stored as float16
+_FLOOR = np.float32(np.log(1e-6))  # of a log-probability
 
 
 @cache
@@ -52,7 +51,7 @@ class HarmonyExtractor:
 
     spec = ExtractorSpec(
         name="solfa-harmony",
-        version="5",
+        version="7",
         licence="Apache-2.0, network MIT",
         commercial_use=True,
         provides=("key", "chords"),
@@ -67,23 +66,24 @@ class HarmonyExtractor:
         """
         samples = at_rate(audio, RATE_HZ).samples
         n_frames = 1 + len(samples) // HOP
-        heads, chroma = np.zeros((n_frames, N_HEADS), np.float32), np.zeros((0, 12), np.float32)
+        starts = np.arange(0, n_frames, _POOL)
+        log_heads, chroma = np.full((len(starts), N_HEADS), _FLOOR), np.zeros((0, 12), np.float32)
         log_keys = np.zeros((0, 24), np.float32)
-        heads[:, [harmony_chords.TRIAD, harmony_chords.BASS]] = 1.0
+        log_heads[:, [harmony_chords.TRIAD, harmony_chords.BASS]] = 0.0
         edges = np.arange(0, len(samples), HOP)
         swing = np.maximum.reduceat(samples, edges) - np.minimum.reduceat(samples, edges) if len(samples) else edges
         near = np.convolve(np.resize(swing >= 2 * _SILENCE, n_frames), np.ones(2 * _REST + 1))
         sounds = near[_REST : _REST + n_frames] > 0
         if len(samples) >= _MIN_SAMPLES and sounds.any():
             magnitudes = cqt(samples, tuning_of(samples))
-            heads[sounds] = _heads(magnitudes)[sounds]
+            present = np.logical_or.reduceat(sounds, starts)
+            log_heads[present] = _log_heads(magnitudes)[present]
             chroma = _chroma(magnitudes * sounds[:, None])  # in silence rounding errors are left, and have pitches
             log_keys = _log_keys(magnitudes[sounds])
-        log_heads = np.log(np.maximum(heads, _FLOOR))
         # A frame's centre is its time: the border between two is half a hop earlier.
-        start_s = np.maximum(0.0, (np.arange(0, n_frames, _POOL) - 0.5) * HOP / RATE_HZ) + audio.start_s
-        heads = block_means(log_heads, _POOL).astype(np.float16)
-        return {"start_s": start_s, "log_heads": heads, "chroma": chroma, "log_keys": log_keys}
+        start_s = np.maximum(0.0, (starts - 0.5) * HOP / RATE_HZ) + audio.start_s
+        kept = log_heads.astype(np.float16)
+        return {"start_s": start_s, "log_heads": kept, "chroma": chroma, "log_keys": log_keys}
 
     def conclude(self, observations: Sequence[Observation], duration_s: float) -> dict[str, Any]:
         """``key`` and ``chords`` of the track; silence, noise and hum give key None and one segment ``N``."""
@@ -136,17 +136,17 @@ def _log_keys(magnitudes: FloatArray) -> FloatArray:
     return np.concatenate([net.run(None, {"spectra": b[None]})[0] for b in longer])
 
 
-def _heads(magnitudes: FloatArray) -> FloatArray:
-    """The network's probabilities float32 [shape=(T, 100)]."""
-    net = session(NET)
-    out = np.empty((len(magnitudes), N_HEADS), np.float32)
+def _log_heads(magnitudes: FloatArray) -> FloatArray:
+    """The chord network's log-probabilities float32 [shape=(ceil(T / 2), 100)], at least ``_FLOOR``."""
+    net, spectra = session(NET), block_means(magnitudes, _POOL).astype(np.float32)
+    out = np.empty((len(spectra), N_HEADS), np.float32)
     # Blocks of equal length, so that the last is not a fraction of a second alone.
-    n_blocks = max(1, round(len(magnitudes) / _BLOCK))
-    edges = np.linspace(0, len(magnitudes), n_blocks + 1).astype(int)
+    n_blocks = max(1, round(len(spectra) / _BLOCK))
+    edges = np.linspace(0, len(spectra), n_blocks + 1).astype(int)
     for first, last in pairwise(edges):
-        low, high = max(0, first - _MARGIN), min(len(magnitudes), last + _MARGIN)
-        (heads,) = net.run(None, {"cqt": magnitudes[low:high]})
-        out[first:last] = heads[first - low : last - low]
+        low, high = max(0, first - _MARGIN), min(len(spectra), last + _MARGIN)
+        (log_heads,) = net.run(None, {"spectra": spectra[None, low:high]})
+        np.maximum(log_heads[0, first - low : last - low], _FLOOR, out=out[first:last])
     return out
 
 

@@ -16,7 +16,7 @@ from solfa.analysis.rhythm_model import (
     rank_tempi,
     tempo_confidence,
 )
-from solfa.analysis.rhythm_tracking import at_beats, track_beats, track_downbeats
+from solfa.analysis.rhythm_tracking import at_beats, track_beats, track_downbeats, unevenness
 from solfa.core.types import Alternative, Audio, Estimate, FloatArray
 
 _SHORTEST_S = 3.0  # less sound than this has no measurable tempo
@@ -34,7 +34,7 @@ class RhythmExtractor:
 
     spec = ExtractorSpec(
         name="solfa-rhythm",
-        version="3",
+        version="4",
         licence="Apache-2.0",
         commercial_use=True,
         provides=("tempo_bpm", "metre", "beats_s", "downbeats_s"),
@@ -67,7 +67,7 @@ class RhythmExtractor:
             return empty(self.spec.provides)
         clarity = float(at_beats(activation[:, 0], beats).mean())
         tempo = _tempo(bpm_C, chance_C, best, beats, clarity)
-        metre = _metre(describe_metre(found, strength, activation, beats), tempo.confidence)
+        metre = _metre(describe_metre(found, strength, activation, beats), tempo.confidence, unevenness(beats))
         downbeats = track_downbeats(activation[:, 1], beats, BEATS_PER_BAR[str(metre.value)])
         return {
             "tempo_bpm": tempo,
@@ -113,10 +113,10 @@ def _snap(bpm: float, value: float) -> float:
     return bpm
 
 
-def _metre(features_F: FloatArray, tempo_chance: float) -> Estimate[str]:
+def _metre(features_F: FloatArray, tempo_chance: float, uneven: float) -> Estimate[str]:
     chances = rank_metres(features_F)
     ordered = sorted(chances, key=lambda name: (-chances[name], name))
-    confidence = metre_confidence(chances[ordered[0]], tempo_chance)
+    confidence = metre_confidence(chances[ordered[0]], tempo_chance, uneven)
     if tempo_chance < _NO_BEAT:  # no beats to count; that most music is in 4/4 is no measurement
         confidence = min(confidence, tempo_chance)
     left = (1 - confidence) / max(1 - chances[ordered[0]], 1e-9)

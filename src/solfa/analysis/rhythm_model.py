@@ -52,10 +52,11 @@ def tempo_confidence(probability: float, clarity: float) -> float:
     return float(1 / (1 + np.exp(-logit)))
 
 
-def metre_confidence(probability: float, tempo_chance: float) -> float:
-    """Chance that a metre is right, from the model's probability and the confidence of the tempo."""
+def metre_confidence(probability: float, tempo_chance: float, uneven: float) -> float:
+    """Chance that a metre is right: from the model's probability, the confidence of the tempo, and ``unevenness``."""
     model = _stored()["metre"]["confidence"]
     logit = model["bias"] + model["probability"] * _logit(probability) + model["tempo"] * tempo_chance
+    logit += model["uneven"] * uneven
     return float(1 / (1 + np.exp(-logit)))
 
 

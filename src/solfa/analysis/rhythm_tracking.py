@@ -30,6 +30,7 @@ _STEPS = 33  # local tempi that are considered
 _INERTIA = 60.0  # cost of a change of local tempo, per squared log ratio times 1000
 _TIGHTNESS = 120.0  # cost of an uneven beat, per squared log ratio
 _PHASE_SLIP = -6.0  # log probability that a bar is cut short
+_EVEN, _MOST_UNEVEN = 0.01, 1.5  # steps of beats that are this far from alike (median) count as even; log ratio to it
 
 
 def strength(onsets: Onsets) -> FloatArray:
@@ -243,6 +244,13 @@ def half_beats(beats_s: FloatArray) -> FloatArray:
     halves[::2] = beats_s
     halves[1::2] = (beats_s[:-1] + beats_s[1:]) / 2
     return halves
+
+
+def unevenness(beats_s: FloatArray) -> float:
+    """How uneven the steps of at least two beats are: 0 where they differ by 1 % (median), 1 at 2.7 %, at most 1.5."""
+    steps = np.log(np.diff(beats_s))
+    spread = float(np.median(np.abs(steps - np.median(steps))))
+    return float(np.clip(np.log(max(spread, _EVEN) / _EVEN), 0.0, _MOST_UNEVEN))
 
 
 def track_downbeats(activation_T: FloatArray, beats_s: FloatArray, beats_per_bar: float) -> FloatArray:

@@ -145,6 +145,8 @@ def _track(name: str, confidence: float, by_second: FloatArray, duration_s: floa
 
 def _runs(by_second: FloatArray) -> Iterator[tuple[int, int]]:
     """Stretches that reach ``_ENTER`` and remain above ``_LEAVE``, from the first to the last second above it."""
+    if by_second.max(initial=0.0) < _ENTER:  # most concepts, most of the time
+        return
     above = np.flatnonzero(np.diff(np.concatenate([[False], by_second >= _LEAVE, [False]]).astype(np.int8)))
     for start, end in zip(above[::2], above[1::2], strict=True):
         if by_second[start:end].max() >= _ENTER:

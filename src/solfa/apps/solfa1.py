@@ -12,7 +12,7 @@ import typer
 
 from solfa.apps.options import SeedOption, WorkersOption, executor_of
 from solfa.apps.terminal import Work, tell
-from solfa.apps.training import stoppable, train_app, weighted
+from solfa.apps.training import assigned, stoppable, train_app, weighted
 from solfa.core.errors import InputError
 
 _STAGES = ("index", "analyze", "write", "split", "shards", "teacher", "states", "train")
@@ -60,9 +60,7 @@ def train_solfa1(
     out.mkdir(parents=True, exist_ok=True)
     write_whole(begun, given)
     worlds, spread = [weighted(text) for text in data or ()], executor_of("processes", workers)
-    values = {"seed": str(seed)} | {
-        key.strip(): value.strip() for key, _, value in (setting.partition("=") for setting in settings or ())
-    }
+    values = {"seed": str(seed)} | assigned(settings)
     with stoppable(), Work(*_STAGES) as work:
         with Collection.open(out / "recordings", create=True) as music:
             index(music, [recordings], executor=spread, progress=lambda p: work("index", p.done, p.total))

@@ -148,11 +148,10 @@ def _train(
         "epochs": epochs, "batch_size": batch_size, "chunk_size": chunk_size, "learning_rate": lr, "seed": seed,
         "precision": precision, "body_lr": body_lr, "crop_s": crop_s,
     }  # fmt: skip
-    pairs = [setting.partition("=") for setting in settings or []]
 
     def change(recipe: "Recipe") -> "Recipe":
         recipe = replace(changed(recipe, old), **{k: v for k, v in changes.items() if v is not None})
-        return changed(recipe, {key.strip(): value.strip() for key, _, value in pairs})
+        return changed(recipe, assigned(settings))
 
     def report(progress: "StepReport") -> None:
         for each in trackers:
@@ -231,6 +230,12 @@ def _recorded(file: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as bad:
         raise InputError(f"{file} is not the config.json of a run ({bad!r}). Runs of solfa train have one.") from bad
     return found
+
+
+def assigned(settings: list[str] | None) -> dict[str, str]:
+    """``KEY=VALUE`` of each ``--set``."""
+    pairs = (setting.partition("=") for setting in settings or ())
+    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def weighted(text: str) -> tuple[Path, float | None]:

@@ -48,7 +48,7 @@ class TaggersBackbone:
 @cache
 def _digest() -> str:
     """A hash of what the states depend on: the networks and the scale, not the text side of the bridge."""
-    digest = hashlib.sha256(" ".join([VERSION, *(weight(name).sha256 for name in NETS)]).encode())
+    digest = hashlib.sha256(" ".join([VERSION, *(weight(name).values for name in NETS)]).encode())
     digest.update(fit().timbre_mean_E.tobytes() + fit().timbre_scale_E.tobytes())
     return digest.hexdigest()[:12]
 

@@ -17,7 +17,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -30,6 +29,7 @@ from solfa.encoders.checkpoints import fill, hash_of, load_tensors
 from solfa.encoders.registry import BACKBONES, Kind, load_backbone
 from solfa.encoders.vectors import features
 from solfa.weights.sessions import open_session
+from solfa.weights.store import shipped
 
 SCHEMA = "solfa.model/1"
 NETWORKS = ("audio.onnx", "text.onnx")
@@ -102,7 +102,7 @@ def load(*, source: str | Path | None = None, device: str = "cpu", allow_noncomm
 
 def load_shipped(*, name: str, device: str = "cpu") -> JointModel:
     """The trained model of this name inside the package. Raises as ``load``."""
-    return replace(load(source=str(files("solfa.weights").joinpath("files", name)), device=device), name=name)
+    return replace(load(source=shipped(name), device=device), name=name)
 
 
 def _ranking(described: Mapping[str, Any]) -> tuple[Views, float]:

@@ -90,9 +90,7 @@ class Asking(ABC):
         asked = query.constraints or query.phrases or query.negated_phrases or query.words
         if not (asked or where or like or instead):
             unread = f" Not understood: {', '.join(query.unknown)}." if query.unknown else ""
-            raise InputError(
-                f"nothing to search for.{unread} Give a query, an example sound (like) or a filter (where)."
-            )
+            raise InputError(f"nothing to search for.{unread} Give a query, an example sound or a filter.")
         query = self._understood(query)
         if by == "vectors":
             query = Query(text=query.text, phrases=(query.text,) if query.text.strip() else ())

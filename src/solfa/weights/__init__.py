@@ -7,7 +7,7 @@ Every file is a table of ``manifest.toml``. It is part of this package (``shippe
 from solfa.weights.manifest import HubSource, PypiSource, Weight, models, weight
 from solfa.weights.pulling import pull
 from solfa.weights.sessions import num_threads, session, set_threads
-from solfa.weights.store import home, path, pulled
+from solfa.weights.store import home, path, pulled, shipped
 
 __all__ = [
     "HubSource",
@@ -21,5 +21,6 @@ __all__ = [
     "pulled",
     "session",
     "set_threads",
+    "shipped",
     "weight",
 ]

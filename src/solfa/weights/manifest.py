@@ -47,7 +47,8 @@ class Weight:
     """One model file (or hub snapshot) and what a user must know before using it.
 
     ``sha256`` and ``size_bytes`` are of the file; empty and 0 for a snapshot, whose files are checked against the
-    hub's own record when pulled and against that record ever after. ``needs`` are pulled along with it.
+    hub's own record when pulled and against that record ever after. ``needs`` are pulled along with it. ``same_as``:
+    hashes of the earlier files that gave the same values (cosine above 0.999999).
     """
 
     name: str
@@ -63,6 +64,12 @@ class Weight:
     pypi: PypiSource | None = None
     hub: HubSource | None = None
     needs: tuple[str, ...] = ()
+    same_as: str = ""
+
+    @property
+    def values(self) -> str:
+        """What embedding spaces are named by: a file that computes the same in another way keeps it."""
+        return self.same_as or self.sha256
 
     @property
     def shipped(self) -> bool:

@@ -51,6 +51,11 @@ def path(name: str) -> Path:
     return found
 
 
+def shipped(file: str) -> Path:
+    """The place of a file or folder of models that is part of this package."""
+    return Path(str(resources.files("solfa.weights"))) / "files" / file
+
+
 def pulled(name: str) -> bool:
     """True where the model can be used without fetching anything (hashes are checked by ``path``, not here)."""
     return find(weight(name)) is not None
@@ -59,7 +64,7 @@ def pulled(name: str) -> bool:
 def find(entry: Weight) -> Path | None:
     """The place of an entry's file or snapshot on this machine, unchecked; None where it is not here."""
     if entry.shipped:
-        return Path(str(resources.files("solfa.weights"))) / "files" / entry.file
+        return shipped(entry.file)
     own = directory(entry)
     if entry.hub is not None:
         return own if (own / RECORD).is_file() else None

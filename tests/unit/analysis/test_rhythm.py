@@ -11,7 +11,7 @@ import pytest
 from fakes.synth import Song, song
 from solfa.analysis.rhythm import RhythmExtractor
 from solfa.analysis.rhythm_features import Onsets
-from solfa.analysis.rhythm_tracking import strength
+from solfa.analysis.rhythm_tracking import strength, unevenness
 from solfa.core.types import Audio, FloatArray
 
 TOOL = RhythmExtractor()
@@ -130,6 +130,29 @@ def test_beats_follow_a_tempo_that_drifts() -> None:
     detected = hear(samples)
     assert 100 <= detected["tempo_bpm"].value <= 116
     assert found_share(tuple(beats), detected["beats_s"]) > 0.95
+
+
+@pytest.mark.parametrize(
+    ("spread", "low", "high"), [(0.0, 0.0, 0.0), (0.008, 0.0, 0.4), (0.05, 0.8, 1.4), (0.5, 1.5, 1.5)]
+)
+def test_unevenness_grows_with_the_spread_of_the_steps(spread: float, low: float, high: float) -> None:
+    steps = 0.5 * np.exp(np.random.default_rng(0).normal(0, spread, 400))
+    assert low <= unevenness(np.cumsum(steps)) <= high
+
+
+def test_rests_do_not_make_even_beats_uneven() -> None:
+    beats = np.arange(64) * 0.5
+    assert unevenness(np.concatenate([beats, 70 + beats, 300 + beats])) == 0
+
+
+def test_a_metre_is_less_sure_where_the_tempo_wanders() -> None:
+    """The same song, played with rubato: up to a sixth faster and slower in turns of five seconds."""
+    samples = long_song(110.0).audio.samples
+    rate = np.exp(0.16 * np.sin(2 * np.pi * np.arange(len(samples)) / (5 * 22050)))
+    at = np.cumsum(rate)
+    wandering = hear(np.interp(at[at < len(samples)], np.arange(len(samples)), samples).astype(np.float32))
+    assert unevenness(np.asarray(wandering["beats_s"])) > 0.3
+    assert wandering["metre"].confidence < hear_song(110.0)["metre"].confidence - 0.1
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.02, 0.5, 2.0, 30.0])

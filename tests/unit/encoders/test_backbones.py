@@ -85,6 +85,10 @@ def test_without_torch_the_install_line_is_given(monkeypatch):
 # --- taggers --------------------------------------------------------------------------------------------------------
 
 
+def test_taggers_keep_the_name_that_trained_models_on_disk_have():
+    assert load_backbone("taggers").spec.space == "taggers/1/1424/04158ccd9dc8"
+
+
 def test_taggers_give_a_row_a_second():
     body = load_backbone("taggers")
     batch = [seconds(n) for n in (7.6, 2.4, 0.2, 0)]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from importlib.resources import files
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,9 +14,9 @@ from solfa.core.types import JointModel
 from solfa.encoders import trained
 from solfa.encoders.registry import load_model
 from solfa.encoders.windows import embed
-from solfa.weights import pulled
+from solfa.weights import pulled, shipped
 
-FOLDER = Path(str(files("solfa.weights").joinpath("files", "solfa-1")))
+FOLDER = shipped("solfa-1")
 
 
 @pytest.fixture(scope="module")
