@@ -33,6 +33,10 @@ def train_solfa1(
     data: Annotated[
         list[str] | None, typer.Option(help="Data set with exact truth ('solfa data world'); FOLDER or FOLDER=WEIGHT.")
     ] = None,
+    audio: Annotated[
+        str, typer.Option(help="States of sound: tower (the bridge's vectors), or listener:bridge (chords, key and "
+                          "periodicity beside them).")
+    ] = "tower",
     settings: Annotated[list[str] | None, typer.Option("--set", help="Set a value of the recipe, repeatable.")] = None,
     seed: SeedOption = 0,
     workers: WorkersOption = None,
@@ -77,7 +81,7 @@ def train_solfa1(
         sets = {out / "captioned": 0.7 if worlds else None}
         sets |= {folder: weight or 0.3 / len(worlds) for folder, weight in worlds}
         folder, outcome = run(
-            "solfa-1", sets, out / "run", audio="tower", text="tagged", teacher=file, features=out / "states",
+            "solfa-1", sets, out / "run", audio=audio, text="tagged", teacher=file, features=out / "states",
             licence="Apache-2.0", resume=(out / "run" / "config.json").exists(),
             change=lambda recipe: changed(recipe, values), report=lambda p: work("train", p.step, p.num_steps),
             progress=lambda done, total: work("states", done, total),

@@ -1,59 +1,67 @@
-"""The backbone that our own recipes train on: the taggers' rows, and the analysis of chords, key and tempo.
+"""The backbone that our own recipes train on: another's rows, and the analysis of chords, key and tempo.
 
 A row is ``[taggers 1424 | chord network 100 | key 24 | periodicity 2 x 64]``, one a second. The taggers know sounds and
 styles, and next to nothing of keys, chords and tempi; the analysis' own networks know those and nothing else. The
-chord part is of the second itself; key and periodicity are of the whole stretch, the same in every row. All parts are
-brought to about unit scale. No torch.
+chord part is of the row's own time; key and periodicity are of the whole stretch, the same in every row. All parts are
+brought to about unit scale. ``listener:NAME`` has vectors of a joint model (``tower:NAME``) in place of the taggers'
+rows. No torch of its own.
 """
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
 from solfa.analysis import harmony, rhythm
 from solfa.analysis.protocol import Observation
-from solfa.core.types import Audio, EncoderSpec, FloatArray, States
-from solfa.encoders import taggers
+from solfa.core.types import Audio, Backbone, EncoderSpec, FloatArray, States
+from solfa.encoders import taggers, towers
 from solfa.encoders.registry import stated_spec
 from solfa.encoders.vectors import pack_states
+from solfa.weights import weight
 
 TEMPI = 64  # places on a logarithmic scale of beats per minute at which the periodicity is read
-DIM = taggers.DIM + harmony.N_HEADS + 24 + 2 * TEMPI
+MEASURED = harmony.N_HEADS + 24 + 2 * TEMPI  # numbers of a row that are the analysis'
+DIM = taggers.DIM + MEASURED
+_VERSION = "2"  # of what is done with the networks' outputs
 _KEY_SHARPEST = 6.0  # log-probabilities are cut here: a key is not less likely than e to minus this
 
 
 class MusicBackbone:
-    """Sound to rows of ``DIM`` numbers, one a second; a stretch has as many rows as the taggers give it."""
+    """Sound to rows of ``MEASURED`` numbers after those of ``base``; a stretch has as many rows as that gives it."""
 
-    def __init__(self) -> None:
-        self._taggers = taggers.TaggersBackbone()
+    def __init__(self, base: Backbone[Audio] | None = None) -> None:
+        self._base: Backbone[Audio] = base or taggers.TaggersBackbone()
         self._harmony = harmony.HarmonyExtractor()
 
     @property
     def spec(self) -> EncoderSpec:
-        """What this backbone is; the space changes with the taggers' and with the versions of the two extractors."""
-        base = self._taggers.spec
-        space = f"listener/{self._harmony.spec.version}/{DIM}/{base.space.rsplit('/', 1)[1]}"
-        return stated_spec("audio", "listener", space, DIM, sample_rate_hz=base.sample_rate_hz, hop_s=base.hop_s)
+        """What this backbone is; the space changes with the base's and with the networks of chords and key."""
+        base = self._base.spec
+        dim, networks = base.dim + MEASURED, [weight(name).values for name in ("chords", "key")]
+        space = f"listener/{_VERSION}/{dim}/{hashlib.sha256(repr([base.space, *networks]).encode()).hexdigest()[:12]}"
+        stated = stated_spec("audio", "listener", space, dim, sample_rate_hz=base.sample_rate_hz, hop_s=base.hop_s)
+        return replace(stated, commercial_use=base.commercial_use)
 
     def states(self, batch: Sequence[Audio], only: Literal["", "harmony", "rhythm"] = "") -> States:
-        """Rows of each stretch, and their mean; with ``only`` the other part beside the taggers' is zeros.
+        """Rows of each stretch, and their mean; with ``only`` the other part beside the base's is zeros.
 
         Raises InputError if sound is not of finite numbers; WeightsError if a network's file is damaged.
         """
-        states = self._taggers.states(batch)
+        states = self._base.states(batch)
         rows = [
             np.concatenate(
                 [states.states_BTD[i][states.mask_BT[i]], self._measured(audio, int(states.mask_BT[i].sum()), only)], 1
             )
             for i, audio in enumerate(batch)
         ]
-        return pack_states(rows, DIM)
+        return pack_states(rows, self._base.spec.dim + MEASURED)
 
     def _measured(self, audio: Audio, count: int, only: str) -> FloatArray:
-        """Chords by the second, key and periodicity of the stretch [shape=(count, DIM - 1424)]."""
-        rows: FloatArray = np.zeros((count, DIM - taggers.DIM), np.float32)
+        """Chords by the row, key and periodicity of the stretch [shape=(count, MEASURED)]."""
+        rows: FloatArray = np.zeros((count, MEASURED), np.float32)
         if count == 0:
             return rows
         whole = Audio(audio.samples, audio.sample_rate_hz)
@@ -63,13 +71,20 @@ class MusicBackbone:
             return rows
         seen = self._harmony.observe(whole)
         log_heads = seen["log_heads"].astype(np.float32)
-        second = np.minimum(seen["start_s"].astype(int), count - 1)
+        row = np.minimum(np.floor_divide(seen["start_s"], self._base.spec.hop_s).astype(int), count - 1)
         chords = np.zeros((count, log_heads.shape[1]), np.float32)
-        np.add.at(chords, second, log_heads)
-        # Every second of a stretch holds twenty frames, so none of the counts is zero before the last.
-        chords /= np.maximum(np.bincount(second, minlength=count), 1).astype(np.float32)[:, None]
+        np.add.at(chords, row, log_heads)
+        # Every second of a stretch holds ten frames, so none of the counts is zero before the last.
+        chords /= np.maximum(np.bincount(row, minlength=count), 1).astype(np.float32)[:, None]
         rows[:, : harmony.N_HEADS], rows[:, harmony.N_HEADS : -2 * TEMPI] = chords / 4 + 1, _key(seen)
         return rows
+
+
+def load(*, source: str = "", allow_noncommercial: bool = False) -> MusicBackbone:
+    """The backbone on the taggers, or on the joint model ``source``. Raises as ``load_model``."""
+    if not source:
+        return MusicBackbone()
+    return MusicBackbone(towers.load_audio(source, allow_noncommercial=allow_noncommercial))
 
 
 def _key(seen: Observation) -> FloatArray:
