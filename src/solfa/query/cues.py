@@ -27,7 +27,8 @@ def find_titles(source: Source) -> None:
     """Sets titles, words that are sung, and what words are about apart: they are compared as words, not read."""
     quoted = regex.quoted.finditer(source.low)
     found = [m for m in quoted if regex.title.search(source.before(m.start())) or regex.lyric.search(m[1])]
-    found += [*regex.quoted_once.finditer(source.low), *regex.titled.finditer(source.raw)]
+    found += [*regex.quoted_once.finditer(source.low), *regex.title_field.finditer(source.low)]
+    found += regex.titled.finditer(source.raw)
     for match in (m for m in found if source.free(*m.span(1)) and m.span(1) != (1, len(source.low) - 1)):
         source.add(Mention(*match.span(1), "plain", spoken=True))
         what = source.quote(*match.span(1))
