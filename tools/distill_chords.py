@@ -21,6 +21,7 @@ import hashlib
 import multiprocessing
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ WINDOWS = ((216, 24), (432, 12))  # frames of 46 ms in an excerpt of a batch, an
 Floats = NDArray[np.float32]
 
 
-def excerpts(path: Path) -> Any:
+def excerpts(path: Path) -> Iterator[Floats]:
     """Samples of the whole of a file of up to 40 s, else of excerpts that are evenly spread."""
     samples = np.concatenate([at_rate(part, RATE_HZ).samples for part in stretches(path)])
     length, each = len(samples), round(EXCERPT_S * RATE_HZ)
@@ -79,7 +80,7 @@ def features(task: tuple[Path, bool, Path, Path]) -> None:
 def load(folder: Path, held: bool) -> list[tuple[Any, Any]]:
     """Spectra and answers of the excerpts that are held out, or of the others."""
     found = []
-    for file in sorted(f for f in folder.glob("*.npz") if not f.name.endswith(".part.npz")):
+    for file in sorted(folder.glob(f"{'?' * 16}.npz")):  # none that was being written
         with np.load(file) as data:
             if bool(data["held"]) == held:
                 found += [(data[f"m{i}"], data[f"h{i}"]) for i in range(MOST_EXCERPTS) if f"m{i}" in data]

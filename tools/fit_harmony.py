@@ -4,7 +4,7 @@
 
 Logistic regression on rendered CLIPS (``benchmarks/render.py --part fit``); a segment is right by mir_eval's
 ``sevenths``, or ``majmin`` where that does not apply. The key's part of the table, made by ``tools/fit_key.py``, stays
-as it is. Keep the songs and clips of any report out of all of it.
+as it is, and so does ``change_cost``. Keep the songs and clips of any report out of all of it.
 """
 
 import argparse
@@ -20,12 +20,9 @@ import soundfile
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from solfa.analysis import harmony, harmony_chords
 from solfa.core.types import Audio
 from solfa.weights import set_threads
-
-CHANGE_COST = 12.0
 
 
 def graded(path: Path) -> list[tuple[NDArray[np.float64], float, float]]:
@@ -34,7 +31,7 @@ def graded(path: Path) -> list[tuple[NDArray[np.float64], float, float]]:
     truth = json.loads(path.read_text(encoding="utf-8"))
     samples, rate = soundfile.read(path.with_name(truth["audio"]), dtype="float32")
     seen = harmony.HarmonyExtractor().observe(Audio(samples, rate))
-    decoded = harmony_chords.decode([seen["log_heads"].astype(np.float32)], CHANGE_COST)
+    decoded = harmony_chords.decode([seen["log_heads"]], harmony.constants()["chords"]["change_cost"])
     return graded_segments(seen["start_s"], len(samples) / rate, decoded, truth["chords"])
 
 
@@ -87,11 +84,8 @@ def main() -> None:
     weights = fit_confidence([segment for clip in found for segment in clip])
     sys.stdout.write(f"{len(found)} clips: chord confidence {weights}\n")
     table = json.loads(args.out.read_text(encoding="utf-8"))
-    table["chords"] = {
-        "fitted": f"tools/fit_harmony.py: confidence on {len(found)} clips rendered from chord charts",
-        "change_cost": CHANGE_COST,
-        "weights": weights,
-    }
+    fitted = f"tools/fit_harmony.py: confidence on {len(found)} clips rendered from chord charts; the rest by hand"
+    table["chords"] |= {"fitted": fitted, "weights": weights}
     args.out.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
 
 

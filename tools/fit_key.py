@@ -21,6 +21,7 @@ import hashlib
 import json
 import multiprocessing
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from torch.nn import functional
 
 from solfa.analysis import harmony
 from solfa.analysis.cqt import RATE_HZ, cqt, tuning_of
-from solfa.audio import at_rate, stretches
+from solfa.audio import SUFFIXES, at_rate, stretches
 from solfa.core.errors import SolfaError
 from solfa.core.theory import Key
 from solfa.weights import set_threads
@@ -67,10 +68,9 @@ Scores = NDArray[np.float64]
 # --- features -------------------------------------------------------------------------------------------------------
 
 
-def excerpts(path: Path) -> Any:
+def excerpts(path: Path) -> Iterator[NDArray[np.float32]]:
     """Starts and samples of up to four excerpts of a file, evenly spread."""
-    parts = [at_rate(part, RATE_HZ).samples for part in stretches(path)]
-    samples = np.concatenate(parts)
+    samples = np.concatenate([at_rate(part, RATE_HZ).samples for part in stretches(path)])
     length_s = len(samples) / RATE_HZ
     count = min(MOST_EXCERPTS, int(length_s // 60) + 1)
     for start_s in np.linspace(0, max(0.0, length_s - EXCERPT_S), count + 2)[1:-1]:
@@ -163,7 +163,7 @@ def softmax(scores: Scores) -> Scores:
 
 def load(folder: Path, teachers: list[Path]) -> dict[str, Any]:
     """Excerpts of every file: spectra, targets [shape=(N, 24)], whether rendered, whether held out, track."""
-    files = [np.load(f) for f in sorted(folder.glob("*.npz"))]
+    files = [np.load(f) for f in sorted(folder.glob(f"{'?' * 16}.npz"))]  # none that was being written
     each = [len(f.files) - 2 for f in files]
     track = np.repeat(np.arange(len(files)), each)
     target = np.repeat([f["target"] for f in files], each, axis=0)
@@ -422,12 +422,7 @@ def main() -> None:
         return (train if args.step == "train" else join)(args)
     args.out.mkdir(parents=True, exist_ok=True)
     clips = [p.with_suffix(".wav") for folder in args.rendered for p in sorted(folder.glob("*.json"))]
-    music = [
-        p
-        for folder in args.recordings
-        for p in sorted(folder.rglob("*"))
-        if p.suffix in (".ogg", ".mp3", ".opus", ".flac", ".wav")
-    ]
+    music = [p for folder in args.recordings for p in sorted(folder.rglob("*")) if p.suffix in SUFFIXES]
     with multiprocessing.get_context("spawn").Pool(args.jobs, maxtasksperchild=50) as pool:
         for _ in pool.imap_unordered(features, [(p, args.out) for p in clips + music]):
             pass

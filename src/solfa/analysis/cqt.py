@@ -1,7 +1,8 @@
-"""Constant-Q magnitudes of one stretch, as the chord network was trained on, in numpy.
+"""Constant-Q magnitudes of one stretch, which the networks of chords and key read, in numpy.
 
-The network (Jiang et al., ISMIR 2019) reads ``librosa.hybrid_cqt``: 36 bins an octave, a frame every 512 samples of
-22050 Hz, filters longer than a hop exact (*full* part), shorter ones as windowed sums of an STFT (*pseudo* part).
+They are those of ``librosa.hybrid_cqt``, as the teacher of the chord network reads them (Jiang et al., ISMIR 2019): 36
+bins an octave, a frame every 512 samples of 22050 Hz, filters longer than a hop exact (*full* part), shorter ones as
+windowed sums of an STFT (*pseudo* part).
 Here the full part is one FFT of the stretch: a Hann-windowed filter is a narrow bump in frequency (known in closed
 form), so each bin is a slice of that spectrum, folded onto the frame rate and transformed back (Holighaus et al.,
 TASLP 2013, have the same idea). No octave-wise resampling, and every frame is exact.
@@ -20,7 +21,7 @@ RATE_HZ = 22050
 HOP = 512
 BINS_PER_OCTAVE = 36
 N_BINS = 252
-FMIN_HZ = 440.0 * 2.0 ** (-45 / 12)  # C1, the lowest bin the network sees
+FMIN_HZ = 440.0 * 2.0 ** (-45 / 12)  # C1, the lowest bin
 # Relative bandwidth of a filter: neighbours on the 36-bin grid touch.
 _ALPHA = (2.0 ** (2 / BINS_PER_OCTAVE) - 1) / (2.0 ** (2 / BINS_PER_OCTAVE) + 1)
 # The bump is cut off where the Hann side lobes are below -60 dB.

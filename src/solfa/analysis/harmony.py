@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solfa.analysis import harmony_chords, harmony_key
-from solfa.analysis.cqt import BINS_PER_OCTAVE, HOP, RATE_HZ, cqt, tuning_of
+from solfa.analysis.cqt import BINS_PER_OCTAVE, HOP, N_BINS, RATE_HZ, cqt, tuning_of
 from solfa.analysis.filters import block_means, running_mean
 from solfa.analysis.protocol import NOTHING, ExtractorSpec, Observation, empty, ranked
 from solfa.audio import at_rate
@@ -29,7 +29,7 @@ N_HEADS = harmony_chords.N_HEADS  # numbers in a frame of ``log_heads``
 # Two frames of the transform are one of the chord network, 46 ms; it reads blocks of about 23 s, with a second more on
 # both sides.
 _POOL, _BLOCK, _MARGIN = 2, 512, 22
-# The key network reads means of frames (0.19 s), in blocks of about 40 s; it was trained on 10 to 20 s.
+# The key network reads means of frames (0.19 s), in blocks of about 40 s; it was trained on 15 s.
 _KEY_POOL, _KEY_BLOCK, _KEY_LEAST = 8, 215, 55
 _CHROMA_BLOCK = 64
 _ENVELOPE_BINS = 3 * BINS_PER_OCTAVE
@@ -132,8 +132,8 @@ def _log_keys(magnitudes: FloatArray) -> FloatArray:
     """The key network's log-probabilities of each block [shape=(K, 24)]; less than 10 s is repeated up to that."""
     frames = pooled(magnitudes)
     net, blocks = session(KEY_NET), np.array_split(frames, max(1, round(len(frames) / _KEY_BLOCK)))
-    longer = [np.resize(b, (_KEY_LEAST, b.shape[1])) if len(b) < _KEY_LEAST else b for b in blocks]
-    return np.concatenate([net.run(None, {"spectra": b[None]})[0] for b in longer])
+    longer = [np.resize(b, (1, max(len(b), _KEY_LEAST), N_BINS)) for b in blocks]
+    return np.concatenate([net.run(None, {"spectra": b})[0] for b in longer])
 
 
 def _log_heads(magnitudes: FloatArray) -> FloatArray:

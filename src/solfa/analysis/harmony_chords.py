@@ -1,7 +1,8 @@
 """From the chord network's heads to chord segments: a vocabulary, its log-likelihoods, the best path, confidence.
 
-The network estimates triad, bass, seventh, ninth, eleventh and thirteenth (Jiang et al., ISMIR 2019). A chord of the
-vocabulary is one class of each; its log-likelihood is the sum of theirs. The path pays a fixed price for each change.
+The network estimates triad, bass, seventh, ninth, eleventh and thirteenth, as its teacher does (Jiang et al., ISMIR
+2019). A chord of the vocabulary is one class of each; its log-likelihood is the sum of theirs. The path pays a fixed
+price for each change.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
