@@ -258,10 +258,10 @@ class _Network(_Graph):
 def _wide(g: _Graph, taps: str, name: str, kernel: Array) -> str:
     """Maximum over frequency (B, channels, T) of a convolution by a kernel [shape=(channels, 1, 7, K)].
 
-    By the Fourier transform over the mel axis, as matrix products; its length N is all that the kernel is over, so that
-    nothing wraps around: y[f0 + m] = sum over k of Re(Y[k]) cos(2 pi k m / N) - Im(Y[k]) sin(2 pi k m / N), f0 in the
-    middle. The greater one of m and -m is the first sum plus the size of the second. All of it takes a fifth of the
-    products of the convolution.
+    By the Fourier transform over the mel axis, as matrix products. It needs no padding, as the kernel never reaches
+    over the edge: y[f0 + m] = sum over k of Re(Y[k]) cos(2 pi k m / N) - Im(Y[k]) sin(2 pi k m / N), with N bands and
+    f0 the middle one. The greater of m and -m is the first sum plus the size of the second. All of it takes a fifth
+    of the multiplications of the convolution.
     """
     channels, _, rows, width = kernel.shape
     bins, middle = np.arange(_MELS // 2 + 1), (_MELS - width) / 2

@@ -92,9 +92,7 @@ def filtered(sections: NDArray[np.float64], samples: FloatArray) -> NDArray[np.f
         blocks = np.pad(part, (0, -len(part) % _BLOCK)).reshape(-1, _BLOCK).astype(np.float64)
         states = np.vstack([state, blocks @ left])  # what each block leaves behind, then with what was there before
         step, power = 1, keep
-        while (
-            step < len(states) and np.abs(power).max() > 1e-20
-        ):  # doubling steps, until the oldest state has died away
+        while step < len(states) and np.abs(power).max() > 1e-20:  # in doubling steps, until the oldest has died away
             states[step:] = states[step:] + states[:-step] @ power
             power, step = power @ power, 2 * step
         state = states[-1]

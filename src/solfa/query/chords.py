@@ -7,7 +7,6 @@ rest. Qualities beyond ``core.theory.QUALITIES`` are read as the nearest one, wh
 import re
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
 
 from solfa.constraints import Chords
 from solfa.core.theory import Chord, pitch_class
@@ -16,7 +15,7 @@ from solfa.query.source import Mention, Source
 
 regex = Regexes("chords")
 
-_TRIES = 3
+TRIES = 3  # at a row of chords or numerals: without its first name or two it may be one; more would be slow
 
 
 @cache
@@ -104,12 +103,12 @@ def find(source: Source) -> None:
                 continue
             # A row that is none as a whole may be one without its first or last names; a few tries are enough.
             tries = tries + 1 if match.start() < run_end else 0
-            if tries >= _TRIES:
+            if tries >= TRIES:
                 position = run_end
                 continue
             names, links = _run(source, match.start(), lower=lower)
             run_end = max(run_end, names[-1].end if names else 0)
-            for count in range(len(names), max(0, len(names) - _TRIES), -1):
+            for count in range(len(names), max(0, len(names) - TRIES), -1):
                 if _accepted(source, names[:count], links[: count - 1], lower=lower):
                     _add(source, names[:count])
                     position = max(position, names[count - 1].end)
@@ -124,10 +123,14 @@ def _run(source: Source, start: int, *, lower: bool) -> tuple[list[Name], list[s
     while (name := name_at(source, position, lower=lower, inside=bool(names))) and source.free(name.start, name.end):
         if not name.strong and regex.no_chord_before.match(source.low, name.end):
             break
-        if link == "comma" and len({n.spelled for n in (*names, name)}) == 2 and len(names) + name.spelled < 3:
+        if link == "comma" and len(names) + name.spelled < 3 and len({n.spelled for n in (*names, name)}) == 2:
             break  # "F major, Am, F, C": a key, then chords
         links += [link] if names else []
         names.append(name)
+        if links[-2:] == ["comma", "tight"]:  # "F, Am-F-C-G" is a key and a row
+            return names[:-2], links[:-2]
+        if links[-2:] == ["tight", "comma"]:
+            return names[:-1], links[:-1]
         gaps = {kind: getattr(regex, kind).match(source.raw, name.end) for kind in ("tight", "slash", "comma", "space")}
         link = next((kind for kind, gap in gaps.items() if gap), "")
         if not link:
@@ -141,16 +144,6 @@ def _run(source: Source, start: int, *, lower: bool) -> tuple[list[Name], list[s
         if bass := name_at(source, cut + 1):
             names.append(bass)
             links.append("slash")
-    return _one_list(names, links)
-
-
-def _one_list(names: list[Name], links: list[str]) -> tuple[list[Name], list[str]]:
-    """The row up to where commas turn into dashes or dashes into commas: "F, Am-F-C-G" is a key and a row."""
-    for i, (before, link) in enumerate(pairwise(links), start=1):
-        if (before, link) == ("comma", "tight"):
-            return names[:i], links[: i - 1]
-        if (before, link) == ("tight", "comma"):
-            return names[: i + 1], links[:i]
     return names, links
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from solfa.constraints import Chords, InKey
 from solfa.core.theory import Chord
-from solfa.query.chords import cued, distinct
+from solfa.query.chords import TRIES, cued, distinct
 from solfa.query.lexis import Regexes, patterns_table, rx, whole
 from solfa.query.source import Mention, Source
 
@@ -88,10 +88,15 @@ def find_named(source: Source) -> None:
 
 def find(source: Source) -> None:
     """Finds numerals and degree numbers; ``resolve_mentions`` resolves them once the key is known."""
-    position = 0
+    position = run_end = tries = 0
     while start := regex.token.search(source.raw, position):
+        tries = tries + 1 if start.start() < run_end else 0
+        if tries >= TRIES:
+            position = run_end
+            continue
         position = start.end()
         names, tight, end = _run(source, start)
+        run_end = max(run_end, end)
         if names and _accepted(source, names, tight, start.start(), end):
             source.add(_mention(source, start.start(), end, names))
             if _lazy([m for n in names if (m := regex.token.fullmatch(n))]):

@@ -51,7 +51,7 @@ def transposed(labels: str, shift: int) -> str:
         ("D:min7 G:7 C:maj7 C:maj7", "C major"),
         ("Bb:maj Eb:maj F:maj Bb:maj", "Bb major"),
         ("E:min A:min B:7 E:min", "E minor"),
-        ("G:7 C:7 G:7 D:7", "G major"),  # blues: no chord of the key's own scale but one
+        ("G:7 C:7 G:7 D:7", "G major"),  # blues: only D:7 is in the scale of the key
     ],
 )
 def test_key_and_chords_of_plain_songs(chords: str, key: str) -> None:
