@@ -87,7 +87,7 @@ def _taken_away(source: Source, mention: Mention, postfix: bool) -> bool:
         return True
     if either := regex.said_either.match(source.low, end):
         source.note(f"{source.quote(mention.start, either.end())}: either is accepted, so it is not a constraint")
-        mention.forget()
+        source.forget(mention)
         return True
     match = (
         regex.suffix_free.match(source.low, end)
