@@ -7,7 +7,6 @@ from solfa.query.lexis import Regexes, patterns_table, whole
 from solfa.query.source import Mention, Source
 
 regex = Regexes("dynamics")
-
 _HEARD = ("instrument", "voice")
 
 
