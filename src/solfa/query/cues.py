@@ -123,7 +123,7 @@ def _solo(source: Source, mention: Mention) -> bool:
     if match and source.free(start - len(match[0]), start):
         start -= len(match[0])
     elif (after := regex.solo_said_after.match(source.low, end)) and source.free(*after.span()):
-        if "only" in after[0] and re.search(r"(?:and|&|or|,|/)\s?$", before):
+        if "only" in after[0] and regex.listed_before.search(source.before(start)):
             return False
         if regex.only_lead_after.match(source.low, end):
             end = after.end()
