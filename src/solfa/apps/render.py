@@ -37,8 +37,6 @@ def results_text(results: Results, *, verbose: bool = False, explain: bool = Fal
     parts: list[Any] = [_line(f"  {printable(line)}", "dim") for line in results.parsed]
     if results.note:
         parts.append(Text(printable(results.note), style="yellow"))
-    if not results.hits and not results.before:
-        parts.append(Text(f"No hits ({results.candidates} tracks passed the filters)."))
     for rank, hit in enumerate(results.hits, start=results.before + 1):
         parts.append(_hit_head(rank, hit))
         parts.append(Padding(_evidence_table(hit.evidence), (0, 0, 0, 4)) if verbose else _Marks(hit.evidence))

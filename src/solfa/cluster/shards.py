@@ -53,6 +53,10 @@ class ShardActor:
         """The track with this content, if it is here."""
         return self._searcher.collection.find(content_hash)
 
+    def tempi(self, track_ids: Sequence[int]) -> list[float]:
+        """The measured tempi in BPM of those tracks that are here and have one."""
+        return self._searcher.tempi(track_ids)
+
     def step(self, key: str, asked: PlannedQuery, said: Sequence[Said], shared: tuple[set[str], list[Windows]]) -> Any:
         """The next step of a search after what was said so far; a replica that begins late goes through it all."""
         self._searcher.collection.attributes().elsewhere.update(shared[0])
@@ -120,6 +124,11 @@ class ShardedSearcher(Asking):
         """The track with this content, None if there is none."""
         found = self._all("find", *[(content_hash,)] * len(self.ranges)).values()
         return next((track_id for track_id in found if track_id is not None), None)
+
+    def tempi(self, track_ids: Sequence[int]) -> list[float]:
+        """The measured tempi in BPM of those tracks that have one."""
+        found = self._all("tempi", *[(track_ids,)] * len(self.ranges)).values()
+        return [bpm for own in found for bpm in own]
 
     def search(
         self, query: Query, *, where: Sequence[Filter] = (), like: Sequence[Like] = (), display: Display | None = None,

@@ -68,9 +68,10 @@ class Tempo(Constraint):
         return chosen(columns, "tempo", self.fit(columns.column("tempo_bpm")), self.base)
 
     def evidence(self, track: Measured) -> Verdict:
-        """Undecided just outside, and where half or double the tempo is in the range."""
+        """Undecided just outside, and where half or double the tempo is between two bounds."""
         choices = [(round(v, 1), c) for v, c in track.choices("tempo_bpm") if not math.isnan(v)]
         is_point = self.low_bpm == self.high_bpm
+        bounded = self.low_bpm > SLOWEST_BPM and self.high_bpm < FASTEST_BPM  # half of all tempi is "under 120"
 
         def beyond(bpm: float) -> float:
             """How far outside the range, in octaves."""
@@ -80,7 +81,7 @@ class Tempo(Constraint):
             if beyond(bpm) <= _NEAR:
                 return "just outside"
             octaves = (("in double time", 2.0), ("in half time", 0.5))
-            slowest, fastest = _FELT_BPM
+            slowest, fastest = _FELT_BPM if bounded or not self.exact else (math.inf, 0.0)
             fitting = ((bpm * by, name) for name, by in octaves if slowest <= bpm * by <= fastest)
             return next((f"{value:.1f} {name}" for value, name in fitting if beyond(value) == 0), "")
 

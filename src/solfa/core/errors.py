@@ -27,7 +27,7 @@ class UnknownName(InputError):
     """A name that nothing is registered under."""
 
     def __init__(self, kind: str, name: str, available: Iterable[str]) -> None:
-        names = sorted(available)
+        names = sorted(set(available))
         near = get_close_matches(name, names, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         super().__init__(f"unknown {kind} {name!r}.{hint} Available: {', '.join(names) or 'none'}.")

@@ -50,7 +50,7 @@ def find(source: Source) -> None:
         else:
             start = match.end("how") + 1 if match["how"] else start
         for mention in (m for position in range(start, end) for m in starts.get(position, [])):
-            mention.forget()
+            source.forget(mention)
         if usual is None:
             source.not_understood(start, end, "a comparison with what is not measured, or has no usual tempo")
             continue

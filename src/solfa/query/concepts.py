@@ -143,6 +143,8 @@ def find(source: Source, *, longer_than: int = 0) -> None:
 def _takes(source: Source, start: int, end: int, entry: LexiconEntry) -> bool:
     """Whether a name that needs care is meant here."""
     if source.low[start].isdigit():
+        if source.low[start - 1 : start].isalpha():
+            return False  # "2m30s"
         seconds = rx("<<of_track>>").search(source.low, max(0, start - 16), end - 1)  # "the last 30s"
         tens = regex.part_of_tens.search(source.before(start))  # "upper 90s"
         if seconds or tens or regex.part_of_track.match(source.low, end) or rx(r"\s?<<bpm>>").match(source.low, end):
@@ -157,6 +159,12 @@ def _takes(source: Source, start: int, end: int, entry: LexiconEntry) -> bool:
     kind = concepts()[entry.concept].kind if entry.concept else ""
     if kind == "mood" and source.low[start : end + 4] in ("bare of ", "empty of "):
         return False  # "bare of ornament"
+    of_this = ("instrument", "voice", *(["genre"] if source.low[start - 1 : start] == "-" else []))
+    amount = source.ends_at(start - 1) in of_this or regex.amount_of.match(source.low, end)
+    if source.low[start:end] in words_table()["care"]["amount"] and amount:
+        return False  # "synth-heavy", "guitar-driven", "heavy on the bass": how much of it there is
+    if kind in ("instrument", "voice") and source.low.startswith("-like", end):
+        return False  # "bell-like synths" are no bells
     if not entry.care:
         return True
     care = words_table()["care"]
@@ -227,6 +235,11 @@ def _spellings() -> dict[tuple[str, int], tuple[str, ...]]:
 
 
 @cache
+def _instruments() -> frozenset[str]:
+    return frozenset(name for name, concept in concepts().items() if concept.kind == "instrument")
+
+
+@cache
 def _known() -> frozenset[str]:
     """Words that are right as they are: of the lexicon, of the word lists, and English words near the lexicon."""
     data = words_table()
@@ -242,7 +255,8 @@ def correction(word: str) -> str | None:
     """The one word of the lexicon that this is a misspelling of, if it is clear.
 
     Five letters allow two neighbours swapped or one letter left out, six one error (a letter too much, too few or
-    wrong, or two swapped), ten two; the first letter must be right.
+    wrong, or two swapped), ten two; the first letter must be right, and the last too where a letter too much leaves
+    five. Those must name an instrument.
 
     >>> correction("paino"), correction("saxaphone"), correction("horse")
     ('piano', 'saxophone', None)
@@ -250,15 +264,17 @@ def correction(word: str) -> str | None:
     if len(word) < 5 or not word.isalpha() or word in _known():
         return None
     allowed = 2 if len(word) >= 10 else 1
-    best: tuple[int, str] | None = None
+    best: tuple[int, bool, str] | None = None
     for length in range(len(word) - allowed, len(word) + allowed + 1):
         for candidate in _spellings().get((word[0], length), ()):
             distance = OSA.distance(word, candidate, score_cutoff=allowed)
             other_letters = len(word) == len(candidate) == 5 and sorted(word) != sorted(candidate)
-            if distance > allowed or other_letters or len(candidate) < min(len(word), 6):
+            inside = len(candidate) == 5 and candidate[-1] == word[-1] and candidate in _instruments()  # "chello"
+            if distance > allowed or other_letters or (len(candidate) < min(len(word), 6) and not inside):
                 continue
-            best = min(best or (distance, candidate), (distance, candidate))
-    return best[1] if best else None
+            found = distance, candidate not in concepts(), candidate  # of two as near, the name of a concept itself
+            best = min(best or found, found)
+    return best[2] if best else None
 
 
 def find_without(source: Source) -> None:

@@ -88,7 +88,7 @@ def _taken_away(source: Source, mention: Mention, postfix: bool) -> bool:
         return True
     if either := regex.said_either.match(source.low, end):
         source.note(f"{source.quote(mention.start, either.end())}: either is accepted, so it is not a constraint")
-        mention.forget()
+        source.forget(mention)
         return True
     match = (
         regex.suffix_free.match(source.low, end)
@@ -124,7 +124,7 @@ def _solo(source: Source, mention: Mention) -> bool:
     if match and source.free(start - len(match[0]), start):
         start -= len(match[0])
     elif (after := regex.solo_said_after.match(source.low, end)) and source.free(*after.span()):
-        if "only" in after[0] and re.search(r"(?:and|&|or|,|/)\s?$", before):
+        if "only" in after[0] and regex.listed_before.search(source.before(start)):
             return False
         if regex.only_lead_after.match(source.low, end):
             end = after.end()

@@ -29,7 +29,7 @@ def from_quantity(source: Source, q: Quantity, *, length_only: bool = False) -> 
     if later := regex.relative.match(source.low, end):
         source.not_understood(start, later.end(), "a time that is counted from something else in the track")
         return True
-    if regex.part_before.search(source.before(start, 48)):
+    if regex.part_before.search(source.before(start, 48)) and not _happens_about(source, q):
         source.not_understood(start, end, "the length of a part of the track")
         return True
     if not length_only and _place(source, q):
@@ -102,7 +102,7 @@ def _place(source: Source, q: Quantity) -> bool:
         return False
     elif q.span and q.clock and q.high > q.low:
         place = replace(around, start_s=lower, end_s=upper)
-    elif lead := regex.at.search(before):
+    elif (lead := regex.at.search(before)) or _happens_about(source, q):
         end, place = on.end() if on else end, around
     elif lead := regex.until.search(before):
         by = lead[0].startswith("by") or "later than" in lead[0]
@@ -119,6 +119,12 @@ def _place(source: Source, q: Quantity) -> bool:
     cue = "until" if place is until else cue
     source.add(Mention(start, end, "place", place=place, cue=cue))
     return True
+
+
+def _happens_about(source: Source, q: Quantity) -> bool:
+    """Whether something happens about then: "the band comes in around 0:45", "a key change near 2:00"."""
+    near = regex.near.match(source.low, q.start) or regex.happens.search(source.before(q.start))
+    return q.clock and q.approx and near is not None
 
 
 def _edge(length_s: float, *, last: bool = False) -> Place:

@@ -105,8 +105,8 @@ def _article(source: Source, match: re.Match[str]) -> bool:
 
 def _names(source: Source) -> None:
     """Lone chord names that stand for a key: "F#m", "in Am", "Bb" alone in its clause."""
-    for match in re.finditer(r"(?<![^\W_])[A-G](?! (?:flat|sharp)\b)(?=[#bm,;.\n)\s]|$|maj|min)", source.raw):
-        name = name_at(source, match.start())
+    for match in regex.name_start.finditer(source.raw):
+        name = name_at(source, match.start(), lower=match[0].islower())
         if name is None or name.spelled or not name.may_be_key or not source.free(name.start, name.end):
             continue
         if source.raw[name.end - 1] in "M-^Δ":
@@ -132,7 +132,11 @@ def _names(source: Source) -> None:
 def _bare(source: Source, match: re.Match[str]) -> None:
     start, end = match.start("note"), match.end()
     note, follows = source.raw[start], source.after(end)
-    if not source.free(start, end) or not note.isascii():
+    if (
+        not source.free(start, end)
+        or not note.isascii()
+        or (match["alone"] is not None and not source.alone(start, end))
+    ):
         return
     lead = match["lead"] or "key"
     named = "key" in lead or "ton" in lead

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import TypeVar
 
-from solfa.constraints import Chords, Constraint, Duration, InKey, Metre, Tempo
+from solfa.constraints import FASTEST_BPM, SLOWEST_BPM, Chords, Constraint, Duration, InKey, Metre, Tempo
 from solfa.core.errors import InputError
 from solfa.query import chords, duration, key, metre, roman, scope, tempo
 from solfa.query.lexis import patterns_table, stop_words
@@ -14,6 +14,7 @@ from solfa.query.quantity import quantities
 from solfa.query.source import Source, Token
 
 C = TypeVar("C", bound=Constraint)
+_BESIDE = {"slower": (0.6, 0.95), "faster": (1.05, 1.65)}  # of the tempo of an example
 _LINKS = ("or", "and", "in", "the")
 _LEADS: dict[type[Constraint], str] = {InKey: "key ", Chords: "chords "}  # what a short value is read after
 _EXPECTED: dict[type[Constraint], str] = {
@@ -50,8 +51,8 @@ def parse_value(kind: type[C], text: str, keys: Iterable[InKey] = ()) -> tuple[C
     row = scope.items(source)
     left = [t for t in row if isinstance(t, Token) and t.is_word and t.start >= len(lead) and t.word not in _LINKS]
     if not found or left or source.unknown:
-        reason = f" {source.notes[-1]}." if source.unknown else ""
-        raise InputError(f"not understood: {text!r}.{reason} Expected {_EXPECTED[kind]}.")
+        reason = f": {source.notes[-1].partition(' was not understood: ')[2]}" if source.unknown else ""
+        raise InputError(f"not understood: {text!r}{reason}. Expected {_EXPECTED[kind]}.")
     scope.alternatives(row)
     found.sort(key=lambda pair: pair[0].start)
     return tuple(replace(c, any_of=m.any_of, text=c.text.removeprefix(lead)) for m, c in found)
@@ -121,6 +122,24 @@ def override(
         constraints += [replace(c, negated=True, any_of=0) for c in shunned.constraints]
         unwanted += shunned.phrases
     return replace(query, constraints=tuple(dict.fromkeys(constraints)), negated_phrases=tuple(dict.fromkeys(unwanted)))
+
+
+def beside(query: Query, bpm: float) -> Query:
+    """The query with "slower" and "faster" read beside the tempo of an example, in BPM; a comparison is left as it is.
+
+    >>> [c.words() for c in beside(parse("a bit slower, with flute"), 130).constraints]
+    ['78-124 BPM', 'flute']
+    """
+    constraints, notes = list(query.constraints), list(query.notes)
+    for i, c in enumerate(constraints):
+        how = re.search(r"slower|faster", c.text.casefold())
+        if how is None or not isinstance(c, Tempo) or c.exact or c.negated:
+            continue
+        low, high = (float(round(bpm * share)) for share in _BESIDE[how[0]])
+        constraints[i] = replace(c, low_bpm=max(low, SLOWEST_BPM), high_bpm=min(high, FASTEST_BPM), exact=True)
+        said = f"'{c.text}' read as {constraints[i].words()}: the example has {bpm:.0f} BPM"
+        notes = [said if note.startswith(f"'{c.text}' read as ") else note for note in notes]
+    return replace(query, constraints=tuple(constraints), notes=tuple(notes))
 
 
 def _dropped(query: Query, dropped: list[str]) -> Query:

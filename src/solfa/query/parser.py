@@ -124,7 +124,7 @@ def _assemble(source: Source) -> tuple[Constraint, ...]:
     """The constraints of all mentions in the order of the text, each once, with the greatest weight it was given."""
     result: dict[Constraint, Constraint] = {}
     for mention in sorted(source.mentions, key=lambda m: (m.start, m.end)):
-        if mention.constraint is not None:
+        if mention.constraint is not None and mention.cue != "part":
             new = _finished(source, mention)
             first = result.setdefault(replace(new, text="", weight=1.0, any_of=0), new)
             if new.weight > first.weight:

@@ -260,7 +260,7 @@ def unclear(source: Source, things: list[Mention], start: int = LONGEST, end: in
     things = [m for m in things if m.constraint is not None]
     for thing in things:
         start, end = min(start, thing.start), max(end, thing.end)
-        thing.forget()
+        source.forget(thing)
     if things:
         source.not_understood(start, end, "it is not clear whether it is wanted; say 'with ...' or 'no ...'")
 
@@ -426,7 +426,7 @@ def drop_optional(source: Source, parts: list[list[Item]]) -> None:
             if thing is not None:
                 start, end = min(item.start, thing.start), max(item.end, thing.end)
                 source.note(f"{source.quote(start, end)}: either is accepted, so it is not a constraint")
-                thing.forget()
+                source.forget(thing)
 
 
 def soften_modified(source: Source, row: list[Item]) -> None:

@@ -86,10 +86,6 @@ class Mention:
         """What "and" and "or" join: instruments with voices, moods with tempi, else things of one kind."""
         return _FAMILY.get(self.kind, self.kind)
 
-    def forget(self) -> None:
-        """Makes it ask nothing; its words are spoken for elsewhere."""
-        self.constraint, self.spoken, self.kind = None, False, "gone"
-
 
 @dataclass(slots=True)
 class Source:
@@ -156,6 +152,12 @@ class Source:
         """Say what was assumed, once."""
         if message not in self.notes:
             self.notes.append(message)
+
+    def forget(self, mention: Mention) -> None:
+        """Make a mention ask nothing, and take back what it was read as; its words are spoken for elsewhere."""
+        mention.constraint, mention.spoken, mention.kind = None, False, "gone"
+        read = f"{self.quote(mention.start, mention.end)} read as "
+        self.notes = [note for note in self.notes if not note.startswith(read)]
 
     def not_understood(self, start: int, end: int, reason: str) -> None:
         """Set a stretch apart as unknown, with the reason."""

@@ -113,7 +113,8 @@ def find_words(source: Source) -> None:
         if rx(r"[ -]<<not_tempo>>").match(source.low, match.end()):
             continue
         before = source.before(match.start())
-        if regex.adverb_before.search(before) and not regex.never.search(before):
+        of_part = regex.adverb_before.search(before) or regex.and_again.match(source.low, match.end())
+        if of_part and not regex.never.search(before):
             source.note(f"{source.quote(*match.span())}: the tempo of a part is compared as words only")
         else:
             _add_words(source, *match.span(), _feel(match), exact=False, numbered=numbered)

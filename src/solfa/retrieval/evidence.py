@@ -94,11 +94,12 @@ def of_targets(
     return found
 
 
-def note_on(query: Query, hits: Sequence[Hit]) -> str:
-    """One line where nothing fits: no hit shows that anything asked was met."""
+def note_on(query: Query, hits: Sequence[Hit], *, shut_out: bool = False) -> str:
+    """One line where nothing fits: no hit shows that anything asked was met, or the filters leave no track."""
     if not hits:
         unread = ", ".join(repr(phrase) for phrase in query.unknown)
-        return "Nothing fits" + (f": not understood, and in no name or tag: {unread}." if unread else ".")
+        why = f": not understood, and in no name or tag: {unread}." if unread else "."
+        return "Nothing fits" + (": no track passes the filters." if shut_out else why)
     asked = [evidence for hit in hits for evidence in hit.evidence]
     if not asked or any(evidence.satisfied for evidence in asked):
         return ""

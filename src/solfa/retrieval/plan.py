@@ -164,7 +164,7 @@ def answer(
         hits = collapse_hits(described(), lambda track_id: more[track_id][1], display.k * display.page,
                              per_artist=display.per_artist, duplicates=display.duplicates)  # fmt: skip
         before = min(display.k * (display.page - 1), len(hits))
-        note = note_on(asked.query, hits)
+        note = note_on(asked.query, hits, shut_out=bool(asked.where) and not short.tracks)
         if hits and before == len(hits):
             note = f"No page {display.page}: {before} hits, {-(-before // display.k)} pages."
         hits = ordered([(hit, more[hit.track_id][2]) for hit in hits[before:]], display.sort)

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from solfa.alignment.scores import Floats, Texts, Windows
 from solfa.collection import Collection, FlatStore
 from solfa.collection.flat import spread
-from solfa.constraints import Constraint, Likelihood, Measured, Presence, Unbased
+from solfa.constraints import Constraint, Likelihood, Measured, Presence, Tempo, Unbased
 from solfa.core.errors import InputError
 from solfa.core.filters import Filter
 from solfa.core.types import Curve, FloatArray, JointModel, View, ViewName
 from solfa.core.vocabulary import concept
-from solfa.query import Query, by_sound, is_measured
+from solfa.query import Query, beside, by_sound, is_measured
 from solfa.retrieval import plan
 from solfa.retrieval.alignment import WordMatch, word_matches, word_rows
 from solfa.retrieval.display import Fingerprint, sort_value
@@ -71,6 +71,10 @@ class Asking(ABC):
     def find(self, content_hash: str) -> int | None:
         """The track with this content, None if there is none."""
 
+    @abstractmethod
+    def tempi(self, track_ids: Sequence[int]) -> list[float]:
+        """The measured tempi in BPM of those tracks that have one."""
+
     @cached_property
     def view(self) -> View:
         """The view that tracks are ranked by.
@@ -92,13 +96,16 @@ class Asking(ABC):
             unread = f" Not understood: {', '.join(query.unknown)}." if query.unknown else ""
             raise InputError(f"nothing to search for.{unread} Give a query, an example sound or a filter.")
         query = self._understood(query)
+        seeds = tuple(e.track_id for e in like if e.track_id is not None and e.weight > 0)
+        if seeds and any(isinstance(c, Tempo) for c in query.constraints) and (tempi := self.tempi(seeds)):
+            query = beside(query, float(np.median(tempi)))
         if by == "vectors":
             query = Query(text=query.text, phrases=(query.text,) if query.text.strip() else ())
         targets = self._targets(query, like, instead)
         return PlannedQuery(
             query=query, where=tuple(where), targets=targets, display=display or Display(), by=by,
             without=tuple(e.track_id for e in (*like, *filter(None, (instead,))) if e.track_id is not None),
-            seeds=tuple(e.track_id for e in like if e.track_id is not None and e.weight > 0),
+            seeds=seeds,
             anything=bool(targets or query.constraints or where or like),
         )  # fmt: skip
 
@@ -245,6 +252,12 @@ class Searcher(Asking):
         results = plan.answer(asked, ask, clock, space=space, said=self._said)
         clock.ms["total"] = (time.perf_counter() - started) * 1000
         return results
+
+    def tempi(self, track_ids: Sequence[int]) -> list[float]:
+        """The measured tempi in BPM of those tracks that are here and have one."""
+        table = self.collection.attributes()
+        bpm = table.column("tempo_bpm")[np.isin(table.track_ids, track_ids), 0]
+        return [*map(float, bpm[~np.isnan(bpm)])]
 
     def evidence(self, query: Query) -> tuple[NDArray[np.int64], FloatArray, FloatArray]:
         """Every track with its evidence in nats: of constraints, and of sound [shape=(N,)]; names count nothing."""

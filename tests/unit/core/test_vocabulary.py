@@ -79,3 +79,7 @@ def test_names_are_never_taken_for_typing_errors() -> None:
     for entries in lexicon().values():
         for words in entries:
             assert all(correction(word) is None for word in words)
+
+
+def test_an_unknown_name_lists_each_name_once() -> None:
+    assert str(UnknownName("thing", "c", ["b", "a", "b"])).endswith("Available: a, b.")

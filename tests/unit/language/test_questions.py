@@ -136,6 +136,8 @@ def test_answers_have_a_place_and_a_certainty(song: Analysis, question: str, sai
         ("When is there no singing?", "not understood", "'no'"),
         ("Which is louder, the start or the end?", "not understood", "English"),
         ("Is there anything besides piano?", "not understood", "'besides'"),
+        ("Is it good for studying?", "not measured", "study"),
+        ("Is it good?", "not measured", "whether it is good"),
         ("Are the drums loud?", "not measured", "what drums is like by itself"),
         ("Is the piano in A minor?", "not measured", "what piano is like by itself"),
         ("Is a woman playing the drums?", "not understood", "'woman'"),

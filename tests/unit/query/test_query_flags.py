@@ -213,3 +213,18 @@ def test_unknown_names_suggest_a_near_one() -> None:
 )
 def test_what_is_assumed_is_said(text: str, note: str) -> None:
     assert any(note in line for line in parse(text).notes), parse(text).notes
+
+
+def test_a_comparison_takes_back_what_its_words_were_read_as() -> None:
+    assert not [note for note in parse("slower than punk").notes if "40-76" in note]
+    assert "'slow' read as 40-76 BPM" in parse("slow").notes
+
+
+def test_a_reason_is_said_once() -> None:
+    with pytest.raises(InputError, match=r"^not understood: 'H minor': H is a German note name"):
+        parse_value(InKey, "H minor")
+
+
+def test_the_loudness_of_a_part_is_said_to_be_unmeasured() -> None:
+    assert parse("the drums are too loud").notes == ("'loud': how loud a part is by itself is compared as words only",)
+    assert parse("too loud").notes == ()

@@ -100,6 +100,9 @@ def test_tempo_verdicts_follow_the_number(
     [
         ("at least 150 bpm", 129.0, False),
         ("at least 150 bpm", 187.0, True),
+        ("under 120 bpm", 150.0, False),  # nearly all music is, in half time
+        ("over 120 bpm", 70.0, False),
+        ("120-140 bpm", 65.0, None),  # in double time
         ("124-128 bpm", 130.0, None),  # just outside
         ("124-128 bpm", 134.0, False),
         ("110 bpm", 111.0, True),

@@ -7,6 +7,7 @@ import soundfile
 from fakes.given_tracks import RATE, TRACKS, extractors, sound
 from fakes.tiny import tiny_model
 from solfa.collection import Collection
+from solfa.constraints import Tempo
 from solfa.core.errors import InputError, SpaceMismatch
 from solfa.core.types import JointModel
 from solfa.query import Query, parse, parse_where
@@ -129,6 +130,26 @@ def test_more_like_an_example_leaves_the_example_out(searcher: Searcher, music: 
     assert set(order[:4]) == {"wrong-tempo", "wrong-key", "unmeasured", "singing"}
     with_text = searcher.search(parse("150 bpm"), like=[like]).hits
     assert with_text[0].path.stem == "wrong-tempo"
+
+
+def test_slower_and_faster_are_meant_beside_the_example(searcher: Searcher, music: Path) -> None:
+    like = like_example(searcher, str(music / "right.wav"))
+    [bpm] = searcher.tempi([like.track_id or 0])
+    [slower] = searcher.search(parse("but slower"), like=[like]).query.constraints
+    assert isinstance(slower, Tempo)
+    assert (slower.low_bpm, slower.high_bpm) == (round(0.6 * bpm), round(0.95 * bpm))
+    faster = searcher.search(parse("a bit faster"), like=[like])
+    assert faster.query.notes == (
+        f"'a bit faster' read as {round(1.05 * bpm)}-{round(1.65 * bpm)} BPM: the example has {bpm:.0f} BPM",
+    )
+    for text in ("slow", "slower than punk", "not slower"):
+        assert searcher.search(parse(text), like=[like]).query.constraints == parse(text).constraints
+    assert searcher.search(parse("slower")).query.constraints == parse("slower").constraints
+
+
+def test_a_filter_that_no_track_passes_is_named(searcher: Searcher) -> None:
+    shut = searcher.search(parse("low"), where=[parse_where("artist~nobody at all")])
+    assert (shut.hits, shut.note) == ((), "Nothing fits: no track passes the filters.")
 
 
 def test_examples_that_cannot_be_used_are_refused(searcher: Searcher, music: Path) -> None:
