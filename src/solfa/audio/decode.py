@@ -79,7 +79,9 @@ def stretches(
                 raise DecodeError(path, f"longer than the limit of {limits.duration_s / 3600:g} h")
             peak = float(np.abs(block).max(initial=0.0))
             if not peak <= limits.peak:  # also true of NaN
-                raise DecodeError(path, f"samples near {total / info.sample_rate_hz:.1f} s are not sound (peak {peak})")
+                bad = ~(np.abs(block).reshape(len(block), -1).max(axis=1) <= limits.peak)
+                at_s = (total - len(block) + int(bad.argmax())) / info.sample_rate_hz
+                raise DecodeError(path, f"samples near {at_s:.1f} s are not sound (peak {peak})")
             if content is not None:
                 content.update(block, info.sample_rate_hz)
             yield from pending.push(block)
