@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -34,9 +35,9 @@ def train_solfa1(
         list[str] | None, typer.Option(help="Data set with exact truth ('solfa data world'); FOLDER or FOLDER=WEIGHT.")
     ] = None,
     audio: Annotated[
-        str, typer.Option(help="States of sound: tower (the bridge's vectors), or listener:bridge (chords, key and "
-                          "periodicity beside them).")
-    ] = "tower",
+        str, typer.Option(help="States of sound: listener:bridge (chords, key and periodicity beside the bridge's "
+                          "vectors), or tower (those vectors alone).")
+    ] = "listener:bridge",
     settings: Annotated[list[str] | None, typer.Option("--set", help="Set a value of the recipe, repeatable.")] = None,
     seed: SeedOption = 0,
     workers: WorkersOption = None,
@@ -76,8 +77,9 @@ def train_solfa1(
             if not (file := out / "teacher.npz").exists():
                 texts = [*([] if captions is None else sentences(captions)), *requests(_REQUESTS, seed)]
                 texts += [text for split in ("train", "val") for clip in made.split(split) for text in clip.captions]
-                asked = Teacher.of(texts, open_searcher(music), lambda done, total: work("teacher", done, total))
-                asked.save(file)
+                answers = out / "answers"
+                Teacher.of(texts, open_searcher(music), lambda n, total: work("teacher", n, total), answers).save(file)
+                shutil.rmtree(answers)
         sets = {out / "captioned": 0.7 if worlds else None}
         sets |= {folder: weight or 0.3 / len(worlds) for folder, weight in worlds}
         folder, outcome = run(

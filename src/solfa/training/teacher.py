@@ -24,6 +24,7 @@ from solfa.query import parse
 from solfa.retrieval import Searcher
 
 _OWN_SHARE = 0.2  # of the captions that are drawn of a clip, those that its data set has of it
+_KEPT_AT_ONCE = 1000  # answers, a few minutes' work
 _COPIES = 2  # tracks that a text is a caption of, at most
 
 
@@ -36,24 +37,38 @@ class Teacher:
     logs_XN: NDArray[np.float16]
 
     @classmethod
-    def of(cls, texts: Iterable[str], searcher: Searcher, progress: Callable[[int, int], None]) -> "Teacher":
+    def of(
+        cls, texts: Iterable[str], searcher: Searcher, progress: Callable[[int, int], None], kept: Path | None = None
+    ) -> "Teacher":
         """What search says of every track of a collection: its evidence, in nats, is a log-probability but for a sum.
 
-        Names and tags count nothing; texts of which nothing is understood are left out. Raises InputError if none is
-        left.
+        Names and tags count nothing; texts of which nothing is understood are left out. ``kept`` is a folder where
+        answers are kept, a thousand at a time; those that are there are not asked for again. Raises InputError if
+        nothing is understood.
         """
+        unique, parts = list(dict.fromkeys(texts)), list[Teacher]()
         hashes = {track.id: track.hash for track in searcher.collection.tracks()}
-        rows, ids, unique = dict[str, FloatArray](), list[int](), list(dict.fromkeys(texts))
-        for done, text in enumerate(unique):
-            query = replace(parse(text), words="")
-            found, attributes, sound = searcher.evidence(query)
-            if np.ptp(nats := attributes + sound) > 0:
-                ids, rows[text] = found.tolist(), nats - np.logaddexp.reduce(nats)
-            progress(done + 1, len(unique))
-        if not rows:
+        tracks = tuple(hashes[i] for i in searcher.collection.attributes().track_ids.tolist())
+        for first in range(0, len(unique), _KEPT_AT_ONCE):
+            own, file = unique[first : first + _KEPT_AT_ONCE], None if kept is None else kept / f"{first:07}.npz"
+            part = None if file is None or not file.exists() else cls.load(file)
+            if part is None or not set(part.texts) <= {*own} or part.tracks != tracks:
+                rows = dict[str, FloatArray]()
+                for done, text in enumerate(own, first + 1):
+                    _, attributes, sound = searcher.evidence(replace(parse(text), words=""))
+                    if np.ptp(nats := attributes + sound) > 0:
+                        rows[text] = (nats - np.logaddexp.reduce(nats)).astype(np.float16)
+                    progress(done, len(unique))
+                logs_XN = np.array([*rows.values()], np.float16).reshape(len(rows), len(tracks))
+                part = cls(texts=tuple(rows), tracks=tracks, logs_XN=logs_XN)
+                if file is not None:
+                    file.parent.mkdir(exist_ok=True)
+                    part.save(file)
+            parts.append(part)
+        understood = tuple(text for part in parts for text in part.texts)
+        if not understood:
             raise InputError("the teacher understands none of the texts, or has no tracks to tell apart.")
-        logs_XN = np.stack(list(rows.values())).astype(np.float16)
-        return cls(texts=tuple(rows), tracks=tuple(hashes[i] for i in ids), logs_XN=logs_XN)
+        return cls(texts=understood, tracks=tracks, logs_XN=np.concatenate([part.logs_XN for part in parts]))
 
     @classmethod
     def load(cls, file: Path) -> "Teacher":

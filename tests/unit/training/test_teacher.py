@@ -200,7 +200,7 @@ def test_solfa_1_is_trained_from_recordings_and_goes_on_where_it_stopped(music, 
 
 
 @pytest.mark.slow
-def test_the_teacher_says_what_search_orders_by(music, tmp_path):
+def test_the_teacher_says_what_search_orders_by(music, tmp_path, monkeypatch):
     from solfa.api import index
 
     with Collection.open(tmp_path / "c", create=True) as collection:
@@ -213,4 +213,23 @@ def test_the_teacher_says_what_search_orders_by(music, tmp_path):
             order = np.argsort(-teacher.logs_XN[teacher.texts.index(text)].astype(float), kind="stable")
             assert [teacher.tracks[i] for i in order] == [hashes[hit.track_id] for hit in hits]
         assert teacher.texts == ("fast song without drums", "rock")
+        monkeypatch.setattr("solfa.training.teacher._KEPT_AT_ONCE", 2)
+        said, asked, evidence = (
+            ("rock", "xyzzy", "xyzzy plugh", "fast song without drums", "piano"),
+            [],
+            searcher.evidence,
+        )
+
+        def stopped(query: object) -> object:
+            asked.append(query)
+            if len(asked) == 4:
+                raise KeyboardInterrupt
+            return evidence(query)
+
+        monkeypatch.setattr(searcher, "evidence", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            Teacher.of(said, searcher, lambda *_: None, tmp_path / "answers")
+        again = Teacher.of(said, searcher, lambda *_: None, tmp_path / "answers")
+        assert again.texts == ("rock", "fast song without drums", "piano") and len(asked) == 4 + 3
+        assert (again.logs_XN[[1, 0]] == teacher.logs_XN).all() and again.tracks == teacher.tracks
         assert np.allclose(np.exp(teacher.logs_XN.astype(float)).sum(axis=1), 1, atol=1e-2)
