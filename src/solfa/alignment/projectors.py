@@ -29,7 +29,8 @@ class TransformerConfig:
 
     ``in_dim`` other than ``width`` adds a linear map before, ``out_dim`` other than None one after. ``norm_first`` is
     pre-norm (no norm at the end, so that both variants have the same parameters). The first ``kept`` numbers of a state
-    are the first of its vector, too, at a length that is learnt; what is projected are the other ``out_dim - kept``.
+    are the first of its vector, too, at a length that is learnt, and with ``gated`` learnt for each state by itself (a
+    linear map of the state); what is projected are the other ``out_dim - kept``.
     """
 
     in_dim: int
@@ -42,6 +43,7 @@ class TransformerConfig:
     norm_first: bool = False
     activation: Literal["gelu", "relu"] = "gelu"
     kept: int = 0
+    gated: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +82,7 @@ def to_json(config: ProjectorConfig) -> dict[str, Any]:
     """The configuration as plain JSON with its ``kind``."""
     kind = next(name for name, known in KINDS.items() if type(config) is known)
     values = asdict(config)
-    for name, usual in (("bias", True), ("kept", 0)):
+    for name, usual in (("bias", True), ("kept", 0), ("gated", False)):
         if values.get(name) == usual:
             del values[name]  # as files had it before there was a choice
     return {"kind": kind, **values}
@@ -96,6 +98,9 @@ class Projector(nn.Module):
         self.kept = getattr(config, "kept", 0)
         if self.kept:
             self.share = nn.Parameter(torch.tensor(_KEPT_AT_FIRST))
+            self.gate = nn.Linear(config.in_dim, 1, bias=False) if getattr(config, "gated", False) else None
+            if self.gate is not None:
+                nn.init.zeros_(self.gate.weight)
         if isinstance(config, TransformerConfig):
             self.out_dim = config.width if config.out_dim is None else config.out_dim
             if self.kept and not 0 < self.kept < min(config.in_dim, config.out_dim or 0):
@@ -112,7 +117,8 @@ class Projector(nn.Module):
         """Unit vectors, float32 [shape=(B, T, out)]; zeros where the mask is False."""
         unit = F.normalize(self.body(states_BTD, mask_BT).float(), dim=-1)
         if self.kept:
-            share = self.share.float().sigmoid()
+            logit = self.share if self.gate is None else self.share + self.gate(states_BTD)
+            share = logit.float().sigmoid()
             kept = F.normalize(states_BTD[..., : self.kept].float(), dim=-1)
             unit = F.normalize(torch.cat([share.sqrt() * kept, (1 - share).sqrt() * unit], dim=-1), dim=-1)
         return unit if mask_BT is None else unit.masked_fill(~mask_BT[..., None], 0.0)

@@ -269,7 +269,7 @@ def correction(word: str) -> str | None:
         for candidate in _spellings().get((word[0], length), ()):
             distance = OSA.distance(word, candidate, score_cutoff=allowed)
             other_letters = len(word) == len(candidate) == 5 and sorted(word) != sorted(candidate)
-            inside = len(candidate) == 5 and candidate[-1] == word[-1] and candidate in _instruments()  # "chello"
+            inside = len(candidate) == 5 and candidate[-1] == word[-1] and candidate in _instruments()
             if distance > allowed or other_letters or (len(candidate) < min(len(word), 6) and not inside):
                 continue
             found = distance, candidate not in concepts(), candidate  # of two as near, the name of a concept itself

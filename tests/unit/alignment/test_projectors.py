@@ -114,3 +114,22 @@ def test_what_is_kept_of_a_state_is_in_its_vector_at_a_learnt_length():
     with pytest.raises(InputError, match="kept"):
         Projector(TransformerConfig(in_dim=6, width=8, num_heads=2, out_dim=5, kept=5))
     assert "kept" not in to_json(TransformerConfig(in_dim=6))
+
+
+def test_with_a_gate_the_length_of_what_is_kept_depends_on_the_state():
+    torch.manual_seed(0)
+    sizes = {"in_dim": 6, "width": 8, "num_heads": 2, "feed_forward": 16, "out_dim": 5, "kept": 2}
+    projector = Projector(TransformerConfig(**sizes, gated=True)).eval()
+    states = torch.randn(4, 1, 6)
+
+    def shares() -> torch.Tensor:
+        return projector(states)[..., :2].pow(2).sum(dim=-1)
+
+    torch.testing.assert_close(shares(), projector.share.sigmoid().expand(4, 1))  # at first all are alike
+    shares()[0].sum().backward()
+    assert projector.gate is not None and projector.gate.weight.grad.abs().sum() > 0
+    with torch.no_grad():
+        projector.gate.weight[0, 5] = 3.0
+    order = shares().squeeze().argsort()
+    assert torch.equal(order, states[:, 0, 5].argsort())
+    assert "gated" not in to_json(TransformerConfig(in_dim=6))

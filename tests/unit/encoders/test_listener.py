@@ -5,8 +5,10 @@ import pytest
 
 from fakes.synth import song
 from solfa.analysis.rhythm_tracking import FASTEST_BPM, SLOWEST_BPM
+from solfa.core.errors import UnknownName
 from solfa.core.types import Audio
 from solfa.encoders import taggers
+from solfa.encoders.listener import MEASURED
 from solfa.encoders.registry import load_backbone
 
 KEY = slice(taggers.DIM + 100, taggers.DIM + 124)
@@ -62,3 +64,18 @@ def test_silence_and_nothing(listener):
     assert np.isfinite(quiet.states_BTD).all()
     assert quiet.mask_BT[0].any() and not quiet.mask_BT[1].any()
     assert not quiet.states_BTD[0, 0, KEY].any() and not quiet.states_BTD[0, 0, ACF].any()
+
+
+def test_vectors_of_a_joint_model_in_place_of_the_taggers(rows):
+    audio, on_bridge = song(bars=5, tempo_bpm=120).audio, load_backbone("listener:bridge")
+    states, alone = on_bridge.states([audio]), load_backbone("tower:bridge").states([audio])
+    np.testing.assert_array_equal(states.states_BTD[..., :512], alone.states_BTD)
+    np.testing.assert_array_equal(states.mask_BT, alone.mask_BT)
+    assert states.states_BTD.shape[2] == on_bridge.spec.dim == 512 + MEASURED and on_bridge.spec.hop_s == 3.0
+    np.testing.assert_array_equal(states.states_BTD[0, 0, 612:], rows.states_BTD[0, 0, taggers.DIM + 100 :])
+    # The first row of 3 s has the mean of what the first three rows of 1 s have, but for a frame more or less of each.
+    seconds = rows.states_BTD[0, :3, taggers.DIM : taggers.DIM + 100].mean(axis=0)
+    np.testing.assert_allclose(states.states_BTD[0, 0, 512:612], seconds, atol=0.1)
+    assert on_bridge.spec.space != load_backbone("listener").spec.space
+    with pytest.raises(UnknownName):
+        load_backbone("listener:nothing")
