@@ -69,7 +69,7 @@ Scores = NDArray[np.float64]
 
 
 def excerpts(path: Path) -> Iterator[NDArray[np.float32]]:
-    """Starts and samples of up to four excerpts of a file, evenly spread."""
+    """Samples of up to four excerpts of a file, evenly spread."""
     samples = np.concatenate([at_rate(part, RATE_HZ).samples for part in stretches(path)])
     length_s = len(samples) / RATE_HZ
     count = min(MOST_EXCERPTS, int(length_s // 60) + 1)

@@ -43,7 +43,8 @@ class MusicBackbone:
         dim, networks = base.dim + MEASURED, [weight(name).values for name in ("chords", "key")]
         space = f"listener/{_VERSION}/{dim}/{hashlib.sha256(repr([base.space, *networks]).encode()).hexdigest()[:12]}"
         stated = stated_spec("audio", "listener", space, dim, sample_rate_hz=base.sample_rate_hz, hop_s=base.hop_s)
-        return replace(stated, commercial_use=base.commercial_use)
+        licence = stated.licence if base.name == "taggers" else f"{base.licence}; {stated.licence}"
+        return replace(stated, licence=licence, commercial_use=base.commercial_use)
 
     def states(self, batch: Sequence[Audio], only: Literal["", "harmony", "rhythm"] = "") -> States:
         """Rows of each stretch, and their mean; with ``only`` the other part beside the base's is zeros.

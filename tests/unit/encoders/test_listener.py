@@ -77,5 +77,6 @@ def test_vectors_of_a_joint_model_in_place_of_the_taggers(rows):
     seconds = rows.states_BTD[0, :3, taggers.DIM : taggers.DIM + 100].mean(axis=0)
     np.testing.assert_allclose(states.states_BTD[0, 0, 512:612], seconds, atol=0.1)
     assert on_bridge.spec.space != load_backbone("listener").spec.space
+    assert load_backbone("tower:bridge").spec.licence in on_bridge.spec.licence and "chords" in on_bridge.spec.licence
     with pytest.raises(UnknownName):
         load_backbone("listener:nothing")
