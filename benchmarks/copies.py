@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from solfa.api import DEFAULT_MODEL
 from solfa.audio import SUFFIXES, at_rate, stretches
 from solfa.core.types import Audio
 from solfa.encoders.registry import load_model
@@ -29,7 +30,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--limit", type=int, default=40)
     args = parser.parse_args()
-    encoder = load_model("bridge").audio
+    encoder = load_model(DEFAULT_MODEL).audio
 
     def vector(audio: Audio) -> np.ndarray:
         features = encoder.encode([audio])

@@ -4,7 +4,7 @@
 
 ``--data`` is a data set with exact truth (``solfa data world``). Each instrument, genre and singing that 3 clips or
 more have, up to 60 % of them, is a query (mean average precision), and so is each clip's own list of them (rank of
-that clip). Keys are the mean vectors of the clips. The first row is the default model's own text side.
+that clip). Keys are the mean vectors of the clips. The first row is the text side of the model whose space it is.
 """
 
 import argparse
@@ -97,9 +97,10 @@ def main() -> None:
     features = FrozenFeatures.open(args.features, clips, audio_space=audio.spec.space, text_space="", live=live)
     keys_ND, records = unit(features.pooled_audio(np.arange(len(clips))).astype(np.float32)), list(clips)
     print(f"{len(records)} clips, guidance {args.guidance:g}, {args.samples} samples, {args.threads} threads")
-    text_side = load_model("bridge").text
+    name = denoiser.spec.audio.removeprefix("tower:")
+    text_side = load_model(name).text
     found = judged(lambda text: text_side.encode([text]).global_BD[0], records, keys_ND)
-    print(f"text side of bridge   mAP {found[0]:.3f}  R@10 {found[1]:.2f}  MedR {found[2]:.1f} %")
+    print(f"text side of {name}  mAP {found[0]:.3f}  R@10 {found[1]:.2f}  MedR {found[2]:.1f} %")
     *_, fine = judged(generator(denoiser, args.guidance, args.samples, 200, "ddim"), records, keys_ND)
     for solver, steps in RUNS:
         encode = generator(denoiser, args.guidance, args.samples, steps, solver)

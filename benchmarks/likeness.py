@@ -59,7 +59,9 @@ def main(place: Path) -> None:
         fits, misses = np.concatenate(found[::2]).mean(), np.concatenate(found[1::2]).mean()
         print(f"{name}, left out of the fit: said to fit {fits:.2f}, said not to fit {misses:.2f}")
     fitted = _fit(z_NL, same_NL)
+    medians = np.median(z_NL[~same_NL]), np.median(z_NL[same_NL])
     print(f"P = 1 / (1 + exp(-({fitted.coef_[0, 0]:.2f} z {fitted.intercept_[0]:+.2f})))")
+    print(f"medians of other recordings and of another part: {medians[0]:.2f} {medians[1]:.2f}")
 
 
 def _fit(z: np.ndarray, same: np.ndarray) -> LogisticRegression:

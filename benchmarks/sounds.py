@@ -1,6 +1,6 @@
 """How well everyday sounds are told apart and found, on real recordings that ``solfa data sounds`` fetches.
 
-``python benchmarks/sounds.py [--sounds DIR] [--music DIR] [--fit DIR]``
+``python benchmarks/sounds.py [--model NAME] [--sounds DIR] [--music DIR] [--fit DIR]``
 
 A clip's class is the phrase that names it in ``solfa/datasets/phrases.toml``; classes that the vocabulary knows
 as an everyday sound are judged. Zero-shot: the nearest text of the joint model ("The sound of {class}") among all
@@ -23,8 +23,9 @@ from scipy.special import expit
 
 from solfa.analysis import tags
 from solfa.analysis.tagging import voters
+from solfa.api import DEFAULT_MODEL
 from solfa.audio import SUFFIXES, stretches
-from solfa.core.types import Audio
+from solfa.core.types import Audio, JointModel
 from solfa.core.vocabulary import concepts, lineage
 from solfa.datagen.packages import sounds_folder
 from solfa.datagen.scenes.sources import read_packages
@@ -71,6 +72,7 @@ def truth(said: list[str]) -> NDArray[np.float64]:
 def zero_shot(
     title: str,
     phrases: dict[str, list[str]],
+    model: JointModel,
     audio: NDArray[np.float32],
     outputs: NDArray[np.float32],
     labels: list[str],
@@ -78,14 +80,15 @@ def zero_shot(
     """Print accuracies over the classes of some clips."""
     classes, count = sorted(set(labels)), Counter(labels)
     right = np.array([classes.index(label) for label in labels])
-    texts = load_model("bridge").text.encode(class_prompts(classes)).global_BD
+    texts = model.text.encode(class_prompts(classes)).global_BD
     own = np.stack([outputs[:, [NAMES.index(c) for c in phrases[name][:1]]].max(axis=1) for name in classes], axis=1)
     scores = audio @ texts.T
     hit = scores.argmax(axis=1) == right
     draws = [hit[d].mean() for d in np.random.default_rng(0).integers(len(hit), size=(1000, len(hit)))]
     low, high = np.percentile(draws, [2.5, 97.5])
     top = [right[np.argsort(-column)[0]] == j for j, column in enumerate(scores.T)]
-    print(f"{title}: {len(labels)} clips, {len(classes)} classes: bridge {hit.mean():.3f} [{low:.2f}, {high:.2f}], "
+    print(f"{title}: {len(labels)} clips, {len(classes)} classes: {model.name} {hit.mean():.3f} "
+          f"[{low:.2f}, {high:.2f}], "
           f"network {(own.argmax(axis=1) == right).mean():.3f}, random {1 / len(classes):.3f}, "
           f"texts only {max(count.values()) / len(labels):.3f}; text to audio R@1 {np.mean(top):.3f}")  # fmt: skip
 
@@ -103,6 +106,7 @@ def reliability(title: str, log_odds: NDArray[np.float64], true: NDArray[np.floa
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="a joint model")
     parser.add_argument("--sounds", type=Path, default=sounds_folder(), help="where 'solfa data sounds' put them")
     parser.add_argument("--music", type=Path, help="folder of recordings of music, judged")
     parser.add_argument("--fit", type=Path, help="folder of other music: print the curve")
@@ -114,11 +118,12 @@ def main() -> None:
     pack, labels = np.array([s.id.split("/")[0] for s in clips]), np.array([s.labels[0] for s in clips])
     outputs, true = np.stack([best(a) for a in detected]), np.stack([truth(phrases[s.labels[0]]) for s in clips])
     judged = np.flatnonzero(np.isin(pack, JUDGED))
-    vectors = load_model("bridge").audio.encode([detected[i] for i in judged]).global_BD
-    zero_shot("all classes", phrases, vectors, outputs[judged], list(labels[judged]))
+    model = load_model(args.model)
+    vectors = model.audio.encode([detected[i] for i in judged]).global_BD
+    zero_shot("all classes", phrases, model, vectors, outputs[judged], list(labels[judged]))
     ten = [name for name, _ in sorted(Counter(labels[judged]).items(), key=lambda c: (-c[1], c[0]))[:10]]
     few = np.isin(labels[judged], ten)
-    zero_shot(", ".join(ten), phrases, vectors[few], outputs[judged][few], list(labels[judged][few]))
+    zero_shot(", ".join(ten), phrases, model, vectors[few], outputs[judged][few], list(labels[judged][few]))
     curve = tags.calibrations()["rain"]
     for name in HELD_OUT:
         reliability(name, curve.offset + curve.slope * outputs[pack == name], true[pack == name])

@@ -1,6 +1,6 @@
 """Train the shipped denoiser (``weights/files/gdr.onnx``): texts to vectors of the default model, by diffusion.
 
-    python tools/fit_gdr.py --data world=16 --data games --features cache --out runs/gdr --text tower \\
+    python tools/fit_gdr.py --data world --data games --features cache --out runs/gdr --text tower \\
         --set model.prediction=v --set epochs=110
 
 ``--data``: data sets of clips (``solfa data world``; ``solfa data import pairs`` of recordings), FOLDER or
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from solfa.api import DEFAULT_MODEL
 from solfa.core.clip import Clip
 from solfa.core.files import table_of
 from solfa.datasets.features import FrozenFeatures, compute
@@ -80,12 +81,13 @@ def main() -> None:
     parser.add_argument("--data", action="append", required=True, help="FOLDER or FOLDER=SHARDS, repeatable")
     parser.add_argument("--features", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--audio", default=f"tower:{DEFAULT_MODEL}", help="its first numbers are the tags'")
     parser.add_argument("--text", default="minilm")
     parser.add_argument("--recipe", choices=("gdr", "gdr-mlp"), default="gdr-mlp")
     parser.add_argument("--set", action="append", default=[], help="a value of the recipe: epochs=50")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    audio, text = load_backbone("tower", "audio"), load_backbone(args.text, "text")
+    audio, text = load_backbone(args.audio, "audio"), load_backbone(args.text, "text")
     shards: list[Shard] = []
     stated: list[dict[str, Any]] = []
     for named in args.data:
@@ -118,7 +120,7 @@ def main() -> None:
     trainer.run(resume=True, report=report)
     licences = sorted({each.strip() for record in records for each in record.licence.split(";")} - {""})
     save_denoiser(
-        args.out / "model", trainer.model.denoiser, audio=audio.spec, text=text.spec, backbones=("tower", args.text),
+        args.out / "model", trainer.model.denoiser, audio=audio.spec, text=text.spec, backbones=(args.audio, args.text),
         trained_on={"recipe": recipe.to_json(), "data": {**about, "licences": licences}},
     )  # fmt: skip
 

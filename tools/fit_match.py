@@ -1,12 +1,15 @@
-"""Fit what turns the bridge's scores into probabilities, and write ``src/solfa/encoders/bridge_match.npz``.
+"""Fit what turns a model's scores into probabilities, and write the file that the model loads (``encoders.match``).
 
-    python tools/fit_match.py --data DIR [--seed 0] [--cache FILE]
+    python tools/fit_match.py --data DIR --model bridge --out src/solfa/encoders/bridge_match.npz \
+        --likeness 3.90 -9.18 1.11 3.22 [--seed 0]
+    python tools/fit_match.py --data DIR --model solfa-1 --out src/solfa/weights/files/solfa-1/match.npz \
+        --likeness 4.19 -8.72 0.88 3.07
 
-DIR holds index.csv (columns file, description, ...) and the files. Phrases of the descriptions, as the query parser
-cuts them, are true of their own track and false of another drawn at random; nonsense, names and other languages are
-false of all. The sounds at large are four segments of each track, the texts at large names of the vocabulary. Prints,
-for five folds over tracks, the area under the ROC curve, log loss against that of a constant, and how often it is right
-where it is sure; the weights that are written are fitted to all.
+The model is one without windows. DIR holds index.csv (columns file, description, ...) and the files. Phrases of the
+descriptions, as the query parser cuts them, are true of their own track and false of another drawn at random; nonsense,
+names and other languages are false of all. The sounds at large are four segments of each track, the texts at large
+names of the vocabulary. Prints, for five folds over tracks, the area under the ROC curve, log loss against that of a
+constant, and how often it is right where it is sure; the weights that are written are fitted to all.
 """
 
 from __future__ import annotations
@@ -24,13 +27,12 @@ from solfa.alignment.scores import quantise, similarity, smooth, track_scores
 from solfa.audio import stretches
 from solfa.core.types import FloatArray
 from solfa.core.vocabulary import concepts
-from solfa.encoders import bridge
+from solfa.encoders.registry import load_model
 from solfa.encoders.windows import embed
 from solfa.query import parse
 from solfa.query.explain import by_sound
-from solfa.retrieval.targets import PASSAGE_S
+from solfa.retrieval.targets import PASSAGE_S, familiarity
 
-OUT = Path(__file__).parents[1] / "src" / "solfa" / "encoders" / "bridge_match.npz"
 # Nothing that a tag could be near to: made up, names, other languages, other trades.
 FALSE = """asdfghjkl|qwerty zxcv|flibbertigibbet|foobarbaz|lorem ipsum|trkplm|wlkjer|zzzz|dfgdfg|Satie|Zimmermann|
 Kowalski|Schnittke|Nguyen|Xanthippe|Rzeszow|BWV 565|ISRC 12345|invoice|quarterly earnings|tax return|json parser|
@@ -39,35 +41,27 @@ spreadsheet|mortgage|carburettor|musique triste|traurige Musik|canción alegre|h
 warranty claim""".replace("\n", "").split("|")
 
 
-def encoded(files: list[Path], cache: Path | None) -> list[FloatArray]:
-    """Frames of each file [shape=(T, D)], the first two minutes."""
-    if cache is not None and cache.exists():
-        with np.load(cache) as kept:
-            return [kept[str(i)] for i in range(len(files))]
-    model = bridge.load()
-    frames = [np.asarray(embed(model, [next(iter(stretches(file, 120.0)))]).frames_TD) for file in files]
-    if cache is not None:
-        np.savez(cache, **{str(i): f for i, f in enumerate(frames)})
-    return frames
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cache", type=Path)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument(
+        "--likeness", type=float, nargs=4, required=True, help="what benchmarks/likeness.py prints last"
+    )
     args = parser.parse_args()
     with (args.data / "index.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     columns = ("description", "genre", "feel", "instruments")
-    frames = encoded([args.data / row["file"] for row in rows], args.cache)
-    model, rng = bridge.load(), np.random.default_rng(args.seed)
-    text: bridge.BridgeText = model.text  # type: ignore[assignment]
+    model, rng = load_model(args.model), np.random.default_rng(args.seed)
+    files = [args.data / row["file"] for row in rows]
+    frames = [np.asarray(embed(model, [next(iter(stretches(file, 120.0)))]).frames_TD) for file in files]
     width = max(1, round(PASSAGE_S / model.audio.spec.hop_s))
     at = [np.linspace(0, len(f) - 1, 8).round().astype(int) for f in frames]
     sounds: FloatArray = np.concatenate([f[places] for f, places in zip(frames, at, strict=True)])
     names = sorted(c.title for c in concepts().values() if c.kind in ("genre", "instrument", "mood", "use"))
-    texts_at_large = text.encode(names[:: max(1, len(names) // 128)][:128]).global_BD
+    texts_at_large = model.text.encode(names[:: max(1, len(names) // 128)][:128]).global_BD
     pairs: list[tuple[str, int, bool]] = []
     for number, row in enumerate(rows):
         said = [p for c in columns for p in by_sound(parse(row[c] or "x"))[0] if row[c]]
@@ -78,7 +72,7 @@ def main() -> None:
     for phrase in FALSE:
         pairs += [(phrase, int(number), False) for number in rng.integers(0, len(rows), 6)]
     phrases = list(dict.fromkeys(phrase for phrase, _, _ in pairs))
-    vectors = text.encode(phrases).global_BD
+    vectors = model.text.encode(phrases).global_BD
     everything = np.concatenate([vectors, texts_at_large])
     among = similarity(sounds, everything).astype(np.float64)
     mean, deviation = among.mean(axis=0), np.maximum(among.std(axis=0), 0.02)
@@ -93,7 +87,7 @@ def main() -> None:
     def features(phrase: str, track: int) -> list[float]:
         z = z_NX[track, place[phrase]]
         by_text = (z - others[track].mean()) / max(float(others[track].std()), 0.1)
-        return [z, by_text, text.familiarity(phrase)]
+        return [z, by_text, familiarity(model, phrase)]
 
     X = np.array([features(phrase, track) for phrase, track, _ in pairs])
     y = np.array([true for _, _, true in pairs])
@@ -113,8 +107,9 @@ def main() -> None:
     whole = LogisticRegression(C=10.0).fit(X, y)
     weights = np.array([*whole.coef_[0], whole.intercept_[0]], np.float32)
     print("weights", weights.round(3).tolist())
-    arrays = {"sounds_SD": quantise(sounds[::2]), "texts_XD": quantise(texts_at_large), "weights": weights}
-    np.savez_compressed(OUT, space=np.array(model.space), **arrays)
+    arrays = {"sounds_SD": quantise(sounds[::2]), "texts_XD": quantise(texts_at_large), "weights": weights,
+              "likeness": np.array(args.likeness, np.float32)}  # fmt: skip
+    np.savez_compressed(args.out, space=np.array(model.space), **arrays)
 
 
 if __name__ == "__main__":

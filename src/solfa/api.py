@@ -16,7 +16,7 @@ from solfa.relevance.head import headed
 from solfa.relevance.learn import preference_of
 from solfa.retrieval import Display, RankBy, Results, Searcher, like_example
 
-DEFAULT_MODEL = "bridge"
+DEFAULT_MODEL = "solfa-1"
 
 
 def index(
@@ -36,7 +36,7 @@ def index(
     - ``collection``: an open collection
     - ``paths``: files, and folders to search
     - ``model``: name of a joint model (``solfa models list``); None: the one that the collection was last indexed with,
-      at first ``bridge``. It is remembered: a search takes it too
+      at first ``solfa-1``. It is remembered: a search takes it too
     - ``extractors``: names of analysis tools; the permissive defaults when None
     - ``executor``: who does the work (``solfa.jobs``); this process when None
     - ``source``: where the files are (``solfa.cluster.sources`` for URLs); this machine when None

@@ -2,7 +2,9 @@
 
 A tower has a *whole* projector for the pooled vector and a *rows* projector for the sequence. FIGMA shares one network
 between both; FineLAP has two, and none for the tokens of a text (its one row is then the whole vector). Phrases go the
-way of whole texts. A tuned backbone is part of the model: it makes the states that otherwise come with the batch.
+way of whole texts. A tower *by row* projects each row by itself, and the pooled vector is the mean of their vectors: so
+is that of any stretch of a longer sound. A tuned backbone is part of the model: it makes the states that otherwise come
+with the batch.
 
 Shape letters: B batch, T frames, L tokens, N phrases, D dimensions.
 """
@@ -32,11 +34,15 @@ class Tunable(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TowerConfig:
-    """The projectors of one modality; ``rows`` None means no view of the sequence, ``shared`` one network for both."""
+    """The projectors of one modality; ``rows`` None means no view of the sequence, ``shared`` one network for both.
+
+    ``by_row``: of a shared tower of sound: rows do not see each other, and the pooled vector is the mean of theirs.
+    """
 
     whole: ProjectorConfig
     rows: ProjectorConfig | None = None
     shared: bool = False
+    by_row: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +59,7 @@ class JointConfig:
                 "whole": to_json(tower.whole),
                 "rows": None if tower.rows is None else to_json(tower.rows),
                 "shared": tower.shared,
+                **({"by_row": True} if tower.by_row else {}),  # files had none before there was a choice
             }
             for name, tower in (("audio", self.audio), ("text", self.text))
         }
@@ -141,6 +148,8 @@ class Tower(nn.Module):
         self.whole = Projector(config.whole)
         if config.shared and config.rows is not None:
             raise InputError("a shared tower has one projector for pooled and frames: omit rows.")
+        if config.by_row and not config.shared:
+            raise InputError("a tower that projects row by row has one projector: give shared=True.")
         self.own_rows = None if config.rows is None else Projector(config.rows)
         if self.own_rows is not None and self.own_rows.out_dim != self.whole.out_dim:
             raise InputError(f"whole and rows have {self.whole.out_dim} and {self.own_rows.out_dim} dimensions.")
@@ -151,12 +160,22 @@ class Tower(nn.Module):
         return self.config.shared or self.own_rows is not None
 
     def pooled(self, pooled_BD: Tensor) -> Tensor:
-        """Whole vectors [shape=(B, out)]."""
+        """Whole vectors of pooled states [shape=(B, out)]."""
         out: Tensor = self.whole(pooled_BD[:, None])[:, 0]
         return out
 
+    def of_sound(self, pooled_BD: Tensor, states_BTD: Tensor, mask_BT: Tensor | None) -> Tensor:
+        """Whole vectors [shape=(B, out)], of the pooled states or, by row, of the sequence."""
+        if not self.config.by_row:
+            return self.pooled(pooled_BD)
+        return F.normalize(self.rows(states_BTD, mask_BT).sum(dim=1), dim=-1)
+
     def rows(self, states_BTD: Tensor, mask_BT: Tensor | None) -> Tensor:
         """Vectors of the sequence [shape=(B, T, out)]; only where ``has_rows``."""
+        if self.config.by_row:
+            B, T, D = states_BTD.shape
+            each: Tensor = self.whole(states_BTD.reshape(B * T, 1, D)).view(B, T, self.whole.out_dim)
+            return each if mask_BT is None else each.masked_fill(~mask_BT[..., None], 0.0)
         projector = self.whole if self.own_rows is None else self.own_rows
         out: Tensor = projector(states_BTD, mask_BT)
         return out
@@ -181,6 +200,8 @@ class JointProjector(nn.Module):
             raise InputError(f"audio ends in {self.dim} dimensions, text in {self.text.whole.out_dim}.")
         if not self.audio.has_rows:
             raise InputError("the audio tower needs a view of frames: give rows, or shared=True.")
+        if config.text.by_row:
+            raise InputError("by_row is for the audio tower: the pooled vector of a text is of its pooled state.")
 
     def train(self, mode: bool = True) -> "JointProjector":
         """As of any module, but backbones remain as they are used."""
@@ -225,8 +246,8 @@ class JointProjector(nn.Module):
                 phrases = self.text.pooled(batch.phrases_BND.reshape(B * N, D)).view(B, N, self.dim)
             frames = self.audio.rows(batch.frames_BTD, batch.frame_mask_BT)
         return {
-            "audio_BD": self.audio.pooled(batch.audio_BD), "frames_BTD": frames, "text_BD": text_BD,
-            "tokens_BLD": tokens, "phrases_BND": phrases,
+            "audio_BD": self.audio.of_sound(batch.audio_BD, batch.frames_BTD, batch.frame_mask_BT),
+            "frames_BTD": frames, "text_BD": text_BD, "tokens_BLD": tokens, "phrases_BND": phrases,
         }  # fmt: skip
 
     def token_mask(self, batch: Batch) -> Tensor:

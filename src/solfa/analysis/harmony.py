@@ -6,7 +6,7 @@ constants are in ``harmony.json``, with how they were fitted.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -21,7 +21,7 @@ from solfa.analysis.protocol import NOTHING, ExtractorSpec, Observation, empty, 
 from solfa.audio import at_rate
 from solfa.core.files import table_of
 from solfa.core.theory import KEYS
-from solfa.core.types import Audio, ChordSegment, FloatArray
+from solfa.core.types import Audio, BoolArray, ChordSegment, FloatArray
 from solfa.weights import session
 
 NET, KEY_NET = "chords", "key"
@@ -64,26 +64,7 @@ class HarmonyExtractor:
         every 46 ms; ``chroma`` float32 [B, 12], pitch-class energy every 1.5 s; ``log_keys`` float32 [K, 24],
         log-probabilities of the keys in each block of about 40 s that sounds.
         """
-        samples = at_rate(audio, RATE_HZ).samples
-        n_frames = 1 + len(samples) // HOP
-        starts = np.arange(0, n_frames, _POOL)
-        log_heads, chroma = np.full((len(starts), N_HEADS), _FLOOR), np.zeros((0, 12), np.float32)
-        log_keys = np.zeros((0, 24), np.float32)
-        log_heads[:, [harmony_chords.TRIAD, harmony_chords.BASS]] = 0.0
-        edges = np.arange(0, len(samples), HOP)
-        swing = np.maximum.reduceat(samples, edges) - np.minimum.reduceat(samples, edges) if len(samples) else edges
-        near = np.convolve(np.resize(swing >= 2 * _SILENCE, n_frames), np.ones(2 * _REST + 1))
-        sounds = near[_REST : _REST + n_frames] > 0
-        if len(samples) >= _MIN_SAMPLES and sounds.any():
-            magnitudes = cqt(samples, tuning_of(samples))
-            present = np.logical_or.reduceat(sounds, starts)
-            log_heads[present] = _log_heads(magnitudes)[present]
-            chroma = _chroma(magnitudes * sounds[:, None])  # in silence rounding errors are left, and have pitches
-            log_keys = _log_keys(magnitudes[sounds])
-        # A frame's centre is its time: the border between two is half a hop earlier.
-        start_s = np.maximum(0.0, (starts - 0.5) * HOP / RATE_HZ) + audio.start_s
-        kept = log_heads.astype(np.float16)
-        return {"start_s": start_s, "log_heads": kept, "chroma": chroma, "log_keys": log_keys}
+        return _heard(audio).observation
 
     def conclude(self, observations: Sequence[Observation], duration_s: float) -> dict[str, Any]:
         """``key`` and ``chords`` of the track; silence, noise and hum give key None and one segment ``N``."""
@@ -109,9 +90,58 @@ class HarmonyExtractor:
         return {"key": ranked(KEYS, _probabilities(log_keys, sounding_s), _NUM_KEYS), "chords": chords}
 
 
-def key_probabilities(observation: Observation) -> NDArray[np.float64]:
-    """Probability of each major, then minor key from the tonic C up [shape=(24,)], in a stretch that has chroma."""
-    return _probabilities(np.asarray(observation["log_keys"], np.float32))
+@dataclass(frozen=True, eq=False, slots=True)
+class _Heard:
+    """A stretch: what is observed of it, and means of 8 frames of its spectrum, with those that sound."""
+
+    observation: Observation
+    spectra_KB: FloatArray
+    sounds_K: BoolArray
+
+
+def _heard(audio: Audio) -> _Heard:
+    """Computed once for a stretch (``Audio.derive``)."""
+    return audio.derive("harmony", _hear)
+
+
+def _hear(audio: Audio) -> _Heard:
+    samples = at_rate(audio, RATE_HZ).samples
+    n_frames = 1 + len(samples) // HOP
+    starts = np.arange(0, n_frames, _POOL)
+    log_heads, chroma = np.full((len(starts), N_HEADS), _FLOOR), np.zeros((0, 12), np.float32)
+    blocks = np.arange(0, n_frames, _KEY_POOL)
+    log_keys, spectra = np.zeros((0, 24), np.float32), np.zeros((len(blocks), N_BINS), np.float32)
+    heard = np.zeros(len(blocks), np.bool_)
+    log_heads[:, [harmony_chords.TRIAD, harmony_chords.BASS]] = 0.0
+    edges = np.arange(0, len(samples), HOP)
+    swing = np.maximum.reduceat(samples, edges) - np.minimum.reduceat(samples, edges) if len(samples) else edges
+    near = np.convolve(np.resize(swing >= 2 * _SILENCE, n_frames), np.ones(2 * _REST + 1))
+    sounds = near[_REST : _REST + n_frames] > 0
+    if len(samples) >= _MIN_SAMPLES and sounds.any():
+        magnitudes = cqt(samples, tuning_of(samples))
+        present = np.logical_or.reduceat(sounds, starts)
+        log_heads[present] = _log_heads(magnitudes)[present]
+        chroma = _chroma(magnitudes * sounds[:, None])  # in silence rounding errors are left, and have pitches
+        log_keys, spectra = _log_keys(pooled(magnitudes[sounds])), pooled(magnitudes)
+        heard = np.logical_or.reduceat(sounds, blocks)
+    # A frame's centre is its time: the border between two is half a hop earlier.
+    start_s = np.maximum(0.0, (starts - 0.5) * HOP / RATE_HZ) + audio.start_s
+    kept = log_heads.astype(np.float16)
+    observation: Observation = {"start_s": start_s, "log_heads": kept, "chroma": chroma, "log_keys": log_keys}
+    return _Heard(observation, spectra, heard)
+
+
+def local_keys(audio: Audio, edges_s: Sequence[float]) -> NDArray[np.float64]:
+    """Probability of each major, then minor key from the tonic C up in parts of a stretch [shape=(parts, 24)].
+
+    Part i is of the seconds ``edges_s[i]`` to ``edges_s[i + 1]`` of the stretch; zeros where nothing sounds.
+    """
+    heard, keys = _heard(audio), np.zeros((len(edges_s) - 1, 24))
+    edges = np.rint(np.asarray(edges_s) * RATE_HZ / (HOP * _KEY_POOL)).astype(int)
+    for row, (first, last) in enumerate(pairwise(edges.tolist())):
+        frames = heard.spectra_KB[first:last][heard.sounds_K[first:last]]
+        keys[row] = _probabilities(_log_keys(frames)) if len(frames) else 0.0
+    return keys
 
 
 def _probabilities(log_keys: FloatArray, sounding_s: float = np.inf) -> NDArray[np.float64]:
@@ -128,9 +158,8 @@ def pooled(magnitudes: FloatArray) -> FloatArray:
     return block_means(magnitudes, _KEY_POOL).astype(np.float32)
 
 
-def _log_keys(magnitudes: FloatArray) -> FloatArray:
-    """The key network's log-probabilities of each block [shape=(K, 24)]; less than 10 s is repeated up to that."""
-    frames = pooled(magnitudes)
+def _log_keys(frames: FloatArray) -> FloatArray:
+    """The key network's log-probabilities of each block of ``pooled`` frames [shape=(K, 24)]; under 10 s repeats."""
     net, blocks = session(KEY_NET), np.array_split(frames, max(1, round(len(frames) / _KEY_BLOCK)))
     longer = [np.resize(b, (1, max(len(b), _KEY_LEAST), N_BINS)) for b in blocks]
     return np.concatenate([net.run(None, {"spectra": b})[0] for b in longer])

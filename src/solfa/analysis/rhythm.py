@@ -1,6 +1,7 @@
 """Tempo, beats, downbeats and metre: the permissive default."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -77,16 +78,22 @@ class RhythmExtractor:
         }
 
 
-def periodicity(audio: Audio, count: int) -> FloatArray:
-    """Autocorrelation of the onsets and of the beats of one stretch at ``count`` tempi [shape=(2, count)].
+def local_periodicity(audio: Audio, edges_s: Sequence[float], count: int) -> FloatArray:
+    """Autocorrelation of onsets and of beats at ``count`` tempi in parts of a stretch [shape=(parts, 2, count)].
 
-    The tempi are evenly spaced in log BPM from 38 to 260; zeros where there is no onset.
+    Part i is of the seconds ``edges_s[i]`` to ``edges_s[i + 1]`` of the stretch; the tempi are evenly spaced in log BPM
+    from 38 to 260. Zeros where there is no onset.
     """
-    onsets = rhythm_features.join([rhythm_features.observe(audio)], audio.duration_s)
-    if not onsets.flux_TB.any():
-        return np.zeros((2, count), np.float32)
+    seen = {**rhythm_features.observe(audio), "start_s": np.zeros(1)}
+    onsets, found = rhythm_features.join([seen], audio.duration_s), np.zeros((len(edges_s) - 1, 2, count), np.float32)
     strength = rhythm_tracking.strength(onsets)
-    return rhythm_tracking.at_tempi(rhythm_tracking.periodicity(strength, activations(onsets, strength)), count)
+    activation = activations(onsets, strength)
+    edges = np.rint(np.asarray(edges_s) * rhythm_features.FRAME_RATE_HZ).astype(int)
+    for row, (first, last) in enumerate(pairwise(edges.tolist())):
+        if onsets.flux_TB[first:last].any():
+            local = rhythm_tracking.periodicity(strength[first:last], activation[first:last])
+            found[row] = rhythm_tracking.at_tempi(local, count)
+    return found
 
 
 def _tempo(bpm_C: FloatArray, chance_C: FloatArray, best: int, beats_s: FloatArray, clarity: float) -> Estimate[float]:

@@ -56,8 +56,12 @@ def observe(audio: Audio) -> Observation:
 
     The flux is that of SuperFlux (Böck & Widmer, DAFx 2013): positive differences of a log-compressed filter bank
     against a version widened by one band, which ignores vibrato. Level is taken relative to the loud frames of the
-    stretch, so that gain changes nothing.
+    stretch, so that gain changes nothing. Computed once for a stretch (``Audio.derive``).
     """
+    return audio.derive("onsets", _observe)
+
+
+def _observe(audio: Audio) -> Observation:
     samples = at_rate(audio, SAMPLE_RATE_HZ).samples
     count = round(len(samples) / HOP)
     power = float(np.mean(np.square(samples, dtype=np.float64))) if count else 0.0

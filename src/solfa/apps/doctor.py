@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from solfa.analysis.registry import extractor_specs
+from solfa.api import DEFAULT_MODEL
 from solfa.collection.database import Database
 from solfa.collection.repair import examine as look
 from solfa.collection.repair import repair
@@ -89,7 +90,7 @@ def _weights(name: str) -> Finding:
 
 def _model() -> Finding:
     try:
-        model = load_model("bridge")
+        model = load_model(DEFAULT_MODEL)
     except SolfaError as error:
         return Finding("default model", False, str(error))
     return Finding("default model", True, f"{model.name} loads and passes its self-test")

@@ -75,12 +75,13 @@ def _run(
     allow_noncommercial: NoncommercialOption = False,
 ) -> None:
     """Measure models on one split of a data set: one table over one pool, with what blind systems earn below."""
+    from solfa.api import DEFAULT_MODEL
     from solfa.diffusion.retriever import Retriever
     from solfa.encoders.registry import load_model
     from solfa.evaluation import reports, tasks
     from solfa.evaluation.saturation import tokenizer_spans
 
-    task, names = str(context.info_name), model or ["bridge"]
+    task, names = str(context.info_name), model or [DEFAULT_MODEL]
     if by == "search" and task != "finegrained":
         raise InputError(f"--by search ranks for the task finegrained only, not for {task!r}.")
     if len(names) > 1 and plot is not None:

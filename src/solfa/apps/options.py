@@ -52,7 +52,7 @@ PlaceOption = Annotated[str | None, typer.Option("--collection", **_COLLECTION)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON (docs/json.md) instead of text.")]
 ModelOption = Annotated[
     str | None,
-    typer.Option("--model", help="Joint model, see 'solfa models list' (default: the collection's last, else bridge).",
+    typer.Option("--model", help="Joint model, see 'solfa models list' (default: the collection's last, else solfa-1).",
                  autocompletion=_starting(_models)),
 ]  # fmt: skip
 NoncommercialOption = Annotated[

@@ -17,6 +17,7 @@ from solfa.apps.training import assigned, stoppable, train_app, weighted
 from solfa.core.errors import InputError
 
 _STAGES = ("index", "analyze", "write", "split", "shards", "teacher", "states", "train")
+_TAUGHT_BY = "bridge"  # the joint model that search, the teacher, compares texts and sound with
 _REQUESTS = 4000  # drawn from the vocabulary
 _FORMS = ("{mood} {genre} with {instrument}", "{genre} for {use}", "{mood} {instrument} without vocals",
           "no {instrument}, {mood} {genre}", "{genre}, {instrument}, {instrument}", "{mood}, {mood}")  # fmt: skip
@@ -36,13 +37,13 @@ def train_solfa1(
     ] = None,
     audio: Annotated[
         str, typer.Option(help="States of sound: listener:bridge (chords, key and periodicity beside the bridge's "
-                          "vectors), or tower (those vectors alone).")
+                          "vectors), or tower:bridge (those alone).")
     ] = "listener:bridge",
     settings: Annotated[list[str] | None, typer.Option("--set", help="Set a value of the recipe, repeatable.")] = None,
     seed: SeedOption = 0,
     workers: WorkersOption = None,
 ) -> None:  # fmt: skip
-    """Train solfa's own joint model: search with the default model teaches it which texts fit recordings.
+    """Train solfa's own joint model: search with the bridge teaches it which texts fit recordings.
 
     What a stage has made is kept in OUT and not made again: run the same command to go on.
     """
@@ -68,7 +69,13 @@ def train_solfa1(
     values = {"seed": str(seed)} | assigned(settings)
     with stoppable(), Work(*_STAGES) as work:
         with Collection.open(out / "recordings", create=True) as music:
-            index(music, [recordings], executor=spread, progress=lambda p: work("index", p.done, p.total))
+            index(
+                music,
+                [recordings],
+                model=_TAUGHT_BY,
+                executor=spread,
+                progress=lambda p: work("index", p.done, p.total),
+            )
             kept = out / "recordings"
             made = caption_tracks(
                 collection_tracks(kept), out / "captioned", collection=kept, executor=spread,
@@ -78,7 +85,9 @@ def train_solfa1(
                 texts = [*([] if captions is None else sentences(captions)), *requests(_REQUESTS, seed)]
                 texts += [text for split in ("train", "val") for clip in made.split(split) for text in clip.captions]
                 answers = out / "answers"
-                Teacher.of(texts, open_searcher(music), lambda n, total: work("teacher", n, total), answers).save(file)
+                Teacher.of(
+                    texts, open_searcher(music, _TAUGHT_BY), lambda n, total: work("teacher", n, total), answers
+                ).save(file)
                 shutil.rmtree(answers)
         sets = {out / "captioned": 0.7 if worlds else None}
         sets |= {folder: weight or 0.3 / len(worlds) for folder, weight in worlds}

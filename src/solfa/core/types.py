@@ -313,7 +313,8 @@ class Match:
 
     ``sounds_SD``, ``texts_XD``: unit vectors of sounds and of texts at large, which an unlike text and an unlike sound
     are judged by; ``weights``: of a logistic model: of the standard score among sounds, among texts, of
-    ``familiarity``, and a constant.
+    ``familiarity``, and a constant; ``likeness``: of another, of an example sound: of its standard score, and a
+    constant, and the median scores of other recordings and of another part of its own (``benchmarks/likeness.py``).
 
     Source: S-norm of speaker verification (Kenny 2010), fitted by ``tools/fit_match.py``.
     """
@@ -321,6 +322,7 @@ class Match:
     sounds_SD: FloatArray
     texts_XD: FloatArray
     weights: tuple[float, float, float, float]
+    likeness: tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -330,6 +332,7 @@ class JointModel:
     ``logits`` has what the model's sigmoid losses learnt: ``clip`` for pooled vectors of sound and caption, ``frame``
     for a frame and the pooled vector of a phrase; its ``match`` was fitted to the validation split's scores in the view
     that the model ranks by, with as many true as false pairs. The field ``match`` serves models that were not trained.
+    ``captions``: whether texts were learnt as a whole, so that search asks a whole query rather than its phrases.
     """
 
     name: str
@@ -338,6 +341,7 @@ class JointModel:
     views: Views = Views()
     logits: Mapping[str, Logit] = field(default_factory=dict)
     match: Match | None = None
+    captions: bool = False
 
     @property
     def space(self) -> str:

@@ -5,16 +5,15 @@ of music at large; a text is which tags its words are near to (``bridge_text``).
 """
 
 from collections.abc import Sequence
-from functools import cache
-from importlib.resources import files
+from importlib.resources import as_file, files
 
 import numpy as np
 
-from solfa.alignment.scores import INT8_SCALE
 from solfa.analysis.tagging import HOP_S, SAMPLE_RATE_HZ, TagFrames, evidence, logit, tag_frames
-from solfa.core.types import Audio, EncoderSpec, Features, FloatArray, JointModel, Match
+from solfa.core.types import Audio, EncoderSpec, Features, FloatArray, JointModel
 from solfa.encoders.bridge_space import DIM, columns, fit, sounds, space
 from solfa.encoders.bridge_text import BridgeText
+from solfa.encoders.match import load_match
 from solfa.encoders.registry import stated_spec
 from solfa.encoders.vectors import pack, refuse_not_finite
 
@@ -46,17 +45,10 @@ class BridgeAudio:
 
 def load() -> JointModel:
     """The bridge; networks are read when they are first used."""
-    return JointModel(name="bridge", audio=BridgeAudio(), text=BridgeText(_spec(0.0, 0)), match=_match())
-
-
-@cache
-def _match() -> Match:
-    """What ``tools/fit_match.py`` wrote."""
-    with files("solfa.encoders").joinpath("bridge_match.npz").open("rb") as stream:
-        arrays = np.load(stream, allow_pickle=False)
-        sounds, texts = (arrays[name].astype(np.float32) / np.float32(INT8_SCALE) for name in ("sounds_SD", "texts_XD"))
-        sound, text, known, constant = arrays["weights"].tolist()
-    return Match(sounds_SD=sounds, texts_XD=texts, weights=(sound, text, known, constant))
+    text = BridgeText(_spec(0.0, 0))
+    with as_file(files("solfa.encoders").joinpath("bridge_match.npz")) as file:
+        match = load_match(file, text.spec.space)
+    return JointModel(name="bridge", audio=BridgeAudio(), text=text, match=match)
 
 
 def _spec(hop_s: float, sample_rate_hz: int) -> EncoderSpec:

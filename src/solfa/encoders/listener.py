@@ -2,9 +2,9 @@
 
 A row is ``[taggers 1424 | chord network 100 | key 24 | periodicity 2 x 64]``, one a second. The taggers know sounds and
 styles, and next to nothing of keys, chords and tempi; the analysis' own networks know those and nothing else. The
-chord part is of the row's own time; key and periodicity are of the whole stretch, the same in every row. All parts are
-brought to about unit scale. ``listener:NAME`` has vectors of a joint model (``tower:NAME``) in place of the taggers'
-rows. No torch of its own.
+chord part is of the row's own time; key and periodicity are of about 15 s around it. All parts are brought to about
+unit scale, and are what the analysis computes of the stretch anyway. ``listener:NAME`` has vectors of a joint model
+(``tower:NAME``) in place of the taggers' rows. No torch of its own.
 """
 
 import hashlib
@@ -13,9 +13,9 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from solfa.analysis import harmony, rhythm
-from solfa.analysis.protocol import Observation
 from solfa.core.types import Audio, Backbone, EncoderSpec, FloatArray, States
 from solfa.encoders import taggers, towers
 from solfa.encoders.registry import stated_spec
@@ -25,7 +25,8 @@ from solfa.weights import weight
 TEMPI = 64  # places on a logarithmic scale of beats per minute at which the periodicity is read
 MEASURED = harmony.N_HEADS + 24 + 2 * TEMPI  # numbers of a row that are the analysis'
 DIM = taggers.DIM + MEASURED
-_VERSION = "2"  # of what is done with the networks' outputs
+_VERSION = "3"  # of what is done with the networks' outputs
+_AROUND_S = 15.0  # length of the parts of a stretch that key and periodicity are of
 _KEY_SHARPEST = 6.0  # log-probabilities are cut here: a key is not less likely than e to minus this
 
 
@@ -61,23 +62,28 @@ class MusicBackbone:
         return pack_states(rows, self._base.spec.dim + MEASURED)
 
     def _measured(self, audio: Audio, count: int, only: str) -> FloatArray:
-        """Chords by the row, key and periodicity of the stretch [shape=(count, MEASURED)]."""
+        """Chords by the row, key and periodicity of the part around it [shape=(count, MEASURED)]."""
         rows: FloatArray = np.zeros((count, MEASURED), np.float32)
         if count == 0:
             return rows
-        whole = Audio(audio.samples, audio.sample_rate_hz)
+        edges_s = np.linspace(0.0, audio.duration_s, max(1, round(audio.duration_s / _AROUND_S)) + 1)
+        centres_s = (np.arange(count) + 0.5) * self._base.spec.hop_s
+        part = np.searchsorted(edges_s[1:-1], centres_s, side="right")
         if only != "harmony":
-            rows[:, -2 * TEMPI :] = 2 * rhythm.periodicity(whole, TEMPI).ravel()
+            local = rhythm.local_periodicity(audio, edges_s.tolist(), TEMPI)
+            rows[:, -2 * TEMPI :] = 2 * local.reshape(len(local), -1)[part]
         if only == "rhythm":
             return rows
-        seen = self._harmony.observe(whole)
+        seen = self._harmony.observe(audio)
         log_heads = seen["log_heads"].astype(np.float32)
-        row = np.minimum(np.floor_divide(seen["start_s"], self._base.spec.hop_s).astype(int), count - 1)
+        start_s = np.asarray(seen["start_s"], np.float64) - audio.start_s
+        row = np.minimum(np.floor_divide(start_s, self._base.spec.hop_s).astype(int), count - 1)
         chords = np.zeros((count, log_heads.shape[1]), np.float32)
         np.add.at(chords, row, log_heads)
         # Every second of a stretch holds ten frames, so none of the counts is zero before the last.
         chords /= np.maximum(np.bincount(row, minlength=count), 1).astype(np.float32)[:, None]
-        rows[:, : harmony.N_HEADS], rows[:, harmony.N_HEADS : -2 * TEMPI] = chords / 4 + 1, _key(seen)
+        keys = _scaled(harmony.local_keys(audio, edges_s.tolist()))
+        rows[:, : harmony.N_HEADS], rows[:, harmony.N_HEADS : -2 * TEMPI] = chords / 4 + 1, keys[part]
         return rows
 
 
@@ -88,10 +94,7 @@ def load(*, source: str = "", allow_noncommercial: bool = False) -> MusicBackbon
     return MusicBackbone(towers.load_audio(source, allow_noncommercial=allow_noncommercial))
 
 
-def _key(seen: Observation) -> FloatArray:
-    """Log-probabilities of the 24 keys, major then minor, from the tonic C up; even where nothing is present."""
-    if len(seen["chroma"]) == 0:
-        return np.zeros(24, np.float32)
-    logs = np.maximum(np.log(np.maximum(harmony.key_probabilities(seen).ravel(), 1e-9)), -_KEY_SHARPEST)
-    row: FloatArray = (logs / 2 + 1).astype(np.float32)
-    return row
+def _scaled(keys: NDArray[np.float64]) -> FloatArray:
+    """Log-probabilities of keys at about unit scale [same shape]; zeros where there are none."""
+    logs = np.maximum(np.log(np.maximum(keys, 1e-9)), -_KEY_SHARPEST) / 2 + 1
+    return np.where(keys.any(axis=1, keepdims=True), logs, 0.0).astype(np.float32)

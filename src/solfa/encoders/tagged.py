@@ -5,19 +5,19 @@ which texts are zero, the same in every row, and MiniLM's state of a token. The 
 sound (backbone ``tower``) are of the same axes, so that projectors that keep them start where the bridge is.
 """
 
-import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from solfa.core.types import EncoderSpec, States
 from solfa.encoders import bridge
 from solfa.encoders.bridge_space import SOUND_DIM, axes
+from solfa.encoders.bridge_text import BridgeText
 from solfa.encoders.minilm import MiniLM
 from solfa.encoders.registry import stated_spec
 from solfa.encoders.vectors import pack_states
-from solfa.query import parse
+from solfa.query import parse, without
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -29,7 +29,7 @@ class TaggedText:
     """English text to rows of 762 numbers, one a token; what a text says is absent weighs on no tag."""
 
     def __init__(self) -> None:
-        self._minilm, self._bridge = MiniLM(), bridge.load().text
+        self._minilm, self._bridge = MiniLM(), cast(BridgeText, bridge.load().text)
 
     @property
     def spec(self) -> EncoderSpec:
@@ -42,6 +42,10 @@ class TaggedText:
         """MiniLM's."""
         return self._minilm.tokenizer
 
+    def familiarity(self, text: str) -> float:
+        """How near the best known word or piece of a text is to a name of a tag or sound, 0..1."""
+        return self._bridge.familiarity(text)
+
     def states(self, batch: Sequence[str]) -> States:
         """Rows of every token, and the tags beside the mean of the tokens. Raises as MiniLM."""
         given = self._minilm.states(batch)
@@ -53,7 +57,4 @@ class TaggedText:
 
 def _present(text: str) -> str:
     """The text without what it says is absent, where anything else is left."""
-    kept = text
-    for phrase in parse(text[:_MOST_READ]).negated_phrases if text.strip() else ():
-        kept = re.sub(re.escape(phrase), " ", kept, flags=re.IGNORECASE)
-    return kept if re.search(r"\w", kept) else text
+    return without(text, parse(text[:_MOST_READ]).negated_phrases if text.strip() else ())

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Generic, TypeVar
 
-from solfa.core.types import Audio, Encoder, States
+from solfa.core.errors import InputError
+from solfa.core.types import Audio, Encoder, JointModel, States
 from solfa.encoders.registry import load_model
 from solfa.encoders.vectors import pack_states
 from solfa.encoders.windows import candidates, embed
@@ -23,9 +24,12 @@ class TowerStates(Generic[X]):
         return States(features.global_BD, features.frames_BTD, features.mask_BT)
 
 
-def load_audio(source: str = "bridge", *, allow_noncommercial: bool = False) -> TowerStates[Audio]:
-    """What a collection of a joint model keeps of a sound; raises as ``load_model``. ``spec.space`` is the model's."""
-    model = load_model(source, allow_noncommercial=allow_noncommercial)
+def load_audio(source: str = "", *, allow_noncommercial: bool = False) -> TowerStates[Audio]:
+    """What a collection of a joint model keeps of a sound. ``spec.space`` is the model's.
+
+    Raises InputError if no model is named, and as ``load_model``.
+    """
+    model = _model(source, allow_noncommercial)
 
     class WindowStates(TowerStates[Audio]):
         def states(self, batch: Sequence[Audio]) -> States:
@@ -38,6 +42,12 @@ def load_audio(source: str = "bridge", *, allow_noncommercial: bool = False) -> 
     return tower
 
 
-def load_text(source: str = "bridge", *, allow_noncommercial: bool = False) -> TowerStates[str]:
+def load_text(source: str = "", *, allow_noncommercial: bool = False) -> TowerStates[str]:
     """A joint model's text tower, likewise."""
-    return TowerStates(load_model(source, allow_noncommercial=allow_noncommercial).text, "/text")
+    return TowerStates(_model(source, allow_noncommercial).text, "/text")
+
+
+def _model(source: str, allow_noncommercial: bool) -> JointModel:
+    if not source:
+        raise InputError("tower needs the name of a joint model: tower:solfa-1 (see solfa models list).")
+    return load_model(source, allow_noncommercial=allow_noncommercial)

@@ -6,6 +6,7 @@
     FOLDER/audio.onnx          states of sound to unit vectors; text.onnx likewise
     FOLDER/model.safetensors   the same projectors as tensors, to train on
     FOLDER/audio_body/         of a tuned backbone: what it was loaded from, tuned.safetensors; text_body likewise
+    FOLDER/match.npz           probabilities whatever is searched, where they were fitted (``encoders.match``)
     FOLDER/README.md           model card
 
 Both networks take ``pooled`` [shape=(1, P)] and ``states`` [shape=(1, T, D)] and give ``whole`` [shape=(1, E)] and
@@ -26,6 +27,7 @@ from solfa.core.errors import InputError, WeightsError
 from solfa.core.registry import with_source
 from solfa.core.types import Audio, Backbone, EncoderSpec, Features, FloatArray, JointModel, Logit, States, View, Views
 from solfa.encoders.checkpoints import fill, hash_of, load_tensors
+from solfa.encoders.match import FILE, load_match
 from solfa.encoders.registry import BACKBONES, Kind, load_backbone
 from solfa.encoders.vectors import features
 from solfa.weights.sessions import open_session
@@ -88,7 +90,7 @@ def load(*, source: str | Path | None = None, device: str = "cpu", allow_noncomm
     sound = replace(
         spec,
         # Vectors of windows of another length are other vectors.
-        space=f"{spec.space}/{window_s:g}s",
+        space=f"{spec.space}/{window_s:g}s" if window_s else spec.space,
         sample_rate_hz=backbones["audio"].spec.sample_rate_hz,
         hop_s=backbones["audio"].spec.hop_s,
         window_s=window_s,
@@ -97,7 +99,11 @@ def load(*, source: str | Path | None = None, device: str = "cpu", allow_noncomm
     text: TrainedEncoder[str] = TrainedEncoder(
         backbones["text"], folder / "text.onnx", replace(spec, space=sound.space)
     )
-    return JointModel(name=f"trained:{folder}", audio=audio, text=text, views=views, logits=logits_of(described))
+    match = load_match(folder / FILE, sound.space) if (folder / FILE).is_file() else None
+    return JointModel(
+        name=f"trained:{folder}", audio=audio, text=text, views=views, logits=logits_of(described), match=match,
+        captions=True,
+    )  # fmt: skip
 
 
 def load_shipped(*, name: str, device: str = "cpu") -> JointModel:
@@ -106,10 +112,10 @@ def load_shipped(*, name: str, device: str = "cpu") -> JointModel:
 
 
 def _ranking(described: Mapping[str, Any]) -> tuple[Views, float]:
-    """The views of a model and the length of its windows; models of older versions rank by the global view."""
+    """The views of a model and the length of its windows (0: none); older models rank by the global view."""
     stated, window_s = described.get("views", {}), float(described.get("window_s", _WINDOW_S))
     views = Views(trained=tuple(stated.get("trained", ("global",))), rank=View(**stated.get("rank", {})))
-    if not set(views.trained) <= {"global", "frame", "mix"} or not 0.1 <= window_s <= 600:
+    if not set(views.trained) <= {"global", "frame", "mix"} or not (window_s == 0 or 0.1 <= window_s <= 600):
         raise ValueError(f"views {views.trained}, windows of {window_s} s")
     return views, window_s
 
@@ -178,6 +184,11 @@ class TrainedEncoder(Generic[X]):
             if len(offsets) == num_rows:
                 return [(max(0, a - len(prefix)), max(0, b - len(prefix))) for a, b in offsets]
         return None
+
+    def familiarity(self, text: str) -> float:
+        """How near a text is to what the backbone knows, 0..1; 1 where it cannot say."""
+        tell = getattr(self._backbone, "familiarity", None)
+        return 1.0 if tell is None else float(tell(text))
 
     def encode(self, batch: Sequence[X]) -> Features:
         """Vectors of each item; one without states has no frames, and the whole vector of a silent state."""

@@ -1,6 +1,7 @@
 """The parse in plain lines, so that a user sees what was understood and what was not."""
 
 import re
+from collections.abc import Sequence
 
 from solfa.constraints import Constraint, Presence
 from solfa.core.vocabulary import concept
@@ -32,6 +33,18 @@ def by_sound(query: Query) -> tuple[tuple[str, ...], tuple[str, ...]]:
     }
     wanted = tuple(p for p in query.phrases if p.casefold() not in measured)
     return wanted, tuple(p for p in query.negated_phrases if p.casefold() not in measured)
+
+
+def without(text: str, phrases: Sequence[str]) -> str:
+    """The text without these phrases; all of it where nothing else is left.
+
+    >>> without("slow piano, no drums", ["drums"])
+    'slow piano, no  '
+    """
+    kept = text
+    for phrase in phrases:
+        kept = re.sub(re.escape(phrase), " ", kept, flags=re.IGNORECASE)
+    return kept if re.search(r"\w", kept) else text
 
 
 def is_measured(phrase: str, query: Query) -> bool:

@@ -19,7 +19,7 @@ from solfa.core.errors import InputError
 from solfa.core.filters import Filter
 from solfa.core.types import Curve, FloatArray, JointModel, View, ViewName
 from solfa.core.vocabulary import concept
-from solfa.query import Query, beside, by_sound, is_measured
+from solfa.query import Query, beside, by_sound, is_measured, without
 from solfa.retrieval import plan
 from solfa.retrieval.alignment import WordMatch, word_matches, word_rows
 from solfa.retrieval.display import Fingerprint, sort_value
@@ -112,7 +112,7 @@ class Asking(ABC):
     def _understood(self, query: Query) -> Query:
         """The query without phrases that the text tower knows nothing of; those are noted, and looked up as names."""
         phrases, avoided = by_sound(query)
-        if not (phrases or avoided) or self._reads_captions:
+        if not (phrases or avoided):
             return query
         unknown = tuple(p for p in (*phrases, *avoided) if familiarity(self.model, p) < UNKNOWN)
         if not unknown:
@@ -123,20 +123,24 @@ class Asking(ABC):
     def _targets(self, query: Query, like: Sequence[Like], instead: Like | None = None) -> Targets | None:
         """What is looked for by sound; None if nothing is."""
         phrases, avoided = by_sound(query)
+        whole: tuple[str, ...] = ()
         named: tuple[str, ...] = ()
         if instead is not None:
             phrases, avoided = (instead.label,), ()
-        elif query.text.strip() and self._reads_captions and (phrases or query.constraints):
-            phrases = (query.text,)  # what the model was trained on
+        elif self.model.captions and query.text.strip() and (phrases or query.constraints):
+            whole = (without(query.text, query.unknown),)  # ranked by what the model was trained on
+            if self.model.match is None or phrases == whole:  # nothing was fitted to phrases; there is no other
+                phrases = ()
         else:
             presences = [c for c in query.constraints if isinstance(c, Presence)]
             named = tuple(dict.fromkeys(concept(c.concept).title for c in presences if not c.negated))
-        texts = (*phrases, *avoided, *named)
+        texts = (*whole, *phrases, *avoided, *named)
         if not texts and not like:
             return None
-        shown_texts = [instead is not None or not is_measured(phrase, query) for phrase in (*phrases, *avoided)]
-        weights_of = [1.0] * len(phrases) + [-1.0] * len(avoided)
-        said = [*zip(weights_of, shown_texts, strict=True), *[(1.0, False)] * len(named)]
+        # Phrases beside the whole text show what was found of each, and weigh nothing.
+        said = [(1.0, not phrases and not is_measured(text, query)) for text in whole]
+        said += [(0.0 if whole else 1.0, instead is not None or not is_measured(text, query)) for text in phrases]
+        said += [(-1.0, not is_measured(text, query)) for text in avoided] + [(1.0, False)] * len(named)
         weights, shown = zip(*said, *[(e.weight, True) for e in like], strict=True)
         dim = self.model.audio.spec.dim
         made = Texts(instead.vector_D[None], (instead.vector_D[None],)) if instead is not None else self._encode(texts)
@@ -147,11 +151,6 @@ class Asking(ABC):
             weights_L=np.array(weights, np.float32),
             shown_L=shown,
         )
-
-    @property
-    def _reads_captions(self) -> bool:
-        """Whether the model was trained on whole captions, rather than put together from the names of tags."""
-        return bool(self.model.audio.spec.window_s)
 
     def _encode(self, texts: Sequence[str]) -> Texts:
         """Vectors of texts; instruments and moods come again and again."""

@@ -18,8 +18,6 @@ from solfa.encoders.windows import candidates, text_candidates
 
 PASSAGE_S = 9.0  # a text must fit a passage of this length, not one frame
 _LEAST_DEVIATION = 0.02  # cosines that vary less than this over a collection say nothing about its tracks
-_ALIKE = 3.9, -9.2  # logit of P(as near as another part of the example) by standard score: benchmarks/likeness.py
-_OTHER_Z, _SAME_Z = 1.1, 3.2  # medians there, of other recordings and of another part of the same one
 _MOST = 4.0  # standard scores beyond which a text counts no more against constraints
 
 
@@ -119,25 +117,28 @@ class QueryEmbedding:
         found = np.full(len(self.targets.labels), np.nan)
         count = len(self.targets.texts.tokens)
         logit, match = self._model.logits.get("match"), self._model.match
-        if logit is not None:
-            found[:count] = logit.probability(z_L[:count] * self.deviation_L[:count] + self.mean_L[:count])
-        elif match is not None and not self._window_s:
+        if match is not None and not self._window_s:
             mean_X, deviation_X = self._texts_at_large
             passages = smooth(similarity(windows.frames_TD, match.texts_XD), self._width).astype(np.float64)
             others = (track_scores(passages, np.array([0, len(passages)]))[0] - mean_X) / deviation_X
             by_text = (z_L[:count] - others.mean()) / max(float(others.std()), 0.1)
             features = np.stack([z_L[:count], by_text, self._known_L[:count], np.ones(count)], axis=1)
             found[:count] = 1.0 / (1.0 + np.exp(-(features @ np.array(match.weights))))
-            found[count:] = 1.0 / (1.0 + np.exp(-(_ALIKE[0] * z_L[count:] + _ALIKE[1])))
+            slope, constant, *_ = match.likeness
+            found[count:] = 1.0 / (1.0 + np.exp(-(slope * z_L[count:] + constant)))
+        elif logit is not None:
+            found[:count] = logit.probability(z_L[:count] * self.deviation_L[:count] + self.mean_L[:count])
         return found
 
     def ends(self, miss_z: float, fit_z: float) -> tuple[float, float]:
         """``evidence`` where surely nothing and surely everything fits; for texts it is given."""
         shares = self._share_L[len(self.targets.texts.tokens) :]
-        if not len(shares) or self._model.match is None or self._window_s:
+        match = self._model.match
+        if not len(shares) or match is None or self._window_s:
             return miss_z, fit_z
+        *_, other_z, same_z = match.likeness
         texts, (liked, shunned) = bool(self.targets.texts.tokens), (shares.clip(0).sum(), shares.clip(max=0).sum())
-        least, most = liked * _OTHER_Z + shunned * _SAME_Z, liked * _SAME_Z + shunned * _OTHER_Z
+        least, most = liked * other_z + shunned * same_z, liked * same_z + shunned * other_z
         return max(float(least) + texts * miss_z, -_MOST), min(float(most) + texts * fit_z, _MOST)
 
     def similarity_words(self, thing: int, z: float) -> str:

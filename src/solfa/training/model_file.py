@@ -66,7 +66,8 @@ def save_model(
     - ``views``: which were trained, and the one to rank by (``objectives.views_of``); a reader takes the global one if
       None
     - ``licence``: of the projectors
-    - ``window_s``: length of the sounds that it was trained on, which search and evaluation cut others into
+    - ``window_s``: length of the sounds that it was trained on, which search and evaluation cut others into; 0 of a
+      tower by row, to which length is nothing
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with whole_folder(folder, replace=True) as scratch:
@@ -170,8 +171,10 @@ class _Network(nn.Module):
         self.tower = tower
 
     def forward(self, pooled: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
-        whole = self.tower.pooled(pooled)
-        # Without a view of the sequence its states still are an input, so that all models are called alike.
+        # What a tower does not read of the two still is an input, so that all models are called alike.
+        whole = self.tower.of_sound(pooled, states, None)
+        if self.tower.config.by_row:
+            whole = whole + 0 * pooled[:, :1]
         rows = self.tower.rows(states, None) if self.tower.has_rows else whole[:, None] + 0 * states[:, :1, :1]
         return whole, rows
 

@@ -233,6 +233,8 @@ def _read(dataset: Dataset) -> tuple[list[str], list[float]]:
 
 
 def _window_s(durations_s: list[float], recipe: Recipe) -> float:
-    """The median duration, of cuts where the audio backbone was tuned on cuts; 0.1 s to 10 minutes."""
+    """The median duration, of cuts where the audio backbone was tuned on cuts; 0.1 s to 10 minutes; 0 by row."""
+    if recipe.model.audio.by_row:
+        return 0.0
     longest_s = recipe.crop_s if "audio" in recipe.tune else 600.0
     return round(min(max(median(durations_s), 0.1), longest_s), 3)

@@ -86,7 +86,7 @@ def _scores(model: JointProjector, split: FrozenFeatures, device: torch.device, 
     if view.name == "frame":
         scores = Scores.of(_by_frames(model, split, texts, device, view))
     else:
-        audio = [_pooled(model.audio, split.pooled_audio(r), device) for r in _parts(np.arange(len(split)))]
+        audio = [_of_sound(model.audio, split, rows, device) for rows in _parts(np.arange(len(split)))]
         text = [_pooled(model.text, split.pooled_texts(part), device) for part in _parts(texts)]
         scores = cosine_scores(torch.cat(text).cpu().numpy(), torch.cat(audio).cpu().numpy())
         if view.name == "mix":
@@ -155,6 +155,12 @@ def average_precision(scores_N: NDArray[Any], true_N: NDArray[np.bool_]) -> floa
 
 def _pooled(tower: Tower, pooled_BD: NDArray[Any], device: torch.device) -> Tensor:
     return tower.pooled(torch.from_numpy(pooled_BD).to(device).float())
+
+
+def _of_sound(tower: Tower, split: FrozenFeatures, rows: NDArray[np.int64], device: torch.device) -> Tensor:
+    if not tower.config.by_row:
+        return _pooled(tower, split.pooled_audio(rows), device)
+    return torch.nn.functional.normalize(_rows(tower, split.audio(rows), device)[0].sum(dim=1), dim=-1)
 
 
 def _rows(tower: Tower, states: States, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ import pytest
 from solfa.core.errors import InputError
 
 torch = pytest.importorskip("torch")
-from solfa.alignment.joint import JointConfig, JointProjector, TowerConfig  # noqa: E402
+from solfa.alignment.joint import JointConfig, JointProjector, Tower, TowerConfig  # noqa: E402
 from solfa.alignment.projectors import (  # noqa: E402
     BiGruConfig,
     MlpConfig,
@@ -98,6 +98,29 @@ def test_configurations_that_cannot_be():
         JointProjector(JointConfig(audio=TowerConfig(whole=mlp), text=TowerConfig(whole=mlp)))
     config = JointConfig(audio=TowerConfig(whole=mlp, rows=SMALL[0]), text=TowerConfig(whole=mlp))
     assert config.to_json()["audio"]["shared"] is config.audio.shared
+
+
+def test_by_row_the_pooled_vector_is_the_mean_of_rows_that_do_not_see_each_other():
+    torch.manual_seed(0)
+    layer = SMALL[2]
+    by_row, apart = (TowerConfig(whole=layer, shared=True, by_row=flag) for flag in (True, False))
+    model = JointProjector(JointConfig(audio=by_row, text=TowerConfig(whole=layer))).eval()
+    states, mask = torch.randn(3, 7, 6), torch.arange(7) < torch.tensor([7, 3, 1])[:, None]
+    rows = model.audio.rows(states, mask)
+    torch.testing.assert_close(rows[0, 2:3], model.audio.rows(states[:1, 2:3], None)[0], atol=1e-6, rtol=0)
+    assert not rows[~mask].any()
+    pooled = model.audio.of_sound(torch.zeros(3, 6), states, mask)
+    mean = torch.stack([row[own].mean(dim=0) for row, own in zip(rows, mask, strict=True)])
+    torch.testing.assert_close(pooled, torch.nn.functional.normalize(mean, dim=-1))
+    other = Tower(apart)
+    other.load_state_dict(model.audio.state_dict())
+    assert not torch.allclose(other.eval().rows(states[:1], None), rows[:1])  # attention over the sequence
+    torch.testing.assert_close(other.of_sound(states[:, 0], states, mask), other.pooled(states[:, 0]))
+    assert model.config.to_json()["audio"]["by_row"] and "by_row" not in model.config.to_json()["text"]
+    with pytest.raises(InputError, match="shared=True"):
+        Tower(TowerConfig(whole=layer, by_row=True))
+    with pytest.raises(InputError, match="audio tower"):
+        JointProjector(JointConfig(audio=by_row, text=by_row))
 
 
 def test_what_is_kept_of_a_state_is_in_its_vector_at_a_learnt_length():

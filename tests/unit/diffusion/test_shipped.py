@@ -7,12 +7,13 @@ from functools import cache
 import numpy as np
 import pytest
 
+from solfa.api import DEFAULT_MODEL
 from solfa.diffusion.guidance import guided
 from solfa.diffusion.inversion import edit
 from solfa.diffusion.network import load
 from solfa.diffusion.samplers import sample
-from solfa.encoders.bridge_space import axes, space
-from solfa.encoders.registry import load_backbone
+from solfa.encoders.bridge_space import axes
+from solfa.encoders.registry import load_backbone, load_model
 from solfa.weights import weight
 
 
@@ -31,7 +32,8 @@ def tag(latents_STD: np.ndarray, name: str) -> float:
 
 def test_it_is_of_the_default_space_and_small():
     spec = load().spec
-    assert (spec.space, spec.dim) == (space(), 512) and load_backbone(spec.text, "text").spec.space == spec.text_space
+    assert (spec.space, spec.dim) == (load_model(DEFAULT_MODEL).space, 512)
+    assert load_backbone(spec.text, "text").spec.space == spec.text_space
     assert weight("gdr").size_bytes < 20e6 and weight("gdr").shipped
 
 

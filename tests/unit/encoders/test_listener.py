@@ -42,6 +42,19 @@ def test_the_key_and_the_tempo_are_there(rows):
     assert beats[np.abs(tempi - 120).argmin()] > np.median(beats) + 0.2
 
 
+def test_key_and_periodicity_are_of_their_part_of_a_stretch(listener):
+    low, high = song(bars=8, tempo_bpm=96).audio, song(bars=8, tempo_bpm=126).audio
+    both = Audio(np.concatenate([low.samples, high.samples]), low.sample_rate_hz, start_s=12.5)
+    rows = listener.states([both]).states_BTD[0]
+    tempi = np.geomspace(SLOWEST_BPM, FASTEST_BPM, 64)
+    beats = rows[:, ACF].reshape(len(rows), 2, 64)[:, 1]
+    at_96, at_126 = (np.abs(tempi - bpm).argmin() for bpm in (96, 126))
+    assert beats[3, at_96] > beats[3, at_126] + 0.1 and beats[-3, at_126] > beats[-3, at_96] + 0.1
+    silent = Audio(np.concatenate([low.samples, 0 * low.samples]), low.sample_rate_hz)
+    rows = listener.states([silent]).states_BTD[0]
+    assert rows[3, KEY].any() and rows[3, ACF].any() and not rows[-3, KEY].any() and not rows[-3, ACF].any()
+
+
 def test_chords_move_with_the_seconds(rows):
     chords = rows.states_BTD[0, :, taggers.DIM : taggers.DIM + 100]
     # Bars of two seconds: the second half of a bar is like its first and unlike the next bar.

@@ -38,7 +38,7 @@ def knowing(count: int = 64) -> JointModel:
     sounds = rng.standard_normal((count, 32)).astype(np.float32)
     texts = tiny.text.encode(list(SOUNDS)).global_BD
     match = Match(sounds_SD=sounds / np.linalg.norm(sounds, axis=1, keepdims=True), texts_XD=texts,
-                  weights=(0.5, 0.5, 2.0, -3.0))  # fmt: skip
+                  weights=(0.5, 0.5, 2.0, -3.0), likeness=(3.9, -9.2, 1.1, 3.2))  # fmt: skip
     return replace(tiny, text=Knowing(), match=match)
 
 
@@ -57,6 +57,20 @@ def test_what_is_understood_beside_nonsense_still_ranks(searcher: Searcher) -> N
     whole = Display(k=20, duplicates=True)
     alone = [hit.path for hit in searcher.search(parse("low"), display=whole).hits]
     assert [hit.path for hit in searcher.search(parse("low, asdfghjkl"), display=whole).hits] == alone
+
+
+def test_a_model_of_captions_ranks_by_the_whole_text_and_shows_its_phrases(directory: Path) -> None:
+    whole, text = Display(k=20, duplicates=True), "low, not high, asdfghjkl"
+    with Collection.open(directory) as opened:
+        asking = Searcher(opened, lambda: replace(knowing(), captions=True))
+        answer = asking.search(parse(text), display=whole)
+        # What is not understood is no part of what is asked.
+        alone = asking.search(parse("low, not high, "), display=whole)
+    assert answer.query.unknown == ("asdfghjkl",)
+    assert [hit.path for hit in answer.hits] == [hit.path for hit in alone.hits]
+    shown = [(e.constraint, e.asked) for e in answer.hits[0].evidence]
+    assert shown == [("sounds like", "low"), ("not like", "high")]
+    assert len({e.confidence for e in answer.hits[0].evidence}) == 2
 
 
 def test_a_name_says_where_it_stands(searcher: Searcher) -> None:

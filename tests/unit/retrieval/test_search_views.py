@@ -11,6 +11,7 @@ import soundfile
 
 import solfa
 from fakes.tiny import tiny_model
+from solfa.api import DEFAULT_MODEL
 from solfa.collection import Collection, database
 from solfa.collection.database import Database
 from solfa.core.errors import InputError
@@ -48,7 +49,7 @@ class Trained:
 
 def trained(views: Views | None = None) -> JointModel:
     views = views or Views(trained=("global", "frame", "mix"), rank=View(name="mix", alpha=0.4))
-    return JointModel(name="projected", audio=Trained(False), text=Trained(True), views=views)
+    return JointModel(name="projected", audio=Trained(False), text=Trained(True), views=views, captions=True)
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +136,7 @@ def test_the_collection_remembers_its_model(files: list[Path], tmp_path: Path, m
 
     def load(name: str, *, allow_noncommercial: bool = False) -> JointModel:
         asked.append((name, allow_noncommercial))
-        return tiny_model() if name == "bridge" else trained()
+        return tiny_model() if name == DEFAULT_MODEL else trained()
 
     monkeypatch.setattr("solfa.api.load_model", load)
     monkeypatch.chdir(tmp_path)
@@ -144,7 +145,7 @@ def test_the_collection_remembers_its_model(files: list[Path], tmp_path: Path, m
     with Collection.open(tmp_path / "c", create=True) as opened:
         solfa.index(opened, files[:2], extractors=["loudness"])
         solfa.search(opened, "low")
-        assert set(asked) == {("bridge", False)}
+        assert set(asked) == {(DEFAULT_MODEL, False)}
         asked.clear()
         solfa.index(opened, files[:2], extractors=["loudness"], model="trained:model", allow_noncommercial=True)
         solfa.search(opened, "low")
@@ -153,8 +154,8 @@ def test_the_collection_remembers_its_model(files: list[Path], tmp_path: Path, m
         solfa.index(opened, files[:3], extractors=["loudness"])
         assert set(asked) == {(mine, True)}
         asked.clear()
-        solfa.search(opened, "low", model="bridge")
-        assert asked == [("bridge", False)]
+        solfa.search(opened, "low", model=DEFAULT_MODEL)
+        assert asked == [(DEFAULT_MODEL, False)]
         assert opened.stats().spaces == {"tiny/1/32": 2, "projected/1": 3}
 
 

@@ -226,7 +226,7 @@ def test_a_file_that_is_no_denoiser_is_named(data, tmp_path):
 def test_towers_are_the_vectors_of_a_joint_model():
     model, rng = load_model("bridge"), np.random.default_rng(0)
     audio = Audio(rng.uniform(-0.3, 0.3, 16000 * 7).astype(np.float32), 16000)
-    own = load_backbone("tower", "audio")
+    own = load_backbone("tower:bridge", "audio")
     np.testing.assert_array_equal(own.states([audio]).states_BTD, model.audio.encode([audio]).frames_BTD)
     assert own.spec.space == model.space and own.spec.hop_s == 3
     text = load_backbone("tower:bridge", "text")
@@ -240,7 +240,7 @@ def test_towers_of_a_windowed_model_have_a_vector_for_each_window(monkeypatch):
         spec, encode = replace(bridge.audio.spec, window_s=6.0), bridge.audio.encode
 
     monkeypatch.setattr("solfa.encoders.towers.load_model", lambda *_, **__: replace(bridge, audio=Windowed()))
-    own = load_backbone("tower", "audio")
+    own = load_backbone("tower:bridge", "audio")
     audio = Audio(np.random.default_rng(0).uniform(-0.3, 0.3, 16000 * 13).astype(np.float32), 16000)
     found = own.states([audio]).states_BTD[0]
     assert own.spec.hop_s == 6 and len(found) == 2
