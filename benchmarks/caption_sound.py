@@ -1,4 +1,4 @@
-"""Whether the check of sound tells captions of a track from captions of other tracks, in the space of ``bridge``.
+"""Whether the check of sound tells captions of a track from captions of other tracks, in the default space.
 
 python benchmarks/caption_sound.py DIR      # audio files and index.csv (file, description, genre, ...)
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from solfa.alignment.scores import Texts
+from solfa.api import DEFAULT_MODEL
 from solfa.encoders.registry import load_model
 from solfa.encoders.windows import text_candidates
 from solfa.relevance.captions import SoundCheck
@@ -23,7 +24,7 @@ def main() -> None:
     directory: Path = parser.parse_args().directory
     with (directory / "index.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    model = load_model("bridge")
+    model = load_model(DEFAULT_MODEL)
     assert model.match is not None
     check = SoundCheck(model, model.match.texts_XD)
     tracks_ND = np.stack([check.vector(directory / row["file"]) for row in rows])

@@ -15,14 +15,13 @@ import csv
 from dataclasses import replace
 from pathlib import Path
 
-from solfa.api import index
+from solfa.api import index, open_searcher
 from solfa.collection import Collection
-from solfa.encoders.registry import load_model
 from solfa.evaluation.ranking import Relevance, rank_lists
 from solfa.evaluation.retrieval import evaluate
 from solfa.jobs import ProcessExecutor
 from solfa.query import Query, parse
-from solfa.retrieval import Display, Searcher
+from solfa.retrieval import Display
 
 
 def text_of(row: dict[str, str], columns: list[str]) -> str:
@@ -32,7 +31,7 @@ def text_of(row: dict[str, str], columns: list[str]) -> str:
 def variant(query: Query, name: str, names: bool) -> Query:
     query = query if names else replace(query, words="")
     if name == "attributes only":
-        return replace(query, phrases=(), negated_phrases=())
+        return replace(query, text="", phrases=(), negated_phrases=())
     if name == "sound only":
         return replace(query, constraints=())
     return query
@@ -59,7 +58,7 @@ def main() -> None:
     with Collection.open(args.collection, create=True) as collection:
         done = index(collection, [args.data], executor=ProcessExecutor(args.workers))
         print(f"indexed {done.audio_s:.0f} s of music in {done.seconds:.1f} s, {len(done.failed)} failed")
-        searcher = Searcher(collection, lambda: load_model("bridge"))
+        searcher = open_searcher(collection)
         rows = {t.id: row for row, t in enumerate(collection.tracks())}
         row_of = {path.name: rows[t.id] for t in collection.tracks() for path in t.paths}
         whole = Display(k=len(rows), duplicates=True)

@@ -24,6 +24,7 @@ import psutil
 import ray
 
 from solfa.analysis.registry import extractors
+from solfa.api import DEFAULT_MODEL
 from solfa.cluster.ray_executor import RayExecutor
 from solfa.collection import Collection, Progress
 from solfa.encoders.registry import load_model
@@ -70,7 +71,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0, help="length of each song")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--waits", type=int, default=100)
-    parser.add_argument("--model", default="bridge")
+    parser.add_argument("--model", default=DEFAULT_MODEL)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         files = []

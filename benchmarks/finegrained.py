@@ -27,7 +27,7 @@ import soundfile
 import soxr
 
 from harmony import essentia_chords, essentia_key, librosa_templates
-from solfa.api import index
+from solfa.api import DEFAULT_MODEL, index
 from solfa.apps.figures import bars
 from solfa.collection import Collection
 from solfa.constraints import Constraint, Presence
@@ -173,7 +173,7 @@ def main() -> None:
     parser.add_argument("--wording", choices=("paraphrased", "plain"), default="paraphrased")
     parser.add_argument("--targets", type=int, help="clips whose sensitivity is measured; all if not given")
     parser.add_argument("--k", type=int, default=5)
-    parser.add_argument("--model", default="bridge")
+    parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--figures", type=Path)
     options = parser.parse_args()

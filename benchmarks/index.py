@@ -29,6 +29,7 @@ import numpy as np
 from solfa.analysis.analyze import Analyzer, analysis_version
 from solfa.analysis.protocol import STRETCH_S, Extractor
 from solfa.analysis.registry import extractors as make_extractors
+from solfa.api import DEFAULT_MODEL
 from solfa.audio import SUFFIXES, ContentHash, read_tags, stretches
 from solfa.collection import Collection, Progress, Space, TrackVectors
 from solfa.collection.database import Database
@@ -162,7 +163,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paths", nargs="*", type=Path)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--model", default="bridge")
+    parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--songs", type=int, default=8, help="made-up songs where no path is given")
     parser.add_argument("--minutes", type=float, default=3.0, help="length of each made-up song")
     parser.add_argument("--limit", type=int, default=10_000, help="at most so many files")

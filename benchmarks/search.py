@@ -18,10 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
+from solfa.api import DEFAULT_MODEL
 from solfa.collection import Collection
-from solfa.core.types import Audio, EncoderSpec, Features, JointModel
-from solfa.encoders.bridge_space import DIM
-from solfa.encoders.bridge_text import MEANINGS, BridgeText
+from solfa.core.types import Audio, EncoderSpec, Features, FloatArray, JointModel
+from solfa.encoders.bridge_text import MEANINGS
+from solfa.encoders.registry import load_model
 from solfa.query import parse, parse_where
 from solfa.retrieval import Searcher
 
@@ -37,16 +38,20 @@ QUERIES = (
 )
 
 
+def turned(vectors_ND: FloatArray, dim: int) -> FloatArray:
+    """Vectors of the default model as unit vectors of a synthetic space."""
+    turn = np.random.default_rng(0).standard_normal((vectors_ND.shape[1], dim)).astype(np.float32)
+    out = np.einsum("nm,md->nd", vectors_ND, turn)
+    return np.asarray(out / np.linalg.norm(out, axis=1, keepdims=True), np.float32)
+
+
 class _Text:
-    def __init__(self, space: str, dim: int) -> None:
-        self.spec = EncoderSpec(name="synthetic", space=space, dim=dim, licence="", commercial_use=True)
-        self._tower = BridgeText(self.spec)
-        turn = np.random.default_rng(0).standard_normal((DIM, dim)).astype(np.float32)
-        self._turn = turn
+    def __init__(self, model: JointModel, spec: EncoderSpec) -> None:
+        self.spec, self._model = spec, model
+        self.familiarity = model.text.familiarity  # type: ignore[attr-defined]
 
     def encode(self, batch: Sequence[str]) -> Features:
-        vectors = np.einsum("bm,md->bd", self._tower.encode(batch).global_BD, self._turn)
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        vectors = turned(self._model.text.encode(batch).global_BD, self.spec.dim)
         return Features(vectors, vectors[:, None], np.ones((len(batch), 1), bool))
 
 
@@ -60,8 +65,13 @@ class _Audio:
 
 def synthetic_model(space: str, dim: int, hop_s: float = 2.0) -> JointModel:
     """The default model's text tower, turned into a synthetic space."""
-    text = _Text(space, dim)
-    return JointModel(name="synthetic", audio=_Audio(replace(text.spec, hop_s=hop_s)), text=text)
+    model = load_model(DEFAULT_MODEL)
+    assert model.match is not None
+    sounds, texts = (turned(vectors, dim) for vectors in (model.match.sounds_SD, model.match.texts_XD))
+    match = replace(model.match, sounds_SD=sounds, texts_XD=texts)
+    spec = EncoderSpec(name="synthetic", space=space, dim=dim, licence="", commercial_use=True)
+    text, audio = _Text(model, spec), _Audio(replace(spec, hop_s=hop_s))
+    return replace(model, name="synthetic", audio=audio, text=text, match=match)
 
 
 def main() -> None:

@@ -179,9 +179,10 @@ def main() -> None:
     parser.add_argument("--space", action="store_true", help="Print the space of the default model, and end.")
     args = parser.parse_args()
     if args.space:
+        from solfa.api import DEFAULT_MODEL
         from solfa.encoders.registry import load_model
 
-        print(load_model("bridge").space)
+        print(load_model(DEFAULT_MODEL).space)
         return
     server = Server(args.collection, args.index)
     print(f"page after {server.start_s:.1f} s, ready after {server.ready_s:.1f} s, {server.memory_mb()}", flush=True)
