@@ -392,7 +392,7 @@ def models_list(as_json: JsonOption = False) -> None:
 @models_app.command("pull")
 def models_pull(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Weights to fetch (default: all that 'bridge' needs).")
+        list[str] | None, typer.Argument(help="Weights to fetch (default: all that the default model needs).")
     ] = None,
     allow_noncommercial: NoncommercialOption = False,
 ) -> None:
