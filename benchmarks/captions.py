@@ -15,13 +15,15 @@ import csv
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from solfa.api import index, open_searcher
 from solfa.collection import Collection
 from solfa.evaluation.ranking import Relevance, rank_lists
 from solfa.evaluation.retrieval import evaluate
 from solfa.jobs import ProcessExecutor
 from solfa.query import Query, parse
-from solfa.retrieval import Display
+from solfa.retrieval import Display, Searcher
 
 
 def text_of(row: dict[str, str], columns: list[str]) -> str:
@@ -30,11 +32,13 @@ def text_of(row: dict[str, str], columns: list[str]) -> str:
 
 def variant(query: Query, name: str, names: bool) -> Query:
     query = query if names else replace(query, words="")
-    if name == "attributes only":
-        return replace(query, text="", phrases=(), negated_phrases=())
-    if name == "sound only":
-        return replace(query, constraints=())
-    return query
+    return replace(query, constraints=()) if name == "sound only" else query
+
+
+def by_attributes(searcher: Searcher, query: Query) -> list[int]:
+    """Tracks by the evidence of constraints alone, best first; ties by id, as search has them."""
+    ids, attributes, _ = searcher.evidence(query)
+    return [int(i) for i in ids[np.argsort(-attributes, kind="stable")]]
 
 
 def report(name: str, lists: list[list[int]], targets: list[int], pool: int) -> None:
@@ -66,6 +70,9 @@ def main() -> None:
             lists = []
             for _, text in queries:
                 asked = variant(parse(text), name, args.names)
+                if name == "attributes only":
+                    lists.append([rows[i] for i in by_attributes(searcher, asked)] if asked.constraints else [])
+                    continue
                 understood = asked.constraints or asked.phrases or asked.negated_phrases or asked.words
                 hits = searcher.search(asked, display=whole).hits if understood else ()
                 lists.append([rows[hit.track_id] for hit in hits])

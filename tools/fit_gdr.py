@@ -1,6 +1,6 @@
 """Train the shipped denoiser (``weights/files/gdr.onnx``): texts to vectors of the default model, by diffusion.
 
-    python tools/fit_gdr.py --data world --data games --features cache --out runs/gdr --text tower \\
+    python tools/fit_gdr.py --data world --data games --features cache --out runs/gdr --text tower:bridge \\
         --set model.prediction=v --set epochs=110
 
 ``--data``: data sets of clips (``solfa data world``; ``solfa data import pairs`` of recordings), FOLDER or

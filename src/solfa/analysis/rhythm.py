@@ -86,6 +86,8 @@ def local_periodicity(audio: Audio, edges_s: Sequence[float], count: int) -> Flo
     """
     seen = {**rhythm_features.observe(audio), "start_s": np.zeros(1)}
     onsets, found = rhythm_features.join([seen], audio.duration_s), np.zeros((len(edges_s) - 1, 2, count), np.float32)
+    if not onsets.flux_TB.any():
+        return found
     strength = rhythm_tracking.strength(onsets)
     activation = activations(onsets, strength)
     edges = np.rint(np.asarray(edges_s) * rhythm_features.FRAME_RATE_HZ).astype(int)

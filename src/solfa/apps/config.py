@@ -33,7 +33,7 @@ def load(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}.") from None
     except ValueError as error:  # no UTF-8, or no TOML: the message says where
-        raise InputError(f"{path} is not valid TOML: {error}. Expected lines such as model = 'bridge'.") from None
+        raise InputError(f"{path} is not valid TOML: {error}. Expected lines such as model = 'solfa-1'.") from None
 
 
 def defaults(root: Any, ctx: typer.Context, path: Path) -> dict[str, Any]:

@@ -53,10 +53,12 @@ def train_solfa1(
     from solfa.datagen.captions.pipeline import caption_tracks
     from solfa.datagen.captions.sources import collection_tracks
     from solfa.datagen.captions.stages import Settings
+    from solfa.encoders.registry import load_backbone
     from solfa.training.recipes import changed
     from solfa.training.run import run
     from solfa.training.teacher import Teacher
 
+    load_backbone(audio)  # a mistake in its name shows now, not after the first stages
     said = "" if captions is None else hashlib.sha256(captions.read_bytes()).hexdigest()
     given, begun = json.dumps([str(recordings.absolute()), said, seed]).encode(), out / "solfa-1.json"
     if begun.read_bytes() != given if begun.exists() else out.exists() and any(out.iterdir()):

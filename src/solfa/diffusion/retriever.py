@@ -180,8 +180,10 @@ class Retriever:
         """Raises InputError if what is generated cannot be compared with what the searcher's collection holds."""
         space, head = searcher.model.space, searcher.collection.head()
         if self.spec.space not in (space, head.base if head is not None and head.space == space else space):
+            other = self.spec.audio.removeprefix("tower:")
             raise InputError(f"the denoiser generates vectors of {self.spec.space!r}, {searcher.model.name!r} has "
-                             f"{space!r}. Train one: solfa train gdr --audio tower:{searcher.model.name}")  # fmt: skip
+                             f"{space!r}. Index with its model (solfa index MUSIC --model {other}), or train one: "
+                             f"solfa train gdr --audio tower:{searcher.model.name}")  # fmt: skip
 
     def instead(self, made: Generated, searcher: Searcher) -> Like:
         """The query as ``Searcher.search`` takes it in the place of texts, through the head that was learnt, if any.

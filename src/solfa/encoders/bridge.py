@@ -47,7 +47,7 @@ def load() -> JointModel:
     """The bridge; networks are read when they are first used."""
     text = BridgeText(_spec(0.0, 0))
     with as_file(files("solfa.encoders").joinpath("bridge_match.npz")) as file:
-        match = load_match(file, text.spec.space)
+        match = load_match(file, text.spec)
     return JointModel(name="bridge", audio=BridgeAudio(), text=text, match=match)
 
 

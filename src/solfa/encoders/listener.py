@@ -2,9 +2,10 @@
 
 A row is ``[taggers 1424 | chord network 100 | key 24 | periodicity 2 x 64]``, one a second. The taggers know sounds and
 styles, and next to nothing of keys, chords and tempi; the analysis' own networks know those and nothing else. The
-chord part is of the row's own time; key and periodicity are of about 15 s around it. All parts are brought to about
-unit scale, and are what the analysis computes of the stretch anyway. ``listener:NAME`` has vectors of a joint model
-(``tower:NAME``) in place of the taggers' rows. No torch of its own.
+chord part is of the row's own time; key and periodicity are of its part of the stretch, one of equal parts of about
+15 s. All parts are brought to about unit scale, and read the transform, onsets and taggers' outputs that the analysis
+computed of the stretch. ``listener:NAME`` has vectors of a joint model (``tower:NAME``) in place of the taggers' rows.
+No torch of its own.
 """
 
 import hashlib

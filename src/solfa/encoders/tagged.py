@@ -2,9 +2,10 @@
 
 A row is ``[tags and sounds 378 | token 384]``: the bridge's vector of the text (``bridge_text``) without the axes on
 which texts are zero, the same in every row, and MiniLM's state of a token. The first numbers of the bridge's vectors of
-sound (backbone ``tower``) are of the same axes, so that projectors that keep them start where the bridge is.
+sound (backbone ``tower:bridge``) are of the same axes, so that projectors that keep them start where the bridge is.
 """
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
@@ -17,7 +18,7 @@ from solfa.encoders.bridge_text import BridgeText
 from solfa.encoders.minilm import MiniLM
 from solfa.encoders.registry import stated_spec
 from solfa.encoders.vectors import pack_states
-from solfa.query import parse, without
+from solfa.query import parse
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -57,4 +58,7 @@ class TaggedText:
 
 def _present(text: str) -> str:
     """The text without what it says is absent, where anything else is left."""
-    return without(text, parse(text[:_MOST_READ]).negated_phrases if text.strip() else ())
+    kept = text
+    for phrase in parse(text[:_MOST_READ]).negated_phrases if text.strip() else ():
+        kept = re.sub(re.escape(phrase), " ", kept, flags=re.IGNORECASE)
+    return kept if re.search(r"\w", kept) else text

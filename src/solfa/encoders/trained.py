@@ -99,7 +99,7 @@ def load(*, source: str | Path | None = None, device: str = "cpu", allow_noncomm
     text: TrainedEncoder[str] = TrainedEncoder(
         backbones["text"], folder / "text.onnx", replace(spec, space=sound.space)
     )
-    match = load_match(folder / FILE, sound.space) if (folder / FILE).is_file() else None
+    match = load_match(folder / FILE, sound) if (folder / FILE).is_file() else None
     return JointModel(
         name=f"trained:{folder}", audio=audio, text=text, views=views, logits=logits_of(described), match=match,
         captions=True,

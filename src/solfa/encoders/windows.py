@@ -2,7 +2,7 @@
 
 A model that was trained on clips of one length (``spec.window_s``) gets just such clips: windows of that length from
 the start of the sound, each encoded by itself, so that a clip inside a long file has the vectors of the clip alone. A
-rest shorter than half a window belongs to the window before it. The vectors of other models do not depend on where
+rest shorter than half a window belongs to the window before it. The vectors of other models hardly depend on where
 sound is cut; their windows are segments of 30 s (the last one moved back to end with the sound), pooled by the mean of
 their frames.
 """

@@ -1,6 +1,6 @@
 """Free text to constraints and a rest, by rule."""
 
-from solfa.query.explain import by_sound, explain, is_measured, without
+from solfa.query.explain import by_sound, explain, is_measured, whole_text
 from solfa.query.override import beside, override, parse_value
 from solfa.query.parser import Query, parse
 from solfa.query.where import parse_where
@@ -15,5 +15,5 @@ __all__ = [
     "parse",
     "parse_value",
     "parse_where",
-    "without",
+    "whole_text",
 ]

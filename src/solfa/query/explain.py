@@ -1,11 +1,11 @@
 """The parse in plain lines, so that a user sees what was understood and what was not."""
 
 import re
-from collections.abc import Sequence
 
-from solfa.constraints import Constraint, Presence
+from solfa.constraints import Chords, Constraint, Duration, Dynamics, InKey, Presence
 from solfa.core.vocabulary import concept
 from solfa.query.lexis import stop_words
+from solfa.query.override import cut
 from solfa.query.parser import Query
 
 
@@ -35,16 +35,24 @@ def by_sound(query: Query) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return wanted, tuple(p for p in query.negated_phrases if p.casefold() not in measured)
 
 
-def without(text: str, phrases: Sequence[str]) -> str:
-    """The text without these phrases; all of it where nothing else is left.
+def whole_text(query: Query) -> str:
+    """What a model that learnt whole captions is asked; nothing where nothing is wanted that sound is like.
 
-    >>> without("slow piano, no drums", ["drums"])
-    'slow piano, no  '
+    Left out are words that are denied, that were not understood, and of lengths and loudness. Where words of another
+    language were read, the English names of what is wanted are asked instead.
+
+    >>> from solfa.query import parse
+    >>> [whole_text(parse(text)) for text in ("calm piano, no drums, under 3 minutes", "no drums", "around 125 bpm")]
+    ['calm piano', '', '']
     """
-    kept = text
-    for phrase in phrases:
-        kept = re.sub(re.escape(phrase), " ", kept, flags=re.IGNORECASE)
-    return kept if re.search(r"\w", kept) else text
+    wanted = [c for c in query.constraints if isinstance(c, Presence | InKey | Chords) and not c.negated]
+    if not wanted and not by_sound(query)[0]:
+        return ""
+    names = [c for c in wanted if isinstance(c, Presence)]
+    if any(c.text.casefold() in unknown.casefold() for unknown in query.unknown for c in names):
+        return ", ".join(dict.fromkeys(concept(c.concept).title for c in names))
+    gone = [c.text for c in query.constraints if c.negated or isinstance(c, Duration | Dynamics)]
+    return cut(query.text, [*gone, *query.negated_phrases, *query.unknown])
 
 
 def is_measured(phrase: str, query: Query) -> bool:

@@ -117,11 +117,23 @@ def override(
         constraints += parse_value(Chords, chords, keys) if chords.strip() else ()
     elif key is not None:
         constraints = [_rekeyed(c, keys) for c in constraints]
+    text = _said_with(query, constraints)
     unwanted = list(query.negated_phrases)
     for shunned in map(parse, avoid):
         constraints += [replace(c, negated=True, any_of=0) for c in shunned.constraints]
         unwanted += shunned.phrases
-    return replace(query, constraints=tuple(dict.fromkeys(constraints)), negated_phrases=tuple(dict.fromkeys(unwanted)))
+    return replace(
+        query, text=text, constraints=tuple(dict.fromkeys(constraints)), negated_phrases=tuple(dict.fromkeys(unwanted))
+    )  # fmt: skip
+
+
+def _said_with(query: Query, constraints: list[Constraint]) -> str:
+    """The text of a query with other constraints: without the words of those that went, with those of the new ones."""
+    texts = [c.text for c in constraints]
+    said = [c for c in constraints if c not in query.constraints and c.text not in query.text]
+    new = [c.words() if isinstance(c, Tempo) else c.text for c in said]
+    kept = cut(query.text, [c.text for c in query.constraints if c.text not in texts])
+    return ", ".join(filter(None, (kept, *dict.fromkeys(new))))
 
 
 def beside(query: Query, bpm: float) -> Query:

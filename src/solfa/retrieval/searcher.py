@@ -19,7 +19,7 @@ from solfa.core.errors import InputError
 from solfa.core.filters import Filter
 from solfa.core.types import Curve, FloatArray, JointModel, View, ViewName
 from solfa.core.vocabulary import concept
-from solfa.query import Query, beside, by_sound, is_measured, without
+from solfa.query import Query, beside, by_sound, is_measured, whole_text
 from solfa.retrieval import plan
 from solfa.retrieval.alignment import WordMatch, word_matches, word_rows
 from solfa.retrieval.display import Fingerprint, sort_value
@@ -125,12 +125,13 @@ class Asking(ABC):
         phrases, avoided = by_sound(query)
         whole: tuple[str, ...] = ()
         named: tuple[str, ...] = ()
+        only = self.model.match is None  # probabilities were fitted to no phrases
         if instead is not None:
             phrases, avoided = (instead.label,), ()
-        elif self.model.captions and query.text.strip() and (phrases or query.constraints):
-            whole = (without(query.text, query.unknown),)  # ranked by what the model was trained on
-            if self.model.match is None or phrases == whole:  # nothing was fitted to phrases; there is no other
-                phrases = ()
+        elif self.model.captions:
+            whole = tuple(filter(None, [whole_text(query)]))  # ranked by what the model was trained on
+            only = only or phrases == whole
+            phrases = () if only else phrases
         else:
             presences = [c for c in query.constraints if isinstance(c, Presence)]
             named = tuple(dict.fromkeys(concept(c.concept).title for c in presences if not c.negated))
@@ -138,7 +139,7 @@ class Asking(ABC):
         if not texts and not like:
             return None
         # Phrases beside the whole text show what was found of each, and weigh nothing.
-        said = [(1.0, not phrases and not is_measured(text, query)) for text in whole]
+        said = [(1.0, only and not is_measured(text, query)) for text in whole]
         said += [(0.0 if whole else 1.0, instead is not None or not is_measured(text, query)) for text in phrases]
         said += [(-1.0, not is_measured(text, query)) for text in avoided] + [(1.0, False)] * len(named)
         weights, shown = zip(*said, *[(e.weight, True) for e in like], strict=True)

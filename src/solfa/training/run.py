@@ -129,6 +129,11 @@ def run(
         with torch.device("meta"):  # whether its networks can be built
             JointProjector(recipe.model)
         objective(recipe.objective)
+        if recipe.model.audio.by_row and views_of(recipe.objective).trained != ("global",):
+            raise InputError(
+                "a tower by row is ranked by pooled vectors alone: give a frame term no weight (alpha 1), or set "
+                "model.audio.by_row=false."
+            )
     if init is not None:
         load_projectors(init, recipe.model)
         check_tuned(init, {kind: backbones[kind].spec.space for kind in tune})

@@ -56,7 +56,7 @@ def test_sound_and_text_are_compared_in_one_space(model):
     assert model.text.familiarity("piano") > 0.9 > model.text.familiarity("xyzzy")
 
 
-def test_the_networks_of_the_analysis_run_once_for_both(model, monkeypatch):
+def test_transform_onsets_and_taggers_are_computed_once_for_analysis_and_vectors(model, monkeypatch):
     calls: list[str] = []
 
     def counted(name, inner):
@@ -79,13 +79,18 @@ def test_a_match_of_another_model_is_refused(model, tmp_path):
     np.savez(tmp_path / FILE, **arrays | {"space": np.array("other/1")})
     with pytest.raises(WeightsError, match=r"match.npz is of the space 'other/1'"):
         trained.load(source=tmp_path)
-    for broken in ({"weights": np.zeros(3)}, {"likeness": np.array(["a"] * 4)}):
+    for broken in (
+        {"weights": np.zeros(3)}, {"weights": np.full(4, np.nan)}, {"likeness": np.array(["a"] * 4)},
+        {"sounds_SD": np.zeros((4, 100), np.int8)}, {"texts_XD": np.zeros((0, 512), np.int8)},
+    ):  # fmt: skip
         np.savez(tmp_path / FILE, **arrays | broken)
         with pytest.raises(WeightsError, match=r"match.npz cannot be read"):
             trained.load(source=tmp_path)
-    (tmp_path / FILE).write_bytes(b"PK")
-    with pytest.raises(WeightsError, match=r"match.npz cannot be read"):
-        trained.load(source=tmp_path)
+    whole = (FOLDER / FILE).read_bytes()
+    for damaged in (b"PK", b"", whole[: len(whole) // 2], whole[:5000] + b"\x00" + whole[5001:]):
+        (tmp_path / FILE).write_bytes(damaged)
+        with pytest.raises(WeightsError, match=r"match.npz cannot be read"):
+            trained.load(source=tmp_path)
 
 
 def test_it_needs_no_torch_and_refuses_another_file(model, tmp_path):

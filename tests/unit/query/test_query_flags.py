@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from solfa.constraints import Chords, Constraint, Duration, InKey, Metre, Presence, Tempo
 from solfa.core.errors import InputError, UnknownName
 from solfa.core.filters import FIELDS
-from solfa.query import override, parse, parse_value, parse_where
+from solfa.query import override, parse, parse_value, parse_where, whole_text
 
 
 @pytest.mark.parametrize(
@@ -228,3 +230,40 @@ def test_a_reason_is_said_once() -> None:
 def test_the_loudness_of_a_part_is_said_to_be_unmeasured() -> None:
     assert parse("the drums are too loud").notes == ("'loud': how loud a part is by itself is compared as words only",)
     assert parse("too loud").notes == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "flags", "said"),
+    [
+        ("piano in A minor", {"key": ""}, "piano"),
+        ("piano in A minor", {"key": "C major"}, "piano, C major"),
+        ("fast techno, 170 bpm", {"tempo": "60"}, "fast techno, 60 BPM"),
+        ("slow waltz", {"chords": "Am-F"}, "slow waltz, Am-F"),
+        ("piano in A minor", {"duration": "2..4 min"}, "piano in A minor, 2..4 min"),
+    ],
+)
+def test_a_flag_changes_what_was_said_too(text: str, flags: dict[str, str], said: str) -> None:
+    assert override(parse(text), **flags).text == said  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("jazz, no drums", "jazz"),
+        ("jazz without saxophone and drums", "jazz"),
+        ("no drums", ""),
+        ("not in C major", ""),
+        ("around 125 bpm", ""),
+        ("waltz around 90 bpm", "waltz around 90 bpm"),
+        ("sad piano, under 3 minutes", "sad piano"),
+        ("in F major, Am-F-C-G", "in F major, Am-F-C-G"),
+    ],
+)
+def test_what_a_model_of_captions_is_asked(text: str, asked: str) -> None:
+    assert whole_text(parse(text)) == asked
+
+
+def test_words_of_another_language_are_asked_by_their_english_names() -> None:
+    query = replace(parse("traurige Klaviermusik ohne Schlagzeug"), unknown=("traurige Klaviermusik",))
+    assert whole_text(query) == "sad"
+    assert whole_text(replace(parse("piano, xi, relaxing taxi"), unknown=("xi",))) == "piano, relaxing taxi"

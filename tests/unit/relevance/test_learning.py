@@ -100,7 +100,7 @@ def test_mining_takes_hard_negatives_and_leaves_out_artists_copies_and_ties() ->
     angles = {
         "anchor": 0,
         "good": 20,
-        "near": 14.5,
+        "near": 13,
         "nearer": 8,
         "far": 80,
         "farther": 90,
