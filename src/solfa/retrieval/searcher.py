@@ -131,7 +131,7 @@ class Asking(ABC):
         elif self.model.captions:
             whole = tuple(filter(None, [whole_text(query)]))  # ranked by what the model was trained on
             only = only or phrases == whole
-            phrases = () if only else phrases
+            phrases = () if only and whole else phrases
         else:
             presences = [c for c in query.constraints if isinstance(c, Presence)]
             named = tuple(dict.fromkeys(concept(c.concept).title for c in presences if not c.negated))
