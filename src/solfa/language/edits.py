@@ -29,7 +29,8 @@ def merged(query: Query, new: Query, *, by_kind: bool = False) -> Query:
         phrases=tuple(dict.fromkeys((*query.phrases, *new.phrases))),
         negated_phrases=tuple(dict.fromkeys((*unwanted, *new.negated_phrases))),
         words=" ".join(dict.fromkeys(f"{query.words} {new.words}".split())),
-        unknown=(*query.unknown, *new.unknown), notes=tuple(dict.fromkeys((*query.notes, *new.notes))),
+        unknown=(*query.unknown, *new.unknown), spelling=(*query.spelling, *new.spelling),
+        notes=tuple(dict.fromkeys((*query.notes, *new.notes))),
     )  # fmt: skip
 
 

@@ -179,7 +179,8 @@ class Session:
         named = op.hits or (hit_numbers(how.hits, self.shown, self.selected) if how and how.hits else ())
         if how is not None and named is not None:
             liked = [n for other in turn if other.op == "like" for n in other.hits]
-            compared = self._compared(how, self.hits(named or liked))
+            stands = () if named or liked else (*request.query.constraints, *request.limits)
+            compared = self._compared(how, self.hits(named or liked), stands)
             new = Query(text="", constraints=(replace(compared, text=compared.asked()),))
             said.append(f"'{op.text}' read as {compared.asked()}")
         elif (new := parse(op.text)).unknown or not (new.constraints or new.phrases or new.negated_phrases):
@@ -197,8 +198,8 @@ class Session:
         query = merged(without(request.query, gone), new, by_kind=op.op == "set")
         return replace(request, query=query, limits=(*kept, *sure))
 
-    def _compared(self, how: Relative, hits: Sequence[Hit]) -> Constraint:
-        """What "slower" or "in the key of 2" asks, against the measurements of hits."""
+    def _compared(self, how: Relative, hits: Sequence[Hit], stands: Sequence[Constraint]) -> Constraint:
+        """What "slower" or "in the key of 2" asks, against the measurements of hits and beyond a tempo that stands."""
         table = self.searcher.collection.attributes()
         rows = table.rows(np.array([hit.track_id for hit in hits], np.int64))
         low, high = how.between
@@ -207,6 +208,8 @@ class Session:
             return Duration(text="", low_s=round(middle * low), high_s=round(min(middle * high, LONGEST_S)))
         if how.kind == "tempo" and not np.isnan(tempi := table.column("tempo_bpm")[rows, 0]).all():
             middle, every = float(np.nanmedian(tempi)), table.column("tempo_bpm")[:, 0]
+            for asked in (c for c in stands if isinstance(c, Tempo) and not c.negated):
+                middle = min(middle, asked.high_bpm) if low + high < 2 else max(middle, asked.low_bpm)
             bounds = np.clip(middle * np.array([low, high]) + how.plus_bpm, 20, 400).round()
             if ((every >= bounds[0]) & (every <= bounds[1])).sum() < max(_FEW, _FEW_SHARE * len(every)):
                 low, high = (min(low, _ABOVE), high) if low > 1 else (low, max(high, 1 / _ABOVE) if high < 1 else high)

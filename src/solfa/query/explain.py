@@ -20,8 +20,8 @@ def explain(query: Query) -> list[str]:
     for what, compared in zip(("sounds like", "not like"), by_sound(query), strict=True):
         if phrases := [phrase for phrase in compared if not is_measured(phrase, query)]:
             lines.append(f"{what}: " + "; ".join(f"'{p}'" for p in phrases))
-    if query.unknown:
-        lines.append("not understood: " + "; ".join(f"'{u}'" for u in query.unknown))
+    if unread := [phrase for phrase in query.unknown if not (query.constraints and is_measured(phrase, query))]:
+        lines.append("not understood: " + "; ".join(f"'{u}'" for u in unread))
     lines += [f"note: {note}" for note in query.notes]
     return lines
 
@@ -38,8 +38,8 @@ def by_sound(query: Query) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def whole_text(query: Query) -> str:
     """What a model that learnt whole captions is asked; nothing where nothing is wanted that sound is like.
 
-    Left out are words that are denied, that were not understood, and of lengths and loudness. Where words of another
-    language were read, the English names of what is wanted are asked instead.
+    Left out are words that are denied, that were not understood, and of lengths and loudness; misspelt words are as they
+    were read. Where words of another language were read, the English names of what is wanted are asked instead.
 
     >>> from solfa.query import parse
     >>> [whole_text(parse(text)) for text in ("calm piano, no drums, under 3 minutes", "no drums", "around 125 bpm")]
@@ -52,7 +52,10 @@ def whole_text(query: Query) -> str:
     if any(c.text.casefold() in unknown.casefold() for unknown in query.unknown for c in names):
         return ", ".join(dict.fromkeys(concept(c.concept).title for c in names))
     gone = [c.text for c in query.constraints if c.negated or isinstance(c, Duration | Dynamics)]
-    return cut(query.text, [*gone, *query.negated_phrases, *query.unknown])
+    text = cut(query.text, [*gone, *query.negated_phrases, *query.unknown])
+    for written, read in query.spelling:
+        text = re.sub(rf"(?i)(?<!\w){re.escape(written)}(?!\w)", read, text)
+    return text
 
 
 def is_measured(phrase: str, query: Query) -> bool:

@@ -32,7 +32,8 @@ class Query:
 
     ``phrases`` is the rest that is compared by embedding (with negated phrases apart); ``words`` is what full-text
     search on tags sees; ``unknown`` is what was not understood and not compared either (said to the user). ``notes``
-    say what was assumed ("'slow' read as 40-76 BPM") and why something is unknown.
+    say what was assumed ("'slow' read as 40-76 BPM") and why something is unknown; ``spelling`` pairs misspelt
+    words with what they were read as.
     """
 
     text: str
@@ -42,6 +43,7 @@ class Query:
     words: str = ""
     unknown: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    spelling: tuple[tuple[str, str], ...] = ()
 
 
 def parse(text: str) -> Query:
@@ -81,6 +83,7 @@ def parse(text: str) -> Query:
         words=words,
         unknown=tuple(dict.fromkeys(source.cut(a, b) for a, b in sorted(source.unknown))),
         notes=tuple(source.notes),
+        spelling=tuple((t.word, source.spelling[t.start]) for t in source.tokens if t.start in source.spelling),
     )
 
 

@@ -59,8 +59,8 @@ def of_names(words: str, track: TrackRow, share: float) -> Evidence:
     """Which words of the query are in which tags, or in the path."""
     tags = {name: getattr(track.tags, name) for name in ("title", "artist", "album", "genre", "comment")}
     texts = {**tags, "path": str(track.paths[0])}
-    asked = dict.fromkeys(re.findall(r"\w+", folded(words)))
-    held = {name: set(re.findall(r"\w+", folded(text))) for name, text in texts.items()}
+    asked = dict.fromkeys(re.findall(r"[^\W_]+", folded(words)))  # as the index of names has them
+    held = {name: set(re.findall(r"[^\W_]+", folded(text))) for name, text in texts.items()}
     places = [name for name, own in held.items() if own & asked.keys()]
     found = [word for word in asked if any(word in own for own in held.values())]
     return Evidence(

@@ -158,6 +158,14 @@ def test_a_step_in_bpm_is_no_tempo_of_its_own(session: Session, said: str, asked
     assert asked(session) == expected != []
 
 
+def test_slower_than_a_tempo_that_was_asked_is_below_it(session: Session) -> None:
+    session.say("low, around 40 bpm")  # the hits that are shown are faster
+    assert np.nanmedian(tempi(session)) > 42
+    session.say("slower")
+    [tempo] = [c for c in session.request.query.constraints if isinstance(c, Tempo)]
+    assert tempo.high_bpm <= 42
+
+
 def test_slower_asks_for_what_there_is(session: Session) -> None:
     slowest = np.nanmin(session.searcher.collection.attributes().column("tempo_bpm")[:, 0])
     session.say("low")

@@ -9,7 +9,7 @@ import pytest
 from solfa.constraints import Chords, Constraint, Duration, InKey, Metre, Presence, Tempo
 from solfa.core.errors import InputError, UnknownName
 from solfa.core.filters import FIELDS
-from solfa.query import override, parse, parse_value, parse_where, whole_text
+from solfa.query import explain, override, parse, parse_value, parse_where, whole_text
 
 
 @pytest.mark.parametrize(
@@ -267,3 +267,16 @@ def test_words_of_another_language_are_asked_by_their_english_names() -> None:
     query = replace(parse("traurige Klaviermusik ohne Schlagzeug"), unknown=("traurige Klaviermusik",))
     assert whole_text(query) == "sad"
     assert whole_text(replace(parse("piano, xi, relaxing taxi"), unknown=("xi",))) == "piano, relaxing taxi"
+
+
+def test_a_misspelt_word_is_asked_as_it_was_read() -> None:
+    assert [whole_text(parse(text)) for text in ("slow paino", "orchestrel music")] == [
+        "slow piano",
+        "orchestral music",
+    ]
+
+
+def test_what_was_read_is_not_said_to_be_unknown() -> None:
+    query = replace(parse("klavier"), phrases=(), unknown=("klavier",))
+    assert explain(query) == ["instrument: piano (from 'klavier')"]
+    assert explain(replace(parse("piano, asdf"), unknown=("asdf",)))[-1] == "not understood: 'asdf'"

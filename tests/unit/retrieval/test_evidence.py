@@ -27,8 +27,9 @@ from solfa.constraints import (
     Tempo,
 )
 from solfa.core.theory import Chord
+from solfa.core.types import FileTags
 from solfa.query import parse
-from solfa.retrieval.evidence import describe
+from solfa.retrieval.evidence import describe, of_names
 from solfa.retrieval.types import Evidence
 
 
@@ -216,3 +217,9 @@ def test_a_narrower_thing_met_by_its_family_is_open() -> None:
 def test_an_open_range_has_no_other_end() -> None:
     assert describe(Tempo(text="", low_bpm=SLOWEST_BPM, high_bpm=90), track(bpm=[(60.0, 0.9)])).satisfied
     assert describe(Tempo(text="", low_bpm=90, high_bpm=FASTEST_BPM), track(bpm=[(260.0, 0.9)])).satisfied
+
+
+def test_words_of_a_name_are_found_where_underscores_join_them() -> None:
+    row: Any = SimpleNamespace(tags=FileTags(title="The Gnu"), paths=("/music/gnu_flute.ogg",))
+    found = of_names("flute gnu strings", row, 0.7)
+    assert (found.asked, found.measured) == ("flute gnu", "in title, path")
