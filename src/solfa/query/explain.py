@@ -38,8 +38,8 @@ def by_sound(query: Query) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def whole_text(query: Query) -> str:
     """What a model that learnt whole captions is asked; nothing where nothing is wanted that sound is like.
 
-    Left out are words that are denied, that were not understood, and of lengths and loudness; misspelt words are as they
-    were read. Where words of another language were read, the English names of what is wanted are asked instead.
+    Left out are words that are denied, that were not understood, and of lengths and loudness; misspelt words are as
+    they were read. Where words of another language were read, the English names of what is wanted are asked instead.
 
     >>> from solfa.query import parse
     >>> [whole_text(parse(text)) for text in ("calm piano, no drums, under 3 minutes", "no drums", "around 125 bpm")]
