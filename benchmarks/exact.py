@@ -17,28 +17,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gdr import average_precision
 from harmony import essentia_key
 from solfa.api import DEFAULT_MODEL
-from solfa.audio import SUFFIXES, at_rate, stretches
-from solfa.core.types import Audio, FloatArray
+from solfa.audio import SUFFIXES, stretches
+from solfa.core.types import FloatArray
 from solfa.encoders.registry import load_model
 from solfa.encoders.windows import embed, track_vector
+from tempo import essentia
 
 TEMPI_BPM, TOLERANCE = range(70, 181, 10), 0.05
 Right = dict[str, NDArray[np.bool_]]
-
-
-def essentia_tempo(audio: Audio) -> float:
-    """Beats per minute, by Essentia's RhythmExtractor2013."""
-    import essentia.standard
-
-    return float(essentia.standard.RhythmExtractor2013()(at_rate(audio, 44100).samples)[0])
-
-
-def average_precision(scores_N: NDArray[np.floating], right_N: NDArray[np.bool_]) -> float:
-    """Of one query."""
-    right = right_N[np.argsort(-scores_N, kind="stable")]
-    return float((np.cumsum(right)[right] / (np.flatnonzero(right) + 1)).mean())
 
 
 def main() -> None:
@@ -50,8 +39,9 @@ def main() -> None:
     args = parser.parse_args()
     rng, found = np.random.default_rng(args.seed), dict[str, NDArray[np.float64]]()
     sounds = [next(iter(stretches(f))) for f in sorted(args.data.iterdir()) if f.suffix.lower() in SUFFIXES]
-    keys = np.array([essentia_key("bgate")(at_rate(a, 44100).samples, 44100)["key"] for a in sounds])
-    tempi = np.array([essentia_tempo(a) for a in sounds])
+    key_of = essentia_key("bgate")
+    keys = np.array([key_of(a.samples, a.sample_rate_hz)["key"] for a in sounds])
+    tempi = np.array([essentia(a.samples, a.sample_rate_hz)["tempo_bpm"] for a in sounds])
     names = sorted(set(keys.tolist()))
     right: Right = {f"Key: {name}": keys == name for name in names}
     near = {f"{bpm} BPM": np.abs(tempi / bpm - 1) < TOLERANCE for bpm in TEMPI_BPM}

@@ -64,7 +64,7 @@ class HarmonyExtractor:
         every 46 ms; ``chroma`` float32 [B, 12], pitch-class energy every 1.5 s; ``log_keys`` float32 [K, 24],
         log-probabilities of the keys in each block of about 40 s that sounds.
         """
-        return _heard(audio).observation
+        return _stretch(audio).observation
 
     def conclude(self, observations: Sequence[Observation], duration_s: float) -> dict[str, Any]:
         """``key`` and ``chords`` of the track; silence, noise and hum give key None and one segment ``N``."""
@@ -91,27 +91,27 @@ class HarmonyExtractor:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class _Heard:
-    """A stretch: what is observed of it, and means of 8 frames of its spectrum, with those that sound."""
+class _Stretch:
+    """What is observed of a stretch, and means of 8 frames of its transform, with those that sound."""
 
     observation: Observation
     spectra_KB: FloatArray
     sounds_K: BoolArray
 
 
-def _heard(audio: Audio) -> _Heard:
+def _stretch(audio: Audio) -> _Stretch:
     """Computed once for a stretch (``Audio.derive``)."""
-    return audio.derive("harmony", _hear)
+    return audio.derive("harmony", _transformed)
 
 
-def _hear(audio: Audio) -> _Heard:
+def _transformed(audio: Audio) -> _Stretch:
     samples = at_rate(audio, RATE_HZ).samples
     n_frames = 1 + len(samples) // HOP
     starts = np.arange(0, n_frames, _POOL)
     log_heads, chroma = np.full((len(starts), N_HEADS), _FLOOR), np.zeros((0, 12), np.float32)
     blocks = np.arange(0, n_frames, _KEY_POOL)
     log_keys, spectra = np.zeros((0, 24), np.float32), np.zeros((len(blocks), N_BINS), np.float32)
-    heard = np.zeros(len(blocks), np.bool_)
+    sounding = np.zeros(len(blocks), np.bool_)
     log_heads[:, [harmony_chords.TRIAD, harmony_chords.BASS]] = 0.0
     edges = np.arange(0, len(samples), HOP)
     swing = np.maximum.reduceat(samples, edges) - np.minimum.reduceat(samples, edges) if len(samples) else edges
@@ -123,12 +123,12 @@ def _hear(audio: Audio) -> _Heard:
         log_heads[present] = _log_heads(magnitudes)[present]
         chroma = _chroma(magnitudes * sounds[:, None])  # in silence rounding errors are left, and have pitches
         log_keys, spectra = _log_keys(pooled(magnitudes[sounds])), pooled(magnitudes)
-        heard = np.logical_or.reduceat(sounds, blocks)
+        sounding = np.logical_or.reduceat(sounds, blocks)
     # A frame's centre is its time: the border between two is half a hop earlier.
     start_s = np.maximum(0.0, (starts - 0.5) * HOP / RATE_HZ) + audio.start_s
     kept = log_heads.astype(np.float16)
     observation: Observation = {"start_s": start_s, "log_heads": kept, "chroma": chroma, "log_keys": log_keys}
-    return _Heard(observation, spectra, heard)
+    return _Stretch(observation, spectra, sounding)
 
 
 def local_keys(audio: Audio, edges_s: Sequence[float]) -> NDArray[np.float64]:
@@ -136,10 +136,10 @@ def local_keys(audio: Audio, edges_s: Sequence[float]) -> NDArray[np.float64]:
 
     Part i is of the seconds ``edges_s[i]`` to ``edges_s[i + 1]`` of the stretch; zeros where nothing sounds.
     """
-    heard, keys = _heard(audio), np.zeros((len(edges_s) - 1, 24))
+    stretch, keys = _stretch(audio), np.zeros((len(edges_s) - 1, 24))
     edges = np.rint(np.asarray(edges_s) * RATE_HZ / (HOP * _KEY_POOL)).astype(int)
     for row, (first, last) in enumerate(pairwise(edges.tolist())):
-        frames = heard.spectra_KB[first:last][heard.sounds_K[first:last]]
+        frames = stretch.spectra_KB[first:last][stretch.sounds_K[first:last]]
         keys[row] = _probabilities(_log_keys(frames)) if len(frames) else 0.0
     return keys
 

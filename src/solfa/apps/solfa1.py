@@ -72,12 +72,9 @@ def train_solfa1(
     with stoppable(), Work(*_STAGES) as work:
         with Collection.open(out / "recordings", create=True) as music:
             index(
-                music,
-                [recordings],
-                model=_TAUGHT_BY,
-                executor=spread,
+                music, [recordings], model=_TAUGHT_BY, executor=spread,
                 progress=lambda p: work("index", p.done, p.total),
-            )
+            )  # fmt: skip
             kept = out / "recordings"
             made = caption_tracks(
                 collection_tracks(kept), out / "captioned", collection=kept, executor=spread,
@@ -86,10 +83,8 @@ def train_solfa1(
             if not (file := out / "teacher.npz").exists():
                 texts = [*([] if captions is None else sentences(captions)), *requests(_REQUESTS, seed)]
                 texts += [text for split in ("train", "val") for clip in made.split(split) for text in clip.captions]
-                answers = out / "answers"
-                Teacher.of(
-                    texts, open_searcher(music, _TAUGHT_BY), lambda n, total: work("teacher", n, total), answers
-                ).save(file)
+                searcher, answers = open_searcher(music, _TAUGHT_BY), out / "answers"
+                Teacher.of(texts, searcher, lambda n, total: work("teacher", n, total), answers).save(file)
                 shutil.rmtree(answers)
         sets = {out / "captioned": 0.7 if worlds else None}
         sets |= {folder: weight or 0.3 / len(worlds) for folder, weight in worlds}

@@ -45,10 +45,15 @@ class BridgeAudio:
 
 def load() -> JointModel:
     """The bridge; networks are read when they are first used."""
-    text = BridgeText(_spec(0.0, 0))
+    text = load_text()
     with as_file(files("solfa.encoders").joinpath("bridge_match.npz")) as file:
         match = load_match(file, text.spec)
     return JointModel(name="bridge", audio=BridgeAudio(), text=text, match=match)
+
+
+def load_text() -> BridgeText:
+    """Its text side alone."""
+    return BridgeText(_spec(0.0, 0))
 
 
 def _spec(hop_s: float, sample_rate_hz: int) -> EncoderSpec:

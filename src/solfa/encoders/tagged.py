@@ -7,14 +7,13 @@ sound (backbone ``tower:bridge``) are of the same axes, so that projectors that 
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from solfa.core.types import EncoderSpec, States
 from solfa.encoders import bridge
 from solfa.encoders.bridge_space import SOUND_DIM, axes
-from solfa.encoders.bridge_text import BridgeText
 from solfa.encoders.minilm import MiniLM
 from solfa.encoders.registry import stated_spec
 from solfa.encoders.vectors import pack_states
@@ -30,7 +29,7 @@ class TaggedText:
     """English text to rows of 762 numbers, one a token; what a text says is absent weighs on no tag."""
 
     def __init__(self) -> None:
-        self._minilm, self._bridge = MiniLM(), cast(BridgeText, bridge.load().text)
+        self._minilm, self._bridge = MiniLM(), bridge.load_text()
 
     @property
     def spec(self) -> EncoderSpec:
@@ -57,7 +56,7 @@ class TaggedText:
 
 
 def _present(text: str) -> str:
-    """The text without what it says is absent, where anything else is left."""
+    """The text without what it says is absent, where anything else is left; as in training, or its space changes."""
     kept = text
     for phrase in parse(text[:_MOST_READ]).negated_phrases if text.strip() else ():
         kept = re.sub(re.escape(phrase), " ", kept, flags=re.IGNORECASE)

@@ -160,7 +160,10 @@ def _pooled(tower: Tower, pooled_BD: NDArray[Any], device: torch.device) -> Tens
 def _of_sound(tower: Tower, split: FrozenFeatures, rows: NDArray[np.int64], device: torch.device) -> Tensor:
     if not tower.config.by_row:
         return _pooled(tower, split.pooled_audio(rows), device)
-    return torch.nn.functional.normalize(_rows(tower, split.audio(rows), device)[0].sum(dim=1), dim=-1)
+    states = split.audio(rows)
+    given = (torch.from_numpy(a).to(device) for a in (states.pooled_BD, states.states_BTD, states.mask_BT))
+    pooled_BD, states_BTD, mask_BT = given
+    return tower.of_sound(pooled_BD.float(), states_BTD.float(), mask_BT)
 
 
 def _rows(tower: Tower, states: States, device: torch.device) -> tuple[Tensor, Tensor]:
